@@ -257,10 +257,6 @@ def jacobian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
         f: of ``x`` and ``args``, gives values in containers.
         x: arrays in containers. Its elements are the columns, in the order of ``ravel``.
         args: further arguments of f.
-
-    >>> J = sg.scipy.jacobian_operator(lambda x: x["a"] ** 2, {"a": np.array([1.0, 2.0])})
-    >>> J.shape, J @ np.array([1.0, 1.0]), J.T @ np.array([1.0, 0.0])
-    ((2, 2), array([2., 4.]), array([2., 0.]))
     """
     own, vector, _ = _of_vectors("jacobian_operator", f, x)
     return _jacobian_operator(own, vector, args)
@@ -286,10 +282,6 @@ def hessian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
     Args:
         f: of ``x`` and ``args``, gives one number.
         x, args: as ``jacobian_operator``.
-
-    >>> H = sg.scipy.hessian_operator(lambda x: (x**3).sum(), np.array([1.0, 2.0]))
-    >>> H @ np.array([1.0, 1.0])
-    array([ 6., 12.])
     """
     from scipy.sparse.linalg import LinearOperator
 

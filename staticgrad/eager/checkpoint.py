@@ -168,9 +168,6 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         function: gives a tensor, or tensors in containers; must compute equal results in both runs.
         args: passed to the function.
 
-    Returns:
-        The result of the function.
-
     Raises:
         ArgumentError: the result is something else.
 

@@ -81,15 +81,7 @@ class no_grad(Block[bool]):  # noqa: N801 - the name this idea has everywhere
 
 
 class enable_grad(Block[bool]):  # noqa: N801
-    """Inside, operations are recorded, also within ``no_grad``.
-
-    >>> from staticgrad.eager import Tensor
-    >>> x = Tensor(2.0, requires_grad=True)
-    >>> with no_grad(), enable_grad():
-    ...     y = x * x
-    >>> y.requires_grad
-    True
-    """
+    """Inside, operations are recorded, also within ``no_grad``."""
 
     def __init__(self) -> None:
         super().__init__(recording, True)
@@ -125,8 +117,6 @@ def enable_autograd(quiet: bool = False) -> None:
 
     Args:
         quiet: say nothing about it to the logger ``staticgrad``.
-
-    >>> enable_autograd()
     """
     if not recording.innermost() and not quiet:
         from staticgrad.config import logger  # logging is loaded when somebody logs

@@ -288,11 +288,7 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
 
 @like(argmax)
 def argmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
-    """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``.
-
-    >>> sg.evaluate(sg.argmin([[1.0, 5.0], [3.0, 4.0]], axis=1))
-    array([0, 0])
-    """
+    """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``."""
     return _position("argmin", Min, x, axis, keepdims)
 
 

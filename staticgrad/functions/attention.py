@@ -137,10 +137,6 @@ def rotary(
         x: of an even d.
         position: the place of the first row, an integer, known or a value.
         base: how slowly the last pair turns.
-
-    >>> sg.evaluate(sg.nn.rotary([[1.0, 0.0], [1.0, 0.0]])).round(4)
-    array([[1.    , 0.    ],
-           [0.5403, 0.8415]])
     """
     value: Any = floating("rotary", x)
     features = value.shape[-1] if value.ndim > 1 else 1

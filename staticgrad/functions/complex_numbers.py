@@ -25,9 +25,6 @@ def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
     Args:
         real, imag: real numbers.
 
-    Returns:
-        ``real + 1j * imag``, without the rounding and the products.
-
     >>> sg.evaluate(sg.complex([1.0, 2.0], 3.0))
     array([1.+3.j, 2.+3.j])
     """
@@ -59,11 +56,7 @@ def real(x: Operand[AnyValue]) -> AnyValue:
 
 @like(real)
 def imag(x: Operand[AnyValue]) -> AnyValue:
-    """Return the imaginary part: of a real value 0.
-
-    >>> sg.evaluate(sg.imag([1.0 + 2.0j]))
-    array([2.])
-    """
+    """Return the imaginary part: of a real value 0."""
     value: Any = as_value("imag", x)
     found: AnyValue = value.imag if isinstance(value, Complex) else functions.zeros_like(value)
     return found

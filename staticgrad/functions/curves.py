@@ -48,9 +48,6 @@ def diff(
         prepend, append: what stands before and after x first: of its shape on the other axes, or
             one number for all of them.
 
-    Returns:
-        The differences: n elements fewer along the axis.
-
     >>> sg.evaluate(sg.diff([1.0, 4.0, 9.0]))
     array([3., 5.])
     """
@@ -99,9 +96,6 @@ def trapezoid(
         x: where they were taken: of the shape of y, or a vector along ``axis``.
         dx: the distance between them, where x is not given.
         axis: the axis to integrate along, which goes.
-
-    >>> sg.evaluate(sg.trapezoid([1.0, 3.0]))
-    array(2.)
     """
     value = floating("trapezoid", y)
     place = axis_of("trapezoid", axis, value)
@@ -240,9 +234,6 @@ def cumulative_sum(
 
     Returns:
         A value of the shape of x, one longer along ``axis`` with ``include_initial``.
-
-    >>> sg.evaluate(sg.cumulative_sum([1, 2, 3], include_initial=True))
-    array([0, 1, 3, 6])
     """
     first = 0 if include_initial else None
     return _cumulative("cumulative_sum", cumsum, x, first, axis, dtype)

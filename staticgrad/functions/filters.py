@@ -43,9 +43,6 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
     Raises:
         SizeGuardError: in a run, a vector of a named size that has no elements, or (but for
             ``mode="full"``) fewer than a known size.
-
-    >>> sg.evaluate(sg.convolve([1.0, 2.0], [1.0, 10.0]))
-    array([ 1., 12., 20.])
     """
     left, right = _vectors("convolve", a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):

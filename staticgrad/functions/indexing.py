@@ -112,9 +112,6 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
         IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
             of it, are checked in the run).
         ArgumentError: a mask whose contents are only known in a run, or an invalid index.
-
-    >>> sg.evaluate(sg.getitem([[1, 2], [3, 4]], (0, slice(None))))
-    array([1, 2])
     """
     found = selection(x, key)
     part = found.part()
@@ -666,10 +663,6 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
     Args:
         values: arrays.
         dtype: convert to it.
-
-    >>> sg.evaluate(sg.vstack([[1, 2], [3, 4]]))
-    array([[1, 2],
-           [3, 4]])
     """
     wide = [with_two_axes(value) for value in several("vstack", values)]
     return concatenate(wide, 0, dtype=dtype)
@@ -678,11 +671,7 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
 @_stacked
 @like(vstack)
 def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
-    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``.
-
-    >>> sg.evaluate(sg.hstack([[1, 2], [3]]))
-    array([1, 2, 3])
-    """
+    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
     wide = [_wide(value) for value in several("hstack", values)]
     return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
 

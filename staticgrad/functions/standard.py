@@ -48,9 +48,6 @@ def asarray(
         device: "cpu", which is where all values are.
         copy: a value never changes, so that nothing is copied; a constant always is.
 
-    Returns:
-        A value of a graph; a tensor is given back, and in ``sg.eager_mode()`` made.
-
     >>> sg.asarray([1.0, 2.0]).dtype
     sg.float64
     """

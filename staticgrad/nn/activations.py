@@ -48,11 +48,7 @@ class _Activation(Layer):
 
 
 class Identity(Layer):
-    """x itself.
-
-    >>> sg.evaluate(sg.nn.Identity()(sg.constant([-1.0, 2.0])))
-    array([-1.,  2.])
-    """
+    """x itself."""
 
     def forward(self, x: Any) -> Any:
         return x
@@ -71,9 +67,6 @@ class LeakyReLU(_Activation, function=leaky_relu):
 
     Args:
         negative_slope: a number.
-
-    >>> sg.evaluate(sg.nn.LeakyReLU(0.5)(sg.constant([-1.0, 2.0])))
-    array([-0.5,  2. ])
     """
 
     @public
@@ -88,9 +81,6 @@ class PReLU(Layer):
         num_parameters: the number of learnt slopes: one, or one for each channel.
         init: their first value.
         dtype: of the parameter.
-
-    >>> sg.evaluate(sg.nn.PReLU(init=0.5)(sg.constant([-1.0, 2.0])))
-    array([-0.5,  2. ])
     """
 
     @public
@@ -113,9 +103,6 @@ class ELU(_Activation, function=elu):
 
     Args:
         alpha: a number.
-
-    >>> sg.evaluate(sg.nn.ELU()(sg.constant([-1.0, 2.0]))).round(4)
-    array([-0.6321,  2.    ])
     """
 
     @public
@@ -139,35 +126,19 @@ class GELU(_Activation, function=gelu):
 
 
 class SiLU(_Activation, function=silu):
-    """x * sigmoid(x).
-
-    >>> sg.evaluate(sg.nn.SiLU()(sg.constant([-1.0, 1.0]))).round(4)
-    array([-0.2689,  0.7311])
-    """
+    """x * sigmoid(x)."""
 
 
 class Softplus(_Activation, function=softplus):
-    """log(1 + exp(x)).
-
-    >>> sg.evaluate(sg.nn.Softplus()(sg.constant([0.0, 1000.0]))).round(4)
-    array([6.931e-01, 1.000e+03])
-    """
+    """log(1 + exp(x))."""
 
 
 class Sigmoid(_Activation, function=sigmoid):
-    """1 / (1 + exp(-x)).
-
-    >>> sg.evaluate(sg.nn.Sigmoid()(sg.constant([0.0, 1000.0])))
-    array([0.5, 1. ])
-    """
+    """1 / (1 + exp(-x))."""
 
 
 class Tanh(_Activation, function=tanh):
-    """The hyperbolic tangent.
-
-    >>> sg.evaluate(sg.nn.Tanh()(sg.constant([0.0, 1.0]))).round(4)
-    array([0.    , 0.7616])
-    """
+    """The hyperbolic tangent."""
 
 
 class Softmax(_Activation, function=softmax):
@@ -175,9 +146,6 @@ class Softmax(_Activation, function=softmax):
 
     Args:
         axis: one axis.
-
-    >>> sg.evaluate(sg.nn.Softmax()(sg.constant([0.0, 0.0, -1000.0])))
-    array([0.5, 0.5, 0. ])
     """
 
     @public
@@ -187,8 +155,4 @@ class Softmax(_Activation, function=softmax):
 
 @like(Softmax)
 class LogSoftmax(Softmax, function=log_softmax):
-    """The logarithm of ``Softmax``.
-
-    >>> sg.evaluate(sg.nn.LogSoftmax()(sg.constant([0.0, 0.0, -1000.0]))).round(4)
-    array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
-    """
+    """The logarithm of ``Softmax``."""

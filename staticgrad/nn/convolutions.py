@@ -154,10 +154,6 @@ class ConvTranspose1d(_Filters):
             out_channels / groups, taps...].
         stride, padding, dilation, groups: of the convolution that is transposed.
         output_padding: further elements at the end of each axis.
-
-    >>> layer = sg.nn.ConvTranspose1d(4, 2, kernel_size=2, stride=2)
-    >>> layer(sg.input("x", ("batch", 4, 10), "float32")).shape
-    (batch, 2, 20)
     """
 
     @public
@@ -224,9 +220,6 @@ class MaxPool1d(SpatialLayer):
         padding: elements around, which are never the largest.
         dilation: elements from one tap to the next.
         ceil_mode: whether a last window that begins inside counts although it reaches further.
-
-    >>> sg.evaluate(sg.nn.MaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
-    array([[[3., 2.]]])
     """
 
     @public
@@ -268,9 +261,6 @@ class AvgPool1d(SpatialLayer):
     Args:
         padding: zeros around.
         count_include_pad: whether zeros around count.
-
-    >>> sg.evaluate(sg.nn.AvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
-    array([[[2., 1.]]])
     """
 
     @public
@@ -319,9 +309,6 @@ class AdaptiveAvgPool1d(_Adaptive):
 
     Args:
         output_size: how many parts, for all spatial axes or for each.
-
-    >>> sg.evaluate(sg.nn.AdaptiveAvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
-    array([[[2., 1.]]])
     """
 
     pool = staticmethod(adaptive_avg_pool)
@@ -333,11 +320,7 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool1d, axes=2):
 
 @like(AdaptiveAvgPool1d)
 class AdaptiveMaxPool1d(_Adaptive):
-    """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l].
-
-    >>> sg.evaluate(sg.nn.AdaptiveMaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
-    array([[[3., 2.]]])
-    """
+    """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l]."""
 
     pool = staticmethod(adaptive_max_pool)
 

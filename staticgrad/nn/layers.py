@@ -125,10 +125,6 @@ class Dropout1d(SpatialLayer, Dropout):
     """``Dropout`` of whole channels: each channel of [n, c, l] has one draw for its last axis.
 
     Tompson et al., arXiv 1411.4280.
-
-    >>> layer = sg.nn.Dropout1d(0.5, seed=1)
-    >>> sg.evaluate(layer(sg.constant(np.ones((1, 4, 2))))).tolist()
-    [[[2.0, 2.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]]
     """
 
     def forward(self, x: Any) -> Any:

@@ -467,9 +467,6 @@ class Module:
         A call of the module does so by itself. The block does it where parts of the module are
         called by other code than its ``forward``: ``model.decoder(model.encoder(x))``.
 
-        Returns:
-            A context manager.
-
         >>> net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
         >>> with net.scopes():
         ...     y = net.layers[1](net.layers[0](sg.input("x", ("n", 3), "float32")))

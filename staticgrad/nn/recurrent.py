@@ -78,11 +78,6 @@ class RNN(Module):
         bidirectional: each layer goes both ways, and gives both outputs side by side.
         init: first values of the weights, of ``hidden_size`` inputs.
         dtype, seed: as ``Linear``.
-
-    >>> layer = sg.nn.RNN(3, 4, num_layers=2)
-    >>> outputs, states = layer(sg.input("x", ("time", "batch", 3), "float32"))
-    >>> outputs.shape
-    (time, batch, 4)
     """
 
     layer: ClassVar[Callable[..., Any]] = staticmethod(rnn)
@@ -200,12 +195,7 @@ class LSTM(RNN):
 
 @like(RNN)
 class RNNCell(Module):
-    """``tanh(x @ weight + h @ recurrent + bias)``: the next state of one time.
-
-    >>> cell = sg.nn.RNNCell(3, 4)
-    >>> cell(sg.input("x", ("batch", 3), "float32")).shape
-    (batch, 4)
-    """
+    """``tanh(x @ weight + h @ recurrent + bias)``: the next state of one time."""
 
     cell: ClassVar[Callable[..., Any]] = staticmethod(rnn_cell)
     gates: ClassVar[int] = 1
@@ -256,12 +246,7 @@ class RNNCell(Module):
 
 @like(RNNCell)
 class GRUCell(RNNCell):
-    """``RNNCell`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
-
-    >>> cell = sg.nn.GRUCell(3, 4)
-    >>> cell(sg.input("x", ("batch", 3), "float32")).shape
-    (batch, 4)
-    """
+    """``RNNCell`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new."""
 
     cell = staticmethod(gru_cell)
     gates = 3
@@ -272,10 +257,6 @@ class LSTMCell(RNNCell):
     """``RNNCell`` of long short-term memory: gates input, forget, cell, output.
 
     Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
-
-    >>> h, c = sg.nn.LSTMCell(3, 4)(sg.input("x", ("batch", 3), "float32"))
-    >>> h.shape, c.shape
-    ((batch, 4), (batch, 4))
     """
 
     cell = staticmethod(lstm_cell)

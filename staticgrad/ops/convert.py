@@ -88,7 +88,6 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
     """x converted to ``dtype``; x itself if it has that dtype. Carries gradients between floats.
 
     Args:
-        x: a value.
         dtype: an element type, as NumPy spells it.
     """
     target = dtype_of("astype", dtype)

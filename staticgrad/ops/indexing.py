@@ -354,7 +354,6 @@ def take(
     """x read at ``indices`` (integers of any shape) along ``axis``; of x flattened if it is None.
 
     Args:
-        x: a value.
         indices: integers; negative ones count from the end.
         axis: which axis.
         mode: of an index outside, ``"raise"`` in the run that meets it; ``"wrap"`` it round;
@@ -398,7 +397,6 @@ def take_along_axis(
     Negative indices count from the end. One outside raises, in the run that meets it.
 
     Args:
-        x: a value.
         indices: integers.
         axis: which axis; None for x flattened, of which one axis of indices reads.
 
@@ -440,9 +438,6 @@ def scatter_add(
         indices: integers; below 0 they count from the end, outside they raise in the run.
         size: how many places there are.
         axis: the position of the new axis in the result.
-
-    Returns:
-        A value in the dtype of x.
 
     >>> sg.evaluate(sg.scatter_add([1.0, 2.0, 4.0], [0, 2, 0], 3))
     array([5., 0., 2.])
@@ -790,11 +785,7 @@ def flip(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     """x with its elements in reverse order along ``axis`` (all axes by default).
 
     Args:
-        x: a value.
         axis: one axis or several; None for all.
-
-    Returns:
-        The elements in reverse order along the axes.
 
     >>> sg.evaluate(sg.flip([1, 2, 3]))
     array([3, 2, 1])
@@ -824,9 +815,6 @@ def concatenate(
         axis: along which; None flattens them first.
         dtype: convert to it.
 
-    Returns:
-        One value, as long along the axis as all together.
-
     >>> sg.evaluate(sg.concatenate([[1, 2], [3]]))
     array([1, 2, 3])
     """
@@ -853,9 +841,6 @@ def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = No
         values: values of one shape.
         axis: the place of the new axis.
         dtype: convert to it.
-
-    Returns:
-        One value with one more axis, as long as there are values.
 
     >>> sg.evaluate(sg.stack([[1, 2], [3, 4]], axis=1))
     array([[1, 3],

@@ -144,9 +144,5 @@ def region_behind(node: Node) -> tuple[Sequence[Symbolic], Sequence[Symbolic]] |
 
 
 def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
-    """x itself, through which no gradient flows.
-
-    Args:
-        x: a value.
-    """
+    """x itself, through which no gradient flows."""
     return StopGradient()(x)

@@ -166,13 +166,9 @@ def reshape(
     """Return the elements of x under another shape; one size may be -1 and is inferred.
 
     Args:
-        x: a value.
         shape: one size or a tuple of sizes; named sizes and expressions of them too.
         order: ``"C"``, the last axis fastest; ``"F"``, the first; ``"A"`` is ``"C"`` here.
         copy: has no effect: a value never changes.
-
-    Returns:
-        The same elements in the same order, under the new shape.
 
     Raises:
         ArgumentError: an entry that is not a size; an unknown order.
@@ -209,11 +205,7 @@ def transpose(x: Operand[AnyValue], axes: Any = None) -> AnyValue:
     """Axis i of the result is axis ``axes[i]`` of x; all axes reversed by default.
 
     Args:
-        x: a value.
         axes: a permutation of its axes; None reverses them.
-
-    Returns:
-        The same elements, under permuted axes.
 
     >>> sg.transpose(sg.input("x", ("n", 2, 3)), (0, 2, 1)).shape
     (n, 3, 2)
@@ -240,11 +232,7 @@ def swapaxes(x: Operand[AnyValue], axis1: int, axis2: int) -> AnyValue:
     """x with two axes exchanged.
 
     Args:
-        x: a value.
         axis1, axis2: which.
-
-    Returns:
-        The same elements, with the two axes exchanged.
 
     >>> sg.swapaxes(sg.input("x", ("n", 2, 3)), 0, 2).shape
     (3, 2, n)
@@ -260,7 +248,6 @@ def moveaxis(x: Operand[AnyValue], source: Axes, destination: Axes) -> AnyValue:
     """x with the axes ``source`` moved to the places ``destination``; the others keep their order.
 
     Args:
-        x: a value.
         source, destination: one place or several of the same number.
 
     Returns:
@@ -291,11 +278,7 @@ def expand_dims(x: Operand[AnyValue], axis: Axes) -> AnyValue:
     """x with axes of size 1 inserted, so that they are the axes ``axis`` of the result.
 
     Args:
-        x: a value.
         axis: one place or several, counted in the result.
-
-    Returns:
-        The same elements, with more axes.
 
     >>> sg.expand_dims(sg.input("x", ("n", 3)), 1).shape
     (n, 1, 3)
@@ -312,11 +295,7 @@ def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     """x without the axes ``axis``, which must have literal size 1; without all such by default.
 
     Args:
-        x: a value.
         axis: one axis or several of size 1; None for all such.
-
-    Returns:
-        The same elements, with fewer axes.
 
     >>> sg.squeeze(sg.input("x", ("n", 1, 3))).shape
     (n, 3)
@@ -339,7 +318,6 @@ def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
     """Flatten x to one axis: the last axis varies fastest, for ``"F"`` the first one.
 
     Args:
-        x: a value.
         order: "C" or "F"; ``"A"`` and ``"K"``, the order in memory, are ``"C"`` here.
     """
     value = as_value("ravel", x)
@@ -368,11 +346,7 @@ def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
     """x repeated to ``shape`` by NumPy's rule: axes align at the right, literal size 1 stretches.
 
     Args:
-        x: a value.
         shape: one size or a tuple of sizes.
-
-    Returns:
-        x repeated along new axes, and along those of literal size 1.
 
     >>> sg.evaluate(sg.broadcast_to([1, 2], (2, 2)))
     array([[1, 2],

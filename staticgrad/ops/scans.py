@@ -167,12 +167,8 @@ def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> 
     uint64), as NumPy does.
 
     Args:
-        x: a value.
         axis: along which; None flattens x first.
         dtype: convert to it before adding.
-
-    Returns:
-        The running sums, as many as there are elements.
 
     >>> sg.evaluate(sg.cumsum([1.0, 2.0, 3.0]))
     array([1., 3., 6.])
@@ -186,7 +182,6 @@ def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) ->
     Its gradient is right where elements are 0.
 
     Args:
-        x: a value.
         axis: along which; None flattens x first.
         dtype: convert to it before multiplying.
     """

@@ -225,9 +225,6 @@ def where(
         condition: bools, or numbers, which are true where they are not zero.
         x, y: the values to choose from.
 
-    Returns:
-        The chosen elements, in the common dtype of x and y.
-
     Raises:
         ArgumentError: only the condition is given (NumPy returns the indices of True).
 

@@ -223,9 +223,6 @@ def sort(
         order: there are no fields; None.
         descending: from the largest to the smallest, NaN first, equal elements in their order.
 
-    Returns:
-        The elements in order, of x's shape; flat where the axis is None.
-
     Raises:
         ArgumentError: a ``kind`` that NumPy does not have, or an ``order``.
 

@@ -471,11 +471,7 @@ def in_compute_dtype(gradient: Any, p: Any) -> Any:
 
 @public
 def registered_optimizers() -> tuple[type[Optimizer], ...]:
-    """Return every class of optimizers, in the order of definition, a base before others.
-
-    >>> sg.optim.Adam in registered_optimizers()
-    True
-    """
+    """Return every class of optimizers, in the order of definition, a base before others."""
     found: dict[type[Optimizer], None] = {}
     waiting = Optimizer.__subclasses__()
     while waiting:

@@ -261,14 +261,6 @@ class Lion(Optimizer):
     Args:
         learning_rate: a number, a 0-d floating value, or a schedule; a third to a tenth of Adam's.
         beta1, beta2: in [0, 1). weight_decay: decoupled, three to ten times AdamW's.
-
-    >>> from staticgrad.eager import Tensor
-    >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = Lion(0.25).on([w])
-    >>> (w * w).sum().backward()
-    >>> steps.step()
-    >>> w.tolist()
-    [0.75, -1.75]
     """
 
     learning_rate: Rate = 1e-4

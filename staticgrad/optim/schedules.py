@@ -154,10 +154,6 @@ class step_decay(RateSchedule):  # noqa: N801 - called as a function
         rate: of the first steps.
         every: after how many steps it is multiplied.
         factor: by what.
-
-    >>> rate = step_decay(1.0, every=10)
-    >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 9.0, 10.0, 25.0)]
-    [1.0, 1.0, 0.1, 0.01]
     """
 
     rate: NotNegative
@@ -226,10 +222,6 @@ class warm_up(RateSchedule):  # noqa: N801 - called as a function
     Args:
         then: a schedule, or a rate.
         steps: how many the line takes.
-
-    >>> rate = warm_up(1.0, steps=3)
-    >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 1.0, 2.0, 3.0, 9.0)]
-    [0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
     then: RateSchedule | float
@@ -258,10 +250,6 @@ class one_cycle(RateSchedule):  # noqa: N801 - called as a function
         rise: the part of them that goes up.
         first: it begins at ``rate / first``.
         last: it ends at ``rate / first / last``.
-
-    >>> rate = one_cycle(1.0, steps=10)
-    >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 3.0, 10.0)]
-    [0.04, 1.0, 0.0]
     """
 
     rate: NotNegative

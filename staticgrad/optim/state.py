@@ -43,12 +43,6 @@ def slot(p: Parameter, name: str) -> Parameter:
     Args:
         p: the parameter.
         name: what it is called behind the parameter's name.
-
-    Returns:
-        A parameter of its shape, in the dtype in which it is computed.
-
-    >>> slot(sg.parameter("w", np.ones(3, "float16")), "momentum")
-    <w.momentum: f32[3]>
     """
     return state_of(p, name, p.shape, p.dtype.compute.numpy)
 

@@ -297,9 +297,6 @@ def resize(
 
     Returns:
         The images in that size; floating for all methods but ``"nearest"``.
-
-    >>> sg.evaluate(sg.nn.resize([[0.0, 4.0]], 4, "linear"))
-    array([[0., 1., 3., 4.]])
     """
     value = as_value("resize", x)
     for word, choice, choices in (

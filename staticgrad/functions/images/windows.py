@@ -271,10 +271,6 @@ def conv_transpose(
 
     Returns:
         [n, o, image...].
-
-    >>> w = np.array([[[1.0, 2.0]]])
-    >>> sg.evaluate(sg.nn.conv_transpose(np.array([[[1.0, 10.0]]]), w, stride=2))
-    array([[[ 1.,  2., 10., 20.]]])
     """
     image, filters = promoted_values("conv_transpose", (x, w))
     _check_filters("conv_transpose", image, filters, groups)
@@ -400,10 +396,6 @@ def unfold(
 
     Returns:
         [n, c, taps..., windows...].
-
-    >>> sg.evaluate(sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2))
-    array([[[[0., 1., 2.],
-             [1., 2., 3.]]]])
     """
     value = as_value("unfold", x)
     taps = literal_taps("unfold", kernel_size, spatial("unfold", value, 2), value)
@@ -511,10 +503,6 @@ def avg_pool(
 
     Returns:
         [n, c, windows...], floating.
-
-    >>> sg.evaluate(sg.nn.avg_pool(np.arange(16.0).reshape(1, 1, 4, 4), 2))
-    array([[[[ 2.5,  4.5],
-             [10.5, 12.5]]]])
     """
     value = floating("avg_pool", x)
     found = _pool("avg_pool", value, kernel_size, stride, padding, dilation, ceil_mode)

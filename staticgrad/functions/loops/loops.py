@@ -469,9 +469,6 @@ def fori_loop(
         max_steps: the maximum number of iterations; an integer or a named size. If a bound is a
             value, reverse-mode gradients require it, as for ``while_loop``.
 
-    Returns:
-        The last carry; the first one if there is no iteration.
-
     Raises:
         CarryError: as ``scan``.
         DTypeError: a bound that is a value of another dtype than integer.
@@ -791,9 +788,6 @@ def associative_scan(
             combines them element by element.
         elems: a tree of values with equal sizes along ``axis``, a named one at least 1 in a run.
         reverse: combine from the end: result i is elems[n - 1] ... elems[i].
-
-    Returns:
-        A tree like ``elems``.
 
     Raises:
         ArgumentError: the sizes differ.

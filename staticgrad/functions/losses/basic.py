@@ -100,9 +100,6 @@ def huber(
 
     Args:
         delta: where the square ends and the line begins; positive.
-
-    >>> sg.evaluate(sg.nn.huber([0.5, 3.0], 0.0, reduction="none"))
-    array([0.125, 2.5  ])
     """
     left, right = alike("huber", input, target)
     if is_number(delta) and delta <= 0:

@@ -42,11 +42,7 @@ _LOWEST_LOG: Final = -100.0
 def l1_loss(
     input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """abs(input - target).
-
-    >>> sg.evaluate(sg.nn.l1_loss([1.0, -2.0], [0.0, 0.0]))
-    array(1.5)
-    """
+    """abs(input - target)."""
     one, other = alike("l1_loss", input, target)
     return reduced("l1_loss", functions.absolute(one - other), reduction)
 
@@ -87,9 +83,6 @@ def nll_loss(
 
     Returns:
         A 0-d value, or the losses [...].
-
-    >>> sg.evaluate(sg.nn.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1]))
-    array(0.375)
     """
     scores, classes = as_values("nll_loss", input, target)
     scores = floating("nll_loss", scores)
@@ -122,9 +115,6 @@ def kl_div(
         reduction: also ``"batchmean"``, the sum divided by the size of the first axis: the mean
             divergence of a batch.
         log_target: the target is given by its logarithms, too.
-
-    >>> sg.evaluate(sg.nn.kl_div(sg.log([0.5, 0.5]), [1.0, 0.0], "sum")).round(4)
-    np.float64(0.6931)
     """
     scores, wanted = alike("kl_div", input, target)
     if log_target:
@@ -232,12 +222,6 @@ def cosine_similarity(
         x1, x2: floating, of one shape, or one of them 0-d.
         axis: the axis of the rows; 1 as in ``torch``.
         eps: the least length that counts: the cosine of a row of zeros is 0.
-
-    Returns:
-        The cosines, without ``axis``.
-
-    >>> sg.evaluate(sg.nn.cosine_similarity([[3.0, 4.0], [0.0, 0.0]], [[3.0, 4.0], [1.0, 0.0]]))
-    array([1., 0.])
     """
     one, other = alike("cosine_similarity", x1, x2)
     squares = maximum(total(one * one, axis), eps * eps)
@@ -252,10 +236,6 @@ def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 
         p: as ``ord`` of ``sg.norm``.
         axis: along which axis; 1 as in ``torch``.
         eps: the least norm: rows of zeros stay zeros.
-
-    >>> sg.evaluate(sg.nn.normalize([[3.0, 4.0], [0.0, 0.0]]))
-    array([[0.6, 0.8],
-           [0. , 0. ]])
     """
     value = floating("normalize", x)
     return value / maximum(norm(value, p, axis, keepdims=True), eps)
@@ -293,10 +273,6 @@ def ctc_loss(
     Returns:
         A 0-d value in the dtype of log_probs, or the losses [batch]. The loss of more labels than
         the times can hold is infinite, and has derivative 0.
-
-    >>> even = np.full((2, 1, 2), np.log(0.5))  # of four alignments three give the label 1
-    >>> round(float(sg.evaluate(sg.nn.ctc_loss(even, [[1]], reduction="sum"))), 4)
-    0.2877
     """
     logs, labels = as_values("ctc_loss", log_probs, targets)
     logs = floating("ctc_loss", logs)
