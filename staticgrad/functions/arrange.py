@@ -86,7 +86,7 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
     each = dims.floordiv(size, count)
     text = f"split: an axis of size {size} is not {count} equal parts"
     if not dims.equal(each * count, size, text):
-        raise ShapeError(text, hint="use sg.array_split", related=related(value))
+        raise ShapeError(text, hint="sg.split(x, [2, 5]) takes the places", related=related(value))
     value = with_size(value, place, each * count)
     return [part(value, place, each * k, each) for k in range(count)]
 

@@ -115,13 +115,25 @@ class Op(Immutable):
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """One cotangent per operand (None: carries no gradient), given that of the result."""
-        raise self._undefined("its derivative", "vjp(self, ct, out, *args)")
+        for cls in type(self).__mro__:
+            own = vars(cls).get("cotangents", Op.cotangents)
+            if own is not Op.cotangents:
+                return tuple(own(self, ct, out, args, (True,) * len(args)))
+        if self.differentiable:
+            raise self._undefined("its derivative", "vjp(self, ct, out, *args)")
+        return (None,) * len(args)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
         """Return cotangents as ``vjp``; override it to skip operands that are not ``needed``."""
         return self.vjp(ct, out, *args)
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether ``vjp`` or ``cotangents`` says what the derivative is, or that there is none."""
+        rules = (type(self).vjp, type(self).cotangents)
+        return not self.differentiable or rules != (Op.vjp, Op.cotangents)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """The results over a batch, with an axis of ``size`` in front, of which ``vmap`` is made.

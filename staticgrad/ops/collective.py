@@ -38,9 +38,6 @@ class RankExchange(Op):
         part = ranks.part_size(int(product(operand.shape)), self.ranks)
         return TensorType(operand.dtype, (part,))
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        return (None,) * len(args)
-
     def reference(self, *arrays: Array) -> Any:
         from staticgrad.native.libraries import collectives
 

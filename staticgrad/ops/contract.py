@@ -73,10 +73,6 @@ class MatMul(BilinearOp, name="matmul"):
         left = a.swapaxes(-1, -2) if self.transpose_a else a
         return np.matmul(left, b.swapaxes(-1, -2) if self.transpose_b else b)
 
-    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
-        """ct @ bᵀ and aᵀ @ ct, by flags alone; summed over batch axes that were broadcast."""
-        return MatMul.cotangents(self, ct, out, (a, b), (True, True))
-
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:

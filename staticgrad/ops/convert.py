@@ -72,9 +72,6 @@ class SizeValue(Op, name="size"):
     def reference(self) -> Any:
         return convert_array(np.asarray(int(self.dim), np.int64), self.dtype)
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        return ()
-
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Pointwise(lambda size: size.cast(self.dtype), sizes=(self.dim,))
 

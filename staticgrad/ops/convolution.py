@@ -111,15 +111,6 @@ class Convolution(BilinearOp):
             taps = tuple([tap - 1 for tap in taps])
         return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
 
-    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
-        """Return for each operand the product of the other one with the cotangent."""
-        return self.cotangents(ct, out, (a, b), (True, True))
-
-    def cotangents(
-        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
-    ) -> tuple[Any, ...]:
-        raise self._undefined("its derivative", "cotangents(self, ct, out, args, needed)")
-
     def taps_of(self, w: Array) -> Array:
         """The filter itself."""
         if not self.tiles:

@@ -145,7 +145,7 @@ def shares_of(
 
     Nothing is built for operands that are not ``needed``, where the rule can leave them out.
     """
-    if type(op).vjp is Op.vjp:
+    if not op.has_rule:
         raise GradientError(f"op {op.name} has no derivative rule")
     if len(cts) == 1:
         ct, out = cts[0] if op.elementwise else resolve(cts[0]), outs[0]

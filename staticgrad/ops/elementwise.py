@@ -191,10 +191,6 @@ class Elementwise(Op):
             shares.append(times(ct, partial) if want and partial is not None else None)
         return tuple(shares)
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Cotangent | None, ...]:
-        """Return one cotangent per operand, in its type; the mask of a ``Masked`` ct stays."""
-        return Elementwise.cotangents(self, ct, out, args, (True,) * len(args))
-
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Cotangent | None, ...]:

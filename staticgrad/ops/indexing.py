@@ -724,10 +724,6 @@ class Concat(Op, name="concat"):
     def reference(self, *arrays: Array) -> Any:
         return np.concatenate(arrays, self.axis)
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """Return each operand's part of the cotangent."""
-        return Concat.cotangents(self, ct, out, args, (True,) * len(args))
-
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:

@@ -401,9 +401,6 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
         on = 0.0 if self.unit else 1.0
         return by_place(x, 1.0, on, 0.0) if self.lower else by_place(x, 0.0, on, 1.0)
 
-    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
-        return self.cotangents(ct, out, (a, b), (True, True))
-
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
@@ -626,9 +623,6 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
         batch, n, columns = self.rectangle(out)
         sizes, scratch = (n, columns, int(self.transposed)), ((out.dtype, n * columns),)
         return self.called(out.dtype, batch, sizes, 2 * n * n * columns, scratch)
-
-    def vjp(self, ct: Any, out: Any, lu: Any, permutation: Any, b: Any) -> tuple[Any, ...]:
-        return self.cotangents(ct, out, (lu, permutation, b), (True, False, True))
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]

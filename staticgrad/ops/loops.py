@@ -57,10 +57,6 @@ class _BodyOp(Op):
     def reference(self, *arrays: Any) -> Any:
         return single(self.interpreted(_Literal(), *arrays))
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """Return the cotangents, by an op of this family that runs the bodies' pullbacks."""
-        return self.cotangents(ct, out, args, (True,) * len(args))
-
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:

@@ -86,9 +86,6 @@ class RandomBits(Op, name="random_bits"):
         """Return how many axes the draw for one key has."""
         return len(self.shape) - self.keys
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        return None, None
-
     def scalar(self, key: Expr, step: Expr, *places: Expr) -> Expr:
         """Compute one element; ``places`` are the sizes of all axes, then the indices."""
         rank = len(places) // 2

@@ -41,9 +41,6 @@ class Iota(Op, name="iota"):
         positions = convert_array(np.arange(self.shape[self.axis]), self.dtype)  # type: ignore[arg-type]
         return np.broadcast_to(positions.reshape(own), self.shape)  # type: ignore[arg-type]
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        return ()
-
     def scalar(self, *positions: Expr) -> Expr:
         """The element at ``positions``, one i64 per axis."""
         return positions[self.axis].cast(self.dtype)

@@ -166,9 +166,6 @@ class SearchSorted(Op, name="searchsorted"):
             return np.asarray((element <= value) | nan)
         return np.asarray((element < value) | (nan & (element == element)))
 
-    def vjp(self, ct: Any, out: Any, a: Any, v: Any) -> tuple[Any, ...]:
-        return None, None
-
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Among one vector all at once; a vector each is searched in a loop."""
         return None if over[0] else self(*args)

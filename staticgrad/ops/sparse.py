@@ -154,9 +154,6 @@ class SparseProduct(PatternOp, name="sparse_product"):
         sizes = (rows, inner, k, count, *steps, rows)
         return self.called(kind, (out, *types), sizes, _ROWS, 2)
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        return self.cotangents(ct, out, args, (True,) * len(args))
-
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
@@ -220,9 +217,6 @@ class SampledProduct(PatternOp, name="sampled_product"):
         steps = (rows * k if u.rank > 2 else 0, inner * k if v.rank > 2 else 0, count)
         sizes = (rows, inner, k, count, *steps, count)
         return self.called("sampled", (out, *types), sizes, _ELEMENTS, 1)
-
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        return self.cotangents(ct, out, args, (True,) * len(args))
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]

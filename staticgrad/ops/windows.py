@@ -388,9 +388,6 @@ class WindowPlace(_Reduced, name="window_place"):
         chosen = (stacked == largest) | np.isnan(stacked)
         return np.argmax(chosen & inside, 0).astype(place_dtype(self.taps).numpy)
 
-    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        return (None,)
-
 
 class _Selecting(_Windowed):
     """Linear in the first operand; the second says one tap of each window."""
