@@ -93,7 +93,7 @@ from staticgrad.functions.missing_values import (
     nanmax, nanmean, nanmin, nanstd, nansum, nanvar
 )
 from staticgrad.functions.products import (
-    cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
+    cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
 )
 from staticgrad.functions.standard import (
     asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi, result_type,
@@ -222,12 +222,12 @@ __all__ = [
     "isdtype", "isfinite", "isin", "isinf", "isnan", "jacobian", "jax", "jvp", "kron",
     "left_shift", "less", "less_equal", "linalg", "linear_scan", "linearize", "linspace",
     "lint", "load", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "map", "matmul", "matrix_transpose", "matvec", "max",
-    "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan",
-    "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanquantile",
-    "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal",
-    "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim", "options", "outer",
-    "pad", "parameter", "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract",
+    "logical_or", "logical_xor", "map", "matmul", "matrix_transpose", "max", "maximum", "mean",
+    "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan", "nan_to_num",
+    "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanquantile", "nanstd",
+    "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal", "numba_call",
+    "ode", "one_hot", "ones", "ones_like", "onnx", "optim", "options", "outer", "pad",
+    "parameter", "parse", "passes", "percentile", "permute_dims", "pi", "plan_abstract",
     "polyval", "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg",
     "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape", "result_type",
     "right_shift", "rint", "roll", "round", "same_graph", "save", "scan", "scatter_add",
@@ -238,7 +238,6 @@ __all__ = [
     "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "torch", "trace",
     "tradeoff", "train", "transpose", "trapezoid", "tree", "tril", "triu", "trunc", "uint16",
     "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot",
-    "vecmat", "vjp", "vmap", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
-    "zeros_like"
+    "vjp", "vmap", "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

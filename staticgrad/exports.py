@@ -43,9 +43,7 @@ FUNCTIONS = {
     "staticgrad.functions.curves": (
         "cumulative_prod cumulative_sum diff gradient trapezoid unwrap"
     ),
-    "staticgrad.functions.products": (
-        "cross dot einsum inner kron matvec outer tensordot vdot vecdot vecmat"
-    ),
+    "staticgrad.functions.products": ("cross dot einsum inner kron outer tensordot vdot vecdot"),
     "staticgrad.functions.filters": "convolve correlate interp polyval",
     "staticgrad.functions.kinks": "conventions",
     "staticgrad.functions.checkpoints.marks": "checkpoint checkpoint_name",
@@ -128,7 +126,7 @@ LAYERS = {
     "staticgrad.functions.images.resizing": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
     "staticgrad.functions.normalization": "instance_norm local_response_norm",
     "staticgrad.functions.losses.further": (
-        "binary_cross_entropy cosine_similarity ctc_loss gaussian_nll_loss"
+        "binary_cross_entropy cosine_similarity ctc_loss"
         " kl_div l1_loss nll_loss normalize pairwise_distance smooth_l1_loss triplet_margin_loss"
     ),
     "staticgrad.nn.activations": (

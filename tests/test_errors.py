@@ -225,7 +225,7 @@ def test_a_close_name_is_suggested_and_no_other():
     assert wording.closest("X", ["x", "y"]) == "x"
     for wrong, known in {
         "det": "dot", "sgd": "std", "save": "ravel", "scan": "isnan", "solve": "absolute",
-        "cond": "round", "yy": "y", "vmap": "vecmat", "interp": "inner",
+        "cond": "round", "yy": "y", "interp": "inner",
     }.items():  # fmt: skip
         assert wording.closest(wrong, [known]) is None
     assert wording.listed(["a", "b"]) == "a, b"

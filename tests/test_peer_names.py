@@ -27,7 +27,6 @@ CALLS = {
     "kl_div": "f(x, half, reduction='sum')",
     "binary_cross_entropy_with_logits": "f(x, half)",
     "binary_cross_entropy": "f(half, half)",
-    "gaussian_nll_loss": "f(x, sign, half)",
     "triplet_margin_loss": "f(x, half, sign, 0.7, 2.0)",
     **dict.fromkeys(["cosine_similarity", "pairwise_distance"], "f(x, half)"),
     "normalize": "f(images, 3.0)",

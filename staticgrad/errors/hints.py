@@ -111,6 +111,9 @@ INSTEAD: Final = {
     ),
     "sliding_window_view": "x[np.arange(count)[:, None] + np.arange(size)]; or sg.nn.unfold",
     **_each("multi_dot chain_matmul", 'a @ (b @ c); sg.einsum("ij,jk,kl", a, b, c) finds an order'),
+    **_each("matvec vecmat", "(A @ x[..., None])[..., 0]; (x[..., None, :] @ A)[..., 0, :]"),
+    **_each("bicgstab minres", "sg.linalg.gmres(A, b), or cg of a symmetric, positive definite A"),
+    "multigammaln": "the sum of sg.special.gammaln(a - k / 2) over k < d, and a constant",
     "toeplitz": "c[abs(i - j)], with i = np.arange(n)[:, None] and j = np.arange(n)",
     **_each("hfft ihfft", 'sg.fft.irfft(sg.conj(a), n, norm="forward")'),
     "erfcinv": "sg.special.ndtri(x / 2) * -np.sqrt(0.5)",
@@ -130,6 +133,7 @@ INSTEAD: Final = {
         "sg.maximum(margin - difference, 0).mean()",
     ),
     "soft_margin_loss": "sg.nn.softplus(-target * x).mean()",
+    "gaussian_nll_loss": "(sg.log(var) + (x - target) ** 2 / var).mean() / 2",
     "poisson_nll_loss": "(sg.exp(x) - target * x).mean(), of the logarithm x of the rate",
     "cosine_embedding_loss": "1 - sg.nn.cosine_similarity(a, b, axis=-1)",
     **_each("softmin tanhshrink", "sg.nn.softmax(-x); x - sg.tanh(x)"),
@@ -276,8 +280,9 @@ MISSING: Final = {
     "shorter written out": (
         "array_equiv argpartition array_split atleast_3d choose diagflat digitize dsplit dstack"
         " ediff1d fabs float_power fmax fmin gcd geomspace heaviside hsplit insert iscomplex"
-        " iscomplexobj isneginf isposinf isreal isrealobj lcm lexsort logaddexp2 logspace nanargmax"
-        " nanargmin nancumprod nancumsum nanprod partition piecewise resize rot90 tri vsplit"
+        " iscomplexobj isneginf isposinf isreal isrealobj lcm lexsort logaddexp2 logspace matvec"
+        " nanargmax nanargmin nancumprod nancumsum nanprod partition piecewise resize rot90 tri"
+        " vecmat vsplit"
     ),
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"

@@ -46,7 +46,7 @@ from staticgrad.functions.missing_values import (
     nanmax, nanmean, nanmin, nanstd, nansum, nanvar
 )
 from staticgrad.functions.products import (
-    cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
+    cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
 )
 from staticgrad.functions.statistics import (
     average, corrcoef, count_nonzero, cov, histogram, histogram_bin_edges, isin, median,
@@ -129,8 +129,8 @@ __all__ = [
     "identity", "imag", "inner", "input", "interp", "invert", "iota", "isclose", "isfinite",
     "isin", "isinf", "isnan", "kron", "left_shift", "less", "less_equal", "linalg",
     "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "map", "matmul", "matrix_transpose", "matvec",
-    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "logical_not", "logical_or", "logical_xor", "map", "matmul", "matrix_transpose", "max",
+    "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
     "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanquantile",
     "nanstd", "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call",
     "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "percentile", "polyval",
@@ -140,6 +140,6 @@ __all__ = [
     "sinc", "sinh", "size_value", "sort", "sparse", "special", "split", "sqrt", "square",
     "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
     "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
-    "trapezoid", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot",
-    "vecmat", "vmap", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "trapezoid", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vmap",
+    "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

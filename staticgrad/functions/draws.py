@@ -288,7 +288,7 @@ class Distributions:
             shape: that of the result without its last axis; that in which both meet by default.
             dtype: floating.
         """
-        from staticgrad.functions.linalg import cholesky  # LAPACK, loaded for this draw
+        from staticgrad.functions.linalg.matrices import cholesky  # LAPACK, loaded for this draw
 
         kind = floating_dtype("multivariate_normal", dtype)
         centre = functions.astype(self._operand("multivariate_normal", mean), kind)
@@ -303,7 +303,7 @@ class Distributions:
         if shape is not None:
             met = (*drawn_shape("multivariate_normal", shape), met[-1])
         z = functions.astype(self.normal(shape=met, dtype=dtype), kind)
-        return functions.matvec(cholesky(spread), z) + centre
+        return functions.matmul(cholesky(spread), z[..., None])[..., 0] + centre
 
     @public
     def categorical(self, logits: Operand, axis: int = -1, shape: Any = None) -> Value:

@@ -86,7 +86,7 @@ def _resized(value: Any, axis: int, size: Size) -> Any:
     return pad(value, widths)
 
 
-class AlongAxis(Protocol):
+class _AlongAxis(Protocol):
     """A transform along an axis."""
 
     def __call__(
@@ -95,7 +95,7 @@ class AlongAxis(Protocol):
         """Transform values."""
 
 
-class AlongAxes(Protocol):
+class _AlongAxes(Protocol):
     """A transform along several axes."""
 
     def __call__(
@@ -104,7 +104,7 @@ class AlongAxes(Protocol):
         """Transform values."""
 
 
-def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> AlongAxis:
+def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> _AlongAxis:
     def transform(
         a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
     ) -> AnyValue:
@@ -117,7 +117,7 @@ def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) 
 
 def _along_axes(
     name: str, text: str, kind: str = "c2c", forward: bool = False, by_default: Axes = None
-) -> AlongAxes:
+) -> _AlongAxes:
     def transform(
         a: Operand[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: str | None = None
     ) -> AnyValue:

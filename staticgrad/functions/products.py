@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Generic
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.families import like
 from staticgrad.functions.complex_numbers import conj
 from staticgrad.functions.indexing import unstack
@@ -89,35 +89,6 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
     left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
     product = matmul(conj(expand_dims(left, -2)), expand_dims(right, -1))
     return reshape(product, product.shape[:-2])
-
-
-def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
-    """Matrices times vectors; leading axes broadcast.
-
-    Args:
-        a: matrices [..., m, n].
-        x: vectors [..., n].
-    """
-    left, right = promoted_values("matvec", (a, x))
-    _at_least("matvec", left, 2)
-    _at_least("matvec", right, 1)
-    product = matmul(left, expand_dims(right, -1))
-    return reshape(product, product.shape[:-1])
-
-
-def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
-    """Vectors, conjugated, times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``."""
-    left, right = promoted_values("vecmat", (x, a))
-    _at_least("vecmat", left, 1)
-    _at_least("vecmat", right, 2)
-    product = matmul(conj(expand_dims(left, -2)), right)
-    return reshape(product, (*product.shape[:-2], product.shape[-1]))
-
-
-def _at_least(op: str, value: Value, rank: int) -> None:
-    if value.ndim < rank:
-        kind = "vector" if rank == 1 else "matrix"
-        raise RankError(f"{op}: {value.type} is not a {kind}", related=related(value))
 
 
 def cross(a: Operand[AnyValue], b: Operand[AnyValue], *, axis: int = -1) -> AnyValue:

@@ -23,7 +23,7 @@ from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import MOST_PARTS, Axes, as_value, axes_of, floating, integer
+from staticgrad.ops.operands import Axes, axes_of, integer
 from staticgrad.ops.selection import where
 from staticgrad.ops.special import (
     BetaInc,
@@ -31,7 +31,6 @@ from staticgrad.ops.special import (
     Digamma,
     GammaInc,
     GammaIncC,
-    GammaLn,
     Logit,
     Ndtri,
     Polygamma,
@@ -64,7 +63,7 @@ from staticgrad.ops.transcendental import (
 __all__ = [
     "beta", "betainc", "betaln", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv",
     "expit", "gamma", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "kl_div",
-"log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
+"log_ndtr", "log_softmax", "logit", "logsumexp", "ndtr", "ndtri",
     "polygamma", "rel_entr", "softmax", "xlog1py", "xlogy", "zeta",
 ]  # fmt: skip
 
@@ -77,22 +76,6 @@ def ndtri(p: Operand[AnyValue]) -> AnyValue:
 def logit(p: Operand[AnyValue]) -> AnyValue:
     """log(p / (1 - p)), the inverse of ``expit``: infinite at 0 and 1, NaN beyond."""
     return Logit()(p)
-
-
-def multigammaln(a: Operand[AnyValue], d: int) -> AnyValue:
-    """Logarithm of the multivariate gamma function of dimension ``d``; NaN for a <= (d - 1) / 2.
-
-    Args:
-        a: a value; integers become float64.
-        d: a whole number known at build, from 1 on.
-    """
-    count = integer("multigammaln", "d", d)
-    if not 1 <= count <= MOST_PARTS:
-        raise ArgumentError(f"multigammaln: d={count} is not between 1 and {MOST_PARTS:,}")
-    value = floating("multigammaln", as_value("multigammaln", a))
-    parts = [GammaLn()(value - k / 2) for k in range(count)]
-    log_gamma = sum(parts[1:], parts[0]) + count * (count - 1) / 4 * math.log(math.pi)
-    return functions.where(value > (count - 1) / 2, log_gamma, math.nan)
 
 
 def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:

@@ -56,12 +56,12 @@ from staticgrad.types.dtype import BOOL, F64, I64
 
 
 def average(
-    x: Operand[Any],
+    x: Operand[AnyValue],
     axis: Axes = None,
-    weights: Operand[Any] | None = None,
+    weights: Operand[AnyValue] | None = None,
     *,
     keepdims: bool = False,
-) -> Any:
+) -> AnyValue:
     """The mean over ``axis``, each element counted by its weight.
 
     Args:

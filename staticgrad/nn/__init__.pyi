@@ -11,8 +11,8 @@ from staticgrad.functions.images.resizing import (
     affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle
 )
 from staticgrad.functions.losses.further import (
-    binary_cross_entropy, cosine_similarity, ctc_loss, gaussian_nll_loss, kl_div, l1_loss,
-    nll_loss, normalize, pairwise_distance, smooth_l1_loss, triplet_margin_loss
+    binary_cross_entropy, cosine_similarity, ctc_loss, kl_div, l1_loss, nll_loss, normalize,
+    pairwise_distance, smooth_l1_loss, triplet_margin_loss
 )
 from staticgrad.functions.nn import (
     adaptive_avg_pool, adaptive_max_pool, attention, avg_pool, batch_norm, batch_statistics,
@@ -70,13 +70,13 @@ __all__ = [
     "adaptive_max_pool", "affine_grid", "attention", "avg_pool", "batch_norm",
     "batch_statistics", "bidirectional", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "celu", "conv", "conv_transpose", "cosine_similarity",
-    "cross_entropy", "ctc_loss", "elu", "embedding", "fold", "gaussian_nll_loss", "gelu", "glu",
-    "grid_sample", "group_norm", "gru", "gru_cell", "gumbel_softmax", "hardsigmoid",
-    "hardswish", "hardtanh", "huber", "instance_norm", "kl_div", "l1_loss", "layer_norm",
-    "leaky_relu", "local_response_norm", "log_sigmoid", "log_softmax", "logsumexp", "lp_pool",
-    "lstm", "lstm_cell", "manual_seed", "max_pool", "mish", "mse", "nll_loss", "normalize",
-    "one_hot", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "prelu", "relu",
-    "relu6", "resize", "rms_norm", "rnn", "rnn_cell", "rotary", "selu", "sigmoid", "silu",
-    "smooth_l1_loss", "softmax", "softplus", "softsign", "stacked", "tanh",
-    "triplet_margin_loss", "unfold", "updates"
+    "cross_entropy", "ctc_loss", "elu", "embedding", "fold", "gelu", "glu", "grid_sample",
+    "group_norm", "gru", "gru_cell", "gumbel_softmax", "hardsigmoid", "hardswish", "hardtanh",
+    "huber", "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu",
+    "local_response_norm", "log_sigmoid", "log_softmax", "logsumexp", "lp_pool", "lstm",
+    "lstm_cell", "manual_seed", "max_pool", "mish", "mse", "nll_loss", "normalize", "one_hot",
+    "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6", "resize",
+    "rms_norm", "rnn", "rnn_cell", "rotary", "selu", "sigmoid", "silu", "smooth_l1_loss",
+    "softmax", "softplus", "softsign", "stacked", "tanh", "triplet_margin_loss", "unfold",
+    "updates"
 ]

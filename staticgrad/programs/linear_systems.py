@@ -34,7 +34,7 @@ def linear(operator: Any, solve: Function, b: Any, x0: Any) -> tuple[Any, Any]:
     """Solve a linear system, with the derivatives of its solution.
 
     Args:
-        operator: the system (``functions/iterative.py``).
+        operator: the system (``functions/linalg/iterative.py``).
         solve: gives the solution and a number for whether the system is transposed, a right-hand
             side, a first guess and the operands of the operator.
         b, x0: the right-hand side, and the first guess.

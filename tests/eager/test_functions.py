@@ -25,7 +25,6 @@ CALLS = {
     "switch": lambda x, v, i: sg.switch(i[0], [lambda: x, lambda: v, lambda: x + 1.0][::2]),
     "while_loop": lambda x, v, i: sg.while_loop(lambda y: y.sum() < 9.0, lambda y: y + v, x),
     "astype": lambda x, v, i: sg.astype(x, "float64"),
-    "vecmat": lambda x, v, i: sg.vecmat(x[:, 0], x),
     "at": lambda x, v, i: x.at[1:].set(v),
     "at add": lambda x, v, i: x.at[i].add(v),
     "at set": lambda x, v, i: x.at[i, 1].set(9.0),

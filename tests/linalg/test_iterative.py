@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 N = 30
 CHAIN = sp.diags_array([-1.0, 2.5, -1.0], offsets=[-1, 0, 1], shape=(N, N)).tocsr()
 SKEW = (CHAIN + 0.3 * sp.random_array((N, N), density=0.1, rng=RNG)).tocsr()
-MATRICES = {"cg": CHAIN, "bicgstab": SKEW, "gmres": SKEW}
+MATRICES = {"cg": CHAIN, "gmres": SKEW}
 RIGHT = RNG.normal(size=N)
 B = sg.input("b", (N,), "float64")
 
@@ -24,7 +24,7 @@ def test_steps_are_those_of_scipy(name):
     for options in ({}, {"maxiter": 2}, {"M": inverse}, {"x0": np.ones(N)}, {"atol": 1e-2}):
         wanted, info = getattr(theirs, name)(matrix, RIGHT, rtol=1e-9, **options)
         x, number = sg.evaluate(list(ours(matrix, B, rtol=1e-9, **options)), {"b": RIGHT})
-        # Theirs also end within a step of bicgstab and a cycle of gmres.
+        # Theirs also end within a cycle of gmres.
         near = 1e-8 if name == "cg" else 10 * max(options.get("atol", 0.0), 1e-7)
         np.testing.assert_allclose(x, wanted, atol=near * np.abs(wanted).max())
         assert number == info

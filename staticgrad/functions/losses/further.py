@@ -6,7 +6,6 @@ elements or rows. Operands have one shape, or one of them is 0-d; they do not br
 
 from __future__ import annotations
 
-from math import log as log_of, pi
 from typing import Any, Final, Literal
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
@@ -144,30 +143,6 @@ def binary_cross_entropy(
     unlikely = maximum(functions.log1p(-p), _LOWEST_LOG)
     losses = -(t * likely + (1.0 - t) * unlikely)
     return reduced("binary_cross_entropy", losses, reduction)
-
-
-@like(mse)
-def gaussian_nll_loss(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
-    var: Operand[AnyValue],
-    full: bool = False,
-    eps: float = 1e-6,
-    reduction: Reduction = "mean",
-) -> AnyValue:
-    """(log v + (x - t) ** 2 / v) / 2 of a variance v, held above eps; ``full``: + log(2 pi) / 2.
-
-    Args:
-        var: v, which broadcasts with the others.
-        full: whether to add the constant.
-        eps: the least variance, through which no gradient flows.
-    """
-    x, t = alike("gaussian_nll_loss", input, target)
-    spread = maximum(as_values("gaussian_nll_loss", x, var)[1], eps)
-    away = x - t
-    losses = 0.5 * (functions.log(spread) + away * away / spread)
-    losses = losses + 0.5 * log_of(2.0 * pi) if full else losses
-    return reduced("gaussian_nll_loss", losses, reduction)
 
 
 def pairwise_distance(

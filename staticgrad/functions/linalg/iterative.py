@@ -18,6 +18,7 @@ from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import sparse
+from staticgrad.functions.linalg.matrices import lstsq
 from staticgrad.functions.loops.loops import fori_loop, while_loop
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
@@ -204,49 +205,6 @@ def _cg(
 
 
 @like(cg)
-def bicgstab(
-    A: Any,
-    b: Any,
-    x0: Any = None,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    M: Any = None,
-    args: Sequence[Any] = (),
-) -> Solution:
-    """x with A @ x = b for a square A, by the stabilized method of biconjugate gradients."""
-    return _solved("bicgstab", _bicgstab, (A, b, x0, M), (rtol, atol, maxiter), args, False)
-
-
-def _bicgstab(
-    apply: Apply, scaled: Apply | None, b: Any, x0: Any, tolerance: Any, most: int
-) -> tuple[Any, Any]:
-    shadow = b - apply(x0)
-    square = _dot(shadow, shadow)
-
-    def step(state: Any) -> Any:
-        x, r, p, v, before, alpha, omega, _, count = state
-        rho = _dot(shadow, r)
-        p = r + (p - v * omega) * (rho / before * (alpha / omega))
-        p_scaled = p if scaled is None else scaled(p)
-        v = apply(p_scaled)
-        alpha = rho / _dot(shadow, v)
-        s = r - v * alpha
-        s_scaled = s if scaled is None else scaled(s)
-        t = apply(s_scaled)
-        length = _dot(t, t)
-        omega = functions.where(length > 0.0, _dot(t, s) / length, 0.0)
-        r = s - t * omega
-        x = x + p_scaled * alpha + s_scaled * omega
-        return x, r, p, v, rho, alpha, omega, _dot(r, r), count + 1
-
-    zeros, one = b * 0.0, square * 0.0 + 1.0
-    begin = (x0, shadow, zeros, zeros, one, one, one, square, _count(b))
-    return _iterated(step, begin, tolerance, most)
-
-
-@like(cg)
 def gmres(
     A: Any,
     b: Any,
@@ -313,8 +271,6 @@ def _gmres(
 
         rows, coefficients = fori_loop(0, width, further, (rows, coefficients))
         right = functions.zeros((width + 1,), b.dtype, like=b).at[0].set(norm)
-        from staticgrad.functions.linalg import lstsq  # whose names these solvers are among
-
         weights = lstsq(coefficients.T, right).x
         change = weights @ rows[:width]
         x = x + (change if scaled is None else scaled(change))

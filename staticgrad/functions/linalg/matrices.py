@@ -1,13 +1,4 @@
-"""Linear algebra, in the names and with the arguments of ``np.linalg`` and the array API standard.
-
-Public as ``sg.linalg``; NumPy's functions of these names take values, too. Matrices are the last
-two axes, leading ones a batch. What LAPACK does is done for float32 and float64: integers and bools
-become float64, elements of 16 bits are refused, as by NumPy.
-
-    >>> a = sg.input("a", (2, 2), "float64")
-    >>> sg.evaluate(sg.linalg.det(a), {"a": [[3.0, 1.0], [1.0, 2.0]]})
-    array(5.)
-"""
+"""Linear algebra: solutions, factorizations, determinants, norms, structured matrices."""
 
 from __future__ import annotations
 
@@ -16,31 +7,20 @@ from collections.abc import Sequence
 from functools import reduce
 from itertools import chain
 from operator import mul
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import statistics
 from staticgrad.functions.creation import eye
-from staticgrad.functions.indexing import matrix_transpose as matrix_transpose
-from staticgrad.functions.iterative import bicgstab as bicgstab, cg as cg, gmres as gmres
-from staticgrad.functions.products import (
-    cross as cross,
-    kron as kron,
-    tensordot as tensordot,
-    vecdot as vecdot,
-)
-from staticgrad.functions.statistics import norm as norm, norm_of_matrices
-from staticgrad.ir.calls import publish
-from staticgrad.ir.functional import OF_MODULES, functions
+from staticgrad.functions.statistics import norm_of_matrices
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.complex_linalg import of_adjoints
 from staticgrad.ops.complex_readings import pair
-from staticgrad.ops.contract import matmul as matmul
 from staticgrad.ops.custom import CustomFunction, custom_vjp
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import part
@@ -77,14 +57,6 @@ from staticgrad.types import dim as dims
 from staticgrad.types.arrays import BroadcastError, Shape, broadcast_shapes, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F64
-
-__all__ = [
-    "bicgstab", "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "cond", "cross",
-    "det", "diagonal", "eigh", "eigvalsh", "expm", "gmres", "inv", "kron", "lstsq", "lu",
-    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose",
-    "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "solve_tridiagonal",
-    "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
-]  # fmt: skip
 
 
 class SlogdetResult(NamedTuple):
@@ -1052,16 +1024,3 @@ def _root(row: Sequence[Any]) -> Any:
 
 
 _SCALED: Final = {n: _scaled(n) for n in (2, 3)}
-
-
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.linalg", __all__)
-
-
-publish(globals(), __name__, __all__)
-#: As NumPy's module has it; some differ from the functions of the same names outside of it.
-_OURS = (
-    "bicgstab", "block_diag", "cg", "cho_factor", "cho_solve", "expm", "gmres", "lu",
-    "solve_triangular", "solve_tridiagonal",
-)  # fmt: skip
-OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})
