@@ -27,10 +27,8 @@ from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
 from staticgrad.functions.checkpoints.marks import (
     SAME_BYTES,
-    Verdicts,
     check_names,
-    under_name,
-    verdicts,
+    is_saved,
 )
 from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.functions.draws import GENERATORS
@@ -55,7 +53,6 @@ class _Done(NamedTuple):
     op: Op
     types: tuple[TensorType, ...]
     found: Callable[[], Any]
-    said: Verdicts
     base: int | None  # the operation whose bytes it gives
 
 
@@ -73,27 +70,25 @@ class Recording:
         """The arrays of an operation."""
         found = silent.context.run(applied.run, op, *arrays)
         number = len(self._done)
-        said = verdicts(self.parts, op, applied.types)
-        if any(said):
+        saved = is_saved(self.parts, op, applied.types)
+        if saved:
             self.kept[number] = KeptResult(op, applied.types, found)
         base = self._made.get(id(arrays[0])) if isinstance(op, SAME_BYTES) else None
-        self._done.append(_Done(op, applied.types, _held_weakly(found), said, base))
+        self._done.append(_Done(op, applied.types, _held_weakly(found), base))
         if name_of(op):
             self._names[name_of(op)] = None
-            self._name(op, base)
+            if saved:
+                self._keep(base)
         if isinstance(found, np.ndarray):
             self._made[id(found)] = number
         return found
 
-    def _name(self, mark: Op, number: int | None) -> None:
-        """Apply a name to its value, and to the values that it is a view of."""
+    def _keep(self, number: int | None) -> None:
+        """Keep a value that has a name, and the values that it is a view of."""
         while number is not None:
             done = self._done[number]
-            said = under_name(self.parts, mark, done.said)
-            self._done[number] = done._replace(said=said)
             found = done.found()
-            self.kept.pop(number, None)
-            if any(said) and found is not None:
+            if found is not None:
                 self.kept[number] = KeptResult(done.op, done.types, found)
             number = done.base
 

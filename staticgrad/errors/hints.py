@@ -150,6 +150,14 @@ INSTEAD: Final = {
         "sg.optim.warm_up(sg.optim.cosine(rate, steps), steps)" + _AS_RATE,
     ),
     "ReduceLROnPlateau": "sg.optim.Plateau",
+    **_each(
+        "checkpoint_dots checkpoint_dots_with_no_batch_dims",
+        "dots_saveable, dots_with_no_batch_dims_saveable",
+    ),
+    **_each(
+        "save_any_names_but_these save_anything_except_these_names",
+        "save_only_these_names(*others), or a function: lambda op, *types: op.name != 'exp'",
+    ),
     "clip_grad_norm_": "max_norm= of an optimizer",
     **_each(
         "Adamax NAdam RAdam Rprop Adadelta LAMB", "sg.optim.Adam, AdamW, Lion, RMSProp, Adagrad"

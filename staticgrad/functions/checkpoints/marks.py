@@ -25,15 +25,12 @@ from staticgrad.ops.marks import Checkpoint, CheckpointName, Mark, Recomputed, n
 from staticgrad.ops.movement import Reshape, Transpose
 from staticgrad.types.arrays import TensorType
 
-#: For each part of a policy, True if it keeps a result.
-Verdicts = tuple[bool, ...]
 #: Ops whose result is the bytes of the operand, all of them.
 SAME_BYTES: Final = (Mark, Reshape, Transpose)
 
 
-def verdicts(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> Verdicts:
-    """Return what each part of a policy says of an op on operands of these types."""
-    found = []
+def is_saved(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> bool:
+    """Return whether a part of a policy keeps the result of an op on operands of these types."""
     for part in parts:
         try:
             said: Any = part(op, *types)
@@ -49,37 +46,27 @@ def verdicts(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
                 f"the policy {_named(part)} gives {shown(said)} for {op.name}",
                 hint="True: the result is kept; False: it is computed again",
             )
-        found.append(bool(said))
-    return tuple(found)
-
-
-def under_name(parts: Sequence[Saveable], mark: Op, base: Verdicts) -> Verdicts:
-    """Return each part's verdict on a named value, given its verdict on the unnamed value.
-
-    The name decides: a value saved under its name is saved; one refused under it is not.
-    """
-    return tuple(
-        bool(part(mark)) or (said and name_of(mark) not in getattr(part, "refused", ()))
-        for part, said in zip(parts, base, strict=True)
-    )
+        if said:
+            return True
+    return False
 
 
 def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
-    """Return the values of ``nodes`` (operands first) whose results the policy keeps."""
+    """Return the values of ``nodes`` (operands first) that the policy keeps, also by a name."""
     parts = parts_of(policy)
-    said: dict[Node, Verdicts] = {}
+    said: dict[Node, bool] = {}
     names: dict[str, None] = {}
     for node in nodes:
         if node.is_leaf:
             continue
         op = node.op
-        said[node] = verdicts(parts, op, [arg.type for arg in node.args])
+        said[node] = is_saved(parts, op, [arg.type for arg in node.args])
         if name_of(op):
             names[name_of(op)] = None
-            for base in _bases(node, said):
-                said[base] = under_name(parts, op, said[base])
+            if said[node]:
+                said.update(dict.fromkeys(_bases(node, said), True))
     check_names(policy, names)
-    return [node for node, found in said.items() if any(found)]
+    return [node for node, found in said.items() if found]
 
 
 def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:

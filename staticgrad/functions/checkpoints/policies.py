@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from staticgrad.errors.hints import attributes
 from staticgrad.families import like
 from staticgrad.functions.checkpoints.saveable import (
-    ButNames,
     EitherRule,
     OnlyNames,
     Saveable,
@@ -25,10 +24,8 @@ from staticgrad.ir.op import Op
 from staticgrad.types.arrays import TensorType
 
 __all__ = [
-    "checkpoint_dots", "checkpoint_dots_with_no_batch_dims", "dots_saveable",
-    "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable",
-    "save_any_names_but_these", "save_anything_except_these_names", "save_from_both_policies",
-    "save_only_these_names",
+    "dots_saveable", "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable",
+    "save_from_both_policies", "save_only_these_names",
 ]  # fmt: skip
 
 _DOTS: Final = ("matmul", "conv", "conv_filter", "conv_image")
@@ -66,10 +63,6 @@ def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
     return op.name == "matmul" and all(len(each.shape) == 2 for each in types)
 
 
-checkpoint_dots = dots_saveable
-checkpoint_dots_with_no_batch_dims = dots_with_no_batch_dims_saveable
-
-
 @maker
 def save_only_these_names(*names: str) -> Saveable:
     """Values with one of these names are kept, and nothing else.
@@ -78,20 +71,6 @@ def save_only_these_names(*names: str) -> Saveable:
         names: as ``sg.checkpoint_name`` gave them.
     """
     return OnlyNames(names_given("save_only_these_names", names))
-
-
-@maker
-@like(save_only_these_names)
-def save_any_names_but_these(*names: str) -> Saveable:
-    """Values with a name are kept, those with one of these, and those without any, run again."""
-    return ButNames(names_given("save_any_names_but_these", names), False)
-
-
-@maker
-@like(save_only_these_names)
-def save_anything_except_these_names(*names: str) -> Saveable:
-    """Save all values but those with one of these names."""
-    return ButNames(names_given("save_anything_except_these_names", names), True)
 
 
 @maker

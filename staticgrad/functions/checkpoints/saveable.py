@@ -29,11 +29,9 @@ class SaveableRule:
 
     Attributes:
         names: those that it mentions, each of which a value must have.
-        refused: those whose values it does not keep, whatever made them.
     """
 
     names: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
 
     def __call__(self, op: Op, *types: TensorType) -> bool:
         """Return whether the result of ``op`` is kept."""
@@ -51,26 +49,6 @@ class OnlyNames(SaveableRule):
 
     def __repr__(self) -> str:
         return f"save_only_these_names({_quoted(self.names)})"
-
-
-@dataclass(frozen=True, repr=False)
-class ButNames(SaveableRule):
-    """Values with another name than these."""
-
-    names: tuple[str, ...]
-    unnamed: bool  # whether values without a name are kept
-
-    @property
-    def refused(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.names
-
-    def __call__(self, op: Op, *types: TensorType) -> bool:
-        name = name_of(op)
-        return name not in self.names if name else self.unnamed
-
-    def __repr__(self) -> str:
-        what = "save_anything_except_these_names" if self.unnamed else "save_any_names_but_these"
-        return f"{what}({_quoted(self.names)})"
 
 
 @dataclass(frozen=True, repr=False)
