@@ -111,7 +111,8 @@ INSTEAD: Final = {
     ),
     "sliding_window_view": "x[np.arange(count)[:, None] + np.arange(size)]; or sg.nn.unfold",
     **_each("multi_dot chain_matmul", 'a @ (b @ c); sg.einsum("ij,jk,kl", a, b, c) finds an order'),
-    **_each("matvec vecmat", "(A @ x[..., None])[..., 0]; (x[..., None, :] @ A)[..., 0, :]"),
+    "matvec": "(A @ x[..., None])[..., 0]",
+    "vecmat": "(sg.conj(x)[..., None, :] @ A)[..., 0, :]",
     **_each("bicgstab minres", "sg.linalg.gmres(A, b), or cg of a symmetric, positive definite A"),
     "multigammaln": "the sum of sg.special.gammaln(a - k / 2) over k < d, and a constant",
     "toeplitz": "c[abs(i - j)], with i = np.arange(n)[:, None] and j = np.arange(n)",
@@ -150,10 +151,8 @@ INSTEAD: Final = {
         "sg.optim.warm_up(sg.optim.cosine(rate, steps), steps)" + _AS_RATE,
     ),
     "ReduceLROnPlateau": "sg.optim.Plateau",
-    **_each(
-        "checkpoint_dots checkpoint_dots_with_no_batch_dims",
-        "dots_saveable, dots_with_no_batch_dims_saveable",
-    ),
+    "checkpoint_dots": "dots_saveable",
+    "checkpoint_dots_with_no_batch_dims": "dots_with_no_batch_dims_saveable",
     **_each(
         "save_any_names_but_these save_anything_except_these_names",
         "save_only_these_names(*others), or a function: lambda op, *types: op.name != 'exp'",
