@@ -119,13 +119,8 @@ def bound_places(step: Step) -> dict[str, tuple[str, Size]]:
 class WrittenOut:
     """The elements of a schedule's buffers as its steps are run, in one row out of ``rows``.
 
-    Args:
-        schedule: the schedule that is run; it has the constants.
-        rows: the number of rows; None: everything is one row.
-        inner: the meaning of a loop over ``m * rows`` places. True: the m elements of each row are
-            adjacent; False: there are m runs of rows.
-        source: returns an element of an input, by its buffer and the indices computed in the run.
-        size: returns a size as an expression.
+    ``rows`` None: everything is one row. ``inner`` is what a loop over ``m * rows`` places means:
+    the m elements of each row are adjacent, or there are m runs of rows.
     """
 
     def __init__(
@@ -163,13 +158,9 @@ class WrittenOut:
         """Return the position of a place, as an expression of the row's number."""
         if place.row == 0:
             return self.size(place.at)
-        moved = self.made("mul", I64, (self.row, self.size(place.row)))
+        row = self._kept("row", lambda: ex.index(ROW))
+        moved = self.made("mul", I64, (row, self.size(place.row)))
         return moved if place.at == 0 else self.made("add", I64, (moved, self.size(place.at)))
-
-    @property
-    def row(self) -> Expr:
-        """The number of the row."""
-        return self._kept("row", lambda: ex.index(ROW))
 
     def made(
         self, op: str, dtype: DType, args: tuple[Expr, ...], attribute: ex.Attribute = None
@@ -206,19 +197,16 @@ class WrittenOut:
         if indices:
             raise NotWrittenOutError
         if found.data is not None:
-            return self._constant(found.data.array.reshape(-1), place, dtype)
+            if place.row != 0 or not isinstance(place.at, int):
+                raise NotWrittenOutError
+            value = found.data.array.reshape(-1)[place.at].item()
+            if isinstance(value, float) and isnan(value):
+                raise NotWrittenOutError
+            return self.literal(value, dtype)
         known = self.memory.get(buffer, {})
         if place not in known:
             raise NotWrittenOutError
         return known[place]
-
-    def _constant(self, array: object, place: RowPlace, dtype: DType) -> Expr:
-        if place.row != 0 or not isinstance(place.at, int):
-            raise NotWrittenOutError
-        value = array[place.at].item()  # type: ignore[index]
-        if isinstance(value, float) and isnan(value):
-            raise NotWrittenOutError
-        return self.literal(value, dtype)
 
     def store(self, buffer: str, place: RowPlace, value: Expr) -> None:
         """Store an element of a buffer at a place that overlaps no other place."""
@@ -248,13 +236,12 @@ class WrittenOut:
         def joined(a: Expr, b: Expr) -> Expr:
             return self.made(combiner.combine, dtype, (a, b))
 
-        if not combiner.is_ordered(dtype):
-            return reduce(joined, terms)
-        if len(terms) > (BLOCK if by_lanes else COLUMN_BLOCK):
-            raise NotWrittenOutError
-        if not by_lanes:
-            return reduce(joined, terms)
-        return in_lanes(terms, lanes(dtype), joined)
+        if combiner.is_ordered(dtype):
+            if len(terms) > (BLOCK if by_lanes else COLUMN_BLOCK):
+                raise NotWrittenOutError
+            if by_lanes:
+                return in_lanes(terms, lanes(dtype), joined)
+        return reduce(joined, terms)
 
 
 #: The loop over rows.
@@ -502,11 +489,7 @@ class _StepRun:
     ) -> tuple[RowPlace | None, Found]:
         """Return the place of an access in its buffer (None: out of bounds), and the indices with
         their strides that are not literals."""
-        row: Size = 0
-        element = self._bound[access.operand][1]
-        for axis, stride in access.strides:
-            step = self._number(stride)
-            row, element = row + at[axis].row * step, element + at[axis].at * step
+        row, element = self._moved(self._bound[access.operand][1], access.strides, at)
         found = []
         for index, stride in zip(indices, access.gather, strict=True):
             step = self._number(stride)
@@ -515,20 +498,21 @@ class _StepRun:
             else:
                 found.append((index, step))
         for position in access.positions:
-            here = self._position(position, at)
+            here = self._moved(self._number(position.start), position.terms, at)
             if position.has_ends and not self._is_inside(here, position):
                 return None, ()
             step = self._number(position.stride)
             row, element = row + here.row * step, element + here.at * step
         return RowPlace(row, element), tuple(found)
 
-    def _position(self, position: Position, at: Mapping[str, RowPlace]) -> RowPlace:
+    def _moved(
+        self, start: Size, terms: Iterable[tuple[str, Extent]], at: Mapping[str, RowPlace]
+    ) -> RowPlace:
         row: Size = 0
-        place = self._number(position.start)
-        for axis, step in position.terms:
+        for axis, step in terms:
             by = self._number(step)
-            row, place = row + at[axis].row * by, place + at[axis].at * by
-        return RowPlace(row, place)
+            row, start = row + at[axis].row * by, start + at[axis].at * by
+        return RowPlace(row, start)
 
     def _is_inside(self, here: RowPlace, position: Position) -> bool:
         """Return True if all rows are within bounds, False if none is; raise otherwise."""

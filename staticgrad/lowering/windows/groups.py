@@ -24,30 +24,28 @@ from staticgrad.preparation.windows import is_fed
 def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
     """Return the kernel of a group that reads windows."""
     if group.image is not None:
-        return _pooled(group.image).over(groups, group).lowered()
+        forms = (node.form for node in group.image.nodes)
+        image = next((each for each in forms if isinstance(each, WindowProduct)), None)
+        pooled = PooledTiles if image and image.tiles else PooledStrips
+        return (pooled if image else PooledMaps).over(groups, group).lowered()
+    return _lowering(groups, group)(groups, group).lowered()
+
+
+def _lowering(groups: GroupValues, group: Group) -> type[WindowMaps | WindowProducts]:
     anchor = WindowLowering(groups, group).anchor
-    if isinstance(anchor.form, WindowProduct):
-        if anchor.form.tiles:
-            of_filter = anchor.form.result == "filter"
-            return (WindowTileFilters if of_filter else WindowTiles)(groups, group).lowered()
-        if not anchor.form.parts and is_by_channels(groups, group):
-            return WindowChannels(groups, group).lowered()
-        if channels_by_columns(anchor):
-            return WindowFilterColumns(groups, group).lowered()
-        if is_fed(anchor.form, anchor.types[0].dtype):
-            return WindowFilters(groups, group).lowered()
-        if anchor.form.parts:
-            return WindowPoints(groups, group).lowered()
-        if by_columns(anchor):
-            return WindowColumns(groups, group).lowered()
-        strips = anchor.form.lies_in_strips or has_phases(anchor.form)
-        return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
-    return WindowMaps(groups, group).lowered()
-
-
-def _pooled(image: Group) -> type[PooledMaps | PooledStrips | PooledTiles]:
-    forms = (node.form for node in image.nodes)
-    form = next((each for each in forms if isinstance(each, WindowProduct)), None)
-    if form is None:
-        return PooledMaps
-    return PooledTiles if form.tiles else PooledStrips
+    form = anchor.form
+    if not isinstance(form, WindowProduct):
+        return WindowMaps
+    if form.tiles:
+        return WindowTileFilters if form.result == "filter" else WindowTiles
+    if not form.parts and is_by_channels(groups, group):
+        return WindowChannels
+    if channels_by_columns(anchor):
+        return WindowFilterColumns
+    if is_fed(form, anchor.types[0].dtype):
+        return WindowFilters
+    if form.parts:
+        return WindowPoints
+    if by_columns(anchor):
+        return WindowColumns
+    return WindowStrips if form.lies_in_strips or has_phases(form) else WindowProducts

@@ -7,6 +7,7 @@ an ordinary walk, so that these axes can still be collapsed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 from staticgrad.fusion.windows import AxisShift, Part, axis_walk, parts_of
@@ -39,37 +40,28 @@ def windowed(low: Lowering, node: Node) -> Expr:
     *others, last = parts
     value = _element(low, node, last)
     told = [place for place in last.places if not place.is_bounded or last.source.uniform]
-    if fill is None and not others:
+    if not others and (fill is None or not told):  # the access alone says what lies outside
         return value
-    if not others and not told:  # the access alone says what lies outside
-        return value
-    value = _computed(value)
-    if fill is not None and told:
-        value = _where(_inside(low, node, told), value, fill)
+    value = low.widest(value)
+    if fill is not None and (inside := _inside(low, node, told)) is not None:
+        value = ex.select(inside, value, fill)
     for part in reversed(others):
-        inside = _inside(low, node, part.places)
-        value = _where(inside, _computed(_element(low, node, part)), value)
+        element, inside = low.widest(_element(low, node, part)), _inside(low, node, part.places)
+        value = element if inside is None else ex.select(inside, element, value)
     return value.cast(dtype)
 
 
 def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:
+    """Return whether a place lies in the part; None if a loop that is not written out moves it."""
     index, extent = _index(low, node, place), place.extent
     return 0 <= index < extent if isinstance(index, int) and isinstance(extent, int) else None
 
 
 def _index(low: Lowering, node: Node, place: AxisShift) -> Size | None:
-    loop = _origin(low, node, place.axis)
+    loop = _loop(low, node, place.axis)
     if loop is not None and loop not in low.place:
         return None
     return place.start + place.step * (0 if loop is None else low.place[loop])
-
-
-def _where(inside: Expr | None, value: Expr, other: Expr) -> Expr:
-    return value if inside is None else ex.select(inside, value, other)
-
-
-def _computed(value: Expr) -> Expr:
-    return value.cast(value.dtype.compute) if value.dtype.is_storage else value
 
 
 def _element(low: Lowering, node: Node, part: Part) -> Expr:
@@ -87,33 +79,26 @@ def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
     if _is_inside(low, node, place) and isinstance(place.stride, int):
         assert isinstance(index, int)
         return Position((), index * place.stride)
-    terms = () if loop is None or index is not None else low.position_terms(loop, place.step)
+    name = "" if loop is None else low.rename.get(loop, loop)
+    terms = low.position_terms(name, place.step) if name and index is None else ()
     start = low.argument(place.start if index is None else index)
-    stride = low.stride(loop if loop is not None and place.step == 1 else "", place.stride)
+    stride = low.stride(name if place.step == 1 else "", place.stride)
     return Position(terms, start, stride, low.extent(place.extent))
 
 
 def _loop(low: Lowering, node: Node, axis: int) -> str | None:
-    """Return the loop of an axis of the whole; None for an axis of size 1."""
-    loop = _origin(low, node, axis)
-    return None if loop is None else low.rename.get(loop, loop)
-
-
-def _origin(low: Lowering, node: Node, axis: int) -> str | None:
     """Return the original name of the loop of an axis; None for an axis of size 1."""
     moves = low.loops.strides[axis_walk(node, axis)]
     return moves[0][0] if moves else None
 
 
-def _inside(
-    low: Lowering, node: Node, places: tuple[AxisShift, ...] | list[AxisShift]
-) -> Expr | None:
+def _inside(low: Lowering, node: Node, places: Sequence[AxisShift]) -> Expr | None:
     tests: list[Expr] = []
     for place in places:
         if _is_inside(low, node, place):
             continue
         loop = _loop(low, node, place.axis)
-        at = ex.literal(0, I64) if loop is None else low.index(loop)
+        at = ex.literal(0, I64) if loop is None else low.index(low.rename.get(loop, loop))
         # Where the part begins and behind its end, as positions of the whole.
         first, end = -place.start, place.extent - place.start
         if place.step != 1:
