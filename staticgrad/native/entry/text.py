@@ -299,11 +299,13 @@ def run(calls, head, hold, record):
         commit = 0
     failed = 0
     if commit != 0:
-        if fuel != 0:  # loops that only their tests end run so long
+        # Loops that only their tests end run so long; where one takes longer, a run in Python,
+        # which signals end, begins anew.
+        if fuel != 0:
             put(get(record, RECORD_FUEL_AT), 0, fuel)
             put(get(record, RECORD_RESUME_AT), 0, 0)
         call(driver, block, 0, commit)
-        if fuel != 0:  # where one takes longer, a run in Python, which signals end, begins anew
+        if fuel != 0:
             put(get(record, RECORD_FUEL_AT), 0, get(record, RECORD_ENDLESS))
             if get(get(record, RECORD_RESUME_AT), 0) != 0:
                 failed = 1

@@ -209,7 +209,7 @@ _THROUGH: Final = """def kernel(record, own, begin, end):
 
 def numbered(source: str, numbers: Mapping[str, int]) -> str:
     """A source with the numbers that its names in capitals stand for."""
-    return re.sub(r"\b[A-Z][A-Z0-9_]+\b", lambda name: str(numbers[name[0]]), source)
+    return re.sub(r"\b[A-Z][A-Z0-9_]+\b", lambda name: str(numbers[name[0]]), source.lstrip())
 
 
 def source(through: bool = False) -> str:
