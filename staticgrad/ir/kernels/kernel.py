@@ -17,7 +17,7 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Final, Literal, TypeVar
 
@@ -38,7 +38,6 @@ from staticgrad.ir.kernels.stages import (
     Order,
     Sort,
     Stage,
-    Statement,
     Store,
     column_words,
     gemm_iterations,
@@ -48,7 +47,6 @@ from staticgrad.ir.kernels.stages import (
     parts,
     roots,
     statements,
-    structure,
 )
 from staticgrad.ir.kernels.width import (
     SQUARES,
@@ -112,23 +110,14 @@ class Kernel:
 
         return print_kernel(self)
 
-    @cached_property
-    def key(self) -> Hashable:
-        """The key that compares kernels: equal exactly if the texts are, and cheaper to make."""
-        return structure(self, Statement)
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash(self.key)
-
     def __str__(self) -> str:
         return self.text
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Kernel) and self.key == other.key)
+        return self is other or (isinstance(other, Kernel) and self.text == other.text)
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self.text)
 
     @cached_property
     def outer(self) -> Literal["axes", "lanes", "tiles", "groups"]:
