@@ -330,9 +330,15 @@ def _asinh(_: Op, z: Any) -> Any:
 
 
 def _atanh(_: Op, z: Any) -> Any:
-    a, b = z.real, z.imag
+    limit = 2.0 ** (np.finfo(z.real.dtype.numpy).nmant // 2 + 4)  # 1 / limit**2 is below epsilon
+    far = f.maximum(f.absolute(z.real), f.absolute(z.imag)) > limit
+    a, b = (f.where(far, 0.5, part) for part in (z.real, z.imag))
     re = 0.25 * f.log1p(4.0 * a / ((1.0 - a) * (1.0 - a) + b * b))
-    return pair(re, 0.5 * f.arctan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b))
+    im = 0.5 * f.arctan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b)
+    # far away 1 / z and a quarter turn, to all digits; squares would overflow
+    rest = 1.0 / f.where(far, z, 1.0)
+    quarter = f.copysign(0.5 * math.pi, z.imag)
+    return pair(f.where(far, rest.real, re), f.where(far, quarter + rest.imag, im))
 
 
 def _atan(_: Op, z: Any) -> Any:

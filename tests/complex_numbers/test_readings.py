@@ -255,6 +255,20 @@ def test_derivatives_of_logarithms_are_in_range(name, dtype, size):
     np.testing.assert_allclose(found, wanted, rtol=1e-5 if dtype == "complex64" else 1e-14)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [("complex64", 1e10), ("complex64", 1e30), *[("complex128", s) for s in (1e20, 1e100, 1e300)]],
+)
+@pytest.mark.parametrize(("name", "sign"), [("arctan", 1.0), ("arctanh", -1.0)])
+def test_inverse_tangents_of_large_numbers(name, sign, dtype, size):
+    z = (np.array([1j, 1 + 1j, -2 + 1j, -1j, 2 - 3j, 1, -1]) * size).astype(dtype)
+    limits = {"rtol": 1e-6 if dtype == "complex64" else 1e-15}
+    function = getattr(sg, name)
+    np.testing.assert_allclose(sg.function(function)(z), getattr(np, name)(z), **limits)
+    found = sg.grad(lambda z: sg.sum(function(z)), holomorphic=True)(z)
+    np.testing.assert_allclose(found, sign * (1 / z) ** 2, **limits, atol=np.finfo(dtype).tiny)
+
+
 def test_division_is_scaled():
     x, y = sg.input("x", (), "complex128"), sg.input("y", (), "complex128")
     f = sg.compile(x / y)
