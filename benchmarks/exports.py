@@ -87,8 +87,11 @@ def measured(workload: Workload, seconds: float) -> dict[str, Any]:
             found, parameters = pickle.loads((Path(folder) / "results").read_bytes())
             wanted = f.run(feeds)
             wanted = wanted | {p.node.label: p.value for p in graph.parameters}
-            equal = all(
-                np.array_equal(value, {**parameters, **found}[name], equal_nan=True)
+            differs = max(
+                0.0
+                if np.array_equal(value, found[name], equal_nan=True)
+                else float(np.max(np.abs(value - found[name])) / np.max(np.abs(value)))
+                for found in ({**parameters, **found},)
                 for name, value in wanted.items()
             )
             call = f.bind(feeds)
@@ -100,7 +103,7 @@ def measured(workload: Workload, seconds: float) -> dict[str, Any]:
                 theirs = min(theirs, json.loads(process.stdout.readline()))
             process.stdin.close()
         lines = len(path.read_text("utf-8").splitlines())
-    return {"run": mine, "file": theirs, "first": first, "equal": equal, "lines": lines}
+    return {"run": mine, "file": theirs, "first": first, "differs": differs, "lines": lines}
 
 
 def row(name: str, found: dict[str, Any]) -> str:
@@ -109,7 +112,7 @@ def row(name: str, found: dict[str, Any]) -> str:
         return f"| `{name}` | | | | | | refused: {found['refused']} |"
     ratio = found["file"] / found["run"]
     times = " | ".join(f"{found[key] * 1e6:,.0f}" for key in ("run", "file"))
-    bits = "identical" if found["equal"] else "**differ**"
+    bits = f"differ by {found['differs']:.0e}" if found["differs"] else "identical"
     return (
         f"| `{name}` | {times} | {ratio:.2f} | {found['first']:.1f} | {found['lines']} | {bits} |"
     )

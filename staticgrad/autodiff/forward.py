@@ -19,7 +19,7 @@ from staticgrad.autodiff.reverse import (
     stable_formulas,
     transposed,
 )
-from staticgrad.autodiff.structure import check_floating, fitted, leaves, paired
+from staticgrad.autodiff.structure import by_stored, check_floating, fitted, leaves, paired
 from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import shown
@@ -37,6 +37,7 @@ _GIVES = "jvp gives a tangent {} for a result {}"
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``."""
     outputs = leaves(y, "jvp takes values to differentiate")
+    x = by_stored(x, outputs)
     moved = leaves(x, "jvp takes values to differentiate by")
     check_floating(outputs, "of")
     check_floating(moved, "by")

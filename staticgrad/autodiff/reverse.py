@@ -36,6 +36,7 @@ from passes.rewrite import Rewritten, rewrite_nodes
 from passes.rules import STABILIZING
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.structure import (
+    by_stored,
     check_floating,
     fitted,
     leaves,
@@ -210,6 +211,7 @@ def grad(
     if isinstance(y, SymbolicComplex):
         y = real_loss("grad", y, holomorphic)
     _check_output(y, seed)
+    wrt = by_stored(wrt, leaves(y))
     wanted = leaves(wrt)
     given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
     together = [*together, *_pairs(wrt)]
@@ -246,7 +248,9 @@ def vjp(
     together: Sequence[tuple[Symbolic, Symbolic]] = (),
 ) -> Any:
     """Reverse mode: the cotangents of ``x``, given those of ``y``, as ``sg.vjp`` says."""
-    check_floating(leaves(y, "vjp takes values to differentiate"), "of")
+    outputs = leaves(y, "vjp takes values to differentiate")
+    check_floating(outputs, "of")
+    x = by_stored(x, outputs)
     wanted = leaves(x, "vjp takes values to differentiate by")
     given = list(paired(y, ct, "cotangent"))
     together = [*together, *_pairs(x)]

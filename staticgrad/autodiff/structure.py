@@ -6,16 +6,17 @@ consist, and whether a cotangent or tangent fits the value it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from operator import is_not
 from typing import Any, TypeVar
 
 import numpy as np
 
-from staticgrad.autodiff.cone import named
+from staticgrad.autodiff.cone import cone_between, named
 from staticgrad.building import within
 from staticgrad.errors import GradientError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.functions.trees import flatten
+from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ir.pairs import SymbolicComplex
@@ -39,6 +40,34 @@ def leaves(structure: Any, takes: str = "grad takes values to differentiate by")
         raise GradientError(f"{takes}, not {shown(structure)}", hint=_instead_of(structure))
     items = structure.values() if isinstance(structure, dict) else structure
     return [leaf for item in items for leaf in leaves(item, takes)]
+
+
+class _OneLeaf(SymbolicComplex):
+    """A complex value whose leaf is the real value that both parts are of."""
+
+    __slots__ = ()
+    is_stored = True
+
+
+def by_stored(structure: Any, outputs: Sequence[Symbolic]) -> Any:
+    """Values in which a complex one is one leaf, not two, if the outputs read it as a whole.
+
+    Factorizations and transforms read both parts as one real value: of a part alone there is no
+    path to them.
+    """
+    values, shape = flatten(structure, whole=True)
+    found = [_OneLeaf(x.re, x.im, x.stored) if _is_read_whole(x, outputs) else x for x in values]
+    return unflatten(shape, found) if any(map(is_not, values, found)) else structure
+
+
+def _is_read_whole(x: Any, outputs: Sequence[Symbolic]) -> bool:
+    if not isinstance(x, SymbolicComplex) or x.stored is None or x.is_stored:
+        return False
+    parts = {arg.node for part in (x.re, x.im) for arg in part.node.args}
+    return any(
+        node not in parts and any(arg.key == x.stored.key for arg in node.args)
+        for node in cone_between(outputs, [x.stored]).nodes
+    )
 
 
 def _instead_of(structure: Any) -> str:

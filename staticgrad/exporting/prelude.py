@@ -457,11 +457,16 @@ def sampled_product(u, v, rows, places, out, sizes, steps, total, lanes):
             out[at(b * steps[2] + e)] = sums[0]
 '''
 
-#: The text of each function, or of the comment in front of several, by its name.
-PRELUDE: Final = {
-    match[1] if (match := re.search(r"^(?:def )?(\w+)(?:\(| = )", text, re.M)) else text: text
-    for text in re.split(r"\n\n\n", _TEXT.strip("\n"))
-}
+
+def texts(source: str) -> dict[str, str]:
+    """The text of each function, or of the comment in front of several, by its name."""
+    return {
+        match[1] if (match := re.search(r"^(?:def )?(\w+)(?:\(| = )", text, re.M)) else text: text
+        for text in re.split(r"\n\n\n", source.strip("\n"))
+    }
+
+
+PRELUDE: Final = texts(_TEXT)
 
 
 def prelude_of(names: Collection[str]) -> list[str]:

@@ -13,6 +13,7 @@ from staticgrad.exporting.prelude import prelude_of
 from staticgrad.exporting.running import HEAD, RUN
 from staticgrad.exporting.steps import RESERVED, StepsWriter, variable
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.pairs import whole_type
 from staticgrad.ir.plan import Plan
 
 
@@ -50,7 +51,8 @@ class ProgramWriter:
         kernels = [function.text(steps.helpers) for function in steps.functions.values()]
         head = HEAD.replace("<name>", self.graph.name).replace("<arrays>", arrays_file)
         body = "\n".join(steps.lines.text)
-        jit = "@jit\n" if steps.has_loops else ""  # Numba would compile every kernel once more
+        # Of loops alone: Numba would compile every kernel once more, and it has not all of NumPy.
+        jit = "@jit\n" if steps.has_loops and not steps.calls_numpy else ""
         parts = [
             head.replace("<sizes>", self._about_sizes()),
             "\n".join(self._tables(arrays_file)),
@@ -63,7 +65,7 @@ class ProgramWriter:
             _title("the plan"),
             *(_view(kind, jit) for kind in sorted(steps.views)),
             f"{jit}def steps(arena, o, checks, {', '.join(takes)}):\n"
-            f'    """Every kernel in the order of the plan; 1 where an index was out of range."""\n'
+            f'    """Every kernel in the order of the plan; 1 where a check has failed."""\n'
             f"{body}\n    return 0",
             _title("runs"),
             RUN.replace("<single>", '["output"]' if self.single else ""),
@@ -90,15 +92,15 @@ class ProgramWriter:
         yield "OUTPUTS = {"
         numbers = {b.name: n for n, b in enumerate(self.buffers["output"])}
         for name, buffer in self.plan.schedule.outputs:
-            value = self.graph.outputs[name]
-            shape = "".join(f"{self.steps.size(s)}, " for s in value.shape)
-            dtype = value.dtype.numpy
+            of = self.graph.output_types[name]
+            shape = "".join(f"{self.steps.size(s)}, " for s in of.shape)
+            dtype = of.dtype.numpy
             yield f'    {name!r}: ({numbers[buffer]}, "{dtype}", "({shape.rstrip()})"),'
         yield "}"
         yield from _listed("PARAMETERS", [b.label for b in self.buffers["parameter"]])
         yield from _listed("CONSTANTS", self.constants)
         yield f"SIZES = {[*self.free]}"
-        yield "#: The checks of steps: lines of the program, and the ops that look up there."
+        yield "#: The checks of steps: what has failed, lines of the program, and the ops there."
         yield from _listed("CHECKS", self.steps.checks)
         if not self.free:
             yield f"ARENA = {self.plan.peak_bytes}  # bytes of the memory in which all steps work"
@@ -116,11 +118,13 @@ class ProgramWriter:
         known = set[str]()
         for value in sorted(self.graph.inputs, key=lambda v: order.get(v.node.label, len(order))):
             storable(value.dtype)
-            sizes = [self.steps.size(size) for size in value.shape]
+            leaf: Any = value.node.op
+            of = whole_type(value.type) if leaf.is_complex else value.type
+            sizes = [self.steps.size(size) for size in of.shape]
             known |= {*sizes}
             shape = "".join(f"{s}, " if s.isdigit() else f"{s!r}, " for s in sizes).rstrip()
             name = value.node.label
-            yield f'    {name!r}: ("{value.dtype.numpy}", ({shape}), {name in order}),'
+            yield f'    {name!r}: ("{of.dtype.numpy}", ({shape}), {name in order}),'
         missing = [name for name, shown in self.free.items() if shown not in known]
         if missing:
             raise ExportError(

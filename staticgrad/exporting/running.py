@@ -15,7 +15,8 @@ the operations and the lines of the program that it computes), the plan (in whic
 and where in one block of memory, the arena, their results are), and ``run``. Arrays are flat: the
 element [i, j] of an array with n columns is number i * n + j. ``at(...)`` only tells Numba that an
 index is not negative, so that LLVM makes vectors of the loop. Every sum is added in the order
-that its number of terms fixes, so that results are the same whatever compiles this file.
+that its number of terms fixes, so that results are the same whatever compiles this file; those of
+linear algebra and Fourier transforms are NumPy's.
 """
 
 import sys
@@ -54,6 +55,12 @@ with np.load(ARRAYS) as _file:
     _constants = [aligned(_file[name]).reshape(-1) for name in CONSTANTS]
 _arenas = {}  # by the values of the sizes: the offsets of buffers, and the memory
 _results = {}  # arrays of former results, by name
+
+
+def flat(array):
+    """The elements of an array; a complex one has two numbers for each."""
+    array = array.reshape(-1)
+    return array.view(array.real.dtype) if array.dtype.kind == "c" else array
 
 
 def save(path=ARRAYS):
@@ -102,7 +109,7 @@ def bind(feeds):
     arrays, sizes, derived = [], {}, []
     for name, (dtype, shape, is_read) in INPUTS.items():
         array = np.asarray(feeds[name])
-        kinds = "biuf".find(array.dtype.kind), "biuf".find(np.dtype(dtype).kind)
+        kinds = "biufc".find(array.dtype.kind), "biufc".find(np.dtype(dtype).kind)
         weak = not isinstance(feeds[name], np.ndarray | np.generic) and kinds[0] <= kinds[1]
         if array.dtype != dtype and not (weak or np.can_cast(array.dtype, dtype, "same_kind")):
             raise TypeError(f"feed {name!r} is {array.dtype}, the input takes {dtype}")
@@ -115,7 +122,7 @@ def bind(feeds):
                 wanted = f"{extent} = {sizes[extent]}" if extent in sizes else extent
                 raise ValueError(f"feed {name!r}: axis {axis} has {size} elements, not {wanted}")
         if is_read:
-            arrays.append(np.ascontiguousarray(array, dtype).reshape(-1))
+            arrays.append(flat(np.ascontiguousarray(array, dtype)))
     for name, axis, size, extent in derived:
         if size != eval(extent, {"max": max}, dict(sizes)):
             raise ValueError(f"feed {name!r}: axis {axis} has {size} elements, not {extent}")
@@ -140,7 +147,8 @@ def result_of(name, shape, dtype):
 def run(feeds):
     """The results by name; parameters take their updates. One run at a time.
 
-    Raises IndexError where an index is out of range, before any parameter is written.
+    Raises IndexError where an index is out of range, LinAlgError where a matrix is singular or not
+    positive definite, before any parameter is written.
     """
     arrays, sizes = bind(feeds)
     offsets, arena = arena_of(sizes)
@@ -148,14 +156,16 @@ def run(feeds):
     for name, (place, dtype, shape) in OUTPUTS.items():
         results[name] = result_of(name, eval(shape, {"max": max}, dict(sizes)), dtype)
         places.setdefault(place, name)
-    outputs = [results[places[n]].reshape(-1) for n in sorted(places)]
-    values = [parameters[name].reshape(-1) for name in PARAMETERS]
+    outputs = [flat(results[places[n]]) for n in sorted(places)]
+    values = [flat(parameters[name]) for name in PARAMETERS]
     checks = np.full(2 * len(CHECKS) + 2, -1)
     numbers = [sizes[name] for name in SIZES]
     if steps(arena, offsets, checks, *arrays, *values, *_constants, *outputs, *numbers):
         number = next(n for n in range(len(CHECKS)) if checks[2 * n] >= 0)
-        line, what = CHECKS[number]
-        raise IndexError(f"index {checks[2 * number + 1]} is out of range in {what} ({line})")
+        error, line, what = CHECKS[number]
+        kind = IndexError if error.startswith("index") else np.linalg.LinAlgError
+        value = checks[2 * number + (kind is IndexError)]
+        raise kind(f"{error.format(value)} in {what} ({line})")
     for name, (place, _, _) in OUTPUTS.items():
         if places[place] != name:
             results[name][...] = results[places[place]]

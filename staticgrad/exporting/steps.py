@@ -13,6 +13,7 @@ import numpy as np
 from staticgrad.errors import ExportError
 from staticgrad.exporting.expressions import Functions, Indented, storable
 from staticgrad.exporting.kernels import KernelWriter
+from staticgrad.exporting.libraries import call_of
 from staticgrad.exporting.prelude import PRELUDE
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
@@ -29,6 +30,7 @@ RESERVED: Final = PRELUDE.keys() | set(
         " run start step steps width",
     )
 )
+_OUT_OF_RANGE: Final = "index {} is out of range"
 #: Names that kernels give to loops, sizes, results and values.
 _OF_KERNELS: Final = re.compile(r"[cijknprv]\d*")
 
@@ -118,12 +120,12 @@ class StepsWriter:
     def __init__(self, free: Mapping[str, str], fixed: Mapping[str, int]) -> None:
         self.free, self.fixed = free, fixed
         self.functions: dict[tuple[Kernel, tuple[int, ...], bool], Function] = {}
-        self.has_loops = False
+        self.has_loops = self.calls_numpy = False
         self.in_turn: set[str] = set()  # variables that may be one array
         self.helpers = Functions()
         self.lines = Indented()
         self.lives: list[BufferLife] = []
-        self.checks: list[tuple[str, str]] = []
+        self.checks: list[tuple[str, str, str]] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.views: set[str] = set()
         self.taken = {*RESERVED, *free.values()}
@@ -162,7 +164,8 @@ class StepsWriter:
                 scope[buffer.name] = f"check{number}"
                 self.lines.add(f"check{number} = checks[{2 * number} : {2 * number + 2}]")
                 step = next(s for s in schedule.steps if buffer.name in s.writes())
-                self.checks.append((lines_of(step), step.label))
+                error = "matrix {} has no result" if isinstance(step, CallStep) else _OUT_OF_RANGE
+                self.checks.append((error, lines_of(step), step.label))
             elif buffer.name not in scope and buffer.data is not None:
                 scope[buffer.name] = name = self.fresh(buffer.name)
                 self.constants[name] = np.asarray(buffer.data.array)
@@ -224,8 +227,10 @@ class StepsWriter:
                 LoopWriter(self, step, planned, scope, offsets).write()
             elif isinstance(step, CallStep) and step.routine.name.startswith("sparse:"):
                 self._sparse(step, scope)
+            elif isinstance(step, CallStep):
+                self._library(step, scope)
             else:
-                raise ExportError("a call of a library or of a user's function cannot be exported")
+                raise ExportError("such a step cannot be exported")
         except ExportError as error:
             if error.headline.startswith(step.label):
                 raise
@@ -290,9 +295,31 @@ class StepsWriter:
         shapes = f"({sizes}), ({steps}), {self.size(step.total)}"
         self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
 
+    def _library(self, step: CallStep, scope: Mapping[str, str]) -> None:
+        """A call of LAPACK or of a Fourier transform, by a function of NumPy."""
+        bound = zip(step.operands, (mode for mode, _ in step.routine.operands), strict=True)
+        names = {mode: [self._text(b, scope) for b in bs] for mode, bs in _by_mode(bound).items()}
+        operands = [*names.get("in", []), *names.get("out", [])]
+        found = call_of(step, operands, self.size)
+        if not found:
+            raise ExportError("a call of a user's function or of other ranks cannot be exported")
+        (check,) = names.get("check") or ["()"]
+        self.calls_numpy = True
+        name, *arguments = (check if word == "<check>" else word for word in found)
+        if any("as_complex(" in word for word in arguments):
+            self.helpers.helper("as_complex")
+        self.lines.add(f"{self.helpers.helper(name)}({', '.join(arguments)})")
+
     def _text(self, binding: Binding, scope: Mapping[str, str]) -> str:
         offset = self.size(binding.offset)
         return scope[binding.buffer] + ("" if offset == "0" else f"[{offset}:]")
+
+
+def _by_mode(bound: Iterable[tuple[Binding, str]]) -> dict[str, list[Binding]]:
+    found: dict[str, list[Binding]] = {}
+    for binding, mode in bound:
+        found.setdefault(mode, []).append(binding)
+    return found
 
 
 class LoopWriter:

@@ -177,6 +177,29 @@ def test_gradients_are_those_of_jax():
     np.testing.assert_array_equal(sg.grad(lambda z: sg.sum(z.real))(A), np.ones_like(A))
 
 
+def test_gradients_by_values_that_ops_read_as_a_whole():
+    """Factorizations and transforms read both parts as one stored value."""
+
+    def loss(a):
+        found = sg.linalg.inv(a) * sg.fft.fft(a)
+        return sg.sum(sg.abs_square(found + sg.sin(a)))
+
+    square, way = A[:3] + 3.0 * np.eye(3), A[1:] * 1j
+    a = sg.input("a", (3, 3), "complex128")
+    wanted = sg.grad(loss)(square)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(loss(a), a), {"a": square}), wanted)
+    np.testing.assert_allclose(sg.function(lambda a: sg.grad(loss(a), a))(square), wanted)
+    found = sg.evaluate(sg.jvp(loss(a), a, way), {"a": square})
+    np.testing.assert_allclose(found, sg.jvp(loss, square, way)[1])
+    for function in (sg.linalg.inv, lambda a: sg.fft.ifft(a) * a):
+        found = sg.evaluate(sg.vjp(function(a), a, way), {"a": square})
+        np.testing.assert_allclose(found, sg.vjp(function, square, way)[1])
+    middle = sg.fft.fft(a)
+    slope = sg.grad(sg.sum(sg.abs_square(sg.fft.ifft(middle) * middle)), middle)
+    wanted = sg.grad(lambda m: sg.sum(sg.abs_square(sg.fft.ifft(m) * m)))(np.fft.fft(square))
+    np.testing.assert_allclose(sg.evaluate(slope, {"a": square}), wanted)
+
+
 def test_products_with_jacobians():
     way = A[::-1] * 1j
     np.testing.assert_allclose(sg.jvp(lambda z: z * z, A, way)[1], 2 * A * way)
