@@ -344,7 +344,7 @@ def _at_once(name: str) -> Any:
     @boundary
     def method(self: Parameter, *args: Any, **kwargs: Any) -> Any:
         kind = computing_kind()
-        if kind is None:
+        if kind is None or (args and str(args[0]).startswith("__")):  # copies ask what a class has
             return refused(self, *args, **kwargs)
         return getattr(kind.lift(self), name)(*args, **kwargs)
 

@@ -196,6 +196,8 @@ def _hashable(name: str, leaf: Any) -> Any:
             f"{name} is {shown(leaf)}, {kind_of(leaf)}: {neither}, for it has no hash",
             hint=f"a Python number is: {name}=int({name}); an array is an input by itself"
             if is_array(leaf)
+            else f"f(sg.sparse.csr({name}), ...): its elements are then the input; or close over it"
+            if hasattr(leaf, "tocsr")
             else "arrays in dicts, lists and tuples are inputs; what is static is compared by hash",
         ) from None
     return (name, type(leaf), leaf)

@@ -1,5 +1,7 @@
 """The public functions on tensors give what the graph gives, and build none."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -185,3 +187,10 @@ def test_random_numbers_have_the_bits_of_the_graph():
         np.testing.assert_allclose(found[0], expected["a"], rtol=1e-5)
         np.testing.assert_array_equal(found[1], expected["b"])
     assert own.step.value == 3
+
+
+def test_generators_are_copied_in_eager_mode():
+    generator = sg.random.Generator(7)
+    with sg.eager_mode():
+        again = copy.deepcopy(generator)
+        np.testing.assert_array_equal(again.normal(shape=3).data, generator.normal(shape=3).data)

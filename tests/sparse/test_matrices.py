@@ -281,3 +281,11 @@ def test_normalized_adjacency_is_that_of_gcn():
     computed = sg.sparse.csr(data, graph.indices, graph.indptr, graph.shape)
     again = sg.sparse.normalized_adjacency(computed).todense()
     np.testing.assert_allclose(sg.evaluate(again, {"data": graph.data}), wanted)
+
+
+def test_a_matrix_of_scipy_is_no_argument_but_its_elements_are():
+    matrix, x = sp.eye_array(3, format="csr") * 2.0, np.ones(3)
+    product = sg.function(lambda a, x: a @ x)
+    with pytest.raises(StaticgradError, match=r"sg\.sparse\.csr\(a\)"):
+        product(matrix, x)
+    np.testing.assert_array_equal(product(sg.sparse.csr(matrix), x), 2.0 * x)
