@@ -407,13 +407,11 @@ def codes() -> str:
         " errors, from there on warnings. All derive from `sg.StaticgradError` or"
         " `sg.StaticgradWarning`, most from Python's own class of the same kind, too.",
     ]
-    for number, meaning in CODES.items():
+    for number in CODES:
         parts.append(f"## {number}")
-        for kind in known.get(number, ()):
+        for kind in known[number]:
             bases = [base.__name__ for base in kind.__mro__[1:] if base.__module__ == "builtins"]
             python = [n for n in bases if n not in ("Exception", "BaseException", "object")]
             like = f" (also {', '.join(f'`{name}`' for name in python[:2])})" if python else ""
             parts.append(f"`sg.errors.{kind.__name__}`{like}: {markdown(docstring(kind))}")
-        if number not in known:
-            parts.append(f"{meaning[0].upper()}{meaning[1:]}.")
     return "\n\n".join(parts) + "\n"

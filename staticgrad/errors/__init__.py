@@ -1,7 +1,7 @@
 """Every error and warning of staticgrad, and one code per kind of mistake.
 
 A message reports the user's own line first, then the operands (name, type, where each was made),
-then what to do, in at most twelve lines (``wording.py``). ``CODES`` is the one table of codes.
+then what to do, in at most twelve lines (``wording.py``). ``CODES`` lists the codes.
 
     >>> raise ShapeError("matmul: inner sizes differ, 784 != 512", hint="transpose w")
     Traceback (most recent call last):
@@ -17,7 +17,6 @@ from typing import ClassVar, Self
 
 from staticgrad.building import capture
 from staticgrad.errors.wording import (
-    CODES as CODES,
     KernelCacheWarning as KernelCacheWarning,
     LargeConstantWarning as LargeConstantWarning,
     PluginWarning as PluginWarning,
@@ -454,14 +453,17 @@ class UnknownSettingError(ConfigError):
     code = "SG602"
 
 
-__all__ = [
-    "CODES",
-    *sorted(
-        name
-        for name, thing in globals().items()
-        if isinstance(thing, type) and issubclass(thing, StaticgradError | StaticgradWarning)
-    ),
-]
+_CLASSES = {
+    name: thing
+    for name, thing in globals().items()
+    if isinstance(thing, type) and issubclass(thing, StaticgradError | StaticgradWarning)
+}
+#: Code -> what went wrong. A code never changes its meaning; a retired one is not used again.
+CODES: dict[str, str] = {
+    kind.code: " ".join(str(kind.__doc__).partition("\n\n")[0].split())
+    for kind in sorted(_CLASSES.values(), key=lambda kind: kind.code)
+}
+__all__ = ["CODES", *sorted(_CLASSES)]
 
 
 def __dir__() -> list[str]:

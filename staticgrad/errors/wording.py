@@ -2,8 +2,6 @@
 
 The errors of ``staticgrad.errors`` hand in the words.
 
-The one table of the codes of errors and warnings.
-
 The warnings of staticgrad, one class for each code.
 """
 
@@ -130,73 +128,6 @@ def _one_line(text: str) -> str:
 def listed(names: Sequence[object]) -> str:
     """Names as a message lists them: ``batch, time``; ``none`` where there are none."""
     return ", ".join(map(str, names)) or "none"
-
-
-#: Code -> what went wrong. A code never changes its meaning; a retired one is not used again.
-CODES: Final[dict[str, str]] = {
-    "SG100": "a mistake without a more exact class",
-    "SG101": "shapes that do not fit together",
-    "SG102": "an element type that the operation does not take",
-    "SG103": "an axis that the operand does not have, or one named twice",
-    "SG104": "the wrong number of axes",
-    "SG105": "a name that is already taken",
-    "SG106": "a name that nobody has defined",
-    "SG107": "the number, truth or array of a value that has none before the graph runs",
-    "SG108": "an argument or attribute outside what the operation accepts",
-    "SG109": "a value assigned to a parameter that does not fit it",
-    "SG110": "an attribute, method or function that does not exist",
-    "SG111": "an attempt to write into something that never changes",
-    "SG112": "an argument that a function does not have, or one that it lacks",
-    "SG113": "a masked array, whose mask no kernel reads",
-    "SG114": "a carry that changes its type from iteration to iteration, or cases of several types",
-    "SG201": "a graph that cannot be: its outputs, inputs or updates contradict each other",
-    "SG202": "text that is not a graph, schedule, plan or pipeline",
-    "SG203": "an invariant of a graph, schedule or plan that does not hold",
-    "SG204": "a pass that changed what the graph computes",
-    "SG205": "a pipeline whose passes do not follow each other, or an option that a pass refuses",
-    "SG206": "the definition of an op that contradicts itself",
-    "SG207": "a check of a derivative, an op or a graph that fails",
-    "SG208": "a pass that changed what a graph takes or gives, or that gave no graph",
-    "SG209": "a policy of recomputation whose sequences no step could run in",
-    "SG301": "a derivative that does not exist or was not defined",
-    "SG302": "a wanted gradient that no differentiable path leads to",
-    "SG303": "a backward pass over a tape that was not recorded, was released, or no longer holds",
-    "SG401": "a feed that does not fit the graph",
-    "SG402": "an input without a feed",
-    "SG403": "a feed for an input that the graph does not have",
-    "SG404": "a feed of the wrong shape",
-    "SG405": "a feed of the wrong element type",
-    "SG406": "named sizes that must agree, or be divisible, and are not",
-    "SG407": "an index or class label outside its axis",
-    "SG408": "an output array that the result does not fit",
-    "SG409": "a reduction that has no value over no elements",
-    "SG410": "memory that the system does not give",
-    "SG411": "a kernel that touches memory which is not its own",
-    "SG412": "a NaN or an infinity made of finite numbers",
-    "SG413": "an access that would wait for the code that it interrupts",
-    "SG414": "a call of a library or of a user's function that fails",
-    "SG415": "a matrix without the inverse, factor or decomposition that is asked for",
-    "SG416": "ranks of one job that do different things, or one that waits for another in vain",
-    "SG501": "a kernel that could not be compiled",
-    "SG502": "a processor that staticgrad does not compile for",
-    "SG503": "a memory budget below what the graph needs",
-    "SG504": "an installation whose generated code fails its own test",
-    "SG505": "a folder of the user that hides one of staticgrad's packages",
-    "SG506": "an optional package that is not installed",
-    "SG507": "a measurement whose process failed",
-    "SG508": "a program given to staticgrad that fails by itself",
-    "SG509": "a file of saved arrays that cannot be read, or does not fit",
-    "SG510": "a part of a program that an exported file cannot have",
-    "SG601": "a setting with a wrong value",
-    "SG602": "a setting that does not exist",
-    "SG900": "a warning without a more exact class",
-    "SG901": "a large array copied into the graph as a constant",
-    "SG906": "a folder or file of compiled kernels that others could have written",
-    "SG907": "a setting that has no effect where it is written",
-    "SG908": "an installed package whose ops or passes cannot be imported",
-    "SG909": "a parameter whose first value looks like a shape",
-    "SG910": "what a traced function does once, where a plain one does it at each call",
-}
 
 
 class StaticgradWarning(UserWarning):
