@@ -2,19 +2,12 @@
 
 An output that is written over an input shares the block of that input. Free views are run where
 their first reader after each run of the base is.
-
-A sequence of steps with repeats, and the bytes at each.
-
-``across[t]`` are bytes alive between the steps t - 1 and t, ``loads[t]`` those while step t runs,
-with its workspace and without what it writes in place.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from staticgrad.kept import cached_property
@@ -24,95 +17,22 @@ from staticgrad.planning.problem import PLAN_FORMAT, Document, Identifier, Net
 from staticgrad.records import dataclass
 
 
-class Runs:
-    """A valid sequence laid out, without unneeded runs."""
-
-    def __init__(self, net: Net, sequence: Iterable[int]) -> None:
-        self.net = net
-        self.sequence = without_idle(net, list(sequence))
-        #: By value, ``2 * t`` for each step that reads it and ``2 * t + 1`` that makes it.
-        self.events: list[list[int]] = [[] for _ in net.sizes]
-        for t, step in enumerate(self.sequence):
-            for value in net.reads[step]:
-                self.events[value].append(2 * t)
-            for value in net.makes[step]:
-                self.events[value].append(2 * t + 1)
-        self.loads, self.across = _loads(net, self.sequence)
-
-    def needed(self, value: int, t: int) -> bool:
-        """Return whether a value is alive before step t for a step from t on, or to the end."""
-        events = self.events[value]
-        i = bisect_left(events, 2 * t)
-        return i > 0 and (not events[i] & 1 if i < len(events) else self.net.kept[value])
-
-    @property
-    def peak(self) -> int:
-        """The largest load."""
-        return max(self.loads, default=0)
-
-    @property
-    def cost(self) -> float:
-        """The cost of the sequence."""
-        return self.net.cost(self.sequence)
-
-
-def _loads(net: Net, steps: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Loads of the steps, and bytes alive before each and after the last."""
-    sizes = net.sizes
-    need = [*net.kept]  # by value, whether a later step needs it
-    alive = sum(size for size, kept in zip(sizes, need, strict=True) if kept)
-    loads, across = [], [alive]
-    for step in reversed(steps):
-        load = alive + net.workspace[step]
-        if net.overwrites[step]:
-            load -= _saved(net, step, need.__getitem__)
-        for value in net.makes[step]:
-            if need[value]:
-                alive -= sizes[value]
-                need[value] = False
-            else:
-                load += sizes[value]
-        for value in net.reads[step]:
-            if not need[value]:
-                alive += sizes[value]
-                load += sizes[value]
-                need[value] = True
-        loads.append(load)
-        across.append(alive)
-    return loads[::-1], across[::-1]
-
-
-def _saved(net: Net, step: int, lives: Callable[[int], bool]) -> int:
-    """Return the bytes that a step writes over dying inputs; ``lives(value)`` is for inputs."""
-    return sum(net.sizes[given] for _, given in written_over(net, step, lives))
-
-
-def written_over(net: Net, step: int, lives: Callable[[int], bool]) -> list[tuple[int, int]]:
-    """The pairs (input, output) of a step that share bytes: each value once."""
-    found: list[tuple[int, int]] = []
-    used: set[int] = set()
-    for taken, given in net.overwrites[step]:
-        if taken not in used and given not in used and not lives(taken):
-            used |= {taken, given}
-            found.append((taken, given))
-    return found
-
-
-def without_idle(net: Net, sequence: Sequence[int]) -> list[int]:
-    """Return the sequence without runs whose results are never read; each step keeps one run."""
+def laid_out(net: Net, sequence: Sequence[int]) -> tuple[list[int], list[set[int]]]:
+    """Return the sequence without runs whose results are never read, and the values that each step
+    touches and a later one needs. Each step keeps one run."""
     counts = Counter(sequence)
-    need = list(net.kept)
-    left = []
+    need = {value for value, kept in enumerate(net.kept) if kept}
+    left, needed = list[int](), list[set[int]]()
     for step in reversed(sequence):
-        if counts[step] > 1 and not any(need[value] for value in net.makes[step]):
+        reads, makes = net.reads[step], net.makes[step]
+        if counts[step] > 1 and need.isdisjoint(makes):
             counts[step] -= 1
             continue
-        for value in net.makes[step]:
-            need[value] = False
-        for value in net.reads[step]:
-            need[value] = True
         left.append(step)
-    return left[::-1]
+        needed.append(need.intersection((*reads, *makes)))
+        need.difference_update(makes)
+        need.update(reads)
+    return left[::-1], needed[::-1]
 
 
 #: More effort to place each block, and for all at most; and that of a short try for each block.
@@ -145,17 +65,20 @@ class Allocations:
         return len(self.sizes) - 1
 
 
-def allocations(runs: Runs) -> Allocations:
-    """Return the allocations of a sequence."""
-    net = runs.net
-    length = len(runs.sequence)
-    found = Allocations([], [], [], {}, {}, {}, [[] for _ in range(length)])
+def allocations(
+    net: Net, sequence: Sequence[int], needed: Sequence[Collection[int]]
+) -> Allocations:
+    """Return the allocations of a sequence, of whose steps these values are needed later."""
+    found = Allocations([], [], [], {}, {}, {}, [])
     block_of: dict[int, int] = {}  # of values that are there
-    for t, step in enumerate(runs.sequence):
-        pairs = written_over(net, step, partial(_needed_after, runs, t))
-        over = {given: block_of[taken] for taken, given in pairs}
+    for t, step in enumerate(sequence):
+        pairs: dict[int, int] = {}  # input: output that shares its bytes; each value once
+        for taken, given in net.overwrites[step]:
+            if taken not in needed[t] and taken not in pairs and given not in pairs.values():
+                pairs[taken] = given
+        over = {given: block_of[taken] for taken, given in pairs.items()}
         if pairs:
-            found.pairs[t] = pairs
+            found.pairs[t] = [*pairs.items()]
         for value in net.makes[step]:
             block = over.get(value)
             block_of[value] = found.new(t, net.sizes[value]) if block is None else block
@@ -165,17 +88,12 @@ def allocations(runs: Runs) -> Allocations:
             found.last[block_of[value]] = t
         if net.workspace[step]:
             found.workspaces[t] = found.new(t, net.workspace[step])
-        gone = {taken for taken, _ in pairs}
-        ended = (v for v in touched if v not in gone and not runs.needed(v, t + 1))
-        found.ended[t].extend(dict.fromkeys(ended))
+        ended = (v for v in touched if v not in pairs and v not in needed[t])
+        found.ended.append([*dict.fromkeys(ended)])
     for value, block in block_of.items():
         if net.kept[value]:
-            found.last[block] = length - 1
+            found.last[block] = len(sequence) - 1
     return found
-
-
-def _needed_after(runs: Runs, t: int, value: int) -> bool:
-    return runs.needed(value, t + 1)
 
 
 @dataclass(frozen=True)
@@ -203,15 +121,15 @@ class MemoryPlan:
     ) -> MemoryPlan:
         """The plan of a sequence; placement ends where it reaches ``goal``, or the load, and where
         it is ``short`` after a fifth of the effort or less."""
-        runs = Runs(net, sequence)
-        blocks = allocations(runs)
-        spans = Spans(tuple(blocks.first), tuple(blocks.last), len(runs.sequence))
+        sequence, needed = laid_out(net, sequence)
+        blocks = allocations(net, sequence, needed)
+        spans = Spans(tuple(blocks.first), tuple(blocks.last), len(sequence))
         load = max(spans.load(blocks.sizes), default=0)
         count = len(blocks.sizes)
         effort = min(_SHORT * count, BRIEF) if short else BRIEF + min(_EACH * count, _MOST)
         offsets, height = place_tightly(spans, blocks.sizes, max(load, goal), effort)
-        sequence = tuple(runs.sequence)
-        return cls(net, sequence, tuple(offsets), height, load, runs.cost, bound)
+        cost = net.cost(sequence)
+        return cls(net, tuple(sequence), tuple(offsets), height, load, cost, bound)
 
     @property
     def overhead(self) -> float:
@@ -262,9 +180,9 @@ class _PlanSteps:
         self.problem = plan.net.problem
         self.steps: list[tuple[Any, ...]] = []
         self.shown: set[Identifier] = set()  # free views that are there
-        runs = Runs(plan.net, plan.sequence)
-        blocks = allocations(runs)
-        for t, step in enumerate(runs.sequence):
+        sequence, needed = laid_out(plan.net, plan.sequence)
+        blocks = allocations(plan.net, sequence, needed)
+        for t, step in enumerate(sequence):
             self._step(t, step, blocks, plan.offsets)
         for name in self.problem.outputs:
             self._show(name)

@@ -18,10 +18,9 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 from staticgrad.planning.descents import SLOPES, Descents
-from staticgrad.planning.placed import Runs
 from staticgrad.planning.planner import lower_bound
 from tests.memory.models import BATCH, MODELS
-from tests.planning.problems import is_valid
+from tests.planning.problems import Runs, is_valid
 
 WORDS = 1024  # bytes of check words, which abstract problems leave out
 

@@ -7,9 +7,8 @@ import pytest
 from passes.remat import search
 from passes.remat.search import Cheapest, Found, walk
 from staticgrad.planning.descents import SLOPES, Descents
-from staticgrad.planning.placed import Runs
 from staticgrad.planning.problem import Net
-from tests.planning.problems import chain, is_valid, optimum, random_problem
+from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 
 
 def _front(problem, monkeypatch):

@@ -130,3 +130,77 @@ def is_valid(net, sequence):
         made.difference_update(net.ends[step])
         made.update(net.makes[step])
     return len(ran) == len(net.ops)
+
+
+class Runs:
+    """A valid sequence without unneeded runs: its events and loads, and bytes between its steps."""
+
+    def __init__(self, net, sequence):
+        self.net = net
+        self.sequence = without_idle(net, list(sequence))
+        #: By value, ``2 * t`` for each step that reads it and ``2 * t + 1`` that makes it.
+        self.events = [[] for _ in net.sizes]
+        for t, step in enumerate(self.sequence):
+            for value in net.reads[step]:
+                self.events[value].append(2 * t)
+            for value in net.makes[step]:
+                self.events[value].append(2 * t + 1)
+        self.loads, self.across = _loads(net, self.sequence)
+
+    @property
+    def peak(self):
+        """The largest load."""
+        return max(self.loads, default=0)
+
+
+def _loads(net, steps):
+    """Loads of the steps, and bytes alive before each and after the last."""
+    sizes = net.sizes
+    need = [*net.kept]  # by value, whether a later step needs it
+    alive = sum(size for size, kept in zip(sizes, need, strict=True) if kept)
+    loads, across = [], [alive]
+    for step in reversed(steps):
+        load = alive + net.workspace[step]
+        if net.overwrites[step]:
+            load -= _saved(net, step, need)
+        for value in net.makes[step]:
+            if need[value]:
+                alive -= sizes[value]
+                need[value] = False
+            else:
+                load += sizes[value]
+        for value in net.reads[step]:
+            if not need[value]:
+                alive += sizes[value]
+                load += sizes[value]
+                need[value] = True
+        loads.append(load)
+        across.append(alive)
+    return loads[::-1], across[::-1]
+
+
+def _saved(net, step, need):
+    """Bytes that a step writes over dying inputs, each value once."""
+    used, saved = set(), 0
+    for taken, given in net.overwrites[step]:
+        if not {taken, given} & used and not need[taken]:
+            used |= {taken, given}
+            saved += net.sizes[given]
+    return saved
+
+
+def without_idle(net, sequence):
+    """Return the sequence without runs whose results are never read; each step keeps one run."""
+    counts = Counter(sequence)
+    need = list(net.kept)
+    left = []
+    for step in reversed(sequence):
+        if counts[step] > 1 and not any(need[value] for value in net.makes[step]):
+            counts[step] -= 1
+            continue
+        for value in net.makes[step]:
+            need[value] = False
+        for value in net.reads[step]:
+            need[value] = True
+        left.append(step)
+    return left[::-1]

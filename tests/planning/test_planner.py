@@ -19,7 +19,6 @@ from staticgrad.planning.offset_search import (
     placed_by_ejections,
 )
 from staticgrad.planning.offsets import ORDERS, Spans, best_fit, first_fit, fit, place
-from staticgrad.planning.placed import Runs
 from staticgrad.planning.planner import lower_bound, plan_abstract
 from staticgrad.planning.problem import (
     MemoryOp,
@@ -30,7 +29,7 @@ from staticgrad.planning.problem import (
     problem_of,
 )
 from staticgrad.planning.walks import walk
-from tests.planning.problems import chain, is_valid, optimum, random_problem
+from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 
 seeds = st.integers(0, 10_000)
 
@@ -260,7 +259,7 @@ def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, shar
     def paid(each):
         goal = int(0.8 * most)
         beyond = sum(max(0, load - goal) for load in each.loads) / (goal * len(net.ops) + 1)
-        return each.cost / net.total + beyond * price * 2**18 / sequences.SCALE
+        return net.cost(each.sequence) / net.total + beyond * price * 2**18 / sequences.SCALE
 
     assert paid(runs) <= paid(Runs(net, start)) + 1e-4
 
