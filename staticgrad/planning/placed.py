@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Any
 
 from staticgrad.kept import cached_property
-from staticgrad.planning.offset_search import BRIEF, place_tightly
+from staticgrad.planning.offset_search import place_tightly
 from staticgrad.planning.offsets import Spans
 from staticgrad.planning.problem import PLAN_FORMAT, Document, Identifier, Net
 from staticgrad.records import dataclass
@@ -33,12 +33,6 @@ def laid_out(net: Net, sequence: Sequence[int]) -> tuple[list[int], list[set[int
         need.difference_update(makes)
         need.update(reads)
     return left[::-1], needed[::-1]
-
-
-#: More effort to place each block, and for all at most; and that of a short try for each block.
-_EACH: Final = 60_000
-_MOST: Final = 120_000_000
-_SHORT: Final = 60_000
 
 
 @dataclass(frozen=True)
@@ -116,18 +110,13 @@ class MemoryPlan:
     least: float = 0.0
 
     @classmethod
-    def of(
-        cls, net: Net, sequence: Sequence[int], bound: int, goal: int = 0, *, short: bool = False
-    ) -> MemoryPlan:
-        """The plan of a sequence; placement ends where it reaches ``goal``, or the load, and where
-        it is ``short`` after a fifth of the effort or less."""
+    def of(cls, net: Net, sequence: Sequence[int], bound: int, goal: int = 0) -> MemoryPlan:
+        """The plan of a sequence; placement ends where it reaches ``goal``, or the load."""
         sequence, needed = laid_out(net, sequence)
         blocks = allocations(net, sequence, needed)
         spans = Spans(tuple(blocks.first), tuple(blocks.last), len(sequence))
         load = max(spans.load(blocks.sizes), default=0)
-        count = len(blocks.sizes)
-        effort = min(_SHORT * count, BRIEF) if short else BRIEF + min(_EACH * count, _MOST)
-        offsets, height = place_tightly(spans, blocks.sizes, max(load, goal), effort)
+        offsets, height = place_tightly(spans, blocks.sizes, max(load, goal))
         cost = net.cost(sequence)
         return cls(net, tuple(sequence), tuple(offsets), height, load, cost, bound)
 

@@ -149,7 +149,6 @@ _PRICES: Final = (8_000, 20_000, 50_000)  # of bytes near the budget in flat wal
 _FLAT_PART: Final = 8  # part of the effort of walks that each flat one has
 _SAME: Final = 1.0 + 1e-9  # ratio of costs up to which they differ by rounding alone
 _DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are more ways to search
-_CLOSE: Final = 1.02  # ratio of arena to budget up to which more effort may place a sequence
 _NEAR: Final = 0.02  # cost, in costs of all ops, that placement may lose
 
 
@@ -198,25 +197,17 @@ class Within:
                 return
 
     def place(self, found: Sequence[Found], tries: int = _TRIES) -> None:
-        """Place the cheapest of sequences, up to the first whose arena meets the budget; if none
-        does, place the one that misses it by the least again, with more effort."""
+        """Place the cheapest of sequences, up to the first whose arena meets the budget."""
         self.over = 0
-        missed: list[MemoryPlan] = []
         for sequence in self._cheapest(found, tries):
             if self.best is not None and self.net.cost(sequence) * _SAME >= self.best.cost:
-                break
-            plan = MemoryPlan.of(self.net, sequence, self.bound, self.budget, short=True)
+                return
+            plan = MemoryPlan.of(self.net, sequence, self.bound, self.budget)
             if self._is_kept(plan):
-                break
-            missed.append(plan)
-        if missed:
-            missed.sort(key=lambda plan: plan.height)
-            self.over = missed[0].height - self.budget
-            near = tries > 1 and missed[0].height <= _CLOSE * self.budget
-            if self.best is None and near:
-                nearest = missed[0].sequence
-                self._is_kept(MemoryPlan.of(self.net, nearest, self.bound, self.budget))
-        elif found and self.best is None and tries > 1:
+                return
+            missed = plan.height - self.budget
+            self.over = min(self.over or missed, missed)
+        if found and self.best is None and not self.over and tries > 1:
             self._is_kept(MemoryPlan.of(self.net, min(found)[2], self.bound, self.budget))
 
     def _is_kept(self, plan: MemoryPlan) -> bool:
