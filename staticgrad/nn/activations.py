@@ -92,7 +92,8 @@ class PReLU(Layer):
             raise ArgumentError(f"PReLU: {num_parameters} slopes, not 1 or more")
         if not is_number(init):
             raise ArgumentError(f"PReLU: init is {shown(init)}, not a number")
-        self.weight = parameter(f"{named('prelu')}.weight", np.full(num_parameters, init), dtype)
+        slopes = np.full(self.num_parameters, init)
+        self.weight = parameter(f"{named('prelu')}.weight", slopes, dtype)
 
     def forward(self, x: Any) -> Any:
         return prelu(x, self.weight)
