@@ -44,10 +44,9 @@ class Precedence:
         for earlier, later in edges:
             self._after[earlier].add(later)
             self._before[later].add(earlier)
-        #: All numbers in the first order.
-        self.as_given = self._sorted(priority)
-        self._order: list[int | None] = [*self.as_given]
-        self._place = {number: place for place, number in enumerate(self.as_given)}
+        numbers = self._sorted(priority)
+        self._order: list[int | None] = [*numbers]
+        self._place = {number: place for place, number in enumerate(numbers)}
 
     def _sorted(self, priority: Callable[[int], int]) -> tuple[int, ...]:
         waits = {number: len(before) for number, before in self._before.items()}
