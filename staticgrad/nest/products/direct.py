@@ -19,7 +19,7 @@ from staticgrad.ir.expr import postorder
 from staticgrad.ir.kernels.stages import LANES, LONE
 from staticgrad.nest.directives import work
 from staticgrad.nest.products.packing import may_collide
-from staticgrad.nest.products.plain import FEW_TERMS, MATRIX, WIDEST
+from staticgrad.nest.products.plain import FEW_TERMS, MATRIX, PANEL_BYTES, WIDEST
 from staticgrad.nest.products.streams import spans, write_few_rows
 from staticgrad.nest.records import Name, Word, copies_of, place_at
 from staticgrad.nest.values import Values
@@ -37,8 +37,10 @@ NARROW_HEIGHTS: Final = (6, 4)
 _HIGHEST: Final = {8: 10, 6: 6}
 #: Tiles that pay for packing what they share.
 _REPAID: Final = 3
-#: Columns that are packed together.
-SPAN: Final = 256
+#: Columns that are packed together, at least and at most, and their bytes in L2. Longer ones make
+#: longer runs of results that are written.
+SPANS: Final = (256, 1024)
+SPAN_BYTES: Final = PANEL_BYTES // 2
 #: Terms up to which packing takes longer than tiles of more rows and two vectors save, which load
 #: less for each multiplication. Tiles of a vector that is two registers are no wider.
 FLAT: Final = 32
@@ -97,6 +99,8 @@ class DirectProduct:
         near = p.flat or p.most_columns > 0 or not may_collide(p.nest, p.down, p.dtype.itemsize)
         #: Whether panels of several vectors are packed before rows go through all of them.
         self.spans = not (self.narrow or few or (p.across == 1 and p.tiles.wide and near))
+        fitting = SPAN_BYTES // (max(p.most_terms, 1) * p.dtype.itemsize)
+        self.span = max(SPANS[0], min(SPANS[1], fitting))
         self.packs = self.spans or p.across != 1 or (self.narrow and not p.tiles.wide)
         self.packs_rows = p.rows == "across" and not (self.narrow or p.flat)
         self.packs_rows &= self.spans or not self.packs
@@ -126,7 +130,7 @@ class DirectProduct:
         if self.packs or self.streams:
             panel = ((p.depth if self.streams else p.most_terms) + lanes) * p.columns
             if self.spans:
-                panel = max(panel, (SPAN + lanes) * (p.most_terms + lanes))
+                panel = max(panel, (self.span + lanes) * (p.most_terms + lanes))
         p.declare(tile, panel)
         if self.packs_rows:
             self.packed = self.b.named("packed", p.local, p.most_terms * self.pitch + lanes)
@@ -141,7 +145,7 @@ class DirectProduct:
         """
         p = self.p
         if self.spans:
-            with spans(p, SPAN):
+            with spans(p, self.span):
                 with p.loop(p.left, p.right, self.columns, "j") as j0:
                     self.pack(j0, (j0 - p.left) * p.terms)
                 self.rows((p.left, p.right), p.left)
