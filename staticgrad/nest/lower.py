@@ -798,10 +798,6 @@ class KernelLowering:
             whole = multiple % lanes == 0
             one(index, None if whole else self.difference(stop, index))
 
-    # -- sums along rows
-
-    # -- binary counters
-
     # -- prefetches
 
     def prefetch_next(self, stage: Map, values: Values) -> None:
@@ -881,10 +877,6 @@ class KernelLowering:
         if type(far) is int:
             return Offset(place.terms, place.constant + far + first)
         return Offset((*place.terms, (far, 1)), place.constant + first)
-
-    # -- groups of rows whose columns are summed
-
-    # -- columns
 
 
 def _with_loads_guarded(body: Block, test: Apply) -> Block:

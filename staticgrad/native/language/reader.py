@@ -81,17 +81,13 @@ def _read(text: str) -> Procedure:
     header = header_of(text)
     if header is None:
         raise _NotPlainError
-    return lines_of(text.rstrip("\n").split("\n")[1:], header[1], _STEP)
-
-
-def lines_of(lines: Sequence[str], parameters: Iterable[str] = (), margin: str = "") -> Procedure:
-    """Return the records of lines behind a margin."""
+    lines = text.rstrip("\n").split("\n")[1:]
     reader = _Lines(lines)
-    body, names = reader.block(margin)
+    body, names = reader.block(_STEP)
     if reader.at < len(lines):
         raise _NotPlainError
-    assigned = dict.fromkeys(parameters) | names
-    return Procedure(tuple(_variable(each) for each in parameters), body, assigned)
+    assigned = dict.fromkeys(header[1]) | names
+    return Procedure(tuple(_variable(each) for each in header[1]), body, assigned)
 
 
 class _Lines:

@@ -71,7 +71,7 @@ def _pays(product: PlainProduct) -> bool:
 
 
 def write_direct(p: MatrixProduct) -> None:
-    """An iteration."""
+    """Write an iteration: few rows by the rows of b, others by tiles."""
     direct = DirectProduct(p)
     direct.declare()
     if not direct.streams:
