@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from staticgrad.errors import ExportError
@@ -15,7 +16,7 @@ from staticgrad.exporting.expressions import (
     literal,
     storable,
 )
-from staticgrad.ir.expr import Access, Expr, Position, load, postorder
+from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -42,13 +43,12 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.summation import BLOCK
-from staticgrad.records import NamedTuple
 from staticgrad.types.dtype import DType
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
 #: fit into L1 with the row that is read.
-PANEL: Final = 128
-TILE: Final = 32
+PANEL: Final = 64
+TILE: Final = 96
 STRIP: Final = 256
 #: Rows of a table of column sums: the block, the result, and a level for each power of two.
 LEVELS: Final = 40
@@ -57,9 +57,9 @@ LEVELS: Final = 40
 class KernelWriter:
     """Writes one kernel as a function ``name`` of its operands' arrays and its integer arguments.
 
-    ``names`` are the variables of operands; operands of one name are one array. ``apart``: no two
-    arrays overlap of which one is written. What only holds values within an iteration is allocated
-    by the function where sums need it.
+    ``names`` are the variables of operands, ``shifts`` their offsets there; operands of one name
+    are one array. ``apart``: no two arrays overlap of which one is written. What only holds values
+    within an iteration is allocated by the function where sums need it.
     """
 
     def __init__(
@@ -67,18 +67,21 @@ class KernelWriter:
         kernel: Kernel,
         name: str,
         names: Mapping[str, str],
+        shifts: Mapping[str, int],
         functions: Functions,
         apart: bool = False,
     ) -> None:
         if kernel.listed is not None:
             raise ExportError("a kernel over a list of arrays cannot be exported")
         self.kernel, self.name, self.functions = kernel, name, functions
-        self._names, self._count = dict(names), [0]
+        self._names, self._shifts, self._count = names, shifts, [0]
         self._lines, self._first = Indented(), Indented()
         if apart:
             self._first.add(f"{functions.helper('restrict')}()")
         self._refs: dict[str, str] = {}
         self._from_zero: set[str] = set()  # loops whose positions Numba sees to be no negative ones
+        self._tables: dict[str, str] = {}
+        self._gemms = 0
         self._after_row: list[str] = []
         self._after_group: list[tuple[str, ...]] = []
         self._stored = {
@@ -183,8 +186,13 @@ class KernelWriter:
         terms = [scaled(axis, stride) for axis, stride in access.strides]
         terms += [scaled(i, stride) for i, stride in zip(indices, access.gather, strict=True)]
         terms += [scaled(_along(each), each.stride) for each in access.positions]
-        place = total(*terms)
+        place = total(*terms, str(self._shifts[access.operand]))
         return place if place.isdigit() or place in self._from_zero else f"at({bare(place)})"
+
+    def _array(self, operand: str, offset: str = "0") -> str:
+        """The array of an operand, from an offset on."""
+        offset = total(offset, str(self._shifts[operand]))
+        return self._names[operand] + ("" if offset == "0" else f"[{offset} :]")
 
     def _inside(self, access: Access) -> str:
         """The condition that all positions that have ends are between them."""
@@ -226,7 +234,7 @@ class KernelWriter:
             case Search():
                 (sought,) = scalars.values([s.value])
                 call = self.functions.helper("search")
-                array = self._names[s.operand]
+                array = self._array(s.operand)
                 name = self._ref(s.name)
                 self._lines.add(
                     f"{name} = {call}({array}, {s.stride}, {s.extent}, {bare(sought)}, {s.right})"
@@ -414,7 +422,7 @@ class KernelWriter:
         (value,) = scalars.values([s.value])
         dtype, combiner = s.value.dtype, COMBINERS[s.kind]
         sums, extent, kind = f"sums_{s.partials}", str(axis.extent), storable(dtype)
-        partials = self._names[s.partials]
+        partials = self._array(s.partials)
         if self._is_ordered(s):
             call = self.functions.helper("end_row")
             self._first.add(f"{sums} = np.empty(({LEVELS}, {extent}), {kind})")
@@ -526,155 +534,96 @@ class KernelWriter:
     # -- products ---------------------------------------------------------------------------------
 
     def _gemm(self, stage: Gemm) -> None:
-        """A panel of columns and a tile of rows at a time, by one function of the file."""
-        lines, (i, j, k) = self._lines, (stage.i, stage.j, stage.k)
+        """A panel of columns and a tile of rows at a time, by functions of the file."""
+        lines, add, fed = self._lines, self.functions.helper, stage.fed
         dtype = self.kernel.operand(stage.a.operand).dtype
-        kind, multiply = storable(dtype), "multiply" if dtype.is_float else "multiply_integers"
-        tile = f"tile_{kind}"
-        if not any(line.strip().startswith(tile) for line in self._first.text):
-            self._first.add(f"{tile} = np.empty({TILE * PANEL}, {kind})")
-        rows, columns, inner = (
-            self._count_of(i, "rows"),
-            self._count_of(j, "columns"),
-            self._count_of(k, "inner"),
+        (row0, rows), (column0, columns) = self._flat_span(stage.i), self._flat_span(stage.j)
+        inner = stage.k[1:] if fed else stage.k
+        first, past = self._flat_span(inner)
+        a_i, b_j = self._offsets(stage.a, stage.i), self._offsets(stage.b, stage.j)
+        limits = f"[{first}:{past}]" if inner[0].limits else ""
+        a_k, b_k = (self._offsets(access, inner) for access in (stage.a, stage.b))
+        a, b = (self._from(access, stage.i + stage.j + inner) for access in (stage.a, stage.b))
+        sums, room, kind = f"sums{self._gemms}", f"room{self._gemms}", storable(dtype)
+        self._gemms += 1
+        start, begin, end = first, first, past
+        all_rows, all_columns = (
+            f"({x} + {n - 1}) // {n}" for x, n in ((rows, TILE), (columns, PANEL))
         )
-        begin = self._span(k[0])[0]
-        a, b = _direct(stage.a, i, k), _direct(stage.b, k, j)
-        if stage.fed:
-            a = b = None
-        elif stage.b.stride(j[-1].name) != 1:
-            b = None
-        if stage.fed:
-            self._pack_all(stage, kind, rows, columns, inner)
-            a = Direct("a_packed", "0", inner, 1)
-            b = Direct("b_packed", "0", columns, 1)
-        lines.open(f"for column0 in range(0, {columns}, {PANEL}):")
-        lines.add(f"width = min({PANEL}, {columns} - column0)")
-        if b is None:
-            self._pack_panel(stage, kind, inner)
-            right = f"b_packed, 0, {PANEL}"
+        several = f" * ({all_rows}) * ({all_columns})" if fed else ""
+        self._first.add(f"{sums} = np.empty({2 * TILE * PANEL}{several}, {kind})")
+        if dtype.is_float:
+            self._first.add(f"{room} = np.empty({PANEL} * len({b_k}), {kind})")
+        a_k, b_k = a_k + limits, b_k + limits
+        place = sums
+        if fed:
+            lines.add(f"{sums}[:] = 0")
+            self._open(stage.k[0])
+            self._stages(fed)
+            start, begin = f"{stage.k[0].name} * {past}", "0"
+            end = product([self._span(stage.k[0])[1], past])
+            place = f"{sums}[(c0 // {PANEL} * ({all_rows}) + r0 // {TILE}) * {2 * TILE * PANEL} :]"
+        lines.open(f"for c0 in range({column0}, {columns}, {PANEL}):")
+        lines.add(f"columns = {b_j}[c0 : min(c0 + {PANEL}, {columns})]")
+        if dtype.is_float:
+            count = rows if row0 == "0" else f"{rows} - {row0}"
+            lines.add(f"panel = {add('pack')}({b}, {b_k}, columns, {room}, {count})")
+        lines.open(f"for r0 in range({row0}, {rows}, {TILE}):")
+        factors = f"{a}, {a_i}[r0 : min(r0 + {TILE}, {rows})], {a_k}, {b}, {b_k}, columns"
+        if dtype.is_float:
+            lines.add(f"{add('multiply')}({factors}, panel, {place}, {start}, {begin}, {end})")
         else:
-            place = total(b.offset, "column0")
-            right = f"{self._names.get(b.array, b.array)}, {place}, {b.outer}"
-        lines.open(f"for row0 in range(0, {rows}, {TILE}):")
-        lines.add(f"height = min({TILE}, {rows} - row0)")
-        if a is None:
-            self._pack_rows(stage, kind, inner)
-            left = f"a_packed, 0, {inner}, 1"
+            lines.add(f"{add('multiply_integers')}({factors}, {place}, {start} - {begin})")
+        if fed:
+            self._close(3)
+            lines.open(f"for c0 in range({column0}, {columns}, {PANEL}):")
+            lines.open(f"for r0 in range({row0}, {rows}, {TILE}):")
+            lines.add(f"tile = {place}")
         else:
-            place = total(a.offset, scaled("row0", a.outer))
-            left = f"{self._names.get(a.array, a.array)}, {place}, {a.outer}, {a.inner}"
-        call = self.functions.helper(multiply)
-        lines.add(f"{call}({left}, {right}, {tile}, {PANEL}, height, {inner}, width, {begin})")
-        self._refs["acc"] = f"{tile}[at(r * {PANEL} + c)]"
+            lines.add(f"tile = {sums}")
+        self._from_zero -= {axis.name for axis in stage.i + stage.j}
+        row = self._flat_loop("r", stage.i, f"r0, min(r0 + {TILE}, {rows})")
         scalars = self._scalars(stage.stores)
-        lines.open("for r in range(height):")
-        self._positions("row0 + r", i)
-        self._hoist(stage.stores, {axis.name for axis in j}, scalars, ["acc"])
-        lines.open("for c in range(width):")
-        self._positions("column0 + c", j)
+        self._refs["acc"] = f"tile[at(({row} - r0) * {PANEL} + (c - c0))]"
+        self._hoist(stage.stores, {axis.name for axis in stage.j}, scalars, ["acc"])
+        column = self._flat_loop("c", stage.j, f"c0, min(c0 + {PANEL}, {columns})")
+        self._refs["acc"] = f"tile[at(({row} - r0) * {PANEL} + ({column} - c0))]"
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(4)
 
-    def _count_of(self, axes: Sequence[Axis], name: str) -> str:
-        """Return the number of iterations of all loops together; name it if it is an expression."""
+    def _flat_span(self, axes: Sequence[Axis]) -> tuple[str, str]:
+        """The first iteration of several loops as one, and the one behind the last."""
         first, past = self._span(axes[0])
-        head = (
-            str(axes[0].extent)
-            if (first, past) == ("0", str(axes[0].extent))
-            else f"max(0, {past} - {first})"
-        )
-        text = product([head, *(axis.extent for axis in axes[1:])])
-        if text.isalnum():
-            return text
-        self._lines.add(f"{name} = {text}")
+        rest = [axis.extent for axis in axes[1:]]
+        return ("0" if first == "0" else product([first, *rest])), product([past, *rest])
+
+    def _flat_loop(self, name: str, axes: Sequence[Axis], span: str) -> str:
+        """Open a loop that runs over all of several; return its variable."""
+        if len(axes) == 1:
+            name = axes[0].name
+        self._lines.open(f"for {name} in range({span}):")
+        self._decode(name, axes)
         return name
 
-    def _positions(self, flat_text: str, axes: Sequence[Axis]) -> None:
-        """The positions of a product's loops, of one that runs over all of them from 0 on."""
-        self._from_zero -= {axis.name for axis in axes}
-        first, _ = self._span(axes[0])
-        if len(axes) == 1:
-            self._lines.add(
-                f"{axes[0].name} = {flat_text}" + ("" if first == "0" else f" + {first}")
-            )
-            return
-        self._lines.add(f"flat = {flat_text}")
-        self._decode("flat", axes)
-        if first != "0":
-            self._lines.add(f"{axes[0].name} += {first}")
+    def _offsets(self, access: Access, axes: Sequence[Axis]) -> str:
+        """The variable that has the offsets of a factor's elements along loops."""
+        extents = "".join(f"{axis.extent}, " for axis in axes)
+        strides = "".join(f"{access.stride(axis.name)}, " for axis in axes)
+        text = f"{self.functions.helper('offsets')}(({extents}), ({strides}))".replace(", )", ",)")
+        if text not in self._tables:
+            self._tables[text] = f"places{len(self._tables)}"
+            self._first.add(f"{self._tables[text]} = {text}")
+        return self._tables[text]
 
-    def _inner_loops(self, axes: Sequence[Axis]) -> None:
-        for axis in axes:
-            self._open(axis)
-
-    def _value(self, access: Access) -> str:
-        """An element of a factor."""
-        dtype = self.kernel.operand(access.operand).dtype
-        (text,) = self._scalars().values([load(access, dtype)])
-        return bare(text)
-
-    def _pack_panel(self, stage: Gemm, kind: str, inner: str) -> None:
-        lines = self._lines
-        lines.add(f"b_packed = np.empty({inner} * {PANEL}, {kind})", "row = 0")
-        self._inner_loops(stage.k)
-        lines.open("for c in range(width):")
-        self._positions("column0 + c", stage.j)
-        lines.add(f"b_packed[at(row * {PANEL} + c)] = {self._value(stage.b)}")
-        self._close(1)
-        lines.add("row += 1")
-        self._close(len(stage.k))
-
-    def _pack_rows(self, stage: Gemm, kind: str, inner: str) -> None:
-        lines = self._lines
-        lines.add(f"a_packed = np.empty({TILE} * {inner}, {kind})")
-        lines.open("for r in range(height):")
-        self._positions("row0 + r", stage.i)
-        lines.add(f"place = r * {inner}")
-        self._inner_loops(stage.k)
-        lines.add(f"a_packed[at(place)] = {self._value(stage.a)}", "place += 1")
-        self._close(1 + len(stage.k))
-
-    def _pack_all(self, stage: Gemm, kind: str, rows: str, columns: str, inner: str) -> None:
-        """Both factors, where stages of the product itself make them."""
-        lines = self._lines
-        lines.add(f"a_packed = np.empty({rows} * {inner}, {kind})")
-        lines.add(f"b_packed = np.empty({inner} * {columns}, {kind})", "row = 0")
-        self._open(stage.k[0])
-        self._stages(stage.fed)
-        self._inner_loops(stage.k[1:])
-        lines.open(f"for r in range({rows}):")
-        self._positions("r", stage.i)
-        lines.add(f"a_packed[at(r * {inner} + row)] = {self._value(stage.a)}")
-        self._close(1)
-        lines.open(f"for c in range({columns}):")
-        self._positions("c", stage.j)
-        lines.add(f"b_packed[at(row * {columns} + c)] = {self._value(stage.b)}")
-        self._close(1)
-        lines.add("row += 1")
-        self._close(len(stage.k))
-
-
-class Direct(NamedTuple):
-    """A factor that is read where it is: its array, offset, and strides of its two loops."""
-
-    array: str
-    offset: str
-    outer: Extent
-    inner: Extent
-
-
-def _direct(access: Access, outer: Sequence[Axis], inner: Sequence[Axis]) -> Direct | None:
-    """Return how to read a factor without a copy, or None if that is not possible."""
-    if len(outer) > 1 or len(inner) > 1 or access.positions or access.gather:
-        return None
-    if outer[0].limits or inner[0].limits:
-        return None
-    strides = dict(access.strides)
-    first, second = (strides.pop(axes[0].name, 0) for axes in (outer, inner))
-    offset = total(*(scaled(axis, stride) for axis, stride in strides.items()))
-    return Direct(access.operand, offset, first, second)
+    def _from(self, access: Access, loops: Sequence[Axis]) -> str:
+        """The array of a factor from where its offsets along loops begin."""
+        inside = {axis.name for axis in loops}
+        terms = [scaled(axis, stride) for axis, stride in access.strides if axis not in inside]
+        for each in access.positions:
+            steps = tuple(term for term in each.terms if term[0] not in inside)
+            terms.append(scaled(_along(replace(each, terms=steps)), each.stride))
+        return self._array(access.operand, total(*terms))
 
 
 def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:

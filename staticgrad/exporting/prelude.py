@@ -41,6 +41,48 @@ def restrict(context):
     return numba.types.none(), code
 
 
+WORD = ir.IntType(64)
+
+
+def vector_of(context, array):
+    """The type of a vector of 64 bytes, and its number of lanes."""
+    lanes = 512 // array.dtype.bitwidth
+    return ir.VectorType(context.get_data_type(array.dtype), lanes), lanes
+
+
+def data_of(context, builder, signature, values):
+    """Where the elements of arrays are; None for a number."""
+    pairs = zip(signature.args, values)
+    arrays = numba.types.Array
+    return [
+        context.make_array(t)(context, builder, v).data if isinstance(t, arrays) else None
+        for t, v in pairs
+    ]
+
+
+def element(builder, data, place):
+    """One element."""
+    return builder.load(builder.gep(data, [place]))
+
+
+def vector_at(builder, data, place, kind):
+    """The address of a vector in memory."""
+    return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
+
+
+def shuffle(builder, one, other, lanes):
+    """The lanes of two vectors, chosen by number."""
+    return builder.shuffle_vector(
+        one, other, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    )
+
+
+def splat(builder, number, kind):
+    """A vector of equal elements."""
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
+    return shuffle(builder, first, first, [0] * kind.count)
+
+
 def _bits(kind):
     """The bits of a number as a number of another element type."""
 
@@ -207,33 +249,39 @@ def copy(to, source, count):
 # -- sums: every sum is a tree that depends on its number of terms and its element type alone ------
 
 
-@jit
+@intrinsic
+def vector_sum(context, terms, count):
+    """Lane l of a vector of 64 bytes adds terms l, l + 16, l + 32, ... (8 of elements of 64 bits),
+    then the lanes are halved. All lanes have equally many terms."""
+
+    def code(context, builder, signature, values):
+        kind, lanes = vector_of(context, terms)
+        data = data_of(context, builder, signature, values)[0]
+        total = cgutils.alloca_once_value(builder, ir.Constant(kind, [-0.0] * lanes))
+        with cgutils.for_range(builder, builder.udiv(values[1], WORD(lanes))) as loop:
+            place = vector_at(builder, data, builder.mul(loop.index, WORD(lanes)), kind)
+            now = builder.fadd(builder.load(total), builder.load(place, align=4))
+            builder.store(now, total)
+        found = builder.load(total)
+        while lanes > 1:
+            lanes //= 2
+            upper = shuffle(builder, found, found, [*range(lanes, 2 * lanes)])
+            found = builder.fadd(shuffle(builder, found, found, [*range(lanes)]), upper)
+        return builder.extract_element(found, ir.IntType(32)(0))
+
+    return terms.dtype(terms, numba.int64), code
+
+
+@jit(forceinline=True)
 def lane_sum(terms, count):
-    """The sum of up to 4096 terms of a row: lane l adds terms l, l + 16, l + 32, ... one after the
-    other, then the lanes are halved. There are 16 lanes, 8 of elements of 64 bits."""
-    restrict()
+    """The sum of up to 4096 terms of a row, in lanes; its array has room for as many."""
     if count <= 0:
         return terms.dtype.type(0.0)
     lanes = 8 if terms.itemsize == 8 else 16
-    lane = np.empty(16, terms.dtype)
-    for l in range(16):
-        lane[l] = -0.0
-    full = count // lanes * lanes
-    if lanes == 16:
-        for start in range(0, full, 16):
-            for l in range(16):
-                lane[l] += terms[at(start + l)]
-    else:
-        for start in range(0, full, 8):
-            for l in range(8):
-                lane[l] += terms[at(start + l)]
-    for l in range(count - full):
-        lane[l] += terms[at(full + l)]
-    while lanes > 1:
-        lanes //= 2
-        for l in range(lanes):
-            lane[l] += lane[l + lanes]
-    return lane[0]
+    past = (count + lanes - 1) // lanes * lanes
+    for l in range(count, past):
+        terms[at(l)] = -0.0
+    return vector_sum(terms, past)
 
 
 @jit
@@ -341,75 +389,247 @@ def end_row_of_lanes(sums, width, row, rows):
 
 
 @jit
-def multiply(a, a0, ai, ak, b, b0, bk, tile, row, height, inner, width, begin):
-    """tile[i, j] = the sum over k of a[i, k] * b[k, j].
+def offsets(extents, strides):
+    """Where the elements are that nested loops read, in their order."""
+    found = np.zeros(1, i64)
+    for n in range(len(extents)):
+        outer, found = found, np.empty(len(found) * max(extents[n], 0), i64)
+        for i in range(len(outer)):
+            for j in range(extents[n]):
+                found[at(i * extents[n] + j)] = outer[at(i)] + j * strides[n]
+    return found
 
-    Every element is a chain of fma in ascending k, a new one for each 4096, added in their order.
-    Factors are flat arrays that begin at ``a0`` and ``b0``: a step of i is ``ai`` elements, of k
-    ``ak`` and ``bk``, and one of j is 1. Four rows and four k are taken together, so that what is
-    read is used several times; LLVM makes vectors of the loops over j.
-    """
-    one = tile.dtype.type(0.0)
-    part = np.empty((4, 128), tile.dtype)
-    for i in range(0, height, 4):
-        rows = min(4, height - i)
-        i1, i2, i3 = min(i + 1, height - 1), min(i + 2, height - 1), min(i + 3, height - 1)
-        start, first = begin, True
-        while first or start < begin + inner:
-            stop = min((start // 4096 + 1) * 4096, begin + inner)
-            for j in range(width):
-                part[0, j] = one
-                part[1, j] = one
-                part[2, j] = one
-                part[3, j] = one
-            k, last = start - begin, stop - begin
-            while k + 4 <= last:
-                p0, p1 = a0 + i * ai + k * ak, a0 + i1 * ai + k * ak
-                p2, p3 = a0 + i2 * ai + k * ak, a0 + i3 * ai + k * ak
-                a00, a01 = a[at(p0)], a[at(p0 + ak)]
-                a02, a03 = a[at(p0 + 2 * ak)], a[at(p0 + 3 * ak)]
-                a10, a11 = a[at(p1)], a[at(p1 + ak)]
-                a12, a13 = a[at(p1 + 2 * ak)], a[at(p1 + 3 * ak)]
-                a20, a21 = a[at(p2)], a[at(p2 + ak)]
-                a22, a23 = a[at(p2 + 2 * ak)], a[at(p2 + 3 * ak)]
-                a30, a31 = a[at(p3)], a[at(p3 + ak)]
-                a32, a33 = a[at(p3 + 2 * ak)], a[at(p3 + 3 * ak)]
-                q0 = b0 + k * bk
-                q1, q2, q3 = q0 + bk, q0 + 2 * bk, q0 + 3 * bk
-                for j in range(width):
-                    x0, x1, x2, x3 = b[at(q0 + j)], b[at(q1 + j)], b[at(q2 + j)], b[at(q3 + j)]
-                    part[0, j] = fma(a03, x3, fma(a02, x2, fma(a01, x1, fma(a00, x0, part[0, j]))))
-                    part[1, j] = fma(a13, x3, fma(a12, x2, fma(a11, x1, fma(a10, x0, part[1, j]))))
-                    part[2, j] = fma(a23, x3, fma(a22, x2, fma(a21, x1, fma(a20, x0, part[2, j]))))
-                    part[3, j] = fma(a33, x3, fma(a32, x2, fma(a31, x1, fma(a30, x0, part[3, j]))))
-                k += 4
-            while k < last:
-                y0, y1 = a[at(a0 + i * ai + k * ak)], a[at(a0 + i1 * ai + k * ak)]
-                y2, y3 = a[at(a0 + i2 * ai + k * ak)], a[at(a0 + i3 * ai + k * ak)]
-                for j in range(width):
-                    x0 = b[at(b0 + k * bk + j)]
-                    part[0, j] = fma(y0, x0, part[0, j])
-                    part[1, j] = fma(y1, x0, part[1, j])
-                    part[2, j] = fma(y2, x0, part[2, j])
-                    part[3, j] = fma(y3, x0, part[3, j])
-                k += 1
-            for r in range(rows):
-                for j in range(width):
-                    place = at((i + r) * row + j)
-                    tile[place] = part[r, j] if first else tile[place] + part[r, j]
-            start, first = stop, False
+
+# Rows of a tile of sums in registers.
+ROWS = 6
+
+
+# Vectors of 64 bytes in each row of a tile, at most.
+VECTORS = 4 if get_host_cpu_features().get("avx512f") else 1
+
+
+def _tile(vectors):
+    """sums[i, j] += a[a_i[i] + a_k[k]] * panel[k * step + j], by fma, k from 0 to count."""
+
+    @intrinsic
+    def function(context, a, a_i, a_k, panel, step, sums, count):
+        def code(context, builder, signature, values):
+            kind, lanes = vector_of(context, a)
+            a_data, rows_data, steps_data, panel_data, _, sums_data, _ = data_of(
+                context, builder, signature, values
+            )
+            signature = ir.FunctionType(kind, [kind] * 3)
+            name = f"llvm.fma.v{lanes}f{a.dtype.bitwidth}"
+            fma = cgutils.get_or_insert_function(builder.module, signature, name)
+            tile = []
+            for i in range(ROWS):
+                row = builder.gep(a_data, [element(builder, rows_data, WORD(i))])
+                for v in range(vectors):
+                    place = vector_at(builder, sums_data, WORD(i * 64 + v * lanes), kind)
+                    total = cgutils.alloca_once_value(builder, builder.load(place, align=4))
+                    tile.append((row, v, place, total))
+            with cgutils.for_range(builder, values[6]) as loop:
+                place, right = element(builder, steps_data, loop.index), []
+                for v in range(vectors):
+                    column = builder.add(builder.mul(loop.index, values[4]), WORD(v * lanes))
+                    vector = vector_at(builder, panel_data, column, kind)
+                    right.append(builder.load(vector, align=4))
+                for row, v, _, total in tile:
+                    if v == 0:
+                        left = splat(builder, element(builder, row, place), kind)
+                    now = builder.call(fma, [left, right[v], builder.load(total)])
+                    builder.store(now, total)
+            for _, _, place, total in tile:
+                builder.store(builder.load(total), place, align=4)
+            return context.get_dummy_value()
+
+        return numba.types.none(a, a_i, a_k, panel, step, sums, count), code
+
+    return function
+
+
+tile_4 = _tile(4)
+
+
+tile_2 = _tile(2)
+
+
+tile_1 = _tile(1)
 
 
 @jit
-def multiply_integers(a, a0, ai, ak, b, b0, bk, tile, row, height, inner, width, begin):
-    """tile[i, j] = the sum over k of a[i, k] * b[k, j], modulo 2**bits; see ``multiply``."""
-    for i in range(height):
-        for j in range(width):
-            tile[at(i * row + j)] = 0
+def width_of(columns, lanes):
+    """Columns of the next tile of so many."""
+    if VECTORS == 1 or columns <= lanes:
+        return lanes
+    return 2 * lanes if columns <= 2 * lanes else 4 * lanes
+
+
+@intrinsic
+def transpose(context, b, b_j, first, panel, place, width):
+    """panel[place + i * width + j] = b[b_j[j] + first + i]: a square of vectors of 64 bytes."""
+
+    def code(context, builder, signature, values):
+        kind, lanes = vector_of(context, b)
+        data = data_of(context, builder, signature, values)
+        rows = []
+        for j in range(lanes):
+            source = builder.add(element(builder, data[1], WORD(j)), values[2])
+            rows.append(builder.load(vector_at(builder, data[0], source, kind), align=4))
+        half = lanes
+        while half > 1:  # exchange the off-diagonal halves of squares, then of their quarters
+            half //= 2
+            for j in range(lanes):
+                if not j & half:
+                    upper, lower = rows[j], rows[j + half]
+                    left = [l if not l & half else l - half + lanes for l in range(lanes)]
+                    right = [l + half if not l & half else l + lanes for l in range(lanes)]
+                    rows[j] = shuffle(builder, upper, lower, left)
+                    rows[j + half] = shuffle(builder, upper, lower, right)
+        for i, row in enumerate(rows):
+            to = builder.add(values[4], builder.mul(values[5], WORD(i)))
+            builder.store(row, vector_at(builder, data[3], to, kind), align=4)
+        return context.get_dummy_value()
+
+    return numba.types.none(b, b_j, first, panel, place, width), code
+
+
+@jit
+def evenly(places, step):
+    """Whether elements are so far from each other in memory."""
+    for n in range(1, len(places)):
+        if places[n] != places[n - 1] + step:
+            return False
+    return True
+
+
+@jit
+def pack(b, b_k, b_j, panel, rows):
+    """Columns of b as ``multiply`` reads them, and the step of a row; whole vectors have no copy
+    if rows of b are short or those of a few. For one or two rows of a, nothing is needed."""
+    lanes, inner, along = 64 // b.itemsize, len(b_k), evenly(b_j, 1)
+    if rows <= 2 and along or inner == 0:
+        return panel[:0], 0
+    if along and rows <= 32 and len(b_j) % width_of(len(b_j), lanes) == 0 and inner > 1:
+        step = b_k[1] - b_k[0]
+        if 0 < step <= 512 and evenly(b_k, step):
+            return b[b_k[0] + b_j[0] :], step
+    across, j = evenly(b_k, 1), 0
+    while j < len(b_j):
+        width = width_of(len(b_j) - j, lanes)
+        count = min(width, len(b_j) - j)
+        to = panel[j:]
+        if along:
+            for k in range(inner):
+                source = b_k[at(k)] + b_j[at(j)]
+                for c in range(count):
+                    to[at(k * 64 + c)] = b[at(source + c)]
+        else:
+            for c0 in range(0, count, lanes):
+                columns = b_j[j + c0 : j + min(c0 + lanes, count)]
+                for k0 in range(0, inner, lanes):
+                    past = min(k0 + lanes, inner)
+                    if across and len(columns) == lanes and past - k0 == lanes:
+                        transpose(b, columns, b_k[at(k0)], to, k0 * 64 + c0, 64)
+                        continue
+                    for k in range(k0, past):
+                        for c in range(len(columns)):
+                            to[at(k * 64 + c0 + c)] = b[at(columns[at(c)] + b_k[at(k)])]
         for k in range(inner):
-            x = a[at(a0 + i * ai + k * ak)]
+            for c in range(count, width):
+                to[at(k * 64 + c)] = 0
+        j += width
+    return panel, 64
+
+
+@jit
+def multiply(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end):
+    """sums[i, j] = the sum over k of a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]].
+
+    Every element is a chain of fma in ascending k, a new one at each multiple of 4096, added in
+    their order. These are the terms from ``start`` on of a sum from ``begin`` to ``end``, after the
+    terms before them. ``sums`` has rows of 64 columns; behind 96 of them are the sums of chains
+    that have ended. ``packed`` is what ``pack`` returned.
+    """
+    panel, step = packed
+    zero, height, k, inner = sums.dtype.type(0.0), len(a_i), 0, len(a_k)
+    if begin == end:
+        sums[: height * 64] = zero
+    while k < inner:
+        stop = min(inner, (start + k) // 4096 * 4096 + 4096 - start)
+        if start + k == begin or (start + k) % 4096 == 0:
+            sums[: height * 64] = zero
+        if len(panel) == 0:
+            add_rows(a, a_i, a_k[k:stop], b, b_k[k:stop], b_j, sums)
+        else:
+            add_tiles(a, a_i, a_k[k:stop], panel[k * step :], step, len(b_j), sums)
+        if start + stop == end and end > begin // 4096 * 4096 + 4096:
+            for n in range(height * 64):
+                sums[n] = sums[n + 6144] + sums[n]
+        elif (start + stop) % 4096 == 0:
+            first = start + stop <= begin // 4096 * 4096 + 4096
+            for n in range(height * 64):
+                sums[n + 6144] = sums[n] if first else sums[n + 6144] + sums[n]
+        k = stop
+
+
+@jit
+def add_tiles(a, a_i, a_k, panel, step, columns, sums):
+    """Put products to sums, a tile at a time. The last tile may have its last row several times."""
+    lanes, count, j = 64 // a.itemsize, len(a_k), 0
+    last = np.empty(ROWS, i64)
+    while j < columns:
+        width, right = width_of(columns - j, lanes), panel[j:]
+        for i in range(0, len(a_i), ROWS):
+            rows, to = a_i[i : i + ROWS], sums[i * 64 + j :]
+            if len(rows) < ROWS:
+                for r in range(ROWS):
+                    last[r] = rows[min(r, len(rows) - 1)]
+                rows = last
+            if width == lanes:
+                tile_1(a, rows, a_k, right, step, to, count)
+            elif width == 2 * lanes:
+                tile_2(a, rows, a_k, right, step, to, count)
+            else:
+                tile_4(a, rows, a_k, right, step, to, count)
+        j += width
+
+
+@jit
+def add_rows(a, a_i, a_k, b, b_k, b_j, sums):
+    """Put products of one or two rows to sums; b is read in place, four of its rows at a time."""
+    restrict()
+    width = len(b_j)
+    for i in range(len(a_i)):
+        k = 0
+        while k + 4 <= len(a_k):
+            p, q = a_i[i] + a_k[k], b_k[k] + b_j[0]
+            p1, q1 = a_i[i] + a_k[k + 1], b_k[k + 1] + b_j[0]
+            p2, q2 = a_i[i] + a_k[k + 2], b_k[k + 2] + b_j[0]
+            p3, q3 = a_i[i] + a_k[k + 3], b_k[k + 3] + b_j[0]
+            x, x1, x2, x3 = a[at(p)], a[at(p1)], a[at(p2)], a[at(p3)]
             for j in range(width):
-                tile[at(i * row + j)] += x * b[at(b0 + k * bk + j)]
+                y = fma(x1, b[at(q1 + j)], fma(x, b[at(q + j)], sums[at(i * 64 + j)]))
+                sums[at(i * 64 + j)] = fma(x3, b[at(q3 + j)], fma(x2, b[at(q2 + j)], y))
+            k += 4
+        while k < len(a_k):
+            x, q = a[at(a_i[i] + a_k[k])], b_k[k] + b_j[0]
+            for j in range(width):
+                sums[at(i * 64 + j)] = fma(x, b[at(q + j)], sums[at(i * 64 + j)])
+            k += 1
+
+
+@jit
+def multiply_integers(a, a_i, a_k, b, b_k, b_j, sums, start):
+    """sums[i, j] = the sum over k of a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]], modulo 2**bits, after
+    the terms before ``start``."""
+    if start == 0:
+        sums[: len(a_i) * 64] = 0
+    for i in range(len(a_i)):
+        for k in range(len(a_k)):
+            x = a[at(a_i[i] + a_k[k])]
+            for j in range(len(b_j)):
+                sums[at(i * 64 + j)] += x * b[at(b_k[k] + b_j[j])]
 
 
 # -- sparse matrices -------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ from pathlib import Path
 import numba
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 bool_, i8, i16, i32, i64 = np.bool_, np.int8, np.int16, np.int32, np.int64
@@ -53,7 +55,7 @@ def aligned(array):
 with np.load(ARRAYS) as _file:
     parameters = {name: aligned(_file[name]) for name in PARAMETERS}
     _constants = [aligned(_file[name]).reshape(-1) for name in CONSTANTS]
-_arenas = {}  # by the values of the sizes: the offsets of buffers, and the memory
+_bound = {}  # by the types and shapes of feeds: the sizes, and the memory for them
 _results = {}  # arrays of former results, by name
 
 
@@ -87,18 +89,8 @@ def place(buffers):
     return offsets, peak
 
 
-def arena_of(sizes):
-    """The offsets of buffers at these sizes, and the memory of all of them."""
-    key = tuple(sizes[name] for name in SIZES)
-    if key not in _arenas:
-        offsets, peak = place(lives(*key)) if SIZES else ([], ARENA)
-        _arenas.clear()
-        _arenas[key] = np.array([*offsets, 0]), aligned(np.zeros(peak, np.uint8))
-    return _arenas[key]
-
-
-def bind(feeds):
-    """The feeds as flat arrays, and the values of the sizes.
+def check(feeds):
+    """Return the values of the sizes.
 
     Raises ValueError or TypeError for what does not fit.
     """
@@ -106,8 +98,8 @@ def bind(feeds):
         missing = [name for name in INPUTS if name not in feeds]
         unknown = [name for name in feeds if name not in INPUTS]
         raise ValueError(f"feeds that are missing: {missing}, that no input takes: {unknown}")
-    arrays, sizes, derived = [], {}, []
-    for name, (dtype, shape, is_read) in INPUTS.items():
+    sizes, derived = {}, []
+    for name, (dtype, shape, _) in INPUTS.items():
         array = np.asarray(feeds[name])
         kinds = "biufc".find(array.dtype.kind), "biufc".find(np.dtype(dtype).kind)
         weak = not isinstance(feeds[name], np.ndarray | np.generic) and kinds[0] <= kinds[1]
@@ -121,15 +113,33 @@ def bind(feeds):
             elif size != (sizes.setdefault(extent, size) if isinstance(extent, str) else extent):
                 wanted = f"{extent} = {sizes[extent]}" if extent in sizes else extent
                 raise ValueError(f"feed {name!r}: axis {axis} has {size} elements, not {wanted}")
-        if is_read:
-            arrays.append(flat(np.ascontiguousarray(array, dtype)))
     for name, axis, size, extent in derived:
         if size != eval(extent, {"max": max}, dict(sizes)):
             raise ValueError(f"feed {name!r}: axis {axis} has {size} elements, not {extent}")
     for test, wrong in GUARDS:
         if not eval(test, {"max": max}, dict(sizes)):
             raise ValueError(f"{wrong}; sizes: {sizes}")
-    return arrays, sizes
+    return sizes
+
+
+def bind(feeds):
+    """The feeds as flat arrays; for their types and shapes the sizes, the offsets of buffers, the
+    memory of all of them, and the results' shapes, which are kept for the next run."""
+    arrays = {name: np.asarray(feed) for name, feed in feeds.items()}
+    key = tuple((name, type(feeds[name]), a.shape, a.dtype) for name, a in arrays.items())
+    if key not in _bound:
+        sizes = check(feeds)
+        numbers = [sizes[name] for name in SIZES]
+        offsets, peak = place(lives(*numbers)) if SIZES else ([], ARENA)
+        shapes = [eval(shape, {"max": max}, dict(sizes)) for _, _, shape in OUTPUTS.values()]
+        _bound.clear()
+        _bound[key] = numbers, np.array([*offsets, 0]), aligned(np.zeros(peak, np.uint8)), shapes
+    bound = [
+        flat(np.ascontiguousarray(arrays[name], dtype))
+        for name, (dtype, _, is_read) in INPUTS.items()
+        if is_read
+    ]
+    return bound, *_bound[key]
 
 
 def result_of(name, shape, dtype):
@@ -150,16 +160,14 @@ def run(feeds):
     Raises IndexError where an index is out of range, LinAlgError where a matrix is singular or not
     positive definite, before any parameter is written.
     """
-    arrays, sizes = bind(feeds)
-    offsets, arena = arena_of(sizes)
+    arrays, numbers, offsets, arena, shapes = bind(feeds)
     results, places = {}, {}
-    for name, (place, dtype, shape) in OUTPUTS.items():
-        results[name] = result_of(name, eval(shape, {"max": max}, dict(sizes)), dtype)
+    for (name, (place, dtype, _)), shape in zip(OUTPUTS.items(), shapes):
+        results[name] = result_of(name, shape, dtype)
         places.setdefault(place, name)
     outputs = [flat(results[places[n]]) for n in sorted(places)]
     values = [flat(parameters[name]) for name in PARAMETERS]
     checks = np.full(2 * len(CHECKS) + 2, -1)
-    numbers = [sizes[name] for name in SIZES]
     if steps(arena, offsets, checks, *arrays, *values, *_constants, *outputs, *numbers):
         number = next(n for n in range(len(CHECKS)) if checks[2 * n] >= 0)
         error, line, what = CHECKS[number]

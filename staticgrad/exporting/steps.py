@@ -16,6 +16,7 @@ from staticgrad.exporting.kernels import KernelWriter
 from staticgrad.exporting.libraries import call_of
 from staticgrad.exporting.prelude import PRELUDE
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Operand
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step, StepBody
 from staticgrad.records import NamedTuple, dataclass
@@ -25,14 +26,14 @@ from staticgrad.types.dim import Size, evaluate, named_sizes
 RESERVED: Final = PRELUDE.keys() | set(
     re.findall(
         r"\w+",
-        "acc a_packed arena at b_packed begin c checks column0 columns failed first flat group"
-        " groups height inner jit length levels math np numba o past place r right row row0 rows"
-        " run start step steps width",
+        "acc arena at begin c0 checks columns failed first flat group groups height inner ir jit"
+        " length levels math np numba o panel past place r0 right row rows run start step steps"
+        " tile width",
     )
 )
 _OUT_OF_RANGE: Final = "index {} is out of range"
 #: Names that kernels give to loops, sizes, results and values.
-_OF_KERNELS: Final = re.compile(r"[cijknprv]\d*")
+_OF_KERNELS: Final = re.compile(r"([cijknprv]|places|room|sums)\d*")
 
 
 def variable(name: str, taken: Iterable[str], reserved: Collection[str] = keyword.kwlist) -> str:
@@ -74,16 +75,38 @@ class OperandSpan(NamedTuple):
         return self.memory != "arena" or (self.begin < other.end and other.begin < self.end)
 
 
+def _shared(
+    places: Sequence[OperandSpan], operands: Sequence[Operand]
+) -> tuple[tuple[int, int], ...]:
+    """Return for each operand the one whose array it is, and its offset there.
+
+    Those at one place are one array, and parts of one buffer if any of them is written: so LLVM
+    sees that an update in place reads an element only before it is written.
+    """
+    buffers = [(*place[:3], o.dtype) for place, o in zip(places, operands, strict=True)]
+    found = []
+    for place, buffer in zip(places, buffers, strict=True):
+        near = [n for n, other in enumerate(buffers) if other == buffer]
+        parts = [n for n in near if places[n].offset.isdigit()]
+        if place.offset.isdigit() and any(operands[n].mode != "in" for n in parts):
+            base = min(parts, key=lambda n: int(places[n].offset))
+            found.append((base, int(place.offset) - int(places[base].offset)))
+        else:
+            found.append((next(n for n in near if places[n] == place), 0))
+    return tuple(found)
+
+
 @dataclass(eq=False)
 class Function:
     """One function of the file: a kernel with some of its operands as one array.
 
-    ``shared`` has for each operand the first one whose array it is; ``apart``: other arrays do not
-    overlap; ``uses`` the arrays of each step that calls it; ``comments`` what those steps compute.
+    ``shared`` has for each operand the one whose array it is, and its offset there; ``apart``:
+    other arrays do not overlap; ``uses`` the arrays of each step that calls it; ``comments`` what
+    those steps compute.
     """
 
     kernel: Kernel
-    shared: tuple[int, ...]
+    shared: tuple[tuple[int, int], ...]
     apart: bool
     name: str
     uses: list[list[str]] = field(default_factory=list)
@@ -93,17 +116,17 @@ class Function:
         """Return the writer of the kernel; an array has the steps' name for it if they agree."""
         operands, taken = self.kernel.operands, {*self.kernel.arguments, *RESERVED}
         names: dict[str, str] = {}
-        for number, operand in enumerate(operands):
-            if self.shared[number] != number:
-                names[operand.name] = names[operands[self.shared[number]].name]
-                continue
-            used = {use[number].split("[")[0] for use in self.uses}
-            name = min(used) if len(used) == 1 else operand.name
-            if _OF_KERNELS.fullmatch(name):
-                name = operand.name
-            names[operand.name] = variable(name, taken)
-            taken.add(names[operand.name])
-        return KernelWriter(self.kernel, self.name, names, functions, self.apart)
+        for number, (base, _) in enumerate(self.shared):
+            operand = operands[base]
+            if operand.name not in names:
+                used = {use[base].split("[")[0] for use in self.uses}
+                name = min(used) if len(used) == 1 else operand.name
+                name = operand.name if _OF_KERNELS.fullmatch(name) else name
+                names[operand.name] = variable(name, taken)
+                taken.add(names[operand.name])
+            names[operands[number].name] = names[operand.name]
+        shifts = {o.name: shift for o, (_, shift) in zip(operands, self.shared, strict=True)}
+        return KernelWriter(self.kernel, self.name, names, shifts, functions, self.apart)
 
     def text(self, functions: Functions) -> str:
         """Return the function, below comments that say what it computes."""
@@ -119,9 +142,8 @@ class StepsWriter:
 
     def __init__(self, free: Mapping[str, str], fixed: Mapping[str, int]) -> None:
         self.free, self.fixed = free, fixed
-        self.functions: dict[tuple[Kernel, tuple[int, ...], bool], Function] = {}
+        self.functions: dict[tuple[Kernel, tuple[tuple[int, int], ...], bool], Function] = {}
         self.has_loops = self.calls_numpy = False
-        self.in_turn: set[str] = set()  # variables that may be one array
         self.helpers = Functions()
         self.lines = Indented()
         self.lives: list[BufferLife] = []
@@ -243,8 +265,7 @@ class StepsWriter:
         offsets: Mapping[str, tuple[int, int]],
         comment: str,
     ) -> None:
-        """A call of a kernel's function. What lies in one place is one array: so LLVM sees that
-        an update in place reads an element only before it is written."""
+        """A call of a kernel's function."""
         operands = step.kernel.operands
         texts = [self._text(binding, scope) for binding in step.operands]
         places: list[OperandSpan] = []
@@ -252,13 +273,12 @@ class StepsWriter:
             span = (0, 0) if self.free else offsets.get(binding.buffer, (0, 0))
             memory = "arena" if any(span) else text.split("[")[0]
             places.append(OperandSpan(memory, *span, self.size(binding.offset)))
-        typed = [*zip(places, (o.dtype for o in operands), strict=True)]
-        shared = tuple(typed.index(each) for each in typed)
+        shared = _shared(places, operands)
+        written = {base for o, (base, _) in zip(operands, shared, strict=True) if o.mode != "in"}
         apart = not any(
-            (operands[a].mode != "in" and b != a and places[a].meets(places[b]))
-            or places[a].memory in self.in_turn
-            for a in {*shared}
-            for b in {*shared}
+            a in written and b != a and places[a].meets(places[b])
+            for a, _ in shared
+            for b, _ in shared
         )
         key = step.kernel, shared, apart
         function = self.functions.get(key)
@@ -272,7 +292,8 @@ class StepsWriter:
             function.uses.append(texts)
         function.comments[comment] = None
         taken = function.writer(self.helpers).operands
-        takes = [text for text, o in zip(texts, operands, strict=True) if o.name in taken]
+        bases = [texts[base] for base, _ in shared]
+        takes = [text for text, o in zip(bases, operands, strict=True) if o.name in taken]
         takes += [self.size(size) for size in step.arguments]
         self.lines.add(f"{function.name}({', '.join(takes)})")
 
@@ -391,10 +412,11 @@ class LoopWriter:
                 at = f"[({self.iterations}) * ({self._count(n)}) :]" if control.backwards else ""
                 lines.add(f"{copy}({result}{at}, {begin}, {self._count(n)})")
                 continue
-            lines.add(f"{old} = {begin}", f"{new}, {spare} = {result}, {turn}")
             if last == other:
-                self.steps.in_turn |= {old, new}
+                carries[n] = old, old, old
+                lines.add(f"{old} = {result}", f"{copy}({old}, {begin}, {self._count(n)})")
             else:
+                lines.add(f"{old} = {begin}", f"{new}, {spare} = {result}, {turn}")
                 lines.open(f"if ({self.iterations}) % 2 == 0:")
                 lines.add(f"{new}, {spare} = {turn}, {result}")
                 lines.depth -= 1
@@ -416,7 +438,7 @@ class LoopWriter:
                 lines.open(f"if not {self.arrays[control.decides]}[0]:")
                 lines.add("break")
                 lines.depth -= 1
-        rest = [n for n in range(len(carries)) if n not in control.logged]
+        rest = [n for n, each in enumerate(carries) if n not in control.logged and len({*each}) > 1]
         for old, new, spare in (carries[n] for n in rest):
             lines.add(f"{old}, {new}, {spare} = {new}, {spare}, {new}")
         if done:
