@@ -123,10 +123,17 @@ def _update(rows: int) -> Made:
 
 
 def _rectified() -> Made:
-    """A step of RAdam, whose rate depends on a counter and on a condition."""
+    """A step with momentum and decay, whose rate depends on a counter and on a condition."""
     w, x = sg.parameter("w", _drawn((1 << 20,))), sg.input("x", (1 << 20,), "float32")
     loss = (w * x).sum()
-    updates = sg.optim.RAdam(0.01, weight_decay=0.1).updates(loss, [w])
+    count = sg.parameter("count", np.array(0.0))
+    first, second = (sg.parameter(name, np.zeros(1 << 20, "float32")) for name in ("m", "v"))
+    gradient = sg.grad(loss, w) + 0.1 * w
+    m, v = (0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient * gradient)
+    freedom = 1999.0 - 2.0 * (count + 1.0) * 0.999**count
+    scale = sg.where(freedom > 5.0, sg.sqrt(sg.maximum(freedom, 1.0)), 1.0).astype("float32")
+    step = 0.01 * scale * m / (sg.sqrt(v) + 1e-8)
+    updates = {w: w - step, first: m, second: v, count: count + 1.0}
     return sg.Graph({"loss": loss}, updates=updates), {"x": _drawn((1 << 20,))}
 
 

@@ -25,7 +25,6 @@ from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import flat_root
-from staticgrad.ops.complex_readings import squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import (
@@ -225,7 +224,7 @@ def _variance(
     if dtype is not None or not value.dtype.is_float:
         value = functions.astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
-    squares = _reduced(Sum, counted(squared(away), mask, 0.0), axes, keepdims)
+    squares = _reduced(Sum, counted(functions.abs_square(away), mask, 0.0), axes, keepdims)
     return squares / degrees_of_freedom(value, axes, mask, keepdims, less)
 
 

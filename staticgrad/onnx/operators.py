@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from math import prod
+from math import inf, prod
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -181,8 +181,8 @@ def _pow(x: Any, exponent: Any) -> Any:
 
 @operator("IsInf")
 def _is_inf(x: Any, *, detect_negative: int = 1, detect_positive: int = 1) -> Any:
-    below = sg.equal(x, -sg.inf) if detect_negative else sg.zeros_like(x, dtype="bool")
-    return below | sg.equal(x, sg.inf) if detect_positive else below
+    below = sg.equal(x, -inf) if detect_negative else sg.zeros_like(x, dtype="bool")
+    return below | sg.equal(x, inf) if detect_positive else below
 
 
 @operator("PRelu")

@@ -16,7 +16,7 @@ from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand
-from staticgrad.ops.operands import dtype_of
+from staticgrad.ops.operands import as_value, dtype_of
 from staticgrad.types.arrays import BEYOND, MOST_SIZE, TensorType, convert_array
 from staticgrad.types.dim import Dim, Size, bounds
 from staticgrad.types.dtype import F64, DType
@@ -88,7 +88,7 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
         dtype: an element type, as NumPy spells it.
     """
     target = dtype_of("astype", dtype)
-    (value,) = lift_all((x,))
+    value = as_value("astype", x)
     if value.dtype is target:
         return value
     if target.is_complex and not value.dtype.is_complex:
