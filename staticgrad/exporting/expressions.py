@@ -15,9 +15,9 @@ from staticgrad.types.dtype import DType
 from staticgrad.vecmath.blocks import expand
 from staticgrad.vecmath.layout import scaled_in_steps
 
-#: The element types that a file can have, by code: the name in the file.
+#: The element types that a file can have, by code: the name in the file. Loops are called i8.
 NAMES: Final = {
-    "bool": "bool_", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64",
+    "bool": "bool_", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
     "u8": "u8", "u16": "u16", "u32": "u32", "u64": "u64", "f32": "f32", "f64": "f64",
 }  # fmt: skip
 #: Characters of a line from which on an expression gets a name of its own.
@@ -101,7 +101,7 @@ def literal(value: object, dtype: DType) -> str:
     if dtype.is_bool:
         return str(bool(value))
     if not dtype.is_float:
-        return str(value) if name == "i64" else f"{name}({value})"
+        return str(value) if name == "int64" else f"{name}({value})"
     number = float(value)  # type: ignore[arg-type]
     text = repr(number)
     if name == "f32":
@@ -312,9 +312,9 @@ def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
         if dtype.code == "u64":
             return f"{functions.helper('to_u64')}({text})"
         if dtype.code == "u32":
-            return f"u32(i64({text}))"
+            return f"u32(int64({text}))"
         if dtype.code in _SHORT:
-            return f"{name}(i32({text}))"
+            return f"{name}(int32({text}))"
     return f"{name}({text})"
 
 

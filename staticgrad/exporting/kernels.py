@@ -562,32 +562,33 @@ class KernelWriter:
             self._stages(fed)
             start, begin = f"{stage.k[0].name} * {past}", "0"
             end = product([self._span(stage.k[0])[1], past])
-            place = f"{sums}[(c0 // {PANEL} * ({all_rows}) + r0 // {TILE}) * {2 * TILE * PANEL} :]"
-        lines.open(f"for c0 in range({column0}, {columns}, {PANEL}):")
-        lines.add(f"columns = {b_j}[c0 : min(c0 + {PANEL}, {columns})]")
+            number = f"column0 // {PANEL} * ({all_rows}) + row0 // {TILE}"
+            place = f"{sums}[({number}) * {2 * TILE * PANEL} :]"
+        lines.open(f"for column0 in range({column0}, {columns}, {PANEL}):")
+        lines.add(f"columns = {b_j}[column0 : min(column0 + {PANEL}, {columns})]")
         if dtype.is_float:
             count = rows if row0 == "0" else f"{rows} - {row0}"
             lines.add(f"panel = {add('pack')}({b}, {b_k}, columns, {room}, {count})")
-        lines.open(f"for r0 in range({row0}, {rows}, {TILE}):")
-        factors = f"{a}, {a_i}[r0 : min(r0 + {TILE}, {rows})], {a_k}, {b}, {b_k}, columns"
+        lines.open(f"for row0 in range({row0}, {rows}, {TILE}):")
+        factors = f"{a}, {a_i}[row0 : min(row0 + {TILE}, {rows})], {a_k}, {b}, {b_k}, columns"
         if dtype.is_float:
             lines.add(f"{add('multiply')}({factors}, panel, {place}, {start}, {begin}, {end})")
         else:
             lines.add(f"{add('multiply_integers')}({factors}, {place}, {start} - {begin})")
         if fed:
             self._close(3)
-            lines.open(f"for c0 in range({column0}, {columns}, {PANEL}):")
-            lines.open(f"for r0 in range({row0}, {rows}, {TILE}):")
+            lines.open(f"for column0 in range({column0}, {columns}, {PANEL}):")
+            lines.open(f"for row0 in range({row0}, {rows}, {TILE}):")
             lines.add(f"tile = {place}")
         else:
             lines.add(f"tile = {sums}")
         self._from_zero -= {axis.name for axis in stage.i + stage.j}
-        row = self._flat_loop("r", stage.i, f"r0, min(r0 + {TILE}, {rows})")
+        row = self._flat_loop("r", stage.i, f"row0, min(row0 + {TILE}, {rows})")
         scalars = self._scalars(stage.stores)
-        self._refs["acc"] = f"tile[at(({row} - r0) * {PANEL} + (c - c0))]"
+        self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + (c - column0))]"
         self._hoist(stage.stores, {axis.name for axis in stage.j}, scalars, ["acc"])
-        column = self._flat_loop("c", stage.j, f"c0, min(c0 + {PANEL}, {columns})")
-        self._refs["acc"] = f"tile[at(({row} - r0) * {PANEL} + ({column} - c0))]"
+        column = self._flat_loop("c", stage.j, f"column0, min(column0 + {PANEL}, {columns})")
+        self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + ({column} - column0))]"
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(4)

@@ -96,7 +96,7 @@ def _bits(kind):
     return function
 
 
-as_i32 = _bits(numba.int32)
+as_int32 = _bits(numba.int32)
 
 
 as_u32 = _bits(numba.uint32)
@@ -105,7 +105,7 @@ as_u32 = _bits(numba.uint32)
 as_f32 = _bits(numba.float32)
 
 
-as_i64 = _bits(numba.int64)
+as_int64 = _bits(numba.int64)
 
 
 as_u64 = _bits(numba.uint64)
@@ -191,14 +191,14 @@ def shift_right(a, count, bits):
 def to_u64(x):
     """A float as u64, as processors convert it: up to 2**64, and wrapped above."""
     if x >= 9223372036854775808.0:
-        return u64(i64(x - 9223372036854775808.0)) ^ u64(9223372036854775808)
-    return u64(i64(x))
+        return u64(int64(x - 9223372036854775808.0)) ^ u64(9223372036854775808)
+    return u64(int64(x))
 
 
 @jit
 def window(position, words):
     """52 bits of a constant of u64 words, from a bit position on."""
-    byte = min(i64(position >> u64(3)), 8 * (len(words) - 1))
+    byte = min(int64(position >> u64(3)), 8 * (len(words) - 1))
     word, shift = byte >> 3, u64((byte & 7) << 3)
     whole = words[word] << shift
     if shift > u64(0):
@@ -391,9 +391,9 @@ def end_row_of_lanes(sums, width, row, rows):
 @jit
 def offsets(extents, strides):
     """Where the elements are that nested loops read, in their order."""
-    found = np.zeros(1, i64)
+    found = np.zeros(1, int64)
     for n in range(len(extents)):
-        outer, found = found, np.empty(len(found) * max(extents[n], 0), i64)
+        outer, found = found, np.empty(len(found) * max(extents[n], 0), int64)
         for i in range(len(outer)):
             for j in range(extents[n]):
                 found[at(i * extents[n] + j)] = outer[at(i)] + j * strides[n]
@@ -577,7 +577,7 @@ def multiply(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end):
 def add_tiles(a, a_i, a_k, panel, step, columns, sums):
     """Put products to sums, a tile at a time. The last tile may have its last row several times."""
     lanes, count, j = 64 // a.itemsize, len(a_k), 0
-    last = np.empty(ROWS, i64)
+    last = np.empty(ROWS, int64)
     while j < columns:
         width, right = width_of(columns - j, lanes), panel[j:]
         for i in range(0, len(a_i), ROWS):

@@ -164,6 +164,6 @@ def _title(text: str) -> str:
 
 
 def _view(kind: str, jit: str) -> str:
-    nbytes = 1 if kind == "bool_" else int(kind[1:]) // 8
+    nbytes = 1 if kind == "bool_" else int(kind.lstrip("intuf")) // 8
     head = f"{jit}def view_{kind}(arena, offset, count):"
     return f"{head}\n    return arena[offset : offset + {nbytes} * count].view({kind})"

@@ -30,7 +30,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-bool_, i8, i16, i32, i64 = np.bool_, np.int8, np.int16, np.int32, np.int64
+bool_, int8, int16, int32, int64 = np.bool_, np.int8, np.int16, np.int32, np.int64
 u8, u16, u32, u64, f32, f64 = np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.float64
 at = np.uint64
 

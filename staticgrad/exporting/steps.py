@@ -26,9 +26,9 @@ from staticgrad.types.dim import Size, evaluate, named_sizes
 RESERVED: Final = PRELUDE.keys() | set(
     re.findall(
         r"\w+",
-        "acc arena at begin c0 checks columns failed first flat group groups height inner ir jit"
-        " length levels math np numba o panel past place r0 right row rows run start step steps"
-        " tile width",
+        "acc arena at begin checks column0 columns failed first flat group groups height inner ir"
+        " jit length levels math np numba o panel past place right row row0 rows run start step"
+        " steps tile width",
     )
 )
 _OUT_OF_RANGE: Final = "index {} is out of range"
