@@ -61,7 +61,7 @@ def hermitian(rng, *batch_and_size):
 
 
 #: Op, and the size of a smooth sample: of vectors only what does not depend on their phases has a
-#: derivative.
+#: derivative; None where every size has a phase that LAPACK chooses.
 FACTORS = {
     "complex_eigh": (ComplexEigh("nan"), 1),
     "complex_eigvalsh": (ComplexEigvalsH("nan"), 3),
@@ -87,7 +87,7 @@ def _factors(name):
     def at_size(n):
         yield Sample(op, (hermitian(np.random.default_rng(n), n % 37, 2),))
 
-    declare(name, _NO, ("f",), at_size)
+    declare(name, _NO, ("f",), at_size, fixed=() if smooth else (0,))
 
 
 def _systems(rng, *batch_and_size):
@@ -124,11 +124,15 @@ def _solvers(name):
                 arrays = _systems(rng, *shape)[name]
                 yield Sample(op, arrays, smooth=shape == (3,))
                 yield Sample(op, tuple(map(narrow, arrays)))
+        shapes = [a.shape for a in _systems(rng, 9, 3)[name] if a.dtype.kind == "f"]
+        order = np.broadcast_to(np.array([2, 0, 1]), (9, 3)) if "lu" in name else None
+        yield from strange(SOLVERS[name][0], rng, *shapes, integers=order)
 
     def at_size(n):
         yield Sample(SOLVERS[name][0], _systems(np.random.default_rng(n), n % 37, 2)[name])
 
-    declare(name, _NO, ("f",), at_size)
+    kinds = ("f", "i", "f") if "lu" in name else ("f",)
+    declare(name, _NO, kinds, at_size)
 
 
 _NO = "no function of NumPy with real results: tests/complex_numbers compares"
