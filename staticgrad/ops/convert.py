@@ -88,12 +88,13 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
         dtype: an element type, as NumPy spells it.
     """
     target = dtype_of("astype", dtype)
-    value = as_value("astype", x)
+    value: Any = as_value("astype", x)
     if value.dtype is target:
         return value
     if target.is_complex and not value.dtype.is_complex:
         return value.kind.complex_kind(astype(value, target.real), None)
-    return Cast(target)(value)
+    found: AnyValue = Cast(target)(value)
+    return found
 
 
 def apart(x: AnyValue) -> AnyValue:

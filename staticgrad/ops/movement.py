@@ -178,8 +178,9 @@ def reshape(
            [3, 4]])
     """
     value = as_value("reshape", x)
+    listed: Any = shape
     several = isinstance(shape, list | tuple) or (isinstance(shape, np.ndarray) and shape.ndim)
-    entries: Any = tuple(shape) if several else (shape,)
+    entries: Any = tuple(listed) if several else (shape,)
     if _is_fortran("reshape", order, "CFA"):
         return transpose(reshape(transpose(value), entries[::-1]))
     free = [i for i, entry in enumerate(entries) if not isinstance(entry, Dim) and entry == -1]

@@ -179,9 +179,7 @@ class DirectProduct:
         masked = p.tiles.wide or 0 < p.most_columns < self.lanes
         nest.vectors(start, stop, self.lanes, 1, Known(""), masked, p.written, body)
 
-    def rows(
-        self, columns: tuple[Word, Word] | None, j0: Word, values: Values | None = None
-    ) -> None:
+    def rows(self, columns: tuple[Word, Word] | None, j0: Word, values: Any = None) -> None:
         """Tiles of all rows, each with some columns, or with the vectors that ``values`` has."""
         p, (highest, least) = self.p, self.heights
         whole = p.first_row + p.count // highest * highest

@@ -52,7 +52,7 @@ _COLUMN: Final = frozenset({"i", "j"})
 def write_gemm(nest: KernelLowering, stage: Gemm, begin: Name, end: Name) -> None:
     """Write the loop over the iterations of a product of matrices."""
     product = MatrixProduct(nest, stage)
-    write = MatrixProduct.some_rows
+    write: Callable[[MatrixProduct], None] = MatrixProduct.some_rows
     if has_rows_for_lanes(product):
         write = write_rows_for_lanes
     elif is_direct(product) and not product.in_panels:
@@ -67,6 +67,9 @@ class MatrixProduct(PlainProduct, ProductLoops):
     columns ``left`` to ``right``; those of a block of panels ``first_column`` to ``last_column``;
     inner indices of a part ``depth`` to ``past``; a tile's rows ``top`` to ``under``.
     """
+
+    tile: Any  # local memory for results, and for panels, or None
+    panel: Any
 
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
         super().__init__(nest, stage)
@@ -179,7 +182,8 @@ class MatrixProduct(PlainProduct, ProductLoops):
 
     def _declare_packed(self) -> None:
         """Local memory for what is packed."""
-        b, self.packs = self.b, 0
+        b = self.b
+        self.packs: Word = 0
         if self.packs_rows:
             self.packed_rows = b.named("packed", self.local, self.packed_elements)
             self.packs = self._packs()

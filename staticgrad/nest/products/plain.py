@@ -49,6 +49,9 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
 class PlainProduct:
     """One product of matrices."""
 
+    stage: Gemm
+    lanes: int
+
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
         self.nest, self.kernel, self.stage = nest, nest.kernel, stage
         #: How the factors lie: those of a dtype for storage are widened while they are packed.
