@@ -21,6 +21,7 @@ from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.ir.op import registered_ops
+from staticgrad.ops.collective import RankExchange
 from staticgrad.ops.convert import Cast
 from staticgrad.optional import ml_dtypes
 from staticgrad.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
@@ -46,7 +47,8 @@ class Narrow(Pass, name="narrow"):
             needs the value in memory, or in a later derivative.
 
     Never rounded are feeds, parameters, constants, results of reductions (they are small, and
-    exponentials of them are not), values of one element, and what the program returns or writes.
+    exponentials of them are not), values of one element, what ranks exchange (parts of parameters
+    and gradients), and what the program returns or writes.
     What a loop stacks for its gradient is stacked narrow. Run it last: ``cse`` would have all
     readers share one wide copy.
     """
@@ -173,9 +175,9 @@ class _Chosen:
             return False
         if not kind.shape or base.key in self._kept:
             return False
-        if isinstance(node.form, Reduce) or (
-            isinstance(node.op, Cast) and node.args[0].dtype.is_storage
-        ):
+        if isinstance(node.form, Reduce) or isinstance(node.op, RankExchange):
+            return False
+        if isinstance(node.op, Cast) and node.args[0].dtype.is_storage:
             return False
         return self.options.takes_op(node)
 

@@ -50,8 +50,13 @@ def model_and_step(job, opt=None, shard_state=False):
 
 
 def combined(job, path):
-    """Three steps with each option of a compilation: the same losses and weights on all ranks."""
-    for number, options in enumerate(COMBINED):
+    """Three steps with each option of a compilation: the same losses and weights on all ranks.
+
+    With the state of the optimizer in parts, too, if there are several ranks.
+    """
+    sharded = (False, True) if job.ranks > 1 else (False,)
+    cases = [(shard_state, *each) for each in enumerate(COMBINED) for shard_state in sharded]
+    for shard_state, number, options in cases:
         sg.nn.manual_seed(0)
         options = {"dtype": "float64", **options}
         dtype = options.pop("dtype")
@@ -65,9 +70,9 @@ def combined(job, path):
         scale = sg.optim.LossScale() if dtype == "float16" else None
         opt = sg.optim.SGD(0.02, momentum=0.9, loss_scale=scale)
 
-        def step(x, y, model=model, opt=opt):
+        def step(x, y, model=model, opt=opt, shard_state=shard_state):
             loss = ((model(x)[:, 0] - y) ** 2).mean()
-            opt.minimize(loss, data_parallel=True)
+            opt.minimize(loss, data_parallel=True, shard_state=shard_state)
             return sg.distributed.mean(loss)
 
         step = sg.function(step, **options)
@@ -76,7 +81,7 @@ def combined(job, path):
         losses = [step(*batch) for batch in data.epoch(0)]
         sg.distributed.check_equal({"model": model, "losses": np.array(losses)})
         if job.rank == 0:
-            np.save(f"{path}{number}.npy", losses)
+            np.save(f"{path}{number}{'-parts' * shard_state}.npy", losses)
 
 
 #: Optimizers whose state is sharded.

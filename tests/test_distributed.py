@@ -199,6 +199,8 @@ def test_options_of_a_compilation_change_no_step(tmp_path):
         np.testing.assert_allclose(two, one, rtol, err_msg=str(options))
         if one.dtype == np.float64:
             assert two.tobytes() == np.load(tmp_path / "2-0.npy").tobytes(), options
+        parts = np.load(tmp_path / f"2-{number}-parts.npy")
+        assert parts.tobytes() == two.tobytes(), options
 
 
 @several
