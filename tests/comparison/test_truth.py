@@ -97,7 +97,7 @@ FRESH = np.random.default_rng()
         lambda: float(next(CALLS)),
         lambda: np.random.default_rng().random(),
         lambda: float(FRESH.random()),
-        lambda: time.perf_counter(),
+        lambda: time.perf_counter() % 1.0,  # of seconds since long ago, a step is too few
         lambda: FRESH.random(4).astype("float32"),
     ],
 )
