@@ -45,6 +45,58 @@ def test_what_hints_name_exists():
     assert wrong == []
 
 
+R, S = (np.array(row) for row in ([[-1.5, np.nan, 2.0], [0.0, np.inf, -3.0]], [0.5, -2.0, 2.0]))
+F = np.array([[-1.5, 0.25, 2.0], [0.0, 1.0, -3.0]])
+#: Name -> what its hint computes of x, y and so on, by NumPy.
+COMPUTED = {
+    "rot90": ({"x": F}, np.rot90(F)),
+    "dstack": ({"values": [F[..., None]] * 2}, np.dstack([F[..., None]] * 2)),
+    "atleast_3d": ({"x": F}, np.atleast_3d(F)),
+    "diagflat": ({"x": F, "k": 1}, np.diagflat(F, 1)),
+    "digitize": ({"x": F, "bins": [-1.0, 0.0, 2.0]}, np.digitize(F, [-1.0, 0.0, 2.0])),
+    "tri": ({"n": 3}, np.tri(3)),
+    "logspace": ({"start": 0.0, "stop": 2.0, "num": 3}, np.logspace(0, 2, 3)),
+    "geomspace": ({"start": 1.0, "stop": 100.0, "num": 3}, np.geomspace(1, 100, 3)),
+    "fmax": ({"x": R, "y": S}, np.fmax(R, S)),
+    "fmin": ({"x": R, "y": S}, np.fmin(R, S)),
+    "isposinf": ({"x": R}, np.isposinf(R)),
+    "isneginf": ({"x": -R}, np.isneginf(-R)),
+    "isreal": ({"x": F + 1j * (F > 0)}, np.isreal(F + 1j * (F > 0))),
+    "iscomplex": ({"x": F + 1j * (F > 0)}, np.iscomplex(F + 1j * (F > 0))),
+    "heaviside": ({"x": F, "y": S}, np.heaviside(F, S)),
+    "fabs": ({"x": F}, np.fabs(F)),
+    "nanargmax": ({"x": R, "axis": 1}, np.nanargmax(R, 1)),
+    "nanargmin": ({"x": R, "axis": 1}, np.nanargmin(R, 1)),
+    "nancumsum": ({"x": R, "axis": 0}, np.nancumsum(R, 0)),
+    "nancumprod": ({"x": R, "axis": 0}, np.nancumprod(R, 0)),
+    "nanprod": ({"x": R, "axis": 0}, np.nanprod(R, 0)),
+    "cummax": ({"x": F, "axis": 1}, np.maximum.accumulate(F, 1)),
+    "cummin": ({"x": F, "axis": 1}, np.minimum.accumulate(F, 1)),
+    "logcumsumexp": ({"x": F, "axis": 1}, np.logaddexp.accumulate(F, 1)),
+    "hfft": ({"a": F[0] + 1j, "n": 4}, np.fft.hfft(F[0] + 1j, 4)),
+    "ihfft": ({"a": F, "n": 3}, np.fft.ihfft(F)),
+    "softmin": ({"x": F}, np.exp(-F) / np.exp(-F).sum(-1, keepdims=True)),
+    "tanhshrink": ({"x": F}, F - np.tanh(F)),
+    "hardshrink": ({"x": F, "border": 0.5}, [[-1.5, 0.0, 2.0], [0.0, 1.0, -3.0]]),
+    "softshrink": ({"x": F, "border": 0.5}, [[-1.0, 0.0, 1.5], [0.0, 0.5, -2.5]]),
+    "threshold": ({"x": F, "border": 0.5, "value": 9.0}, [[9.0, 9.0, 2.0], [9.0, 1.0, 9.0]]),
+    "hinge_embedding_loss": ({"x": F[0], "target": S, "margin": 1.0}, (-1.5 + 0.75 + 2.0) / 3),
+    "margin_ranking_loss": ({"a": F[0], "b": F[1], "target": np.array([1, -1, 1]), "margin": 0.5},
+                            (2.0 + 0.0 + 0.0) / 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_hints_compute_what_the_name_does(name):
+    given, wanted = COMPUTED[name]
+    leaves = {
+        word: sg.constant(each) if isinstance(each, np.ndarray) else each
+        for word, each in given.items()
+    }
+    found = sg.evaluate(eval(hints.INSTEAD[name], {"sg": sg, "np": np, **leaves}))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("room", [sg, sg.nn, sg.optim], ids=["sg", "nn", "optim"])
 def test_a_missing_name_is_answered(room):
     for name in hints.INSTEAD:
