@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
 
 
-#: Vectors of columns that go through rows together: of lane rules, and of simple reductions.
+#: Vectors of columns that go through rows together: of lane rules, whose accumulators are to stay
+#: in L1; of simple reductions, and of lane rules over more than L2, which read long runs of rows.
 _SIDE_BY_SIDE: Final = 16
 _RUN: Final = 64
 #: Rows that are added at a time, of one accumulator of a lane rule, and of a column rule.
@@ -330,13 +331,19 @@ class ColumnSums:
         for s in stage.body:
             parts = sum_lanes(s.value.dtype) if stage.in_lanes else 1
             by_parts.setdefault(parts, []).append(s)
-        width = (_SIDE_BY_SIDE if stage.in_lanes else _RUN) * lanes
+        is_alone = len(stage.body) == 1 and len(self.nest.kernel.stages) == 1
+        most = (_RUN if is_alone or not stage.in_lanes else _SIDE_BY_SIDE) * lanes
+        width: Any = most
+        if stage.in_lanes and is_alone:
+            size = self.nest.product(total, self.nest.number(stage.axis.extent))
+            large = 2 * self.nest.machine.l2 // stage.body[0].value.dtype.itemsize
+            width = b.op("choose_gt", size, large, most, _SIDE_BY_SIDE * lanes)
         written = frozenset(s.access.operand for s in stage.stores)
-        results = {s.name: b.local(element(key_dtype(s)), width) for s in stage.body}
+        results = {s.name: b.local(element(key_dtype(s)), most) for s in stage.body}
         rooms = {
             s.name: (
-                b.local(element(key_dtype(s)), parts * width),
-                b.local(element(key_dtype(s)), LEVELS * width),
+                b.local(element(key_dtype(s)), parts * most),
+                b.local(element(key_dtype(s)), LEVELS * most),
             )
             for parts, sums in by_parts.items()
             for s in sums
@@ -356,7 +363,7 @@ class ColumnSums:
                 with b.loop(0, total, height, prefix="g") as first:
                     last = b.least(b.op("add", first, height), total)
                     self.group_by_rows(
-                        stage, sums, parts, (chunk, past), (first, last), rooms, results
+                        stage, sums, parts, (chunk, past), (first, last), most, rooms, results
                     )
 
             def body(values: Values) -> None:
@@ -383,6 +390,7 @@ class ColumnSums:
         parts: int,
         columns: tuple[Any, Any],
         rows: tuple[Any, Any],
+        most: int,
         rooms: Mapping[str, tuple[Name, Name]],
         results: Mapping[str, Name],
     ) -> None:
@@ -443,8 +451,7 @@ class ColumnSums:
                     own = self.halved(s, rooms[s.name][0], parts, j, chunk)
 
                     def level_at(level: Name, j: Name = j) -> Offset:
-                        size = (_SIDE_BY_SIDE if stage.in_lanes else _RUN) * lanes
-                        return Offset(((level, size), (j, 1), (chunk, -1)))
+                        return Offset(((level, most), (j, 1), (chunk, -1)))
 
                     terms.append((s.kind, own, rooms[s.name][1], lanes, level_at))
                 self.nest.sums.push(terms, pushed, final)

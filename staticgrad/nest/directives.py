@@ -53,7 +53,7 @@ S = TypeVar("S", bound=Statement)
 #: Loads and stores of a body beyond which memory is what it waits for.
 _STREAMS: Final = 12
 #: Stages that take one row at a time.
-_ALONE: Final = (Columns, Gemm, Loop, Sort)
+_ALONE: Final = (Columns, Gemm, Sort)
 #: Operations of a body up to which a processor's window holds several vectors by itself.
 SHORT: Final = 32
 #: Operations beyond which a body is written once, under masks that have registers of their own.
@@ -210,8 +210,11 @@ def _one_by_one(kernel: Kernel) -> str:
         return "the rows of this kernel run in their order"
     if kernel.listed is not None:
         return "each row has operands and sizes of its own"
-    if any(isinstance(s, _ALONE) for s in kernel.stages):
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    if any(isinstance(stage, _ALONE) for stage in stages):
         return "a stage of this kernel takes one row at a time"
+    if any(isinstance(stage, Loop) and (stage.going or stage.jammed > 1) for stage in stages):
+        return "a loop of this kernel ends by itself, or is interleaved"
     if any(axis.limits for axis in _axes(kernel)):
         return "each row may end at a number of its own"
     return ""

@@ -209,6 +209,25 @@ STREAMS = "".join(
 )
 
 
+RUNNING = """kernel(p0: in f32, p1: out f32; n0) over i0: n0 by 4 {
+  loop i1: n0 {
+    first {
+      @s0: f32 = carry f32(-0.0)
+    }
+    scalar {
+      %0: f32 = load p0[i0*n0 + i1]
+      %1: f32 = add @s0, %0
+      @r0: f32 = keep %1
+      store p1[i0*n0 + i1] = @r0
+    }
+    following {
+      @s0: f32 = carry @r0
+    }
+  }
+}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "bits", "count"),
     [
@@ -223,6 +242,7 @@ STREAMS = "".join(
         (chain(100), 512, 8),  # few values are alive
         (chain(100), 256, 4),
         (chain(700), 512, 4),
+        (RUNNING, 512, 4),  # rows, each a loop of numbers that read each other
     ],
 )
 def test_how_many_vectors_are_interleaved(text: str, bits: int, count: int) -> None:
