@@ -14,6 +14,7 @@ that are there anyway and the values that are read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from staticgrad.kept import cached_property
 from staticgrad.preparation.marks import is_mark, leave_unmarked, unmarked
 from staticgrad.preparation.regions import leave_joined, with_joined_pads
 from staticgrad.records import dataclass
-from staticgrad.types.arrays import hint_bytes, hint_value
+from staticgrad.types.arrays import hint_bytes, hint_product
 
 if TYPE_CHECKING:
     from staticgrad.fusion.groups import Group, Home  # fusion is loaded where the pass runs
@@ -41,7 +42,7 @@ def work(node: Node) -> int:
     """Return the cost of running a node again, in operations weighed by the worth of a byte."""
     if is_mark(node) or node.op.flops <= CHEAP:
         return 0
-    return node.op.flops * hint_value(node.types[0].size) * WORTH_BYTES
+    return node.op.flops * hint_product(node.types[0].shape) * WORTH_BYTES
 
 
 def through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
@@ -176,8 +177,6 @@ class CrossingRegions:
 LEAST_PART: Final = 1 / 100
 #: Clones per chosen node at most: a chain for each of its readers is a square of its length.
 _MOST_CLONES: Final = 4
-#: A graph with clones; every node that has one, with its clone; the kernels of that graph.
-Trial = tuple[Graph, list[tuple[Node, Node]], "_Kernels"]
 #: How often the choice is made again without the clones that fusion could not take in.
 _ROUNDS: Final = 8
 
@@ -223,17 +222,25 @@ class Residuals(Pass, name="residuals"):
     def _at_border(self, border: Border) -> tuple[Graph, int]:
         """Return the graph with clones for one phase that are not kernels, and their number.
 
-        If a clone with several readers would be a kernel, each reader gets a separate clone; if one
-        of those would be a kernel too, the value is stored.
+        If a clone with several readers would be a kernel, each reader gets a separate clone. If one
+        of those would be a kernel too, the value is stored; so it is if they all read one clone,
+        which would be a kernel in their place.
         """
         apart: set[Node] = set()
         refused: set[Node] = set()
         for _ in range(_ROUNDS):
             chosen = border.chosen(refused)
-            trial = border.trial(chosen, apart) if chosen else None
-            if trial is None:
+            after, clones = border.cloned(chosen, apart) if chosen else (border.graph, [])
+            if not 0 < len(clones) <= _MOST_CLONES * len(chosen):
                 break
-            after, clones, groups = trial
+            made = {clone for _, clone in clones}
+            operands = ((n, {arg.node for arg in clone.args} & made) for n, clone in clones)
+            reads = Counter((node, clone) for node, several in operands for clone in several)
+            alike = {node for (node, _), count in reads.items() if count > 1}
+            if alike:
+                refused |= alike
+                continue
+            groups = border.groups_of(after)
             own = [(node, clone) for node, clone in clones if not is_mark(node)]
             stored = {node for node, clone in own if groups.stores((clone, 0))}
             if not stored:
@@ -310,9 +317,10 @@ class Border:
     @cached_property
     def groups(self) -> _Kernels:
         """The kernels that fusion makes of the unchanged graph."""
-        return self._groups_of(self.graph)
+        return self.groups_of(self.graph)
 
-    def _groups_of(self, graph: Graph) -> _Kernels:
+    def groups_of(self, graph: Graph) -> _Kernels:
+        """Return the kernels that fusion makes of a graph (cached)."""
         if graph not in self.known:
             self.known[graph] = _Kernels(graph)
         return self.known[graph]
@@ -363,15 +371,6 @@ class Border:
         if gain <= 0 or gain < LEAST_PART * self._most:
             return set()
         return {node for offer in offers for node in regions.nodes(offer)}
-
-    def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial | None:
-        """Return the result of ``cloned`` and the kernels that fusion makes of it.
-
-        Return None if there would be too many clones.
-        """
-        after, clones = self.cloned(chosen, apart)
-        few = len(clones) <= _MOST_CLONES * len(chosen)
-        return (after, clones, self._groups_of(after)) if few else None
 
     def cloned(
         self, chosen: Sequence[Node], apart: Set[Node]

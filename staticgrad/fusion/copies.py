@@ -326,5 +326,5 @@ def _moved(groups: Groups, group: Group) -> int:
     outside = [base for base in read if groups.home(base) is not group]
     elements = hint_product(group.domain)
     types = [groups.value_type(key) for key in dict.fromkeys([*outside, *group.stored])]
-    sizes = [(hint_value(each.size), each.dtype.itemsize) for each in types]
+    sizes = [(hint_product(each.shape), each.dtype.itemsize) for each in types]
     return sum(min(size, elements) * itemsize for size, itemsize in sizes)

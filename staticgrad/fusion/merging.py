@@ -141,7 +141,7 @@ def _whole(groups: Groups, group: Group) -> set[Key]:
         base
         for base in bases
         if groups.owners.get(base) != group.number
-        and hint_value(groups.value_type(base).size) >= size
+        and hint_product(groups.value_type(base).shape) >= size
     }
 
 

@@ -44,7 +44,7 @@ from staticgrad.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, 
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
 from staticgrad.records import replace
-from staticgrad.types.arrays import Shape, hint_product, hint_value, product
+from staticgrad.types.arrays import Shape, hint_product
 
 #: Elements of an array from which on reading it is what a reduction takes its time for.
 LARGE: Final = 1 << 16
@@ -116,8 +116,7 @@ def _mapped(groups: Groups, group: Group) -> frozenset[Walk]:
 
 def is_large(domain: Shape, least: int = LARGE) -> bool:
     """Return whether a domain has many elements; True if its size is not known."""
-    elements = product(domain)
-    return not isinstance(elements, int) or elements >= least
+    return not all(isinstance(n, int) for n in domain) or hint_product(domain) >= least
 
 
 def _is_whole(walk: Walk, domain: Shape) -> bool:
@@ -308,4 +307,4 @@ def _traffic(groups: Groups, group: Group) -> int:
     stored = dict.fromkeys([*group.stored, *(key for key in inside if key in groups.roots)])
     elements = hint_product(group.domain)
     kinds = [groups.value_type(key) for key in (*touched, *stored, *stored)]
-    return sum(min(hint_value(kind.size), elements) * kind.dtype.itemsize for kind in kinds)
+    return sum(min(hint_product(kind.shape), elements) * kind.dtype.itemsize for kind in kinds)

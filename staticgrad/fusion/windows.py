@@ -32,7 +32,7 @@ from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Assemble, Pointwise, Reduce
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.records import dataclass
-from staticgrad.types.arrays import hint_value
+from staticgrad.types.arrays import hint_product, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 
@@ -85,14 +85,14 @@ def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
     kernel so, whoever reads it, unless it is hardly anything but borders. One of parts side by side
     is read so where its elements are, and rows are long.
     """
-    form, whole = node.form, hint_value(node.types[0].size)
+    form, whole = node.form, hint_product(node.types[0].shape)
     assert isinstance(form, Assemble)
     if not 0 < len(form.regions) <= MOST_PARTS:
         return False
     if any(step not in (1, -1) for region in form.regions for step in region.steps):
         return False
     if form.fill is not None and len(form.regions) == 1:
-        part = hint_value(node.args[0].type.size)
+        part = hint_product(node.args[0].type.shape)
         return whole <= FEW_ELEMENTS or part * MOST_BORDERS >= whole
     if not any(isinstance(user.form, Pointwise | Reduce) for user in users[node, 0]):
         return False

@@ -113,4 +113,4 @@ def test_a_recurrence_is_not_unrolled_for_each_of_its_readers():
     chosen = border.chosen(set())
     _, clones = border.cloned(chosen, set(chosen))
     assert len(clones) < 6 * len(chosen)
-    assert border.trial(chosen, set(chosen)) is None
+    assert len(clones) > 4 * len(chosen)  # more than are tried
