@@ -222,6 +222,19 @@ def test_an_operand_that_lives_on_is_not_overwritten():
     assert made.placement("b1").offset != made.placement("b2").offset
 
 
+def test_an_operand_read_from_two_elements_on_is_not_overwritten():
+    """``b[j] = a[j] + a[j + 4]``: ``a[4]`` is still needed after ``b[4]`` is written."""
+    build = Builder()
+    x, a = build.buffer("input", N + 4), build.buffer("temp", N + 4)
+    b, y = build.buffer("temp", N + 4), build.buffer("output")
+    build.step(NEGATE, x, a, arguments=(N + 4,))
+    build.step(ADD, a, Binding(a, 4), b)
+    build.step(COPY, b, y)
+    made = plan(build.schedule(y=y), {"n": 12})
+    verify_plan(made)
+    assert made.peak_bytes == 128
+
+
 def test_updates_run_early_and_free_their_gradients():
     schedule = training_step(12)
     made = plan(schedule, {"n": 16})
