@@ -207,7 +207,7 @@ MUTANTS = (
         ("needed-run-dropped", "staticgrad/planning/sequences.py",
          "if count[step] > 1 and used == 0:", "if count[step] > 1 and used <= 1:",
          "recomputation drops runs that are needed",
-         "tests/passes/test_walks_of_fronts.py tests/passes/test_remat.py -k 'optimum or "
+         "tests/passes/test_search.py tests/passes/test_remat.py -k 'optimum or "
          "cheapest or below'"),
     ),
     *_row(
@@ -435,7 +435,7 @@ MUTANTS = (
         ("innocent-element", "staticgrad/analysis/nonfinite.py",
          "made = reduce(logical_and, map(self._is_good, floats)) > self._is_good(value)",
          "made = logical_not(self._is_good(value))", "an op is blamed for a NaN that it was given",
-         "tests/test_debug_nan.py -k 'fault or told or made or named'"),
+         "tests/test_debug.py -k 'fault or told or made or named'"),
         ("parameter-loses-digits", "staticgrad/storage/parameter.py",
          'if not (floats or np.can_cast(source.dtype, self.array.dtype, "same_kind")):',
          "if False:", "an integer parameter takes floats", "tests/storage/test_parameter_value.py"),

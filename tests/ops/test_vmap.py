@@ -1,4 +1,4 @@
-"""The batching rule of every op against a Python loop: the stack of what each element gives.
+"""``vmap``: the rule of every op against a Python loop; containers, closures, draws, mistakes.
 
 The batch stands at every place of every operand and of the result; several operands have it, or one
 while the others are shared; it is nested; and it is differentiated.
@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
 from staticgrad.ir.graph import Graph
 from staticgrad.ops.philox import FOLDED, RandomBits
 from staticgrad.types.dtype import U64, as_dtype
@@ -237,3 +239,227 @@ def test_loops_are_listed():
                     graph = Graph({str(k): v for k, v in enumerate(as_tuple(given))})
                     assert not any(n.op.name == "loop" for n in graph.nodes), name
         assert not loops or name in IN_A_LOOP or name in IN_PART, f"{name} has no batching rule"
+
+
+X = np.random.default_rng(0).normal(size=(4, 3))
+
+
+def batch(rows="n"):
+    return sg.input("x", (rows, 3), "float64")
+
+
+def at(value, x=X, **feeds):
+    named = {str(k): each for k, each in enumerate(value)} if isinstance(value, list) else value
+    found = sg.compile(named).run({"x": x, **feeds})
+    return [*found.values()] if isinstance(value, list) else found
+
+
+def test_containers_and_axes():
+    x, q = batch(), sg.input("q", (3, "n"), "float64")
+
+    def f(tree, how, *, scale):
+        assert how == "sum"
+        return {"o": tree["a"] * tree["b"][0] * scale.sum(), "c": 2.0, "none": None}
+
+    axes = ({"a": 0, "b": [-1]}, None)
+    found = sg.vmap(f, axes, {"o": -1, "c": None, "none": 0})({"a": x, "b": [q]}, "sum", scale=x)
+    assert found["none"] is None
+    assert found["o"].shape == (3, x.shape[0])
+    assert found["c"].shape == ()
+    out = sg.compile({"o": found["o"]}).run({"x": X, "q": X.T * 2})["o"]
+    np.testing.assert_allclose(out, (X * X * 2 * X.sum(1, keepdims=True)).T)
+
+
+@pytest.mark.slow
+def test_draws_are_those_of_a_loop():
+    def drawn(mapped, inner):
+        g = sg.random.Generator(5)
+        kept = g.normal(shape=(2,), dtype="float64")
+        return mapped(
+            lambda row: (
+                inner(lambda e: e + kept + g.normal(shape=(2,), dtype="float64"))(row) + g.uniform()
+            ),
+        )(batch())
+
+    def as_loop(f):
+        return lambda xs: sg.map(f, xs)
+
+    found = [
+        at(drawn(outer, inner)) for outer in (sg.vmap, as_loop) for inner in (sg.vmap, as_loop)
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+    assert len(np.unique(found[0] - X[..., None])) == X.size * 2
+
+
+@pytest.mark.slow
+def test_loops_and_branches_inside():
+    """Iteration counts, carries and conditions that differ among elements; what is shared stays
+    so."""
+    w = sg.input("w", (3, 3), "float64")
+
+    def f(row):
+        state, trace = sg.scan(
+            lambda c, e: (sg.tanh(c @ w) + e, c.sum()), sg.zeros(3, "float64"), row
+        )
+        far, done = sg.while_loop(
+            lambda s: (s[0] < 10.0).all(),
+            lambda s: (s[0] * 1.5 + 1.0, s[1] + 1),
+            (abs(row), sg.constant(0)),
+        )
+        sign = sg.cond(row[0] > 0, lambda: far.sum(), lambda: -state.sum())
+        shared = sg.fori_loop(0, 3, lambda i, c: c * 2.0, sg.constant(1.0))
+        three = sg.switch(sg.astype(row[1] > 0, "int64") * 7, [lambda: state, lambda: -state])
+        return {"s": state, "t": trace, "f": far, "d": done, "g": sign, "c": shared, "h": three}
+
+    x = batch()
+    feeds = {"x": X, "w": X[:3]}
+    found = sg.compile(sg.vmap(f)(x)).run(feeds)
+    one = sg.compile(f(sg.input("row", (3,), "float64")))
+    for k, row in enumerate(X):
+        wanted = one.run({"row": row, "w": X[:3]})
+        for name, expected in wanted.items():
+            np.testing.assert_allclose(found[name][k], expected, rtol=1e-12)
+    total = sg.vmap(lambda row: f(row)["s"].sum() + f(row)["t"].sum() + f(row)["h"].sum())(x).sum()
+    slopes = at(sg.grad(total, [x, w]), w=X[:3])
+    row = sg.input("row", (3,), "float64")
+    single = sg.compile(
+        dict(
+            zip(
+                "rw",
+                sg.grad(f(row)["s"].sum() + f(row)["t"].sum() + f(row)["h"].sum(), [row, w]),
+                strict=True,
+            )
+        )
+    )
+    each = [single.run({"row": r, "w": X[:3]}) for r in X]
+    np.testing.assert_allclose(slopes[0], [e["r"] for e in each], rtol=1e-10)
+    np.testing.assert_allclose(slopes[1], sum(e["w"] for e in each), rtol=1e-10)
+
+
+@sg.custom_vjp(name="tests.vmap_rule")
+def scaled(a, b):
+    return a * b
+
+
+@scaled.rule
+def _(ct, out, a, b):
+    return ct * b * 10.0, (ct * a * 10.0).sum()
+
+
+def test_rules_of_users_are_mapped():
+    """Shares of what elements share are added up; batches of batches too."""
+    p, x = sg.input("p", (), "float64"), batch()
+    by_all = sg.vmap(lambda row: scaled(row, p).sum())(x).sum()
+    found = at(sg.grad(by_all, [x, p]), p=2.0)
+    np.testing.assert_allclose(found[0], np.full(X.shape, 20.0))
+    np.testing.assert_allclose(found[1], 10 * X.sum())
+    each = sg.vmap(lambda row: sg.grad(scaled(row, p).sum(), p))(x)
+    np.testing.assert_allclose(sg.evaluate(each, {"x": X}), 10 * X.sum(1))
+    twice = sg.vmap(sg.vmap(lambda a, b: scaled(a, b), (0, None)))(x, x[:, 0])
+    slopes = at(sg.grad(twice.sum(), x))
+    wanted = np.repeat(X[:, :1] * 10, 3, 1)
+    wanted[:, 0] += 10 * X.sum(1)
+    np.testing.assert_allclose(slopes, wanted)
+
+
+def test_functions_of_users_run_one_by_one():
+    kind = sg.input("k", (3,), "float64").type
+    calls = []
+
+    def total(a):
+        calls.append(a.shape)
+        return np.cumsum(a)
+
+    y = sg.vmap(lambda row: sg.host_call(total, row, types=kind))(batch())
+    np.testing.assert_allclose(at(y), np.cumsum(X, 1))
+    assert calls == [(3,)] * 4
+
+
+def test_arrays_are_mapped_at_once():
+    """Arrays in, arrays out, as of all functions made of functions; inside a trace, its values."""
+    p = sg.parameter("p", np.array([1.0, 2.0, 3.0]))
+    mapped = sg.vmap(lambda row, k: {"y": (row * p).sum() * k}, in_axes=(0, None))
+    for rows in (2, 4, 3):
+        found = mapped(X[:rows], 2.0)["y"]
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, X[:rows] @ [2.0, 4.0, 6.0])
+    assert mapped.program.stats.traces <= 2
+    slopes = sg.vmap(sg.vmap(sg.grad(lambda x: sg.sin(x))))(X)
+    np.testing.assert_allclose(slopes, np.cos(X), rtol=1e-15)
+    inside = sg.function(lambda x: sg.vmap(lambda row: row + x)(X).sum(0))
+    np.testing.assert_allclose(inside(X[0]), (X + X[0]).sum(0), rtol=1e-15)
+    with pytest.raises(ShapeError, match="argument 2 has 4 elements"):
+        sg.vmap(lambda x, y: x @ y)(X[:3], X)
+
+
+def test_named_sizes_agree_in_a_run():
+    pair = sg.vmap(lambda a, b: a + b)(batch("n"), sg.input("y", ("m", 3), "float64"))
+    f = sg.compile(pair)
+    np.testing.assert_allclose(f.run({"x": X, "y": X}), X + X)
+    with pytest.raises(SizeGuardError):
+        f.run({"x": X, "y": X[:2]})
+    for rows in (0, 1):
+        assert f.run({"x": X[:rows], "y": X[:rows]}).shape == (rows, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda x: sg.vmap(sg.add)(x, sg.ones((5, 3), "float64")), ShapeError, "5 elements"),
+        (lambda x: sg.vmap(sg.add, (0, 2))(x, x), AxisError, "argument 2 is f64[4, 3], without"),
+        (lambda x: sg.vmap(sg.add, None)(x, x), ArgumentError, "no argument has an axis"),
+        (lambda x: sg.vmap(sg.add, (0,))(x, x), ArgumentError, "1 entries"),
+        (lambda x: sg.vmap(sg.add, ({"a": 0}, 0))(x, x), ArgumentError, "in_axes[0]"),
+        (lambda x: sg.vmap(sg.add, 0.5)(x, x), ArgumentError, "neither an axis nor None"),
+        (lambda x: sg.vmap(sg.add, 0, 3)(x, x), AxisError, "out_axes is 3"),
+        (lambda x: sg.vmap(sg.add, 0, None)(x, x), ArgumentError, "depends on the element"),
+        (lambda x: sg.vmap(lambda a: a)(2.0), AxisError, "argument 1 is f64[]"),
+        (lambda x: sg.vmap(x), ArgumentError, "a value, not a function"),
+    ],
+)
+def test_mistakes_are_said_at_their_line(call, error, says):
+    with pytest.raises(error) as caught:
+        call(batch(4))
+    assert says in str(caught.value)
+    assert "test_vmap.py" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
+    s, i = sg.input("s", ("n",), "float64"), sg.input("i", ("n",), "int64")
+    table = sg.parameter("table", np.random.default_rng(0).normal(size=(3, 3)))
+    branches = [
+        lambda v, k: sg.linalg.solve(table * v, table[k]).sum(),  # raises for v = 0 and k = 3
+        lambda v, k: sg.log(v * sg.exp(table)).sum() + sg.sqrt(v),  # NaN and inf for v <= 0
+        lambda v, k: v * table.sum(),  # NaN where v is
+        lambda v, k: table.sum(),
+    ]
+
+    def chosen(v, k):
+        return sg.switch(k, branches, v, sg.minimum(k, 2) + sg.cond(k > 0, lambda: 1, lambda: 0))
+
+    def repeated(v, k):
+        ends = sg.fori_loop(
+            k, 3, lambda at, c: c * sg.sqrt(v) + table[at], table[0] * v, max_steps=4
+        )
+        return ends.sum()
+
+    given = [
+        {"s": [2.0, 3.0, np.nan, 0.0], "i": [0, 1, 3, 3]},
+        {"s": [2.0, np.inf, 0.0], "i": [0, 3, 2]},
+        {"s": [], "i": []},
+    ]
+    for f, feeds in ((f, feeds) for f in (chosen, repeated) for feeds in given):
+        outs = []
+        for mapped in (sg.vmap(f)(s, i), sg.map(lambda pair, f=f: f(*pair), (s, i))):
+            slopes = sg.grad(mapped.sum(), [s, table])
+            again = sg.grad(sum((g * g).sum() for g in slopes), [s, table])
+            outs.append(run_all([mapped, *slopes, *again], feeds))
+        for found, wanted in zip(*outs, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, equal_nan=True)
+    mapped = sg.compile(sg.vmap(chosen)(s, i), debug="nan")
+    assert mapped.run({"s": [0.0, 2.0], "i": [3, 1]}).shape == (2,)
+    v = Tensor([0.0, 1.0], requires_grad=True)
+    sg.sum(sg.vmap(lambda v: sg.cond(v > 0, lambda: 1 / v, lambda: 3 * v))(v)).backward()
+    np.testing.assert_array_equal(v.grad, [3.0, -1.0])

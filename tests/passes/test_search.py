@@ -1,4 +1,4 @@
-"""Schedules as abstract problems, and the search over sequences of them."""
+"""Schedules as abstract problems, and the search over sequences: small fronts are the optimum."""
 
 from random import Random
 
@@ -12,15 +12,16 @@ from passes.remat import search
 from passes.remat.abstract import abstracted
 from passes.remat.base import canonical_sizes, proposed
 from passes.remat.recompute import Recompute
-from passes.remat.search import BudgetSearch
+from passes.remat.search import BudgetSearch, Cheapest, Found, walk
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.planner import lower_bound
+from staticgrad.planning.problem import Net
 from tests.memory.models import BATCH, MODELS
-from tests.planning.problems import Runs, is_valid
+from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 
 WORDS = 1024  # bytes of check words, which abstract problems leave out
 
@@ -177,7 +178,7 @@ BATCHES = (
 )
 
 
-def chain(weights=8):
+def trained_layers(weights=8):
     """Layers whose weights are as large as their values at a batch of 16."""
     numbers = np.random.default_rng(0)
     h = sg.input("x", ("batch", 16), "float32")
@@ -207,7 +208,7 @@ def searches(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.55, 0.8])
 def test_budgets_are_kept_at_every_batch_by_few_searches(share, searches):
-    whole = Planner(fuse(pipeline("O1")(chain())))
+    whole = Planner(fuse(pipeline("O1")(trained_layers())))
     one, other = (Planner(whole.schedule) for _ in range(2))
     plans = {}
     for batch in BATCHES:
@@ -245,3 +246,53 @@ def test_a_batch_of_another_octave_takes_over_sequences(share, searches):
     alone = Planner(schedule, budget=one.budget)
     assert alone.plan({"batch": 256}) == made  # what is planned first depends on nothing else
     assert len(searches) == 2
+
+
+def _front(problem, monkeypatch):
+    """What the search finds with all of its effort; tests have a part of it."""
+    monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))
+    net = Net.of(problem)
+    seeking = search.BudgetSearch(net, 0)
+    seeking.begin_with(range(len(net.ops)))
+    return seeking.found()
+
+
+@pytest.mark.thinned(4)
+@pytest.mark.parametrize(
+    "problem",
+    [
+        *(chain(5, seed) for seed in (2, 4)),
+        *(chain(6, seed) for seed in (1, 2)),
+        *(random_problem(seed, 7) for seed in (4, 5, 6)),
+    ],
+    ids=lambda problem: f"{len(problem.ops)} ops, {problem.cost:g}",
+)
+def test_small_fronts_are_the_optimum_at_every_budget(problem, monkeypatch):
+    """Without walks these problems have dearer sequences at some loads, or none."""
+    found = _front(problem, monkeypatch)
+    for upper, cost in zip(found, [*(each.cost for each in found[1:]), None], strict=True):
+        assert optimum(problem, upper.load) == upper.cost
+        assert optimum(problem, upper.load - 1) == cost
+
+
+@pytest.mark.parametrize(("length", "seed"), [(12, 1), (20, 5)])
+def test_nothing_is_lost_and_what_is_found_can_run(length, seed):
+    net = Net.of(chain(length, seed))
+    descents, cheapest = Descents(net), Cheapest()
+    order = descents.laid_out(range(len(net.ops)))
+    top = descents.peak
+    cheapest.add(Found(top, net.cost(order), tuple(order)))
+    for part in range(5, 10):
+        ops = descents.descended(order, top * part // 10, SLOPES[0], Random(1), 10_000_000)
+        cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
+    before = cheapest.found
+    walk(descents, cheapest, 0, Random(1), 20_000_000)
+    assert cheapest.found != before
+    for old in before:
+        new = cheapest.within(old.load)
+        assert new is not None
+        assert new.cost <= old.cost
+    for new in cheapest.found:
+        assert is_valid(net, new.ops)
+        assert new.load == Runs(net, new.ops).peak
+        assert new.cost == net.cost(new.ops)
