@@ -50,8 +50,8 @@ from staticgrad.kept import collection_paused
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.reports.stats import Counts, Stats
-from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
+from staticgrad.runtime.sections import LEAST_SECTION
 from staticgrad.runtime.step import Table
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class Compiled(Generic[Results]):
                 policy,
                 room_here(options.memory_budget),
                 self.threads,
-                sections.LEAST_SECTION,
+                LEAST_SECTION,
             ),
             partial(scheduled, fuse=options.fuse, tuned_at=options.sizes if options.tune else None),
             None if options.debug else (options.fuse, options.backend, options.tune),
@@ -446,7 +446,7 @@ class Compiled(Generic[Results]):
             unread=unread_of(self.graph, schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,
-            sharing=None if plan is None else Sharing(plan.workers, *sections.sharing_of(plan)),
+            sharing=None if plan is None else Sharing.of(plan),
             dead=dead_nodes(
                 self.program_graph, self.graph, None if plan is None else dict(plan.sizes)
             ),

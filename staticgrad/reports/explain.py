@@ -8,6 +8,7 @@ Unneeded nodes are counted too: those never reached, and those that passes dropp
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field
 from typing import Any
@@ -23,6 +24,10 @@ from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.records import dataclass
+from staticgrad.runtime.cuts import TOGETHER, cuts
+from staticgrad.runtime.places import BufferPlaces
+from staticgrad.runtime.row_writer import Codes, RowWriter
+from staticgrad.runtime.sections import Alone, shared
 
 
 @dataclass(frozen=True)
@@ -220,6 +225,27 @@ class Sharing:
     in_parts: tuple[int, ...] = ()
     chains: tuple[tuple[int, ...], ...] = ()
     alone: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan) -> Sharing:
+        """Read the rows of a plan's table; steps with bodies are the caller's."""
+        writer = RowWriter(plan.workers, Codes(defaultdict(int), {}), TOGETHER)
+        first_rows = writer.write(BufferPlaces(plan, {}))
+        rows = shared(writer.drafts, plan.workers)
+        reasons: dict[Alone | None, list[int]] = {None: []}
+        chains: list[tuple[int, ...]] = []
+        in_parts: list[int] = []
+        for at, cut in cuts(plan, TOGETHER).items():
+            steps = [planned.step for planned in plan.steps[at : cut.behind]]
+            if cut.ranges:
+                chains.append(tuple(steps))
+            elif cut.stages:
+                in_parts += steps
+            why = Alone.BODIES if plan.steps[at].bodies else rows[first_rows[at]].alone
+            reasons.setdefault(why, []).extend(steps)
+        every = tuple(sorted(reasons[None]))
+        alone = {why.value: tuple(sorted(reasons[why])) for why in Alone if why in reasons}
+        return cls(plan.workers, every, tuple(in_parts), tuple(chains), alone)
 
     def __str__(self) -> str:
         sharing = f"{len(self.steps)} steps: {_listed(self.steps)}"

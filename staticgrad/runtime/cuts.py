@@ -6,9 +6,10 @@ ways, and no bit of a result depends on them.
 *A chain of steps by rows.* Where the rows of a batch are independent from one product to the next
 (layers of a forward pass, a recurrence that is written out), each worker runs all steps for rows of
 its own. It waits for nobody and finds in its cache what it wrote. Rows are cut into parts, one for
-each worker, or several where there are many rows. A loop whose iterations are such a chain is run
-from its first iteration to its last without a wait (``row_ranges``). Both are proved by the bytes
-that the rows of each part touch: no part touches what another part writes, in any step.
+each worker. A loop whose iterations are such a chain is run from its first iteration to its last
+without a wait (``row_ranges``). Both are proved by the bytes that the rows of each part touch: no
+part touches what another part writes, in any step. An element of a product is the same chain of
+sums in whatever tile, and rows of a map do not read each other.
 
 *A product of few rows by inner indices.* A product of a row and a trained matrix reads all of the
 matrix; its update writes all of it, row by row. A cut by columns would leave half of what each
@@ -23,18 +24,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from math import prod
 from typing import Final, Literal
 
 from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet, StepBytes, barriers
 from staticgrad.analysis.cost import FASTEST, call_seconds
+from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernels.bodies import LoopPart, Reach, reaches
 from staticgrad.ir.kernels.chain_parts import ChainPart, left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.stages import LANES, Gemm, Map, streamed_rows
+from staticgrad.ir.kernels.stages import LANES, Extent, Gemm, Map, streamed_rows
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Call, Control, Step, StepBody
 from staticgrad.records import NamedTuple
-from staticgrad.runtime.shares import ROWS, RowRange, ranges_of, rows_of
+from staticgrad.types.dim import evaluate
 
 #: What rows of a table have: steps ``together`` where that is faster, all that workers do of each
 #: step ``apart`` from the others, or each step as a ``single`` row.
@@ -45,17 +48,15 @@ LONGEST: Final = 0.01
 #: Predicted seconds of a chain, at least.
 LEAST_SECONDS: Final = 15e-6
 #: Products of a chain, at least: nothing is reused between two parts of a single one.
-FEWEST: Final = 2
-#: Rows of a part, at least, where a worker has several: who is faster takes more of them.
-SHARE: Final = 128
-#: Parts of a worker, at most.
-MOST: Final = 4
-#: Rows of a part, at least, whose product transposes its second factor: each part does that.
-TRANSPOSED: Final = 16
-#: Bytes of second factors that a processor's L2 cache holds, and rows of a part, at least, that
-#: read more than that: each part reads all of it.
+FEWEST_PRODUCTS: Final = 2
+#: Rows of a part, at least: of fewer ones, tiles of a product compute many that are not there.
+FEWEST_ROWS: Final = 12
+#: Bytes of a factor that every worker reads as a whole, at most: its L2 cache holds it.
+NEAR: Final = 1 << 19
+#: The loop over rows of a product.
+ROWS: Final = "i"
+#: Bytes of the rows of a factor that a worker changes, at most: its L2 cache holds them.
 CACHE: Final = 1 << 21
-MANY: Final = 32
 #: Predicted seconds of a product in stages, at least, and of a block for each worker, about.
 LEAST_STAGED: Final = 3e-6
 BLOCK_SECONDS: Final = 3e-6
@@ -66,6 +67,18 @@ STEP: Final = 8
 #: The parts of a product, by stages: of a stage one for each worker, all of which may run at the
 #: same time; None where a worker has nothing to do.
 Stages = tuple[tuple[ChainPart | None, ...], ...]
+
+
+class RowRange(NamedTuple):
+    """Rows from ``first`` to ``behind``, of ``rows``."""
+
+    first: int
+    behind: int
+    rows: int
+
+    def iterations(self, total: int) -> tuple[int, int]:
+        """Return the first and last iterations of a map over all rows, of ``total`` iterations."""
+        return self.first * total // self.rows, self.behind * total // self.rows
 
 
 class StepCut(NamedTuple):
@@ -131,41 +144,140 @@ def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
     return kernel.axes[0].name, kernel.axes[0].extent
 
 
+class RowPart(NamedTuple):
+    """What a worker runs of a step for some rows: outer iterations from ``first`` to ``total``,
+    with these arguments; each operand begins so many bytes further than for the whole step."""
+
+    arguments: tuple[int, ...]
+    moved: tuple[int, ...]
+    first: int
+    total: int
+
+
+def part_of(call: Call, planned: PlannedStep, rows: RowRange | None) -> RowPart:
+    """The part of a step for some rows: a product has fewer rows, a map fewer iterations."""
+    kernel, total, own = call.kernel, planned.total, [*call.arguments]
+    whole = RowPart(call.arguments, (0,) * len(planned.offsets), 0, total)
+    if rows is None or not isinstance(kernel, Kernel):
+        return whole
+    if (number := rows_of(kernel)) is None:
+        first, behind = rows.iterations(total)
+        return whole._replace(first=first, total=behind)
+    own[number] = rows.behind - rows.first
+    moved = tuple(rows.first * step for step in _row_bytes(kernel, call.arguments) or ())
+    return RowPart(tuple(own), moved, 0, evaluate(kernel.iterations(own), {}))
+
+
+@lru_cache(maxsize=4096)
+def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[RowRange, ...]:
+    """The rows of each part of a product of matrices; none where rows are too few, or a factor too
+    large."""
+    number = rows_of(kernel)
+    if number is None or parts == 1:
+        return ()
+    rows = arguments[number]
+    share = 2 * max(1, -(-rows // (2 * parts)))  # whole tiles
+    if min(share, rows - (parts - 1) * share) < FEWEST_ROWS:
+        return ()
+    (stage,) = kernel.stages
+    assert isinstance(stage, Gemm)
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    extents = (_value(axis.extent, values) for axis in (*kernel.axes, *stage.k, *stage.j))
+    if kernel.operand(stage.b.operand).dtype.itemsize * prod(extents) > NEAR:
+        return ()
+    if _row_bytes(kernel, arguments) is None:
+        return ()
+    ends = (*range(0, rows, share), rows)
+    return tuple(RowRange(first, behind, rows) for first, behind in pairwise(ends))
+
+
+def _row_bytes(kernel: Kernel, arguments: tuple[int, ...]) -> list[int] | None:
+    """Return the bytes from each operand's row of a product to the next; None if one has several
+    positions, or if the second factor differs between rows."""
+    (stage,) = kernel.stages
+    assert isinstance(stage, Gemm)
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    found: dict[str, int] = {}
+    for access in _accesses(stage):
+        name, stride = access.operand, access.stride(ROWS)
+        step = _value(stride, values) * kernel.operand(name).dtype.itemsize
+        if found.setdefault(name, step) != step:
+            return None
+    steps = [found.get(operand.name, 0) for operand in kernel.operands]
+    return None if found.get(stage.b.operand, 0) != 0 else steps
+
+
+@lru_cache(maxsize=1024)
+def rows_of(kernel: Kernel) -> int | None:
+    """Return the number of the argument that is only the number of rows of a product.
+
+    None if the kernel is not a single product of matrices, whose second factor may lie in panels.
+    """
+    if kernel.outer != "tiles" or kernel.listed is not None:
+        return None
+    (stage,) = kernel.stages
+    assert isinstance(stage, Gemm)
+    if any(stage.a.stride(axis.name) != 0 for axis in kernel.axes):
+        return None
+    if not stage.plain or any(operand.mode == "check" for operand in kernel.operands):
+        return None
+    rows = stage.i[0].extent
+    others = {str(axis.extent) for axis in (*kernel.axes, *stage.j, *stage.k)}
+    others.update(_sizes(stage))
+    for access in _accesses(stage):
+        others.update(word for _, step in access.moves for word in str(step).split(" * "))
+        if access.gather or access.positions:
+            return None
+    if not isinstance(rows, str) or rows in others:
+        return None
+    return kernel.arguments.index(rows)
+
+
+def _accesses(stage: Gemm) -> Iterator[Access]:
+    """Every place that a product reads or writes."""
+    yield from (stage.a, stage.b)
+    for store in stage.stores:
+        yield store.access
+        for expr in postorder((store.value, *store.indices)):
+            if isinstance(expr.attribute, Access):
+                yield expr.attribute
+
+
+def _sizes(stage: Gemm) -> Iterator[str]:
+    """The arguments that expressions read, and the rows where they read what number a row has."""
+    for expr in postorder([e for s in stage.stores for e in (s.value, *s.indices)]):
+        if expr.op == "size":
+            yield str(expr.attribute)
+        elif expr.op == "index" and expr.attribute == ROWS:
+            yield str(stage.i[0].extent)
+
+
+def _value(extent: Extent, values: Mapping[str, int]) -> int:
+    """The value of a number, an argument, or a product of two."""
+    if isinstance(extent, int):
+        return extent
+    return prod(int(word) if word.isdigit() else values[word] for word in extent.split(" * "))
+
+
 class _Link(NamedTuple):
-    """A step whose rows may be cut; of a product, ``ranges`` are its parts, and ``factor`` is the
-    buffer that each of them reads as a whole."""
+    """A step whose rows may be cut; of a product, ``ranges`` are its parts."""
 
     kernel: Kernel
     arguments: tuple[int, ...]
     ranges: tuple[RowRange, ...]
-    factor: str
     seconds: float
 
 
-def _links(plan: Plan, workers: int, *, several: bool) -> list[_Link | None]:
-    """The steps of a plan; None for one that workers cannot share by rows. Where there are many
-    rows a worker may have ``several`` parts."""
+def _links(plan: Plan) -> list[_Link | None]:
+    """The steps of a plan; None for one that workers cannot share by rows."""
     found: list[_Link | None] = []
     for planned in plan.steps:
-        step = plan.schedule.steps[planned.step]
-        called, link = call_of(step, planned), None
+        called, link = call_of(plan.schedule.steps[planned.step], planned), None
         if called is not None:
             kernel, call = called
-            ranges: tuple[RowRange, ...] = ()
-            factor, first = "", kernel.stages[0]
-            if kernel.outer == "tiles" and isinstance(first, Gemm):
-                number, parts = rows_of(kernel), workers
-                if several and number is not None:
-                    parts *= max(1, min(MOST, call.arguments[number] // (workers * SHARE)))
-                ranges = ranges_of(kernel, call.arguments, parts)
-                transposed = first.b.stride(LANES) != 1
-                if several and transposed and ranges and ranges[0].behind < TRANSPOSED:
-                    ranges = ()
-                operands = zip(kernel.operands, step.accesses(), strict=True)
-                (factor,) = (a.buffer for o, a in operands if o.name == first.b.operand)
-            if ranges or (not factor and row_loop(kernel)[0] is not None):
-                seconds = call_seconds(call, FASTEST)
-                link = _Link(kernel, call.arguments, ranges, factor, seconds)
+            ranges = ranges_of(kernel, call.arguments, plan.workers)
+            if ranges or (kernel.outer != "tiles" and row_loop(kernel)[0] is not None):
+                link = _Link(kernel, call.arguments, ranges, call_seconds(call, FASTEST))
         found.append(link)
     return found
 
@@ -177,16 +289,13 @@ def _products(links: Sequence[_Link | None]) -> int:
 def chains(plan: Plan) -> dict[int, StepCut]:
     """The chains of a plan by their first positions; none goes on behind the commit."""
     found: dict[int, StepCut] = {}
-    links, spans = _links(plan, plan.workers, several=True), BufferSpans(plan)
-    sizes = dict(plan.buffer_bytes)
+    links, spans = _links(plan), BufferSpans(plan)
     for first, last, ranges in _runs(links, plan.commit):
         while first < last:
             behind = _apart(plan, links, spans, (first, last), ranges)
             span = [link for link in links[first:behind] if link]
-            near = sum(sizes[name] for name in {link.factor for link in span if link.factor})
             seconds = sum(link.seconds for link in span)
-            pays = seconds >= LEAST_SECONDS and (near <= CACHE or ranges[0].behind >= MANY)
-            if _products(span) >= FEWEST and pays:
+            if _products(span) >= FEWEST_PRODUCTS and seconds >= LEAST_SECONDS:
                 found[first] = StepCut(behind, True, False, ranges, seconds)
             first = max(behind, first + 1)
     return found
@@ -204,7 +313,7 @@ def _runs(
         seconds += link.seconds if link else 0.0
         ends = link is None or position == commit or seconds > LONGEST
         if ends or (own and ranges and own != ranges):
-            if _products(links[first:position]) >= FEWEST:
+            if _products(links[first:position]) >= FEWEST_PRODUCTS:
                 yield first, position, ranges
             first, seconds = position + (link is None), link.seconds if link else 0.0
             ranges = ()
@@ -280,7 +389,7 @@ class RowsApart:
 
 
 def row_ranges(
-    plan: Plan, body: StepBody, control: Control, iterations: int, workers: int
+    plan: Plan, body: StepBody, control: Control, iterations: int
 ) -> tuple[tuple[RowRange, ...], float]:
     """Return the rows of each worker, and the predicted seconds of the loop; none if it cannot be
     divided by rows.
@@ -288,9 +397,9 @@ def row_ranges(
     Workers may be in different iterations. Bytes outside of the body's arena are counted from the
     start of what an iteration has of them, and both places of a carried value are one.
     """
-    links = _links(plan, workers, several=False)
+    links = _links(plan)
     ranges = {link.ranges for link in links if link and link.ranges}
-    if workers == 1 or control.kind != "loop" or None in links or len(ranges) != 1:
+    if plan.workers == 1 or control.kind != "loop" or None in links or len(ranges) != 1:
         return (), 0.0
     seconds = iterations * sum(link.seconds for link in links if link)
     spans = BufferSpans(plan, {name: f"/carry {number}" for name, number in body.carried})

@@ -21,10 +21,9 @@ from staticgrad.native import HEAD_WORDS, Head, Row
 from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord, ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
-from staticgrad.runtime.cuts import Rows, StepCut, cuts, row_ranges
+from staticgrad.runtime.cuts import RowRange, Rows, StepCut, cuts, part_of, row_ranges
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
-from staticgrad.runtime.sections import PlannedRow
-from staticgrad.runtime.shares import RowRange, parts_of
+from staticgrad.runtime.sections import Alone, PlannedRow
 
 
 class Codes(NamedTuple):
@@ -111,11 +110,10 @@ class RowWriter:
             self.records += Head(0)
         self.drafts, self.part = drafts, None
         row = Row(native.through(), record, 0, len(ranges), 1)
-        self.drafts.append(PlannedRow(row, True, seconds, False, self.times))
+        self.drafts.append(PlannedRow(row, True, seconds, None, self.times))
 
     def _write_row(self, places: BufferPlaces, position: int, cut: StepCut) -> None:
-        """The rows of a single step: one, or those of its parts; of a product in stages one for
-        each worker in each stage."""
+        """The row of a single step; of a product in stages one for each worker in each stage."""
         planned = places.plan.steps[position]
         step = places.plan.schedule.steps[planned.step]
         (call,) = step.calls(planned.arguments)
@@ -126,29 +124,28 @@ class RowWriter:
                 parts = places.parts(access.buffer, position, inside)
                 for block, own_place in zip(self.blocks, parts, strict=True):
                     block.append(own_place)
-        alone = isinstance(call.kernel, Routine) and call.kernel.alone
-        waits = cut.waits or alone
-        works = parts_of(call, planned, workers, self.part, again=self.times > 1)
+        alone = Alone.CALL if isinstance(call.kernel, Routine) and call.kernel.alone else None
+        part = part_of(call, planned, self.part)
+        seconds, total, grain = 0.0, part.total, planned.grain
+        if workers > 1 and total:
+            seconds = self._seconds(call._replace(arguments=part.arguments))
+        if cut.stages:
+            seconds, grain = seconds / len(cut.stages) / workers, 0
+        tail = self._tails.get(call.kernel, ())
         for stage in cut.stages or ((None,),):
             for number, words in enumerate(stage):
-                for part in works:
-                    seconds, total = 0.0, part.total
-                    if workers > 1 and total:
-                        seconds = self._seconds(call._replace(arguments=part.arguments))
-                    if cut.stages:  # behind the record's other words
-                        waits, seconds = number == 0, seconds / len(cut.stages) / len(stage)
-                        part, total = part._replace(grain=0), PART if words else 0
-                    code, record = self._addresses[call.kernel], len(self.records)
-                    row = Row(code, record, own, total, part.grain, first=part.first)
-                    draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps)
-                    self.drafts.append(draft)
-                    waits = False  # parts of a product run at the same time
-                    for (access, inside), moved in zip(accesses, part.moved, strict=True):
-                        if not access.is_own:
-                            place = places.find(access.buffer, position, inside)
-                            self.point(self.word(), further(place, moved))
-                    tail = self._tails.get(call.kernel, ())
-                    self.records += (*part.arguments, *tail, *(words or ()))
+                if cut.stages:
+                    total = PART if words else 0
+                code, record = self._addresses[call.kernel], len(self.records)
+                row = Row(code, record, own, total, grain, first=part.first)
+                waits = (cut.waits and number == 0) or alone is not None  # parts run together
+                draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps)
+                self.drafts.append(draft)
+                for (access, inside), moved in zip(accesses, part.moved, strict=True):
+                    if not access.is_own:
+                        place = places.find(access.buffer, position, inside)
+                        self.point(self.word(), further(place, moved))
+                self.records += (*part.arguments, *tail, *(words or ()))
 
     def _write_notes(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
@@ -191,7 +188,7 @@ class RowWriter:
     def control(self, kind: ControlKind, record: int | None = None) -> int:
         """A row that runs nothing, with the record that is written next or another one."""
         at = len(self.records) if record is None else record
-        self.drafts.append(PlannedRow(Row(0, at, kind, 0, 0), True, 0.0, True))
+        self.drafts.append(PlannedRow(Row(0, at, kind, 0, 0), True, 0.0, Alone.BODIES))
         return len(self.drafts) - 1
 
     def go(self, row: int, to: int | None = None) -> None:
@@ -299,8 +296,7 @@ class _BodyWriter:
         None where iterations are not such: nothing is written then.
         """
         writer, (plan, body) = self.writer, self.bodies[0]
-        workers = len(writer.blocks)
-        ranges, seconds = row_ranges(plan, body, self.control, self.iterations, workers)
+        ranges, seconds = row_ranges(plan, body, self.control, self.iterations)
         if not ranges or writer.part is not None or not native.through():
             return None
         found: list[WrittenLoop] = []

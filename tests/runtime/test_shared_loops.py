@@ -1,5 +1,4 @@
-"""Workers keep the same rows of every step of a loop, whatever batch there is; no byte depends on
-it."""
+"""Workers share the steps of a loop, whatever batch there is; no byte depends on it."""
 
 import signal
 import threading
@@ -9,7 +8,6 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
-from staticgrad.ir.kernels.kernel import Kernel
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import check_equal_bytes
 
@@ -31,17 +29,6 @@ def feeds(hidden, batch):
     random = np.random.default_rng(batch)
     x = random.normal(0, 0.3, (ITERATIONS, batch, hidden)).astype("float32")
     return {"x": x, "u": random.normal(0, hidden**-0.5, (hidden, hidden)).astype("float32")}
-
-
-def product(expression, rows, terms, columns, **inputs):
-    """The kernel of a program that is one product, and the arguments of its step."""
-    graph = sg.Graph({"y": expression(**{n: sg.input(n, shape) for n, shape in inputs.items()})})
-    plan = sg.compile(graph).plan(r=rows, k=terms, n=columns)
-    for planned in plan.steps:
-        (kernel,) = plan.schedule.steps[planned.step].kernels()
-        if isinstance(kernel, Kernel) and kernel.outer == "tiles":
-            return kernel, planned.arguments
-    raise AssertionError("no product")
 
 
 @pytest.mark.thinned
