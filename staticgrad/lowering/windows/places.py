@@ -90,14 +90,12 @@ class StripAxis:
 
     @property
     def start(self) -> Size:
-        return -self.of.before if self.over_windows else self._windows_read[0]
+        of = self.of
+        return -of.before if self.over_windows else window_over(of, of.taps - 1)
 
     @property
     def reach(self) -> Size:
-        if self.over_windows:
-            return self.of.reach
-        low, high = self._windows_read
-        return high - low
+        return self.of.reach if self.over_windows else window_over(self.of, 0) - self.start
 
     @property
     def copies(self) -> Size:
@@ -111,34 +109,22 @@ class StripAxis:
     def stride(self) -> int:
         return self.of.step if self.over_windows else 1
 
-    @property
-    def _windows_read(self) -> tuple[Size, Size]:
-        """The first and the last window that the elements from 0 to step - 1 read."""
-        read = [self._lying(phase) for phase in range(self.of.step)]
-        low = [at - self.of.dilation * (count - 1) for _, count, at in read if count != 0]
-        high = [at for _, count, at in read if count != 0]
-        return (low[0], high[0]) if self.of.step == 1 else (min(map(int, low)), max(map(int, high)))
-
-    def _lying(self, phase: int) -> tuple[int, Size, Size]:
-        """The first tap at a phase, their number, and the window of the first.
-
-        step * window + dilation * tap - before equals the phase. Each further tap is ``step`` on,
-        and its window is ``dilation`` back.
-        """
-        axis = self.of
-        if axis.step == 1:
-            return 0, axis.taps, axis.before
-        before, taps, step = int(axis.before), int(axis.taps), axis.step
-        first = next(k for k in range(step) if (phase + before - axis.dilation * k) % step == 0)
-        at = (phase + before - axis.dilation * first) // step
-        return first, max(0, -(-(taps - first) // step)), at
-
     def taps(self, phase: int, copied: bool) -> Taps:
         """Return the taps of the results at a phase; ``copied``: each reads a copy."""
+        of, step = self.of, self.of.step
         if self.over_windows:
-            return Taps(self.of.taps, 0, 1, 0, 1 if copied else self.of.dilation)
-        first, count, at = self._lying(phase)
-        return Taps(count, first, self.of.step, at - self.start, -self.of.dilation)
+            return Taps(of.taps, 0, 1, 0, 1 if copied else of.dilation)
+        found = ((k, window_over(of, k)) for k in range(step))
+        first, window = next(
+            (k, y) for k, y in found if step * y + of.dilation * k - of.before == phase
+        )
+        return Taps(-(-(of.taps - first) // step), first, step, window - self.start, -of.dilation)
+
+
+def window_over(axis: WindowAxis, tap: Size, apart: int = 0) -> Size:
+    """Return the window whose tap is one of the first ``step`` elements of an image, or lies
+    ``apart`` elements before one."""
+    return (axis.before - axis.dilation * tap - apart + axis.step - 1) // axis.step
 
 
 def along(*loops: Axis | None) -> tuple[AxisPlace, ...]:
@@ -370,8 +356,7 @@ class WindowLowering(Lowering):
 
 
 def _first(axis: WindowAxis) -> Size:
-    most = axis.dilation * (axis.residues - 1) + axis.shared - 1
-    return (axis.before - most + axis.step - 1) // axis.step
+    return window_over(axis, axis.residues - 1, axis.shared - 1)
 
 
 def elements(axis: WindowAxis) -> Size:
