@@ -4,14 +4,11 @@ The vector axis is an axis around the row. Each element of the row has separate 
 stores. Reductions are expressions of the elements, in the order of ``ir/summation.py``, and their
 readers are expressions of the results. A kernel that processed such rows one at a time would leave
 most lanes empty.
-
-Pieces of long rows to their kernel: an iteration for each piece; the last one is shorter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Final
@@ -30,26 +27,19 @@ from staticgrad.fusion.walks import (
     walk_of,
 )
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import COMBINERS, INDEXED, Assemble, ScatterAlong
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import (
-    Accumulate,
     Axis,
-    Extent,
-    Keep,
     Map,
-    Mode,
-    Scalar,
-    Statement,
     Store,
 )
 from staticgrad.ir.summation import in_lanes, lanes
-from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.lowering.rows import checked_place, one_hot
 from staticgrad.lowering.windows.parts import windowed
-from staticgrad.types.arrays import Shape, c_strides, hint_value
-from staticgrad.types.dim import Size
+from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dtype import I64, DType
 
 #: Elements of an axis from which on vectors along it are mostly full.
@@ -255,73 +245,3 @@ def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
 def combined(kind: str, terms: Sequence[Expr]) -> Expr:
     """Return the combined terms of a row, in the order of the lane rule."""
     return in_lanes(terms, lanes(terms[0].dtype), partial(ex.apply, COMBINERS[kind].combine))
-
-
-class PieceLowering(Lowering):
-    """The state of lowering such a group; ``piece`` is the loop over the pieces of a row."""
-
-    piece = ""
-
-    def lowered(self) -> LoweredStep:
-        group, rank = self.group, len(self.group.domain)
-        stored = [key for key in group.stored if key not in group.reductions]
-        stores = self.whole_walks(stored)
-        results = {key: self._result(key) for key in group.reductions}
-        walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
-        segments = [range(rank - 1), [rank - 1]]
-        merge = not group.indexed
-        self.loops = loops_over(group.domain, segments, [*walks, *results.values()], merge)
-        axes, _ = vector_axis(self, 1)
-        self.piece = f"i{sum(map(len, self.loops.names))}"
-        for node in group.nodes:
-            assembled = isinstance(node.form, Assemble)
-            self.memo[Home(node)] = windowed(self, node) if assembled else self.scalar(node)
-        body: list[Statement] = []
-        for key, walk in stores:
-            access = self.access(walk, self.groups.value_type(key).dtype, "out")
-            body.append(Store(access, self.memo[key]))
-        names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
-        for key, each in group.reductions.items():
-            body.append(Accumulate(names[key], each.kind, self.widened(each.source)))
-        finals = [self._final(key, walk, names[key]) for key, walk in results.items()]
-        left, length = f"r{len(names)}", self.extent(group.domain[-1])
-        rest = ex.size(str(length)) - ex.index(self.piece) * group.pieces
-        stages = (
-            Scalar((Keep(left, rest),)),
-            Map(Axis(VECTOR, group.pieces, past=left), tuple(body)),
-            Scalar(tuple(finals)),
-        )
-        *_, pieces = self.groups.value_type(next(iter(results))).shape
-        return self.finish(stages, [*axes, Axis(self.piece, self.extent(pieces))])
-
-    def _result(self, key: Key) -> Walk:
-        *outer, _ = c_strides(self.groups.value_type(key).shape)
-        return Walk(key, 0, (*outer, 0))
-
-    def _final(self, key: Key, walk: Walk, name: str) -> Store:
-        dtype = self.groups.value_type(key).dtype
-        access = self.access(walk, dtype, "out")
-        access = Access(access.operand, (*access.strides, (self.piece, 1)))
-        return Store(access, ex.ref(name, dtype))
-
-    # -- places in a row, by those in its pieces ---------------------------------------------------
-
-    def index(self, name: str) -> Expr:
-        found = super().index(name)
-        return ex.index(self.piece) * self.group.pieces + found if name == VECTOR else found
-
-    def access(
-        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
-    ) -> Access:
-        access = super().access(walk, dtype, mode, gather)
-        step = dict(access.strides).get(VECTOR, 0)
-        if step == 0:
-            return access
-        strides = tuple([move for move in access.strides if move[0] != VECTOR])
-        length = self.extent(self.group.domain[-1])
-        place = Position(self.position_terms(VECTOR, 1), 0, step, length, within=True)
-        return replace(access, strides=strides, positions=(*access.positions, place))
-
-    def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
-        far = [(self.piece, step * self.group.pieces)] if loop == VECTOR else []
-        return (*far, (loop, step))

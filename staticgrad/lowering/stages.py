@@ -44,7 +44,9 @@ from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Columns,
+    Extent,
     Gemm,
+    Keep,
     Loop,
     Map,
     Mode,
@@ -81,7 +83,8 @@ from staticgrad.lowering.rows import (
     rows_jammed,
 )
 from staticgrad.native.machine import current
-from staticgrad.types.arrays import c_strides, hint_product, hint_value
+from staticgrad.records import replace
+from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
@@ -262,9 +265,7 @@ def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
     if group.kind == "block":
         return BlockLowering(groups, group).lowered()
     if group.pieces:
-        from staticgrad.lowering.short_rows import PieceLowering
-
-        return PieceLowering(groups, group).lowered()
+        return _lower_map(_Pieces(groups, group))
     if group.kind == "windows":
         from staticgrad.lowering.windows.groups import lower_windows
 
@@ -376,25 +377,24 @@ def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
 
 def _lower_map(low: Lowering) -> LoweredStep:
     group = low.group
-    rank = len(group.domain)
-    outer_shape = group.domain[: rank - group.row]
+    split = len(group.domain) - group.row
+    around, row = range(split), range(split, len(group.domain))
+    if not group.pieces and sums_across(low.groups, group):
+        return _columns_step(low, around, row, in_lanes=True)
     stores = _stores(low)
-    if sums_across(low.groups, group):
-        split = rank - group.row
-        return _columns_step(low, range(split), range(split, rank), in_lanes=True)
-    results = [(key, low.store_walk(key, outer_shape)) for key in group.reductions]
+    results = [(key, low.store_walk(key, group.domain[:split])) for key in group.reductions]
     loads, stored = _walks(low), [walk for _, walk in stores]
     walks = [*loads, *stored, *(walk for _, walk in results)]
-    segments: list[Sequence[int]] = (
-        [range(rank) if group.keeps_axes else axis_order(low, loads, stored)]
-        if not group.reductions
-        else [range(rank - group.row), range(rank - group.row, rank)]
-    )
+    segments: list[Sequence[int]] = [around, row]
+    if not group.reductions:
+        every = (*around, *row)
+        segments = [every if group.keeps_axes else axis_order(low, loads, stored)]
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
     kept = group.keeps_axes and not group.reductions
     axes, vector = map_axes(low) if kept else vector_axis(low, len(segments) - 1)
-    note_neighbours(low, loads)
-    note_neighbours(low, stored)
+    if not group.pieces:
+        note_neighbours(low, loads)
+        note_neighbours(low, stored)
     _evaluate_nodes(low)
     body: list[Statement] = list(low.checks)
     body += [low.put(key, walk, walk.base in group.streamed) for key, walk in stores]
@@ -402,15 +402,66 @@ def _lower_map(low: Lowering) -> LoweredStep:
     body += [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
     if not group.reductions:
         return low.finish([Map(vector, tuple(body))], axes)
-    finals = [_reduced(low, k, w, names[k]) for k, w in results]
-    split = rank - group.row  # do all rows read one, as in a matrix and a vector?
+    finals = Scalar(tuple([_reduced(low, k, w, names[k]) for k, w in results]))
+    if isinstance(low, _Pieces):
+        return low.finish([*low.of_piece(f"r{len(names)}", body), finals], [*axes, low.pieces])
+    # Do all rows read one, as in a matrix and a vector?
     moves = [[stride != 0 for stride in walk.strides] for walk in loads]
     shared = any(any(each[split:]) and not any(each[:split]) for each in moves)
     several = _waits_for_rows(group, shared) and bool(axes)
     jammed = rows_jammed(low, shared) if several else 1
     ahead = memory_ahead(low, axes, jammed) if several else None
-    stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
-    return low.finish(stages, axes, jammed=jammed)
+    return low.finish([Map(vector, tuple(body), ahead=ahead), finals], axes, jammed=jammed)
+
+
+class _Pieces(Lowering):
+    """Pieces of long rows: an iteration for each; the last one is shorter."""
+
+    @property
+    def piece(self) -> str:
+        return f"i{sum(map(len, self.loops.names))}"
+
+    @property
+    def pieces(self) -> Axis:
+        *_, count = self.groups.value_type(next(iter(self.group.reductions))).shape
+        return Axis(self.piece, self.extent(count))
+
+    def of_piece(self, left: str, body: Sequence[Statement]) -> tuple[Scalar, Map]:
+        """Return the stages of a piece; ``left``: the name of the number of its elements."""
+        whole = ex.size(str(self.extent(self.group.domain[-1])))
+        rest = whole - ex.index(self.piece) * self.group.pieces
+        return (
+            Scalar((Keep(left, rest),)),
+            Map(Axis(VECTOR, self.group.pieces, past=left), tuple(body)),
+        )
+
+    def store_walk(self, key: Key, shape: Shape) -> Walk:
+        if key not in self.group.reductions:
+            return super().store_walk(key, shape)
+        *outer, _ = c_strides(self.groups.value_type(key).shape)
+        return Walk(key, 0, (*outer, 0))
+
+    def index(self, name: str) -> Expr:
+        found = super().index(name)
+        return ex.index(self.piece) * self.group.pieces + found if name == VECTOR else found
+
+    def access(
+        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
+    ) -> Access:
+        access = super().access(walk, dtype, mode, gather)
+        if walk.base in self.group.reductions:
+            return replace(access, strides=(*access.strides, (self.piece, 1)))
+        step = access.stride(VECTOR)
+        if step == 0:
+            return access
+        strides = tuple([move for move in access.strides if move[0] != VECTOR])
+        length = self.extent(self.group.domain[-1])
+        place = Position(self.position_terms(VECTOR, 1), 0, step, length, within=True)
+        return replace(access, strides=strides, positions=(*access.positions, place))
+
+    def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
+        far = [(self.piece, step * self.group.pieces)] if loop == VECTOR else []
+        return (*far, (loop, step))
 
 
 def _waits_for_rows(group: Group, shared: bool) -> bool:
@@ -454,11 +505,7 @@ def _columns_step(
     results = [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
     walks = [*_walks(low), *(walk for _, walk in results)]
     low.loops = loops_over(group.domain, [kept, summed], walks, merge=not group.indexed)
-    flat = low.loops.flat(0)
-    if flat:
-        low.rename[flat[-1][0]] = VECTOR
-    axes = [Axis(name, low.extent(extent)) for name, extent in flat[:-1]]
-    vector = Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
+    axes, vector = vector_axis(low, 0)
     rows = tuple(Axis(name, low.extent(extent)) for name, extent in low.loops.flat(1))
     _evaluate_nodes(low)
     found = group.reductions.values()
