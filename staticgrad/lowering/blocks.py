@@ -8,11 +8,9 @@ reads is in scratch; scratch of dead values is reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from staticgrad.analysis.layout import Strided
 from staticgrad.fusion.groups import Home, Key, Roles, Source, Walk
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
@@ -28,13 +26,14 @@ from staticgrad.ir.kernels.stages import (
     Keep,
     Loop,
     Map,
+    Mode,
     Scalar,
     Stage,
     Statement,
     Store,
 )
-from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
-from staticgrad.records import dataclass, replace
+from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, matrix
+from staticgrad.records import replace
 from staticgrad.types.arrays import Shape, c_strides
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
@@ -43,29 +42,22 @@ from staticgrad.types.dtype import I64, DType
 _JAMMED: Final = 4
 
 
-@dataclass
 class BlockLowering(Lowering):
     """The state of lowering a block.
 
     ``row`` is the loop over a tile's rows in the stage that is written, ``shape`` that of the node
-    that reads; ``kept`` says where values lie that a stage before has stored.
+    that reads.
     """
 
-    row: str = ""
-    shape: Shape = ()
-    kept: dict[Key, Access] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        assert self.group.roles is not None
-        self.roles: Roles = self.group.roles
-        self.height = self.roles.tile
-        self.domain = self.group.domain
-        self.tile = self.iteration = self.last = self.end = ""
-        self.count = 0
+    row: str
+    shape: Shape
 
     # -- places -----------------------------------------------------------------------------------
 
     def lowered(self) -> LoweredStep:
+        assert self.group.roles is not None
+        self.roles: Roles = self.group.roles
+        self.height, self.domain, self.count = self.roles.tile, self.group.domain, 0
         rank = len(self.domain)
         self.loops = loops_over(self.domain, [range(rank - 2)], self._walks(), merge=True)
         axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
@@ -112,12 +104,12 @@ class BlockLowering(Lowering):
         # it does not, but for a block of the sum of its own, which is 0.0.
         second, rows = self.groups.source(node.args[1]), node in self.roles.over_rows
         dtype = second.type.dtype
-        deep, across = self._steps(node)
+        walk, deep, across = self._second(node)
         size = self.domain[-1] if rows else self.domain[-2]
         width, extent = self.argument(node.types[0].shape[-1]), self.extent(size)
         loop, step = self.iteration, -1 if rows else 1
         start = self.argument(size - 1) if rows else 0
-        base = self._outer(self._matrix(second), dtype, "in")
+        base = self.access(walk, dtype)
         moves = ((VECTOR, self.argument(across)),) if across != 0 else ()
         here = Position(((loop, step),), start, self.argument(deep), extent, within=True)
         value = ex.load(Access(base.operand, (*base.strides, *moves), (), (here,)), dtype)
@@ -152,17 +144,17 @@ class BlockLowering(Lowering):
         access = Access(self.scratch_operand(node, value.dtype), ((VECTOR, 1),), (), (place,))
         return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
 
-    def _steps(self, node: Node) -> tuple[Size, Size]:
+    def _second(self, node: Node) -> tuple[Walk, Size, Size]:
         form = node.form
         assert isinstance(form, Contract)
-        return _strides(self.groups.source(node.args[1]), form.transpose_b)
+        return matrix(self, self.groups.source(node.args[1]), form.transpose_b)
 
     def _walks(self) -> Iterator[Walk]:
         for node in self.roles.products:
             first, second = map(self.groups.source, node.args)
             if first.base not in self.roles.wide:
-                yield self._matrix(first)
-            yield self._matrix(second)
+                yield matrix(self, first)[0]
+            yield matrix(self, second)[0]
         for node in self.roles.elementwise:
             yield from self._walks_of(map(self.groups.source, node.args), node.types[0].shape)
         for reduction in self.group.reductions.values():
@@ -184,11 +176,6 @@ class BlockLowering(Lowering):
             strides = (*strides[: len(self.domain) - 1], 0)
         return Walk(source.base, source.layout.offset, strides)
 
-    def _matrix(self, source: Source) -> Walk:
-        outer = self.domain[:-2]
-        batch = Strided(0, source.layout.strides[:-2]).broadcast(source.type.shape[:-2], outer)
-        return Walk(source.base, source.layout.offset, (*batch, 0, 0))
-
     def _target(self, key: Key) -> Walk:
         rank, shape = len(self.domain), self.groups.value_type(key).shape
         strides = c_strides(shape)
@@ -204,22 +191,16 @@ class BlockLowering(Lowering):
         terms, rows = ((self.tile, self.height), (self.row, 1)), self.extent(self.domain[-2])
         return (Position(terms, 0, self.argument(stride), rows, within=True),)
 
-    def _along(self, walk: Walk, dtype: DType, columns: str, mode: str = "in") -> Access:
+    def _along(self, walk: Walk, dtype: DType, columns: str, mode: Mode = "in") -> Access:
         down, across = walk.strides[-2:]
-        access = self._outer(walk, dtype, mode)
+        access = self.access(walk, dtype, mode)
         moves = ((columns, self.argument(across)),) if across != 0 else ()
         return Access(access.operand, (*access.strides, *moves), (), self._in_tile(down))
-
-    def _outer(self, walk: Walk, dtype: DType, mode: str) -> Access:
-        return self.access(walk, dtype, "in" if mode == "in" else "out")
 
     # -- scratch ----------------------------------------------------------------------------------
 
     def _keep(self, key: Key, value: Expr) -> Store:
-        dtype = self.groups.value_type(key).dtype
-        if key in self.group.stored:
-            return Store(self._along(self._target(key), dtype, VECTOR, "out"), value)
-        return Store(self._scratch(key, VECTOR), value)
+        return Store(self._kept(key, VECTOR), value)
 
     def _scratch(self, key: Key, columns: str) -> Access:
         slot = self.roles.slots[key]
@@ -238,21 +219,22 @@ class BlockLowering(Lowering):
 
     # -- products ---------------------------------------------------------------------------------
 
-    def _factor(self, source: Source, moves: Sequence[tuple[str, Size]]) -> Access:
-        access = self._outer(self._matrix(source), source.type.dtype, "in")
+    def _factor(self, node: Node) -> Access:
+        walk, deep, across = self._second(node)
+        access = self.access(walk, node.args[1].type.dtype)
+        moves = ("k", deep), (VECTOR, across)
         steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
         return Access(access.operand, (*access.strides, *steps))
 
     def _scores(self, node: Node) -> Gemm:
-        form, (first, second) = node.form, map(self.groups.source, node.args)
+        form, first = node.form, self.groups.source(node.args[0])
         assert isinstance(form, Contract)
-        down, inner = _strides(first, form.transpose_a)
-        deep, across = _strides(second, form.transpose_b)
+        walk, down, inner = matrix(self, first, form.transpose_a)
         self._begin("i")
-        base = self._outer(self._matrix(first), first.type.dtype, "in")
+        base = self.access(walk, first.type.dtype)
         steps = (("k", self.argument(inner)),) if inner != 0 else ()
         a = Access(base.operand, (*base.strides, *steps), (), self._in_tile(down))
-        b = self._factor(second, (("k", deep), ("j", across)))
+        b = self._factor(node)
         depth = first.type.shape[-2 if form.transpose_a else -1]
         dtype = node.types[0].dtype
         self.memo[Home(node)] = ex.ref("acc", dtype.compute).cast(dtype)
@@ -269,24 +251,23 @@ class BlockLowering(Lowering):
         )
 
     def _over_rows(self, node: Node) -> Gemm:
-        first, second = map(self.groups.source, node.args)
         self._begin("i")
-        a = self._kept(first.base, "k")
+        a = self._kept(self.groups.source(node.args[0]).base, "k")
         target = self._result(node)
         down = self._in_tile(node.types[0].shape[-1])
         store = Access(target.operand, (*target.strides, (VECTOR, 1)), (), down)
         i, k = Axis("i", self.height, self.last), self._columns(node in self.roles.short, "k")
-        return self._product(node, second, a, store, i, k, self.roles.tile_end)
+        return self._product(node, a, store, i, k, self.roles.tile_end)
 
     def _over_columns(self, node: Node) -> Stage:
-        first, second = map(self.groups.source, node.args)
+        first = self.groups.source(node.args[0])
         self._begin("i")
         target, dtype = self._result(node), first.type.dtype
         wide, short = self.argument(self.domain[-1]), node in self.roles.short
         base = (
             Access(self._scratch(first.base, "i").operand)
             if (first.base not in self.group.stored)
-            else self._outer(self._target(first.base), dtype, "out")
+            else self.access(self._target(first.base), dtype, "out")
         )
         depth, columns = node.types[0].shape[-1], self.extent(self.domain[-1])
         moves: list[tuple[tuple[str, Extent], ...]] = [(("i", 1),), (("i", self.argument(depth)),)]
@@ -303,7 +284,7 @@ class BlockLowering(Lowering):
             i, k = Axis("i", self.height, left), Axis("k", k.extent, "", begin)
         a = Access(base.operand, (*base.strides, ("k", wide), *moves[0]), (), places[0])
         store = Access(target.operand, (*target.strides, *moves[1], (VECTOR, 1)), (), places[1])
-        product = self._product(node, second, a, store, i, k, -1 - self.roles.reach)
+        product = self._product(node, a, store, i, k, -1 - self.roles.reach)
         if not short:
             return product
         place = ex.index(self.tile) * self.height - self.roles.reach
@@ -311,14 +292,11 @@ class BlockLowering(Lowering):
         return Loop(self._tiles(self.domain[-1]), (), (Scalar(keeps), product), ())
 
     def _result(self, node: Node) -> Access:
-        return self._outer(self._target(Home(node)), node.types[0].dtype, "out")
+        return self.access(self._target(Home(node)), node.types[0].dtype, "out")
 
-    def _product(
-        self, node: Node, second: Source, a: Access, store: Access, i: Axis, k: Axis, start: int
-    ) -> Gemm:
+    def _product(self, node: Node, a: Access, store: Access, i: Axis, k: Axis, start: int) -> Gemm:
         dtype = node.types[0].dtype
-        deep, across = self._steps(node)
-        b = self._factor(second, (("k", deep), ("j", across)))
+        b = self._factor(node)
         j = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
         value = self._with_zeros(node, ex.ref("acc", dtype.compute), start).cast(dtype)
         return Gemm((i,), (j,), (k,), a, b, (Store(store, value),))
@@ -412,8 +390,3 @@ def _together(loops: Iterable[Loop]) -> list[Loop]:
         stages = (*before.stages, *loop.stages) if before else loop.stages
         found[loop.axis] = replace(loop, stages=stages)
     return [*found.values()]
-
-
-def _strides(source: Source, transposed: bool) -> tuple[Size, Size]:
-    rows, columns = source.layout.strides[-2:]
-    return (columns, rows) if transposed else (rows, columns)

@@ -469,7 +469,7 @@ def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
 
 
 def matrix(
-    low: Lowering, source: Source, transposed: bool, panels: bool = False
+    low: Lowering, source: Source, transposed: bool = False, panels: bool = False
 ) -> tuple[Walk, Size, Size]:
     """Return the walk of a matrix operand over the batch axes, and its (row, column) strides."""
     rank, apart = len(low.group.domain), -3 if panels else -2
