@@ -50,7 +50,6 @@ class BlockLowering(Lowering):
     """
 
     row: str
-    shape: Shape
 
     # -- places -----------------------------------------------------------------------------------
 
@@ -60,7 +59,7 @@ class BlockLowering(Lowering):
         self.height, self.domain, self.count = self.roles.tile, self.group.domain, 0
         rank = len(self.domain)
         self.loops = loops_over(self.domain, [range(rank - 2)], self._walks(), merge=True)
-        axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
+        axes = self.as_axes(self.loops.segments[0])
         self.tile, self.iteration = f"i{len(axes)}", f"i{len(axes) + 1}"
         self.last, self.end = self._fresh(), self._fresh()
         later = (*self.roles.over_rows, *self.roles.over_columns)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from typing import Final
 
 from staticgrad.analysis.layout import collapse
@@ -81,9 +80,9 @@ def _dealt_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredS
 
 
 def _each_place(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store, ...]:
-    names, stores = low.loops.names[1], []
-    for place in product(*(range(int(extent)) for extent in low.loops.extents[1])):
-        low.place = dict(zip(names, place, strict=True))
+    stores = []
+    for place in low.loops.places(1):
+        low.place = place
         stores.append(_store(low, copy, target))
     return tuple(stores)
 
@@ -105,15 +104,13 @@ def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
         shape = domain if copy.source is None else copy.source.type.shape
         low.group = replace(low.group, domain=shape)
         low.loops, low.loads = _inside(outside, both, shape, split), {}
-        names = low.loops.names[1]
-        low.rename[names[-1]] = VECTOR
-        *rows, (_, last) = low.loops.flat(1)
+        *rows, (name, last) = low.loops.segments[1]
+        low.rename[name] = VECTOR
         body = (_moved(low, _store(low, copy, both[-1]), copy.layout.offset),)
-        around = tuple(Axis(name, low.extent(extent)) for name, extent in rows)
+        around = tuple(low.as_axes(rows))
         stages.append(Map(Axis(VECTOR, low.extent(last)), body, around))
-        del low.rename[names[-1]]
-    axes = [Axis(name, low.extent(extent)) for name, extent in outside.flat(0)]
-    return low.finish(stages, axes)
+        del low.rename[name]
+    return low.finish(stages, low.as_axes(outside.segments[0]))
 
 
 def _outside(walk: Walk, split: int) -> Walk:
@@ -124,7 +121,7 @@ def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> 
     extents, moves = collapse(shape[split:], [walk.strides[split:] for walk in walks])
     if not extents:
         extents, moves = [1], [[0] for _ in walks]
-    first = len(outside.names[0])
+    first = len(outside.segments[0])
     names = [f"i{first + number}" for number in range(len(extents))]
     strides = {
         walk: (
@@ -133,7 +130,7 @@ def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> 
         )
         for walk, steps in zip(walks, moves, strict=True)
     }
-    return Loops([*outside.names, names], [*outside.extents, extents], strides, [])
+    return Loops([*outside.segments, list(zip(names, extents, strict=True))], strides, {})
 
 
 def _walks(low: Lowering, copy: Transfer) -> list[Walk]:

@@ -10,8 +10,9 @@ The loops of a product of matrices: over batches or panels, rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
+from itertools import chain, product
 from operator import itemgetter
 from typing import Final
 
@@ -62,19 +63,25 @@ _LATE: Final = 3
 
 @dataclass
 class Loops:
-    """The loops of a kernel after collapsing: per segment of the domain, axes and extents.
+    """The loops of a kernel after collapsing, with their extents: those of each segment.
 
-    ``axes`` holds the domain's axes of the segments that nothing was merged in, to which the names
-    of those segments correspond; segments in which something was merged come behind them.
+    ``axes``: the loop of each axis of the domain in segments that nothing was merged in.
     """
 
-    names: list[list[str]]
-    extents: list[list[Size]]
+    segments: list[list[tuple[str, Size]]]
     strides: dict[Walk, tuple[tuple[str, Size], ...]]
-    axes: list[int]
+    axes: dict[int, str]
 
-    def flat(self, segment: int) -> list[tuple[str, Size]]:
-        return list(zip(self.names[segment], self.extents[segment], strict=True))
+    @property
+    def next(self) -> str:
+        """The name of a further loop."""
+        return f"i{sum(map(len, self.segments))}"
+
+    def places(self, segment: int) -> Iterator[dict[str, int]]:
+        """Yield every place of the loops of a segment that are written out."""
+        names = [name for name, _ in self.segments[segment]]
+        for place in product(*(range(int(extent)) for _, extent in self.segments[segment])):
+            yield dict(zip(names, place, strict=True))
 
 
 def loops_over(
@@ -90,8 +97,7 @@ def loops_over(
     """
     walks = list(dict.fromkeys(walks))
     strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}
-    names: list[list[str]] = []
-    extents: list[list[Size]] = []
+    found = Loops([], {}, {})
     count = 0
     merges = [merge] * len(segments) if isinstance(merge, bool) else merge
     for axes, merged in zip(segments, merges, strict=True):
@@ -101,12 +107,12 @@ def loops_over(
             kept, moves = collapse(kept, moves)
         labels = [f"i{count + n}" for n in range(len(kept))]
         count += len(kept)
-        names.append(labels)
-        extents.append(kept)
+        found.segments.append(list(zip(labels, kept, strict=True)))
+        found.axes |= {} if merged else dict(zip(axes, labels, strict=True))
         for walk, move in zip(walks, moves, strict=True):
             strides[walk] += [(n, s) for n, s in zip(labels, move, strict=True) if s != 0]
-    order = [axis for axes, m in zip(segments, merges, strict=True) if not m for axis in axes]
-    return Loops(names, extents, {w: tuple(s) for w, s in strides.items()}, order)
+    found.strides = {walk: tuple(moves) for walk, moves in strides.items()}
+    return found
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,7 @@ class Lowering:
     arguments: dict[str, Size] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
     place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
+    shape: Shape = field(init=False)  # of the node that reads
     panels_before: dict[str, Expr] = field(
         default_factory=dict
     )  # columns of panels before this one
@@ -160,6 +167,9 @@ class Lowering:
     checks: list[Check | Search] = field(default_factory=list)
     #: Of walks between whose elements others lie: where the first of them starts, and how far on.
     near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shape = self.group.domain
 
     # -- operands and arguments -------------------------------------------------------------------
 
@@ -280,11 +290,11 @@ class Lowering:
 
     def walk(self, source: Source) -> Walk:
         """Return the walk of a source over the group's domain."""
-        return walk_of(self.group, source)
+        return walk_of(self.group, source, self.shape)
 
-    def own(self, source: Source) -> Expr:
+    def own(self, key: Key) -> Expr:
         """Return the element of a value that the group computes."""
-        return self.memo[source.base]
+        return self.memo[key]
 
     def store_walk(self, key: Key, shape: Shape) -> Walk:
         """Return the walk of a contiguous buffer over the domain's leading axes (``shape``)."""
@@ -295,7 +305,7 @@ class Lowering:
         if source.inline:
             return self.inline(source)
         if computes(self.groups, self.group, source):
-            return self.own(source)
+            return self.own(source.base)
         walk = self.walk(source)
         here = self.here(walk)
         if here not in self.loads:
@@ -339,9 +349,8 @@ class Lowering:
 
     def axis_names(self) -> list[str]:
         """Return the loop of every axis of the domain that was not merged, in its order."""
-        names = [self.rename.get(n, n) for segment in self.loops.names for n in segment]
-        by_axis = dict(zip(self.loops.axes, names, strict=False))
-        return [by_axis[axis] for axis in range(len(by_axis))]
+        names = [self.loops.axes[axis] for axis in range(len(self.loops.axes))]
+        return [self.rename.get(name, name) for name in names]
 
     def positions(self, shape: Shape) -> list[Expr]:
         """Return the position along each axis of a value that broadcasts to the domain."""
@@ -351,6 +360,10 @@ class Lowering:
             ex.literal(0, I64) if extent == 1 and wanted != 1 else self.index(name)
             for extent, (name, wanted) in zip(shape, trailing, strict=True)
         ]
+
+    def as_axes(self, loops: Iterable[tuple[str, Size]]) -> list[Axis]:
+        """Return loops of the kernel with their extents."""
+        return [Axis(self.rename.get(name, name), self.extent(extent)) for name, extent in loops]
 
     def index(self, name: str) -> Expr:
         """Return the position along a loop."""
@@ -447,25 +460,24 @@ def _is_across(walk: Walk, axis: int) -> bool:
 
 def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
     """Outer axes, and the last axis of a segment as the vector axis (extent 1 if empty)."""
-    flat = low.loops.flat(segment)
-    outer = [pair for n in range(segment) for pair in low.loops.flat(n)] + flat[:-1]
-    if flat:
-        low.rename[flat[-1][0]] = VECTOR
-    axes = [Axis(name, low.extent(extent)) for name, extent in outer]
-    return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
+    *outer, along = low.loops.segments[: segment + 1]
+    if along:
+        low.rename[along[-1][0]] = VECTOR
+    axes = low.as_axes([*chain(*outer), *along[:-1]])
+    return axes, Axis(VECTOR, low.extent(along[-1][1]) if along else 1)
 
 
 def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
     """Return the loops of a map that are not merged. Behind the others, the last that has several
     elements, where the last of all has one: that one is no loop."""
-    flat = low.loops.flat(0)
+    flat = low.loops.segments[0]
     several = [loop for loop in flat if loop[1] != 1]
     if low.group.windowed or not several or flat[-1] == several[-1]:
         return vector_axis(low, 0)
     low.place = {name: 0 for name, extent in flat if extent == 1}
     *outer, (name, extent) = several
     low.rename[name] = VECTOR
-    return [Axis(axis, low.extent(size)) for axis, size in outer], Axis(VECTOR, low.extent(extent))
+    return low.as_axes(outer), Axis(VECTOR, low.extent(extent))
 
 
 def matrix(
@@ -485,9 +497,8 @@ def matrix(
 def keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> None:
     """Add the two matrix axes, uncollapsed, to the loops; ``moves``: of each walk by a row."""
     rank = len(low.group.domain)
-    low.loops.names += [["i"], [VECTOR]]
-    low.loops.axes += [rank - 2, rank - 1]
-    low.loops.extents += [[rows], [low.group.domain[-1]]]
+    low.loops.axes |= {rank - 2: "i", rank - 1: VECTOR}
+    low.loops.segments += [[("i", rows)], [(VECTOR, low.group.domain[-1])]]
     for walk, move in moves.items():
         steps = [(n, s) for n, s in (("i", move), (VECTOR, walk.strides[-1])) if s != 0]
         low.loops.strides[walk] = (*low.loops.strides[walk], *steps)
@@ -497,8 +508,7 @@ def add_panels(low: Lowering, walk: Walk, b: Source) -> Size:
     """Add the loop over panels of b around the product; gives the columns of one, its loop j."""
     (count, _, columns), loops = b.type.shape, low.loops
     name = "i0"
-    loops.names.append([name])
-    loops.extents.append([count])
+    loops.segments.append([(name, count)])
     for each, moves in loops.strides.items():
         step = b.layout.strides[0] if each is walk else each.strides[-1] * columns
         loops.strides[each] = (*((name, step),) * (step != 0), *moves)

@@ -342,7 +342,6 @@ class RowLowering(Lowering):
     def lowered(self) -> LoweredStep:
         group = self.group
         self.plan = _Planning(self.groups, group).plan()
-        self.shape = group.domain
         self.places: dict[Node, Expr] = {}
         self.picked: dict[tuple[object, object], Expr] = {}  # what is kept of a place of an operand
         results = {key: f"r{n}" for n, key in enumerate(group.reductions)}
@@ -368,7 +367,7 @@ class RowLowering(Lowering):
             body = self._body(RowPoint(number, True))
             if body:
                 stages.append(Scalar(body))
-        grouped = len(self.loops.flat(1))
+        grouped = len(self.loops.segments[1])
         strip = self._strip(stages, axes, grouped)
         near, ahead = self._ahead(axes, jammed)
         if strip:  # each strip brings the next one near, where the rows are in the cache
@@ -437,7 +436,7 @@ class RowLowering(Lowering):
         for key in plan.stores.get(context, ()):
             dtype = self.groups.value_type(key).dtype
             access, streamed = self.access(self.targets[key], dtype, "out"), key in group.streamed
-            body.append(self.stored(access, self._result(key), streamed and not context.per_row))
+            body.append(self.stored(access, self.own(key), streamed and not context.per_row))
         return tuple(body)
 
     def _looked_up(self, node: Node) -> Sequence[Statement]:
@@ -528,10 +527,7 @@ class RowLowering(Lowering):
         scratch = self.scratch_operand(key.node, value.dtype)
         return ColumnAccumulate(reduction.kind, value, partials, scratch)
 
-    def own(self, source: Source) -> Expr:
-        return self._result(source.base)
-
-    def _result(self, key: Key) -> Expr:
+    def own(self, key: Key) -> Expr:
         if key not in self.memo:
             dtype = self.groups.value_type(key).dtype
             if key in self.names:
@@ -539,9 +535,6 @@ class RowLowering(Lowering):
             else:
                 self.memo[key] = ex.load(self._place(key.node), dtype)
         return self.memo[key]
-
-    def walk(self, source: Source) -> Walk:
-        return walk_of(self.group, source, self.shape)
 
     # -- what a row keeps -------------------------------------------------------------------------
 

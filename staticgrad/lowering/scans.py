@@ -8,7 +8,6 @@ rows are interleaved, to hide the latency of each chain of operations.
 
 from __future__ import annotations
 
-from itertools import product
 from math import prod
 from typing import Final
 
@@ -82,8 +81,8 @@ def _in_lanes(low: Lowering) -> LoweredStep:
     low.loops = loops_over(low.group.domain, [others, [scanned.axis]], scanned.walks, merge=True)
     axes, vector = around_vector(low)
     total, body = scanned.nothing, list[Store]()
-    for number, place in enumerate(product(*(range(int(e)) for e in low.loops.extents[1]))):
-        low.place = dict(zip(low.loops.names[1], place, strict=True))
+    for number, place in enumerate(low.loops.places(1)):
+        low.place = place
         total = scanned.grown(total, first=number == 0)
         body.append(scanned.store(total))
     low.place = {}
@@ -94,10 +93,10 @@ def _from_row_to_row(low: Lowering) -> LoweredStep:
     scanned, domain = _Scanned(low), low.group.domain
     before, behind = range(scanned.axis), range(scanned.axis + 1, len(domain))
     low.loops = loops_over(domain, [before, [scanned.axis], behind], scanned.walks, merge=True)
-    axes = _axes(low, 0)
-    along = low.loops.flat(2)
+    axes = low.as_axes(low.loops.segments[0])
+    along = low.loops.segments[2]
     low.rename[along[-1][0]] = VECTOR
-    rows = _axes(low, 2)
+    rows = low.as_axes(along)
     iterations = _iterations(low)
     here = low.access(scanned.result, scanned.dtype, "out")
     stride = low.argument(c_strides(domain)[scanned.axis])
@@ -116,7 +115,7 @@ def _side_by_side(low: Lowering) -> LoweredStep:
     scanned, domain = _Scanned(low), low.group.domain
     others = [k for k in range(len(domain)) if k != scanned.axis]
     low.loops = loops_over(domain, [others, [scanned.axis]], scanned.walks, merge=True)
-    axes, iterations = _axes(low, 0), _iterations(low)
+    axes, iterations = low.as_axes(low.loops.segments[0]), _iterations(low)
     total = scanned.grown(ex.ref("s0", scanned.dtype), ex.index(iterations.name).eq(0))
     kept = ex.ref("r0", scanned.dtype)
     stage = Scalar((Keep("r0", total), scanned.store(kept)))
@@ -126,13 +125,6 @@ def _side_by_side(low: Lowering) -> LoweredStep:
     return low.finish([loop], axes, jammed=jammed if axes else 1)
 
 
-def _axes(low: Lowering, segment: int) -> list[Axis]:
-    return [
-        Axis(low.rename.get(name, name), low.extent(extent))
-        for name, extent in low.loops.flat(segment)
-    ]
-
-
 def _iterations(low: Lowering) -> Axis:
-    loops = _axes(low, 1)
-    return loops[0] if loops else Axis(f"i{sum(map(len, low.loops.names))}", 1)
+    loops = low.as_axes(low.loops.segments[1])
+    return loops[0] if loops else Axis(low.loops.next, 1)

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
-from staticgrad.fusion.groups import Group, GroupValues, Home, Key, Source, Walk
+from staticgrad.fusion.groups import Group, GroupValues, Home, Key, Walk
 from staticgrad.fusion.walks import (
     FEWEST_ACROSS,
     MOST_WRITTEN_OUT,
@@ -24,7 +24,6 @@ from staticgrad.fusion.walks import (
     operand_walks,
     outer_shape,
     store_walk,
-    walk_of,
 )
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
@@ -75,10 +74,10 @@ def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], a
     """
     domain, rank = group.domain, len(group.domain)
     loops = loops_over(domain, [range(rank)], walks, merge=not group.indexed)
-    extents, names = loops.extents[0], loops.names[0]
+    names = [name for name, _ in loops.segments[0]]
     lanes = max((dtype.compute.lanes for dtype in stored if not dtype.is_bool), default=1)
-    last = extents[-1] if extents else 1
-    if len(extents) < 2 or not isinstance(last, int) or not 1 < last <= lanes // 2:
+    last = loops.segments[0][-1][1] if names else 1
+    if len(names) < 2 or not isinstance(last, int) or not 1 < last <= lanes // 2:
         return 0
     moves = [dict(found) for found in loops.strides.values()]
     apart = [move for move in moves if move.get(names[-2], 0) != last * move.get(names[-1], 0)]
@@ -106,7 +105,6 @@ class ShortRows(Lowering):
 
     def lowered(self, row: int) -> LoweredStep:
         group, rank = self.group, len(self.group.domain)
-        self.shape = group.domain
         stored = group.stored
         if group.kind == "map":  # its reductions are what it is for
             stored = tuple(dict.fromkeys([*stored, *group.reductions]))
@@ -115,8 +113,7 @@ class ShortRows(Lowering):
         segments = [range(rank - row), range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, vector = around_vector(self)
-        extents = [range(int(extent)) for extent in self.loops.extents[1]]
-        self.places: list[_Place] = [*product(*extents)]
+        self.places: list[_Place] = [tuple(each.values()) for each in self.loops.places(1)]
         inner = self._written_loops()
         names, body = {name for name, _ in inner}, list[Store]()
         for around in product(*(range(extent) for _, extent in inner)):
@@ -132,7 +129,7 @@ class ShortRows(Lowering):
 
     def _written_loops(self) -> list[tuple[str, int]]:
         # Rows that differ in those alone lie side by side, and are stored so.
-        flat, count = self.loops.flat(0), len(self.places)
+        flat, count = self.loops.segments[0], len(self.places)
         chosen = next(n for n, (name, _) in enumerate(flat) if name in self.rename)
         work = max(1, sum(map(instructions, self.group.nodes)))
         found: list[tuple[str, int]] = []
@@ -192,15 +189,12 @@ class ShortRows(Lowering):
         return is_per_row(shape, self.group.domain, self.group.row)
 
     def _go_to(self, place: _Place) -> None:
-        names = self.loops.names[1]
+        names = [name for name, _ in self.loops.segments[1]]
         own = () if place is None else zip(names, place, strict=True)
         self.place = {**self.around, **dict(own)}
         self.memo = self.memos.setdefault(place, {})
 
-    def own(self, source: Source) -> Expr:
-        return self._value(source.base)
-
-    def _value(self, key: Key) -> Expr:
+    def own(self, key: Key) -> Expr:
         if key in self.group.reductions:
             if key not in self.results:
                 self.results[key] = self._reduced(key)
@@ -217,9 +211,6 @@ class ShortRows(Lowering):
         self.shape, self.memo, self.place = shape, memo, place
         return combined(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
 
-    def walk(self, source: Source) -> Walk:
-        return walk_of(self.group, source, self.shape)
-
     # -- results ----------------------------------------------------------------------------------
 
     def _stored_shape(self, key: Key) -> Shape:
@@ -228,17 +219,17 @@ class ShortRows(Lowering):
 
     def _store(self, key: Key, target: Walk, place: _Place) -> Store:
         self._go_to(place)
-        value = self._value(key)
+        value = self.own(key)
         return Store(self.access(target, self.groups.value_type(key).dtype, "out"), value)
 
 
 def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
     """The loops around, and the one along whose vectors rows lie: the last, if it fills one."""
-    loops = low.loops.flat(0)
+    loops = low.loops.segments[0]
     fills = [min(hint_value(extent), FILLED) for _, extent in loops]
     chosen = max(range(len(loops)), key=lambda n: (fills[n], n))
     low.rename[loops[chosen][0]] = VECTOR
-    axes = [Axis(name, low.extent(e)) for n, (name, e) in enumerate(loops) if n != chosen]
+    axes = low.as_axes(loops[:chosen] + loops[chosen + 1 :])
     return axes, Axis(VECTOR, low.extent(loops[chosen][1]))
 
 

@@ -14,6 +14,7 @@ row. Then the rows are one run of elements.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from staticgrad.fusion.groups import (
@@ -129,13 +130,13 @@ class _Folding(Lowering):
         stores = self.whole_walks(group.stored)
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
         self.loops = loops_over(group.domain, [range(len(group.domain))], walks, merge=True)
-        names, extents = self.loops.names[0], self.loops.extents[0]
-        if len(names) < 2 or not isinstance(extents[-1], int):
+        loops = self.loops.segments[0]
+        if len(loops) < 2 or not isinstance(length := loops[-1][1], int):
             return None
-        self.row, self.inner, self.rows, self.length = *names[-2:], extents[-2], extents[-1]
+        self.length, ((self.row, self.rows), (self.inner, _)) = length, loops[-2:]
         if not self._is_worth_it([walk for _, walk in stores]):
             return None
-        self.chunk, self.run, self.within = (f"i{len(names) + n}" for n in range(3))
+        self.chunk, self.run, self.within = (f"i{len(loops) + n}" for n in range(3))
         self.height = min(_ROWS, -(-hint_value(self.rows) // _RUN) * _RUN)
         self.spread = {
             walk: ScratchBuffer(group.nodes[0], number)
@@ -144,7 +145,7 @@ class _Folding(Lowering):
         for node in group.nodes:
             self.memo[Home(node)] = self.scalar(node)
         body = tuple([self.put(key, walk) for key, walk in stores])
-        axes = [Axis(name, self.extent(extent)) for name, extent in self.loops.flat(0)[:-2]]
+        axes = self.as_axes(loops[:-2])
         count = (self.rows + (self.height - 1)) // self.height
         axes.append(Axis(self.chunk, self.extent(count)))
         runs = Axis(self.run, self.height // _RUN)
@@ -419,7 +420,7 @@ class _Pieces(Lowering):
 
     @property
     def piece(self) -> str:
-        return f"i{sum(map(len, self.loops.names))}"
+        return self.loops.next
 
     @property
     def pieces(self) -> Axis:
@@ -506,7 +507,7 @@ def _columns_step(
     walks = [*_walks(low), *(walk for _, walk in results)]
     low.loops = loops_over(group.domain, [kept, summed], walks, merge=not group.indexed)
     axes, vector = vector_axis(low, 0)
-    rows = tuple(Axis(name, low.extent(extent)) for name, extent in low.loops.flat(1))
+    rows = tuple(low.as_axes(low.loops.segments[1]))
     _evaluate_nodes(low)
     found = group.reductions.values()
     # The rest comes out alike in any order.
@@ -538,15 +539,14 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
         rows = group.domain[-2]
         moves = {walk: walk.strides[-2] for walk in walks}
     else:
-        low.loops = Loops([[]], [[]], dict.fromkeys(walks, ()), [])
+        low.loops = Loops([[]], dict.fromkeys(walks, ()), {})
         rows, moves = together
         a_rows, moves[a_walk] = moves[a_walk], 0
     keep_matrix_axes(low, rows, moves)
     dtype, sizes = anchor.types[0].dtype, {"k": inner, "i": rows, "j": group.domain[-1]}
     if form.panels:
         sizes["j"] = add_panels(low, b_walk, b)
-    batch = low.loops.flat(-1 if form.panels else 0)
-    axes = [Axis(name, low.extent(extent)) for name, extent in batch]
+    axes = low.as_axes(low.loops.segments[-1 if form.panels else 0])
     # In this order, so that what is as wide as the result has the name of its columns.
     k, i, j = (Axis(name, low.sized(size)) for name, size in sizes.items())
 
@@ -582,11 +582,10 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     segments = [range(behind), range(behind, rank)] if behind < rank else [range(rank)]
     low.loops = loops_over(group.domain, segments, walks, [False, True][: len(segments)])
     # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
-    flat = low.loops.flat(len(segments) - 1)
+    flat = low.loops.segments[-1]
     conflict = not flat or indices.strides[-1] != 0 or target.strides[-1] == 0
     if conflict:
-        flat = [each for n in range(len(segments)) for each in low.loops.flat(n)]
-        axes, vector = [Axis(n, low.extent(e)) for n, e in flat], Axis(VECTOR, 1)
+        axes, vector = low.as_axes(chain(*low.loops.segments)), Axis(VECTOR, 1)
     else:
         axes, vector = vector_axis(low, len(segments) - 1)
     index = low.checked(
