@@ -1,11 +1,11 @@
-"""Budgets that depend on sizes: a share of what storing everything needs, or all that fits.
+"""Memory budgets that depend on sizes, and the error of a budget that no plan meets.
 
-``compile`` reads them, and a planner evaluates them at the sizes of a plan.
+A budget may be a share of what storing everything needs, or all memory that is free. ``compile``
+reads budgets; a planner evaluates them at the sizes of a plan.
 
-The error of a budget that no plan meets: what pins the peak, and what would lower it.
-
-Copies of feeds and marks of ``sg.checkpoint`` are the user's own choice: they are named apart from
-what the kernels need. All is read from the smallest plan that was found.
+The error says what pins the peak and what would lower it, read from the smallest plan that was
+found. It lists copies of feeds and marks of ``sg.checkpoint`` apart from what kernels need, since
+the user chose them.
 """
 
 from __future__ import annotations

@@ -1,17 +1,15 @@
-"""The predicted seconds of a step, from its kernel and the values of its sizes.
+"""The predicted seconds of a step, and the cycles of a fused kernel.
 
-The roofline of Williams et al. (CACM 2009) and a fixed price per step:
+Seconds follow the roofline model of Williams et al. (CACM 2009) and a fixed price per step:
 ``max(flops / peak, bytes / bandwidth) + launch``. Work is counted once per kernel, as polynomials
 of its integer arguments; a new batch size only evaluates them. Predictions choose between plans;
-they never decide what is correct, and no clock is read.
+no result depends on them, and no clock is read.
 
-The cost of a fused kernel: instructions, their latencies, memory of a cut.
-
-Estimates in cycles for one vector of elements, to compare ways of cutting a group with each other.
-A processor works on as many vectors of a loop at a time as its window of instructions holds, or as
-stand side by side: a long body that is one chain of dependent operations has it wait, where several
-short ones would not. Measured on Zen 5: of 400 dependent operations over 2**21 float32, kernels of
-20 take 8.2 ms, and one kernel 11.5 with four vectors side by side and 6.6 with eight.
+Cycles are estimated for one vector of elements, to compare ways of cutting a group into kernels.
+A processor overlaps as many vectors of a loop as its instruction window holds, or as are
+interleaved. A long body that is one chain of dependent operations makes it wait; several short
+bodies do not. Measured on Zen 5 for 400 dependent operations over 2**21 float32: kernels of 20
+operations take 8.2 ms, one kernel takes 11.5 ms with four vectors interleaved and 6.6 with eight.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from typing import Final
 
 from staticgrad.ir.expr import DIVISION, LEAVES, Access, Expr, postorder, ref
 from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.directives import FEW_ALIVE, vectors_together
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Axis,
@@ -39,7 +38,6 @@ from staticgrad.ir.kernels.stages import (
     roots as roots_of,
     statements,
 )
-from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.scalar_loop import operations
 from staticgrad.ir.schedule import Call, OperandPlace, Step

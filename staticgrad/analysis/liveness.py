@@ -1,17 +1,14 @@
-"""The order constraints of a schedule's steps, the live ranges of its buffers, sizes as integers.
+"""Order constraints of a schedule's steps, live ranges of buffers, and readers of values.
 
 ``Flow`` is what no size changes: accesses, conflicts between steps, in-place chances. It is derived
 once per schedule and serves every order and every batch size. A *sequence* is an order in which
 steps may occur several times; lifetimes follow from it alone. ``Extents`` fills in the numbers for
 one set of sizes, each distinct expression evaluated once. The planner chooses offsets.
 
-The readers of a value and their phases: user lists, last uses, and phases of a graph.
-
-Values are keyed by (node, index); lists are in node order. Nothing is stored on a node: after a
-rewrite they are computed again. Phase 0 is the forward part, phase 1 its gradient, and so on;
-a value of one phase that a later one reads is a residual.
-
-The least set that is closed under a rule.
+Of a graph: the readers of each value, its last use, and the phases of nodes. Values are keyed by
+(node, index); lists are in node order. Nothing is stored on a node; after a rewrite everything is
+computed again. Phase 0 is the forward part, phase 1 its gradient, and so on. A value of one phase
+that a later phase reads is a residual.
 """
 
 from __future__ import annotations

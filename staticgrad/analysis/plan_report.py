@@ -1,11 +1,10 @@
-"""The memory of a plan in words: live buffers at the peak, stored values, recomputation.
+"""The memory of a plan in words, and a sequence of steps laid out in time and bytes.
 
-Every figure is read from the plan.
+The report lists live buffers at the peak, stored values and recomputation; every figure is read
+from the plan.
 
-A sequence of steps laid out in time and bytes: lives, in-place results, loads, one arena.
-
-``Timeline`` holds what no size changes, ``ArenaLayout`` adds sizes, ``Placed`` adds offsets. A
-sequence may run a step several times; each life of a buffer then has its own place.
+``Timeline`` contains what no size changes, ``ArenaLayout`` adds sizes, ``Placed`` adds offsets. A
+sequence may run a step several times; each life of a buffer then has a place of its own.
 """
 
 from __future__ import annotations

@@ -1,21 +1,20 @@
-"""The sparsity pattern of a Jacobian, from the forms of the nodes between input and output.
+"""Sparsity patterns of Jacobians from the forms of nodes, and colourings of their columns.
 
-Walked over a graph that is linear in the input, a tangent for one, this is where its Jacobian may
-have elements other than zero, whatever the numbers: rules of users, conditions and conventions at
-kinks have left their tangents, or none. A pattern is a sparse matrix of ones, a row for each
-element of a value and a column for each of the input.
+The pattern contains every element of the Jacobian that may be nonzero for some input. It is found
+by a walk over a graph that is linear in the input, such as a tangent's; rules of users, conditions
+and conventions at kinks are in that graph already. A pattern is a sparse matrix of ones, with a row
+for each element of the value and a column for each element of the input.
 
-Loops are walked iteration by iteration. Anything unknown (routines, sorts, windows that
-put, loops with an unknown number of iterations) counts as if every element of
-the result depended on every one of the operands: the pattern may have more than the derivative.
+Loops are walked iteration by iteration. For anything unknown (routines, sorts, scattering windows,
+loops with an unknown number of iterations) every element of the result counts as depending on every
+element of the operands. So the pattern may have more elements than the derivative.
 
-Colourings: columns of a sparse matrix that one product computes together.
-
-Columns without a common row may share a product with the matrix: each row of it shows one of them
-(Curtis, Powell and Reid, 1974). Of a symmetric matrix an element may be read in its row or in its
-column, which takes fewer products: a star colouring (Coleman and More, 1984). Both are greedy, as
-in Gebremedhin, Manne and Pothen, "What color is your Jacobian?" (SIAM Review, 2005), algorithms
-3.1 and 4.1, larger degrees first.
+A colouring says which columns one product with the matrix computes together. Columns without a
+common row may share a product: each row of the product shows one of them (Curtis, Powell and Reid,
+1974). An element of a symmetric matrix may be read in its row or in its column, which takes fewer
+products: a star colouring (Coleman and More, 1984). Both are greedy, as in Gebremedhin, Manne and
+Pothen, "What color is your Jacobian?" (SIAM Review, 2005), algorithms 3.1 and 4.1, larger degrees
+first.
 """
 
 from __future__ import annotations

@@ -1,25 +1,22 @@
-"""Sums over the iterations of a loop that are products after it.
+"""Sums over the iterations of a loop, computed after the loop: as products, or as sums over rows.
 
-The cotangent of a recurrent weight adds up one product for each iteration. Stacked along the
-iterations, the factors of all of them are two matrices, and one product over (iteration, row) is
-the sum: it reads and writes the weight's gradient once instead of once an iteration. That pays
-where the factors of an iteration hold fewer elements than the product does. What is stacked for a
-product is summed once, too, where a bias adds it up. The choice is made where the derivative is, so
-that the order of these sums is that of nodes of the graph.
+**Products.** The cotangent of a recurrent weight adds up one product for each iteration. Stacked
+along the iterations, the factors of all of them are two matrices, and one product over (iteration,
+row) is the sum: it reads and writes the weight's gradient once instead of once an iteration. That
+pays if the factors of an iteration have fewer elements than the product. If a bias sums the same
+stack, that sum is computed once, too. The choice is made where the derivative is built, so that the
+order of these sums is that of nodes of the graph.
 
-Of many iterations, the products are those of blocks of so many iterations as have about
-``BLOCK_ROWS`` rows, added up by a loop over blocks in the order in which the loop before went
-through them. A block is complete when that loop has made its iterations, so that a loop that runs
-in segments of whole blocks can add up each of them, and the stacks need not exist as a whole
-(``staticgrad/memory/segments.py``).
+For many iterations the products are those of blocks of about ``BLOCK_ROWS`` rows, added up by a
+loop over blocks in the order of the loop before it. A block is complete when that loop has made its
+iterations. So a loop that runs in segments of whole blocks can add up each of them, and the stacks
+need not exist as a whole (``staticgrad/memory/segments.py``).
 
-Sums over rows that a loop adds up from iteration to iteration, summed once after it.
-
-The cotangent of what all rows of a batch share, a constant of an equation, a bias, is in each
-iteration a sum over rows. Carried row by row it is arithmetic of a row alone, and the sum over rows
-follows the loop: the iterations of a row no longer wait for those of all others, and the loop may
-be one kernel (``lowering/loops/time_loops.py``). It is chosen where the derivative is made, so that
-the order of these sums is that of nodes of the graph.
+**Rows.** The cotangent of what all rows of a batch share (a constant of an equation, a bias) is a
+sum over rows in each iteration. Carried row by row it is arithmetic of each row alone, and the sum
+over rows follows the loop: the iterations of a row no longer wait for those of all others, and the
+loop may be one kernel (``lowering/loops/time_loops.py``). Again the choice is made where the
+derivative is built.
 """
 
 from __future__ import annotations

@@ -1,18 +1,15 @@
-"""From a program to its schedule: passes, constants, fusion; or a schedule cached on disk.
+"""From a program to its schedule (passes, constants, fusion), and schedules cached on disk.
 
-The graph after the passes, and the reports of the passes, are computed on request if the
-schedule was on disk: it follows from the program, as it did then.
+If the schedule was on disk, the graph after the passes and their reports are computed on request:
+they follow from the program.
 
-Schedules on disk, found by their programs: what was compiled before skips passes and fusion.
-
-An entry of the kernel cache holds the schedule of one program and the sources of its kernels,
-pickled: reading it needs neither fusion nor code generation. Its name is a digest of all
-that they follow from: the graph with its lines and the files in which they stand, how it is
-compiled, this package's sources, the processor and its nearest cache, and of programs with linear
-algebra the core of OpenBLAS. What another package has a
-part in is not kept, for its code may change unseen. An entry is as trusted as the machine code
-beside it, and is read under the same conditions (``native.cache``); one that is damaged, or cannot
-be read, is made anew.
+An entry of the kernel cache contains the schedule of one program and the sources of its kernels,
+pickled; reading it needs neither fusion nor code generation. Its name is a digest of everything
+that they follow from: the graph with its lines and their files, the options, this package's
+sources, the processor and its L1 cache, and for programs with linear algebra the core that OpenBLAS
+chose. A schedule that another package has a part in is not cached, since its code may change
+unseen. An entry is as trusted as the machine code beside it and is read under the same conditions
+(``native.cache``); a damaged or unreadable one is made anew.
 """
 
 from __future__ import annotations

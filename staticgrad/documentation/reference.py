@@ -1,12 +1,10 @@
 """The reference: a page for each subject, made of signatures, docstrings and trials.
 
-Which element types a function takes, and what it gives for them, is found by calling it with
-inputs of a graph: no page can say otherwise than the code.
+The element types that a function takes and returns are found by calling it with inputs of a graph,
+so that a page cannot contradict the code.
 
-Docstrings in parts: what a page shows of a public name, and what a test asks of it.
-
-The parts are those that the docstrings of this package have: a summary, paragraphs, sections
-(``Args:``, ``Returns:``, ``Raises:``, ``Attributes:``) and examples that start with ``>>>``.
+Docstrings are read in parts: a summary, paragraphs, sections (``Args:``, ``Returns:``, ``Raises:``,
+``Attributes:``) and examples that start with ``>>>``. Pages show these parts, and tests check them.
 """
 
 from __future__ import annotations

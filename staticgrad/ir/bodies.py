@@ -1,10 +1,11 @@
-"""Graphs inside of graphs: the bodies of ops that repeat or choose.
+"""Graphs inside of graphs: the bodies of loops and branches, and the steps that run them.
 
-A body is closed: its inputs are the op's operands (and what the op itself gives it, such as the
-number of the iteration), and it reads nothing else but constants. Its names say places and nothing
-more, so that equal bodies have equal digests, whatever their functions were called.
+A body is closed: its inputs are the op's operands, and what the op itself provides, such as the
+number of the iteration. It reads nothing else but constants. Its names are positions, so that equal
+bodies have equal digests, whatever their functions were called.
 
-Steps that run schedules of their own: loops, loops that end by a test, and branches.
+A ``BodyStep`` of a schedule runs schedules of its own: a loop, a loop that ends by a test, or a
+branch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read the arguments of a public function: NumPy's names and order, and flags.
+"""Read the arguments of a public function (NumPy's names, order and flags), and name routines.
 
 A call that fits a function's own signature goes straight to it. Any other is read again by the
 signature of the NumPy function of that name: its names of operands, its options that mean nothing
@@ -6,9 +6,8 @@ for values of a graph (``order=``, ``casting=``) at values under which nothing w
 ``dtype=`` of ufuncs. What is left is refused in one error, at the user's line. So ``sg.f(...)``,
 ``np.f(x, ...)`` and ``x.f(...)`` take the same arguments, of symbolic values and of eager tensors.
 
-Routines: code that a schedule runs and no kernel describes, as of a library or of a user.
-
-The schedule contains a routine's name; the module with its code registers it
+A routine is code of a library, or of a user, that a schedule runs and no kernel describes. The
+schedule contains the routine's name; the module with its code registers it
 (``staticgrad.native.libraries.lapack``).
 """
 

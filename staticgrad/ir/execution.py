@@ -1,37 +1,23 @@
-"""The mode in which a parameter is read: as a value of a graph, or as its current array.
+"""Execution modes: how parameters are read, and the sessions of traced functions.
 
-With values of a graph, or alone, a parameter is a value of the graph. Where another operand
-computes at once it is its present array, a leaf of the tape; inside of ``eager_mode`` it is that
-alone, too, and operations without operands compute at once. What builds graphs for itself
-(tracing, differentiation, passes) does so ``in_graphs``, wherever it is called.
+With values of a graph, or alone, a parameter is a value of the graph. Beside an eager tensor it is
+its present array, a leaf of the tape. Inside ``eager_mode`` it is always that, and operations
+without operands run eagerly, too. Code that builds graphs for itself (tracing, differentiation,
+passes) does so ``in_graphs``, wherever it is called.
 
-The side effects of a function while it is traced.
-
-It may update parameters, and arrays that it closes over become constants. Both are noted in the
-session of the trace, for whoever traces it. Where a function runs at once instead, its session
-notes what it updates, so that all is written at the end.
-
-The facts about its integer arguments that a kernel may rely on, for all sizes of the program.
-
-Kernels are generic in every size. What holds of a size in every step that runs a kernel is known
-before it is compiled: a row of a multiple of some vectors has no end to mask, one of a single block
-no counter of blocks, and products that are never flat need no code for such. ``verify_schedule``
-proves it of each step.
+A traced function may update parameters, and arrays that it closes over become constants. The
+session of the trace records both. If a function runs eagerly instead, its session records its
+updates, so that all are written at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import gcd
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from staticgrad.blocks import Block, Nested
-from staticgrad.ir.kernels.stages import LONE
-from staticgrad.ir.summation import BLOCK
-from staticgrad.records import dataclass
-from staticgrad.types.dim import Dim, Size, bounds
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Node, Parameter
@@ -200,59 +186,3 @@ def body_of_a(name: str) -> Iterator[None]:
 def traced_in(noted: Session) -> Block[Any]:
     """Inside, a function is traced, or runs at once."""
     return Block(_running, noted)
-
-
-#: The largest multiple that is told: four vectors of the narrowest lanes that are written apart.
-LARGEST: Final = 64
-#: The largest bound that is told: no code depends on that of what is longer.
-BOUND: Final = 64
-#: Elements of which rows may be a multiple apart that lie in the same lines of a cache.
-EVEN: Final = 1024
-
-
-@dataclass(frozen=True)
-class Known:
-    """The facts that hold for the argument ``name``.
-
-    It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
-    ``many``: it is 0, or more than ``LONE``; ``most``: it is no more than that, unless 0;
-    ``uneven``: it is not a multiple of ``EVEN``.
-    """
-
-    name: str
-    multiple: int = 1
-    short: bool = False
-    many: bool = False
-    most: int = 0
-    uneven: bool = False
-
-    @property
-    def is_nothing(self) -> bool:
-        """True if it contains no fact."""
-        return self.multiple == 1 and not (self.short or self.many or self.most or self.uneven)
-
-    def holds(self, size: Size) -> bool:
-        """Return whether the facts hold for a size, for all values of the names in it."""
-        own = known_of(self.name, [size])
-        bounded = not self.most or 0 < own.most <= self.most
-        return (
-            bounded
-            and own.multiple % self.multiple == 0
-            and own.short >= self.short
-            and own.many >= self.many
-            and own.uneven >= self.uneven
-        )
-
-
-def known_of(name: str, sizes: Iterable[Size]) -> Known:
-    """Return all facts that hold for every one of some sizes."""
-    multiple, short, many, longest, uneven = LARGEST, True, True, 0, True
-    for size in sizes:
-        low, high = bounds(size)
-        step = gcd(*(number for _, number in size.terms)) if isinstance(size, Dim) else size
-        multiple = gcd(multiple, step)
-        short &= low is not None and low >= 1 and high is not None and high <= BLOCK
-        many &= (low is not None and low > LONE) or not 0 < step <= LONE
-        longest = max(longest, 1, BOUND + 1 if high is None else high)
-        uneven &= not isinstance(size, Dim) and size % EVEN != 0
-    return Known(name, multiple, short, many, longest if longest <= BOUND else 0, uneven)

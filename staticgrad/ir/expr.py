@@ -1,8 +1,8 @@
-"""Scalar expressions: one element's arithmetic, typed, for every renderer.
+"""Scalar expressions: the arithmetic of one element, typed, and the typing rules of its primitives.
 
-An ``Expr`` is an immutable DAG over about fifty typed primitives. An op says once what it does to
-one element (``Op.scalar``); both renderers and the interpreter read that. Every literal carries
-its dtype, nothing promotes by itself, and no tensor op survives below this line.
+An ``Expr`` is an immutable DAG over about fifty typed primitives. An op defines once what it does
+to one element (``Op.scalar``); every renderer and the interpreter read that. Every literal has a
+dtype, nothing promotes by itself, and kernels contain no tensor op.
 
     >>> from staticgrad.types.dtype import F32
     >>> x = literal(2.0, F32)
@@ -12,11 +12,9 @@ its dtype, nothing promotes by itself, and no tensor op survives below this line
 The vector-math primitives (``exp``, ``log``, ...) are blocks: ``vecmath`` defines each as
 an Expr over the plain primitives, with its error in ULP.
 
-The typing rules of scalar expressions: what each primitive takes and gives.
-
-``mistyped`` looks at one node, not below it, so that a parser and a verifier that walk a DAG once
-both stay linear. The loops, arguments and results around an expression are checked by
-``verify_kernel``.
+``mistyped`` checks one node and nothing below it, so that a parser and a verifier that walk a DAG
+once both stay linear. ``verify_kernel`` checks the loops, arguments and results around an
+expression.
 """
 
 from __future__ import annotations

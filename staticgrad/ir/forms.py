@@ -1,12 +1,11 @@
-"""Forms describe as data how an op accesses memory. Only fusion reads them.
+"""Forms: how an op accesses memory, as data; and combiners: the kinds of reductions.
 
 A small closed set of shapes of computation stands between hundreds of ops and the kernels: an op
 declares its form, and its author writes no kernel. The element arithmetic inside a form
-is an ``Expr``.
+is an ``Expr``. Only fusion and lowering read forms.
 
-The kinds of reductions: one ``Combiner`` each, which every reader of a reduction looks up.
-
-A kind is a row of ``COMBINERS``. A name that is not there is an error wherever it is looked up.
+A kind of reduction is a row of ``COMBINERS``, which every reader of a reduction looks up. A name
+that is not in the table is an error wherever it is looked up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Graphs as text: one canonical spelling, independent of ids, hashes and time.
+"""Graphs as text, and what the documents of all text forms share.
 
 ::
 
@@ -10,18 +10,16 @@
       return loss = %1
     }
 
-Inputs and parameters stand in the header only: where they stood among the nodes has no meaning, and
-a graph read back has them first. Results are numbered in node order, attributes come in field order
-without their defaults, ``^k`` is the derivative order, a comment the user's line. What is
-``complex`` has real and imaginary parts along its last axis. A dead node is printed like any other.
-``parser`` reads the text back. Two graphs are the same when they have the same nodes in the same
-order; ``same_graph`` compares them.
+There is one canonical spelling, independent of ids, hashes and time. Inputs and parameters are in
+the header only, and a graph read back has them first. Results are numbered in node order,
+attributes come in field order without their defaults, ``^k`` is the derivative order, a comment is
+the user's line. A ``complex`` value has real and imaginary parts along its last axis. A dead node
+is printed like any other. ``parser`` reads the text back. Two graphs are the same if they have the
+same nodes in the same order; ``same_graph`` compares them.
 
-What the documents of the text forms share: the first line, declared sizes, arrays by digest.
-
-A Graph, a Schedule and a Plan are documents: ``staticgrad-ir 1``, then one line per named size that
-promises something, then the thing itself. The grammar of names, sizes and values is ``text``'s;
-what follows the sizes is known to each reader alone.
+Graphs, Schedules and Plans are documents: ``staticgrad-ir 1``, then a line for each named size with
+bounds or a hint, then the thing itself. ``text`` has the grammar of names, sizes and values. Large
+arrays are named by a digest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Schedule: by which kernels. Steps over named sizes and unplaced buffers; no bytes yet.
+"""Schedules: kernels and routines as steps over named sizes and buffers that have no place yet.
 
-The listed order of steps is one valid order; what must stay in order follows from the buffers they
-read and write. Sizes stay symbolic: one Schedule serves every batch size.
-
-A step that calls a routine: code of a library, or of a user, over operands and sizes.
+The listed order of steps is one valid order; what must stay in order follows from the buffers that
+they read and write. Sizes stay symbolic: one Schedule serves every batch size. A ``CallStep`` calls
+a routine, code of a library or of a user, over operands and sizes.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""Value: the operands of ops, and the operator syntax that all kinds share.
+"""Value: the operands of ops, and the operators, methods and attributes that all kinds share.
 
 Rules are written once against ``Value``; its kinds are symbolic values, eager tensors and the holes
-of rewrite rules. The operand decides what binding means. Operators and methods call
+of rewrite rules. The kind of the operands decides what binding means. Operators and methods call
 ``functional.functions``, which the ops fill.
 
-Attributes that the array API standard requires of an array object, beside those of NumPy's arrays.
-
-https://data-apis.org/array-api/2024.12/: the functions of its namespace are those of ``sg``, which
-has most of them, under the standard's names where NumPy has others.
+Some attributes are those that the array API standard requires beside NumPy's
+(https://data-apis.org/array-api/2024.12/).
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
-"""The invariants of a graph, one small function each; run between passes and on hand-made graphs.
+"""The invariants of a graph, one small function each, and the checks of indices that others imply.
 
-``Graph(...)`` establishes them, ``Graph.of_parts`` does not look. A broken invariant is a
-VerifyError that shows the node as text and blames the user's line. Not invariants: that derivative
-orders never fall along edges (an update of order 0 reads gradients of order 1), and that every
-node is used.
-
-Which steps of a schedule check nothing that an earlier step has not checked.
+They run between passes and on hand-made graphs. ``Graph(...)`` establishes them, ``Graph.of_parts``
+does not check. A broken invariant is a VerifyError that shows the node as text and names the user's
+line. Two things are no invariants: derivative orders may fall along edges (an update of order 0
+reads gradients of order 1), and a node may be unused.
 
 An embedding checks its indices where it reads the table, and its gradient checks them again where
-it scatters. Where the first check passed the second one does, too, so that only the first has to
-come before parameters are written. That follows from the kernels alone: both look up the same
-function of the same elements of one buffer, along an axis of the same extent.
+it scatters. If the first check passes, so does the second: both look up the same function of the
+same elements of one buffer, along an axis of the same extent. So only the first has to come before
+parameters are written. ``implied_checks`` finds such steps from the kernels alone.
 """
 
 from __future__ import annotations

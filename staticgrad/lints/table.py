@@ -1,6 +1,7 @@
 """The record of a lint (name, ops, check, examples) and its findings.
 
-``tests/lints`` runs every lint on its own examples: one without both kinds cannot be registered.
+``tests/lints`` runs every lint on its own examples; a lint needs examples that it reports and
+examples that it does not.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ before; else through a temporary and a copy at the end (``fusion.updates``). An 
 nothing has no step. Every step with a run-time check runs before the first step that writes a
 parameter, unless an earlier step has made the same check (``ir/verify.py``).
 
-Facts about sizes that kernels rely on: they hold in every step (``staticgrad.ir.execution``).
+Facts about sizes that kernels rely on: they hold in every step (``staticgrad.ir.kernels.known``).
 
 The facts are those common to all steps of a schedule, so that equal computations stay one kernel.
 """
@@ -22,7 +22,6 @@ from staticgrad.fusion.merging import taken
 from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
 from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.calls import Routine
-from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.forms import CallForm, Contract
 from staticgrad.ir.graph import (
     Computation,
@@ -35,6 +34,7 @@ from staticgrad.ir.graph import (
     Symbolic,
 )
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.known import Known, known_of
 from staticgrad.ir.kernels.stages import Extent, Gemm, Map, Mode, nested
 from staticgrad.ir.kernels.width import half_registers
 from staticgrad.ir.schedule import (

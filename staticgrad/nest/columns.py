@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, postorder
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.directives import Interleave
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, postorder
 from staticgrad.ir.kernels.directives import (
+    FEW_ALIVE,
     Directive,
     Directives,
     Interleave,
@@ -20,6 +21,8 @@ from staticgrad.ir.kernels.directives import (
     Stream,
     Strips,
     Vector,
+    vectors_together,
+    whole_vectors,
 )
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -40,7 +43,6 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together, whole_vectors
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.native.machine import Machine

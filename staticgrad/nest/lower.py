@@ -12,7 +12,6 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from staticgrad.ir.execution import Known, known_of
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
 from staticgrad.ir.kernels.directives import (
     Directives,
@@ -21,9 +20,11 @@ from staticgrad.ir.kernels.directives import (
     Stream,
     Strips,
     Vector,
+    whole_vectors,
 )
 from staticgrad.ir.kernels.interleaving import runs_of
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
+from staticgrad.ir.kernels.known import Known, known_of
 from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,
@@ -47,7 +48,6 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.kernels.width import half_registers
 from staticgrad.native.machine import Machine
 from staticgrad.nest.block_functions import element

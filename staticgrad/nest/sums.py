@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.forms import COMBINERS
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import Accumulate, is_first
 from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
 from staticgrad.nest.block_functions import element

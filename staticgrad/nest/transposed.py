@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
+from staticgrad.ir.kernels.directives import MOST, whole_vectors
 from staticgrad.ir.kernels.stages import LANES, Map, Store, roots
-from staticgrad.ir.kernels.together import MOST, whole_vectors
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.directives import SHORT, work
 from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick

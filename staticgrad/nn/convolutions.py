@@ -1,8 +1,6 @@
-"""Convolutions, and their transposes.
+"""Convolutions, their transposes, and pooling layers, over one, two or three spatial axes.
 
-Layers over a number of spatial axes: one class is written, those over more axes are derived.
-
-Pooling layers.
+One class is written; those over more axes are derived from it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,4 @@
-"""Sequences of layers.
-
-Layers of matrix products, and layers that change shapes.
-
-Dropout of elements, in training.
-
-Embeddings: vectors by index.
-"""
+"""Layers: sequences, matrix products, changes of shape, dropout, embeddings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Layers that normalise each example separately.
+"""Layers that normalise each example separately, or by the statistics of a batch.
 
-Normalisation by the statistics of a batch, with running statistics for evaluation.
+Batch normalisation keeps running statistics for evaluation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Layers along time: sequences are [time, batch, features], unless the batch comes first.
+"""Recurrent layers, and cells: one step of a layer, for hand-written loops.
 
-Recurrent cells: one step of the layers along time, for loops of one's own.
+Sequences are [time, batch, features], unless the batch comes first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Multi-head attention, rotary position embedding, and a cache of keys and values.
-
-A block of a transformer.
-"""
+"""Transformer blocks: multi-head attention, rotary positions, a cache of keys and values."""
 
 from __future__ import annotations
 

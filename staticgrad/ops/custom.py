@@ -1,10 +1,9 @@
-"""Functions with a derivative rule of the user: ``custom_vjp`` and ``custom_jvp``.
+"""Functions with a user's derivative rule (``custom_vjp``, ``custom_jvp``), and user code as ops.
 
-Functions of users inside of a step: any Python code, or code compiled by Numba.
-
-The op holds the function's *name*, so that graphs with it print, parse and pickle like any other; a
-process that reads such a graph defines the function again. The function must be pure: its results
-follow from its operands alone, since equal calls are made once, and a call whose operands are
+A user's function may run inside of a step: any Python code, or code compiled by Numba. The op
+contains the function's *name*, so that graphs with it print, parse and pickle like any other; a
+process that reads such a graph defines the function again. The function must be pure, with results
+that depend on its operands alone: equal calls are made once, and a call whose operands are
 constants may be made when the program is compiled.
 """
 

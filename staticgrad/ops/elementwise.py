@@ -1,13 +1,12 @@
-"""The family of elementwise ops: promotion, broadcasting, and both derivative rules from partials.
+"""The family of elementwise ops, and the factories of their public functions.
 
-A concrete op says what it does to one element (``scalar``), to arrays (``reference``) and its
-partial derivatives; everything about dtypes, shapes and masks stands here, once. The element types
-that an op takes are class attributes.
+An op defines what it does to one element (``scalar``), to arrays (``reference``) and its partial
+derivatives. Promotion, broadcasting, masks and both derivative rules are written here, once. The
+element types that an op takes are class attributes.
 
-Public functions made of elementwise ops: ``exp = unary(Exp, "exp")``.
-
-One declaration gives the function, its signature for ``help`` and type checkers, and its docstring:
-that of the op, then what the op's element types say of operands and results.
+``exp = unary(Exp, "exp")`` makes a public function: the function, its signature for ``help`` and
+type checkers, and its docstring, which is that of the op and what its element types say of operands
+and results.
 """
 
 from __future__ import annotations

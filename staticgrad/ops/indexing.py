@@ -1,11 +1,8 @@
-"""Indexing by arrays: take and scatter, along one axis or element by element.
+"""Elements by index (take, scatter), and regular parts of values (slice, pad, concatenation).
 
-The two directions are each other's transpose. The index is checked in the run.
-
-Taking a part of a value, and putting parts together: slice, pad, concatenation.
-
-``slice`` and ``pad`` are each other's transpose, and regular: a start and a step per axis, every
-size possibly named. Reading Python's indexing syntax is the business of ``subscript.py``.
+``take`` and ``scatter`` are each other's transpose; indices are checked in the run. ``slice`` and
+``pad`` are each other's transpose, with a start and a step per axis; every size may be named.
+``functions/indexing.py`` reads Python's indexing syntax.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Reading arguments, for every family but the elementwise one: lift, find axes, say what is wrong.
+"""Reading arguments for all families but the elementwise one, and the bases of linear ops.
 
-Also the bases of ops that are linear in their first operand, or in each of two.
+Arguments are lifted to values, axes are normalized, and errors say which argument is wrong. The
+bases are those of ops that are linear in their first operand, or in each of two.
 """
 
 from __future__ import annotations

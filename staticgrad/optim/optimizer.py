@@ -1,7 +1,4 @@
-"""The base of all optimizers: from gradients to updates, for any step rule.
-
-Groups of parameters with different options or optimizers.
-"""
+"""The base of all optimizers: from gradients to updates, for any rule and groups of parameters."""
 
 from __future__ import annotations
 

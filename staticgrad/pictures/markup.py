@@ -1,9 +1,7 @@
-"""HTML text: escaped words, tables, folded parts, and the one style of all that is shown.
+"""HTML text: escaped words, tables, folded parts, numbers for people, and one style for all of it.
 
-A fragment carries its style and no script, so that a notebook can show it. Colours follow the
-notebook's theme where it states one, else what the reader's system prefers.
-
-Numbers as people read them.
+A fragment contains its style and no script, so that a notebook can show it. Colours follow the
+notebook's theme if it states one, else the reader's system.
 """
 
 from __future__ import annotations

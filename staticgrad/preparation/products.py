@@ -29,10 +29,10 @@ from functools import cached_property
 from typing import Any, Final, cast
 
 from staticgrad.building import within
-from staticgrad.ir.execution import EVEN
 from staticgrad.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.known import EVEN
 from staticgrad.ir.kernels.stages import STREAMED, panel_columns
 from staticgrad.ir.summation import GROUPS
 from staticgrad.ir.value import Value

@@ -1,14 +1,13 @@
-"""The names outside a function that it reads and writes, found in its bytecode.
+"""The outside state of a traced function: names that it reads or writes, and random numbers.
 
 A function is traced once. The globals, closures and attributes that it reads become part of its
-graph, so a graph is valid as long as they are unchanged; what it writes there is written once.
-Which names these are, the instructions say: those of the function, of the functions that it names
-and of the methods of objects that it names, as far as they are the user's.
+graph, so a graph is valid as long as they are unchanged; what it writes there is written once. The
+bytecode says which names these are: those of the function, of the functions that it names and of
+the methods of objects that it names, as far as they are the user's.
 
-Numbers that Python draws, or reads from a clock, while a function is traced: they are frozen.
-
-Where random states have moved, or a clock may have been read, the function is traced once more;
-what differs between the two graphs is of that kind.
+Numbers that Python draws, or reads from a clock, while a function is traced are frozen in the
+graph. If random states have moved, or a clock may have been read, the function is traced once more;
+constants that differ between the two graphs are such numbers.
 """
 
 from __future__ import annotations

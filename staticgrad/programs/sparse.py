@@ -1,9 +1,7 @@
-"""Sparse Jacobians and Hessians of functions of arrays: a few products for many columns.
+"""Jacobians and Hessians of values and functions: dense, sparse, and products with a Hessian.
 
-The pattern comes from the graph (``autodiff/sparsity.py``), a colouring says which columns share a
-product (``autodiff/sparsity.py``), and one compiled program computes all products side by side.
-
-Jacobians and Hessians of values and of functions, and products with a Hessian.
+The pattern of a sparse one comes from the graph, and a colouring says which columns share a product
+(``autodiff/sparsity.py``). One compiled program computes all products.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Functions made of functions by a rule over values: what ``sg.grad(f)`` and related functions are.
+"""Functions made from functions by a rule over values: ``sg.grad(f)``, ``vmap(f)`` and others.
 
-Called with values of a graph, or inside of a function that is traced, the rule builds more of that
+Called with values of a graph, or inside a function that is traced, the rule builds more of that
 graph. Called with tensors it uses the tape. Called with arrays it is traced and compiled, as under
-``sg.function``, and its programs are kept with the function that it was made of.
-
-``vmap``: a function of single elements as one over batches of them.
+``sg.function``, and its programs are cached with the function that it was made from. ``vmap`` maps
+a function of single elements over batches of them.
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
-"""Derivatives of whole programs against central differences of the NumPy oracle in float64.
+"""Checks of derivatives against central differences, of kinks, and comparison of graphs and arrays.
 
-The oracle uses no rule and no kernel; what is checked are the rules of the ops, in reverse and in
-forward mode. Whoever writes an op or a ``custom_vjp`` is checked with this.
+The NumPy oracle in float64 uses no rule and no kernel; what is checked are the rules of the ops, in
+reverse and in forward mode. It also checks an op or a ``custom_vjp`` of a user.
 
-Where a function of arrays is smooth, and where it has a kink, by differences of its reference.
-
-Knows NumPy functions and points, no rule of differentiation. A point counts as smooth if central
-differences at two distances agree in slope and bend; as a kink if the slopes from the left and the
-right stay apart as the distance shrinks, or grow without end.
-
-Comparing graphs in tests, and arrays as messages show them.
+Kinks are found from NumPy functions and points, without rules of differentiation. A point counts
+as smooth if central differences at two distances agree in slope and bend. It counts as a
+kink if the slopes from the left and the right stay apart as the distance shrinks, or grow without
+end.
 """
 
 from __future__ import annotations

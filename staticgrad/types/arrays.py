@@ -1,15 +1,13 @@
-"""The one door for arrays, and their conversion: what a user passes as numbers becomes a plain
-ndarray, or an error.
+"""Arrays: the conversion of what a user passes as numbers, and tensor types with broadcasting.
 
-Feeds, constants, parameters, operands, outputs and tensors come through it, so that they take the
-same things: NumPy's arrays, what follows its protocols or DLPack, lists, pandas. A subclass of
-ndarray is viewed as the plain array that it is in memory, whatever it says of itself. A masked
-array is refused: no kernel reads its mask, and what lies under it is no data. A constant's array is
-copied once, read-only, compared and keyed by content.
+Feeds, constants, parameters, operands, outputs and tensors are all converted here, so that they
+take the same things: NumPy's arrays, what follows its protocols or DLPack, lists, pandas. A
+subclass of ndarray is viewed as the plain array that it is in memory, whatever it says of itself. A
+masked array is refused: no kernel reads its mask, and masked elements are not data. A constant's
+array is copied once, read-only, and compared by content.
 
-Tensor types: an element type and a shape of sizes; how shapes broadcast; typical sizes.
-
-Named sizes never broadcast, not even at 1: an axis of literal size 1 stretches, nothing else does.
+A tensor type is an element type and a shape of sizes. Named sizes never broadcast, not even at 1:
+an axis of literal size 1 stretches, nothing else does.
 """
 
 from __future__ import annotations

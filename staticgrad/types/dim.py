@@ -10,18 +10,15 @@ time. What cannot be decided then becomes a ``Guard``, checked on the sizes of t
     >>> (6 * batch) // 3
     2*batch
 
-How much a size takes to write out, and the bound on what sizes may multiply out to.
+**Bounds.** Polynomials are stored multiplied out, so that ``(a+b+c+d)`` to the 25th has 3,276
+terms, and a floor division of it is an atom that the next product repeats in every term. A size
+that a program means has a few terms; one beyond the bound is refused before it is computed.
 
-Polynomials are kept multiplied out, so that ``(a+b+c+d)`` to the 25th has 3,276 terms, and a floor
-division of it is an atom that the next product repeats in every term. A size that a program means
-has a few terms; one beyond the bound is refused before it is computed.
+**Caches by sizes.** Sizes are equal whatever the hints of their names, but results computed from
+them contain hints. A cache by equality alone would give one program the hints of another, so that
+such caches compare hints, too.
 
-Results kept by the sizes that they were computed of, and by the hints of those.
-
-Sizes are equal whatever the hints of their names, but what is computed of them carries hints on:
-kept by equality alone, costs of one program would follow the hints of another.
-
-Intervals of whole numbers that may be open: what is known of the value of a size.
+**Intervals.** What is known of a size's value is an interval of whole numbers, open or closed.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import pytest
 
 from staticgrad.backends import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.execution import known_of
 from staticgrad.ir.expr import Access, index, literal, ref
+from staticgrad.ir.kernels.known import known_of
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,

@@ -1,12 +1,9 @@
-"""The bodies of a kernel's stages, as verifiers walk them: statements and the loops around them.
+"""The bodies of a kernel's stages as verifiers walk them, and the bytes that a kernel touches.
 
-Whether operands that a kernel stores to in one buffer lie apart, for all values of the names.
-
-Which bytes of its operands a kernel touches, once its integer arguments have values.
-
-Loops, strides and positions say it exactly up to gaps: the first and the last element. The values
-of indices are known in a run only: an operand with a gather, a scatter or a search may be touched
-anywhere.
+A body is statements and the loops around them. From loops, strides and positions follow the first
+and the last element that an access may touch, for concrete arguments, and whether two operands that
+are stored to in one buffer are disjoint for all values of the sizes. Indices have values only in a
+run: an operand with a gather, a scatter or a search may be touched anywhere.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import LANES, Gemm, streamed_rows
 from staticgrad.records import NamedTuple
 

@@ -21,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Final, Literal, TypeVar
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.in_place import in_place_pairs
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import (
     LEAVES,
     PRIMITIVES,
@@ -29,6 +28,7 @@ from staticgrad.ir.expr import (
 from staticgrad.ir.forms import COMBINERS
 from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import (
     MOST_NESTED,
     Accumulate,

@@ -1,13 +1,14 @@
-"""The stages of a kernel: loops over scalar expressions, and statements that keep their values.
+"""The stages of a kernel: loops over scalar expressions, and statements that store their values.
 
 A stage runs once for each position of the kernel's outer axes. Within one, every distinct Expr
 object is evaluated once, where the first statement needs it.
 
 Reductions of a row may search for the least or largest position at which a condition holds. Most
-vectors of a row have no such position, and behind the first one no other is the least. Writers
-compare positions where there are some, and leave the row (``nest.lower``).
+vectors of a row have no such position, and behind the first one no other is the least. So writers
+compare positions only where there are some, and then leave the row (``nest.lower``).
 
-How products are cut into iterations: chunks of rows times groups of panels of columns.
+Products are cut into iterations by ``gemm_iterations``: chunks of rows times groups of panels of
+columns.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ from functools import lru_cache
 from itertools import count, zip_longest
 from typing import Final
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,

@@ -14,11 +14,11 @@ from keyword import iskeyword
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.execution import BOUND, LARGEST
 from staticgrad.ir.expr import Access, Expr, mistyped, mistyped_indices, postorder, ref
 from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.kernels.bodies import Body, accesses, bodies, bodies_of
 from staticgrad.ir.kernels.kernel import MOST_JAMMED, Kernel
+from staticgrad.ir.kernels.known import BOUND, LARGEST
 from staticgrad.ir.kernels.stages import (
     FARTHEST,
     HALF_LINE,

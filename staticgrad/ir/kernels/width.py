@@ -1,24 +1,21 @@
-"""The number of elements that a map takes at a time if no sum fixes it: a full register.
+"""The width of a kernel's vectors: full registers, strips of rows, transposed access, interleaving.
 
-A vector has 16 elements at most, as the order of a sum says, so that one of bytes fills a quarter
-of a register. A map has no order that stores, or finds the least or largest of integers or bools,
-and nothing else: it may take whole registers. Where rows fill half of a vector at most, a map that
-stores may take half vectors: a processor whose registers of 512 bits are two halves takes half the
-time for them.
+**Full registers.** The order of a sum allows 16 elements in a vector, so that a vector of bytes
+fills a quarter of a register. A map that only stores, or finds the least or largest of integers or
+bools, has no such order and may take whole registers. If rows fill half of a vector at most, a map
+that stores may take half vectors: a processor whose registers of 512 bits are two halves then takes
+half the time.
 
-Kernels whose rows are taken in strips: a value per row becomes a vector of rows.
+**Strips.** A scalar stage after a sum of the row computes one number in the time of a vector. In a
+strip, as many rows as a vector has lanes run a stage before any of them runs the next one, so that
+such a stage is a vector. No bit depends on it: each lane computes what a row alone does.
 
-A stage of scalars behind a sum of the row computes one number where a vector takes as long. In a
-strip as many rows as a vector has lanes run a stage before any of them runs the next, so that such
-a stage is a vector. No bit depends on it: each lane computes what a row alone does.
+**Transposed access.** Some operands have every element of a vector in another cache line. If a loop
+around the map goes along memory, as many of its rows as a vector has lanes read or write whole
+lines together (``nest.transposed``).
 
-Operands of a map that need a transposed access: along a vector, every element in another line.
-
-If a loop around the map goes along memory, as many of its rows as a vector has lanes read whole
-lines together, and write whole lines together. ``nest.transposed`` writes that.
-
-Look-ups that are alike in all rows: checked indices along the vectors that no outer loop moves.
-Rows side by side check such indices once, and find each lane's place once.
+**Equal look-ups.** Checked indices along the vectors may be the same in all rows. Interleaved rows
+check such indices once, and find each lane's element once.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.execution import BOUND, Known
 from staticgrad.ir.expr import postorder
+from staticgrad.ir.kernels.known import BOUND, Known
 from staticgrad.ir.kernels.stages import LANES, LONE
 from staticgrad.nest.directives import work
 from staticgrad.nest.products.packing import may_collide

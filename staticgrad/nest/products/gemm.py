@@ -17,10 +17,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import postorder
 from staticgrad.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.products.direct import DirectProduct, is_direct, write_direct

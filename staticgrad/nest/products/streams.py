@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.execution import Known
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import LANES, LONE
 from staticgrad.nest.products.packing import WAY
 from staticgrad.nest.products.plain import MATRIX, WIDEST
