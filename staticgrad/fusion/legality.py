@@ -11,7 +11,6 @@ from typing import Final
 
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.layout import is_one_run
-from staticgrad.fusion import reasons
 from staticgrad.fusion.groups import (
     ANCHORED,
     Draft,
@@ -24,6 +23,7 @@ from staticgrad.fusion.groups import (
     meets_elements,
     most_instructions,
 )
+from staticgrad.fusion.reasons import Reason, Why
 from staticgrad.fusion.walks import (
     MOST_WRITTEN_OUT,
     fewest_lanes,
@@ -49,48 +49,48 @@ from staticgrad.types.arrays import Shape, c_strides, hint_product
 from staticgrad.types.dtype import ALL_DTYPES
 
 
-def kept_apart(group: Draft | Group, other: Draft | Group) -> reasons.Reason | None:
+def kept_apart(group: Draft | Group, other: Draft | Group) -> Reason | None:
     """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
     gemms = (group.kind in ANCHORED) + (other.kind in ANCHORED)
     rows = {each.row for each in (group, other) if each.reductions}
     if gemms == 2:
-        return reasons.TwoProducts()
+        return Why.TwoProducts()
     if gemms and rows:
-        return reasons.ReductionInProduct()
+        return Why.ReductionInProduct()
     if gemms and (group.checked or other.checked):
-        return reasons.LookupInProduct()
+        return Why.LookupInProduct()
     if "windows" in (group.kind, other.kind) and (group.keeps_axes or other.keeps_axes):
-        return reasons.PositionsInWindows()
+        return Why.PositionsInWindows()
     if len(rows) > 1:
-        return reasons.OtherRows(reduced_axes(group), reduced_axes(other))
+        return Why.OtherRows(reduced_axes(group), reduced_axes(other))
     if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):
-        return reasons.PositionsInRow(max(rows))
+        return Why.PositionsInRow(max(rows))
     if any(breaks_rows(each, row) for row in rows for each in (group, other)):
-        return reasons.BrokenRow(max(rows))
+        return Why.BrokenRow(max(rows))
     most = min(most_instructions(group), most_instructions(other))
     if group.instructions + other.instructions > most:
-        return reasons.TooLarge(group.instructions + other.instructions, most)
+        return Why.TooLarge(group.instructions + other.instructions, most)
     return None
 
 
-def elements_apart(one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+def elements_apart(one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
     """Why a group cannot compute the elements of another one that it reads; ``reads``: of those."""
     for read in reads:
         source = read.source
         if source.base in one.reductions:
-            return reasons.Unfinished(tuple(one.domain[axis] for axis in reduced_axes(one)))
+            return Why.Unfinished(tuple(one.domain[axis] for axis in reduced_axes(one)))
         if source.base in one.columns:
-            return reasons.Unfinished(tuple(one.domain[axis] for axis in one.summed))
+            return Why.Unfinished(tuple(one.domain[axis] for axis in one.summed))
         if source.base in one.targets:  # whole only when the group has ended
-            return reasons.OtherSpace(one.domain, other.domain)
+            return Why.OtherSpace(one.domain, other.domain)
         if not read.elementwise:
-            return reasons.WholeOperand(read.reader.op.name, source.type.shape)
+            return Why.WholeOperand(read.reader.op.name, source.type.shape)
         if not source.direct:
-            return reasons.OtherElements(source.type.shape, source.layout.strides)
+            return Why.OtherElements(source.type.shape, source.layout.strides)
         if source.type.shape != other.domain:
-            return reasons.OtherSpace(source.type.shape, other.domain)
+            return Why.OtherSpace(source.type.shape, other.domain)
     if one.image is not None and one.domain != other.domain:
-        return reasons.OtherSpace(one.domain, other.domain)
+        return Why.OtherSpace(one.domain, other.domain)
     return None
 
 
@@ -233,18 +233,18 @@ class RowRules:
         return meets_rows(walk, domain, row)
 
     @staticmethod
-    def too_large(one: Group, other: Group) -> reasons.TooLarge | None:
+    def too_large(one: Group, other: Group) -> Reason | None:
         """Why two groups are too long for one, if they are."""
         size = one.instructions + other.instructions
-        return reasons.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
+        return Why.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
 
     def apart(
         self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
-    ) -> reasons.Reason | None:
+    ) -> Reason | None:
         """Why two groups that could share rows do not; ``reads``: what both read."""
         several = row > 1 and (one.indexed or other.indexed)
         if several or any(g.domain != domain and self._asks(g) for g in (one, other)):
-            return reasons.PositionsInRow(row)
+            return Why.PositionsInRow(row)
         if large := self.too_large(one, other):
             return large
         in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
@@ -254,30 +254,30 @@ class RowRules:
             work = sum(map(instructions, (*one.nodes, *other.nodes)))
             length = hint_product(domain[len(domain) - row :])
             if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
-                return reasons.RowsInLanes(length)
+                return Why.RowsInLanes(length)
             if may_be_short(domain, row, reductions, work):
                 return None
-            return reasons.TooLarge(length * work, MOST_WRITTEN_OUT)
+            return Why.TooLarge(length * work, MOST_WRITTEN_OUT)
         of_row = domain[len(domain) - row :]
         rows, length = map(hint_product, (outer_shape(domain, row), of_row))
         few = all(isinstance(size, int) for size in of_row) and rows * length <= FEW_ELEMENTS
         if rows < FEWEST_ROWS and not few and one.domain == other.domain:
-            return reasons.FewRows(rows, of_row)
+            return Why.FewRows(rows, of_row)
         sums = {one.kind, other.kind} & {"columns"}
         terms = hint_product([domain[a] for a in (*one.summed, *other.summed)])
         if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
-            return reasons.FewTerms(terms, rows * length)
+            return Why.FewTerms(terms, rows * length)
         stored = (*one.stored, *other.stored)
         most = _WIDEST * (len({read.source.base for read in reads}) + len(stored))
         if row == 1 and most * length <= LONGEST_ROW:
             return None
         moving = self._moving(stored, reads, domain, row)
         if row > 1 and not all(is_one_run(walk.strides, domain, row) for walk in moving):
-            return reasons.BrokenRow(row)
+            return Why.BrokenRow(row)
         bases = dict.fromkeys([walk.base for walk in moving])
         width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
         if width * length > LONGEST_ROW:
-            return reasons.LongRow(width * length, LONGEST_ROW)
+            return Why.LongRow(width * length, LONGEST_ROW)
         return None
 
     @staticmethod

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
-from staticgrad.fusion import reasons
 from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.groups import ANCHORED, Group, Groups, Home, Key, Read, meets_elements
 from staticgrad.fusion.legality import elements_apart, kept_apart, reduced_axes
+from staticgrad.fusion.reasons import Reason, Why
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
@@ -29,7 +29,7 @@ class KernelPair:
     read_in: int
     node: Node
     reader: Node
-    reason: reasons.Reason
+    reason: Reason
 
 
 def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list[KernelPair]:
@@ -96,23 +96,23 @@ class Legality:
             (node,) = group.nodes
             yield Home(node), Read(node, groups.sources[node, 0], False)
 
-    def may_join(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+    def may_join(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
         """Why a group is no part of another one that has these reads of it; None if it may be."""
         if not self._before.fused:
-            return reasons.FusionOff()
+            return Why.FusionOff()
         if one is other:
             parts = self._before.by_number[one.number].parts
             assert parts is not None
             if parts.long_row:
-                return reasons.SingleRow(parts.long_row)
+                return Why.SingleRow(parts.long_row)
             if parts.copies:
-                return reasons.Copies(parts.copies)
-            return reasons.LongChain(parts.together, parts.apart)
+                return Why.Copies(parts.copies)
+            return Why.LongChain(parts.together, parts.apart)
         if other.number in self._updates:
-            return reasons.UpdateOrder(self._updates[other.number])
+            return Why.UpdateOrder(self._updates[other.number])
         for each in (one, other):
             if each.kind in ("copy", "sort", "scan", "scatter", "block", "call", "body"):
-                return reasons.KernelOfItsOwn(each.kind)
+                return Why.KernelOfItsOwn(each.kind)
         return (
             self._of_rows(one, other, reads)
             or elements_apart(one, other, reads)
@@ -124,7 +124,7 @@ class Legality:
             or self._between(one, other, 0)
         )
 
-    def _of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> reasons.Reason | None:
+    def _of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
         """Two that lie in the same rows, but for their cost or for what stands between them."""
         shared = self._engine.rules.shared(one, other)
         if shared is None or not all(self._engine.rules.in_row(read, *shared) for read in reads):
@@ -137,40 +137,40 @@ class Legality:
             return reason
         if self._engine.rules.takes_vector(other, one):
             length = hint_product(one.domain[len(one.domain) - one.row :])
-            return reasons.OncePerRow(other.nodes[-1].op.name, length)
+            return Why.OncePerRow(other.nodes[-1].op.name, length)
         return self._between(one, other, one.level)
 
-    def _weighed_apart(self, one: Group, other: Group) -> reasons.Reason | None:
+    def _weighed_apart(self, one: Group, other: Group) -> Reason | None:
         """What may run again is the earlier part alone, unless one kernel stores less."""
         if one.phase == other.phase:
             return None
         spared, added = self._engine.weighed(one, other)
         if not spared:
-            return reasons.PhaseBorder(one.phase, other.phase)
-        return reasons.StoresMore(added, spared) if added > spared else None
+            return Why.PhaseBorder(one.phase, other.phase)
+        return Why.StoresMore(added, spared) if added > spared else None
 
-    def _of_columns(self, one: Group, other: Group) -> reasons.Reason | None:
+    def _of_columns(self, one: Group, other: Group) -> Reason | None:
         if other.kind != "columns":
             return None
         if one.kind in ANCHORED:
-            return reasons.ReductionInProduct()
+            return Why.ReductionInProduct()
         if one.reductions:
-            return reasons.OtherRows(reduced_axes(one), other.summed)
+            return Why.OtherRows(reduced_axes(one), other.summed)
         if one.checked:
-            return reasons.LookupInColumns()
+            return Why.LookupInColumns()
         return self._other_readers(one, other) if one.phase == other.phase else None
 
-    def _of_phases(self, one: Group, other: Group) -> reasons.Reason | None:
+    def _of_phases(self, one: Group, other: Group) -> Reason | None:
         if one.phase == other.phase:
             return None
         if not one.kind == other.kind == "map":
-            return reasons.PhaseBorder(one.phase, other.phase)
+            return Why.PhaseBorder(one.phase, other.phase)
         for node in other.nodes:
             if node in self._parameters:
-                return reasons.UpdateOrder(self._parameters[node])
+                return Why.UpdateOrder(self._parameters[node])
         return self._weighed_apart(one, other)
 
-    def _of_levels(self, one: Group, other: Group) -> reasons.Reason | None:
+    def _of_levels(self, one: Group, other: Group) -> Reason | None:
         for read in self._before.reads(other):
             home = self._engine.now.home(read.source.base)
             if home is None or home in (one, other) or home.level != one.level:
@@ -179,7 +179,7 @@ class Legality:
                 return reason
         return self._between(one, other, one.level)
 
-    def _between(self, one: Group, other: Group, least: int) -> reasons.Reason | None:
+    def _between(self, one: Group, other: Group, least: int) -> Reason | None:
         """The last that the reader also needs, of those that may have to run after the other."""
         found = {
             read.source.base.node: home.level
@@ -188,10 +188,10 @@ class Legality:
             if home.level >= least and (home is not one or not least)
         }
         last = max(found, key=found.__getitem__, default=None)
-        return None if last is None else reasons.Between(one.level, found[last], last.op.name)
+        return None if last is None else Why.Between(last.op.name, found[last], one.level)
 
-    def _other_readers(self, one: Group, other: Group) -> reasons.Reason | None:
+    def _other_readers(self, one: Group, other: Group) -> Reason | None:
         found = {n for key in one.stored for n in self._engine.readers.get(key, ())}
         kernels = len(found - {one.number, other.number})
         results = sum((node, 0) in self._before.roots for node in one.members)
-        return reasons.OtherReaders(kernels, results) if kernels or results else None
+        return Why.OtherReaders(kernels, results) if kernels or results else None
