@@ -9,7 +9,6 @@ those of all columns in turns.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
@@ -17,11 +16,10 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.peers import opened
+from benchmarks.peers import least_times, opened
 
 #: Rows and columns of x.
 SIZES: Final = ((4, 8), (64, 256), (512, 1024))
-ROUNDS: Final = 20
 COLUMNS: Final = ("f.run", "sg.function", "sg.torch", "PyTorch", "sg.jax", "JAX")
 
 
@@ -77,20 +75,6 @@ def calls(make: Callable[[Any], Any], arrays: list[Any]) -> dict[str, Callable[[
         "sg.jax": by_jax(sg.jax.function(make(sg))),
         "JAX": by_jax(make(jax.numpy)),
     }
-
-
-def least_times(measured: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
-    """The least time of each call in so many seconds, in turns."""
-    found = dict.fromkeys(measured, float("inf"))
-    for call in measured.values():
-        call()
-    for _ in range(ROUNDS):
-        for name, call in measured.items():
-            end = time.perf_counter() + seconds / ROUNDS
-            while (start := time.perf_counter()) < end:
-                call()
-                found[name] = min(found[name], time.perf_counter() - start)
-    return found
 
 
 def checked(measured: dict[str, Callable[[], Any]]) -> None:

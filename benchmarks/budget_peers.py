@@ -1,10 +1,11 @@
-"""The models of ``time_budgets`` in JAX and torch, with what they have for less memory.
+"""The models of ``time_budgets``, and their rows in JAX and torch with less memory.
 
+A model is written once, over the operations of a library, the mark of a block and a loop over time.
 JAX marks a block with ``jax.checkpoint``: ``nothing`` is its default, ``dots`` the policy
-``dots_saveable``; torch runs a block under ``torch.utils.checkpoint`` (``blocks``), or compiles the
-loss under an activation memory budget (``budget 0.5``). ``plain`` has no mark. A step is one of
-SGD; JAX donates the parameters. Weights are drawn as ours are, the losses are compared by who runs
-the rows.
+``dots_saveable``; of a loop it marks an iteration, or ``segments`` of several, a scan each. torch
+runs a block under ``torch.utils.checkpoint`` (``blocks``), or compiles the loss under an activation
+memory budget (``budget 0.5``). ``plain`` has no mark. A step is one of SGD; JAX donates the
+parameters. The losses are compared by the caller that runs the rows.
 """
 
 from __future__ import annotations
@@ -18,24 +19,25 @@ import numpy as np
 from benchmarks.memory_of_process import Growth
 from benchmarks.workloads import gpt
 
-RATE: Final = 1e-3
+#: Model -> the rate of SGD where 1e-3 diverges: its loss is a sum of large squares.
+RATES: Final = {"deep100": 1e-8, "u-net": 1e-8}
 #: Of weights in front of a GELU: values neither die out nor overflow in 100 layers.
 GAIN: Final = 1.45
 #: Peer -> the ways that it has, each a row.
 WAYS: Final = {
-    "jax": ("plain", "dots", "nothing"),
+    "jax": ("plain", "dots", "nothing", "segments"),
     "torch": ("plain", "blocks", "budget 0.5"),
 }
-#: Ways that take torch more minutes than the row is worth: it unrolls the loop to compile it.
-WITHOUT: Final = (("lstm by scan", "budget 0.5"),)
 #: Filters of the U-Net, in the order in which they are used.
 KERNELS: Final = (
     (16, 4, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (32, 96, 3, 3),
     (16, 48, 3, 3),
 )  # fmt: skip
-SEGMENT: Final = 20  # iterations of a loop that torch runs again at once
+#: Models that are loops -> iterations that JAX and torch run again at once.
+SEGMENTS: Final = {"lstm by scan": 20, "long scan": 50}
 Arrays = Mapping[str, np.ndarray]
-#: A loop over time of an iteration, from a first state, over the leading axis of an array.
+#: A loop over time of an iteration, from a first state, over the leading axis of an array: the last
+#: state, and what the iterations give.
 Loop = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 #: Of weights and feeds.
 Loss = Callable[[Any, Any], Any]
@@ -54,9 +56,12 @@ class Peer(NamedTuple):
 
 
 def ways_of(model: str) -> tuple[tuple[str, str], ...]:
-    """The rows of a model: peers, each with its ways."""
-    pairs = ((peer, way) for peer, ways in WAYS.items() for way in ways)
-    return tuple((peer, way) for peer, way in pairs if (model, way) not in WITHOUT)
+    """The rows of a model: peers, each with its ways.
+
+    torch unrolls a loop to compile it, which takes more minutes than the row is worth.
+    """
+    without = "budget 0.5" if model in SEGMENTS else "segments"
+    return tuple((peer, way) for peer, ways in WAYS.items() for way in ways if way != without)
 
 
 def _drawn(shapes: Sequence[tuple[int, ...]], gain: float = 1.0) -> Arrays:
@@ -108,10 +113,26 @@ def _recurrent(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
             return (h, c), h
 
         zeros = ops.zeros((32, 64))
-        states = peer.loop(iteration, (zeros, zeros), at["x"])
+        _, states = peer.loop(iteration, (zeros, zeros), at["x"])
         return (states * states).mean()
 
     return _drawn([(64, 256), (64, 256)]), _x(200, 32, 64), loss
+
+
+def _long(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
+    """A recurrent layer of 256 over 4,000 steps of time and 64 rows; the mean of all squares."""
+    ops = peer.ops
+
+    def loss(v: Any, at: Any) -> Any:
+        def iteration(carry: Any, x: Any) -> Any:
+            h, total = carry
+            h = ops.tanh(x + h @ v["w0"])
+            return (h, total + (h * h).mean()), x[:1]
+
+        (_, total), _ = peer.loop(iteration, (ops.zeros((64, 256)), ops.zeros(())), at["x"])
+        return total / 4000.0
+
+    return _drawn([(256, 256)]), _x(4000, 256), loss
 
 
 def _u_net(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
@@ -148,6 +169,7 @@ BUILT: Final[Mapping[str, Callable[[Peer], tuple[Arrays, Arrays, Loss]]]] = {
     "deep100": _deep,
     "gpt12": _transformer,
     "lstm by scan": _recurrent,
+    "long scan": _long,
     "u-net": _u_net,
 }
 
@@ -156,18 +178,25 @@ def jax_row(model: str, way: str) -> Prepared:
     """One row of JAX."""
     from benchmarks.implementations.with_jax import Jax
 
-    jax = import_module("jax")
-    policies = {"dots": jax.checkpoint_policies.dots_saveable, "nothing": None}
-    wrap: Any = lambda f: jax.checkpoint(f, policy=policies[way])  # noqa: E731
+    jax, rate = import_module("jax"), RATES.get(model, 1e-3)
+    policy = jax.checkpoint_policies.dots_saveable if way == "dots" else None
+    wrap: Any = lambda f: jax.checkpoint(f, policy=policy)  # noqa: E731
     if way == "plain":
         wrap = lambda f: f  # noqa: E731
     ops = Jax(jax)
-    peer = Peer(ops, ops.gelu, wrap, lambda f, state, x: ops.scan(wrap(f), state, x)[1])
-    weights, feeds, loss = BUILT[model](peer)
+
+    def loop(iteration: Any, state: Any, x: Any) -> Any:
+        if way != "segments":
+            return ops.scan(wrap(iteration), state, x)
+        parts = x.reshape(-1, SEGMENTS[model], *x.shape[1:])
+        state, outs = ops.scan(wrap(lambda s, part: ops.scan(iteration, s, part)), state, parts)
+        return state, outs.reshape(x.shape[0], *outs.shape[2:])
+
+    weights, feeds, loss = BUILT[model](Peer(ops, ops.gelu, wrap, loop))
 
     def step(v: Any, at: Any) -> Any:
         value, slopes = jax.value_and_grad(loss)(v, at)
-        return {name: w - RATE * slopes[name] for name, w in v.items()}, value
+        return {name: w - rate * slopes[name] for name, w in v.items()}, value
 
     state, fed = jax.device_put(dict(weights)), jax.device_put(dict(feeds))
     run = jax.jit(step, donate_argnums=(0,)).lower(state, fed).compile()
@@ -186,7 +215,7 @@ def torch_row(model: str, way: str) -> Prepared:
     """One row of torch."""
     from benchmarks.implementations.with_torch import Torch
 
-    torch = import_module("torch")
+    torch, rate = import_module("torch"), RATES.get(model, 1e-3)
     torch.set_num_threads(1)
     again = import_module("torch.utils.checkpoint").checkpoint
     if way == "blocks":
@@ -194,7 +223,8 @@ def torch_row(model: str, way: str) -> Prepared:
     else:
         wrap = lambda f: f  # noqa: E731
     ops = Torch(torch)
-    weights, feeds, loss = BUILT[model](Peer(ops, ops.gelu, wrap, _in_segments(torch, wrap)))
+    loop = _in_segments(torch, wrap, SEGMENTS.get(model, 1))
+    weights, feeds, loss = BUILT[model](Peer(ops, ops.gelu, wrap, loop))
     if way.startswith("budget"):
         config: Any = import_module("torch._functorch.config")
         config.activation_memory_budget = float(way.split()[1])
@@ -207,7 +237,7 @@ def torch_row(model: str, way: str) -> Prepared:
         value.backward()
         with torch.no_grad():
             for w in state.values():
-                w -= RATE * w.grad
+                w -= rate * w.grad
                 w.grad = None
         return value.detach()
 
@@ -218,8 +248,8 @@ def torch_row(model: str, way: str) -> Prepared:
     return {**row, "loss": first}, call_again
 
 
-def _in_segments(torch: Any, wrap: Callable[[Any], Any]) -> Loop:
-    """A loop whose iterations are marked so many at a time; what they give, one upon another."""
+def _in_segments(torch: Any, wrap: Callable[[Any], Any], length: int) -> Loop:
+    """A loop whose iterations are marked so many at a time."""
 
     def loop(iteration: Callable[[Any, Any], Any], state: Any, x: Any) -> Any:
         def segment(state: Any, part: Any) -> Any:
@@ -230,10 +260,10 @@ def _in_segments(torch: Any, wrap: Callable[[Any], Any]) -> Loop:
             return state, torch.stack(found)
 
         outputs = []
-        for part in x.split(SEGMENT):
+        for part in x.split(length):
             state, out = wrap(segment)(state, part)
             outputs.append(out)
-        return torch.cat(outputs)
+        return state, torch.cat(outputs)
 
     return loop
 

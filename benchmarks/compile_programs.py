@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.operations import GATES
 from benchmarks.workload import Adam, Data, Loss, Make, Workload
 from benchmarks.workloads import all_workloads
 from benchmarks.workloads.deep import layers, loss as deep
@@ -26,6 +28,11 @@ OF_SUITE: Final = (
     "tiny", "mlp", "cnn", "resnet_block", "gpt", "lstm", "ode", "deep100", "blackscholes", "gp",
     "gmm", "ode_loop", "attention",
 )  # fmt: skip
+
+#: The parts of a cell's weights, side by side.
+CELLS: Final = {"rnn": 1, **GATES}
+#: A step; one without the gradient by the state before it, which takes a product less; a scan.
+OF_A_CELL: Final = ("step", "step_alone", "scan")
 
 
 def one(*shape: int) -> Make:
@@ -225,6 +232,52 @@ def nothing(ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     return ops.sum(v["p0"]), {}
 
 
+def cell(random: np.random.Generator, kind: str, iterations: int, alone: bool, hidden: int) -> Data:
+    """Weights and the state before the first step, or weights ``alone`` and the state a feed.
+
+    The state is given, so that no program may leave out what zeros would spare.
+    """
+    shape, inputs, width = (32, hidden), hidden // 2, CELLS[kind] * hidden
+    weights = {"w": (inputs, width), "u": (hidden, width), "b": (width,)}
+    states = dict.fromkeys("hc" if kind == "lstm" else "h", shape)
+    bound = hidden**-0.5
+    parts = [
+        {name: random.uniform(-bound, bound, each) for name, each in shapes.items()}
+        for shapes in (weights, states)
+    ]
+    x, y = random.uniform(-1, 1, (iterations, 32, inputs)), random.uniform(-1, 1, shape)
+    feeds = {"x": x, "y": y} | (parts.pop() if alone else {})
+    return Data({k: v for part in parts for k, v in part.items()}, feeds, sizes={"hidden": hidden})
+
+
+def last_state(kind: str, scans: bool, ops: Any, v: Values, sizes: Mapping[str, int]) -> Found:
+    """Half the squared distance of a cell's last state from a target, per sequence."""
+    w, u, b = (v[name] for name in "wub")
+
+    def rnn(part: Any, state: Any, u: Any) -> Any:
+        return (ops.tanh(part + state[0] @ u),)
+
+    step = rnn if kind == "rnn" else ops.recurrent_cell(kind, sizes["hidden"])
+
+    def iteration(state: Any, at: Any) -> Any:
+        return step(at @ w + b, state, u), None
+
+    run = ops.scan if scans else lambda body, start, x: body(start, x[0])
+    first = tuple(v[name] for name in "hc" if name in v)
+    away = run(iteration, first, v["x"])[0][0] - v["y"]
+    return 0.5 * ops.mean(ops.sum(away * away, axis=1)), {}
+
+
+def of_cells(iterations: int = 1000, hidden: int = 128) -> Iterator[Workload]:
+    """Yield the programs of each recurrent cell: a step, and a scan of so many."""
+    for kind, program in product(CELLS, OF_A_CELL):
+        count, alone = (iterations if program == "scan" else 1), program == "step_alone"
+        make = partial(cell, kind=kind, iterations=count, alone=alone, hidden=hidden)
+        loss = partial(last_state, kind, program == "scan")
+        name, about = f"{kind}_{program}", "a recurrent cell and its gradients"
+        yield Workload(name, "gradient", loss, make, make, 1e-3, about)
+
+
 def _own() -> Iterator[Workload]:
     def gradient(name: str, loss: Loss, make: Make, about: str) -> Workload:
         return Workload(name, "gradient", loss, make, make, 1e-3, about)
@@ -254,6 +307,7 @@ def _own() -> Iterator[Workload]:
     about = f"200 parameters, after {Adam.STEPS_BEFORE} steps"
     yield Workload("adam_200", "adam", nothing, make, make, 1e-3, about)
     yield from RECURRENT
+    yield from of_cells()
 
 
 def programs() -> dict[str, Workload]:

@@ -2,13 +2,14 @@
 
     python -m benchmarks compile_times [--only NAMES] [--repeat 3] [--limit 60] [--json FILE]
 
-The programs are those of ``benchmarks.compile_programs``. Each row is a process of its own;
-``cold`` begins with an empty cache of compiled code, ``warm`` with the one that the cold row of the
-same turn has filled (JAX's too). All are process times with one thread. ``whole`` is that of the
-process from its start to the first result: the interpreter, the imports of NumPy and of the
-library, the arrays of the program, and the rest, which stands beside it: building and
-differentiating, compiling, and the first call, from the library's loaded name on. What a library
-imports later than at its import is in that, so only ``whole`` compares libraries.
+The programs are those of ``benchmarks.compile_programs``; of recurrent cells a scan of 1,000 steps
+stands beside one step, and behind the table is how much longer the scan takes to compile. Each row
+is a process of its own; ``cold`` begins with an empty cache of compiled code, ``warm`` with the one
+that the cold row of the same turn has filled (JAX's too). All are process times with one thread.
+``whole`` is that of the process from its start to the first result: the interpreter, the imports of
+NumPy and of the library, the arrays of the program, and the rest, which stands beside it: building
+and differentiating, compiling, and the first call, from the library's loaded name on. What a
+library imports later than at its import is in that, so only ``whole`` compares libraries.
 The least of the turns stands in the table, of either time for itself. One further cold process
 counts by stage, each stage without those inside of it: this costs a little, so that its sum is more
 than the row's. A process that takes more than ``--limit`` seconds is stopped, and the row says so.
@@ -33,7 +34,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.compile_programs import programs
+from benchmarks.compile_programs import CELLS, OF_A_CELL, programs
 from benchmarks.implementation import Settings
 from benchmarks.worker import implementation_at
 
@@ -47,9 +48,7 @@ STAGES: Final = {
     "grad": ("staticgrad:grad",),
     "passes": ("passes.base:Pipeline.run",),
     "prepare": ("staticgrad.lowering.fuse:prepared",),
-    "fuse": tuple(
-        f"staticgrad.lowering.fuse:{name}" for name in ("taken", "with_copies", "with_streams")
-    ),
+    "fuse": ("staticgrad.lowering.fuse:taken", "staticgrad.lowering.fuse:with_copies"),
     "lower": ("staticgrad.lowering.fuse:scheduled",),
     "verify": ("staticgrad.ir.verify_schedule:verify_schedule",),
     "render": ("staticgrad.backends:render",),
@@ -57,15 +56,21 @@ STAGES: Final = {
     "LLVM": ("staticgrad.native.jit:compile_ir",),
     "link": ("staticgrad.native.loader:load",),
     "plan": ("staticgrad.compiling.artifacts:Plans.plan",),
-    "cache": (
-        "staticgrad.compiling.scheduling:key",
-        "staticgrad.compiling.scheduling:read",
-        "staticgrad.compiling.scheduling:write",
+    "cache": tuple(
+        f"staticgrad.compiling.scheduling:{name}"
+        for name in ("entry_name", "read_entry", "write_entry")
     ),
 }
 #: What the rows of a library's processes are called behind its name.
 ENDINGS: Final = ("", ", warm")
 Row = dict[str, float]
+
+
+def owner_of(place: str) -> tuple[Any, str]:
+    """The module or class of a stage's function, and the name there."""
+    module, _, path = place.partition(":")
+    *owners, name = path.split(".")
+    return functools.reduce(getattr, owners, import_module(module)), name
 
 
 class Stages:
@@ -77,9 +82,7 @@ class Stages:
 
     def watch(self, stage: str, place: str) -> None:
         """Count what a function takes from now on."""
-        module, _, path = place.partition(":")
-        *owners, name = path.split(".")
-        owner: Any = functools.reduce(getattr, owners, import_module(module))
+        owner, name = owner_of(place)
         setattr(owner, name, self.timed(stage, getattr(owner, name)))
 
     def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -214,6 +217,22 @@ def line(name: str, rows: dict[str, Row | None]) -> str:
     return f"{name:20} {about}{''.join(found)}  {', '.join(cells)}"
 
 
+def scans_over_steps(found: dict[str, dict[str, Row | None]]) -> str:
+    """The time to build and compile a scan over that of one step, for each cell and library."""
+    lines = []
+    for kind in CELLS:
+        rows = [found.get(f"{kind}_{program}", {}) for program in OF_A_CELL]
+        for library in LIBRARIES:
+            times = [row["build"] + row["compile"] for each in rows if (row := each.get(library))]
+            if len(times) == len(rows):
+                *steps, scan = times
+                texts = ", ".join(f"{scan / step:.2f}" for step in steps)
+                lines.append(
+                    f"{library}, {kind}: a scan over a step, and without its state: {texts}"
+                )
+    return "\n".join(lines)
+
+
 def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     reader.add_argument("--only", default="", help="names of programs, with commas between")
@@ -241,9 +260,11 @@ def main() -> None:
         for library in LIBRARIES:  # fills the cache of bytecode
             if options.library in library and find_spec(library):
                 in_a_process((library, "tiny"), bytecode, bytecode, quick, False)
+        found = {}
         for name in names:
-            rows = rows_of(name, bytecode, options)
+            found[name] = rows = rows_of(name, bytecode, options)
             print(line(name, rows), flush=True)
             if options.json:
                 kept = json.loads(options.json.read_text()) if options.json.exists() else {}
                 options.json.write_text(json.dumps(kept | {name: rows}, indent=1) + "\n")
+    print(scans_over_steps(found))

@@ -16,8 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.bridges import least_times
-from benchmarks.peers import opened
+from benchmarks.peers import least_times, opened
 
 COLUMNS: Final = ("staticgrad", "JAX", "PyTorch")
 RNG: Final = np.random.default_rng(0)

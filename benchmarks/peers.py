@@ -1,12 +1,32 @@
-"""What the pages beside PyTorch and JAX have in common: options, the libraries, the machine."""
+"""What the pages beside PyTorch and JAX have in common: options, times in turns, the machine."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.machine import describe
+
+ROUNDS: Final = 20
+
+
+def least_times(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Return the least time of each call in so many seconds, in turns; of three turns at least."""
+    found = dict.fromkeys(calls, float("inf"))
+    for call in calls.values():
+        call()
+    turns, last = 0, time.perf_counter() + seconds * len(calls)
+    while turns < 3 or time.perf_counter() < last:
+        for name, call in calls.items():
+            end = time.perf_counter() + seconds / ROUNDS
+            while (start := time.perf_counter()) < end:
+                call()
+                found[name] = min(found[name], time.perf_counter() - start)
+        turns += 1
+    return found
 
 
 def opened(name: str, doc: str | None, seconds: float) -> tuple[argparse.Namespace, Any, str]:

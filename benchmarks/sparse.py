@@ -10,7 +10,6 @@ fixed number of iterations. Times are the least of many calls, those of all colu
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -20,7 +19,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as scipy_solvers
 
 import staticgrad as sg
-from benchmarks.peers import opened
+from benchmarks.peers import least_times, opened
 
 NODES: Final = 100_000
 NEIGHBOURS: Final = 10
@@ -199,27 +198,10 @@ def checked(calls: Calls, rtol: float) -> None:
             np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol * scale)
 
 
-def least_times(calls: Calls, seconds: float) -> Mapping[str, float]:
-    """The least time of each call, in turns, of three or as many as the seconds allow."""
-    found = dict.fromkeys(calls, float("inf"))
-    begin, rounds = time.perf_counter(), 0
-    while rounds < 3 or time.perf_counter() - begin < seconds * len(calls):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            found[name] = min(found[name], time.perf_counter() - start)
-        rounds += 1
-    return found
-
-
 def copying() -> float:
     """Bytes a second that a copy of 64 MB reads and writes."""
     source, target = np.ones(8_000_000), np.empty(8_000_000)
-    least = float("inf")
-    for _ in range(20):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        least = min(least, time.perf_counter() - start)
+    least = least_times({"copy": lambda: np.copyto(target, source)}, 1.0)["copy"]
     return 2 * source.nbytes / least
 
 

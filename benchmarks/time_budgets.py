@@ -3,17 +3,17 @@
     python -m benchmarks time_budgets [--only TEXT] [--rows TEXT] [--rounds 4] [--calls 4]
         [--into FILE] [--markdown]
 
-Four models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
-``sg.scan`` over 200 steps of time, and a U-Net of four widths. A row is a process of its own on one
-thread. Its budget is a share of the arena that storing everything needs, or the smallest plan
-found; one that no plan found meets is refused. ``dots`` and ``nothing`` are policies of
-``sg.checkpoint_policies`` around each layer or block, as JAX has them; rows of JAX and torch
-(``budget_peers.py``) are named by the peer. ``process`` is the growth of the resident memory in
-the first call (Linux counts it). When all rows of a model are ready their processes take turns:
-some calls of each, round after round. ``ms`` is the least of them all, and the median of what was
-least in each round; more time is what a row takes beside the row of 100 %, or the plain one of its
-peer, predicted by the plan and measured. All rows of ours of a model have to give the same bytes,
-those of peers the same loss to three digits.
+Five models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
+``sg.scan`` over 200 steps of time, a recurrent layer over 4,000 (``long scan``), and a U-Net of
+four widths. A row is a process of its own on one thread. Its budget is a share of the arena that
+storing everything needs, or the smallest plan found; one that no plan found meets is refused.
+``dots`` and ``nothing`` are policies of ``sg.checkpoint_policies`` around each layer or block, as
+JAX has them; rows of JAX and torch (``budget_peers.py``) are named by the peer. ``process`` is the
+growth of the resident memory in the first call (Linux counts it). When all rows of a model are
+ready their processes take turns: some calls of each, round after round. ``ms`` is the least of them
+all, and the median of what was least in each round; more time is what a row takes beside the row of
+100 %, or the plain one of its peer, predicted by the plan and measured. All rows of ours of a model
+have to give the same bytes, those of peers the same loss to three digits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ import staticgrad as sg
 from benchmarks import budget_peers
 from benchmarks.implementations.with_staticgrad import Staticgrad
 from benchmarks.machine import describe
-from benchmarks.workloads import gpt
 from staticgrad.analysis.cost import plan_seconds
 
 SHARES: Final = ("100%", "50%", "25%", "smallest")
@@ -44,119 +43,38 @@ POLICIES: Final = {
     "dots": sg.checkpoint_policies.dots_saveable,
     "nothing": sg.checkpoint_policies.nothing_saveable,
 }
-#: Of a function, the one that computes it with less memory.
-Marked = Callable[[Callable[..., Any]], Callable[..., Any]]
-#: A graph of one step, and its feeds.
-Step = tuple[sg.Graph, Mapping[str, np.ndarray]]
+#: Of the long scan, besides: smaller shares, and policies of the whole program.
+OF_LONG: Final = ("10%", "5%", "2%", "recompute", "sqrt")
 
 
-class _Weights:
-    """Parameters that are the same in every run."""
+def graph_of(model: str, policy: Any = None) -> tuple[sg.Graph, Mapping[str, np.ndarray]]:
+    """The graph of one step and its feeds, each block under a policy if there is one."""
 
-    def __init__(self) -> None:
-        self.random = np.random.default_rng(0)
-        self.made: list[Any] = []
+    def wrap(block: Callable[..., Any]) -> Callable[..., Any]:
+        return block if policy is None else sg.checkpoint(block, policy=policy)
 
-    def __call__(self, *shape: int, gain: float = 1.0) -> Any:
-        start = self.random.normal(0.0, gain * shape[0] ** -0.5, shape).astype("float32")
-        self.made.append(sg.parameter(f"w{len(self.made)}", start))
-        return self.made[-1]
-
-    def step(self, loss: Any, feeds: Mapping[str, np.ndarray]) -> Step:
-        """One step of SGD."""
-        return sg.Graph({"loss": loss}, sg.optim.SGD(1e-3).updates(loss, self.made)), feeds
-
-
-def _as_it_is(block: Callable[..., Any]) -> Callable[..., Any]:
-    return block
-
-
-def deep(marked: Marked = _as_it_is) -> Step:
-    """A perceptron of 100 layers of 128 over 512 rows, its activation a GELU."""
-    weights = _Weights()
-    h = sg.input("x", (512, 128))
-    layer = marked(lambda h, w: sg.nn.gelu(h @ w))
-    for _ in range(100):
-        h = layer(h, weights(128, 128, gain=budget_peers.GAIN))
-    feeds = {"x": np.random.default_rng(1).normal(size=(512, 128)).astype("float32")}
-    return weights.step((h * h).mean(), feeds)
-
-
-def transformer(marked: Marked = _as_it_is) -> Step:
-    """The GPT of the benchmarks with 12 blocks of 128, context 64, batch 8."""
-    data = gpt.transformer(12, 128, 64, 8, 65)(np.random.default_rng(0))
-    weights = _Weights()
-    values: dict[str, Any] = {}
-    for name, array in data.variables.items():
-        values[name] = sg.parameter(name, array.astype("float32"))
-        weights.made.append(values[name])
-    for name, tokens in data.feeds.items():
-        values[name] = sg.input(name, tokens.shape, "int64")
-    loss, _ = gpt.loss(Staticgrad(), values, data.sizes, marked)
-    return weights.step(loss, {name: each.astype("int64") for name, each in data.feeds.items()})
-
-
-def recurrent() -> Step:
-    """An LSTM of 64 over 200 steps of time and 32 rows."""
-    weights = _Weights()
-    w, u = weights(64, 256), weights(64, 256)
-    x = sg.input("x", (200, 32, 64))
-
-    def cell(state: Any, each: Any) -> Any:
-        h, c = state
-        gates = each @ w + h @ u
-        keep, new, out, what = (gates[:, 64 * k : 64 * k + 64] for k in range(4))
-        c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)
-        h = sg.sigmoid(out) * sg.tanh(c)
-        return (h, c), h
-
-    _, states = sg.scan(cell, (sg.zeros((32, 64)), sg.zeros((32, 64))), x)
-    feeds = {"x": np.random.default_rng(1).normal(size=(200, 32, 64)).astype("float32")}
-    return weights.step((states * states).mean(), feeds)
-
-
-def u_net(marked: Marked = _as_it_is) -> Step:
-    """Convolutions of 16 to 64 channels down to a quarter of 32 x 32 and up again, batch 8."""
-    weights = _Weights()
-    kernels = iter([weights(*shape) for shape in budget_peers.KERNELS])
-    h, skips = sg.input("x", (8, 4, 32, 32)), []
-
-    @marked
-    def convolved(h: Any, *kernels: Any) -> Any:
-        for kernel in kernels:
-            h = sg.nn.relu(sg.nn.conv(h, kernel, padding=1))
-        return h
-
-    for _ in range(2):
-        h = convolved(h, next(kernels), next(kernels))
-        skips.append(h)
-        h = sg.nn.max_pool(h, 2)
-    h = convolved(h, next(kernels))
-    for skip in reversed(skips):
-        h = sg.repeat(sg.repeat(h, 2, axis=2), 2, axis=3)
-        h = convolved(sg.concat([h, skip], 1), next(kernels))
-    feeds = {"x": np.random.default_rng(1).normal(size=(8, 4, 32, 32)).astype("float32")}
-    return weights.step((h * h).mean(), feeds)
-
-
-MODELS: Final = {"deep100": deep, "gpt12": transformer, "lstm by scan": recurrent, "u-net": u_net}
-
-
-MARKED: Final = ("deep100", "gpt12", "u-net")  # those that are made of blocks
+    peer = budget_peers.Peer(Staticgrad(), sg.nn.gelu, wrap, sg.scan)
+    weights, feeds, loss = budget_peers.BUILT[model](peer)
+    parameters = {name: sg.parameter(name, each) for name, each in weights.items()}
+    value = loss(parameters, {n: sg.input(n, x.shape, x.dtype.name) for n, x in feeds.items()})
+    updates = sg.optim.SGD(budget_peers.RATES.get(model, 1e-3)).updates(
+        value, [*parameters.values()]
+    )
+    return sg.Graph({"loss": value}, updates), feeds
 
 
 def prepared(model: str, share: str) -> budget_peers.Prepared:
     """One row of ours, behind its first call."""
-    build: Any = MODELS[model]
-    if share in POLICIES:
-        graph, feeds = build(lambda block: sg.checkpoint(block, policy=POLICIES[share]))
-    else:
-        graph, feeds = build()
-    budget: int | str | None = None if share in ("100%", *POLICIES) else share
-    if share == "smallest":
-        budget = sg.tradeoff(graph).smallest.peak_bytes
+    graph, feeds = graph_of(model, POLICIES.get(share))
+    limits: dict[str, Any] = {}
+    if share in ("recompute", "sqrt"):
+        limits["checkpoint"] = share
+    elif share == "smallest":
+        limits["memory_budget"] = sg.tradeoff(graph).smallest.peak_bytes
+    elif share not in ("100%", *POLICIES):
+        limits["memory_budget"] = share
     try:
-        f = sg.compile(graph, threads=1, memory_budget=budget)
+        f = sg.compile(graph, threads=1, **limits)
         plan = f.plan()
     except sg.BudgetInfeasible as error:
         return {"refused": error.smallest_peak}, None
@@ -169,7 +87,8 @@ def prepared(model: str, share: str) -> budget_peers.Prepared:
 def shares_of(model: str) -> tuple[str, ...]:
     """The rows of a model: ours, then those of peers, as ``jax dots``."""
     peers = (f"{peer} {way}" for peer, way in budget_peers.ways_of(model))
-    return (*SHARES, *(POLICIES if model in MARKED else ()), *peers)
+    blocks = POLICIES if model not in budget_peers.SEGMENTS else ()
+    return (*SHARES, *(OF_LONG if model == "long scan" else ()), *blocks, *peers)
 
 
 def serve(model: str, share: str) -> None:
@@ -287,7 +206,7 @@ def main() -> None:
         for row in known.get("rows", ())
         if given.only not in row["model"] or given.row_text not in row["share"]
     ]
-    for model in [name for name in MODELS if given.only in name]:
+    for model in [name for name in budget_peers.BUILT if given.only in name]:
         served = [Served(model, share) for share in shares_of(model) if given.row_text in share]
         take_turns(served, given.rounds, given.calls)
         found = [each.ended() for each in served]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks import gemm_map, scaling, scan_compilation
-from benchmarks.compile_programs import programs
+from benchmarks import gemm_map, scaling
+from benchmarks.compile_programs import CELLS, of_cells, programs
+from benchmarks.compile_times import STAGES, owner_of
 from benchmarks.convolutions import PARTS, Kind, calls, check
 from benchmarks.implementation import Settings
 from benchmarks.implementations.with_staticgrad import (
@@ -37,17 +38,17 @@ def test_calls_per_node_stay(name, sizes):
 
 
 @pytest.mark.thinned(3)
-@pytest.mark.parametrize("cell", scan_compilation.CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_scan_of_one_step_is_the_step(tmp_path, cell):
     settings = Settings(1, str(tmp_path))
     found = {}
-    for program in scan_compilation.PROGRAMS:
-        workload = scan_compilation.workload_of(cell, program, iterations=1, hidden=8)
-        work = StaticgradImplementation().program(workload, workload.make(), settings)
-        work.build()
-        work.compile()
-        found[program] = work.results(work.step())
-    step, alone = found["step"], found[scan_compilation.ALONE]
+    for workload in of_cells(iterations=1, hidden=8):
+        if workload.name.startswith(cell):
+            work = StaticgradImplementation().program(workload, workload.make(), settings)
+            work.build()
+            work.compile()
+            found[workload.name.removeprefix(f"{cell}_")] = work.results(work.step())
+    step, alone = found["step"], found["step_alone"]
     weights = {"loss", *(f"gradient:{name}" for name in ("w", "u", "b"))}
     states = {"gradient:h", "gradient:c"} if cell == "lstm" else {"gradient:h"}
     assert {*step} == weights | states
@@ -55,6 +56,13 @@ def test_a_scan_of_one_step_is_the_step(tmp_path, cell):
     for name, array in step.items():
         np.testing.assert_allclose(found["scan"][name], array, rtol=1e-5, atol=1e-7)
     assert all(np.isfinite(array).all() for array in alone.values())
+
+
+def test_stages_of_compile_times_are_there():
+    for places in STAGES.values():
+        for place in places:
+            owner, name = owner_of(place)
+            assert callable(getattr(owner, name))
 
 
 @pytest.mark.parametrize("form", gemm_map.FORMS)
