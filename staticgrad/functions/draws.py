@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -146,8 +146,8 @@ class Drawing(Protocol):
     def updates(self) -> dict[Parameter, Value]:
         """The step, one further."""
 
-    def end_loop(self, streams: int) -> None:
-        """A loop has run at once, before which so many streams had been drawn."""
+    def loop(self) -> AbstractContextManager[None]:
+        """Inside, a loop runs at once."""
 
 
 GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
@@ -179,11 +179,6 @@ class Draws:
         for each, streams in self._before:
             each.streams = max(each.streams, streams)
 
-    def end_loop(self) -> None:
-        """A loop has run at once since then."""
-        for each, streams in self._before:
-            each.end_loop(streams)
-
     @contextmanager
     def iteration(self, number: int) -> Iterator[None]:
         """An iteration of a loop that runs at once: it begins with the same streams as each
@@ -200,11 +195,28 @@ class Draws:
 
 
 @contextmanager
+def draws_from_0() -> Iterator[None]:
+    """Number streams from 0 inside, where a function is traced or runs: each call is a step.
+
+    What a call draws depends on key and step alone, not on what was traced before.
+    """
+    before = [(each, each.streams, each.iterations) for each in list(GENERATORS)]
+    for each, _, _ in before:
+        each.streams, each.iterations = 0, ()
+    try:
+        yield
+    finally:
+        for each, streams, iterations in before:
+            each.streams, each.iterations = streams, iterations
+
+
+@contextmanager
 def loop_at_once() -> Iterator[None]:
     """Run a loop eagerly; also a decorator of functions that run one."""
-    before = Draws()
-    yield
-    before.end_loop()
+    with ExitStack() as stack:
+        for each in list(GENERATORS):
+            stack.enter_context(each.loop())
+        yield
 
 
 #: Means from here on are proposed; below, at most about 60 probabilities are added up.

@@ -19,6 +19,8 @@ once: key and step say where a generator stands, also to whoever saves them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
@@ -271,7 +273,7 @@ class Generator(Distributions):
                 f"a generator makes {FOLDED} draws in a graph", hint="use another seed for more"
             )
         if computing_kind() is not None and running_session() is None and not self.iterations:
-            return Stream(self._end_step(), self.streams)  # nothing else ends a step here
+            return Stream(self._end_step(), 0)  # whatever has been traced with it
         self.streams += 1
         return Stream(self.step, self.streams - 1)
 
@@ -280,10 +282,18 @@ class Generator(Distributions):
         self.step.value = step + np.uint64(1)
         return step[()]
 
-    def end_loop(self, streams: int) -> None:
-        """A loop has run at once, before which so many streams had been drawn."""
-        if self.streams > streams and running_session() is None and not self.iterations:
-            self._end_step()
+    @contextmanager
+    def loop(self) -> Iterator[None]:
+        """Inside, a loop runs at once: outside of a trace it is a step, with streams from 0."""
+        if running_session() is not None or self.iterations:
+            yield
+            return
+        streams, self.streams = self.streams, 0
+        try:
+            yield
+            if self.streams:
+                self._end_step()
+        finally:
             self.streams = streams
 
 

@@ -8,6 +8,7 @@ with the adjoint. LAPACK: E. Anderson et al., Users' Guide, 3rd edition, 1999.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
@@ -30,7 +31,7 @@ from staticgrad.ops.linalg import (
     TriangularSolve,
     TridiagonalSolve,
 )
-from staticgrad.types.arrays import Shape, TensorType
+from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 
@@ -80,23 +81,14 @@ class _OfComplex(LinearAlgebra):
         return x.with_shape(x.shape[:-1])
 
     def form(self, *types: TensorType) -> Form:
-        return super().form(
-            *[
-                x if self._is_real(number, x) else self._matrices(x)
-                for number, x in enumerate(types)
-            ]
-        )
-
-    def called(
-        self,
-        dtype: DType,
-        batch: Shape,
-        sizes: tuple[Size, ...],
-        flops: Size,
-        scratch: tuple[tuple[DType, Size], ...] = (),
-    ) -> Form:
-        scratch = tuple((t, 2 * size if t.is_float else size) for t, size in scratch)
-        return super().called(dtype, batch, sizes, 4 * flops, (*scratch, *self.reals(dtype, sizes)))
+        halves = [
+            x if self._is_real(number, x) else self._matrices(x) for number, x in enumerate(types)
+        ]
+        real: Any = super().form(*halves)
+        (dtype, *_) = (x.dtype for x in types if x.dtype.is_float)
+        scratch = [(t, 2 * size if t.is_float else size) for t, size in real.scratch]
+        scratch += self.reals(dtype, real.sizes)
+        return replace(real, scratch=tuple(scratch), flops=4 * real.flops)
 
     def reals(self, dtype: DType, sizes: tuple[Size, ...]) -> tuple[tuple[DType, Size], ...]:
         """Return the scratch of real numbers, which only complex routines have."""

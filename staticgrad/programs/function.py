@@ -28,6 +28,7 @@ from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.forks import ProcessLock
 from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, T, ValueAndGradient
+from staticgrad.functions.draws import draws_from_0
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import pickled
 from staticgrad.ir.execution import computing, running_session
@@ -191,7 +192,7 @@ class Function(OfArrays[P, R]):
         def call(tensors: Sequence[Any]) -> Any:
             return given.called(self._function, tensors)[0]
 
-        with self._tracer.drawing():
+        with draws_from_0():
             return mapped(as_result, run_at_once(call, [*given.arrays.values()]))
 
     if TYPE_CHECKING:  # the types of calls are those of the base

@@ -8,7 +8,6 @@ once, and is warned of).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from math import inf
 from typing import Any, Final
 from weakref import ref
@@ -28,7 +27,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions.creation import input as graph_input
-from staticgrad.functions.draws import Draws, steps_of
+from staticgrad.functions.draws import draws_from_0, steps_of
 from staticgrad.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.execution import Session, in_graphs, traced_in
@@ -116,7 +115,6 @@ class Tracer:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function, self._name = function, name
-        self._draws: Draws | None = None
         self._made: list[Parameter] = []
         self._warned: set[str] = set()
 
@@ -150,19 +148,6 @@ class Tracer:
                 )
         return traced
 
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Inside, generators draw what they draw in each trace of the function."""
-        stand = Draws()
-        if self._draws is not None:
-            self._draws.again()
-        else:
-            self._draws = stand
-        try:
-            yield
-        finally:
-            stand.further()
-
     def _once(self, given: CallArguments, spec: Spec, noted: Session) -> TracedProgram:
         shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
         inputs: list[Any] = [
@@ -171,7 +156,7 @@ class Tracer:
         ]
         first = _stored(inputs[0]).node.serial if inputs else inf
         try:
-            with traced_in(noted), in_graphs(), self.drawing():
+            with traced_in(noted), in_graphs(), draws_from_0():
                 found, changed = given.called(self._function, inputs)
         except SymbolicValueError as error:
             error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT

@@ -194,3 +194,30 @@ def test_generators_are_copied_in_eager_mode():
     with sg.eager_mode():
         again = copy.deepcopy(generator)
         np.testing.assert_array_equal(again.normal(shape=3).data, generator.normal(shape=3).data)
+
+
+def _draws_at_once(rng):
+    walk = sg.scan(lambda c, x: (c + rng.normal(), c), Tensor(np.float32(0)), Tensor(X[0]))[1]
+    return [rng.normal(shape=2), rng.gamma(2.0, shape=2), walk, rng.uniform(shape=2)]
+
+
+def _draws_of_functions(rng):
+    first = sg.function(lambda: (rng.normal(shape=2), rng.uniform(shape=2)))
+    second = sg.function(lambda: rng.gamma(2.0, shape=2))
+    return [second, lambda: first()[1], second, lambda: first.eagerly()[0]]
+
+
+@pytest.mark.parametrize("draws", [_draws_at_once, _draws_of_functions])
+def test_numbers_depend_on_key_and_step_and_not_on_what_was_traced(draws):
+    found = []
+    for traced in (False, True):
+        rng = sg.random.Generator(7)
+        if traced:
+            sg.function(lambda rng=rng: (rng.normal(), rng.uniform()))()
+            rng.step.value = np.uint64(0)
+        with sg.eager_mode():
+            values = draws(rng)
+        found.append([np.asarray(each() if callable(each) else each.data) for each in values])
+        assert rng.step.value == 4 + (draws is _draws_at_once)  # a rejection loop is a step, too
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
