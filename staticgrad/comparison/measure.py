@@ -46,6 +46,7 @@ from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.eager.tape import serials
 from staticgrad.errors import MeasurementError, StaticgradError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import listed
 from staticgrad.ir.graph import Graph
 from staticgrad.optim import Optimizer
@@ -63,6 +64,7 @@ _ONE_THREAD: Final = dict.fromkeys(
 Watch = Callable[[str], object]
 
 
+@boundary
 def compare(
     spec: Spec = "mlp",
     *arrays: Any,

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
-from staticgrad.building import capture, within
+from staticgrad.building import capture, is_user_file, within
 from staticgrad.comparison import training
 from staticgrad.comparison.report import Refusal, refusal_of
 from staticgrad.eager import Tensor
@@ -98,10 +98,10 @@ class ComparedProgram:
 
     def __init__(
         self, evaluate: Step, example: Batch, drawn: Draw | None, made_of: Any, rule: str,
-        wrap: Callable[[Step], Step] | None = None,
+        wrap: Callable[[Step], Step] | None = None, loss: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
-        self.name, self._made_of = _called(made_of), _inner(made_of)
-        self.origin = function_line(self._made_of)
+        self.name, self._blamed = _called(made_of), _inner(loss or made_of)
+        self.origin = function_line(_inner(made_of))
         self.rule, self._evaluate, self._wrap = rule, evaluate, wrap or (lambda step: step)
         self.plain = self._wrap(evaluate)
         self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None
@@ -136,7 +136,7 @@ class ComparedProgram:
 
     def at_once(self, batch: Batch) -> Any:
         """Return the result of the function, computed line by line."""
-        with named(self.name, self._made_of):
+        with named(self.name, self._blamed):
             return self.function.eagerly(*batch.values())
 
     def new_function(self, change: Step | None = None) -> Function[..., Any]:
@@ -181,7 +181,7 @@ class ComparedProgram:
             name: (BATCH, *(None,) * (array.ndim - 1))
             for name, array in self._example.items() if _counts(array, self.batch_size)
         }  # fmt: skip
-        first: Exception | None = None
+        first = last = None
         for sizes in [{}] if self.changes else [counted, {}]:
             self._sizes, self.function = sizes, self._traced(self.plain, sizes)
             try:
@@ -189,7 +189,7 @@ class ComparedProgram:
             except GradientError:
                 raise  # it has no derivative on the tape either
             except Exception as error:
-                first = first or error
+                first, last = first or error, error
                 continue
             self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
             if first is not None:
@@ -198,9 +198,9 @@ class ComparedProgram:
                 self.refusal = self._refused_names()
             self._copy = pickle.dumps(self.graph)
             return
-        assert first is not None
+        assert first is not None and last is not None  # noqa: PT018
         if not self._runs_on_the_tape():
-            raise first
+            raise last  # with sizes as numbers
         self._start = [(p, np.array(p.value)) for p in self.read]
         self.refusal = refusal_of(first, self.origin)
 
@@ -219,7 +219,7 @@ class ComparedProgram:
         arrays = [*self._example.values()]
         with (
             warnings.catch_warnings(record=True) as said, python_random_kept(),
-            as_scopes(*self.modules), named(self.name, self._made_of),
+            as_scopes(*self.modules), named(self.name, self._blamed),
         ):  # fmt: skip
             warnings.simplefilter("always")
             found = self.function.graph(*arrays)
@@ -252,7 +252,7 @@ class ComparedProgram:
         """Trace with further sizes; return the reason if the function takes no names for them."""
         for seed in (1, 2, 3):
             batch = self.draw(self.batch_size, np.random.default_rng(seed))
-            with warnings.catch_warnings(), named(self.name, self._made_of):
+            with warnings.catch_warnings(), named(self.name, self._blamed):
                 warnings.simplefilter("ignore")
                 found = self.function.graph(*batch.values())
         refused = [each for each in self.function.stats.reasons if _REFUSES in each]
@@ -331,7 +331,7 @@ def program(
     if not isinstance(what, Module):
         return _of_function(what, evaluate, example, drawn, steps, rule)
     wrap = lambda f: training.step_of(f, steps)  # noqa: E731
-    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss)
     made.trained = what, loss, steps
     return made
 
@@ -494,7 +494,7 @@ def python_random_kept() -> Iterator[None]:
 
 
 def function_line(function: Any) -> Location:
-    """Return the first line of a function, otherwise the running line."""
+    """Return the first line of a function of the user's, otherwise the running line."""
     while isinstance(function, partial):
         function = function.func
     inner = inspect.unwrap(function) if callable(function) else function
@@ -502,15 +502,19 @@ def function_line(function: Any) -> Location:
         kind: Any = type(inner)  # of an object that is called, a module perhaps
         inner = getattr(kind, "forward", None) or vars(kind).get("__call__")
     code = getattr(inner, "__code__", None)
-    return capture() if code is None else Origin((code, 0, ""))
+    if code is None or not is_user_file(code.co_filename):
+        return capture()
+    return Origin((code, 0, ""))
 
 
 @contextmanager
 def named(what: str, function: Any) -> Iterator[None]:
-    """Errors of the user's own function as one coded error with its lines, innermost last."""
+    """Errors of a function as coded errors with the user's lines, innermost last."""
     try:
         yield
-    except StaticgradError:
+    except StaticgradError as error:
+        if error.at.resolve().file == training.__file__:  # a step that the user has not written
+            error.at = function_line(function)
         raise
     except Exception as error:
         passed = traceback.extract_tb(error.__traceback__)

@@ -132,6 +132,10 @@ MISTAKES: list = [
     (lambda: subject(sg.nn.Linear(4, 1), (X,)), ArgumentError, "0 are left for the loss"),
     (lambda: subject(sg.nn.Linear(4, 1), (X, Y, Y)), ArgumentError, "2 are left"),
     (lambda: subject(sg.nn.Linear(3, 1), (X, Y)), StaticgradError, "inner sizes differ"),
+    (lambda: subject(sg.nn.Linear(4, 1), (X, Y[:3])), StaticgradError, "mse"),
+    (lambda: subject(sg.nn.Linear(4, 1), (X, Y), lambda _, y: y), StaticgradError, "no parameter"),
+    (lambda: subject(sg.nn.Linear(4, 1), (X, Y), lambda out, _: out), StaticgradError, "seed"),
+    (lambda: subject(sg.nn.Linear(4, 1), (X, Y), lambda *_: 3.0), StaticgradError, "not 3.0"),
     (lambda: subject(loss, (X,)), ArgumentError, "given 1 arrays"),
     (lambda: subject(loss, (X, Y), lambda out: out), ArgumentError, "loss= is for modules"),
     (lambda: subject(loss, (X, Y), optimizer="adam"), ArgumentError, "not one of sg.optim"),
@@ -146,3 +150,4 @@ def test_mistakes_are_one_clear_error(attempt, error: type, says: str) -> None:
     with pytest.raises(error) as caught:
         attempt()
     assert says in str(caught.value)
+    assert "staticgrad/" not in str(caught.value).partition("\n  hint")[0]  # a line of the user's
