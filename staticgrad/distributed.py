@@ -13,10 +13,11 @@ A rank that raises an error which nobody catches prints it, and ends all ranks.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad import ranks
 from staticgrad.errors import ArgumentError, DistributedError, DTypeError
+from staticgrad.errors.hints import attributes
 from staticgrad.ir.calls import public
 from staticgrad.ops.collective import means
 from staticgrad.ops.operands import as_value
@@ -26,9 +27,24 @@ from staticgrad.saving.trees import content_of
 
 __all__ = ["Job", "broadcast", "check_equal", "mean", "start"]
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+#: Names of torch.distributed, MPI and Horovod -> what to write here.
+_INSTEAD: Final = {
+    **dict.fromkeys(("init", "init_process_group", "initialize"), "sg.distributed.start()"),
+    **dict.fromkeys(
+        ("rank", "get_rank", "local_rank", "process_index"), "sg.distributed.start().rank"
+    ),
+    **dict.fromkeys(
+        ("size", "ranks", "world_size", "get_world_size", "process_count"),
+        "sg.distributed.start().ranks",
+    ),
+    **dict.fromkeys(("all_reduce", "allreduce", "reduce", "pmean"), "sg.distributed.mean(x)"),
+    **dict.fromkeys(
+        ("DistributedDataParallel", "DistributedOptimizer", "data_parallel"),
+        "opt.minimize(loss, data_parallel=True)",
+    ),
+}
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.distributed", __all__, _INSTEAD)
 
 
 @public

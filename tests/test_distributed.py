@@ -8,15 +8,22 @@ import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import ranks
+from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import ArgumentError, DistributedError, ExportError, VerifyError
+from staticgrad.memory.planner import plan
 from staticgrad.ops.collective import RankMean
+from staticgrad.optim import data_parallel
 from staticgrad.ranks import blocks as blocks_of
 from staticgrad.records import replace
 from staticgrad.train import Batches
@@ -97,15 +104,37 @@ def program():
 
 
 def test_plans_keep_the_order_of_what_all_ranks_do():
-    plan = program().plan()
-    labels = [plan.schedule.steps[each.step].label for each in plan.steps]
+    found = program().plan()
+    labels = [found.schedule.steps[each.step].label for each in found.steps]
     assert labels.count("rank_mean") == 2
-    verify_plan(plan)
+    verify_plan(found)
     first, second = (n for n, label in enumerate(labels) if label == "rank_mean")
-    swapped = [*plan.steps]
+    swapped = [*found.steps]
     swapped[first], swapped[second] = swapped[second], swapped[first]
     with pytest.raises(VerifyError, match="all ranks run"):
-        verify_plan(replace(plan, steps=tuple(swapped)))
+        verify_plan(replace(found, steps=tuple(swapped)))
+
+
+def test_budgets_keep_the_order_of_what_all_ranks_do(monkeypatch):
+    """Plans of rank 0 of two, with the state in parts; nothing runs."""
+    monkeypatch.setattr(ranks, "job", lambda: SimpleNamespace(ranks=2))
+    monkeypatch.setattr(data_parallel, "_synchronize", lambda *_: None)
+    layers = [sg.nn.Linear(*pair, dtype="float64") for pair in pairwise((5, 8, 8, 8, 8, 8, 1))]
+    model = sg.nn.Sequential(*(sg.nn.Sequential(each, sg.nn.Tanh()) for each in layers))
+    x, y = sg.input("x", (48, 5), "float64"), sg.input("y", (48,), "float64")
+    loss, opt = ((model(x)[:, 0] - y) ** 2).mean(), sg.optim.Adam(0.02)
+    updates = opt.updates(loss, model.parameters(), data_parallel=True, shard_state=True)
+    graph = sg.Graph({"loss": sg.distributed.mean(loss)}, updates)
+    whole = sg.compile(graph).plan()
+    schedule, most = whole.schedule, whole.peak_bytes
+    for budget in range(most * 41 // 50, most * 83 // 100, 70):
+        found = plan(schedule, {}, budget=budget)
+        verify_plan(found)
+        assert found.peak_bytes <= budget
+    repeats = Repeats(Flow(schedule))
+    listed, first = [*range(len(schedule.steps))], repeats.flow.collectives[0]
+    assert repeats.fault(listed) is None
+    assert "of all ranks" in repeats.fault([*listed[: first + 1], first, *listed[first + 1 :]])
 
 
 @pytest.mark.parametrize("name", ["step.py", "step.so"])

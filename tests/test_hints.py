@@ -11,7 +11,13 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.errors import StaticgradError, UnknownArgumentError, UnknownSettingError, hints
+from staticgrad.errors import (
+    StaticgradError,
+    UnknownArgumentError,
+    UnknownAttributeError,
+    UnknownSettingError,
+    hints,
+)
 from staticgrad.errors.hints import _ROOMS
 from staticgrad.ir.functional import numpy_function
 
@@ -106,6 +112,15 @@ def test_a_missing_name_is_answered(room):
             assert caught.value.hint
 
 
+def test_every_public_module_says_what_it_does_not_have():
+    found = (getattr(sg, name) for name in sg.__all__ if name != "errors")
+    rooms = [room for room in found if inspect.ismodule(room) and hasattr(room, "__all__")]
+    assert len(rooms) > 12
+    for room in rooms:
+        with pytest.raises(UnknownAttributeError):
+            room.absent  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("room", "name", "hint"),
     [
@@ -121,6 +136,7 @@ def test_a_missing_name_is_answered(room):
         (sg, "Batches", "it is sg.train.Batches"),
         (sg.nn, "grad", "it is sg.grad"),
         (sg.optim, "map", "it is sg.map"),  # before sg.tree.map
+        (sg.distributed, "get_rank", "sg.distributed.start().rank"),
     ],
 )
 def test_names_that_are_close_or_stand_elsewhere_are_found(room, name, hint):

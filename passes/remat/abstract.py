@@ -150,6 +150,9 @@ class _Translation:
             outputs.append(self._value(_look(step), 0))
         if mutates and checked:
             inputs.append(checked)
+        if step in flow.collectives:
+            outputs.append(self._value(_exchange(step), 0))
+            inputs += map(_exchange, [each for each in flow.collectives if each < step][-1:])
         unit = problem.repeats.unit[step]
         written = {b for each in unit for b in flow.writes[each]}
         again = problem.repeats.repeatable[step] and problem.kept.isdisjoint(written)
@@ -189,3 +192,8 @@ class _Translation:
 
 def _look(step: int) -> str:
     return f"checks of {step}"
+
+
+def _exchange(step: int) -> str:
+    """A value of 0 bytes that orders what all ranks do."""
+    return f"exchange of {step}"

@@ -68,7 +68,8 @@ class Repeats:
 
     def is_valid(self, sequence: Sequence[int]) -> bool:
         """Return whether every run finds the versions it reads in this order, every step runs,
-        updates run once, and every index is checked before the first update."""
+        updates run once, steps of all ranks once and in the listed order, and every index is
+        checked before the first update."""
         return self.fault(sequence) is None
 
     def fault(self, sequence: Sequence[int]) -> str | None:
@@ -101,6 +102,11 @@ class Repeats:
         again = next((step for step in self.flow.commits if runs[step] > 1), None)
         if again is not None:
             return f"{self._named(again)} writes a parameter and runs {runs[again]} times"
+        together = tuple(filter(set(self.flow.collectives).__contains__, sequence))
+        if together != self.flow.collectives:
+            pairs = zip(together, self.flow.collectives, strict=False)
+            wrong = next((run for run, listed in pairs if run != listed), together[-1])
+            return f"{self._named(wrong)} is one of all ranks and runs again or out of turn"
         late = set(self.flow.checks).difference(sequence[: self.flow.commit(sequence)])
         if late:
             return f"{self._named(min(late))} first checks an index after a parameter was written"

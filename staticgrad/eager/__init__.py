@@ -11,6 +11,8 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 ``sg`` and ``sg.nn`` take tensors; ``sg.optim.SGD(0.1).on(tensors)`` steps them.
 """
 
+from typing import TYPE_CHECKING
+
 import staticgrad.eager.complex_tensor
 import staticgrad.eager.shortcuts
 import staticgrad.functions  # noqa: F401 - operators and methods find their functions
@@ -19,6 +21,7 @@ from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
 from staticgrad.eager.tape import detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
+from staticgrad.errors.hints import attributes
 
 __all__ = [
     "Function",
@@ -33,6 +36,5 @@ __all__ = [
     "no_grad",
 ]
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("staticgrad.eager", __all__)

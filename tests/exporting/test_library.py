@@ -112,12 +112,22 @@ def sparse():
     return {"y": y, **dict(zip(("a", "b"), sg.grad((y * y).sum(), [data, x]), strict=True))}
 
 
-PROGRAMS = (scanned, halved, branched, convolved, mixed, sparse)
+def sparse_layers():
+    data, x = sg.input("data", (7,)), sg.input("x", (4, 19))
+    h = x
+    for _ in range(5):
+        h = sg.tanh(sg.sparse.csr(data, [0, 3, 1, 1, 2, 0, 3], [0, 2, 2, 5, 7], (4, 4)) @ h)
+    return {"y": h, **dict(zip(("a", "b"), sg.grad((h * h).sum(), [data, x]), strict=True))}
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_results_are_those_of_the_program(program, tmp_path):
-    f = sg.compile(sg.Graph(program()))
+PROGRAMS = [(each, {}) for each in (scanned, halved, branched, convolved, mixed, sparse)]
+
+
+@pytest.mark.parametrize(
+    ("program", "options"), [*PROGRAMS, (sparse_layers, {"memory_budget": 1800})]
+)
+def test_results_are_those_of_the_program(program, options, tmp_path):
+    f = sg.compile(sg.Graph(program()), **options)
     for case in (0, 1, -1, 5):
         feeds = {
             v.node.label: np.int64(case) if v.dtype.is_integer else normal(*v.shape)
