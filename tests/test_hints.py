@@ -31,7 +31,11 @@ def exists(name):
 
 def test_nothing_that_exists_is_said_to_be_missing():
     assert [name for name in [*hints.INSTEAD, *hints.REASONS] if exists(name)] == []
-    for table, owner in ((hints.METHODS, type(sg.input("x", ()))), (hints.OF_TENSORS, Tensor)):
+    x, opt = sg.input("x", ()), sg.optim.SGD(0.1)
+    for table, owner in (
+        (hints.METHODS, type(x)), (hints.OF_TENSORS, Tensor),
+        (hints.OF_MODULES, sg.nn.Linear(2, 2)), (hints.OF_OPTIMIZERS, opt),
+    ):  # fmt: skip
         assert [name for name in table if name in dir(owner) and name != "value"] == []
     listed = [name for names in hints.MISSING.values() for name in names.split()]
     assert len(listed) == len(set(listed))
@@ -40,7 +44,7 @@ def test_nothing_that_exists_is_said_to_be_missing():
 def test_what_hints_name_exists():
     rng, wrong = sg.random.Generator(0), []
     x = sg.input("x", (2, 3))
-    tables = (hints.INSTEAD, hints.METHODS, hints.ARGUMENTS)
+    tables = (hints.INSTEAD, hints.METHODS, hints.ARGUMENTS, hints.OF_MODULES, hints.OF_OPTIMIZERS)
     for hint in {hint for table in tables for hint in table.values()}:
         for path in re.findall(r"\b((?:sg|rng|x)\.[\w.]*\w)", hint):
             owner = {"sg": sg, "rng": rng, "x": x}[path.partition(".")[0]]

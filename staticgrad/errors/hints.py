@@ -213,6 +213,28 @@ OF_TENSORS: Final = {
     "clone": "x.copy()",
 }
 
+#: An attribute of the modules of other libraries -> what to write.
+OF_MODULES: Final = {
+    **_each("cuda cpu to", "kernels run on the CPU; layers take dtype="),
+    **_each("half float double", 'layers take a dtype: sg.nn.Linear(3, 2, dtype="float64")'),
+    "compile": "sg.function(step): a step is compiled at its first call",
+    "fit": "sg.train.fit(step, data), of a step with opt.minimize(loss) in it",
+    "predict": "predict = sg.function(lambda x: model(x))",
+    "summary": "print(model)",
+    "requires_grad_": "name what trains: opt.minimize(loss, [head]); the rest is frozen",
+    **_each("buffers named_buffers register_buffer", "assign a parameter, and name it in states"),
+    **_each("add_module register_module register_parameter", "assign it: self.layer = layer"),
+    "save": "sg.save(path, model)",
+    "load": "sg.load(path, model)",
+}
+#: An attribute of the optimizers of other libraries -> what to write.
+OF_OPTIMIZERS: Final = {
+    "zero_grad": "nothing: gradients are values, and none is added up; opt.minimize(loss)",
+    **_each("param_groups add_param_group", "sg.optim.ParameterGroups(opt, [(chosen, changes)])"),
+    "lr": "opt.learning_rate",
+    **_each("compute_gradients gradient", "sg.grad(loss, [w])"),
+}
+
 #: An argument of other libraries -> ours, or what to write instead.
 ARGUMENTS: Final = {
     **_each("dim dims", "axis"),
@@ -364,6 +386,14 @@ def _answer(room: str, name: str, known: Sequence[str]) -> str:
     paths, spelled = _paths(room, _own(room, known))
     written = spelled.get(_letters(name)) or spelled.get(_letters(name).removesuffix("loss"))
     return "" if written is None else f"it is {paths[written]}"
+
+
+def no_such_attribute(owner: Any, name: str, instead: Mapping[str, str]) -> AttributeError:
+    """Return the error for an attribute that an object does not have."""
+    kind = type(owner).__name__
+    if name in instead:
+        return UnknownAttributeError(f"{kind} has no attribute {name!r}", hint=instead[name])
+    return AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=owner)
 
 
 def instead_of_method(name: str, *, of_tensor: bool = False) -> str:

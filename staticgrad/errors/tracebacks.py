@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -34,9 +34,13 @@ def boundary(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                refuse_misfit(error, function, args, kwargs)
+                raise
         except Exception as error:
-            cut(error, function, args, kwargs)
+            cut(error)
             raise
 
     return called
@@ -55,25 +59,35 @@ def bounded(kind: type[T]) -> type[T]:
     return kind
 
 
-def cut(
-    error: Exception, function: Callable[..., Any] | None = None, args: Any = (), kwargs: Any = None
-) -> None:
+def cut(error: Exception) -> None:
     """Take the package's frames out of the traceback of an error that leaves the package.
 
     For the ``except`` clause of a public function, which then re-raises: a bare ``raise`` does not
     add the function's own frame again. Where the caller is the package itself, nothing changes:
     the error passes another boundary. An error of another class keeps its frames unless it was
-    raised by code of the user's that the package called: it may be a defect of the package. One
-    of Python's own that ``function`` raised is replaced where the arguments do not fit it.
+    raised by code of the user's that the package called: it may be a defect of the package.
     """
-    caller = sys._getframe(1).f_back
-    is_ours = caller is not None and is_package_file(caller.f_code.co_filename)
-    if not _is_cut(error):
-        if function is not None and (not is_ours or isinstance(error, TypeError)):
-            calls = up("staticgrad.errors.calls")
-            calls.refuse_misfit(error, function, args, kwargs or {}, only_names=is_ours)
-    elif not is_ours and not _shown_whole():
+    if not _is_called_by_package() and _is_cut(error) and not _shown_whole():
         _cut_chain(error)
+
+
+def refuse_misfit(
+    error: Exception, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]
+) -> None:
+    """Replace an error of Python's own that ``function`` raised if the arguments do not fit it.
+
+    For an ``except`` clause inside of the one that calls ``cut``.
+    """
+    is_ours = _is_called_by_package()
+    if not _is_cut(error) and (not is_ours or isinstance(error, TypeError)):
+        calls = up("staticgrad.errors.calls")
+        calls.refuse_misfit(error, function, args, kwargs, only_names=is_ours)
+
+
+def _is_called_by_package() -> bool:
+    """Return whether the package called the function whose ``except`` clause is running."""
+    caller = sys._getframe(2).f_back
+    return caller is not None and is_package_file(caller.f_code.co_filename)
 
 
 def _is_cut(error: BaseException) -> bool:

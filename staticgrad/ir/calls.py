@@ -24,7 +24,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argument, what_it_takes
-from staticgrad.errors.tracebacks import cut
+from staticgrad.errors.tracebacks import cut, refuse_misfit
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.families import with_shared_arguments
 from staticgrad.ir.execution import beside_arrays, present
@@ -112,18 +112,22 @@ def _reading(
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         try:
-            for flag in flags:
-                if len(args) > first or type(kwargs.get(flag, True)) is not bool:
-                    args, kwargs = _with_flags(name, flags, args, kwargs)
-                    break
-            if len(args) + len(kwargs) > 1:
-                block = beside_arrays(args, kwargs)
-                if block is not None:
-                    with block:
-                        return read(args, kwargs)
-            return read(args, kwargs)
+            try:
+                for flag in flags:
+                    if len(args) > first or type(kwargs.get(flag, True)) is not bool:
+                        args, kwargs = _with_flags(name, flags, args, kwargs)
+                        break
+                if len(args) + len(kwargs) > 1:
+                    block = beside_arrays(args, kwargs)
+                    if block is not None:
+                        with block:
+                            return read(args, kwargs)
+                return read(args, kwargs)
+            except Exception as error:
+                refuse_misfit(error, function, args, kwargs)
+                raise
         except Exception as error:
-            cut(error, function, args, kwargs)
+            cut(error)
             raise
 
     return called
@@ -196,10 +200,14 @@ class Constructed(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().__call__(*args, **kwargs)
+            try:
+                return super().__call__(*args, **kwargs)
+            except Exception as error:
+                made: Any = cls
+                refuse_misfit(error, made.__init__, (None, *args), kwargs)
+                raise
         except Exception as error:
-            made: Any = cls
-            cut(error, made.__init__, (None, *args), kwargs)
+            cut(error)
             raise
 
 

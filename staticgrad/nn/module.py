@@ -25,7 +25,7 @@ from contextvars import ContextVar
 from copy import deepcopy
 from inspect import Parameter as Argument, Signature, signature
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
@@ -33,6 +33,7 @@ import numpy as np
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, ParameterValueError
 from staticgrad.errors.calls import check_call, check_takes_nothing, raised_inside
+from staticgrad.errors.hints import OF_MODULES, no_such_attribute
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import P, R
@@ -417,6 +418,10 @@ class Module:
             if isinstance(value, Parameter | ComplexParameter | list | tuple | dict):
                 name_apart(value)
             super().__setattr__(name, value)
+
+        @boundary
+        def __getattr__(self, name: str) -> NoReturn:
+            raise no_such_attribute(self, name, OF_MODULES)
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             """Compute the module's result; subclasses define it."""

@@ -18,7 +18,8 @@ from staticgrad.errors import (
     ShapeError,
     UnknownArgumentError,
 )
-from staticgrad.errors.tracebacks import bounded
+from staticgrad.errors.hints import OF_OPTIMIZERS, no_such_attribute
+from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.execution import running_session
@@ -335,7 +336,12 @@ class Optimizer(metaclass=Constructed):
         if "__repr__" not in vars(cls):  # a data class would write every setting
             cls.__repr__ = Optimizer.__repr__  # type: ignore[method-assign]
         if "step" in cls.__dict__:
-            cls.step = _graph_step(cls.step)  # type: ignore[method-assign]
+            cls.step = boundary(_graph_step(cls.step))  # type: ignore[method-assign]
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise no_such_attribute(self, name, OF_OPTIMIZERS)
 
     def state(self, name: str, dtype: str = "int64") -> Parameter:
         """A 0-d state parameter of the optimizer as a whole, zero at first."""

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from staticgrad import ranks
 from staticgrad.errors import ImmutableError, OutOfMemory, ParameterValueError, SymbolicValueError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.records import NamedTuple
 from staticgrad.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
@@ -240,6 +241,7 @@ class ParameterValue(np.ndarray[Any, np.dtype[Any]]):
         array.flags.writeable = False
         return array.view(cls)
 
+    @boundary
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self.flags.writeable:
             raise _not_written()
