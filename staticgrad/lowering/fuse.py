@@ -285,15 +285,13 @@ class _Builder:
             if self.groups.fused:
                 from staticgrad.lowering.loops.time_loops import lower_time_loop
 
-                whole = lower_time_loop(bodies)
+                whole = lower_time_loop(bodies, _about(group))
             if isinstance(whole, LoweredStep):
                 lowered, step = whole, self._step(group, whole)
             else:
                 if whole is not None:  # a kernel of several iterations
-                    bound = [Binding(buffer.name) for buffer in whole.buffers]
-                    each = KernelStep.of(whole.kernel, bound, whole.arguments, *_about(group))
-                    inner = Schedule("stretch", whole.buffers, (each,), whole.outputs)
-                    bodies = lower_bodies(groups, group, [inner], whole.stretches)
+                    inner, stretches = whole
+                    bodies = lower_bodies(groups, group, [inner], stretches)
                 lowered, step = bodies, self._body_step(group, bodies)
         else:
             lowered = self._lowerings.lower(groups, group)

@@ -50,14 +50,10 @@ _Place = tuple[int, ...] | None
 
 
 def lower_short_map(groups: GroupValues, group: Group, alike: bool) -> LoweredStep | None:
-    """Return the kernel of a group without reductions, if its last axes are short; else None.
+    """Return the kernel of a map without reductions, if its last axes are short; else None.
 
     ``alike``: also where only operands that are the same in all rows keep them from being one.
     """
-    if group.kind != "map" or len(group.domain) < 2 or not isinstance(group.domain[-1], int):
-        return None
-    if group.reductions or group.checked or group.regions or not group.nodes:
-        return None
     kinds = [(key, groups.value_type(key)) for key in group.stored]
     stores = [store_walk(group, key, kind.shape) for key, kind in kinds]
     walks = [*operand_walks(groups, group), *stores]

@@ -110,10 +110,7 @@ _FEWEST: Final = 1 << 10
 
 def lower_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
     """Return the kernel of a group whose short inner axis folds into the one before; else None."""
-    plain = not (group.reductions or group.keeps_axes or group.checked or group.regions)
-    if group.kind != "map" or not plain or not may_fold(group):
-        return None
-    return _Folding(groups, group).lowered()
+    return None if group.keeps_axes else _Folding(groups, group).lowered()
 
 
 class _Folding(Lowering):
@@ -277,7 +274,8 @@ def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
         return ShortRows(groups, group).lowered(group.row)
     if group.kind == "rows":
         return RowLowering(groups, group).lowered()
-    if group.kind == "map" and may_fold(group):
+    apart = group.reductions or group.checked or group.regions
+    if group.kind == "map" and may_fold(group) and not apart:
         short = _short_or_folded(groups, group)
         if short is not None:
             return short

@@ -24,7 +24,6 @@ from typing import Final
 from staticgrad.analysis.cost import FASTEST, ROWS, Rates, all_seconds, step_seconds
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Axis,
     Carry,
@@ -37,7 +36,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
 )
 from staticgrad.ir.kernels.width import SHORT_STRIDE
-from staticgrad.ir.schedule import Buffer, Role, Step
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule, Step
 from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies
 from staticgrad.lowering.loops.joined import (
     ITERATIONS,
@@ -57,6 +56,7 @@ from staticgrad.lowering.loops.written_out import (
 )
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.records import NamedTuple
+from staticgrad.source import Location
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, bounds, maximum
 from staticgrad.types.dtype import I64, DType
@@ -75,23 +75,14 @@ class Reading(NamedTuple):
     ends: bool
 
 
+#: The phase of a step, its label, and its lines.
+About = tuple[int, str, tuple[Location, ...]]
 #: A carried element: the number of the carry, and the place in it.
 Carried = tuple[int, RowPlace]
 
 
-class Stretch(NamedTuple):
-    """The body of a loop over stretches: a kernel, its arguments, its buffers in order, and the
-    number of stretches."""
-
-    kernel: Kernel
-    arguments: tuple[Size, ...]
-    buffers: tuple[Buffer, ...]
-    stretches: Size
-
-    @property
-    def outputs(self) -> tuple[tuple[str, str], ...]:
-        """The names of the results, with their buffers."""
-        return tuple((b.label, b.name) for b in self.buffers if b.role == "output")
+#: The body of a loop over stretches, and their number.
+Stretches = tuple[Schedule, Size]
 
 
 class NoFirstRowError(NotWrittenOutError):
@@ -122,12 +113,14 @@ class WrittenLoop(LoopBuilder):
             axes = (Axis(ROW, self._names.argument(rows)),)
         self._finish(axes, stages)
 
-    def stretch(self) -> Stretch:
-        """Return the kernel of a stretch."""
+    def stretches(self, about: About) -> Stretches:
+        """Return the schedule that runs the kernel, and how often it runs."""
         count = self._bodies.iterations
-        buffers = tuple(self._buffer(number) for number in self._used)
-        stretches = (count + (self._length - 1)) // self._length
-        return Stretch(self.kernel, self.arguments, buffers, stretches)
+        buffers = tuple(map(self._buffer, self._used))
+        bound = [Binding(buffer.name) for buffer in buffers]
+        step = KernelStep.of(self.kernel, bound, self.arguments, *about)
+        outputs = tuple((b.label, b.name) for b in buffers if b.role == "output")
+        return Schedule("stretch", buffers, (step,), outputs), -(-count // self._length)
 
     def _buffer(self, number: int | str) -> Buffer:
         if isinstance(number, str):
@@ -315,9 +308,9 @@ _PAGE: Final = 4 << 10
 _FAR: Final = 8 << 20
 
 
-def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
-    """Return the kernel of a loop, or of its stretches; None if the body has unsupported steps or
-    its rows read each other."""
+def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stretches | None:
+    """Return the kernel of a loop, or its stretches; None if the body has unsupported steps or its
+    rows read each other. ``about``: the phase, the label and the lines of the loop."""
     tested = lowered.form.kind == "while"
     if tested and (not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS):
         return None
@@ -341,7 +334,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
                     return whole.step()
                 part = WrittenLoop(lowered, reading, length)
                 part.write()
-                return part.stretch()
+                return part.stretches(about)
             except NoFirstRowError:
                 continue
             except NotWrittenOutError:

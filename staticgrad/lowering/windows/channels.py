@@ -12,17 +12,16 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.fusion.groups import Group, GroupValues
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import WindowProduct
+from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import FEW, Accumulate, Axis, Columns, Map, Scalar, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.maps import Residue, WindowMaps
 from staticgrad.lowering.windows.places import (
     AxisPlace,
     StripAxis,
-    WindowLowering,
     along,
     map_over,
 )
@@ -45,9 +44,8 @@ _LONG: Final = 25
 _ROWS, _COPY = 0, 1
 
 
-def is_by_channels(groups: GroupValues, group: Group) -> bool:
+def is_by_channels(node: Node) -> bool:
     """Return whether a convolution has one channel on each side of a group and few taps."""
-    node = WindowLowering(groups, group).anchor
     form = node.form
     if not isinstance(form, WindowProduct) or node.types[0].dtype.is_storage:
         return False
@@ -65,9 +63,7 @@ class WindowChannels(WindowMaps):
         """Return the kernel of the group."""
         form = self.anchor.form
         assert isinstance(form, WindowProduct)
-        self.axes = form.axes
-        self.x, self.w = (self.groups.source(arg) for arg in self.anchor.args)
-        self.dtype = self.anchor.types[0].dtype
+        self.axes, self.dtype = form.axes, self.anchor.types[0].dtype
         self.over_windows = form.result != "image"
         self.strips = [StripAxis(axis, self.over_windows) for axis in self.axes]
         if form.result == "filter":
@@ -81,7 +77,7 @@ class WindowChannels(WindowMaps):
 
     def _weight(self, lead: Sequence[AxisPlace], tap: Sequence[int]) -> Expr:
         places = (lead[1], AxisPlace(()), *(AxisPlace((), k) for k in tap))
-        return self.element(self.w, places)
+        return self.element(self.second, places)
 
     def _added(self, total: Expr, weight: Expr, value: Expr) -> Expr:
         return weight.fma(value, total) if self.dtype.is_float else total + weight * value
@@ -144,7 +140,7 @@ class WindowChannels(WindowMaps):
         if not 0 <= y < int(self.strips[0].given):
             return ex.literal(0, self.dtype)
         place = self.at((loop, 1), start=x, extent=self.strips[1].given)
-        return self.element(self.x, (*lead, AxisPlace((), y), place))
+        return self.element(self.first, (*lead, AxisPlace((), y), place))
 
     def over(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
@@ -155,7 +151,7 @@ class WindowChannels(WindowMaps):
             return total
         for tap, places in self.taps_over(loops, residue):
             if places:
-                weight, value = self._weight(lead, tap), self.element(self.x, (*lead, *places))
+                weight, value = self._weight(lead, tap), self.element(self.first, (*lead, *places))
                 total = self._added(total, weight, value)
         return total
 
@@ -167,12 +163,12 @@ class WindowChannels(WindowMaps):
         around = [self.outer_loop(count, taps=True) for count in counts[:alone]]
         rest = product(*map(range, counts[alone:]))
         taps: list[tuple[int | Axis, ...]] = [(*around, *tap) for tap in rest]
-        n = self.loop(self.x.type.shape[0])
+        n = self.loop(self.first.type.shape[0])
         copied: Sequence[Stage] = ()
-        if self._pays_to_copy(self.x.type.shape[0]):
+        if self._pays_to_copy(self.first.type.shape[0]):
             copied = self._copied((n,), along(n, group))
         loops = self.nest(*(axis.windows for axis in self.axes))
-        given = self.element(self.w, along(n, group, *loops))
+        given = self.element(self.second, along(n, group, *loops))
         down: list[Accumulate] = []
         kept: list[Store] = []
         across: list[Accumulate] = []
@@ -182,7 +178,7 @@ class WindowChannels(WindowMaps):
                 read = ex.load(self._in_copy(n, loops, tap), self.dtype)
             else:
                 places = [self.read_place(*a) for a in zip(self.axes, loops, tap, strict=True)]
-                read = self.element(self.x, (*along(n, group), *places))
+                read = self.element(self.first, (*along(n, group), *places))
             down.append(Accumulate(f"r{number}", "sum", read * given))
             row = self.in_scratch(_ROWS, [(loops[-1], 1)], number * self.axes[-1].windows)
             kept.append(Store(row, ex.ref(f"r{number}", self.dtype)))
@@ -254,12 +250,12 @@ class WindowChannels(WindowMaps):
         ]
         at = sum(first * by for (first, _), by in zip(ranges, apart, strict=True))
         moved = [(loop, plane) for loop in n] + [*zip(rows, apart, strict=True)]
-        value = self.element(self.x, (*lead, *places))
+        value = self.element(self.first, (*lead, *places))
         store = Store(self.in_scratch(_COPY, moved, at), value)
         copied = map_over([*n, *rows], [store])
         if [count for _, count in ranges] == self.wide:
             return (copied,)
-        whole = self.loop((self.x.type.shape[0] if n else 1) * plane, VECTOR)
+        whole = self.loop((self.first.type.shape[0] if n else 1) * plane, VECTOR)
         zero = Store(self.in_scratch(_COPY, [(whole, 1)]), ex.literal(0, self.dtype))
         return map_over([whole], [zero]), copied
 

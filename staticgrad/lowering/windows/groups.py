@@ -38,7 +38,7 @@ def _lowering(groups: GroupValues, group: Group) -> type[WindowMaps | WindowProd
         return WindowMaps
     if form.tiles:
         return WindowTileFilters if form.result == "filter" else WindowTiles
-    if not form.parts and is_by_channels(groups, group):
+    if not form.parts and is_by_channels(anchor):
         return WindowChannels
     if channels_by_columns(anchor):
         return WindowFilterColumns

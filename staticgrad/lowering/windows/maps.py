@@ -40,9 +40,7 @@ class WindowMaps(WindowLowering):
         """Return the kernel of the group."""
         form = self.anchor.form
         assert isinstance(form, WindowReduce | WindowSpread)
-        self.axes = form.axes
-        self.x = self.groups.source(self.anchor.args[0])
-        self.dtype = self.anchor.types[0].dtype
+        self.axes, self.dtype = form.axes, self.anchor.types[0].dtype
         if isinstance(form, WindowSpread):
             return self.spread(form.kind)
         if form.kind == "unfold":
@@ -76,7 +74,7 @@ class WindowMaps(WindowLowering):
         loops = self.nest(*(axis.windows for axis in self.axes))
         self.places = along(*outer, *taps, *loops)
         reading = [self.read_place(*each) for each in zip(self.axes, loops, taps, strict=True)]
-        value = self.element(self.x, (*along(*outer), *reading))
+        value = self.element(self.first, (*along(*outer), *reading))
         return self._map([*outer, *taps], loops, self.stores(value.cast(self.dtype)))
 
     def taps(
@@ -86,7 +84,7 @@ class WindowMaps(WindowLowering):
         for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
             places = [self.read_place(*each) for each in zip(self.axes, loops, tap, strict=True)]
             bounded = any(place.extent is not None for place in places)
-            yield self.element(self.x, (*lead, *places), fill), bounded
+            yield self.element(self.first, (*lead, *places), fill), bounded
 
     def summed(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the sum of the taps."""
@@ -98,11 +96,11 @@ class WindowMaps(WindowLowering):
 
     @property
     def _least(self) -> bool | int | float:
-        return COMBINERS["max"].identity(self.x.type.dtype)
+        return COMBINERS["max"].identity(self.first.type.dtype)
 
     def chosen(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the number of the first largest tap; taps in the border do not count."""
-        dtype = self.x.type.dtype.compute
+        dtype = self.first.type.dtype.compute
         least = self._least
         most = -least if dtype.is_float else ~int(least)
         low = [*self.taps(lead, loops, least)]
@@ -115,8 +113,7 @@ class WindowMaps(WindowLowering):
 
     def taken(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the tap whose number the second operand stores."""
-        places = self.groups.source(self.anchor.args[1])
-        at = self.element(places, (*lead, *along(*loops)))
+        at = self.element(self.second, (*lead, *along(*loops)))
         first, *rest = [value for value, _ in self.taps(lead, loops)]
         zero = ex.literal(0, first.dtype)
         found = ex.select(at.eq(ex.literal(0, at.dtype)), first, zero)
@@ -143,7 +140,7 @@ class WindowMaps(WindowLowering):
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
         """Return the sum of the values of the taps over elements of a remainder."""
-        zero = ex.literal(0, self.x.type.dtype.compute)
+        zero = ex.literal(0, self.first.type.dtype.compute)
         if any(apart for _, apart in residue):  # no tap lies there
             return zero
         terms = [
@@ -169,9 +166,9 @@ class WindowMaps(WindowLowering):
         if kind == "fold":
             lead = places[: len(places) - count]
             fixed = [AxisPlace((), k) for k in tap]
-            return self.element(self.x, (*lead, *fixed, *places[-count:]))
-        value = self.element(self.x, places)
-        at = self.element(self.groups.source(self.anchor.args[1]), places)
+            return self.element(self.first, (*lead, *fixed, *places[-count:]))
+        value = self.element(self.first, places)
+        at = self.element(self.second, places)
         number = 0
         for k, axis in zip(tap, self.axes, strict=True):
             number = number * int(axis.taps) + k

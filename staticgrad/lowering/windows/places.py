@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import field, replace
+from functools import cached_property
 from typing import Final
 
 from staticgrad.analysis.layout import collapse
@@ -158,6 +159,16 @@ class WindowLowering(Lowering):
     def anchor(self) -> Node:
         """The node whose windows are read."""
         return next(node for node in self.group.nodes if isinstance(node.form, WINDOWED))
+
+    @cached_property
+    def first(self) -> Source:
+        """The image, or its gradient's windows."""
+        return self.groups.source(self.anchor.args[0])
+
+    @cached_property
+    def second(self) -> Source:
+        """The filter, the windows of its gradient, or the places of the largest elements."""
+        return self.groups.source(self.anchor.args[1])
 
     def number(self, value: Size, most: int = MOST_LITERAL) -> Extent:
         """Return a step, a start, or a stride between taps; a literal if it is small."""

@@ -9,7 +9,6 @@ remainders have the same taps, so that an image is a product for each remainder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from math import prod
 from typing import Final
 
@@ -36,16 +35,6 @@ class WindowProducts(WindowLowering):
         form = self.anchor.form
         assert isinstance(form, WindowProduct)
         return form
-
-    @cached_property
-    def first(self) -> Source:
-        """The image, or its gradient's windows."""
-        return self.groups.source(self.anchor.args[0])
-
-    @cached_property
-    def second(self) -> Source:
-        """The filter, or the windows of its gradient."""
-        return self.groups.source(self.anchor.args[1])
 
     def lowered(self) -> LoweredStep:
         """Return the kernel of the group."""
