@@ -335,7 +335,7 @@ PATHS: Final = (
     Path("written_copies", _LOWERED + "copies:_written_out", _returns(None), row="small:patches"),
     Path(
         "kept_in_results",
-        _LOWERED + "rows:_Planning._in_results",
+        _LOWERED + "rows:RowPlan._in_results",
         lambda _, kept, __: dict(kept),
         row="suite:crossentropy",
     ),

@@ -158,7 +158,13 @@ class Kernels:
         )
 
     def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
-        code = machine_code(kernel, step, self._backend)
+        try:
+            code = backends.compiled(kernel, self._backend)
+        except CompileError as error:
+            error.at = step.origins[0] if step.origins else error.at
+            source = backends.render(kernel)
+            error.add_note(f"the kernel computes {step.label}; its source:\n{source}")
+            raise
         if code.source not in self._found:
             lines = lines_of(step.origins)
             label = f"{step.label} at {lines}" if lines else step.label
@@ -178,16 +184,6 @@ def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
         for kernel in step.kernels():
             found.setdefault(kernel, step)
     return found
-
-
-def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Code:
-    """The code of a kernel, for the step that uses it, by the backend of that name."""
-    try:
-        return backends.compiled(kernel, backend)
-    except CompileError as error:
-        error.at = step.origins[0] if step.origins else error.at
-        error.add_note(f"the kernel computes {step.label}; its source:\n{backends.render(kernel)}")
-        raise
 
 
 def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:

@@ -47,6 +47,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
+from staticgrad.memory.planner import Planner
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.reports.stats import Counts, Stats
@@ -394,10 +395,15 @@ class Compiled(Generic[Results]):
     def _table_maker(self) -> MakeTable:
         """Return the maker of tables that run plans; debug modes are imported on use."""
         if self.options.debug == "nan":
-            from staticgrad.compiling.side_programs import side_program
             from staticgrad.runtime.probed import Watch
+            from staticgrad.runtime.side_run import SideProgram
 
-            return Watch(self.graph, partial(side_program, self.options.backend, scheduled)).table
+            def beside(graph: Graph) -> SideProgram:  # with a kernel for each operation
+                schedule = scheduled(graph, fuse=False)
+                code = Kernels(Counts(), self.options.backend).program(schedule, graph.parameters)
+                return SideProgram(graph, code, Planner(schedule).plan)
+
+            return Watch(self.graph, beside).table
         if self.options.debug:
             from staticgrad.runtime.guard import GuardedTable
 

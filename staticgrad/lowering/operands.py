@@ -29,7 +29,7 @@ from staticgrad.fusion.groups import (
 from staticgrad.fusion.walks import computes, store_walk, walk_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import INDEXED, Pointwise
+from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, Scatter
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -377,8 +377,23 @@ class Lowering:
 
     # -- gathers ----------------------------------------------------------------------------------
 
-    def checked(self, node: Node, index: Expr, extent: Size, position: Expr) -> Expr:
-        """Return an index that is wrapped, clamped and, if it fails, noted."""
+    def looked_up(self, node: Node) -> Expr:
+        """Return the checked index in a row, which only outer axes move."""
+        return self.checked(node, self.value(self.groups.source(node.args[1])))
+
+    def checked(self, node: Node, index: Expr) -> Expr:
+        """Return the index of a node at the current position: wrapped, clamped and, if it fails,
+        noted."""
+        form, shape = node.form, node.args[1].shape
+        assert isinstance(form, INDEXED)
+        whole = node.args[0] if isinstance(form, Gather | GatherAlong) else node.values[0]
+        first = form.axis if isinstance(form, Gather | Scatter) else 0
+        names = self.axis_names()[first : first + len(shape)]
+        strides = self.groups.source(node.args[1]).layout.strides
+        position: Expr = ex.literal(0, I64)  # of the index, in C order
+        for name, size, stride in zip(names, shape, strides, strict=True):
+            here = ex.literal(0, I64) if size == 1 or stride == 0 else self.index(name)
+            position = position * self.size(size) + here
         name = f"c{len(self.checks)}"
         operand = self.operand(CheckBuffer(node), 0, I64, "check")
         if index.dtype is U64:  # what no i64 holds must not come out as a negative index
@@ -387,10 +402,8 @@ class Lowering:
         missing = self._missing(node.args[1])
         if missing != 0:
             wide = ex.select(self.size(missing).eq(ex.literal(0, I64)), wide, ex.literal(0, I64))
-        form = node.form
-        assert isinstance(form, INDEXED)
-        whole = self.extent(extent + missing)
-        self.checks.append(Check(name, wide, whole, position, operand, form.wrap))
+        extent = self.extent(whole.shape[form.axis] + missing)
+        self.checks.append(Check(name, wide, extent, position, operand, form.wrap))
         return ex.ref(name, I64)
 
     def _missing(self, indices: Symbolic) -> Size:
@@ -400,13 +413,6 @@ class Lowering:
         repeated = zip(source.type.shape, source.layout.strides, strict=True)
         extents = dict.fromkeys(extent for extent, stride in repeated if stride == 0)
         return sum_of((1, maximum(1 - extent, 0)) for extent in extents)
-
-    def position(self, shape: Shape, positions: Sequence[Expr]) -> Expr:
-        """Return the flat C-order position of a multi-index."""
-        flat: Expr = ex.literal(0, I64)
-        for extent, at in zip(shape, positions, strict=True):
-            flat = flat * self.size(extent) + at
-        return flat
 
 
 def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:

@@ -25,7 +25,7 @@ from staticgrad.fusion.walks import (
 )
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong
+from staticgrad.ir.forms import GatherAlong, Pointwise, ScatterAlong
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.kernel import Kernel
@@ -44,9 +44,9 @@ from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.ir.rounded import element
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from staticgrad.native.machine import current
-from staticgrad.records import NamedTuple, dataclass, replace
+from staticgrad.records import NamedTuple, replace
 from staticgrad.types.arrays import hint_product
-from staticgrad.types.dtype import I64, DType
+from staticgrad.types.dtype import DType
 
 #: Instructions from which on it is quicker to read a value of an element again than to compute it.
 _WORTH_KEEPING: Final = 5
@@ -82,30 +82,22 @@ class _Stay(NamedTuple):
     last: RowPoint
 
 
-@dataclass(frozen=True)
 class RowPlan:
     """The nodes, kept values, reductions and stores of each stage of a group of rows.
 
-    ``nodes``: at each point those that are computed there, in the order of the graph. ``kept``:
-    elements that the row keeps in memory, each with the result in whose place, or None: only the
-    first point that needs one computes it. ``numbers``: nodes of one element per row that later
-    points read. ``results``: of each stage the reductions; ``columns``: and the sums over
-    rows; ``stores``: what is stored at each point; ``checks``: the look-ups whose places are
-    checked there, and whose elements are read. Stages are counted from 0.
+    One walk forwards finds when values are known, and one backwards where they are needed. Stages
+    are counted from 0.
+
+    Attributes:
+        stages: how many there are.
+        nodes: at each point those that are computed there, in the order of the graph.
+        kept: elements that the row keeps in memory, each with the result in whose place, or None:
+            only the first point that needs one computes it.
+        numbers: nodes of one element per row that later points read.
+        results, columns: of each stage the reductions, and the sums over rows.
+        stores: what is stored at each point.
+        checks: the look-ups whose places are checked there, and whose elements are read.
     """
-
-    stages: int
-    nodes: Mapping[RowPoint, Sequence[Node]]
-    kept: Mapping[Node, Key | None]
-    numbers: Sequence[Node]
-    results: Mapping[int, Sequence[Key]]
-    columns: Mapping[int, Sequence[Key]]
-    stores: Mapping[RowPoint, Sequence[Key]]
-    checks: Mapping[RowPoint, Sequence[Node]]
-
-
-class _Planning:
-    """One walk forwards for when values are known, and one backwards for where they are needed."""
 
     def __init__(self, groups: GroupValues, group: Group) -> None:
         self._groups, self._group = groups, group
@@ -114,51 +106,52 @@ class _Planning:
         self._home: dict[Key, RowPoint] = {}
         self._waiting = dict(group.reductions)
         self._find_homes()
-        self._checks = {
+        self._checked = {
             node: self._picked_at(node) if picks else self._checked_at(node)
             for node in group.nodes
             if (picks := isinstance(node.form, GatherAlong)) or isinstance(node.form, ScatterAlong)
         }
         self._effort = self._efforts()
         self._needs: dict[Node, set[RowPoint]] = {node: set() for node in group.nodes}
-        self._count = 1 + max([point.stage for point in self._home.values()], default=-1)
+        self.stages = 1 + max([point.stage for point in self._home.values()], default=-1)
+        self.results: dict[int, list[Key]] = {}
+        self.columns: dict[int, list[Key]] = {}
+        self.stores: dict[RowPoint, list[Key]] = {}
+        self.checks: dict[RowPoint, list[Node]] = {}
+        self.numbers: list[Node] = []
+        self.kept: dict[Node, Key | None] = {}
+        self.nodes: dict[RowPoint, list[Node]] = {}
+        self._place()
 
-    def plan(self) -> RowPlan:
-        results: dict[int, list[Key]] = {}
+    def _place(self) -> None:
         for key, reduction in self._group.reductions.items():
             stage = self._home[key].stage
-            results.setdefault(stage, []).append(key)
+            self.results.setdefault(stage, []).append(key)
             self._need(reduction.source, RowPoint(stage, False))
-        stores: dict[RowPoint, list[Key]] = {}
         self._stored = {key: self._home[key] for key in self._group.stored}
         for key, point in self._stored.items():
-            stores.setdefault(point, []).append(key)
+            self.stores.setdefault(point, []).append(key)
             if key in self._own:
                 self._needs[key.node].add(point)
-        columns: dict[int, list[Key]] = {}
         for key, reduction in self._group.columns.items():
             known = self._known(reduction.source)
             stage = 0 if known is None else known.next
-            columns.setdefault(stage, []).append(key)
+            self.columns.setdefault(stage, []).append(key)
             self._need(reduction.source, RowPoint(stage, False))
-        nodes: dict[RowPoint, list[Node]] = {}
-        kept: dict[Node, Key | None] = {}
-        numbers: list[Node] = []
         for node in reversed(self._group.nodes):
-            for point in self._computed_at(node, kept, numbers):
-                nodes.setdefault(point, []).append(node)
+            for point in self._computed_at(node):
+                self.nodes.setdefault(point, []).append(node)
                 self._need_operands(node, point)
-        ordered = {point: found[::-1] for point, found in nodes.items()}
-        places = self._in_results(kept, ordered)
-        checks: dict[RowPoint, list[Node]] = {}
-        for node, point in self._checks.items():
-            checks.setdefault(point, []).append(node)
-        return RowPlan(self._count, ordered, places, numbers, results, columns, stores, checks)
+        for found in self.nodes.values():
+            found.reverse()
+        self.kept = self._in_results(self.kept, self.nodes)
+        for node, point in self._checked.items():
+            self.checks.setdefault(point, []).append(node)
 
     def _need_operands(self, node: Node, point: RowPoint) -> None:
         sources = [self._groups.source(arg) for arg in node.args]
-        if node in self._checks:
-            self._need(sources.pop(), self._checks[node])
+        if node in self._checked:
+            self._need(sources.pop(), self._checked[node])
         if not isinstance(node.form, GatherAlong):
             for source in sources:
                 self._need(source, point)
@@ -230,13 +223,11 @@ class _Planning:
         if not source.inline and source.base in self._own:
             self._needs[source.base.node].add(point)
 
-    def _computed_at(
-        self, node: Node, kept: dict[Node, Key | None], numbers: list[Node]
-    ) -> Iterator[RowPoint]:
+    def _computed_at(self, node: Node) -> Iterator[RowPoint]:
         needs, home = self._needs[node], self._home[Home(node)]
         if self._is_per_row(node):
             if any(each > home for each in needs):
-                numbers.append(node)
+                self.numbers.append(node)
             if needs:
                 yield home
             return
@@ -245,7 +236,7 @@ class _Planning:
         worth = self._effort[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
         if first is not None and len(needs) > 1 and worth:
             again = Home(node) not in self._group.streamed  # what is streamed is not read again
-            kept[node] = Home(node) if stored and again else None
+            self.kept[node] = Home(node) if stored and again else None
             yield first
         else:
             yield from sorted(needs)
@@ -290,22 +281,8 @@ class _Planning:
         return False
 
 
-def checked_place(low: Lowering, node: Node) -> Expr:
-    """Return the checked index in the row that a node looks up; only outer axes move it."""
-    form, index = node.form, low.groups.source(node.args[1])
-    assert isinstance(form, INDEXED)
-    whole = node.types[0] if isinstance(form, ScatterAlong) else node.args[0].type
-    described = zip(low.axis_names(), index.type.shape, index.layout.strides, strict=True)
-    at = [
-        ex.literal(0, I64) if extent == 1 or stride == 0 else low.index(name)
-        for name, extent, stride in described
-    ]
-    position = low.position(index.type.shape, at)
-    return low.checked(node, low.value(index), whole.shape[form.axis], position)
-
-
 def one_hot(low: Lowering, node: Node, place: Expr) -> Expr:
-    """The element of a row that is zero but for one place, at which a number was added to zero."""
+    """Return the element of a row of zeros but for one place, where a number was added to zero."""
     value = low.widened(low.groups.source(node.args[0]))
     zero = ex.literal(0, value.dtype)
     here = low.positions(node.types[0].shape)[-1]
@@ -341,7 +318,7 @@ class RowLowering(Lowering):
 
     def lowered(self) -> LoweredStep:
         group = self.group
-        self.plan = _Planning(self.groups, group).plan()
+        self.plan = RowPlan(self.groups, group)
         self.places: dict[Node, Expr] = {}
         self.picked: dict[tuple[object, object], Expr] = {}  # what is kept of a place of an operand
         results = {key: f"r{n}" for n, key in enumerate(group.reductions)}
@@ -369,7 +346,9 @@ class RowLowering(Lowering):
                 stages.append(Scalar(body))
         grouped = len(self.loops.segments[1])
         strip = self._strip(stages, axes, grouped)
-        near, ahead = self._ahead(axes, jammed)
+        near, ahead = 0, memory_ahead(self, axes, jammed)
+        if ahead.axis != VECTOR:  # the stage with most work
+            near = max(range(self.plan.stages), key=lambda n: self._work(RowPoint(n, False)))
         if strip:  # each strip brings the next one near, where the rows are in the cache
             near, ahead = max(maps), Prefetch(axes[-1].name, strip)
         if near in maps:
@@ -387,14 +366,17 @@ class RowLowering(Lowering):
         shape = self.group.domain
         vectors = hint_product(shape[len(shape) - self.group.row :]) / kernel.lanes
         work = {True: 0.0, False: 0.0}
-        for point, nodes in self.plan.nodes.items():
-            work[point.per_row] += sum(map(instructions, nodes))
+        for point in self.plan.nodes:
+            work[point.per_row] += self._work(point)
         if work[True] < max(_WORTH_STRIPS, _PART_OF_ROW * vectors * work[False]):
             return 0
         rows = hint_product(outer_shape(self.group.domain, self.group.row))
         nbytes = kernel.lanes * _row_bytes(self) * len(_streams(self))
         fits = rows >= _ROUNDS * kernel.lanes and nbytes <= _STRIP * current().l2
         return kernel.lanes if fits and may_take_strips(kernel) else 0
+
+    def _work(self, point: RowPoint) -> int:
+        return sum(map(instructions, self.plan.nodes.get(point, ())))
 
     def _target(self, key: Key) -> Walk:
         shape, group = self.groups.value_type(key).shape, self.group
@@ -428,7 +410,11 @@ class RowLowering(Lowering):
                 reduction = self.group.reductions[key]
                 value = self.widened(reduction.source)
                 body.append(Accumulate(self.names[key], reduction.kind, value))
-            body += [self._column(key) for key in plan.columns.get(context.stage, ())]
+            for key in plan.columns.get(context.stage, ()):
+                value = self.widened(group.columns[key].source)
+                partials = self.operand(key, 0, value.dtype, "out")
+                scratch = self.scratch_operand(key.node, value.dtype)
+                body.append(ColumnAccumulate(group.columns[key].kind, value, partials, scratch))
         else:
             known = [node for node in nodes if Home(node) in self.names]
             sources = [self.groups.sources[node, 0] for node in known]
@@ -442,7 +428,7 @@ class RowLowering(Lowering):
     def _looked_up(self, node: Node) -> Sequence[Statement]:
         # What is picked there and is not computed in this context is read at once, and kept.
         self.shape = node.args[1].type.shape
-        place = self.places[node] = checked_place(self, node)
+        place = self.places[node] = self.looked_up(node)
         check = self.checks[-1]
         if isinstance(node.form, ScatterAlong) or node in self.present:
             return [check]
@@ -520,13 +506,6 @@ class RowLowering(Lowering):
         along = (access.stride(VECTOR),)
         return self._at_place(Access(access.operand, tuple(moves), along), dtype, place)
 
-    def _column(self, key: Key) -> ColumnAccumulate:
-        reduction = self.group.columns[key]
-        value = self.widened(reduction.source)
-        partials = self.operand(key, 0, value.dtype, "out")
-        scratch = self.scratch_operand(key.node, value.dtype)
-        return ColumnAccumulate(reduction.kind, value, partials, scratch)
-
     def own(self, key: Key) -> Expr:
         if key not in self.memo:
             dtype = self.groups.value_type(key).dtype
@@ -543,16 +522,6 @@ class RowLowering(Lowering):
         if key is not None:
             return self.access(self.targets[key], dtype, "out")
         return Access(self.scratch_operand(node, dtype), ((VECTOR, 1),))
-
-    # -- rows side by side, and memory ahead ------------------------------------------------------
-
-    def _ahead(self, axes: Sequence[Axis], jammed: int) -> tuple[int, Prefetch]:
-        work = {
-            number: sum(map(instructions, self.plan.nodes.get(RowPoint(number, False), ())))
-            for number in range(self.plan.stages)
-        }
-        ahead = memory_ahead(self, axes, jammed)
-        return max(work, key=work.__getitem__) if ahead.axis != VECTOR else 0, ahead
 
 
 def rows_jammed(low: Lowering, shared: bool = False) -> int:

@@ -36,7 +36,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.summation import in_lanes, lanes
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
-from staticgrad.lowering.rows import checked_place, one_hot
+from staticgrad.lowering.rows import one_hot
 from staticgrad.lowering.windows.parts import windowed
 from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dtype import I64, DType
@@ -151,7 +151,7 @@ class ShortRows(Lowering):
     def _looked_up(self, node: Node) -> Expr:
         self.shape = node.args[1].type.shape
         self._go_to(None)
-        return checked_place(self, node)
+        return self.looked_up(node)
 
     def _element(self, node: Node, looked_up: Expr | None) -> Expr:
         form = node.form

@@ -78,7 +78,6 @@ from staticgrad.lowering.operands import (
 )
 from staticgrad.lowering.rows import (
     RowLowering,
-    checked_place,
     memory_ahead,
     one_hot,
     rows_jammed,
@@ -309,7 +308,7 @@ def _evaluate_nodes(low: Lowering) -> None:
         elif isinstance(form, forms.SearchForm):
             low.memo[Home(node)] = _searched(low, node, form.right)
         elif isinstance(form, forms.ScatterAlong):
-            low.memo[Home(node)] = one_hot(low, node, checked_place(low, node))
+            low.memo[Home(node)] = one_hot(low, node, low.looked_up(node))
         elif isinstance(form, forms.Assemble):
             from staticgrad.lowering.windows.parts import windowed
 
@@ -320,17 +319,14 @@ def _evaluate_nodes(low: Lowering) -> None:
 
 def _gathered(low: Lowering, node: Node) -> Expr:
     data, indices, stride = gather_walks(low.groups, node)
-    form = node.form
-    assert isinstance(form, forms.INDEXED)
-    axis = form.axis
-    index = low.checked(
-        node,
-        _index_load(low, node, indices),
-        node.args[0].type.shape[axis],
-        _index_position(low, node),
-    )
+    index = _index(low, node, indices)
     dtype = node.types[0].dtype
     return ex.load(low.access(data, dtype, gather=(stride,)), dtype, index)
+
+
+def _index(low: Lowering, node: Node, walk: Walk) -> Expr:
+    dtype = node.args[1].type.dtype
+    return low.checked(node, ex.load(low.access(walk, dtype), dtype))
 
 
 def _searched(low: Lowering, node: Node, right: bool) -> Expr:
@@ -342,24 +338,6 @@ def _searched(low: Lowering, node: Node, right: bool) -> Expr:
         Search(name, low.value(value), operand, low.argument(stride), low.extent(size), right)
     )
     return ex.ref(name, I64)
-
-
-def _index_load(low: Lowering, node: Node, walk: Walk) -> Expr:
-    dtype = node.args[1].type.dtype
-    return ex.load(low.access(walk, dtype), dtype)
-
-
-def _index_position(low: Lowering, node: Node) -> Expr:
-    form = node.form
-    shape = node.args[1].type.shape
-    start = form.axis if isinstance(form, forms.Gather | forms.Scatter) else 0
-    names = low.axis_names()
-    strides = low.groups.source(node.args[1]).layout.strides
-    at = [
-        low.index(name) if stride != 0 else ex.literal(0, I64)
-        for name, stride in zip(names[start : start + len(shape)], strides, strict=True)
-    ]
-    return low.position(shape, at)
 
 
 def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
@@ -570,13 +548,12 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     node = group.nodes[0]
     form = node.form
     assert isinstance(form, forms.INDEXED)
-    axis = form.axis
     rank = len(group.domain)
     target, indices, stride = gather_walks(low.groups, node)
     update = low.groups.source(node.args[0])
     walks = [target, indices, *source_walks(low.groups, low.group, [update])]
     # Axes behind those of the indices are one row, whose positions nobody asks for.
-    behind = rank if isinstance(form, forms.ScatterAlong) else axis + node.args[1].type.rank
+    behind = rank if isinstance(form, forms.ScatterAlong) else form.axis + node.args[1].type.rank
     segments = [range(behind), range(behind, rank)] if behind < rank else [range(rank)]
     low.loops = loops_over(group.domain, segments, walks, [False, True][: len(segments)])
     # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
@@ -586,9 +563,7 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
         axes, vector = low.as_axes(chain(*low.loops.segments)), Axis(VECTOR, 1)
     else:
         axes, vector = vector_axis(low, len(segments) - 1)
-    index = low.checked(
-        node, _index_load(low, node, indices), node.types[0].shape[axis], _index_position(low, node)
-    )
+    index = _index(low, node, indices)
     dtype = node.types[0].dtype
     value = low.value(update)
     kind = form.kind if isinstance(form, forms.Scatter) else "sum"
