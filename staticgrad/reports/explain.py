@@ -26,8 +26,8 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.records import dataclass
 from staticgrad.runtime.cuts import TOGETHER, cuts
 from staticgrad.runtime.places import BufferPlaces
-from staticgrad.runtime.row_writer import Codes, RowWriter
 from staticgrad.runtime.sections import Alone, shared
+from staticgrad.runtime.words import Codes, RowWriter
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Plan, own_stride
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import evaluate
-
-if TYPE_CHECKING:
-    from staticgrad.runtime.row_writer import Loop
 
 #: So many bytes behind the start of a memory. That is the arena (``ARENA``), a buffer outside it by
 #: its name, the addresses of the process (``FIXED``), or the words of the table (``WORDS``: then it
@@ -25,14 +22,13 @@ WORDS: Final = "/words"
 
 
 class Moved(NamedTuple):
-    """A place that another loop's iterations move: where it is in its first iteration, and in its
-    second.
+    """A place that the iterations of a ``loop`` move: its first and its second one.
 
     From then on it moves by ``stride`` bytes with each iteration; or, where there is a ``third``
     place, it is there and at the second by turns.
     """
 
-    loop: Loop
+    loop: Moves
     first: Place
     second: Place
     third: Place | None
@@ -40,6 +36,8 @@ class Moved(NamedTuple):
 
 
 Place = Where | Moved
+#: The words that a loop moves, each with what it points to.
+Moves = list[tuple[int, Moved]]
 
 
 def further(place: Place, nbytes: int) -> Place:

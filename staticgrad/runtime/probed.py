@@ -16,8 +16,9 @@ A table that runs one position of its plan at a time and notes how long each tak
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
@@ -43,32 +44,25 @@ from staticgrad.types.arrays import TensorType
 _ROLES = {"i": "iteration", "c": "carry", "x": "slice", "p": "operand"}
 
 
-def look_inside(
-    node: Node,
-    arrays: Sequence[Array],
-    kind: Kind,
+def _accuse(
+    guilty: Suspect,
     sizes: Mapping[str, int],
+    feeds: Mapping[str, int],
     compile_graph: Compile,
     around: tuple[Iteration, ...] = (),
-) -> None:
-    """Run a loop or branch iteration by iteration; nothing where no operation of a body is guilty.
+) -> NoReturn:
+    """Raise the error of a guilty operation, in the iterations of the loops ``around``.
 
-    Args:
-        node: what is guilty as a whole.
-        arrays: its operands.
-        kind: what is looked for.
-        sizes: the value of every named size.
-        compile_graph: compiles graphs without updates.
-        around: the iterations of the loops around it.
-
-    Raises:
-        NonFiniteError: the operation in the first iteration that has one.
+    A loop or branch runs again, iteration by iteration, since an operation of a body says more.
     """
-    op: Any = at_sizes(node.op, sizes)
-    try:
-        op.interpreted(_Suspicious(node, kind, sizes, compile_graph, around), *arrays)
-    except IndexOutOfRange:  # what it reads then says nothing
-        return
+    seen, _ = compile_graph(evidence(guilty)).run(sizes, feeds)
+    node = guilty.value.node
+    if node.op.bodies:
+        op: Any = at_sizes(node.op, sizes)
+        operands = [seen[f"operand{i}"] for i in range(len(node.args))]
+        with suppress(IndexOutOfRange):  # what it reads then says nothing
+            op.interpreted(_Suspicious(node, guilty.kind, sizes, compile_graph, around), *operands)
+    raise accusation(guilty, seen, around)
 
 
 class _Suspicious:
@@ -103,12 +97,7 @@ class _Suspicious:
             guilty = known.probe.guilty(answers, None if failure is None else failure.at)
             if guilty is not None:
                 iterations = (*self._around, self._iteration(body, given))
-                seen, _ = self._compile(evidence(guilty)).run(self._sizes, feeds)
-                node = guilty.value.node
-                if node.op.bodies:
-                    operands = [seen[f"operand{i}"] for i in range(len(node.args))]
-                    look_inside(node, operands, self._kind, self._sizes, self._compile, iterations)
-                raise accusation(guilty, seen, iterations)
+                _accuse(guilty, self._sizes, feeds, self._compile, iterations)
         results, failure = known.results.run(feeds)
         if failure is not None:
             raise failure
@@ -196,12 +185,7 @@ class Watch:
         if guilty is None and mysterious:
             guilty, _ = self._nan_search.find(sizes, feeds)
         if guilty is not None:
-            seen, _ = self._compile(evidence(guilty)).run(sizes, feeds)
-            node = guilty.value.node
-            if node.op.bodies:
-                operands = [seen[f"operand{i}"] for i in range(len(node.args))]
-                look_inside(node, operands, guilty.kind, sizes, self._compile)
-            raise accusation(guilty, seen)
+            _accuse(guilty, sizes, feeds, self._compile)
 
     def table(self, program: Program, plan: Plan) -> Table:
         """A table that looks before it runs."""

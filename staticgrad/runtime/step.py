@@ -31,8 +31,7 @@ from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.check_words import find_checks
 from staticgrad.runtime.cuts import TOGETHER, Rows
 from staticgrad.runtime.places import BufferPlaces
-from staticgrad.runtime.row_writer import Codes
-from staticgrad.runtime.words import Words
+from staticgrad.runtime.words import Codes, Words
 from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.storage.reservation import LockSet
 
@@ -53,7 +52,8 @@ class Pace:
     """
 
     def __init__(self, plan: Plan) -> None:
-        seconds = _seconds(plan)
+        steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
+        seconds = [*all_seconds(steps, [planned.arguments for planned in plan.steps], ROWS)]
         before = plan.steps[: plan.commit]
         own = seconds[: plan.commit]
         self.seconds = sum(seconds)
@@ -71,12 +71,6 @@ class Pace:
     def is_short(self) -> bool:
         """True if one call is predicted to run everything before the commit."""
         return len(self.pieces) <= 1 and not self.has_long_loop
-
-
-def _seconds(plan: Plan) -> Sequence[float]:
-    """Predicted seconds of each position."""
-    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
-    return [*all_seconds(steps, [planned.arguments for planned in plan.steps], ROWS)]
 
 
 def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
