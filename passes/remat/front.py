@@ -4,12 +4,6 @@ A budget takes the cheapest plan of the front that meets it, so that predicted c
 the budget. Sequences are found at canonical sizes (``passes.remat.base``): those that policies
 propose, and those that the search finds with a counted effort. At each set of sizes near those,
 costs and bytes are recounted; offsets are computed when a budget needs them.
-
-Between two neighbours of very different costs there are more sequences. They are found at canonical
-sizes; a sequence that just meets a budget there may just miss it at sizes nearby. Descents at the
-given sizes, from the cheaper neighbour down, find sequences in between. In a long schedule, the
-bytes of neighbours differ by some percent: the sequence of fewer bytes is trimmed to goals between
-the two.
 """
 
 from __future__ import annotations
@@ -19,96 +13,27 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
-from random import Random
 from typing import TYPE_CHECKING, Final
 
-from passes.remat.abstract import Abstract, abstracted
 from passes.remat.base import Policy, Problem, Steps, proposed
 from passes.remat.recompute import Recompute
-from passes.remat.search import Cheapest, Found
 from staticgrad.analysis.plan_report import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from passes.remat.search import Found
 
-
-_GOALS: Final = 4  # between the bytes of the two, those of the dearer one included
-#: Effort of a descent and of a trim, in about five nanoseconds.
-_DESCENDING: Final = 400_000
-_TRIMMING: Final = 200_000
-_TRIMMED: Final = 4  # goals of a long schedule between the bytes of the two
-_STEP: Final = 20_000  # effort of such a trim for each step
-
-
-def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, array[int]]]:
-    """Costs and sequences by rising cost and falling load, of which each needs fewer bytes than
-    ``upper``, and is cheaper than ``lower``.
-    """
-    abstract = abstracted(problem)
-    net, descents, random = abstract.net, Descents(abstract.net), Random(1)
-    begin, end = abstract.ops(upper), abstract.ops(lower)
-    cheapest = Cheapest()
-
-    def kept(ops: list[int]) -> int:
-        """Return the load of what was found last."""
-        cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
-        return descents.peak
-
-    top, low = (kept(descents.laid_out(ops)) for ops in (begin, end))
-    for part in range(_GOALS):
-        goal = low + (top - low) * part // _GOALS
-        kept(descents.trimmed(end, goal, random, 0.0, _TRIMMING))
-        for slope in SLOPES:
-            ops = descents.descended(begin, int(goal * slope.share), slope, random, _DESCENDING)
-            if descents.peak <= goal:
-                kept(descents.trimmed(ops, goal, random, 0.0, _TRIMMING))
-    return _inside(problem, abstract, cheapest, upper, lower)
-
-
-def trimmed_between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, array[int]]]:
-    """Return sequences like ``between``, but only by trims: a trim of ten thousand steps takes some
-    hundredths of a second."""
-    abstract = abstracted(problem)
-    net, descents, random = abstract.net, Descents(abstract.net), Random(1)
-    top, low = (problem.layout(each).load for each in (upper, lower))
-    ops, cheapest = abstract.ops(lower), Cheapest()
-    for part in range(1, _TRIMMED + 1):
-        goal = low + (top - low) * part // (_TRIMMED + 1)
-        ops = descents.trimmed(ops, goal, random, 0.0, _STEP * len(net.ops))
-        cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
-    return _inside(problem, abstract, cheapest, upper, lower)
-
-
-def _inside(
-    problem: Problem, abstract: Abstract, cheapest: Cheapest, upper: Steps, lower: Steps
-) -> list[tuple[float, array[int]]]:
-    """Costs and sequences of those that need fewer bytes than one and are cheaper than another."""
-    first, last, top = problem.cost(upper), problem.cost(lower), problem.layout(upper).load
-    inside = [each for each in reversed(cheapest.found) if each.load < top]
-    found = [array("i", abstract.steps(each.ops)) for each in inside]
-    costs = [(problem.cost(sequence), sequence) for sequence in found]
-    return [each for each in costs if first <= each[0] < last]
-
-
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
 _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is taken
-#: Share of the time without a budget by which a sequence may be dearer than the one before it,
-#: before what is between the two is looked for at the very sizes, of schedules that are descended.
-_GAP: Final = 0.02
-#: The same of schedules of more steps than these, which are sought level by level; a list, which
-#: would place what is in each gap, goes without.
-_LONG_GAP, _LEVELLED = 0.002, 600
 #: Share of its own time by which the next plan of a list is dearer, before offsets of one are
 #: sought further.
 _FINE: Final = 0.005
 #: Share of the time without a budget by which sequences of other sizes may be dearer than there.
 _FURTHER: Final = 0.02
-#: Steps up to which what is between two plans of a front is sought by descents.
-_DESCENDED: Final = 200
+#: Steps up to which offsets of a list are sought further.
+_SHORT: Final = 200
 
 
 @dataclass(frozen=True)
@@ -245,8 +170,6 @@ class Front:
         self._numbers.reverse()
         self._costs.reverse()
         self._loads: dict[int, int] = {}
-        #: By number, what lies between a sequence and the cheaper one before it.
-        self._between: dict[int, list[tuple[float, array[int]]]] = {}
         #: By number, and whether offsets were sought to the last; None: a forbidden sequence.
         self._points: dict[tuple[int, bool], Point | None] = {}
 
@@ -254,7 +177,6 @@ class Front:
     def held_bytes(self) -> int:
         """The approximate bytes that the front takes, besides its sequences."""
         placed = sum(point.held_bytes for point in self._points.values() if point is not None)
-        placed += sum(100 + 4 * len(each) for gap in self._between.values() for _, each in gap)
         return placed + 100 * len(self._numbers) + 150 * len(self._loads)
 
     def within(self, problem: Problem, limit: int, layouts: Layouts) -> Point | None:
@@ -268,40 +190,12 @@ class Front:
 
         count = len(self._numbers)
         first = bisect_left(range(count), True, key=fits)
-        if (point := self._within_gap(problem, first, limit, layouts.here)) is not None:
-            return point
         for at in range(first, count):
             for tight in (False, True) if fits(at) else ():
                 point = self._point(problem, at, layouts, tight=tight)
                 if point is not None and point.height <= limit:
                     return point
         return None
-
-    def _within_gap(self, problem: Problem, at: int, limit: int, layout: Layout) -> Point | None:
-        """Return the cheapest plan within ``limit`` between a sequence and the one before it."""
-        for cost, sequence in self._gap(problem, at):
-            made = layout(sequence)
-            if made.load <= limit and problem.repeats.is_valid(sequence):
-                for slack in (made.load // _SLACK, 0):
-                    point = Point.of(made.placed(_PLACING, slack), cost)
-                    if point.height <= limit:
-                        return point
-        return None
-
-    def _gap(self, problem: Problem, at: int) -> Sequence[tuple[float, array[int]]]:
-        """Return costs and sequences between a sequence and the one before it, by rising cost, if
-        their costs are far apart; they do not depend on a budget."""
-        steps = len(problem.flow.schedule.steps)
-        if not 0 < at < len(self._numbers) or _DESCENDED < steps <= _LEVELLED:
-            return ()
-        share = _GAP if steps <= _DESCENDED else _LONG_GAP
-        if self._costs[at] - self._costs[at - 1] <= share * self._costs[0]:
-            return ()
-        if at not in self._between:
-            seek = between if steps <= _DESCENDED else trimmed_between
-            upper, lower = (tuple(self._sequence(n)) for n in (at - 1, at))
-            self._between[at] = seek(problem, upper, lower)
-        return self._between[at]
 
     def is_as_cheap(self, point: Point, limit: int, layout: Layout) -> bool:
         """Return whether a plan within ``limit`` has about the extra cost (relative) that the same
@@ -339,25 +233,18 @@ class Front:
         return tuple(kept)
 
     def _listed(self, problem: Problem, layouts: Layouts) -> Iterator[Point]:
-        """Yield plans by rising cost: those of the sequences, and those found between two distant
-        sequences."""
-        found: list[tuple[float, array[int], Point | None]] = []
-        short = len(problem.flow.schedule.steps) <= _DESCENDED
-        for at, cost in enumerate(self._costs):
-            found += [(*each, None) for each in self._gap(problem, at)] if short else ()
-            if (point := self._point(problem, at, layouts, tight=False)) is not None:
-                found.append((cost, point.sequence, point))
-        behind = [cost for cost, _, _ in found[1:]] + [inf]
+        """Yield the plans of the sequences by rising cost."""
+        each = (self._point(problem, at, layouts, tight=False) for at in range(len(self._costs)))
+        found = [point for point in each if point is not None]
+        short = len(problem.flow.schedule.steps) <= _SHORT
+        behind = [point.seconds for point in found[1:]] + [inf]
         lowest = inf
-        for (cost, sequence, point), following in zip(found, behind, strict=True):
-            if point is None and not problem.repeats.is_valid(sequence):
-                continue
-            made = layouts.here(tuple(sequence))
+        for point, following in zip(found, behind, strict=True):
+            made = layouts.here(tuple(point.sequence))
             if made.load >= lowest:
                 continue
-            point = point or Point.of(made.placed(_PLACING, made.load // _SLACK), cost)
-            if short and point.height > made.load and following > (1.0 + _FINE) * cost:
-                tight = Point.of(made.placed(_CHOOSING), cost)
+            if short and point.height > made.load and following > (1.0 + _FINE) * point.seconds:
+                tight = Point.of(made.placed(_CHOOSING), point.seconds)
                 point = min(point, tight, key=lambda each: each.height)
             lowest = min(lowest, point.height)
             yield point
