@@ -15,6 +15,10 @@ WORDS = {
     "habit": "migration hint",
     "trip": "iteration",
     "abreast": "jammed (unroll and jam), interleaved",
+    "brought near": "prefetched",
+    "nearest cache": "L1",
+    "second cache": "L2",
+    "past the caches": "by streaming stores",
 }
 _WORD = re.compile(rf"(?<![a-z])(?<!COMM_)({'|'.join(WORDS)})s?(?!_size)(?![a-z])", re.IGNORECASE)
 

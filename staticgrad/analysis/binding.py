@@ -1,4 +1,4 @@
-"""Binding a run to a graph: feeds to inputs, integers to named sizes, guards to their truth.
+"""Binding a run to a graph: feeds to inputs, integers to named sizes, guards to true or false.
 
 The oracle and the compiled step refuse the same feeds with the same words, for both come here.
 Every check stands before the first value is computed.

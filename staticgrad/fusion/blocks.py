@@ -336,7 +336,7 @@ _LEAST: Final = 16
 #: Operations that a block computes again, at most, and those of one of them per element.
 _MOST_AGAIN: Final = 4
 _MOST_FLOPS: Final = 8
-#: Bytes of scratch at most. Half of it in a second cache of 512 KiB took 1.23 of attention's time.
+#: Bytes of scratch at most. With half of it in an L2 of 512 KiB, attention took 1.23 of the time.
 _MOST_SCRATCH: Final = 3 << 18
 
 

@@ -4,7 +4,7 @@ Most of these are the home of some value, which its group then stores, in the or
 wanted. The others take a group that copies: an output that is an input or a part of a value, a
 value that is an output twice, a row of a reduction that is several runs of memory.
 
-Results that kernels store past the caches, since no cache would hold them until they are read.
+Results that kernels write by streaming stores, as no cache holds them until they are read.
 
 A kernel that moves more than the caches of a machine hold has pushed out what it wrote first before
 it ends. Storing past them then costs nobody anything, and spares reading what is written over. So

@@ -266,7 +266,7 @@ class Group:
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     ``regions``: its values that are parts of others, and where they lie in those.
     ``pieces``: of so many elements its reductions give a result each, not of a row.
-    ``streamed``: its values that it stores past the caches. ``image``: what computes the elements
+    ``streamed``: its values written by streaming stores. ``image``: what computes the elements
     that its windows are read of, over a domain of its own; what is stored of those stands in
     ``stored``, too.
     ``roles``: of a block, what its nodes are to it. ``in_place``: a result of a map over several

@@ -238,7 +238,7 @@ class Lowering:
         return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
 
     def stored(self, access: Access, value: Expr, streamed: bool) -> Store:
-        """Return a store of elements: past the caches, if so and they lie one behind the other."""
+        """Return a store of elements: a streaming store, if so and they are contiguous."""
         return Store(access, value, streamed=streamed and access.strides[-1:] == ((VECTOR, 1),))
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:

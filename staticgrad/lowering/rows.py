@@ -294,7 +294,7 @@ _JAMMED: Final = 4
 _JAMMED_SHORT: Final = 2
 #: Operations from which on one is long: those of vector math.
 _LONG_OPERATION: Final = 16
-#: Part of the second cache that a strip of rows takes at most. What is computed once per row is
+#: Part of L2 that a strip of rows takes at most. What is computed once per row is
 #: worth a vector from so many instructions on, and from that part of a row's own: below, rows had
 #: better stay in the first cache from stage to stage.
 _STRIP: Final = 1 / 4
@@ -304,7 +304,7 @@ _PART_OF_ROW: Final = 1 / 4
 _TOGETHER: Final = 1 / 8
 #: Rows side by side are worth their code from so many rows on, a multiple of those side by side.
 _ROUNDS: Final = 8
-#: Where so many bytes lie between a row and the next ones, nearer memory is brought near.
+#: Where so many bytes lie between a row and the next ones, nearer memory is prefetched.
 _FAR: Final = 20 << 10
 _BYTES_AHEAD: Final = 2 << 10
 #: Bytes of a row that is read, and stored, as a stream of its own, which hardware follows: several

@@ -1,4 +1,4 @@
-"""Comparisons, logic on truth values, and bitwise logic on integers.
+"""Comparisons, logic on bools, and bitwise logic on integers.
 
 Results carry no gradient. Operands promote before they are compared: an int64 array with a uint64
 array in float64, a float32 array with an integer array in float32.
@@ -129,7 +129,7 @@ greater_equal = binary(Ge, "greater_equal", "sg.greater_equal([1, 2], 2)", "arra
 
 
 class _Logical(Truth):
-    """Operands count as their truth, x != 0 (so NaN is true); inside, they are bool."""
+    """Operands are converted to bool, x != 0 (so NaN is true)."""
 
     kinds = "b"
     hint = "compare with 0 first: x != 0"

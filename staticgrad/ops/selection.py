@@ -43,7 +43,7 @@ class Where(Elementwise, name="where"):
     kink = "a branch that is not taken contributes 0, whatever it holds"
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        """The condition as bool (its truth); x and y promote with each other."""
+        """The condition is converted to bool; x and y promote with each other."""
         condition, *branches = args
         kind = binding_kind(args)
         values = promoted(self, branches, kind)

@@ -13,7 +13,7 @@ Matrices that every iteration of a loop multiplies by, in panels, as the tiles o
 read.
 
 Where a matrix lies row by row, a tile reads a few columns of each row: lines far apart, of which
-rows of a multiple of some hundred bytes take the same few places of the nearest cache, so that each
+rows of a multiple of some hundred bytes take the same few sets of the L1 cache, so that each
 tile fetches them again. In panels they lie one behind the other. What stays the same for all
 iterations is brought into that order once, before the first one; each element of a product is the
 chain that it was.
@@ -246,7 +246,7 @@ def _as(value: Value, node: Node) -> Symbolic:
 FEWEST_ITERATIONS: Final = 16
 #: Rows of an iteration's product up to which it pays: tiles of more rows read a panel that is near.
 MOST_ROWS: Final = 64
-#: Elements of a matrix: fewer lie in the nearest cache whatever their order, of more the copy is
+#: Elements of a matrix: fewer lie in the L1 cache whatever their order, of more the copy is
 #: no longer small beside what else a program keeps.
 ELEMENTS: Final = range(1 << 14, (1 << 17) + 1)
 #: Panels of a matrix, at least.

@@ -232,13 +232,13 @@ def _of_pandas(data: Any) -> Array:
 
 
 def _of_column(column: Any) -> Array:
-    """One column; a missing number is NaN, a missing truth has no number."""
+    """One column; a missing number is NaN, a missing bool is an error."""
     kind = getattr(column.dtype, "numpy_dtype", None)
     if kind is None or kind.kind not in "biuf":
         return np.asarray(column)
     missing = bool(column.isna().any())
     if missing and kind.kind == "b":
-        raise ValueError("a column of truths has missing ones: column.fillna(False)")
+        raise ValueError("a column of bools has missing values: column.fillna(False)")
     if missing:
         kind = kind if kind.kind == "f" else np.dtype(np.float64)
         return np.asarray(column.to_numpy(dtype=kind, na_value=np.nan))

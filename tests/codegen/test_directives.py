@@ -1,4 +1,4 @@
-"""Kernels with directives: rows and iterations side by side, strips, groups, limits, prefetches.
+"""Kernels with directives: interleaved rows and iterations, strips, groups, limits, prefetches.
 
 No byte depends on a directive: each kernel is run by every reader, its iterations cut anywhere, and
 gives what ``kernel_meaning`` says, which is one iteration after the other. What a directive may not
@@ -538,25 +538,25 @@ WHOLE = "only whole vectors of results are streamed"
 STORED = "where others store"
 ONE = "store to one element"
 LIMIT = "is not an i64 that was kept"
-TRUTH = "goes on by what is not a truth that it carries"
+TRUTH = "continues by a value that is not one of its bool carries"
 #: Text, a change, and what the error says.
 REFUSED = [
-    (SOFTMAX, "i1: n1 {", "i1: n1 by 0 {", "0 rows stand side by side"),
-    (SOFTMAX, "i1: n1 {", "i1: n1 by 17 {", "17 rows stand side by side"),
-    (BY_2, "kernel(", "serial kernel(", "no rows to take side by side"),
+    (SOFTMAX, "i1: n1 {", "i1: n1 by 0 {", "0 interleaved rows"),
+    (SOFTMAX, "i1: n1 {", "i1: n1 by 17 {", "17 interleaved rows"),
+    (BY_2, "kernel(", "serial kernel(", "no rows to interleave"),
     (BY_2, "store p2[i0*n3 + i1*n2 + j]", "store p2[i1*n2 + j]", ONE),
     (BY_2, "store p1[j]", "store p1[i1*n2 + j]", ONE),
     (BY_2, "%5: f32 = load p1[j]", "%5: f32 = load p1[i1*n2 + j]", STORED),
     (BY_2, "%7: f32 = load p4[j]", "%7: f32 = load p2[j]", STORED),
-    (ITERATIONS, "by 2", "by 0", "0 iterations of i1 stand side by side"),
-    (ITERATIONS, "by 2", "by 17", "17 iterations of i1 stand side by side"),
-    (ITERATIONS, "i0: n0 {", "i0: n0 by 2 {", "2 iterations of i1 stand side by side"),
+    (ITERATIONS, "by 2", "by 0", "0 interleaved iterations of i1"),
+    (ITERATIONS, "by 2", "by 17", "17 interleaved iterations of i1"),
+    (ITERATIONS, "i0: n0 {", "i0: n0 by 2 {", "2 interleaved iterations of i1"),
     (ITERATIONS, "store p2[i0*n3 + i1*n2 + j]", "store p2[i0*n3 + j]", ONE),
     (ITERATIONS, "store p1[i1*n2 + j]", "store p1[j]", ONE),
     (ITERATIONS, "%6: f32 = load p1[i1*n2 + j]", "%6: f32 = load p1[j]", STORED),
-    (COLUMNED, "map j: n2 {\n      rows", "columns j: n2 {\n      rows", "no iterations side by"),
+    (COLUMNED, "map j: n2 {\n      rows", "columns j: n2 {\n      rows", "are not interleaved"),
     (CARRIED, "  loop i1: n1 by 2 {\n", FIRST, "waits for the one before"),
-    (loop_of_totals(2), "i1: n1 {", "i1: n1 by 2 {", "stand side by side in such of i0"),
+    (loop_of_totals(2), "i1: n1 {", "i1: n1 by 2 {", "inside interleaved ones of i0"),
     (loop_of_totals(2), "store p2[i0*n1 + i1]", "store p2[i1]", ONE),
     (loop_of_totals(2), "load p0[i0*n3 + i1*n2 + j]", "load p1[i1*n2 + j]", STORED),
     (LOGISTIC, "groups of i0: n0", "groups of i0: n0, i1: n1", ""),  # rows of two loops
@@ -594,7 +594,7 @@ REFUSED = [
     (LATE, "to @r5", "to @r5", "ends elsewhere in each row"),
     (GOING, "while @s2", "while @s1", TRUTH),
     (GOING, "while @s2", "while @r1", TRUTH),
-    (GOING, "while @s2", "while @s2 by 2", "of i1 stand side by side|waits for the one"),
+    (GOING, "while @s2", "while @s2 by 2", "interleaved iterations of i1|waits for the one"),
     (GOING, "over i0: n0 {", "over i0: n0 by 2 {", "goes on by what each row carries"),
     *(
         (str(on_file("listed")), old, new, "")

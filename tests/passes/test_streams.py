@@ -1,4 +1,4 @@
-"""Which results are stored past the caches; the bytes are those of other stores."""
+"""Which results are written by streaming stores; the bytes are those of other stores."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ WIDTH = 264
 
 
 def streamed(graph):
-    """The stores past the caches in a program's kernels."""
+    """The streaming stores in a program's kernels."""
     return str(sg.compile(graph).schedule).count(" stream p")
 
 

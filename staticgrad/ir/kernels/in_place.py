@@ -1,6 +1,6 @@
 """Results of a kernel that may be written over its operands.
 
-**What is to be shown.** A kernel runs its outer iterations in any order and side by side. A result
+**What is to be shown.** A kernel runs its outer iterations in any order and in parallel. A result
 may take the bytes of an operand if no iteration reads an element of the operand after any iteration
 has stored there, itself included.
 

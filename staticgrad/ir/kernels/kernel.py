@@ -75,7 +75,7 @@ LANE_VECTORS: Final = 4
 FEWEST_COLUMNS: Final = 128
 #: Vectors of columns of which rows are read whole: 4 KiB of each.
 RUN: Final = 64
-#: Rows side by side, at most: their values are to stay in registers.
+#: Interleaved rows, at most: their values are to stay in registers.
 MOST_JAMMED: Final = 16
 #: Where an operand is stored to: the loops around it by name, and the place.
 Places = list[tuple[dict[str, Axis], Access]]
@@ -96,7 +96,7 @@ class Kernel:
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
-    jammed: int = 1  # rows that stages take side by side; no bit depends on it
+    jammed: int = 1  # interleaved rows; no bit depends on it
     listed: Listed | None = None
     in_strips: bool = (
         False  # a vector of rows runs each stage before the next; no bit depends on it
@@ -141,12 +141,12 @@ class Kernel:
 
     @cached_property
     def transposed(self) -> tuple[Expr, ...]:
-        """The loads that lie across memory, of which rows side by side read whole lines."""
+        """The loads that lie across memory, of which adjacent rows read whole lines."""
         return tuple(transposed_loads(self.axes, self.stages, self._tile_axis))
 
     @cached_property
     def transposed_stores(self) -> tuple[Store, ...]:
-        """The stores that lie across memory, of which rows side by side write whole lines."""
+        """The stores that lie across memory, of which adjacent rows write whole lines."""
         return tuple(transposed_stores(self.axes, self.stages, self._tile_axis))
 
     @property
@@ -312,7 +312,7 @@ class Kernel:
     def own_rows(self) -> dict[str, Places]:
         """The scratch operands that each row uses anew, with where they are stored to.
 
-        Rows side by side have as many of them, one behind the other.
+        Interleaved rows have one each, one behind the other.
         """
         found = self._scratch_places()
         outer = [axis.name for axis in self.axes]

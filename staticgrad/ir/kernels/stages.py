@@ -30,9 +30,9 @@ Mode = Literal["in", "out", "inout", "scratch", "check"]
 LANES: Final = "j"
 #: Levels of a group's binary counter, at most: enough for 2**34 rows.
 COLUMN_LEVELS: Final = 24
-#: How far ahead memory is brought near, at most.
+#: The largest prefetch distance.
 FARTHEST: Final = 1 << 20
-#: Bytes of a vector that is stored past the caches, at least.
+#: Bytes of a vector in a streaming store, at least.
 HALF_LINE: Final = 32
 #: Rows of C per iteration of a product over several loops.
 GEMM_ROWS: Final = 96
@@ -108,7 +108,7 @@ class Store:
     """operand[access] = value; ``indices`` scatter.
 
     ``combine``: one of ``COMBINERS``, by which the value is joined with what is there.
-    ``streamed``: past the caches, since nobody reads it soon. No result depends on it.
+    ``streamed``: by a streaming store, as nothing reads it soon. No result depends on it.
     """
 
     access: Access

@@ -27,13 +27,13 @@ they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...
 that with ``fed { maps }``, which run at each position of its first k. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
-``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
+``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` interleaves four rows. A scalar stage may
 keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches,
-and ``stream p2[j] = %2`` stores past the caches.
+and ``stream p2[j] = %2`` is a streaming store.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
 A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
 which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
-``loop i1: n2 by 4`` takes four iterations side by side. A loop may begin and end at numbers that
+``loop i1: n2 by 4`` interleaves four iterations. A loop may begin and end at numbers that
 were kept, ``k: n2 from @r3 to @r4``. ``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``:
 ``n0`` is always a multiple of 16 and from 1 to ``BLOCK``, ``n1`` 0 or more than ``LONE``, and 8
 at most; ``uneven``, it is no multiple of ``EVEN``.

@@ -105,7 +105,7 @@ def _stages_fit_together(kernel: Kernel) -> None:
     if kernel.grouped and kernel.serial:
         _broken(kernel, "iterations that run in order are not grouped")
     if not 1 <= kernel.jammed <= MOST_JAMMED:
-        _broken(kernel, f"{kernel.jammed} rows stand side by side")
+        _broken(kernel, f"{kernel.jammed} interleaved rows: 1 to {MOST_JAMMED}")
     every = list(nested(kernel.stages))
     for stage, around in every:
         alone = isinstance(stage, Sort) and len(every) > 1
@@ -137,15 +137,15 @@ def _check_loop(kernel: Kernel, stage: Loop, depth: int) -> None:
         for carries in (stage.first, stage.following)
     )
     if first != following:
-        _broken(kernel, f"{loop} begins with other carries than it goes on with")
+        _broken(kernel, f"{loop} starts with other carries than it continues with")
     if stage.going and (stage.going, BOOL) not in first:
-        _broken(kernel, f"{loop} goes on by what is not a truth that it carries")
+        _broken(kernel, f"{loop} continues by a value that is not one of its bool carries")
 
 
 def _strips_leave_numbers(kernel: Kernel) -> None:
     """Rows in strips are those of one loop, and leave nothing but numbers to later stages."""
     if kernel.in_strips and not may_take_strips(kernel):
-        _broken(kernel, "these rows cannot be taken in strips")
+        _broken(kernel, "these rows cannot run in strips")
 
 
 def _lists_have_tables(kernel: Kernel) -> None:
@@ -303,9 +303,11 @@ def _memory_is_prefetched_in_time(kernel: Kernel) -> None:
         if isinstance(stage, Map) and stage.ahead is not None:
             around = {axis.name for axis in (*kernel.axes, *loops, *stage.loops)}
             if stage.ahead.axis not in around:
-                _broken(kernel, f"no loop {stage.ahead.axis} runs around what it brings near")
+                _broken(
+                    kernel, f"no loop {stage.ahead.axis} is around the map that it prefetches for"
+                )
             if not 0 < stage.ahead.distance <= FARTHEST:
-                _broken(kernel, f"memory is brought near {stage.ahead.distance} ahead")
+                _broken(kernel, f"a prefetch distance of {stage.ahead.distance}: 1 to {FARTHEST}")
 
 
 def _whole_vectors_are_streamed(kernel: Kernel) -> None:
@@ -619,7 +621,7 @@ def _iterations_store_apart(kernel: Kernel) -> None:
 
 def _lanes_read_apart(kernel: Kernel) -> None:
     """No lane reads what another one of its stage stores, and no load waits for a store unless it
-    moves with it: lanes run side by side, and what does not move is loaded before the loop."""
+    moves with it: lanes run at the same time, and what does not move is loaded before the loop."""
     for body in bodies(kernel):
         if isinstance(body.stage, Scalar | Loop):
             continue
@@ -682,7 +684,7 @@ def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
 
 
 def _rows_stand_apart(kernel: Kernel) -> None:
-    """Rows side by side have maps, scalars and loops of them only, run in any order, and touch of
+    """Interleaved rows have maps, scalars and loops of them only, run in any order, and touch of
     what they store their own elements alone: it moves along every outer loop, or each has a scratch
     of its own."""
     for loop, _ in nested(kernel.stages):
@@ -693,10 +695,10 @@ def _rows_stand_apart(kernel: Kernel) -> None:
     if kernel.jammed == 1:
         return
     if not kernel.axes or kernel.serial:
-        _broken(kernel, "there are no rows to take side by side")
+        _broken(kernel, "there are no rows to interleave")
     for stage, _ in nested(kernel.stages):
         if not isinstance(stage, Map | Scalar | Loop):
-            _broken(kernel, f"a {_kind(stage)} takes no rows side by side")
+            _broken(kernel, f"the rows of a {_kind(stage)} are not interleaved")
         _ends_for_all(kernel, stage)
 
     def outer(access: Access) -> tuple[Extent, ...]:
@@ -709,7 +711,7 @@ def _rows_stand_apart(kernel: Kernel) -> None:
                 name, strides = s.access.operand, outer(s.access)
                 own = kernel.operand(name).mode == "scratch" and not any(strides)
                 if not (all(strides) or own):
-                    _broken(kernel, "rows side by side store to one element", s)
+                    _broken(kernel, "interleaved rows store to one element", s)
                 stored[name] = strides
     for access, _ in accesses(kernel):
         if stored.get(access.operand, outer(access)) != outer(access):
@@ -720,14 +722,17 @@ def _iterations_stand_apart(kernel: Kernel, loop: Loop) -> None:
     """The same of the iterations of a loop, which carry nothing."""
     axis = loop.axis.name
     if not 1 <= loop.jammed <= MOST_JAMMED or kernel.jammed > 1:
-        _broken(kernel, f"{loop.jammed} iterations of {axis} stand side by side")
+        _broken(kernel, f"{loop.jammed} interleaved iterations of {axis}: 1 to {MOST_JAMMED}")
     if loop.first or loop.following:
         _broken(kernel, f"an iteration of {axis} waits for the one before")
     for stage, _ in nested(loop.stages):
         if not isinstance(stage, Map | Scalar | Loop):
-            _broken(kernel, f"a {_kind(stage)} takes no iterations side by side")
+            _broken(kernel, f"iterations of a {_kind(stage)} are not interleaved")
         if isinstance(stage, Loop) and stage.jammed != 1:
-            _broken(kernel, f"iterations of {stage.axis.name} stand side by side in such of {axis}")
+            inner = stage.axis.name
+            _broken(
+                kernel, f"iterations of {inner} are interleaved inside interleaved ones of {axis}"
+            )
         _ends_for_all(kernel, stage)
         _ends_alike(kernel, stage, loop)
     inside = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
@@ -736,7 +741,7 @@ def _iterations_stand_apart(kernel: Kernel, loop: Loop) -> None:
     for store in stores:
         stride = store.access.stride(axis)
         if stride == 0 or stored[store.access.operand] != stride:
-            _broken(kernel, "iterations side by side store to one element", store)
+            _broken(kernel, "interleaved iterations store to one element", store)
     for access in (expr.attribute for body in inside for expr in body.expressions):
         if isinstance(access, Access):
             stride = access.stride(axis)
@@ -745,7 +750,7 @@ def _iterations_stand_apart(kernel: Kernel, loop: Loop) -> None:
 
 
 def _ends_alike(kernel: Kernel, stage: Stage, loop: Loop | None) -> None:
-    """The loops of what runs side by side end alike: it is known where before any of it runs."""
+    """The loops of interleaved iterations have one end, which is known before any of them runs."""
     inside = [s for each, _ in nested(loop.stages if loop else ()) for s in statements(each)]
     own = {s.name for s in inside if isinstance(s, Accumulate | Keep | Check | Search | Carry)}
     for axis in loops_of(stage):

@@ -371,7 +371,7 @@ def choice(lanes: list[int]) -> str:
 
 
 def _prefetch(write: int, locality: int = 3) -> Emit:
-    """A line of memory brought near; an address that is not mapped does nothing.
+    """Prefetch a line of memory; an address that is not mapped does nothing.
 
     ``locality``: 3 for the first cache, 2 for the second one.
     """

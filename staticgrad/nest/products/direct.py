@@ -141,7 +141,7 @@ class DirectProduct:
         A panel, and few columns, are taken vector by vector: no tile computes what all share. Of
         ``spans``, vectors of columns are packed one behind the other; rows then go through all of
         them. Read where they lie, those of one tile would be lines of as many pages, and of one set
-        of the nearest cache, as there are terms. Results are written along rows.
+        of the L1 cache, as there are terms. Results are written along rows.
         """
         p = self.p
         if self.spans:

@@ -324,7 +324,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
             b.assign(over, "copy", self.under)
 
     def _first_prefetch(self) -> None:
-        """What tiles bring near first: the next part of the panels, or the next panels."""
+        """What tiles prefetch first: the next part of the panels, or the next panels."""
         b = self.b
         k = self.choose("eq", self.past, self.terms, 0, self.past)
         j = self.choose("eq", self.past, self.terms, self.last_column, self.first_column)
@@ -445,7 +445,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
     def _next_prefetch(self, j0: Word, held: dict[str, Name]) -> None:
         """Let tiles bring a vector of the next panels near, so many each; the first one the rows.
 
-        One tile would bring more lines than arrive from beyond the second cache meanwhile. Those of
+        One tile would bring more lines than arrive from beyond L2 meanwhile. Those of
         a transposed vector are neighbours.
         """
         b, steps = self.b, self.past - self.depth_at

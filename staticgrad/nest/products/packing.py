@@ -27,7 +27,7 @@ ROWS: Final = ("a", "packed", "at", "inner", "steps", "left")
 #: Arguments of what packs rows as they lie: a from ``at`` on, ``rows`` of ``steps`` inner indices,
 #: a row ``row`` and an inner index ``inner`` further; packed, a row is ``depth`` further.
 LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
-#: Bytes between rows of which all lie in the same few lines of the nearest cache: a way of it.
+#: Bytes between rows of which all lie in the same few lines of the L1 cache: a way of it.
 WAY: Final = 4096
 #: Lines of a set of L1 that are few: those of a tile's rows, and what passes beside.
 FEW_WAYS: Final = 8

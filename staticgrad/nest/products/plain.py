@@ -23,7 +23,7 @@ WIDEST: Final = 4096
 #: which each inner index takes a line: a panel and the rows of a tile are in the first cache.
 DEPTH_BYTES: Final = (16384, 8192)
 #: Bytes of panels that are packed at a time, and of results that are kept between parts, at most:
-#: both are on the stack, and in the second cache.
+#: both are on the stack, and in L2.
 PANEL_BYTES: Final = 1 << 18
 KEPT_BYTES: Final = 7 << 15
 #: Rows from which on those across memory are packed; fewer ones take a tenth less where they lie.

@@ -33,10 +33,10 @@ MOST_EVEN: Final = 24
 #: Inner indices that products of few rows take at a time.
 STEPS: Final = 4
 #: Vectors of columns that are taken together then, at most, and half of it where registers are few,
-#: or where the other factor is so many times two second caches that no cache holds it.
+#: or where the other factor is so many times twice L2 that no cache holds it.
 MOST_JAMMED: Final = 4
 BEYOND: Final = 4
-#: Vectors ahead that are brought near of a factor that no second cache holds.
+#: The prefetch distance, in vectors, for a factor that L2 does not hold.
 FAR: Final = 512
 #: Rows of the highest tile that are read from one address: the others are distances that registers
 #: hold. An address for each row would take more registers than there are.
@@ -105,7 +105,7 @@ class Tiles:
         ``places`` from ``top`` on, each ``run`` of their steps of k at one of ``runs``, the first
         of which has ``went`` steps before. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
-        brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
+        prefetched, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
         those began. Rows of c are ``width`` apart.
         """
         places = (
@@ -402,7 +402,7 @@ class _Tile:
             b.assign(first, "copy", stop)
 
     def prefetching_steps(self, step: Callable[[], None]) -> None:
-        """``step`` for every k, with a line brought near in each."""
+        """``step`` for every k, with a line prefetched in each."""
         b, p, size = self.b, self.p, self.size
         start = b.variable("near", "copy", self.address("near", p["ahead"]))
         with b.loop(0, p["depth"], self.lanes, prefix="k") as first:
@@ -418,7 +418,7 @@ class _Tile:
 @cache
 def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
     lanes = tiles.lanes
-    large = 2 * l2 // tiles.size  # elements of two second caches
+    large = 2 * l2 // tiles.size  # elements of twice L2
 
     def write(b: Builder, *given: Name) -> None:
         p = dict(zip(tiles.stream_arguments, given, strict=True))
@@ -476,7 +476,7 @@ def _few_steps(
     """So many inner indices to some vectors of columns of all rows; under masks if it ``ends``.
 
     Hardware does not know what follows the end of a short line of b, nor what is loaded under
-    a mask, so what is read some time later is brought near.
+    a mask, so what is read some time later is prefetched.
     """
     (steps, vectors), (at, down, j), lanes = count, place, tiles.lanes
     masks = [b.op(f"mask{lanes}", p["wide"] - j - v * lanes) for v in range(vectors if ends else 0)]
