@@ -254,7 +254,7 @@ def _object_code(sources: Iterable[str]) -> bytes:
     """Return one object with the code of kernels and of all that they share."""
     texts: dict[str, None] = {}
     for source in sources:
-        own, shared = jit.parts(source, "vector")
+        own, shared = jit.parts(source, "vector", target.host())
         texts |= dict.fromkeys((*own, *shared.values()))
     return jit.compile_ir([jit.merged(texts)], "", target.host()).elf
 

@@ -205,7 +205,7 @@ def _load(source: str, mode: Compiled, settings: config.Config, start: float) ->
     from staticgrad.native import jit
 
     def compile_for(host: Target) -> ObjectCode:
-        texts, shared = jit.parts(source, mode)
+        texts, shared = jit.parts(source, mode, host)
         for name, text in shared.items():
             _share(name, text, host, settings)
         return jit.compile_ir(texts, symbol, host)
@@ -265,7 +265,7 @@ def _compile_together(sources: Sequence[str], settings: config.Config, loops: bo
     if not loader.is_loaded(rows.SYMBOL, host):
         beside[rows.SYMBOL] = (driver := rows.text(host)), driver
     if loops and not loader.is_loaded(control_code.SYMBOL, host):
-        beside[control_code.SYMBOL] = control_code.source(), control_code.text()
+        beside[control_code.SYMBOL] = control_code.source(), control_code.text(host)
     symbols = loader.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     for source, symbol in symbols.items():
@@ -411,7 +411,7 @@ def control() -> int:
         if _process.control is None:
             from staticgrad.native.table import control_code as code
 
-            _process.control = _address_of(code.source(), code.SYMBOL, lambda _: code.text())
+            _process.control = _address_of(code.source(), code.SYMBOL, code.text)
         return _process.control
 
 
@@ -426,7 +426,8 @@ def through() -> int:
     from staticgrad.native.table import control_code as code
 
     with LOCK, _coded_memory_errors():
-        return _address_of(code.source(True), code.THROUGH_SYMBOL, lambda _: code.text(True))
+        source = code.source(True)
+        return _address_of(source, code.THROUGH_SYMBOL, lambda host: code.text(host, True))
 
 
 def shared_runs() -> int:

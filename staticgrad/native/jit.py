@@ -19,7 +19,6 @@ from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
-from staticgrad.native.language import lane_masks
 from staticgrad.native.language.emitter import SELDOM
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
@@ -48,8 +47,6 @@ _LEFT_OUT: Final = tuple(
 #: How the first lines of functions, declarations and variables begin.
 _STARTS: Final = ("define ", "declare ", "@")
 _NAME: Final = re.compile(r"@([\w.]+)")
-#: How the line of a declaration begins.
-_DECLARE: Final = "\ndeclare "
 _compilers: dict[str, Compiler] = {}
 
 
@@ -101,20 +98,13 @@ class Compiler:
     def module(self, texts: Sequence[str]) -> Any:
         """Return the texts as one optimised module that exports what the first one defines."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
-        if self.target.has_mask_registers:
-            texts = [lane_masks.cleared(text) for text in texts]
-        else:
-            from staticgrad.native.language import masked_access
-
-            called = [masked_access.called(text, self.target.cpu) for text in texts]
-            texts = [lane_masks.spread(text) for text in called]
         if not self.target.has_mask_registers and any(_WIDE in text for text in texts):
             raise CompileError(
                 "the source is written for registers of 512 bits, which this target does not have",
                 hint="render the kernel without vector_bits: it is then written for this machine",
             )
-        first, *rest = map(_bound_at_once, texts)
-        module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n{_FLAGS}")
+        first, *rest = (f"{text}\n{self.attributes()}\n" for text in texts)
+        module = self.llvm.parse_assembly(f"{header}{first}{_FLAGS}")
         if rest:  # asking for each function takes a tenth of the time of reading the text
             _link_inside(module, map(self.llvm.parse_assembly, rest))
         module.verify()
@@ -190,26 +180,13 @@ def compile_ir(
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
 
-def modules(source: str, backend: Compiled) -> Sequence[str]:
-    """The LLVM IR of a kernel's source.
+def modules(source: str, backend: Compiled, host: Target) -> Sequence[str]:
+    """The LLVM IR of a kernel's source, with the functions that it shares.
 
     Raises CompileError when the backend does not take the source.
     """
-    from staticgrad.native.language import translation
-
-    symbol = symbol_of(source, backend)
-    try:
-        if backend == "numba":
-            if "numba" not in sys.modules:
-                headroom.require(headroom.NUMBA, "loading Numba")
-            from staticgrad.native.by_numba import frontend as numba_frontend
-
-            return undisturbed(lambda: numba_frontend.modules(source, symbol))
-        from staticgrad.native.language import frontend
-
-        return [frontend.module_text(source, symbol)]
-    except translation.KernelSourceError as error:
-        raise CompileError(f"a kernel could not be compiled: {error}") from error
+    texts, shared = parts(source, backend, host)
+    return [merged([*texts, *shared.values()])] if shared else texts
 
 
 def as_text(source: str, backend: Compiled, form: Literal["llvm", "asm"]) -> str:
@@ -218,28 +195,10 @@ def as_text(source: str, backend: Compiled, form: Literal["llvm", "asm"]) -> str
     The functions that it shares with other kernels stand behind it.
     """
     with LOCK:
-        texts, shared = parts(source, backend)
-        level = level_of(texts)
-        if shared:
-            texts = [merged([*texts, *shared.values()])]
-        made = compiler(targets.host())
+        texts, made = modules(source, backend, targets.host()), compiler(targets.host())
         if form == "llvm":
             return undisturbed(lambda: str(made.module(texts)))
-        return undisturbed(lambda: made.assembly(texts, level))
-
-
-def _bound_at_once(text: str) -> str:
-    """A module whose declarations are ``nonlazybind``.
-
-    That is an attribute of functions; llvmlite 0.47, asked to add one, adds it to their results.
-    """
-    first, *others = f"\n{text}".split(_DECLARE)
-    found = [first]
-    for each in others:
-        line, end, behind = each.partition("\n")
-        declared, semicolon, comment = line.partition(";")
-        found.append(f"{declared} nonlazybind{semicolon}{comment}{end}{behind}")
-    return _DECLARE.join(found)
+        return undisturbed(lambda: made.assembly(texts, level_of(texts)))
 
 
 def _link_inside(module: Any, others: Iterable[Any]) -> None:
@@ -273,20 +232,25 @@ def merged(texts: Iterable[str]) -> str:
     return "\n".join([*named, *defined.values()])
 
 
-def parts(source: str, backend: Compiled) -> tuple[Sequence[str], Mapping[str, str]]:
+def parts(source: str, backend: Compiled, host: Target) -> tuple[Sequence[str], Mapping[str, str]]:
     """The LLVM IR of a kernel's source, and that of the functions that it shares, by symbol.
 
     Raises CompileError when the backend does not take the source.
     """
-    if backend == "numba":
-        return modules(source, backend), {}
     from staticgrad.native.language import frontend, translation
 
+    symbol = symbol_of(source, backend)
     try:
-        found = frontend.modules(source, symbol_of(source, backend))
+        if backend == "vector":
+            found = frontend.modules(source, symbol, host)
+            return [found.kernel], found.shared
+        if "numba" not in sys.modules:
+            headroom.require(headroom.NUMBA, "loading Numba")
+        from staticgrad.native.by_numba import frontend as numba_frontend
+
+        return undisturbed(lambda: numba_frontend.modules(source, symbol, host)), {}
     except translation.KernelSourceError as error:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
-    return [found.kernel], found.shared
 
 
 def compile_source(
@@ -302,5 +266,6 @@ def compile_source(
     Raises CompileError when the backend does not take the source.
     """
     with LOCK:
-        texts = modules(source, backend)
-        return compile_ir(texts, symbol_of(source, backend), target or targets.host(), level)
+        target = target or targets.host()
+        texts = modules(source, backend, target)
+        return compile_ir(texts, symbol_of(source, backend), target, level)

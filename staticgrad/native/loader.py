@@ -275,7 +275,7 @@ def _entries(level: int, target: Target) -> list[Entry]:
     forms = [lanes for lanes, at in FORMS if at == level]
     sources = [mask_source(lanes, level) for lanes in forms]
     symbols = [jit.symbol_of(source, "vector") for source in sources]
-    texts = [text for source in sources for text in jit.modules(source, "vector")]
+    texts = [text for source in sources for text in jit.modules(source, "vector", target)]
     code = jit.compile_ir([jit.merged(texts)], symbols[0], target, level)
     return [ctypes.CFUNCTYPE(None, *_ENTRY)(load(code.elf, symbol, target)) for symbol in symbols]
 
@@ -344,7 +344,7 @@ def compiled(
     symbols: dict[str, str] = {}
     for source in sources:
         try:
-            (text,), called = jit.parts(source, "vector")
+            (text,), called = jit.parts(source, "vector", host)
         except CompileError:
             continue  # who asks for it alone is told why
         symbols[source] = jit.symbol_of(source, "vector")

@@ -19,6 +19,11 @@ from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 
 _REQUIRED_X86: Final = ("avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt")
+#: How the names of processors of 256 bits begin whose masked stores of words are fast.
+_MASKED_WORDS: Final = (
+    "haswell", "broadwell", "skylake", "alderlake", "raptorlake", "arrowlake", "lunarlake",
+    "meteorlake", "gracemont", "sierraforest", "grandridge", "pantherlake", "clearwaterforest",
+)  # fmt: skip
 _WIDE: Final = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 
@@ -40,6 +45,11 @@ class Target:
     def has_mask_registers(self) -> bool:
         """True if masks of lanes have their own registers."""
         return self.vector_bits >= 512
+
+    @property
+    def stores_masked_words(self) -> bool:
+        """True if masked stores of 32 and 64 bits are as fast as others."""
+        return self.has_mask_registers or self.cpu.startswith(_MASKED_WORDS)
 
     @property
     def key(self) -> str:

@@ -70,6 +70,6 @@ def assert_same(found, wanted, what):
 def assembly(source, on=None, backend="vector"):
     """The machine code of a kernel's source as assembly text."""
     with LOCK:
-        found = jit.compiler(on or target.host())
-        texts = jit.modules(source, backend)
+        on = on or target.host()
+        found, texts = jit.compiler(on), jit.modules(source, backend, on)
         return undisturbed(lambda: str(found.machine.emit_assembly(found.module(texts))))

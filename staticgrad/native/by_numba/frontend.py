@@ -33,6 +33,7 @@ from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
 from staticgrad.native.language.frontend import KERNEL_KINDS, Function, split_source
 from staticgrad.native.language.translation import KernelSourceError
 from staticgrad.native.lock import LOCK
+from staticgrad.native.target import Target
 
 _SHIM: Final = """
 declare i32 @"{callee}"(ptr, ptr, ptr, i64, i64)
@@ -46,12 +47,15 @@ define void @{symbol}(ptr %record, ptr %own, i64 %begin, i64 %end) #0 {{
 _functions: dict[str, KernelFunction] = {}
 
 
-def modules(source: str, symbol: str) -> list[str]:
+def modules(source: str, symbol: str, host: Target) -> list[str]:
     """The LLVM modules of a kernel, first that of ``symbol(record, own, begin, end)``.
 
     Raises KernelSourceError when Numba cannot compile the source.
     """
-    functions = split_source(source)
+    functions, context = split_source(source), KernelFunction.targetdescr.target_context
+    if context.kernel_target != host:
+        context.kernel_target = host
+        _functions.clear()  # lowered for another one
     visible: dict[str, tuple[str, KernelFunction]] = {}
     for name, function in functions.items():
         visible[name] = _jitted(function, visible)

@@ -26,6 +26,7 @@ from staticgrad.native.language import (
     memory_operations,  # noqa: F401  # these fill FUNCTIONS
 )
 from staticgrad.native.language.emitter import Emitter, Operand
+from staticgrad.native.language.frontend import accesses
 from staticgrad.native.language.kinds import (
     NOTHING,
     REAL,
@@ -156,7 +157,8 @@ def _lowering(operation: Operation) -> Callable[..., Any]:
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kinds = tuple(kind_of(item) for item in signature.args)
         pairs = zip(signature.args, values, strict=True)
-        out = Emitter(f".sg{next(_numbers)}.")
+        out = Emitter(context.kernel_target, f".sg{next(_numbers)}.")
+        out.combined = builder.module.combined_masks
         try:
             given = operation.emit(out, kinds, tuple(_operand(*pair) for pair in pairs))
         except TypeError as error:
@@ -185,11 +187,7 @@ def _write(builder: Any, out: Emitter) -> None:
     for name, (result, arguments) in out.externals.items():
         kind = ir.FunctionType(llvm_type(result), [llvm_type(text) for text in arguments])
         cgutils.get_or_insert_function(builder.module, kind, name)
-    for name, content in out.tables.items():
-        if name not in builder.module.globals:
-            data = ir.Constant(ir.ArrayType(ir.IntType(8), len(content)), bytearray(content))
-            table = cgutils.add_global_variable(builder.module, data.type, name)
-            table.linkage, table.global_constant, table.initializer = "internal", True, data
+    builder.module.parts |= {**out.callees, **accesses(out)}
     if out.scratch:
         with builder.goto_entry_block():
             builder._insert(_Written(out.scratch))

@@ -86,7 +86,9 @@ class _Library(CodeLibrary):
             if outlined and not function.is_declaration:
                 function.attributes.discard("alwaysinline")
                 function.attributes.add("noinline")
-        self.texts.append(str(ir_module))
+            if function.is_declaration:
+                function.attributes.add("nonlazybind")
+        self.texts.append("\n".join([str(ir_module), *ir_module.parts.values()]))
 
     def add_linking_library(self, library: _Library) -> None:
         self.called.append(library)
@@ -117,6 +119,15 @@ class _Library(CodeLibrary):
             waiting += fresh
 
 
+class _Module(ir.Module):
+    """A module, with further parts as LLVM IR, and masks that are made of masks."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.parts: dict[str, str] = {}
+        self.combined_masks: set[str] = set()
+
+
 class _Codegen(Codegen):
     _library_class = _Library
 
@@ -126,7 +137,7 @@ class _Codegen(Codegen):
         self._triple, self._layout = plainest.triple, str(self._target_data)
 
     def _create_empty_module(self, name: str) -> Any:
-        module = ir.Module(name)
+        module = _Module(name)
         module.triple, module.data_layout = self._triple, self._layout
         return module
 
@@ -141,6 +152,7 @@ class _TargetContext(BaseContext):
     enable_boundscheck = property(lambda self: False, lambda self, value: None)
 
     def init(self) -> None:
+        self.kernel_target = targets.ladder()[-1]
         self._codegen = _Codegen()
         self.data_model_manager = simd.data_models()
 

@@ -169,7 +169,7 @@ def _make_methods() -> tuple[_Method, _Method]:
     def compile_for(target: Target) -> ObjectCode:
         from staticgrad.native.jit import compile_ir
 
-        return compile_ir([text.text(target.triple)], text.SYMBOL, target)
+        return compile_ir([text.text(target)], text.SYMBOL, target)
 
     address, _ = native.object_code(text.source(), text.SYMBOL, compile_for, config.current())
     return (

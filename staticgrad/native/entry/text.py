@@ -41,6 +41,7 @@ from staticgrad.native.entry.words import (
     RecordWord,
 )
 from staticgrad.native.table.control_code import numbered
+from staticgrad.native.target import Target
 
 SYMBOL: Final = "sg_enter"
 
@@ -482,7 +483,7 @@ def source() -> str:
     return numbered(_WORDS + _CHECKS + _RESULTS + _ROWS + _ENTRY, numbers)
 
 
-def text(triple: str) -> str:
+def text(target: Target) -> str:
     """The source as LLVM IR for a target."""
     from staticgrad.native.language.frontend import module_text, written
     from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD
@@ -496,8 +497,8 @@ def text(triple: str) -> str:
         body = _CALLED.replace("<name>", name).replace("<arguments>", ", ".join(arguments))
         body = body.replace("<parameters>", ", ".join(["i64 %function", *arguments]))
         beside[name] = written(name, WORD, body)
-    if triple.startswith(("aarch64", "arm64")):
+    if target.triple.startswith(("aarch64", "arm64")):
         control = written(_DEFAULT, TRUTH, _ARM, {"llvm.aarch64.get.fpcr": ("i64", ())})
     else:
         control = written(_DEFAULT, TRUTH, _X86, {"llvm.x86.sse.stmxcsr": ("void", ("ptr",))})
-    return module_text(source(), SYMBOL, (WORD, WORD), {**beside, _DEFAULT: control})
+    return module_text(source(), SYMBOL, target, (WORD, WORD), {**beside, _DEFAULT: control})

@@ -11,9 +11,12 @@ import hashlib
 import re
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.language.kinds import Element, Vector, literal_value
+
+if TYPE_CHECKING:
+    from staticgrad.native.target import Target
 
 Operand = str | int | float | bool
 """An SSA name or constant expression as text, or a literal of the source as a Python number."""
@@ -79,7 +82,8 @@ class Emitter:
     blocks marks where that ends (``mark``, ``forget``).
     """
 
-    def __init__(self, stem: str = "v") -> None:
+    def __init__(self, target: Target, stem: str = "v") -> None:
+        self.target = target
         self.lines: list[str] = []
         self.bits: dict[str, str] = {}
         """Bytes 0/1 that were widened -> the i1 per lane that they were."""
@@ -87,12 +91,15 @@ class Emitter:
         """Tests that are rarely true."""
         self.chosen: dict[str, tuple[str, Operand, Operand]] = {}
         """Words that are one of two -> the i1 that chooses, and both."""
+        self.combined: set[str] = set()
+        """Masks that are expressions of masks."""
+        self.accesses: dict[str, tuple[str, Vector]] = {}
+        """Functions of masked accesses that are called: ``load`` or ``store``, of which kind."""
         self._known: dict[str, str] = {}
         self._order: list[str] = []
         self.scratch: list[str] = []
         self.externals: dict[str, External] = {}
         self.callees: dict[str, str] = {}
-        self.tables: dict[str, bytes] = {}
         self._stem = stem
         self._count = 0
         self._around: list[_Around] = []
@@ -103,18 +110,21 @@ class Emitter:
         self._count += 1
         return f"%{self._stem}{self._count}"
 
-    def do(self, instruction: str) -> str:
-        """The name of the value of an instruction that touches no memory; it is appended if new."""
+    def do(self, instruction: str, lines: str = "") -> str:
+        """The name of the value of an instruction that touches no memory; it is appended if new.
+
+        ``lines`` compute it where the target has no such instruction; ``<v>`` is the name in them.
+        """
         known = self._known.get(instruction)
         if known is not None:
             return known
         if self._around and _MOVED.match(instruction):
-            known = self._moved(instruction)
+            known = self._moved(instruction, lines)
             if known is not None:
                 return known
         self._count += 1
         name = self._known[instruction] = f"%{self._stem}{self._count}"
-        self.lines.append(f"  {name} = {instruction}")
+        self.lines.append(lines.replace("<v>", name) if lines else f"  {name} = {instruction}")
         self._order.append(instruction)
         return name
 
@@ -127,7 +137,7 @@ class Emitter:
         """The innermost loop has been written."""
         self._around.pop()
 
-    def _moved(self, instruction: str) -> str | None:
+    def _moved(self, instruction: str, lines: str) -> str | None:
         """The name of an instruction before the innermost loop; None if it depends on the loop."""
         loop = self._around[-1]
         for number in _NUMBERED.findall(instruction):
@@ -138,7 +148,7 @@ class Emitter:
             if known is not None:
                 return known
         name = self.fresh()
-        self.lines[loop.line] += f"  {name} = {instruction}\n"
+        self.lines[loop.line] += f"{lines.replace('<v>', name) or f'  {name} = {instruction}'}\n"
         loop.moved[instruction] = name
         loop.names.add(name[2:])
         return name
@@ -225,11 +235,16 @@ class Emitter:
     def table(self, content: bytes) -> str:
         """The address of constant bytes, which every function that names them shares."""
         name = f"sg_table_{hashlib.blake2b(content, digest_size=8).hexdigest()}"
-        self.tables[name] = content
         data = "".join(f"\\{byte:02X}" for byte in content)
         kind = f"[{len(content)} x i8]"
         self.callees[name] = f'@{name} = internal constant {kind} c"{data}", align 64'
         return f"@{name}"
+
+    def combine(self, instruction: str) -> str:
+        """The same as ``do``, of a mask made of masks."""
+        name = self.do(instruction)
+        self.combined.add(name)
+        return name
 
     def splat(self, kind: Vector, scalar: str) -> str:
         """Broadcasts a runtime scalar of the element type to all lanes."""
@@ -241,8 +256,8 @@ class Emitter:
 
 
 def declaration(name: str, result: str, arguments: tuple[str, ...]) -> str:
-    """The line that declares an external function."""
-    return f"declare {result} @{name}({', '.join(arguments)})"
+    """The line that declares an external function, which has its address when code is loaded."""
+    return f"declare {result} @{name}({', '.join(arguments)}) nonlazybind"
 
 
 def constant(kind: Vector, value: int | float | bool) -> str:

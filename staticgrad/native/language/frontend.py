@@ -17,10 +17,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
-from staticgrad.native.language import reader
+from staticgrad.native.language import masked_access, reader
 from staticgrad.native.language.emitter import SELDOM, Emitter, External, declaration
 from staticgrad.native.language.kinds import (
     ELEMENTS,
@@ -46,6 +46,9 @@ from staticgrad.native.language.translation import (
     text_of,
 )
 from staticgrad.records import dataclass, replace
+
+if TYPE_CHECKING:
+    from staticgrad.native.target import Target
 
 _LITERALS: Final = {bool: TRUTH, int: WORD, float: REAL}
 _COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
@@ -82,8 +85,9 @@ class FunctionWriter:
         procedure: Procedure,
         namespace: Mapping[str, object],
         kinds: tuple[Kind, ...],
+        target: Target,
     ) -> None:
-        self.out = Emitter()
+        self.out = Emitter(target)
         self.arguments = [Bound(kind, f"%a{number}") for number, kind in enumerate(kinds)]
         self.result: Kind | None = None
         self.procedure, self.namespace = procedure, namespace
@@ -108,6 +112,7 @@ class FunctionWriter:
         if self.open:
             self.give(Bound(NOTHING, ""))
         self.names.write()
+        self.out.callees |= accesses(self.out)
         result = self.result or NOTHING
         inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
         attributes = f"{inline} #0" if linkage else f"#0 {_ALIGNED}"
@@ -149,7 +154,7 @@ class FunctionWriter:
 
     def _helper_call(self, helper: Helper, arguments: Sequence[Bound]) -> Bound:
         kinds = tuple(argument.kind for argument in arguments)
-        lowered = helper.lower(kinds)
+        lowered = helper.lower(kinds, self.out.target)
         self.out.externals.update(lowered.externals)
         self.out.callees.update(lowered.callees)
         self.out.callees[lowered.symbol] = lowered.body
@@ -588,26 +593,40 @@ class _SourceHelper(Helper):
         self.function = function
         self.visible = visible
 
-    def _lower(self, kinds: tuple[Kind, ...]) -> Translated:
+    def _lower(self, kinds: tuple[Kind, ...], target: Target) -> Translated:
         suffix = "_".join(kind.name for kind in kinds)
         # a name by which kernels share a function says all of its content
         digest = self.digest if self.function.name.startswith(SHARED) else self.digest[:8]
         symbol = f"{self.function.name}_{suffix}_{digest}"
-        return _lower(self.function, self.visible, kinds, (symbol, "internal "))
+        return _lower(self.function, self.visible, kinds, (symbol, "internal "), target)
 
 
 _helpers: dict[str, _SourceHelper] = {}
 
 
 def _lower(
-    function: Function, visible: dict[str, Helper], kinds: tuple[Kind, ...], name: tuple[str, str]
+    function: Function,
+    visible: dict[str, Helper],
+    kinds: tuple[Kind, ...],
+    name: tuple[str, str],
+    target: Target,
 ) -> Translated:
     """``name`` is the symbol and its linkage."""
     count = len(function.parameters)
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     namespace: dict[str, Any] = {**OPERATORS, **FUNCTIONS, **CONSTANTS, **visible}
-    return FunctionWriter(function.procedure, namespace, kinds).run(*name)
+    return FunctionWriter(function.procedure, namespace, kinds, target).run(*name)
+
+
+def accesses(out: Emitter) -> dict[str, str]:
+    """The functions of masked accesses that are called, by symbol."""
+    found: dict[str, str] = {}
+    for symbol, (name, kind) in out.accesses.items():
+        source, kinds = masked_access.source(name, kind)
+        lowered = _lowered(source, symbol, out.target, kinds, linkage="internal ")
+        found |= {**dict(lowered.callees), symbol: lowered.body}
+    return found
 
 
 def _helper(function: Function, visible: Mapping[str, Helper]) -> _SourceHelper:
@@ -633,12 +652,13 @@ def written(
 ) -> Helper:
     """A function in LLVM IR that a source may call; ``externals`` are the functions of LLVM's own
     that it calls."""
-    return Helper(lambda _: Translated(name, result, body, {**externals}, ()), body)
+    return Helper(lambda *_: Translated(name, result, body, {**externals}, ()), body)
 
 
 def module_text(
     source: str,
     symbol: str,
+    target: Target,
     kinds: tuple[Kind, ...] = KERNEL_KINDS,
     beside: Mapping[str, Helper] = MappingProxyType({}),
 ) -> str:
@@ -650,16 +670,16 @@ def module_text(
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(source, symbol, kinds, beside)
+    lowered = _lowered(source, symbol, target, kinds, beside)
     return _text(lowered, [*dict(lowered.callees).values(), lowered.body])
 
 
-def modules(source: str, symbol: str) -> Modules:
+def modules(source: str, symbol: str, target: Target) -> Modules:
     """The same, but for helpers that kernels share: each of them is a module of its own.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(source, symbol)
+    lowered = _lowered(source, symbol, target)
     own = {name: body for name, body in lowered.callees if not name.startswith(SHARED)}
     shared = {name: body for name, body in lowered.callees if name.startswith(SHARED)}
     declared = [_declared(body) for body in shared.values()]
@@ -670,7 +690,7 @@ def modules(source: str, symbol: str) -> Modules:
 def _declared(body: str) -> str:
     """The declaration of a function, of its definition's first line."""
     head = body.partition("{")[0]
-    return head.replace("define internal", "declare", 1).replace("noinline", "", 1)
+    return head.replace("define internal", "declare", 1).replace("noinline", "nonlazybind", 1)
 
 
 def _alone(lowered: Translated, body: str, helpers: dict[str, str]) -> str:
@@ -702,15 +722,17 @@ def _text(lowered: Translated, parts: list[str]) -> str:
 def _lowered(
     source: str,
     symbol: str,
+    target: Target,
     kinds: tuple[Kind, ...] = KERNEL_KINDS,
     beside: Mapping[str, Helper] = MappingProxyType({}),
+    linkage: str = "",
 ) -> Translated:
     functions = split_source(source)
     entry = functions.pop(ENTRY)
     visible: dict[str, Helper] = {**beside}
     for name, function in functions.items():
         visible[name] = _helper(function, visible)
-    return _with_calls(_lower(entry, visible, kinds, (symbol, "")))
+    return _with_calls(_lower(entry, visible, kinds, (symbol, linkage), target))
 
 
 def _with_calls(kernel: Translated) -> Translated:

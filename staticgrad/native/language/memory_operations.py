@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.native.constants import OUTLINED
 from staticgrad.native.language import emitter as text
 from staticgrad.native.language.emitter import Emitter, Operand
 from staticgrad.native.language.kinds import (
@@ -34,7 +35,14 @@ from staticgrad.native.language.kinds import (
     Vector,
     vector,
 )
-from staticgrad.native.language.operations import ALL_ON, FUNCTIONS, Emit, bit_of, define
+from staticgrad.native.language.operations import (
+    ALL_ON,
+    FUNCTIONS,
+    Emit,
+    bit_of,
+    byte_of,
+    define,
+)
 from staticgrad.records import dataclass
 
 #: The bits of the smallest elements that processors gather.
@@ -77,18 +85,49 @@ def _mask(lanes: int) -> None:
             return out.do(f"icmp sgt i64 {left}, 0")
         bit, *both = out.chosen.get(left, ("",))
         if both == [lanes, 0] and lanes in LANES:
-            narrow = out.do(f"sext i1 {bit} to i{lanes}")
-            return out.do(f"bitcast i{lanes} {narrow} to {kind.llvm}")
+            return _of_bits(out, lanes, out.do(f"sext i1 {bit} to i{lanes}"))
         clamped = out.intrinsic("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
         clamped = out.intrinsic("i64", "llvm.smin.i64", [("i64", clamped), ("i64", str(lanes))])
         if lanes not in LANES:
             return _below(out, clamped, lanes)
         shifted = out.do(f"shl i64 -1, {clamped}")
         bits = out.do(f"xor i64 {shifted}, -1")
-        narrow = out.do(f"trunc i64 {bits} to i{lanes}")
-        return out.do(f"bitcast i{lanes} {narrow} to {kind.llvm}")
+        return _of_bits(out, lanes, out.do(f"trunc i64 {bits} to i{lanes}"))
 
     define(f"mask{lanes}", lambda count: kind if count is WORD else None, emit)
+
+
+def _of_bits(out: Emitter, lanes: int, bits: str) -> str:
+    """Bits as a mask.
+
+    That is one instruction where masks have registers. Elsewhere a mask is a vector of words, and
+    LLVM takes the bits apart one by one, 16 times three instructions: each lane is compared with
+    its bit instead, in numbers of the width at which a mask of so many lanes is held.
+
+    Eight bits in a register of masks have others above them. LLVM clears those where bytes are
+    stored under such a mask, by a copy between registers, which its allocator takes for a copy of
+    the whole and leaves out where it spills: the store then writes behind the last lane. Sixteen
+    bits are moved instead, whose upper half is zero.
+    """
+    made = f"bitcast i{lanes} {bits} to <{lanes} x i1>"
+    if out.target.has_mask_registers:
+        if lanes != 8:
+            return out.do(made)
+        all_of_them = out.do(f"bitcast i16 {out.do(f'zext i8 {bits} to i16')} to <16 x i1>")
+        first = choice([*range(8)])
+        return out.do(f"shufflevector <16 x i1> {all_of_them}, <16 x i1> poison, {first}")
+    width = max(128 // lanes, 16)
+    kind, wide, lines = f"<{lanes} x i{width}>", bits, []
+    own = ", ".join(f"i{width} {1 << lane}" for lane in range(lanes))
+    if width > lanes:
+        wide, lines = "<v>.wide", [f"  <v>.wide = zext i{lanes} {bits} to i{width}"]
+    lines += [
+        f"  <v>.one = insertelement {kind} poison, i{width} {wide}, i64 0",
+        f"  <v>.all = shufflevector {kind} <v>.one, {kind} poison, <{lanes} x i32> zeroinitializer",
+        f"  <v>.own = and {kind} <v>.all, <{own}>",
+        f"  <v> = icmp eq {kind} <v>.own, <{own}>",
+    ]
+    return out.do(made, "\n".join(lines))
 
 
 def _below(out: Emitter, count: str, lanes: int) -> str:
@@ -100,6 +139,12 @@ def _below(out: Emitter, count: str, lanes: int) -> str:
 
 def _mask_of(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     return bit_of(out, lanes_of(kinds[0]), str(values[0]))
+
+
+def _mask_bits(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    lanes = lanes_of(kinds[0])
+    word = out.do(f"bitcast {kinds[0].llvm} {values[0]} to i{lanes}")
+    return word if lanes == 64 else out.do(f"zext i{lanes} {word} to i64")
 
 
 def _mask_of_result(kind: Kind) -> Kind | None:
@@ -154,13 +199,21 @@ def masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
     if register is not kind:
         mask_type, bits = _padded(out, mask_type, bits, register.lanes)
     whole = _wide_type(register)
+    if kind.lanes > 1 and _is_narrow(out, kind):
+        found = out.read(f"call {whole} {_access(out, 'load', register, bits, f'ptr {address}')}")
+        return _first_lanes(out, kind, register, found)
+    bits = _fenced_mask(out, register.lanes, bits)
     name = f"llvm.masked.load.{_mangled(register)}.p0"
     arguments = [("ptr", address), ("i32", "1"), (mask_type, bits), (whole, "zeroinitializer")]
-    found = out.intrinsic(whole, name, arguments)
-    if register is not kind:
-        low = choice([*range(kind.lanes)])
-        return out.do(f"shufflevector {whole} {found}, {whole} poison, {low}")
-    return _narrow(kind, found, out)
+    return _first_lanes(out, kind, register, out.intrinsic(whole, name, arguments))
+
+
+def _first_lanes(out: Emitter, kind: Vector, register: Vector, value: str) -> str:
+    """The lanes of a vector that were loaded into a register."""
+    if register is kind:
+        return _narrow(kind, value, out)
+    whole, low = _wide_type(register), choice([*range(kind.lanes)])
+    return out.do(f"shufflevector {whole} {value}, {whole} poison, {low}")
 
 
 def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
@@ -173,8 +226,50 @@ def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Ope
     if register is not kind:
         typed, value = _padded(out, typed, value, register.lanes)
         mask_type, bits = _padded(out, mask_type, bits, register.lanes)
+    if kind.lanes > 1 and (_is_narrow(out, kind) or not out.target.stores_masked_words):
+        given = f"{typed} {value}, ptr {address}"
+        out.effect(f"call void {_access(out, 'store', register, bits, given)}")
+        return
+    bits = _fenced_mask(out, register.lanes, bits)
     name = f"llvm.masked.store.{_mangled(register)}.p0"
     out.intrinsic("void", name, [(typed, value), ("ptr", address), ("i32", "1"), (mask_type, bits)])
+
+
+#: Lanes beyond which a mask is passed as bytes: as an argument, each bit takes a place of its own.
+FEW: Final = 16
+
+
+def _is_narrow(out: Emitter, kind: Vector) -> bool:
+    """Return whether the target has no masked instructions of such elements."""
+    return kind.element.bits < 32 and not out.target.has_mask_registers
+
+
+def _access(out: Emitter, name: str, register: Vector, mask: str, given: str) -> str:
+    """A call of the function that loads or stores under a mask (``masked_access``)."""
+    symbol = f"{OUTLINED}{name}_{register.name}"
+    out.accesses[symbol] = name, register
+    lanes = register.lanes
+    passed = f"<{lanes} x i1> {mask}"
+    if lanes > FEW:
+        passed = f"<{lanes} x i8> {byte_of(out, lanes, mask)}"
+    return f"@{symbol}({given}, {passed})"
+
+
+def _fenced_mask(out: Emitter, lanes: int, mask: Operand) -> str:
+    """The same mask, of which LLVM does not see that it is made of masks.
+
+    LLVM (20 to 22) loads a register without a mask where it knows that the mask has no lane in it,
+    if it found that out of an expression of masks: the upper half of ``and(mask, first three
+    lanes)`` of sixteen. The load then reads behind an array, and its lanes are not zero. An
+    arithmetic fence of words costs no instruction where masks are vectors of words.
+    """
+    if out.target.has_mask_registers or mask not in out.combined:
+        return str(mask)
+    words, floats = vector("i32", lanes), vector("f32", lanes)
+    wide = out.do(f"sext <{lanes} x i1> {mask} to {words.llvm}")
+    same = _fenced(out, floats, out.do(f"bitcast {words.llvm} {wide} to {floats.llvm}"))
+    known = out.do(f"bitcast {floats.llvm} {same} to {words.llvm}")
+    return out.do(f"icmp slt {words.llvm} {known}, zeroinitializer")
 
 
 def _register(kind: Vector) -> Vector:
@@ -266,7 +361,7 @@ def gather(
         places = out.do(f"select <{lanes} x i1> {mask}, {addresses} {places}, {addresses} {spare}")
         mask = ALL_ON
     arguments = [(addresses, places), ("i32", "1")]
-    masked = [(f"<{lanes} x i1>", str(mask)), (whole, "zeroinitializer")]
+    masked = [(f"<{lanes} x i1>", _fenced_mask(out, lanes, mask)), (whole, "zeroinitializer")]
     return out.intrinsic(whole, name, [*arguments, *masked])
 
 
@@ -287,7 +382,8 @@ def scatter(
     name = f"llvm.masked.scatter.{_mangled(kind)}.v{lanes}p0"
     places = _addresses(out, pointer, lanes, base, index)
     arguments = [(_wide_type(kind), str(value)), (f"<{lanes} x ptr>", places), ("i32", "1")]
-    out.intrinsic("void", name, [*arguments, (f"<{lanes} x i1>", str(mask))])
+    masked = f"<{lanes} x i1>", _fenced_mask(out, lanes, mask)
+    out.intrinsic("void", name, [*arguments, masked])
 
 
 def _load_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
@@ -322,7 +418,7 @@ def _transpose(lanes: int) -> None:
             address, kept = address_of(out, kinds[0], source, place), mask
             if not isinstance(rows, int) or rows <= row:
                 there = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
-                kept = out.do(f"select i1 {there}, {bits} {mask}, {bits} zeroinitializer")
+                kept = out.combine(f"select i1 {there}, {bits} {mask}, {bits} zeroinitializer")
                 # where nothing is mapped, a load that is off costs hundreds of cycles
                 address = out.do(f"select i1 {there}, ptr {address}, ptr {target}")
             loaded.append(masked_load(out, kind, address, kept))
@@ -504,6 +600,7 @@ define("prefetch", _prefetched, _prefetch(0))
 define("prefetch_second", _prefetched, _prefetch(0, 2))
 define("prefetch_write", _prefetched, _prefetch(1))
 define("mask_of", _mask_of_result, _mask_of)
+define("mask_bits", lambda m: WORD if isinstance(m, Mask) and m.lanes > 1 else None, _mask_bits)
 define("word", _word_result, _word)
 define("real", _real_result, _real)
 define("window", _window_result, _window)
@@ -563,7 +660,7 @@ class _Span:
         if above == below or mask == ALL_ON:
             return found
         other = _picked(out, mask, self.kind.lanes, below)
-        return out.do(f"and <{self.kind.lanes} x i1> {found}, {other}")
+        return out.combine(f"and <{self.kind.lanes} x i1> {found}, {other}")
 
 
 def _picked(out: Emitter, mask: Operand, lanes: int, wanted: list[int]) -> str:

@@ -296,11 +296,12 @@ def _bitwise(verb: str) -> Emit:
         if isinstance(kinds[0], Mask):
             if verb == "and" and ALL_ON in values:
                 return values[1] if values[0] == ALL_ON else values[0]
-            return out.do(f"{verb} {kinds[0].llvm} {values[0]}, {values[1]}")
+            return out.combine(f"{verb} {kinds[0].llvm} {values[0]}, {values[1]}")
         kind, (a, b) = _unify(out, kinds, values)
         bits = [out.bits[value] for value in (a, b) if value in out.bits]
         if len(bits) == 2:
-            return byte_of(out, kind.lanes, out.do(f"{verb} {_bits(kind)} {bits[0]}, {bits[1]}"))
+            both = out.combine(f"{verb} {_bits(kind)} {bits[0]}, {bits[1]}")
+            return byte_of(out, kind.lanes, both)
         return out.do(f"{verb} {kind.llvm} {a}, {b}")
 
     return emit
@@ -319,7 +320,7 @@ def _invert(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) 
     bit = out.bits.get(str(values[0]))
     if bit is not None:
         on = "true" if kind.lanes == 1 else ALL_ON
-        return byte_of(out, kind.lanes, out.do(f"xor {_bits(kind)} {bit}, {on}"))
+        return byte_of(out, kind.lanes, out.combine(f"xor {_bits(kind)} {bit}, {on}"))
     ones = text.constant(kind, 1 if kind.element.kind == "b" else -1)
     return out.do(f"xor {kind.llvm} {values[0]}, {ones}")
 

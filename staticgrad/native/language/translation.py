@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.native.language import lane_operations, memory_operations, operations
 from staticgrad.native.language.emitter import Emitter, External, word
@@ -17,6 +17,9 @@ from staticgrad.native.language.kinds import (
     Kind,
 )
 from staticgrad.records import NamedTuple, dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.native.target import Target
 
 REGISTERED = (operations, lane_operations, memory_operations)
 """The modules whose import fills FUNCTIONS."""
@@ -50,7 +53,9 @@ class Helper:
     ``digest`` identifies its text and those of the helpers that it calls.
     """
 
-    def __init__(self, lower: Callable[[tuple[Kind, ...]], Translated], digest: str) -> None:
+    def __init__(
+        self, lower: Callable[[tuple[Kind, ...], Target], Translated], digest: str
+    ) -> None:
         self.lower, self.digest = lower, digest
 
 

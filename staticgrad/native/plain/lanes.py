@@ -307,6 +307,11 @@ def _convert(result: Vector, v: Lanes) -> Lanes:
     return Lanes(result, data.astype(element.numpy))
 
 
+def _mask_bits(_: Kind, mask: LaneMask) -> int:
+    bits = np.packbits(mask.bits, bitorder="little").tobytes()
+    return int.from_bytes(bits, "little", signed=len(mask.bits) == 64)
+
+
 def _counting(result: Vector, start: int) -> Lanes:
     steps = np.arange(result.lanes, dtype=np.int64)
     return Lanes(result, np.full(result.lanes, start, np.int64) + steps)
@@ -472,6 +477,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "hor": _horizontal(np.bitwise_or),
         "hand": _horizontal(np.bitwise_and),
         "mask_of": lambda _, v: LaneMask(v.data != 0),
+        "mask_bits": _mask_bits,
         "load": _load,
         "store": lambda _, p, i, v, m: _scatter(p, _strided(i, 1, len(m.bits)), v, m),
         "load_strided": _load_strided,

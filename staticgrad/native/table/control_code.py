@@ -40,6 +40,7 @@ from enum import IntEnum
 from typing import Final
 
 from staticgrad.native.constants import ROW_WORDS, Head, Row
+from staticgrad.native.target import Target
 
 #: The machine's symbol. It is an object that programs without loops and branches do not load.
 SYMBOL: Final = "sg_control"
@@ -228,13 +229,14 @@ def source(through: bool = False) -> str:
     return numbered(WORD_ACCESS + _MACHINE + (_THROUGH if through else _FOLLOW), numbers)
 
 
-def text(through: bool = False) -> str:
+def text(host: Target, through: bool = False) -> str:
     """The source's LLVM IR."""
-    return module_text(source(through), THROUGH_SYMBOL if through else SYMBOL, 4 if through else 2)
+    symbol = THROUGH_SYMBOL if through else SYMBOL
+    return module_text(source(through), symbol, host, 4 if through else 2)
 
 
-def module_text(source: str, symbol: str, parameters: int = 4) -> str:
+def module_text(source: str, symbol: str, host: Target, parameters: int = 4) -> str:
     """The LLVM IR of a source whose entry takes so many parameters."""
     from staticgrad.native.language import frontend
 
-    return frontend.module_text(source, symbol, frontend.KERNEL_KINDS[:parameters])
+    return frontend.module_text(source, symbol, host, frontend.KERNEL_KINDS[:parameters])

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from staticgrad.native.table.control_code import WORD_ACCESS, module_text, numbered
+from staticgrad.native.target import Target
 
 SYMBOL: Final = "sg_decide"
 
@@ -127,7 +128,7 @@ def source(numbers: Mapping[str, int]) -> str:
     return numbered(_SOURCE, numbers)
 
 
-def text(numbers: Mapping[str, int]) -> str:
+def text(numbers: Mapping[str, int], host: Target) -> str:
     """The LLVM IR of a function inside the module that has it, and of those that it calls."""
-    module = module_text(source(numbers), SYMBOL)
+    module = module_text(source(numbers), SYMBOL, host)
     return module.replace(f"define void @{SYMBOL}", f"define internal void @{SYMBOL}")

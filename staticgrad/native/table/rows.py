@@ -139,7 +139,7 @@ def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = Fals
 
     With ``points`` it has those of ``pool_code``.
     """
-    policy = pool_policy.text(pool_code.numbers(WORDS))
+    policy = pool_policy.text(pool_code.numbers(WORDS), target)
     return pool_code.text(target.triple, WORDS, symbol, points) + policy
 
 
