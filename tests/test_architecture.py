@@ -128,8 +128,9 @@ def test_the_environment_is_read_by_the_settings_alone():
 LOCKS = {
     "staticgrad/forks.py": "registered; the others of the package are such locks",
     "staticgrad/native/lock.py": "registered",
+    "staticgrad/native/language/system.py": "the operations that native code makes locks of",
     "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
-    "staticgrad/native/table/pool.ll": "registered; in native code",
+    "staticgrad/native/table/pool_code.py": "registered; in native code",
     "staticgrad/native/undisturbed.py": "of one call, for whose end a fork waits",
     "staticgrad/runtime/entry.py": "a gate that is waited for with a time limit",
     "staticgrad/storage/locks.py": "registered",
@@ -141,12 +142,10 @@ LOCKS = {
 
 def test_locks_are_registered_for_forks():
     makes = re.compile(
-        r"\b(R?Lock|Condition|(Bounded)?Semaphore|Event|Barrier|allocate_lock)\(|cmpxchg|atomicrmw"
+        r"\b(R?Lock|Condition|(Bounded)?Semaphore|Event|Barrier|allocate_lock)\(|cmpxchg|atomicrmw|swap_if"
     )
-    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.*")]
-    texts = {
-        shown(path): path.read_text("utf-8") for path in files if path.suffix in (".py", ".ll")
-    }
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    texts = {shown(path): path.read_text("utf-8") for path in files}
     assert {name for name, text in texts.items() if makes.search(text)} == {*LOCKS}
     assert [name for name, text in texts.items() if "os.register_at_fork" in text] == [
         "staticgrad/forks.py"

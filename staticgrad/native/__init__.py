@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from staticgrad import config
 from staticgrad.errors import ArgumentError, CompileError, OutOfMemory, ReentryError
-from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
+from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row, RuntimeCode
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 
@@ -258,14 +258,14 @@ def _prepared(source: str, settings: config.Config) -> Code | None:
 def _compile_together(sources: Sequence[str], settings: config.Config, loops: bool) -> None:
     """Compile kernels by ``vector``; each is charged an equal share of the time."""
     from staticgrad.native import loader, target
+    from staticgrad.native.language import system
     from staticgrad.native.table import control_code, rows
 
     start, host = time.perf_counter(), target.host()
     beside: dict[str, tuple[str, str]] = {}
-    if not loader.is_loaded(rows.SYMBOL, host):
-        beside[rows.SYMBOL] = (driver := rows.text(host)), driver
-    if loops and not loader.is_loaded(control_code.SYMBOL, host):
-        beside[control_code.SYMBOL] = control_code.source(), control_code.text(host)
+    for code in (rows.code(), control_code.code()) if loops else (rows.code(),):
+        if not loader.is_loaded(code.symbol, host):
+            beside[code.symbol] = code.text, system.text(code, host)
     symbols = loader.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     for source, symbol in symbols.items():
@@ -394,10 +394,9 @@ def _make_driver(jit: bool) -> Driver:
         from staticgrad.native.plain import control as plain
 
         return plain.run
-    from staticgrad.native import target
     from staticgrad.native.table import rows
 
-    return rows.bind(_address_of(rows.text(target.host()), rows.SYMBOL))
+    return rows.bind(address_of(rows.code()))
 
 
 def control() -> int:
@@ -409,9 +408,9 @@ def control() -> int:
         return 0
     with LOCK, _coded_memory_errors():
         if _process.control is None:
-            from staticgrad.native.table import control_code as code
+            from staticgrad.native.table import control_code
 
-            _process.control = _address_of(code.source(), code.SYMBOL, code.text)
+            _process.control = address_of(control_code.code())
         return _process.control
 
 
@@ -423,11 +422,10 @@ def through() -> int:
     """
     if not config.current().jit:
         return 0
-    from staticgrad.native.table import control_code as code
+    from staticgrad.native.table import control_code
 
     with LOCK, _coded_memory_errors():
-        source = code.source(True)
-        return _address_of(source, code.THROUGH_SYMBOL, lambda host: code.text(host, True))
+        return address_of(control_code.code(True))
 
 
 def shared_runs() -> int:
@@ -436,29 +434,26 @@ def shared_runs() -> int:
     Raises as ``kernel`` does where nothing can be compiled.
     """
     from staticgrad.native import target
-    from staticgrad.native.table import rows
+    from staticgrad.native.table import pool_code
 
     with LOCK, _coded_memory_errors():
-        source = rows.shared_source(target.host())
-        return _address_of(source, rows.SHARED_SYMBOL, rows.shared_text)
+        return address_of(pool_code.code(target.host().triple))
 
 
-def _address_of(text: str, symbol: str, compiled: Callable[[Target], str] | None = None) -> int:
-    """The address of an LLVM module's entry, loaded with kernels or from disk if it is there.
-
-    ``compiled``: the module's text for a target, where ``text`` is what that is made from.
-    """
+def address_of(code: RuntimeCode) -> int:
+    """The address of code of the runtime, loaded with kernels or from disk if it is there."""
     from staticgrad.native import loader, target
-    from staticgrad.native.jit import compile_ir
 
-    if loader.is_loaded(symbol, target.host()):
-        return loader.address(symbol, target.host())
+    if loader.is_loaded(code.symbol, target.host()):
+        return loader.address(code.symbol, target.host())
 
-    def compile_for(target: Target) -> ObjectCode:
-        module = text if compiled is None else compiled(target)
-        return compile_ir([module], symbol, target)
+    def compile_for(host: Target) -> ObjectCode:
+        from staticgrad.native.jit import compile_ir
+        from staticgrad.native.language import system
 
-    return object_code(text, symbol, compile_for, config.current())[0]
+        return compile_ir([system.text(code, host)], code.symbol, host)
+
+    return object_code(code.text, code.symbol, compile_for, config.current())[0]
 
 
 def statistics() -> Statistics:

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.native import jit, loader, target
-from staticgrad.native.table import pool_code, rows
+from staticgrad.native import target
+from staticgrad.native.table import pool_code
 from staticgrad.native.table.pool import Pool
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-_SYMBOL = "sg_run_shared_with_points"
 
 #: Adds 1 to the elements of each row, and writes which rows a worker ran: ``own[0]`` counts them.
 COUNTING = """
@@ -35,11 +34,10 @@ def runs_with_points(looks):
 
     Who has finished its own part looks so often whether others' have begun, where they are kept.
     """
-    host, symbol = target.host(), f"{_SYMBOL}_{looks}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pool_code, "KEPT_LOOKS", looks)
-        text = rows.shared_text(host, symbol, points=True)
-    return loader.load(jit.compile_ir([text], symbol, host).elf, symbol, host)
+        code = pool_code.code.__wrapped__(target.host().triple, points=True)
+    return native.address_of(code._replace(symbol=f"{code.symbol}_{looks}"))
 
 
 @contextmanager

@@ -11,17 +11,13 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from staticgrad.native.entry.words import WRITABLE, CallWord, ObjectField
 from staticgrad.native.lock import LOCK
-
-if TYPE_CHECKING:
-    from staticgrad.native.jit import ObjectCode
-    from staticgrad.native.target import Target
 
 Words = npt.NDArray[np.int64]
 _METHOD_NO_ARGUMENTS, _METHOD_ONE_ARGUMENT = 0x0004, 0x0008
@@ -163,15 +159,10 @@ def _methods() -> list[_Method]:
 
 
 def _make_methods() -> tuple[_Method, _Method]:
-    from staticgrad import config, native
+    from staticgrad import native
     from staticgrad.native.entry import text
 
-    def compile_for(target: Target) -> ObjectCode:
-        from staticgrad.native.jit import compile_ir
-
-        return compile_ir([text.text(target)], text.SYMBOL, target)
-
-    address, _ = native.object_code(text.source(), text.SYMBOL, compile_for, config.current())
+    address = native.address_of(text.code())
     return (
         _Method(b"run", address, _METHOD_ONE_ARGUMENT, None),
         _Method(b"run_bound", address, _METHOD_NO_ARGUMENTS, None),

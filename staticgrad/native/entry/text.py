@@ -25,9 +25,10 @@ has a copy of it.
 
 from __future__ import annotations
 
-from enum import IntEnum
+import functools
 from typing import Final
 
+from staticgrad.native.constants import RuntimeCode, numbered, numbers_of
 from staticgrad.native.entry.words import (
     READABLE,
     SMALL,
@@ -40,10 +41,6 @@ from staticgrad.native.entry.words import (
     PlaceWord,
     RecordWord,
 )
-from staticgrad.native.table.control_code import numbered
-from staticgrad.native.target import Target
-
-SYMBOL: Final = "sg_enter"
 
 _WORDS: Final = """
 def get(address, number):
@@ -98,7 +95,7 @@ def number_fits(calls, feed, size, addresses, converted, numbers, i):
     if size == 4 and kind == get(calls, CALL_FLOAT32_TYPE):
         return True
     put(converted, i, 1)
-    if not converts_by_default():
+    if not has_default_environment():
         return False
     if is_double:
         put(numbers, i, single_bits(load1(ptr_f64(value), 0)))
@@ -175,7 +172,7 @@ def addresses_fit(head, record, addresses):
     written = get(head, HEAD_WRITTEN_AT)
     places = get(record, RECORD_FEEDS_AT)
     for i in range(get(head, HEAD_FEEDS)):
-        place = places + i * PLACE_STRIDE
+        place = places + i * SIZE_OF_PLACE
         begin = get(addresses, i)
         size = get(place, PLACE_BYTES)
         if begin != get(get(place, PLACE_BOUND_AT), 0) and size != 0:
@@ -268,7 +265,7 @@ def point(place, begin):
 
 def point_all(head, record, addresses, converted, numbers, results):
     for i in range(get(head, HEAD_FEEDS)):
-        place = get(record, RECORD_FEEDS_AT) + i * PLACE_STRIDE
+        place = get(record, RECORD_FEEDS_AT) + i * SIZE_OF_PLACE
         point(place, get(addresses, i))
         copy = get(place, PLACE_NUMBER_AT)
         if get(converted, i) == 2:
@@ -276,7 +273,7 @@ def point_all(head, record, addresses, converted, numbers, results):
         elif get(converted, i) == 1:
             store1(ptr_i32(copy), 0, cast_i32(i64x1(get(numbers, i))))
     for i in range(get(head, HEAD_RESULTS)):
-        place = get(record, RECORD_RESULTS_AT) + i * PLACE_STRIDE
+        place = get(record, RECORD_RESULTS_AT) + i * SIZE_OF_PLACE
         point(place, get(get(results, i) + OBJECT_DATA, 0))
 
 
@@ -432,73 +429,15 @@ def kernel(self, feeds):
     return found
 """
 
-#: What the language has no words for, in LLVM IR: memory in one order for all threads, ...
-_STORE: Final = """define internal void @store_in_order(i64 %at, i64 %value) alwaysinline #0 {
-  %place = inttoptr i64 %at to ptr
-  store atomic i64 %value, ptr %place seq_cst, align 8
-  ret void
-}"""
-_LOAD: Final = """define internal i64 @load_in_order(i64 %at) alwaysinline #0 {
-  %place = inttoptr i64 %at to ptr
-  %value = load atomic i64, ptr %place seq_cst, align 8
-  ret i64 %value
-}"""
-#: ... functions that give a result, by the number of their arguments, ...
-_CALLED: Final = """define internal i64 @<name>(<parameters>) alwaysinline #0 {
-  %place = inttoptr i64 %function to ptr
-  %found = call i64 %place(<arguments>)
-  ret i64 %found
-}"""
-_ARGUMENTS: Final = (0, 1, 2, 3, 8)
-#: ... and whether conversions are those of the default environment: MXCSR without its flags, FPCR.
-_DEFAULT: Final = "converts_by_default"
-_X86: Final = """define internal i1 @converts_by_default() #0 {
-  %slot = alloca i32, align 4
-  call void @llvm.x86.sse.stmxcsr(ptr %slot)
-  %word = load i32, ptr %slot, align 4
-  %modes = and i32 %word, 65472
-  %default = icmp eq i32 %modes, 8064
-  ret i1 %default
-}"""
-_ARM: Final = """define internal i1 @converts_by_default() #0 {
-  %word = call i64 @llvm.aarch64.get.fpcr()
-  %default = icmp eq i64 %word, 0
-  ret i1 %default
-}"""
 
-
-def source() -> str:
-    """The source of the function that Python calls, and of all that it calls."""
-    kinds: dict[str, type[IntEnum]] = {
-        "HEAD": HeadWord, "HOLD": HoldWord, "RECORD": RecordWord, "PLACE": PlaceWord,
-        "BOUND": BoundWord, "CALL": CallWord, "OBJECT": ObjectField,
-    }  # fmt: skip
-    numbers = {
-        f"{kind}_{name.upper()}": int(word)
-        for kind, words in kinds.items()
-        for name, word in words.__members__.items()
-    }
-    numbers |= {"PLACE_WORDS": len(PlaceWord), "PLACE_STRIDE": 8 * len(PlaceWord)}
-    numbers |= {"SMALL": SMALL, "READABLE": READABLE, "WRITABLE": WRITABLE}
-    return numbered(_WORDS + _CHECKS + _RESULTS + _ROWS + _ENTRY, numbers)
-
-
-def text(target: Target) -> str:
-    """The source as LLVM IR for a target."""
-    from staticgrad.native.language.frontend import module_text, written
-    from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD
-
-    beside = {
-        "store_in_order": written("store_in_order", NOTHING, _STORE),
-        "load_in_order": written("load_in_order", WORD, _LOAD),
-    }
-    for count in _ARGUMENTS:
-        name, arguments = f"called{count}", [f"i64 %a{number}" for number in range(count)]
-        body = _CALLED.replace("<name>", name).replace("<arguments>", ", ".join(arguments))
-        body = body.replace("<parameters>", ", ".join(["i64 %function", *arguments]))
-        beside[name] = written(name, WORD, body)
-    if target.triple.startswith(("aarch64", "arm64")):
-        control = written(_DEFAULT, TRUTH, _ARM, {"llvm.aarch64.get.fpcr": ("i64", ())})
-    else:
-        control = written(_DEFAULT, TRUTH, _X86, {"llvm.x86.sse.stmxcsr": ("void", ("ptr",))})
-    return module_text(source(), SYMBOL, target, (WORD, WORD), {**beside, _DEFAULT: control})
+@functools.cache
+def code() -> RuntimeCode:
+    """The function that Python calls."""
+    numbers = numbers_of(
+        HEAD=HeadWord, HOLD=HoldWord, RECORD=RecordWord, PLACE=PlaceWord, BOUND=BoundWord,
+        CALL=CallWord, OBJECT=ObjectField,
+    )  # fmt: skip
+    numbers |= {"PLACE_WORDS": len(PlaceWord), "SMALL": SMALL}
+    numbers |= {"READABLE": READABLE, "WRITABLE": WRITABLE}
+    source = numbered(_WORDS + _CHECKS + _RESULTS + _ROWS + _ENTRY, numbers)
+    return RuntimeCode("sg_enter", 2, source)

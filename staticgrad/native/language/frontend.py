@@ -661,6 +661,7 @@ def module_text(
     target: Target,
     kinds: tuple[Kind, ...] = KERNEL_KINDS,
     beside: Mapping[str, Helper] = MappingProxyType({}),
+    linkage: str = "",
 ) -> str:
     """The LLVM module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its
     helpers.
@@ -670,7 +671,7 @@ def module_text(
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(source, symbol, target, kinds, beside)
+    lowered = _lowered(source, symbol, target, kinds, beside, linkage)
     return _text(lowered, [*dict(lowered.callees).values(), lowered.body])
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from enum import IntEnum
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, PathFinder
@@ -22,147 +23,102 @@ from typing import Any, Final
 
 from staticgrad import config
 from staticgrad.forks import AtFork, ProcessLock
+from staticgrad.native.constants import RuntimeCode, numbered, numbers_of
 from staticgrad.native.lock import LOCK
+from staticgrad.native.table.control_code import WORD_ACCESS
 from staticgrad.records import dataclass
 
-_SYMBOL: Final = "sg_blas_threads"
-#: Words of its state: 1 while the others are used; the calls that run now; the number of threads
-#: before them; forks under way; then addresses: of the library's functions that get and set its
-#: number of threads (0 where it has none), and of the C library's.
-_LOCK, _CALLS, _SAVED, _FORKS, _GET, _SET, _YIELD, _AT_FORK, _WORDS = range(9)
-#: ``sg_blas_threads(state, change)`` begins a call of the library (0), ends one (1), or installs
-#: the handlers of forks (2). A fork waits until no call runs, since locks of OpenBLAS that one of
-#: its threads holds would stay locked in the child. C runs the handlers right before and after the
+
+class GuardWord(IntEnum):
+    """Words of the guard's state, functions by their addresses."""
+
+    LOCK = 0  # 1 while the others are used
+    CALLS = 1  # that run now
+    SAVED = 2  # the number of threads before them
+    FORKS = 3  # under way
+    GET_THREADS = 4  # of the library, 0 where it has none
+    SET_THREADS = 5
+    YIELD = 6
+    AT_FORK = 7
+
+
+_LOCKING: Final = f"""{WORD_ACCESS}
+
+def word_at(state, number):
+    return at(ptr_i64(state), number)
+
+
+def take(state):
+    while not swap_if(state, 0, 1):
+        called0(word_at(state, WORD_YIELD))
+
+
+def give(state):
+    store_release(state, 0)
+
+
+def pause_of(state):
+    give(state)
+    called0(word_at(state, WORD_YIELD))
+    take(state)
+
+
+"""
+#: Handlers of forks. A fork waits until no call runs, since locks of OpenBLAS that one of its
+#: threads holds would stay locked in the child. C runs the handlers right before and after the
 #: fork. A hook in Python would be too early: until the fork another thread could get the
 #: interpreter, begin a call, and wait there for the thread that forks.
-_TEXT: Final = """
-@sg_blas_state = internal global ptr null
-
-define internal void @sg_blas_pause(ptr %state) #0 {
-  %yield.at = getelementptr i64, ptr %state, i64 6
-  %yield = load ptr, ptr %yield.at, align 8
-  %ignored = call i32 %yield()
-  ret void
+_HANDLERS: Final = {
+    "sg_blas_before_fork": """def kernel():
+    state = load_acquire(root())
+    fetch_add(state + 8 * WORD_FORKS, 1)
+    take(state)
+    while word_at(state, WORD_CALLS) != 0:
+        pause_of(state)
+    give(state)
+""",
+    "sg_blas_after_fork": """def kernel():
+    fetch_add(load_acquire(root()) + 8 * WORD_FORKS, -1)
+""",
+    "sg_blas_after_fork_in_child": """def kernel():
+    state = load_acquire(root())
+    store_release(state + 8 * WORD_FORKS, 0)
+    give(state)
+""",
 }
-
-define internal void @sg_blas_lock(ptr %state) #0 {
-entry:
-  br label %try
-try:
-  %swapped = cmpxchg ptr %state, i64 0, i64 1 acquire monotonic
-  %taken = extractvalue { i64, i1 } %swapped, 1
-  br i1 %taken, label %done, label %wait
-wait:
-  call void @sg_blas_pause(ptr %state)
-  br label %try
-done:
-  ret void
-}
-
-define internal void @sg_blas_before_fork() #0 {
-entry:
-  %state = load ptr, ptr @sg_blas_state, align 8
-  %forks.at = getelementptr i64, ptr %state, i64 3
-  %calls.at = getelementptr i64, ptr %state, i64 1
-  %old = atomicrmw add ptr %forks.at, i64 1 seq_cst, align 8
-  br label %look
-look:
-  call void @sg_blas_lock(ptr %state)
-  %calls = load i64, ptr %calls.at, align 8
-  store atomic i64 0, ptr %state release, align 8
-  %is.idle = icmp eq i64 %calls, 0
-  br i1 %is.idle, label %done, label %wait
-wait:
-  call void @sg_blas_pause(ptr %state)
-  br label %look
-done:
-  ret void
-}
-
-define internal void @sg_blas_after_fork() #0 {
-  %state = load ptr, ptr @sg_blas_state, align 8
-  %forks.at = getelementptr i64, ptr %state, i64 3
-  %old = atomicrmw sub ptr %forks.at, i64 1 seq_cst, align 8
-  ret void
-}
-
-define internal void @sg_blas_after_fork_in_child() #0 {
-  %state = load ptr, ptr @sg_blas_state, align 8
-  %forks.at = getelementptr i64, ptr %state, i64 3
-  store i64 0, ptr %forks.at, align 8
-  store i64 0, ptr %state, align 8
-  ret void
-}
-
-define void @sg_blas_threads(ptr %state, i64 %change) #0 {
-entry:
-  %get.at = getelementptr i64, ptr %state, i64 4
-  %get = load ptr, ptr %get.at, align 8
-  %set.at = getelementptr i64, ptr %state, i64 5
-  %set = load ptr, ptr %set.at, align 8
-  %calls.at = getelementptr i64, ptr %state, i64 1
-  %saved.at = getelementptr i64, ptr %state, i64 2
-  %forks.at = getelementptr i64, ptr %state, i64 3
-  %installs = icmp eq i64 %change, 2
-  br i1 %installs, label %install, label %lock
-install:
-  store ptr %state, ptr @sg_blas_state, align 8
-  %register.at = getelementptr i64, ptr %state, i64 7
-  %register = load ptr, ptr %register.at, align 8
-  %failed = call i32 %register(ptr @sg_blas_before_fork, ptr @sg_blas_after_fork,
-                               ptr @sg_blas_after_fork_in_child, ptr null)
-  br label %done
-lock:
-  call void @sg_blas_lock(ptr %state)
-  %calls = load i64, ptr %calls.at, align 8
-  %begins = icmp eq i64 %change, 0
-  br i1 %begins, label %begin, label %end
-begin:
-  %forks = load atomic i64, ptr %forks.at seq_cst, align 8
-  %is.forking = icmp ne i64 %forks, 0
-  br i1 %is.forking, label %wait, label %enter
-wait:
-  store atomic i64 0, ptr %state release, align 8
-  call void @sg_blas_pause(ptr %state)
-  br label %lock
-enter:
-  %more = add i64 %calls, 1
-  store i64 %more, ptr %calls.at, align 8
-  %none = icmp eq ptr %get, null
-  %is.later = icmp ne i64 %calls, 0
-  %stays = or i1 %none, %is.later
-  br i1 %stays, label %release, label %lower
-lower:
-  %before = call i32 %get()
-  %before.word = sext i32 %before to i64
-  store i64 %before.word, ptr %saved.at, align 8
-  %is.one = icmp eq i32 %before, 1
-  br i1 %is.one, label %release, label %set.one
-set.one:
-  call void %set(i32 1)
-  br label %release
-end:
-  %fewer = sub i64 %calls, 1
-  store i64 %fewer, ptr %calls.at, align 8
-  %go.on = icmp ne i64 %fewer, 0
-  %has.none = icmp eq ptr %get, null
-  %remains = or i1 %go.on, %has.none
-  br i1 %remains, label %release, label %raise
-raise:
-  %saved.word = load i64, ptr %saved.at, align 8
-  %saved = trunc i64 %saved.word to i32
-  %was.one = icmp eq i32 %saved, 1
-  br i1 %was.one, label %release, label %set.saved
-set.saved:
-  call void %set(i32 %saved)
-  br label %release
-release:
-  store atomic i64 0, ptr %state release, align 8
-  br label %done
-done:
-  ret void
-}
+#: Begins a call of the library (0), ends one (1), or installs the handlers of forks (2).
+_GUARD: Final = """def kernel(state, change):
+    if change == 2:
+        store_release(root(), state)
+        before = code_of_sg_blas_before_fork()
+        after = code_of_sg_blas_after_fork()
+        in_child = code_of_sg_blas_after_fork_in_child()
+        called4(word_at(state, WORD_AT_FORK), before, after, in_child, 0)
+        return
+    take(state)
+    words = ptr_i64(state)
+    if change == 0:
+        while load_in_order(state + 8 * WORD_FORKS) != 0:
+            pause_of(state)
+        calls = at(words, WORD_CALLS)
+        put(words, WORD_CALLS, calls + 1)
+        if calls == 0 and at(words, WORD_GET_THREADS) != 0:
+            before = status0(at(words, WORD_GET_THREADS))
+            put(words, WORD_SAVED, before)
+            if before != 1:
+                call(at(words, WORD_SET_THREADS), 1)
+    else:
+        calls = at(words, WORD_CALLS)
+        put(words, WORD_CALLS, calls - 1)
+        saved = at(words, WORD_SAVED)
+        if calls == 1 and saved != 1 and at(words, WORD_GET_THREADS) != 0:
+            call(at(words, WORD_SET_THREADS), saved)
+    give(state)
 """
+
+
+def _code(symbol: str, parameters: int, source: str) -> RuntimeCode:
+    return RuntimeCode(symbol, parameters, numbered(_LOCKING + source, numbers_of(WORD=GuardWord)))
 
 
 @dataclass(frozen=True)
@@ -230,16 +186,18 @@ class _NativeGuard(AtFork):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, process = (ctypes.c_int64 * _WORDS)(), ctypes.CDLL(None)
+        self.words, process = (ctypes.c_int64 * len(GuardWord))(), ctypes.CDLL(None)
         # glibc has the second only, to which the C compiler's headers lead.
         at_fork = getattr(process, "pthread_atfork", None) or process["__register_atfork"]
-        functions = {_YIELD: process.sched_yield, _AT_FORK: at_fork}
-        functions.update(zip((_GET, _SET), _threads() or (), strict=False))
+        functions = {GuardWord.YIELD: process.sched_yield, GuardWord.AT_FORK: at_fork}
+        both = GuardWord.GET_THREADS, GuardWord.SET_THREADS
+        functions.update(zip(both, _threads() or (), strict=False))
         for place, function in functions.items():
             self.words[place] = ctypes.cast(function, ctypes.c_void_p).value or 0
 
     def is_busy(self) -> bool:
-        return any(self.words[place] for place in (_LOCK, _CALLS, _FORKS))
+        busy = GuardWord.LOCK, GuardWord.CALLS, GuardWord.FORKS
+        return any(self.words[word] for word in busy)
 
 
 @cache
@@ -269,13 +227,11 @@ def guard() -> ThreadGuard:
 
 @cache
 def _native_guard() -> ThreadGuard:
-    from staticgrad.native import object_code
-    from staticgrad.native.jit import compile_ir
+    from staticgrad.native import address_of
 
+    handlers = tuple(_code(symbol, 0, source) for symbol, source in _HANDLERS.items())
     with LOCK:
-        made, _ = object_code(
-            _TEXT, _SYMBOL, lambda host: compile_ir([_TEXT], _SYMBOL, host), config.current()
-        )
+        made = address_of(_code("sg_blas_threads", 2, _GUARD)._replace(beside=handlers))
     state = _NativeGuard()
     address = ctypes.addressof(state.words)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(made)(address, 2)

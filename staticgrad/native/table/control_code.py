@@ -34,13 +34,11 @@ iterations ``first`` to ``total`` of its kernel.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import functools
 from enum import IntEnum
 from typing import Final
 
-from staticgrad.native.constants import ROW_WORDS, Head, Row
-from staticgrad.native.target import Target
+from staticgrad.native.constants import RuntimeCode, numbered, numbers_of, table_numbers
 
 #: The machine's symbol. It is an object that programs without loops and branches do not load.
 SYMBOL: Final = "sg_control"
@@ -111,6 +109,17 @@ def at(words, number):
 def put(words, number, value):
     store1(words, number, i64x1(value))
 """
+#: A row with a function runs in one call; the address of the next one.
+RUN_ROW: Final = f"""{WORD_ACCESS}
+
+def run_row(block, place):
+    row = ptr_i64(place)
+    own = block + at(row, ROW_OWN)
+    call(at(row, ROW_FUNCTION), at(row, ROW_RECORD), own, 0, at(row, ROW_TOTAL))
+    return place + SIZE_OF_ROW
+
+
+"""
 _MACHINE: Final = """
 def move(to, of, nbytes):
     whole = nbytes // 64
@@ -125,7 +134,7 @@ def begin(record):
     put(record, LOOP_NUMBER, at(record, LOOP_FROM))
     entries = at(record, LOOP_ENTRIES)
     for number in range(at(record, LOOP_ROWS) + at(record, LOOP_TURNS)):
-        entry = ptr_i64(entries + number * ENTRY_BYTES)
+        entry = ptr_i64(entries + number * SIZE_OF_ENTRY)
         put(ptr_i64(at(entry, ENTRY_WORD)), 0, at(entry, ENTRY_FIRST))
         put(entry, ENTRY_NEXT, at(entry, ENTRY_SECOND))
         put(entry, ENTRY_AFTER, at(entry, ENTRY_THIRD))
@@ -137,7 +146,7 @@ def end(record):
     entries = at(record, LOOP_ENTRIES)
     rows = at(record, LOOP_ROWS)
     for number in range(rows + at(record, LOOP_TURNS)):
-        entry = ptr_i64(entries + number * ENTRY_BYTES)
+        entry = ptr_i64(entries + number * SIZE_OF_ENTRY)
         place = at(entry, ENTRY_NEXT)
         put(ptr_i64(at(entry, ENTRY_WORD)), 0, place)
         if number < rows:
@@ -162,7 +171,7 @@ def follow(block, row):
             fuel = at(block, HEAD_FUEL) - at(record, LOOP_COST)
             put(block, HEAD_FUEL, fuel)
             if fuel < 0:
-                put(block, HEAD_RESUME, address(row) + steps * ROW_BYTES)
+                put(block, HEAD_RESUME, address(row) + steps * SIZE_OF_ROW)
                 return ptr_i64(0)
     elif kind == CONTROL_UNLESS:
         if word(load1(ptr_u8(at(record, 0)), 0)) != 0:
@@ -182,16 +191,16 @@ def follow(block, row):
             put(words, 0, 0)
             put(words, 1, 0)
         steps = 1
-    return ptr_i64(address(row) + steps * ROW_BYTES)
+    return ptr_i64(address(row) + steps * SIZE_OF_ROW)
 
 
 """
 _FOLLOW: Final = """def kernel(block, row):
-    return follow(block, row)
+    return address(follow(ptr_i64(block), ptr_i64(row)))
 """
 _THROUGH: Final = """def kernel(record, own, begin, end):
     for number in range(begin, end):
-        iteration = ptr_i64(address(record) + number * THROUGH_BYTES)
+        iteration = ptr_i64(record + number * SIZE_OF_THROUGH)
         head = ptr_i64(at(iteration, THROUGH_HEAD))
         behind = at(iteration, THROUGH_BEHIND)
         place = at(iteration, THROUGH_FIRST)
@@ -201,42 +210,20 @@ _THROUGH: Final = """def kernel(record, own, begin, end):
             if function == 0:
                 place = address(follow(head, row))
             else:
-                words = ptr_i64(at(row, ROW_RECORD))
-                its = ptr_i64(address(own) + at(row, ROW_OWN))
-                call(function, words, its, at(row, ROW_FIRST), at(row, ROW_TOTAL))
-                place = place + ROW_BYTES
+                its = own + at(row, ROW_OWN)
+                call(function, at(row, ROW_RECORD), its, at(row, ROW_FIRST), at(row, ROW_TOTAL))
+                place = place + SIZE_OF_ROW
 """
 
 
-def numbered(source: str, numbers: Mapping[str, int]) -> str:
-    """A source with the numbers that its names in capitals stand for."""
-    return re.sub(r"\b[A-Z][A-Z0-9_]+\b", lambda name: str(numbers[name[0]]), source.lstrip())
-
-
-def source(through: bool = False) -> str:
+@functools.cache
+def code(through: bool = False) -> RuntimeCode:
     """The machine, ``kernel(block, row)``, which gives the row to go on with, or 0.
 
     With ``through``: the function of rows that run loops from their first row to their last.
     """
-    kinds: dict[str, type[IntEnum]] = {
-        "CONTROL": ControlKind, "LOOP": LoopWord, "ENTRY": EntryWord, "THROUGH": ThroughWord
-    }  # fmt: skip
-    numbers = {f"{kind}_{each.name}": int(each) for kind, of in kinds.items() for each in of}
-    for kind, fields in (("ROW", Row._fields), ("HEAD", Head._fields)):
-        numbers |= {f"{kind}_{name.upper()}": number for number, name in enumerate(fields)}
-    sizes = {"ROW": ROW_WORDS, "ENTRY": len(EntryWord), "THROUGH": len(ThroughWord)}
-    numbers |= {f"{name}_BYTES": 8 * words for name, words in sizes.items()}
-    return numbered(WORD_ACCESS + _MACHINE + (_THROUGH if through else _FOLLOW), numbers)
-
-
-def text(host: Target, through: bool = False) -> str:
-    """The source's LLVM IR."""
-    symbol = THROUGH_SYMBOL if through else SYMBOL
-    return module_text(source(through), symbol, host, 4 if through else 2)
-
-
-def module_text(source: str, symbol: str, host: Target, parameters: int = 4) -> str:
-    """The LLVM IR of a source whose entry takes so many parameters."""
-    from staticgrad.native.language import frontend
-
-    return frontend.module_text(source, symbol, host, frontend.KERNEL_KINDS[:parameters])
+    numbers = table_numbers() | numbers_of(
+        CONTROL=ControlKind, LOOP=LoopWord, ENTRY=EntryWord, THROUGH=ThroughWord
+    )
+    source = numbered(WORD_ACCESS + _MACHINE + (_THROUGH if through else _FOLLOW), numbers)
+    return RuntimeCode(*((THROUGH_SYMBOL, 4) if through else (SYMBOL, 2)), source)

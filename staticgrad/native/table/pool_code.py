@@ -1,6 +1,6 @@
 """The code of the pool: how a section is claimed, run and waited for, and how workers sleep.
 
-``pool.ll`` beside this file has its functions as LLVM IR, ``pool_policy`` their decisions.
+``pool_policy`` has its decisions.
 
 A section is some rows of a table that may run at the same time. Its iterations are cut into
 groups, which are numbered through, and each worker has a part of them: so what a worker wrote in
@@ -55,10 +55,12 @@ code lead.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from pathlib import Path
+import functools
 from typing import Final
+
+from staticgrad.native.constants import RuntimeCode, numbered, table_numbers
+from staticgrad.native.table.control_code import RUN_ROW
+from staticgrad.native.table.pool_policy import POLICY
 
 #: Bytes from the start of the pool's memory, by name. What different threads write lies two cache
 #: lines apart, since processors fetch them in pairs.
@@ -128,6 +130,8 @@ WAKES: Final = 1
 KEEPS: Final = 1 << 1
 #: How often it looks whether they have begun: some microseconds.
 KEPT_LOOKS: Final = 64
+#: The generation of a section in its tickets.
+GENERATION: Final = 1 << 32
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
 #: Sharing pays for a stall where it has gained so many times as much.
@@ -156,7 +160,6 @@ LOOKS: Final = 1000
 
 #: Where tests may call ``hook``: before a claim, behind it, and when the group has run.
 POINTS: Final = ("before", "claimed", "ran")
-_HOLE: Final = re.compile(r"<([a-zA-Z_ ]+)>")
 
 #: Linux' number of the system call ``futex``, by the first part of a target's triple.
 FUTEX: Final = {"x86_64": 202, "aarch64": 98}
@@ -170,73 +173,360 @@ _WAKE: Final = 129
 _MASK: Final = 128
 
 #: What tests add at each claim: a call of ``hook(worker, point)``.
-_POINT: Final = """
-  %hook.at.<point> = getelementptr i8, ptr %pool, i64 <hook>
-  %hook.<point> = load ptr, ptr %hook.at.<point>, align 8
-  call void %hook.<point>(i64 %worker, i64 <point>)"""
+_HOOKS: Final = {
+    True: """
+def hook(pool, worker, point):
+    call(at(pool, POOL_HOOK), worker, point)
 
 
-def is_possible(triple: str) -> bool:
-    """Return whether a target supports workers: threads that sleep by ``futex``."""
-    return "linux" in triple and triple.split("-")[0] in FUTEX
+""",
+    False: """
+def hook(pool, worker, point):
+    pass
 
 
-def numbers(words: Mapping[str, int]) -> dict[str, int]:
-    """Return the values of names in the source of the policy; ``words`` as in ``text``."""
-    heads = {name: at for name, at in words.items() if name.startswith("head ")}
-    return {
-        **{name: value for name, value in globals().items() if isinstance(value, int)},
-        **{f"POOL_{name.upper()}": place // 8 for name, place in PLACES.items()},
-        **{name.replace(" ", "_").upper(): at for name, at in heads.items()},
-    }
+""",
+}
+
+#: ``place_of(pool, NAME)`` is the address of a word that several threads write or read at once.
+_SHARED: Final = """
+def place_of(pool, number):
+    return address(pool) + 8 * number
 
 
-def text(triple: str, words: Mapping[str, int], symbol: str, points: bool = False) -> str:
-    """The pool's functions for a target where there are workers, as a module with one entry.
+def get(pool, number):
+    return load_acquire(place_of(pool, number))
 
-    It lacks the policy's function.
 
-    Args:
-        triple: the target's.
-        words: the numbers of a row's words by name, ``words`` how many they are, and ``head
-            stride`` and others of the words at the head of a block.
-        symbol: the entry's.
-        points: call the pool's ``hook`` at each claim, for tests.
+def set(pool, number, value):
+    store_release(place_of(pool, number), value)
+
+
+def now_by(pool, clock):
+    time = local_i64(2)
+    put(time, 0, 0)
+    put(time, 1, 0)
+    called2(at(pool, POOL_CLOCK), clock, address(time))
+    return at(time, 0) * 1000000000 + at(time, 1)
+
+
+def now(pool):
+    return now_by(pool, 1)
+
+
+def ticket_of(pool, part):
+    return place_of(pool, POOL_TICKETS) + part * LINE
+
+
+def first_of(groups, workers, part):
+    return (groups * part + workers - 1) // workers
+
+
+"""
+#: Claims groups of the section that is open and runs them, until none is left: how many it ran.
+#: First those of its own part, then those of the others', where these are kept after some looks. A
+#: claim takes the first group of what is left of a part.
+_WORK: Final = """
+def row_of(pool, group, place):
+    place = at(pool, POOL_ROW) if place == 0 else place
+    last = at(pool, POOL_END) - SIZE_OF_ROW
+    while place < last and group >= at(ptr_i64(place + SIZE_OF_ROW), ROW_FIRST):
+        place = place + SIZE_OF_ROW
+    return place
+
+
+def run_group(pool, worker, group, place):
+    row = ptr_i64(place)
+    total = at(row, ROW_TOTAL)
+    grain = at(row, ROW_GRAIN)
+    step = total if grain == 0 else grain
+    begin = (group - at(row, ROW_FIRST)) * step
+    stop = begin + step
+    stop = total if stop > total else stop
+    own = at(pool, POOL_BLOCK) + worker * at(pool, POOL_STRIDE) + at(row, ROW_OWN)
+    call(at(row, ROW_FUNCTION), at(row, ROW_RECORD), own, begin, stop)
+
+
+def outlined_work(pool, worker):
+    part = worker
+    tried = 0
+    looked = 0
+    ran = 0
+    place = 0
+    while True:
+        ticket = load_acquire(ticket_of(pool, part))
+        left = ticket % GENERATION
+        workers = get(pool, POOL_WORKERS)
+        if left == 0:
+            tried = tried + 1
+            part = part + 1 if part + 1 < workers else 0
+            place = 0
+            if tried >= workers:
+                break
+            continue
+        if part != worker and looked < get(pool, POOL_KEEPS):
+            pause()
+            looked = looked + 1
+            continue
+        if worker >= workers:
+            break
+        if worker != 0 and get(pool, POOL_CALLERS) + worker > get(pool, POOL_SEATS):
+            break
+        hook(pool, worker, BEFORE)
+        if swap_if(ticket_of(pool, part), ticket, ticket - 1):
+            hook(pool, worker, CLAIMED)
+            number = first_of(at(pool, POOL_GROUPS), workers, part + 1) - left
+            group = at(pool, POOL_BASE) + number
+            place = row_of(pool, group, place)
+            run_group(pool, worker, group, place)
+            hook(pool, worker, RAN)
+            ran = ran + 1
+    if ran != 0 and worker != 0:
+        fetch_add(place_of(pool, POOL_FINISHED), ran)
+    return ran
+
+
+"""
+#: A thread of the pool. Its argument is the address of the pool, then its number, then its clock.
+#: Where it wakes on the processor of the section's caller, it moves to another one: its processors
+#: without that one are asked for, and then all again, which moves nobody.
+_WORKER: Final = """
+def move_from_caller(pool):
+    all_of_them = local_i64(16)
+    others = local_i64(16)
+    processor = status0(at(pool, POOL_GETCPU))
+    if processor < 0 or processor >= 8 * MASK or processor != get(pool, POOL_PROCESSOR):
+        return
+    mask = address(all_of_them)
+    if status3(at(pool, POOL_GETAFFINITY), 0, MASK, mask) != 0:
+        return
+    for number in range(16):
+        put(others, number, at(all_of_them, number))
+    byte = processor // 8
+    bits = ptr_u8(address(others))
+    store1(bits, byte, load1(bits, byte) & ~(u8x1(1) << u8x1(processor % 8)))
+    if status3(at(pool, POOL_SETAFFINITY), 0, MASK, address(bits)) == 0:
+        called3(at(pool, POOL_SETAFFINITY), 0, MASK, mask)
+
+
+def kernel(argument):
+    pool = ptr_i64(at(ptr_i64(argument), 0))
+    number = at(ptr_i64(argument), 1)
+    system = at(pool, POOL_SYSCALL)
+    store_release(argument + 16, (-1 - called1(system, GETTID)) * 8 + CPU)
+    move_from_caller(pool)
+    known = -1
+    tried = 0
+    since = now(pool)
+    while True:
+        ticket = load_acquire(ticket_of(pool, number))
+        generation = ticket // GENERATION
+        if generation != known or ticket % GENERATION != 0:
+            known = generation
+            if outlined_work(pool, number) != 0:
+                tried = 0
+                since = now(pool)
+                continue
+        if get(pool, POOL_ENDED) != 0:
+            break
+        pause()
+        tried = tried + 1
+        if tried < 64:
+            continue
+        tried = 0
+        if now(pool) - since < at(pool, POOL_SPIN):
+            continue
+        wake = place_of(pool, POOL_WAKE)
+        seen = load_in_order(wake)
+        store_in_order(place_of(pool, POOL_ASLEEP), 1)
+        if load_in_order(place_of(pool, POOL_ENDED)) != 0:
+            break
+        called7(system, FUTEX_CALL, wake, WAIT, seen, 0, 0, 0)
+        move_from_caller(pool)
+        since = now(pool)
+    return 0
+"""
+#: Shares a section with the workers, or returns 0: then the caller shall run it alone. Threads are
+#: made that are wanted; where one cannot be made, no more are wanted.
+_SHARE: Final = """
+def outlined_make_workers(pool):
+    every = local_i64(16)
+    before = local_i64(16)
+    for number in range(16):
+        put(every, number, -1)
+    called3(at(pool, POOL_MASK), 2, address(every), address(before))
+    alive = at(pool, POOL_ALIVE)
+    while alive < get(pool, POOL_WANTED):
+        entry = ptr_i64(place_of(pool, POOL_THREADS) + alive * ENTRY)
+        put(entry, 1, address(pool))
+        put(entry, 2, alive + 1)
+        argument = address(entry) + 8
+        if status4(at(pool, POOL_CREATE), address(entry), 0, code_of_WORKER(), argument) != 0:
+            set(pool, POOL_WANTED, alive)
+            break
+        alive = alive + 1
+        put(pool, POOL_ALIVE, alive)
+    called3(at(pool, POOL_MASK), 2, address(before), 0)
+
+
+def outlined_worked(pool, workers):
+    sum = 0
+    for number in range(least(at(pool, POOL_ALIVE), workers - 1)):
+        clock = load_acquire(place_of(pool, POOL_CLOCKS) + number * ENTRY)
+        if clock != 0:
+            sum = sum + now_by(pool, clock)
+    return sum
+
+
+def open(pool, block, row, end, groups):
+    workers = at(block, HEAD_WORKERS)
+    put(pool, POOL_ROW, address(row))
+    put(pool, POOL_END, end)
+    put(pool, POOL_BLOCK, address(block))
+    put(pool, POOL_STRIDE, at(block, HEAD_STRIDE))
+    set(pool, POOL_WORKERS, workers)
+    put(pool, POOL_BASE, at(row, ROW_FIRST))
+    set(pool, POOL_KEEPS, KEPT_LOOKS if at(row, ROW_FLAGS) // KEEPS % 2 != 0 else 0)
+    put(pool, POOL_GROUPS, groups)
+    set(pool, POOL_FINISHED, 0)
+    generation = at(pool, POOL_GENERATION) + 1
+    put(pool, POOL_GENERATION, generation)
+    for number in range(workers):
+        part = workers - 1 - number
+        length = first_of(groups, workers, part + 1) - first_of(groups, workers, part)
+        store_release(ticket_of(pool, part), generation * GENERATION + length)
+
+
+def outlined_rouse(pool):
+    wake = place_of(pool, POOL_WAKE)
+    fetch_add(wake, 1)
+    called7(at(pool, POOL_SYSCALL), FUTEX_CALL, wake, WAKE, 2147483647, 0, 0, 0)
+
+
+def outlined_share(pool, block, row, end, groups):
+    if get(pool, POOL_CALLERS) >= get(pool, POOL_SEATS):
+        return 0
+    until = get(pool, POOL_ALONE_UNTIL)
+    begun = now(pool)
+    if until != 0 and begun < until:
+        return 0
+    if not swap_if(place_of(pool, POOL_TAKEN), 0, 1):
+        return 0
+    set(pool, POOL_ALONE_UNTIL, 0)
+    set(pool, POOL_PROCESSOR, status0(at(pool, POOL_GETCPU)))
+    if get(pool, POOL_ENDED) != 0:
+        set(pool, POOL_TAKEN, 0)
+        return 0
+    if at(pool, POOL_ALIVE) < get(pool, POOL_WANTED):
+        outlined_make_workers(pool)
+    open(pool, block, row, end, groups)
+    is_again = begun - at(pool, POOL_BEGUN) < at(pool, POOL_SPIN)
+    put(pool, POOL_BEGUN, begun)
+    asleep = place_of(pool, POOL_ASLEEP)
+    if load_in_order(asleep) != 0 and (is_again or at(row, ROW_FLAGS) % 2 == WAKES):
+        store_in_order(asleep, 0)
+        outlined_rouse(pool)
+    put(pool, POOL_SECTIONS, at(pool, POOL_SECTIONS) + 1)
+    workers = at(block, HEAD_WORKERS)
+    ran = outlined_work(pool, 0)
+    theirs = groups - ran
+    more_than_a_quarter = 4 * theirs * workers - groups * (workers - 1)
+    put(block, HEAD_HELPED, at(block, HEAD_HELPED) + more_than_a_quarter)
+    looked = 0
+    while looked < LOOKS and get(pool, POOL_FINISHED) != theirs:
+        pause()
+        looked = looked + 1
+    worked = 0
+    if looked < LOOKS:
+        if at(pool, POOL_BALANCE) >= MOST_BALANCE:
+            set(pool, POOL_TAKEN, 0)
+            return 1
+        waiting = now(pool)
+        over = waiting
+    else:
+        waiting = now(pool)
+        before = outlined_worked(pool, workers)
+        called0(at(pool, POOL_YIELD))
+        while get(pool, POOL_FINISHED) != theirs:
+            called0(at(pool, POOL_YIELD))
+        over = now(pool)
+        worked = outlined_worked(pool, workers) - before
+    put(pool, POOL_WAITING, waiting)
+    put(pool, POOL_OVER, over)
+    put(pool, POOL_WORKED, worked)
+    put(pool, POOL_CALLER_RAN, ran)
+    put(pool, POOL_PUNISHED, 0)
+    outlined_policy(pool, block, 0)
+    set(pool, POOL_ALONE_UNTIL, at(pool, POOL_PUNISHED))
+    set(pool, POOL_TAKEN, 0)
+    return 1
+
+
+"""
+#: Runs the rows from a place to an end: sections together with the workers, all others alone. What
+#: the driver itself asks where a row of function 0 leads is a function that it hands over.
+_RUN: Final = """
+def groups_of(row, end):
+    last = ptr_i64(end - SIZE_OF_ROW)
+    grain = at(last, ROW_GRAIN)
+    before = at(last, ROW_FIRST) - at(row, ROW_FIRST)
+    return before + (1 if grain == 0 else (at(last, ROW_TOTAL) + grain - 1) // most(grain, 1))
+
+
+def kernel(pool_at, block_at, begin, end, control):
+    pool = ptr_i64(pool_at)
+    block = ptr_i64(block_at)
+    fetch_add(place_of(pool, POOL_CALLERS), 1)
+    measures = at(block, HEAD_MEASURES)
+    is_alone = 0
+    since = 0
+    if measures != 0:
+        outlined_policy(pool, block, begin)
+        is_alone = at(block, HEAD_MODE)
+        since = now(pool)
+    place = begin
+    while place < end and place != 0:
+        row = ptr_i64(place)
+        stop = 0
+        section = at(row, ROW_SECTION)
+        if section > 0 and is_alone == 0:
+            stop = least(place + section * SIZE_OF_ROW, end)
+            groups = groups_of(row, stop)
+            if groups > 1 and outlined_share(pool, block, row, stop, groups) != 0:
+                place = stop
+                continue
+        if at(row, ROW_FUNCTION) == 0:
+            place = called2(control, block_at, place)
+        else:
+            place = run_row(block_at, place)
+            while place < stop:
+                place = run_row(block_at, place)
+    fetch_add(place_of(pool, POOL_CALLERS), -1)
+    if measures != 0:
+        put(block, HEAD_SPENT, at(block, HEAD_SPENT) + now(pool) - since)
+"""
+SYMBOL: Final = "sg_run_shared"
+
+
+@functools.cache
+def code(triple: str, points: bool = False) -> RuntimeCode:
+    """The pool's code for a target, to whose address the word ``run`` in its memory is set.
+
+    With ``points`` it calls the pool's ``hook`` at each claim, for tests.
     """
     architecture = triple.split("-")[0]
-    arm = architecture == "aarch64"
-    values = {
-        **{name: str(place) for name, place in PLACES.items()},
-        **{f"word {name}": str(number) for name, number in words.items()},
-        **{name: str(number) for name, number in words.items() if name.startswith("head ")},
-        "words": str(words["words"]),
-        "symbol": symbol,
-        "pause": f"  call void @llvm.{'aarch64.hint(i32 1)' if arm else 'x86.sse2.pause()'}",
-        "futex": str(FUTEX[architecture]),
-        "gettid": str(_GETTID[architecture]),
-        "CPU": str(_CPU),
-        "WAIT": str(_WAIT),
-        "WAKE": str(_WAKE),
-        "MASK": str(_MASK),
-        "PROCESSORS": str(8 * _MASK),
-        "ENTRY": str(ENTRY),
-        "LINE": str(LINE),
-        "LOOKS": str(LOOKS),
-        "WAKES": str(WAKES),
-        "KEEPS": str(KEEPS),
-        "KEPT_LOOKS": str(KEPT_LOOKS),
-        "MOST_BALANCE": str(MOST_BALANCE),
-    }
-    for name in ("before", "claimed", "ran"):
-        values[name] = _POINT.replace("<point>", str(POINTS.index(name))) if points else ""
-    pause = "void @llvm.aarch64.hint(i32)" if arm else "void @llvm.x86.sse2.pause()"
-    used = (
-        "void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
-        "void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-        pause,
-    )
-    declared = "".join(f"declare {each}\n" for each in used)
-    text = Path(__file__).with_name("pool.ll").read_text(encoding="utf-8")
-    code = "".join(line for line in text.splitlines(True) if not line.startswith(";"))
-    filled = _HOLE.sub(lambda found: values[found[1]], code)  # points have holes of their own
-    return declared + _HOLE.sub(lambda found: values[found[1]], filled)
+    numbers = {
+        **table_numbers(),
+        **{name: value for name, value in globals().items() if isinstance(value, int)},
+        **{f"POOL_{name.upper()}": place // 8 for name, place in PLACES.items()},
+        **{name.upper(): number for number, name in enumerate(POINTS)},
+        "CPU": _CPU, "WAIT": _WAIT, "MASK": _MASK, "WAKE": _WAKE,
+        "FUTEX_CALL": FUTEX[architecture], "GETTID": _GETTID[architecture],
+    }  # fmt: skip
+    both = RUN_ROW + _SHARED + _HOOKS[points] + _WORK
+    worker = f"{SYMBOL}_worker{'_with_points' * points}"
+    run = both + POLICY + _SHARE.replace("code_of_WORKER", f"code_of_{worker}") + _RUN
+    return RuntimeCode(
+        SYMBOL + "_with_points" * points, 5, numbered(run, numbers),
+        (RuntimeCode(worker, 1, numbered(both + _WORKER, numbers)),),
+    )  # fmt: skip

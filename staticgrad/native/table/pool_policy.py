@@ -15,17 +15,10 @@ say that sharing is fast.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-from staticgrad.native.table.control_code import WORD_ACCESS, module_text, numbered
-from staticgrad.native.target import Target
-
-SYMBOL: Final = "sg_decide"
-
 #: Names in capitals are numbers of words, or of ``pool_code``.
-_SOURCE: Final = f"""{WORD_ACCESS}
-
+POLICY: Final = """
 def least(a, b):
     return a if a < b else b
 
@@ -115,20 +108,11 @@ def choose(head):
     put(head, HEAD_MODE, mode)
 
 
-def kernel(pool, head, row, unused):
+def outlined_policy(pool, head, row):
     if row == 0:
         settle(pool)
     elif row == at(head, HEAD_TABLE):
         choose(head)
+
+
 """
-
-
-def source(numbers: Mapping[str, int]) -> str:
-    """The source with the numbers that the names stand for."""
-    return numbered(_SOURCE, numbers)
-
-
-def text(numbers: Mapping[str, int], host: Target) -> str:
-    """The LLVM IR of a function inside the module that has it, and of those that it calls."""
-    module = module_text(source(numbers), SYMBOL, host)
-    return module.replace(f"define void @{SYMBOL}", f"define internal void @{SYMBOL}")

@@ -1,0 +1,132 @@
+"""Functions that sources of the runtime call, for which the kernel language has no words.
+
+Addresses are words. ``load_acquire(at)``, ``store_release(at, value)``, ``load_in_order(at)`` and
+``store_in_order(at, value)`` (one order for all threads) are atomic. So are ``fetch_add(at, n)``,
+which returns the word before, and ``swap_if(at, old, new)``, a truth: whether the word was ``old``.
+``called3(function, a, b, c)`` is the result of a C function at an address, and ``status3`` one that
+is an ``int``. ``root()`` is the address of a word of the object's own. ``pause()`` lets the other
+thread of the core run.
+
+``enter_environment()`` sets the default floating-point environment (round to nearest, denormals
+kept, no traps) and returns the one before, ``leave_environment(before)`` restores it exactly
+(MXCSR on x86-64, FPCR on aarch64). ``has_default_environment()`` is a truth.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.native import jit
+from staticgrad.native.constants import RuntimeCode
+from staticgrad.native.language.emitter import External
+from staticgrad.native.language.frontend import module_text, written
+from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD, Kind
+from staticgrad.native.language.translation import Helper
+from staticgrad.native.target import Target
+
+_PLACE: Final = "  %place = inttoptr i64 %a0 to ptr\n"
+_ORDERS: Final = {"load_acquire": "acquire", "load_in_order": "seq_cst"}
+_STORE_ORDERS: Final = {"store_release": "release", "store_in_order": "seq_cst"}
+_COUNTS: Final = range(9)
+_X86: Final = {
+    "enter_environment": """  %slot = alloca i32, align 4
+  call void @llvm.x86.sse.stmxcsr(ptr %slot)
+  %short = load i32, ptr %slot, align 4
+  store i32 8064, ptr %slot, align 4
+  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
+  %before = zext i32 %short to i64
+  ret i64 %before""",
+    "leave_environment": """  %slot = alloca i32, align 4
+  %short = trunc i64 %a0 to i32
+  store i32 %short, ptr %slot, align 4
+  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
+  ret void""",
+    # all but the flags
+    "has_default_environment": """  %slot = alloca i32, align 4
+  call void @llvm.x86.sse.stmxcsr(ptr %slot)
+  %word = load i32, ptr %slot, align 4
+  %modes = and i32 %word, 65472
+  %default = icmp eq i32 %modes, 8064
+  ret i1 %default""",
+    "pause": "  call void @llvm.x86.sse2.pause()\n  ret void",
+}
+_X86_CALLS: Final[dict[str, External]] = {
+    "llvm.x86.sse.stmxcsr": ("void", ("ptr",)),
+    "llvm.x86.sse.ldmxcsr": ("void", ("ptr",)),
+    "llvm.x86.sse2.pause": ("void", ()),
+}
+_ARM: Final = {
+    "enter_environment": """  %before = call i64 @llvm.aarch64.get.fpcr()
+  call void @llvm.aarch64.set.fpcr(i64 0)
+  ret i64 %before""",
+    "leave_environment": "  call void @llvm.aarch64.set.fpcr(i64 %a0)\n  ret void",
+    "has_default_environment": """  %word = call i64 @llvm.aarch64.get.fpcr()
+  %default = icmp eq i64 %word, 0
+  ret i1 %default""",
+    "pause": "  call void @llvm.aarch64.hint(i32 1)\n  ret void",
+}
+_ARM_CALLS: Final[dict[str, External]] = {
+    "llvm.aarch64.get.fpcr": ("i64", ()),
+    "llvm.aarch64.set.fpcr": ("void", ("i64",)),
+    "llvm.aarch64.hint": ("void", ("i32",)),
+}
+_RESULTS: Final = {
+    "enter_environment": WORD, "leave_environment": NOTHING, "has_default_environment": TRUTH,
+    "pause": NOTHING,
+}  # fmt: skip
+
+
+def is_arm(target: Target) -> bool:
+    """Return whether a target is aarch64, not x86-64."""
+    return target.triple.startswith(("aarch64", "arm64"))
+
+
+def functions(target: Target) -> dict[str, Helper]:
+    """The functions by name."""
+    swapped = "  %both = cmpxchg ptr %place, i64 %a1, i64 %a2 acq_rel monotonic, align 8\n"
+    added = "  %old = atomicrmw add ptr %place, i64 %a1 seq_cst, align 8\n  ret i64 %old"
+    won = "  %won = extractvalue { i64, i1 } %both, 1\n  ret i1 %won"
+    bodies: dict[str, tuple[Kind, int, str]] = {
+        "fetch_add": (WORD, 2, _PLACE + added),
+        "swap_if": (TRUTH, 3, _PLACE + swapped + won),
+        "root": (WORD, 0, "  ret i64 ptrtoint (ptr @sg_root to i64)"),
+    }
+    for name, order in _ORDERS.items():
+        load = f"  %found = load atomic i64, ptr %place {order}, align 8\n  ret i64 %found"
+        bodies[name] = WORD, 1, _PLACE + load
+    for name, order in _STORE_ORDERS.items():
+        store = f"  store atomic i64 %a1, ptr %place {order}, align 8\n  ret void"
+        bodies[name] = NOTHING, 2, _PLACE + store
+    for count in _COUNTS:
+        given = ", ".join(f"i64 %a{number + 1}" for number in range(count))
+        bodies[f"called{count}"] = (
+            WORD, count + 1, f"{_PLACE}  %found = call i64 %place({given})\n  ret i64 %found"
+        )  # fmt: skip
+        bodies[f"status{count}"] = (
+            WORD, count + 1, f"{_PLACE}  %short = call i32 %place({given})\n"
+            "  %found = sext i32 %short to i64\n  ret i64 %found"
+        )  # fmt: skip
+    own, calls = (_ARM, _ARM_CALLS) if is_arm(target) else (_X86, _X86_CALLS)
+    for name, body in own.items():
+        bodies[name] = _RESULTS[name], int("%a0" in body), body
+    found = {}
+    for name, (result, count, body) in bodies.items():
+        taken = ", ".join(f"i64 %a{number}" for number in range(count))
+        head = f"define internal {result.llvm} @{name}({taken}) alwaysinline #0 {{"
+        variable = "@sg_root = internal global i64 0, align 8\n" if name == "root" else ""
+        found[name] = written(name, result, f"{variable}{head}\n{body}\n}}", calls)
+    return found
+
+
+def text(code: RuntimeCode, target: Target, linkage: str = "") -> str:
+    """The LLVM IR of a source of the runtime."""
+    beside = functions(target)
+    for other in code.beside:
+        name = f"code_of_{other.symbol}"
+        body = f"  ret i64 ptrtoint (ptr @{other.symbol} to i64)"
+        beside[name] = written(
+            name, WORD, f"define internal i64 @{name}() alwaysinline #0 {{\n{body}\n}}"
+        )
+    kinds = (WORD,) * code.parameters
+    own = module_text(code.source, code.symbol, target, kinds, beside, linkage)
+    return jit.merged([own, *(text(other, target, "internal ") for other in code.beside)])
