@@ -42,7 +42,7 @@ LAZY = {
     "staticgrad.ir.schedule": "text stands above schedules, and is a method of theirs",
     "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
     "staticgrad.native.entry.callables": "the package, and with it LLVM, makes code of the text",
-    "staticgrad.native.jit": "Numba and masks without registers are for few kernels",
+    "staticgrad.native.jit": "Numba is for few kernels",
     "staticgrad.native.libraries.lapack": "the package, and with it LLVM, makes code of recipes",
     "staticgrad.native.libraries.routines": "kernels as plain Python are for where the jit is off",
     "staticgrad.native.libraries.scipy_library": "the package, and with it LLVM, makes the code",
@@ -67,8 +67,6 @@ LAZY = {
     "staticgrad.comparison.measure": "programs are translated where PyTorch is installed",
     "staticgrad.native.machine": "caches are read when the first kernel is made",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
-    "staticgrad.native.entry.text": "the language is read where code is not on disk",
-    "staticgrad.native.table.control_code": "the language is read where code is not on disk",
 }
 
 
