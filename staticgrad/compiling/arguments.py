@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from passes.remat import Policy
     from staticgrad.functions.checkpoints.saveable import Saveable
 
-#: What ``compile`` takes beside the program.
-_OPTIONS: Final = (
-    "memory_budget", "checkpoint", "sizes", "pipeline", "fuse", "debug", "backend",
-    "threads", "tune",
-)  # fmt: skip
-
-
 #: Policies that most programs have.
 _OF_STEPS: Final = ("store_all", "sqrt", "recompute")
 
@@ -198,7 +191,7 @@ def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare
 def feeds_by_keyword(names: Iterable[str]) -> UnknownFeedError:
     """The error for ``f.run(x=array)``, and for an option that belongs to ``compile``."""
     names = [*names]
-    options = [name for name in names if name in _OPTIONS]
+    options = [name for name in names if name in Options.__annotations__]
     if options:
         return UnknownFeedError(
             f"run takes feeds alone, not {listed(options)}",

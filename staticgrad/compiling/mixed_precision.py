@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,7 @@ from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Array
 from staticgrad.ops.operands import dtype_of
-from staticgrad.pictures.markup import fold, fragment, nbytes, paragraph, seconds, table
+from staticgrad.pictures.markup import fold, fragment, nbytes, paragraph, seconds, table, text_table
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import as_dtype, kind_of_elements
 
@@ -99,15 +100,7 @@ class Precision:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        rows = self._rows()
-        widths = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if place == 0 else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in (_HEADS, *rows)
-        ]
+        lines = text_table(_HEADS, self._rows(), range(1, len(_HEADS)))
         return "\n".join([self._title(), *lines, *self._savings()])
 
     def _repr_html_(self) -> str:
@@ -207,47 +200,32 @@ def precision(
     narrow = Narrow(
         dtype if isinstance(dtype, str) else dtype_of("precision", dtype).name, ops, scopes, readers
     )
-    return _compared(_graph_of(program, runs), feeds or {}, narrow, pipeline, memory_budget, runs)
-
-
-def _graph_of(program: Any, runs: object) -> Graph:
-    """The program's graph; ``runs`` is a number of runs."""
     if callable(getattr(program, "graph", None)):
         raise ArgumentError(
             "precision takes a graph, not a function", hint="sg.precision(f.graph(x, y), feeds)"
         )
     if type(runs) is not int or runs < 1:
         raise ArgumentError(f"precision: runs={runs!r} is not a positive number")
-    return program.program_graph if isinstance(program, Compiled) else read_program(program)[0]
-
-
-def _compared(
-    graph: Graph, feeds: Mapping[Any, Any], narrow: Narrow, pipeline: object, budget: Any, runs: int
-) -> Precision:
-    """The program with a pass and without it."""
+    graph = program.program_graph if isinstance(program, Compiled) else read_program(program)[0]
     before = read_pipeline(read_passes(pipeline))
     after = Pipeline((*before.passes, narrow))
-    unmoved = _without_updates(graph)
-    fed = bind_feeds(graph, feeds)
+    written = {f"next {parameter.name}": value for parameter, value in graph.updates}
+    unmoved = graph
+    if written:  # they count among the outputs, so that no parameter moves
+        unmoved = Graph({**graph.outputs, **written}, name=graph.name, inputs=graph.inputs)
+    fed = bind_feeds(graph, feeds or {})
     sizes = bind_sizes(graph, {name: array.shape for name, array in fed.items()})
-    both = [compile(unmoved, pipeline=each, memory_budget=budget) for each in (before, after)]
+    compiled = partial(compile, memory_budget=memory_budget)
+    both = [compiled(unmoved, pipeline=each) for each in (before, after)]
     (wanted, found), times = _run(both, fed, runs)
     if unmoved is not graph:
-        both = [compile(graph, pipeline=each, memory_budget=budget) for each in (before, after)]
+        both = [compiled(graph, pipeline=each) for each in (before, after)]
     peaks = [each.plan(**sizes).peak_bytes for each in both]
     exact, narrowed = (Cost(*each) for each in zip(peaks, times, strict=True))
     rounded = sum(report.hits.get(narrow.name, 0) for report in after.run(graph)[1])
     ulp = 2.0 ** (1 - as_dtype(narrow.dtype).digits)
     errors = tuple(_error(name, array, found[name]) for name, array in wanted.items())
     return Precision(graph.name, narrow.dtype, str(after), rounded, ulp, errors, exact, narrowed)
-
-
-def _without_updates(graph: Graph) -> Graph:
-    """The graph with what it writes to parameters among its outputs."""
-    if not graph.updates:
-        return graph
-    written = {f"next {parameter.name}": value for parameter, value in graph.updates}
-    return Graph({**graph.outputs, **written}, name=graph.name, inputs=graph.inputs)
 
 
 def _run(

@@ -42,7 +42,15 @@ from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.pictures import charts
 from staticgrad.pictures.charts import Line
-from staticgrad.pictures.markup import byte_unit, fold, fragment, paragraph, seconds, table
+from staticgrad.pictures.markup import (
+    byte_unit,
+    fold,
+    fragment,
+    paragraph,
+    seconds,
+    table,
+    text_table,
+)
 from staticgrad.records import dataclass
 from staticgrad.runtime.sections import LEAST_SECTION
 
@@ -137,12 +145,7 @@ class Tradeoff:
         }
 
     def __str__(self) -> str:
-        heads, rows = _HEADS, self._rows()
-        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in (heads, *rows)
-        ]
+        lines = text_table(_HEADS, self._rows(), range(len(_HEADS)))
         bound = f"no plan of these kernels needs fewer than {self.lower_bound:,} bytes"
         return "\n".join([self._title(), *lines, bound])
 

@@ -351,6 +351,14 @@ class WindowProduct:
     parts: int = 0
 
     @property
+    def is_pointwise(self) -> bool:
+        """True if the windows are the elements of the image."""
+        return all(
+            axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
+            for axis in self.axes
+        )
+
+    @property
     def lies_in_strips(self) -> bool:
         """True if the windows are adjacent and larger than one element."""
         next_to_each_other = all(axis.step == 1 for axis in self.axes)

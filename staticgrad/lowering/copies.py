@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.analysis.layout import collapse
 from staticgrad.fusion.groups import Transfer, Walk
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir import expr as ex
@@ -14,7 +13,6 @@ from staticgrad.ir.expr import Position
 from staticgrad.ir.kernels.stages import Axis, Map, Store
 from staticgrad.lowering.operands import (
     VECTOR,
-    Loops,
     LoweredStep,
     Lowering,
     axis_order,
@@ -93,44 +91,22 @@ def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
         [*read, Walk(to.base, 0, to.strides)]
         for *read, to in (_walks(low, copy) for copy in copies)
     ]
-    outside = loops_over(
-        domain[:split],
-        [range(split)],
-        [_outside(walk, split) for both in walks for walk in both],
-        merge=True,
-    )
+    around = {walk: Walk(*walk[:2], walk.strides[:split]) for both in walks for walk in both}
+    outside = loops_over(domain[:split], [range(split)], around.values(), merge=True)
     stages = []
     for copy, both in zip(copies, walks, strict=True):
         shape = domain if copy.source is None else copy.source.type.shape
         low.group = replace(low.group, domain=shape)
-        low.loops, low.loads = _inside(outside, both, shape, split), {}
-        *rows, (name, last) = low.loops.segments[1]
-        low.rename[name] = VECTOR
+        row = range(split, len(shape))
+        low.loops, low.loads = loops_over(shape, [row], both, True, len(outside.segments[0])), {}
+        moves = low.loops.strides
+        low.loops.strides = {w: (*outside.strides[around[w]], *moves[w]) for w in moves}
+        *rows, (name, last) = low.loops.segments[0] or [("", 1)]
+        low.rename = {name: VECTOR}
         body = (_moved(low, _store(low, copy, both[-1]), copy.layout.offset),)
-        around = tuple(low.as_axes(rows))
-        stages.append(Map(Axis(VECTOR, low.extent(last)), body, around))
-        del low.rename[name]
+        loops = tuple(low.as_axes(rows))
+        stages.append(Map(Axis(VECTOR, low.extent(last)), body, loops))
     return low.finish(stages, low.as_axes(outside.segments[0]))
-
-
-def _outside(walk: Walk, split: int) -> Walk:
-    return Walk(walk.base, walk.offset, walk.strides[:split])
-
-
-def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> Loops:
-    extents, moves = collapse(shape[split:], [walk.strides[split:] for walk in walks])
-    if not extents:
-        extents, moves = [1], [[0] for _ in walks]
-    first = len(outside.segments[0])
-    names = [f"i{first + number}" for number in range(len(extents))]
-    strides = {
-        walk: (
-            *outside.strides[_outside(walk, split)],
-            *((name, step) for name, step in zip(names, steps, strict=True) if step != 0),
-        )
-        for walk, steps in zip(walks, moves, strict=True)
-    }
-    return Loops([*outside.segments, list(zip(names, extents, strict=True))], strides, {})
 
 
 def _walks(low: Lowering, copy: Transfer) -> list[Walk]:

@@ -26,7 +26,7 @@ from staticgrad.fusion.groups import (
     Source,
     Walk,
 )
-from staticgrad.fusion.walks import computes, store_walk, walk_of
+from staticgrad.fusion.walks import computes, gather_walks, store_walk, walk_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, Scatter
@@ -89,16 +89,16 @@ def loops_over(
     segments: Sequence[Sequence[int]],
     walks: Iterable[Walk],
     merge: bool | Sequence[bool],
+    count: int = 0,
 ) -> Loops:
     """Collapse each segment of the domain's axes over all walks, and name what is left.
 
     ``segments``: axes by role (outer axes; the row). ``merge``: False keeps every axis (somebody
-    asks for positions), of all segments or of each.
+    asks for positions), of all segments or of each. ``count``: loops around these.
     """
     walks = list(dict.fromkeys(walks))
     strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}
     found = Loops([], {}, {})
-    count = 0
     merges = [merge] * len(segments) if isinstance(merge, bool) else merge
     for axes, merged in zip(segments, merges, strict=True):
         kept = [domain[a] for a in axes]
@@ -380,6 +380,12 @@ class Lowering:
     def looked_up(self, node: Node) -> Expr:
         """Return the checked index in a row, which only outer axes move."""
         return self.checked(node, self.value(self.groups.source(node.args[1])))
+
+    def picked(self, node: Node, index: Expr) -> Expr:
+        """Return the element of what a node looks up in memory."""
+        walk, _, stride = gather_walks(self.groups, node)
+        dtype = node.types[0].dtype
+        return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, index)
 
     def checked(self, node: Node, index: Expr) -> Expr:
         """Return the index of a node at the current position: wrapped, clamped and, if it fails,

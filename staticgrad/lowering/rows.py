@@ -320,7 +320,9 @@ class RowLowering(Lowering):
         group = self.group
         self.plan = RowPlan(self.groups, group)
         self.places: dict[Node, Expr] = {}
-        self.picked: dict[tuple[object, object], Expr] = {}  # what is kept of a place of an operand
+        self.kept_picks: dict[
+            tuple[object, object], Expr
+        ] = {}  # what is kept of a place of an operand
         results = {key: f"r{n}" for n, key in enumerate(group.reductions)}
         numbers = [node for node in group.nodes if node in self.plan.numbers]
         self.names: dict[Key, str] = results
@@ -458,13 +460,13 @@ class RowLowering(Lowering):
         return is_result or is_per_row(shape, self.group.domain, self.group.row)
 
     def _kept_pick(self, loaded: Expr) -> Keep:
-        dtype, number = loaded.dtype, len(self.names) + len(self.picked)
+        dtype, number = loaded.dtype, len(self.names) + len(self.kept_picks)
         name = f"r{number}"
-        self.picked[loaded.attribute, loaded.args[0].attribute] = ex.ref(name, dtype.compute)
+        self.kept_picks[loaded.attribute, loaded.args[0].attribute] = ex.ref(name, dtype.compute)
         return Keep(name, loaded.cast(dtype.compute))
 
     def _at_place(self, access: Access, dtype: DType, place: Expr) -> Expr:
-        kept = self.picked.get((access, place.attribute))
+        kept = self.kept_picks.get((access, place.attribute))
         return ex.load(access, dtype, place) if kept is None else kept.cast(dtype)
 
     def _computed(self, node: Node) -> Expr:

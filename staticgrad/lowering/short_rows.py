@@ -19,7 +19,6 @@ from staticgrad.fusion.walks import (
     FEWEST_ACROSS,
     MOST_WRITTEN_OUT,
     computes,
-    gather_walks,
     is_per_row,
     operand_walks,
     outer_shape,
@@ -38,7 +37,7 @@ from staticgrad.ir.summation import in_lanes, lanes
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.lowering.rows import one_hot
 from staticgrad.lowering.windows.parts import windowed
-from staticgrad.types.arrays import Shape, hint_value
+from staticgrad.types.arrays import hint_value
 from staticgrad.types.dtype import I64, DType
 
 #: Elements of an axis from which on vectors along it are mostly full.
@@ -104,7 +103,9 @@ class ShortRows(Lowering):
         stored = group.stored
         if group.kind == "map":  # its reductions are what it is for
             stored = tuple(dict.fromkeys([*stored, *group.reductions]))
-        targets = {key: self.store_walk(key, self._stored_shape(key)) for key in stored}
+        outer = outer_shape(group.domain, group.row)
+        shapes = {key: outer if self._once(key) else group.domain for key in stored}
+        targets = {key: self.store_walk(key, shape) for key, shape in shapes.items()}
         walks = [*operand_walks(self.groups, group), *targets.values()]
         segments = [range(rank - row), range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
@@ -141,17 +142,15 @@ class ShortRows(Lowering):
     # -- values -----------------------------------------------------------------------------------
 
     def _evaluate(self, node: Node) -> None:
-        once = self._once(Home(node))
-        looked_up = self._looked_up(node) if isinstance(node.form, INDEXED) else None
+        once, looked_up = self._once(Home(node)), None
+        if isinstance(node.form, INDEXED):
+            self.shape = node.args[1].type.shape
+            self._go_to(None)
+            looked_up = self.looked_up(node)
         self.shape = node.types[0].shape if once else self.group.domain
         for place in [None] if once else self.places:
             self._go_to(place)
             self.memo[Home(node)] = self._element(node, looked_up)
-
-    def _looked_up(self, node: Node) -> Expr:
-        self.shape = node.args[1].type.shape
-        self._go_to(None)
-        return self.looked_up(node)
 
     def _element(self, node: Node, looked_up: Expr | None) -> Expr:
         form = node.form
@@ -166,9 +165,7 @@ class ShortRows(Lowering):
     def _picked(self, node: Node, looked_up: Expr) -> Expr:
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
-            walk, _, stride = gather_walks(self.groups, node)
-            dtype = node.types[0].dtype
-            return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, looked_up)
+            return self.picked(node, looked_up)
         first, *others = self.places
         found = self.memos[first][data.base]
         for number, place in enumerate(others, 1):
@@ -177,12 +174,9 @@ class ShortRows(Lowering):
         return found
 
     def _once(self, key: Key) -> bool:
-        if key in self.group.reductions:
-            return True
-        return self.group.kind == "rows" and self._is_per_row(self.groups.value_type(key).shape)
-
-    def _is_per_row(self, shape: Shape) -> bool:
-        return is_per_row(shape, self.group.domain, self.group.row)
+        group, shape = self.group, self.groups.value_type(key).shape
+        each = group.kind == "rows" and is_per_row(shape, group.domain, group.row)
+        return each or key in group.reductions
 
     def _go_to(self, place: _Place) -> None:
         names = [name for name, _ in self.loops.segments[1]]
@@ -208,10 +202,6 @@ class ShortRows(Lowering):
         return combined(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
 
     # -- results ----------------------------------------------------------------------------------
-
-    def _stored_shape(self, key: Key) -> Shape:
-        domain = self.group.domain
-        return outer_shape(domain, self.group.row) if self._once(key) else domain
 
     def _store(self, key: Key, target: Walk, place: _Place) -> Store:
         self._go_to(place)

@@ -318,10 +318,7 @@ def _evaluate_nodes(low: Lowering) -> None:
 
 
 def _gathered(low: Lowering, node: Node) -> Expr:
-    data, indices, stride = gather_walks(low.groups, node)
-    index = _index(low, node, indices)
-    dtype = node.types[0].dtype
-    return ex.load(low.access(data, dtype, gather=(stride,)), dtype, index)
+    return low.picked(node, _index(low, node, gather_walks(low.groups, node)[1]))
 
 
 def _index(low: Lowering, node: Node, walk: Walk) -> Expr:

@@ -118,6 +118,21 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable
     return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
+def text_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int]
+) -> list[str]:
+    """The lines of a table of texts; the columns of ``numbers`` are set to the right."""
+    right = set(numbers)
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if k in right else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (heads, *rows)
+    ]
+
+
 def seconds(value: float) -> str:
     """``12.3 us``, ``4.56 ms``, ``7.89 s``: three digits."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):

@@ -233,11 +233,8 @@ def is_fed(form: WindowProduct, dtype: DType) -> bool:
 
 def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
     """Return whether windows are single elements of an image, which are not copied."""
-    each = all(
-        axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
-        for axis in form.axes
-    )
-    return form.result == "filter" and each and form.groups == 1 and not dtype.is_storage
+    single = form.is_pointwise and form.groups == 1
+    return form.result == "filter" and single and not dtype.is_storage
 
 
 def with_parts(graph: Graph) -> Graph:

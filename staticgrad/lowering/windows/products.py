@@ -118,11 +118,7 @@ class WindowProducts(WindowLowering):
 
     def _axes(self, strides: Sequence[Shape]) -> tuple[tuple[WindowAxis, ...], list[Shape]]:
         axes = self.form.axes
-        trivial = all(
-            axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
-            for axis in axes
-        )
-        if not trivial:
+        if not self.form.is_pointwise:
             return axes, [*strides]
         kept, moved = self.merge_last(len(axes), strides)
         if not kept:
