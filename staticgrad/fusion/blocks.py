@@ -370,6 +370,7 @@ class _Blocking:
             block = self._together(seed, joined, again)
             if block is not None and self._fits(block):
                 self.engine.merge(joined, block)
+                self.engine.again.update(again)
                 self._forget(again, block)
                 return (block.number,)
         return ()

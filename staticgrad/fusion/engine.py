@@ -182,6 +182,8 @@ class Engine:
         self.groups = cast(dict[int, Group], self.now.by_number)
         self.owners = cast(dict[Key, int], self.now.owners)
         self.types = cast(dict[Key, TensorType], self.now.types)
+        #: The nodes that several groups compute.
+        self.again: set[Node] = set()
         #: The groups that were joined into one of rows, as they were before.
         self.parts: dict[int, Sequence[Group]] = {}
         self.position = {node: k for k, node in enumerate(groups.graph.nodes)}
@@ -247,15 +249,6 @@ class Engine:
         for number, group in self.groups.items():
             for read in self.now.reads(group):
                 found.setdefault(read.source.base, set()).add(number)
-        return found
-
-    @cached_property
-    def computed_in(self) -> dict[Node, set[int]]:
-        """The groups that compute each node: several for what is computed again."""
-        found: dict[Node, set[int]] = {}
-        for number, group in self.groups.items():
-            for node in _computed(group):
-                found.setdefault(node, set()).add(number)
         return found
 
     @cached_property
@@ -342,21 +335,17 @@ class Engine:
 
         ``ordered``: the order is right already.
         """
-        readers, computed_in, self._changed = self.readers, self.computed_in, True
+        readers, self._changed = self.readers, True
         numbers = {each.number for each in old}
         for each in old:
             del self.groups[each.number]
             for read in self.now.reads(each):
                 readers[read.source.base].discard(each.number)
-            for node in _computed(each):
-                computed_in[node].discard(each.number)
         for each in new:
             self.groups[each.number] = each
             for key in keys_of(each):
                 if self.owners.get(key) in numbers or key not in self.owners:
                     self.owners[key] = each.number
-            for node in _computed(each):
-                computed_in.setdefault(node, set()).add(each.number)
         for each in new:
             for read in self.now.reads(each):
                 readers.setdefault(read.source.base, set()).add(each.number)
@@ -396,11 +385,6 @@ class Engine:
                 several[last] = self.groups[last]
             order = sorted(several, key=lambda n: (several[n].level, n == last, n))
             yield from pairwise(order)
-
-
-def _computed(group: Group) -> Iterator[Node]:
-    yield from group.nodes
-    yield from (key.node for key in (*group.reductions, *group.columns))
 
 
 #: A move changes a group, and perhaps others: it returns the numbers of those that it changed.

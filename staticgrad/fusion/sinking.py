@@ -209,7 +209,7 @@ def _may_move(engine: Engine, node: Node) -> bool:
     groups, key = engine.now, Home(node)
     if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
         return False
-    if key in groups.roots or key in groups.kept or len(engine.computed_in[node]) > 1:
+    if key in groups.roots or key in groups.kept or node in engine.again:
         return False
     sources = [groups.source(arg) for arg in node.args]
     return all(each.uniform for each in sources if each.inline)
@@ -221,10 +221,10 @@ def _reader(
     """Return the group that may compute a node for a user, or None."""
     if user in chosen:
         return chosen[user]
-    homes = engine.computed_in.get(user, ())
-    reader = engine.groups[next(iter(homes))] if len(homes) == 1 else group
-    moves = _may_take(engine, group, reader, node, user) and _may_read(engine, reader, node)
-    return reader.number if moves else None
+    reader = None if user in engine.again else engine.now.home(Home(user))
+    if reader is None or not _may_take(engine, group, reader, node, user):
+        return None
+    return reader.number if _may_read(engine, reader, node) else None
 
 
 def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Node) -> bool:
@@ -242,7 +242,7 @@ def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Nod
     args = reductions or [engine.now.source(arg) for arg in user.args]
     own = [each for each in args if each.base == key]
     element = bool(reductions) or isinstance(user.form, Pointwise)
-    return element and all(meets_elements(each, reader.domain) for each in own)
+    return element and bool(own) and all(meets_elements(each, reader.domain) for each in own)
 
 
 def _may_read(engine: Engine, reader: Group, node: Node) -> bool:
