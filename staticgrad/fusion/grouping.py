@@ -143,32 +143,15 @@ class _Walk:
         self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
     ) -> bool:
         # With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
-        if not _is_free(draft):
-            return False
-        closed, elsewhere = [], None
-        for node in reversed(draft.open):
-            if self._is_read_by(node, draft, None, None):
-                closed.append(node)  # for good: nobody leaves a draft
-            elif not self._is_read_by(node, draft, reader, other, roots):
-                elsewhere = node
-                break
-        for node in closed:
-            del draft.open[node]
-        if elsewhere is not None:  # asked first the next time: most often it still is
-            draft.open[elsewhere] = draft.open.pop(elsewhere)
-        return elsewhere is None
-
-    def _is_read_by(
-        self,
-        node: Node,
-        draft: Draft,
-        reader: Node | None,
-        other: Draft | None,
-        roots: bool = False,
-    ) -> bool:
-        """Return whether only ``reader`` and the nodes of two drafts read a node's value."""
-        return (roots or (node, 0) not in self._roots) and all(
-            user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
+        # This is linear in the graph, for a draft has no more nodes than a kernel may.
+        return (
+            _is_free(draft)
+            and not any(
+                user is not reader and not self._computes(user, draft, other)
+                for node in reversed(draft.nodes)
+                for user in self._users[node, 0]
+            )
+            and (roots or not any((node, 0) in self._roots for node in draft.nodes))
         )
 
     def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:

@@ -479,7 +479,6 @@ class Draft:
     regions: dict[Key, list[TargetRegion]] = field(default_factory=dict)
     instructions: int = 0
     merged_into: Draft | None = None
-    open: dict[Node, None] = field(default_factory=dict)  # those that others may read
 
     @property
     def keeps_axes(self) -> bool:
@@ -501,7 +500,6 @@ class Draft:
     def add(self, node: Node) -> None:
         """Take in a node."""
         self.nodes.append(node)
-        self.open[node] = None
         self.instructions += instructions(node)
 
     def accepts(self, phase: int, domain: Shape) -> bool:
@@ -566,13 +564,7 @@ class Draft:
 
     def absorb(self, other: Draft) -> None:
         """Take in all of another draft, which ends."""
-        # The smaller join the larger: else a chain of drafts would take a square of its length.
-        if len(self.nodes) < len(other.nodes):
-            self.nodes, other.nodes = other.nodes, self.nodes
-        if len(self.open) < len(other.open):
-            self.open, other.open = other.open, self.open
         self.nodes += other.nodes
-        self.open |= other.open
         self.instructions += other.instructions
         self.reductions |= other.reductions
         self.row = max(self.row, other.row)
