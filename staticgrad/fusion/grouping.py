@@ -139,25 +139,17 @@ class _Walk:
             draft = self._homes[key] = root_of(draft)
         return draft
 
-    def _read_only_by(
-        self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
-    ) -> bool:
-        # With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
+    def _read_only_by(self, draft: Draft, reader: Node, other: Draft | None = None) -> bool:
         # This is linear in the graph, for a draft has no more nodes than a kernel may.
-        return (
-            _is_free(draft)
-            and not any(
-                user is not reader and not self._computes(user, draft, other)
-                for node in reversed(draft.nodes)
-                for user in self._users[node, 0]
+        return _is_free(draft) and all(
+            user is reader
+            or (
+                ((home := self._home(Home(user))) and home in (draft, other))
+                and Home(user) not in home.reductions
             )
-            and (roots or not any((node, 0) in self._roots for node in draft.nodes))
+            for node in reversed(draft.nodes)
+            for user in self._users[node, 0]
         )
-
-    def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
-        key = Home(node)
-        home = self._home(key)
-        return home is not None and home in (draft, other) and key not in home.reductions
 
     def _may_wait(self, draft: Draft, late: Sequence[Source]) -> bool:
         """Return whether a draft may come behind what it reads ``late``.
@@ -319,11 +311,15 @@ class _Walk:
         if (uniform or not args) and depth <= MAX_INLINE_DEPTH:
             self._own(node, None, depth, uniform)
             return
-        domain = node.types[0].shape
-        draft = self._joinable(node, domain, args)
+        domain, phase = node.types[0].shape, self._phases[node]
+        homes = dict.fromkeys([self._aligned_home(a, domain) for a in args]) if self._fuse else ()
+        able = [g for g in homes if g is not None and g.accepts(phase, domain)]
+        draft = self._joinable(node, able, args)
         if draft is None or (indexed and (draft.row > 1 or draft.kind == "windows")):
-            draft = self._new("map", domain, self._phases[node], args)
-            self._take_in(draft, node, args)
+            draft = self._new("map", domain, phase, args)
+        for other in map(root_of, able):  # a later kernel stores what is an output of it
+            if other is not draft and self._read_only_by(other, node, draft):
+                self._merge(draft, other)
         for arg in args:
             if not arg.inline and self._aligned_home(arg, domain) is not draft:
                 self._in_memory(arg)
@@ -331,33 +327,18 @@ class _Walk:
         draft.indexed |= indexed
         self._own(node, draft)
 
-    def _take_in(self, draft: Draft, reader: Node, args: Sequence[Source]) -> None:
-        for arg in args if self._fuse else ():
-            home = self._aligned_home(arg, draft.domain)
-            if (
-                home is not None
-                and home is not draft
-                and home.accepts(draft.phase, draft.domain)
-                and self._read_only_by(home, reader, roots=True)
-            ):
-                self._merge(draft, home)
-
-    def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Draft | None:
+    def _joinable(self, node: Node, able: list[Draft], args: Sequence[Source]) -> Draft | None:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
-        homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
-        able = [g for g in homes if g is not None and g.accepts(self._phases[node], domain)]
         summed = all(isinstance(user.form, forms.Reduce) for user in self._users[node, 0])
         if summed and (node, 0) not in self._roots:  # a tile cannot sum: it would have to store
             able = [g for g in able if g.kind not in ANCHORED]
-        if not (self._fuse and able):
+        if not able:
             return None
         best = max(able, key=lambda g: (g.level, g.kind == "gemm" and len(g.nodes)))
         for other in able:
-            rival = other is not best and other.level == best.level
-            lower = other.level < best.level
-            if rival or (lower and self._read_only_by(other, node, best, roots=True)):
+            if other is not best and other.level == best.level:
                 best = self._merge(best, other) or best
-        outside = [a for a in args if self._aligned_home(a, domain) is not best]
+        outside = [a for a in args if self._aligned_home(a, best.domain) is not best]
         late = [each for each in outside if self._level(each) >= best.level]
         if late and self._may_wait(best, late):
             best.level = 1 + max(map(self._level, late))
@@ -382,69 +363,54 @@ class _Walk:
         return draft
 
     def _place_reduce(self, node: Node, form: forms.Reduce, arg: Source) -> None:
-        rank = arg.type.rank
+        target, rank = Home(node), arg.type.rank
         row_axes, rest_axes = decompose(rank, form.axes)
-        if not row_axes:
-            draft = self._aligned_home(arg, arg.type.shape)
-            same = self._fuse and draft is not None and draft.phase == self._phases[node]
-            if draft is not None and same and self._read_only_by(draft, node):
-                draft.kind = "columns"
-            else:
-                reads = arg if arg.inline else self._in_memory(arg)
-                draft = self._new("columns", arg.type.shape, self._phases[node], [reads])
-            draft.summed = rest_axes
-            draft.indexed |= arg.inline and not arg.uniform
-            draft.reductions[Home(node)] = GroupReduction(arg, form.kind)
-            self._own(node, draft)
-        elif not rest_axes:
-            self._reduce_rows(node, Home(node), form.kind, arg, len(row_axes))
-            self._own(node, self._home(Home(node)))
-        else:
-            self._place_two_steps(node, form, arg, (row_axes, rest_axes))
+        if row_axes and rest_axes:  # the rows first, then what they come to
+            outer = arg.type.shape[: rank - len(row_axes)]
+            partial = Partial(node)
+            dtype = node.types[0].dtype.compute
+            self._types[partial] = TensorType(dtype, outer)
+            self._reduce(node, partial, form.kind, arg, len(row_axes))
+            axes = [*(a for a in range(len(outer)) if a not in rest_axes), *rest_axes]
+            kind = TensorType(dtype, tuple(outer[a] for a in axes))
+            whole = Strided.contiguous(outer)
+            layout = Strided(0, tuple(whole.strides[a] for a in axes))
+            arg = self._in_memory(Source(partial, kind, layout, direct=False))
+            row_axes, rest_axes = rest_axes, ()
+        self._reduce(node, target, form.kind, arg, len(row_axes), rest_axes)
+        self._own(node, self._home(target))
 
-    def _reduce_rows(self, node: Node, target: Key, kind: str, arg: Source, row: int) -> None:
+    def _reduce(
+        self,
+        node: Node,
+        target: Key,
+        kind: str,
+        arg: Source,
+        row: int,
+        columns: tuple[int, ...] = (),
+    ) -> None:
         positions = arg.inline and not arg.uniform
         if positions and row > 1:  # the row's axes may merge, and then nobody knows positions
             arg, positions = self._in_memory(arg), False
-        draft = self._aligned_home(arg, arg.type.shape)
-        joins = (
-            self._fuse
-            and draft is not None
-            and draft.kind == "map"
-            and draft.phase == self._phases[node]
-            and draft.domain == arg.type.shape
-            and draft.row in (0, row)
-            and not (draft.keeps_axes and row > 1)
-            and not breaks_rows(draft, row)
-        )
-        if draft is None or not joins:
+        draft = self._aligned_home(arg, arg.type.shape) if self._fuse else None
+        phase = self._phases[node]
+        if draft is None or draft.phase != phase or not self._may_reduce(draft, node, row):
             reads = arg if arg.inline else self._in_memory(arg)
-            draft = self._new("map", arg.type.shape, self._phases[node], [reads])
+            draft = self._new("map", arg.type.shape, phase, [reads])
+        if not row:
+            draft.kind, draft.summed = "columns", columns
         draft.row = row
         draft.indexed |= positions
         draft.reductions[target] = GroupReduction(arg, kind)
         self._homes[target] = draft
 
-    def _place_two_steps(
-        self,
-        node: Node,
-        form: forms.Reduce,
-        arg: Source,
-        axes: tuple[tuple[int, ...], tuple[int, ...]],
-    ) -> None:
-        row_axes, rest_axes = axes
-        dtype = node.types[0].dtype.compute
-        outer = arg.type.shape[: arg.type.rank - len(row_axes)]
-        partial = Partial(node)
-        self._types[partial] = TensorType(dtype, outer)
-        self._reduce_rows(node, partial, form.kind, arg, len(row_axes))
-        kept = [a for a in range(len(outer)) if a not in rest_axes]
-        shape = tuple(outer[a] for a in (*kept, *rest_axes))
-        whole = Strided.contiguous(outer)
-        layout = Strided(0, tuple(whole.strides[a] for a in (*kept, *rest_axes)))
-        source = Source(partial, TensorType(dtype, shape), layout, direct=False)
-        self._reduce_rows(node, Home(node), form.kind, self._in_memory(source), len(rest_axes))
-        self._own(node, self._home(Home(node)))
+    def _may_reduce(self, draft: Draft, node: Node, row: int) -> bool:
+        """Return whether a draft may reduce its elements: along a row, or by columns for 0."""
+        if not row:  # then it stores nothing else
+            inner = self._roots.isdisjoint(map(Home, draft.nodes))
+            return inner and self._read_only_by(draft, node)
+        fits = draft.kind == "map" and draft.row in (0, row) and not breaks_rows(draft, row)
+        return fits and not (draft.keeps_axes and row > 1)
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
         """A step of its own: a running total, or one that adds to what a fill wrote before."""
