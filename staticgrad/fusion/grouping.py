@@ -312,22 +312,24 @@ class _Walk:
             self._own(node, None, depth, uniform)
             return
         domain, phase = node.types[0].shape, self._phases[node]
-        homes = dict.fromkeys([self._aligned_home(a, domain) for a in args]) if self._fuse else ()
-        able = [g for g in homes if g is not None and g.accepts(phase, domain)]
-        draft = self._joinable(node, able, args)
+        homes = [self._aligned_home(a, domain) if self._fuse else None for a in args]
+        able = [g for g in dict.fromkeys(homes) if g is not None and g.accepts(phase, domain)]
+        draft = self._joinable(node, able, [*zip(args, homes, strict=True)])
         if draft is None or (indexed and (draft.row > 1 or draft.kind == "windows")):
             draft = self._new("map", domain, phase, args)
         for other in map(root_of, able):  # a later kernel stores what is an output of it
             if other is not draft and self._read_only_by(other, node, draft):
                 self._merge(draft, other)
-        for arg in args:
-            if not arg.inline and self._aligned_home(arg, domain) is not draft:
+        for arg, home in zip(args, homes, strict=True):
+            if not arg.inline and (home is None or root_of(home) is not draft):
                 self._in_memory(arg)
         draft.add(node)
         draft.indexed |= indexed
         self._own(node, draft)
 
-    def _joinable(self, node: Node, able: list[Draft], args: Sequence[Source]) -> Draft | None:
+    def _joinable(
+        self, node: Node, able: list[Draft], args: Sequence[tuple[Source, Draft | None]]
+    ) -> Draft | None:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
         summed = all(isinstance(user.form, forms.Reduce) for user in self._users[node, 0])
         if summed and (node, 0) not in self._roots:  # a tile cannot sum: it would have to store
@@ -338,7 +340,7 @@ class _Walk:
         for other in able:
             if other is not best and other.level == best.level:
                 best = self._merge(best, other) or best
-        outside = [a for a in args if self._aligned_home(a, best.domain) is not best]
+        outside = [arg for arg, home in args if home is None or root_of(home) is not best]
         late = [each for each in outside if self._level(each) >= best.level]
         if late and self._may_wait(best, late):
             best.level = 1 + max(map(self._level, late))
