@@ -210,13 +210,7 @@ class _RolesReader:
         return found
 
     def _bases(self, value: Symbolic) -> Iterator[Key]:
-        waiting = [self.groups.source(value)]
-        while waiting:
-            source = waiting.pop()
-            if source.inline:
-                waiting += [self.groups.source(arg) for arg in source.base.node.args]
-            else:
-                yield source.base
+        yield from (each.base for each in self.groups.behind([self.groups.source(value)]))
 
     def _computes(self, base: Key) -> bool:
         return base in self.wide or base in self.per_row

@@ -340,6 +340,14 @@ class GroupValues:
         """Return the source that ``value`` is read from."""
         return self.sources[value.key]
 
+    def behind(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Yield what is read in memory: of an inline source what it is rebuilt of."""
+        for source in sources:
+            if source.inline:
+                yield from self.behind(self.sources[arg.key] for arg in source.base.node.args)
+            else:
+                yield source
+
     def places_of_operands(self, group: Group) -> list[tuple[Key, Size]]:
         """Where operands of a group's only node lie in C order: a buffer, an element of it."""
         (node,) = group.nodes

@@ -143,14 +143,8 @@ def source_walks(
 
     ``shape``: of the node that reads them, as for ``walk_of``.
     """
-    found: list[Walk] = []
-    for source in sources:
-        if source.inline:
-            args = source.base.node.args
-            found += source_walks(groups, group, [groups.source(a) for a in args], shape)
-        elif not computes(groups, group, source):
-            found.append(walk_of(group, source, shape))
-    return found
+    found = [each for each in groups.behind(sources) if not computes(groups, group, each)]
+    return [walk_of(group, each, shape) for each in found]
 
 
 def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
