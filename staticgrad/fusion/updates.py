@@ -8,8 +8,8 @@ for all updates together, from what the lowered kernels read and write.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import field
+from collections.abc import Mapping, Sequence
+from functools import cache
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
@@ -57,59 +57,44 @@ class PendingStep:
         return self.checks and not self.checked
 
 
-@dataclass
-class ReadsAndWrites:
-    """The works, by number, that write and that read each value."""
-
-    works: Sequence[PendingStep]
-    writers: dict[Key, list[int]] = field(default_factory=dict)
-    readers: dict[Key, list[int]] = field(default_factory=dict)
-    _taking_over: dict[int, TakingOver] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Collect them; writers of one value stand in the order in which they must run."""
-        for number, work in enumerate(self.works):
-            for key in work.writes:
-                self.writers.setdefault(key, []).append(number)
-            for key in work.reads:
-                self.readers.setdefault(key, []).append(number)
-        for several in self.writers.values():
-            if len(several) > 1:
-                several.sort(key=lambda number: self.works[number].level)
-
-    def taking_over(self, number: int) -> TakingOver:
-        """Return what the results of a step may overwrite (cached)."""
-        if number not in self._taking_over:
-            self._taking_over[number] = TakingOver(self.works[number].step)
-        return self._taking_over[number]
-
-    def others(self, key: Key, update: Update) -> list[int]:
-        """The readers of a value that do not compute the update."""
-        own = set(self.writers[update.key])
-        return [number for number in self.readers.get(key, ()) if number not in own]
-
-    def after(self, starts: Iterable[int]) -> set[int]:
-        """These works, and all that depend on what they write."""
-        found: set[int] = set()
-        stack = list(starts)
-        while stack:
-            number = stack.pop()
-            if number not in found:
-                found.add(number)
-                for key in self.works[number].writes:
-                    stack.extend(self.readers.get(key, ()))
-        return found
+def _writers(works: Sequence[PendingStep]) -> dict[Key, list[int]]:
+    """The works, by number, that write each value, in the order in which they must run."""
+    found: dict[Key, list[int]] = {}
+    for number, work in enumerate(works):
+        for key in work.writes:
+            found.setdefault(key, []).append(number)
+    for several in found.values():
+        several.sort(key=lambda number: works[number].level)
+    return found
 
 
 def copied_updates(works: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
-    """The updates that must, or had better, go through a copy; the others write in place."""
+    """The updates that must go through a copy; the others write in place.
+
+    Those are enough that, without them, every reader of an old value can run in time.
+    """
     if not updates:
         return []
-    access = ReadsAndWrites(works)
-    copied = {u.buffer for u in updates if not _may_overwrite(access, u)}
-    copied |= _holding_up(access, [u for u in updates if u.buffer not in copied])
-    in_place = [u for u in updates if u.buffer not in copied]
-    copied |= _on_a_cycle(access, in_place)
+    writers = _writers(works)
+    taking_over = cache(lambda number: TakingOver(works[number].step))
+
+    def may_overwrite(update: Update) -> bool:
+        # Its kernels check no index, and read the old value only where they write.
+        several = writers[update.key]
+        for number in several:
+            work = works[number]
+            if work.checks or (len(several) > 1 and update.old in work.reads):
+                return False
+            if not taking_over(number).may_update(update.buffer, update.parameter):
+                return False
+        return True
+
+    copied = {u.buffer for u in updates if not may_overwrite(u)}
+    ordering = _Ordering(works, writers, [u for u in updates if u.buffer not in copied])
+    ordering.run()
+    while not ordering.is_complete and (update := ordering.give_way()) is not None:
+        copied.add(update.buffer)
+        ordering.run()
     return [u for u in updates if u.buffer in copied]
 
 
@@ -118,66 +103,9 @@ def in_order(works: Sequence[PendingStep], in_place: Sequence[Update]) -> list[P
 
     None if there is no such order.
     """
-    ordered = _Ordering(ReadsAndWrites(works), in_place)
+    ordered = _Ordering(works, _writers(works), in_place)
     ordered.run()
     return [works[number] for number in ordered.done] if ordered.is_complete else None
-
-
-def _may_overwrite(access: ReadsAndWrites, update: Update) -> bool:
-    """Return whether its kernels check no index, and read the old value only where they write."""
-    writers = access.writers[update.key]
-    for number in writers:
-        work = access.works[number]
-        if work.checks or (len(writers) > 1 and update.old in work.reads):
-            return False
-        if not access.taking_over(number).may_update(update.buffer, update.parameter):
-            return False
-    return True
-
-
-def _holding_up(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
-    # An update waits for the last reader of the old value, and readers of the new value wait for
-    # the update. Where one of the latter also needs something that was computed from the old value
-    # (a rate that follows from a counter, and activations that the same counter dropped out), that
-    # could only be computed again before the update, which is before it is needed.
-    both = [
-        (update, new)
-        for update in updates
-        if (new := access.others(update.key, update)) and access.others(update.old, update)
-    ]
-    if not both:
-        return set()
-    later = access.after(number for _, new in both for number in new)
-    from_old = access.after(n for update, _ in both for n in access.others(update.old, update))
-    outside = {key for n in from_old - later for key in access.works[n].writes}
-    outside -= {update.key for update in updates}
-    held: set[int] = set()
-    for number in _backwards(access, later):
-        work = access.works[number]
-        needs = not outside.isdisjoint(work.reads)
-        if needs or any(r in held for key in work.writes for r in access.readers.get(key, ())):
-            held.add(number)
-    return {update.buffer for update, new in both if not held.isdisjoint(new)}
-
-
-def _backwards(access: ReadsAndWrites, works: set[int]) -> list[int]:
-    ordering = _Ordering(access, ())
-    ordering.run()
-    return [number for number in reversed(ordering.done) if number in works]
-
-
-def _on_a_cycle(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
-    """Enough updates that, without them, every reader of an old value can run in time."""
-    ordering = _Ordering(access, updates)
-    copied: set[str] = set()
-    ordering.run()
-    while not ordering.is_complete:
-        update = ordering.give_way()
-        if update is None:
-            break
-        copied.add(update.buffer)
-        ordering.run()
-    return copied
 
 
 class _Ordering:
@@ -187,16 +115,21 @@ class _Ordering:
     of the parameter of update 0, 1, ... is needed no more. Works that overwrite it wait for that.
     """
 
-    def __init__(self, access: ReadsAndWrites, in_place: Sequence[Update]) -> None:
-        self.access = access
+    def __init__(
+        self,
+        works: Sequence[PendingStep],
+        writers: Mapping[Key, Sequence[int]],
+        in_place: Sequence[Update],
+    ) -> None:
+        self.works, self.writers = works, writers
         self.done: list[int] = []
         self._in_place = in_place
-        self._checked = len(access.works)
+        self._checked = len(works)
         count = self._checked + 1 + len(in_place)
         self._after: list[list[int]] = [[] for _ in range(count)]
         self._waits = [0] * count
         self._passed: set[int] = set()
-        self._writers = {u.old: set(access.writers[u.key]) for u in in_place}
+        self._writers = {u.old: set(writers[u.key]) for u in in_place}
         self._old_reads = self._reads_of_old_values()
         self._old = OldValues(self._old_reads.items(), self._writers)
         self._vertex: dict[Key, int] = {}  # old value -> the moment at which it is needed no more
@@ -211,7 +144,7 @@ class _Ordering:
 
     @property
     def is_complete(self) -> bool:
-        return len(self.done) == len(self.access.works)
+        return len(self.done) == len(self.works)
 
     def run(self) -> None:
         while self._ready:
@@ -232,12 +165,12 @@ class _Ordering:
         return None
 
     def _wait_for_values(self) -> None:
-        for number, work in enumerate(self.access.works):
-            before = {w for key in work.reads for w in self.access.writers.get(key, ())}
+        for number, work in enumerate(self.works):
+            before = {w for key in work.reads for w in self.writers.get(key, ())}
             before.discard(number)
             for earlier in before:
                 self._edge(earlier, number)
-        for several in self.access.writers.values():
+        for several in self.writers.values():
             if len(several) > 1:
                 for earlier, later in pairwise(several):
                     self._edge(earlier, later)
@@ -245,14 +178,14 @@ class _Ordering:
     def _wait_to_overwrite(self) -> None:
         if not self._in_place:
             return
-        for number, work in enumerate(self.access.works):
+        for number, work in enumerate(self.works):
             if work.checks_first:
                 self._edge(number, self._checked)
         for vertex, update in enumerate(self._in_place, self._checked + 1):
             self._edge(self._checked, vertex)
             self._vertex[update.old] = vertex
             self._waits[vertex] += self._old.is_needed(update.old)
-            for number in self.access.writers[update.key]:
+            for number in self.writers[update.key]:
                 self._overwrites.setdefault(number, []).append(vertex)
                 self._edge(vertex, number)
 
@@ -263,12 +196,12 @@ class _Ordering:
     def _priority(self, number: int) -> tuple[bool, int, int]:
         if number >= self._checked:
             return False, -1, number
-        return number not in self._overwrites, self.access.works[number].position, number
+        return number not in self._overwrites, self.works[number].position, number
 
     def _note_blocked(self, number: int) -> None:
         waiting = sum(vertex not in self._passed for vertex in self._overwrites[number])
         if waiting and waiting == self._waits[number]:
-            heappush(self._blocked, (self.access.works[number].position, number))
+            heappush(self._blocked, (self.works[number].position, number))
 
     def _pass(self, number: int) -> None:
         if number in self._passed:
@@ -294,6 +227,6 @@ class _Ordering:
             return {}
         old = {
             number: [key for key in dict.fromkeys(work.reads) if key in self._writers]
-            for number, work in enumerate(self.access.works)
+            for number, work in enumerate(self.works)
         }
         return {number: values for number, values in old.items() if values}
