@@ -12,7 +12,15 @@ from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import as_value, axis_of, floating, is_number, promoted_values, related
+from staticgrad.ops.operands import (
+    as_value,
+    axis_of,
+    check_positive,
+    floating,
+    is_number,
+    promoted_values,
+    related,
+)
 from staticgrad.ops.selection import clip, maximum, where
 from staticgrad.types import dim as dims
 
@@ -26,11 +34,7 @@ def relu6(x: Operand[AnyValue]) -> AnyValue:
 
 
 def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
-    """Clip x between two numbers.
-
-    Args:
-        min_val, max_val: numbers, or values that broadcast with x.
-    """
+    """Clip x between two numbers, or values that broadcast with x."""
     return clip(floating("hardtanh", x), min_val, max_val)
 
 
@@ -49,10 +53,7 @@ def hardswish(x: Operand[AnyValue]) -> AnyValue:
 def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483.
 
-    Its derivative at 0 is 1.
-
-    Args:
-        alpha: a number but 0, or a value that broadcasts with x; it goes to -alpha far below 0.
+    Its derivative at 0 is 1. ``alpha`` is a number but 0, or a value that broadcasts with x.
     """
     if is_number(alpha) and alpha == 0:
         raise ArgumentError("celu: alpha is 0, and x is divided by it")
@@ -75,9 +76,7 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
 def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     """x where x > 0, else weight * x: He et al., arXiv 1502.01852.
 
-    Args:
-        x: [n, c, ...], or of any shape for one weight.
-        weight: one number, or one for each of c channels.
+    ``weight`` is one number, or one for each channel of x [n, c, ...].
     """
     value: Any
     value, slope = (floating("prelu", each) for each in promoted_values("prelu", (x, weight)))
@@ -105,11 +104,7 @@ def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
 
 
 def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083).
-
-    Args:
-        axis: which axis is halved.
-    """
+    """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083)."""
     value: Any = floating("glu", x)
     place = axis_of("glu", axis, value)
     half = dims.divide_exactly(value.shape[place], 2) if value.shape[place] != 1 else None
@@ -134,8 +129,7 @@ def gumbel_softmax(
         tau: above 0; the smaller, the nearer to one element.
         axis: along which the shares add up to 1.
     """
-    if not is_number(tau) or not tau > 0:
-        raise ArgumentError(f"gumbel_softmax: tau={shown(tau)} is not positive")
+    check_positive("gumbel_softmax", "tau", tau)
     if not hasattr(generator, "exponential"):
         raise ArgumentError(
             f"gumbel_softmax: {shown(generator)} draws no numbers",

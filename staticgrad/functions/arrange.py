@@ -21,6 +21,8 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    check_choice,
+    check_equal,
     integer,
     is_number,
     number_of_parts,
@@ -38,9 +40,7 @@ from staticgrad.types.dtype import I64
 def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
     """x with its elements moved ``shift`` places along ``axis``, round the end.
 
-    Args:
-        shift: an integer, or one per axis.
-        axis: one axis or several; x flattened and rolled if None.
+    ``axis`` is one or several, ``shift`` one integer or one per axis; None rolls x flattened.
     """
     value = as_value("roll", x)
     if axis is None:
@@ -85,8 +85,7 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
     size = value.shape[place]
     each = dims.floordiv(size, count)
     text = f"split: an axis of size {size} is not {count} equal parts"
-    if not dims.equal(each * count, size, text):
-        raise ShapeError(text, hint="sg.split(x, [2, 5]) takes the places", related=related(value))
+    check_equal(text, each * count, size, value, hint="sg.split(x, [2, 5]) takes the places")
     value = with_size(value, place, each * count)
     return [part(value, place, each * k, each) for k in range(count)]
 
@@ -116,8 +115,7 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
     if isinstance(repeats, list | tuple | np.ndarray) and np.ndim(repeats) > 0:
         counts = array_of(repeats, "repeat: repeats")
         text = f"repeat: {counts.size} numbers for an axis of size {value.shape[place]}"
-        if not dims.equal(value.shape[place], counts.size, text):
-            raise ShapeError(text, related=related(value))
+        check_equal(text, value.shape[place], counts.size, value)
         value = with_size(value, place, counts.size)
         sizes = [int(size) for size in shape_of("repeat", tuple(counts.tolist()), value)]
         try:
@@ -133,11 +131,7 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
 
 
 def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
-    """Repeat x ``reps`` times along each axis; missing axes are added in front.
-
-    Args:
-        reps: a number for the last axis, or one for each of the last axes.
-    """
+    """Repeat x ``reps`` times along each axis: one number for the last axis, or one for each."""
     value = as_value("tile", x)
     times = shape_of("tile", reps, value)
     rank = max(len(times), value.ndim)
@@ -180,11 +174,7 @@ def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int =
 
 
 def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
-    """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere.
-
-    Args:
-        x: a vector or a matrix.
-    """
+    """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere."""
     value = as_value("diag", x)
     if value.ndim == 2:
         return diagonal(value, k)
@@ -221,11 +211,7 @@ def trace(
 
 
 def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
-    """Broadcast values to their common shape; dtypes are unchanged.
-
-    Args:
-        values: the values to broadcast.
-    """
+    """Broadcast values to their common shape; dtypes are unchanged."""
     if not values:
         return []
     operands = as_values("broadcast_arrays", *values)
@@ -253,8 +239,7 @@ def meshgrid(
            [4, 4],
            [5, 5]])]
     """
-    if indexing not in ("xy", "ij"):
-        raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    check_choice("meshgrid", "indexing", indexing, ("xy", "ij"))
     vectors = [functions.ravel(v) for v in as_values("meshgrid", *values)]
     rank = len(vectors)
     places = list(range(rank))
@@ -267,8 +252,7 @@ def meshgrid(
     return grids if sparse or not grids else broadcast_arrays(*grids)
 
 
-#: The modes of ``pad`` that repeat elements.
-_REPEATING: Final = ("edge", "reflect", "symmetric", "wrap")
+_MODES: Final = ("constant", "edge", "reflect", "symmetric", "wrap")
 Pairs = list[tuple[Any, Any]]
 
 
@@ -288,12 +272,7 @@ def pad(
     array([1, 1, 2, 3, 3, 3])
     """
     value = as_value("pad", x)
-    if mode not in ("constant", *_REPEATING):
-        raise ArgumentError(
-            f"pad: mode={shown(mode)} is not supported for values of a graph",
-            hint=f"there are constant, {', '.join(_REPEATING)}",
-            related=related(value),
-        )
+    check_choice("pad", "mode", mode, _MODES, value)
     if isinstance(pad_width, dict):
         given = {axis_of("pad", axis, value): pair for axis, pair in pad_width.items()}
         pad_width = [given.get(axis, (0, 0)) for axis in range(value.ndim)]

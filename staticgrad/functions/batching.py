@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from operator import index
 from typing import Any
 
-from staticgrad.errors import ArgumentError, AxisError, ShapeError
+from staticgrad.errors import ArgumentError, AxisError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.draws import loop_at_once
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
@@ -34,8 +34,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import over_batch
 from staticgrad.ops.movement import with_size
-from staticgrad.ops.operands import as_value, related, size_of
-from staticgrad.types import dim as dims
+from staticgrad.ops.operands import as_value, check_equal, related, size_of
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Dim, Size
 
@@ -242,10 +241,6 @@ def _common(sizes: Sequence[tuple[str, Size]], values: Sequence[Value]) -> Size:
     name, size = next(((n, s) for n, s in sizes if not isinstance(s, Dim)), sizes[0])
     for other, own in sizes:
         text = f"vmap: {other} has {own} elements, {name} has {size}"
-        if not dims.equal(own, size, text):
-            raise ShapeError(
-                text,
-                hint="in_axes=None for an argument that all elements share",
-                related=related(*values),
-            )
+        hint = "in_axes=None for an argument that all elements share"
+        check_equal(text, own, size, *values, hint=hint)
     return size

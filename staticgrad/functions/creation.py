@@ -370,42 +370,20 @@ def linspace(
     >>> sg.evaluate(sg.linspace(0.0, 1.0, 3))
     array([0. , 0.5, 1. ])
     """
-    line = _line("linspace", start, stop, num, endpoint, axis)
-    return line if dtype is None else _converted("linspace", line, dtype)
-
-
-def _ends(op: str, start: Operand[AnyValue], stop: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
-    first, last = functions.broadcast_arrays(first, last)
-    return first, last
-
-
-def _count(op: str, num: Any) -> int:
-    count = integer(op, "num", num)
-    if count < 0:
-        raise ArgumentError(f"{op}: {count} numbers")
-    return count
-
-
-def _line(
-    op: str, start: Operand[AnyValue], stop: Operand[AnyValue], num: Any, endpoint: bool, axis: int
-) -> AnyValue:
-    first, last = _ends(op, start, stop)
-    count = _count(op, num)
+    ends = (floating("linspace", v) for v in promoted_values("linspace", (start, stop)))
+    first, last = functions.broadcast_arrays(*ends)
+    count = integer("linspace", "num", num, least=0)
     gaps = count - 1 if endpoint else count
     positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
     places = functions.astype(positions, first.dtype)
     line = first + ((last - first) / float(max(gaps, 1))) * places
     if endpoint and count > 1:
         line = functions.where(positions == count - 1, last, line)
-    return moveaxis(line, 0, axis_of(op, axis, line))
-
-
-def _converted(op: str, line: AnyValue, dtype: Any) -> AnyValue:
-    wanted = dtype_of(op, dtype)
-    if wanted.is_integer:
-        line = functions.floor(line)
-    return functions.astype(line, wanted)
+    line = moveaxis(line, 0, axis_of("linspace", axis, line))
+    if dtype is None:
+        return line
+    wanted = dtype_of("linspace", dtype)
+    return functions.astype(functions.floor(line) if wanted.is_integer else line, wanted)
 
 
 def eye(
@@ -434,12 +412,7 @@ def eye(
 
 
 def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
-    """The identity matrix of ``n`` rows; float32 by default.
-
-    Args:
-        n: how many rows.
-        dtype, like: as for ``eye``.
-    """
+    """The identity matrix of ``n`` rows; float32 by default. Otherwise as ``eye``."""
     return eye(n, dtype=dtype, like=like)
 
 

@@ -23,10 +23,10 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    check_positive,
     distinct_axes,
     floating,
     integer,
-    is_number,
     promoted_values,
     related,
 )
@@ -53,9 +53,7 @@ def diff(
     """
     value = as_value("diff", x)
     place = axis_of("diff", axis, value)
-    times = integer("diff", "n", n, value)
-    if times < 0:
-        raise ArgumentError(f"diff: taken {times} times", related=related(value))
+    times = integer("diff", "n", n, value, least=0)
     if times == 0:
         return value
     if prepend is not None or append is not None:
@@ -89,13 +87,9 @@ def trapezoid(
     dx: Operand[AnyValue] = 1.0,
     axis: int = -1,
 ) -> AnyValue:
-    """The integral of samples y along ``axis`` by the trapezoidal rule.
+    """The integral of samples y along ``axis``, which goes, by the trapezoidal rule.
 
-    Args:
-        y: samples; integers and bools become float64.
-        x: where they were taken: of the shape of y, or a vector along ``axis``.
-        dx: the distance between them, where x is not given.
-        axis: the axis to integrate along, which goes.
+    Samples were taken at x, of the shape of y or a vector along ``axis``; or ``dx`` apart.
     """
     value = floating("trapezoid", y)
     place = axis_of("trapezoid", axis, value)
@@ -197,13 +191,9 @@ def unwrap(
 ) -> AnyValue:
     """Remove jumps from angles: steps beyond ``discont`` (half a turn) lose whole turns.
 
-    Args:
-        p: angles; integers become float64.
-        discont: the smallest step that is a jump; at least half a turn.
-        period: a whole turn; radians by default.
+    ``period`` is a whole turn; radians by default. Integers become float64.
     """
-    if not is_number(period) or not period > 0:
-        raise ArgumentError(f"unwrap: period={shown(period)} is not a positive number")
+    check_positive("unwrap", "period", period)
     half = period / 2
     value = floating("unwrap", p)
     place = axis_of("unwrap", axis, value)
@@ -227,13 +217,8 @@ def cumulative_sum(
 ) -> AnyValue:
     """Compute the running sum along ``axis``, which is optional for a vector.
 
-    Args:
-        axis: one axis.
-        dtype: of the sum; by default that of ``sum``.
-        include_initial: begin with a 0.
-
-    Returns:
-        A value of the shape of x, one longer along ``axis`` with ``include_initial``.
+    ``dtype`` is by default that of ``sum``. With ``include_initial`` it begins with a 0, and is one
+    longer.
     """
     first = 0 if include_initial else None
     return _cumulative("cumulative_sum", cumsum, x, first, axis, dtype)
@@ -241,12 +226,7 @@ def cumulative_sum(
 
 @variant(cumulative_sum)
 def cumulative_prod(x: Any, /, *, include_initial: bool = False, **options: Any) -> Any:
-    """The running product along ``axis``, which a vector does without.
-
-    Args:
-        dtype: of the product; by default that of ``prod``.
-        include_initial: begin with a 1.
-    """
+    """The running product: as ``cumulative_sum``, with ``prod``; the initial one is 1."""
     return _cumulative("cumulative_prod", cumprod, x, 1 if include_initial else None, **options)
 
 

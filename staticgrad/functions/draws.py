@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
 from staticgrad.building import within
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, RankError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.nn import softmax
 from staticgrad.ir.calls import public
@@ -24,6 +24,7 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    check_vector,
     dtype_of,
     is_number,
     related,
@@ -32,7 +33,7 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.philox import FOLDED, RandomBits, folded
 from staticgrad.ops.special import GammaLn, Ndtr, Ndtri, log_quantile_slope
 from staticgrad.types.arrays import Shape
-from staticgrad.types.dim import Size, dim, equal
+from staticgrad.types.dim import Size, dim
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
 
 
@@ -295,10 +296,8 @@ class Distributions:
     ) -> Value:
         """Normal vectors of a mean [..., n] and a covariance [..., n, n], by its Cholesky factor.
 
-        Args:
-            mean, cov: gradients flow to both.
-            shape: that of the result without its last axis; that in which both meet by default.
-            dtype: floating.
+        Gradients flow to both. ``shape`` is that of the result without its last axis; that in which
+        both meet by default.
         """
         from staticgrad.functions.linalg.matrices import cholesky  # LAPACK, loaded for this draw
 
@@ -373,12 +372,9 @@ class Distributions:
                 "choice: there is nothing to choose from", hint="a size of 1 or more"
             )
         likely = None if p is None else functions.astype(self._operand("choice", p), F64)
-        if likely is not None and (likely.ndim != 1 or not equal(likely.shape[0], count, "choice")):
-            raise ShapeError(
-                f"choice: probabilities {likely.type} for {count} slices",
-                hint="one for each slice",
-                related=related(likely),
-            )
+        if likely is not None:
+            text = f"choice: probabilities {likely.type} for {count} slices"
+            check_vector(text, likely, count, hint="one for each slice")
         drawn = self._several if replace else self._distinct
         found = drawn(count, sizes, likely)
         return found if value is None else functions.take(value, found, place)

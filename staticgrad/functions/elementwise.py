@@ -221,11 +221,8 @@ def allclose(
 def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = False) -> AnyValue:
     """Return whether x and y have the same shape and elements, as a 0-d bool.
 
-    Shapes are compared where the graph is built: named sizes that may differ are different.
-
-    Args:
-        x, y: numbers or bools.
-        equal_nan: whether NaN equals NaN.
+    Shapes are compared where the graph is built: named sizes that may differ are different. With
+    ``equal_nan`` NaN equals NaN.
     """
     left, right = promoted_values("array_equal", (x, y))
     if left.shape != right.shape:
@@ -244,10 +241,7 @@ def select(
 ) -> AnyValue:
     """Per element the choice of the first condition that holds, else ``default``; all broadcast.
 
-    Args:
-        condlist: bools, which broadcast.
-        choicelist: a value for each.
-        default: where none holds.
+    There is a choice for each condition.
     """
     if not condlist or len(condlist) != len(choicelist):
         raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")

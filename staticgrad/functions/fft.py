@@ -215,16 +215,10 @@ def _scaled(places: Any, size: Size, d: float) -> Any:
 
 
 def fftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
-    """Move the element of frequency 0 to the middle.
-
-    Args:
-        x: a spectrum.
-        axes: along which axes; by default all.
-    """
+    """Move the element of frequency 0 of a spectrum to the middle, along ``axes`` or all."""
     return _shifted("fftshift", x, axes, 1)
 
 
-@same(fftshift)
 def ifftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
     """Undo ``fftshift``."""
     return _shifted("ifftshift", x, axes, -1)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.wording import shown
+from staticgrad.errors import RankError, ShapeError
 from staticgrad.functions.images.windows import conv
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
+    check_choice,
     floating,
     integer,
     promoted_values,
@@ -52,12 +52,7 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
 
 
 def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -> AnyValue:
-    """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed.
-
-    Args:
-        a, v: vectors, as in ``convolve``.
-        mode: as in ``convolve``.
-    """
+    """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed."""
     left, right = _vectors("correlate", a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _of_named_sizes("correlate", left, right, mode)
@@ -91,7 +86,7 @@ def _filtered(
 
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
     """
-    _check_mode(op, mode, long, short)
+    check_choice(op, "mode", mode, _MODES, long, short)
     taps = integer(op, "size", short.shape[0], short)
     around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
     size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
@@ -104,7 +99,7 @@ def _filtered(
 
 def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyValue:
     """The sums of left[n + k] * right[k]: all, or from a start that the run computes."""
-    _check_mode(op, mode, left, right)
+    check_choice(op, "mode", mode, _MODES, left, right)
     n, m = left.shape[0], right.shape[0]
     # The reshapes note that there are elements.
     image = functions.reshape(left, (1, 1, dims.maximum(n, 1)))
@@ -122,14 +117,6 @@ def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyV
             start = where(exchanged, functions.size_value(n // 2, I64), start)
     count = longer if mode == "same" else longer - shorter + 1
     return functions.take(whole, iota((count,), like=whole) + start)
-
-
-def _check_mode(op: str, mode: str, *values: AnyValue) -> None:
-    if mode not in _MODES:
-        raise ArgumentError(
-            f"{op}: mode={shown(mode)} is not one of {', '.join(_MODES)}",
-            related=related(*values),
-        )
 
 
 def interp(
@@ -190,9 +177,7 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
 def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """The polynomial with coefficients p, that of the highest power first, at x: Horner's rule.
 
-    Args:
-        p: n coefficients, n known at build; of none the result is 0.
-        x: where, of any shape.
+    Their number is known at build; of none the result is 0.
     """
     coefficients, at = promoted_values("polyval", (p, x))
     if coefficients.ndim != 1:

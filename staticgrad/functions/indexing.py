@@ -658,11 +658,9 @@ def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
 
 @_stacked
 def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
-    """Matrices, or vectors as rows, one below the other. Otherwise as ``concatenate``.
+    """Matrices, or vectors as rows, one below the other, in ``dtype`` if it is given.
 
-    Args:
-        values: arrays.
-        dtype: convert to it.
+    Otherwise as ``concatenate``.
     """
     wide = [with_two_axes(value) for value in several("vstack", values)]
     return concatenate(wide, 0, dtype=dtype)
@@ -681,11 +679,7 @@ def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
 @overload
 def column_stack(values: Sequence[Any]) -> Any: ...
 def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
-    """Vectors as the columns of a matrix; matrices side by side.
-
-    Args:
-        values: vectors and matrices.
-    """
+    """Vectors as the columns of a matrix; matrices side by side."""
     wide = [_wide(value) for value in several("column_stack", values)]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors import ArgumentError
 from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
 from staticgrad.families import like
-from staticgrad.functions.aggregate import mean, sum as total
+from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
 from staticgrad.functions.losses.basic import (
     Reduction,
@@ -33,6 +33,7 @@ from staticgrad.functions.normalization import (
     constant_shift,
     group_norm as group_norm,
     largest,
+    layer_norm as layer_norm,
     log_sum_exp,
     rms_norm as rms_norm,
     shares,
@@ -52,10 +53,8 @@ from staticgrad.ops.operands import (
     axes_of,
     floating,
     related,
-    shape_text,
 )
 from staticgrad.ops.selection import Relu, where
-from staticgrad.types import dim as dims
 
 if TYPE_CHECKING:  # imported on first use
     from staticgrad.functions.attention import rotary as rotary
@@ -238,44 +237,6 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
     out = log_sum_exp(value, constant_shift(value, axes), axes)
     kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
     return out if keepdims else reshape(out, kept)
-
-
-@rowwise(1)
-def layer_norm(
-    x: Operand[AnyValue],
-    weight: Operand[AnyValue] | None = None,
-    bias: Operand[AnyValue] | None = None,
-    eps: float = 1e-5,
-) -> AnyValue:
-    """(x - mean) / sqrt(variance + eps) along the last axis, times ``weight``, plus ``bias``.
-
-    Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square.
-
-    Args:
-        weight, bias: of the size of the last axis; none by default.
-
-    >>> sg.evaluate(sg.nn.layer_norm([[1.0, 3.0], [0.0, 20.0]])).round(3)
-    array([[-1.,  1.],
-           [-1.,  1.]])
-    """
-    value = floating("layer_norm", x)
-    if value.ndim == 0:
-        raise RankError("layer_norm: a 0-d value has no last axis", related=related(value))
-    away = value - mean(value, -1, keepdims=True)
-    out = away * (1.0 / of.sqrt(mean(away * away, -1, keepdims=True) + eps))
-    for name, factor in (("weight", weight), ("bias", bias)):
-        if factor is not None:
-            operand = _row(name, factor, value)
-            out = out * operand if name == "weight" else out + operand
-    return out
-
-
-def _row(name: str, data: Operand[AnyValue], x: AnyValue) -> AnyValue:
-    _, row = as_values("layer_norm", x, data)
-    text = f"layer_norm: the {name} is {shape_text(row.shape)}, the last axis has {x.shape[-1]}"
-    if row.ndim != 1 or not dims.equal(row.shape[0], x.shape[-1], text):
-        raise ShapeError(text, related=related(x, row))
-    return row
 
 
 # -- a loss ---------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Normalisation: over batches or groups, by the root mean square, by sums of exponentials.
 
 Written with the ordinary operators, so that it differentiates as often as one likes. Public as
-``sg.nn``, where ``layer_norm`` and ``softmax`` stand too. ``sg.nn`` and the rewrite rules share the
+``sg.nn``, where ``softmax`` stands too. ``sg.nn`` and the rewrite rules share the
 sums of exponentials: a shift is taken off x first, so that none overflows, and the caller chooses
 which shift, and whether it counts for derivatives.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, RankError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.rowwise import rowwise
@@ -28,6 +28,8 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    check_equal,
+    check_vector,
     floating,
     integer,
     related,
@@ -39,6 +41,30 @@ from staticgrad.ops.transcendental import exp, log
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import product
 from staticgrad.types.dim import bounds
+
+
+@rowwise(1)
+def layer_norm(
+    x: Operand[AnyValue],
+    weight: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
+    eps: float = 1e-5,
+) -> AnyValue:
+    """(x - mean) / sqrt(variance + eps) along the last axis, times ``weight``, plus ``bias``.
+
+    Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square.
+
+    Args:
+        weight, bias: of the size of the last axis; none by default.
+
+    >>> sg.evaluate(sg.nn.layer_norm([[1.0, 3.0], [0.0, 20.0]])).round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+    value = _with_axes("layer_norm", x)
+    away = value - mean(value, -1, keepdims=True)
+    out = away * (1.0 / functions.sqrt(mean(away * away, -1, keepdims=True) + eps))
+    return _affine("layer_norm", out, weight, bias, value.ndim - 1)
 
 
 @rowwise(1)
@@ -90,17 +116,16 @@ def batch_norm(
             f"batch_norm: statistics={shown(statistics)} is not a pair",
             hint="statistics=(mean, variance), as batch_statistics gives them",
         )
-    middle, spread = (_per_channel("batch_norm", s, value, place) for s in given)
+    middle, spread = (
+        _per_channel("batch_norm", word, each, value, place)
+        for word, each in zip(("mean", "variance"), given, strict=True)
+    )
     out = (value - middle) * (1.0 / functions.sqrt(spread + eps))
     return _affine("batch_norm", out, weight, bias, place)
 
 
 def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
-    """Compute mean and variance (mean square) per channel, over all axes but ``axis``.
-
-    Args:
-        axis: which axis counts channels.
-    """
+    """Compute mean and variance (mean square) per channel, over all axes but ``axis``."""
     value = _with_axes("batch_statistics", x)
     place = axis_of("batch_statistics", axis, value)
     others = tuple(k for k in range(value.ndim) if k != place)
@@ -131,13 +156,11 @@ def group_norm(
     """
     value = _with_axes("group_norm", x)
     place = axis_of("group_norm", axis, value)
-    count, channels = integer("group_norm", "num_groups", num_groups, value), value.shape[place]
-    if count < 1:
-        raise ArgumentError(f"group_norm: {count} groups", related=related(value))
+    count = integer("group_norm", "num_groups", num_groups, value, least=1)
+    channels = value.shape[place]
     each = dims.floordiv(channels, count)
     text = f"group_norm: {channels} channels are not {count} equal groups"
-    if not dims.equal(each * count, channels, text):
-        raise ShapeError(text, related=related(value))
+    check_equal(text, each * count, channels, value)
     shape = (*value.shape[:place], count, each, *value.shape[place + 1 :])
     apart = reshape(value, shape)
     over = tuple(range(place + 1, apart.ndim))
@@ -160,16 +183,16 @@ def _affine(
     bias: Operand[AnyValue] | None,
     axis: int,
 ) -> AnyValue:
-    out = x if weight is None else x * _per_channel(op, weight, x, axis)
-    return out if bias is None else out + _per_channel(op, bias, x, axis)
+    out = x if weight is None else x * _per_channel(op, "weight", weight, x, axis)
+    return out if bias is None else out + _per_channel(op, "bias", bias, x, axis)
 
 
-def _per_channel(op: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
+def _per_channel(op: str, word: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
     _, row = as_values(op, x, data)
     size = x.shape[axis]
-    text = f"{op}: {shape_text(row.shape)} is not one number for each of {size} channels"
-    if row.ndim != 1 or not dims.equal(row.shape[0], size, text):
-        raise ShapeError(text, related=related(x, row))
+    not_each = f"not one number for each of {size} channels"
+    text = f"{op}: the {word} is {shape_text(row.shape)}, {not_each}"
+    check_vector(text, row, size, x)
     return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))
 
 
@@ -215,11 +238,8 @@ def instance_norm(
 ) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) over the axes behind the channels, of each example.
 
-    Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022.
-
-    Args:
-        x: [n, c, ...], the number of channels known at build.
-        weight, bias: one number per channel; none by default.
+    Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. x is [n, c, ...], the number of channels
+    known at build; ``weight`` and ``bias`` have one number per channel.
     """
     value: Any = as_value("instance_norm", x)
     if value.ndim < 3:
@@ -239,17 +259,11 @@ def local_response_norm(
     """x / (k + alpha * (mean of x ** 2 over ``size`` neighbouring channels)) ** beta.
 
     Krizhevsky, Sutskever and Hinton (NeurIPS 2012), section 3.3, with the mean for the sum, as
-    PyTorch has it. Behind the first and last channel lie zeros, which count.
-
-    Args:
-        x: [n, c, ...].
-        size: how many channels a mean is over: ``size // 2`` before and the rest from it on.
-        alpha, beta, k: numbers.
+    PyTorch has it. x is [n, c, ...]; behind the first and last channel lie zeros, which count. The
+    mean is over ``size // 2`` channels before and the rest from it on.
     """
     value: Any = floating("local_response_norm", x)
-    count = integer("local_response_norm", "size", size, value)
-    if count < 1:
-        raise ArgumentError(f"local_response_norm: size is {count}, not 1 or more")
+    count = integer("local_response_norm", "size", size, value, least=1)
     if value.ndim < 2:
         what = f"local_response_norm: x is {value.type}, not [n, c, ...]"
         raise RankError(what, related=related(value))
@@ -263,5 +277,7 @@ def local_response_norm(
     return value / (k + alpha / count * total) ** beta
 
 
-_OWN = "batch_norm batch_statistics group_norm rms_norm instance_norm local_response_norm"
+_OWN = (
+    "batch_norm batch_statistics group_norm layer_norm rms_norm instance_norm local_response_norm"
+)
 publish(globals(), __name__, _OWN.split())

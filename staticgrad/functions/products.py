@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Generic
 
-from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors import ArgumentError
 from staticgrad.families import like
 from staticgrad.functions.complex_numbers import conj
 from staticgrad.functions.indexing import unstack
@@ -19,13 +19,13 @@ from staticgrad.ops.indexing import stack
 from staticgrad.ops.movement import expand_dims, moveaxis, reshape, transpose, with_size
 from staticgrad.ops.operands import (
     axis_of,
+    check_equal,
     dtype_of,
     integer,
     promoted_values,
     related,
 )
 from staticgrad.records import dataclass
-from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import Size
 
@@ -57,10 +57,7 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The sum of the products of all elements, both flattened in C order.
 
-    The first operand is conjugated, where it is complex.
-
-    Args:
-        a, b: numbers, of as many elements.
+    The first operand is conjugated, where it is complex. Both have as many elements.
     """
     left, right = promoted_values("vdot", (a, b))
     return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
@@ -79,12 +76,7 @@ def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
 
 def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """The sum of the products along ``axis``, the first operand conjugated; other axes broadcast.
-
-    Args:
-        a, b: numbers, which broadcast but along the axis.
-        axis: along which to add.
-    """
+    """The sum of the products along ``axis``, the first one conjugated; other axes broadcast."""
     left, right = promoted_values("vecdot", (a, b))
     left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
     product = matmul(conj(expand_dims(left, -2)), expand_dims(right, -1))
@@ -174,8 +166,7 @@ def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
             second = names.index(label, first + 1)
             left, right = value.shape[first], value.shape[second]
             text = f"einsum: {label!r} stands for sizes {left} and {right} of one operand"
-            if not dims.equal(left, right, text):
-                raise ShapeError(text, related=related(value))
+            check_equal(text, left, right, value)
             value = with_size(value, second, left)
             value = functions.diagonal(value, 0, first, second)
             names = [n for k, n in enumerate(names) if k not in (first, second)] + [label]
@@ -192,8 +183,7 @@ def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
                 sizes[label] = size
             elif size != 1:
                 text = f"einsum: {label!r} stands for sizes {known} and {size}"
-                if not dims.equal(known, size, text):
-                    raise ShapeError(text, related=related(*(t.value for t in terms)))
+                check_equal(text, known, size, *(t.value for t in terms))
     return sizes
 
 
@@ -277,8 +267,7 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
     for one, other in zip(ours, theirs, strict=True):
         sizes = left.shape[one], right.shape[other]
         text = f"tensordot: axis {one} of a has size {sizes[0]}, axis {other} of b {sizes[1]}"
-        if not dims.equal(*sizes, text):
-            raise ShapeError(text, related=related(left, right))
+        check_equal(text, *sizes, left, right)
     for one, other in zip(ours, theirs, strict=True):
         right = with_size(right, other, left.shape[one])
     rest = tuple(size for k, size in enumerate(left.shape) if k not in ours)

@@ -20,8 +20,7 @@ from staticgrad.functions.loops.loops import scan
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
-from staticgrad.ops.operands import as_value, related
-from staticgrad.types.dim import equal
+from staticgrad.ops.operands import as_value, check_vector, related
 
 #: From the inputs' part of the gates, the state and u to the next state; the first part of a state
 #: is what the layer gives.
@@ -166,11 +165,8 @@ def bidirectional(
 ) -> tuple[Any, tuple[Any, Any]]:  # fmt: skip
     """Run a layer along time, and one with other weights from the end to the beginning.
 
-    Args:
-        layer: ``rnn``, ``lstm`` or ``gru``.
-        x: sequences [time, batch, features].
-        ahead, back: the weights of each direction, ``(w, u, b)``.
-        options: ``lengths``, for both: then the second direction begins where a sequence ends.
+    ``layer`` is ``rnn``, ``lstm`` or ``gru``, ``ahead`` and ``back`` are the weights of each
+    direction, ``(w, u, b)``. With ``lengths=`` the second one begins where a sequence ends.
     """
     one, first = layer(x, *ahead, **options)
     other, second = layer(x, *back, reverse=True, **options)
@@ -183,11 +179,8 @@ def stacked(
 ) -> tuple[Any, list[Any]]:
     """Layers one upon another: each takes the outputs of the one below it.
 
-    Args:
-        layer: ``rnn``, ``lstm`` or ``gru``; or what takes and gives the same.
-        x: sequences [time, batch, features].
-        weights: those of each layer, ``(w, u, b)``.
-        options: as of the layer, for all of them.
+    ``layer`` is ``rnn``, ``lstm`` or ``gru``, or what takes and gives the same; ``weights`` are
+    those of each layer, ``(w, u, b)``; ``options`` are those of all of them.
     """
     states = []
     for each in weights:
@@ -249,10 +242,6 @@ def _ends(name: str, lengths: Any, x: Any) -> Any:
     if not ends.dtype.is_integer:
         raise DTypeError(f"{name}: lengths are integers, not {ends.type}", related=related(ends))
     text = f"{name}: lengths {ends.type} for sequences {x.type}, [time, batch, features]"
-    if ends.ndim != 1 or not equal(ends.shape[0], x.shape[1], text):
-        raise ShapeError(
-            text,
-            hint="one for each sequence; a layer whose batch comes first has batch_first=True",
-            related=related(ends, x),
-        )
+    hint = "one for each sequence; a layer whose batch comes first has batch_first=True"
+    check_vector(text, ends, x.shape[1], x, hint=hint)
     return ends

@@ -31,14 +31,13 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.indexing import ScatterExtreme
 from staticgrad.ops.operands import (
     as_value,
+    check_equal,
     dtype_of,
     leaf_array,
     promoted_values,
-    related,
     shape_text,
 )
 from staticgrad.ops.sparse import SampledProduct, SparseProduct
-from staticgrad.types import dim as dims
 from staticgrad.types.arrays import ArrayData, is_sparse
 from staticgrad.types.dtype import F64
 
@@ -183,8 +182,7 @@ class Sparse:
         if len(data.shape) != 1:
             raise RankError(f"sparse: the data is {shape_text(data.shape)}, not a vector")
         text = f"sparse: {data.shape[0]} numbers for a pattern of {pattern.nnz} elements"
-        if not dims.equal(data.shape[0], pattern.nnz, text):
-            raise ShapeError(text)
+        check_equal(text, data.shape[0], pattern.nnz)
         self.data, self.pattern, self._transposed = data, pattern, transposed
 
     def tree_contents(self) -> Contents:
@@ -456,8 +454,7 @@ def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
     _check_range("column", across, width)
     size = data.shape[0] if isinstance(data, Value) and data.ndim else np.size(data)
     text = f"coo: {size} numbers at {at.size} places"
-    if not dims.equal(size, at.size, text):
-        raise ShapeError(text)
+    check_equal(text, size, at.size)
     flat, group = np.unique(at * width + across, return_inverse=True)
     rows_of = flat // max(width, 1)
     starts = np.searchsorted(rows_of, np.arange(height + 1))
@@ -501,8 +498,7 @@ def _check_product(x: Any, product: str, axis: int, matrix: Sparse) -> None:
         raise RankError("matmul: a scalar is not a matrix", hint="multiply with *")
     columns = matrix.shape[1]
     text = f"matmul: {product}: the sizes {columns} and {x.shape[axis]} differ"
-    if not dims.equal(x.shape[axis], columns, text):
-        raise ShapeError(text, related=related(x))
+    check_equal(text, x.shape[axis], columns, x)
 
 
 @public

@@ -81,8 +81,7 @@ def logit(p: Operand[AnyValue]) -> AnyValue:
 def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
     """Derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
 
-    Args:
-        n: a whole number known at build; 0 is ``digamma`` itself.
+    ``n`` is a whole number known at build; 0 is ``digamma`` itself.
     """
     order = integer("polygamma", "n", n)
     if not 0 <= order <= 170:
@@ -132,9 +131,6 @@ def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
 
     inf at x = 1 and at whole q <= 0; NaN for x below 1 and other negative q. It is differentiable
     by q, not by x.
-
-    Args:
-        q: a value that broadcasts with x.
     """
     return Zeta()(x, q)
 

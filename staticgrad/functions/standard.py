@@ -115,9 +115,6 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     """The dtype in which values, arrays, dtypes and Python's numbers meet.
 
     As in ``x + y``: NumPy's rule, but an integer array that meets a floating one takes its dtype.
-
-    Args:
-        arrays_and_dtypes: values, arrays, numbers and dtypes.
     """
     if not arrays_and_dtypes:
         raise ArgumentError("result_type: of nothing")
@@ -133,21 +130,16 @@ def _operand(data: Any) -> Any:
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     """Return whether elements of ``from_`` (a dtype, value or array) convert to dtype ``to``.
 
-    Args:
-        from_: a dtype, or a value or array of it.
-        to: a dtype.
-        casting: one of NumPy's casting rules.
+    ``casting`` is one of NumPy's rules.
     """
     return np.can_cast(_element("can_cast", from_), dtype_of("can_cast", to).numpy, casting)
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Return whether ``dtype`` is of a kind.
+    """Return whether ``dtype`` is of a kind: a dtype, a word of the standard, or a tuple of such.
 
-    Args:
-        dtype: an element type, or what names one.
-        kind: a dtype, "bool", "integral", "real floating", "numeric", "signed integer", "unsigned
-            integer" or "complex floating", or a tuple of such.
+    The words are "bool", "integral", "real floating", "numeric", "signed integer", "unsigned
+    integer" and "complex floating".
     """
     if isinstance(kind, tuple):
         return any(isdtype(dtype, each) for each in kind)
@@ -158,11 +150,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 
 def finfo(type: Any) -> np.finfo[Any]:
-    """NumPy's limits of a floating dtype, or of a value's or array's: ``eps``, ``max``, ``tiny``.
-
-    Args:
-        type: a floating dtype, or a value or array of it.
-    """
+    """NumPy's limits of a floating dtype, value or array: ``eps``, ``max``, ``tiny``."""
     found = _element("finfo", type, "f")
     if found.kind == "V":
         limits: Any = ml_dtypes.finfo  # NumPy has no limits for the dtypes of ml_dtypes
@@ -171,11 +159,7 @@ def finfo(type: Any) -> np.finfo[Any]:
 
 
 def iinfo(type: Any) -> np.iinfo[Any]:
-    """NumPy's limits of an integer dtype, or of a value's or array's: ``min``, ``max``.
-
-    Args:
-        type: an integer dtype, or a value or array of it.
-    """
+    """NumPy's limits of an integer dtype, value or array: ``min``, ``max``."""
     return np.iinfo(_element("iinfo", type, "iu"))
 
 

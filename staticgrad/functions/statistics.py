@@ -38,6 +38,7 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axes_of,
+    check_choice,
     counting_dtype,
     distinct_axes,
     dtype_of,
@@ -141,8 +142,7 @@ def corrcoef(
 ) -> AnyValue:
     """The correlation coefficients of variables: ``cov`` over the standard deviations of both.
 
-    Returns:
-        A symmetric matrix of numbers, held between -1 and 1.
+    A symmetric matrix of numbers, held between -1 and 1.
     """
     found = cov(x, y, rowvar, dtype=dtype)
     if not found.ndim:
@@ -171,14 +171,9 @@ Range = tuple[float, float] | None
 def isin(
     element: Operand[AnyValue], test_elements: Operand[AnyValue], *, invert: bool = False
 ) -> AnyValue:
-    """Return True for each element that is among the others; NaN never is.
+    """Return True for each element that is among the others; NaN never is. ``invert``: is not.
 
     The others are put in order and searched: n log m operations for n elements and m others.
-
-    Args:
-        element: a value.
-        test_elements: the others, of any shape.
-        invert: whether it is not.
     """
     among, others = promoted_values("isin", (element, test_elements))
     row = ravel(others)
@@ -248,9 +243,7 @@ def histogram_bin_edges(
         if edges.ndim != 1:
             raise RankError(f"histogram: edges {edges.type} are no vector", related=related(edges))
         return edges
-    count = integer("histogram", "bins", bins, value)
-    if count < 1:
-        raise ArgumentError(f"histogram: {count} bins", related=related(value))
+    count = integer("histogram", "bins", bins, value, least=1)
     floats = floating("histogram", value)
     if range is None and value.size != 0:
         return _spread(of.min(floats), of.max(floats), count)
@@ -420,9 +413,7 @@ def _each(
 ) -> AnyValue:
     """Compute the quantile for every number of q; stack them unless q is a single number."""
     rows = _Rows(op, x, axis, keepdims)
-    if method not in _METHODS:
-        known = ", ".join(map(repr, _METHODS))
-        raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
+    check_choice(rows.op, "method", method, _METHODS)
     parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
     if parts is None or parts.dtype.kind not in "iuf":
         raise ArgumentError(

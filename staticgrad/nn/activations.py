@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -24,27 +23,8 @@ from staticgrad.functions.nn import (
     softplus,
 )
 from staticgrad.ir.calls import public
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.ops.operands import integer, is_number
-
-
-class _Activation(Layer):
-    """A function of x and of the options of the layer: ``class ReLU(_Activation, function=relu)``.
-
-    The options are the arguments of ``__init__``, and attributes of their names.
-    """
-
-    _function: ClassVar[Any]
-    _options: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls, function: Callable[..., Any], **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        cls._function = staticmethod(function)
-        if "__init__" in vars(cls):
-            cls._options = tuple(n for n in cls.__init__.__annotations__ if n != "return")
-
-    def forward(self, x: Any) -> Any:
-        return self._function(x, *[getattr(self, name) for name in self._options])
 
 
 class Identity(Layer):
@@ -54,7 +34,7 @@ class Identity(Layer):
         return x
 
 
-class ReLU(_Activation, function=relu):
+class ReLU(FunctionLayer, function=relu):
     """x where x > 0, else 0, as ``sg.nn.relu``.
 
     >>> sg.evaluate(sg.nn.ReLU()(sg.constant([-1.0, 2.0])))
@@ -62,16 +42,14 @@ class ReLU(_Activation, function=relu):
     """
 
 
-class LeakyReLU(_Activation, function=leaky_relu):
+class LeakyReLU(FunctionLayer, function=leaky_relu):
     """x where x > 0, else negative_slope * x.
 
     Args:
         negative_slope: a number.
     """
 
-    @public
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
+    negative_slope: float = 0.01
 
 
 class PReLU(Layer):
@@ -87,9 +65,7 @@ class PReLU(Layer):
     def __init__(
         self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32"
     ) -> None:
-        self.num_parameters = integer("PReLU", "num_parameters", num_parameters)
-        if self.num_parameters < 1:
-            raise ArgumentError(f"PReLU: {num_parameters} slopes, not 1 or more")
+        self.num_parameters = integer("PReLU", "num_parameters", num_parameters, least=1)
         if not is_number(init):
             raise ArgumentError(f"PReLU: init is {shown(init)}, not a number")
         slopes = np.full(self.num_parameters, init)
@@ -99,19 +75,17 @@ class PReLU(Layer):
         return prelu(x, self.weight)
 
 
-class ELU(_Activation, function=elu):
+class ELU(FunctionLayer, function=elu):
     """x where x > 0, else alpha * (exp(x) - 1).
 
     Args:
         alpha: a number.
     """
 
-    @public
-    def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
+    alpha: float = 1.0
 
 
-class GELU(_Activation, function=gelu):
+class GELU(FunctionLayer, function=gelu):
     """x times the normal distribution function at x.
 
     Args:
@@ -121,37 +95,33 @@ class GELU(_Activation, function=gelu):
     array([-0.1588,  0.8412])
     """
 
-    @public
-    def __init__(self, approximate: str = "none") -> None:
-        self.approximate = approximate
+    approximate: str = "none"
 
 
-class SiLU(_Activation, function=silu):
+class SiLU(FunctionLayer, function=silu):
     """x * sigmoid(x)."""
 
 
-class Softplus(_Activation, function=softplus):
+class Softplus(FunctionLayer, function=softplus):
     """log(1 + exp(x))."""
 
 
-class Sigmoid(_Activation, function=sigmoid):
+class Sigmoid(FunctionLayer, function=sigmoid):
     """1 / (1 + exp(-x))."""
 
 
-class Tanh(_Activation, function=tanh):
+class Tanh(FunctionLayer, function=tanh):
     """The hyperbolic tangent."""
 
 
-class Softmax(_Activation, function=softmax):
+class Softmax(FunctionLayer, function=softmax):
     """exp(x) divided by its sum along ``axis``.
 
     Args:
         axis: one axis.
     """
 
-    @public
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
+    axis: int = -1
 
 
 @like(Softmax)

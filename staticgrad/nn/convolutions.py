@@ -6,6 +6,7 @@ One class is written; those over more axes are derived from it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import field
 from math import prod
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from staticgrad.functions.images.windows import (
 )
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.ops.operands import integer, related
 
 
@@ -209,7 +210,15 @@ def channels_in_groups(name: str, channels: tuple[int, int], groups: int) -> int
     return sizes[0] // groups
 
 
-class MaxPool1d(SpatialLayer):
+class _Pool(SpatialLayer, FunctionLayer):
+    """A layer of [n, c, windows...]."""
+
+    def forward(self, x: Any) -> Any:
+        self.require_rank(x)
+        return super().forward(x)
+
+
+class MaxPool1d(_Pool, function=max_pool):
     """The largest element of each window of [n, c, l]; NaN wins.
 
     Args:
@@ -220,24 +229,11 @@ class MaxPool1d(SpatialLayer):
         ceil_mode: whether a last window that begins inside counts although it reaches further.
     """
 
-    @public
-    def __init__(
-        self,
-        kernel_size: PerAxis,
-        stride: PerAxis | None = None,
-        padding: Padding = 0,
-        dilation: PerAxis = 1,
-        *,
-        ceil_mode: bool = False,
-    ) -> None:
-        self.kernel_size, self.stride = kernel_size, stride
-        self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
-
-    def forward(self, x: Any) -> Any:
-        """[n, c, windows...]."""
-        self.require_rank(x)
-        options: Any = {"dilation": self.dilation, "ceil_mode": self.ceil_mode}
-        return max_pool(x, self.kernel_size, stride=self.stride, padding=self.padding, **options)
+    kernel_size: PerAxis
+    stride: PerAxis | None = None
+    padding: Padding = 0
+    dilation: PerAxis = 1
+    ceil_mode: bool = field(default=False, kw_only=True)
 
 
 class MaxPool2d(MaxPool1d, axes=2):
@@ -253,7 +249,7 @@ class MaxPool3d(MaxPool1d, axes=3):
 
 
 @like(MaxPool1d)
-class AvgPool1d(SpatialLayer):
+class AvgPool1d(_Pool, function=avg_pool):
     """The mean of each window of [n, c, l].
 
     Args:
@@ -261,23 +257,11 @@ class AvgPool1d(SpatialLayer):
         count_include_pad: whether zeros around count.
     """
 
-    @public
-    def __init__(
-        self,
-        kernel_size: PerAxis,
-        stride: PerAxis | None = None,
-        padding: Padding = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.count_include_pad, self.ceil_mode = count_include_pad, ceil_mode
-
-    def forward(self, x: Any) -> Any:
-        """[n, c, windows...]."""
-        self.require_rank(x)
-        options: Any = {"ceil_mode": self.ceil_mode, "count_include_pad": self.count_include_pad}
-        return avg_pool(x, self.kernel_size, stride=self.stride, padding=self.padding, **options)
+    kernel_size: PerAxis
+    stride: PerAxis | None = None
+    padding: Padding = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
 
 
 class AvgPool2d(AvgPool1d, axes=2):
@@ -288,28 +272,22 @@ class AvgPool3d(AvgPool1d, axes=3):
     """Apply ``AvgPool1d`` to volumes [n, c, d, h, w]."""
 
 
-class _Adaptive(SpatialLayer):
+class _Adaptive(_Pool):
     """A pool of ``output_size`` parts along each spatial axis."""
 
-    pool: ClassVar[Callable[..., Any]]
-
-    @public
-    def __init__(self, output_size: int | tuple[int, ...]) -> None:
-        self.output_size = output_size
+    output_size: int | tuple[int, ...]
 
     def forward(self, x: Any) -> Any:
         self.require_rank(x)
-        return type(self).pool(x, self.output_size)
+        return self._function(x, self.output_size)
 
 
-class AdaptiveAvgPool1d(_Adaptive):
+class AdaptiveAvgPool1d(_Adaptive, function=adaptive_avg_pool):
     """Means of ``output_size`` parts of nearly equal size of [n, c, l].
 
     Args:
         output_size: how many parts, for all spatial axes or for each.
     """
-
-    pool = staticmethod(adaptive_avg_pool)
 
 
 class AdaptiveAvgPool2d(AdaptiveAvgPool1d, axes=2):
@@ -317,10 +295,8 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool1d, axes=2):
 
 
 @like(AdaptiveAvgPool1d)
-class AdaptiveMaxPool1d(_Adaptive):
+class AdaptiveMaxPool1d(_Adaptive, function=adaptive_max_pool):
     """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l]."""
-
-    pool = staticmethod(adaptive_max_pool)
 
 
 class AdaptiveMaxPool2d(AdaptiveMaxPool1d, axes=2):

@@ -18,7 +18,7 @@ from staticgrad.functions.random import Generator
 from staticgrad.ir.calls import public
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.ops.operands import as_value, axis_of, is_number
 
 
@@ -63,7 +63,7 @@ class Linear(Layer):
         return out if self.bias is None else out + self.bias
 
 
-class Flatten(Layer):
+class Flatten(FunctionLayer):
     """Some axes as one, by default all but the first: [n, c, h, w] becomes [n, c * h * w].
 
     Args:
@@ -73,9 +73,8 @@ class Flatten(Layer):
     (batch, 48)
     """
 
-    @public
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim, self.end_dim = start_dim, end_dim
+    start_dim: int = 1
+    end_dim: int = -1
 
     def forward(self, x: Any) -> Any:
         """The axes before, one more, and the axes behind."""

@@ -23,9 +23,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import deepcopy
+from dataclasses import dataclass, fields
 from inspect import Parameter as Argument, Signature, signature
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    NoReturn,
+    Protocol,
+    Self,
+    TypeVar,
+    dataclass_transform,
+)
 from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
@@ -637,6 +648,30 @@ class Layer(Module):
     if TYPE_CHECKING:
 
         def __call__(self, x: Operand[AnyValue]) -> AnyValue: ...
+
+
+@dataclass_transform(eq_default=False)
+class FunctionLayer(Layer):
+    """A function of x and of the layer's fields: ``class ELU(FunctionLayer, function=elu)``.
+
+    The fields that a subclass declares are the arguments of its constructor, as of a dataclass, and
+    of the function, by name.
+    """
+
+    _function: ClassVar[Any] = None
+    _options: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, function: Callable[..., Any] | None = None, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if function is not None:
+            cls._function = staticmethod(function)
+        if vars(cls).get("__annotations__"):
+            dataclass(eq=False, repr=False)(cls)
+            cls._options = tuple([field.name for field in fields(cls)])  # type: ignore[arg-type]
+            cls.__init__ = public(cls.__init__)  # type: ignore[method-assign]
+
+    def forward(self, x: Any) -> Any:
+        return self._function(x, **{name: getattr(self, name) for name in self._options})
 
 
 def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:

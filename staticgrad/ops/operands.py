@@ -6,6 +6,7 @@ bases are those of ops that are linear in their first operand, or in each of two
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any, Final
@@ -40,7 +41,7 @@ from staticgrad.types.arrays import (
     array_of,
     convert_array,
 )
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dim import Dim, Size, equal
 from staticgrad.types.dtype import F64, I64, U64, DType, as_dtype
 
 Axes = int | Sequence[int] | None
@@ -170,10 +171,21 @@ def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = Non
     return found
 
 
-def integer(op: str, what: str, data: Any, *values: Value, most_bits: int | None = 64) -> int:
+def integer(
+    op: str,
+    what: str,
+    data: Any,
+    *values: Value,
+    most_bits: int | None = 64,
+    least: int | None = None,
+) -> int:
     """Return ``data``, a number or a value that computes at once, as a Python int."""
     found = known_integer(data)
     if found is not None:
+        if least is not None and found < least:
+            raise ArgumentError(
+                f"{op}: {what} must be >= {least}, got {shown(found)}", related=related(*values)
+            )
         if most_bits is not None and found.bit_length() > most_bits:
             raise ArgumentError(
                 f"{op}: {what} {shown(data)} has more than {most_bits} bits",
@@ -229,6 +241,39 @@ def is_number(data: object) -> bool:
     """Return whether ``data`` is a real number of Python or NumPy, and not a bool."""
     kinds = int | float | np.integer | np.floating
     return isinstance(data, kinds) and not isinstance(data, bool)
+
+
+def check_positive(op: str, word: str, number: object) -> None:
+    """Refuse what is not a finite number above 0."""
+    if not is_number(number) or not 0 < number < math.inf:  # type: ignore[operator]
+        raise ArgumentError(f"{op}: {word}={shown(number)} is not a positive, finite number")
+
+
+def check_choice(
+    op: str, word: str, given: object, choices: Iterable[str], *values: Value, hint: str = ""
+) -> None:
+    """Refuse a text that is none of the choices."""
+    if not isinstance(given, str) or given not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ArgumentError(
+            f"{op}: {word}={shown(given)} is not one of {known}",
+            hint=hint,
+            related=related(*values),
+        )
+
+
+def check_equal(
+    text: str, size: Size, other: Size, *values: Value, hint: str = "", details: Sequence[str] = ()
+) -> None:
+    """Refuse sizes that differ with ``text``; named ones must be equal in each run."""
+    if not equal(size, other, text):
+        raise ShapeError(text, details=details, hint=hint, related=related(*values))
+
+
+def check_vector(text: str, x: Value, size: Size, *values: Value, hint: str = "") -> None:
+    """Refuse what is not a vector of so many elements with ``text``."""
+    if x.ndim != 1 or not equal(x.shape[0], size, text):
+        raise ShapeError(text, hint=hint, related=related(*values, x))
 
 
 def size_of(op: str, data: Any, *values: Value) -> Size:

@@ -174,7 +174,7 @@ def test_mistakes_are_told_in_the_words_of_the_call():
             CarryError, match=r"rk45: the function returned \[\?, \?\], expected \(\?, \?\)"
         ):
             sg.ode.rk45(lambda t, y: [y[1], y[0]], (y, y), 0.0, 1.0, adjoint=adjoint)
-        for steps, says in ((0, "steps=0"), (2.5, "steps 2.5 is not an integer")):
+        for steps, says in ((0, "steps must be >= 1, got 0"), (2.5, "steps 2.5 is not an integer")):
             with pytest.raises(ArgumentError, match=says):
                 sg.ode.rk4(decay, y, times, steps, adjoint=adjoint)
     assert_each_raises(

@@ -240,7 +240,7 @@ def test_layer_norm_of_named_sizes_in_float32():
     assert plain.type == x.type
     found = run(plain, {"x": np.array([[1.0, 1, 1, 1], [0, 0, 2, 2]])})
     np.testing.assert_allclose(found, [[0] * 4, [-1, -1, 1, 1]], rtol=1e-4)
-    with assert_refused(ShapeError, "the weight is [5], the last axis has 4", line="nn.layer_norm"):
+    with assert_refused(ShapeError, "the weight is [5], not one number for each of 4", line="nn.layer_norm"):
         nn.layer_norm(x, np.ones(5))
     with assert_refused(ShapeError, "the bias is [1, 4]"):
         nn.layer_norm(x, None, np.ones((1, 4)))

@@ -58,7 +58,7 @@ def test_refusals():
     )
     with assert_refused(ArgumentError, "vectors of 3", line="sg.cross"):
         sg.cross(np.zeros(2), np.zeros(2))
-    with assert_refused(ArgumentError, "-1 numbers", line="sg.linspace"):
+    with assert_refused(ArgumentError, "num must be >= 0, got -1", line="sg.linspace"):
         sg.linspace(0.0, 1.0, -1)
     for blocks in ([], [S, [S]]):
         with assert_refused(ArgumentError, "empty, or nested", line="sg.block"):

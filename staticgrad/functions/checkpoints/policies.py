@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.errors.hints import attributes
-from staticgrad.families import like
 from staticgrad.functions.checkpoints.saveable import (
     EitherRule,
     OnlyNames,
@@ -32,28 +31,20 @@ _DOTS: Final = ("matmul", "conv", "conv_filter", "conv_image")
 
 
 def everything_saveable(op: Op, *types: TensorType) -> bool:
-    """Save everything; nothing is recomputed.
-
-    Args:
-        op: any.
-        types: of its operands.
-    """
+    """Save everything; nothing is recomputed."""
     return True
 
 
-@like(everything_saveable)
 def nothing_saveable(op: Op, *types: TensorType) -> bool:
     """Save only the arguments of the function."""
     return False
 
 
-@like(everything_saveable)
 def dots_saveable(op: Op, *types: TensorType) -> bool:
     """Products of matrices and convolutions are kept: they take the longest to run again."""
     return op.name in _DOTS
 
 
-@like(everything_saveable)
 def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
     """Products of two matrices are kept, those of stacks of matrices run again.
 
@@ -65,21 +56,13 @@ def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
 
 @maker
 def save_only_these_names(*names: str) -> Saveable:
-    """Values with one of these names are kept, and nothing else.
-
-    Args:
-        names: as ``sg.checkpoint_name`` gave them.
-    """
+    """Values with one of these names (``sg.checkpoint_name``) are kept, and nothing else."""
     return OnlyNames(names_given("save_only_these_names", names))
 
 
 @maker
 def save_from_both_policies(*policies: Saveable) -> Saveable:
-    """Save what at least one of the policies saves.
-
-    Args:
-        policies: any number of them.
-    """
+    """Save what at least one of the policies saves."""
     return EitherRule(tuple(part for each in policies for part in parts_of(each)))
 
 

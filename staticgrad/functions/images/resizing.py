@@ -13,18 +13,17 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.exports import LAYERS
-from staticgrad.families import like
 from staticgrad.ir.calls import public, publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ops.elementwise import Operand, lifted
 from staticgrad.ops.operands import (
     as_value,
+    check_choice,
+    check_positive,
     floating,
     integer,
-    is_number,
     promoted_values,
     related,
     shape_of,
@@ -68,8 +67,7 @@ def grid_sample(
     """
     image, places = (floating("grid_sample", v) for v in promoted_values("grid_sample", (x, grid)))
     for name, given, known in (("mode", mode, _MODES), ("padding_mode", padding_mode, _BORDERS)):
-        if given not in known:
-            raise ArgumentError(f"grid_sample: {name}={shown(given)} is not one of {known}")
+        check_choice("grid_sample", name, given, known)
     sizes = _sizes(image, places)
     axes = len(sizes)
     batch, channels = image.shape[:2]
@@ -150,10 +148,8 @@ def affine_grid(
     """The places that an affine map gives to the elements of an image: a grid for ``grid_sample``.
 
     Args:
-        theta: a matrix for each image [batch, axes, axes + 1], of the place behind a 1: the last
-            axis of the image first.
+        theta: a matrix for each image [batch, axes, axes + 1], the last axis of the image first.
         size: that of the result of ``grid_sample``, (batch, channels, *sizes), known at build.
-        align_corners: as for ``grid_sample``.
     """
     maps = floating("affine_grid", as_value("affine_grid", theta))
     sizes = [integer("affine_grid", "size", each, maps) for each in [*size][2:]]
@@ -178,11 +174,7 @@ def affine_grid(
 def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
     """Channels as places: [..., c * r * r, h, w] becomes [..., c, h * r, w * r].
 
-    W. Shi et al., arXiv 1609.05158.
-
-    Args:
-        x: images [..., channels, height, width].
-        upscale_factor: r, by whose square the channels are divisible.
+    W. Shi et al., arXiv 1609.05158; r is ``upscale_factor``.
     """
     image, r = _image("pixel_shuffle", "upscale_factor", x, upscale_factor)
     *batch, channels, height, width = image.shape
@@ -197,13 +189,8 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
     return functions.reshape(transposed, (*batch, many // (r * r), height * r, width * r))
 
 
-@like(pixel_shuffle)
 def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
-    """Places as channels, the inverse of ``pixel_shuffle``.
-
-    Args:
-        downscale_factor: r, which divides height and width.
-    """
+    """Places as channels, the inverse of ``pixel_shuffle``; r divides height and width."""
     image, r = _image("pixel_unshuffle", "downscale_factor", x, downscale_factor)
     *batch, channels, height, width = image.shape
     rows, columns = (integer("pixel_unshuffle", "size", s, image) for s in (height, width))
@@ -220,14 +207,12 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
 
 def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:
     image = as_value(op, x)
-    r = integer(op, name, factor)
+    r = integer(op, name, factor, least=1)
     if image.ndim < 3:
         raise RankError(
             f"{op}: {image.type} where [..., channels, height, width] is due",
             related=related(image),
         )
-    if r < 1:
-        raise ArgumentError(f"{op}: {name}={r} is not positive")
     return image, r
 
 
@@ -304,11 +289,7 @@ def resize(
         ("coordinates", coordinates, _COORDINATES),
         ("rounding", rounding, _ROUNDINGS),
     ):
-        if choice not in choices:
-            raise ArgumentError(
-                f"resize: {word}={shown(choice)} is not one of {', '.join(choices)}",
-                related=related(value),
-            )
+        check_choice("resize", word, choice, choices, value)
     options = _Resizing(_METHODS[method], coordinates, rounding, cubic, antialias, exclude_outside)
     if options.method != "nearest":
         value = floating("resize", value)
@@ -317,8 +298,7 @@ def resize(
     # Scales as fractions: 0.6 is 3/5, also as a float32.
     given = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
     for each in given:
-        if not is_number(each) or not 0 < each < np.inf:
-            raise ArgumentError(f"resize: scale={shown(each)} is {kind_of(each)}, not positive")
+        check_positive("resize", "scale", each)
     factors = tuple(Fraction(float(each)).limit_denominator(1_000_000) for each in given)
     sizes = shape_of("resize", shape, value) if scale is None else ()
     entries: tuple[Any, ...] = factors or sizes

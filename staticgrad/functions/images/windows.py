@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import inf, prod
+from math import prod
 from typing import Any, Final, cast
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
@@ -24,9 +24,11 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import broadcast_to, reshape
 from staticgrad.ops.operands import (
     as_value,
+    check_equal,
+    check_positive,
+    check_vector,
     floating,
     integer,
-    is_number,
     promoted_values,
     related,
     shape_text,
@@ -124,10 +126,7 @@ def per_axis(op: str, what: str, given: PerAxis, count: int, *values: Value) -> 
             hint="one number for all, or one for each axis of the image",
             related=related(*values),
         )
-    numbers = tuple(integer(op, what, each, *values) for each in found)
-    if any(number < 1 for number in numbers):
-        raise ArgumentError(f"{op}: {what}={shown(given)}: it is 1 or more")
-    return numbers
+    return tuple(integer(op, what, each, *values, least=1) for each in found)
 
 
 def _borders(
@@ -228,14 +227,16 @@ def conv(
         f"conv: the image has {channels} channels, the filter takes"
         f" {groups * filters.shape[1]}{f' in {groups} groups' if groups > 1 else ''}"
     )
-    if not dims.equal(channels, groups * filters.shape[1], text):
-        raise ShapeError(
-            text,
-            details=[f"image {shape_text(image.shape)}, filter {shape_text(filters.shape)}"],
-            hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
-            " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
-            related=related(image, filters),
-        )
+    check_equal(
+        text,
+        channels,
+        groups * filters.shape[1],
+        image,
+        filters,
+        details=[f"image {shape_text(image.shape)}, filter {shape_text(filters.shape)}"],
+        hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
+        " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
+    )
     found = windows_over("conv", image, filters.shape[2:], stride, padding, dilation)
     op = Conv(found.strides, found.dilation, found.before, found.extents, groups)
     out = filters.shape[0]
@@ -275,22 +276,18 @@ def conv_transpose(
     image, filters = promoted_values("conv_transpose", (x, w))
     _check_filters("conv_transpose", image, filters, groups)
     text = f"conv_transpose: x has {image.shape[1]} channels, the filter takes {filters.shape[0]}"
-    if not dims.equal(image.shape[1], filters.shape[0], text):
-        raise ShapeError(
-            text,
-            hint="filters are [channels of x, output channels / groups, taps...]",
-            related=related(image, filters),
-        )
+    hint = "filters are [channels of x, output channels / groups, taps...]"
+    check_equal(text, image.shape[1], filters.shape[0], image, filters, hint=hint)
     count, taps = filters.ndim - 2, filters.shape[2:]
     steps = per_axis("conv_transpose", "stride", stride, count, image)
     apart = per_axis("conv_transpose", "dilation", dilation, count, image)
     wholes = [reach(k, d) for k, d in zip(taps, apart, strict=True)]
     further = output_padding if isinstance(output_padding, tuple) else (output_padding,) * count
-    if len(further) != count or any(
-        integer("conv_transpose", "output_padding", m) < 0 for m in further
-    ):
+    for more in further:
+        integer("conv_transpose", "output_padding", more, least=0)
+    if len(further) != count:
         raise ArgumentError(
-            f"conv_transpose: output_padding={shown(output_padding)} for {count} axes: 0 or more"
+            f"conv_transpose: output_padding={shown(output_padding)} for {count} axes"
         )
     spread = [
         (size - 1) * step + whole
@@ -346,8 +343,7 @@ def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
             + ("\none image is a batch of one: x[None]" if x.ndim + 1 == w.ndim else ""),
             related=related(x, w),
         )
-    if integer(op, "groups", groups, x) < 1:
-        raise ArgumentError(f"{op}: groups={groups}: it is 1 or more")
+    integer(op, "groups", groups, x, least=1)
     if any(size == 0 for size in w.shape[2:]):
         raise ShapeError(f"{op}: a filter {shape_text(w.shape)} without taps", related=related(w))
     if groups > 1 and isinstance(w.shape[0], int) and w.shape[0] % groups:
@@ -369,10 +365,8 @@ def _biased(op: str, out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
         return out
     row = as_value(op, bias, type(out))
     text = f"{op}: a bias of {shape_text(row.shape)} for {out.shape[1]} channels"
-    if row.ndim != 1 or not dims.equal(row.shape[0], out.shape[1], text):
-        raise ShapeError(
-            text, hint="a bias has one element per output channel", related=related(row)
-        )
+    hint = "a bias has one element per output channel"
+    check_vector(text, row, out.shape[1], hint=hint)
     return out + reshape(row, (1, row.shape[0], *(1,) * (out.ndim - 2)))
 
 
@@ -389,10 +383,7 @@ def unfold(
 ) -> AnyValue:
     """Extract all windows of [n, c, spatial...] (im2col); the border is filled with zeros.
 
-    Args:
-        x: [n, c, places...].
-        kernel_size: taps of a window, for all axes of places or for each.
-        stride, padding, dilation: as ``conv``.
+    ``kernel_size`` are the taps, for all axes or for each; the other arguments are as of ``conv``.
 
     Returns:
         [n, c, taps..., windows...].
@@ -438,8 +429,7 @@ def fold(
     found = windows_over("fold", image, taps, stride, padding, dilation)
     for size, wanted in zip(value.shape[2 + count :], found.extents, strict=True):
         text = f"fold: {size} windows, where an image of {shape_text(sizes)} has {wanted}"
-        if not dims.equal(size, wanted, text):
-            raise ShapeError(text, related=related(value))
+        check_equal(text, size, wanted, value)
     return FoldWindows(taps, found.strides, found.dilation, found.before, sizes)(value)
 
 
@@ -546,8 +536,7 @@ def lp_pool(
         p: a positive number; ``max_pool`` of magnitudes is its limit.
         padding: as ``conv``; zeros.
     """
-    if not is_number(p) or not 0 < p < inf:
-        raise ArgumentError(f"lp_pool: p={shown(p)} is not a positive, finite number")
+    check_positive("lp_pool", "p", p)
     value = floating("lp_pool", x)
     found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else functions.absolute(value)
@@ -561,17 +550,13 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
     """The largest elements of [n, c, places...] in ``extents`` parts of equal size, nearly.
 
     Part i of m over h places has those from floor(i h / m) to ceil((i + 1) h / m), as PyTorch has
-    it; where m divides h they have equal size and do not overlap.
-
-    Args:
-        x: [n, c, places...].
-        extents: how many parts, for all axes of places or for each.
+    it; where m divides h they have equal size and do not overlap. ``extents`` is for all axes of
+    places or for each.
     """
     value = as_value("adaptive_max_pool", x)
     return _adaptive("adaptive_max_pool", "max", value, extents)
 
 
-@like(adaptive_max_pool)
 def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
     """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
     value = floating("adaptive_avg_pool", x)

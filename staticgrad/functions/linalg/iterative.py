@@ -23,9 +23,15 @@ from staticgrad.functions.loops.loops import fori_loop, while_loop
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
-from staticgrad.ops.operands import as_value, floating, integer, promoted_values, shape_text
+from staticgrad.ops.operands import (
+    as_value,
+    check_equal,
+    floating,
+    integer,
+    promoted_values,
+    shape_text,
+)
 from staticgrad.records import NamedTuple
-from staticgrad.types import dim as dims
 from staticgrad.types.arrays import is_sparse
 from staticgrad.upward import up
 
@@ -71,9 +77,8 @@ def _operator(name: str, matrix: Any, args: Sequence[Any], kind: type[Any]) -> O
 
 
 def _check_square(name: str, shape: Any) -> None:
-    text = f"{name}: {shape_text(shape)} is not square"
-    if not dims.equal(shape[0], shape[1], text):
-        raise ShapeError(text, hint="sg.linalg.lstsq takes matrices of any shape")
+    text, hint = f"{name}: {shape_text(shape)} is not square", "sg.linalg.lstsq takes any shape"
+    check_equal(text, shape[0], shape[1], hint=hint)
 
 
 def _solved(
@@ -225,9 +230,7 @@ def gmres(
         M: approximates the inverse of A, from the right: the residual is that of the system.
     """
     size = getattr(b, "shape", (len(b),) if isinstance(b, list | tuple) else (1,))[0]
-    width = 20 if restart is None else integer("gmres", "restart", restart)
-    if width < 1:
-        raise ArgumentError(f"gmres: restart={width}: it is 1 or more")
+    width = 20 if restart is None else integer("gmres", "restart", restart, least=1)
     width = min(width, size) if isinstance(size, int) else width
 
     def method(apply: Apply, scaled: Apply | None, *rest: Any) -> Any:

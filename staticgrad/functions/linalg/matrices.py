@@ -46,6 +46,8 @@ from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
 from staticgrad.ops.operands import (
     Axes,
     as_value,
+    check_choice,
+    check_equal,
     floating,
     integer,
     promoted_values,
@@ -53,7 +55,6 @@ from staticgrad.ops.operands import (
     shape_text,
 )
 from staticgrad.records import NamedTuple
-from staticgrad.types import dim as dims
 from staticgrad.types.arrays import BroadcastError, Shape, broadcast_shapes, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F64
@@ -164,9 +165,6 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
 def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
     """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
 
-    Raises:
-        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
-
     >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
@@ -199,13 +197,8 @@ def det(a: Operand[AnyValue]) -> AnyValue:
 def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
     """The signs of determinants, and the logarithms of their magnitudes: 0 and -inf if singular.
 
-    The sign has no gradient, and that of the logarithm is infinite or NaN where a is singular.
-
-    Args:
-        a: real or complex matrices [..., n, n].
-
-    Returns:
-        A named pair: ``sign`` [...] and ``logabsdet`` [...].
+    The sign has no gradient, and that of the logarithm is infinite or NaN where ``a``
+    [..., n, n] is singular. Returns a named pair: ``sign`` [...] and ``logabsdet`` [...].
     """
     value = squares("slogdet", matrices("slogdet", a))
     lu, permutation, swaps = _factors(value)
@@ -260,9 +253,7 @@ def solve_tridiagonal(
     """Solve T @ x = b for a tridiagonal matrix T, in time that is linear in its size.
 
     Args:
-        lower: [..., n - 1], the elements below the diagonal.
-        diagonal: [..., n].
-        upper: [..., n - 1], the elements above it.
+        lower, diagonal, upper: [..., n - 1], [..., n] and [..., n - 1].
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan" for singular matrices.
     """
@@ -386,11 +377,7 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
 
     Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
     of squarings depends on the 1-norm at run time; the graph contains ``max_squarings`` products,
-    and those that are not needed change nothing.
-
-    Args:
-        a: real or complex matrices [..., n, n].
-        max_squarings: enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
+    enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
     """
     value = squares("expm", matrices("expm", a))
     if value.shape[-1] == 0:
@@ -421,9 +408,7 @@ def _approximated(a: Any) -> Any:
 def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
     """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
 
-    Args:
-        a: matrices [..., k, k].
-        n: an integer; 0 gives the identity.
+    ``a`` is [..., k, k], ``n`` an integer; 0 gives the identity.
     """
     power = integer("matrix_power", "n", n)
     value = squares("matrix_power", as_matrices("matrix_power", a))
@@ -445,8 +430,7 @@ def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
 def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
     """The matrix with these along its diagonal, and zeros elsewhere, as SciPy has it.
 
-    Args:
-        arrays: matrices [m, n], vectors (rows) or numbers; dtypes promote.
+    Takes matrices [m, n], vectors (rows) and numbers; dtypes promote.
     """
     if not arrays:
         raise ArgumentError("block_diag: there are no arrays", hint="block_diag(a, b)")
@@ -472,12 +456,8 @@ def cho_factor(
 ) -> tuple[AnyValue, bool]:
     """Compute the Cholesky factor of matrices, and which triangle it is, for ``cho_solve``.
 
-    As ``scipy.linalg.cho_factor``, but the other triangle is 0, and by default the upper one.
-
-    Args:
-        a: symmetric positive definite matrices [..., n, n]; only that triangle is read.
-        lower: the factor is L with L @ L.T = a, not U with U.T @ U = a.
-        errors: as ``cholesky``.
+    As ``scipy.linalg.cho_factor``, but the other triangle is 0. Only one triangle of ``a``
+    [..., n, n] is read: with ``lower`` the factor is L with L @ L.T = a, else U with U.T @ U = a.
     """
     return cholesky(a, upper=not lower, errors=errors), bool(lower)
 
@@ -485,9 +465,7 @@ def cho_factor(
 def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
     """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
 
-    Args:
-        factor: what ``cho_factor`` gives: the factor, and whether it is the lower one.
-        b: a vector [n], or columns [..., n, k].
+    ``factor`` is what ``cho_factor`` gives; b a vector [n], or columns [..., n, k].
     """
     if not isinstance(factor, tuple | list) or len(factor) != 2:
         raise ArgumentError(
@@ -509,9 +487,7 @@ def vector_norm(
 ) -> AnyValue:
     """The lengths of vectors along ``axis``; of all elements as one vector by default.
 
-    Args:
-        axis: one axis or several, whose elements are one vector.
-        ord: 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
+    ``ord`` is 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
     """
     value = floating("vector_norm", x)
     return statistics.vector_norm_over(value, ord, axis, keepdims)
@@ -573,14 +549,11 @@ def matrix_rank(
     *,
     rtol: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """Return how many singular values of matrices are above a threshold.
+    """Return how many singular values of matrices [..., m, n] are above a threshold.
 
-    Args:
-        A: matrices [..., m, n]; for a vector, whether any element is not 0.
-        tol: the threshold.
-        hermitian: A is symmetric; only its lower triangle is read.
-        rtol: the threshold by the largest singular value; by default max(m, n) times the dtype's
-            epsilon.
+    The threshold is ``tol``, or ``rtol`` times the largest singular value; by default max(m, n)
+    times the dtype's epsilon. For a vector, whether any element is not 0. With ``hermitian`` only
+    the lower triangle is read.
     """
     value = floating("matrix_rank", A)
     if value.ndim < 2:
@@ -602,8 +575,7 @@ ERRORS = ("raise", "nan")
 
 def checked_errors(op: str, errors: str) -> str:
     """``errors``, if it is one of the two."""
-    if errors not in ERRORS:
-        raise ArgumentError(f"{op}: errors={errors!r} is neither 'raise' nor 'nan'")
+    check_choice(op, "errors", errors, ERRORS)
     return errors
 
 
@@ -623,9 +595,8 @@ def squares(op: str, x: AnyValue) -> AnyValue:
     """x, if its matrices are square."""
     rows, columns = x.shape[-2:]
     text = f"{op}: {shape_text(x.shape)} is not square, {rows} != {columns}"
-    if not dims.equal(rows, columns, text):
-        hint = "sg.linalg.lstsq and pinv take matrices of any shape"
-        raise ShapeError(text, hint=hint, related=related(x))
+    hint = "sg.linalg.lstsq and pinv take matrices of any shape"
+    check_equal(text, rows, columns, x, hint=hint)
     return x
 
 
@@ -639,13 +610,9 @@ def right_side(op: str, a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any
     if is_vector:
         right = expand_dims(right, -1)
     rows, given = left.shape[-2], right.shape[-2]
-    if not dims.equal(rows, given, text := f"{op}: a has {rows} rows, b has {given}"):
-        raise ShapeError(
-            text,
-            details=[f"{shape_text(left.shape)} and {shape_text(right.shape)}"],
-            hint="b is a vector [n], or columns [n, k]",
-            related=related(left, right),
-        )
+    details = [f"{shape_text(left.shape)} and {shape_text(right.shape)}"]
+    text, hint = f"{op}: a has {rows} rows, b has {given}", "b is a vector [n], or columns [n, k]"
+    check_equal(text, rows, given, left, right, hint=hint, details=details)
     if left.ndim == 2 and right.ndim > 2:
         return left, right, is_vector  # one matrix for all: see ``folded``
     try:
@@ -653,7 +620,7 @@ def right_side(op: str, a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any
     except BroadcastError as error:
         raise ShapeError(
             f"{op}: batch axes do not broadcast, {error.left} != {error.right}",
-            details=[f"{shape_text(left.shape)} and {shape_text(right.shape)}"],
+            details=details,
             related=related(left, right),
         ) from None
     left, right = (in_batch(each, batch) for each in (left, right))
@@ -691,9 +658,7 @@ def identity_like(x: AnyValue) -> AnyValue:
 def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
     """The diagonals of matrices: of the last two axes, unlike ``sg.diagonal``.
 
-    Args:
-        x: matrices [..., m, n].
-        offset: how far above the main diagonal; below it where negative.
+    ``offset`` says how far above the main diagonal; below it where negative.
     """
     value = as_matrices("diagonal", x)
     return functions.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
@@ -702,10 +667,7 @@ def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
 def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
     """The sums of the diagonals of matrices: of the last two axes, unlike ``sg.trace``.
 
-    Args:
-        x: matrices [..., m, n].
-        offset: how far above the main diagonal; below it where negative.
-        dtype: of the sum.
+    ``offset`` is as of ``diagonal``, ``dtype`` that of the sum.
 
     >>> sg.evaluate(sg.linalg.trace([[1, 2], [3, 4]]))
     array(5)
@@ -714,10 +676,7 @@ def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> Any
 
 
 def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
-    """out[i, j] = x1[i] * x2[j] of two vectors.
-
-    Args:
-        x1, x2: vectors [m] and [n].
+    """out[i, j] = x1[i] * x2[j] of two vectors [m] and [n].
 
     >>> sg.evaluate(sg.linalg.outer([1, 2], [3, 4]))
     array([[3, 4],
@@ -807,18 +766,14 @@ def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
     array([[3., 1.],
            [4., 2.]])
     """
-    if mode not in ("reduced", "complete", "r"):
-        raise ArgumentError(
-            f"qr: mode={mode!r}",
-            hint="'reduced', 'complete' or 'r': Householder vectors are not given",
-        )
+    hint = "Householder vectors are not given"
+    check_choice("qr", "mode", mode, ("reduced", "complete", "r"), hint=hint)
     found: Any = QR(mode == "complete")(matrices("qr", a))
     return found[1] if mode == "r" else QRResult(*found)
 
 
 def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
-    if uplo not in ("L", "U", "l", "u"):
-        raise ArgumentError(f"{op}: UPLO={uplo!r} is neither 'L' nor 'U'")
+    check_choice(op, "UPLO", uplo, ("L", "U", "l", "u"))
     value = matrices(op, a)
     return value if uplo in "Ll" else adjoint(value)
 
@@ -897,11 +852,7 @@ def svd(
 
 @like(svd)
 def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
-    """Descending singular values of matrices; their gradients are finite where some are equal.
-
-    Args:
-        x: real or complex matrices [..., m, n].
-    """
+    """Descending singular values of matrices; their gradients are finite where some are equal."""
     return SVDVals(checked_errors("svdvals", errors))(matrices("svdvals", x))
 
 
@@ -924,12 +875,9 @@ def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
 def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
     """P, L and U with P @ L @ U = a: rows are exchanged so that pivots are large.
 
-    As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n).
-
-    Args:
-        a: real or complex matrices [..., m, n]. A singular one has a 0 in the diagonal
-            of U, and no derivative.
-        p_indices: P as indices of rows: L[p] @ U = a.
+    As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n). A
+    singular ``a`` has a 0 in the diagonal of U, and no derivative. With ``p_indices`` P are indices
+    of rows: L[p] @ U = a.
     """
     value = matrices("lu", a)
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged

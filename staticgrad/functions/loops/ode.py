@@ -100,8 +100,7 @@ def rk4(
         raise RankError(f"rk4: times is {times.type}, not a vector")
     if times.shape[0] == 0:
         raise ArgumentError("rk4: times is empty, and the state is given at the first of them")
-    if integer("rk4", "steps", steps) < 1:
-        raise ArgumentError(f"rk4: steps={steps}: it is 1 or more")
+    integer("rk4", "steps", steps, least=1)
     y, f = _equation("rk4", f, y, args)
     if adjoint:
         return adjoints.fixed(rk4, f, y, times, steps)

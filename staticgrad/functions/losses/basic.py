@@ -24,6 +24,9 @@ from staticgrad.ops.indexing import TakeAlong
 from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.operands import (
     as_values,
+    check_choice,
+    check_equal,
+    check_vector,
     floating,
     integer,
     is_number,
@@ -45,10 +48,7 @@ def reduced(op: str, losses: AnyValue, reduction: str, weights: AnyValue | None 
         return mean(losses) if weights is None else total(losses) / total(weights)
     if reduction == "sum":
         return total(losses)
-    if reduction != "none":
-        raise ArgumentError(
-            f"{op}: reduction={shown(reduction)}", hint='reduction="mean", "sum" or "none"'
-        )
+    check_choice(op, "reduction", reduction, ("mean", "sum", "none"))
     return losses
 
 
@@ -96,10 +96,7 @@ def huber(
 ) -> AnyValue:
     """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
 
-    r = input - target; Huber, Ann. Math. Statist. 35 (1964).
-
-    Args:
-        delta: where the square ends and the line begins; positive.
+    r = input - target; Huber, Ann. Math. Statist. 35 (1964). ``delta`` is positive.
     """
     left, right = alike("huber", input, target)
     if is_number(delta) and delta <= 0:
@@ -171,8 +168,7 @@ def of_classes(
         _, own = as_values(op, scores, weight)
         own = floating(op, own).astype(scores.dtype)
         text = f"{op}: weight is {shape_text(own.shape)}, there are {scores.shape[-1]} classes"
-        if own.ndim != 1 or not dims.equal(own.shape[0], scores.shape[-1], text):
-            raise ShapeError(text, related=related(scores, own))
+        check_vector(text, own, scores.shape[-1], scores)
         share = functions.take(own, labels)
     return labels, counts, share
 
@@ -225,8 +221,7 @@ def _check_labels(logits: Value, labels: Value) -> None:
             hint = "a column of labels is labels[:, 0]" if column else "one-hot: y.argmax(axis=-1)"
         raise RankError(text, hint=hint, related=related(logits, labels))
     for own, of_labels in zip(logits.shape, labels.shape, strict=False):
-        if not dims.equal(own, of_labels, text):
-            raise ShapeError(text, related=related(logits, labels))
+        check_equal(text, own, of_labels, logits, labels)
 
 
 def _how_to_label(logits: Value, labels: Value) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.errors.wording import shown
+from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.exports import LAYERS
 from staticgrad.families import like
 from staticgrad.functions.aggregate import sum as total
@@ -29,9 +28,17 @@ from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import as_values, floating, integer, is_number, related, shape_text
+from staticgrad.ops.operands import (
+    as_values,
+    check_equal,
+    check_positive,
+    check_vector,
+    floating,
+    integer,
+    related,
+    shape_text,
+)
 from staticgrad.ops.selection import maximum, where
-from staticgrad.types import dim as dims
 
 #: The lower bound of the logarithm of a probability, so that no loss is infinite.
 _LOWEST_LOG: Final = -100.0
@@ -55,11 +62,9 @@ def smooth_l1_loss(
 ) -> AnyValue:
     """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = input - target.
 
-    Args:
-        beta: where the square ends and the line begins; positive.
+    ``beta`` is positive.
     """
-    if not is_number(beta) or not beta > 0:
-        raise ArgumentError(f"smooth_l1_loss: beta={shown(beta)} is not a positive number")
+    check_positive("smooth_l1_loss", "beta", beta)
     one, other = alike("smooth_l1_loss", input, target)
     away = one - other
     size = functions.absolute(away)
@@ -152,13 +157,10 @@ def pairwise_distance(
     eps: float = 1e-6,
     keepdims: bool = False,
 ) -> AnyValue:
-    """Compute the p-norm of x1 - x2 + eps along the last axis.
+    """Compute the p-norm of x1 - x2 + eps along the last axis; ``p`` as ``ord`` of ``sg.norm``.
 
-    Args:
-        x1, x2: floating [..., d], of one shape, or one of them 0-d.
-        p: as ``ord`` of ``sg.norm``.
-        eps: added to each difference, so that the derivative of a distance of 0 is finite.
-        keepdims: keep the last axis, with size 1.
+    x1 and x2 are floating [..., d], of one shape, or one of them 0-d. ``eps`` keeps the derivative
+    of a distance of 0 finite.
     """
     one, other = alike("pairwise_distance", x1, x2)
     return norm(one - other + eps, p, -1, keepdims)
@@ -176,12 +178,7 @@ def triplet_margin_loss(
 ) -> AnyValue:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), d ``pairwise_distance``.
 
-    Schroff et al., arXiv 1503.03832.
-
-    Args:
-        anchor, positive, negative: floating [..., d], of one shape.
-        margin: by how much the negative should be farther away.
-        p, eps: of the distances.
+    Schroff et al., arXiv 1503.03832. The operands are floating [..., d], of one shape.
     """
     near = pairwise_distance(anchor, positive, p, eps)
     losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
@@ -193,10 +190,7 @@ def cosine_similarity(
 ) -> AnyValue:
     """Compute the cosine between rows: x1 . x2 / (|x1| |x2|), with lengths of at least eps.
 
-    Args:
-        x1, x2: floating, of one shape, or one of them 0-d.
-        axis: the axis of the rows; 1 as in ``torch``.
-        eps: the least length that counts: the cosine of a row of zeros is 0.
+    x1 and x2 are floating, of one shape, or one of them 0-d; rows are along ``axis``.
     """
     one, other = alike("cosine_similarity", x1, x2)
     squares = maximum(total(one * one, axis), eps * eps)
@@ -205,12 +199,9 @@ def cosine_similarity(
 
 
 def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> AnyValue:
-    """Divide x by its p-norm along ``axis``, which is at least eps.
+    """Divide x by its p-norm along ``axis``, which is at least eps: rows of zeros stay zeros.
 
-    Args:
-        p: as ``ord`` of ``sg.norm``.
-        axis: along which axis; 1 as in ``torch``.
-        eps: the least norm: rows of zeros stay zeros.
+    ``p`` is as ``ord`` of ``sg.norm``.
     """
     value = floating("normalize", x)
     return value / maximum(norm(value, p, axis, keepdims=True), eps)
@@ -259,8 +250,7 @@ def ctc_loss(
             )  # fmt: skip
     _check_integers("targets", labels)
     text = f"ctc_loss: {shape_text(logs.shape)} and {shape_text(labels.shape)} are other batches"
-    if not dims.equal(logs.shape[1], labels.shape[0], text):
-        raise ShapeError(text, related=related(logs, labels))
+    check_equal(text, logs.shape[1], labels.shape[0], logs, labels)
     counts = _lengths("target_lengths", target_lengths, logs, labels.shape[1])
     times = _lengths("input_lengths", input_lengths, logs, logs.shape[0])
     empty = integer("ctc_loss", "blank", blank)
@@ -290,8 +280,7 @@ def _lengths(name: str, given: Any, logs: Any, most: Any) -> Any:
     _, value = as_values("ctc_loss", logs, given)
     _check_integers(name, value)
     text = f"ctc_loss: {name} {shape_text(value.shape)} of a batch of {batch}"
-    if value.ndim != 1 or not dims.equal(value.shape[0], batch, text):
-        raise ShapeError(text, related=related(logs, value))
+    check_vector(text, value, batch, logs)
     return functions.expand_dims(value.astype("int64"), 1)
 
 
