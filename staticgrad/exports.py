@@ -116,15 +116,33 @@ OTHERS = {
     "staticgrad.scopes": "scope",
     "staticgrad.compiling.tradeoffs": "tradeoff",
 }
-#: Module -> what it gives to ``staticgrad.nn``, beside the functions of ``functions/nn.py``.
+#: Module -> what it gives to ``staticgrad.nn``: functions, and modules that call them.
 LAYERS = {
     "staticgrad.functions": "one_hot sigmoid tanh",
+    "staticgrad.functions.nn": (
+        "binary_cross_entropy_with_logits elu gelu leaky_relu log_softmax logsumexp relu silu"
+        " softmax softplus"
+    ),
     "staticgrad.functions.activations": (
         "celu glu gumbel_softmax hardsigmoid hardswish hardtanh log_sigmoid mish"
         " prelu relu6 selu softsign"
     ),
-    "staticgrad.functions.images.resizing": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
-    "staticgrad.functions.normalization": "instance_norm local_response_norm",
+    "staticgrad.functions.attention": "attention embedding rotary",
+    "staticgrad.functions.images.resizing": (
+        "affine_grid grid_sample pixel_shuffle pixel_unshuffle resize"
+    ),
+    "staticgrad.functions.images.windows": (
+        "adaptive_avg_pool adaptive_max_pool avg_pool conv conv_transpose fold lp_pool max_pool"
+        " unfold"
+    ),
+    "staticgrad.functions.normalization": (
+        "batch_norm batch_statistics group_norm instance_norm layer_norm local_response_norm"
+        " rms_norm"
+    ),
+    "staticgrad.functions.recurrent": (
+        "bidirectional gru gru_cell lstm lstm_cell rnn rnn_cell stacked"
+    ),
+    "staticgrad.functions.losses.basic": "cross_entropy huber mse",
     "staticgrad.functions.losses.further": (
         "binary_cross_entropy cosine_similarity ctc_loss"
         " kl_div l1_loss nll_loss normalize pairwise_distance smooth_l1_loss triplet_margin_loss"

@@ -7,7 +7,6 @@ import textwrap
 from pathlib import Path
 
 from staticgrad.exports import FUNCTIONS, LAYERS, MODULES, OTHERS
-from staticgrad.functions import nn
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = "Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."
@@ -21,14 +20,14 @@ def facade():
 
 def functions():
     """``staticgrad/functions/__init__.pyi``."""
-    rooms = ("fft", "linalg", "nn", "random", "sparse", "special")
+    rooms = ("fft", "linalg", "random", "sparse", "special")
     modules = {f"staticgrad.functions.{name}": name for name in rooms}
     return stub(FUNCTIONS, modules)
 
 
 def layers():
     """``staticgrad/nn/__init__.pyi``."""
-    return stub({"staticgrad.functions.nn": " ".join(nn.__all__), **LAYERS}, {})
+    return stub(LAYERS, {})
 
 
 def stub(table, modules, rest=""):

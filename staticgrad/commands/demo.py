@@ -20,8 +20,7 @@ import numpy.typing as npt
 import staticgrad as sg
 from passes.base import Report as PassReport
 from passes.pipelines import pipeline
-from staticgrad import native
-from staticgrad.functions import nn
+from staticgrad import native, nn
 from staticgrad.optim import Adam
 from staticgrad.optional import sklearn
 from staticgrad.records import dataclass

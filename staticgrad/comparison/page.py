@@ -37,6 +37,7 @@ from staticgrad.pictures import charts, markup
 from staticgrad.pictures.charts import Line
 from staticgrad.pictures.ladder import ladder
 from staticgrad.pictures.markup import fold, nbytes, preformatted, ratio, seconds
+from staticgrad.reports.pictures import passes_table
 from staticgrad.source import Origin
 
 BY_RUN: Final = "define by run"
@@ -67,24 +68,6 @@ def page(found: Comparison | TapeAlone) -> str:
 
 def _text(name: str) -> str:
     return (_HTML / name).read_text("utf-8")
-
-
-class _Shown:
-    """A page that a notebook shows in a frame, so that their styles do not mix."""
-
-    def _repr_html_(self: Any) -> str:
-        return (
-            f'<iframe srcdoc="{escape(page(self), quote=True)}" title="{escape(self.model)}"'
-            ' style="width:100%;height:80vh;border:1px solid #8884;border-radius:8px"></iframe>'
-        )
-
-
-class ShownComparison(_Shown, Comparison):
-    """A comparison that a notebook shows as a page."""
-
-
-class ShownTape(_Shown, TapeAlone):
-    """The report of a program without a graph that a notebook shows as a page."""
 
 
 def _title(found: Comparison | TapeAlone, more: str = "") -> str:
@@ -304,19 +287,9 @@ def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
 def _passes(found: Comparison) -> str:
     """Describe what each pass did, with the lines it removed and added."""
     reports = found.anatomy.reports
-    rows = [
-        (
-            report.name,
-            f"{report.nodes_before:,} to {report.nodes_after:,}",
-            f"{nbytes(report.bytes_before)} to {nbytes(report.bytes_after)}",
-            ", ".join(f"{count}x {name}" for name, count in report.hits.items()),
-        )
-        for report in reports
-        if report.changed
-    ]
-    heads = ("pass", "nodes", "bytes of all values", "rules that applied")
     dead = (f"<p>{escape(line)}.</p>" for line in found.dead)
-    return "".join([*dead, markup.table(heads, rows), *map(_changes, reports)])
+    changed = passes_table([report for report in reports if report.changed])
+    return "".join([*dead, changed, *map(_changes, reports)])
 
 
 def _changes(report: Report) -> str:

@@ -168,34 +168,40 @@ def _rule_graph(
     if key not in known:
         held: dict[Node, Tensor] = {}
 
-        inputs = {p: _input(type) for p, type in types.items()}
-        with _standing_in(held):
+        inputs = {p: rule_input(type) for p, type in types.items()}
+        with standing_in(held):
             updates = advance(inputs)
         known[key] = _RuleGraph([each.node for each in inputs.values()], held, updates)
     return known[key]
 
 
-def _input(type: TensorType) -> Symbolic:
+def rule_input(type: TensorType) -> Symbolic:
+    """An input of the graph of a rule."""
     found: Symbolic = Symbolic.bind(Input("x", type), ())
     return found
 
 
 @contextmanager
-def _standing_in(held: dict[Node, Any]) -> Iterator[None]:
-    """Inside, graphs are built, in which inputs stand for tensors; those are noted in ``held``."""
+def standing_in(held: dict[Node, Any]) -> Iterator[Callable[[Any], Symbolic]]:
+    """Inside, graphs are built, in which inputs stand for tensors; those are noted in ``held``.
+
+    It gives the function that makes the input of a tensor, once for each.
+    """
+    made: dict[int, Symbolic] = {}
 
     def stand_in(tensor: Tensor) -> Symbolic:
-        made = _input(tensor.type)
-        held[made.node] = tensor
-        return made
+        if id(tensor) not in made:
+            made[id(tensor)] = rule_input(tensor.type)
+            held[made[id(tensor)].node] = tensor
+        return made[id(tensor)]
 
     with in_graphs(), holding(stand_in):
-        yield
+        yield stand_in
 
 
-def next_values(noted: Session) -> AbstractContextManager[None]:
+def next_values(noted: Session) -> AbstractContextManager[object]:
     """Inside, next values are made as values of a graph, of others such, parameters and tensors."""
-    return _standing_in(noted.given)
+    return standing_in(noted.given)
 
 
 @contextmanager

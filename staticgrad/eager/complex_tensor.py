@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from staticgrad.eager.tensor import Tensor
+from staticgrad.eager.tensor import Numbers, Tensor
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.pairs import Complex
 from staticgrad.ir.value import Value
 from staticgrad.types.arrays import Array
 
 
-class ComplexTensor(Complex):
+class ComplexTensor(Numbers, Complex):
     """A complex tensor: two real ones; ``Tensor`` makes it of complex numbers.
 
     Attributes:
@@ -34,7 +33,7 @@ class ComplexTensor(Complex):
 
     @property
     def data(self) -> Array:
-        found = np.empty(self.shape, self.dtype.numpy)
+        found: Array = np.empty(self.shape, self.dtype.numpy)
         found.real, found.imag = self.real.data, self.imag.data
         return found
 
@@ -71,33 +70,8 @@ class ComplexTensor(Complex):
         parts = [None if part is None else part.detach() for part in (self.re, self.im)]
         return type(self)(*parts)
 
-    def numpy(self) -> Array:
-        """The complex array."""
-        return self.data
-
-    def item(self) -> Any:
-        """The one element, as a Python number. Raises ValueError where there are more."""
-        return self.data.item()
-
-    def tolist(self) -> Any:
-        """The elements as Python numbers, in nested lists."""
-        return self.data.tolist()
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.data, dtype, copy=copy)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __iter__(self) -> Iterator[Any]:
-        own: Any = self
-        return (own[i] for i in range(len(self)))
-
-    def __bool__(self) -> bool:
-        return bool(self.data)
-
-    def __complex__(self) -> complex:
-        return complex(self.data.item())
 
     def __repr__(self) -> str:
         text = np.array2string(self.data, prefix="Tensor(", separator=", ")

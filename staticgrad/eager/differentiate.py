@@ -58,8 +58,7 @@ def grad(
     given = [seeds] if isinstance(outputs, Tensor) else seeds or [None] * len(of)
     if len(given) != len(of):
         raise ArgumentError(f"grad: {len(given)} seeds for {len(of)} outputs")
-    if any(not tensor.requires_grad for tensor in by):
-        raise GradientError("grad: an input does not require a gradient: nothing was recorded")
+    _check_recorded(by)
     pairs = [y.seeded(seed) for y, seed in zip(of, given, strict=True)]
     edges = [x.edge for x in by if x.edge is not None]
     nodes = tape.nodes_behind([y.edge for y in of])
@@ -76,12 +75,16 @@ def grad(
 
 def check_connected(output: Tensor, inputs: Sequence[Tensor]) -> None:
     """Raise as ``grad`` would, where the tape shows it without computing anything."""
-    if any(not tensor.requires_grad for tensor in inputs):
-        raise GradientError("grad: an input does not require a gradient: nothing was recorded")
+    _check_recorded(inputs)
     edge, _ = output.seeded(None)
     reached = {edge, *(each for node in tape.nodes_behind([edge]) for each in node.operands)}
     if any(tensor.edge not in reached for tensor in inputs):
         raise _disconnected()
+
+
+def _check_recorded(inputs: Sequence[Tensor]) -> None:
+    if any(not tensor.requires_grad for tensor in inputs):
+        raise GradientError("grad: an input does not require a gradient: nothing was recorded")
 
 
 def _disconnected() -> DisconnectedError:

@@ -65,7 +65,43 @@ _array: Final = attrgetter("array")
 _NUMBERS: Final = (bool, int, float)
 
 
-class Tensor(Value):
+class Numbers:
+    """What a value that computes at once has of its array ``data``."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def data(self) -> Array: ...
+
+    def item(self) -> Any:
+        """The one element, as a Python number. Raises ValueError where there are more."""
+        return self.data.item()
+
+    def numpy(self) -> Array:
+        """The array itself, not a copy."""
+        return self.data
+
+    def tolist(self) -> Any:
+        """The elements as Python numbers, in nested lists."""
+        return self.data.tolist()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Self]:
+        elements: Any = self
+        return (elements[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __complex__(self) -> complex:
+        return complex(self.data.item())
+
+
+class Tensor(Numbers, Value):
     """An array, and where it came from.
 
     Attributes:
@@ -357,18 +393,6 @@ class Tensor(Value):
     def size(self) -> int:
         return self.array.size
 
-    def item(self) -> Any:
-        """The one element, as a Python number. Raises ValueError where there are more."""
-        return self.data.item()
-
-    def numpy(self) -> Array:
-        """The array itself, not a copy."""
-        return self.data
-
-    def tolist(self) -> Any:
-        """The elements as Python numbers, in nested lists."""
-        return self.data.tolist()
-
     def transpose(self, *axes: Any) -> Self:
         """The axes in reverse; by two integers those two exchanged; by a tuple all permuted."""
         if len(axes) != 2:
@@ -390,24 +414,11 @@ class Tensor(Value):
             return whole
         return np.array(self.data, dtype, copy=copy)
 
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __iter__(self) -> Iterator[Self]:
-        elements: Any = self
-        return (elements[i] for i in range(len(self.array)))
-
-    def __bool__(self) -> bool:
-        return bool(self.data)
-
     def __float__(self) -> float:
         return float(self.data.item())
 
     def __int__(self) -> int:
         return int(self.data.item())
-
-    def __complex__(self) -> complex:
-        return complex(self.data.item())
 
     def __index__(self) -> int:
         return self.data.__index__()

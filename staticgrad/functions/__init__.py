@@ -1,7 +1,7 @@
 """The public functions: those of ``staticgrad/ops`` that apply one op, and those composed of ops.
 
 What it offers is the table ``FUNCTIONS`` of ``staticgrad/exports.py``, public as ``sg.<name>``,
-beside ``linalg``, ``nn`` with activations and losses, ``special``, ``random`` and ``standard``. A
+beside ``linalg``, ``special``, ``random``, ``standard`` and what ``sg.nn`` has of functions. A
 function's module is imported when it is first asked for, because a program calls few of them: all
 take as long to import as NumPy takes. Code that finds functions by NumPy's names, and ops by the
 names that text has, asks for all (``load_all``). What type checkers read is ``__init__.pyi``.
@@ -21,11 +21,11 @@ from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.kept import collection_paused
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)
-_ROOMS: Final = ("fft", "linalg", "nn", "random", "sparse", "special", "standard")
+_ROOMS: Final = ("fft", "linalg", "random", "sparse", "special", "standard")
 #: Function -> what users call, which reads NumPy's names, its order and flags. One form under
 #: several names; the functions call each other directly.
 _forms: Final[dict[FunctionType, Any]] = {}
-__all__ = [*_HOMES, "fft", "linalg", "nn", "random", "sparse", "special"]
+__all__ = [*_HOMES, "fft", "linalg", "random", "sparse", "special"]
 
 
 def load(name: str) -> Any:
@@ -46,6 +46,9 @@ def load_all() -> None:
     """Import every function, and with them every built-in op that one of them applies."""
     with collection_paused():
         rooms = [import_module(f"{__name__}.{room}") for room in _ROOMS]
+        for home in exports.LAYERS:
+            if home.startswith(__name__):
+                import_module(home)
         for room in rooms:
             for name in getattr(room, "__all__", ()):
                 getattr(room, name)

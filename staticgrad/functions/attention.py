@@ -12,6 +12,7 @@ from math import sqrt
 from typing import Any
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.exports import LAYERS
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.creation import arange
 from staticgrad.functions.normalization import largest
@@ -122,9 +123,6 @@ def _scale(query: Value, scale: float | None) -> Any:
     return 1.0 / sqrt(max(depth, 1))
 
 
-publish(globals(), __name__, ("attention", "embedding"))
-
-
 def rotary(
     x: Operand[AnyValue], position: Operand[AnyValue] = 0, *, base: float = 10000.0
 ) -> AnyValue:
@@ -155,4 +153,4 @@ def rotary(
     return functions.concatenate(turned, -1)
 
 
-publish(globals(), __name__, ("rotary",))
+publish(globals(), __name__, LAYERS[__name__].split())

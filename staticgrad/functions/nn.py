@@ -6,16 +6,14 @@ fusion puts the pieces into one kernel. A floating dtype is kept. Public as ``sg
 
 from __future__ import annotations
 
-from importlib import import_module
 from math import pi, sqrt
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
+from staticgrad.exports import LAYERS
 from staticgrad.families import like
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
@@ -55,45 +53,6 @@ from staticgrad.ops.operands import (
     related,
 )
 from staticgrad.ops.selection import Relu, where
-
-if TYPE_CHECKING:  # imported on first use
-    from staticgrad.functions.attention import rotary as rotary
-    from staticgrad.functions.images.resizing import resize as resize
-    from staticgrad.functions.images.windows import (
-        adaptive_avg_pool as adaptive_avg_pool,
-        adaptive_max_pool as adaptive_max_pool,
-        avg_pool as avg_pool,
-        conv as conv,
-        conv_transpose as conv_transpose,
-        fold as fold,
-        lp_pool as lp_pool,
-        max_pool as max_pool,
-        unfold as unfold,
-    )
-    from staticgrad.functions.recurrent import (
-        bidirectional as bidirectional,
-        gru as gru,
-        gru_cell as gru_cell,
-        lstm as lstm,
-        lstm_cell as lstm_cell,
-        rnn as rnn,
-        rnn_cell as rnn_cell,
-        stacked as stacked,
-    )
-
-__all__ = [
-    "adaptive_avg_pool", "adaptive_max_pool", "attention", "avg_pool", "batch_norm",
-    "batch_statistics", "bidirectional", "binary_cross_entropy_with_logits", "conv",
-    "conv_transpose", "cross_entropy", "elu", "embedding", "fold", "gelu", "group_norm", "gru",
-    "gru_cell", "huber", "layer_norm", "leaky_relu", "log_softmax", "logsumexp", "lp_pool", "lstm",
-    "lstm_cell", "max_pool", "mse", "relu", "resize", "rms_norm", "rnn", "rnn_cell", "rotary",
-    "silu", "softmax", "softplus", "stacked", "unfold",
-]  # fmt: skip
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
 
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
@@ -273,17 +232,4 @@ def binary_cross_entropy_with_logits(
     return reduced(name, losses, reduction)
 
 
-#: Modules of layers that few programs use: they are imported on first use.
-_LAYERS: Final = ("recurrent", "images.windows", "images.resizing", "attention")
-_present: Final = [name for name in __all__ if name in globals()]
-publish(globals(), __name__, [n for n in _present if globals()[n].__module__ == __name__])
-
-if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> Any:
-        for layers in _LAYERS if name in __all__ else ():
-            module = import_module(f"staticgrad.functions.{layers}")
-            if name in vars(module):
-                return globals().setdefault(name, vars(module)[name])
-        raise no_such_name("sg.nn", name)
+publish(globals(), __name__, LAYERS[__name__].split())

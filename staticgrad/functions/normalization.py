@@ -16,6 +16,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.errors.wording import shown
+from staticgrad.exports import LAYERS
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
@@ -277,7 +278,4 @@ def local_response_norm(
     return value / (k + alpha / count * total) ** beta
 
 
-_OWN = (
-    "batch_norm batch_statistics group_norm layer_norm rms_norm instance_norm local_response_norm"
-)
-publish(globals(), __name__, _OWN.split())
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -10,8 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import functions as sg
-from staticgrad.functions import nn
+from staticgrad import functions as sg, nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.ranges import Zero, peeled
 from staticgrad.lints.program import LintedGraph, Shield

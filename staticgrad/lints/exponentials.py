@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad import functions as sg
-from staticgrad.functions import nn
+from staticgrad import functions as sg, nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.ranges import peeled
 from staticgrad.lints.program import LintedGraph, Shield

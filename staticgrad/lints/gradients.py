@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from staticgrad import functions as sg
+from staticgrad import functions as sg, nn
 from staticgrad.autodiff.reverse import grad
-from staticgrad.functions import nn
 from staticgrad.ir.graph import Node
 from staticgrad.ir.value import Value
 from staticgrad.lints.program import LintedGraph

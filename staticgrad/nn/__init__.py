@@ -1,8 +1,8 @@
 """Networks: functions of values, and modules, which hold their parameters. Public as ``sg.nn``.
 
-Functions (``relu``, ``conv``, ``cross_entropy``) are those of ``staticgrad/functions/nn.py``.
-Modules of one subject are one file here, loaded when it is asked for; ``module.py`` and
-``linear.py`` come first. Names and the order of arguments are those of ``torch.nn``, axes those of
+Functions (``relu``, ``conv``, ``cross_entropy``) stand in ``staticgrad/functions``. Modules of one
+subject are one file here, loaded when it is asked for; ``module.py`` and ``layers.py`` come first.
+Names and the order of arguments are those of ``torch.nn``, axes those of
 NumPy.
 """
 
@@ -14,10 +14,9 @@ from typing import Any, Final
 from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.exports import LAYERS, homes
-from staticgrad.functions import nn as _functions
 
 _FILES: Final = homes(LAYERS)
-__all__ = [*_functions.__all__, *_FILES]
+__all__ = [*_FILES]
 
 
 def __dir__() -> list[str]:
@@ -26,11 +25,8 @@ def __dir__() -> list[str]:
 
 @boundary
 def __getattr__(name: str) -> Any:
-    if name in _FILES:
-        found = getattr(import_module(_FILES[name][0]), _FILES[name][1])
-    elif name in _functions.__all__:
-        found = getattr(_functions, name)
-    else:
+    if name not in _FILES:
         raise no_such_name("sg.nn", name)
+    found = getattr(import_module(_FILES[name][0]), _FILES[name][1])
     globals()[name] = found
     return found

@@ -7,22 +7,33 @@ from staticgrad.functions.activations import (
     celu, glu, gumbel_softmax, hardsigmoid, hardswish, hardtanh, log_sigmoid, mish, prelu,
     relu6, selu, softsign
 )
+from staticgrad.functions.attention import (
+    attention, embedding, rotary
+)
 from staticgrad.functions.images.resizing import (
-    affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle
+    affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle, resize
+)
+from staticgrad.functions.images.windows import (
+    adaptive_avg_pool, adaptive_max_pool, avg_pool, conv, conv_transpose, fold, lp_pool,
+    max_pool, unfold
+)
+from staticgrad.functions.losses.basic import (
+    cross_entropy, huber, mse
 )
 from staticgrad.functions.losses.further import (
     binary_cross_entropy, cosine_similarity, ctc_loss, kl_div, l1_loss, nll_loss, normalize,
     pairwise_distance, smooth_l1_loss, triplet_margin_loss
 )
 from staticgrad.functions.nn import (
-    adaptive_avg_pool, adaptive_max_pool, attention, avg_pool, batch_norm, batch_statistics,
-    bidirectional, binary_cross_entropy_with_logits, conv, conv_transpose, cross_entropy, elu,
-    embedding, fold, gelu, group_norm, gru, gru_cell, huber, layer_norm, leaky_relu,
-    log_softmax, logsumexp, lp_pool, lstm, lstm_cell, max_pool, mse, relu, resize, rms_norm,
-    rnn, rnn_cell, rotary, silu, softmax, softplus, stacked, unfold
+    binary_cross_entropy_with_logits, elu, gelu, leaky_relu, log_softmax, logsumexp, relu, silu,
+    softmax, softplus
 )
 from staticgrad.functions.normalization import (
-    instance_norm, local_response_norm
+    batch_norm, batch_statistics, group_norm, instance_norm, layer_norm, local_response_norm,
+    rms_norm
+)
+from staticgrad.functions.recurrent import (
+    bidirectional, gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell, stacked
 )
 from staticgrad.nn.activations import (
     ELU, GELU, Identity, LeakyReLU, LogSoftmax, PReLU, ReLU, SiLU, Sigmoid, Softmax, Softplus,

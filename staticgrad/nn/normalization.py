@@ -11,8 +11,14 @@ from typing import Any
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.families import like
 from staticgrad.functions import astype, constant, size_value, stop_gradient
-from staticgrad.functions.nn import batch_norm, batch_statistics, group_norm, layer_norm, rms_norm
-from staticgrad.functions.normalization import instance_norm
+from staticgrad.functions.normalization import (
+    batch_norm,
+    batch_statistics,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.nodes import Parameter

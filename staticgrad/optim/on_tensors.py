@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.eager.at_once import rule_input, standing_in
 from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
-from staticgrad.ir.execution import holding, in_graphs
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.nodes import Symbolic
-from staticgrad.ir.op import Input, ParameterLeaf
+from staticgrad.ir.op import ParameterLeaf
 from staticgrad.optim.state import asked_of, states_made_by
-from staticgrad.types.arrays import TensorType
 
 
 class TensorSteps:
@@ -67,19 +66,26 @@ class _RuleGraph:
     """A graph that computes a rule's results for the gradients of tensors."""
 
     def __init__(self, rule: Any, params: Sequence[Any], states: dict[Any, Tensor]) -> None:
-        self._states = states
-        self._symbols: dict[Tensor, Symbolic] = {}
         self._tensors: dict[Any, Tensor] = {}  # by the node that stands for each
-        stand_ins, slopes = [self._symbol(p) for p in params], [_input(p.type) for p in params]
+        slopes = [rule_input(p.type) for p in params]
         self._gradients = [slope.node for slope in slopes]
+
+        def tensor_of(stand_in: Any) -> Tensor:
+            return self._tensors[stand_in.node]
+
+        def state(owner: Any, name: str, shape: Any, dtype: Any) -> Symbolic:
+            key = (None if owner is None else tensor_of(owner), name)
+            if key not in states:
+                states[key] = Tensor.of(np.zeros(shape, dtype))
+            return stand_in(states[key])
+
         with (
-            in_graphs(),
-            holding(self._symbol),
-            states_made_by(self._state),
-            asked_of(self._tensor),
+            standing_in(self._tensors) as stand_in,
+            states_made_by(state),
+            asked_of(tensor_of),
         ):
-            found = rule.advanced(dict(zip(stand_ins, slopes, strict=True)))
-        self._updates = [(self._tensor(target), value) for target, value in found.items()]
+            found = rule.advanced(dict(zip(map(stand_in, params), slopes, strict=True)))
+        self._updates = [(tensor_of(target), value) for target, value in found.items()]
         read = ancestors([v for _, v in self._updates if isinstance(v, Symbolic)])
         self._stores = {n: n.op.store for n in read if isinstance(n.op, ParameterLeaf)}
 
@@ -88,23 +94,3 @@ class _RuleGraph:
         leaves |= {node: tensor.array for node, tensor in self._tensors.items()}
         leaves |= {node: store.array for node, store in self._stores.items()}
         return [(tensor.array, value) for tensor, value in self._updates], leaves
-
-    def _symbol(self, tensor: Tensor) -> Symbolic:
-        if tensor not in self._symbols:
-            self._symbols[tensor] = made = _input(tensor.type)
-            self._tensors[made.node] = tensor
-        return self._symbols[tensor]
-
-    def _tensor(self, stand_in: Any) -> Any:
-        return self._tensors[stand_in.node]
-
-    def _state(self, owner: Any, name: str, shape: Any, dtype: Any) -> Symbolic:
-        key = (None if owner is None else self._tensor(owner), name)
-        if key not in self._states:
-            self._states[key] = Tensor.of(np.zeros(shape, dtype))
-        return self._symbol(self._states[key])
-
-
-def _input(type: TensorType) -> Symbolic:
-    found: Symbolic = Symbolic.bind(Input("x", type), ())
-    return found

@@ -15,9 +15,18 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.ir.schedule import Step
 from staticgrad.pictures import charts
-from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, seconds, table
+from staticgrad.pictures.markup import (
+    fold,
+    fragment,
+    nbytes,
+    paragraph,
+    preformatted,
+    seconds,
+    table,
+)
 
 if TYPE_CHECKING:
+    from staticgrad.analysis.pass_report import Report
     from staticgrad.reports.explain import Explanation, StepSection
     from staticgrad.reports.profiling import Profile
 
@@ -88,23 +97,23 @@ def explanation_html(found: Explanation) -> str:
     plan = found.plan
     return fragment(
         paragraph(f"{found.graph}: {len(found.steps)} steps, {found.kernels} kernels"),
-        passes_table(found),
+        passes_table(found.passes),
         table(("step", "kernel", "order", "computes", "lines"), _rows(found.steps)),
         "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>',
         fold("text", preformatted(str(found))),
     )
 
 
-def passes_table(found: Explanation) -> str:
+def passes_table(reports: Iterable[Report]) -> str:
     """A row for each pass: nodes before and after, bytes of all values, rules that applied."""
     rows = [
         (
             each.name,
             f"{each.nodes_before:,} to {each.nodes_after:,}" if each.changed else "unchanged",
-            f"{each.bytes_before:,} to {each.bytes_after:,}" if each.changed else "",
+            f"{nbytes(each.bytes_before)} to {nbytes(each.bytes_after)}" if each.changed else "",
             ", ".join(f"{count}x {name}" for name, count in each.hits.items()),
         )
-        for each in found.passes
+        for each in reports
     ]
     return table(("pass", "nodes", "bytes of all values", "rules"), rows)
 

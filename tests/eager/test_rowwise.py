@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import nn
 from staticgrad.eager import Tensor, grad
 from staticgrad.eager.rowwise import RowsNode
-from staticgrad.functions import nn
 from staticgrad.functions.losses import basic as basic_losses
 from staticgrad.functions.rowwise import Rowwise
 

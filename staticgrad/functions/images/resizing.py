@@ -14,7 +14,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.exports import LAYERS
-from staticgrad.ir.calls import public, publish
+from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ops.elementwise import Operand, lifted
@@ -216,9 +216,6 @@ def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:
     return image, r
 
 
-publish(globals(), __name__, LAYERS[__name__].split())
-
-
 #: Method -> what it is; PyTorch has a name for each number of axes.
 _METHODS: Final = {
     **dict.fromkeys(("linear", "bilinear", "trilinear"), "linear"),
@@ -241,7 +238,6 @@ class _Resizing(NamedTuple):
     exclude_outside: bool
 
 
-@public
 def resize(
     x: Operand[AnyValue],
     shape: Any = None,
@@ -414,3 +410,6 @@ def _weighted(x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: 
     for other, term in zip(others, terms[1:], strict=True):  # constants stay constants
         total = total + (other - first) * weights(term, size)
     return total
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.exports import LAYERS
 from staticgrad.families import like
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -433,9 +434,6 @@ def fold(
     return FoldWindows(taps, found.strides, found.dilation, found.before, sizes)(value)
 
 
-publish(globals(), __name__, ("conv", "conv_transpose", "fold", "unfold"))
-
-
 #: Taps that one kernel takes at each place, at most: windows of more are taken axis by axis.
 MOST_TAPS: Final = 64
 
@@ -652,8 +650,4 @@ def _along(
     return functions.max(kept, place) if kind is WindowMax else functions.sum(kept, place)
 
 
-publish(
-    globals(),
-    __name__,
-    ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "lp_pool", "max_pool"),
-)
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.exports import LAYERS
 from staticgrad.families import like
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.normalization import constant_shift
@@ -36,8 +37,6 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.selection import where
 from staticgrad.types import dim as dims
-
-__all__ = ["cross_entropy", "huber", "mse"]
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -235,4 +234,4 @@ def _how_to_label(logits: Value, labels: Value) -> str:
     return "class ids are whole numbers: labels.astype('int64')"
 
 
-publish(globals(), __name__, __all__)
+publish(globals(), __name__, LAYERS[__name__].split())
