@@ -119,15 +119,10 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 def gumbel_softmax(
     logits: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
 ) -> AnyValue:
-    """Draw a random relaxed one-hot vector: softmax((logits + noise) / tau).
+    """Draw a random relaxed one-hot vector: softmax((logits + noise) / tau) along ``axis``.
 
-    Jang et al., arXiv 1611.01144; the noise is Gumbel's.
-
-    Args:
-        logits: logarithms of weights; integers and bools become float64.
-        generator: draws the noise; for tensors, a generator of ``staticgrad.eager``.
-        tau: above 0; the smaller, the nearer to one element.
-        axis: along which the shares add up to 1.
+    Jang et al., arXiv 1611.01144; the noise is Gumbel's, drawn by ``generator`` (for tensors, one
+    of ``staticgrad.eager``). ``tau`` is above 0; the smaller, the nearer to one element.
     """
     check_positive("gumbel_softmax", "tau", tau)
     if not hasattr(generator, "exponential"):

@@ -148,10 +148,7 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
 def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
     """Return the elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
 
-    Args:
-        x: a value with two axes or more.
-        offset: which diagonal; above the main one it is positive.
-        axis1, axis2: the two axes.
+    ``offset`` says which diagonal; above the main one it is positive.
     """
     value = as_value("diagonal", x)
     if value.ndim < 2:
@@ -194,12 +191,7 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 def trace(
     x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
 ) -> AnyValue:
-    """The sum of a diagonal, in ``dtype`` if one is given. Raises as ``diagonal``.
-
-    Args:
-        x: a value with two axes or more.
-        offset, axis1, axis2: as for ``diagonal``.
-        dtype: convert to it before adding.
+    """The sum of a ``diagonal``, in ``dtype`` if one is given.
 
     >>> sg.evaluate(sg.trace([[1, 2], [3, 4]]))
     array(5)

@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 from staticgrad.errors import DTypeError
-from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.pairs import Complex
@@ -20,10 +19,7 @@ from staticgrad.ops.operands import as_value, promoted_values
 
 
 def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
-    """Make a complex value of its real and imaginary part, which broadcast.
-
-    Args:
-        real, imag: real numbers.
+    """Make a complex value of its real and imaginary part, real numbers that broadcast.
 
     >>> sg.evaluate(sg.complex([1.0, 2.0], 3.0))
     array([1.+3.j, 2.+3.j])
@@ -43,9 +39,6 @@ def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
 def real(x: Operand[AnyValue]) -> AnyValue:
     """Return the real part: of a real value itself.
 
-    Args:
-        x: numbers.
-
     >>> sg.evaluate(sg.real([1.0 + 2.0j]))
     array([1.])
     """
@@ -54,7 +47,6 @@ def real(x: Operand[AnyValue]) -> AnyValue:
     return found
 
 
-@like(real)
 def imag(x: Operand[AnyValue]) -> AnyValue:
     """Return the imaginary part: of a real value 0."""
     value: Any = as_value("imag", x)
@@ -62,7 +54,6 @@ def imag(x: Operand[AnyValue]) -> AnyValue:
     return found
 
 
-@like(real)
 def conj(x: Operand[AnyValue]) -> AnyValue:
     """Compute the complex conjugate: of a real value itself.
 
@@ -78,14 +69,9 @@ def conj(x: Operand[AnyValue]) -> AnyValue:
 
 
 def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
-    """Compute the angle of each number with the positive real axis, from -pi to pi.
+    """Compute the angle of each number with the positive real axis, from -pi to pi; 0 at 0.
 
-    Args:
-        z: numbers.
-        deg: degrees in place of radians.
-
-    Returns:
-        Real values. The derivative at 0 is 0.
+    In degrees with ``deg``. The derivative at 0 is 0.
 
     >>> sg.evaluate(sg.angle([1.0j, -1.0]))
     array([1.57079633, 3.14159265])
@@ -97,7 +83,6 @@ def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
     return found * (180.0 / math.pi) if deg else found
 
 
-@like(real)
 def abs_square(x: Operand[AnyValue]) -> AnyValue:
     """Compute the square of the magnitude: real, and smooth at 0.
 

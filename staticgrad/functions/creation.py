@@ -231,13 +231,7 @@ def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyVa
 def full_like(
     x: Operand[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
 ) -> AnyValue:
-    """``fill_value`` repeated to ``shape`` in ``dtype``: by default those of x.
-
-    Args:
-        fill_value: a number, or what broadcasts to the shape.
-        dtype: by default that of x.
-        shape: by default that of x.
-    """
+    """``fill_value`` broadcast to ``shape`` in ``dtype``: by default those of x."""
     like = as_value("full_like", x)
     wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
     kind = binding_kind((like,))
@@ -247,7 +241,6 @@ def full_like(
     return broadcast_to(functions.astype(filled, wanted), sizes)
 
 
-@same(full_like)
 def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Zeros in ``shape`` and ``dtype``: by default those of x.
 
@@ -257,7 +250,6 @@ def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) ->
     return full_like(x, 0, dtype, shape=shape)
 
 
-@same(full_like)
 def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Ones in ``shape`` and ``dtype``: by default those of x.
 
@@ -327,12 +319,7 @@ def _number(value: int, dtype: Any) -> Any:
 def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> AnyValue:
     """1 at the label and 0 elsewhere, along a new last axis of size ``num_classes``.
 
-    A label outside [0, num_classes) gives a row of zeros.
-
-    Args:
-        labels: integers.
-        num_classes: how many there are.
-        dtype: the element type.
+    Labels are integers; one outside [0, num_classes) gives a row of zeros.
 
     >>> sg.evaluate(sg.one_hot([1, 0], 2))
     array([[0., 1.],
@@ -418,9 +405,6 @@ def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyV
 
 def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """x on and below the k-th diagonal of its last two axes, zeros above.
-
-    Args:
-        x: matrices [..., n, m].
 
     >>> sg.evaluate(sg.tril([[1, 2], [3, 4]]))
     array([[1, 0],

@@ -41,12 +41,10 @@ def diff(
     prepend: Operand[AnyValue] | None = None,
     append: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """Compute the differences between neighbours along ``axis``, ``n`` times.
+    """Compute the differences between neighbours along ``axis``, ``n`` times; 0 gives x.
 
-    Args:
-        n: how many times; 0 gives x.
-        prepend, append: what stands before and after x first: of its shape on the other axes, or
-            one number for all of them.
+    ``prepend`` and ``append`` stand before and after x first: of its shape on the other axes, or
+    one number for all of them.
 
     >>> sg.evaluate(sg.diff([1.0, 4.0, 9.0]))
     array([3., 5.])

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError
-from staticgrad.families import like
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import divide, floor_divide, multiply, remainder, rint, signbit
@@ -182,11 +181,6 @@ def isclose(
 ) -> AnyValue:
     """Return whether abs(x - y) <= atol + rtol * abs(y), or x == y; or both NaN (``equal_nan``).
 
-    Args:
-        x, y: numbers, which broadcast.
-        rtol, atol: how far apart they may be.
-        equal_nan: whether NaN is close to NaN.
-
     >>> sg.evaluate(sg.isclose([1.0, 1.1], 1.0))
     array([ True, False])
     """
@@ -202,7 +196,6 @@ def isclose(
     return found
 
 
-@like(isclose)
 def allclose(
     x: Operand[AnyValue],
     y: Operand[AnyValue],

@@ -126,10 +126,7 @@ def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
 def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
 
-    Clevert, Unterthiner and Hochreiter, arXiv 1511.07289.
-
-    Args:
-        alpha: a number, or a value that broadcasts with x; x goes to -alpha far below 0.
+    Clevert, Unterthiner and Hochreiter, arXiv 1511.07289. ``alpha`` broadcasts with x.
     """
     value = floating("elu", x)
     positive = value > 0
@@ -137,11 +134,7 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 
 
 def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
-    """x where x > 0, else negative_slope * x. Its derivative at 0 is the slope.
-
-    Args:
-        negative_slope: a number, or a value that broadcasts with x.
-    """
+    """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope."""
     value = floating("leaky_relu", x)
     return where(value > 0, value, functions.multiply(negative_slope, value))
 

@@ -7,7 +7,6 @@ from math import prod
 from typing import Any, Generic
 
 from staticgrad.errors import ArgumentError
-from staticgrad.families import like
 from staticgrad.functions.complex_numbers import conj
 from staticgrad.functions.indexing import unstack
 from staticgrad.ir.functional import functions
@@ -34,13 +33,7 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The sum of products over the last axis of a and the second to last (or only) one of b.
 
     For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
-    the axes of a come before those of b.
-
-    Args:
-        a, b: numbers; dtypes promote.
-
-    Returns:
-        The products, with the axes of a before those of b.
+    the axes of a come before those of b. Dtypes promote.
 
     >>> sg.evaluate(sg.dot([1.0, 2.0], [3.0, 4.0]))
     array(11.)
@@ -63,7 +56,6 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
 
 
-@like(dot)
 def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """out[i, j] = a[i] * b[j], both flattened in C order.
 
@@ -84,11 +76,7 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
 
 
 def cross(a: Operand[AnyValue], b: Operand[AnyValue], *, axis: int = -1) -> AnyValue:
-    """The vector product along one axis, of size 3; other axes broadcast.
-
-    Args:
-        a, b: values.
-        axis: that of the vectors, and of the product.
+    """The vector product along ``axis``, of size 3 in both; other axes broadcast.
 
     >>> sg.evaluate(sg.cross([1, 0, 0], [0, 1, 0]))
     array([0, 0, 1])
@@ -253,12 +241,8 @@ def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[
 def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyValue:
     """The product summed over the last ``axes`` axes of a and the first of b, or over pairs.
 
-    Args:
-        a, b: numbers; dtypes promote.
-        axes: a number of axes, or two lists: axes of a and the axes of b that they meet.
-
-    Returns:
-        The sums, with the axes of a that are left before those of b.
+    ``axes`` is a number, or two lists: axes of a and the axes of b that they meet. The axes of a
+    that are left come before those of b.
     """
     left, right = promoted_values("tensordot", (a, b))
     ours, theirs = _paired_axes(left, right, axes)
@@ -294,12 +278,10 @@ def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[
     )
 
 
-@like(dot)
 def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The product summed over the last axis of both; their product where one is 0-d.
 
-    Returns:
-        The sums, with the axes of a before those of b.
+    The axes of a come before those of b.
 
     >>> sg.evaluate(sg.inner([1.0, 2.0], [3.0, 4.0]))
     array(11.)
@@ -310,7 +292,6 @@ def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return tensordot(left, right, ([-1], [-1]))
 
 
-@like(dot)
 def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The Kronecker product: every element of a times all of b, in blocks.
 

@@ -29,13 +29,10 @@ Step = Callable[[Any, Any, Any], Any]
 
 @public
 def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
-    """``tanh(x @ w + h @ u + b)``: the next state.
+    """``tanh(x @ w + h @ u + b)``: the next state, of inputs of one time.
 
-    Args:
-        x: inputs of one time [batch, features].
-        h: the state [batch, hidden].
-        w, u: weights [features, hidden] and [hidden, hidden].
-        b: bias [hidden].
+    Shapes: x [batch, features], h [batch, hidden], w [features, hidden], u [hidden, hidden],
+    b [hidden].
     """
     return _rnn_step(functions.matmul(x, w) + b, h, u)
 
@@ -44,11 +41,8 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
 def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> tuple[Any, Any]:
     """The next state (h, c) of an LSTM; gates: input, forget, cell, output.
 
-    Args:
-        x: inputs of one time [batch, features].
-        state: the pair (h, c), each [batch, hidden].
-        w, u: weights [features, 4 * hidden] and [hidden, 4 * hidden], the gates side by side.
-        b: bias [4 * hidden].
+    Shapes: x [batch, features], h and c [batch, hidden]; with the gates side by side
+    w [features, 4 * hidden], u [hidden, 4 * hidden], b [4 * hidden].
     """
     return _lstm_step(functions.matmul(x, w) + b, _pair("lstm_cell", state), u)
 
@@ -57,12 +51,9 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
 def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> Any:
     """The next state of a GRU; gates: reset, update, new.
 
-    Args:
-        x: inputs of one time [batch, features].
-        h: the state [batch, hidden].
-        w, u: weights [features, 3 * hidden] and [hidden, 3 * hidden], the gates side by side.
-        b: bias [3 * hidden].
-        b_new: added to the state's part of the new gate, before the reset gate multiplies it.
+    Shapes: x [batch, features], h [batch, hidden]; with the gates side by side
+    w [features, 3 * hidden], u [hidden, 3 * hidden], b [3 * hidden]. ``b_new`` is added to the
+    state's part of the new gate, before the reset gate multiplies it.
     """
     return _gru_step(functions.matmul(x, w) + b, h, u, b_new)
 

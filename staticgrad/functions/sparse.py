@@ -270,12 +270,7 @@ class Sparse:
         return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
 
     def sampled(self, u: Any, v: Any) -> Sparse:
-        """The matrix with the elements of ``u @ v`` at its pattern, without the others.
-
-        Args:
-            u: [rows, k].
-            v: [k, columns].
-        """
+        """The matrix with the elements of ``u @ v`` at its pattern: u [rows, k], v [k, columns]."""
         u, v = promoted_values("sampled", (u, v))
         if u.ndim != 2 or v.ndim != 2:
             raise RankError(f"sampled: {u.type} @ {v.type} is not a product of matrices")

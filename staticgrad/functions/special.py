@@ -113,15 +113,11 @@ def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
 
 def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
-    """Regularized incomplete beta function: 0 at x = 0, 1 at 1, NaN outside.
+    """Regularized incomplete beta function: 0 at x = 0, 1 at 1, NaN outside; a and b positive.
 
     It is differentiable by x, not by a and b. Above (a + 1) / (a + b + 2) it is 1 minus the other
     tail, so the error is relative to 1 there. NaN for parameters above some millions, where the
     continued fraction does not converge.
-
-    Args:
-        a, b: positive parameters, which broadcast with x.
-        x: a value in [0, 1].
     """
     return BetaInc()(a, b, x)
 

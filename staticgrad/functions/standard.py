@@ -69,13 +69,7 @@ def asarray(
 
 
 def shape(a: Operand) -> Shape:
-    """The sizes of the axes; of a named one an expression.
-
-    Args:
-        a: a value or array.
-
-    Returns:
-        A tuple of ints and expressions.
+    """The sizes of the axes of a value or array: ints, and expressions of named sizes.
 
     >>> sg.shape(sg.input("x", ("n", 3)))
     (n, 3)
@@ -85,10 +79,7 @@ def shape(a: Operand) -> Shape:
 
 
 def ndim(a: Operand) -> int:
-    """The number of axes.
-
-    Args:
-        a: a value or array.
+    """The number of axes of a value or array.
 
     >>> sg.ndim(sg.input("x", ("n", 3)))
     2
@@ -99,10 +90,6 @@ def ndim(a: Operand) -> int:
 
 def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
     """Return the number of elements, or the size of ``axis``, or the product of several sizes.
-
-    Args:
-        a: a value or array.
-        axis: the axes; all by default.
 
     >>> sg.size(sg.input("x", (2, 3)))
     6

@@ -519,9 +519,6 @@ def prod(
     one thread. No division: the gradient is right where elements are 0. ``initial`` is one factor
     more; the other arguments are as for ``sum``.
 
-    Args:
-        axis, dtype, keepdims, initial, where: as for ``sum``.
-
     >>> sg.evaluate(sg.prod([[1.0, 2.0], [3.0, 4.0]], axis=0))
     array([3., 8.])
     """

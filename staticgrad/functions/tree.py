@@ -67,10 +67,9 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
 
 @public
 def leaves(tree: Any) -> list[Any]:
-    """The leaves of a tree, in order.
+    """The leaves of a tree of dicts, lists, tuples, dataclasses and modules, in order.
 
-    Args:
-        tree: dicts, lists, tuples, dataclasses and modules, nested; None has no leaf.
+    None has no leaf.
 
     >>> leaves({"a": 1, "b": [2, (3,)]})
     [1, 2, 3]
@@ -82,9 +81,6 @@ def leaves(tree: Any) -> list[Any]:
 def flatten(tree: Any) -> tuple[list[Any], Tree]:
     """The leaves of a tree, and its containers, which ``unflatten`` takes.
 
-    Args:
-        tree: dicts, lists, tuples, dataclasses and modules, nested; None has no leaf.
-
     >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
     {'a': ?, 'b': [?, (?,)]}
     """
@@ -93,11 +89,7 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
 
 @public
 def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
-    """The tree of these leaves.
-
-    Args:
-        tree: the containers, as ``flatten`` gives them.
-        leaves: as many as it has.
+    """The tree of these leaves, with the containers that ``flatten`` gives.
 
     >>> unflatten(flatten({"a": 1, "b": 2})[1], "xy")
     {'a': 'x', 'b': 'y'}

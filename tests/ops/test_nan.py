@@ -302,7 +302,7 @@ def test_every_activation_is_tried():
     one = {
         name
         for name in dir(sg.nn)
-        if inspect.isfunction(f := getattr(sg.nn, name)) and f.__module__ == "staticgrad.functions.nn"
+        if inspect.isfunction(f := getattr(sg.nn, name)) and f.__module__.endswith("functions.nn")
         and next(iter(inspect.signature(f).parameters), "") == "x"
     }  # fmt: skip
     over_axes = {"softmax", "log_softmax", "logsumexp"}

@@ -201,13 +201,10 @@ def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
 
 
 def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
-    """Return x with a name that checkpoint policies can refer to.
+    """Return x with a name, a text, that checkpoint policies can refer to.
 
     ``sg.checkpoint_policies.save_only_these_names("h")`` and others refer to names. Several
     values may share one. It stays in the text of graphs and in files, and costs nothing in a run.
-
-    Args:
-        name: a non-empty text.
 
     >>> h = sg.checkpoint_name(sg.exp(sg.input("x", (3,))), "h")
     >>> 'checkpoint_name{known_as="h"}(' in str(sg.Graph(h))

@@ -262,9 +262,7 @@ def conv_transpose(
     The gradient of ``conv`` by its image, as a function. Strides make the result larger.
 
     Args:
-        x: [n, c, places...].
-        w: [c, o / groups, taps...].
-        bias: [o], added.
+        x, w, bias: [n, c, places...], [c, o / groups, taps...] and [o].
         stride, dilation, groups: those of the ``conv`` that is transposed.
         padding: its border, which the result does not have. With "same" the result has ``stride``
             times the places of x.

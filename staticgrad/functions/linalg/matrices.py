@@ -177,15 +177,12 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
 
 
 def det(a: Operand[AnyValue]) -> AnyValue:
-    """The determinants of square matrices; ``slogdet`` where they overflow.
+    """The determinants of square matrices [..., n, n]; ``slogdet`` where they overflow.
 
     Those of up to three rows are computed by cofactors, in float64 and of rows of one magnitude, so
     that they overflow or vanish where the determinant does, unless entries of a row are more than
     1e240 apart. Larger ones are computed by LU; their gradient is NaN where a matrix is singular,
     though there is one.
-
-    Args:
-        a: square matrices [..., n, n].
     """
     value = squares("det", matrices("det", a))
     if value.shape[-1] in (1, 2, 3) and not value.dtype.is_complex:

@@ -138,10 +138,7 @@ def binary_cross_entropy(
 ) -> AnyValue:
     """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
 
-    Of log-odds ``binary_cross_entropy_with_logits`` is exact.
-
-    Args:
-        input, target: floating in [0, 1], of one shape, or one of them 0-d.
+    Of log-odds ``binary_cross_entropy_with_logits`` is exact. Operands are in [0, 1].
     """
     p, t = alike("binary_cross_entropy", input, target)
     likely = maximum(functions.log(p), _LOWEST_LOG)
