@@ -20,7 +20,7 @@ def facade():
 
 def functions():
     """``staticgrad/functions/__init__.pyi``."""
-    rooms = ("fft", "linalg", "random", "sparse", "special")
+    rooms = ("fft", "linalg", "nn", "random", "sparse", "special")
     modules = {f"staticgrad.functions.{name}": name for name in rooms}
     return stub(FUNCTIONS, modules)
 

@@ -24,6 +24,7 @@ from staticgrad.analysis.work import work_of
 from staticgrad.comparison import memory
 from staticgrad.comparison.acts import acts
 from staticgrad.comparison.loading import Spec, subject
+from staticgrad.comparison.page import ShownComparison, ShownTape
 from staticgrad.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
 from staticgrad.comparison.report import (
     EMPTY,
@@ -134,7 +135,7 @@ def compare(
         memories = tuple(memory.bytes_of(chosen, n, by_policy) for n in sizes)
         batch = chosen.draw(usual, np.random.default_rng(0))
         watch("what a graph cannot do")
-        return Comparison(
+        return ShownComparison(
             **about,
             threads=_pools_while_timed(),
             agreement=agreed,
@@ -194,7 +195,7 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
     for _ in range(2):
         race.run(seconds)
     assert chosen.refusal is not None
-    return TapeAlone(
+    return ShownTape(
         **about,
         threads=_pools_while_timed(),
         refusal=chosen.refusal,

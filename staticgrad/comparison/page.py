@@ -70,6 +70,24 @@ def _text(name: str) -> str:
     return (_HTML / name).read_text("utf-8")
 
 
+class _Shown:
+    """A page that a notebook shows in a frame, so that their styles do not mix."""
+
+    def _repr_html_(self: Any) -> str:
+        return (
+            f'<iframe srcdoc="{escape(page(self), quote=True)}" title="{escape(self.model)}"'
+            ' style="width:100%;height:80vh;border:1px solid #8884;border-radius:8px"></iframe>'
+        )
+
+
+class ShownComparison(_Shown, Comparison):
+    """A comparison that a notebook shows as a page."""
+
+
+class ShownTape(_Shown, TapeAlone):
+    """The report of a program without a graph that a notebook shows as a page."""
+
+
 def _title(found: Comparison | TapeAlone, more: str = "") -> str:
     about = (
         f"{found.parameters:,} parameters, batch size {found.batch_size}", found.rule,

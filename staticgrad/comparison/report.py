@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -255,16 +254,6 @@ class _Report:
     rule: str
     machine: str
     threads: int
-
-    def _repr_html_(self) -> str:
-        """Return the page in a frame, so that its style and a notebook's do not mix."""
-        from staticgrad.comparison.page import page
-
-        found: Any = self
-        return (
-            f'<iframe srcdoc="{escape(page(found), quote=True)}" title="{escape(self.model)}"'
-            ' style="width:100%;height:80vh;border:1px solid #8884;border-radius:8px"></iframe>'
-        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON has it; numbers that are not finite are texts."""

@@ -6,14 +6,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from staticgrad.eager.tensor import Numbers, Tensor
+from staticgrad.eager.tensor import Tensor, WithArray
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.pairs import Complex
 from staticgrad.ir.value import Value
 from staticgrad.types.arrays import Array
 
 
-class ComplexTensor(Numbers, Complex):
+class ComplexTensor(WithArray, Complex):
     """A complex tensor: two real ones; ``Tensor`` makes it of complex numbers.
 
     Attributes:

@@ -65,7 +65,7 @@ _array: Final = attrgetter("array")
 _NUMBERS: Final = (bool, int, float)
 
 
-class Numbers:
+class WithArray:
     """What a value that computes at once has of its array ``data``."""
 
     __slots__ = ()
@@ -101,7 +101,7 @@ class Numbers:
         return complex(self.data.item())
 
 
-class Tensor(Numbers, Value):
+class Tensor(WithArray, Value):
     """An array, and where it came from.
 
     Attributes:

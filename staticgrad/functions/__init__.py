@@ -21,11 +21,11 @@ from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.kept import collection_paused
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)
-_ROOMS: Final = ("fft", "linalg", "random", "sparse", "special", "standard")
+_ROOMS: Final = ("fft", "linalg", "nn", "random", "sparse", "special", "standard")
 #: Function -> what users call, which reads NumPy's names, its order and flags. One form under
 #: several names; the functions call each other directly.
 _forms: Final[dict[FunctionType, Any]] = {}
-__all__ = [*_HOMES, "fft", "linalg", "random", "sparse", "special"]
+__all__ = [*_HOMES, "fft", "linalg", "nn", "random", "sparse", "special"]
 
 
 def load(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import staticgrad.functions.fft as fft
 import staticgrad.functions.linalg as linalg
+import staticgrad.functions.nn as nn
 import staticgrad.functions.random as random
 import staticgrad.functions.sparse as sparse
 import staticgrad.functions.special as special
@@ -131,9 +132,9 @@ __all__ = [
     "logical_not", "logical_or", "logical_xor", "map", "matmul", "matrix_transpose", "max",
     "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
     "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanquantile",
-    "nanstd", "nansum", "nanvar", "negative", "norm", "not_equal", "numba_call", "one_hot",
-    "ones", "ones_like", "outer", "pad", "parameter", "percentile", "polyval", "positive",
-    "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "real",
+    "nanstd", "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call",
+    "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "percentile", "polyval",
+    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "real",
     "reciprocal", "remainder", "repeat", "reshape", "right_shift", "rint", "roll", "round",
     "scan", "scatter_add", "searchsorted", "select", "sigmoid", "sign", "signbit", "sin",
     "sinc", "sinh", "size_value", "sort", "sparse", "special", "split", "sqrt", "square",
