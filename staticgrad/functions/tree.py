@@ -53,8 +53,7 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     >>> type(nothing).__name__, nothing.weight.shape
     ('Linear', (3, 2))
     """
-    if not callable(f):
-        raise ArgumentError(f"tree.map: f is {kind_of(f)}, not a function")
+
     shape = trees.flatten(tree)[1]
     for other in others:
         found = trees.flatten(other)[1]

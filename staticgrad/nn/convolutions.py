@@ -21,6 +21,7 @@ from staticgrad.functions.images.windows import (
     conv,
     conv_transpose,
     max_pool,
+    per_axis,
 )
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
@@ -71,7 +72,7 @@ class _Filters(SpatialLayer):
         transposed: bool = False,
     ) -> None:
         self.in_channels, self.out_channels, kernel_size = sizes
-        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.axes)
+        self.kernel_size = per_axis(type(self).__name__, "kernel_size", kernel_size, self.axes)
         channels = self.in_channels, self.out_channels
         second, first = channels[::-1] if transposed else channels
         each = channels_in_groups(type(self).__name__, (second, first), self.groups)
@@ -190,22 +191,11 @@ class ConvTranspose3d(ConvTranspose1d, axes=3):
     """Apply ``ConvTranspose1d`` to volumes [n, in_channels, d, h, w]."""
 
 
-def taps_of(name: str, kernel_size: PerAxis, axes: int) -> tuple[int, ...]:
-    """Return the taps along each axis, at least one; raise an ArgumentError for anything else."""
-    given = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size,) * axes
-    found = tuple(integer(name, "kernel_size", size) for size in given)
-    if len(found) != axes or min(found) < 1:
-        raise ArgumentError(
-            f"{name}: kernel_size={kernel_size!r}: {axes} whole number{'s'[: axes > 1]}, or one"
-        )
-    return found
-
-
 def channels_in_groups(name: str, channels: tuple[int, int], groups: int) -> int:
     """Return the first number of channels divided by ``groups``, which must divide both."""
-    groups = integer(name, "groups", groups)
+    groups = integer(name, "groups", groups, least=1)
     sizes = [integer(name, "channels", count) for count in channels]
-    if groups < 1 or any(count % groups for count in sizes):
+    if any(count % groups for count in sizes):
         raise ArgumentError(f"{name}: {groups} groups do not divide channels {channels}")
     return sizes[0] // groups
 

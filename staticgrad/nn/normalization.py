@@ -134,9 +134,9 @@ class GroupNorm(Layer):
         *,
         dtype: Any = "float32",
     ) -> None:
-        num_groups = integer("GroupNorm", "num_groups", num_groups)
+        num_groups = integer("GroupNorm", "num_groups", num_groups, least=1)
         num_channels = integer("GroupNorm", "num_channels", num_channels)
-        if num_groups < 1 or num_channels % num_groups:
+        if num_channels % num_groups:
             raise ArgumentError(
                 f"GroupNorm: {num_channels} channels are not {num_groups} equal groups"
             )

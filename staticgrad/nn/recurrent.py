@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from staticgrad.errors import ArgumentError
 from staticgrad.families import like
 from staticgrad.functions import concatenate, stack, swapaxes, zeros
 from staticgrad.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
@@ -98,14 +97,14 @@ class RNN(Module):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        if type(num_layers) is not int or num_layers < 1:
-            raise ArgumentError(f"{type(self).__name__}: {num_layers} layers")
+        self.num_layers = integer(type(self).__name__, "num_layers", num_layers, least=1)
         self.input_size = integer(type(self).__name__, "input_size", input_size)
         self.hidden_size = integer(type(self).__name__, "hidden_size", hidden_size)
-        self.num_layers = num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional
         random, ways = source(seed), 1 + bidirectional
-        sizes = [(input_size if k < ways else ways * hidden_size) for k in range(num_layers * ways)]
+        sizes = [
+            (input_size if k < ways else ways * hidden_size) for k in range(self.num_layers * ways)
+        ]
         self.directions = [
             Direction((size, hidden_size), self.gates, bias, init, dtype, random) for size in sizes
         ]

@@ -17,7 +17,7 @@ from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
-from staticgrad.ops.operands import integer
+from staticgrad.ops.operands import check_choice, integer
 from staticgrad.records import NamedTuple
 
 
@@ -63,9 +63,9 @@ class MultiHeadAttention(Module):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        num_heads = integer("MultiHeadAttention", "num_heads", num_heads)
+        num_heads = integer("MultiHeadAttention", "num_heads", num_heads, least=1)
         embed_dim = integer("MultiHeadAttention", "embed_dim", embed_dim)
-        if num_heads < 1 or embed_dim % num_heads:
+        if embed_dim % num_heads:
             raise ArgumentError(
                 f"MultiHeadAttention: {num_heads} heads do not divide {embed_dim} features"
             )
@@ -187,8 +187,7 @@ class TransformerBlock(Module):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        if norm not in ("layer", "rms"):
-            raise ArgumentError(f"TransformerBlock: norm={norm!r}", hint='norm="layer", or "rms"')
+        check_choice("TransformerBlock", "norm", norm, ("layer", "rms"))
         layer: Any = LayerNorm if norm == "layer" else RMSNorm
         options: Any = {"init": init, "dtype": dtype, "seed": source(seed)}
         self.norm_first = norm_first

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any, Final, Literal
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.ops.operands import check_choice
 from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
@@ -207,9 +206,7 @@ class Muon(AdamW):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.adjust not in ("original", "match_rms_adamw"):
-            known = 'is "original" or "match_rms_adamw"'
-            raise ArgumentError(f"adjust {known}, not {shown(self.adjust)}")
+        check_choice("Muon", "adjust", self.adjust, ("original", "match_rms_adamw"))
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, momenta, moments and step counter."""

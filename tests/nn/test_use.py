@@ -245,7 +245,7 @@ def test_dropout_has_one_state_in_both_worlds():
 def test_what_does_not_fit_is_refused():
     for wrong in (
         lambda: nn.Linear(-1, 2),
-        lambda: nn.Conv2d(3, 4, (1, 2, 3)),
+        lambda: nn.Conv2d(3, 4, 0),
         lambda: nn.Conv2d(3, 4, 3, groups=2),
         lambda: nn.GroupNorm(4, 6),
         lambda: nn.Dropout(1.0),
@@ -256,10 +256,12 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(ArgumentError):
             wrong()
+    with pytest.raises(RankError, match="for 2 axes"):
+        nn.Conv2d(3, 4, (1, 2, 3))
     with pytest.raises(RankError, match=re.escape("not of 4 axes")):
         nn.MaxPool2d(2)(Tensor(np.ones((2, 3, 4))))
     refused = [
-        (lambda: nn.PReLU(0), ArgumentError, "0 slopes"),
+        (lambda: nn.PReLU(0), ArgumentError, "got 0"),
         (lambda: nn.PReLU(2, "a"), ArgumentError, "not a number"),
         (lambda: nn.InstanceNorm2d(3)(sg.input("x", (2, 3, 4))), RankError, "of 4 axes"),
         (lambda: nn.InstanceNorm1d(3)(sg.input("x", (2, 6, 4))), ShapeError, r"\[n, 3, ...\]"),
