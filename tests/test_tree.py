@@ -38,7 +38,7 @@ def test_a_step_of_a_module_is_a_module():
 def test_trees_that_differ_are_refused():
     with pytest.raises(ArgumentError, match="differently"):
         sg.tree.map(max, {"a": 1}, {"b": 1})
-    with pytest.raises(ArgumentError, match="not a function"):
+    with pytest.raises(ArgumentError, match="f is a function"):
         sg.tree.map({"a": 1}, {"a": 1})
     with pytest.raises(ArgumentError, match="takes 2 leaves, not 1"):
         sg.tree.unflatten(sg.tree.flatten([1, 2])[1], [1])
