@@ -68,7 +68,7 @@ def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
     ]
     again = {node: place for place, node in enumerate(nodes)}
     body = back.op.bodies[0]
-    heavy = [place for node, place in again.items() if not _is_cheap(node)]
+    heavy = [place for node, place in again.items() if not is_cheap(node)]
     if not heavy:
         return []
     read = {arg.node for node in body.nodes if node not in again for arg in node.args}
@@ -91,7 +91,8 @@ def _nbytes(node: Node) -> int:
     return sum(hint_bytes(kind) for kind in node.types)
 
 
-def _is_cheap(node: Node) -> bool:
+def is_cheap(node: Node) -> bool:
+    """Return whether a value is computed again rather than stored."""
     try:
         return isinstance(node.form, _CHEAP)
     except StaticgradError:  # an op without kernels

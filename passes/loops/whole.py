@@ -13,7 +13,8 @@ class MergedLoops(Pass, name="loops"):
 
     A loop whose carries are carries of another loop is merged into it: then the loop that stacks
     carries for a gradient, or carries tangents, is the original loop. Values that need a product
-    are stacked for the backward loop, which reads them instead. Unread results, carries, slices and
+    are stacked for the backward loop, which reads them instead; those that are equal in all
+    iterations are computed once, in front of the loop. Unread results, carries, slices and
     invariants are removed; a carry that no iteration changes becomes an invariant. All values stay
     bitwise identical.
     """
@@ -23,16 +24,23 @@ class MergedLoops(Pass, name="loops"):
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the numbers of pruned and merged loops and of stacked values."""
+        """Return the graph, and the numbers of loops and values that each step changed."""
         if not any(node.op.bodies for node in program.nodes):
             return program, {}
-        from passes.loops.merging import merged  # few programs have loops
+        from passes.cse import CommonSubexpressions  # few programs have loops
+        from passes.loops.hoisting import hoisted
+        from passes.loops.merging import merged
         from passes.loops.pruning import pruned
         from passes.loops.stacking import stacked
 
         graph, fewer = pruned(program)
+        graph, hoists = hoisted(graph)
+        if hoists:
+            graph = CommonSubexpressions()(graph)  # equal operands make loops of equal values
         graph, merges = merged(graph)
         graph, stacks = stacked(graph)
         graph, more = pruned(graph)
-        hits = {"pruned": fewer + more, "merged": merges, "stacked": stacks}
+        hits = {
+            "pruned": fewer + more, "hoisted": hoists, "merged": merges, "stacked": stacks,
+        }  # fmt: skip
         return graph, {name: count for name, count in hits.items() if count}

@@ -83,6 +83,40 @@ def test_what_nobody_reads_goes():
     assert all("cos" not in [n.op.name for n in case.nodes] for case in branch.op.bodies)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, "named"])
+def test_what_iterations_compute_alike_is_computed_once(steps):
+    """Of a nested loop, too, and for both directions of a gradient; not where none may run."""
+    rows = sg.dim("n") if steps == "named" else steps
+    a, u = variable("a", sg.float64, (3, 3)), variable("u", sg.float64, (3,))
+    x = variable("x", sg.float64, (rows, 3))
+
+    def iteration(c, row):
+        inner, _ = sg.scan(lambda d, _: (sg.linalg.solve(a @ a, d + row), None), c, np.ones(2))
+        return inner, (a * 2.0).sum() + inner
+
+    last, outs = sg.scan(iteration, u, x)
+    loss = (last * last).sum() + outs.sum()
+    graph = Graph({"loss": loss, **dict(zip("aux", sg.grad(loss, [a, u, x]), strict=True))})
+    before = pipeline("dce")(graph)
+    after = pipeline("dce,loops,cse")(graph)
+    verify_graph(after)
+    names = [node.op.name for node in after.nodes]
+    assert (names.count("lu"), "sum" in str(after).partition("loop")[0]) == (
+        (1, True) if steps in (2, 5) else (0, False)
+    )
+    assert MergedLoops()(after) is after
+    draw = np.random.default_rng(0).normal
+    feeds = {"a": draw(size=(3, 3)) + 3.0 * np.eye(3), "u": draw(size=3)}
+    feeds["x"] = draw(size=(0 if steps == "named" else steps, 3))
+    if steps == "named":
+        feeds["a"] *= 0.0  # a singular matrix that nothing solves with
+    found, wanted = sg.evaluate(after, feeds), sg.evaluate(before, feeds)
+    compiled = sg.compile(graph).run(feeds)
+    for name, array in wanted.items():
+        assert found[name].tobytes() == array.tobytes()
+        np.testing.assert_allclose(compiled[name], array, rtol=1e-9, atol=1e-12)
+
+
 def test_loops_that_differ_in_one_thing_keep_their_values():
     """Of one start and one array: the direction, the start, the array, the body or the length."""
     x, y, s, t = (
