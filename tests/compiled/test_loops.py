@@ -536,7 +536,7 @@ def _far(v):
 
 
 #: Of the bodies below, those whose rows stay vectors in one kernel, and those of the driver.
-IN_ONE = ["flipped", "summed", "shifted"]
+IN_ONE = ["flipped", "summed", "shifted", "column of a table"]
 APART = ["looked up", "sorted", "looked up in a case", "long cases"]
 
 
@@ -544,10 +544,12 @@ def _mixed(kind):
     """Bodies whose rows read each other, or places that are known in a run only; cases of which it
     is better to compute one."""
     x, k = sg.input("x", (600,), "float64"), sg.input("k", (4,), "int64")
+    table, read = sg.input("table", (600, 80), "float64"), kind == "column of a table"
     bodies = {
         "flipped": lambda v, _: v[::-1] * 0.5 + 1.0,
         "summed": lambda v, _: v * 0.5 + v.mean(),
         "shifted": lambda v, _: sg.concatenate([v[1:], v[:1]]) * 0.5,
+        "column of a table": lambda v, i: v[::-1] * 0.5 + table[:, i // 8],
         "looked up": lambda v, i: v * 0.5 + v[i],
         "sorted": lambda v, _: sg.sort(v) * 0.5,
         "looked up in a case": lambda v, i: sg.cond(
@@ -558,7 +560,8 @@ def _mixed(kind):
         ),
     }
     last, _ = sg.scan(lambda v, i: (bodies[kind](v, i), None), x, k)
-    return {"last": last}, {"x": values(600), "k": np.array([3, 599, 0, 77])}
+    feeds = {"x": values(600), "k": np.array([3, 599, 0, -77])}
+    return {"last": last}, feeds | ({"table": values(600, 80)} if read else {})
 
 
 @pytest.mark.thinned(3)
@@ -569,6 +572,9 @@ def test_rows_that_read_each_other(kind):
     f = sg.compile(graph)
     assert loops_left(f) == (kind in APART)
     assert_same(f.run(feeds), sg.evaluate(graph, feeds))
+    if "table" in feeds:
+        with pytest.raises(IndexOutOfRange, match="index 80 is out of range"):
+            f.run({**feeds, "k": np.array([3, 599, 640, 0])})
 
 
 @pytest.mark.thinned(2)

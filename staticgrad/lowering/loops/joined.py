@@ -146,9 +146,29 @@ class JoinedStages:
                 combines = any(isinstance(each, Accumulate) for each in stage.body)
                 self._alone = "" if combines else stage.axis.name
                 part = stage if combines else Scalar(stage.body)
-            if isinstance(part, Map) and any(isinstance(each, Check) for each in part.body):
-                raise NotWrittenOutError
+            if isinstance(part, Map):
+                checks = tuple(each for each in part.body if isinstance(each, Check))
+                if checks:
+                    if not self._are_one(part, checks):
+                        raise NotWrittenOutError
+                    yield self._made(Scalar(checks))
+                    rest = tuple(each for each in part.body if not isinstance(each, Check))
+                    part = replace(part, body=rest)
             yield self._made(part)
+
+    def _are_one(self, stage: Map, checks: Sequence[Check]) -> bool:
+        """Return whether all elements of a stage check the same indices, and there is one."""
+        axis = stage.axis
+        if stage.rows or axis.limits or not is_at_least(self._number(axis.extent), 1):
+            return False
+
+        def varies(part: Expr) -> bool:
+            if isinstance(part.attribute, Access):
+                return any(name == axis.name for name, _ in part.attribute.moves)
+            return part.op == "ref" or (part.op == "index" and part.attribute == axis.name)
+
+        parts = postorder([part for each in checks for part in (each.index, each.position)])
+        return not any(map(varies, parts))
 
     def _made(self, part: Any) -> Any:
         """Return a part of a stage for the joined kernel."""
