@@ -16,6 +16,12 @@ _TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
         " `backward`, `grad` and `zero_grad` work. Otherwise as above, but for:",
         hints.OF_TENSORS,
     ),
+    (
+        "Of modules",
+        "A module has `state_dict`, `load_state_dict`, `parameters`, ...; but for:",
+        hints.OF_MODULES,
+    ),
+    ("Of optimizers", "An optimizer writes the updates of a graph:", hints.OF_OPTIMIZERS),
     ("Arguments", "Given by name:", hints.ARGUMENTS),
 )
 
