@@ -6,7 +6,7 @@
 import numpy as np
 
 import staticgrad.functions
-from staticgrad.documentation.pages import GUIDE
+from staticgrad.documentation.site import GUIDE
 from staticgrad.errors.hints import MISSING, REASONS
 from staticgrad.ir.functional import FACTS, NUMPY_NAMES, numpy_function
 from tests.ops import keyword_calls

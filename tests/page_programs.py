@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from staticgrad.documentation.pages import GUIDE
+from staticgrad.documentation.site import GUIDE
 
 FILE = "train.py"  # what the pages' programs are called
 NOTEBOOKS = Path(__file__).parents[1] / "examples" / "notebooks"

@@ -11,7 +11,7 @@ from passes.pipelines import LEVELS, PASSES
 from passes.rewrite import Rewrite
 from passes.rewrite.rule import Term
 from passes.rules.tables import TABLES
-from staticgrad.documentation.pages import GUIDE
+from staticgrad.documentation.site import GUIDE
 from staticgrad.lints import LINTS
 from tests.passes.golden_models import hits_table
 

@@ -1,7 +1,7 @@
 """One program, run both ways: define-by-run by eager mode, define-then-run by the compiler.
 
 ``programs`` says what is run, ``ways`` how, ``agreement`` whether both compute the same;
-``stopwatch`` and ``measure`` time and weigh them, ``report`` is what was found, ``page`` and
+``measure`` times and weighs them, ``report`` is what was found, ``page`` and
 ``table`` show it.
 """
 

@@ -1,7 +1,8 @@
 """A program run both ways, and what that took: time, memory, first results.
 
-Both ways run on one thread and take turns, so that a noisy machine is noisy for both; first results
-come from fresh processes. What is counted rather than timed (bytes, kernels, operations) is exact.
+Both ways run on one thread and take turns, so that a noisy machine is noisy for both; times are the
+least processor time of all turns, because wall time counts whatever else a machine does. First
+results come from fresh processes. Bytes, kernels and operations are counted, and so exact.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any, Final
 
 import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from staticgrad.analysis.work import work_of
 from staticgrad.comparison import memory
 from staticgrad.comparison.acts import acts
-from staticgrad.comparison.loading import Spec, subject
+from staticgrad.comparison.models import Spec, subject
 from staticgrad.comparison.page import ShownComparison, ShownTape
 from staticgrad.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
 from staticgrad.comparison.report import (
@@ -35,14 +37,15 @@ from staticgrad.comparison.report import (
     Changes,
     Comparison,
     FirstResult,
+    Pair,
     Peer,
     Refusal,
     StepCost,
     TapeAlone,
+    Timing,
     WorkRow,
     refusal_of,
 )
-from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.eager.tape import serials
 from staticgrad.errors import MeasurementError, StaticgradError
@@ -354,3 +357,75 @@ def _anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str,
         ),
         apart=tuple(dict.fromkeys(each.told for each in found.apart)),
     )
+
+
+_MOST: Final = 100  # turns of one part
+#: Seconds of one measurement: shorter steps are repeated within it. It is far below the time slice
+#: of a system, so that some measurements are not interrupted.
+_LEAST: Final = 2e-4
+_BURST: Final = 4  # measurements of a way in its turn: the first finds the caches of the other
+PARTS: Final = 5  # of a measurement; the range of a ratio is that among them
+Run = Callable[[], object]
+Sample = tuple[float, float]  # seconds of one run: of the processor, of the clock
+
+
+def one_thread() -> Any:
+    """Return a context in which matrix products of NumPy and SciPy run on one thread."""
+    return threadpool_limits(limits=1)
+
+
+def pools() -> int:
+    """Return the largest number of threads that a library of this process uses."""
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+class Race:
+    """Two ways of doing something, timed in turns, in several parts that may lie far apart.
+
+    A machine that is busy for a second hides the minimum time of whatever is timed in that second;
+    so several races take turns, too.
+    """
+
+    def __init__(self, at: int, *runs: Run) -> None:
+        """Run each way twice, to warm up and to estimate its time."""
+        self._at, self._runs = at, runs
+        self._repeats = []
+        for run in runs:
+            run()
+            self._repeats.append(max(1, min(1000, int(_LEAST / max(_sample(run, 1)[1], 1e-6)))))
+        self._parts: list[list[list[Sample]]] = []  # of each part the samples of both ways
+
+    def run(self, seconds: float) -> None:
+        """Run one part: turns until ``seconds`` of wall time are over, at least one."""
+        samples: list[list[Sample]] = [[] for _ in self._runs]
+        end = time.perf_counter() + seconds
+        with one_thread():  # a library may have been loaded since
+            for turn in range(_MOST):
+                if turn and time.perf_counter() > end:
+                    break
+                for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
+                    own += [_sample(run, times) for _ in range(_BURST)]
+        self._parts.append(samples)
+
+    def timings(self) -> list[Timing]:
+        """Return the measured times of each way; at least two samples must have been taken."""
+        ways = zip(*self._parts, strict=True)
+        return [_timing([sample for part in parts for sample in part]) for parts in ways]
+
+    def pair(self) -> Pair:
+        """Return the measured times of two ways."""
+        ratios = [min(one)[0] / min(two)[0] for one, two in self._parts]
+        one, two = self.timings()
+        return Pair(self._at, one, two, (min(ratios), max(ratios)))
+
+
+def _sample(run: Run, times: int) -> Sample:
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        run()
+    return (time.process_time() - cpu) / times, (time.perf_counter() - wall) / times
+
+
+def _timing(samples: Sequence[Sample]) -> Timing:
+    cpu, wall = zip(*samples, strict=True)
+    return Timing(min(cpu), sum(wall) / sum(cpu))

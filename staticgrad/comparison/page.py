@@ -31,8 +31,7 @@ from staticgrad.comparison.report import (
     TapeAlone,
 )
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.graph_picture import GraphDrawing
-from staticgrad.ir.plan_picture import plan_svg
+from staticgrad.ir.pictures import GraphDrawing, plan_svg
 from staticgrad.pictures import charts, markup
 from staticgrad.pictures.charts import Line
 from staticgrad.pictures.ladder import ladder

@@ -12,7 +12,7 @@ from staticgrad.analysis.pass_report import Report
 from staticgrad.compiling.artifacts import CompiledKernel
 from staticgrad.errors import ProgramError, StaticgradError
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.graph_picture import Runner
+from staticgrad.ir.pictures import Runner
 from staticgrad.ir.plan import Plan
 from staticgrad.records import dataclass
 from staticgrad.source import Location

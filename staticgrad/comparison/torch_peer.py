@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import nn, optim
+from staticgrad.comparison.measure import PARTS, Race
 from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import Peer
-from staticgrad.comparison.stopwatch import PARTS, Race
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 
 _TOLERANCE: Final = 1e-3  # relative: both add up in other orders

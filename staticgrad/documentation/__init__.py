@@ -9,8 +9,7 @@ of MkDocs, with which ``build`` makes a site that reads without a network.
     staticgrad docs --site FOLDER    the site (pip install "staticgrad[docs]")
 """
 
-from staticgrad.documentation.pages import CONTENTS, contents, page, pages, titles
-from staticgrad.documentation.site import build, write
+from staticgrad.documentation.site import CONTENTS, build, contents, page, pages, titles, write
 
 __all__ = ["CONTENTS", "build", "contents", "page", "pages", "titles", "write"]
 

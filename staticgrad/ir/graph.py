@@ -319,7 +319,7 @@ class Graph:
         return summary(self)
 
     def _repr_html_(self) -> str:
-        from staticgrad.ir.graph_picture import graph_html
+        from staticgrad.ir.pictures import graph_html
 
         return graph_html(self)
 
@@ -330,7 +330,7 @@ class Graph:
         >>> sg.Graph(sg.tanh(sg.input("x", (3,)))).svg()[:4]
         '<svg'
         """
-        from staticgrad.ir.graph_picture import svg_file
+        from staticgrad.ir.pictures import svg_file
 
         return svg_file(self)
 
@@ -348,7 +348,7 @@ class Graph:
           n1 -> out0;
         }
         """
-        from staticgrad.ir.graph_picture import dot
+        from staticgrad.ir.pictures import dot
 
         return dot(self)
 

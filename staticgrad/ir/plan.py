@@ -86,7 +86,7 @@ class Plan:
         )
 
     def _repr_html_(self) -> str:
-        from staticgrad.ir.plan_picture import plan_html
+        from staticgrad.ir.pictures import plan_html
 
         return plan_html(self)
 

@@ -249,7 +249,7 @@ class Function(OfArrays[P, R]):
 
     def _repr_html_(self) -> str:
         """Return the text of ``str`` and a picture of the latest graph."""
-        from staticgrad.ir.graph_picture import graph_html
+        from staticgrad.ir.pictures import graph_html
         from staticgrad.pictures.markup import fragment, preformatted
 
         found = [each.graph for kind in self._signatures.values() for each in kind.graphs]

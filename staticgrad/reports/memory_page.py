@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_report import repeated_steps
+from staticgrad.ir.pictures import columns_with_repeats, plan_svg
 from staticgrad.ir.plan import Placement, Plan
-from staticgrad.ir.plan_picture import columns_with_repeats, plan_svg
 from staticgrad.ir.schedule import Buffer
 from staticgrad.pictures.arena import HeldBand, stacked
 from staticgrad.pictures.ladder import Column

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.graph_picture import Runner, graph_svg
+from staticgrad.ir.pictures import Runner, graph_svg, plan_svg
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.ir.schedule import Step
 from staticgrad.pictures import charts
 from staticgrad.pictures.markup import (

@@ -13,7 +13,7 @@ from staticgrad.ir.expr import Expr, literal, rarely, select
 from staticgrad.ir.scalar_loop import iterate
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.exponential import exp
-from staticgrad.vecmath.gamma_factor import (
+from staticgrad.vecmath.gamma import (
     ROOT_TAU,
     Parts,
     added,

@@ -16,7 +16,7 @@ from staticgrad.ir.scalar_loop import iterate
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.exponential import expm1
-from staticgrad.vecmath.gamma_factor import (
+from staticgrad.vecmath.gamma import (
     ROOT_TAU,
     Parts,
     added,

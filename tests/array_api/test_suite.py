@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from staticgrad.documentation.pages import GUIDE
+from staticgrad.documentation.site import GUIDE
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from staticgrad import documentation
-from staticgrad.documentation.pages import GUIDE
+from staticgrad.documentation.site import GUIDE
 from tests.page_programs import COURSE, NOTEBOOKS, notebook, outputs, programs
 
 

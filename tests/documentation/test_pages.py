@@ -9,7 +9,7 @@ import staticgrad as sg
 from passes.remat import search
 from staticgrad import documentation, errors
 from staticgrad.documentation import reference
-from staticgrad.documentation.pages import GUIDE
+from staticgrad.documentation.site import GUIDE
 from staticgrad.errors import hints
 from staticgrad.exports import MODULES
 from tests.page_programs import outputs, programs

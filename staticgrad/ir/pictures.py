@@ -1,6 +1,7 @@
-"""A graph as a picture: its operations beside the lines that they come from. See ``ladder``.
+"""Pictures of a graph, its operations beside their lines, and of a plan, its arena over time.
 
-A band is a line of the program, with its scope; where there are too many, a scope or a function.
+A band of a graph's picture is a line of the program, with its scope; where there are too many, a
+scope or a function. See ``ladder``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import Final
 
 from staticgrad.ir.graph import Graph, Node, ancestors
 from staticgrad.ir.op import Constant, Input, ParameterLeaf
+from staticgrad.ir.plan import Plan
 from staticgrad.ir.printer import op_text, print_graph
+from staticgrad.ir.schedule import Buffer
+from staticgrad.pictures.arena import Held, arena
 from staticgrad.pictures.ladder import Band, Box, Chip, Column, ladder
 from staticgrad.pictures.markup import STYLE, fold, fragment, paragraph, preformatted
 from staticgrad.records import dataclass
@@ -256,3 +260,49 @@ def _box(group: Sequence[Node], band: int, column: Column, links: tuple[str, ...
     title = f"{listed}: {', '.join(kinds[:6])} from {first.origin.resolve().labelled}"
     is_leaf = isinstance(first.op, Input | ParameterLeaf)
     return Box(band, column, name, note, len(group), is_leaf, title, links)
+
+
+def plan_svg(plan: Plan) -> str:
+    """The arena over the positions; a box has the colour of what writes it, at first or again."""
+    by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
+    held = [
+        Held(
+            _called(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
+            columns[min(p.first, len(columns) - 1)] if columns else "f",
+        )
+        for p in plan.placements
+        if p.nbytes
+    ]  # fmt: skip
+    return arena(held, len(plan.steps), plan.peak_bytes, columns)
+
+
+def columns_of_steps(plan: Plan) -> list[Column]:
+    """Return the column of each position: forward, backward, or writing a parameter."""
+    roles = {buffer.name: buffer.role for buffer in plan.schedule.buffers}
+    found: list[Column] = []
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        updates = any(roles[name] == "parameter" for name in step.writes())
+        found.append("u" if updates else "b" if step.phase else "f")
+    return found
+
+
+def columns_with_repeats(plan: Plan) -> list[Column]:
+    """The same; what a step computes again has a column of its own."""
+    found, ran = columns_of_steps(plan), set[int]()
+    for position, planned in enumerate(plan.steps):
+        if planned.step in ran:
+            found[position] = "k"
+        ran.add(planned.step)
+    return found
+
+
+def plan_html(plan: Plan) -> str:
+    """Return the HTML that a notebook shows for a plan."""
+    drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""
+    return fragment(paragraph(repr(plan).strip("<>")), drawn, fold("text", preformatted(str(plan))))
+
+
+def _called(buffer: Buffer) -> str:
+    name = buffer.label or buffer.name
+    return f"{name} ({buffer.origin.resolve().labelled})" if buffer.origin else name
