@@ -82,7 +82,7 @@ def test_what_is_no_program() -> None:
     ("line", "says"),
     [
         ("lambda x: 1 / 0", ["SG508", "ZeroDivisionError"]),
-        ("lambda x: x @ x", ["SG406", "inner sizes differ"]),
+        ("lambda x: x @ x", ["SG101", "inner sizes differ"]),
         ("lambda x, y: x", ["SG108", "given 1 arrays"]),
     ],
 )
