@@ -13,6 +13,7 @@ bytes. Safe to call from threads and after a fork.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -202,12 +203,14 @@ def _found(source: str, mode: Mode, settings: config.Config) -> Code:
 
 
 def _load(source: str, mode: Compiled, settings: config.Config, start: float) -> Code:
-    from staticgrad.native import jit
+    from staticgrad.native import jit, loader
 
     def compile_for(host: Target) -> ObjectCode:
         texts, shared = jit.parts(source, mode, host)
         for name, text in shared.items():
-            _share(name, text, host, settings)
+            if not loader.is_loaded(name, host):
+                make = functools.partial(jit.compile_ir, [text], name)
+                object_code(name, name, make, settings)
         return jit.compile_ir(texts, symbol, host)
 
     symbol = jit.symbol_of(source, mode)
@@ -246,10 +249,10 @@ def prepare(sources: Iterable[str], *, backend: BuiltIn | None = None, loops: bo
 
 def _prepared(source: str, settings: config.Config) -> Code | None:
     """A kernel by ``vector`` from disk, if it is there."""
-    from staticgrad.native import cache, jit, target
+    from staticgrad.native import jit, loader, target
 
-    start, host, symbol = time.perf_counter(), target.host(), jit.symbol_of(source, "vector")
-    address = _from_disk(cache.key(f"vector\0{source}", host), symbol, host, settings)
+    start, symbol = time.perf_counter(), jit.symbol_of(source, "vector")
+    address = loader.from_disk(f"vector\0{source}", symbol, target.host(), settings)
     if address is None:
         return None
     return Code(symbol, address, source, "vector", "disk", time.perf_counter() - start)
@@ -287,52 +290,12 @@ def object_code(
     from staticgrad.native import cache, loader, target
 
     host = target.host()
-    name = cache.key(text, host)
-    address = _from_disk(name, symbol, host, settings)
+    address = loader.from_disk(text, symbol, host, settings)
     if address is not None:
         return address, "disk"
     code = compile_for(host)
-    cache.write(name, code, settings)
+    cache.write(cache.key(text, host), code, settings)
     return loader.load(code.elf, symbol, host), "compiled"
-
-
-def _from_disk(name: str, symbol: str, host: Target, settings: config.Config) -> int | None:
-    """The address of an entry's code, if it is on disk and can be loaded."""
-    from staticgrad.native import cache, loader
-
-    stored = loader.resolved(name, settings)
-    if stored is None or stored.symbol != symbol or not _links(stored.elf, host, settings):
-        return None
-    try:
-        return loader.load(stored.elf, symbol, host)
-    except CompileError as error:
-        config.logger.warning("a cached kernel does not load, compiled anew: %s", error)
-        cache.discard(name)
-        return None
-
-
-def _share(symbol: str, text: str, host: Target, settings: config.Config) -> None:
-    """Loads a function that kernels share, from disk if it is there, once per process."""
-    from staticgrad.native import jit, loader
-
-    if not loader.is_loaded(symbol, host):
-
-        def compile_for(target: Target) -> ObjectCode:
-            return jit.compile_ir([text], symbol, target)
-
-        object_code(symbol, symbol, compile_for, settings)
-
-
-def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
-    """Return whether the functions that a kernel from disk shares are loaded or on disk."""
-    from staticgrad.native import cache, loader
-
-    for name in loader.missing(elf, host):
-        stored = loader.resolved(cache.key(name, host), settings)
-        if stored is None or stored.symbol != name:
-            return False
-        loader.load(stored.elf, name, host)
-    return True
 
 
 def _load_python(source: str, start: float) -> Code:

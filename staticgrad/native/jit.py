@@ -251,21 +251,3 @@ def parts(source: str, backend: Compiled, host: Target) -> tuple[Sequence[str], 
         return undisturbed(lambda: numba_frontend.modules(source, symbol, host)), {}
     except translation.KernelSourceError as error:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
-
-
-def compile_source(
-    source: str,
-    target: Target | None = None,
-    backend: Compiled = "vector",
-    level: int | None = None,
-) -> ObjectCode:
-    """Compiles a kernel's source text, by Numba's pipeline or directly (``vector``).
-
-    ``level`` is LLVM's; None: what suits the kernel.
-
-    Raises CompileError when the backend does not take the source.
-    """
-    with LOCK:
-        target = target or targets.host()
-        texts = modules(source, backend, target)
-        return compile_ir(texts, symbol_of(source, backend), target, level)

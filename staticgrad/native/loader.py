@@ -328,6 +328,25 @@ def resolved(name: str, settings: config.Config) -> ObjectCode | None:
     return None if bundle is None else ObjectCode(bundle.elf, found.symbol)
 
 
+def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> int | None:
+    """The address of a text's code, if it is on disk and can be loaded.
+
+    So must be the functions that it shares with others.
+    """
+    name = cache.key(text, host)
+    stored = resolved(name, settings)
+    if stored is None or stored.symbol != symbol:
+        return None
+    if any(from_disk(each, each, host, settings) is None for each in missing(stored.elf, host)):
+        return None
+    try:
+        return load(stored.elf, symbol, host)
+    except CompileError as error:
+        config.logger.warning("a cached kernel does not load, compiled anew: %s", error)
+        cache.discard(name)
+        return None
+
+
 def compiled(
     sources: Iterable[str],
     host: Target,
@@ -350,7 +369,11 @@ def compiled(
         symbols[source] = jit.symbol_of(source, "vector")
         kernels[symbols[source]] = text
         shared |= called
-    wanted = {name: text for name, text in shared.items() if not _is_there(name, host, settings)}
+    wanted = {
+        name: text
+        for name, text in shared.items()
+        if not is_loaded(name, host) and from_disk(name, name, host, settings) is None
+    }
     keys = {name: cache.key(name, host) for name in wanted}
     keys |= {symbol: cache.key(f"vector\0{source}", host) for source, symbol in symbols.items()}
     keys |= {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
@@ -362,19 +385,6 @@ def compiled(
         if not _bundle(texts, level, keys, host, settings):
             break
     return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
-
-
-def _is_there(symbol: str, host: Target, settings: config.Config) -> bool:
-    """Return whether a shared function is loaded, or could be loaded from disk."""
-    if is_loaded(symbol, host):
-        return True
-    stored = resolved(cache.key(symbol, host), settings)
-    if stored is None or stored.symbol != symbol:
-        return False
-    try:
-        return bool(load(stored.elf, symbol, host))
-    except CompileError:
-        return False
 
 
 def _modules(texts: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -19,15 +19,14 @@ import inspect
 import textwrap
 from array import array
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from staticgrad import config, native
+from staticgrad import native
 from staticgrad.native import jit
-from staticgrad.native.constants import ENTRY
+from staticgrad.native.constants import ENTRY, RuntimeCode
 
 #: The names of the arrays of a record, and of its numbers.
 _Fields = tuple[tuple[str, ...], tuple[str, ...]]
-_ENTRY_WORDS: Final = (ctypes.c_int64,) * 4
 
 
 @functools.cache
@@ -38,21 +37,15 @@ def compiled(function: Callable[[Any], int]) -> Callable[[Any], int]:
     where the source is not at hand.
     """
     text = source(function)
-    symbol = jit.symbol_of(text, "vector")
-    address, _ = native.object_code(
-        f"vector\0{text}",
-        symbol,
-        lambda host: jit.compile_source(text, host),
-        config.current(),
-    )
-    call = ctypes.CFUNCTYPE(None, *_ENTRY_WORDS)(address)
+    code = RuntimeCode(jit.symbol_of(text, "vector"), 1, text)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_int64)(native.address_of(code))
     arrays, numbers = _fields(function)
 
     def run(record: Any) -> int:
         values = array("q", [*(getattr(record, name) for name in numbers), 0])
         words = array("q", [getattr(record, name).buffer_info()[0] for name in arrays])
         words.extend((values.buffer_info()[0], 0))
-        call(words.buffer_info()[0], 0, 0, 1)
+        call(words.buffer_info()[0])
         for name, value in zip(numbers, values, strict=False):
             setattr(record, name, value)
         return words[-1]
@@ -73,8 +66,12 @@ def source(function: Callable[[Any], int]) -> str:
     fields = _fields(function)
     done: dict[str, str] = {}
     _write(function, fields, done)
-    result = f"store1(t, {len(fields[0]) + 1}, i64x1({function.__name__}(t)))"
-    return "\n\n\n".join([*done.values(), f"def {ENTRY}(t, own, begin, end):\n    {result}\n"])
+    lines = [
+        f"def {ENTRY}(record):",
+        "    words = ptr_i64(record)",
+        f"    store1(words, {len(fields[0]) + 1}, i64x1({function.__name__}(words)))\n",
+    ]
+    return "\n\n\n".join([*done.values(), "\n".join(lines)])
 
 
 def _write(function: Any, fields: _Fields, done: dict[str, str]) -> None:

@@ -75,15 +75,14 @@ def test_kernels_cannot_raise(statement):
 
 
 def test_math_that_the_process_lacks_is_refused():
-    code = jit.compile_source(
-        """
+    source = """
 def kernel(t, own, begin, end):
     store1(ptr_f64(t[0]), 0, f64x1(math.frexp(real(load1(ptr_f64(t[0]), 0)))[0]))
-""",
-        backend="numba",
-    )
+"""
+    host, symbol = target.host(), jit.symbol_of(source, "numba")
+    code = jit.compile_ir(jit.modules(source, "numba", host), symbol, host)
     with pytest.raises(CompileError, match="which nobody defines"):
-        loader.check(code.elf, code.symbol, target.host())
+        loader.check(code.elf, symbol, host)
 
 
 ADD = """

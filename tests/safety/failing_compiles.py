@@ -26,7 +26,7 @@ from tests.safety.failing_steps import in_another_thread
 
 #: What a compilation goes through, by owner and name.
 DOORS = (
-    (jit, "compile_source"), (jit, "compile_ir"), (jit.Compiler, "emit"),
+    (jit, "compile_ir"), (jit.Compiler, "emit"),
     (jit.Compiler, "module"), (jit.Compiler, "optimise"), (loader, "load"), (loader, "check"),
     (cache, "key"), (cache, "read"), (cache, "write"), (cache, "_encode"), (cache, "_decode"),
     (loader, "sound"), (target, "machine"), (native, "_load"),

@@ -45,7 +45,7 @@ from staticgrad.native.language.translation import (
     Translated,
     text_of,
 )
-from staticgrad.records import dataclass, replace
+from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.target import Target
@@ -96,6 +96,8 @@ class FunctionWriter:
         self.names = Names(self.out)
         self.kinds: dict[str, Kind] = {}
         self.loops: list[_Loop] = []
+        self.calls: dict[str, list[int]] = {}
+        """Lines of the calls of each helper."""
         self.hoists = all(name.is_variable for name in procedure.parameters)
         self.count = 0
         self.label = "entry"
@@ -111,6 +113,8 @@ class FunctionWriter:
         self.block(self.procedure.body)
         if self.open:
             self.give(Bound(NOTHING, ""))
+        if not linkage:
+            self._call_long_helpers()
         self.names.write()
         self.out.callees |= accesses(self.out)
         result = self.result or NOTHING
@@ -160,10 +164,22 @@ class FunctionWriter:
         self.out.callees[lowered.symbol] = lowered.body
         passed = ", ".join(f"{item.kind.llvm} {text_of(item)}" for item in arguments)
         call = f"call {lowered.result.llvm} @{lowered.symbol}({passed})"
+        self.calls.setdefault(lowered.symbol, []).append(len(self.out.lines))
         if lowered.result is NOTHING:
             self.out.effect(call)
             return Bound(NOTHING, "")
         return Bound(lowered.result, self.out.read(call))
+
+    def _call_long_helpers(self) -> None:
+        """Have the function call those helpers whose copies would be too long."""
+        lengths: dict[str, int] = {}
+        for name, text in self.out.callees.items():  # those that a helper calls come before it
+            inner = sum(length * text.count(f"@{each}(") for each, length in lengths.items())
+            lengths[name] = text.count("\n") + inner
+            lines = () if name.startswith((OUTLINED, SHARED)) else self.calls.get(name, ())
+            if lengths[name] * len(lines) > _MOST_COPIED:
+                for line in lines:
+                    self.out.lines[line] += " noinline"
 
     # -- blocks
 
@@ -733,22 +749,4 @@ def _lowered(
     visible: dict[str, Helper] = {**beside}
     for name, function in functions.items():
         visible[name] = _helper(function, visible)
-    return _with_calls(_lower(entry, visible, kinds, (symbol, linkage), target))
-
-
-def _with_calls(kernel: Translated) -> Translated:
-    """A kernel that calls those helpers whose copies would be too long; others are inlined."""
-    lengths: dict[str, int] = {}
-    body = kernel.body
-    for name, text in kernel.callees:  # those that a helper calls come before it
-        inner = sum(length * _calls(text, each) for each, length in lengths.items())
-        lengths[name] = text.count("\n") + inner
-        copied = 0 if name.startswith((OUTLINED, SHARED)) else lengths[name] * _calls(body, name)
-        if copied > _MOST_COPIED:
-            body = re.sub(rf"(?m)( call .*@{re.escape(name)}\(.*\))$", r"\1 noinline", body)
-    return kernel if body is kernel.body else replace(kernel, body=body)
-
-
-def _calls(text: str, name: str) -> int:
-    """Return how often a function's text calls another."""
-    return text.count(f"@{name}(")
+    return _lower(entry, visible, kinds, (symbol, linkage), target)
