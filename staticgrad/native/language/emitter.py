@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 import struct
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.language.kinds import Element, Vector, literal_value
@@ -45,30 +43,8 @@ def _bits(value: float) -> int:
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
-#: Instructions that a loop need not repeat whose operands it does not change: words, conditions on
-#: them, and masks of sixteen lanes made of those. None of them can fail, and those of other vectors
-#: are not among them: LLVM knows how many registers there are. Nor are masks of fewer lanes: LLVM
-#: takes one that comes back from the stack for one of more lanes.
-_MOVED: Final = re.compile(
-    r"getelementptr |(add|sub|mul|shl|ashr|xor|trunc|icmp \w+) i64 |(and|or|sext) i1 "
-    r"|call i64 @llvm\.s(min|max)\.|select i1 \S+ i64 |bitcast i16 \S+ to <16 x i1>"
-    r"|(and|xor) <16 x i1> |shufflevector <16 x i1> [^<]+<16 x i1> [^<]+<16 x i32> "
-)
-_NUMBERED: Final = re.compile(r"%v(\d+)")
-
-
 #: The module's metadata that says so of a branch: LLVM does not compute beforehand what is behind.
 SELDOM: Final = 999998
-
-
-class _Around:
-    """A loop that is being written: its instructions have the numbers behind ``first``."""
-
-    def __init__(self, first: int, line: int) -> None:
-        self.first = first
-        self.line = line  # which of the function's lines is left free for what is moved before it
-        self.moved: dict[str, str] = {}  # instruction -> name
-        self.names: set[str] = set()
 
 
 #: How the names of intrinsics begin that touch memory.
@@ -102,8 +78,6 @@ class Emitter:
         self.callees: dict[str, str] = {}
         self._stem = stem
         self._count = 0
-        self._around: list[_Around] = []
-        self._sums: dict[str, tuple[Operand, Operand]] = {}
 
     def fresh(self) -> str:
         """A new SSA name."""
@@ -118,83 +92,15 @@ class Emitter:
         known = self._known.get(instruction)
         if known is not None:
             return known
-        if self._around and _MOVED.match(instruction):
-            known = self._moved(instruction, lines)
-            if known is not None:
-                return known
         self._count += 1
         name = self._known[instruction] = f"%{self._stem}{self._count}"
         self.lines.append(lines.replace("<v>", name) if lines else f"  {name} = {instruction}")
         self._order.append(instruction)
         return name
 
-    def enter(self) -> None:
-        """Begin a loop with the next block; loop-invariant code is written before it."""
-        self.lines.append("")
-        self._around.append(_Around(self._count, len(self.lines) - 1))
-
-    def leave(self) -> None:
-        """The innermost loop has been written."""
-        self._around.pop()
-
-    def _moved(self, instruction: str, lines: str) -> str | None:
-        """The name of an instruction before the innermost loop; None if it depends on the loop."""
-        loop = self._around[-1]
-        for number in _NUMBERED.findall(instruction):
-            if int(number) > loop.first and number not in loop.names:
-                return None
-        for around in self._around:
-            known = around.moved.get(instruction)
-            if known is not None:
-                return known
-        name = self.fresh()
-        self.lines[loop.line] += f"{lines.replace('<v>', name) or f'  {name} = {instruction}'}\n"
-        loop.moved[instruction] = name
-        loop.names.add(name[2:])
-        return name
-
-    def _is_inside(self, value: Operand) -> bool:
-        """Return whether the innermost loop computes a value."""
-        if not isinstance(value, str) or not value.startswith("%v"):
-            return False
-        loop = self._around[-1]
-        return int(value[2:]) > loop.first and value[2:] not in loop.names
-
-    def sum(self, a: Operand, b: Operand) -> str:
-        """The sum of two words, whose terms are known to ``place``."""
-        name = self.do(f"add i64 {word(a)}, {word(b)}")
-        self._sums[name] = a, b
-        return name
-
     def place(self, element: str, base: Operand, index: Operand) -> str:
-        """The address of an element so far behind a base.
-
-        What the innermost loop does not change is added to the base before it, and numbers behind
-        all else, where instructions have room for them.
-        """
-        kind = f"getelementptr {element}, ptr"
-        if not self._around or not self._is_inside(index):
-            return self.do(f"{kind} {base}, i64 {word(index)}")
-        terms, at = list(self._terms(index)), str(base)
-        while isinstance(terms[0], str) and not self._is_inside(terms[0]):
-            at = self.do(f"{kind} {at}, i64 {terms.pop(0)}")
-        moving, *rest = sorted(terms, key=lambda each: not isinstance(each, str))
-        number = 0
-        for each in rest:
-            if isinstance(each, str):
-                moving = self.sum(moving, each)
-            else:
-                number += int(each)
-        at = self.do(f"{kind} {at}, i64 {word(moving)}")
-        return self.do(f"{kind} {at}, i64 {number}") if number else at
-
-    def _terms(self, index: Operand) -> Iterator[Operand]:
-        """The terms of a word as far as the innermost loop computes them."""
-        if isinstance(index, str) and index in self._sums and self._is_inside(index):
-            for each in self._sums[index]:
-                yield from self._terms(each)
-        else:
-            yield index
+        """The address of an element so far behind a base."""
+        return self.do(f"getelementptr {element}, ptr {base}, i64 {word(index)}")
 
     def read(self, instruction: str) -> str:
         """Appends an instruction whose value depends on memory; returns its name."""

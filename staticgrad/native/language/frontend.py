@@ -76,8 +76,7 @@ class FunctionWriter:
     It finds kinds on the way (every variable has one kind, no promotion) and writes LLVM IR through
     the operations. No exceptions, no reference counts.
 
-    ``values``: the names that are no variables. ``hoists``: the statements are those of a source,
-    whose loops contain what does not depend on them.
+    ``values``: the names that are no variables.
     """
 
     def __init__(
@@ -98,7 +97,6 @@ class FunctionWriter:
         self.loops: list[_Loop] = []
         self.calls: dict[str, list[int]] = {}
         """Lines of the calls of each helper."""
-        self.hoists = all(name.is_variable for name in procedure.parameters)
         self.count = 0
         self.label = "entry"
         """The block being written."""
@@ -247,14 +245,10 @@ class FunctionWriter:
             elif isinstance(s, When):
                 self._when(s)
             else:
-                if self.hoists:
-                    self.out.enter()
                 loop = self._head(s.assigned)
                 bit, inside = self._tested(s.test), self._new_label()
                 self._fork(bit, inside, loop.after)
                 self._loop_body(loop, inside, functools.partial(self.block, s.body))
-                if self.hoists:
-                    self.out.leave()
 
     def _do(self, op: Apply) -> None:
         match op.name:
@@ -271,11 +265,6 @@ class FunctionWriter:
                 self.operation(op)
 
     def _when(self, s: When) -> None:
-        only = s.body[0] if len(s.body) == 1 and not s.orelse else None
-        if self.hoists and isinstance(only, Let) and self._gives_word(s.test, only):
-            value, before = self.operation(only.value), self.name(only.name.text)
-            self.bind(only.name.text, self._selected(self._bit(s.test), value, before))
-            return
         bit, yes, after = self._tested(s.test), self._new_label(), self._new_label()
         no = self._new_label() if s.orelse else after
         self._fork(bit, yes, no)
@@ -298,8 +287,6 @@ class FunctionWriter:
             raise self.failure("range takes one to three int64 words")
         if step.value == 0:
             raise self.failure("a range's step must not be zero")
-        if self.hoists:
-            self.out.enter()
         entry, loop = self.label, self._head(s.assigned)
         value, join = self.names.counter(WORD)
         join.edges.append(Arrival(start, entry))
@@ -318,8 +305,6 @@ class FunctionWriter:
             self.block(s.body)
 
         self._loop_body(loop, inside, body)
-        if self.hoists:
-            self.out.leave()
 
     def _head(self, assigned: Iterable[Name]) -> _Loop:
         """Begin the block that tests whether a loop continues."""
@@ -427,11 +412,6 @@ class FunctionWriter:
         if test.name in ("and", "or"):
             return all(map(self._is_plain_test, test.args))
         return test.name in _COMPARISONS and all(map(self._is_plain, test.args))
-
-    def _gives_word(self, test: Apply, only: Let) -> bool:
-        """Return whether a branch does nothing but give a word to a variable that has one."""
-        plain = self._is_plain(only.name) and self._is_plain(only.value)
-        return plain and self._is_plain_test(test)
 
     def _bit(self, test: Apply) -> str:
         """An i1 operand of comparisons, all of which may be evaluated."""

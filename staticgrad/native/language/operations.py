@@ -162,8 +162,6 @@ def _arithmetic(real: str, integer: str) -> Emit:
             known = _folded(integer, *values)
             if known is not None:
                 return known
-            if integer == "add":
-                return out.sum(*values)
             left, right = values
             return out.do(f"{integer} i64 {text.word(left)}, {text.word(right)}")
         kind, (a, b) = _unify(out, kinds, values)
