@@ -154,6 +154,16 @@ def _unify(
     return kind, [vector_operand(out, kind, given, value) for given, value in pairs]
 
 
+def _lanewise(write: Callable[..., str]) -> Emit:
+    """``write(out, kind, *operands)`` of vectors of one kind, to which literals and words adapt."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, operands = _unify(out, kinds, values)
+        return write(out, kind, *operands)
+
+    return emit
+
+
 def _arithmetic(real: str, integer: str) -> Emit:
     """+ - *: one instruction per kind; integers wrap; on words too."""
 
@@ -218,11 +228,6 @@ def _rest(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) ->
 
 def _words(*operands: Kind) -> Kind | None:
     return WORD if all(operand is WORD for operand in operands) else None
-
-
-def _divide(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    kind, (a, b) = _unify(out, kinds, values)
-    return out.do(f"fdiv {kind.llvm} {a}, {b}")
 
 
 def _negate(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
@@ -323,15 +328,19 @@ def _invert(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) 
     return out.do(f"xor {kind.llvm} {values[0]}, {ones}")
 
 
-def _shift_left(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    kind, (a, b) = _unify(out, kinds, values)
+def _instruction(verb: str) -> Emit:
+    return _lanewise(lambda out, kind, a, b: out.do(f"{verb} {kind.llvm} {a}, {b}"))
+
+
+@_lanewise
+def _shift_left(out: Emitter, kind: Vector, a: str, b: str) -> str:
     inside = _amount_fits(out, kind, b)
     moved = out.do(f"shl {kind.llvm} {a}, {b}")
     return choose(out, kind, inside, moved, text.constant(kind, 0))
 
 
-def _shift_right(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    kind, (a, b) = _unify(out, kinds, values)
+@_lanewise
+def _shift_right(out: Emitter, kind: Vector, a: str, b: str) -> str:
     inside = _amount_fits(out, kind, b)
     if kind.element.signed:
         amount = choose(out, kind, inside, b, text.constant(kind, kind.element.bits - 1))
@@ -358,7 +367,7 @@ def _operator(name: str, result: Rule, emit: Emit) -> None:
 _operator("add", _word_or(_same("iuf")), _arithmetic("fadd", "add"))
 _operator("sub", _word_or(_same("iuf")), _arithmetic("fsub", "sub"))
 _operator("mul", _word_or(_same("iuf")), _arithmetic("fmul", "mul"))
-_operator("truediv", _same("f"), _divide)
+_operator("truediv", _same("f"), _instruction("fdiv"))
 _operator("floordiv", _words, _quotient)
 _operator("mod", _words, _rest)
 _operator("neg", _word_or(_same("iuf")), _negate)
@@ -383,8 +392,8 @@ for _name, _predicate in PREDICATES.items():
 def _unary(intrinsic: str, integers: str) -> Emit:
     """A float intrinsic; integers pass through unchanged, or through ``integers``."""
 
-    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        kind, (a,) = _unify(out, kinds, values)
+    @_lanewise
+    def emit(out: Emitter, kind: Vector, a: str) -> str:
         if kind.element.kind == "f":
             name = f"llvm.{intrinsic}.{text.suffix(kind)}"
             return out.intrinsic(kind.llvm, name, [(kind.llvm, a)])
@@ -397,8 +406,8 @@ def _unary(intrinsic: str, integers: str) -> Emit:
 
 
 def _extremum(stem: str, real: str) -> Emit:
-    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        kind, (a, b) = _unify(out, kinds, values)
+    @_lanewise
+    def emit(out: Emitter, kind: Vector, a: str, b: str) -> str:
         element = kind.element
         sign = "s" if element.signed else "u"
         family = real if element.kind == "f" else sign + stem
@@ -408,22 +417,17 @@ def _extremum(stem: str, real: str) -> Emit:
     return emit
 
 
-def _fma(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    kind, operands = _unify(out, kinds, values)
+@_lanewise
+def _fma(out: Emitter, kind: Vector, *operands: str) -> str:
     name = f"llvm.fma.{text.suffix(kind)}"
     return out.intrinsic(kind.llvm, name, [(kind.llvm, value) for value in operands])
-
-
-def _fmod(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    kind, (a, b) = _unify(out, kinds, values)
-    return out.do(f"frem {kind.llvm} {a}, {b}")
 
 
 def _integer_division(remainder: bool) -> Emit:
     """Floor division or its remainder as in NumPy: 0 for a zero divisor, MIN // -1 = MIN."""
 
-    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        kind, (a, b) = _unify(out, kinds, values)
+    @_lanewise
+    def emit(out: Emitter, kind: Vector, a: str, b: str) -> str:
         zero, one = text.constant(kind, 0), text.constant(kind, 1)
         by_zero = out.do(f"icmp eq {kind.llvm} {b}, {zero}")
         safe = choose(out, kind, by_zero, one, b)
@@ -481,7 +485,7 @@ define("ceil", _same("iuf"), _unary("ceil", ""))
 define("trunc", _same("iuf"), _unary("trunc", ""))
 define("rint", _same("iuf"), _unary("roundeven", ""))
 define("fma", _same("f"), _fma)
-define("fmod", _same("f"), _fmod)
+define("fmod", _same("f"), _instruction("frem"))
 define("maximum", _same("biuf"), _extremum("max", "maximum"))
 define("minimum", _same("biuf"), _extremum("min", "minimum"))
 define("floor_divide", _same("iu"), _integer_division(False))
