@@ -182,18 +182,20 @@ class Pass(Immutable):
         """Return the transformed program, or ``program`` itself if nothing changed.
 
         Raises:
-            PipelineError: the class does not define ``__call__``.
+            PipelineError: the class defines neither ``__call__`` nor ``traced``.
         """
-        raise PipelineError(
-            f"pass {self.name!r} does not say what it does", hint="define __call__(self, graph)"
-        )
+        if type(self).traced is Pass.traced:
+            raise PipelineError(
+                f"pass {self.name!r} does not say what it does", hint="define __call__(self, graph)"
+            )
+        return self.traced(program)[0]
 
     def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """Return the transformed program, and how often each of the pass's rules applied.
 
-        The pipeline calls this method. A pass with one rule counts it under the pass's name; a pass
-        without rules defines only ``__call__``. ``watch`` is called for every change that the pass
-        can distinguish.
+        The pipeline calls this method. A pass with one rule counts it under the pass's name. A pass
+        defines this or, without rules, ``__call__``: each follows from the other. ``watch`` is
+        called for every change that the pass can distinguish.
         """
         return self(program), {}
 
@@ -333,10 +335,6 @@ class Fixpoint(Pass, name="fixpoint"):
         if not self.passes or self.limit < 1:
             raise PipelineError("a fixpoint needs at least one pass and one round")
         Pipeline((*self.passes, self.passes[0]))
-
-    def __call__(self, program: Any) -> Any:
-        """Return the program after the first round without a change, or after ``limit`` rounds."""
-        return self.traced(program)[0]
 
     def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """Return the result of ``__call__``, and the hits of all rounds."""

@@ -29,10 +29,6 @@ class CommonSubexpressions(Pass, name="cse"):
 
     border: bool = False
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the graph with each expression once."""
-        return self.traced(graph)[0]
-
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of nodes merged into others."""
         same = self._duplicates(program)

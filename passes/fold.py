@@ -30,10 +30,6 @@ class Fold(Pass, name="fold"):
 
     limit: int = 65536
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the graph with its foldable nodes as constants."""
-        return self.traced(graph)[0]
-
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of folded nodes."""
         count = 0

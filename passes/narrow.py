@@ -81,10 +81,6 @@ class Narrow(Pass, name="narrow"):
         """Return the pass that makes the same changes to the graph, without the rounding."""
         return replace(self, dtype="float32")
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the graph with its rounded values."""
-        return self.traced(graph)[0]
-
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of rounded values."""
         if self.dtype == "bfloat16" and not HAS_BFLOAT16:

@@ -194,10 +194,6 @@ class Residuals(Pass, name="residuals"):
     inside = False
     flops: int = 48
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the graph with its clones."""
-        return self.traced(graph)[0]
-
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, the number of clones, and of regions too long to weigh."""
         if any(node.op.bodies for node in program.nodes):

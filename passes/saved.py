@@ -58,10 +58,6 @@ class SavedValues(Pass, name="saved"):
         """True if the policy is a user's function, whose code may change unnoticed."""
         return not isinstance(self.policy, str)
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the graph with its clones."""
-        return self.traced(graph)[0]
-
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of cloned nodes."""
         graph, count = program, 0

@@ -19,10 +19,6 @@ class MergedLoops(Pass, name="loops"):
     bitwise identical.
     """
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the graph with its loops merged and pruned."""
-        return self.traced(graph)[0]
-
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the numbers of loops and values that each step changed."""
         if not any(node.op.bodies for node in program.nodes):

@@ -42,10 +42,6 @@ class Rewrite(Pass):
         if unknown:
             raise PipelineError(f"pass {self.name!r} has no rule {', '.join(map(repr, unknown))}")
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the rewritten graph."""
-        return self.traced(graph)[0]
-
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the rewritten graph, and how often each rule applied."""
         later = self.later and {*self.later} & {node.op.name for node in program.nodes}

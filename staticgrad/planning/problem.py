@@ -28,7 +28,7 @@ from staticgrad import config
 from staticgrad.errors import StaticgradError, VerifyError
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 
 Identifier = int | str
 Pair = tuple[Identifier, Identifier]
@@ -383,11 +383,6 @@ def _after(
 
 PROBLEM_FORMAT: Final = "staticgrad-memgraph/1"
 PLAN_FORMAT: Final = "staticgrad-schedule/1"
-#: Fields of a problem's document, of a value and of an op.
-_WHOLE: Final = ("format", "name", "provenance", "values", "ops", "resident", "donated", "outputs")
-_VALUE: Final = ("id", "size", "kind", "alias_of")
-_INPUTS: Final = ("inputs", "inplace", "mutates", "reads_updated")
-_OP: Final = ("id", "name", "outputs", "cost", "workspace", "max_runs", "line", *_INPUTS)
 Document = dict[str, Any]
 
 
@@ -414,106 +409,6 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> Document:
         twice = next(name for name in found if names.count(name) > 1)
         raise ValueError(f"field {_short(twice)} stands twice in one object")
     return found
-
-
-def problem_of(document: object) -> MemoryProblem:
-    """The problem that a parsed document describes."""
-    whole = _Fields(document, "the document")
-    form = whole.text("format", "")
-    if form != PROBLEM_FORMAT:
-        refuse(f"the format is {_short(form)}, not {PROBLEM_FORMAT!r}")
-    whole.only(_WHOLE)
-    whole.text("provenance", "")
-    return MemoryProblem(
-        values=tuple(map(_value, whole.rows("values"))),
-        ops=tuple(map(_op, whole.rows("ops"))),
-        resident=frozenset(whole.names("resident")),
-        donated=frozenset(whole.names("donated")),
-        outputs=whole.names("outputs"),
-        name=whole.text("name", "problem"),
-    )
-
-
-def _value(row: _Fields) -> MemoryValue:
-    row.only(_VALUE)
-    alias = row.given.get("alias_of")
-    return MemoryValue(
-        id=row.name("id"),
-        size=row.bytes("size", 0 if alias is not None else None),
-        kind=row.text("kind", "act"),
-        alias_of=None if alias is None else row.name("alias_of"),
-    )
-
-
-def _op(row: _Fields) -> MemoryOp:
-    row.only(_OP)
-    name = row.name("id")
-    return MemoryOp(
-        id=name,
-        name=row.text("name", str(name)),
-        inputs=row.names("inputs"),
-        outputs=row.names("outputs"),
-        cost=row.number("cost"),
-        workspace=row.bytes("workspace", 0),
-        inplace=row.pairs("inplace"),
-        mutates=row.names("mutates"),
-        reads_updated=row.names("reads_updated"),
-        max_runs=row.bytes("max_runs", 0) if "max_runs" in row.given else None,
-        line=row.text("line", ""),
-    )
-
-
-class _Fields:
-    """An object of a document, read field by field; ``where`` names it in messages."""
-
-    def __init__(self, given: object, where: str) -> None:
-        if not isinstance(given, Mapping):
-            refuse(f"{where} is not an object, but {_short(given)}")
-        self.given = given
-        self.where = where
-
-    def only(self, known: Sequence[str]) -> None:
-        """Refuse fields that are not among these."""
-        for key in self.given:
-            if key not in known:
-                near = did_you_mean(key, known)
-                refuse(
-                    f"{self.where} has a field {_short(key)}, which is none of the format",
-                    f"{near}the fields are {', '.join(known)}",
-                )
-
-    def _read(self, key: str, kind: str, holds: Callable[[Any], bool], default: object) -> Any:
-        found = self.given.get(key, default)
-        if found is None and key not in self.given:
-            refuse(f"{self.where} lacks {key!r}")
-        if not holds(found):
-            refuse(f"{key!r} of {self.where} is {_short(found)}, not {kind}")
-        return found
-
-    def text(self, key: str, default: str) -> str:
-        return str(self._read(key, "text", _is_text, default))
-
-    def name(self, key: str) -> Identifier:
-        found: Identifier = self._read(key, "a name (text or integer)", _is_name, None)
-        return found
-
-    def names(self, key: str) -> tuple[Identifier, ...]:
-        found = self._read(key, "a list of names", _are_names, ())
-        return tuple(found)
-
-    def bytes(self, key: str, default: int | None) -> int:
-        return int(self._read(key, "an integer from 0 on", _is_count, default))
-
-    def number(self, key: str) -> float:
-        return float(self._read(key, "a number from 0 on", _is_number, 0.0))
-
-    def pairs(self, key: str) -> tuple[Pair, ...]:
-        found = self._read(key, "a list of pairs of names", _are_pairs, ())
-        return tuple((taken, given) for taken, given in found)
-
-    def rows(self, key: str) -> list[_Fields]:
-        found = self._read(key, "a list", lambda each: isinstance(each, list), None)
-        return [_Fields(row, f"{key}[{i}]") for i, row in enumerate(found)]
 
 
 def _short(found: object) -> str:
@@ -554,40 +449,127 @@ def _is_number(found: object) -> bool:
     return isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < MOST_COST
 
 
+class _Field(NamedTuple):
+    """A field of an object: what it holds, in words and as a test, and its value where it is
+    missing (``...`` if it must be there). ``always``: it is written where it has that, too."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    default: Any = ...
+    always: bool = False
+
+
+_NAME: Final = _Field("a name (text or integer)", _is_name)
+_NAMES: Final = _Field("a list of names", _are_names, ())
+_COUNT: Final = _Field("an integer from 0 on", _is_count)
+_TEXT: Final = _Field("text", _is_text, "")
+_ROWS: Final = _Field("a list", lambda found: isinstance(found, list))
+_VALUE: Final = {
+    "id": _NAME,
+    "size": _COUNT,
+    "kind": _TEXT._replace(default="act", always=True),
+    "alias_of": _NAME._replace(default=None, holds=lambda found: found is None or _is_name(found)),
+}
+_OP: Final = {
+    "id": _NAME,
+    "name": _TEXT._replace(default=None, always=True),
+    "inputs": _NAMES._replace(always=True),
+    "outputs": _NAMES._replace(always=True),
+    "cost": _Field("a number from 0 on", _is_number, 0.0, True),
+    "workspace": _COUNT._replace(default=0),
+    "inplace": _Field("a list of pairs of names", _are_pairs, ()),
+    "mutates": _NAMES,
+    "reads_updated": _NAMES,
+    "line": _TEXT,
+    "max_runs": _COUNT._replace(default=None),
+}
+_WHOLE: Final = {
+    "format": _TEXT,
+    "name": _TEXT._replace(default="problem"),
+    "provenance": _TEXT,
+    "values": _ROWS,
+    "ops": _ROWS,
+    "resident": _NAMES,
+    "donated": _NAMES,
+    "outputs": _NAMES,
+}
+
+
+def _read(given: object, where: str, fields: Mapping[str, _Field]) -> Document:
+    """The fields of an object of a document; ``where`` names it in messages."""
+    if not isinstance(given, Mapping):
+        refuse(f"{where} is not an object, but {_short(given)}")
+    for key in given:
+        if key not in fields:
+            refuse(
+                f"{where} has a field {_short(key)}, which is none of the format",
+                f"{did_you_mean(key, [*fields])}the fields are {', '.join(fields)}",
+            )
+    found: Document = {}
+    for key, field in fields.items():
+        if key not in given and field.default is ...:
+            refuse(f"{where} lacks {key!r}")
+        if key in given and not field.holds(given[key]):
+            refuse(f"{key!r} of {where} is {_short(given[key])}, not {field.words}")
+        read = given.get(key, field.default)
+        found[key] = tuple(read) if isinstance(read, list) else read
+    return found
+
+
+def problem_of(document: object) -> MemoryProblem:
+    """The problem that a parsed document describes."""
+    if isinstance(document, Mapping) and (form := document.get("format", "")) != PROBLEM_FORMAT:
+        refuse(f"the format is {_short(form)}, not {PROBLEM_FORMAT!r}")
+    whole = _read(document, "the document", _WHOLE)
+    return MemoryProblem(
+        values=tuple(_value(row, f"values[{i}]") for i, row in enumerate(whole["values"])),
+        ops=tuple(_op(row, f"ops[{i}]") for i, row in enumerate(whole["ops"])),
+        resident=frozenset(whole["resident"]),
+        donated=frozenset(whole["donated"]),
+        outputs=whole["outputs"],
+        name=whole["name"],
+    )
+
+
+def _value(row: object, where: str) -> MemoryValue:
+    is_view = isinstance(row, Mapping) and row.get("alias_of") is not None
+    fields = _VALUE | {"size": _COUNT._replace(default=0)} if is_view else _VALUE
+    return MemoryValue(**_read(row, where, fields))
+
+
+def _op(row: object, where: str) -> MemoryOp:
+    found = _read(row, where, _OP)
+    if found["name"] is None:
+        found["name"] = str(found["id"])
+    found["cost"] = float(found["cost"])
+    found["inplace"] = tuple(tuple(pair) for pair in found["inplace"])
+    return MemoryOp(**found)
+
+
 def problem_document(problem: MemoryProblem) -> Document:
     """The document of a problem; ``problem_of`` reads it back."""
     return {
         "format": PROBLEM_FORMAT,
         "name": problem.name,
-        "values": [
-            {"id": v.id, "size": v.size, "kind": v.kind}
-            | ({} if v.alias_of is None else {"alias_of": v.alias_of})
-            for v in problem.values
-        ],
-        "ops": [_op_document(op) for op in problem.ops],
+        "values": [_written(value, _VALUE) for value in problem.values],
+        "ops": [_written(op, _OP) for op in problem.ops],
         "resident": sorted(problem.resident, key=str),
         "donated": sorted(problem.donated, key=str),
         "outputs": list(problem.outputs),
     }
 
 
-def _op_document(op: MemoryOp) -> Document:
-    written: Document = {
-        "id": op.id,
-        "name": op.name,
-        "inputs": list(op.inputs),
-        "outputs": list(op.outputs),
-        "cost": op.cost,
+def _written(record: MemoryValue | MemoryOp, fields: Mapping[str, _Field]) -> Document:
+    found = {key: getattr(record, key) for key in fields}
+    return {
+        key: _listed(value)
+        for key, value in found.items()
+        if fields[key].always or value != fields[key].default
     }
-    others: Document = {
-        "workspace": op.workspace,
-        "inplace": [list(pair) for pair in op.inplace],
-        "mutates": list(op.mutates),
-        "reads_updated": list(op.reads_updated),
-        "line": op.line,
-    }
-    written |= {key: found for key, found in others.items() if found}
-    return written if op.max_runs is None else written | {"max_runs": op.max_runs}
+
+
+def _listed(value: Any) -> Any:
+    return [*map(_listed, value)] if isinstance(value, tuple) else value
 
 
 _Record = TypeVar("_Record")
