@@ -293,7 +293,9 @@ class Pipeline(Pass, name="pipeline"):
             _dump(folder, 0, "input", program)
         reports = []
         for position, each in enumerate(kept.passes, 1):
-            report = _reported(each, program, watch)
+            start = time.perf_counter()
+            after, hits = _traced(each, program, watch)
+            report = Report(each.name, program, after, hits, time.perf_counter() - start)
             before, program = program, report.after
             reports.append(report)
             config.log("passes", "%s, %.2f ms", report, report.seconds * 1e3)  # counted if shown
@@ -379,12 +381,6 @@ def _without(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
             details=[f"in the pipeline {pipeline}"],
         )
     return Pipeline(tuple(each for each in pipeline.passes if each.name not in names))
-
-
-def _reported(each: Pass, program: Any, watch: Watch | None) -> Report:
-    start = time.perf_counter()
-    after, hits = _traced(each, program, watch)
-    return Report(each.name, program, after, hits, time.perf_counter() - start)
 
 
 def _traced(each: Pass, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:

@@ -28,15 +28,14 @@ class Clones:
         self._read: dict[tuple[Node, int], Symbolic] = {}
 
     def seen(self, value: Symbolic) -> Symbolic:
-        """Return the clone of a value, or its replacement outside of the clones."""
+        """Return the clone of a value, or its replacement outside of the clones.
+
+        All operands that run again are cloned, too.
+        """
         value = self._behind_marks(value)
         if not self.runs_again(value):
             return self.outside(value)
-        return Symbolic(self._clone(value.node), value.index)
-
-    def _clone(self, wanted: Node) -> Node:
-        """Return the clone of a node; all operands that run again are cloned, too."""
-        waiting = [wanted]
+        waiting = [value.node]
         while waiting:
             node = waiting[-1]
             below = [self._behind_marks(arg) for arg in node.args]
@@ -50,7 +49,7 @@ class Clones:
                 args = tuple(map(self._operand, below))
                 self.made[node] = Node(node.op, args, node.types, node.origin, self.order)
             waiting.pop()
-        return self.made[wanted]
+        return Symbolic(self.made[value.node], value.index)
 
     def _behind_marks(self, value: Symbolic) -> Symbolic:
         """Return a value below the marks of values that have run, if it runs again."""

@@ -425,7 +425,7 @@ class Border:
 
     def added(self, kept: Iterable[ValueKey]) -> int:
         """Bytes of those values that no kernel writes as yet."""
-        return sum(self.weight(key) for key in kept if not self._is_written(key))
+        return sum(self.weight(key) for key in kept if not self.groups.stores(key))
 
     def spared(self, keys: Iterable[ValueKey]) -> int:
         """Bytes of those values that kernels write for nobody before the border."""
@@ -437,9 +437,6 @@ class Border:
                 for user in self.users[key]
             )
         )
-
-    def _is_written(self, key: ValueKey) -> bool:
-        return self.groups.stores(key)
 
     def _home(self, key: ValueKey) -> Group | None:
         return self.groups.home(key)

@@ -270,18 +270,16 @@ class BudgetSearch:
         while self.descents.effort < self.effort:
             before = self.descents.effort
             for number, (above, level) in enumerate(pairwise((self.orders[0].load, *self.levels))):
-                self._rebuild_cheapest(near, number, level + int((above - level) * spread))
+                goal = level + int((above - level) * spread)
+                # what was made last of the cheapest sequence of a level, which is in ``near``
+                best = self.cheapest.within(goal)
+                if best is not None and len(best.ops) > len(self.net.ops):
+                    start = near.get(number, best)
+                    near[number] = self._rebuilt(start if start.load <= goal else best, best, goal)
             self._lower()
             spread = max(0.0, self.random.random() - 0.25)
             if self.descents.effort == before:
                 break
-
-    def _rebuild_cheapest(self, near: dict[int, Found], number: int, goal: int) -> None:
-        """Rebuild what was made last of the cheapest sequence of a level; ``near`` has that."""
-        best = self.cheapest.within(goal)
-        if best is not None and len(best.ops) > len(self.net.ops):
-            start = near.get(number, best)
-            near[number] = self._rebuilt(start if start.load <= goal else best, best, goal)
 
     def _lower(self) -> None:
         """Look for a sequence below the smallest."""

@@ -9,7 +9,7 @@ size takes milliseconds. No kernel is compiled or run here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Iterator, Mapping, Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -374,8 +374,18 @@ class Planner:
         return Point.of(self._everything(numbers, staged), 0.0)
 
     def _everything(self, numbers: SizeNumbers, staged: frozenset[int]) -> Placed:
-        """The order of the lowest arena in which every step runs once."""
-        return _lowest([*map(self._layouts(numbers, staged), self.orders)])
+        """The order of the lowest arena in which every step runs once; of equals the first."""
+        layouts = [*map(self._layouts(numbers, staged), self.orders)]
+        best: Placed | None = None
+        for layout in sorted(layouts, key=lambda candidate: candidate.load):
+            if best is not None and layout.load >= best.height:
+                break
+            placed = layout.placed()
+            if best is None or placed.height < best.height:
+                best = placed
+        if best is None:
+            raise ValueError("a schedule has at least one order")
+        return best
 
     def _problem(self, numbers: SizeNumbers, staged: frozenset[int]) -> Problem:
         seconds = all_seconds(self.schedule.steps, numbers.arguments)
@@ -431,17 +441,3 @@ class Planner:
             buffer_bytes=tuple(zip(names, numbers.nbytes, strict=True)),
             workers=workers,
         )
-
-
-def _lowest(layouts: Sequence[ArenaLayout]) -> Placed:
-    """The layout of the lowest arena; of equals the one listed first."""
-    best: Placed | None = None
-    for layout in sorted(layouts, key=lambda candidate: candidate.load):
-        if best is not None and layout.load >= best.height:
-            break
-        placed = layout.placed()
-        if best is None or placed.height < best.height:
-            best = placed
-    if best is None:
-        raise ValueError("a schedule has at least one order")
-    return best
