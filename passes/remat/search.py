@@ -2,11 +2,21 @@
 
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
 cheapest of each level, and from those of other descents, repeated runs are taken out at random, and
-others found in their place; then sequences, and orders, are walked from.
+others found in their place; then, by turns, runs of each sequence are exchanged for others,
+and sequences, and orders, are walked from.
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
 
 The sequences form a Pareto front: none has both a higher load and a higher cost than another.
+
+Exchanges: a recomputed value is kept, and others are recomputed in its place.
+
+A descent drops the values that save most bytes for their seconds, one by one. So it does not find
+that one large value could be kept if several small ones of a chain are recomputed together. An
+*exchange* removes one repeated run from a sequence; its values then live on from the run before. A
+descent that must not drop those values finds others to drop, and runs that are not needed are
+trimmed: an ejection chain (Glover, 1996) around one choice. Exchanges begin at existing sequences
+and add only sequences that no other dominates, so that a front only improves.
 
 Walks from sequences that are there, which move runs as well as drop and make again.
 
@@ -20,7 +30,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from random import Random
 from typing import Final
 
@@ -92,9 +102,51 @@ class Cheapest:
             yield each.ops, upper.load - 1
 
 
-#: Effort of a trim and of what stands around it, in about five nanoseconds.
+_SLOPES: Final = SLOPES[:2]
+#: Effort of a descent, of a trim and of what stands around each, in about five nanoseconds.
+_DESCENT: Final = 400_000
 _TRIMMING: Final = 200_000
 _CALL: Final = 10_000
+
+
+def exchange(
+    descents: Descents, cheapest: Cheapest, limit: int, done: dict[Place, int] | None = None
+) -> None:
+    """Exchange the runs of all sequences, those far from their neighbours first."""
+    stop = descents.effort + limit
+    done = {} if done is None else done
+    while descents.effort < stop and (place := cheapest.widest(done, 1)) is not None:
+        done[place] = 1
+        for found in _exchanged(descents, *place, stop):
+            cheapest.add(found)
+
+
+def _exchanged(descents: Descents, ops: tuple[int, ...], goal: int, stop: int) -> list[Found]:
+    """Return the result of each exchange of a sequence, until effort reaches ``stop``."""
+    net, random, given = descents.net, Random(1), list[Found]()
+    for (step, left), slope in product(_without_one(ops), _SLOPES):
+        if descents.effort >= stop:
+            break
+        with descents.holding(net.makes[step]):
+            below = int(goal * slope.share)
+            found = descents.descended(left, below, slope, random, _DESCENT)
+        if descents.peak <= goal:
+            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
+        descents.effort += _CALL + 5 * len(found)
+        if descents.peak < BEYOND_ALL:
+            given.append(Found(descents.peak, net.cost(found), tuple(found)))
+    return given
+
+
+def _without_one(ops: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield the step of each repeated run, and the sequence without that run."""
+    seen: set[int] = set()
+    for at, step in enumerate(ops):
+        if step in seen:
+            yield step, [*ops[:at], *ops[at + 1 :]]
+        seen.add(step)
+
+
 #: How much dearer a change may be at first, of all ops: how hot is best depends on the problem.
 _HEATS: Final = (0.003, 0.02, 0.01, 0.001, 0.05, 0.005, 0.15, 0.002)
 #: Effort of a walk for each op.
@@ -138,8 +190,10 @@ EFFORT = (900_000, 400_000_000, 80_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 _FURTHER: Final = 450_000  # effort of such a search for each op beyond those that are improved
-#: Effort of walks after that, as a share of that before, and at most.
+#: Effort of exchanges and walks after that, as a share of that before, and at most.
 _IMPROVING: Final = (1.1, 160_000_000)
+_ROUNDS: Final = 2  # of exchanges, then walks
+_EXCHANGING: Final = 0.5  # share of a round for exchanges
 #: Ops up to which there are any: beyond, they find little, and each point more is to be placed.
 _IMPROVED: Final = 150
 _STARTS: Final = 6  # sequences with repeats that descents begin with
@@ -193,9 +247,7 @@ class BudgetSearch:
         if self.rebuilds:
             self._rebuild()
             if len(self.net.ops) <= _IMPROVED:
-                share, most = _IMPROVING
-                limit = int(min(self.effort * share, most))
-                walk(self.descents, self.cheapest, self.floor, self.random, limit)
+                self._improve()
         return self.cheapest.found[::-1]
 
     def _kept(self, ops: list[int]) -> Found:
@@ -280,6 +332,17 @@ class BudgetSearch:
             spread = max(0.0, self.random.random() - 0.25)
             if self.descents.effort == before:
                 break
+
+    def _improve(self) -> None:
+        """Alternate exchanges and walks; each begins with the results of the other."""
+        share, most = _IMPROVING
+        descents, exchanged = self.descents, dict[Place, int]()
+        stop = descents.effort + int(min(self.effort * share, most))
+        for left in range(_ROUNDS, 0, -1):
+            end = descents.effort + (stop - descents.effort) // left
+            limit = int((end - descents.effort) * _EXCHANGING)
+            exchange(descents, self.cheapest, limit, exchanged)
+            walk(descents, self.cheapest, self.floor, self.random, end - descents.effort)
 
     def _lower(self) -> None:
         """Look for a sequence below the smallest."""

@@ -13,7 +13,8 @@ The functions are such as ``staticgrad.native.words`` compiles.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Final
 
@@ -348,6 +349,19 @@ class Descents:
         arrays.noise = int(1024 * slope.noise)
         arrays.random = random.randrange(1, 1 << 31) if slope.noise else 1
         return self._run(self._descend, sequence, goal, limit)
+
+    @contextmanager
+    def holding(self, values: Sequence[int]) -> Iterator[None]:
+        """Keep descents inside from dropping these values across a gap; trims may drop them."""
+        weight = self._arrays.weight
+        before = [weight[value] for value in values]
+        for value in values:
+            weight[value] = 0
+        try:
+            yield
+        finally:
+            for value, was in zip(values, before, strict=True):
+                weight[value] = was
 
     def laid_out(self, sequence: Sequence[int]) -> list[int]:
         """The sequence without idle runs."""
