@@ -113,11 +113,7 @@ class detect_mutation(Block[bool]):  # noqa: N801
 
 @public
 def enable_autograd(quiet: bool = False) -> None:
-    """Record operations from here on, to the end of the block around; by default they are.
-
-    Args:
-        quiet: say nothing about it to the logger ``staticgrad``.
-    """
+    """Record operations from here on, to the end of the block around; by default they are."""
     if not recording.innermost() and not quiet:
         from staticgrad.config import logger  # logging is loaded when somebody logs
 

@@ -315,9 +315,6 @@ class Tensor(WithArray, Value):
         """A tensor of a copy of ``data`` that needs no gradient; a tensor itself.
 
         A parameter gives the leaf of the tape that it is, with its present array.
-
-        Raises:
-            DTypeError, MaskedArrayError: no array of numbers.
         """
         if isinstance(data, Tensor):
             return data  # type: ignore[return-value]
@@ -436,11 +433,7 @@ class Tensor(WithArray, Value):
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """A copy of the array for other libraries: nothing is written into a tensor.
-
-        Raises:
-            BufferError: another device, or ``copy=False``.
-        """
+        """A copy of the array for other libraries: nothing is written into a tensor."""
         if copy is False:
             raise BufferError("a tensor gives a copy of its array")
         array: Any = self.data.copy()
@@ -532,11 +525,7 @@ class Tensor(WithArray, Value):
 
     @boundary
     def retain_grad(self) -> None:
-        """Have backward passes write ``grad`` of this tensor, too, though an operation made it.
-
-        Raises:
-            GradientError: it needs no gradient.
-        """
+        """Have backward passes write ``grad`` of this tensor, too, though an operation made it."""
         if self.edge is None:
             raise GradientError("a tensor that needs no gradient has none to retain")
         self.edge.owned_by(self)

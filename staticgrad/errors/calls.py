@@ -34,14 +34,7 @@ def refuse_misfit(
 ) -> None:
     """Replace an error of Python's own where the arguments do not fit the function that raised it.
 
-    Args:
-        error: the error.
-        function, args, kwargs: the call.
-        only_names: look at the names and number of arguments, not at their kinds.
-
-    Raises:
-        UnknownArgumentError: an argument is missing, unknown or given twice.
-        ArgumentError: an argument is of another kind than its annotation says.
+    ``only_names``: look at the names and number of arguments, not at their kinds.
     """
     if not isinstance(error, TypeError | ValueError | AttributeError | LookupError):
         return
@@ -72,11 +65,7 @@ def raised_inside(error: TypeError) -> bool:
 
 
 def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:
-    """Refuse what the function does not take.
-
-    Raises:
-        UnknownArgumentError: with the argument that is missing, unknown or given twice.
-    """
+    """Refuse an argument that is missing, unknown or given twice."""
     try:
         ours.bind(*args, **kwargs)
     except TypeError as error:
@@ -109,13 +98,7 @@ def _given_twice(ours: Signature, args: Any, kwargs: Any) -> list[tuple[str, Any
 def check_call(made: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     """Refuse what calls of a made object do not take; what its constructor takes is said there.
 
-    Args:
-        made: the object's class, whose constructor has arguments of its own.
-        function: what a call of the object runs, bound to it.
-        args, kwargs: what was given.
-
-    Raises:
-        UnknownArgumentError: an argument that is missing, unknown or given twice.
+    ``made``: the object's class; ``function``: what a call of the object runs, bound to it.
     """
     ours, constructor = signature(function), signature(made)
     for word in (each for each in kwargs if each not in ours.parameters):
@@ -129,11 +112,7 @@ def check_call(made: type, function: Callable[..., Any], args: Any, kwargs: Any)
 
 
 def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:
-    """Refuse any argument.
-
-    Raises:
-        UnknownArgumentError: there is one.
-    """
+    """Refuse any argument."""
     check_arguments(name, Signature(), args, kwargs)
 
 
@@ -146,15 +125,8 @@ def check_keywords(
 ) -> None:
     """Refuse words that are handed on to ``taker`` later, unless it takes them.
 
-    Args:
-        name: of the function that hands them on.
-        given: the words.
-        taker: what takes them.
-        without: parameters of it that are not handed on.
-        own: what the function itself takes, for the hint.
-
-    Raises:
-        UnknownArgumentError: with the first that it does not take, or is ``without``.
+    ``without``: parameters of it that are not handed on; ``own``: what the function ``name`` itself
+    takes, for the hint.
     """
     ours = signature(taker)
     known = [Parameter(word, Parameter.KEYWORD_ONLY) for word in own]
@@ -195,11 +167,7 @@ def _names(ours: Signature) -> list[str]:
 
 
 def check_kinds(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    """Refuse the first argument that does not fit its annotation.
-
-    Raises:
-        ArgumentError: with what the function takes there.
-    """
+    """Refuse the first argument that does not fit its annotation, with what the function takes."""
     try:
         bound = signature(function).bind(*args, **kwargs)
     except TypeError:

@@ -8,7 +8,6 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
-from staticgrad.families import like
 from staticgrad.functions import sigmoid, tanh
 from staticgrad.functions.activations import prelu
 from staticgrad.functions.creation import parameter
@@ -43,11 +42,7 @@ class ReLU(FunctionLayer, function=relu):
 
 
 class LeakyReLU(FunctionLayer, function=leaky_relu):
-    """x where x > 0, else negative_slope * x.
-
-    Args:
-        negative_slope: a number.
-    """
+    """x where x > 0, else negative_slope * x."""
 
     negative_slope: float = 0.01
 
@@ -55,10 +50,7 @@ class LeakyReLU(FunctionLayer, function=leaky_relu):
 class PReLU(Layer):
     """x if x > 0, else ``weight`` * x, per channel of [n, c, ...]: He et al., arXiv 1502.01852.
 
-    Args:
-        num_parameters: the number of learnt slopes: one, or one for each channel.
-        init: their first value.
-        dtype: of the parameter.
+    ``num_parameters`` is one, or that of the channels; ``init`` is the first value of the slopes.
     """
 
     @public
@@ -76,20 +68,13 @@ class PReLU(Layer):
 
 
 class ELU(FunctionLayer, function=elu):
-    """x where x > 0, else alpha * (exp(x) - 1).
-
-    Args:
-        alpha: a number.
-    """
+    """x where x > 0, else alpha * (exp(x) - 1)."""
 
     alpha: float = 1.0
 
 
 class GELU(FunctionLayer, function=gelu):
-    """x times the normal distribution function at x.
-
-    Args:
-        approximate: "none", or "tanh" for the approximation of ``sg.nn.gelu``.
+    """x times the normal distribution function at x; "tanh" for its approximation.
 
     >>> sg.evaluate(sg.nn.GELU("tanh")(sg.constant([-1.0, 1.0]))).round(4)
     array([-0.1588,  0.8412])
@@ -115,15 +100,10 @@ class Tanh(FunctionLayer, function=tanh):
 
 
 class Softmax(FunctionLayer, function=softmax):
-    """exp(x) divided by its sum along ``axis``.
-
-    Args:
-        axis: one axis.
-    """
+    """exp(x) divided by its sum along ``axis``."""
 
     axis: int = -1
 
 
-@like(Softmax)
 class LogSoftmax(Softmax, function=log_softmax):
     """The logarithm of ``Softmax``."""

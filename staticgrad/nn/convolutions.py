@@ -275,8 +275,7 @@ class _Adaptive(_Pool):
 class AdaptiveAvgPool1d(_Adaptive, function=adaptive_avg_pool):
     """Means of ``output_size`` parts of nearly equal size of [n, c, l].
 
-    Args:
-        output_size: how many parts, for all spatial axes or for each.
+    There is one number of parts for all spatial axes, or one for each.
     """
 
 
@@ -284,7 +283,6 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool1d, axes=2):
     """Apply ``AdaptiveAvgPool1d`` to images [n, c, h, w]."""
 
 
-@like(AdaptiveAvgPool1d)
 class AdaptiveMaxPool1d(_Adaptive, function=adaptive_max_pool):
     """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l]."""
 

@@ -64,10 +64,7 @@ class Linear(Layer):
 
 
 class Flatten(FunctionLayer):
-    """Some axes as one, by default all but the first: [n, c, h, w] becomes [n, c * h * w].
-
-    Args:
-        start_dim, end_dim: the first of them and the last.
+    """The axes from ``start_dim`` to ``end_dim`` as one: [n, c, h, w] becomes [n, c * h * w].
 
     >>> sg.nn.Flatten()(sg.input("x", ("batch", 3, 4, 4), "float32")).shape
     (batch, 48)

@@ -133,11 +133,7 @@ _TAKES: Final = "clipping takes gradients, values of a graph"
 
 @public
 def global_norm(grads: Any) -> Any:
-    """The Euclidean norm of all gradients as one vector.
-
-    Args:
-        grads: values in a list, tuple or dict; their squares are added in that order.
-    """
+    """The Euclidean norm of all gradients, in a list, tuple or dict, as one vector."""
     return _norm(leaves(grads, _TAKES))
 
 
@@ -165,9 +161,7 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
 def clip_by_value(grads: Any, max_value: float) -> Any:
     """The gradients, each element at most ``max_value`` away from zero; NaN stays NaN.
 
-    Args:
-        grads: values in a list, tuple or dict.
-        max_value: a positive number.
+    They are values in a list, tuple or dict; ``max_value`` is positive.
     """
     require_positive(max_value, "max_value")
     leaves(grads, _TAKES)

@@ -132,9 +132,6 @@ def tensor_of(data: Any, dtype: Any = None) -> Any:
 class constant(RateSchedule):  # noqa: N801 - called as a function
     """The same rate in every step.
 
-    Args:
-        rate: 0 or more.
-
     >>> sg.optim.SGD(constant(0.1)).learning_rate
     constant(rate=0.1)
     """
@@ -148,13 +145,7 @@ class constant(RateSchedule):  # noqa: N801 - called as a function
 @bounded
 @schedule
 class step_decay(RateSchedule):  # noqa: N801 - called as a function
-    """``rate * factor**floor(t / every)``.
-
-    Args:
-        rate: of the first steps.
-        every: after how many steps it is multiplied.
-        factor: by what.
-    """
+    """``rate * factor**floor(t / every)``: multiplied after every so many steps."""
 
     rate: NotNegative
     every: Positive
@@ -167,12 +158,7 @@ class step_decay(RateSchedule):  # noqa: N801 - called as a function
 @bounded
 @schedule
 class exponential(RateSchedule):  # noqa: N801 - called as a function
-    """``rate * factor**(t / every)``.
-
-    Args:
-        rate: of the first step.
-        factor: by what it is multiplied in ``every`` steps.
-        every: a number of steps.
+    """``rate * factor**(t / every)``: multiplied by ``factor`` in ``every`` steps.
 
     >>> rate = exponential(1.0, 0.25, every=2)
     >>> [float(sg.evaluate(rate(sg.constant(t)))) for t in (0.0, 1.0, 2.0)]
@@ -217,11 +203,8 @@ class cosine(RateSchedule):  # noqa: N801 - called as a function
 class warm_up(RateSchedule):  # noqa: N801 - called as a function
     """A line up to the first rate of ``then``, and behind it ``then`` from its beginning.
 
-    ``(t + 1) / (steps + 1) * then(0)`` in the first ``steps`` steps, then ``then(t - steps)``.
-
-    Args:
-        then: a schedule, or a rate.
-        steps: how many the line takes.
+    ``(t + 1) / (steps + 1) * then(0)`` in the first ``steps`` steps, then ``then(t - steps)``;
+    ``then`` is a schedule, or a rate.
     """
 
     then: RateSchedule | float
@@ -244,12 +227,8 @@ class warm_up(RateSchedule):  # noqa: N801 - called as a function
 class one_cycle(RateSchedule):  # noqa: N801 - called as a function
     """Half a cosine up to ``rate`` and one down: Smith and Topin (2019).
 
-    Args:
-        rate: the highest, 0 or more.
-        steps: of the whole cycle.
-        rise: the part of them that goes up.
-        first: it begins at ``rate / first``.
-        last: it ends at ``rate / first / last``.
+    It begins at ``rate / first``, rises for the part ``rise`` of all ``steps``, and ends at
+    ``rate / first / last``.
     """
 
     rate: NotNegative

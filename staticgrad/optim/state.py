@@ -38,12 +38,7 @@ Maker = Callable[[Any, str, Any, Any], Any]
 
 @public
 def slot(p: Parameter, name: str) -> Parameter:
-    """State of one parameter, zero at first: for optimizers of your own.
-
-    Args:
-        p: the parameter.
-        name: what it is called behind the parameter's name.
-    """
+    """State of the parameter p, zero at first, as ``<p>.<name>``: for optimizers of your own."""
     return state_of(p, name, p.shape, p.dtype.compute.numpy)
 
 
@@ -105,8 +100,7 @@ class _Memory:
     def stores(self) -> list[ParameterStore]:
         """Return the stores of the states: those of ``minimize``, else those in graphs.
 
-        Raises:
-            SavedFileError: two graphs have one of the same name.
+        Two graphs that have one of the same name are refused.
         """
         if self.made:
             return [p.store for p in self.made.values()]
@@ -321,17 +315,13 @@ _NUMBER: Final = re.compile(r"_?(\d+)(?=\.|$)")
 
 
 def renumbered(given: Iterable[str], own: Iterable[tuple[str, ...]]) -> dict[str, str]:
-    """Match the given names with our names.
+    """Match names from elsewhere with ours: given name -> our name.
 
-    Args:
-        given: names from elsewhere.
-        own: what we have: each its name, and others by which it is known, too.
-
-    Returns:
-        Given name -> our name. Names that differ in numbers alone make a group. Where each name of
-        ours in a group, or another of its names, is given, and where the group has another number
-        of names, the names of the group are left out, for they are equal or nothing is known of
-        them; else they stand for each other in the order of their numbers.
+    ``own`` has for each of ours its name, and others by which it is known, too. Names that differ
+    in numbers alone make a group. Where each name of ours in a group, or another of its names, is
+    given, and where the group has another number of names, the names of the group are left out, for
+    they are equal or nothing is known of them; else they stand for each other in the order of their
+    numbers.
     """
     theirs: defaultdict[str, list[str]] = defaultdict(list)
     for name in given:
