@@ -648,7 +648,9 @@ class KernelLowering:
         exprs = [*postorder([root for s in stage.body for root in roots(s)])]
         accesses = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
         accesses += [s.access for s in stage.body if isinstance(s, Store)]
-        found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(LANES) == 1)
+        found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(LANES) != 0)
+        if any(p.step(LANES) != 1 for p in found):
+            return []  # these have masks in all vectors
         lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         extent, masks = stage.axis.extent, self.machine.has_mask_registers
         whole = isinstance(extent, int) and extent % self.kernel.lanes == 0

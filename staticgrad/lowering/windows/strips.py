@@ -34,6 +34,7 @@ from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, StripAxis, Taps, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
+from staticgrad.native.machine import current
 from staticgrad.types.arrays import c_strides, hint_value
 from staticgrad.types.dim import Size, maximum, minimum
 
@@ -51,8 +52,8 @@ PLANE, CHANNEL, RESULT = range(3)
 MOST_PHASES: Final = 9
 #: Elements of the copies of an iteration, about.
 _NEAR: Final = 2 * STRIP
-#: The cost of a vector of a copy from a channel's strip, in multiplications of vectors; and of a
-#: vector of a strip that is copied once, with bounds checks.
+#: Cycles of a vector of a copy from a channel's strip; and of a vector of a strip that is copied
+#: once, with bounds checks.
 _COPIED: Final = 14
 _COPIED_ONCE: Final = 24
 #: Channels of the result from which copies pay where windows have a step > 1.
@@ -70,7 +71,7 @@ def has_phases(form: WindowProduct) -> bool:
 
 
 class _Costs:
-    """The costs of a convolution at likely sizes, per image, in multiplications of vectors.
+    """The costs of a convolution at likely sizes, per image, in cycles.
 
     ``copies``: the cheapest cut into rows and images of copies for each tap; ``once``: the cost of
     strips that are copied once.
@@ -112,7 +113,8 @@ class _Costs:
         vectors = (
             (rows + self.reaches[0]) * self.between * -(-(self.found[-1] + reach) // self.lanes)
         )
-        cost = self.inner * (columns * self.out * self.taps + vectors * images * copied)
+        products = columns * self.out * self.taps / current().per_cycle
+        cost = self.inner * (products + vectors * images * copied)
         return cost * -(-self.found[0] // rows) / images
 
     def _cost(self, rows: int, images: int) -> float:

@@ -9,10 +9,9 @@ multiplied, the next ones of the same inner indices are prefetched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.kernels.stages import LONE
-from staticgrad.nest.products.direct import FLAT
 from staticgrad.nest.products.plain import MATRIX
 from staticgrad.nest.records import Name, Word
 
@@ -21,32 +20,58 @@ if TYPE_CHECKING:
     from staticgrad.nest.products.plain import PlainProduct
 
 
-def has_rows_for_lanes(product: PlainProduct) -> bool:
-    """Return whether rows lie across memory, columns are known to be few, rows and terms many.
+#: Multiplications of vectors that take as long as packing one, and as transposing an element.
+_PACKING: Final = 2
+_TRANSPOSING: Final = 0.75
 
-    With few terms, transposing the results takes as long as the multiplications.
+
+def has_rows_for_lanes(product: PlainProduct) -> bool:
+    """Return whether rows lie across memory, and take fewer vectors than the few columns do.
+
+    The results are transposed then, otherwise the columns if they lie across memory.
     """
-    few = 0 < product.most_columns <= product.lanes and not 0 < product.most_terms <= FLAT
-    many = product.tall and not 0 < product.most_rows <= product.lanes
-    many |= product.transposed and product.most_rows > LONE  # columns need not be transposed then
     plain = not product.is_narrow and not any(store.combine for store in product.stage.stores)
-    return product.rows == "across" and few and many and product.one_block and plain
+    few = 0 < product.most_columns <= product.lanes
+    if not (product.rows == "across" and product.tall and few and product.one_block and plain):
+        return False
+    lanes, width = product.lanes, _rows_together(product)
+    rows = product.most_rows or width
+    blocks, vectors, square = -(-rows // width), width // lanes, _TRANSPOSING * lanes**2
+    least = _heights(product, vectors)[-1]
+    columns = -(-product.most_columns // least) * least
+    packing = vectors * _PACKING * (rows % width != 0)
+    saved = rows + product.transposed * square / lanes - blocks * vectors * columns - packing
+    results = blocks * vectors * (product.columns // lanes) * square
+    return saved > 0 and saved * (product.most_terms or inf) > results
+
+
+def _rows_together(product: PlainProduct) -> int:
+    """Return the rows that are multiplied together: one vector of them, or as many as a panel."""
+    return product.lanes if 0 < product.most_rows <= product.lanes else product.columns
+
+
+def _heights(product: PlainProduct, vectors: int) -> tuple[int, ...]:
+    """Return the columns of tiles of so many vectors of rows."""
+    heights = product.tiles.heights
+    return heights[min(vectors, max(heights))]
 
 
 def write_rows_for_lanes(p: MatrixProduct) -> None:
     """An iteration: a chunk of rows, some vectors of them at a time."""
     b, n = p.b, p.columns_of_c
-    columns = p.lanes if 0 < p.most_rows <= p.lanes else p.columns  # rows side by side
+    columns = _rows_together(p)
     p.declare(columns * p.columns, (p.depth + p.lanes) * columns)
     sums = b.named("sums", p.local, (p.most_columns + p.height) * columns)
+    height = _heights(p, columns // p.lanes)[0]
     turn = p.panels.panel(p.nest.functions, p.columns, "transposed")
     with p.loop(p.first_row, p.last_row, columns, "start") as start:
         with p.iterations(0, p.terms, p.depth, p.one_part, "depth") as depth:
             past = b.least(depth + p.depth, p.terms)
             vectors = _vectors(p, start, (depth, past), columns)
             fresh = p.choose("eq", depth, 0, 1, 0)
-            with p.loop(0, n, p.height, "top") as top:
-                given = {"c": sums, "fresh": fresh, "depth": past - depth, **vectors}
+            with p.loop(0, n, height, "top") as top:
+                last = b.least(n - top - 1, height - 1)
+                given = {"c": sums, "fresh": fresh, "depth": past - depth, "last": last, **vectors}
                 _write_tile(p, top, depth, columns, given)
         b.do(turn, sums, p.tile, 0, 1, columns, columns, n, 0, stores="tile")
         past = b.least(start + columns, p.last_row)
@@ -86,7 +111,6 @@ def _write_tile(
         "at": p.base_of(p.stage.b, MATRIX) + top * p.b_across + depth * p.b_down,
         "row": p.b_across,
         "inner": p.b_down,
-        "last": p.b.least(p.columns_of_c - top - 1, p.height - 1),
         "wide": columns,
         "width": columns,
         "ahead": down + (columns + p.lanes - 1),
