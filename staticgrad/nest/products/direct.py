@@ -94,7 +94,7 @@ class DirectProduct:
         most = _HIGHEST[highest]
         if 0 < p.most_rows <= 2 * most:
             highest = -(-p.most_rows // -(-p.most_rows // most))
-        self.heights = highest, min(highest, least)
+        self.heights = highest, highest if p.most_rows % highest > least else min(highest, least)
         few = 0 < p.most_rows <= _REPAID * highest
         near = p.flat or p.most_columns > 0 or not may_collide(p.nest, p.down, p.dtype.itemsize)
         #: Whether panels of several vectors are packed before rows go through all of them.
