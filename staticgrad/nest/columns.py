@@ -27,7 +27,7 @@ from staticgrad.ir.kernels.width import loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.directives import HELD, may_be_mixed, work
-from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, copies_of, pick
+from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, copies_of, pick, place_at
 from staticgrad.nest.sums import LEVELS, WIDEST_BITS, in_blocks, is_by_key, key_dtype, levels_at
 from staticgrad.nest.transposed import LoadedTiles
 from staticgrad.nest.values import Values, operation, stored
@@ -60,15 +60,9 @@ class ColumnSums:
         k, b, lanes = self.nest.kernel, self.nest.b, self.nest.kernel.lanes
         rows = k.axes[len(k.axes) - k.grouped :]
         apart = k.axes[: len(k.axes) - k.grouped]
-        total = self.nest.number(rows[0].extent)
-        for axis in rows[1:]:
-            total = self.nest.product(total, self.nest.number(axis.extent))
+        total = self.nest.positions(rows)
         height = self.height(total)
-        groups = (
-            b.op("floordiv", self.nest.sum(total, b.op("sub", height, 1)), height)
-            if apart
-            else None
-        )
+        groups = (total + (height - 1)) // height if apart else None
         columns: dict[Extent, list[ColumnAccumulate]] = {}
         for stage in k.stages:
             if isinstance(stage, Map):
@@ -76,8 +70,7 @@ class ColumnSums:
                     if isinstance(s, ColumnAccumulate):
                         columns.setdefault(stage.axis.extent, []).append(s)
         widths = {
-            extent: self.nest.multiple(self.nest.sum(self.nest.number(extent), lanes - 1), lanes)
-            for extent in columns
+            extent: (self.nest.number(extent) + (lanes - 1)) // lanes * lanes for extent in columns
         }
         scratch = frozenset(s.scratch for each in columns.values() for s in each)
         written = stored(k.stages) | scratch
@@ -85,13 +78,13 @@ class ColumnSums:
         with b.loop(begin, end, 1, written, "g") as group:
             number: Any = group
             if groups is not None:
-                number = b.op("mod", group, groups)
-                self.nest.decode(apart, b.op("floordiv", group, groups))
-            first = b.op("mul", number, height)
-            last = b.least(b.op("add", first, height), total)
+                number = group % groups
+                self.nest.decode(apart, group // groups)
+            first = number * height
+            last = b.least(first + height, total)
             pushed = b.variable("n", "copy", 0)
             with b.loop(first, last, COLUMN_BLOCK, written, "k") as block:
-                past = b.least(b.op("add", block, COLUMN_BLOCK), last)
+                past = b.least(block + COLUMN_BLOCK, last)
                 for extent, sums in columns.items():
                     with b.loop(0, self.nest.number(extent), lanes, scratch, "j") as j:
                         for s in sums:
@@ -125,9 +118,9 @@ class ColumnSums:
             self.nest.sums.push(terms, pushed, final)
             with b.branch("eq", final, 1):
                 stop = self.nest.number(extent)
-                mask = b.op(f"mask{lanes}", self.nest.difference(stop, j))
+                mask = b.op(f"mask{lanes}", stop - j)
                 for s, (_, own, *_) in zip(sums, terms, strict=True):
-                    row = self.nest.product(group, stop)
+                    row = group * stop
                     at = b.pointer(self.nest.pointers[s.partials], Offset(((row, 1), (j, 1))))
                     b.do("store", *at, own, mask, stores=s.partials)
 
@@ -148,7 +141,7 @@ class ColumnSums:
 
     def height(self, rows: Any) -> Any:
         """Rows of a group."""
-        each = self.nest.b.op("floordiv", self.nest.sum(rows, GROUPS - 1), GROUPS)
+        each = (rows + (GROUPS - 1)) // GROUPS
         return self.nest.b.op("choose_lt", each, SHORTEST_GROUP, SHORTEST_GROUP, each)
 
     def neutral(self, s: Accumulate | ColumnAccumulate, lanes: int) -> Any:
@@ -168,9 +161,7 @@ class ColumnSums:
         count = self.nest.chosen(Interleave, "factor", 1, stage, "j") if mixed else 1
         if not small(stage.rows) and self.tiles_of(stage) is not None:
             count = 1
-        total: Any = 1
-        for axis in stage.rows:
-            total = self.nest.product(total, self.nest.number(axis.extent))
+        total = self.nest.positions(stage.rows)
         written = frozenset(s.access.operand for s in stage.stores)
 
         def body(values: Values) -> None:
@@ -229,7 +220,7 @@ class ColumnSums:
             held[s.name] = copies_of(b.variable("a", *kind) for _ in range(count))
         tiles = self.tiles_of(stage)
         with b.loop(0, total, COLUMN_BLOCK, prefix="k") as block:
-            past = b.least(b.op("add", block, COLUMN_BLOCK), total)
+            past = b.least(block + COLUMN_BLOCK, total)
             for each in self.rows_of_block(stage, values, tiles, block, past):
                 for s in sums:
                     value = self.nest.sums.key(s, each.vec(s.value))
@@ -245,12 +236,12 @@ class ColumnSums:
         if tiles is not None:
             self.nest.at[stage.rows[0].name] = block
             width = lanes if values.left is None else values.left
-            tiles.load(self.nest, width, self.nest.difference(past, block))
+            tiles.load(self.nest, width, past - block)
         with b.loop(block, past, prefix="r") as row:
             self.nest.decode(stage.rows, row)
             each = Values(self.nest, lanes, True, values.offsets, values.mask)
             if tiles is not None:
-                each.runs = dict.fromkeys(tiles.loads, self.nest.difference(row, block))
+                each.runs = dict.fromkeys(tiles.loads, row - block)
                 each.load_run = tiles.read
             yield each
 
@@ -282,11 +273,11 @@ class ColumnSums:
         }
         tiles = self.tiles_of(stage)
         with b.loop(0, total, height, prefix="g") as first:
-            last = b.least(b.op("add", first, height), total)
+            last = b.least(first + height, total)
             pushed = b.variable("n", "copy", 0)
             held = {s.name: begin(s, "a", COMBINERS[s.kind].identity(s.value.dtype)) for s in sums}
             with b.loop(first, last, COLUMN_BLOCK, prefix="k") as block:
-                past = b.least(b.op("add", block, COLUMN_BLOCK), last)
+                past = b.least(block + COLUMN_BLOCK, last)
                 for s in sums:
                     identity = COMBINERS[s.kind].identity(s.value.dtype)
                     b.assign(held[s.name], f"{element(s.value.dtype)}x{lanes}", identity)
@@ -324,9 +315,7 @@ class ColumnSums:
         r modulo their number. Else groups and blocks of rows follow the column rule.
         """
         b, lanes = self.nest.b, self.nest.kernel.lanes
-        total: Any = 1
-        for axis in stage.rows:
-            total = self.nest.product(total, self.nest.number(axis.extent))
+        total = self.nest.positions(stage.rows)
         by_parts: dict[int, list[Accumulate]] = {}
         for s in stage.body:
             parts = sum_lanes(s.value.dtype) if stage.in_lanes else 1
@@ -335,7 +324,7 @@ class ColumnSums:
         most = (_RUN if is_alone or not stage.in_lanes else _SIDE_BY_SIDE) * lanes
         width: Any = most
         if stage.in_lanes and is_alone:
-            size = self.nest.product(total, self.nest.number(stage.axis.extent))
+            size = total * self.nest.number(stage.axis.extent)
             large = 2 * self.nest.machine.l2 // stage.body[0].value.dtype.itemsize
             width = b.op("choose_gt", size, large, most, _SIDE_BY_SIDE * lanes)
         written = frozenset(s.access.operand for s in stage.stores)
@@ -349,7 +338,7 @@ class ColumnSums:
             for s in sums
         }
         with b.loop(start, stop, width, written, "h") as chunk:
-            past = b.least(b.op("add", chunk, width), stop)
+            past = b.least(chunk + width, stop)
 
             def place(j: Name, step: int = 1, *more: Any, chunk: Name = chunk) -> Offset:
                 return Offset(((j, step), (chunk, -step), *more))
@@ -361,7 +350,7 @@ class ColumnSums:
             for parts, sums in by_parts.items():
                 height = total if parts > 1 else self.height(total)
                 with b.loop(0, total, height, prefix="g") as first:
-                    last = b.least(b.op("add", first, height), total)
+                    last = b.least(first + height, total)
                     self.group_by_rows(
                         stage, sums, parts, (chunk, past), (first, last), most, rooms, results
                     )
@@ -411,7 +400,7 @@ class ColumnSums:
                 for s in sums:
                     combine = operation(COMBINERS[s.kind].combine)
                     value = self.nest.sums.key(s, values.vec(s.value))
-                    room = Offset(((j, parts), (chunk, -parts), (lane, 1)))
+                    room = place_at((j, parts), (chunk, -parts), (lane, 1))
                     at = b.pointer(rooms[s.name][0], room)
                     grown: Any = b.variable("x", f"load{lanes}", *at)
                     for copy in range(copies):
@@ -422,28 +411,24 @@ class ColumnSums:
             self.nest.copies = 1
 
         with b.loop(first, last, BLOCK if parts > 1 else COLUMN_BLOCK, prefix="k") as block:
-            end = b.least(b.op("add", block, BLOCK if parts > 1 else COLUMN_BLOCK), last)
-            used = self.nest.multiple(
-                self.nest.sum(self.nest.difference(past, chunk), lanes - 1), lanes
-            )
-            with b.loop(0, self.nest.product(used, parts), lanes, prefix="i") as at:
+            end = b.least(block + (BLOCK if parts > 1 else COLUMN_BLOCK), last)
+            used = (past - chunk + (lanes - 1)) // lanes * lanes
+            with b.loop(0, used * parts, lanes, prefix="i") as at:
                 for s in sums:
                     neutral = self.begins(s, COMBINERS[s.kind].identity)
                     b.do(f"store{lanes}", rooms[s.name][0], Offset(((at, 1),)), neutral)
             whole = block
             if together > 1:
                 step = parts * together
-                whole = b.op(
-                    "add", block, self.nest.multiple(self.nest.difference(end, block), step)
-                )
+                whole = block + (end - block) // step * step
                 loops = b.loop(block, whole, step, prefix="r"), b.loop(0, parts, prefix="r")
                 with loops[0] as around, loops[1] as part:
-                    row = b.op("add", around, part)
-                    more = [b.op("add", row, parts * n) for n in range(1, together)]
-                    add(Each((row, *more)), together, b.op("mul", part, lanes))
+                    row = around + part
+                    more = [row + parts * n for n in range(1, together)]
+                    add(Each((row, *more)), together, part * lanes)
             with b.loop(whole, end, prefix="r") as row:
-                lane = b.op("mod", b.op("sub", row, block), parts)
-                add(row, 1, b.op("mul", lane, lanes))
+                lane = (row - block) % parts
+                add(row, 1, lane * lanes)
             final = b.op("choose_eq", end, last, 1, 0)
             with b.loop(chunk, past, lanes, prefix="j") as j:
                 terms = []

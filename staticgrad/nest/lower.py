@@ -6,7 +6,7 @@ counter, groups of rows in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
@@ -178,30 +178,12 @@ class KernelLowering:
         """An argument or a literal."""
         return extent if isinstance(extent, int) else self.words[extent]
 
-    def sum(self, a: Any, b: Any) -> Any:
-        """a + b of words."""
-        if type(a) is int and type(b) is int:
-            return a + b
-        if a == 0 and type(a) is int:
-            return b
-        return a if type(b) is int and b == 0 else self.b.op("add", a, b)
-
-    def difference(self, a: Any, b: Any) -> Any:
-        """a - b of words."""
-        if type(a) is int and type(b) is int:
-            return a - b
-        return a if type(b) is int and b == 0 else self.b.op("sub", a, b)
-
-    def product(self, a: Any, b: Any) -> Any:
-        """a * b of words."""
-        if type(a) is int:
-            a, b = b, a
-        if type(b) is int:
-            if type(a) is int:
-                return a * b
-            if b in (0, 1):
-                return a if b else 0
-        return self.b.op("mul", a, b)
+    def positions(self, axes: Iterable[Axis]) -> Any:
+        """The number of positions of loops."""
+        found: Any = 1
+        for axis in axes:
+            found = found * self.number(axis.extent)
+        return found
 
     def not_before(self, start: Any, stop: Any, told: Known) -> Any:
         """The end of a loop, or its start: differences of sizes may be negative extents."""
@@ -211,18 +193,12 @@ class KernelLowering:
             return max(start, stop)
         return self.b.op("choose_lt", stop, start, start, stop)
 
-    def multiple(self, a: Any, step: int) -> Any:
-        """The largest multiple of ``step`` up to a word."""
-        if type(a) is int:
-            return a // step * step
-        return self.b.op("mul", self.b.op("floordiv", a, step), step)
-
     def place_word(self, place: Offset) -> Any:
         """A place as a word."""
         found: Any = 0
         for a, b in place.terms:
-            found = self.sum(found, self.product(a, b))
-        return self.sum(found, place.constant)
+            found = found + a * b
+        return found + place.constant
 
     def place_of(self, word: Any) -> Offset:
         """A word as a place."""
@@ -299,7 +275,7 @@ class KernelLowering:
         written, outer, on = stored(stages), self.copies, self.on
         checks = any(isinstance(s, Check) for s in every)
         if count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
-            whole = self.sum(start, self.multiple(self.difference(stop, start), count))
+            whole = start + (stop - start) // count * count
             parts: list[tuple[Any, Any, int, Any]]
             parts = [(start, whole, count, None), (whole, stop, 1, None)]
         else:
@@ -309,9 +285,9 @@ class KernelLowering:
                 self.copies, self.on = max(copies, outer), None
                 numbers: Any = number
                 if copies > 1:
-                    behind = [b.op("add", number, n) for n in range(1, copies)]
+                    behind = [number + n for n in range(1, copies)]
                     if last is not None:
-                        final = self.difference(last, 1)
+                        final = last - 1
                         if columns:
                             lanes = self.kernel.lanes
                             counts = [b.op("choose_lt", each, last, lanes, 0) for each in behind]
@@ -326,10 +302,10 @@ class KernelLowering:
         b, listed = self.b, self.kernel.listed
         assert listed is not None
         dtypes = {operand.name: operand.dtype for operand in self.kernel.operands}
-        entry = self.product(number, len(listed.names))
+        entry = number * len(listed.names)
         pointers, words = dict(self.pointers), dict(self.words)
         for place, name in enumerate(listed.names):
-            word = b.op("getitem", pointers[listed.table], self.sum(entry, place))
+            word = b.op("getitem", pointers[listed.table], entry + place)
             if name in dtypes:
                 pointers[name] = b.op(f"ptr_{element(dtypes[name])}", word)
             else:
@@ -353,13 +329,13 @@ class KernelLowering:
         }
         room = {name: b.local(element(given[name].dtype), lanes) for name in sorted(passed)}
         with b.loop(start, stop, lanes, stored(k.stages), "s") as strip:
-            past = b.least(b.op("add", strip, lanes), stop)
+            past = b.least(strip + lanes, stop)
             for stages in runs:
                 made = {s.name for s in _results(stages)}
                 read = [name for name in room if name in _read(stages) and name not in made]
                 if isinstance(stages[0], Scalar):
                     self.at[row.name] = strip
-                    mask = b.op(f"mask{lanes}", self.difference(past, strip))
+                    mask = b.op(f"mask{lanes}", past - strip)
                     for name in read:
                         self.refs[name] = b.load(
                             "", f"load{lanes}", room[name], self.here(strip, 0)
@@ -376,7 +352,7 @@ class KernelLowering:
                     continue
 
                 def place(number: Any) -> Offset:
-                    return self.place_of(self.difference(number, strip))
+                    return self.place_of(number - strip)
 
                 def before(numbers: Any, read: Sequence[str] = read) -> None:
                     for name in read:
@@ -433,30 +409,30 @@ class KernelLowering:
         for axes, access in self.kernel.own_rows[operand]:
             size: Any = 1
             for axis, stride in access.strides:
-                size = self.sum(size, self.farthest(axes[axis], stride, 1))
+                size = size + self.farthest(axes[axis], stride, 1)
             for p in access.positions:
                 last = self.number(p.start)
                 if p.extent is not None:
-                    last = self.difference(self.number(p.extent), 1)
+                    last = self.number(p.extent) - 1
                 else:
                     for axis, step in p.terms:
-                        last = self.sum(last, self.farthest(axes[axis], step, 1))
-                size = self.sum(size, self.product(last, self.number(p.stride)))
+                        last = last + self.farthest(axes[axis], step, 1)
+                size = size + last * self.number(p.stride)
             found = size if found is None else self.b.op("choose_gt", found, size, found, size)
         return found
 
     def farthest(self, axis: Axis, stride: Extent, less: int) -> Any:
         """How far the last position along a loop moves an access."""
-        last = self.difference(self.number(axis.extent), less)
-        return self.product(last, self.number(stride))
+        last = self.number(axis.extent) - less
+        return last * self.number(stride)
 
     def decode(self, axes: Sequence[Axis], flat: Any) -> None:
         """The positions along axes, given their flat number in C order."""
         rest = flat
         for axis in reversed(axes[1:]):
             extent = self.number(axis.extent)
-            self.at[axis.name] = self.b.op("mod", rest, extent)
-            rest = self.b.op("floordiv", rest, extent)
+            self.at[axis.name] = rest % extent
+            rest = rest // extent
         if axes:
             self.at[axes[0].name] = rest
 
@@ -601,7 +577,7 @@ class KernelLowering:
                 done = 0
                 for name in leaves:
                     for copy in range(self.copies):
-                        done = self.sum(done, pick(running[name], copy))
+                        done = done + pick(running[name], copy)
                 return self.b.op("choose_eq", done, len(leaves) * self.copies, 1, 0)
             return None
 
@@ -674,16 +650,16 @@ class KernelLowering:
         for first, end in map(values.window, windows):
             inner = b.op("choose_lt", inner, first, first, inner)
             outer = b.least(outer, end)
-        behind = self.sum(self.difference(inner, start), lanes - 1)
-        low = self.sum(start, self.multiple(behind, lanes))
-        length = b.op("choose_gt", outer, low, self.difference(outer, low), 0)
-        high = self.sum(low, self.multiple(length, lanes))
+        behind = inner - start + (lanes - 1)
+        low = start + behind // lanes * lanes
+        length = b.op("choose_gt", outer, low, outer - low, 0)
+        high = low + length // lanes * lanes
         with b.loop(0, 2, 1, written, "e") as part:
             first = b.op("choose_eq", part, 0, start, high)
             last = b.op("choose_eq", part, 0, b.least(low, stop), stop)
             with b.loop(first, last, lanes, written, "j") as index:
                 self.at[LANES] = index
-                left = self.difference(stop, index)
+                left = stop - index
                 body(Values(self, lanes, True, mask=b.op(f"mask{lanes}", left), left=left))
             first = b.op("choose_eq", part, 0, low, high)
             with b.loop(first, high, lanes, written, "j") as index:
@@ -771,10 +747,10 @@ class KernelLowering:
             masked = True
         if masked:
             with b.loop(start, stop, lanes, written, "j") as index:
-                one(index, None if multiple % lanes == 0 else self.difference(stop, index))
+                one(index, None if multiple % lanes == 0 else stop - index)
             return
         exact = multiple % step == 0
-        end = stop if exact else self.sum(start, self.multiple(self.difference(stop, start), step))
+        end = stop if exact else start + (stop - start) // step * step
         with b.loop(start, end, step, written, "j") as index:
             self.at[LANES] = index
             done = body(Values(self, lanes, True, tuple(range(0, step, lanes))))
@@ -787,18 +763,18 @@ class KernelLowering:
             at: Any = b.variable("j", "copy", end)
             while lanes > 1 and multiple % lanes:
                 lanes //= 2
-                with b.branch("le", b.op("add", at, lanes), stop):
+                with b.branch("le", at + lanes, stop):
                     self.at[LANES] = at
                     body(Values(self, lanes, True))
                     b.assign(at, "add", at, lanes)
             return
         if count == 1:
             with b.branch("lt", end, stop):
-                one(end, self.difference(stop, end), False)
+                one(end, stop - end, False)
             return
         with b.loop(end, stop, lanes, written, "j") as index:
             whole = multiple % lanes == 0
-            one(index, None if whole else self.difference(stop, index))
+            one(index, None if whole else stop - index)
 
     # -- prefetches
 
@@ -845,7 +821,7 @@ class KernelLowering:
     def far(self, stage: Map, access: Access, d: Prefetch) -> Any:
         """How far ahead, in elements, an access is prefetched; 0: it is not."""
         if d.axis != "*":
-            return self.product(self.number_of(access.stride(d.axis)), d.distance)
+            return self.number_of(access.stride(d.axis)) * d.distance
         b, axis, extent = self.b, (*self.kernel.axes, *stage.rows)[-1], stage.axis.extent
         stride = self.number_of(access.stride(axis.name))
         if type(stride) is int and stride == 0:
@@ -853,14 +829,14 @@ class KernelLowering:
         if isinstance(extent, int):
             if extent >= _LONG * d.distance:
                 return d.distance
-            return self.product(stride, d.distance // max(extent, 1) + 1)
+            return stride * (d.distance // max(extent, 1) + 1)
         length, most = self.number(extent), _LONG * d.distance
-        rows = self.sum(b.quotient(d.distance, b.op("choose_lt", length, 1, 1, length)), 1)
+        rows = b.quotient(d.distance, b.op("choose_lt", length, 1, 1, length)) + 1
         rows = b.op("choose_ge", length, most, 0, rows)
         if not stage.rows and self.kernel.jammed == 1 and self.turn is not None:
             number, end = self.turn  # rows behind may be another worker's, which is writing them
-            rows = b.op("choose_lt", b.op("add", number, rows), end, rows, 0)
-        return self.sum(self.product(stride, rows), b.op("choose_ge", length, most, d.distance, 0))
+            rows = b.op("choose_lt", number + rows, end, rows, 0)
+        return stride * rows + b.op("choose_ge", length, most, d.distance, 0)
 
     turn: tuple[Any, Any] | None = None
 
@@ -871,7 +847,7 @@ class KernelLowering:
         found: Any = 1
         for part in stride.split(" * "):
             literal = part.removeprefix("-").isdecimal()
-            found = self.product(found, int(part) if literal else self.words[part])
+            found = found * (int(part) if literal else self.words[part])
         return found
 
     def moved(self, place: Offset, far: Any, first: int) -> Offset:

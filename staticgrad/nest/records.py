@@ -12,6 +12,7 @@ share one by accident. The builder does three things as it goes, each record tou
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -63,10 +64,22 @@ class UnsupportedError(CompileError):
     """A kernel that cannot be written as a nest; the message names the reason."""
 
 
+def _by_copies(operation: Callable[[Any, Any], Any]) -> Any:
+    def applied(each: Each, other: Any) -> Each:
+        return Each(operation(own, pick(other, copy)) for copy, own in enumerate(each))
+
+    return applied
+
+
 class Each(tuple[Arg, ...]):
-    """The values of one operand in all copies of a loop's body."""
+    """The values of one operand in all copies of a loop's body; words have arithmetic."""
 
     __slots__ = ()
+
+    __add__ = __radd__ = _by_copies(operator.add)
+    __mul__ = __rmul__ = _by_copies(operator.mul)
+    __sub__, __rsub__ = _by_copies(operator.sub), _by_copies(lambda own, other: other - own)
+    __floordiv__, __mod__ = _by_copies(operator.floordiv), _by_copies(operator.mod)
 
 
 Value = Arg | Each

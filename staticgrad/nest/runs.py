@@ -36,7 +36,7 @@ def _vector(values: Values, run: Run, copy: int, number: int) -> tuple[Any, ...]
     at = nest.b.pointer(pointer, Offset(place.terms, place.constant + number * lanes))
     if values.mask is None:
         return at
-    count = nest.difference(nest.product(values.left, run.step), number * lanes)
+    count = values.left * run.step - number * lanes
     return (*at, nest.b.op(f"mask{lanes}", count))
 
 

@@ -174,8 +174,8 @@ class Sorting:
         self.extent, self.kept = nest.number(stage.axis.extent), nest.number(stage.kept.extent)
         self.room = self.extent
         if not stage.whole:
-            self.room = nest.sum(nest.product(self.kept, 2), ORDER_ROOM)
-        self.apart = nest.product(self.room, 2)
+            self.room = self.kept * 2 + ORDER_ROOM
+        self.apart = self.room * 2
         nest.functions[NAMES[self.wide]] = merge_sort(self.wide)
 
     def write(self) -> None:
@@ -281,11 +281,11 @@ class Sorting:
                     own = b.variable("x", "load1", new, Offset(((lane, 1),)))
                     self.b.do("store1", *self.at(count), own)
                     if self.wide:
-                        place = b.op("i64x1", b.op("add", j, lane))
+                        place = b.op("i64x1", j + lane)
                         self.b.do("store1", *self.at(count, self.apart), place)
                     is_hit = b.variable("x", "load1", hits, Offset(((lane, 1),)))
                     b.assign(count, "add", count, b.op("word", b.op("cast_i64", is_hit)))
-                with b.branch("gt", count, self.nest.difference(self.room, lanes)):
+                with b.branch("gt", count, self.room - lanes):
                     b.do("break")
 
         self.vectors(seen, self.extent, body)

@@ -97,9 +97,9 @@ class RowSums:
         results = {s.name: self.per_copy(partial(b.variable, "r", *self.nothing(s))) for s in trees}
         stacks = {s.name: self.stack(s, LEVELS) for s in trees}
         pushed = b.variable("n", "copy", 0)
-        length = self.nest.difference(stop, start)
+        length = stop - start
         with b.loop(start, stop, BLOCK, written, "k") as block:
-            last = b.least(b.op("add", block, BLOCK), stop)
+            last = b.least(block + BLOCK, stop)
             for s in trees:
                 running[s.name] = self.accumulator(s)
             vectors(block, last, Known(""))
@@ -193,7 +193,7 @@ class RowSums:
             counts = b.op(*outside, 1, 0)
             begins = b.op("choose_eq", at, start, 1, 0)
             held = pick(running[s.name], copy)
-            with b.branch("gt", self.nest.sum(self.nest.sum(hits, begins), counts), 0, rare=True):
+            with b.branch("gt", hits + begins + counts, 0, rare=True):
                 where = b.op(
                     "select", own, b.op(f"iota{values.lanes}", at), pick(values.vec(other), copy)
                 )
@@ -279,7 +279,7 @@ class RowSums:
             if type(last) is int:
                 b.assign(go, "copy", odd) if not last else b.assign(go, "copy", bits)
             else:
-                b.assign(go, "add", b.op("mul", bits, last), odd)
+                b.assign(go, "add", bits * last, odd)
 
         more()
         with b.repeat(Apply("gt", (go, 0))):

@@ -113,9 +113,7 @@ class LoadedTiles(NamedTuple):
         for access, (room, _) in self.rooms.items():
             found = copies_of(
                 b.variable("x", f"load{lanes}", room, values.nest.place_of(each))
-                for each in (
-                    values.nest.product(pick(row, copy), lanes) for copy in range(values.copies)
-                )
+                for each in (pick(row, copy) * lanes for copy in range(values.copies))
             )
             for e in self.loads:
                 if e.attribute == access:
@@ -154,9 +152,7 @@ class TransposedRows:
         with b.repeat(Apply("lt", (number, stop)), written):
             nest.decode(self.kernel.axes, b.op("copy", number))
             first = nest.at[row.name]
-            turn = b.least(
-                nest.difference(nest.number(row.extent), first), b.op("sub", stop, number)
-            )
+            turn = b.least(nest.number(row.extent) - first, stop - number)
             turn = b.least(turn, self.rows)
             is_whole = all(each % lanes == 0 for each in known)
 
@@ -179,16 +175,16 @@ class TransposedRows:
         exprs = [*postorder([root for s in self.stage.body for root in roots(s)])]
         lines = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         count = max(1, whole_vectors(lines, MOST)) if lines > SHORT else 1
-        whole = nest.multiple(turn, count) if count > 1 else 0
+        whole = turn // count * count if count > 1 else 0
         for begin, end, copies in ((0, whole, count), (whole, turn, 1)):
             if type(end) is int and end == 0:
                 continue
             with b.loop(begin, end, copies, written, "r") as number:
                 places: Any = number
                 if copies > 1:
-                    places = Each((number, *(b.op("add", number, n) for n in range(1, copies))))
+                    places = Each((number, *(number + n for n in range(1, copies))))
                 nest.copies = copies
-                nest.at[self.kernel.axes[-1].name] = b.op("add", first, places)
+                nest.at[self.kernel.axes[-1].name] = first + places
                 values = Values(nest, self.kernel.lanes, True, mask=around.mask, left=around.left)
                 values.runs = dict.fromkeys(self.tiles.loads, places)
                 values.load_run = self.tiles.read
@@ -206,7 +202,7 @@ class TransposedRows:
         b, lanes, (_, room, _) = self.nest.b, values.lanes, self.stored[id(s)]
         value = values.vec(s.value)
         for copy in range(values.copies):
-            at = self.nest.place_of(b.op("mul", pick(places, copy), lanes))
+            at = self.nest.place_of(pick(places, copy) * lanes)
             b.do(f"store{lanes}", room, at, pick(value, copy))
 
     def prefetch_stores(self) -> None:

@@ -184,10 +184,10 @@ class Values:
         self.moving.add(e)
         until = self.word(end)
         if first is not None:
-            until = b.op("sub", until, self.word(first))
+            until = until - self.word(first)
         if op in ("le", "gt"):
-            until = b.op("add", until, 1)
-        mask = b.op(f"mask{self.lanes}", b.op("sub", until, self.position()))
+            until = until + 1
+        mask = b.op(f"mask{self.lanes}", until - self.position())
         if op in ("ge", "gt"):
             mask = b.op("xor", b.op(f"mask{self.lanes}", self.lanes), mask)
         true, false = (b.op(f"b8x{self.lanes}", flag) for flag in (True, False))
@@ -275,7 +275,7 @@ class Values:
         at = self.nest.at[self.axis]
         if len(self.offsets) == 1:
             return at
-        return Each(self.nest.sum(at, offset) for offset in self.offsets)
+        return Each(at + offset for offset in self.offsets)
 
     def full(self) -> Any:
         """The mask of the lanes that count."""
@@ -310,7 +310,7 @@ class Values:
             stride = nest.number(p.stride)
             add(nest.number(p.start), stride)
             for axis, step in p.terms:
-                both = nest.product(nest.number(step), stride)
+                both = nest.number(step) * stride
                 add(pick(nest.at[axis], copy), both)
                 if self.vector and axis == self.axis:
                     add(self._offset(copy), both)
@@ -327,9 +327,9 @@ class Values:
             if self.vector and axis == self.axis:
                 if skip:
                     continue
-                found = nest.sum(found, nest.product(nest.number(step), self._offset(copy)))
+                found = found + nest.number(step) * self._offset(copy)
             at = pick(nest.at[axis], copy)
-            found = nest.sum(found, nest.product(at, nest.number(step)))
+            found = found + at * nest.number(step)
         return found
 
     def guard(self, access: Access, copy: int) -> Any:
@@ -350,7 +350,7 @@ class Values:
         """The first position along the vectors at which another position is inside, and the end."""
         rest = self._spot(p, 0, skip=True)
         extent = self.nest.number(p.extent)  # type: ignore[arg-type]
-        return self.nest.difference(0, rest), self.nest.difference(extent, rest)
+        return 0 - rest, extent - rest
 
     def _ends(self, p: Position, copy: int) -> Any:
         b, nest, lanes = self.nest.b, self.nest, self.lanes
@@ -359,9 +359,9 @@ class Values:
         if step == 0:
             return b.op(f"mask{lanes}", b.op("inside", at, extent, lanes, 0))
         if isinstance(step, int) and step > 0:
-            last, first = nest.difference(extent, at), nest.difference(0, at)
+            last, first = extent - at, 0 - at
             if step > 1:
-                last, first = (b.op("floordiv", nest.sum(n, step - 1), step) for n in (last, first))
+                last, first = ((n + (step - 1)) // step for n in (last, first))
             before = b.op("xor", b.op(f"mask{lanes}", lanes), b.op(f"mask{lanes}", first))
             return b.op("and_", b.op(f"mask{lanes}", last), before)
         spot = b.op("mul", b.op(f"iota{lanes}", 0), nest.number(step))
@@ -380,7 +380,7 @@ class Values:
         for p in crossed:
             at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
             if self.vector and p.step(self.axis) == 1:
-                at, extent = nest.sum(at, self.lanes - 1), nest.sum(extent, self.lanes - 1)
+                at, extent = at + (self.lanes - 1), extent + (self.lanes - 1)
             where = nest.b.op("inside", at, extent, where, 0)
         return nest.place_of(where)
 
@@ -390,7 +390,7 @@ class Values:
         found: Any = None
         moved = access.stride(self.axis)
         if moved != 0:
-            at = nest.sum(nest.at[self.axis], self._offset(copy))
+            at = nest.at[self.axis] + self._offset(copy)
             found = b.op(f"iota{self.lanes}", at)
             if moved != 1:
                 found = b.op("mul", found, nest.number_of(moved))
@@ -525,7 +525,7 @@ class Values:
 
         def checked(copy: int) -> Name:
             i, at = pick(index, copy), pick(position, copy)
-            wrapped = b.op("choose_lt", i, 0, b.op("add", i, extent), i) if c.wrap else i
+            wrapped = b.op("choose_lt", i, 0, i + extent, i) if c.wrap else i
             kept = b.variable("w", "copy", wrapped)
             with b.branch("outside", wrapped, extent, rare=True):
                 b.do(nest.note(), pick(nest.pointers[c.operand], copy), at, i)

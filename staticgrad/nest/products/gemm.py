@@ -527,7 +527,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
             begun = place + (i - first) * width
 
             def body(values: Values) -> None:
-                at = [begun + (nest.sum(nest.at[LANES], each) - j0) for each in values.offsets]
+                at = [begun + ((nest.at[LANES] + each) - j0) for each in values.offsets]
                 found = [self.local_load("tile", self.tile, each) for each in at]
                 self.store(values, copies_of(found))
 

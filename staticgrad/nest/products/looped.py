@@ -95,7 +95,7 @@ class LoopedProduct(ProductLoops):
         #: The loops of k that are a run of rows, with those around.
         count = next(n for n in range(len(self.rest)) if self._step(n) is not None)
         self.around, self.along = self.rest[:count], self.rest[count:]
-        self.run = self._product_of(self.along)
+        self.run = self.nest.positions(self.along)
         block = len(stage.k) == 1 and self.nest.told(stage.k[0].extent).short
         #: Whether there is one block of k, one part of it.
         self.one_block, self.one_part = block, block and self.most(stage.k) <= self.depth
@@ -131,13 +131,6 @@ class LoopedProduct(ProductLoops):
         """The elements of the chunk's results, with those that tiles write beyond its last row."""
         return (self.chunk + self.rows) * self.columns
 
-    def _product_of(self, axes: Iterable[Axis]) -> Word:
-        """The positions of loops."""
-        found: Word = 1
-        for axis in axes:
-            found = found * self.nest.number(axis.extent)
-        return found
-
     def _declare(self) -> None:
         """Extents, local memory and tables, before the loop over iterations."""
         k = self.stage.k[0]
@@ -146,7 +139,7 @@ class LoopedProduct(ProductLoops):
         if k.first:
             self.begin = self.nest.limit(k, k.first)
             self.begin = self.choose("lt", self.begin, 0, 0, self.begin)
-        self.each = self._product_of(self.rest) if self.first else self.deep
+        self.each = self.nest.positions(self.rest) if self.first else self.deep
         self.tile = self._local("tile", self.element, 2 * self.room)
         if not (self.lies and self.fills_vectors):
             room = self.depth * self.columns
@@ -171,7 +164,7 @@ class LoopedProduct(ProductLoops):
         """The positions of loops, of which the first may end early."""
         if axes[0].past:
             return self.nest.limit(axes[0], axes[0].past)  # type: ignore[no-any-return]
-        return self._product_of(axes)
+        return self.nest.positions(axes)  # type: ignore[no-any-return]
 
     def _local(self, name: str, code: str, count: int) -> Name:
         return self.b.named(f"{self.name}_{name}", f"local_{code}", count)
@@ -363,7 +356,7 @@ class LoopedProduct(ProductLoops):
         b, nest, base = self.b, self.nest, self.base
         with b.branch("ne", self.tabled, base):
             b.assign(self.tabled, "copy", base)
-            made = b.least(base + GEMM_BLOCK, self._product_of(self.rest))
+            made = b.least(base + GEMM_BLOCK, self.nest.positions(self.rest))
             if self.tiles.placed:
                 steps, names = self._steps(self.stage.a), [axis.name for axis in self.around]
                 first, last = (b.quotient(each, self.run) for each in (base, made))
