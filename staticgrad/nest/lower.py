@@ -441,14 +441,10 @@ class KernelLowering:
     def stage(self, stage: Stage, start: Any = 0, stop: Any = None) -> None:
         """One stage, for the rows that are there; its loop from ``start`` to ``stop``."""
         if isinstance(stage, Map):
-            told = self.told(stage.axis.extent) if stop is None else Known("")
+            told = Known("")
             if stop is None:
-                stop = self.number(stage.axis.extent)
-            if stage.axis.past:
-                stop, told = self.limit(stage.axis, stage.axis.past), Known("")
-            if stage.axis.first:
-                start = self.limit(stage.axis, stage.axis.first)
-                start = self.b.op("choose_lt", start, 0, 0, start)
+                start, stop = self.span(stage.axis)
+                told = told if stage.axis.past else self.told(stage.axis.extent)
             if any(axis.limits for axis in stage.rows):
                 raise UnsupportedError("inner loops that end early")
             self.map(stage, start, stop, told)
@@ -476,15 +472,19 @@ class KernelLowering:
             raise UnsupportedError("rows side by side that end apart")
         return self.b.least(self.b.op("word", kept), self.number(axis.extent))
 
+    def span(self, axis: Axis) -> tuple[Any, Any]:
+        """The start and the end of a loop."""
+        start: Any = 0
+        stop = self.limit(axis, axis.past) if axis.past else self.number(axis.extent)
+        if axis.first:
+            start = self.limit(axis, axis.first)
+            start = self.b.op("choose_lt", start, 0, 0, start)
+        return start, stop
+
     def loop(self, stage: Loop) -> None:
         """A loop of stages, with what it carries from iteration to iteration."""
         b = self.b
-        start, stop = 0, self.number(stage.axis.extent)
-        if stage.axis.past:
-            stop = self.limit(stage.axis, stage.axis.past)
-        if stage.axis.first:
-            start = self.limit(stage.axis, stage.axis.first)
-            start = b.op("choose_lt", start, 0, 0, start)
+        start, stop = self.span(stage.axis)
         together = self.chosen(Interleave, "factor", 1, stage, stage.axis.name)
         if together > 1:
             stop = self.not_before(start, stop, Known(""))

@@ -171,6 +171,7 @@ class _Shifting:
         self._roots = {value.key for value in graph.roots}
         self._made: dict[tuple[Pad, int], dict[ValueKey, Symbolic]] = {}
         self._later: dict[Node, set[Node]] = {}
+        self._order = {node: number for number, node in enumerate(graph.nodes)}
         #: Of the shape of what is padded: the pads that formulas take the place of.
         self._pads: dict[Shape, list[Node]] = {}
         for node in graph.nodes:
@@ -268,7 +269,7 @@ class _Shifting:
             each = waiting.pop()
             if each.node in found or each.ndim == 0 or _is_number(each):
                 continue
-            if _lies_in_memory(each):
+            if _base(each).node.is_leaf:
                 if each.shape != value.shape:  # its axes of one element are not to be padded
                     return None
                 read.add(each.key)
@@ -287,7 +288,7 @@ class _Shifting:
         pads = len(self._pads.get(value.shape, ()))
         if flops * pads > MOST_TOGETHER or len(read) * pads > MOST_READ:
             return None
-        return _in_order(found)
+        return sorted(found, key=self._order.__getitem__)
 
     def _is_read_by_elements(self, value: Symbolic) -> bool:
         readers = self._users[value.key]
@@ -296,13 +297,8 @@ class _Shifting:
 
 
 def _arrays(formula: Sequence[Node]) -> set[Node]:
-    found: set[Node] = set()
-    for value in (arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)):
-        if _lies_in_memory(value):
-            while not value.node.is_leaf:
-                value = value.node.args[0]
-            found.add(value.node)
-    return found
+    args = [arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)]
+    return {base for base in (_base(arg).node for arg in args) if base.is_leaf}
 
 
 def _of_nothing(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
@@ -323,27 +319,6 @@ def _is_number(value: Symbolic) -> bool:
     while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape):
         value = value.node.args[0]
     return value.ndim == 0
-
-
-def _lies_in_memory(value: Symbolic) -> bool:
-    while not value.node.is_leaf and isinstance(value.node.form, View):
-        value = value.node.args[0]
-    return value.node.is_leaf
-
-
-def _in_order(found: dict[Node, None]) -> Sequence[Node]:
-    order: dict[Node, None] = {}
-    stack = [(node, False) for node in found]
-    while stack:
-        node, done = stack.pop()
-        if node in order:
-            continue
-        if done:
-            order[node] = None
-            continue
-        stack.append((node, True))
-        stack += [(arg.node, False) for arg in node.args if arg.node in found]
-    return [*order]
 
 
 def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic:

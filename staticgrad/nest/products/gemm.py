@@ -24,14 +24,13 @@ from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.products.direct import DirectProduct, is_direct, write_direct
-from staticgrad.nest.products.loops import ProductLoops
 from staticgrad.nest.products.narrow import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.nest.products.packing import FEW_WAYS, WAY
 from staticgrad.nest.products.plain import FEW_TERMS, MATRIX, TALL_ROWS, PlainProduct
 from staticgrad.nest.products.streams import write_few_rows
 from staticgrad.nest.products.tiles import EVEN_TILE, MOST_EVEN
 from staticgrad.nest.records import Apply, Name, Word, copies_of
-from staticgrad.nest.values import Values, stored
+from staticgrad.nest.values import Values
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
@@ -60,7 +59,7 @@ def write_gemm(nest: KernelLowering, stage: Gemm, begin: Name, end: Name) -> Non
     product.write(begin, end, write)
 
 
-class MatrixProduct(PlainProduct, ProductLoops):
+class MatrixProduct(PlainProduct):
     """The loops of one product of matrices.
 
     Words are named as in the loops: rows of an iteration are ``first_row`` to ``last_row``, its
@@ -68,18 +67,14 @@ class MatrixProduct(PlainProduct, ProductLoops):
     inner indices of a part ``depth`` to ``past``; a tile's rows ``top`` to ``under``.
     """
 
-    tile: Any  # local memory for results, and for panels, or None
-    panel: Any
+    panel: Any  # local memory for panels, or None
 
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
         super().__init__(nest, stage)
-        self.b = nest.b
         self.rows_of_c, self.columns_of_c, self.terms = map(nest.number, (self.m, self.n, self.k))
         self.a_row, self.a_inner = nest.number_of(self.row), nest.number_of(self.inner)
         self.b_down, self.b_across = nest.number_of(self.down), nest.number_of(self.across)
         self.local = f"local_{self.element}"
-        #: What loops store to: local memory, and operands.
-        self.written = stored([stage]) | {"tile", "panel", "packed", "square"}
 
     # the iterations, as ``ir.product_iterations`` cuts them
 
@@ -507,11 +502,7 @@ class MatrixProduct(PlainProduct, ProductLoops):
             with b.branch("eq", ends, self.stop), self.loop(0, self.under - self.top) as i:
                 cell = to + i * self.width
                 for half in range(0, self.columns, self.lanes):
-                    old = self.local_load("tile", self.tile, cell, half - whole)
-                    new = self.local_load("tile", self.tile, cell, half)
-                    self.local_store(
-                        "tile", self.tile, cell + (half - whole), b.op("add", old, new)
-                    )
+                    self.add_block(cell + (half - whole), cell + half)
         end = b.least(j0 + self.columns, self.last_column)
         rows = self.first_row + self.top, self.first_row + self.under
         with nullcontext() if self.one_part else b.branch("eq", self.past, self.terms):

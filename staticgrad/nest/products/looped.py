@@ -32,15 +32,12 @@ from staticgrad.ir.kernels.stages import (
     Gemm,
     gemm_chunk,
     nested,
-    panel_columns,
 )
-from staticgrad.nest.block_functions import element
 from staticgrad.nest.products.loops import ProductLoops
-from staticgrad.nest.products.packing import Packing
 from staticgrad.nest.products.plain import stored_as_is
 from staticgrad.nest.products.tiles import Tiles
 from staticgrad.nest.records import Apply, Name, UnsupportedError, Word
-from staticgrad.nest.values import Values, stored
+from staticgrad.nest.values import Values
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
@@ -70,15 +67,10 @@ class LoopedProduct(ProductLoops):
     """
 
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
-        self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
+        super().__init__(nest, stage)
         self.name = nest.b.name("w", 0).text
         a, b = stage.a, stage.b
-        #: How the factors lie: those of a dtype for storage are widened as they are read.
-        self.a_stored, self.b_stored = (self.kernel.operand(f.operand).dtype for f in (a, b))
-        self.dtype = self.a_stored.compute
-        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
-        self.chunk, self.columns = gemm_chunk(stage), panel_columns(self.dtype)
-        self.written = stored([stage]) | {"tile", "panel", "rows"}
+        self.chunk = gemm_chunk(stage)
         #: The loop of k whose positions are multiplied one after the other, and the others.
         self.first = stage.k[0] if stage.by_first else None
         self.rest = stage.k[1:] if self.first else stage.k
@@ -86,8 +78,9 @@ class LoopedProduct(ProductLoops):
         self.packs_rows = bool(a.bounded) or self.a_stored.is_storage
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.rest)
-        wide = self.lanes * self.dtype.bits <= nest.machine.vector_bits
-        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, wide, placed=places)
+        self.tiles = Tiles(
+            self.element, self.lanes, self.dtype.is_float, self.one_register, placed=places
+        )
         self.lying = replace(self.tiles, looked=self.lies and self.down is None)
         self.rows = self.lying.highest
         packed = PANEL_BYTES // (self.columns * self.dtype.itemsize)
@@ -133,12 +126,8 @@ class LoopedProduct(ProductLoops):
 
     def _declare(self) -> None:
         """Extents, local memory and tables, before the loop over iterations."""
-        k = self.stage.k[0]
         self.m, self.n, self.deep = map(self._extent, (self.stage.i, self.stage.j, self.stage.k))
-        self.begin: Word = 0
-        if k.first:
-            self.begin = self.nest.limit(k, k.first)
-            self.begin = self.choose("lt", self.begin, 0, 0, self.begin)
+        self.begin: Word = self.nest.span(self.stage.k[0])[0]
         self.each = self.nest.positions(self.rest) if self.first else self.deep
         self.tile = self._local("tile", self.element, 2 * self.room)
         if not (self.lies and self.fills_vectors):
@@ -162,9 +151,8 @@ class LoopedProduct(ProductLoops):
 
     def _extent(self, axes: Sequence[Axis]) -> Word:
         """The positions of loops, of which the first may end early."""
-        if axes[0].past:
-            return self.nest.limit(axes[0], axes[0].past)  # type: ignore[no-any-return]
-        return self.nest.positions(axes)  # type: ignore[no-any-return]
+        past: Word = self.nest.span(axes[0])[1] if axes[0].past else self.nest.positions(axes)
+        return past
 
     def _local(self, name: str, code: str, count: int) -> Name:
         return self.b.named(f"{self.name}_{name}", f"local_{code}", count)
@@ -307,8 +295,7 @@ class LoopedProduct(ProductLoops):
     def _add_block(self) -> None:
         """Add the results of a block to those of the blocks before."""
         with self.loop(0, self.chunk * self.columns, self.lanes, "at") as at:
-            old, new = (self.local_load("tile", self.tile, at, m) for m in (0, self.room))
-            self.local_store("tile", self.tile, at, self.b.op("add", old, new))
+            self.add_block(at, at + self.room)
 
     def _write_zeros(self) -> None:
         """Results without inner indices."""
@@ -454,8 +441,7 @@ class LoopedProduct(ProductLoops):
             columns, halves = self.nest.number(self.stage.j[0].extent), self.columns
         if len(self.stage.k) == 1:
             base = self.base_of(access, {LANES, *self.inner}) + self.begun + self.left * step
-            packing = Packing(self.element, lanes, self.element)
-            name = packing.panel(self.nest.functions, self.columns, "transposed")
+            name = self.panels.panel(self.nest.functions, self.columns, "transposed")
             size = self.end - self.begun, columns - self.left, self.slot
             b.do(name, pointer, self.panel, base, 1, step, *size, stores="panel")
             return
@@ -485,7 +471,7 @@ class LoopedProduct(ProductLoops):
                     values = Values(nest, lanes, True, mask=mask)
                     place = row * self.depth + (at + v - self.begun)
                     found = values.vec(value)
-                    self._store_masked(self.packed_rows, "rows", place, found, mask)
+                    self._store_masked(self.packed_rows, "packed", place, found, mask)
 
         self._inner_runs(rows)
 

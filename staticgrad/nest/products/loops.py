@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernels.stages import Gemm, roots
+from staticgrad.ir.kernels.stages import Gemm, panel_columns, roots
 from staticgrad.ir.kernels.text import PRODUCT
-from staticgrad.nest.records import Apply, Builder, Let, Name, Word
-from staticgrad.nest.values import Values
+from staticgrad.nest.block_functions import element
+from staticgrad.nest.products.packing import Packing
+from staticgrad.nest.records import Apply, Let, Name, Word
+from staticgrad.nest.values import Values, stored
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering
@@ -23,11 +25,25 @@ class ProductLoops:
     ``written``: the operands and local memory that they store to.
     """
 
-    nest: KernelLowering
-    b: Builder
-    stage: Gemm
-    lanes: int
-    written: frozenset[str]
+    tile: Any  # local memory for results, or None
+
+    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+        self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
+        #: How the factors lie: those of a dtype for storage are widened while they are packed.
+        self.a_stored, self.b_stored = (
+            nest.kernel.operand(f.operand).dtype for f in (stage.a, stage.b)
+        )
+        self.is_narrow = self.a_stored.is_storage or self.b_stored.is_storage
+        self.dtype = self.a_stored.compute
+        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
+        self.columns = panel_columns(self.dtype)
+        #: Whether a vector is one register.
+        self.one_register = self.lanes * self.dtype.bits <= nest.machine.vector_bits
+        self.packing, self.panels = (
+            Packing(self.element, self.lanes, element(each))
+            for each in (self.a_stored, self.b_stored)
+        )
+        self.written = stored([stage]) | {"tile", "panel", "packed", "square"}
 
     def choose(self, test: str, a: Word, b: Word, yes: Word, no: Word) -> Any:
         """One of two words."""
@@ -75,14 +91,18 @@ class ProductLoops:
         self.b.blocks[0].out.append(Let(found, Apply("copy", (value,))))
         return found
 
-    def local_load(self, memory: str, pointer: Name, place: Word, more: int = 0) -> Any:
+    def local_load(self, memory: str, pointer: Name, place: Word) -> Any:
         """A vector of local memory."""
-        at = self.nest.place_of(place + more)
-        return self.b.load(memory, f"load{self.lanes}", pointer, at)
+        return self.b.load(memory, f"load{self.lanes}", pointer, self.nest.place_of(place))
 
     def local_store(self, memory: str, pointer: Name, place: Word, value: Any) -> None:
         """Store a vector to local memory."""
         self.b.do(f"store{self.lanes}", pointer, self.nest.place_of(place), value, stores=memory)
+
+    def add_block(self, to: Word, block: Word) -> None:
+        """Add a vector of a block's results to that of the blocks before."""
+        old, new = (self.local_load("tile", self.tile, place) for place in (to, block))
+        self.local_store("tile", self.tile, to, self.b.op("add", old, new))
 
     @property
     def stored_exprs(self) -> list[Expr]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import CHUNK, LANES, Gemm, panel_columns, streamed_rows
+from staticgrad.ir.kernels.stages import CHUNK, LANES, Gemm, streamed_rows
 from staticgrad.ir.kernels.text import PRODUCT
-from staticgrad.nest.block_functions import element
-from staticgrad.nest.products.packing import FEW_WAYS, Packing, may_collide
+from staticgrad.nest.products.loops import ProductLoops
+from staticgrad.nest.products.packing import FEW_WAYS, may_collide
 from staticgrad.nest.products.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -46,31 +46,15 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
     return to if alone and simple and lies else None
 
 
-class PlainProduct:
+class PlainProduct(ProductLoops):
     """One product of matrices."""
 
-    stage: Gemm
-    lanes: int
-
     def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
-        self.nest, self.kernel, self.stage = nest, nest.kernel, stage
-        #: How the factors lie: those of a dtype for storage are widened while they are packed.
-        self.a_stored, self.b_stored = (
-            nest.kernel.operand(f.operand).dtype for f in (stage.a, stage.b)
-        )
-        self.is_narrow = self.a_stored.is_storage or self.b_stored.is_storage
-        self.dtype = self.a_stored.compute
-        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
-        self.columns = panel_columns(self.dtype)
+        super().__init__(nest, stage)
         self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
         self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
         self.down, self.across = stage.b.stride("k"), stage.b.stride(LANES)
-        wide = self.lanes * self.dtype.bits <= nest.machine.vector_bits
-        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, wide)
-        self.packing, self.panels = (
-            Packing(self.element, self.lanes, element(each))
-            for each in (self.a_stored, self.b_stored)
-        )
+        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, self.one_register)
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.transposed = self.down == 1 != self.across
         self.height = self.tiles.highest

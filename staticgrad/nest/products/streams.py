@@ -54,8 +54,7 @@ def _write_rows(p: MatrixProduct, width: Word) -> None:
         _call(p, (block, stop), {"to": into, "fresh": fresh, "width": width})
         if not p.one_block:
             with b.branch("gt", block, start), p.loop(0, p.count * width, p.lanes, "at") as at:
-                old, new = (p.local_load("tile", p.tile, at, more) for more in (0, p.whole))
-                p.local_store("tile", p.tile, at, b.op("add", old, new))
+                p.add_block(at, at + p.whole)
 
     def end() -> None:
         p.epilogue((p.first_row, p.last_row), (p.left, p.right), 0, width)
