@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
+from collections.abc import Callable
+from functools import partial
 
 from staticgrad import ranks
 from staticgrad.errors import DistributedError
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
     Kind,
-    arrays_in,
-    code_of,
     memory_at,
+    prepared_once,
     raised,
-    record_words,
-    recording,
 )
 from staticgrad.ranks import Array
 
@@ -45,29 +43,21 @@ def _make(rest: str) -> RoutineCode:
     kind, count, *texts = rest.split(":")
     split = [[each.rpartition(".") for each in text.split("_")] for text in texts]
     operands, results = ([(dtype, int(axes)) for dtype, _, axes in each] for each in split)
-    latest: dict[tuple[int, ...], ranks.Exchange] = {}  # of the latest plan and arena
 
-    def call(record: int, own: int) -> None:
-        words = record_words(record, kinds := operands + results)
-        arrays = [*arrays_in(words, kinds)]
+    def prepare(arrays: list[Array], rooms: tuple[int, ...]) -> Callable[[], object]:
         read, written = arrays[: len(operands)], arrays[len(operands) :]
         if count == "1":  # by itself, also where there is no MPI
-            for source, target in zip(read, written, strict=True):
-                target.reshape(-1)[...] = source.reshape(-1)
-            return
-        words = (*words, ctypes.c_int64.from_address(own).value)
-        if words not in latest:
-            largest = [max(a.nbytes, b.nbytes) for a, b in zip(read, written, strict=True)]
-            work = memory_at(words[-1], ranks.work_bytes(largest, int(count)))
-            latest.clear()
-            latest[words] = exchange(kind, int(count), read, written, work)
-        latest[words].run()
+            return partial(_copy, read, written)
+        largest = [max(a.nbytes, b.nbytes) for a, b in zip(read, written, strict=True)]
+        work = memory_at(rooms[0], ranks.work_bytes(largest, int(count)))
+        return exchange(kind, int(count), read, written, work).run
 
-    return code_of(recording(call, checks=1))
+    return prepared_once(operands + results, prepare, 1, scratch=1)
 
 
-def _failure(rest: str, iteration: int, how: int) -> BaseException:
-    return raised(how)
+def _copy(read: list[Array], written: list[Array]) -> None:
+    for source, target in zip(read, written, strict=True):
+        target.reshape(-1)[...] = source.reshape(-1)
 
 
-register("ranks", _make, _failure)
+register("ranks", _make, raised)

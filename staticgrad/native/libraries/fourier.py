@@ -19,13 +19,12 @@ from staticgrad.native import processors
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
     Kind,
-    arrays_in,
-    code_of,
+    prepared_once,
     raised,
-    record_words,
-    recording,
 )
 
+#: Calls whose arrays are kept.
+_MOST_KEPT: Final = 64
 #: Elements for each further thread: what takes as long as waking one.
 _PER_THREAD: Final = 1 << 14
 _COMPLEX: Final[dict[Any, Any]] = {
@@ -64,26 +63,7 @@ def _make(rest: str) -> RoutineCode:
     kind, dtype, *ranks, how, text = rest.split(".")
     kinds: list[Kind] = [(dtype, int(rank)) for rank in ranks]
     axes = tuple(map(int, text.split("_")))
-    latest: dict[tuple[int, ...], Callable[[], object]] = {}  # of the latest plan and arena
-
-    def call(record: int, own: int) -> None:
-        words = record_words(record, kinds)
-        run = latest.get(words)
-        if run is None:
-            if len(latest) > _MOST_KEPT:
-                latest.clear()
-            run = latest[words] = prepared(kind, axes, how, *arrays_in(words, kinds))
-        run()
-
-    return code_of(recording(call))
+    return prepared_once(kinds, lambda arrays, _: prepared(kind, axes, how, *arrays), _MOST_KEPT)
 
 
-#: Arrays of so many calls are kept: those of a plan that calls a routine at several places.
-_MOST_KEPT: Final = 64
-
-
-def _failure(rest: str, iteration: int, how: int) -> BaseException:
-    return raised(how)
-
-
-register("fft", _make, _failure)
+register("fft", _make, raised)

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad import config
-from staticgrad.native.libraries import recipes, routines, scipy_library
+from staticgrad.native.libraries import recipes, routines
 from staticgrad.native.libraries.recipes import RECIPES, Recipe
-from staticgrad.native.libraries.routines import RoutineCode, register
+from staticgrad.native.libraries.routines import register
 
 Array = NDArray[Any]
 #: Element type -> the letter that begins the names of LAPACK's functions.
@@ -234,19 +234,6 @@ def run(
         raise _failure(routine.partition(":")[2], int(noted[0]), int(noted[1]))
 
 
-def words(functions: tuple[str, ...], guard: scipy_library.ThreadGuard) -> tuple[int, ...]:
-    """Return the last words of the record of a routine."""
-    return (guard.function, guard.state, *map(scipy_library.address, functions))
-
-
-def _make(rest: str) -> RoutineCode:
-    from staticgrad import native
-
-    text, functions = _linked(rest)
-    code = native.kernel(text)
-    return RoutineCode(code.address, words(functions, scipy_library.guard()), code.python)
-
-
 def _linked(rest: str) -> tuple[str, tuple[str, ...]]:
     name, element, *unchecked = rest.split(".")
     return source(name, element, not unchecked)
@@ -258,4 +245,4 @@ def _failure(rest: str, matrix: int, how: int) -> BaseException:
     return say(matrix, how)
 
 
-register("linalg", _make, _failure, _linked)
+register("linalg", None, _failure, _linked)

@@ -47,7 +47,7 @@ class RoutineCode:
 
 @dataclass(frozen=True)
 class _Registered:
-    make: Callable[[str], RoutineCode]
+    make: Callable[[str], RoutineCode] | None
     failure: Failure | None
     linked: Linked | None
 
@@ -67,7 +67,7 @@ _made: Final[dict[tuple[str, bool], RoutineCode]] = {}
 
 def register(
     family: str,
-    make: Callable[[str], RoutineCode],
+    make: Callable[[str], RoutineCode] | None = None,
     failure: Failure | None = None,
     linked: Linked | None = None,
 ) -> None:
@@ -76,10 +76,10 @@ def register(
     Args:
         family: the prefix of the names.
         make: returns the code of a routine, by the rest of its name. It is called once for each
-            routine, for the first program that calls it.
+            routine, for the first program that calls it. None: that of ``linked`` is compiled.
         failure: returns the error that the run raises if an iteration has failed, from the rest of
             the name, the number of the iteration, and the word that the routine noted beside it.
-        linked: returns the code of a routine for a library for C.
+        linked: returns a routine as a kernel, which a library for C may contain, too.
 
     Raises:
         NameConflictError: there is such a family.
@@ -108,9 +108,27 @@ def code(name: str) -> RoutineCode:
     with LOCK:
         found = _made.get((name, jit))
         if found is None:
-            made = _entry(name).make(name.partition(":")[2])
+            make, rest = _entry(name).make, name.partition(":")[2]
+            made = _kernel(name) if make is None else make(rest)
             found = _made[name, jit] = made if jit else _in_python(name, made)
     return found
+
+
+def _kernel(name: str) -> RoutineCode:
+    """The routine that is a kernel, with the words behind its sizes."""
+    from staticgrad import native
+    from staticgrad.native.libraries import scipy_library
+
+    found = linked(name)
+    if found is None:
+        raise UnknownNameError(f"the routine {name!r} has no code")
+    text, functions = found
+    words: tuple[int, ...] = ()
+    if functions:
+        guard = scipy_library.guard()
+        words = guard.function, guard.state, *map(scipy_library.address, functions)
+    code = native.kernel(text)
+    return RoutineCode(code.address, words, code.python)
 
 
 def failure(name: str, iteration: int, how: int) -> BaseException:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from textwrap import indent
 from typing import Final
 
-from staticgrad.native.libraries.routines import RoutineCode, register
+from staticgrad.native.libraries.routines import register
 
 #: Lanes of a vector of 512 bits.
 LANES: Final = {"f32": 16, "f64": 8, "i32": 16, "i64": 8}
@@ -207,11 +207,4 @@ def source(name: str) -> str:
     )
 
 
-def _make(rest: str) -> RoutineCode:
-    from staticgrad import native
-
-    code = native.kernel(source(rest))
-    return RoutineCode(code.address, (), code.python)
-
-
-register("sparse", _make, linked=lambda rest: (source(rest), ()))
+register("sparse", linked=lambda rest: (source(rest), ()))

@@ -122,9 +122,35 @@ def recording(call: Callable[[int, int], None], checks: int = 0) -> PythonRoutin
     return routine
 
 
-def raised(number: int) -> BaseException:
+def raised(rest: str, iteration: int, number: int) -> BaseException:
     """Return an error that a routine noted, once."""
     return _raised.pop(number)
+
+
+def prepared_once(
+    kinds: Sequence[Kind],
+    prepare: Callable[[list[NDArray[Any]], tuple[int, ...]], Callable[[], object]],
+    most: int,
+    scratch: int = 0,
+) -> RoutineCode:
+    """A routine that prepares its call once for the arrays of each plan and arena.
+
+    ``prepare`` gets the arrays and the addresses of ``scratch``. Calls for so many are kept: those
+    of a plan that calls a routine at several places.
+    """
+    latest: dict[tuple[int, ...], Callable[[], object]] = {}
+
+    def call(record: int, own: int) -> None:
+        rooms = tuple((ctypes.c_int64 * scratch).from_address(own))
+        words = record_words(record, kinds) + rooms
+        run = latest.get(words)
+        if run is None:
+            if len(latest) >= most:
+                latest.clear()
+            run = latest[words] = prepare([*arrays_in(words, kinds)], rooms)
+        run()
+
+    return code_of(recording(call, scratch))
 
 
 def code_of(call: PythonRoutine) -> RoutineCode:
@@ -164,7 +190,7 @@ def _make_numba(rest: str) -> RoutineCode:
 
 
 def _failure(rest: str, iteration: int, how: int) -> BaseException:
-    error = raised(how)
+    error = raised(rest, iteration, how)
     if not isinstance(error, CallError):
         error.add_note(f"in {_functions[rest].label}, called by a compiled step")
     return error
