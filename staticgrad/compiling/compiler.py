@@ -119,34 +119,35 @@ def compile(
     Args:
         program: what to compute. One Value in, one array out; else results come in a dict.
         memory_budget: upper limit of the arena: bytes (``"2MiB"``), a share of what storing all
-            needs (``0.5``, ``"50%"``), or ``"fit"``, what physical memory has room for. Kernels
-            run twice where that is what it takes, the cheapest first; results keep their bytes.
-        checkpoint: what is kept for the backward pass, and what is computed again: ``"store_all"``,
+            values needs (``0.5``, ``"50%"``), or ``"fit"``, all physical memory that is free. To
+            meet the budget some kernels are recomputed, cheapest first.
+        checkpoint: what is stored for the backward pass, and what is recomputed: ``"store_all"``,
             ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``; or a predicate of
-            ``sg.checkpoint_policies``, also by name, that says it of ops. With a budget, the peak
-            is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
+            ``sg.checkpoint_policies``, also by name, that selects ops. With a budget, the peak is
+            at most that of the policy as well. Values that ``sg.checkpoint`` marks are stored.
         sizes: values of named sizes that every run will have; the feeds must agree.
         pipeline: the passes to run first: text, a level (``"O0"``, ``"O1"``), or a ``Pass``.
-        fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
+        fuse: merge neighbouring operations into kernels.
         debug: True: every kernel's reads and writes are checked against the plan, in poisoned
-            memory between red zones. ``"nan"``: an operation that makes a NaN or an infinity of
-            finite numbers raises NonFiniteError. Results keep their bytes. None: the setting.
-        backend: who compiles the kernels; results keep their bytes. ``"vector"`` writes LLVM IR,
-            ``"numba"`` jits, ``"auto"`` is the former, and the latter for what it refuses; or one
-            of ``staticgrad.backends``. None: the setting, also where a pickle is loaded.
-        threads: how many threads may run it, the calling one included; results keep their bytes.
-            ``"auto"``: as many as there are processors for them. None: the setting.
+            memory between red zones. ``"nan"``: an operation that makes a NaN or an infinity from
+            finite numbers raises NonFiniteError. None: the setting.
+        backend: the compiler of kernels: ``"vector"`` writes LLVM IR, ``"numba"`` uses Numba,
+            ``"auto"`` is the former, and the latter for kernels that it refuses; or one of
+            ``staticgrad.backends``. None: the setting, also where a pickle is loaded.
+        threads: the number of threads that may run it, the calling one included. ``"auto"``: as
+            many as there are processors for them. None: the setting.
         tune: True: each kernel is timed with a few schedules at its sizes (named sizes that
-            ``sizes`` lacks: at their hints), and keeps the fastest; results keep their bytes.
-            Choices are kept in the kernel cache. None: the setting.
+            ``sizes`` lacks: at their hints), and the fastest is used from then on. Choices are
+            stored in the kernel cache. None: the setting.
 
     Returns:
-        The program: ``run`` it with feeds, ask for its ``plan``.
+        The program: ``run`` it with feeds, ask for its ``plan``. Its results are bitwise identical
+        for every budget, policy, backend, number of threads, ``fuse``, ``debug`` and ``tune``.
 
     Raises:
         ArgumentError, ConfigError: an option of the wrong kind; an unknown policy or backend.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
-        CompileError, CPUError: a kernel, or this machine, cannot be compiled for.
+        CompileError, CPUError: a kernel does not compile; this processor is not supported.
 
     >>> import staticgrad as sg
     >>> compile(sg.input("x", ("n",), "float64") * 2.0).run({"x": [1.0, 2.0]})
@@ -171,8 +172,8 @@ def compile(
 class Compiled(Generic[Results]):
     """A program that runs: ``run`` it, ask for its ``plan``, read its ``source``.
 
-    ``sg.compile`` makes it. Safe to call from several threads: runs of one object follow each
-    other. Pickles as the graph's text with the options, and compiles again where it is loaded.
+    ``sg.compile`` makes it. It may be called from several threads: runs of one object are
+    serialized. It pickles as the graph's text with the options, and compiles again when loaded.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", ("n",), "float64")
