@@ -12,7 +12,7 @@ LAZY = {
     "staticgrad.lowering.fuse": "few programs have loops",
     "passes.loops.whole": "few programs have loops",
     "staticgrad.lowering.copies": "few programs have short rows",
-    "staticgrad.lowering.stages": "few programs have windows, scans, short or very long rows",
+    "staticgrad.lowering.stages": "few programs have windows, scans or short rows",
     "staticgrad.memory.planner": "few programs exceed a budget",
     "passes.remat.front": "a program without a budget starts without the search",
     "passes.residuals": "fusion is loaded where no schedule is on disk",

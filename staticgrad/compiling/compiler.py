@@ -7,7 +7,7 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from contextvars import copy_context
 from functools import partial
 from itertools import product
@@ -213,7 +213,9 @@ class Compiled(Generic[Results]):
             error.at = capture()
             raise
         passes, policy = read_checkpoint(passes, options.checkpoint)
-        self._check_fixed_sizes()
+        for name, _ in options.sizes:
+            if name not in self.program_graph.sizes:
+                raise unknown_size(name, self.program_graph)
         self._counts = Counts()
         self.threads = processors.threads(config.current(threads=options.threads).threads)
         self._kernels = Kernels(self._counts, options.backend, self.threads)
@@ -249,7 +251,8 @@ class Compiled(Generic[Results]):
             self._table_maker(),
             self.single,
         )
-        self._fixed_plan = self._plan_if_sizes_are_known()
+        known = self.program_graph.sizes.keys() <= dict(options.sizes).keys()
+        self._fixed_plan = self.plan() if known else None
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -364,10 +367,6 @@ class Compiled(Generic[Results]):
             )
         return plan
 
-    def _plan_if_sizes_are_known(self) -> Plan | None:
-        sizes = dict(self.options.sizes)
-        return self.plan() if self.program_graph.sizes.keys() <= sizes.keys() else None
-
     def _latest_or_fixed(self) -> Plan | None:
         """The plan that ran last; before that, the one that is known from the sizes alone."""
         return self._executor.latest or self._fixed_plan
@@ -458,15 +457,15 @@ class Compiled(Generic[Results]):
                 self.program_graph, self.graph, None if plan is None else dict(plan.sizes)
             ),
             before=self.program_graph if before else None,
-            tuning=tuple(map(str, self._choices(schedule))),
+            tuning=self._choices(schedule),
         )
 
-    def _choices(self, schedule: Schedule) -> Iterator[object]:
-        """Yield what was measured of the kernels of a tuned program."""
-        if self.options.tune:
-            from staticgrad.compiling.tuning import choices
+    def _choices(self, schedule: Schedule) -> tuple[str, ...]:
+        if not self.options.tune:
+            return ()
+        from staticgrad.compiling.tuning import choices
 
-            yield from choices(schedule, dict(self.options.sizes))
+        return tuple(map(str, choices(schedule, dict(self.options.sizes))))
 
     @public
     def report(self, path: str | Path, **sizes: int) -> Path:
@@ -578,11 +577,6 @@ class Compiled(Generic[Results]):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (self.program_graph, self.single, self.options)
-
-    def _check_fixed_sizes(self) -> None:
-        for name, _ in self.options.sizes:
-            if name not in self.program_graph.sizes:
-                raise unknown_size(name, self.program_graph)
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

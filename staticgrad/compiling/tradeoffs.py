@@ -7,8 +7,7 @@ for). What is both larger and slower than another is left out.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -267,7 +266,12 @@ def tradeoff(
         planners = planners or [Planner(make(passed), *limits)]
     at = all_sizes(graph, told, dict(read_sizes(sizes)))
     check_sizes(graph, at)
-    return _of_planners(graph.name, at, planners)
+    plans = [plan for planner in planners for plan, _ in planner.front(at)]
+    kept: list[Choice] = []
+    for each in sorted(map(_choice, plans), key=lambda c: (c.seconds, c.peak_bytes)):
+        if not kept or each.peak_bytes < kept[-1].peak_bytes:
+            kept.append(each)
+    return Tradeoff(graph.name, tuple(at.items()), tuple(kept), min(map(lower_bound, plans)))
 
 
 def _traced(of_calls: object, arguments: Sequence[Any] | None) -> Graph:
@@ -283,17 +287,6 @@ def _traced(of_calls: object, arguments: Sequence[Any] | None) -> Graph:
     return found
 
 
-def _of_planners(name: str, sizes: Mapping[str, int], planners: Iterable[Planner]) -> Tradeoff:
-    """The best of what some planners have."""
-    plans = [plan for planner in planners for plan, _ in planner.front(sizes)]
-    choices = sorted((_choice(plan) for plan in plans), key=lambda c: (c.seconds, c.peak_bytes))
-    kept: list[Choice] = []
-    for each in choices:
-        if not kept or each.peak_bytes < kept[-1].peak_bytes:
-            kept.append(each)
-    return Tradeoff(name, tuple(sizes.items()), tuple(kept), min(map(lower_bound, plans)))
-
-
 def _choice(plan: Plan) -> Choice:
-    runs = Counter(planned.step for planned in plan.steps)
-    return Choice(plan.peak_bytes, plan_seconds(plan), sum(runs.values()) - len(runs), plan)
+    again = len(plan.steps) - len({planned.step for planned in plan.steps})
+    return Choice(plan.peak_bytes, plan_seconds(plan), again, plan)

@@ -29,7 +29,14 @@ from staticgrad.fusion.groups import (
 from staticgrad.fusion.walks import computes, gather_walks, store_walk, walk_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, Scatter
+from staticgrad.ir.forms import (
+    INDEXED,
+    Gather,
+    GatherAlong,
+    Pointwise,
+    Scatter,
+    ScatterAlong,
+)
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -165,6 +172,7 @@ class Lowering:
     )  # columns of panels before this one
     loads: dict[object, Expr] = field(default_factory=dict)
     checks: list[Check | Search] = field(default_factory=list)
+    indices: dict[Node, Expr] = field(default_factory=dict)  # that are checked already
     #: Of walks between whose elements others lie: where the first of them starts, and how far on.
     near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
 
@@ -376,6 +384,25 @@ class Lowering:
         return ((loop, step),)
 
     # -- gathers ----------------------------------------------------------------------------------
+
+    def computed(self, node: Node) -> Expr:
+        """Return the element of a node at the current position."""
+        index = self.indices.get(node)
+        match node.form:
+            case Gather() | GatherAlong():
+                return self.picked(node, self.loaded_index(node) if index is None else index)
+            case ScatterAlong():  # zeros but for one place, where a number was added to zero
+                index = self.looked_up(node) if index is None else index
+                value = self.widened(self.groups.source(node.args[0]))
+                zero = ex.literal(0, value.dtype)
+                here = self.positions(node.types[0].shape)[-1]
+                return ex.select(here.eq(index), zero + value, zero).cast(node.types[0].dtype)
+        return self.scalar(node)
+
+    def loaded_index(self, node: Node) -> Expr:
+        """Return the checked index of a node, read from memory."""
+        walk, dtype = gather_walks(self.groups, node)[1], node.args[1].type.dtype
+        return self.checked(node, ex.load(self.access(walk, dtype), dtype))
 
     def looked_up(self, node: Node) -> Expr:
         """Return the checked index in a row, which only outer axes move."""

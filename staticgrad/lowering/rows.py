@@ -281,14 +281,6 @@ class RowPlan:
         return False
 
 
-def one_hot(low: Lowering, node: Node, place: Expr) -> Expr:
-    """Return the element of a row of zeros but for one place, where a number was added to zero."""
-    value = low.widened(low.groups.source(node.args[0]))
-    zero = ex.literal(0, value.dtype)
-    here = low.positions(node.types[0].shape)[-1]
-    return ex.select(here.eq(place), zero + value, zero).cast(node.types[0].dtype)
-
-
 #: Rows side by side where some stage has a long operation, and where none has.
 _JAMMED: Final = 4
 _JAMMED_SHORT: Final = 2
@@ -319,7 +311,6 @@ class RowLowering(Lowering):
     def lowered(self) -> LoweredStep:
         group = self.group
         self.plan = RowPlan(self.groups, group)
-        self.places: dict[Node, Expr] = {}
         self.kept_picks: dict[
             tuple[object, object], Expr
         ] = {}  # what is kept of a place of an operand
@@ -399,7 +390,7 @@ class RowLowering(Lowering):
                 del waiting[node]
                 body += self._looked_up(node)
             self.shape = node.types[0].shape
-            self.memo[Home(node)] = self._computed(node)
+            self.memo[Home(node)] = self.computed(node)
         body += [statement for node in waiting for statement in self._looked_up(node)]
         self.shape = self.group.domain
         if not context.per_row:
@@ -430,7 +421,7 @@ class RowLowering(Lowering):
     def _looked_up(self, node: Node) -> Sequence[Statement]:
         # What is picked there and is not computed in this context is read at once, and kept.
         self.shape = node.args[1].type.shape
-        place = self.places[node] = self.looked_up(node)
+        place = self.indices[node] = self.looked_up(node)
         check = self.checks[-1]
         if isinstance(node.form, ScatterAlong) or node in self.present:
             return [check]
@@ -441,7 +432,7 @@ class RowLowering(Lowering):
         self.shape = node.types[0].shape
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
-            yield self._picked(node)
+            yield self.picked(node, place)
             return
         waiting, seen = [data], {data.base}
         while waiting:
@@ -469,20 +460,13 @@ class RowLowering(Lowering):
         kept = self.kept_picks.get((access, place.attribute))
         return ex.load(access, dtype, place) if kept is None else kept.cast(dtype)
 
-    def _computed(self, node: Node) -> Expr:
-        if isinstance(node.form, ScatterAlong):
-            return one_hot(self, node, self.places[node])
-        if isinstance(node.form, GatherAlong):
-            return self._picked(node)
-        return self.scalar(node)
-
-    def _picked(self, node: Node) -> Expr:
-        data, place = self.groups.source(node.args[0]), self.places[node]
+    def picked(self, node: Node, index: Expr) -> Expr:
+        data = self.groups.source(node.args[0])
         if computes(self.groups, self.group, data):
-            return self._again(data, place)
+            return self._again(data, index)
         walk, _, stride = gather_walks(self.groups, node)
         dtype = node.types[0].dtype
-        return self._at_place(self.access(walk, dtype, gather=(stride,)), dtype, place)
+        return self._at_place(self.access(walk, dtype, gather=(stride,)), dtype, index)
 
     def _again(self, source: Source, place: Expr) -> Expr:
         node, group = source.base.node, self.group

@@ -26,7 +26,7 @@ from staticgrad.fusion.walks import (
 )
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import COMBINERS, INDEXED, Assemble, ScatterAlong
+from staticgrad.ir.forms import COMBINERS, INDEXED, Assemble
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import (
     Axis,
@@ -35,7 +35,6 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.summation import in_lanes, lanes
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
-from staticgrad.lowering.rows import one_hot
 from staticgrad.lowering.windows.parts import windowed
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dtype import I64, DType
@@ -142,34 +141,25 @@ class ShortRows(Lowering):
     # -- values -----------------------------------------------------------------------------------
 
     def _evaluate(self, node: Node) -> None:
-        once, looked_up = self._once(Home(node)), None
+        once = self._once(Home(node))
         if isinstance(node.form, INDEXED):
             self.shape = node.args[1].type.shape
             self._go_to(None)
-            looked_up = self.looked_up(node)
+            self.indices[node] = self.looked_up(node)
         self.shape = node.types[0].shape if once else self.group.domain
         for place in [None] if once else self.places:
             self._go_to(place)
-            self.memo[Home(node)] = self._element(node, looked_up)
+            assembled = isinstance(node.form, Assemble)
+            self.memo[Home(node)] = windowed(self, node) if assembled else self.computed(node)
 
-    def _element(self, node: Node, looked_up: Expr | None) -> Expr:
-        form = node.form
-        if isinstance(form, Assemble):
-            return windowed(self, node)
-        if looked_up is None:
-            return self.scalar(node)
-        if isinstance(form, ScatterAlong):
-            return one_hot(self, node, looked_up)
-        return self._picked(node, looked_up)
-
-    def _picked(self, node: Node, looked_up: Expr) -> Expr:
+    def picked(self, node: Node, index: Expr) -> Expr:
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
-            return self.picked(node, looked_up)
+            return super().picked(node, index)
         first, *others = self.places
         found = self.memos[first][data.base]
         for number, place in enumerate(others, 1):
-            here = looked_up.eq(ex.literal(number, I64))
+            here = index.eq(ex.literal(number, I64))
             found = ex.select(here, self.memos[place][data.base], found)
         return found
 

@@ -111,8 +111,8 @@ class _Nodes:
 class Renumbered:
     """A group in numbers of its own, the values that it reads, and the key that both are."""
 
-    def __init__(self, values: GroupValues, group: Group, nodes: _Nodes | None = None) -> None:
-        self._before, self._of, self._shared = values, group, nodes or _Nodes()
+    def __init__(self, values: GroupValues, group: Group, nodes: _Nodes) -> None:
+        self._before, self._of, self._shared = values, group, nodes
         self._own = {*group.nodes, *(() if group.image is None else group.image.nodes)}
         self._nodes: dict[Node, Node] = {}
         self._keys: dict[Key, Key] = {}

@@ -79,7 +79,6 @@ from staticgrad.lowering.operands import (
 from staticgrad.lowering.rows import (
     RowLowering,
     memory_ahead,
-    one_hot,
     rows_jammed,
 )
 from staticgrad.native.machine import current
@@ -302,28 +301,14 @@ def _walks(low: Lowering) -> list[Walk]:
 
 def _evaluate_nodes(low: Lowering) -> None:
     for node in low.group.nodes:
-        form = node.form
-        if isinstance(form, forms.Gather | forms.GatherAlong):
-            low.memo[Home(node)] = _gathered(low, node)
-        elif isinstance(form, forms.SearchForm):
-            low.memo[Home(node)] = _searched(low, node, form.right)
-        elif isinstance(form, forms.ScatterAlong):
-            low.memo[Home(node)] = one_hot(low, node, low.looked_up(node))
-        elif isinstance(form, forms.Assemble):
+        if isinstance(node.form, forms.SearchForm):
+            low.memo[Home(node)] = _searched(low, node, node.form.right)
+        elif isinstance(node.form, forms.Assemble):
             from staticgrad.lowering.windows.parts import windowed
 
             low.memo[Home(node)] = windowed(low, node)
-        elif isinstance(form, forms.Pointwise):
-            low.memo[Home(node)] = low.scalar(node)
-
-
-def _gathered(low: Lowering, node: Node) -> Expr:
-    return low.picked(node, _index(low, node, gather_walks(low.groups, node)[1]))
-
-
-def _index(low: Lowering, node: Node, walk: Walk) -> Expr:
-    dtype = node.args[1].type.dtype
-    return low.checked(node, ex.load(low.access(walk, dtype), dtype))
+        elif not isinstance(node.form, forms.Contract):
+            low.memo[Home(node)] = low.computed(node)
 
 
 def _searched(low: Lowering, node: Node, right: bool) -> Expr:
@@ -560,7 +545,7 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
         axes, vector = low.as_axes(chain(*low.loops.segments)), Axis(VECTOR, 1)
     else:
         axes, vector = vector_axis(low, len(segments) - 1)
-    index = _index(low, node, indices)
+    index = low.loaded_index(node)
     dtype = node.types[0].dtype
     value = low.value(update)
     kind = form.kind if isinstance(form, forms.Scatter) else "sum"

@@ -45,7 +45,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.schedule import Buffer, Schedule, Step
 from staticgrad.lowering.loops.driven import LoweredBodies
-from staticgrad.lowering.loops.written_out import NotWrittenOutError, bound_places
+from staticgrad.lowering.loops.written_out import NotWrittenOutError, StepKernel, bound_places
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size, is_at_least
@@ -84,6 +84,10 @@ class JoinedNames:
         """Return the argument that holds a size."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
 
+    def size(self, value: Size) -> Expr:
+        """Return a size as an expression."""
+        return ex.size(self.argument(value))
+
     def fresh(self, letter: str, dtype: DType) -> Expr:
         """Return a reference to a new result (r), carry of a loop (s) or checked index (c)."""
         self._counts[letter] = number = self._counts.get(letter, -1) + 1
@@ -99,7 +103,7 @@ class JoinedMemory(NamedTuple):
     is_scratch: bool = False
 
 
-class JoinedStages:
+class JoinedStages(StepKernel):
     """One step whose stages become those of another kernel."""
 
     def __init__(
@@ -110,12 +114,9 @@ class JoinedStages:
         memory: Callable[[Buffer], JoinedMemory],
     ) -> None:
         """``memory`` returns the location of a buffer of the step's schedule."""
-        if step.bodies() or len(step.kernels()) != 1:
-            raise NotWrittenOutError
-        (self._kernel,) = step.kernels()
-        kernel = self._kernel
-        together = kernel.grouped or kernel.in_strips or kernel.in_tiles
-        if together or kernel.listed is not None:
+        super().__init__(step)
+        kernel = self.kernel
+        if kernel.grouped or kernel.in_strips or kernel.in_tiles:
             raise NotWrittenOutError
         deepest = max(len(around) for _, around in nested(kernel.stages))
         if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
@@ -123,17 +124,15 @@ class JoinedStages:
         #: The loop over rows: that of lanes, if there is one, is a loop as others are.
         self._lanes = f"i{MOST_NESTED}" if kernel.in_lanes else LANES
         self._names, self._memory, self._schedule = names, memory, schedule
-        self._sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
-        self._bound = bound_places(step)
         self._refs: dict[str, Expr] = {}
         self._alone = ""  # the loop of extent 1 that a stage had
         self._known: dict[int, Expr] = {}
 
     def stages(self) -> Sequence[Stage]:
         """Return the stages, in loops over the rows of the kernel."""
-        stages = tuple(self._each(self._kernel.stages))
-        jammed = self._kernel.jammed
-        for axis in reversed(self._kernel.axes):
+        stages = tuple(self._each(self.kernel.stages))
+        jammed = self.kernel.jammed
+        for axis in reversed(self.kernel.axes):
             stages = (Loop(self._axis(axis), (), stages, (), jammed),)
             jammed = 1
         return stages
@@ -142,7 +141,7 @@ class JoinedStages:
         for stage in stages:
             self._known, self._alone = {}, ""
             part: Stage = stage
-            if isinstance(stage, Map) and not stage.rows and self._number(stage.axis.extent) == 1:
+            if isinstance(stage, Map) and not stage.rows and self.number(stage.axis.extent) == 1:
                 combines = any(isinstance(each, Accumulate) for each in stage.body)
                 self._alone = "" if combines else stage.axis.name
                 part = stage if combines else Scalar(stage.body)
@@ -159,7 +158,7 @@ class JoinedStages:
     def _are_one(self, stage: Map, checks: Sequence[Check]) -> bool:
         """Return whether all elements of a stage check the same indices, and there is one."""
         axis = stage.axis
-        if stage.rows or axis.limits or not is_at_least(self._number(axis.extent), 1):
+        if stage.rows or axis.limits or not is_at_least(self.number(axis.extent), 1):
             return False
 
         def varies(part: Expr) -> bool:
@@ -202,7 +201,7 @@ class JoinedStages:
         return replace(statement, name=str(name.attribute), value=after)
 
     def _check(self, check: Check) -> Check:
-        words = self._schedule.by_name[self._bound[check.operand][0]]
+        words = self._schedule.by_name[self.bound[check.operand][0]]
         index, position = self._value(check.index), self._value(check.position)
         self._refs[check.name] = name = self._names.fresh("c", I64)
         operand, extent = self._memory(words).operand, self._extent(check.extent)
@@ -225,7 +224,7 @@ class JoinedStages:
             case "index":
                 return ex.index(self._renamed(str(node.attribute)))
             case "size":
-                return ex.size(self._names.argument(self._sizes[str(node.attribute)]))
+                return self._names.size(self.sizes[str(node.attribute)])
             case "ref":
                 return self._refs[str(node.attribute)]
             case "load":
@@ -234,7 +233,7 @@ class JoinedStages:
         return Expr(node.op, node.dtype, args, node.attribute)
 
     def _load(self, access: Access, dtype: DType, args: tuple[Expr, ...]) -> Expr:
-        data = self._schedule.by_name[self._bound[access.operand][0]].data
+        data = self._schedule.by_name[self.bound[access.operand][0]].data
         if data is None:
             return Expr("load", dtype, args, self._access(access))
         value = data.array.reshape(-1)[0].item() if data.array.size == 1 else None
@@ -243,7 +242,7 @@ class JoinedStages:
         return ex.literal(value, dtype)
 
     def _access(self, access: Access) -> Access:
-        name, begin = self._bound[access.operand]
+        name, begin = self.bound[access.operand]
         strides = [
             (self._renamed(a), self._extent(s)) for a, s in access.strides if a != self._alone
         ]
@@ -285,10 +284,7 @@ class JoinedStages:
         return Prefetch(self._renamed(ahead.axis), ahead.distance)
 
     def _extent(self, value: Extent) -> Extent:
-        return value if isinstance(value, int) else self._names.argument(self._sizes[value])
-
-    def _number(self, extent: Extent) -> Size:
-        return extent if isinstance(extent, int) else self._sizes[extent]
+        return value if isinstance(value, int) else self._names.argument(self.sizes[value])
 
 
 _MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
@@ -358,7 +354,7 @@ class LoopBuilder:
         """Return the number of the iteration."""
         if not self._bodies.form.reverse:
             return ex.index(ITERATIONS)
-        last = ex.size(self._names.argument(self._iterations - 1))
+        last = self._names.size(self._iterations - 1)
         return ex.apply("sub", last, ex.index(ITERATIONS))
 
     def _operand(self, kind: str, number: int, buffer: Buffer) -> JoinedMemory:

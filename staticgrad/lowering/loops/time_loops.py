@@ -100,7 +100,7 @@ class WrittenLoop(LoopBuilder):
         self._length = length
         self._rows, inner, self._ends = reading
         self._iterations = length or bodies.iterations
-        self._elements = WrittenOut(self._body, self._rows, inner, self._source, self._size)
+        self._elements = WrittenOut(self._body, self._rows, inner, self._source, self._names.size)
         self._carried: dict[Carried, Expr] = {}
 
     def write(self) -> None:
@@ -194,7 +194,7 @@ class WrittenLoop(LoopBuilder):
         extent = self._names.argument(self._iterations)
         if not self._length:
             return (), Axis(ITERATIONS, extent)
-        total, made = ex.size(self._names.argument(self._bodies.iterations)), self._elements.made
+        total, made = self._names.size(self._bodies.iterations), self._elements.made
         count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
         name = str(self._names.fresh("r", I64).attribute)
         if not self._bodies.form.reverse:
@@ -204,9 +204,7 @@ class WrittenLoop(LoopBuilder):
 
     def _begin(self) -> Expr:
         number = ex.load(Access(self._names.operand(_NUMBER, I64, "in")), I64)
-        return self._elements.made(
-            "mul", I64, (number, ex.size(self._names.argument(self._length)))
-        )
+        return self._elements.made("mul", I64, (number, self._names.size(self._length)))
 
     def _results(self, name: str) -> Mapping[RowPlace, Expr]:
         """Return the elements of a result of the body, all of which must be present."""
@@ -231,9 +229,6 @@ class WrittenLoop(LoopBuilder):
         if isinstance(value, int) and abs(value) <= SHORT_STRIDE:
             return value
         return self._names.argument(value)
-
-    def _size(self, value: Size) -> Expr:
-        return ex.size(self._names.argument(value))
 
     def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
         kind, number = name[:4], int(name[4:] or 0)

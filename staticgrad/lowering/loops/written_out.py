@@ -108,6 +108,23 @@ def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
     yield None, True
 
 
+class StepKernel:
+    """The only kernel of a step, the values of its arguments, and what is bound to its operands."""
+
+    def __init__(self, step: Step) -> None:
+        if step.bodies() or len(step.kernels()) != 1:
+            raise NotWrittenOutError
+        (self.kernel,) = step.kernels()
+        if self.kernel.listed is not None:
+            raise NotWrittenOutError
+        self.sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
+        self.bound = bound_places(step)
+
+    def number(self, extent: Extent) -> Size:
+        """Return the number of iterations of a loop, or the elements of a stride."""
+        return extent if isinstance(extent, int) else self.sizes[extent]
+
+
 def bound_places(step: Step) -> dict[str, tuple[str, Size]]:
     """Return the buffer of each operand of a step, and the first element that is bound."""
     return {
@@ -261,22 +278,16 @@ def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
         run.run()
 
 
-class _StepRun:
+class _StepRun(StepKernel):
     """The run of one step: loop indices and the results of its stages."""
 
     def __init__(self, elements: WrittenOut, step: Step) -> None:
-        if step.bodies() or len(step.kernels()) != 1:
-            raise NotWrittenOutError
+        super().__init__(step)
         self.elements = elements
-        (self.kernel,) = step.kernels()
-        self._sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
-        self._bound = bound_places(step)
         self._results: dict[str, Expr] = {}
         self._orders: dict[Expr, list[Expr]] = {}
 
     def run(self) -> None:
-        if self.kernel.listed is not None:
-            raise NotWrittenOutError
         for at in self._places(self.kernel.axes):
             if self.kernel.serial and _in_rows(at):
                 raise NotWrittenOutError
@@ -295,9 +306,6 @@ class _StepRun:
             count += each
         return count
 
-    def _number(self, extent: Extent) -> Size:
-        return extent if isinstance(extent, int) else self._sizes[extent]
-
     def _places(
         self, axes: Sequence[Axis], combined: bool = False
     ) -> Iterator[dict[str, RowPlace]]:
@@ -309,7 +317,7 @@ class _StepRun:
             yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
 
     def _along(self, axis: Axis) -> Sequence[RowPlace]:
-        extent, rows = self._number(axis.extent), self.elements.rows
+        extent, rows = self.number(axis.extent), self.elements.rows
         if axis.limits:
             raise NotWrittenOutError
         count = None if rows is None else divide_exactly(extent, rows)
@@ -428,14 +436,14 @@ class _StepRun:
             raise NotWrittenOutError
         if _in_rows(at) and place.row == 0:
             raise NotWrittenOutError  # all rows store there
-        buffer, _ = self._bound[store.access.operand]
+        buffer, _ = self.bound[store.access.operand]
         if store.combine:
             old = self.elements.load(buffer, place, value.dtype)
             value = self.elements.combined(store.combine, (old, value), value.dtype, False)
         self.elements.store(buffer, place, value)
 
     def _check(self, check: Check, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
-        index, extent = self._value(check.index, at, known), self._number(check.extent)
+        index, extent = self._value(check.index, at, known), self.number(check.extent)
         if index.op == "literal" and isinstance(extent, int):
             place = int(index.attribute)  # type: ignore[arg-type]
             if place < 0 and check.wrap:
@@ -446,7 +454,7 @@ class _StepRun:
         if _least(extent) < 1:
             raise NotWrittenOutError  # an iteration that is not made must not fail
         lookups = self.elements.lookups
-        name, words = f"c{len(lookups)}", self._bound[check.operand][0]
+        name, words = f"c{len(lookups)}", self.bound[check.operand][0]
         position = self._value(check.position, at, known)
         lookups.append(Lookup(name, words, index, extent, position, check.wrap))
         self._results[check.name] = ex.ref(name, I64)
@@ -467,7 +475,7 @@ class _StepRun:
             case "index":
                 return self.elements.position(at[str(node.attribute)])
             case "size":
-                return self.elements.size(self._sizes[str(node.attribute)])
+                return self.elements.size(self.sizes[str(node.attribute)])
             case "ref":
                 return self._results[str(node.attribute)]
             case "load":
@@ -482,26 +490,26 @@ class _StepRun:
         place, found = self._place(access, args[:count], at)
         if place is None:
             return args[count] if len(args) > count else self.elements.literal(0, dtype)
-        return self.elements.load(self._bound[access.operand][0], place, dtype, found)
+        return self.elements.load(self.bound[access.operand][0], place, dtype, found)
 
     def _place(
         self, access: Access, indices: Sequence[Expr], at: Mapping[str, RowPlace]
     ) -> tuple[RowPlace | None, Found]:
         """Return the place of an access in its buffer (None: out of bounds), and the indices with
         their strides that are not literals."""
-        row, element = self._moved(self._bound[access.operand][1], access.strides, at)
+        row, element = self._moved(self.bound[access.operand][1], access.strides, at)
         found = []
         for index, stride in zip(indices, access.gather, strict=True):
-            step = self._number(stride)
+            step = self.number(stride)
             if index.op == "literal":
                 element = element + int(index.attribute) * step  # type: ignore[arg-type]
             else:
                 found.append((index, step))
         for position in access.positions:
-            here = self._moved(self._number(position.start), position.terms, at)
+            here = self._moved(self.number(position.start), position.terms, at)
             if position.has_ends and not self._is_inside(here, position):
                 return None, ()
-            step = self._number(position.stride)
+            step = self.number(position.stride)
             row, element = row + here.row * step, element + here.at * step
         return RowPlace(row, element), tuple(found)
 
@@ -510,14 +518,14 @@ class _StepRun:
     ) -> RowPlace:
         row: Size = 0
         for axis, step in terms:
-            by = self._number(step)
+            by = self.number(step)
             row, start = row + at[axis].row * by, start + at[axis].at * by
         return RowPlace(row, start)
 
     def _is_inside(self, here: RowPlace, position: Position) -> bool:
         """Return True if all rows are within bounds, False if none is; raise otherwise."""
         assert position.extent is not None
-        extent = self._number(position.extent)
+        extent = self.number(position.extent)
         ends = [here.at]
         if here.row != 0:
             assert self.elements.rows is not None

@@ -21,6 +21,7 @@ from math import prod
 from typing import Final
 
 from staticgrad.analysis.layout import collapse
+from staticgrad.fusion.groups import Source
 from staticgrad.ir import expr as ex
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
@@ -39,7 +40,7 @@ from staticgrad.lowering.windows.places import AxisPlace, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.lowering.windows.strips import STRIP
 from staticgrad.preparation.windows import even_part, is_fed
-from staticgrad.types.arrays import c_strides, hint_value
+from staticgrad.types.arrays import Shape, c_strides, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 
@@ -168,22 +169,28 @@ class WindowPoints(WindowFilters):
     ) -> Gemm:
         axes, given = self.form.axes, (self.first, self.second)
         c = self.loop(self.part, "i")
-        extents, strides = collapse(
-            [axis.windows for axis in axes], [source.layout.strides[2:] for source in given]
-        )
-        points = [*map(self.loop, extents[:-1]), self.loop(extents[-1] if extents else 1, "k")]
+        points, _, strides = _points(self, *given)
         channel = self.at((self.chunk, self.part), (c, 1))
         self.places = (*part, place, channel, *along(*[None] * len(axes)))
         a, b = (
             self._factor(
                 source, (self.image, at, *along(*points)), (*source.layout.strides[:2], *steps)
             )
-            for source, at, steps in zip(
-                given, (channel, place), (each or [1] for each in strides), strict=True
-            )
+            for source, at, steps in zip(given, (channel, place), strides, strict=True)
         )
         result = ex.ref("acc", self.first.type.dtype)
         return Gemm((c,), (column,), (images, *points), a, b, tuple(self.stores(result)))
+
+
+def _points(
+    low: WindowProducts, *given: Source
+) -> tuple[list[Axis], Shape, Sequence[Sequence[Size]]]:
+    """Return loops over windows, as few as the operands allow, their extents, and the strides."""
+    windows = [axis.windows for axis in low.form.axes]
+    extents, strides = collapse(windows, [source.layout.strides[2:] for source in given])
+    if not extents:  # an image has one window
+        extents, strides = [1], [[1] for _ in given]
+    return [*map(low.loop, extents[:-1]), low.loop(extents[-1], "k")], tuple(extents), strides
 
 
 #: Elements of the copies of an iteration, at most.
@@ -246,15 +253,12 @@ class WindowFilterColumns(WindowProducts):
         store = Store(self.in_scratch(0, moved), value)
         copied = map_over([c, *taps, image, *rows], [store])
         columns = part * prod(counts)
-        extents, (given,) = collapse(windows, [self.second.layout.strides[2:]])
-        if not extents:  # an image has one window
-            extents, given = [1], [1]
         i, j = self.loop(out, "i"), self.loop(columns, VECTOR)
-        points = [*map(self.loop, extents[:-1]), self.loop(extents[-1], "k")]
+        points, extents, (given,) = _points(self, self.second)
         strides = (*self.second.layout.strides[:2], *given)
         a = self._factor(self.second, along(image, i, *points), strides)
         moved = [(j, terms), (image, apart[0])]
-        b = self.in_scratch(0, [*moved, *zip(points, c_strides(tuple(extents)), strict=True)])
+        b = self.in_scratch(0, [*moved, *zip(points, c_strides(extents), strict=True)])
         self.places = (*along(i), self.at((chunk, columns), (j, 1)))
         stores = tuple(self.stores(ex.ref("acc", dtype)))
         return self.finish([copied, Gemm((i,), (j,), (image, *points), a, b, stores)], self.outer)

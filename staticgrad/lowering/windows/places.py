@@ -336,11 +336,11 @@ class WindowLowering(Lowering):
         places = () if start == 0 else (Position((), self.argument(start)),)
         return Access(self.scratch[key], tuple(strides), (), (*more, *places))
 
-    def evaluate(self, anchor: Expr | None = None) -> None:
-        """Evaluate the nodes at the current places; the anchor's element may be given."""
+    def evaluate(self, anchor: Expr | None) -> None:
+        """Evaluate the nodes at the current places, where the anchor has this element."""
         for node in self.group.nodes:
-            given = anchor is not None and isinstance(node.form, WINDOWED)
-            self.memo[Home(node)] = anchor if given and anchor is not None else self.scalar(node)
+            found = anchor if isinstance(node.form, WINDOWED) else None
+            self.memo[Home(node)] = self.scalar(node) if found is None else found
 
     def stores(self, anchor: Expr) -> list[Store]:
         """Return the stores at the current places, where the anchor has this element."""
