@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.comparison.models import subject
+from staticgrad.comparison.loading import subject
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 
 if __name__ == "__main__":

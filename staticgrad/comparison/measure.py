@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from staticgrad.analysis.work import work_of
 from staticgrad.comparison import memory
 from staticgrad.comparison.acts import acts
-from staticgrad.comparison.models import Spec, subject
+from staticgrad.comparison.loading import Spec, subject
 from staticgrad.comparison.page import ShownComparison, ShownTape
 from staticgrad.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
 from staticgrad.comparison.report import (

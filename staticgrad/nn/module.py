@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from inspect import Parameter as Argument, Signature, signature
 from math import prod
 from typing import (
@@ -60,7 +60,7 @@ from staticgrad.ir.pairs import ComplexParameter, stored_of
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
 from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
-from staticgrad.records import NamedTuple
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.storage.parameter import ParameterStore, write_all
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 import staticgrad as sg
 from staticgrad.commands.cli import main
 from staticgrad.comparison import compare
+from staticgrad.comparison.loading import subject
 from staticgrad.comparison.measure import work
 from staticgrad.comparison.memory import budgets
-from staticgrad.comparison.models import MODELS, subject
+from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.report import EMPTY, TAPE, WARM
 from staticgrad.comparison.ways import DefineThenRun, agreement
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError

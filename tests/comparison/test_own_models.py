@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from staticgrad.commands.cli import main
-from staticgrad.comparison.models import subject
+from staticgrad.comparison.loading import subject
 from staticgrad.comparison.ways import DefineThenRun, agreement
 from staticgrad.errors import ArgumentError
 

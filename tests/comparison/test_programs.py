@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.comparison.models import subject
+from staticgrad.comparison.loading import subject
 from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError

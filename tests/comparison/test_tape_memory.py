@@ -10,8 +10,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.comparison import torch_peer
+from staticgrad.comparison.loading import subject
 from staticgrad.comparison.memory import tape_peak
-from staticgrad.comparison.models import subject
 from staticgrad.comparison.programs import program, unchanged
 
 RULES: dict[str, Callable[[], Any]] = {
