@@ -1,14 +1,12 @@
-"""Functions by rows on tensors: one node that keeps the operands, and recomputes block by block.
+"""Functions by rows on tensors as one node, and gradients of all elements of a tensor.
 
 What a library of tensors has as one operation (a normalisation, an activation, attention) is here
 written with many. Recorded one by one, each would keep its result; as one, the operands are kept,
 and the rest exists for a block of rows at a time, forwards as backwards.
 
-The gradients of all elements of a tensor, a batch of elements to a walk over the tape.
-
-The walk is made once, with a value that stands for the unit cotangent of one element; what it
-builds is computed for the elements of a batch at a time, op by op, as under ``sg.vmap``. Rules that
-want numbers, and hooks, get the cotangents of one element after the other.
+**All gradients.** The walk is made once, with a value that stands for the unit cotangent of one
+element; what it builds is computed for the elements of a batch at a time, op by op, as under
+``sg.vmap``. Rules that want numbers, and hooks, get the cotangents of one element after the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tape: what ran, in which order, where gradients arrive, and the walk back to there.
+"""The tape: what ran, where gradients arrive, the walk back, and the modes of recording.
 
 Every operation on a tensor that needs a gradient leaves a ``TapeNode``: the edges of its operands,
 those arrays that its rule reads, and how to turn the cotangent of its result into theirs. Nodes
@@ -10,11 +10,10 @@ an operation keeps only those arrays that its rule reads, and the others die wit
 that has them, as they would without a tape. Hooks are functions that see the gradient at an edge on
 its way, and may replace it.
 
-What happens when an operation runs: record it or not, check its arrays or not.
-
-Each mode is a context manager and a decorator, and belongs to the thread, or the task of asyncio,
-that enters it. A derivative is computed from the arrays of the forward pass; ``detect_mutation``
-compares checksums of them.
+**Modes.** Operations are recorded or not, and their arrays checked or not. Each mode is a context
+manager and a decorator, and belongs to the thread, or the task of asyncio, that enters it. A
+derivative is computed from the arrays of the forward pass; ``detect_mutation`` compares checksums
+of them.
 
     >>> from staticgrad.eager import Tensor
     >>> x = Tensor([1.0], requires_grad=True)
@@ -22,12 +21,10 @@ compares checksums of them.
     ...     (x * 2.0).requires_grad
     False
 
-Arrays that tensors share with parameters, until the parameters are written.
-
-A tape that reads a parameter keeps no copy of it: its arrays are read-only views of the parameter's
-own. Who writes the parameter copies what it held before, if an array of a tape is still there; the
-views become views of the copy when they are read next (``settle``), so that a tape always has the
-values that it was made of.
+**Shared arrays.** A tape that reads a parameter keeps no copy of it: its arrays are read-only views
+of the parameter's own. Who writes the parameter copies what it held before, if an array of a tape
+is still there; the views become views of the copy when they are read next (``settle``), so that a
+tape always has the values that it was made of.
 """
 
 from __future__ import annotations

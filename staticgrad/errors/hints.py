@@ -1,10 +1,8 @@
-"""Migration hints from names of PyTorch, JAX or NumPy to those of this package.
+"""Hints for names of PyTorch, JAX or NumPy, and for attributes that do not exist.
 
 The tables hold only what is typed often; for everything else messages name the nearest name that
 exists. The page ``other-names`` of the documentation shows them. ``MISSING`` says of NumPy's
 functions that take no values why that is so.
-
-Names that a module or a value does not have: where they are, or what to write instead.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Tracebacks of errors that leave the package: the user's frames alone.
+"""Tracebacks of the user's frames alone, and user files that hide the package ``passes``.
 
 A traceback grows while the interpreter unwinds, so frames can only be left out where an error
 crosses from the package into other code. The public functions, methods and operators are these
 boundaries: each has an ``except`` clause, which costs a successful call nothing, and calls
 ``cut`` there. ``STATICGRAD_TRACEBACK=full`` leaves tracebacks whole.
 
-A folder or file of the user that would be imported in the place of the package ``passes``.
+A file of the user called ``passes`` would be imported in the place of the package; it is named.
 """
 
 from __future__ import annotations

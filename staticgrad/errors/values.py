@@ -1,13 +1,12 @@
-"""What values refuse, and what to write instead: for everybody who comes from other libraries.
+"""Operations that values and named sizes refuse, and what to write instead.
 
 A symbolic value has no number, no truth and no elements before its graph runs, it is never written
 into, and NumPy's functions take it only where there is one of ours. Each of these ends in one error
 at the user's line.
 
-What a named size refuses: impossible bounds, and to be a number before the feeds are known.
-
-Every way in which Python and NumPy ask an object for its number ends here, in one message that
-says what to write instead. The arithmetic of sizes is in ``types/dim.py``.
+A named size refuses impossible bounds, and to be a number before the feeds are known. Every way in
+which Python and NumPy ask an object for its number ends here, in one message that says what to
+write instead. The arithmetic of sizes is in ``types/dim.py``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""The layout of a message: the user's line, the operands, details and a hint, in twelve lines.
+"""The layout of messages (the user's line, operands, details, a hint), and the warnings by code.
 
 The errors of ``staticgrad.errors`` hand in the words.
-
-The warnings of staticgrad, one class for each code.
 """
 
 from __future__ import annotations

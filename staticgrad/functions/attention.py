@@ -1,9 +1,7 @@
-"""Embedding and attention, written with the ordinary operators.
+"""Embedding, attention and rotary positions, written with the ordinary operators.
 
 Scores and weights are ordinary values: fusion and the planner decide what of them reaches memory.
 Public as ``sg.nn``.
-
-Positions as rotations.
 """
 
 from __future__ import annotations

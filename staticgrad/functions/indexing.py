@@ -1,11 +1,11 @@
-"""NumPy's indexing syntax, ``x[...]``: translate a key to slices, reshapes and takes.
+"""NumPy's indexing syntax, ``x[...]``, and its functions that join and split values.
 
 Keys are integers, slices with any step, ``...``, ``None``, integer arrays, and constant masks. An
 index beyond a literal size is an error when the graph is built; beyond a named size, or in an
 array, at run time. Each of several arrays is checked and wrapped along its own axis; then they are
 combined to one array of row indices.
 
-Values joined and split, in NumPy's names: append, insert, stack and split families, block.
+Values are joined and split under NumPy's names: append, insert, stack and split families, block.
 """
 
 from __future__ import annotations

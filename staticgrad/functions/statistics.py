@@ -1,7 +1,4 @@
-"""Averages, covariances, histograms, quantiles, medians and partitions.
-
-Products, norms, ranges and counts over axes, made of reductions and scans.
-"""
+"""Statistics: averages, covariances, histograms, quantiles; products, norms, ranges and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products with the rows between them as one group, so that what lies between stays in the cache.
+"""Blocks: products with the rows between them as one group, whose values stay in the cache.
 
 The scores of attention are as many as queries times keys, far more than what goes in and comes out.
 A *block* computes them for one matrix of each operand at a time: the products that make something
@@ -6,11 +6,10 @@ over queries and keys, all that follows over them and their rows, the products o
 made where a value over queries and keys then needs no memory, where no path leads out of the block
 and back, and where what it keeps of one matrix fits into the cache.
 
-What the nodes of a block are to it, and what of them lies where while its kernel runs.
-
-The domain of a block is outer axes and a square of rows and columns, as queries and keys. A value
-is *wide*, with an element for each place of the square, or it has one per row. Products are those
-that make something wide (``scores``), those of its rows (``over_rows``) and those of its columns.
+**Roles.** The domain of a block is outer axes and a square of rows and columns, as queries and
+keys. A value is *wide*, with an element for each place of the square, or it has one per row.
+Products are those that make something wide (``scores``), those of its rows (``over_rows``) and
+those of its columns.
 """
 
 from __future__ import annotations

@@ -1,15 +1,13 @@
-"""What must lie in a buffer of its own: outputs, new values of parameters, rows in one run.
+"""Values that need a buffer of their own, and results that are written by streaming stores.
 
 Most of these are the home of some value, which its group then stores, in the order of axes that is
 wanted. The others take a group that copies: an output that is an input or a part of a value, a
 value that is an output twice, a row of a reduction that is several runs of memory.
 
-Results that kernels write by streaming stores, as no cache holds them until they are read.
-
-A kernel that moves more than the caches of a machine hold has pushed out what it wrote first before
-it ends. Storing past them then costs nobody anything, and spares reading what is written over. So
-it is for results of the program: what lies in the arena may take the place of what it is computed
-from, which the caches have. The sizes are those that hints say.
+**Streaming.** A kernel that moves more bytes than the caches hold has evicted its first results
+before it ends. Streaming stores then cost nothing, and save reading the overwritten lines. They
+are used for results of the program only: a value in the arena may reuse the bytes of an operand,
+which are in the caches. Sizes are those of hints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which nodes share a kernel: one walk over the graph that grows groups, near-linear.
+"""The first walk of fusion: groups of nodes that share a kernel, and joins copied row by row.
 
 A group is a set of nodes over one iteration domain. A value is either *inline* (a literal, a size,
 a position: rebuilt in each reader) or has a *home*, the group that computes it, and is stored only
@@ -10,10 +10,9 @@ group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs
 that the memory policy may run forward kernels again; ``merging`` then joins a backward group to a
 forward one where that stores fewer bytes.
 
-Parts of a join that one kernel copies, from row to row of what they become.
-
-A kernel for each would write parts of rows with gaps between them: lines of memory come and go once
-for each part that they hold something of. One for all writes every line whole, and once.
+**Joins.** A kernel for each would write parts of rows with gaps between them: lines of memory come
+and go once for each part that they hold something of. One for all writes every line whole, and
+once.
 """
 
 from __future__ import annotations

@@ -1,24 +1,20 @@
-"""Groups of two phases as one, where what crosses the border between them then needs no memory.
+"""Groups merged across phases, reductions in pieces, and totals of numbers per row.
 
 No kernel straddles the border between forward and backward, for what a policy runs again should be
 the forward part alone. But where a backward group reads nothing but what a forward group computes
 element by element (as behind a loss that is a sum of elements), one kernel of both stores fewer
 bytes, reads fewer, and leaves no value for which a step would run again.
 
-Reductions of one long row, or of a few, in pieces that several workers take.
+**Pieces.** A kernel that reduces rows has an iteration for each of them, which one worker runs: of
+one row the others would have nothing to do. So one kernel reduces pieces of the row, with all that
+it computes beside, and another one combines what they come to. A piece is a power of two of the
+blocks in which sums are taken (``staticgrad.ir.summation``), so that the tree of a sum is the same.
 
-A kernel that reduces rows has an iteration for each of them, which one worker runs: of one row the
-others would have nothing to do. So one kernel reduces pieces of the row, with all that it computes
-beside, and another one combines what they come to. A piece is a power of two of the blocks in which
-sums are taken (``staticgrad.ir.summation``), so that the tree of a sum is the same.
-
-Totals of one number per row, apart from the groups that compute those numbers.
-
-A loss is a sum over rows, and what its gradient multiplies each row by is computed beside it: of a
-product of the row, ``x @ w``, for a sum across rows, ``x.T @ r``. The total of all rows is known at
-the end of all rows, so a group that has it cannot be a part of one that takes a row at a time.
-Without it that group reads ``x`` once, where two kernels would each read it from memory; what the
-total adds up is stored, one number per row.
+**Totals.** A loss is a sum over rows, and what its gradient multiplies each row by is computed
+beside it: of a product of the row, ``x @ w``, for a sum across rows, ``x.T @ r``. The total of all
+rows is known at the end of all rows, so a group that has it cannot be a part of one that takes a
+row at a time. Without it that group reads ``x`` once, where two kernels would each read it from
+memory; what the total adds up is stored, one number per row.
 """
 
 from __future__ import annotations

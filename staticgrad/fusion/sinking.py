@@ -1,4 +1,4 @@
-"""Values that one other group alone reads, computed there, where that moves fewer bytes.
+"""Values computed by their only reader, and groups that read the same arrays merged into one.
 
 A node joins the group of its operands, which then stores the value for whoever reads it. Where that
 is one product, which reads the same elements behind its sums, or one reduction across rows, the
@@ -10,12 +10,10 @@ Two nodes of a later group that share what they are made of (the factors of a de
 functions of one stored value) were each somebody else's reader while groups grew. Where now nobody
 else reads a group of elements, the later one computes all of it.
 
-Groups that read the same large arrays in the same order, as one group that reads them once.
-
-A product with a vector, ``x @ w``, takes as long as its matrix comes from memory. Where another
-one, ``x @ v``, neither reads the first nor is read by it, one kernel computes both while it reads
-the matrix once: a loss and a Hessian-vector product, or the transposed products of both. They need
-not be of one phase: what they store is small beside what they read.
+**Shared reads.** A product with a vector, ``x @ w``, takes as long as its matrix comes from memory.
+Where another one, ``x @ v``, neither reads the first nor is read by it, one kernel computes both
+while it reads the matrix once: a loss and a Hessian-vector product, or the transposed products of
+both. They need not be of one phase: what they store is small beside what they read.
 
 Maps that read the same arrays, as both parts of a complex product or of a rotation do, are one
 kernel where what they store lives at the same time anyway: where both are results, parts of one

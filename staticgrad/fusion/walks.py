@@ -1,10 +1,8 @@
-"""How the operands of a group move over its domain, and which rows are several runs of memory.
+"""The movement of a group's operands over its domain, strided rows, and look-ups within rows.
 
-Places that are looked up in a row, one for each: an element picked, or the only one that is set.
-
-A group of rows has a domain of outer axes and a row, its last ``row`` axes. A node of it is
-computed either for each element of the domain, or once per row; the latter has the shape of the
-outer axes, with or without axes of size 1 in the place of the row's.
+**Look-ups.** A group of rows has a domain of outer axes and a row, its last ``row`` axes. A node of
+it is computed either for each element of the domain, or once per row; the latter has the shape of
+the outer axes, with or without axes of size 1 in the place of the row's.
 
 Class labels pick an element of each row, and the gradient of that sets one. Both lie in their row:
 what is picked is computed at that place once more, and what is set is told by comparing positions.

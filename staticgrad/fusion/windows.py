@@ -1,15 +1,13 @@
-"""Values put together from parts that no buffer holds: whoever reads an element reads a part.
+"""Values assembled from parts on demand, and masks beyond a diagonal.
 
 A gradient of a slice is zeros with the cotangent somewhere inside, a shift is two slices one behind
 the other. Where such a value is read element by element, it needs no memory: a kernel over its
 positions reads each part where that lies in its region (``staticgrad.lowering.windows.parts``).
 
-Masks that forbid all columns behind some diagonal of a square, and what they make of values.
-
-A condition that never holds where the column is more than ``reach`` behind the row, as that of
-causal attention, leaves literals there: ``where(condition, x, 0.0)`` is 0.0. What would only be
-thrown away need not be computed. Conditions are read as the expressions of their elements, or, of a
-constant, from its elements.
+**Masks.** A condition that never holds where the column is more than ``reach`` behind the row, as
+that of causal attention, leaves literals there: ``where(condition, x, 0.0)`` is 0.0. What would
+only be thrown away need not be computed. Conditions are read as the expressions of their elements,
+or, of a constant, from its elements.
 """
 
 from __future__ import annotations

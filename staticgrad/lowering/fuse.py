@@ -5,9 +5,9 @@ before; else through a temporary and a copy at the end (``fusion.updates``). An 
 nothing has no step. Every step with a run-time check runs before the first step that writes a
 parameter, unless an earlier step has made the same check (``ir/verify.py``).
 
-Facts about sizes that kernels rely on: they hold in every step (``staticgrad.ir.kernels.known``).
+A kernel may rely on facts about sizes (``staticgrad.ir.kernels.known``).
 
-The facts are those common to all steps of a schedule, so that equal computations stay one kernel.
+They are common to all steps of a schedule, so that equal computations stay one kernel.
 """
 
 from __future__ import annotations

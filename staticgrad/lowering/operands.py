@@ -1,11 +1,9 @@
-"""The state of lowering one group: loops, operands, integer arguments, expressions.
+"""The state of lowering one group: loops (also of products), operands, arguments, expressions.
 
 Every operand is first a *walk*: a start and a stride per axis of the group's domain. Axes that all
 walks can merge are collapsed; then names are assigned (operands ``p0...``, integer arguments
 ``n0...``, loops ``i0...`` and ``j``), so that equal computations over other shapes give equal
 kernels. ``stages`` has the stages for each kind of group.
-
-The loops of a product of matrices: over batches or panels, rows and columns.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A group of rows to its kernel: a loop over the row for each stage, and numbers between them.
+"""Groups of rows, and look-ups with one index in each row, to kernels.
 
 Stage s is a loop over the row; numbers that are computed once per row stand between s and s + 1. An
 element belongs to the first stage after all row results that it depends on. Later stages recompute
 it, or, if that takes longer than a load, read it from memory of the row: the place of a result of
 the row with its dtype that is not written yet, if there is one, else scratch.
 
-Look-ups with one index in each row: the check of the index, and the element that is set.
+A look-up checks the index of a row, and reads or sets the element there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Groups whose rows are shorter than two vectors: a row in each lane, its elements unrolled.
+"""Rows shorter than two vectors, one in each lane; and pieces of long rows.
 
 The vector axis is an axis around the row. Each element of the row has separate strided loads and
 stores. Reductions are expressions of the elements, in the order of ``ir/summation.py``, and their
 readers are expressions of the results. A kernel that processed such rows one at a time would leave
 most lanes empty.
+
+A long row in pieces has an iteration for each piece; the last piece may be shorter.
 """
 
 from __future__ import annotations

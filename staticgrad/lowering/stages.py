@@ -1,10 +1,9 @@
-"""One group to one kernel: the stages for each kind of group.
+"""One group to one kernel: the stages for each kind of group, and maps over short rows.
 
 ``operands`` has the addressing of operands and the expressions.
 
-Elementwise groups over short inner axes: vectors run over several rows of elements.
-
-If all operands of a group have the layout of its domain, its axes are collapsed. An operand that is
+**Short rows.** Vectors of elementwise groups over short inner axes run over several rows. If all
+operands of a group have the layout of its domain, its axes are collapsed. An operand that is
 broadcast, along rows or across them, prevents this for the last two axes, and rows shorter than a
 vector leave most of its lanes empty. Here operands with another layout are first expanded into
 scratch, some hundred rows at a time: once for a few rows if all rows are the same, else for each

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk, found by content.
+"""Compiled kernels on disk, found by content; files count only if they belong to the user.
 
 One file per kernel, ``<installation>-<key>.kernel``: a magic line, a digest of key and rest, the
 entry's name, the ELF object. No pickle. Writers replace files whole, readers verify the digest; a
@@ -11,11 +11,10 @@ The setting ``cache_size`` bounds the bytes: entries go that were not used for t
 those of other installations after a month. Processes that write at once may each exceed it by an
 eighth.
 
-Checks that files on disk belong to the user: the folder, those above it, each file in it.
-
-Kernels on disk run as machine code, so a file is used only if no other user could have written it.
-The superuser can do so anyway, so the superuser's folders and links are accepted on the way.
-On systems without user ids nothing is checked.
+**Ownership.** The folder, those above it and each file in it are checked. Kernels on disk run as
+machine code, so a file is used only if no other user could have written it. The superuser can do so
+anyway, so the superuser's folders and links are accepted on the way. On systems without user ids
+nothing is checked.
 """
 
 from __future__ import annotations

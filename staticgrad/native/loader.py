@@ -1,4 +1,4 @@
-"""Loads compiled objects into the process and gives the addresses of their entries.
+"""Compiled objects in the process: loaded, checked for the target, compiled together.
 
 One LLVM execution engine, which owns a target machine of its own, takes all objects. Objects are
 read before they are handed over: an entry that is missing or a symbol that nobody defines is an
@@ -6,15 +6,13 @@ error here, where LLVM would end the process. What an object defines and wants i
 table; only 64-bit little-endian ELF is read, which is what the compiler writes. Needs llvmlite,
 never Numba.
 
-Chooses the first target of a ladder whose code computes what NumPy computes.
+**Targets.** The first target of a ladder is taken whose code computes what NumPy computes. LLVM has
+miscompiled 512-bit mask arithmetic silently (a loop that stores a bool of two bool arrays and adds
+under it), so before the first kernel of an installation is compiled, loops of that kind run at
+awkward sizes. The verdict is remembered in the cache directory per machine and version; a rung that
+fails is left for the next, safer one, and none passing is an error.
 
-LLVM has miscompiled 512-bit mask arithmetic silently (a loop that stores a bool of two bool
-arrays and adds under it), so before the first kernel of an installation is compiled, loops of that
-kind run at awkward sizes. The verdict is remembered in the cache directory per machine and version;
-a rung that fails is left for the next, safer one, and none passing is an error.
-
-Kernels of one program compiled together: LLVM's setting up is a tenth of what it takes apart.
-
+**Bundles.** Kernels of a program are compiled together, which takes LLVM a tenth of the set-up.
 Kernels that are neither in memory nor on disk become a few modules. What a module gives is kept on
 disk as an entry of its own, a bundle; the entries of its kernels, and of the functions that they
 share, name the bundle. If a bundle fails, its kernels are compiled one by one, which reports why.

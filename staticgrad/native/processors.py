@@ -1,8 +1,6 @@
-"""Processors and memory that this process may use, control groups included.
+"""Processors and memory that this process may use, limits of its container included.
 
-How many bytes of memory this process may have: the machine's, and the limit of its container.
-
-What the control groups of the process allow (versions 1 and 2): the limits of its container.
+The limits are those of control groups, versions 1 and 2.
 """
 
 from __future__ import annotations

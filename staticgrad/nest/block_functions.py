@@ -1,8 +1,6 @@
-"""The vector-math blocks as functions of a kernel's source, for vectors of any number of lanes.
+"""Source text of the vector-math blocks, as functions for vectors of any number of lanes.
 
 Those of many lines begin with ``shared_``: they are compiled once for all kernels, and called.
-
-Source text: lines at an indentation, names of element types, literals, places, one primitive.
 
 The target language is the kernel vocabulary of ``staticgrad.native``.
 """

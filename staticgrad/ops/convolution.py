@@ -21,7 +21,7 @@ other results of its tile. Of a gradient w, sixteen sums over the tiles of a str
 are added up strip by strip.
 
 Where strides hardly make filters of whole strides longer, elements of y have the order of terms
-that they have with remainders of the strides as channels (``preparation/loops.py``), and so
+that they have with remainders of the strides as channels (``preparation/windows.py``), and so
 have those of x, if there are many remainders.
 
 A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as

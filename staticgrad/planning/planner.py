@@ -1,4 +1,4 @@
-"""Plans of abstract problems: the forms of a budget, the search, and the checks.
+"""Plans of abstract problems: budgets, lower bounds, the search, and the checks.
 
 The bytes that no plan can do without: while a step runs, its inputs, its outputs and its workspace
 are there, but for what it may write in place. What may be made only once, by an ancestor of the

@@ -1,19 +1,16 @@
-"""The problem of recomputation without a program: ops, values, and their dependencies.
+"""The problem of recomputation without a program, its documents, and functions over integers.
 
 A plan is a sequence of ops, in which an op may occur several times. A value lives from a run that
 makes it to its last use before the next such run, so the sequence alone determines which values are
 stored and which are recomputed. ``Net`` is the same problem in numbers, for searches.
 
-Problems and plans as JSON: ``staticgrad-memgraph/1`` and ``staticgrad-schedule/1``.
-
-A problem has ``values`` ({id, size, kind, alias_of}), ``ops`` ({id, name, inputs, outputs, cost,
-workspace, inplace, mutates, reads_updated, max_runs, line}), ``resident``, ``donated`` and
-``outputs``; ``name``, ``provenance`` and ``line`` (where an op comes from) are free text. Any other
-field is refused, since it may be misspelt, and its default would be another problem. A plan has
-``steps``, each ["c", op, {"inplace": pairs, "offsets": {value: byte}}] or ["f", value], and the
-height of its ``arena``.
-
-Functions over arrays of integers as machine code, if there is a compiler.
+**Documents** are JSON: ``staticgrad-memgraph/1`` and ``staticgrad-schedule/1``. A problem has
+``values`` ({id, size, kind, alias_of}), ``ops`` ({id, name, inputs, outputs, cost, workspace,
+inplace, mutates, reads_updated, max_runs, line}), ``resident``, ``donated`` and ``outputs``;
+``name``, ``provenance`` and ``line`` (where an op comes from) are free text. Any other field is
+refused, since it may be misspelt, and its default would be another problem. A plan has ``steps``,
+each ["c", op, {"inplace": pairs, "offsets": {value: byte}}] or ["f", value], and the height of its
+``arena``.
 """
 
 from __future__ import annotations

@@ -1,24 +1,19 @@
-"""Products with a vector as multiplications and their sums, before nodes are grouped.
+"""Rewrites of products: vectors, transposes, blocks of terms, panels, narrow storage.
 
-Products that are only read transposed become those of the factors the other way round.
+**Transposes.** A product that is only read transposed is computed with the factors swapped.
 
-Products of few rows and columns over many terms as sums of those of blocks of terms.
+**Blocks of terms.** Such a product is one iteration, which is the work of one thread. Each block of
+``GEMM_BLOCK`` terms is a chain of its own, and blocks are added one after the other: so a product
+for each block, of which a sum adds up the first ``GROUPS`` in that order, has the same bits. The
+terms behind the last whole block are added last.
 
-Such a product is one iteration, which is the work of one thread. Each block of ``GEMM_BLOCK`` terms
-is a chain of its own, and blocks are added one after the other: so a product for each block, of
-which a sum adds up the first ``GROUPS`` in that order, has the same bits. The terms behind the last
-whole block are added last.
-
-Matrices that every iteration of a loop multiplies by, in panels, as the tiles of its products
-read.
-
-Where a matrix lies row by row, a tile reads a few columns of each row: lines far apart, of which
-rows of a multiple of some hundred bytes take the same few sets of the L1 cache, so that each
-tile fetches them again. In panels they lie one behind the other. What stays the same for all
+**Panels.** Where a matrix lies row by row, a tile reads a few columns of each row: lines far apart,
+of which rows of a multiple of some hundred bytes take the same few sets of the L1 cache, so that
+each tile fetches them again. In panels they lie one behind the other. What stays the same for all
 iterations is brought into that order once, before the first one; each element of a product is the
 chain that it was.
 
-Values of storage dtypes: totals in memory are computed wide, products read what is narrow.
+**Storage dtypes.** Totals in memory are computed wide; products read narrow operands.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.preparation.columns import with_formulas_of_sums, with_shifted_formulas
 from staticgrad.preparation.loops import (
     with_logged_carries,
-    with_remainders,
     with_selected_cases,
     with_tested_iterations,
     with_transposed_invariants,
@@ -26,6 +25,7 @@ from staticgrad.preparation.regions import with_joined_pads
 from staticgrad.preparation.windows import (
     with_parts,
     with_patches,
+    with_remainders,
     with_tiles,
     without_stretched_windows,
 )

@@ -1,11 +1,7 @@
-"""The one block of memory that a compiled step works in.
+"""The arena of a compiled step, the parameters that it updates, and runs with bound feeds.
 
 It is allocated once and replaced when a plan needs more; the old block is freed first, so that the
 two never stand side by side. The plan says which buffer lies where in it.
-
-The memory that a program writes beside its results: that of the parameters it updates.
-
-Runs of one program with feeds, and perhaps arrays for results, that are bound once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Feeds of one run: checked, and sorted into those read in place and those copied first.
+"""Feeds of one run (checked, read in place or copied) and the arrays of its results.
 
 A C-contiguous, aligned array of the input's dtype in native byte order is read in place, a
 bool one where its bytes are 0 and 1. Any other is copied into the arena before the run, and the
@@ -7,13 +7,10 @@ Dtypes convert as in NumPy's ``same_kind``: within a kind in both directions (fl
 rounds, int64 to int32 wraps), and from a lower kind to a higher (bool, integer, floating), never
 down. Feeds are never written, and no reference to them outlives the run.
 
-Arrays that results are written into: recycled, fresh, or the caller's own.
-
-An array handed out is a view of a block that only this file holds. When the block's reference
-count is down to ours, the caller has dropped the array and every view of it, and the block is
-used again. Results therefore never alias each other, the arena, a feed or a parameter.
-
-The inputs and outputs of one program, as runs use them.
+**Results** are written into recycled or fresh arrays, or the caller's own. An array handed out is a
+view of a block that only this file holds. When the block's reference count is down to ours, the
+caller has dropped the array and every view of it, and the block is used again. Results therefore
+never alias each other, the arena, a feed or a parameter.
 """
 
 from __future__ import annotations

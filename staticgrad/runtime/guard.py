@@ -1,12 +1,10 @@
-"""The checks of ``debug=True``: permitted reads and writes of each kernel against actual ones.
+"""``debug=True``: every kernel runs in a guarded copy, and its reads and writes are checked.
 
 The guarded copy holds the arena in its planned layout and every feed, parameter, constant and
 output, with red zones between them. A kernel sees the bytes of its operands; all else, and what
 nobody has written since a buffer's life began, is poison. Each step runs twice, over two different
 poisons: whatever changes outside the buffers that it writes was written wrongly, and wherever its
 results differ they depend on bytes that it may not read. The plan says where each buffer is.
-
-``debug=True``: a table whose plan runs step by step, in a guarded copy of all it may touch.
 
 It passes on a row's data: the buffers that its record points into, and the one
 kernel to run. ``runtime.guard`` describes the checks and the poison.

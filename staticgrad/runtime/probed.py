@@ -1,16 +1,12 @@
-"""``debug="nan"``: before a plan runs, another program searches for the source of NaNs.
+"""``debug="nan"``: the source of NaNs is searched before a plan runs; and timing of positions.
 
 That program computes the same values on the same feeds and parameters, one kernel per operation,
 and writes neither parameters nor outputs; only where it finds nothing, the plan itself runs, as
 always. ``analysis.nonfinite`` describes the search.
 
-The iteration of a loop, and the operation of its body, that makes a NaN.
-
-The bodies of a guilty loop or branch run again, one iteration after the other, on what it was
-given. Each iteration is checked as a whole program is (``analysis.nonfinite``); a loop
-that is guilty in it is looked into the same way.
-
-A table that runs one position of its plan at a time and notes how long each takes.
+**Loops.** The bodies of a guilty loop or branch run again, one iteration after the other, on what
+it was given. Each iteration is checked as a whole program is (``analysis.nonfinite``); a loop that
+is guilty in it is looked into the same way.
 """
 
 from __future__ import annotations

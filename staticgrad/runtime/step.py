@@ -1,11 +1,9 @@
-"""One plan as the driver's table, and the run of it: checks first, then what writes parameters.
+"""One plan as the driver's table, the run of it, its predicted time, and stops for signals.
 
 A table holds the driver's rows and every kernel's record in one i64 array. It is filled once per
 plan; a run patches the addresses of feeds and outputs. Which numbers belong where is decided in
 the plan; this file turns them into addresses. Where interrupts may come between the rows,
 the rows update copies of the parameters.
-
-How long a plan is predicted to take, and where a run of it comes back to Python for signals.
 """
 
 from __future__ import annotations

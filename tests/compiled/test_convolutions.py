@@ -16,8 +16,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.forms import WindowReduce
 from staticgrad.ir.kernels.stages import Gemm, nested
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
-from staticgrad.preparation.loops import with_remainders
-from staticgrad.preparation.windows import with_patches
+from staticgrad.preparation.windows import with_patches, with_remainders
 from tests.compiled.agreement import assert_same
 from tests.compiled.ways import check, drawn, kernels, scheduled
 from tests.diagonals import diagonals

@@ -9,10 +9,6 @@ A kernel returns only after its last iteration, and signals are delayed until th
 is long, or whose number of iterations is a named size, is two loops: the driver's over *stretches*
 of iterations, and the kernel's over the iterations of a stretch. Carries pass between stretches
 through memory.
-
-The kernel of a loop, written out: its operands and arguments, its carries, its iterations.
-
-Carries are numbers in registers of the kernel; slices and stacks are accessed in place.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""The elements of buffers as expressions, after kernels that are written out have run.
+"""Schedules written out: each element that their steps store, as an expression of the inputs.
 
 Each expression is made once, and constants are folded. An element is identified by its place in a
 row: its stride from row to row, and its offset. A stored value is found at exactly its place, so
 that a row that reads an element of another row is refused.
-
-Schedules written out: each element that a step stores, as an expression of the inputs.
 
 The kernels of a schedule are run once, with expressions in the place of numbers. Loops over a few
 places are unrolled, and one row stands for all rows of a loop over independent rows. The result is

@@ -1,4 +1,4 @@
-"""Filter gradients of convolutions: an image at a time, copied to scratch with its border.
+"""Filter gradients of convolutions: an image at a time, or all small images tap by tap.
 
 An iteration has some channels of the image and a panel of output channels, and loops over the
 batch. It copies the channels of an image with the border. In the copy every tap of every window has
@@ -6,12 +6,10 @@ a fixed offset, for any step, so that no row of the product is packed. The windo
 transposed once for all rows. The sums are those of the product that reads windows in place, term
 by term.
 
-Filter gradients of convolutions over small images: the terms of each tap are copied to a row.
-
-Image by image, a run of terms is a row of windows: less than a vector
-if images are small. Here an iteration copies some channels of all images once for each tap, in the
-order in which that tap reads them. A row of the copy has all terms of a tap in the order of the
-sum, and the result is a product of plain matrices, stored row by row.
+**Small images.** The terms of each tap are copied to a row. Image by image, a run of terms is a row
+of windows: less than a vector if images are small. Here an iteration copies some channels of all
+images once for each tap, in the order in which that tap reads them. A row of the copy has all terms
+of a tap in the order of the sum, and the result is a product of plain matrices, stored row by row.
 """
 
 from __future__ import annotations

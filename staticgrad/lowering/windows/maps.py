@@ -1,9 +1,7 @@
-"""Pools and their transposes to kernels: a map over windows, or over images, every tap written out.
+"""Pools and their transposes to kernels: maps over windows or images, with every tap written out.
 
 A pool's element is an expression of the loads of its taps. A spread of windows over an image has
 one element written out for each remainder of the strides; these elements share loads of windows.
-
-The sum, the maximum and its place over the elements of a window, taps in C order.
 """
 
 from __future__ import annotations

@@ -1,30 +1,27 @@
-"""The number of tiles of a convolution in an iteration, and their layout.
+"""3 x 3 convolutions and their filter gradients in tiles (Winograd), and the sizes of tiles.
 
 The data passed between the stages of an iteration stays in L2, which limits its tiles. Products
 and combinations process whole vectors of tiles. The cheapest cut within the limit has the lowest
 cost of both for each useful tile.
 
-3 x 3 convolutions in tiles of two by two results, with fewer multiplications (Winograd).
-
-A tile of results needs four by four elements of the image. These are combined by additions
-(``IMAGE``). Sixteen products over the channels with the combined filters follow, one for each
-combination (``staticgrad/preparation/windows.py``); sums of these are the results (``RESULT``). An
-iteration takes a strip of an image, or several images, so that all data passed between stages
-stays in L2, and the combinations, four of the sixteen at a time, in L1. Even and odd rows of the
-strip are copied separately, with the border; even and odd columns are separated in registers.
+**Results.** A tile of results needs four by four elements of the image. These are combined by
+additions (``IMAGE``). Sixteen products over the channels with the combined filters follow, one for
+each combination (``staticgrad/preparation/windows.py``); sums of these are the results
+(``RESULT``). An iteration takes a strip of an image, or several images, so that all data passed
+between stages stays in L2, and the combinations, four of the sixteen at a time, in L1. Even and odd
+rows of the strip are copied separately, with the border; even and odd columns are separated in
+registers.
 
 Rows of tiles that do not fill whole vectors may be joined. Each row of the strip then has one more
 tile, of border, so that the elements of a tile have a fixed offset in every row. Vectors cross from
 row to row, and the values of tiles between rows are never stored. Products process those tiles,
 too; ``best_cut`` chooses the cheaper layout.
 
-Filter gradients of 3 x 3 convolutions in tiles, with fewer multiplications (Winograd).
-
-The contribution of a tile of two by two results to the nine taps is F(3x3, 2x2) of the algorithm
-above. The tile's four by four elements of the image are combined as there, and its results
-are combined, too (``_GIVEN``). Sixteen products are summed over all tiles of all images; sums of
-these are the taps. An iteration has some channels of each side, and loops over the batch, a strip
-of an image at a time; the sums stay in L2.
+**Filter gradients.** The contribution of a tile of two by two results to the nine taps is F(3x3,
+2x2) of the algorithm above. The tile's four by four elements of the image are combined as there,
+and its results are combined, too (``_GIVEN``). Sixteen products are summed over all tiles of all
+images; sums of these are the taps. An iteration has some channels of each side, and loops over the
+batch, a strip of an image at a time; the sums stay in L2.
 """
 
 from __future__ import annotations

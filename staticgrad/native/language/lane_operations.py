@@ -1,12 +1,10 @@
-"""Lanes rearranged: halves, every other lane, horizontal trees, broadcasts, counting, literals.
+"""Operations on lanes: halves, horizontal trees, broadcasts, counting, literals, shared gathers.
 
 A horizontal operation is a tree by halving - lane l meets lane l + L/2 - which is what
 ``ir.summation`` prescribes; no other order is ever used.
 
-Loads of lanes one by one, from places that several rows have in common.
-
-A gather finds the place of each lane anew. Where many rows are read at the same places, each place
-is taken out of its vector once, and each element is a load by itself.
+**Shared gathers.** A gather finds the place of each lane anew. Where many rows are read at the same
+places, each place is taken out of its vector once, and each element is a load by itself.
 """
 
 from __future__ import annotations

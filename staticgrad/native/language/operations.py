@@ -1,20 +1,16 @@
-"""The operations of the kernel language: the kind each one gives, and its LLVM IR.
+"""The kernel language's operations, conversions and calls of C functions, as LLVM IR.
 
 An :class:`Operation` is found by name: the functions a kernel's source calls (``load``, ``f32x16``,
 ``fma``) and Python's operators (``add`` for ``+``). Arithmetic stands here; memory operations in
 :mod:`memory_operations`, conversions in :mod:`cast_operations`. The same operations over NumPy
 lanes are in :mod:`lanes`.
 
-Conversions between element types: value casts with NumPy's results, and bit casts.
+**Conversions.** A float outside the target integer's range, or NaN, gives what NumPy gives on
+x86-64 (the hardware's "indefinite" integer, narrowed), never LLVM's poison.
 
-A float outside the target integer's range, or NaN, gives what NumPy gives on x86-64 (the
-hardware's "indefinite" integer, narrowed), never LLVM's poison.
-
-Calls of C functions at addresses in the kernel language: how routines reach libraries.
-
-The arguments are pointers and int64 words, as the C function takes them; a word stands for an
-``int``, too, in the calling conventions of the processors that kernels are compiled for. Nobody
-knows what a call reads and writes.
+**Calls of C functions** are how routines reach libraries. The arguments are pointers and int64
+words, as the C function takes them; a word stands for an ``int``, too, in the calling conventions
+of the processors that kernels are compiled for. Nobody knows what a call reads and writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recipes of linear algebra for one matrix, in the kernel language and calls of LAPACK.
+"""Recipes of linear algebra for one matrix: calls of LAPACK, and loops for small matrices.
 
 Matrices lie in C order, which Fortran reads as their transposes: each recipe is the algorithm of
 the transposed problem, so that nothing is transposed in memory. A line of a recipe is a line of the
@@ -16,14 +16,12 @@ of numbers, but of what is marked ``name:real``, and functions are LAPACK's of c
 ``check`` ends an iteration whose ``info`` is not 0, ``checked`` one whose ``how`` is not 0: it is
 noted, or the step's substitute is written instead.
 
-Factors and solutions of small matrices: loops in the language of kernels, many matrices
-interleaved.
-
-A call of LAPACK takes as long as the arithmetic of dozens of elements, and each step of a small
-factorization depends on the one before. So each lane of a vector computes one matrix; the remainder
-of a batch is computed one by one by the same text with one lane, bitwise identical.
-In a text ``$`` stands for the lanes, ``real`` and ``whole`` for elements and for integers as wide.
-A text returns 0, or how a matrix failed; if it had many, each is then computed again by itself.
+**Small matrices** are loops in the kernel language, with many matrices interleaved. A call of
+LAPACK takes as long as the arithmetic of dozens of elements, and each step of a small factorization
+depends on the one before. So each lane of a vector computes one matrix; the remainder of a batch is
+computed one by one by the same text with one lane, bitwise identical. In a text ``$`` stands for
+the lanes, ``real`` and ``whole`` for elements and for integers as wide. A text returns 0, or how a
+matrix failed; if it had many, each is then computed again by itself.
 
 Source: Golub and Van Loan, Matrix Computations, 4th edition: 3.4.1 (outer products with pivots),
 4.2.5 (outer products of a Cholesky factor), 3.1.3 (substitution by columns).
