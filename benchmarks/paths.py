@@ -289,7 +289,7 @@ PATHS: Final = (
     ),
     Path(
         "remainders",
-        _PREPARED + "loops:with_remainders",
+        _PREPARED + "windows:with_remainders",
         _first,
         row="conv:11x11/4 | 8, 3 to 64 at 112x112:result",
     ),
@@ -436,6 +436,18 @@ PATHS: Final = (
         row="small:segment sums",
     ),
     Path("half_registers", _NEST + "lower:half_registers", _returns(0), row="small:patches"),
+    Path(
+        "interleaved_rows",
+        _NEST + "directives:_one_by_one",
+        _returns("rows are not interleaved"),
+        row="small:cumulative sum",
+    ),
+    Path(
+        "runs_of_columns",
+        _NEST + "columns:ColumnSums.is_read_by_rows",
+        _returns(False),
+        row="small:column moments",
+    ),
     # products
     Path(
         "direct",
