@@ -28,13 +28,13 @@ def run(way: Way, steps: int = 1500, batch: int = 128) -> Found:
     generator, critic = network(2, 2), network(2, 1)
     of_generator = sg.optim.Adam(1e-3, beta1=0.5)
     of_critic = sg.optim.Adam(2e-3, beta1=0.5, name="critic")
-    noise = sg.random.Generator(0)
+    noise, fresh = sg.random.Generator(0), sg.random.Generator(1)
 
-    def made(count: int) -> sg.Value:
+    def made(count: int, noise: sg.random.Generator) -> sg.Value:
         return generator(noise.normal(shape=(count, 2)))
 
     def step(real: sg.Value) -> dict[str, sg.Value]:
-        fake = made(batch)
+        fake = made(batch, noise)
         doubt, belief = critic(real), critic(fake)
         loss = (nn.softplus(-doubt) + nn.softplus(belief)).mean()
         fooled = nn.softplus(-belief).mean()
@@ -47,7 +47,7 @@ def run(way: Way, steps: int = 1500, batch: int = 128) -> Found:
         angle = rng.uniform(0, 2 * np.pi, size=batch)
         circle = np.stack([np.cos(angle), np.sin(angle)], 1).astype("float32")
         losses.append([*stepped(circle).values()])
-    return {"losses": np.array(losses), "points": way(lambda: made(500))()}
+    return {"losses": np.array(losses), "points": way(lambda: made(500, fresh))()}
 
 
 def check(found: Found) -> None:

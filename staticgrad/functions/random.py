@@ -2,7 +2,9 @@
 
 A generator owns two parameters, a key (from the seed) and a step; each draw has a stream of its own
 within it. A graph that updates the step draws anew on every run; one that does not draws the same
-numbers again. Public as ``sg.random``. The bits themselves come from ``philox.py``.
+numbers again. Streams are numbered from 0 in each traced function. In graphs built by hand they are
+numbered in the order of all draws of the generator, so that values of two graphs may be combined.
+Public as ``sg.random``. The bits themselves come from ``philox.py``.
 
 In a loop (``sg.scan`` and others) a draw differs from iteration to iteration: it has one stream,
 and its key is folded with the number of the iteration (``philox.folded``), of nested loops with
