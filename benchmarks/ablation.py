@@ -234,7 +234,8 @@ def main() -> int:
             continue
         taken = [name for name, found in counted.items() if found[path.name]]
         pairs = []
-        for name in () if options.hits else _spread(taken, options.most):
+        own = [name for name in taken if name == path.row]
+        for name in () if options.hits else dict.fromkeys((*own, *_spread(taken, options.most))):
             found = pair(name, programs[name], path.name)
             pairs += [] if found is None else [found]
         table.append(
