@@ -76,8 +76,11 @@ def refuse_misfit(
 ) -> None:
     """Replace an error of Python's own that ``function`` raised if the arguments do not fit it.
 
-    For an ``except`` clause inside of the one that calls ``cut``.
+    For an ``except`` clause inside of the one that calls ``cut``. A name that ``__getattr__`` does
+    not find is not a misfit: ``hasattr`` looks for many.
     """
+    if function.__name__ == "__getattr__":
+        return
     is_ours = _is_called_by_package()
     if not _is_cut(error) and (not is_ours or isinstance(error, TypeError)):
         calls = up("staticgrad.errors.calls")

@@ -340,8 +340,8 @@ def _at_once(name: str) -> Any:
     """A method of Python's or NumPy's that takes numbers: in ``eager_mode`` there are some."""
     refused = getattr(NoNumbers, name)
 
-    @functools.wraps(refused)
     @boundary
+    @functools.wraps(refused)
     def method(self: Parameter, *args: Any, **kwargs: Any) -> Any:
         kind = computing_kind()
         if kind is None or (args and str(args[0]).startswith("__")):  # copies ask what a class has
