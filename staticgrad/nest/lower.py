@@ -731,7 +731,7 @@ class KernelLowering:
         def one(index: Any, left: Any, loops: bool = True) -> None:
             self.at[LANES] = index
             mask = None if left is None else b.op(f"mask{lanes}", left)
-            done = body(Values(self, lanes, True, mask=mask, left=left))
+            done = body(Values(self, lanes, True, mask=mask, left=left, is_last=not loops))
             if loops and done is not None:
                 with b.branch("eq", done, 1):
                     b.do("break")
@@ -786,6 +786,8 @@ class KernelLowering:
         """Prefetch what is touched further on, each line of memory once."""
         of = self.numbers[id(stage)], -1
         ahead = [d for d in self.directives if isinstance(d, Prefetch) and d.stage in of]
+        if values.is_last:
+            ahead = [d for d in ahead if d.axis != LANES]
         if ahead:
             self.prefetched(stage, values, ahead)
 

@@ -69,7 +69,7 @@ class Values:
     """The values of expressions in one loop's body.
 
     ``vector``: lanes run along ``axis``, from its position on, and ``offsets`` further on in each
-    copy. ``mask`` has the lanes that count; None: all.
+    copy. ``mask`` has the lanes that count; None: all. ``is_last``: no vector of the loop follows.
     """
 
     nest: KernelLowering
@@ -80,6 +80,7 @@ class Values:
     axis: str = LANES
     left: Any = None
     inside: bool = False
+    is_last: bool = False
     runs: Mapping[Expr, Any] = field(default_factory=dict)
     load_run: Callable[[Any, Any], None] | None = None
     names: dict[Expr, Any] = field(default_factory=dict)
