@@ -1,6 +1,7 @@
 """Every optimizer of the registry and L-BFGS: by hand, on tensors, in functions, in one kernel."""
 
 import inspect
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -336,9 +337,9 @@ SCHEDULES = {
     "one_cycle": (
         optim.one_cycle(1.0, steps=10, rise=0.4, first=5.0, last=10.0),
         np.where(
-            T < 4,
-            1.0 - 0.4 * (1 + np.cos(np.pi * T / 4)),
-            0.02 + 0.49 * (1 + np.cos(np.pi * np.minimum((T - 4) / 6, 1))),
+            T < 3,
+            1.0 - 0.4 * (1 + np.cos(np.pi * T / 3)),
+            0.02 + 0.49 * (1 + np.cos(np.pi * np.minimum((T - 3) / 6, 1))),
         ),
     ),
     "own": (optim.RateSchedule(lambda t: 0.1 / (1.0 + t)), 0.1 / (1.0 + T)),
@@ -366,6 +367,72 @@ def test_schedules(name):
     assert [float(v.value), float(w.value)] == pytest.approx([-np.sum(wanted)] * 2)
     if name != "own":
         assert repr(eval(repr(schedule), vars(optim))) == repr(schedule)
+
+
+#: A schedule, and the one of torch over 60 steps: a function of the module, a rate and its own.
+TORCH_SCHEDULES = {
+    "constant": (optim.constant(0.3), lambda lrs, opt: lrs.ConstantLR(opt, 1.0), 0.3),
+    "step_decay": (optim.step_decay(0.8, every=7), lambda lrs, opt: lrs.StepLR(opt, 7), 0.8),
+    "exponential": (
+        optim.exponential(0.8, 0.9),
+        lambda lrs, opt: lrs.ExponentialLR(opt, 0.9),
+        0.8,
+    ),
+    "cosine": (
+        optim.cosine(0.5, steps=60, least=0.1),
+        lambda lrs, opt: lrs.CosineAnnealingLR(opt, 60, 0.1),
+        0.5,
+    ),
+    "warm_up": (
+        optim.warm_up(optim.cosine(0.5, steps=50), steps=10),
+        lambda lrs, opt: lrs.SequentialLR(
+            opt, [lrs.LinearLR(opt, 1 / 11, 1.0, 10), lrs.CosineAnnealingLR(opt, 50)], [10]
+        ),
+        0.5,
+    ),
+    "one_cycle": (
+        optim.one_cycle(0.5, steps=60),
+        lambda lrs, opt: lrs.OneCycleLR(opt, 0.5, total_steps=60),
+        0.5,
+    ),
+    "one_cycle of another form": (
+        optim.one_cycle(0.5, steps=60, rise=0.01, first=3.0, last=7.0),
+        lambda lrs, opt: lrs.OneCycleLR(
+            opt, 0.5, total_steps=60, pct_start=0.01, div_factor=3.0, final_div_factor=7.0
+        ),
+        0.5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORCH_SCHEDULES)
+def test_schedules_are_those_of_torch(name):
+    torch = pytest.importorskip("torch", reason="the schedules are compared with PyTorch's")
+    schedule, make, rate = TORCH_SCHEDULES[name]
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SequentialLR calls its own deprecated argument
+        other, wanted = make(torch.optim.lr_scheduler, opt), []
+        for _ in range(60):
+            wanted.append(opt.param_groups[0]["lr"])
+            opt.step()
+            if len(wanted) < 60:
+                other.step()
+    np.testing.assert_allclose(schedule(np.arange(60.0)), wanted, rtol=1e-11)
+
+
+def test_a_plateau_is_that_of_torch():
+    torch = pytest.importorskip("torch", reason="the schedules are compared with PyTorch's")
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    other = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        opt, factor=0.5, patience=2, threshold=0.1, threshold_mode="abs", min_lr=0.1
+    )
+    own = optim.Plateau(1.0, factor=0.5, patience=2, gain=0.1, least=0.1)
+    losses = np.round(np.random.default_rng(0).normal(size=60) ** 2, 2).tolist()
+    for loss in [*losses[:20], float("nan"), *losses[20:]]:
+        other.step(loss)
+        own.observe(loss)
+        assert float(own.rate.value) == opt.param_groups[0]["lr"]
 
 
 def test_a_plateau_falls_after_its_patience():

@@ -120,6 +120,29 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
         fit(step, data(), 4, state={**state, "more": np.ones(2)}, checkpoint=path)
 
 
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: (x, x), lambda x: {"x": x}])
+def test_the_loss_and_all_metrics_are_means_over_rows(form):
+    lines = []
+
+    def step(*batch):
+        x = batch[0]["x"] if isinstance(batch[0], dict) else batch[0]
+        return {"loss": x[0], "same": x[0]}
+
+    batches = [form(np.full(3, 1.0)), form(np.full(1, 5.0))]
+    found = fit(step, batches, progress=lines.append)
+    assert found.losses == found.metrics["same"] == [(3 * 1.0 + 1 * 5.0) / 4]
+    assert "loss 2  same 2" in lines[-1]
+
+
+def test_a_checkpoint_that_has_the_loss_by_batches_goes_on(tmp_path):
+    """Files of before have the sum of the losses of the batches, as "total"."""
+    path = tmp_path / "run.npz"
+    written = {"losses": [], "measures": [], "stopped": "", "epoch": 0, "place": 1, "total": 1.0}
+    sg.save(path, {"state": {}, "fit": written})
+    batches = [np.full(3, 1.0), np.full(1, 5.0)]
+    assert fit(lambda x: x[0], batches, state={}, checkpoint=path).losses == [2.0]
+
+
 def measured():
     """As ``training``, with metrics beside the loss."""
     step, state, w = training()

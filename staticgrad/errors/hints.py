@@ -150,6 +150,7 @@ INSTEAD: Final = {
     "TransformerEncoderLayer": "sg.nn.TransformerBlock(features, heads)",
     # training
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
+    "OneCycleLR": "sg.optim.one_cycle(rate, steps)" + _AS_RATE,
     "StepLR": "sg.optim.step_decay(rate, every)" + _AS_RATE,
     "CosineAnnealingLR": "sg.optim.cosine(rate, steps)" + _AS_RATE,
     **_each(

@@ -225,10 +225,14 @@ class warm_up(RateSchedule):  # noqa: N801 - called as a function
 @bounded
 @schedule
 class one_cycle(RateSchedule):  # noqa: N801 - called as a function
-    """Half a cosine up to ``rate`` and one down: Smith and Topin (2019).
+    """Half a cosine up to ``rate`` and one down: Smith and Topin (2019), as torch's OneCycleLR.
 
-    It begins at ``rate / first``, rises for the part ``rise`` of all ``steps``, and ends at
-    ``rate / first / last``.
+    It begins at ``rate / first``, is ``rate`` at step ``rise * steps - 1``, counted from 0, and
+    ``rate / first / last`` in the last of ``steps`` steps, where it stays.
+
+    >>> rate = one_cycle(1.0, steps=10, rise=0.4, first=5.0, last=10.0)
+    >>> [round(rate(t), 3) for t in (0, 3, 9, 10)]
+    [0.2, 1.0, 0.02, 0.02]
     """
 
     rate: NotNegative
@@ -238,11 +242,12 @@ class one_cycle(RateSchedule):  # noqa: N801 - called as a function
     last: Positive = 1e4
 
     def formula(self, t: Any) -> Any:
-        up = self.rise * self.steps
+        top = self.rise * self.steps - 1.0
         begin = self.rate / self.first
-        rising = _half_cosine(begin, self.rate, t / up)
-        falling = _half_cosine(self.rate, begin / self.last, (t - up) / (self.steps - up))
-        return functions.where(t < up, rising, falling)
+        falling = _half_cosine(self.rate, begin / self.last, (t - top) / (self.steps - 1.0 - top))
+        if top <= 0.0:
+            return falling
+        return functions.where(t < top, _half_cosine(begin, self.rate, t / top), falling)
 
 
 def _half_cosine(begin: float, end: float, part: Any) -> Any:

@@ -39,11 +39,12 @@ class History:
     """The results of a training.
 
     Args:
-        losses: the mean over the batches of the loss, of each epoch.
+        losses: the mean loss of each epoch, over all rows: the loss of a batch counts as often as
+            the batch has rows, so that a short last batch counts less.
         measures: what ``validate`` gave after each, or the loss of it.
         stopped: why it ended before the last epoch; empty if it did not.
-        metrics: the other entries of the dict that the step gives, by name: of each epoch the mean
-            over all rows. Those of ``validate`` are ``val_`` and their name.
+        metrics: the other entries of the dict that the step gives, by name: means over all rows,
+            as the loss. Those of ``validate`` are ``val_`` and their name.
 
     >>> History([0.9, 0.4, 0.5]).best
     1
@@ -106,7 +107,7 @@ class Epoch:
 
     Args:
         number: 0 for the first one.
-        loss: the mean loss.
+        loss: the mean loss over all rows.
         measure: what ``validate`` gave; None without it.
         metrics: the other entries of what the step and ``validate`` gave, by name.
         history: of all epochs so far, this one included.
@@ -270,9 +271,20 @@ def _numbers(who: str, found: Any) -> dict[str, float]:
 
 
 def _rows(batch: Any) -> int:
-    first = batch[0] if isinstance(batch, tuple | list) and batch else batch
-    shape = getattr(first, "shape", ())
-    return int(shape[0]) if shape else 1
+    """Return the rows of the first array in a batch that has an axis; 1 without one."""
+    if isinstance(batch, Mapping):
+        batch = [*batch.values()]
+    if isinstance(batch, tuple | list):
+        return next((_rows(each) for each in batch if _has_rows(each)), 1)
+    return int(batch.shape[0]) if _has_rows(batch) else 1
+
+
+def _has_rows(part: Any) -> bool:
+    if isinstance(part, Mapping):
+        part = [*part.values()]
+    if isinstance(part, tuple | list):
+        return any(map(_has_rows, part))
+    return bool(getattr(part, "shape", ()))
 
 
 def _check_options(state: object, checkpoint: object, callbacks: Any, **called: object) -> None:
@@ -312,8 +324,7 @@ class _Progress:
         self.state, self.checkpoint = state, None if checkpoint is None else Path(checkpoint)
         self.history = History()
         self.epoch = self.place = 0
-        self.total = 0.0
-        #: Name of a metric -> its sum over the rows of this epoch, and how many rows that are.
+        #: Name of the loss or a metric -> its sum over the rows of this epoch, and their number.
         self.sums: dict[str, list[float]] = {}
         self.is_ending = False
         if self.checkpoint is not None:
@@ -321,30 +332,30 @@ class _Progress:
         if self.checkpoint is not None and ranks.on_first(self.checkpoint.exists):
             found = load(self.checkpoint, into={"state": state})["fit"]
             self.history = History(found["losses"], found["measures"], found["stopped"])
-            self.epoch, self.place, self.total = found["epoch"], found["place"], found["total"]
-            self.history.metrics = found.get("metrics", {})
-            self.sums = found.get("sums", {})
+            self.epoch, self.place = found["epoch"], found["place"]
+            self.history.metrics, self.sums = found.get("metrics", {}), found.get("sums", {})
+            if "total" in found and self.place:  # an older file: a sum over batches, not over rows
+                rows = sum(map(_rows, islice(self._batches(0), self.place)))
+                self.sums["loss"] = [found["total"] / self.place * rows, rows]
 
     def through_an_epoch(self) -> None:
         """The batches of an epoch that are left."""
         began, count = time.perf_counter(), _length(self.data)
-        batches = prefetch(self._left())
+        batches = prefetch(self._batches(self.place))
         for batch in batches:
             found = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
-            numbers = _numbers("step", found)
-            self.total += numbers.pop("loss")
             rows = _rows(batch)
-            for name, each in numbers.items():
+            for name, each in _numbers("step", found).items():
                 entry = self.sums.setdefault(name, [0.0, 0.0])
                 entry[0] += each * rows
                 entry[1] += rows
             self.place += 1
-            mean = self.total / self.place
+            means = self._means()
             took = time.perf_counter() - began
             self.progress(
-                f"epoch {self.epoch + 1}/{self.epochs}  {self.place}{count}  loss {mean:.5g}"
-                f"{''.join(f'  {n} {s / rows:.4g}' for n, (s, rows) in self.sums.items())}"
-                f"  {took:.1f} s"
+                f"epoch {self.epoch + 1}/{self.epochs}  {self.place}{count}"
+                f"  loss {means.pop('loss'):.5g}"
+                f"{''.join(f'  {name} {mean:.4g}' for name, mean in means.items())}  {took:.1f} s"
             )
             if self._ends():
                 batches.close()  # type: ignore[attr-defined]
@@ -356,11 +367,15 @@ class _Progress:
                 f"fit: the data gives no batch in epoch {self.epoch + 1}",
                 hint=again if self.epoch else "",
             )
-        self.history.losses.append(self.total / self.place)
-        for name, (total, weight) in self.sums.items():
-            self.history.metrics.setdefault(name, []).append(total / weight if weight else nan)
-        self.epoch, self.place, self.total = self.epoch + 1, 0, 0.0
-        self.sums = {}
+        means = self._means()
+        self.history.losses.append(means.pop("loss"))
+        for name, mean in means.items():
+            self.history.metrics.setdefault(name, []).append(mean)
+        self.epoch, self.place, self.sums = self.epoch + 1, 0, {}
+
+    def _means(self) -> dict[str, float]:
+        """Return the means so far over the rows of this epoch, of the loss and the metrics."""
+        return {name: total / rows if rows else nan for name, (total, rows) in self.sums.items()}
 
     def measured(self, found: Any) -> None:
         numbers = _numbers("validate", found)
@@ -389,16 +404,16 @@ class _Progress:
             self.is_ending = job.any(self.is_ending)
         return self.is_ending
 
-    def _left(self) -> Iterator[Any]:
+    def _batches(self, start: int) -> Iterator[Any]:
         if isinstance(self.data, Batches | _Mixed):
-            return self.data.epoch(self.epoch, self.place)
-        return islice(iter(self.data), self.place, None)
+            return self.data.epoch(self.epoch, start)
+        return islice(iter(self.data), start, None)
 
     def save(self) -> None:
         if self.checkpoint is not None:
             own = self.history
             numbers = {"losses": own.losses, "measures": own.measures, "stopped": own.stopped}
-            where = {"epoch": self.epoch, "place": self.place, "total": self.total}
+            where = {"epoch": self.epoch, "place": self.place}
             sums = {"metrics": own.metrics, "sums": self.sums}
             save(self.checkpoint, {"state": self.state, "fit": {**numbers, **where, **sums}})
 
