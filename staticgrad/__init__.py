@@ -7,6 +7,7 @@ from the same table.
 """
 
 from importlib import import_module
+from os.path import isdir, isfile
 
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
 
@@ -27,10 +28,7 @@ def __getattr__(name: str) -> object:
         try:
             raise _no_such_name(name)
         except AttributeError as error:
-            if type(error) is not AttributeError:
-                from staticgrad.errors.tracebacks import cut
-
-                cut(error)
+            error.__traceback__ = None  # as ``boundary`` does, which is not loaded yet
             raise
     from staticgrad.kept import collection_paused
 
@@ -47,9 +45,8 @@ def __getattr__(name: str) -> object:
 
 def _no_such_name(name: str) -> AttributeError:
     """The error for an unknown name; a plain one where ``from staticgrad import module`` asks."""
-    from importlib.util import find_spec
-
-    if name.startswith("_") or find_spec(f"{__name__}.{name}"):
+    file = f"{__path__[0]}/{name}"
+    if name.startswith("_") or isdir(file) or isfile(f"{file}.py"):  # noqa: PTH112, PTH113
         return AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from staticgrad.errors.hints import no_such_name
 

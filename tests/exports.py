@@ -3,6 +3,8 @@
 ``python -m tests.exports`` writes the stubs that type checkers read; a test compares them.
 """
 
+import inspect
+import re
 import textwrap
 from pathlib import Path
 
@@ -30,6 +32,50 @@ def layers():
     return stub(LAYERS, {})
 
 
+#: What the signatures in ``sg.xp`` mention. Of plain arrays its functions make tensors.
+_STANDARD = """
+import builtins
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from staticgrad.eager.tensor import Tensor
+from staticgrad.ir.kinds import Operand
+from staticgrad.ir.value import Value
+from staticgrad.functions.linalg.matrices import EighResult, SlogdetResult
+from staticgrad.functions.masking import Mask
+from staticgrad.ops.operands import Axes
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
+
+AnyValue = TypeVar("AnyValue", Tensor, Value, default=Tensor)
+"""
+
+
+def standard():
+    """``staticgrad/eager/xp.pyi``: functions are made when they are first used."""
+    from staticgrad.eager import xp
+
+    lines = [f'"""{WRITTEN}"""', _STANDARD]
+    lines += [_declared(name, getattr(xp, name)) for name in xp.__all__]
+    lines += ["", "class _Linalg:"]
+    for name, function in vars(xp.linalg).items():
+        lines += ["    @staticmethod", f"    {_declared(name, function)}"]
+    return "\n".join([*lines, "", "linalg: _Linalg", "__array_api_version__: str"]) + "\n"
+
+
+def _declared(name, public):
+    if not inspect.isroutine(public):
+        kind = "None" if public is None else type(public).__name__
+        return "" if name == "linalg" else f"{name}: {kind}"
+    signature = str(inspect.signature(public)).replace("'", "")
+    signature = re.sub(r"= ?(sg\.\w+|[^,)\s]+)", "= ...", signature)
+    return f"def {name}{signature}: ...".replace("bool", "builtins.bool")
+
+
 def stub(table, modules, rest=""):
     """The text of a stub: imports, which lead to the definitions, and the names that are public."""
     lines = [f'"""{WRITTEN}"""', ""]
@@ -54,6 +100,7 @@ STUBS = {
     ROOT / "staticgrad" / "__init__.pyi": facade,
     ROOT / "staticgrad" / "functions" / "__init__.pyi": functions,
     ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,
+    ROOT / "staticgrad" / "eager" / "xp.pyi": standard,
 }
 
 if __name__ == "__main__":

@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import Tensor
+from staticgrad import config
+from staticgrad.compiling import compiler
+from staticgrad.eager import Tensor, tensor
 from staticgrad.errors import (
     StaticgradError,
     UnknownArgumentError,
     UnknownAttributeError,
     UnknownSettingError,
     hints,
+    values,
+    wording,
 )
 from staticgrad.errors.hints import _ROOMS
+from staticgrad.functions import random
 from staticgrad.ir.functional import numpy_function
 
 
@@ -293,3 +298,36 @@ def test_an_argument_of_another_kind_is_one_error(make, says):
     with pytest.raises(StaticgradError, match=says) as caught:
         make()
     assert "test_hints.py" in str(caught.value)
+
+
+def test_a_probe_finds_no_hint_until_its_message_is_read(monkeypatch):
+    """``hasattr`` is how tree libraries, pandas and debuggers look at an object."""
+    x = sg.input("x", (3,))
+    graph = sg.Graph({"y": x * 2.0})
+    probed = [
+        *(x, sg.parameter("w", np.ones(3)), Tensor([1.0]), x.at, x.at[0], graph, sg.compile(graph)),
+        *(sg.function(np.sin), sg.random.Generator(0), sg.nn.Linear(1, 1), sg.optim.SGD(0.1)),
+        *(sg, sg.nn, sg.linalg, sg.xp, sg.testing, sg.implicit, sg.scipy),
+    ]
+    for each in probed:
+        hasattr(each, "sqeeze")  # what is imported then stays
+
+    def searched(*_):
+        raise AssertionError("a hint was looked for")
+
+    with monkeypatch.context() as patch:
+        for name in ("closest", "did_you_mean", "instead_of_method", "instead_of", "call_of"):
+            for module in (hints, values, compiler, wording, tensor, random):
+                patch.setattr(module, name, searched, raising=False)
+        patch.setattr(config, "settings", searched)
+        assert [each for each in probed if hasattr(each, "sqeeze")] == []
+    with pytest.raises(UnknownAttributeError, match="did you mean 'squeeze'") as caught:
+        x.sqeeze  # noqa: B018
+    assert len(caught.traceback) == 1  # the user's line
+
+
+def test_an_error_whose_hint_was_not_read_pickles():
+    with pytest.raises(UnknownAttributeError) as caught:
+        sg.input("x", (3,)).sqeeze  # noqa: B018
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.hint == caught.value.hint == "did you mean 'squeeze'? "

@@ -31,8 +31,10 @@ try:
 except ModuleNotFoundError:  # an estimator raises the error that says how to install it
 
     class BaseEstimator:  # type: ignore[no-redef]
-        def __new__(cls, *args: Any, **options: Any) -> Any:
-            return optional.sklearn("base")
+        if not TYPE_CHECKING:
+
+            def __new__(cls, *args: Any, **options: Any) -> Any:
+                return optional.sklearn("base")
 
     class ClassifierMixin:  # type: ignore[no-redef]
         pass

@@ -191,7 +191,7 @@ class Compiled(Generic[Results]):
             known = [each for each in dir(type(self)) if not each.startswith("_")]
             raise UnknownAttributeError(
                 f"a compiled program has no {name!r}",
-                hint=hints.OF_PROGRAMS.get(name) or did_you_mean(name, known),
+                hint=lambda: hints.OF_PROGRAMS.get(name) or did_you_mean(name, known),
             )
 
     @collection_paused()

@@ -347,10 +347,12 @@ class Tensor(WithArray, Value):
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
-            known = [each for each in dir(type(self)) if not each.startswith("_")]
             raise UnknownAttributeError(
                 f"a tensor has no attribute {name!r}",
-                hint=instead_of_method(name, of_tensor=True) or did_you_mean(name, known),
+                hint=lambda: (
+                    instead_of_method(name, of_tensor=True)
+                    or did_you_mean(name, [each for each in dir(type(self)) if each[0] != "_"])
+                ),
             )
 
     @boundary

@@ -211,7 +211,7 @@ def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature
     )
     known = [*signature.parameters.values()]
     known += [
-        inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=None)
+        inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any")
         for each in more
         if each not in signature.parameters
     ]

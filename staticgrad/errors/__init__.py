@@ -11,7 +11,7 @@ then what to do, in at most twelve lines (``wording.py``). ``CODES`` lists the c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -35,8 +35,9 @@ class StaticgradError(Exception):
     """Any mistake that staticgrad reports.
 
     ``headline`` says what is wrong in one line; ``details`` are further lines; ``hint`` says what
-    to do; ``at`` is the place to blame, by default the user's line that is running now;
-    ``related`` are operands as (name, type text, where made). ``str`` gives the whole message.
+    to do: text, or a function that finds it when it is read (``hasattr`` never reads it); ``at`` is
+    the place to blame, by default the user's line that is running now; ``related`` are operands as
+    (name, type text, where made). ``str`` gives the whole message.
     """
 
     code: ClassVar[str] = "SG100"
@@ -46,16 +47,27 @@ class StaticgradError(Exception):
         headline: str,
         *,
         details: Sequence[str] = (),
-        hint: str = "",
+        hint: str | Callable[[], str] = "",
         at: Location | None = None,
         related: Sequence[Related] = (),
     ) -> None:
         super().__init__(headline)
         self.headline = headline
         self.details = tuple(details)
-        self.hint = hint
+        self._hint = hint
         self.at: Location = capture(skip=1) if at is None else at
         self.related = tuple(related)
+
+    @property
+    def hint(self) -> str:
+        """What to do about it; empty where that is unknown."""
+        if not isinstance(self._hint, str):
+            self._hint = self._hint()
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        self._hint = text
 
     def __str__(self) -> str:
         headline = f"[{self.code}] {self.headline}"
@@ -70,7 +82,7 @@ class StaticgradError(Exception):
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.args), self.__dict__
+        return _rebuild, (type(self), self.args), {**self.__dict__, "_hint": self.hint}
 
 
 def _rebuild(kind: type[StaticgradError], args: tuple[object, ...]) -> StaticgradError:

@@ -358,7 +358,10 @@ def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeEr
     """Return the error for a name that ``sg`` or one of its modules does not have."""
     if name.startswith("__"):
         return AttributeError(name)
-    hint = _answer(room, name, known) or _closest(room, name, _own(room, known))
+
+    def hint() -> str:
+        return _answer(room, name, known) or _closest(room, name, _own(room, known))
+
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
@@ -366,12 +369,12 @@ def attributes(room: str, known: Sequence[str], instead: Mapping[str, str] | Non
     """Return ``__getattr__`` and ``__dir__`` of the module ``room`` with the names ``known``."""
 
     @boundary
-    def unknown(name: str) -> NoReturn:
+    def __getattr__(name: str) -> NoReturn:  # noqa: N807 - that of the module
         if instead and name in instead:
             raise UnknownAttributeError(f"{room} has no {name!r}", hint=instead[name])
         raise no_such_name(room, name, known)
 
-    return unknown, lambda: sorted(known)
+    return __getattr__, lambda: sorted(known)
 
 
 def _answer(room: str, name: str, known: Sequence[str]) -> str:

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 def boundary(function: Callable[P, T]) -> Callable[P, T]:
     """Let errors leave ``function`` without the package's frames."""
+    if function.__name__ == "__getattr__":
+        return _lookup(function)
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,6 +46,21 @@ def boundary(function: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return called
+
+
+def _lookup(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a ``__getattr__`` a boundary. Programs probe attributes by the thousand: an attribute
+    that does not exist costs neither a look at the settings nor one at the arguments."""
+
+    @functools.wraps(function)
+    def looked_up(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except AttributeError as error:
+            error.__traceback__ = None
+            raise
+
+    return looked_up
 
 
 def bounded(kind: type[T]) -> type[T]:
@@ -76,11 +93,8 @@ def refuse_misfit(
 ) -> None:
     """Replace an error of Python's own that ``function`` raised if the arguments do not fit it.
 
-    For an ``except`` clause inside of the one that calls ``cut``. A name that ``__getattr__`` does
-    not find is not a misfit: ``hasattr`` looks for many.
+    For an ``except`` clause inside of the one that calls ``cut``.
     """
-    if function.__name__ == "__getattr__":
-        return
     is_ours = _is_called_by_package()
     if not _is_cut(error) and (not is_ours or isinstance(error, TypeError)):
         calls = up("staticgrad.errors.calls")

@@ -192,12 +192,13 @@ class NoNumbers:
             raise self._no_attribute("value")
 
     def _no_attribute(self, name: str) -> UnknownAttributeError:
-        known = [each for each in dir(type(self)) if not each.startswith("_")]
-        instead = instead_of_method(name)
+        def hint() -> str:
+            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            instead = instead_of_method(name)
+            return self._numbers if instead is NUMBERS else instead or did_you_mean(name, known)
+
         return UnknownAttributeError(
-            f"{self!r} has no attribute {name!r}",
-            hint=self._numbers if instead is NUMBERS else instead or did_you_mean(name, known),
-            related=[self._described()],
+            f"{self!r} has no attribute {name!r}", hint=hint, related=[self._described()]
         )
 
     def _no_value(self, what: str, instead: str) -> SymbolicValueError:
@@ -229,10 +230,12 @@ def no_graph_attribute(name: str, known: Iterable[str]) -> AttributeError:
     if name.startswith("_"):
         return AttributeError(name)
     runs = name in ("run", "eval", "evaluate", "execute", "compile", "forward")
-    return UnknownAttributeError(
-        f"a graph has no attribute {name!r}",
-        hint="f = sg.compile(graph), then f.run(feeds)" if runs else did_you_mean(name, known),
+    hint = (
+        (lambda: did_you_mean(name, known))
+        if not runs
+        else "f = sg.compile(graph), then f.run(feeds)"
     )
+    return UnknownAttributeError(f"a graph has no attribute {name!r}", hint=hint)
 
 
 def no_operand(function: str, other: object) -> DTypeError:

@@ -137,7 +137,7 @@ class Generator(Distributions):
             known = [each for each in dir(Generator) if not each.startswith("_")]
             raise UnknownAttributeError(
                 f"a generator has no {name!r}",
-                hint=_ELSEWHERE.get(name) or did_you_mean(name, known),
+                hint=lambda: _ELSEWHERE.get(name) or did_you_mean(name, known),
             )
 
     @property

@@ -18,7 +18,7 @@ import inspect
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -198,17 +198,18 @@ class Constructed(ABCMeta):
         whole = _construction(cls)
         return whole.replace(parameters=[*whole.parameters.values()][1:])
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        try:
+    if not TYPE_CHECKING:  # a type checker shall read the constructor, not this
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             try:
-                return super().__call__(*args, **kwargs)
+                try:
+                    return super().__call__(*args, **kwargs)
+                except Exception as error:
+                    refuse_misfit(error, cls.__init__, (None, *args), kwargs)
+                    raise
             except Exception as error:
-                made: Any = cls
-                refuse_misfit(error, made.__init__, (None, *args), kwargs)
+                cut(error)
                 raise
-        except Exception as error:
-            cut(error)
-            raise
 
 
 def _construction(cls: Any) -> inspect.Signature:

@@ -1,6 +1,7 @@
 """The types that users' checkers see: mypy and pyright read programs, strictly, and these run."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import staticgrad as sg
+from staticgrad.exports import MODULES
 from tests.page_programs import programs
 from tests.typing import program
 
@@ -65,6 +67,37 @@ def test_pyright_sees_the_types_of_what_users_write(files, tmp_path):
     )
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
     assert said([*command, "-p", str(tmp_path)], tmp_path) == ""
+
+
+@pytest.mark.slow
+def test_pyright_sees_the_class_of_what_a_public_class_makes(tmp_path):
+    """And of what the standard's functions make of plain arrays: tensors."""
+    pytest.importorskip("pyright")
+    rooms = {"sg": sg} | {f"sg.{each}": getattr(sg, each) for each in MODULES if each != "passes"}
+    made = {
+        f"{path}.{name}(*args, **kwargs)": name
+        for path, room in rooms.items()
+        for name in room.__all__
+        if isinstance(getattr(room, name), type)
+    }
+    made |= {
+        f"sg.xp.{call}": "Tensor" for call in ("exp([1.0])", "zeros(3)", "linalg.inv([[1.0]])")
+    }
+    assert len(made) > 150
+    head = ["from typing import Any", "import staticgrad as sg"]
+    head += ["def made(*args: Any, **kwargs: Any) -> None:"]
+    lines = [*head, *(f"    reveal_type({call})" for call in made)]
+    (tmp_path / "made.py").write_text("\n".join(lines) + "\n", "utf-8")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
+    run = subprocess.run(
+        [*command, str(tmp_path / "made.py")], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    found = json.loads(run.stdout)["generalDiagnostics"]
+    seen = {each["range"]["start"]["line"]: each["message"].split(" is ")[-1] for each in found}
+    kinds = {call: seen.get(line, "") for line, call in enumerate(made, len(head))}
+    assert {
+        c: kind for c, kind in kinds.items() if re.split(r"[^\w]", kind)[1:2] != [made[c]]
+    } == {}
 
 
 PARTS = (
