@@ -64,6 +64,8 @@ def _is_read_whole(x: Any, outputs: Sequence[Symbolic]) -> bool:
     if not isinstance(x, SymbolicComplex) or x.stored is None or x.is_stored:
         return False
     parts = {arg.node for part in (x.re, x.im) for arg in part.node.args}
+    if any(y.node in parts or y.key == x.stored.key for y in outputs):
+        return True
     return any(
         node not in parts and any(arg.key == x.stored.key for arg in node.args)
         for node in cone_between(outputs, [x.stored]).nodes

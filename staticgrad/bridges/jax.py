@@ -28,7 +28,8 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays as one that JAX compiles, differentiates and maps.
 
     It runs compiled by staticgrad, forward and backward, at any order of ``jax.grad``. ``jax.vmap``
-    runs ``sg.vmap(f)`` once for the whole batch. Forward mode (``jax.jvp``) is an error of JAX.
+    runs ``sg.vmap(f)`` once for the whole batch. Complex arrays have JAX's gradients, which are
+    those of ``sg.grad``. Forward mode (``jax.jvp``) is an error of JAX.
 
     Args:
         f: as ``sg.function`` takes it, which it may be already: a function of arrays in containers.
@@ -72,9 +73,9 @@ def _differentiable(programs: Programs) -> Any:
         return _run(programs, arrays)
 
     def forward(*primals: Any) -> Any:
-        arrays = [each.value for each in primals]
-        is_float = [jax.numpy.issubdtype(each.dtype, np.floating) for each in arrays]
-        wrt = tuple([k for k, each in enumerate(primals) if each.perturbed and is_float[k]])
+        arrays = [jax.numpy.asarray(each.value) for each in primals]
+        smooth = [jax.numpy.issubdtype(each.dtype, np.inexact) for each in arrays]
+        wrt = tuple([k for k, each in enumerate(primals) if each.perturbed and smooth[k]])
         found = _differentiable(programs.forward(wrt))(*arrays)
         count = programs.types(_kinds(arrays))[1].count
         by = [() if k in wrt else None for k in range(len(arrays))]  # static, as a structure

@@ -25,7 +25,10 @@ from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import steps_of
 from staticgrad.functions.trees import Tree, flatten, unflatten
 from staticgrad.ir.execution import Session, in_graphs, running_session, traced_in
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Symbolic, ancestors
+from staticgrad.ir.pairs import Complex, joined
+from staticgrad.ops.operands import as_value
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 
@@ -33,8 +36,10 @@ from staticgrad.programs.transformed import vmap
 class Programs:
     """A function that takes ``count`` arrays and gives values in containers, and its gradients."""
 
-    def __init__(self, f: Callable[..., Any], name: str, count: int) -> None:
-        self._f, self.name, self.count = f, name, count
+    def __init__(
+        self, f: Callable[..., Any], name: str, count: int, conjugate: bool = False
+    ) -> None:
+        self._f, self.name, self.count, self._conjugate = f, name, count, conjugate
         self._made: dict[Any, Programs] = {}
         self._types: dict[Any, tuple[list[Any], Tree]] = {}
         self.bridge: Any = None  # the function of the other library
@@ -51,9 +56,10 @@ class Programs:
         Raises:
             ArgumentError: it updates parameters, or draws random numbers.
         """
-        results = self._f(*arrays)
+        leaves, tree = flatten(self._f(*arrays), whole=True)
+        results = unflatten(tree, [as_value(self.name, leaf) for leaf in leaves])
         session = running_session()
-        read = ancestors([leaf for leaf in flatten(results)[0] if isinstance(leaf, Symbolic)])
+        read = ancestors(flatten(results)[0])
         if (session and session.updates) or steps_of(read):
             raise ArgumentError(
                 f"{self.name} updates parameters or draws random numbers: a library that calls it"
@@ -76,8 +82,14 @@ class Programs:
 
         def backward(*given: Any) -> list[Any]:
             _, saved, cotangents, slopes = self._joint(wrt, given[: self.count])
-            pairs = zip([*saved, *cotangents], given[self.count :], strict=True)
-            return _over(slopes, {value.key: each for value, each in pairs})
+            values = [joined(value) for value in (*saved, *cotangents)]
+            known = [
+                functions.astype(joined(each), value.dtype)
+                for value, each in zip(values, given[self.count :], strict=True)
+            ]
+            pairs = zip(values, known, strict=True)
+            leaves, tree = flatten(slopes)
+            return unflatten(tree, _over(leaves, {value.key: each for value, each in pairs}))
 
         return self._once("backward", backward, count, wrt)
 
@@ -85,9 +97,9 @@ class Programs:
         """Gradients from ``count`` arrays: those of the function, and cotangents."""
 
         def pullback(*given: Any) -> list[Any]:
-            arrays, cotangents = given[: self.count], list(given[self.count :])
-            chosen = [arrays[place] for place in wrt]
-            return list(reverse.vjp(floating(self.values(*arrays)), chosen, cotangents, True))
+            arrays, cotangents = given[: self.count], given[self.count :]
+            results, chosen = self.values(*arrays), [arrays[place] for place in wrt]
+            return self._pulled(floating(results), chosen, cotangents)
 
         return self._once("pullback", pullback, count, wrt)
 
@@ -107,29 +119,39 @@ class Programs:
         if kinds not in self._types:
             with traced_in(Session()), in_graphs():
                 inputs = [graph_input(f"x{k}", *kind) for k, kind in enumerate(kinds)]
-                self._types[kinds] = flatten(self.values(*inputs))
+                self._types[kinds] = flatten(self.values(*inputs), whole=True)
         return self._types[kinds]
 
     def _joint(self, wrt: tuple[int, ...], arrays: Sequence[Any]) -> tuple[Any, ...]:
         """The results, what is saved, cotangents, and gradients that depend on them."""
+        arrays = [_stored(each) for each in arrays]
         results, chosen = self.values(*arrays), [arrays[place] for place in wrt]
         floats = floating(results)
         cotangents = [
             graph_input(f"cotangent{place}", value.shape, value.dtype)
             for place, value in enumerate(floats)
         ]
-        if len(floats) == 1 and not floats[0].shape:
-            saved = list(reverse.grad(floats[0], chosen, None, True))
-            slopes = [slope * cotangents[0].astype(slope.dtype) for slope in saved]
+        if len(floats) == 1 and isinstance(floats[0], Symbolic) and not floats[0].shape:
+            (ct,) = cotangents
+            saved, tree = flatten(self._turned(reverse.grad(floats[0], chosen, None, True)))
+            slopes = unflatten(tree, [slope * ct.astype(slope.dtype) for slope in saved])
         else:
-            slopes = list(reverse.vjp(floats, chosen, cotangents, True))
-            saved = _saved(slopes, cotangents)
+            slopes = self._pulled(floats, chosen, cotangents)
+            saved = _saved(flatten(slopes)[0], list(map(joined, cotangents)), arrays)
         return results, saved, cotangents, slopes
+
+    def _pulled(self, ys: Sequence[Any], by: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
+        """Pull cotangents of the other library back to gradients of the other library."""
+        return self._turned(reverse.vjp(list(ys), list(by), self._turned(cotangents), True))
+
+    def _turned(self, slopes: Sequence[Any]) -> list[Any]:
+        """Turn derivatives from this library's convention to the other's, or back."""
+        return [functions.conj(each) for each in slopes] if self._conjugate else list(slopes)
 
     def _once(self, kind: str, f: Callable[..., Any], count: int, wrt: Any) -> Programs:
         key = kind, wrt, count
         if key not in self._made:
-            self._made[key] = Programs(f, f"{self.name}.{kind}", count)
+            self._made[key] = Programs(f, f"{self.name}.{kind}", count, self._conjugate)
         return self._made[key]
 
 
@@ -138,11 +160,13 @@ def caller(
     f: Callable[..., Any],
     is_array: Callable[[Any], bool],
     call: Callable[[Programs, list[Any]], Any],
+    conjugate: bool = False,
 ) -> Callable[..., Any]:
     """Return f as a function whose arrays, in containers, are those of another library.
 
     Everything else in its arguments is static: ``call`` is given the programs of the function for
-    these containers and static arguments, and the arrays.
+    these containers and static arguments, and the arrays. ``conjugate``: the library's derivatives
+    by complex numbers are the conjugates of those here.
     """
     if not callable(f):
         raise ArgumentError(f"{api}: f is {kind_of(f)}, not a function")
@@ -175,20 +199,26 @@ def caller(
                 given, named = unflatten(tree, filled)
                 return f(*given, **named)
 
-            programs = known[key] = Programs(of_arrays, name, len(places))
+            programs = known[key] = Programs(of_arrays, name, len(places), conjugate)
         return call(programs, arrays)
 
     return bridged
 
 
-def floating(results: Any) -> list[Symbolic]:
-    """Return the floating values in containers, in order: those that have cotangents."""
-    leaves = flatten(results)[0]
-    return [leaf for leaf in leaves if isinstance(leaf, Symbolic) and leaf.dtype.is_float]
+def floating(results: Any) -> list[Any]:
+    """Return the differentiable values in containers, in order: those that have cotangents."""
+    return [leaf for leaf in flatten(results, whole=True)[0] if leaf.dtype.is_float]
 
 
-def _saved(slopes: Sequence[Any], cotangents: Sequence[Any]) -> list[Symbolic]:
-    """Return the values that the gradients read beside cotangents, each once."""
+def _stored(array: Any) -> Any:
+    """Return a complex argument as parts of one value, so that each trace saves the same values."""
+    return array.of(joined(array)) if isinstance(array, Complex) else array
+
+
+def _saved(
+    slopes: Sequence[Any], cotangents: Sequence[Any], arrays: Sequence[Any]
+) -> list[Symbolic]:
+    """Return the values that the gradients read beside cotangents and arguments, each once."""
     nodes = sorted(ancestors([*slopes, *cotangents]), key=lambda node: node.serial)
     behind = {value.node for value in cotangents}
     for node in nodes:
@@ -196,7 +226,8 @@ def _saved(slopes: Sequence[Any], cotangents: Sequence[Any]) -> list[Symbolic]:
             behind.add(node)
     pending = [value for node in nodes if node in behind for value in node.args]
     pending += slopes
-    saved, seen = {}, set()
+    saved: dict[Any, Symbolic] = {}
+    seen = {value.key for value in (*flatten(arrays)[0], *map(joined, arrays))}
     while pending:
         value = pending.pop()
         if value.node in behind or value.key in seen:

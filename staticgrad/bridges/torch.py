@@ -31,7 +31,8 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays as a function of tensors that PyTorch differentiates.
 
     It runs compiled, forward and backward. Gradients are computed for tensors that require one;
-    with ``create_graph=True`` they can be differentiated again.
+    with ``create_graph=True`` they can be differentiated again. Those of complex tensors are
+    PyTorch's, the conjugates of ``sg.grad``.
 
     Args:
         f: as ``sg.function`` takes it, which it may be already: a function of arrays in containers.
@@ -51,7 +52,8 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> norm(x).backward(), x.grad  # doctest: +SKIP
     (None, tensor([0.6000, 0.8000]))
     """
-    return caller("torch.function", f, lambda leaf: isinstance(leaf, torch.Tensor), _called)
+    is_array = lambda leaf: isinstance(leaf, torch.Tensor)  # noqa: E731 - a test
+    return caller("torch.function", f, is_array, _called, conjugate=True)
 
 
 def _called(programs: Programs, tensors: list[Any]) -> Any:
@@ -85,10 +87,10 @@ def _tape() -> Any:
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
             ctx.programs, ctx.wrt, call, *tensors = inputs
             count = call.tree.count
-            floats = [k for k in range(count) if output[k].is_floating_point()]
-            ctx.mark_non_differentiable(*[each for k, each in enumerate(output) if k not in floats])
+            smooth = [k for k in range(count) if _has_slopes(output[k])]
+            ctx.mark_non_differentiable(*[each for k, each in enumerate(output) if k not in smooth])
             ctx.set_materialize_grads(False)
-            ctx.kinds = [(k, output[k].shape, output[k].dtype) for k in floats]
+            ctx.kinds = [(k, output[k].shape, output[k].dtype) for k in smooth]
             ctx.save_for_backward(*tensors, *output[count:])
 
         @staticmethod
@@ -112,6 +114,10 @@ def _tape() -> Any:
     return Call
 
 
+def _has_slopes(tensor: Any) -> bool:
+    return bool(tensor.is_floating_point() or tensor.is_complex())
+
+
 def _array(tensor: Any) -> Any:
     """Return the memory of a tensor as an array, without a copy.
 
@@ -120,7 +126,7 @@ def _array(tensor: Any) -> Any:
     """
     if tensor.device.type != "cpu":
         raise ArgumentError(f"a tensor is on {tensor.device}", hint="tensor.cpu()")
-    tensor = tensor.detach().resolve_neg()
+    tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()

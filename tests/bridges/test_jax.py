@@ -122,3 +122,85 @@ def test_arrays_cross_by_dlpack():
     found = jnp.from_dlpack(f.run({"x": x})["y"])
     np.testing.assert_array_equal(found, 2 * x)
     np.testing.assert_array_equal(jnp.from_dlpack(sg.eager.Tensor(np.asarray(x))), x)
+
+
+def spectrum(module, x, z):
+    """Of a real and a complex array, in staticgrad and in JAX."""
+    total = module.fft.fft(x) * module.exp(z) + module.conj(z) * x
+    return total, abs(total), 2.0 * module.fft.ifft(total).real, module.real(z) + 1j
+
+
+def in_jax(x, z):
+    return spectrum(jnp, x, z)
+
+
+in_staticgrad = sg.jax.function(lambda x, z: spectrum(sg, x, z))
+
+
+def loss_of(f):
+    def loss(x, z):
+        first, size, back, turned = f(x, z)
+        return (abs(first) ** 2).sum() + (size * back).sum() + (turned**2).imag.sum() + (x**2).sum()
+
+    return loss
+
+
+def slope_of_slopes(f):
+    def loss(x, z):
+        by_x, by_z = jax.grad(loss_of(f), (0, 1))(x, z)
+        return jnp.sin(by_x).sum() + (by_z**2).imag.sum()
+
+    return jax.grad(loss, (0, 1))
+
+
+COMPLEX = {
+    "values": lambda f: f,
+    "grad": lambda f: jax.grad(loss_of(f), (0, 1)),
+    "grad of grad": slope_of_slopes,
+    "vjp": lambda f: lambda x, z: jax.vjp(f, x, z)[1](f(x, z)),
+    "vmap": lambda f: lambda x, z: jax.vmap(f, (0, None))(jnp.stack([x, -x]), z),
+    "vmap of grad": lambda f: lambda x, z: jax.vmap(jax.grad(loss_of(f), (0, 1)), (None, 0))(
+        x, jnp.stack([z, 2j * z])
+    ),
+    "grad of vmap": lambda f: jax.grad(
+        lambda x, z: jax.vmap(loss_of(f), (None, 0))(x, jnp.stack([z, 2j * z])).sum(), (0, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_arrays_have_the_gradients_of_jax(name, jit):
+    x, real, imag = arrays((3,), (3,), (3,))
+    z = real + 1j * imag
+    wrapped = jax.jit if jit else lambda f: f
+    own = wrapped(COMPLEX[name](in_staticgrad))(x, z)
+    other = wrapped(COMPLEX[name](in_jax))(x, z)
+    for one, wanted in zip(jax.tree.leaves(own), jax.tree.leaves(other), strict=True):
+        assert one.dtype == wanted.dtype
+        np.testing.assert_allclose(one, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_what_jax_computes_around_a_complex_function_has_its_gradient():
+    energy = sg.jax.function(lambda z: sg.abs_square(z).sum())
+    x = jnp.array([1.0, 2.0], "float32")
+    found = jax.grad(lambda x: energy(jnp.fft.fft(x)))(x)
+    assert found.dtype == "float32"
+    assert found.tolist() == [4.0, 8.0]
+    z = jnp.array([1.0 + 2.0j, 3.0 - 1.0j], "complex64")
+    assert jax.grad(energy)(z).tolist() == [2.0 - 4.0j, 6.0 + 2.0j]
+
+
+def test_holomorphic_functions_have_their_derivatives():
+    z = jnp.array([1.0 + 2.0j, 0.5 - 1.0j])
+    power = sg.jax.function(lambda z: (z**3).sum())
+    np.testing.assert_allclose(jax.grad(power, holomorphic=True)(z), 3 * z**2)
+    matrix = jax.jacrev(sg.jax.function(lambda z: z**3), holomorphic=True)(z)
+    np.testing.assert_allclose(matrix, np.diag(3 * z**2))
+    with pytest.raises(TypeError, match="holomorphic"):
+        jax.grad(power)(z)
+
+
+def test_constants_among_the_results_and_numbers_are_taken():
+    bridged = sg.jax.function(lambda x: (x**2, 3.0, 2j))
+    assert jax.grad(lambda x: sum(bridged(x)).real)(3.0) == 6.0
