@@ -23,7 +23,7 @@ from staticgrad.autodiff.structure import by_stored, check_floating, fitted, lea
 from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.trees import flatten, mapped
+from staticgrad.functions.trees import check_whole, flatten, unflatten
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
@@ -37,6 +37,7 @@ _GIVES = "jvp gives a tangent {} for a result {}"
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``."""
     outputs = leaves(y, "jvp takes values to differentiate")
+    check_whole("jvp", x)
     x = by_stored(x, outputs)
     moved = leaves(x, "jvp takes values to differentiate by")
     check_floating(outputs, "of")
@@ -53,8 +54,8 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         if whole and not allow_disconnected:  # of a complex value, one part may have no path
             _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
         tangents = _arrived(formulas, pushes, len(outputs))
-        found = {value.key: each for value, each in zip(outputs, tangents, strict=True)}
-        return mapped(lambda value: or_zeros(found[value.key], value), y)
+        found = [or_zeros(each, value) for each, value in zip(tangents, outputs, strict=True)]
+        return unflatten(flatten(y)[1], found)
 
 
 def _arrived(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -> list[Any]:

@@ -14,7 +14,7 @@ from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, DisconnectedError
-from staticgrad.functions.trees import mapped
+from staticgrad.functions.trees import check_real, check_whole, mapped
 from staticgrad.ir.bodies import body_input
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
@@ -35,6 +35,7 @@ _LINEAR: Final = (
 def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool = False) -> Any:
     """The derivative of every element of ``y`` by every element of ``x``."""
     check_mode(mode)
+    check_real("jacobian", y, x)
     if not isinstance(y, Symbolic):
         raise not_a_value("jacobian", y)
     check_floating([y], "of")
@@ -51,6 +52,7 @@ def check_mode(mode: Any) -> None:
 @public
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     """The Hessian of ``y`` by ``x``, times ``v``, as ``sg.hvp`` says."""
+    check_whole("hvp", x)
     slope = grad(y, x, None, allow_disconnected)
     try:
         return jvp(slope, x, v, allow_disconnected)
@@ -62,6 +64,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
 @public
 def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Any:
     """The second derivatives of ``y`` by every pair of elements of ``x``."""
+    check_real("hessian", x)
     if not isinstance(x, Symbolic):
         raise not_a_value("hessian", x)
     return jacobian(grad(y, x, None, allow_disconnected), x, "forward", allow_disconnected)

@@ -45,7 +45,7 @@ from staticgrad.autodiff.structure import (
 )
 from staticgrad.building import current, within
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
-from staticgrad.functions.trees import flatten, mapped, pairs_in
+from staticgrad.functions.trees import check_whole, flatten, mapped, pairs_in
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
@@ -211,6 +211,7 @@ def grad(
     if isinstance(y, SymbolicComplex):
         y = real_loss("grad", y, holomorphic)
     _check_output(y, seed)
+    check_whole("grad", wrt)
     wrt = by_stored(wrt, leaves(y))
     wanted = leaves(wrt)
     given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
@@ -250,6 +251,7 @@ def vjp(
     """Reverse mode: the cotangents of ``x``, given those of ``y``, as ``sg.vjp`` says."""
     outputs = leaves(y, "vjp takes values to differentiate")
     check_floating(outputs, "of")
+    check_whole("vjp", x)
     x = by_stored(x, outputs)
     wanted = leaves(x, "vjp takes values to differentiate by")
     given = list(paired(y, ct, "cotangent"))

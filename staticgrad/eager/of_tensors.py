@@ -20,7 +20,16 @@ from staticgrad.eager.tape import enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import DisconnectedError, GradientError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.trees import flatten, mapped, matched, unflatten
+from staticgrad.functions.trees import (
+    Tree,
+    check_real,
+    check_whole,
+    flatten,
+    mapped,
+    matched,
+    pairs_in,
+    unflatten,
+)
 from staticgrad.ir.functional import functions
 from staticgrad.types.arrays import TensorType
 
@@ -143,47 +152,71 @@ def _rows(name: str, y: Tensor, by: Tensors, allow_disconnected: bool, again: bo
 
 def gradients(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
     """``sg.grad`` of a tensor, by tensors or parameters, in their containers; differentiable."""
-    return _by(wrt, lambda by: cotangents("grad", [y], by, [seed], allow_disconnected, True))
+    return _by(
+        "grad",
+        wrt,
+        allow_disconnected,
+        lambda by, allow: cotangents("grad", [y], by, [seed], allow, True),
+    )
 
 
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool) -> Any:
     """``sg.vjp`` of tensors."""
     ys, tree = flatten(y)
-    cts = matched("vjp", "cotangent", ct, tree)
+    cts = matched("vjp", "cotangent", ct, tree, Tensor)
     cts = fitted("vjp", "cotangent", ys, cts)
-    return _by(x, lambda by: cotangents("vjp", ys, by, cts, allow_disconnected, True))
+    return _by(
+        "vjp", x, allow_disconnected, lambda by, allow: cotangents("vjp", ys, by, cts, allow, True)
+    )
 
 
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
     """``sg.jvp`` of tensors."""
     ys, of = flatten(y)
-    by, tree = flatten(mapped(Tensor.lift, x))
-    ways = matched("jvp", "tangent", tangent, tree)
-    return unflatten(of, Tangents("jvp", ys, by, allow_disconnected).along(ways, True))
+    by, tree = _moved("jvp", x)
+    ways = matched("jvp", "tangent", tangent, tree, Tensor)
+    allow = allow_disconnected or bool(pairs_in(of, ys) or pairs_in(tree, by))
+    return unflatten(of, Tangents("jvp", ys, by, allow).along(ways, True))
 
 
 def jacobian(y: Any, x: Any, mode: str | None, allow_disconnected: bool) -> Any:
     """``sg.jacobian`` of a tensor."""
-    return _by(x, lambda by: matrices("jacobian", y, by, mode, allow_disconnected, True))
+    check_real("jacobian", y, x)
+    return _by(
+        "jacobian",
+        x,
+        allow_disconnected,
+        lambda by, allow: matrices("jacobian", y, by, mode, allow, True),
+    )
 
 
 def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
     """``sg.hessian`` of a tensor."""
+    check_real("hessian", x)
     (slope,) = cotangents("hessian", [y], [x], None, allow_disconnected, True)
     return matrices("hessian", slope, [x], "reverse", allow_disconnected, True)[0]
 
 
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
     """``sg.hvp`` of a tensor: reverse over reverse."""
-    by, tree = flatten(mapped(Tensor.lift, x))
-    ways = fitted("hvp", "tangent", by, matched("hvp", "tangent", v, tree))
-    slopes = cotangents("hvp", [y], by, None, allow_disconnected, True)
-    return unflatten(tree, cotangents("hvp", slopes, by, ways, allow_disconnected, True))
+    by, tree = _moved("hvp", x)
+    ways = fitted("hvp", "tangent", by, matched("hvp", "tangent", v, tree, Tensor))
+    allow = allow_disconnected or bool(pairs_in(tree, by))
+    slopes = cotangents("hvp", [y], by, None, allow, True)
+    return unflatten(tree, cotangents("hvp", slopes, by, ways, allow, True), conjugate=True)
 
 
-def _by(x: Any, rule: Callable[[list[Any]], list[Tensor]]) -> Any:
-    stands, tree = flatten(mapped(Tensor.lift, x))
-    return unflatten(tree, rule(stands))
+def _moved(name: str, x: Any) -> tuple[list[Any], Tree]:
+    """The tensors to differentiate by, and their containers."""
+    check_whole(name, x)
+    return flatten(mapped(Tensor.lift, x))
+
+
+def _by(name: str, x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:
+    """What a rule gives by tensors; of a complex one a part may have no path."""
+    stands, tree = _moved(name, x)
+    found = rule(stands, allow or bool(pairs_in(tree, stands)))
+    return unflatten(tree, found, conjugate=True)
 
 
 # -- what is refused ------------------------------------------------------------------------------

@@ -244,22 +244,47 @@ def pairs_in(tree: Tree, leaves: Sequence[Any]) -> list[tuple[Any, Any]]:
     return found
 
 
-def with_complex_values(tree: Any) -> Any:
+def check_whole(name: str, tree: Any) -> None:
+    """Refuse to differentiate by a complex value of which one part is exactly zero.
+
+    What was computed of it has left that part out, so that no derivative by it is known.
+    """
+    for leaf in flatten(tree, whole=True)[0]:
+        if isinstance(leaf, Complex) and (leaf.re is None or leaf.im is None):
+            part = "real" if leaf.re is None else "imaginary"
+            raise GradientError(
+                f"{name}: a value {leaf.type} was made without {part} part: what was computed of it"
+                " has no derivative by that",
+                hint="differentiate by what it was made of\n"
+                "or give it both parts before it is used: sg.complex(z.real, z.imag)",
+            )
+
+
+def check_real(name: str, *trees: Any) -> None:
+    """Refuse complex values, of which a matrix of derivatives is not defined here."""
+    if any(isinstance(leaf, Complex) for leaf in flatten(trees, whole=True)[0]):
+        raise GradientError(
+            f"{name}: takes real values and functions, not complex ones",
+            hint="of the parts: f(sg.complex(x, y)).real by x and y",
+        )
+
+
+def with_complex_values(tree: Any, kind: Any = None) -> Any:
     """A tree with constants for complex arrays and numbers, which then have parts."""
     leaves, shape = flatten(tree)
     if not any(map(is_complex_data, leaves)):
         return tree
-    kind = binding_kind(tuple(leaves))
+    kind = binding_kind(tuple(leaves)) if kind is None else kind
     return unflatten(shape, [kind.lift(x) if is_complex_data(x) else x for x in leaves])
 
 
-def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
+def matched(name: str, what: str, given: Any, tree: Tree, kind: Any = None) -> list[Any]:
     """Return the leaves of cotangents or tangents, which have the containers of their values.
 
     In a function that is mapped over tensors a tensor is what stands for it, so that it is no
     constant, and gets a gradient.
     """
-    leaves, own = flatten(with_complex_values(given))
+    leaves, own = flatten(with_complex_values(given, kind))
     if what == "cotangent" and pairs_in(own, leaves):
         leaves, own = flatten(unflatten(own, leaves, conjugate=True))
     if own != tree:

@@ -29,6 +29,7 @@ from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, V
 from staticgrad.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
 from staticgrad.functions.trees import (
     BothParts,
+    check_real,
     flatten,
     mapped,
     matched,
@@ -333,12 +334,8 @@ class DerivativePoint:
         return pairs_in(self.tree, self.stands)
 
     def check_real(self, *values: Any) -> None:
-        """Refuse complex values, of which a matrix of derivatives is not defined here."""
-        if self.together or any(isinstance(each, Complex) for each in values):
-            raise GradientError(
-                f"{self.name}: takes real values and functions, not complex ones",
-                hint="of the parts: f(sg.complex(x, y)).real by x and y",
-            )
+        """Refuse complex results, and complex values to differentiate by."""
+        check_real(self.name, unflatten(self.tree, self.stands), *values)
 
 
 # -- tensors --------------------------------------------------------------------------------------
@@ -505,10 +502,10 @@ def _started(
 
     def along(given: Any) -> Any:
         if pushed is None:
-            cts = matched(name, "cotangent", given, tree)
+            cts = matched(name, "cotangent", given, tree, point.kind)
             with recording(point):
                 return point.pulled(values, cts, allow)
-        tangents = matched(name, "tangent", given, point.tree)
+        tangents = matched(name, "tangent", given, point.tree, point.kind)
         with recording(point):
             return unflatten(tree, pushed(tangents))
 
@@ -575,14 +572,14 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) 
 
     def rule(x: Any, v: Any, direct: bool) -> Any:
         point = DerivativePoint("hvp", x if isinstance(x, tuple) else (x,), by, direct)
-        along = matched("hvp", "tangent", v, point.tree)
+        along = matched("hvp", "tangent", v, point.tree, point.kind)
+        allow = allow_disconnected or bool(point.together)
         with recording(point):
             y = point.value(f(*point.args))
-            point.check_real()
             if point.is_eager:  # a tape runs backwards only: reverse over reverse
-                slopes = point.slope_list(y, allow_disconnected, again=True)
-                return point.pulled(slopes, along, allow_disconnected)
-        return point.put_back(of_values.hvp(y, point.stands, along, allow_disconnected))
+                slopes = point.slope_list(y, allow, again=True)
+                return point.pulled(slopes, along, allow)
+        return point.put_back(of_values.hvp(y, point.stands, along, allow))
 
     return at_point(f, "hvp", rule, x, v, by, allow_disconnected)
 

@@ -159,8 +159,8 @@ COMPLEX = {
     "grad of grad": slope_of_slopes,
     "vjp": lambda f: lambda x, z: jax.vjp(f, x, z)[1](f(x, z)),
     "vmap": lambda f: lambda x, z: jax.vmap(f, (0, None))(jnp.stack([x, -x]), z),
-    "vmap of grad": lambda f: lambda x, z: jax.vmap(jax.grad(loss_of(f), (0, 1)), (None, 0))(
-        x, jnp.stack([z, 2j * z])
+    "vmap of grad": lambda f: (
+        lambda x, z: jax.vmap(jax.grad(loss_of(f), (0, 1)), (None, 0))(x, jnp.stack([z, 2j * z]))
     ),
     "grad of vmap": lambda f: jax.grad(
         lambda x, z: jax.vmap(loss_of(f), (None, 0))(x, jnp.stack([z, 2j * z])).sum(), (0, 1)

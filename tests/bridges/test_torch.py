@@ -189,7 +189,9 @@ def test_complex_tensors_have_the_gradients_of_pytorch(single):
 
     def slopes(f):
         first, size, back, turned = f(x, z)
-        loss = (first.abs() ** 2).sum() + (size * back).sum() + (turned**2).imag.sum() + (x**2).sum()
+        loss = (
+            (first.abs() ** 2).sum() + (size * back).sum() + (turned**2).imag.sum() + (x**2).sum()
+        )
         found = torch.autograd.grad(loss, [x, z], create_graph=True)
         again = torch.autograd.grad(found[0].sin().sum() + (found[1] ** 2).imag.sum(), [x, z])
         return first, *found, *again

@@ -224,6 +224,95 @@ def test_a_complex_loss_is_refused_unless_it_is_holomorphic():
         sg.jacobian(lambda z: z * z)(A)
 
 
+#: Functions whose result, or an intermediate value, lacks a part or does not move with it.
+ONE_PART = {
+    "1j * x": (lambda x: 1j * x, 1j),
+    "conj": (lambda x: sg.conj((2.0 + 1j) * x), 2.0 - 1j),
+    "astype": (lambda x: x.astype("complex128"), 1.0),
+    "constant part": (lambda x: sg.complex(x, 1.0), 1.0),
+    "rfft of one": (lambda x: sg.fft.rfft(x[:, None], axis=1)[:, 0], 1.0),
+    "a part of a part": (lambda x: (1j * x).imag * 1j + (1j * x).real, 1j),
+}
+
+
+@pytest.mark.parametrize("name", ONE_PART)
+def test_values_of_which_one_part_does_not_depend(name):
+    f, factor = ONE_PART[name]
+    at, way, ct = np.array([1.0, -2.0]), np.array([0.5, 3.0]), np.array([1.0 + 2.0j, -1j])
+    x = sg.input("x", (2,), "float64")
+    ev = lambda value: sg.evaluate([value, x], {"x": at})[0]  # noqa: E731
+    t = Tensor(at, requires_grad=True)
+    tangents = [ev(sg.jvp(f(x), x, way)), sg.jvp(f, at, way)[1], sg.linearize(f, at)[1](way)]
+    tangents += [sg.jvp(f(t), t, way).data, sg.jvp(f, t, way)[1].data]
+    tangents += [sg.linearize(f, t)[1](way).data]
+    cotangents = [ev(sg.vjp(f(x), x, ct)), sg.vjp(f, at, ct)[1], sg.vjp(f, at)[1](ct)]
+    cotangents += [sg.vjp(f(t), t, ct).data, sg.vjp(f, t)[1](ct).data]
+    for found in tangents:
+        np.testing.assert_allclose(found, factor * way, rtol=1e-14)
+    for found in cotangents:
+        np.testing.assert_allclose(found, (factor * ct).real, rtol=1e-14)
+    size = lambda x: sg.abs_square(f(x)).sum()  # noqa: E731
+    curved = [ev(sg.hvp(size(x), x, way)), sg.hvp(size, at, way), sg.hvp(size(t), t, way).data]
+    for found in curved:
+        np.testing.assert_allclose(found, 2 * abs(factor) ** 2 * way, rtol=1e-14)
+
+
+#: Derivatives of a loss by a complex value, along ``way``.
+DERIVATIVES = {
+    "grad": lambda loss, z, way: sg.grad(loss, z),
+    "disconnected": lambda loss, z, way: sg.grad(loss, z, allow_disconnected=True),
+    "vjp": lambda loss, z, way: sg.vjp(loss, z, np.array(1.0, loss.dtype)),
+    "jvp": lambda loss, z, way: sg.jvp(loss, z, way),
+    "hvp": lambda loss, z, way: sg.hvp(loss, z, way),
+}
+
+
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_a_value_without_a_part_is_nothing_to_differentiate_by(name):
+    x, t = sg.input("x", (2,), "float64"), Tensor([1.0, 2.0], requires_grad=True)
+    for z in (1j * x, x.astype("complex128"), 1j * t):
+        loss = (z.real + 2.0 * z.imag).sum()
+        with pytest.raises(sg.errors.GradientError, match=r"c\d+\[2\] was made without"):
+            DERIVATIVES[name](loss, z, np.ones(2) * 1j)
+    whole = sg.complex((1j * x).real, (1j * x).imag)
+    found = sg.grad((whole.real + 2.0 * whole.imag).sum(), whole)
+    np.testing.assert_allclose(sg.evaluate(found), [1.0 - 2.0j] * 2)
+
+
+def test_derivatives_of_tensors_are_those_of_values():
+    t, way = Tensor(A, requires_grad=True), A[::-1] * 1j
+    np.testing.assert_allclose(sg.grad(energy(t), t).data, slope(A))
+    np.testing.assert_allclose(sg.vjp(sg.conj(t), t, way).data, way.conj())
+    np.testing.assert_allclose(sg.vjp(t * t, t, way).data, 2 * A * way)
+    np.testing.assert_allclose(sg.jvp(t * t, t, way).data, 2 * A * way)
+    np.testing.assert_allclose(sg.jvp(t.real, t, way).data, way.real)
+
+
+def test_products_with_hessians_are_tangents_of_gradients():
+    way, step = A[::-1] * 1j, 1e-6
+    wanted = (slope(A + step * way) - slope(A - step * way)) / (2 * step)
+    z, t = sg.input("z", A.shape, "complex128"), Tensor(A, requires_grad=True)
+    found = [sg.hvp(energy, A, way), sg.evaluate(sg.hvp(energy(z), z, way), {"z": A})]
+    found += [sg.hvp(energy, t, way).data, sg.hvp(energy(t), t, way).data]
+    for each in found:
+        np.testing.assert_allclose(each, wanted, rtol=1e-7)
+
+
+def test_matrices_of_derivatives_are_refused_of_complex_values():
+    z, t = sg.input("z", (3,), "complex128"), Tensor([1j, 2.0], requires_grad=True)
+    for call in (
+        lambda: sg.jacobian(lambda z: abs(z))(A[0]),
+        lambda: sg.jacobian(1j * z.real, z.real),
+        lambda: sg.jacobian(abs(z), z),
+        lambda: sg.jacobian(abs(t), t),
+        lambda: sg.hessian(lambda z: abs(z).sum())(A[0]),
+        lambda: sg.hessian(abs(z).sum(), z),
+        lambda: sg.hessian(abs(t).sum(), t),
+    ):
+        with pytest.raises(sg.errors.GradientError, match="takes real values and functions"):
+            call()
+
+
 def test_batches_loops_and_branches():
     np.testing.assert_allclose(sg.vmap(lambda z: z @ z)(A), np.einsum("ij,ij->i", A, A))
     by_rows = sg.vmap(sg.grad(energy))(A)
