@@ -84,6 +84,9 @@ def _graph():
 
 #: A tree of each kind that is saved.
 KINDS_OF_TREES = {
+    "empty": lambda: {},
+    "complex": lambda: {"z": np.array([[1 + 2j], [3]]), "small": np.complex64(1 - 1j), "x": 2j,
+        "p": sg.parameter("p", np.array([1j, 2]))},
     "number": lambda: 3,
     "text": lambda: "ü\ud800\0",
     "nothing": lambda: None,
@@ -582,7 +585,6 @@ def test_graphs_and_compiled_programs_are_their_parameters(tmp_path):
         (sg.input("x", (2,)), "neither an array nor a number"),
         ({"a": np.array(["text"])}, "neither an array nor a number"),
         ({2.5: 1}, "neither a text nor an integer"),
-        ({}, "holds nothing"),
     ],
     ids=str,
 )
@@ -602,3 +604,67 @@ def test_a_checkpoint_says_where_its_state_lies(tmp_path):
         sg.load(path, into=state)
     assert 'into={"state": ...}' in caught.value.hint
     assert {*sg.load(path, into={"state": state})} == {"state", "fit"}
+
+
+@every_format
+def test_complex_numbers_come_back_complex(suffix, tmp_path):
+    path, values = tmp_path / f"z{suffix}", np.array([[1 + 2j, -0.0 - 1j]])
+    z = sg.parameter("z", values)
+    small = sg.parameter("small", values.astype("complex64"))
+    tree = {
+        "z": z,
+        "in": [small, values[:, ::-1], values.astype(">c16"), Tensor(values), 1 - 2j, np.inf * 1j],
+        "none": values[:0],
+        "one": np.complex64(2j),
+    }
+    sg.save(path, tree)
+    found = sg.load(path)
+    back = [found["z"], *found["in"], found["none"], found["one"]]
+    wanted = [values, values.astype("complex64"), values[:, ::-1], values, values]
+    for one, other in zip(back, [*wanted, 1 - 2j, np.inf * 1j, values[:0], 2j], strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert np.array_equal(np.signbit(np.imag(one)), np.signbit(np.imag(other)))
+    kinds = [each.dtype.name if isinstance(each, np.ndarray) else type(each) for each in back]
+    sizes = [128, 64, 128, 128, 128]
+    assert kinds == [*(f"complex{n}" for n in sizes), complex, complex, "complex128", "complex64"]
+    own, t = np.zeros((1, 2), complex), Tensor(0 * values)
+    z.value, small.value = 0 * values, 0 * values
+    sg.load(path, into={"z": z, "in": [small, own, own.copy(), t, 0, 0], "none": own[:0], "one": 0})
+    for each in (z.value, small.value, t.data):
+        np.testing.assert_array_equal(each, values)
+    np.testing.assert_array_equal(own, values[:, ::-1])
+    with pytest.raises(SavedFileError, match=r"z is float64\[1, 2\] here, complex128"):
+        sg.load(path, into={**tree, "z": sg.parameter("w", values.real)})
+
+
+@every_format
+def test_files_with_the_parts_of_complex_parameters_still_load(suffix, tmp_path):
+    """Files did not say that a parameter was complex."""
+    path, values = tmp_path / f"z{suffix}", np.array([1 + 2j, 3])
+    sg.save(path, {"z": values.view("float64").reshape(2, 2)})
+    z = sg.parameter("z", 0 * values)
+    sg.load(path, into={"z": z})
+    np.testing.assert_array_equal(z.value, values)
+
+
+def test_states_of_modules_have_complex_arrays(tmp_path):
+    class Scale(sg.nn.Module):
+        def __init__(self):
+            self.factor = sg.parameter("factor", np.array([1 + 2j, 3]))
+
+    model, values = Scale(), np.array([1 + 2j, 3])
+    state = model.state_dict()
+    np.testing.assert_array_equal(state["factor"], values)
+    for given in (2 * values, (2 * values).view("float64").reshape(2, 2)):
+        model.factor.value = 0 * values
+        model.load_state_dict({"factor": given})
+        np.testing.assert_array_equal(model.factor.value, 2 * values)
+    sg.save(tmp_path / "a.npz", model)
+    np.testing.assert_array_equal(sg.load(tmp_path / "a.npz")["factor"], 2 * values)
+
+
+@every_format
+@pytest.mark.parametrize("tree", [{}, [], ()], ids=str)
+def test_empty_trees_come_back(tree, suffix, tmp_path):
+    sg.save(tmp_path / f"a{suffix}", tree)
+    assert sg.load(tmp_path / f"a{suffix}") == tree

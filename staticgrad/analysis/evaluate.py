@@ -30,11 +30,11 @@ from staticgrad.ir.bodies import is_body_input, role_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.pairs import SymbolicComplex, as_parts, of_parts
+from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
 from staticgrad.types import dim as dims
-from staticgrad.types.arrays import ArrayData, TensorType
+from staticgrad.types.arrays import ArrayData, TensorType, as_parts, of_parts
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import F64, DType, as_dtype, kind_of_elements
 

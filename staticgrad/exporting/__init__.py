@@ -13,7 +13,6 @@ from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
 from staticgrad.exporting.program import ProgramWriter
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.pairs import of_parts
 from staticgrad.ir.plan import Plan
 from staticgrad.storage.parameter import ParameterStore
 
@@ -79,7 +78,7 @@ def export(
     text = writer.text(arrays.name)
     stored: dict[str, Any] = dict(writer.constants)
     for name, store in stores.items():
-        stored[name] = of_parts(store.read()) if store.is_complex else store.read()
+        stored[name] = store.numbers(store.read())
     with arrays.open("wb") as file:
         np.savez(file, **stored)
     found.write_text(text, "utf-8")

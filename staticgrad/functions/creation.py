@@ -30,7 +30,7 @@ from staticgrad.ir.graph import (
     constant as constant_node,
 )
 from staticgrad.ir.kinds import AnyValue, binding_kind
-from staticgrad.ir.pairs import ComplexParameter, SymbolicComplex, as_parts
+from staticgrad.ir.pairs import ComplexParameter, SymbolicComplex
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
@@ -51,7 +51,7 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.positions import iota
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import BEYOND, MOST_SIZE, Shape, TensorType, convert_array
+from staticgrad.types.arrays import BEYOND, MOST_SIZE, Shape, TensorType, as_parts, convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
 

@@ -15,9 +15,10 @@ from staticgrad.errors import GradientError
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.execution import held
 from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.pairs import Complex, ComplexParameter, is_complex_data, of_parts
+from staticgrad.ir.pairs import Complex, ComplexParameter, is_complex_data
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import of_parts
 
 _PART = "?"  # how a leaf is written in messages
 _FUNCTION = "function"

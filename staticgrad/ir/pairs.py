@@ -22,7 +22,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import of_kind
 from staticgrad.ir.value import Value
 from staticgrad.storage.parameter import ParameterValue
-from staticgrad.types.arrays import Array, TensorType
+from staticgrad.types.arrays import Array, TensorType, as_parts, of_parts
 from staticgrad.types.dtype import DType, as_dtype, complex_of
 from staticgrad.upward import up
 
@@ -45,18 +45,6 @@ def is_complex_data(data: object) -> bool:
     if isinstance(data, np.ndarray):  # as memory has it, whatever a subclass says
         return bool(np.ndarray.dtype.__get__(data).kind == "c")
     return getattr(getattr(data, "dtype", None), "kind", "") == "c"
-
-
-def as_parts(array: Array) -> Array:
-    """The real array with a last axis of 2 that a complex array is in memory, if contiguous."""
-    parts: Array = np.asarray(array, order="C")[..., None].view(as_dtype(array.dtype).real.numpy)
-    return parts.reshape(*array.shape, 2)
-
-
-def of_parts(array: Array) -> Array:
-    """The complex array that a real one with a last axis of 2 is in memory, if contiguous."""
-    found: Array = np.asarray(array, order="C").view(complex_of(as_dtype(array.dtype)).numpy)
-    return found.reshape(array.shape[:-1])
 
 
 def joined(value: Any) -> Any:

@@ -501,7 +501,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all that it keeps, by path: parameters, running statistics, generators."""
-        return {path: np.array(p.value) for path, p, _ in stored(self)}
+        return {path: p.store.numbers(p.value) for path, p, _ in stored(self)}
 
     @public
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:

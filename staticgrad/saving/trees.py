@@ -1,7 +1,8 @@
 """What a tree holds: as arrays by name and a text, and written back into the same places.
 
 The text is JSON: containers with their keys, numbers as they are, and the name of each array. An
-array has the name of its path (``model.0.weight``), as other libraries have it. Optimizers keep
+array has the name of its path (``model.0.weight``), as other libraries have it; a complex one is
+real there, with a last axis of 2, and the text says that it is complex. Optimizers keep
 their states by the names of parameters, which layers number in the order in which a process makes
 them, so the text has these names, too: where the same places have other names, states are renamed.
 """
@@ -19,12 +20,12 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import fields_of, is_module, is_record
 from staticgrad.ir.graph import Graph, Parameter
-from staticgrad.ir.pairs import stored_of
+from staticgrad.ir.pairs import Complex, stored_of
 from staticgrad.ir.value import Value
 from staticgrad.saving.files import Arrays, Content
 from staticgrad.storage.parameter import write_all
-from staticgrad.types.arrays import array_of
-from staticgrad.types.dtype import BF16
+from staticgrad.types.arrays import array_of, as_parts, of_parts
+from staticgrad.types.dtype import BF16, COMPLEX_DTYPES
 
 _MOST_SHOWN: Final = 8
 _NAMES: Final = "names"
@@ -93,8 +94,6 @@ def _names_in(tree: Any, path: str = "") -> dict[str, str]:
 
 def content_of(tree: Any) -> Content:
     """Return the content of a file for ``tree``."""
-    if isinstance(tree, Mapping | list | tuple) and not tree:
-        raise ArgumentError(f"save: {shown(tree)} holds nothing", hint='sg.save(path, {"w": w})')
     arrays: dict[str, Any] = {}
     try:
         text = json.dumps({**_described(tree, "", arrays), _NAMES: _names_in(tree)})
@@ -125,6 +124,8 @@ def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
         return {kind: items}
     if type(tree) in (bool, int, float, str) or tree is None:
         return {"value": tree}
+    if type(tree) is complex:
+        return {"number": [tree.real, tree.imag]}
     array = _array_of(tree, path)
     if array is None:
         where = f" at {path!r}" if path else ""
@@ -136,18 +137,23 @@ def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
     name = path or "array"
     while name in arrays:  # {"a.b": x, "a": {"b": y}}
         name += "'"
-    arrays[name] = array
-    return {"array": name}
+    is_complex = array.dtype.kind == "c"
+    arrays[name] = as_parts(array) if is_complex else array
+    return {"complex" if is_complex else "array": name}
 
 
 def _array_of(leaf: Any, path: str) -> Any:
     """A leaf's numbers; None of what has none."""
     if isinstance(leaf, Parameter):
-        return leaf.store.whole()
+        return leaf.store.numbers(leaf.store.whole())
     if isinstance(leaf, Value):
-        return np.array(leaf.array) if leaf.computes else None  # type: ignore[attr-defined]
-    is_array = isinstance(leaf, np.ndarray | np.generic)
-    if not is_array or not (leaf.dtype.kind in "biuf" or leaf.dtype == BF16):
+        return np.array(leaf.data) if leaf.computes else None  # type: ignore[attr-defined]
+    if not isinstance(leaf, np.ndarray | np.generic):
+        return None
+    if leaf.dtype.kind not in "biuf" and leaf.dtype.newbyteorder("=") not in (
+        BF16,
+        *COMPLEX_DTYPES,
+    ):
         return None
     return array_of(leaf, f"save: {path or 'the tree'}")
 
@@ -178,8 +184,12 @@ def _built(described: Any, arrays: Arrays) -> Any:
     ((kind, what),) = described.items()
     if kind == "value":
         return what
+    if kind == "number":
+        return complex(*what)
     if kind == "array":
         return arrays[what]
+    if kind == "complex":
+        return of_parts(arrays[what])
     parts = [(key, _built(part, arrays)) for key, part in what]
     if kind == "dict":
         return dict(parts)
@@ -244,8 +254,13 @@ class Restoring:
                 found = _by_present_names(parts, self._in_our_names(found))
             self._look_inside(parts, found, path)
         elif isinstance(tree, Parameter):
+            if tree.store.is_complex and isinstance(found, np.ndarray) and found.dtype.kind == "c":
+                found = as_parts(found)  # files of before have these
             found = tree.store.part_of(found)
             self._fit(tree.value, found, path, lambda array: self._parameters.append((tree, array)))
+        elif isinstance(tree, Complex) and isinstance(found, np.ndarray):
+            self.look(tree.re, found.real, f"{path}.real")
+            self.look(tree.im, found.imag, f"{path}.imag")
         elif isinstance(tree, Value | np.ndarray):
             own = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
             own = array_of(own, f"load: {path or 'into'}")

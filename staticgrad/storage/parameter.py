@@ -27,7 +27,7 @@ from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.records import NamedTuple
 from staticgrad.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
-from staticgrad.types.arrays import TensorType, array_of, convert_array
+from staticgrad.types.arrays import TensorType, array_of, as_parts, convert_array, of_parts
 from staticgrad.types.dtype import as_dtype, kind_of_elements, whole_bools
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
@@ -113,6 +113,11 @@ class ParameterStore:
         """
         return self.lock.read(self.array.copy)
 
+    def numbers(self, value: Any) -> npt.NDArray[Any]:
+        """A copy of a value of its, complex if its last axis has the parts of complex numbers."""
+        found = np.array(value)
+        return of_parts(found) if self.is_complex else found
+
     def whole(self) -> npt.NDArray[Any]:
         """A copy of the current value; of a part the whole array, which all ranks call together."""
         part = self.read()
@@ -147,6 +152,8 @@ class ParameterStore:
             MaskedArrayError, ParameterValueError: as ``write``.
         """
         source = self._as_array(value)
+        if self.is_complex and source.dtype.kind == "c":
+            source = as_parts(source)
         if source.shape != self.array.shape:
             raise ParameterValueError(
                 f"parameter {self.name!r} has shape {self.array.shape}, got {source.shape}",

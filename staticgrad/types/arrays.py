@@ -27,7 +27,7 @@ from staticgrad.narrow_floats import narrowed
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Named, Size, evaluate, kept_by_sizes, named_sizes
-from staticgrad.types.dtype import DType, as_dtype, whole_bools
+from staticgrad.types.dtype import DType, as_dtype, complex_of, whole_bools
 
 Shape = tuple[Size, ...]
 #: The longest axis: what 64 bits with a sign count, as in NumPy.
@@ -191,6 +191,19 @@ def array_of(
     except (TypeError, ValueError, RuntimeError, BufferError) as reason:
         raise error(f"{what} is not an array: {why_no_array(reason)}", related=related) from None
     return found
+
+
+def as_parts(array: Array) -> Array:
+    """The real array with a last axis of 2 that a complex array is in memory, if contiguous."""
+    dtype = as_dtype(array.dtype)
+    parts: Array = np.asarray(array, dtype.numpy, order="C")[..., None].view(dtype.real.numpy)
+    return parts.reshape(*array.shape, 2)
+
+
+def of_parts(array: Array) -> Array:
+    """The complex array that a real one with a last axis of 2 is in memory, if contiguous."""
+    found: Array = np.asarray(array, order="C").view(complex_of(as_dtype(array.dtype)).numpy)
+    return found.reshape(array.shape[:-1])
 
 
 def _is_masked(data: Any) -> bool:
