@@ -63,8 +63,6 @@ def _transformed(
     sizes = [size_of(name, value.shape[p] if n is None or n == -1 else n, value)
              for n, p in zip(sizes, places, strict=True)]  # fmt: skip
     for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
-        if size == 0:
-            raise ArgumentError(f"{name}: no elements along axis {place}", related=related(value))
         is_half = kind == "c2r" and number == len(places) - 1
         value = _resized(value, place, floordiv(size, 2) + 1 if is_half else size)
     if kind != "r2c":

@@ -49,7 +49,7 @@ from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
 from staticgrad.ops.sorting import searchsorted, sort
 from staticgrad.types.arrays import Shape, array_of
-from staticgrad.types.dim import Dim, Size, floordiv, maximum
+from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.types.dtype import BOOL, F64, I64
 
 
@@ -105,7 +105,8 @@ def cov(
     """The covariance matrix of variables, which are the rows of m (columns if not ``rowvar``).
 
     Args:
-        m: variables by observations [v, n]; a vector is one variable, and gives a 0-d result.
+        m: variables by observations [v, n]; a vector is one variable. One variable gives a 0-d
+            result; a named number of variables always gives a matrix.
         y: more variables, seen at the same observations.
         rowvar: whether variables are rows.
         bias: divide by n instead of n - 1.
@@ -159,7 +160,7 @@ def _variables(op: str, x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyVa
     if value.ndim > 2:
         raise RankError(f"{op}: takes at most two axes, got {value.type}", related=related(value))
     wide = with_two_axes(value)
-    return transpose(wide) if not rowvar and value.ndim == 2 and wide.shape[0] != 1 else wide
+    return transpose(wide) if not rowvar and value.ndim == 2 else wide
 
 
 Range = tuple[float, float] | None
@@ -274,12 +275,14 @@ _METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """Compute the middle element over ``axis``, or the mean of the two middle ones; NaN if one is.
+    """Compute the middle element over ``axis``, or the mean of the two middle ones.
+
+    NaN if an element is NaN, or there are no elements.
 
     >>> sg.evaluate(sg.median([[1, 9, 2], [4, 6, 5]], axis=1))
     array([2., 5.])
     """
-    rows = _Rows("median", x, axis, keepdims)
+    rows = _Rows("median", x, axis, keepdims, nan_if_empty=True)
     count = rows.count
     left, right = rows.part(floordiv(count - 1, 2)), rows.part(floordiv(count, 2))
     return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
@@ -287,8 +290,8 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
 
 @like(median)
 def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN."""
-    rows = _Rows("nanmedian", x, axis, keepdims)
+    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN or there are none."""
+    rows = _Rows("nanmedian", x, axis, keepdims, nan_if_empty=True)
     count = rows.numbers()
     left, right = rows.at((count - 1) // 2), rows.at(count // 2)
     return rows.result(_middle(left, right, count % 2), overlook=True)
@@ -352,7 +355,14 @@ def nanpercentile(*args: Any, **options: Any) -> Any:
 class _Rows(Generic[AnyValue]):
     """Floating elements in order along one axis, and how a result gets its shape."""
 
-    def __init__(self, op: str, x: Operand[AnyValue], axis: Axes, keepdims: bool) -> None:
+    def __init__(
+        self,
+        op: str,
+        x: Operand[AnyValue],
+        axis: Axes,
+        keepdims: bool,
+        nan_if_empty: bool = False,
+    ) -> None:
         value = floating(op, x)
         axes = axes_of(op, axis, value)
         kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
@@ -366,12 +376,16 @@ class _Rows(Generic[AnyValue]):
             axes = (len(kept),)
         (self.axis,) = axes
         self.count: Size = value.shape[self.axis]
-        if self.count == 0:
+        if self.count == 0 and not nan_if_empty:
             raise EmptyReductionError(f"{op}: no elements in {value.type}", related=related(value))
         self.sorted: AnyValue = sort(value, self.axis)
+        if nan_if_empty and not bounds(self.count)[0]:  # a NaN behind what may be no elements
+            shape = [1 if k == self.axis else size for k, size in enumerate(value.shape)]
+            last = functions.full(shape, np.array(math.nan, value.dtype.numpy), like=value)
+            self.sorted = concatenate([self.sorted, last], self.axis)
 
     def part(self, place: Size) -> AnyValue:
-        return part(self.sorted, self.axis, place, 1)
+        return part(self.sorted, self.axis, maximum(place, 0), 1)
 
     def at(self, places: AnyValue) -> AnyValue:
         if places.ndim == 0:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import DTypeError
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
@@ -19,7 +19,7 @@ from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.operands import LinearOp
 from staticgrad.types.arrays import TensorType, product
-from staticgrad.types.dim import Size, floordiv
+from staticgrad.types.dim import Size, at_least, floordiv
 from staticgrad.types.dtype import F32, F64, I64
 
 
@@ -47,6 +47,11 @@ class FourierTransform(LinearOp, name="fft"):
                 hint="x.astype('float32')",
             )
         shape = list(x.shape if self.kind == "r2c" else x.shape[:-1])
+        for axis in self.axes:
+            size = self.last if self.kind == "c2r" and axis == self.axes[-1] else shape[axis]
+            text = f"fft: no elements along axis {axis}"
+            if not at_least(size, 1, text):
+                raise ArgumentError(text)
         if self.kind == "r2c":
             shape[self.axes[-1]] = floordiv(shape[self.axes[-1]], 2) + 1
         elif self.kind == "c2r":

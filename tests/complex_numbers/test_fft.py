@@ -147,7 +147,7 @@ def test_numpy_functions_and_texts():
     ("call", "words"),
     [
         (lambda z: sg.fft.fft(z, norm="unit"), "norm='unit'"),
-        (lambda z: sg.fft.fft(z, n=0), "no elements along axis 1"),
+        (lambda z: sg.fft.fft(z, n=0), "no elements along axis -1"),
         (lambda z: sg.fft.fft(z, axis=2), "no axis 2"),
         (lambda z: sg.fft.rfft(z), "takes real values, got complex128"),
         (lambda z: sg.fft.fftn(z, s=(1, 2), axes=(0,)), "2 sizes for 1 axes"),

@@ -1,6 +1,7 @@
 """Medians, quantiles, bins and membership: against NumPy, also over named sizes, and derived."""
 
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_special_values_and_dtypes():
         (lambda x: sg.quantile(x, "a"), ArgumentError, ["known when the graph is built"]),
         (lambda x: sg.quantile(x, 0.5, method="hazen"), ArgumentError, ["'hazen'", "'midpoint'"]),
         (lambda x: sg.median(x, 2), AxisError, ["no axis 2"]),
-        (lambda x: sg.median(x[:0], 0), EmptyReductionError, ["no elements"]),
+        (lambda x: sg.quantile(x[:0], 0.5, 0), EmptyReductionError, ["no elements"]),
         (lambda x: sg.histogram(x, 0), ArgumentError, ["0 bins"]),
         (lambda x: sg.histogram(x, 3, (1, 0)), ArgumentError, ["does not ascend"]),
         (lambda x: sg.histogram(x, x), RankError, ["are no vector"]),
@@ -126,3 +127,38 @@ def test_weights_of_a_histogram_carry_a_gradient():
     feeds = {"x": np.float32([4, 4, 4])}
     assert run(counts, feeds).tolist() == [0, 3, 0]
     np.testing.assert_allclose(run(edges, feeds), np.histogram(feeds["x"], 3)[1])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 3), (1, 1), (3, 1), (2, 3)])
+def test_covariances_of_few_rows(shape):
+    """One row is one observation of each column, not a variable: NumPy's rule since 2.0."""
+    a = np.random.default_rng(1).normal(size=shape)
+    for name, options in product(
+        ("cov", "corrcoef"), ({}, {"rowvar": False}, {"rowvar": False, "ddof": 0})
+    ):
+        if name == "corrcoef" and "ddof" in options:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wanted = getattr(np, name)(a, **options)
+        for sizes in (shape, ("n", "m")):
+            found = run(getattr(sg, name)(sg.input("x", sizes, "float64"), **options), {"x": a})
+            assert sizes == ("n", "m") or found.shape == wanted.shape
+            np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+def test_medians_of_few_elements(size):
+    """NaN if there are none, for literal and named sizes; its slope has no elements either."""
+    a = np.random.default_rng(2).normal(size=(size, 2))
+    for sizes, name in product(((size, 2), ("n", 2)), ("median", "nanmedian")):
+        x = sg.input("x", sizes, "float64")
+        function = getattr(sg, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wanted = [getattr(np, name)(a, 0), getattr(np, name)(a)]
+        found = sg.evaluate([function(x, 0), function(x), sg.grad(function(x), x)], {"x": a})
+        for one, other in zip(found, wanted, strict=False):
+            np.testing.assert_allclose(one, other, rtol=1e-15)
+        assert found[2].shape == a.shape
+        assert not size or found[2].sum() == pytest.approx(1.0)

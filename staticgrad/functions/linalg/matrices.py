@@ -379,7 +379,8 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
     value = squares("expm", matrices("expm", a))
     if value.shape[-1] == 0:
         return value
-    size = functions.stop_gradient(norm_of_matrices("expm", value, 1, True))
+    sums = functions.sum(functions.absolute(value), -2, keepdims=True)
+    size = functions.stop_gradient(functions.max(sums, -1, keepdims=True, initial=0.0))
     wanted = functions.ceil(functions.log2(functions.maximum(size / _THETA, 1.0)))
     count = functions.minimum(wanted, float(max_squarings))
     found = _approximated(value * functions.exp2(-count))

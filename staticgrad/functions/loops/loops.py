@@ -54,12 +54,13 @@ from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import is_weak
+from staticgrad.ops.indexing import part
 from staticgrad.ops.loops import Branch, Loop, While
 from staticgrad.ops.operands import as_value, axis_of, known_integer
 from staticgrad.records import NamedTuple
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import BEYOND, MOST_SIZE, TensorType
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dim import Dim, Size, minimum
 from staticgrad.types.dtype import BOOL, F32, F64, I64, DType
 
 
@@ -786,13 +787,12 @@ def associative_scan(
     Args:
         fn: associative; takes two trees of arrays with any number of elements along ``axis`` and
             combines them element by element.
-        elems: a tree of values with equal sizes along ``axis``, a named one at least 1 in a run.
+        elems: a tree of values with equal sizes along ``axis``.
         reverse: combine from the end: result i is elems[n - 1] ... elems[i].
 
     Raises:
         ArgumentError: the sizes differ.
         CarryError: the function gives another shape or other containers.
-        SizeGuardError: in a run, a named size of 0.
 
     >>> x = sg.input("x", (5,), "float64")
     >>> sg.evaluate(associative_scan(sg.maximum, x), {"x": [1.0, 3.0, 2.0, 5.0, 4.0]})
@@ -845,12 +845,18 @@ def _one_by_one(
         return rows, rows
 
     rows = [functions.moveaxis(v, place, 0) for v, place in zip(values, axes, strict=True)]
-    first = [row[0] for row in rows]
-    _, rest = scan(named_after(combine, further), first, [row[1:] for row in rows])
+    count = rows[0].shape[0]
+    one = minimum(count, 1)  # the sum over it is the first element, or 0 if there is none
+    first = [
+        functions.any(row, 0) if row.dtype.is_bool else functions.sum(row, 0, dtype=row.dtype)
+        for row in [part(row, 0, 0, one) for row in rows]
+    ]
+    others = [part(row, 0, one, count - one) for row in rows]
+    _, rest = scan(named_after(combine, further), first, others)
     both = (functions.concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
-    return [  # the reshape notes that there is an element
-        functions.moveaxis(functions.reshape(found, row.shape), 0, place)
-        for found, row, place in zip(both, rows, axes, strict=True)
+    return [
+        functions.moveaxis(part(found, 0, 0, count), 0, place)
+        for found, place in zip(both, axes, strict=True)
     ]
 
 
