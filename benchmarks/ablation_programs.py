@@ -56,7 +56,7 @@ def _late_product(x: Any, other: Any, w: Any) -> Any:
 
 
 def _batch_norm(x: Any, gain: Any, bias: Any) -> Any:
-    return sg.nn.batch_norm(x, gain, bias)
+    return sg.nn.batch_norm(x, weight=gain, bias=bias)
 
 
 def _scan_product(x: Any, z: Any, u: Any) -> dict[str, Any]:

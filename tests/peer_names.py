@@ -45,8 +45,8 @@ BESIDE = {
 }  # fmt: skip
 #: What arguments do not show.
 NOTES = {
-    "cross_entropy": "classes lie along the last axis, there along axis 1",
-    "nll_loss": "classes lie along the last axis, there along axis 1",
+    "cross_entropy": "`axis=-1` for classes along the last axis",
+    "nll_loss": "`axis=-1` for classes along the last axis",
     "layer_norm": "over the last axis alone",
     "rms_norm": "over the last axis alone",
     "batch_norm": "without running statistics; `sg.nn.BatchNorm1d` keeps them",

@@ -57,7 +57,7 @@ class Staticgrad(Operations):
         return sg.nn.conv(x, w, padding=padding, groups=groups, stride=stride)
 
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
-        return sg.nn.batch_norm(x, gain, bias)
+        return sg.nn.batch_norm(x, weight=gain, bias=bias)
 
     def loop(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
              constants: Sequence[Any]) -> Any:  # fmt: skip

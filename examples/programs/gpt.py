@@ -42,7 +42,7 @@ def run(way: Way, steps: int = 100) -> Found:
     model, opt = GPT(len(letters)), sg.optim.AdamW(1e-2, max_norm=1.0)
 
     def step(x: sg.Value, y: sg.Value) -> sg.Value:
-        loss = sg.nn.cross_entropy(model(x), y)
+        loss = sg.nn.cross_entropy(model(x), y, axis=-1)
         opt.minimize(loss)
         return loss
 

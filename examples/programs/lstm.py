@@ -38,7 +38,7 @@ def run(way: Way, steps: int = 150) -> Found:
     model, opt = Reader(len(letters)), sg.optim.Adam(2e-2, max_norm=1.0)
 
     def step(x: sg.Value, y: sg.Value) -> sg.Value:
-        loss = sg.nn.cross_entropy(model(x), y)
+        loss = sg.nn.cross_entropy(model(x), y, axis=-1)
         opt.minimize(loss)
         return loss
 

@@ -63,6 +63,7 @@ def layer_norm(
            [-1.,  1.]])
     """
     value = _with_axes("layer_norm", x)
+    _check_weight("layer_norm", weight, value)
     away = value - mean(value, -1, keepdims=True)
     out = away * (1.0 / functions.sqrt(mean(away * away, -1, keepdims=True) + eps))
     return _affine("layer_norm", out, weight, bias, value.ndim - 1)
@@ -82,15 +83,16 @@ def rms_norm(
         eps: added to the mean square.
     """
     value = _with_axes("rms_norm", x)
+    _check_weight("rms_norm", weight, value)
     out = value * (1.0 / functions.sqrt(mean(value * value, -1, keepdims=True) + eps))
     return _affine("rms_norm", out, weight, None, value.ndim - 1)
 
 
 def batch_norm(
     x: Operand[AnyValue],
+    *,
     weight: Operand[AnyValue] | None = None,
     bias: Operand[AnyValue] | None = None,
-    *,
     statistics: tuple[Operand[AnyValue], Operand[AnyValue]] | None = None,
     axis: int = 1,
     eps: float = 1e-5,
@@ -101,7 +103,8 @@ def batch_norm(
 
     Args:
         x: a value; its axis ``axis`` counts channels.
-        weight, bias: one number per channel.
+        weight, bias: one number per channel. They are given by name: PyTorch's second and third
+            operands are the statistics.
         statistics: mean and variance per channel, for use; by default those of x over all other
             axes (``batch_statistics``), through which gradients flow.
 
@@ -177,6 +180,16 @@ def _with_axes(op: str, x: Operand[AnyValue]) -> AnyValue:
     return value
 
 
+def _check_weight(op: str, weight: Any, x: AnyValue) -> None:
+    """Refuse a list of integers, which is a shape in PyTorch's function of this name."""
+    if isinstance(weight, list | tuple) and all(type(size) is int for size in weight):
+        raise ArgumentError(
+            f"{op}: weight={shown(weight)} is a list of integers",
+            hint=f"rows lie along the last axis, there is no normalized_shape: sg.nn.{op}(x)",
+            related=related(x),
+        )
+
+
 def _affine(
     op: str,
     x: AnyValue,
@@ -232,15 +245,15 @@ def shares(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValu
 
 def instance_norm(
     x: Operand[AnyValue],
+    *,
     weight: Operand[AnyValue] | None = None,
     bias: Operand[AnyValue] | None = None,
-    *,
     eps: float = 1e-5,
 ) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) over the axes behind the channels, of each example.
 
     Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. x is [n, c, ...], the number of channels
-    known at build; ``weight`` and ``bias`` have one number per channel.
+    known at build; ``weight`` and ``bias``, given by name, have one number per channel.
     """
     value: Any = as_value("instance_norm", x)
     if value.ndim < 3:

@@ -180,7 +180,7 @@ class InstanceNorm1d(SpatialLayer):
         text = f"{name}: x is {value.type}, not [n, {self.num_features}, ...]"
         if not equal(value.shape[1], self.num_features, text):
             raise ShapeError(text, related=related(value))
-        return instance_norm(value, self.weight, self.bias, eps=self.eps)
+        return instance_norm(value, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 class InstanceNorm2d(InstanceNorm1d, axes=2):
@@ -242,14 +242,14 @@ class BatchNorm1d(SpatialLayer):
         self.require_rank(x)
         mean, var = self.running_mean, self.running_var
         if mean is None or var is None:
-            return batch_norm(x, self.weight, self.bias, eps=self.eps)
+            return batch_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         if not self.training:
             kept = stop_gradient(mean), stop_gradient(var)
-            return batch_norm(x, self.weight, self.bias, statistics=kept, eps=self.eps)
+            return batch_norm(x, weight=self.weight, bias=self.bias, statistics=kept, eps=self.eps)
         found = batch_statistics(x)
         self._move(mean, found[0], 1.0)
         self._move(var, found[1], _correction(x))
-        return batch_norm(x, self.weight, self.bias, statistics=found, eps=self.eps)
+        return batch_norm(x, weight=self.weight, bias=self.bias, statistics=found, eps=self.eps)
 
     def _move(self, kept: Parameter, found: Any, factor: Any) -> None:
         session = running_session()

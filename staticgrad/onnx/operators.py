@@ -88,7 +88,7 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "HardSigmoid": lambda x, *, alpha=0.2, beta=0.5: sg.clip(x * alpha + beta, 0.0, 1.0),
     "Identity": lambda x: x,
     "InstanceNormalization": lambda x, scale, bias, *, epsilon=1e-5: nn.instance_norm(
-        x, scale, bias, eps=epsilon
+        x, weight=scale, bias=bias, eps=epsilon
     ),
     "IsNaN": sg.isnan,
     "LeakyRelu": lambda x, *, alpha=0.01: nn.leaky_relu(x, alpha),
@@ -550,9 +550,9 @@ def _batch_normalization(
     outputs: int = 1,
 ) -> Any:  # fmt: skip
     if not training_mode:
-        return nn.batch_norm(x, scale, bias, statistics=(mean, var), eps=epsilon)
+        return nn.batch_norm(x, weight=scale, bias=bias, statistics=(mean, var), eps=epsilon)
     now = nn.batch_statistics(x)
-    y = nn.batch_norm(x, scale, bias, statistics=now, eps=epsilon)
+    y = nn.batch_norm(x, weight=scale, bias=bias, statistics=now, eps=epsilon)
     moved = [o * momentum + n * (1.0 - momentum) for o, n in zip((mean, var), now, strict=True)]
     return (y, *moved)[:outputs]
 

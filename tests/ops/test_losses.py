@@ -1,6 +1,6 @@
 """Activations and losses by torch's names, CTC: float64 by hand, derivatives by differences."""
 
-from itertools import groupby, product
+from itertools import groupby, islice, product
 
 import numpy as np
 import pytest
@@ -210,6 +210,58 @@ def test_classes_that_count_differently(smoothing, ignored, weighted):
         assert nn.nll_loss(logs, labels, **options).item() == pytest.approx(mean, rel=1e-12)
 
 
+def compared_with_torch(shape, every=1):
+    """Values and slopes for labels and probabilities with every option, and PyTorch's numbers."""
+    torch = pytest.importorskip("torch")
+    of, rng = torch.nn.functional, np.random.default_rng(len(shape))
+    place = min(1, len(shape) - 1)
+    rows, classes = shape[:place] + shape[place + 1 :], shape[place]
+    value, x = sg.input("x", shape, "float64"), rng.normal(size=shape)
+    own = rng.uniform(0.5, 1.5, classes)
+    for target in (rng.integers(0, classes, rows), rng.uniform(size=shape)):
+        by_share = target.dtype.kind == "f"
+        last = np.moveaxis(target, place, -1) if by_share else target
+        options = product(
+            (None, own), ("mean", "sum", "none"), (0.0, 0.3), (None,) if by_share else (None, 1)
+        )
+        for weight, reduction, smoothing, ignored in islice(options, 0, None, every):
+            options = {"reduction": reduction}
+            options |= {} if ignored is None else {"ignore_index": ignored}
+            theirs = options | ({} if weight is None else {"weight": torch.from_numpy(weight)})
+            options["weight"] = weight
+            given, y = torch.from_numpy(x.copy()).requires_grad_(), torch.as_tensor(target)
+            wanted = of.cross_entropy(given, y, **theirs, label_smoothing=smoothing)
+            wanted.sum().backward()
+            found = nn.cross_entropy(value, target, **options, label_smoothing=smoothing)
+            yield found, wanted.detach().numpy()
+            yield sg.grad(found.sum(), value), given.grad.numpy()
+            moved, options["axis"] = sg.moveaxis(value, place, -1), -1
+            found = nn.cross_entropy(moved, last, **options, label_smoothing=smoothing)
+            yield found, wanted.detach().numpy()
+            if not by_share and not smoothing:
+                del options["axis"]
+                wanted = of.nll_loss(given.detach(), y, **theirs)
+                yield nn.nll_loss(value, target, **options), wanted.numpy()
+    yield value, x
+
+
+@pytest.mark.parametrize(
+    ("shape", "every"),
+    [
+        ((3, 4, 4), 5),  # 5 meets each pair of options once
+        *(
+            pytest.param(shape, 1, marks=pytest.mark.slow)
+            for shape in ((4,), (5, 4), (3, 4, 4), (2, 3, 4, 2), (0, 3, 2))
+        ),
+    ],
+)
+def test_classes_are_where_torch_has_them(shape, every):
+    pairs = [*compared_with_torch(shape, every)]
+    found = sg.evaluate([value for value, _ in pairs], {"x": pairs[-1][1]})
+    for one, (_, other) in zip(found, pairs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_rows(name):
     check(*OTHERS[name])
@@ -249,12 +301,18 @@ def test_misuse():
          lambda: nn.cross_entropy(Tensor(X, dtype="float64"), -LABELS, label_smoothing=0.1)),
         (ShapeError, "even", lambda: nn.rotary(x)),
         (DTypeError, None, lambda: nn.nll_loss(x, x[:, 0])),
+        (ShapeError, "lie along axis 1",
+         lambda: nn.cross_entropy(np.ones((2, 4, 3)), np.ones((2, 4), int))),
+        (ShapeError, "one for each logit", lambda: nn.cross_entropy(x, np.ones((2, 4)))),
+        (sg.errors.IndexOutOfRange, None,
+         lambda: nn.nll_loss(Tensor(X, dtype="float64"), LABELS - 4)),
     )  # fmt: skip
     for wrong in (
         lambda: nn.smooth_l1_loss(x, x, beta=0.0),
         lambda: nn.gumbel_softmax(x, DRAWS, -1.0),
         lambda: nn.cross_entropy(x, np.array([0, 1]), label_smoothing=1.5),
         lambda: nn.cross_entropy(x, np.array([0, 1]), ignore_index=0.5),
+        lambda: nn.cross_entropy(x, x, ignore_index=1),  # PyTorch refuses it, too
     ):
         with pytest.raises(ArgumentError):
             wrong()

@@ -268,9 +268,12 @@ def test_derivatives_of_layers(rng):
     x, gain, bias = rng.normal(size=(4, 6)), rng.normal(size=6), rng.normal(size=6)
     for function, *arrays in (
         (nn.rms_norm, x, gain),
-        (nn.batch_norm, x, gain, bias),
+        (lambda v, g, b: nn.batch_norm(v, weight=g, bias=b), x, gain, bias),
         (lambda v, g, b: nn.group_norm(v, 3, g, b), x, gain, bias),
-        (nn.instance_norm, rng.normal(size=(2, 6, 3)), gain, bias),
+        (
+            lambda v, g, b: nn.instance_norm(v, weight=g, bias=b),
+            *(rng.normal(size=(2, 6, 3)), gain, bias),
+        ),
         (lambda *a: nn.attention(*a, causal=True), *rng.normal(size=(3, 2, 3, 4))),
     ):
         check_gradients(function, arrays)
@@ -325,14 +328,14 @@ def test_cross_entropy_and_its_gradient(shape, scale, rng):
     labels = sg.input("labels", shape[:-1], "int32")
     feeds = {"logits": rng.normal(size=shape) * scale}
     feeds["labels"] = rng.integers(0, shape[-1], shape[:-1])
-    loss = nn.cross_entropy(logits, labels)
+    loss = nn.cross_entropy(logits, labels, axis=-1)
     hot = np.eye(shape[-1])[feeds["labels"]]
     logs = special.log_softmax(feeds["logits"], -1)
     count = max(1, int(np.prod(shape[:-1])))
     np.testing.assert_allclose(run(loss, feeds), -(hot * logs).sum() / count, rtol=1e-12)
     expected = (special.softmax(feeds["logits"], -1) - hot) / count
     if scale == 1.0:
-        check_gradients(lambda z: nn.cross_entropy(z, feeds["labels"]), [feeds["logits"]])
+        check_gradients(lambda z: nn.cross_entropy(z, feeds["labels"], axis=-1), [feeds["logits"]])
     np.testing.assert_allclose(run(grad(loss, logits), feeds), expected, rtol=1e-9, atol=1e-12)
 
 

@@ -1,11 +1,11 @@
 """The losses of most programs, and what all losses have: reductions, and operands of one shape.
 
-Names and meanings of options are those of ``torch.nn.functional``; classes stand along the last
-axis.
+Names and meanings of options are those of ``torch.nn.functional``.
 """
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Literal
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
@@ -25,6 +25,7 @@ from staticgrad.ops.indexing import TakeAlong
 from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.operands import (
     as_values,
+    axis_of,
     check_choice,
     check_equal,
     check_vector,
@@ -37,6 +38,7 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.selection import where
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import Shape
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -113,63 +115,123 @@ def cross_entropy(
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
+    *,
+    axis: int | None = None,
 ) -> AnyValue:
     """The mean over all labels of -log_softmax(input) at the label.
 
     Args:
-        input: floating [..., C]: one unnormalised log-probability per class.
-        target: integers [...], the class of each row. One outside [0, C) raises, in the run.
+        input: floating [n, C, ...] or [C]: one unnormalised log-probability per class.
+        target: integers [n, ...], the class of each row; one outside [0, C) raises, in the run. Or
+            floating, in the shape of ``input``: the probability of each class.
         weight: floating [C]: the loss of a row is multiplied by that of its label, and the mean is
-            divided by the sum of these.
+            divided by the sum of these. The terms of probabilities are multiplied by it; their mean
+            is divided by the number of rows.
         ignore_index: rows with this label have loss 0, and do not count for the mean (NaN where
-            none counts). It may lie outside [0, C); by default there is none.
-        reduction: "mean", "sum", or "none": the losses [...].
+            none counts). It may lie outside [0, C); by default there is none. Not for
+            probabilities.
+        reduction: "mean", "sum", or "none": the losses [n, ...].
         label_smoothing: the target is a mixture of the label with this share of all classes alike
             (Szegedy et al., arXiv 1512.00567, section 7), each of them by its own weight.
+        axis: the axis of the classes. By default axis 1, as in PyTorch (of a vector axis 0): for
+            logits [batch, time, C] it is ``axis=-1``.
 
     Returns:
-        A 0-d value in the dtype of ``input``, or the losses [...].
+        A 0-d value in the dtype of ``input``, or the losses [n, ...].
 
     >>> losses = sg.nn.cross_entropy([[0.0, 0.0], [100.0, 0.0]], [0, 0], reduction="none")
     >>> sg.evaluate(losses).round(4)
     array([0.6931, 0.    ])
     """
-    scores, classes = as_values("cross_entropy", input, target)
-    _check_labels(scores, classes)
+    scores, wanted = as_values("cross_entropy", input, target)
+    place = class_axis("cross_entropy", scores, axis)
+    by_share = wanted.dtype.is_float and wanted.ndim == scores.ndim and not scores.dtype.is_integer
+    if not by_share:
+        check_labels("cross_entropy", scores, wanted, place, axis)
+    elif not _fits(scores.shape, wanted.shape):
+        shapes = f"{shape_text(wanted.shape)} for logits {shape_text(scores.shape)}"
+        raise ShapeError(
+            f"cross_entropy: probabilities {shapes}: one for each logit",
+            related=related(scores, wanted),
+        )
+    elif ignore_index is not None:
+        raise ArgumentError(
+            f"cross_entropy: ignore_index={shown(ignore_index)}, but the target has probabilities",
+            hint="it is for labels: leave rows out by reduction='none'",
+            related=related(scores, wanted),
+        )
     scores = floating("cross_entropy", scores)
     if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
         raise ArgumentError(
             f"cross_entropy: label_smoothing={shown(label_smoothing)} is not between 0 and 1"
         )
-    classes, counts, share = of_classes("cross_entropy", scores, classes, weight, ignore_index)
-    if not label_smoothing:
-        losses = _surprise(scores, classes)
-        return masked("cross_entropy", losses, counts, share, reduction)
-    logs = of_all_classes(scores)
-    chosen = reshape(
-        TakeAlong(logs.ndim - 1, wrap=False)(logs, expand_dims(classes, -1)), classes.shape
-    )
-    own = chosen if share is None else chosen * share
-    spread = logs if weight is None else logs * as_values("cross_entropy", scores, weight)[1]
-    losses = (label_smoothing - 1.0) * own - label_smoothing * mean(spread, -1)
+    by_class = _weights("cross_entropy", scores, weight, place)
+    counts = share = None
+    if not by_share:
+        wanted, counts, share = of_labels("cross_entropy", wanted, by_class, ignore_index)
+        if not label_smoothing:
+            last = place == scores.ndim - 1
+            losses = _surprise(scores, wanted, -1 if last else place)
+            return masked("cross_entropy", losses, counts, share, reduction)
+    spread = logs = _of_all_classes(scores, place)
+    if by_class is not None:
+        spread = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
+    if by_share:
+        own = total(functions.astype(wanted, scores.dtype) * spread, place)
+    else:
+        chosen = at_labels(logs, wanted, place)
+        own = chosen if share is None else chosen * share
+    losses = -own
+    if label_smoothing:
+        losses = (label_smoothing - 1.0) * own - label_smoothing * mean(spread, place)
     return masked("cross_entropy", losses, counts, share, reduction, is_weighted=True)
 
 
-def of_classes(
-    op: str, scores: Any, labels: Any, weight: Any, ignore_index: Any
-) -> tuple[Any, Any, Any]:
+def class_axis(op: str, scores: Value, axis: int | None) -> int:
+    """Return the axis of the classes: PyTorch's, which is 1, or 0 of a vector, unless given."""
+    if scores.ndim == 0:
+        raise RankError(f"{op}: the logits have no axis of classes", related=related(scores))
+    return min(1, scores.ndim - 1) if axis is None else axis_of(op, axis, scores)
+
+
+def _weights(op: str, scores: Any, weight: Any, axis: int) -> Any:
+    if weight is None:
+        return None
+    _, own = as_values(op, scores, weight)
+    own = floating(op, own).astype(scores.dtype)
+    size = scores.shape[axis]
+    text = f"{op}: weight is {shape_text(own.shape)}, there are {size} classes"
+    check_vector(text, own, size, scores)
+    return own
+
+
+def of_labels(op: str, labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, Any]:
     """Return valid class labels, which rows count, and each row's weight; None if all are alike."""
     counts = share = None
     if ignore_index is not None:
         counts = labels != integer(op, "ignore_index", ignore_index)
         labels = where(counts, labels, 0)
     if weight is not None:
-        _, own = as_values(op, scores, weight)
-        own = floating(op, own).astype(scores.dtype)
-        text = f"{op}: weight is {shape_text(own.shape)}, there are {scores.shape[-1]} classes"
-        check_vector(text, own, scores.shape[-1], scores)
-        share = functions.take(own, labels)
+        share = functions.take(weight, labels)
     return labels, counts, share
+
+
+def at_labels(scores: Any, labels: Any, axis: int) -> Any:
+    """Return the element of each row at its label; a label outside the axis raises in the run."""
+    chosen = TakeAlong(axis, wrap=False)(scores, expand_dims(labels, axis))
+    return reshape(chosen, labels.shape)
+
+
+def losses_of_labels(
+    op: str, scores: Any, labels: Any, weight: Any, ignore_index: Any, reduction: str, axis: Any
+) -> Any:
+    """Reduce minus each row's element at its label, as ``cross_entropy`` reduces losses."""
+    place = class_axis(op, scores, axis)
+    check_labels(op, scores, labels, place, axis)
+    scores = floating(op, scores)
+    weight = _weights(op, scores, weight, place)
+    labels, counts, share = of_labels(op, labels, weight, ignore_index)
+    return masked(op, -at_labels(scores, labels, place), counts, share, reduction)
 
 
 def masked(
@@ -184,52 +246,71 @@ def masked(
     return reduced(op, losses, reduction, share)
 
 
-def of_all_classes(scores: Any) -> Any:
-    """log_softmax along the last axis."""
-    away = scores - constant_shift(scores, (scores.ndim - 1,))
-    return away - of.log(total(of.exp(away), -1, keepdims=True))
+def _of_all_classes(scores: Any, axis: int) -> Any:
+    """log_softmax along the axis."""
+    away = scores - constant_shift(scores, (axis,))
+    return away - of.log(total(of.exp(away), axis, keepdims=True))
 
 
-@rowwise(1, 0)
-def _surprise(scores: AnyValue, classes: AnyValue) -> AnyValue:
-    away = scores - constant_shift(scores, (scores.ndim - 1,))
-    normaliser = of.log(total(of.exp(away), -1))
-    chosen = TakeAlong(scores.ndim - 1, wrap=False)(away, expand_dims(classes, -1))
-    return normaliser - reshape(chosen, normaliser.shape)
+@rowwise(1, 0, fixed={"axis": -1})
+def _surprise(scores: AnyValue, classes: AnyValue, axis: int = -1) -> AnyValue:
+    place = axis % scores.ndim
+    away = scores - constant_shift(scores, (place,))
+    normaliser = of.log(total(of.exp(away), place))
+    return normaliser - reshape(at_labels(away, classes, place), normaliser.shape)
 
 
-def _check_labels(logits: Value, labels: Value) -> None:
+def check_labels(op: str, logits: Value, labels: Value, place: int, axis: int | None) -> None:
+    """Check that there is one integer for each row of the logits along the axis of the classes.
+
+    Raises:
+        DTypeError: the labels are no integers.
+        RankError: they have not one axis less than the logits.
+        ShapeError: their sizes are others.
+    """
     if not labels.dtype.is_integer:
         raise DTypeError(
-            f"cross_entropy: labels are integers, not {labels.dtype.numpy}",
-            hint=_how_to_label(logits, labels),
+            f"{op}: labels are integers, not {labels.dtype.numpy}",
+            hint=_how_to_label(op, logits, labels),
             related=related(logits, labels),
         )
-    if logits.ndim == 0:
-        raise RankError(
-            "cross_entropy: the logits have no axis of classes", related=related(logits)
-        )
     text = (
-        f"cross_entropy: logits {shape_text(logits.shape)} take one label per row,"
+        f"{op}: logits {shape_text(logits.shape)} take one label per row,"
         f" got {shape_text(labels.shape)}"
     )
     if labels.ndim != logits.ndim - 1:
         hint = ""
         if labels.ndim == logits.ndim:
             column = labels.shape[-1] == 1 and logits.shape[-1] != 1
-            hint = "a column of labels is labels[:, 0]" if column else "one-hot: y.argmax(axis=-1)"
+            hint = f"one-hot: y.argmax(axis={place})"
+            hint = "a column of labels is labels[:, 0]" if column else hint
         raise RankError(text, hint=hint, related=related(logits, labels))
-    for own, of_labels in zip(logits.shape, labels.shape, strict=False):
-        check_equal(text, own, of_labels, logits, labels)
+    rows = (*logits.shape[:place], *logits.shape[place + 1 :])
+    if not _fits(rows, labels.shape):
+        text += "" if logits.ndim < 3 else f": the classes lie along axis {place}"
+        last = axis is None and _fits(logits.shape[:-1], labels.shape)
+        raise ShapeError(
+            text,
+            hint="axis=-1 takes the classes along the last axis" if last else "",
+            related=related(logits, labels),
+        )
+    for own, of_label in zip(rows, labels.shape, strict=True):
+        check_equal(text, own, of_label, logits, labels)
 
 
-def _how_to_label(logits: Value, labels: Value) -> str:
+def _fits(shape: Shape, other: Shape) -> bool:
+    """Return whether no size is certainly another one."""
+    with dims.collecting_guards():
+        return all(map(dims.equal, shape, other, repeat("")))
+
+
+def _how_to_label(op: str, logits: Value, labels: Value) -> str:
     if logits.dtype.is_integer:
-        return "the logits come first: cross_entropy(logits, labels), here they are exchanged"
+        return f"the logits come first: {op}(logits, labels), here they are exchanged"
     if labels.ndim == logits.ndim:
         return (
-            "one-hot: labels.argmax(axis=-1) gives the classes\n"
-            "probabilities: -(p * sg.nn.log_softmax(logits)).sum(-1).mean()"
+            "one-hot: labels.argmax(axis=1) gives the classes\n"
+            "probabilities: sg.nn.cross_entropy(logits, p)"
         )
     return "class ids are whole numbers: labels.astype('int64')"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.errors import DTypeError, RankError
 from staticgrad.exports import LAYERS
 from staticgrad.families import like
 from staticgrad.functions.aggregate import sum as total
@@ -17,18 +17,18 @@ from staticgrad.functions.losses.basic import (
     Reduction,
     alike,
     cross_entropy,
-    masked,
+    losses_of_labels,
     mse,
-    of_classes,
     reduced,
 )
 from staticgrad.functions.nn import logsumexp
-from staticgrad.functions.statistics import norm
+from staticgrad.functions.statistics import norm, vector_norm_over
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
+    Axes,
     as_values,
     check_equal,
     check_positive,
@@ -79,29 +79,20 @@ def nll_loss(
     weight: Operand[AnyValue] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
+    *,
+    axis: int | None = None,
 ) -> AnyValue:
     """The negative log-probability of each label.
 
     Args:
-        input: floating [..., C], as ``log_softmax`` gives them.
+        input: floating [n, C, ...] or [C], as ``log_softmax`` gives them.
+        target: integers [n, ...], the class of each row; one outside [0, C) raises, in the run.
 
     Returns:
-        A 0-d value, or the losses [...].
+        A 0-d value, or the losses [n, ...].
     """
-    scores, classes = as_values("nll_loss", input, target)
-    scores = floating("nll_loss", scores)
-    if not classes.dtype.is_integer:
-        raise DTypeError(f"nll_loss: the labels are {classes.type}, not integers")
-    if classes.ndim + 1 != scores.ndim:
-        raise ShapeError(
-            f"nll_loss: labels {classes.type} for log-probabilities {scores.type}: one label per"
-            " row",
-            related=related(scores, classes),
-        )
-    classes, counts, share = of_classes("nll_loss", scores, classes, weight, ignore_index)
-    picked = functions.take_along_axis(scores, classes[..., None], -1)
-    losses = -functions.squeeze(picked, -1)
-    return masked("nll_loss", losses, counts, share, reduction)
+    scores, labels = as_values("nll_loss", input, target)
+    return losses_of_labels("nll_loss", scores, labels, weight, ignore_index, reduction, axis)
 
 
 @like(mse)
@@ -195,13 +186,13 @@ def cosine_similarity(
     return total(one * other, axis) / lengths
 
 
-def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> AnyValue:
+def normalize(x: Operand[AnyValue], p: float = 2.0, axis: Axes = 1, eps: float = 1e-12) -> AnyValue:
     """Divide x by its p-norm along ``axis``, which is at least eps: rows of zeros stay zeros.
 
-    ``p`` is as ``ord`` of ``sg.norm``.
+    ``p`` is as ``ord`` of ``sg.linalg.vector_norm``; ``axis`` is one, several, or None for all.
     """
     value = floating("normalize", x)
-    return value / maximum(norm(value, p, axis, keepdims=True), eps)
+    return value / maximum(vector_norm_over(value, p, axis, keepdims=True), eps)
 
 
 #: The logarithm used for probability 0: finite, so that differences of two are not NaN.
