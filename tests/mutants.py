@@ -79,6 +79,33 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "second derivatives at kinks",
+        (
+            "flat-power-second-slope",
+            f"{OPS}/arithmetic.py",
+            "at_zero = literal(0.0 if self.exponent > -1 else math.nan, x.dtype)",
+            "at_zero = literal(0.0, x.dtype)",
+            "the second derivative of a length of 0 is 0 in kernels",
+            "tests/ops/test_nan.py -k second_derivative",
+        ),
+        (
+            "length-to-any-power",
+            "passes/rules/stable.py",
+            "return _exponent(match) % 2 == 0",
+            "return _exponent(match) > 0",
+            "the magnitude is dropped below odd powers, too",
+            "tests/autodiff/test_two_roads.py -k cubed",
+        ),
+        (
+            "length-exponent",
+            "passes/rules/stable.py",
+            'exponent = one + match.op("other").exponent if "other" in match else',
+            'exponent = one + 1.0 if "other" in match else',
+            "the product of a length with itself is another power",
+            "tests/autodiff/test_two_roads.py -k 'norm and by'",
+        ),
+    ),
+    *_row(
         "derivatives",
         ("erf-slope", OPS, "(_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)",
          "(_TWO_OVER_ROOT_PI * Exp()(-(x * x)) * 1.00001,)", "the slope of erf is off by 1e-5",

@@ -1,9 +1,11 @@
-"""Stabilisation: the same function by a formula that does not overflow, cancel, or meet inf - inf.
+"""Stabilisation: the same function by a formula that does not overflow, cancel, or meet inf - inf,
+and that has the derivatives which the function has.
 
 Written by hand, log(softmax(x)) is -inf where softmax underflows. Each rule here gives values at
 least as close to the true ones, and finite ones where those are finite. Derivatives are taken of
 what the rules give (``staticgrad.autodiff.reverse``), so that the right sides here have stable
 derivatives of every order, and no rule mends what differentiation made of an unstable formula.
+The square of a length is smooth where the length is 0 and has a kink.
 
 Wherever two rules overlap they meet in one form, whichever is applied first: a formula has the same
 value and derivatives in every spelling. ``tests/passes/test_confluence.py`` tries all overlaps.
@@ -15,7 +17,7 @@ IMA J. Numer. Anal. 41 (2021); Maechler, "Accurately computing log(1 - exp(-|a|)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -26,7 +28,8 @@ from passes.rewrite.rule import named
 from staticgrad import functions as sg
 from staticgrad.functions.normalization import finite_or_zero, log_sum_exp, shares
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ops.arithmetic import Div, Neg, Sub
+from staticgrad.ir.ranges import ANY, Range
+from staticgrad.ops.arithmetic import Div, FlatPower, IntegerPow, Neg, Sub, flat_root
 from staticgrad.ops.indexing import Slice, Take, TakeAlong
 from staticgrad.ops.marks import StopGradient
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
@@ -186,6 +189,81 @@ def _less_all(x: Any) -> Any:
     return x - sg.reshape(whole, ())
 
 
+# -- powers of lengths ---------------------------------------------------------------------------
+
+
+def _of_length(match: Match) -> Any:
+    """A power of a length, or the product of two, as a power of what it is a root of."""
+    one = match.op("root").exponent
+    exponent = one + match.op("other").exponent if "other" in match else one * _exponent(match)
+    if not exponent.is_integer():
+        return FlatPower(exponent)(match.x) if exponent > 0 else None
+    return match.x if exponent == 1 else IntegerPow(int(exponent))(match.x)
+
+
+def _exponent(match: Match) -> int:
+    """The exponent of what is raised to a power, or multiplied by itself."""
+    found: int = match.op("power").exponent if "power" in match else 2
+    return found
+
+
+def _half_power(match: Match, square: Any) -> Any:
+    """The even power of what ``square`` is the square of."""
+    half = _exponent(match) // 2
+    return square if half == 1 else IntegerPow(half)(square)
+
+
+def _is_even(match: Match) -> bool:
+    return _exponent(match) % 2 == 0
+
+
+def _of_magnitude(match: Match) -> Any:
+    return IntegerPow(_exponent(match))(match.x)
+
+
+def _of_hypot(match: Match) -> Any:
+    infinite = sg.logical_or(sg.isinf(match.x), sg.isinf(match.y))
+    square = sg.where(infinite, math.inf, match.x * match.x + match.y * match.y)
+    return _half_power(match, square)
+
+
+def _of_root(match: Match) -> Any:
+    return _half_power(match, match.x) if _range(match.x, 8).low >= 0 else None
+
+
+def _range(value: Symbolic, depth: int) -> Range:
+    node = value.node
+    known = depth and not node.is_leaf and len(node.types) == 1
+    found = node.op.value_range(lambda v: _range(v, depth - 1), *node.args) if known else None
+    return found or ANY
+
+
+_LENGTH, _OTHER = (some(FlatPower, x, name=name) for name in ("root", "other"))
+#: Name, what is multiplied by itself, what stands for its powers, a condition, and an example.
+_LENGTHS: Final[tuple[Any, ...]] = (
+    ("length", (_LENGTH, _OTHER), _of_length, None, lambda x: flat_root(x * x)),
+    ("magnitude", (abs(x), abs(x)), _of_magnitude, _is_even, sg.abs),
+    ("hypot", (sg.hypot(x, y), sg.hypot(x, y)), _of_hypot, _is_even, sg.hypot),
+    ("root", (sg.sqrt(x), sg.sqrt(x)), _of_root, _is_even, lambda x: sg.sqrt(x * x)),
+)
+
+
+def _powers_of_lengths() -> Iterator[Rule]:
+    """Lengths, multiplied by themselves: their kink at 0 is removed by that."""
+    for name, (one, other), replacement, where, example in _LENGTHS:
+        for kind, whole, power in (
+            ("power", some(IntegerPow, one, name="power"), lambda v: v**2),
+            ("square", one * other, lambda v: v * v),
+        ):
+            examples = (_powered(example, power),)
+            yield stable(f"{kind}-of-{name}", whole, replacement, where=where, examples=examples)
+
+
+def _powered(of: Callable[..., Any], power: Callable[[Any], Any]) -> Callable[..., Any]:
+    """An example: a power of a function, with the function's own parameters."""
+    return (lambda x, y: power(of(x, y))) if of is sg.hypot else (lambda x: power(of(x)))
+
+
 _MOVES: Final = (
     ("reshaped", some(Reshape, x, name="move"), lambda v: v.reshape(-1)),
     ("transposed", some(Transpose, x, name="move"), lambda v: v.T),
@@ -254,4 +332,5 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("x-times-sigmoid", x * sg.sigmoid(x),
            sg.where(x < math.inf, sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x), x),
            where=lambda m: not positive(m.x)),
+    *_powers_of_lengths(),
 )  # fmt: skip

@@ -18,9 +18,10 @@ _OF_FUNCTIONS: Final = {
     "nn.leaky_relu": "the derivative at 0 is the slope",
     "nn.lp_pool": "the derivative of a window of zeros is 0",
     "nn.relu": "the derivative at 0 is 0, at NaN 1",
-    "nanstd": "the derivative where all elements are equal is 0",
-    "norm": "the derivative of a vector of zeros is 0; that of an order below 1, by each zero",
-    "std": "the derivative where all elements are equal is 0",
+    "nanstd": "the derivative where all elements are equal is 0, the second one NaN",
+    "norm": "the derivative of a vector of zeros is 0, the second one NaN; of an order below 1, by"
+    " each zero 0",
+    "std": "the derivative where all elements are equal is 0, the second one NaN",
 }
 _NO_GRADIENT: Final = "carries no gradient"
 

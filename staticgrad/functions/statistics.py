@@ -621,8 +621,9 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
         return of.sum(some, axes, keepdims=keepdims)
     if ord == 1:
         return of.sum(magnitude, axes, keepdims=keepdims)
-    none = magnitude == 0.0
-    powers = where(none, 0.0 if ord > 0 else math.inf, functions.power(magnitude, ord))
+    powers = functions.power(magnitude, ord)
+    if ord < 1:
+        powers = where(magnitude == 0.0, 0.0 if ord > 0 else math.inf, powers)
     total = of.sum(powers, axes, keepdims=keepdims)
     if ord > 0:
         return flat_root(total, ord)

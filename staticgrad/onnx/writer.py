@@ -39,6 +39,9 @@ _BY_OTHERS: Final[dict[str, Callable[..., Any]]] = {
     "erfc": lambda x: 1.0 - sg.erf(x),
     "exp2": lambda x: sg.exp(x * float(np.log(2.0))),
     "expm1": lambda x: sg.exp(x) - 1.0,
+    "flat_power": lambda x, exponent: sg.where(
+        x == 0, 0.0 if exponent > -1 else np.nan, sg.power(x, exponent)
+    ),
     "hypot": lambda x, y: sg.sqrt(x * x + y * y),
     "log10": lambda x: sg.log(x) * float(1.0 / np.log(10.0)),
     "log1p": lambda x: sg.log(x + 1.0),
@@ -239,7 +242,7 @@ def _by_others(graph: Graph) -> Graph:
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Any:
         op: Any = node.op
         if op.name in _BY_OTHERS:
-            return _BY_OTHERS[op.name](*args)
+            return _BY_OTHERS[op.name](*args, **dict(op.attributes()))
         bodies = getattr(op, "bodies", ())
         return op.with_bodies([*map(_by_others, bodies)])(*args) if bodies else None
 

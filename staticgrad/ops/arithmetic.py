@@ -6,8 +6,10 @@ Integers wrap and never trap: a zero divisor gives 0, a shift by the width or mo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from math import inf, isinf
+from operator import mul, truediv
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -421,13 +423,58 @@ def reciprocal(x: Operand[AnyValue]) -> AnyValue:
     return IntegerPow(-1)(value)
 
 
-def flat_root(x: AnyValue, p: float = 2.0) -> AnyValue:
-    """x ** (1 / p) for x >= 0 and p > 0, with all derivatives 0 where x is 0.
+class FlatPower(Floating, name="flat_power"):
+    """x ** exponent for x >= 0, a sum of squares or of other powers; the exponent is a fraction.
 
-    What lengths and deviations end with: their true slope there depends on the direction.
+    At 0 it is 0 for every exponent above -1, else NaN. So the slope of a length at 0 is 0 although
+    its true one depends on the direction, and the slope of that slope is NaN.
     """
-    root = functions.sqrt(x) if p == 2.0 else functions.power(x, 1.0 / p)
-    return functions.where(x == 0.0, 0.0, root)
+
+    kink = "the derivative at 0 is 0; one that does not exist from any direction is NaN"
+    flops = 10
+    exponent: float
+
+    @property
+    def _halves(self) -> int | None:
+        """Twice the exponent, if that is a whole number, small enough to be multiplied out."""
+        halves = 2.0 * self.exponent
+        return int(halves) if halves.is_integer() and abs(halves) <= 2 * _MAX_EXPONENT else None
+
+    def _power(self, x: Any, root: Callable[[Any], Any], power: Callable[..., Any]) -> Any:
+        halves = self._halves
+        if halves is None:
+            return power(x)
+        whole, half = divmod(abs(halves), 2)
+        parts = ([multiplied(x, whole)] if whole else []) + ([root(x)] if half else [])
+        return reduce(mul, parts) if halves > 0 else reduce(truediv, parts, 1)
+
+    def reference(self, x: Array) -> Any:
+        exponent = x.dtype.type(self.exponent)
+        found = self._power(x, np.sqrt, lambda x: np.power(x, exponent))
+        at_zero = x.dtype.type(0 if self.exponent > -1 else math.nan)
+        return found if self.exponent > 0 else np.where(x == 0, at_zero, found)
+
+    def scalar(self, x: Expr) -> Expr:
+        exponent = literal(self.exponent, x.dtype)
+        found: Expr = self._power(x, lambda x: x.sqrt(), lambda x: apply("pow", x, exponent))
+        if self.exponent > 0:
+            return found
+        at_zero = literal(0.0 if self.exponent > -1 else math.nan, x.dtype)
+        return select(x.eq(0.0), at_zero, found)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (self.exponent * FlatPower(self.exponent - 1.0)(x),)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return Range(0.0, inf, of(x).zero if self.exponent > 0 else Zero.MAYBE)
+
+
+def flat_root(x: AnyValue, p: float = 2.0) -> AnyValue:
+    """x ** (1 / p) for x >= 0 and p > 0, whose derivative where x is 0 is 0.
+
+    What lengths and deviations end with. Below p = 1 it is smooth, an ordinary power.
+    """
+    return FlatPower(1.0 / p)(x) if p > 1 else functions.power(x, 1.0 / p)
 
 
 def _literal(y: object) -> int | float | None:

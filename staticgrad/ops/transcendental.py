@@ -18,6 +18,7 @@ from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
+from staticgrad.ops.arithmetic import FlatPower
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, binary, scipy_special, unary
 from staticgrad.types.dtype import F32, F64, DType
@@ -303,7 +304,7 @@ class Atan2(Floating, name="atan2"):
 class Hypot(Floating, name="hypot"):
     """sqrt(x ** 2 + y ** 2) without overflow or underflow; inf where either is infinite.
 
-    Derivatives: x / out and y / out; 0 at the origin.
+    Derivatives: x / out and y / out; 0 at the origin, where further ones are NaN.
     """
 
     numpy = np.hypot
@@ -321,7 +322,8 @@ class Hypot(Floating, name="hypot"):
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         where, origin = functions.where, out == 0.0
-        return where(origin, ZERO, x / out), where(origin, ZERO, y / out)
+        zero = FlatPower(-0.5)(out)  # at the origin; its own derivative there is NaN
+        return where(origin, zero, x / out), where(origin, zero, y / out)
 
 
 tan = unary(Tan, "tan", "sg.tan([0.0, 1.0])", "array([0.        , 1.55740772])")

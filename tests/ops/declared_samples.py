@@ -47,6 +47,7 @@ SPELLED = {
     "exp2": "np.exp2(x)",
     "expm1": "np.expm1(x)",
     "floor": "np.floor(x)",
+    "flat_power": "flat(x, op)",
     "floor_divide": "np.floor_divide(x, y)",
     "fmod": "np.fmod(x, y)",
     "ge": "np.greater_equal(x, y)",

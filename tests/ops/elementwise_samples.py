@@ -192,6 +192,14 @@ def _integer_pow(rng):
         yield from smooth_line(op_class("integer_pow")(exponent), rng, 0.5, 2.0)
 
 
+@provides("flat_power")
+def _flat_power(rng):
+    for exponent in (0.5, -0.5, 1.5, -1.5, 1.0 / 3.0, -2.0 / 3.0):
+        op = op_class("flat_power")(exponent)
+        yield from (replace(sample, wide=1e-14) for sample in in_line(op, FLOATS))
+        yield from smooth_line(op, rng, 0.5, 3.0)
+
+
 @provides("where")
 def _where(rng):
     op = op_class("where")()

@@ -25,6 +25,14 @@ def raised(x, op):
     return power if op.exponent >= 0 else 1 / power
 
 
+def flat(x, op):
+    """x to a fraction; at 0 nothing, or NaN from the exponent -1 down. Below 0 there is none."""
+    power = np.power(x, x.dtype.type(op.exponent))
+    at_zero = x.dtype.type(0 if op.exponent > -1 else np.nan)
+    below = x.dtype.type(np.nan) if (2 * op.exponent).is_integer() else power  # of -inf: as pow
+    return np.where(x == 0, at_zero, np.where(x < 0, below, power))
+
+
 def inverse(x, y):
     """1 / x ** -y in integers, without its fraction: by remainders, of the bases 1 and -1 alone."""
     odd = np.remainder(y, 2) == 1
@@ -312,7 +320,8 @@ HELPERS = {
     **{
         f.__name__: f
         for f in (
-            raised, inverse, scanned, aligned, keys, padded, transposed, scattered, scattered_along,
+            raised, flat, inverse, scanned, aligned, keys, padded, transposed, scattered,
+            scattered_along,
             extremes,
             counted, betainc, betaln, capped, gammaln, halved, ordered, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,

@@ -15,6 +15,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.ir.op import op_class, registered_ops
+from staticgrad.ops.arithmetic import FlatPower
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.indexing import ScatterExtreme
 from tests.ops.samples import samples_of
@@ -150,6 +151,10 @@ AT_KINKS = {
     "atan2": [(sg.arctan2, [0.0, 0.0], [NAN, NAN])],
     "hypot": [(sg.hypot, [0.0, 0.0], [0.0, 0.0])],
     "cbrt": [(sg.cbrt, [0.0], [INF])],
+    "flat_power": [
+        (FlatPower(p), [0.0], [slope])
+        for p, slope in ((0.5, 0.0), (1.5, 0.0), (-0.5, NAN), (-1.5, NAN))
+    ],
     "xlogy": [(sg.xlogy, [0.0, 0.0], [0.0, 0.0]), (sg.xlogy, [0.0, 1.0], [0.0, 0.0])],
     "remainder": [(sg.remainder, [-4.0, 2.0], [1.0, 2.0])],
     "fmod": [(sg.fmod, [-4.0, 2.0], [1.0, 2.0])],
@@ -203,6 +208,7 @@ AT_NAN = {
     "abs": [(sg.abs, [NAN], [NAN])],
     "sqrt": [(sg.sqrt, [NAN], [NAN])],
     "cbrt": [(sg.cbrt, [NAN], [NAN])],
+    "flat_power": [(FlatPower(p), [NAN], [NAN]) for p in (0.5, -0.5, 0.3)],
     "asin": [(sg.arcsin, [NAN], [NAN])],
     "acos": [(sg.arccos, [NAN], [NAN])],
     "acosh": [(sg.arccosh, [NAN], [NAN])],
@@ -349,17 +355,25 @@ def test_the_neutral_extreme_is_below_everything():
                 assert sg.same_graph(sg.parse(str(sg.Graph(y))), sg.Graph(y))
 
 
+#: Lengths that are piecewise linear, or of an order below 1: their second derivative is 0 by rule.
+LINEAR = (1, 0.5, -1, INF)
+
+
 @pytest.mark.thinned(5)
-@pytest.mark.parametrize("order", [None, 1, 2, 3, 0.5, 1.5, -1, INF, "std", "nanstd"])
-def test_lengths_and_deviations_of_nothing_have_finite_second_derivatives(order):
+@pytest.mark.parametrize("order", [None, 2, 3, 1.5, *LINEAR, "std", "nanstd"])
+def test_lengths_and_deviations_of_nothing_have_no_second_derivative(order):
+    """0 would be a wrong number: a step of Newton's method divides by it."""
     x = sg.input("x", (2, 3), "float64")
     length = getattr(sg, order)(x) if isinstance(order, str) else sg.norm(x, order, axis=1).sum()
     (slope,) = sg.grad(length, [x])
     bend = sg.grad((slope * np.arange(1.0, 4.0)).sum(), x, allow_disconnected=True)
     for rows in (np.zeros((2, 3)), np.array([[0.0, 0, 0], [0, 3, 4]])):
         found = sg.compile(sg.Graph({"bend": bend}, inputs=[x])).run({x: rows})["bend"]
-        assert np.isfinite(found).all()
-        assert order in ("std", "nanstd") or not found[0].any()
+        missing = (rows == 0).all(1, keepdims=True) | (rows == 0) & (order == 1.5)
+        if isinstance(order, str):
+            missing = np.array((rows == 0).all())
+        missing = missing & (order not in LINEAR)
+        np.testing.assert_array_equal(np.isnan(found), np.broadcast_to(missing, rows.shape))
 
 
 def test_the_table_lists_ops_without_gradient_and_prints_a_line_per_name():

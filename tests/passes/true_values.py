@@ -28,6 +28,8 @@ _FUNCTIONS = {
     "sinh": _each(_context.sinh),
     "cast": lambda x: x,
     "abs": _each(abs),
+    "sqrt": _each(lambda x: _context.nan if x < 0 else _context.sqrt(x)),
+    "hypot": _each(_context.hypot),
     "neg": _each(lambda x: -x),
     "maximum": _each(max),
     "minimum": _each(min),
@@ -88,6 +90,8 @@ def _applied(op, args):
         return _assembled(op, args)
     if op.name == "integer_pow":
         return _each(lambda x: x**op.exponent)(args[0])
+    if op.name == "flat_power":
+        return _each(lambda x: _context.power(x, op.exponent))(args[0])
     raise KeyError(op.name)
 
 

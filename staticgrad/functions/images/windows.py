@@ -537,7 +537,7 @@ def lp_pool(
     found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else functions.absolute(value)
     if p not in (1, 2):
-        powers = where(powers == 0.0, 0.0, powers**p)
+        powers = powers**p if p > 1 else where(powers == 0.0, 0.0, powers**p)
     total = _by_axes(WindowSum, powers, found)
     return total if p == 1 else flat_root(total, p)
 
