@@ -19,7 +19,7 @@ from staticgrad import ranks
 from staticgrad.errors import ArgumentError, DistributedError, DTypeError
 from staticgrad.errors.hints import attributes
 from staticgrad.ir.calls import public
-from staticgrad.ops.collective import means
+from staticgrad.ops.collective import means, rows_of
 from staticgrad.ops.operands import as_value
 from staticgrad.ranks import Job
 from staticgrad.saving import restored
@@ -73,20 +73,26 @@ def start(timeout: float = ranks.TIMEOUT) -> Job:
 
 
 @public
-def mean(x: Any) -> Any:
-    """Return the mean of a value over all ranks, on each of them: of a loss that is shown, say.
+def mean(x: Any, rows: Any = None) -> Any:
+    """Return the mean of a value over the rows of all ranks, on each of them: of a loss, say.
 
     It is ``(((x0 + x1) + x2) + ...) / ranks`` in the order of the ranks, bitwise the same in every
-    run and on every rank. Every rank must compute it. Gradients go through it to all ranks, so it
-    may stand inside of a model: statistics over the whole batch.
+    run and on every rank. If the ranks have different numbers of rows, ``xk`` is multiplied by the
+    part of all rows that rank k has, and added up in the same order; a rank without rows does not
+    count, whatever its x is. Every rank must compute it. Gradients go through it to all ranks, so
+    it may stand inside of a model: statistics over the whole batch.
 
     Args:
         x: a floating value, of the same shape on all ranks; float16 and bfloat16 are added up in
             float32.
+        rows: how many rows x is the mean of, a number or a 0-d value: ``mask.sum()``; 1 for the
+            plain mean over the ranks. By default as in ``opt.minimize``. Inside of a model it must
+            be what ``minimize`` is given.
 
     Raises:
         DTypeError: x is not floating.
-        DistributedError: in the run, where the ranks exchange different values.
+        DistributedError: in the run, where the ranks exchange different values, or their arrays
+            differ in more than the number of their rows.
     """
     x = as_value("mean", x)
     job = ranks.job()
@@ -94,7 +100,8 @@ def mean(x: Any) -> Any:
         raise DTypeError(f"mean: {x.type} is not floating", hint="x.astype('float32')")
     if job.ranks == 1:
         return x
-    return means(job.ranks, [x.astype(x.dtype.compute)])[0].astype(x.dtype)
+    weights = rows_of("mean", x, rows)
+    return means(job.ranks, [x.astype(x.dtype.compute)], weights)[0].astype(x.dtype)
 
 
 @public

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
+from math import inf, isclose
 from typing import Any, Final
 from zlib import crc32
 
@@ -63,14 +64,24 @@ class Job:
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
                 self._polls = _POLLS
 
-    def average(self, block: _Block) -> None:
-        """Average one block: rank k adds up row k of all ranks, in their order, into ``own``."""
+    def average(self, block: _Block, shares: Sequence[float] | None) -> None:
+        """Average one block: rank k adds up row k of all ranks, in their order, into ``own``.
+
+        With ``shares``, which add up to 1, each row is multiplied by its share; a row whose share
+        is 0 is not read, for the mean over no rows is NaN.
+        """
         self._wait(self._numbers.Ialltoall(block.out, block.back), "mean")
-        first, *others = block.back
         with np.errstate(all="ignore"):
+            if shares is None:
+                first, *others = block.back
+            else:
+                pairs = [
+                    (row, share) for row, share in zip(block.back, shares, strict=True) if share
+                ]
+                first, *others = [np.multiply(row, share, out=row) for row, share in pairs]
             for row in others:
                 np.add(first, row, out=first)
-            np.divide(first, self.ranks, out=block.own)
+            np.divide(first, self.ranks if shares is None else 1, out=block.own)
         self.sent += block.out.nbytes - block.own.nbytes
 
     def collect(self, block: _Block) -> None:
@@ -78,20 +89,62 @@ class Job:
         self._wait(self._numbers.Iallgather(block.own, block.back), "mean")
         self.sent += block.out.nbytes - block.own.nbytes
 
-    def check_alike(self, what: str, tag: int) -> None:
-        """Refuse an exchange where another rank does another one."""
+    def check_alike(self, what: str, tag: int, sizes: Array | None) -> Array:
+        """Refuse an exchange where another rank does another one; return the sizes of all ranks.
+
+        The result has a number for each rank: its size where all of its ``sizes`` are equal, and
+        otherwise a negative digest of them.
+        """
         self.calls += 1
-        own, tags = np.array([tag + (self.calls << 32)]), np.zeros(self.ranks, np.int64)
-        self._wait(self._numbers.Iallgather(own, tags), "mean")
-        if (tags != own).any():
-            every = self.gather(what)
+        own = np.array([tag + (self.calls << 32), _size_code(sizes)])
+        every = np.zeros((self.ranks, 2), np.int64)
+        self._wait(self._numbers.Iallgather(own, every), "mean")
+        tags = every[:, 0]
+        if (tags != own[0]).any():
+            texts = self.gather(what)
             other = int(np.flatnonzero(tags != tags[0])[0])
             raise DistributedError(
                 "the ranks exchange different values",
-                details=[f"rank {rank}, call {tags[rank] >> 32}: {every[rank]}"
+                details=[f"rank {rank}, call {tags[rank] >> 32}: {texts[rank]}"
                          for rank in (0, other)],
                 hint="every rank runs the same steps in the same order",
             )  # fmt: skip
+        return every[:, 1]
+
+    def shares(self, sizes: Array, codes: Array, must_be_equal: bool) -> list[float] | None:
+        """Return the share of each rank in the rows of all, from what ``check_alike`` returned.
+
+        ``sizes`` are those of the arrays that this rank has, along their axes of rows. Those that
+        differ between the ranks say how many rows each rank has. None: the ranks have equal shares.
+        """
+        if (codes == codes[0]).all():
+            return None
+        of_ranks = [[each] for each in codes.view(np.float64).tolist()]
+        if (codes < 0).any():
+            of_ranks = self.gather(sizes.tolist())
+        columns = [list(column) for column in zip(*of_ranks, strict=False)]
+        shares = [[n / sum(column) for n in column] for column in columns if len({*column}) > 1]
+        counts = [f"rank {rank}: {', '.join(f'{n:g}' for n in each)}"
+                  for rank, each in enumerate(of_ranks)]  # fmt: skip
+        if len({*map(len, of_ranks)}) > 1 or not all(
+            isclose(one, other)
+            for each in shares
+            for one, other in zip(each, shares[0], strict=True)
+        ):
+            raise DistributedError(
+                "the arrays of the ranks differ in more than their number of rows",
+                details=[f"sizes of axis 0, {text}" for text in counts],
+                hint="say how many rows a rank has: minimize(loss, data_parallel=True,"
+                " rows=x.shape[0]), distributed.mean(loss, rows=x.shape[0])",
+            )
+        if must_be_equal:
+            raise DistributedError(
+                "the ranks have unequal shares, and random numbers belong to the examples of equal"
+                " ones",
+                details=[f"rows of {text}" for text in counts],
+                hint="sg.train.Batches(..., rank=job.rank, ranks=job.ranks) makes equal shares",
+            )
+        return shares[0]
 
     def gather(self, item: Any) -> list[Any]:
         """Return the items of all ranks, by rank."""
@@ -192,12 +245,22 @@ class Exchange:
         arrays: contiguous, of the same types in all ranks.
         results: an array for each.
         work: bytes, ``work_bytes`` of them.
+        sizes: of arrays along their axes of rows, by which means are weighted; None: by 1.
+        must_be_equal: refuse shares that are not equal.
     """
 
     def __init__(
-        self, job: Job, kind: str, arrays: Sequence[Array], results: Sequence[Array], work: Array
+        self,
+        job: Job,
+        kind: str,
+        arrays: Sequence[Array],
+        results: Sequence[Array],
+        work: Array,
+        sizes: Array | None = None,
+        must_be_equal: bool = False,
     ) -> None:
         self._job, self._kind = job, kind
+        self._sizes, self._must_be_equal = sizes, must_be_equal
         self._what = f"a {kind} of {', '.join(f'{a.dtype}{[*a.shape]}' for a in arrays)}"
         self._tag = crc32(self._what.encode())
         self._blocks: list[_Block] = []
@@ -216,15 +279,18 @@ class Exchange:
     def run(self) -> None:
         """Write the results."""
         begun = time.perf_counter()
+        shares = None
         if self._kind != "part":
-            self._job.check_alike(self._what, self._tag)
+            codes = self._job.check_alike(self._what, self._tag, self._sizes)
+            if self._sizes is not None:
+                shares = self._job.shares(self._sizes, codes, self._must_be_equal)
         for block in self._blocks:
             for zeros in block.padding:
                 zeros.fill(0)
             for target, source in block.pack:
                 np.copyto(target, source)
             if self._kind in ("mean", "scatter"):
-                self._job.average(block)
+                self._job.average(block, shares)
             if self._kind in ("mean", "gather"):
                 self._job.collect(block)
             for target, source in block.unpack:
@@ -297,6 +363,24 @@ def _rows(array: Array, rows: Array, part: int, begin: int) -> list[tuple[Array,
     return pairs
 
 
+def _size_code(sizes: Array | None) -> int:
+    """Return the bits of the size that all ``sizes`` have, or a negative digest of different ones.
+
+    Raises:
+        DistributedError: a size that is negative or not finite.
+    """
+    if sizes is None:
+        return 0
+    first = float(sizes[0])
+    if not all(0.0 <= size < inf for size in sizes):
+        raise DistributedError(f"the rows of a rank must be >= 0 and finite, got {first:g}")
+    if (sizes == first).all():
+        return int(np.float64(abs(first)).view(np.int64))
+    from hashlib import sha256  # for arguments of several sizes
+
+    return int.from_bytes(sha256(sizes.tobytes()).digest()[:8], "little") - (1 << 64) | -(1 << 63)
+
+
 def part_size(elements: int, count: int) -> int:
     """Return the number of elements that each of ``count`` ranks has of an array."""
     return -(-elements // count)
@@ -334,6 +418,14 @@ def digest(array: Array) -> str:
 
 
 _job: Job | None = None
+#: Whether graphs with random numbers were built while there was no job.
+_drawn = False
+
+
+def note_draw() -> None:
+    """Note that a graph draws random numbers, which has no rank because there is no job."""
+    global _drawn
+    _drawn = True
 
 
 def running() -> Job | None:
@@ -351,8 +443,15 @@ def job() -> Job:
 
     Raises:
         MissingPackageError: mpi4py, or an MPI library, is not installed.
+        DistributedError: of several ranks, if a graph with random numbers was built before.
     """
     global _job
     if _job is None:
         _job = Job(mpi4py("MPI"))
+        if _job.ranks > 1 and _drawn:
+            raise DistributedError(
+                "a program that draws random numbers was built before the job was joined: all ranks"
+                " would draw the same",
+                hint="job = sg.distributed.start() comes first",
+            )
     return _job

@@ -119,6 +119,111 @@ def parts(job, path):
         step(*next(batches(job).epoch(0)))
 
 
+#: The rows of each rank: unequal shares, and one that is empty.
+SHARES = {1: ((96,),), 2: ((60, 36), (96, 0), (0, 96)), 3: ((50, 10, 36), (0, 96, 0))}
+
+
+def uneven(job, path):
+    """Losses of ranks with different numbers of rows, in every way to say and to step."""
+    ways = {
+        "": {},
+        "sharded": {"shard_state": job.ranks > 1},
+        "eager": {},
+        "named": {"sizes": {"x": ("rows", None), "y": ("rows",)}},
+        "said": {"rows": True},
+        "graph": {},
+    }
+    found = {}
+    for number, shares in enumerate(SHARES[job.ranks]):
+        first = sum(shares[: job.rank])
+        own = slice(first, first + shares[job.rank])
+        for way, options in ways.items():
+            found[f"{number}{way}"] = uneven_losses(way, X[own], Y[own], **options)
+    sg.distributed.check_equal({name: np.array(losses) for name, losses in found.items()})
+    if job.rank == 0:
+        np.savez(path, **found)
+
+
+alive = []
+
+
+def uneven_losses(way, x, y, shard_state=False, sizes=None, rows=None):
+    sg.nn.manual_seed(0)
+    model = sg.nn.Sequential(sg.nn.Linear(5, 7, dtype="float64"), sg.nn.Tanh())
+    opt = sg.optim.Adam(0.02, max_norm=0.5)
+    if len(x) > 40:
+        alive.append(model)  # models get other numbers in their names on the other ranks
+
+    def losses(x, y):
+        mean = sg.distributed.mean(model(x).mean(0), **count(x))  # a statistic of the whole batch
+        return (((model(x) - mean).sum(1) - y) ** 2).mean()
+
+    def count(x):
+        return {"rows": x.shape[0]} if rows else {}
+
+    options = {"data_parallel": True, "shard_state": shard_state}
+    if way == "graph":
+        first, second = sg.input("x", ("n", 5), "float64"), sg.input("y", ("n",), "float64")
+        loss = losses(first, second)
+        updates = opt.updates(loss, model.parameters(), **options)
+        program = sg.compile(sg.Graph({"loss": sg.distributed.mean(loss)}, updates))
+        return [float(program.run({"x": x, "y": y})["loss"]) for _ in range(3)]
+
+    def step(x, y):
+        loss = losses(x, y)
+        opt.minimize(loss, **options, **count(x))
+        return sg.distributed.mean(loss, **count(x))
+
+    step = sg.function(step, sizes=sizes)
+    return [float((step.eagerly if way == "eager" else step)(x, y)) for _ in range(3)]
+
+
+def drawn(job, path):
+    """Losses with dropout and noise of each example, and what is refused."""
+    found = {}
+    for way in ("compiled", "eager"):
+        sg.nn.manual_seed(0)
+        layers = [sg.nn.Linear(5, 8, dtype="float64"), sg.nn.Dropout(0.5)]
+        model = sg.nn.Sequential(*layers, sg.nn.Linear(8, 1, dtype="float64"))
+        rng, opt = sg.random.Generator(3), sg.optim.Adam(0.02)
+        same = sg.random.Generator(4, shared=True)
+
+        @sg.function
+        def step(x, y, model=model, rng=rng, opt=opt, same=same):
+            noisy = x + 0.1 * rng.normal(shape=x.shape, dtype="float64")
+            loss = ((model(noisy)[:, 0] - y) ** 2).mean()
+            opt.minimize(loss + 0.01 * same.normal(dtype="float64"), data_parallel=True)
+            return sg.distributed.mean(loss)
+
+        run = step.eagerly if way == "eager" else step
+        found[way] = [float(run(*batch)) for batch in batches(job).epoch(0)]
+    sg.distributed.check_equal(model)
+    if job.rank == 0:
+        np.savez(path, **found)
+    if job.ranks > 1:
+        with pytest.raises(sg.errors.DistributedError, match=r"of equal ones\n(.|\n)*rank 1: 6"):
+            step(X[: 5 + job.rank], Y[: 5 + job.rank])
+
+
+def odd(job, path):
+    """Arrays that differ between the ranks in two ways."""
+
+    @sg.function
+    def mean(x, t):
+        return sg.distributed.mean(x.sum() + t.sum())
+
+    with pytest.raises(sg.errors.DistributedError, match=r"axis 0, rank 1: 4, 4\n.*rows="):
+        mean(np.ones(3 + job.rank), np.ones(5 - job.rank))
+
+
+def drawn_first(job, path):
+    """The main program below has joined the job already; here it is joined behind a draw."""
+    ranks._job = None
+    sg.Graph({"x": sg.random.Generator(0).normal()})
+    with pytest.raises(sg.errors.DistributedError, match=r"sg\.distributed\.start"):
+        sg.distributed.start()
+
+
 def batches(job):
     return Batches(X, Y, size=16, seed=3, rank=job.rank, ranks=job.ranks)
 

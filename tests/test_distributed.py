@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -168,6 +169,89 @@ def test_another_number_of_ranks_is_an_error():
         sg.compile(RankMean(4)(x)).run({"x": np.ones(5, "f4")})
 
 
+def job_of(rank=1, count=2):
+    """What stands for a running job."""
+    return SimpleNamespace(rank=rank, ranks=count)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shares"),
+    [
+        ([[32, 32], [32, 32]], None),
+        ([[32, 32], [20, 20]], [32 / 52, 20 / 52]),
+        ([[32, 5, 32], [20, 5, 20], [0, 5, 0]], [32 / 52, 20 / 52, 0]),
+        ([[2, 4], [3, 6]], [2 / 5, 3 / 5]),
+        ([[0.0], [3.5]], [0.0, 1.0]),
+        ([[3, 5], [4, 4]], "differ in more than their number of rows"),
+        ([[3], [3, 4]], "differ in more"),
+        ([[-1.0], [2.0]], "rows of a rank must be >= 0 and finite, got -1"),
+        ([[np.nan], [2.0]], "rows of a rank must be >= 0 and finite, got nan"),
+    ],
+)
+def test_rows_say_the_share_of_each_rank(sizes, shares, monkeypatch):
+    job, arrays = object.__new__(ranks.Job), [np.array(each, "float64") for each in sizes]
+    monkeypatch.setattr(job, "gather", lambda item: sizes, raising=False)
+
+    def found(must_be_equal=False):
+        codes = np.array([ranks._size_code(each) for each in arrays])
+        return job.shares(arrays[0], codes, must_be_equal)
+
+    if isinstance(shares, str):
+        with pytest.raises(DistributedError, match=shares):
+            found()
+        return
+    assert found() == shares
+    if shares is not None:
+        with pytest.raises(DistributedError, match="unequal shares, and random numbers"):
+            found(must_be_equal=True)
+
+
+@pytest.mark.parametrize("shape", [(), (6,), (6, 5), (6, 2, 3)])
+def test_ranks_draw_for_the_examples_of_their_share(shape, monkeypatch):
+    """Compiled and at once; a generator that is shared draws the same on all ranks."""
+    kinds = {
+        "normal": lambda rng, shape: rng.normal(shape=shape),
+        "dropout": lambda rng, shape: rng.dropout(sg.ones(shape, "float32"), 0.5),
+        "integers": lambda rng, shape: rng.integers(0, 1000, shape=shape),
+    }
+    whole = (4 * shape[0], *shape[1:]) if shape else (4,)
+    for draw in kinds.values():
+        wanted = sg.evaluate(draw(sg.random.Generator(5), whole), {})
+        for rank in range(4):
+            monkeypatch.setattr(ranks, "running", partial(job_of, rank, 4))
+            own = wanted[rank] if not shape else np.split(wanted, 4)[rank]
+            drawn = draw(sg.random.Generator(5), shape)
+            np.testing.assert_allclose(sg.compile(drawn).run(), own, rtol=1e-5)
+            with sg.eager_mode():
+                at_once = draw(sg.random.Generator(5), shape)
+            assert at_once.array.tobytes() == own.tobytes()
+            shared = draw(sg.random.Generator(5, shared=True), whole)
+            assert sg.evaluate(shared, {}).tobytes() == wanted.tobytes()
+        monkeypatch.undo()
+
+
+def test_parameters_that_would_differ_between_the_ranks_are_refused(monkeypatch):
+    """Noise of a parameter, which one process draws once, must be the same on all ranks."""
+    monkeypatch.setattr(ranks, "running", job_of)
+    monkeypatch.setattr(ranks, "job", job_of)
+    w, x = sg.parameter("w", np.ones(3)), sg.input("x", ("n", 3), "float64")
+    own, same = sg.random.Generator(0), sg.random.Generator(0, "same", shared=True)
+    slope = sg.distributed.mean(sg.grad((own.dropout(x, 0.5) @ w).mean(), w))
+    sg.Graph({}, {w: w - slope + same.normal(shape=(3,), dtype="float64")})
+    sg.Graph({}, {w: own.normal(shape=(3,), dtype="float64")})  # state of each rank
+    with pytest.raises(sg.errors.GraphError, match=r"'w' adds random.*\n(.|\n)*shared=True"):
+        sg.Graph({}, {w: w - slope + own.normal(shape=(3,), dtype="float64")})
+    drawn = sg.scan(lambda c, _: (c + own.normal(dtype="float64"), None), 0.0, length=3)[0]
+    with pytest.raises(sg.errors.GraphError, match="shared=True"):
+        sg.Graph({}, {w: w - slope + drawn})
+
+
+def test_rows_are_of_steps_of_several_ranks():
+    w = sg.parameter("w", np.ones(3))
+    with pytest.raises(ArgumentError, match="rows is of steps of several ranks"):
+        sg.optim.SGD(0.1).updates(w.sum(), [w], rows=3)
+
+
 # -- several ranks ---------------------------------------------------------------------------------
 
 
@@ -215,6 +299,35 @@ def test_ranks_train_as_one_with_the_whole_batch(tmp_path):
     odd = 4  # parameters with a number of elements that two ranks do not divide
     assert one["sent"] == 0
     assert two["sent"] == steps * 8 * (elements + odd + 2)
+
+
+@several
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_ranks_with_unequal_shares_train_as_one(count, tmp_path):
+    for number in (1, count):
+        run(number, "uneven", tmp_path / f"{number}.npz")
+    one, several = (loaded(tmp_path / f"{number}.npz") for number in (1, count))
+    for name, losses in several.items():
+        np.testing.assert_allclose(losses, one[f"0{name[1:]}"], rtol=1e-12, err_msg=name)
+
+
+@several
+@pytest.mark.slow
+def test_ranks_draw_what_one_process_draws(tmp_path):
+    for count in (1, 2, 4):
+        run(count, "drawn", tmp_path / f"{count}.npz")
+    one, *others = (loaded(tmp_path / f"{count}.npz") for count in (1, 2, 4))
+    for other in others:
+        for way, losses in other.items():
+            np.testing.assert_allclose(losses, one[way], rtol=1e-12, err_msg=way)
+
+
+@several
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["odd", "drawn_first"])
+def test_what_several_ranks_refuse(name):
+    run(2, name, "")
 
 
 @several

@@ -15,7 +15,7 @@ from staticgrad import nn, optim, optional
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of
-from staticgrad.nn.initial import source
+from staticgrad.nn.initial import seeded
 from staticgrad.programs.function import Function, function
 from staticgrad.train import Batches, fit
 
@@ -92,12 +92,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _made(self, inputs: int, outputs: int, seed: int) -> nn.Module:
         if isinstance(self.module, nn.Module):
             return deepcopy(self.module).train()
-        before = source(None)
-        nn.manual_seed(seed)
-        try:
+        with seeded(seed):
             model = (self.module or _perceptron)(inputs, outputs)
-        finally:
-            nn.manual_seed(before)  # type: ignore[arg-type]
         if not isinstance(model, nn.Module):
             raise ArgumentError(f"module gives {kind_of(model)}, not a Module")
         return model.train()

@@ -70,7 +70,8 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
     noted = Session(computes=True)
     before = {each: each.streams for each in list(GENERATORS)}
     with traced_in(noted), eager_mode():
-        found = call([_argument(array) for array in arrays])
+        noted.inputs = [_argument(array) for array in arrays]
+        found = call([*noted.inputs])
         updated = {parameter.node for parameter, _ in noted.updates}
         for each in list(GENERATORS):
             step = each.step
@@ -79,6 +80,7 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
                 noted.updates.append((step, step + np.uint64(1)))
         leaves, tree = flatten(found)
         results = [_array(leaf) for leaf in leaves]
+        noted.inputs = None
         del found, leaves  # the tape, but for what steps of optimizers need
     _write(noted, retain_graph=False)
     return unflatten(tree, results)

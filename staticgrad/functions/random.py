@@ -11,6 +11,11 @@ and its key is folded with the number of the iteration (``philox.folded``), of n
 that of each. Which iterations run together, in what order and how often changes nothing. Of tensors
 the same holds (but a case of a branch that does not run draws nothing there).
 
+Ranks of a job (``sg.distributed``) draw different numbers from generators of one seed: the elements
+of a draw are numbered through the ranks, so that the draws of N ranks with equal shares, one after
+the other, are the draw of one process with the whole batch. A generator that is ``shared`` draws
+the same on all ranks. Key and step are the same on all ranks, so a checkpoint has nothing of them.
+
 A draw at once (of tensors, in no function) is a step of its own, and so is a loop that runs at
 once: key and step say where a generator stands, also to whoever saves them.
 
@@ -27,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
+from staticgrad import ranks
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.errors.hints import attributes
 from staticgrad.errors.tracebacks import boundary, bounded
@@ -105,20 +111,24 @@ class Generator(Distributions):
 
     key: Parameter
     step: Parameter
+    shared = False  # of generators that were pickled before there was a choice
 
     @public
-    def __init__(self, seed: int, name: str = "random") -> None:
+    def __init__(self, seed: int, name: str = "random", *, shared: bool = False) -> None:
         """A generator.
 
         Args:
             seed: a whole number in [0, 2**64).
             name: begins the names of its parameters: ``random.key``, ``random.step``.
+            shared: draw the same numbers on all ranks of a job, as noise of parameters must be. By
+                default each rank draws for the examples of its share.
         """
         number = integer("Generator", "seed", seed)
         if not 0 <= number < 1 << 64:
             raise ArgumentError(f"Generator: the seed {number} is not in [0, 2**64)")
         self.key = parameter(f"{name}.key", np.uint64(number))
         self.step = parameter(f"{name}.step", np.uint64(0))
+        self.shared = bool(shared)
         self.streams = 0
         self.iterations: tuple[int, ...] = ()  # of the loops that run at once
         GENERATORS.add(self)
@@ -267,7 +277,8 @@ class Generator(Distributions):
             key = key.value[()]
             for number in self.iterations:
                 key = FOLD.reference(key, np.asarray(number, np.uint64))[()]
-        return RandomBits(shape, kind, stream.number, half)(held(key), held(stream.step))
+        rank = 0 if self.shared else _rank_of_draws()
+        return RandomBits(shape, kind, stream.number, half, 0, rank)(held(key), held(stream.step))
 
     def _stream(self) -> Stream:
         if self.streams >= FOLDED:
@@ -297,6 +308,19 @@ class Generator(Distributions):
                 self._end_step()
         finally:
             self.streams = streams
+
+
+def _rank_of_draws() -> int:
+    """Return the rank whose numbers are drawn: that of the running job."""
+    job = ranks.running()
+    if job is None:
+        if computing_kind() is None:
+            ranks.note_draw()
+        return 0
+    session = running_session()
+    if job.ranks > 1 and session is not None:
+        session.draws = True
+    return job.rank
 
 
 def _cast(x: Value, kind: DType) -> Any:

@@ -12,7 +12,7 @@ updates, so that all are written at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
@@ -134,10 +134,14 @@ class Session:
         given: of a run at once: the tensors for which inputs stand in next values. What writes
             these computes them, as a graph, when the run ends.
         due: of a run at once: the steps of optimizers whose gradients are computed when it ends.
+        inputs: the values or tensors of the function's arrays; None if these are not known.
+        draws: whether it drew random numbers that differ between the ranks of a job.
     """
 
     def __init__(self, computes: bool = False) -> None:
         self.computes = computes
+        self.inputs: Sequence[Any] | None = None
+        self.draws = False
         self.given: dict[Node, Any] = {}
         self.due: list[Any] = []
         self.updates: list[tuple[Parameter, Any]] = []

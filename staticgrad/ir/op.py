@@ -59,6 +59,7 @@ class Op(Immutable):
         positive: whether true elements are positive, whatever they round to: "always", of finite
             operands, or "kept", where those of all operands are.
         copies: the elements of the result are those of the first operand, none left out.
+        exchanges: the result comes from an exchange of the ranks of a job.
     """
 
     name: ClassVar[str] = ""
@@ -73,6 +74,7 @@ class Op(Immutable):
     interval: ClassVar[Range | None] = None
     positive: ClassVar[Literal["", "always", "kept"]] = ""
     copies: ClassVar[bool] = False
+    exchanges: ClassVar[bool] = False
     _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # (name, default)
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
@@ -169,6 +171,11 @@ class Op(Immutable):
     def bodies(self) -> tuple[Graph, ...]:
         """The graphs that the op runs, if it has any: closed ones, without parameters."""
         return ()
+
+    @property
+    def draws_by_rank(self) -> bool:
+        """Return whether it, or an op of its bodies, draws numbers that differ between ranks."""
+        return any(node.op.draws_by_rank for body in self.bodies for node in body.nodes)
 
     def with_bodies(self, bodies: Sequence[Graph]) -> Self:
         """The same op over other bodies, as many as it has."""

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from staticgrad import ranks
 from staticgrad.errors import GraphError, NameConflictError, Related
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.op import Input, ParameterLeaf, result_types
@@ -87,6 +88,9 @@ def check_roots(
                 hint=_hint(value) if isinstance(label, str) else "a name is a text",
             )
     check_updates(updates)
+    job = ranks.running()
+    if job is not None and job.ranks > 1:
+        _check_equal_on_ranks(updates)
     if isinstance(inputs, Value) or not isinstance(inputs, Iterable):
         raise GraphError(f"inputs= is {kind_of(inputs)}, not a list", hint="inputs=[x]")
     for value in inputs:
@@ -101,6 +105,35 @@ def check_graph_name(name: Any) -> None:
     """Check what a text form shall call a graph."""
     if not isinstance(name, str):
         raise GraphError(f"a graph's name is {shown(name)}, not a text", hint='name="step"')
+
+
+def _check_equal_on_ranks(updates: Sequence[tuple[Any, Any]]) -> None:
+    """Refuse next values that mix what the ranks exchange with numbers that each draws for itself.
+
+    Parameters that begin equal on all ranks would no longer be equal.
+    """
+    for parameter, value in updates:
+        seen: set[Any] = set()
+        stack = [value.node]
+        draws, exchanged = None, False
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.op.exchanges:
+                exchanged = True
+                continue
+            if node.op.draws_by_rank:
+                draws = node
+            stack += [each.node for each in node.args]
+        if draws is not None and exchanged:
+            raise GraphError(
+                f"the next value of {parameter.name!r} adds random numbers, which differ between"
+                " the ranks, to what the ranks exchange",
+                hint="the same numbers on all ranks: sg.random.Generator(seed, shared=True)",
+                related=[(draws.op.name, str(draws.types[0]), draws.origin)],
+            )
 
 
 def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:

@@ -14,8 +14,11 @@ With fans the numbers of inputs and outputs of a unit, [in, out]:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod, sqrt
+from threading import current_thread, main_thread
 from typing import Any, Final
 
 import numpy as np
@@ -40,28 +43,45 @@ Seed = int | np.random.Generator | None
 _MOST: Final = 2**45
 
 
-class _Own:
-    """The process' source of first values."""
+class _Process:
+    """The source of first values in threads that have seeded none of their own."""
 
     random = np.random.default_rng(0)
 
 
-_own: Final = _Own()
+_process: Final = _Process()
+_seeded: Final[ContextVar[np.random.Generator | None]] = ContextVar("seeded", default=None)
 
 
 @public
 def manual_seed(seed: int) -> None:
     """Let the first values of modules made from here on follow from ``seed``; at first it is 0.
 
+    A thread that calls it has a source of its own from then on, so that models built in a pool of
+    threads do not depend on their order. Other threads share the source of the main thread.
+
     Args:
         seed: a number from 0 on.
     """
-    _own.random = _generator(seed)
+    random = _generator(seed)
+    _seeded.set(random)
+    if current_thread() is main_thread():
+        _process.random = random
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the first values of modules follow from ``seed``; afterwards the source goes on."""
+    token = _seeded.set(_generator(seed))
+    try:
+        yield
+    finally:
+        _seeded.reset(token)
 
 
 def source(seed: Seed) -> np.random.Generator:
     """The generator that a seed names."""
-    return _own.random if seed is None else _generator(seed)
+    return (_seeded.get() or _process.random) if seed is None else _generator(seed)
 
 
 def _generator(seed: Seed) -> np.random.Generator:
@@ -139,7 +159,7 @@ def first_value(
         raise ArgumentError(f"{name}: init gives shape {made.shape}, not {shape}")
     first = parameter(name, made, dtype)
     noted = running_session()
-    if noted is not None and random is _own.random and known not in ("zeros", "ones"):
+    if noted is not None and random is source(None) and known not in ("zeros", "ones"):
         noted.drawn.append(first)
     return first
 

@@ -43,6 +43,9 @@ class RandomBits(Op, name="random_bits"):
     sizes, followed by sizes of 1, and positions are those along the other axes.
     ``half`` chooses words 0 and 1 of the four that come out, or 2 and 3: as uint32 the first of
     the two, as uint64 both, the first one low. Carries no gradient.
+
+    ``rank``: positions begin at this many times the elements of a draw (for one key), so that the
+    draws of equal shares, one after the other, are the draw of the whole batch.
     """
 
     exact = True
@@ -54,6 +57,7 @@ class RandomBits(Op, name="random_bits"):
     stream: int
     half: int = 0
     keys: int = 0
+    rank: int = 0
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Key and step as they are: nothing promotes."""
@@ -72,7 +76,9 @@ class RandomBits(Op, name="random_bits"):
 
     def reference(self, key: Array, step: Array) -> Any:
         own = self.shape[self.keys :]
-        position = np.arange(np.prod(own, dtype=np.int64), dtype=np.uint64).reshape(own)  # type: ignore[arg-type]
+        count = int(np.prod(own, dtype=np.int64))  # type: ignore[arg-type]
+        first = np.uint64(self.rank * count)
+        position = (first + np.arange(count, dtype=np.uint64)).reshape(own)  # type: ignore[arg-type]
         low = np.uint64(0xFFFFFFFF)
         high = position >> np.uint64(32) | np.uint64(self.stream << 16)
         counter = [position & low, high, step & low, step >> np.uint64(32)]
@@ -82,15 +88,23 @@ class RandomBits(Op, name="random_bits"):
         return bits.astype(self.dtype.numpy)
 
     @property
+    def draws_by_rank(self) -> bool:
+        return self.rank != 0
+
+    @property
     def _own(self) -> int:
         """Return how many axes the draw for one key has."""
         return len(self.shape) - self.keys
 
     def scalar(self, key: Expr, step: Expr, *places: Expr) -> Expr:
-        """Compute one element; ``places`` are the sizes of all axes, then the indices."""
-        rank = len(places) // 2
-        position = literal(0, places[0].dtype) if places else literal(0, U64)
-        own = zip(places[self.keys : rank], places[rank + self.keys :], strict=True)
+        """Compute one element; ``places`` are the sizes of all axes, the rank if not 0, indices."""
+        axes = len(self.shape)
+        if self.rank:  # like a size, so that all ranks share a kernel
+            position, indices = places[axes], places[axes + 1 :]
+        else:
+            position = literal(0, places[0].dtype) if places else literal(0, U64)
+            indices = places[axes:]
+        own = zip(places[self.keys : axes], indices[self.keys :], strict=True)
         for size, at in own:
             position = position * size + at
         position = position.cast(U64)
@@ -111,7 +125,8 @@ class RandomBits(Op, name="random_bits"):
         return op(*(functions.reshape(arg, shape) for arg in in_front(size, args, over)))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Pointwise(self.scalar, sizes=self.shape, indexed=True)
+        ranks = (self.rank,) if self.rank else ()
+        return Pointwise(self.scalar, sizes=(*self.shape, *ranks), indexed=True)
 
 
 #: What folds a key: of the key, and of a number in the place of the step.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from math import prod
@@ -12,7 +13,7 @@ from staticgrad import ranks
 from staticgrad.errors import ArgumentError, DistributedError
 from staticgrad.functions import input as graph_input
 from staticgrad.ir.graph import ancestors
-from staticgrad.ops.collective import gathered, means, parts, parts_of_means
+from staticgrad.ops.collective import Rows, gathered, means, parts, parts_of_means
 from staticgrad.optim.gradients import of_parts
 from staticgrad.optim.state import asked_of, state_maker, states_expected_of, states_made_by
 from staticgrad.ranks import Job
@@ -25,19 +26,22 @@ if TYPE_CHECKING:
 _synchronized: Final[WeakSet[ParameterStore]] = WeakSet()
 
 
-def averaged(grads: Mapping[Any, Any], is_late: bool) -> Mapping[Any, Any]:
+def averaged(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Mapping[Any, Any]:
     """Return the means of gradients over all ranks, by one exchange; make their parameters equal.
 
-    ``is_late``: the gradients have been computed already, so the parameters must be equal.
+    ``rows``: by which they are weighted. ``is_late``: the gradients have been computed already, so
+    the parameters must be equal.
     """
     job = ranks.job()
     if job.ranks == 1 or not grads:
         return grads
     _synchronize(job, grads, is_late)
-    return dict(zip(grads, means(job.ranks, [*grads.values()]), strict=True))
+    return dict(zip(grads, means(job.ranks, [*grads.values()], rows), strict=True))
 
 
-def sharded(optimizer: Optimizer, grads: Mapping[Any, Any], is_late: bool) -> dict[Any, Any]:
+def sharded(
+    optimizer: Optimizer, grads: Mapping[Any, Any], rows: Rows, is_late: bool
+) -> dict[Any, Any]:
     """Return the updates of an optimizer of which each rank steps a part of every parameter.
 
     Raises:
@@ -53,7 +57,7 @@ def sharded(optimizer: Optimizer, grads: Mapping[Any, Any], is_late: bool) -> di
     states_expected_of(optimizer, grads)
     own = parts(job.ranks, [*grads])
     of_part = dict(zip(own, grads, strict=True))
-    slopes = parts_of_means(job.ranks, [*grads.values()])
+    slopes = parts_of_means(job.ranks, [*grads.values()], rows)
     inner = state_maker()
 
     def make(part: Any, name: str, shape: Any, dtype: Any) -> Any:
@@ -96,6 +100,11 @@ def _check_elementwise(optimizer: Optimizer, grads: Mapping[Any, Any]) -> None:
         marked.add(node)
 
 
+def _without_number(name: str) -> str:
+    """Remove the number of a model: which other models are alive differs between the ranks."""
+    return re.sub(r"^([^.:]*)_\d+\.", r"\1.", name)
+
+
 def _synchronize(job: Job, parameters: Iterable[Any], is_late: bool) -> None:
     """Give parameters that are averaged for the first time the values of rank 0."""
     new = [p for p in parameters if p.store not in _synchronized]
@@ -104,15 +113,17 @@ def _synchronize(job: Job, parameters: Iterable[Any], is_late: bool) -> None:
     every = job.gather([(f"{p.name}: {p.store.type}", ranks.digest(p.store.array)) for p in new])
     types = [[text for text, _ in each] for each in every]
     for rank, other in enumerate(types):
-        if other != types[0]:
-            pairs = zip_longest(types[0], other, fillvalue="no further parameter")
-            here, there = next(pair for pair in pairs if pair[0] != pair[1])
+        pairs = zip_longest(types[0], other, fillvalue="no further parameter")
+        differing = [(a, b) for a, b in pairs if _without_number(a) != _without_number(b)]
+        if differing:
+            here, there = differing[0]
             raise DistributedError(
                 "the ranks train different parameters",
                 details=[f"rank 0: {here}", f"rank {rank}: {there}"],
                 hint="every rank builds the same model",
             )
-    if any(each != every[0] for each in every):
+    digests = [[digest for _, digest in each] for each in every]
+    if any(each != digests[0] for each in digests):
         if is_late:
             raise DistributedError(
                 "the parameters differ between the ranks, and the loss has been computed with them",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.pairs import real_gradients
 from staticgrad.ir.value import Value
+from staticgrad.ops.collective import Rows, rows_of
 from staticgrad.ops.operands import related, shape_text
 from staticgrad.optim.data_parallel import averaged, sharded
 from staticgrad.optim.gradients import (
@@ -99,6 +100,30 @@ def _refuse_to_set(self: object, name: str, value: Any) -> NoReturn:
     raise ImmutableError(what, hint=_LATER)
 
 
+class Ways(NamedTuple):
+    """How the ranks of a job step: together, with the state in parts, weighted by rows.
+
+    ``is_late``: the gradients are numbers already.
+    """
+
+    data_parallel: bool
+    shard_state: bool
+    rows: Rows
+    is_late: bool = False
+
+    @classmethod
+    def of(cls, loss: Any, data_parallel: bool, shard_state: bool, rows: Any) -> Ways:
+        """Read the options of ``minimize``."""
+        for name, given in (("shard_state", shard_state), ("rows", rows is not None)):
+            if given and not data_parallel:
+                raise ArgumentError(
+                    f"{name} is of steps of several ranks",
+                    hint=f"minimize(loss, data_parallel=True, {name}=...)",
+                )
+        known = rows_of("minimize", loss, rows) if data_parallel else Rows()
+        return cls(data_parallel, shard_state, known)
+
+
 @bounded
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Optimizer(metaclass=Constructed):
@@ -149,7 +174,13 @@ class Optimizer(metaclass=Constructed):
 
     @public
     def updates(
-        self, loss: Any, params: Any, *, data_parallel: bool = False, shard_state: bool = False
+        self,
+        loss: Any,
+        params: Any,
+        *,
+        data_parallel: bool = False,
+        shard_state: bool = False,
+        rows: Any = None,
     ) -> Updates:
         """Return the next value of every parameter, and of the state that this call creates.
 
@@ -157,7 +188,7 @@ class Optimizer(metaclass=Constructed):
             loss: a 0-d floating value.
             params: parameters, in a (nested) list, tuple or dict, or an object with a method
                 ``parameters()``.
-            data_parallel, shard_state: as in ``minimize``.
+            data_parallel, shard_state, rows: as in ``minimize``.
 
         Returns:
             Parameter -> value, for ``Graph(updates=...)``. Every call makes new state, which is
@@ -172,7 +203,8 @@ class Optimizer(metaclass=Constructed):
             raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
         with states_noted_by(self), states_made_once():
             found = dict(zip(wanted, grad(self._scaled(loss), wanted), strict=True))
-            return self._stepped(self._unscaled(found), data_parallel, shard_state)
+            ways = Ways.of(loss, data_parallel, shard_state, rows)
+            return self._stepped(self._unscaled(found), ways)
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
@@ -204,6 +236,7 @@ class Optimizer(metaclass=Constructed):
         *,
         data_parallel: bool = False,
         shard_state: bool = False,
+        rows: Any = None,
     ) -> None:
         """Let each call of a traced function end with a step, as in ``updates``.
 
@@ -215,13 +248,17 @@ class Optimizer(metaclass=Constructed):
             params: as in ``updates``. By default all that the loss depends on through
                 differentiable operations, but those that the function has updated before.
             data_parallel: the processes of an MPI job step together, by the mean of their
-                gradients; before the first step they take the parameters of rank 0, and in
-                eager mode must have them (``sg.distributed``). A process by itself computes what
-                it does without.
+                gradients over the rows of all; before the first step they take the parameters of
+                rank 0, and in eager mode must have them (``sg.distributed``). A process by itself
+                computes what it does without.
             shard_state: of data-parallel steps: each rank keeps the state of a part of every
                 parameter and steps that part, and all ranks get all new parameters. For rules that
                 step each element by itself. ``sg.save`` and ``state_dict``, which all ranks call
                 then, give the whole state, as without this option.
+            rows: of data-parallel steps: how many rows the loss of this rank is the mean of, a
+                number or a 0-d value. By default the size of axis 0 of the function's arrays (of
+                the graph's inputs), of those for which it differs between the ranks; outside of a
+                function, of a tensor, all ranks count alike. A rank may have 0 rows.
 
         Raises:
             GraphError: no function is traced, and the loss is not a tensor. Else as ``updates``.
@@ -245,13 +282,12 @@ class Optimizer(metaclass=Constructed):
                 with eager_mode():
                     scaled = self._scaled(loss)
                 wanted = None if params is None else listed_parameters(params)
+                ways = Ways.of(loss, data_parallel, shard_state, rows)._replace(is_late=True)
                 minimize(
                     scaled,
                     wanted,
                     self,
-                    lambda found: self._stepped(
-                        self._unscaled(found), data_parallel, shard_state, is_late=True
-                    ),
+                    lambda found: self._stepped(self._unscaled(found), ways),
                 )
             return
         noted = running_session()
@@ -261,10 +297,11 @@ class Optimizer(metaclass=Constructed):
         with states_kept_by(self):
             if params is None:
                 found = slopes_of_free(self._scaled(loss), {p.node for p, _ in noted.updates})
-                updates = self._stepped(self._unscaled(found), data_parallel, shard_state)
+                ways = Ways.of(loss, data_parallel, shard_state, rows)
+                updates = self._stepped(self._unscaled(found), ways)
             else:
                 updates = self.updates(
-                    loss, params, data_parallel=data_parallel, shard_state=shard_state
+                    loss, params, data_parallel=data_parallel, shard_state=shard_state, rows=rows
                 )
         for parameter_, value in updates.items():
             parameter_.update(value)
@@ -411,24 +448,13 @@ class Optimizer(metaclass=Constructed):
             found[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
         return found
 
-    def _stepped(
-        self,
-        grads: Mapping[Any, Any],
-        data_parallel: bool,
-        shard_state: bool,
-        is_late: bool = False,
-    ) -> Updates:
-        if shard_state and not data_parallel:
-            raise ArgumentError(
-                "shard_state is of steps of several ranks",
-                hint="minimize(loss, data_parallel=True, shard_state=True)",
-            )
-        if not data_parallel:
+    def _stepped(self, grads: Mapping[Any, Any], ways: Ways) -> Updates:
+        if not ways.data_parallel:
             return self.advanced(grads)
         wide = {p: in_compute_dtype(g, p) for p, g in grads.items()}
-        return (
-            sharded(self, wide, is_late) if shard_state else self.advanced(averaged(wide, is_late))
-        )
+        if ways.shard_state:
+            return sharded(self, wide, ways.rows, ways.is_late)
+        return self.advanced(averaged(wide, ways.rows, ways.is_late))
 
     def _loss_scale(self) -> Any:
         if isinstance(self.loss_scale, LossScale):

@@ -154,6 +154,7 @@ class Tracer:
             graph_input(name, shape, dtype)
             for name, shape, dtype in zip(given.arrays, shapes, given.dtypes, strict=True)
         ]
+        noted.inputs = inputs
         first = _stored(inputs[0]).node.serial if inputs else inf
         try:
             with traced_in(noted), in_graphs(), draws_from_0():

@@ -2,6 +2,8 @@
 
 import copy
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -328,3 +330,27 @@ def test_lists_and_dicts_of_modules_have_the_names_of_pytorch():
     assert isinstance(copied.blocks, nn.ModuleList)
     np.testing.assert_array_equal(copied(Tensor(x)).data, first(Tensor(x)).data)
     np.testing.assert_array_equal(sg.evaluate(nn.one_hot([1], 2)), [[0, 1]])
+
+
+def test_threads_that_seed_build_the_same_models():
+    """In any order; a thread that seeds nothing goes on with the source of the main thread."""
+    nn.manual_seed(3)
+    first = nn.Linear(4, 1).weight.value
+    wanted = [first, nn.Linear(4, 1).weight.value]
+    together = threading.Barrier(3)
+
+    def build(seeds):
+        if seeds:
+            nn.manual_seed(3)
+        together.wait(timeout=10)
+        found = [nn.Linear(4, 1).weight.value]
+        together.wait(timeout=10)
+        return [*found, nn.Linear(4, 1).weight.value]
+
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(build, [True] * 3):
+            np.testing.assert_array_equal(found, wanted)
+    nn.manual_seed(3)
+    with ThreadPoolExecutor(1) as pool:
+        np.testing.assert_array_equal(pool.submit(nn.Linear, 4, 1).result().weight.value, first)
+    np.testing.assert_array_equal(nn.Linear(4, 1).weight.value, wanted[1])

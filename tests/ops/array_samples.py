@@ -413,6 +413,7 @@ def _random_bits(rng):
             for stream, half, key, step in ((0, 0, 0, 0), (5, 1, 2**64 - 1, 2**40 + 3)):
                 op = op_class("random_bits")(shape, dtype, stream, half)
                 yield Sample(op, (np.uint64(key), np.uint64(step)))
+        yield Sample(op_class("random_bits")(shape, U32, 5, rank=3), (np.uint64(8), np.uint64(1)))
     for shape, keys in (((3,), 1), ((3, 5), 1), ((2, 0, 3), 1), ((2, 3, 17), 2)):
         kept = (*shape[:keys], *(1,) * (len(shape) - keys))
         words = [rng.integers(0, 2**63, kept).astype("uint64") for _ in range(2)]

@@ -27,7 +27,13 @@ def _text(kinds: list[Kind]) -> str:
 
 
 def exchange(
-    kind: str, count: int, arrays: list[Array], results: list[Array], work: Array
+    kind: str,
+    count: int,
+    arrays: list[Array],
+    results: list[Array],
+    work: Array,
+    sizes: Array | None = None,
+    rows: str = "",
 ) -> ranks.Exchange:
     """Prepare an exchange between the ranks, of which there must be ``count``."""
     job = ranks.job()
@@ -36,21 +42,24 @@ def exchange(
             f"the program was built for {count} ranks, and {job.ranks} run",
             hint="build it again: optimizers read the number of ranks",
         )
-    return ranks.Exchange(job, kind, arrays, results, work)
+    return ranks.Exchange(job, kind, arrays, results, work, sizes, rows == "equal")
 
 
 def _make(rest: str) -> RoutineCode:
     kind, count, *texts = rest.split(":")
     split = [[each.rpartition(".") for each in text.split("_")] for text in texts]
     operands, results = ([(dtype, int(axes)) for dtype, _, axes in each] for each in split)
+    rows = next((each for each in ("weighted", "equal") if kind.endswith(each)), "")
+    kind = kind.removesuffix(rows)
 
     def prepare(arrays: list[Array], rooms: tuple[int, ...]) -> Callable[[], object]:
         read, written = arrays[: len(operands)], arrays[len(operands) :]
+        sizes = read.pop(0) if rows else None
         if count == "1":  # by itself, also where there is no MPI
             return partial(_copy, read, written)
         largest = [max(a.nbytes, b.nbytes) for a, b in zip(read, written, strict=True)]
         work = memory_at(rooms[0], ranks.work_bytes(largest, int(count)))
-        return exchange(kind, int(count), read, written, work).run
+        return exchange(kind, int(count), read, written, work, sizes, rows).run
 
     return prepared_once(operands + results, prepare, 1, scratch=1)
 
