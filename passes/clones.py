@@ -32,13 +32,13 @@ class Clones:
 
         All operands that run again are cloned, too.
         """
-        value = self._behind_marks(value)
+        value = self.behind_marks(value)
         if not self.runs_again(value):
             return self.outside(value)
         waiting = [value.node]
         while waiting:
             node = waiting[-1]
-            below = [self._behind_marks(arg) for arg in node.args]
+            below = [self.behind_marks(arg) for arg in node.args]
             missing = [
                 arg.node for arg in below if self.runs_again(arg) and arg.node not in self.made
             ]
@@ -51,7 +51,7 @@ class Clones:
             waiting.pop()
         return Symbolic(self.made[value.node], value.index)
 
-    def _behind_marks(self, value: Symbolic) -> Symbolic:
+    def behind_marks(self, value: Symbolic) -> Symbolic:
         """Return a value below the marks of values that have run, if it runs again."""
         while self.runs_again(value) and is_for_regions(value.node.op):
             value = value.node.args[0]
@@ -61,11 +61,17 @@ class Clones:
         """Return the value that a clone reads as operand."""
         if self.runs_again(value):
             return Symbolic(self.made[value.node], value.index)
+        return self.marked(self.outside(value))
+
+    def marked(self, value: Symbolic) -> Symbolic:
+        """Return a mark on a value that does not run again.
+
+        What reads it is not merged with equal nodes that ran first.
+        """
         if isinstance(value.node.op, Constant):
             return value
         if value.key not in self._read:
-            there = self.outside(value)
             origin = value.node.origin
-            mark = Node(read_again(self.order), (there,), (there.type,), origin, self.order)
+            mark = Node(read_again(self.order), (value,), (value.type,), origin, self.order)
             self._read[value.key] = Symbolic(mark)
         return self._read[value.key]

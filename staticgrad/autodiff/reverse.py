@@ -100,16 +100,30 @@ class _Region:
         before = [Symbolic(*key) for key in self.begins]
         self.nodes.difference_update(ancestors(before, oldest=oldest))
 
-    def all_seen(self, values: Iterable[Symbolic]) -> tuple[Symbolic, ...]:
-        """Return the values, or clones of them, that a gradient of the region reads."""
-        return tuple(map(self.clones.seen, values))
+    def read(self, value: Symbolic, node: Node | None = None) -> Symbolic:
+        """Return the value that nodes beside clones read: a clone, or the value behind a mark.
+
+        What is made over marked values is not merged with equal nodes that ran first: the loop
+        that stacks carries stays apart from the loop that it repeats. A saved loop keeps its
+        carries: for the derivative rule of such a ``node``, values have no mark.
+        """
+        below = self.clones.behind_marks(value)
+        if self._runs_again(below):
+            return self.clones.seen(below)
+        if node is not None and self._keeps(node):
+            return value if self.parent is None else self.parent.read(value, node)
+        return self.clones.marked(below if self.parent is None else self.parent.read(below, node))
+
+    def _keeps(self, node: Node) -> bool:
+        """Return whether a node is a saved loop or branch."""
+        return bool(node.op.bodies) and all(value.key in self.saved for value in node.values)
 
     def _runs_again(self, value: Symbolic) -> bool:
         key = value.key
         return value.node in self.nodes and key not in self.begins and key not in self.saved
 
     def _outside(self, value: Symbolic) -> Symbolic:
-        return value if self.parent is None else self.parent.clones.seen(value)
+        return value if self.parent is None else self.parent.read(value)
 
 
 class Regions:
@@ -122,8 +136,8 @@ class Regions:
         marks: dict[Node, _Region] = {}
         for node in nodes:
             ends = region_behind(node)
-            if ends is None or node.order >= order:
-                continue  # what a rule builds anew, as bodies of loops, is there
+            if ends is None:
+                continue
             keys: _Ends = tuple(frozenset(arg.key for arg in each) for each in ends)  # type: ignore[assignment]
             if keys not in found:
                 found[keys] = _Region(keys, order)
@@ -143,7 +157,11 @@ class Regions:
         region = self._home.get(node)
         if region is None:
             return node.values, node.args
-        return region.all_seen(node.values), region.all_seen(node.args)
+        outs, args = (
+            tuple([region.read(value, node) for value in values])
+            for values in (node.values, node.args)
+        )
+        return outs, args
 
 
 @dataclass(frozen=True)

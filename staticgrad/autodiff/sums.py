@@ -32,6 +32,7 @@ from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.indexing import Slice
 from staticgrad.ops.loops import NUMBER, Loop
+from staticgrad.ops.marks import Mark
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import hint_product, hint_value, product
 from staticgrad.types.dim import Size
@@ -315,6 +316,6 @@ def _product(term: Symbolic) -> Product | None:
 
 
 def _source(value: Symbolic) -> Symbolic:
-    while isinstance(value.node.form, ReshapeForm):
+    while isinstance(value.node.form, ReshapeForm) or isinstance(value.node.op, Mark):
         value = value.node.args[0]
     return value

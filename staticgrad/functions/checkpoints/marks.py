@@ -17,7 +17,7 @@ from staticgrad.functions.call_types import P, R
 from staticgrad.functions.checkpoints import policies as checkpoint_policies
 from staticgrad.functions.checkpoints.saveable import Saveable, SaveableRule, names_given, parts_of
 from staticgrad.functions.trees import flatten, mapped, unflatten
-from staticgrad.ir.graph import Node, Symbolic, ancestors, next_serial
+from staticgrad.ir.graph import Input, Node, Symbolic, ancestors, next_serial
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
@@ -60,13 +60,21 @@ def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
         if node.is_leaf:
             continue
         op = node.op
-        said[node] = is_saved(parts, op, [arg.type for arg in node.args])
+        said[node] = _keeps(parts, node)
         if name_of(op):
             names[name_of(op)] = None
             if said[node]:
                 said.update(dict.fromkeys(_bases(node, said), True))
     check_names(policy, names)
     return [node for node, found in said.items() if found]
+
+
+def _keeps(parts: Sequence[Saveable], node: Node) -> bool:
+    """Return whether a part of a policy keeps the result of a node, or a value of its bodies."""
+    if is_saved(parts, node.op, [arg.type for arg in node.args]):
+        return True
+    inside = (each for body in node.op.bodies for each in body.nodes if not each.is_leaf)
+    return any(_keeps(parts, each) for each in inside if not name_of(each.op))
 
 
 def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
@@ -86,7 +94,7 @@ def check_names(policy: Saveable, known: Iterable[str]) -> None:
                     f"{_named(policy)}: no value is named {name!r}",
                     hint=f"{did_you_mean(name, names)}{there}\n"
                     f"h = sg.checkpoint_name(h, {name!r}) gives a value its name, inside of the"
-                    " function; names in bodies of loops do not count: a loop keeps its carries",
+                    " function; names in bodies of loops do not count",
                 )
 
 
@@ -143,7 +151,8 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
     tensors, one that records nothing and runs once more when it is differentiated.
 
     With a ``policy`` the function is one whose gradients compute again what the policy does not
-    save, whatever the budget. Its results and gradients keep their bytes.
+    save, whatever the budget. Its results and gradients keep their bytes. A loop in it is saved,
+    with the carries of its iterations, if the policy saves the loop or a value of its body.
 
     Args:
         x: a value; or a function of values in containers.
@@ -213,6 +222,10 @@ def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
     return CheckpointName(names_given("checkpoint_name", [name])[0])(x)
 
 
+def _may_begin(value: Symbolic) -> bool:
+    return not value.node.is_leaf or isinstance(value.node.op, Input)
+
+
 def _marked(leaf: Any) -> Any:
     return Checkpoint()(leaf) if isinstance(leaf, Value) else leaf
 
@@ -226,9 +239,8 @@ def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any
     kept = [value for node in kept_values(policy, inside) for value in node.values]
     own = {*inside}
     read = (arg for node in inside for arg in node.args)
-    begins = [
-        *{arg.key: arg for arg in read if arg.node not in own and not arg.node.is_leaf}.values()
-    ]
+    # Inputs may stand for computed values, as those of a function that is mapped or a loop's body.
+    begins = [*{arg.key: arg for arg in read if arg.node not in own and _may_begin(arg)}.values()]
 
     def closed(leaf: Any) -> Any:
         own = isinstance(leaf, Symbolic) and leaf.node.serial > since and not leaf.node.is_leaf
