@@ -182,11 +182,11 @@ def _less_log_sum_exp(match: Match) -> Any:
     return (match.x - match.y) - match.logs
 
 
-def _less_all(x: Any) -> Any:
-    """An example: x less the logarithm of the sum of all its exponentials."""
-    top = sg.max(x, keepdims=True)
-    whole = sg.log(sg.sum(sg.exp(x - top), keepdims=True)) + top
-    return x - sg.reshape(whole, ())
+def _less(x: Any, axis: int | None) -> Any:
+    """An example: x less the logarithm of the sum of its exponentials, without ``logsumexp``."""
+    top = sg.max(x, axis, keepdims=True)
+    whole = sg.log(sg.sum(sg.exp(x - top), axis, keepdims=True)) + top
+    return x - (sg.reshape(whole, ()) if axis is None else whole)
 
 
 # -- powers of lengths ---------------------------------------------------------------------------
@@ -274,7 +274,9 @@ _MOVES: Final = (
 )  # fmt: skip
 _SUM = some(Sum, sg.exp(x), name="sum")
 _KEPT = some(Reshape, _SUM, name="whole")
-_LOGS = named(sg.log(some(Reshape, some(Sum, sg.exp(x - y)))), "logs")
+_RAISED = some(Reshape, some(Sum, sg.exp(x - y)))
+_LOGS = named(sg.log(_RAISED), "logs")
+_LOGSUMEXP = named(sg.where(_RAISED == 0.0, -math.inf, sg.log(_RAISED)), "logs")
 
 RULES: Final[tuple[Rule, ...]] = (
     stable("log-of-exp", sg.log(sg.exp(x)), x),
@@ -319,9 +321,13 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("log-sum-exp-kept", sg.log(_KEPT), _log_sum_exp, where=_is_plain,
            examples=(lambda x: sg.log(sg.exp(x).sum(-1, keepdims=True)),)),
     stable("less-log-sum-exp", x - (_LOGS + y), _less_log_sum_exp,
+           examples=(lambda x: _less(x, -1),)),
+    stable("less-logsumexp", x - (_LOGSUMEXP + y), _less_log_sum_exp,
            examples=(lambda x: x - sg.nn.logsumexp(x, -1, keepdims=True),)),
     stable("less-log-sum-exp-of-all", x - some(Reshape, _LOGS + y, name="outer"),
-           _less_log_sum_exp, examples=(_less_all,)),
+           _less_log_sum_exp, examples=(lambda x: _less(x, None),)),
+    stable("less-logsumexp-of-all", x - some(Reshape, _LOGSUMEXP + y, name="outer"),
+           _less_log_sum_exp, examples=(lambda x: x - sg.nn.logsumexp(x, None),)),
     stable("softmax-by-hand", sg.exp(x) / _SUM, _softmax, where=_is_softmax,
            examples=(lambda x: sg.exp(x) / sg.exp(x).sum(),)),
     stable("softmax-by-hand-kept", sg.exp(x) / _KEPT, _softmax, where=_is_softmax,

@@ -177,7 +177,8 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
     """Compute log(sum(exp(x))) over ``axis``, without overflow; a 0-d value is returned unchanged.
 
-    -inf if all elements are -inf or there are none, +inf if one is +inf.
+    -inf if all elements are -inf or there are none; the derivatives are 0 there. +inf if one is
+    +inf; the derivative by it is NaN, as ``softmax`` is.
 
     >>> sg.evaluate(sg.nn.logsumexp([[0.0, 0.0], [1000.0, 1000.0]])).round(4)
     array([6.9310000e-01, 1.0006931e+03])

@@ -229,7 +229,15 @@ def finite_or_zero(top: AnyValue) -> AnyValue:
 
 def log_sum_exp(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
     """log(sum(exp(x))) over ``axes``, which stay as axes of size 1."""
-    return log(total(exp(x - shift), axes, keepdims=True)) + shift
+    return log_of_sum(total(exp(x - shift), axes, keepdims=True)) + shift
+
+
+def log_of_sum(found: AnyValue) -> AnyValue:
+    """log(found), whose derivative is 0 where ``found`` is 0: a sum of nothing but log(0) = -inf.
+
+    Without the choice 1 / 0 meets exp(-inf) = 0 in the derivative by each term, which is NaN.
+    """
+    return where(found == 0.0, -inf, log(found))
 
 
 def constant_shift(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:

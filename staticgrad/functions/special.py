@@ -18,7 +18,7 @@ from staticgrad.errors.hints import attributes
 from staticgrad.families import like
 from staticgrad.functions import nn
 from staticgrad.functions.aggregate import sum as total
-from staticgrad.functions.normalization import constant_shift
+from staticgrad.functions.normalization import constant_shift, log_of_sum
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL, functions
 from staticgrad.ir.kinds import AnyValue
@@ -56,7 +56,6 @@ from staticgrad.ops.transcendental import (
     erfc as erfc,
     exp,
     expit as expit,
-    log,
     xlogy as xlogy,
 )
 
@@ -139,7 +138,8 @@ def logsumexp(
 ) -> AnyValue:
     """log(sum(b * exp(a))) over ``axis``, without overflow; NaN where that sum is negative.
 
-    -inf where all elements are -inf, have the factor 0, or there are none.
+    -inf where all elements are -inf, have the factor 0, or there are none; the derivatives are 0
+    there.
 
     Args:
         a: a value; integers and bools become float64.
@@ -157,7 +157,7 @@ def logsumexp(
     logs = where(np.equal(cast(Any, b), 0), -math.inf, a)
     axes = axes_of("logsumexp", axis, logs)
     shift = constant_shift(logs, axes)
-    out = log(total(exp(logs - shift) * b, axes, keepdims=True)) + shift
+    out = log_of_sum(total(exp(logs - shift) * b, axes, keepdims=True)) + shift
     return out if keepdims else functions.squeeze(out, axes)
 
 

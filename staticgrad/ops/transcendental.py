@@ -481,7 +481,8 @@ class Cbrt(Floating, name="cbrt"):
 class LogAddExp(Floating, name="logaddexp"):
     """log(exp(x) + exp(y)) without overflow.
 
-    Derivatives: sigmoid(x - y) and sigmoid(y - x); 1/2 each where x and y are the same infinity.
+    Derivatives: sigmoid(x - y) and sigmoid(y - x); 1/2 each where both are inf, 0 where both are
+    -inf, the logarithm of nothing.
     """
 
     numpy = np.logaddexp
@@ -493,7 +494,8 @@ class LogAddExp(Floating, name="logaddexp"):
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         same = functions.logical_and(x == y, functions.isinf(x))  # x - y is NaN there
-        return tuple(Sigmoid()(functions.where(same, ZERO, apart)) for apart in (x - y, y - x))
+        known = functions.minimum(x, ZERO)
+        return tuple(Sigmoid()(functions.where(same, known, apart)) for apart in (x - y, y - x))
 
 
 class XLogY(Floating, name="xlogy"):

@@ -179,6 +179,83 @@ def test_logsumexp_of_extremes(row, expected, dtype):
     np.testing.assert_allclose(found, [expected], rtol=1e-6)
 
 
+SUMS_OF_NOTHING = {
+    "logsumexp": lambda x: nn.logsumexp(x, 0),
+    "with factors": lambda x: sg.special.logsumexp(x, 0, np.array([2.0, 0.5])),
+    "by hand": lambda x: sg.log(sg.exp(x).sum(0)),
+    "logaddexp": lambda x: sg.logaddexp(x[0], x[1]),
+}
+
+
+@pytest.mark.parametrize("name", SUMS_OF_NOTHING)
+def test_slopes_are_0_where_all_logarithms_are_of_0(name):
+    """Reverse and forward, of second order, on the tape and under vmap: 0, and no NaN."""
+    function, nothing = SUMS_OF_NOTHING[name], np.full(2, -np.inf)
+    x = sg.input("x", (2,), "float64")
+    y = function(x)
+    slope = sg.grad(y, x)
+    values = [y, slope, sg.grad((slope * [1.0, 3.0]).sum(), x)]
+    for found in (
+        sg.evaluate(values, {"x": nothing}),
+        sg.compile(sg.Graph(dict(zip("abc", values, strict=True)))).run({"x": nothing}).values(),
+    ):
+        for each, wanted in zip(found, (-np.inf, [0.0, 0.0], [0.0, 0.0]), strict=True):
+            np.testing.assert_array_equal(each, wanted)
+    if name != "by hand":  # the tape differentiates what it is told
+        tensor = Tensor(nothing, requires_grad=True, dtype="float64")
+        function(tensor).backward()
+        np.testing.assert_array_equal(tensor.grad, [0.0, 0.0])
+    assert sg.jvp(function, nothing, np.ones(2))[1] == 0.0
+    rows = np.array([[-np.inf, -np.inf], [1.0, -np.inf]])
+    np.testing.assert_allclose(sg.vmap(sg.grad(function))(rows), [[0.0, 0.0], [1.0, 0.0]])
+
+
+@pytest.mark.parametrize("fold", ["logsumexp", "logaddexp"])
+def test_forbidden_transitions_of_a_hidden_markov_model(fold):
+    """Values and two orders of derivatives of the forward algorithm in logarithms."""
+    allowed = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
+    first, seen = np.array([1.0, 0.0, 0.0]), [0, 0, 1, 1]
+
+    def likelihood(logits):
+        chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        a = first * chances[:, 0]
+        for o in seen[1:]:
+            a = (a @ allowed) * chances[:, o]
+        return np.log(a.sum())
+
+    def in_logarithms(logits):
+        emitted = nn.log_softmax(logits, axis=-1)
+        with np.errstate(divide="ignore"):
+            steps, start = np.log(allowed), np.log(first)
+
+        def step(a, o):
+            terms = a[:, None] + steps
+            if fold == "logsumexp":
+                return nn.logsumexp(terms, 0) + emitted[:, o], None
+            return sg.logaddexp(sg.logaddexp(terms[0], terms[1]), terms[2]) + emitted[:, o], None
+
+        return nn.logsumexp(sg.scan(step, start + emitted[:, 0], np.array(seen[1:]))[0])
+
+    at = np.log([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
+    moves = 1e-4 * np.eye(6).reshape(6, 3, 2)
+    logits = sg.input("logits", (3, 2), "float64")
+    y = in_logarithms(logits)
+    slope = sg.grad(y, logits)
+    found = sg.evaluate([y, slope, sg.grad((slope * at).sum(), logits)], {"logits": at})
+    assert found[0] == pytest.approx(likelihood(at), rel=1e-12)
+    slopes = [(likelihood(at + m) - likelihood(at - m)) / 2e-4 for m in moves]
+    np.testing.assert_allclose(found[1].ravel(), slopes, atol=1e-7)
+    twice = [
+        sum(
+            v * (likelihood(at + m + n) - likelihood(at + m - n)
+                 - likelihood(at - m + n) + likelihood(at - m - n)) / 4e-8
+            for v, n in zip(at.ravel(), moves, strict=True)
+        )
+        for m in moves
+    ]  # fmt: skip
+    np.testing.assert_allclose(found[2].ravel(), twice, atol=1e-6)
+
+
 @diagonals(
     2, ("shape", [(2, 0), (2, "n"), ("m", 0)]), ("name", FAMILY), ("dtype", ["float32", "float64"])
 )
