@@ -4,9 +4,12 @@ import gc
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections import defaultdict
+from datetime import date
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -36,6 +39,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--kernels", help="folder of compiled kernels that several runs share (default: a new one)"
     )
+    parser.addoption(
+        "--day", type=int, help="which cases of thinned families are quick (default: today's)"
+    )
 
 
 def pytest_configure(config):
@@ -48,6 +54,8 @@ def pytest_configure(config):
         return  # a worker of xdist: it inherits the environment made below
     for variable in [name for name in os.environ if name.startswith(_PREFIX)]:
         del os.environ[variable]
+    if config.option.day is None:
+        config.option.day = date.today().toordinal()  # workers are given it, also after midnight
     if config.getoption("--backend"):
         os.environ[f"{_PREFIX}BACKEND"] = config.getoption("--backend")
     # The tests start many a Python; without bytecode each would compile the whole package.
@@ -58,6 +66,10 @@ def pytest_configure(config):
     os.environ[f"{_PREFIX}CACHE_DIR"] = str(Path(folder).resolve())
 
 
+def pytest_report_header(config):
+    return f"cases of thinned families: --day {config.option.day}"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file():
     """Tests have no examples in their docstrings: to look for some is a third of collecting."""
@@ -66,25 +78,33 @@ def pytest_collect_file():
 
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Of a ``thinned`` family some cases stay quick, and the others are slow.
 
-    ``thinned(n)`` leaves each n-th, ``thinned()`` one of each value that several cases share: each
-    dtype, layout, backend, op.
+    ``thinned(n)`` leaves one in n, others each day: each case runs within n days. ``thinned()``
+    leaves one of each value that several cases share: each dtype, layout, backend, op.
     """
+    day = config.option.day
     families = defaultdict(list)
     for item in items:
         if item.get_closest_marker("thinned") and not {"slow", "exhaustive"} & {*item.keywords}:
             families[item.nodeid.partition("[")[0]].append(item)
     for family in families.values():
         every = family[0].get_closest_marker("thinned").args
-        quick = {*range(0, len(family), *every)} if every else _covering(family)
+        quick = _in_turn(family, *every, day) if every else _covering(family, day)
         for number, item in enumerate(family):
             if number not in quick:
                 item.add_marker(pytest.mark.slow)
 
 
-def _covering(family):
+def _in_turn(family, count, day):
+    """One case in ``count``, at least one: of cases in an order of their own, those of the day."""
+    order = sorted(range(len(family)), key=lambda case: crc32(family[case].nodeid.encode()))
+    turns = min(count, len(family))
+    return set(order[day % turns :: turns])
+
+
+def _covering(family, day):
     """Few cases that have all values of the parameters of which cases share values."""
     held = [set() for _ in family]
     for name in family[0].callspec.params:
@@ -94,8 +114,9 @@ def _covering(family):
             for case, key in enumerate(keys):
                 held[case].add((name, key))
     missing, quick = set().union(*held), set[int]()
+    first = [crc32(f"{day} {item.nodeid}".encode()) for item in family]  # of cases that add as much
     while missing:
-        case = max(range(len(family)), key=lambda case: len(held[case] & missing))
+        case = max(range(len(family)), key=lambda case: (len(held[case] & missing), first[case]))
         quick.add(case)
         missing -= held[case]
     return quick
@@ -129,6 +150,15 @@ def _short_searches():
 def _fixed_seeds():
     random.seed(0)
     np.random.seed(0)  # for code under test that uses the global state
+
+
+@pytest.fixture
+def interrupts():
+    """SIGINT raises KeyboardInterrupt, here and in children, also where the parent ignores it, as
+    ``nohup`` and background jobs do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -430,7 +430,7 @@ def test_one_rank_that_fails_ends_all_with_a_message(mode, said):
 
 @several
 @pytest.mark.slow
-def test_ctrl_c_ends_all_ranks():
+def test_ctrl_c_ends_all_ranks(interrupts):
     environment = {**os.environ, **ALLOWED, "PYTHONPATH": str(HERE.parent)}
     with subprocess.Popen(
         command(3, "failing", "interrupted"),

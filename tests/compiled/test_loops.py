@@ -489,7 +489,7 @@ def test_plans_are_trees_whose_peak_is_what_runs_touch():
 
 
 @pytest.mark.parametrize("joined", [False, True])
-def test_a_long_loop_is_interrupted(joined):
+def test_a_long_loop_is_interrupted(joined, interrupts):
     """By the driver between steps, and between stretches of a kernel's iterations."""
     if joined:
         q, feeds = sg.input("q", (2,), "float64"), {"q": values(2)}

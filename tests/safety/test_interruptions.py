@@ -163,7 +163,7 @@ def test_a_step_runs_after_ctrl_c_in_an_assignment():
 
 
 @pytest.mark.slow
-def test_an_interrupt_between_rows_ends_the_step_and_changes_nothing():
+def test_an_interrupt_between_rows_ends_the_step_and_changes_nothing(interrupts):
     """Ctrl-C comes while the first piece of a long step runs; a second one while it commits."""
     out = script("""
         import os, signal, numpy as np, staticgrad as sg
