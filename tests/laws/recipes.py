@@ -1,0 +1,347 @@
+"""A call of every public function of values, at any size ``n``.
+
+A recipe has operands and a call. An operand is a letter for its numbers and a shape in which ``n``
+is the size: ``f:n,3`` are n rows of 3 normal numbers.
+
+    f normal            p between 0.5 and 2     u between 0.1 and 0.9     b bool
+    s symmetric, positive definite              i indices below 3         c complex
+    k normal, not differentiated
+
+Letters other than i, b and k are differentiated.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.exports import FUNCTIONS, homes
+
+ROOMS = {"": sg, "linalg": sg.linalg, "special": sg.special, "fft": sg.fft, "nn": sg.nn}
+FLOATING = "fpusc"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A call: ``call(*operands)``."""
+
+    name: str
+    operands: tuple[str, ...]
+    call: object
+
+    def shapes(self, size):
+        """The shapes of the operands at a size: a number, or the name of one."""
+        return [
+            tuple(size if each == "n" else int(each) for each in text[2:].split(",") if each)
+            for text in self.operands
+        ]
+
+    def arrays(self, size, seed=0):
+        """Arrays for the operands at a size."""
+        rng = np.random.default_rng(seed)
+        pairs = zip(self.operands, self.shapes(size), strict=True)
+        return [array(text[0], shape, rng) for text, shape in pairs]
+
+    @property
+    def floating(self):
+        """Places of the operands that are differentiated."""
+        return [k for k, text in enumerate(self.operands) if text[0] in FLOATING]
+
+
+def array(kind, shape, rng):
+    """An array of a kind of numbers."""
+    if kind == "i":
+        return rng.integers(0, 3, shape)
+    if kind == "b":
+        return rng.random(shape) < 0.5
+    if kind == "p":
+        return rng.uniform(0.5, 2.0, shape)
+    if kind == "u":
+        return rng.uniform(0.1, 0.9, shape)
+    x = rng.standard_normal(shape)
+    if kind == "c":
+        return x + 1j * rng.standard_normal(shape)
+    if kind == "s":
+        return x @ np.swapaxes(x, -1, -2) + 2.0 * np.eye(shape[-1])
+    return x
+
+
+#: Operands -> functions that take them, in their places.
+PLAIN = {
+    "f:n,3": (
+        "abs absolute abs_square arctan arcsinh atleast_1d atleast_2d cbrt ceil conj conjugate cos"
+        " cosh corrcoef cov deg2rad diagonal diff erf erfc exp exp2 expm1 flip fliplr flipud floor"
+        " imag isfinite isinf isnan matrix_transpose max mean min median nan_to_num nanmax nanmean"
+        " nanmedian nanmin nanstd nansum nanvar negative norm ones_like positive prod ptp rad2deg"
+        " ravel real rint round sigmoid sign signbit sin sinc sinh sort square squeeze std"
+        " sum tan tanh trace transpose tril triu trunc unstack var zeros_like cumsum"
+        " cumprod i0 angle argsort count_nonzero"
+        " linalg.diagonal linalg.trace linalg.norm linalg.matrix_norm linalg.vector_norm"
+        " linalg.matrix_transpose"
+        " special.erf special.erfc special.erfcx special.expit special.i0 special.i0e special.i1"
+        " special.i1e special.log_ndtr special.log_softmax special.logsumexp special.ndtr"
+        " special.softmax fft.fft2 fft.fftn fft.fftshift fft.ifft2 fft.ifftn fft.ifftshift"
+        " fft.rfft2 fft.rfftn fft.fft fft.ifft fft.rfft fft.irfft"
+        " nn.sigmoid nn.tanh nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.logsumexp nn.relu"
+        " nn.silu nn.softmax nn.softplus nn.celu nn.hardsigmoid nn.hardswish nn.hardtanh"
+        " nn.log_sigmoid nn.mish nn.relu6 nn.selu nn.softsign nn.layer_norm nn.rms_norm"
+        " nn.normalize nn.batch_norm nn.batch_statistics"
+    ),
+    "f:n,4": "fft.irfft2 fft.irfftn nn.glu gradient trapezoid",
+    "p:n,3": (
+        "log log10 log1p log2 sqrt reciprocal special.digamma special.entr special.gamma"
+        " special.gammaln"
+    ),
+    "k:n,3": "stop_gradient",
+    "u:n,3": "arccos arcsin arctanh special.erfinv special.logit special.ndtri",
+    "f:n,3 f:n,3": (
+        "add copysign subtract multiply maximum minimum hypot logaddexp arctan2 equal greater"
+        " greater_equal less less_equal not_equal isclose allclose array_equal append complex"
+        " nn.mse nn.l1_loss nn.huber nn.smooth_l1_loss nn.cosine_similarity nn.pairwise_distance"
+        " inner vecdot linalg.vecdot"
+    ),
+    "f:n f:n": "dot vdot outer linalg.outer kron linalg.kron convolve correlate",
+    "f:n,3 p:n,3": "divide divmod floor_divide fmod remainder xlogy special.xlogy special.xlog1py",
+    "p:n,3 f:n,3": "power pow",
+    "p:n,3 p:n,3": (
+        "special.beta special.betaln special.gammainc special.gammaincc special.kl_div"
+        " special.rel_entr"
+    ),
+    "u:n,3 u:n,3": "nn.binary_cross_entropy",
+    "f:n,3 u:n,3": "nn.binary_cross_entropy_with_logits",
+    "f:n,3 f:3": "nn.prelu matmul linalg.matmul",
+    "f:3 f:n,2": "polyval",
+    "f:n,3 f:n,3 f:n,3": "nn.triplet_margin_loss",
+    "f:n,2,4 f:n,2,4 f:n,2,4": "nn.attention",
+    "f:n,3 f:3,2": "tensordot",
+    "b:n,3": "all any logical_not invert",
+    "b:n,3 b:n,3": "logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor",
+    "i:n,3 i:n,3": "left_shift right_shift isin",
+}
+A = "s:n,n"
+#: Function -> operands, call. A name behind a space is another aspect of it.
+CALLS = {
+    "arange": ("f:n", lambda x: sg.arange(3.0) * x.sum()),
+    "arccosh": ("p:n,3", lambda x: sg.arccosh(x + 1.0)),
+    "argmax": ("f:n,3", lambda x: sg.argmax(x, axis=1)),
+    "argmin": ("f:n,3", lambda x: sg.argmin(x, axis=1)),
+    "associative_scan": ("p:n,3", lambda x: sg.associative_scan(sg.multiply, x, axis=1)),
+    "astype": ("f:n,3", lambda x: sg.astype(x, "complex128")),
+    "at": ("f:n,3 f:n", lambda x, y: x.at[:, 1].set(y)),
+    "at add": ("f:n,3 i:4 f:n,4", lambda x, i, y: x.at[:, i].add(y)),
+    "average": ("f:n,3 p:3", lambda x, w: sg.average(x, 1, w)),
+    "block": ("f:n,3", lambda x: sg.block([[x, x], [x, x * 2.0]])),
+    "broadcast_arrays": ("f:n,1 f:3", lambda x, y: sg.broadcast_arrays(x, y)),
+    "broadcast_to": ("f:n,1", lambda x: sg.broadcast_to(x, (x.shape[0], 4))),
+    "checkpoint": ("f:n,3", lambda x: sg.checkpoint(lambda y: sg.sin(sg.exp(y)))(x)),
+    "checkpoint_name": ("f:n,3", lambda x: sg.checkpoint_name(x, "h")),
+    "clip": ("f:n,3", lambda x: sg.clip(x, -0.5, 0.5)),
+    "column_stack": ("f:n f:n,2", lambda x, y: sg.column_stack([x, y])),
+    "concat": ("f:n,3 f:n,2", lambda x, y: sg.concat([x, y], 1)),
+    "concatenate": ("f:n,3 f:2,3", lambda x, y: sg.concatenate([x, y])),
+    "cond": ("f:n,3 f:", lambda x, y: sg.cond(y > 0, lambda a: sg.sin(a), lambda a: a * y, x)),
+    "constant": ("f:n,3", lambda x: x * sg.constant(np.arange(3.0))),
+    "cross": ("f:n,3 f:n,3", lambda x, y: sg.cross(x, y)),
+    "cumulative_prod": ("f:n,3", lambda x: sg.cumulative_prod(x, axis=0)),
+    "cumulative_sum": ("f:n,3", lambda x: sg.cumulative_sum(x, axis=0, include_initial=True)),
+    "diag": ("f:n", lambda x: sg.diag(x, 1)),
+    "diag of a matrix": ("f:n,n", lambda x: sg.diag(x)),
+    "einsum": ("f:n,3 f:3,2 f:n", lambda x, y, z: sg.einsum("ij,jk,i->k", x, y, z)),
+    "expand_dims": ("f:n,3", lambda x: sg.expand_dims(x, 1)),
+    "eye": ("f:n,3", lambda x: x @ sg.eye(3, 4, 1, dtype="float64")),
+    "fori_loop": ("f:n,3", lambda x: sg.fori_loop(0, 3, lambda i, c: sg.sin(c) + x, x)),
+    "full": ("f:n,3", lambda x: sg.full((3,), x.sum())),
+    "full_like": ("f:n,3", lambda x: sg.full_like(x, 2.0)),
+    "getitem": ("f:n,3", lambda x: x[::-1, 1:]),
+    "getitem indices": ("f:n,3 i:n,2", lambda x, i: x[:, i[:, 0]]),
+    "histogram": ("f:n", lambda x: sg.histogram(x, 4, (-1.0, 1.0))[0]),
+    "histogram_bin_edges": ("f:n", lambda x: sg.histogram_bin_edges(x, 4, (-1.0, 1.0))),
+    "host_call": ("k:n,3", lambda x: sg.host_call(np.sort, x, types=x)),
+    "hstack": ("f:n,3 f:n,2", lambda x, y: sg.hstack([x, y])),
+    "identity": ("f:n,3", lambda x: x @ sg.identity(3, dtype="float64")),
+    "interp": ("f:n f:3", lambda x, y: sg.interp(x, np.array([-1.0, 0.0, 2.0]), y)),
+    "iota": ("f:n,3", lambda x: x * sg.iota((x.shape[0], 3), 0)),
+    "linear_scan": ("u:n,3 f:n,3", lambda a, b: sg.linear_scan(a, b)),
+    "linspace": ("f:n f:n", lambda x, y: sg.linspace(x, y, 5)),
+    "map": ("f:n,3 f:3", lambda x, y: sg.map(lambda r: (sg.sin(r) * y).sum(), x)),
+    "meshgrid": ("f:n f:3", lambda x, y: sg.meshgrid(x, y)),
+    "moveaxis": ("f:n,3,2", lambda x: sg.moveaxis(x, 0, 2)),
+    "nanpercentile": ("f:n,3", lambda x: sg.nanpercentile(x, 30.0, axis=1)),
+    "nanquantile": ("f:n,3", lambda x: sg.nanquantile(x, 0.3, axis=1)),
+    "numba_call": ("k:n,3", lambda x: sg.numba_call(np.sort, x, types=x)),
+    "one_hot": ("i:n", lambda i: sg.one_hot(i, 3)),
+    "ones": ("f:n,3", lambda x: x * sg.ones(3, "float64")),
+    "pad": ("f:n,3", lambda x: sg.pad(x, ((1, 2), (0, 1)))),
+    "pad reflect": ("f:n,3", lambda x: sg.pad(x, ((0, 0), (1, 2)), mode="reflect")),
+    "percentile": ("f:n,3", lambda x: sg.percentile(x, 30.0, axis=1)),
+    "quantile": ("f:n,3", lambda x: sg.quantile(x, 0.3, axis=1)),
+    "repeat": ("f:n,3", lambda x: sg.repeat(x, 2, 1)),
+    "reshape": ("f:n,4", lambda x: sg.reshape(x, (x.shape[0], 2, 2))),
+    "roll": ("f:n,3", lambda x: sg.roll(x, 1, 0)),
+    "scan": ("f:n,3 f:3", lambda x, c: sg.scan(lambda c, r: (sg.sin(c) * r, c + r), c, x)),
+    "scan reverse": (
+        "f:n,3 f:3",
+        lambda x, c: sg.scan(lambda c, r: (c * sg.cos(r), c), c, x, reverse=True),
+    ),
+    "scatter_add": ("f:n,3 i:n", lambda x, i: sg.scatter_add(x, i, 4)),
+    "searchsorted": ("f:n", lambda x: sg.searchsorted(np.arange(-1.0, 2.0), x)),
+    "select": ("f:n,3", lambda x: sg.select([x > 0.8, x > 0.4], [x, 2.0 * x], 0.0)),
+    "size_value": ("f:n,3", lambda x: x * sg.size_value(x.shape[0], "float64")),
+    "split": ("f:n,4", lambda x: sg.split(x, 2, 1)),
+    "stack": ("f:n,3 f:n,3", lambda x, y: sg.stack([x, y], 1)),
+    "swapaxes": ("f:n,3", lambda x: sg.swapaxes(x, 0, 1)),
+    "switch": (
+        "f:n,3 i:",
+        lambda x, i: sg.switch(i, [lambda a: sg.sin(a), lambda a: a * a, lambda a: a], x),
+    ),
+    "take": ("f:n,3 i:4", lambda x, i: sg.take(x, i, 1)),
+    "take_along_axis": ("f:n,3 i:n,2", lambda x, i: sg.take_along_axis(x, i, 1)),
+    "tile": ("f:n,3", lambda x: sg.tile(x, (2, 1))),
+    "topk": ("f:n,3", lambda x: sg.topk(x, 2)),
+    "unwrap": ("f:n,3", lambda x: sg.unwrap(x * 4.0)),
+    "vmap": ("f:n,3 f:3", lambda x, y: sg.vmap(lambda r, y: sg.sin(r) @ y, (0, None))(x, y)),
+    "vstack": ("f:n,3 f:2,3", lambda x, y: sg.vstack([x, y])),
+    "where": ("b:n,3 f:n,3 f:3", lambda c, x, y: sg.where(c, x, y)),
+    "while_loop": (
+        "f:n,3",
+        lambda x: sg.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: c * 0.6, x, max_steps=20),
+    ),
+    "zeros": ("f:n,3", lambda x: x + sg.zeros(3, "float64")),
+    "linalg.block_diag": ("f:n,2 f:n,3", sg.linalg.block_diag),
+    "linalg.cg": (A + " f:n", lambda a, b: sg.linalg.cg((a + a.T) / 2.0, b, rtol=1e-12).x),
+    "linalg.gmres": (A + " f:n", lambda a, b: sg.linalg.gmres(a, b, rtol=1e-12).x),
+    "linalg.cho_factor": (A, lambda a: sg.tril(sg.linalg.cho_factor(a, lower=True)[0])),
+    "linalg.cho_solve": (
+        A + " f:n",
+        lambda a, b: sg.linalg.cho_solve(sg.linalg.cho_factor(a), b),
+    ),
+    "linalg.cholesky": (A, sg.linalg.cholesky),
+    "linalg.cond": ("s:3,3", sg.linalg.cond),
+    "linalg.cross": ("f:n,3 f:n,3", sg.linalg.cross),
+    "linalg.det": (A, sg.linalg.det),
+    "linalg.eigh": (A, lambda a: abs(sg.linalg.eigh(a)[1])),
+    "linalg.eigvalsh": (A, sg.linalg.eigvalsh),
+    "linalg.expm": (A, lambda a: sg.linalg.expm(a * 0.1)),
+    "linalg.inv": (A, sg.linalg.inv),
+    "linalg.lstsq": ("f:6,3 f:6", lambda a, b: sg.linalg.lstsq(a, b)[0]),
+    "linalg.lu": (A, lambda a: sg.linalg.lu(a)[1:]),
+    "linalg.matrix_power": (A, lambda a: sg.linalg.matrix_power(a * 0.3, 3)),
+    "linalg.matrix_rank": (A, sg.linalg.matrix_rank),
+    "linalg.pinv": (A, sg.linalg.pinv),
+    "linalg.qr": (A, sg.linalg.qr),
+    "linalg.slogdet": (A, sg.linalg.slogdet),
+    "linalg.solve": (A + " f:n", sg.linalg.solve),
+    "linalg.solve_triangular": (
+        A + " f:n",
+        lambda a, b: sg.linalg.solve_triangular(a, b, lower=True),
+    ),
+    "linalg.solve_tridiagonal": (
+        "f:n p:n f:n",
+        lambda x, d, b: sg.linalg.solve_tridiagonal(x[1:], d + 5.0, x[:-1], b),
+    ),
+    "linalg.svd": (A, lambda a: abs(sg.linalg.svd(a)[0])),
+    "linalg.svdvals": (A, sg.linalg.svdvals),
+    "linalg.tensordot": ("f:n,3 f:3,2", lambda x, y: sg.linalg.tensordot(x, y, 1)),
+    "tensordot": ("f:n,3 f:3,2", lambda x, y: sg.tensordot(x, y, 1)),
+    "special.betainc": ("u:n", lambda x: sg.special.betainc(1.5, 2.0, x)),
+    "special.polygamma": ("p:n,3", lambda x: sg.special.polygamma(1, x)),
+    "special.zeta": ("p:n,3", lambda q: sg.special.zeta(3.0, q)),
+    "nn.one_hot": ("i:n", lambda i: sg.nn.one_hot(i, 3)),
+    "nn.gumbel_softmax": (
+        "f:n,3",
+        lambda x: sg.nn.gumbel_softmax(x, sg.random.Generator(0)) * 0.0 + x,
+    ),
+    "nn.embedding": ("i:n f:3,4", sg.nn.embedding),
+    "nn.rotary": ("f:n,4", lambda x: sg.nn.rotary(x, 2)),
+    "nn.affine_grid": ("f:n,2,3", lambda t: sg.nn.affine_grid(t, (t.shape[0], 1, 3, 4))),
+    "nn.grid_sample": ("f:2,3,4,4 u:2,3,3,2", sg.nn.grid_sample),
+    "nn.pixel_shuffle": ("f:n,4,2,2", lambda x: sg.nn.pixel_shuffle(x, 2)),
+    "nn.pixel_unshuffle": ("f:n,1,4,4", lambda x: sg.nn.pixel_unshuffle(x, 2)),
+    "nn.resize": ("f:n,2,4,4", lambda x: sg.nn.resize(x, (6, 3), "linear")),
+    "nn.adaptive_avg_pool": ("f:n,2,5,5", lambda x: sg.nn.adaptive_avg_pool(x, 2)),
+    "nn.adaptive_max_pool": ("f:n,2,5,5", lambda x: sg.nn.adaptive_max_pool(x, 2)),
+    "nn.avg_pool": ("f:n,2,5,5", lambda x: sg.nn.avg_pool(x, 3, stride=2, padding=1)),
+    "nn.max_pool": ("f:n,2,5,5", lambda x: sg.nn.max_pool(x, 2)),
+    "nn.lp_pool": ("p:n,2,5,5", lambda x: sg.nn.lp_pool(x, 2.0, 2)),
+    "nn.conv": (
+        "f:n,2,5,5 f:3,2,3,3 f:3",
+        lambda x, w, b: sg.nn.conv(x, w, b, stride=2, padding=1),
+    ),
+    "nn.conv_transpose": (
+        "f:n,3,3,3 f:3,2,3,3",
+        lambda x, w: sg.nn.conv_transpose(x, w, stride=2, padding=1),
+    ),
+    "nn.unfold": ("f:n,2,5,5", lambda x: sg.nn.unfold(x, 3, stride=2)),
+    "nn.fold": ("f:n,2,3,3,2,2", lambda y: sg.nn.fold(y, (5, 5), stride=2)),
+    "nn.group_norm": ("f:n,4,3", lambda x: sg.nn.group_norm(x, 2)),
+    "nn.instance_norm": ("f:n,4,3", sg.nn.instance_norm),
+    "nn.batch_norm weight": (
+        "f:n,4,3 f:4 f:4",
+        lambda x, w, b: sg.nn.batch_norm(x, w, b),
+    ),
+    "nn.local_response_norm": ("f:n,4,3", lambda x: sg.nn.local_response_norm(x, 3)),
+    "nn.rnn": ("f:4,n,3 f:3,2 f:2,2", lambda x, w, u: sg.nn.rnn(x, w, u)),
+    "nn.gru": ("f:4,n,3 f:3,6 f:2,6", lambda x, w, u: sg.nn.gru(x, w, u)),
+    "nn.lstm": ("f:4,n,3 f:3,8 f:2,8", lambda x, w, u: sg.nn.lstm(x, w, u)),
+    "nn.rnn_cell": ("f:n,3 f:n,2 f:3,2 f:2,2", sg.nn.rnn_cell),
+    "nn.gru_cell": ("f:n,3 f:n,2 f:3,6 f:2,6", sg.nn.gru_cell),
+    "nn.lstm_cell": (
+        "f:n,3 f:n,2 f:n,2 f:3,8 f:2,8",
+        lambda x, h, c, w, u: sg.nn.lstm_cell(x, (h, c), w, u),
+    ),
+    "nn.bidirectional": (
+        "f:4,n,3 f:3,2 f:2,2",
+        lambda x, w, u: sg.nn.bidirectional(sg.nn.rnn, x, (w, u), (w * 2.0, u)),
+    ),
+    "nn.stacked": (
+        "f:4,n,3 f:3,2 f:2,2 f:2,2",
+        lambda x, w, u, v: sg.nn.stacked(sg.nn.rnn, x, [(w, u), (v, u)]),
+    ),
+    "nn.cross_entropy": ("f:n,3 i:n", sg.nn.cross_entropy),
+    "nn.nll_loss": ("f:n,3 i:n", sg.nn.nll_loss),
+    "nn.kl_div": ("f:n,3 p:n,3", sg.nn.kl_div),
+    "nn.ctc_loss": (
+        "f:5,n,3 i:n,2",
+        lambda x, i: sg.nn.ctc_loss(sg.nn.log_softmax(x), sg.minimum(i, 1) + 1),
+    ),
+}
+#: Functions without a recipe -> why.
+WITHOUT = {
+    **dict.fromkeys(
+        ("input", "parameter", "Graph", "Parameter", "Value"), "makes a leaf or a graph"
+    ),
+    "conventions": "text",
+    **dict.fromkeys(("custom_jvp", "custom_vjp"), "makes functions: tests/ops/test_custom.py"),
+    "fft.fftfreq": "of sizes alone",
+    "fft.rfftfreq": "of sizes alone",
+    "nn.manual_seed": "a setting",
+    "nn.updates": "a context",
+}
+
+
+def recipes():
+    """Every recipe by its name."""
+    found = {}
+    for operands, names in PLAIN.items():
+        for name in names.split():
+            found[name] = Recipe(name, tuple(operands.split()), public(name))
+    for name, (operands, call) in CALLS.items():
+        found[name] = Recipe(name, tuple(operands.split()), call)
+    return found
+
+
+def public(name):
+    """The function of a name."""
+    room, _, own = name.rpartition(".")
+    return getattr(ROOMS[room], own)
+
+
+def functions():
+    """The names of every public function of values."""
+    names = [*homes(FUNCTIONS)]
+    for room, module in ROOMS.items():
+        if room:
+            names += [
+                f"{room}.{n}" for n in module.__all__ if not isinstance(getattr(module, n), type)
+            ]
+    return sorted(names)

@@ -1,0 +1,194 @@
+"""What holds of every public function: derivatives, ``vmap``, eager mode and named sizes.
+
+The programs run by ``sg.evaluate``, node by node, without a compilation. The oracles are central
+differences, single calls, and the identity of two ways that share no rule: <v, J t> by forward and
+by reverse mode, second derivatives as forward over reverse and as reverse over reverse.
+"""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from tests.laws.recipes import WITHOUT, functions, recipes
+
+RECIPES = recipes()
+SIZES = (0, 1, 2, 5)
+STEP = 1e-6
+
+
+def leaves(tree):
+    """The values of a result."""
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        return [leaf for each in tree for leaf in leaves(each)]
+    return [tree]
+
+
+def inputs(recipe, size, arrays):
+    pairs = zip(recipe.shapes(size), arrays, strict=True)
+    return [sg.input(f"x{k}", shape, a.dtype) for k, (shape, a) in enumerate(pairs)]
+
+
+def evaluated(values, xs, arrays):
+    """Arrays of values; every input is read."""
+    feeds = {f"x{k}": array for k, array in enumerate(arrays)}
+    return sg.evaluate([*values, *xs], feeds)[: len(values)]
+
+
+def weighted(ys, seed=7):
+    """A sum of all elements of real and imaginary parts, each with a weight of its own."""
+    rng = np.random.default_rng(seed)
+    total = 0.0
+    for y in ys:
+        if y.dtype.kind in "fc":
+            parts = (sg.real(y), sg.imag(y)) if y.dtype.kind == "c" else (y,)
+            for part in parts:
+                total = total + (part * rng.uniform(0.5, 1.5, part.shape)).sum()
+    return total
+
+
+def refusal(call, *args):
+    """What a call gives, or the class of the error by which it is refused."""
+    try:
+        return call(*args)
+    except sg.StaticgradError as error:
+        return type(error)
+
+
+def reached(y, xs):
+    """``y``, which depends on all of ``xs``: modes refuse what does not."""
+    return y + sum((x * 0.0).sum() for x in xs)
+
+
+def test_every_public_function_has_a_recipe_or_a_reason():
+    known = {name.partition(" ")[0] for name in RECIPES} | {*WITHOUT}
+    assert {*functions()} == known
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_derivatives(name):
+    recipe = RECIPES[name]
+    for size in (1, 3):
+        check_derivatives(recipe, size)
+
+
+def check_derivatives(recipe, size):
+    arrays = recipe.arrays(size)
+    xs = inputs(recipe, size, arrays)
+    built = refusal(lambda: leaves(recipe.call(*xs)))
+    places = recipe.floating
+    if isinstance(built, type) or not places:
+        return
+    total = weighted(built)
+    if isinstance(total, float):
+        return  # whole numbers
+    wrt = [xs[k] for k in places]
+    total = reached(total, wrt)
+    rng = np.random.default_rng(3)
+    ts = [rng.standard_normal(arrays[k].shape) for k in places]
+    moved = sg.grad(total, wrt)
+    slope = sum((g * t).sum() for g, t in zip(moved, ts, strict=True))
+    ahead = sg.jvp(total, wrt, ts)
+    second = sg.grad(reached(slope, wrt), wrt)
+    forward = [sg.jvp(reached(g, wrt), wrt, ts) for g in moved]
+    found = iter(evaluated([*moved, slope, ahead, *second, *forward], xs, arrays))
+    slopes, back, front, reverse, over = (
+        [next(found) for _ in wrt], next(found), next(found),
+        [next(found) for _ in wrt], [next(found) for _ in wrt],
+    )  # fmt: skip
+    np.testing.assert_allclose(front, back, rtol=1e-9, atol=1e-11)
+    scale = 1.0 + max(np.abs(each).max(initial=0.0) for each in reverse)
+    for one, other in zip(reverse, over, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * scale)
+
+    def at(step):
+        there = list(arrays)
+        for k, t in zip(places, ts, strict=True):
+            there[k] = arrays[k] + step * t
+        return evaluated([total, *moved], xs, there)
+
+    up, down = at(STEP), at(-STEP)
+    difference = [(a - b) / (2 * STEP) for a, b in zip(up, down, strict=True)]
+    np.testing.assert_allclose(difference[0], front, rtol=1e-6, atol=1e-7 * (1 + abs(front)))
+    for one, other in zip(reverse, difference[1:], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * scale)
+    assert all(slope.shape == arrays[k].shape for k, slope in zip(places, slopes, strict=True))
+
+
+#: Recipes that differ for a named size, and why.
+DIFFERENT = {
+    "squeeze": "without axis= it drops the axes whose size is the number 1",
+    "unstack": "the number of results is that of a literal size",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in DIFFERENT])
+def test_named_sizes_mean_what_numbers_mean(name):
+    recipe = RECIPES[name]
+    for size in SIZES:
+        arrays = recipe.arrays(size)
+
+        def run(n, arrays=arrays):
+            xs = inputs(recipe, n, arrays)
+            return evaluated(leaves(recipe.call(*xs)), xs, arrays)
+
+        literal, named = refusal(run, size), refusal(run, "n")
+        if isinstance(literal, type) or isinstance(named, type):
+            assert isinstance(literal, type) == isinstance(named, type), (size, literal, named)
+            continue
+        for one, other in zip(literal, named, strict=True):
+            assert (one.shape, one.dtype) == (other.shape, other.dtype), size
+            # Sums and products of one kind have one order; einsum chooses one by the sizes.
+            np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-15, err_msg=str(size))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_vmap_is_single_calls(name):
+    recipe = RECIPES[name]
+    size = 3
+    each = [recipe.arrays(size, seed) for seed in range(2)]
+    if not each[0]:
+        return
+    stacks = [np.stack(arrays) for arrays in zip(*each, strict=True)]
+    xs = [sg.input(f"x{k}", stack.shape, stack.dtype) for k, stack in enumerate(stacks)]
+    mapped = leaves(sg.vmap(lambda *xs: tuple(leaves(recipe.call(*xs))))(*xs))
+    found = evaluated(mapped, xs, stacks)
+    for number, arrays in enumerate(each):
+        own = inputs(recipe, size, arrays)
+        wanted = evaluated(leaves(recipe.call(*own)), own, arrays)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one[number], other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_eager_mode_is_the_graph(name):
+    recipe = RECIPES[name]
+    for size in (0, 1, 3):
+        arrays = recipe.arrays(size)
+        xs = inputs(recipe, size, arrays)
+        built = refusal(lambda xs=xs: leaves(recipe.call(*xs)))
+        floating = recipe.floating
+        tensors = [Tensor(a, requires_grad=k in floating) for k, a in enumerate(arrays)]
+        with sg.eager_mode():
+            found = refusal(lambda tensors=tensors: leaves(recipe.call(*tensors)))
+            if isinstance(built, type):
+                assert isinstance(found, type), (size, built)
+                continue
+            total, wrt = weighted(built), [xs[k] for k in floating]
+            whole = isinstance(total, float) or not wrt
+            grads = [] if whole else sg.grad(reached(total, wrt), wrt)
+            wanted = refusal(evaluated, built, xs, arrays)
+            if isinstance(wanted, type):
+                assert isinstance(found, type), (size, wanted)
+                continue
+            for one, other in zip(found, wanted, strict=True):
+                np.testing.assert_allclose(np.asarray(one), other, rtol=1e-12, atol=1e-14)
+            if whole:
+                continue
+            reached(weighted(found), [tensors[k] for k in floating]).backward()
+            for k, slope in zip(floating, evaluated(grads, xs, arrays), strict=True):
+                np.testing.assert_allclose(
+                    np.asarray(tensors[k].grad), slope, rtol=1e-9, atol=1e-11
+                )
