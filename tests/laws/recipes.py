@@ -277,7 +277,7 @@ CALLS = {
     "nn.instance_norm": ("f:n,4,3", sg.nn.instance_norm),
     "nn.batch_norm weight": (
         "f:n,4,3 f:4 f:4",
-        lambda x, w, b: sg.nn.batch_norm(x, w, b),
+        lambda x, w, b: sg.nn.batch_norm(x, weight=w, bias=b),
     ),
     "nn.local_response_norm": ("f:n,4,3", lambda x: sg.nn.local_response_norm(x, 3)),
     "nn.rnn": ("f:4,n,3 f:3,2 f:2,2", lambda x, w, u: sg.nn.rnn(x, w, u)),

@@ -119,6 +119,8 @@ def check_derivatives(recipe, size):
 
 #: Recipes that differ for a named size, and why.
 DIFFERENT = {
+    "cov": "of one variable, a literal size, it is a number, as NumPy's",
+    "corrcoef": "of one variable, a literal size, it is a number, as NumPy's",
     "squeeze": "without axis= it drops the axes whose size is the number 1",
     "unstack": "the number of results is that of a literal size",
 }
