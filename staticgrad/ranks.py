@@ -6,15 +6,17 @@ signals are seen and the timeout holds.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
+from functools import wraps
 from io import StringIO
 from math import inf, isclose
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from zlib import crc32
 
 import numpy as np
@@ -38,6 +40,16 @@ _FEW_POLLS: Final = 100
 _PATIENCE: Final = 0.02
 
 
+class Departure(NamedTuple):
+    """How a rank left: its rank, what it called and where, and the exchanges that it completed."""
+
+    rank: int
+    call: str
+    line: str
+    code: int
+    exchanges: int
+
+
 class BlockPart(NamedTuple):
     """Elements ``begin`` to ``end`` (exclusive) of an array by its number."""
 
@@ -57,9 +69,17 @@ class Job:
         self.is_broken = False
         self._mpi = mpi
         self._polls = _FEW_POLLS
+        self._exchanges = 0
+        #: How this rank leaves, if its program ends now; the code with which it ends all ranks.
+        self._departure = Departure(self.rank, "its program has ended", "", 1, 0)
+        self._code = 1
+        self._departures: Any = None
         if self.ranks > 1:  # averages are never mixed up with other messages
             self._control, self._numbers = self._duplicate(), self._duplicate()
+            self._departures = self._duplicate()
             sys.excepthook = self._ending_all(sys.excepthook)
+            sys.exit = self._noting_exit(sys.exit)
+            atexit.register(self._leave, os.getpid())
             machine = mpi.Get_processor_name()
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
                 self._polls = _POLLS
@@ -210,8 +230,51 @@ class Job:
                     " sg.distributed.start(timeout=...)",
                 )
             if now - begun > _PATIENCE:
+                self._check_departures(what)
                 time.sleep(1e-4)
+        self._exchanges += 1
         self.is_broken = False
+
+    def _leave(self, process: int) -> None:
+        """Tell ranks 0 and 1 that the program of this rank ends: one of them waits, or will."""
+        if os.getpid() != process or self._mpi.Is_finalized():
+            return
+        data = np.frombuffer(
+            pickle.dumps(self._departure._replace(exchanges=self._exchanges)), np.uint8
+        )
+        for other in {0, 1} - {self.rank}:  # small messages leave at once
+            self._departures.Isend(data, other).Test()
+
+    def _check_departures(self, what: str) -> None:
+        """Raise a DistributedError if a rank has left that did not take part in this exchange."""
+        status = self._mpi.Status()
+        while self._departures is not None and self._departures.Iprobe(
+            self._mpi.ANY_SOURCE, 0, status
+        ):
+            data = np.empty(status.Get_count(self._mpi.BYTE), np.uint8)
+            self._departures.Recv(data, status.Get_source())
+            left: Departure = pickle.loads(data.tobytes())
+            if left.exchanges <= self._exchanges:
+                self._code = left.code
+                raise DistributedError(
+                    f"{what}: rank {left.rank} of {self.ranks} has left: {left.call}",
+                    details=[left.line] if left.line else [],
+                    hint="every rank runs the same steps; one that cannot go on raises an error",
+                )
+
+    def _noting_exit(self, before: Callable[..., Any]) -> Callable[..., NoReturn]:
+        """Return ``sys.exit`` that notes where it is called, and with what."""
+
+        @wraps(before)
+        def leave(status: Any = None, /) -> NoReturn:
+            caller = sys._getframe(1)
+            line = f"{caller.f_code.co_filename}:{caller.f_lineno}, in {caller.f_code.co_name}"
+            code = status & 255 if isinstance(status, int) else 1
+            given = "" if status is None else repr(status)
+            self._departure = Departure(self.rank, f"sys.exit({given})", line, code or 1, 0)
+            raise SystemExit(status)
+
+        return leave
 
     def _ending_all(self, before: Callable[..., Any]) -> Callable[..., Any]:
         """Return a hook that shows an error nobody caught, and ends all ranks."""
@@ -227,7 +290,7 @@ class Job:
             sys.stdout.flush()
             sys.stderr.write(text.getvalue())
             sys.stderr.flush()
-            self._mpi.COMM_WORLD.Abort(130 if issubclass(kind, KeyboardInterrupt) else 1)
+            self._mpi.COMM_WORLD.Abort(130 if issubclass(kind, KeyboardInterrupt) else self._code)
 
         return end
 

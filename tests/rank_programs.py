@@ -300,7 +300,7 @@ def shared(job, path):
 
 def failing(job, mode):
     """Rank 1 fails in one of many ways, in its third step."""
-    sg.distributed.start(timeout=2)
+    sg.distributed.start(timeout=2 if mode == "hangs" else 50)
     w = sg.parameter("w", np.zeros(1000 + (mode == "shapes" and job.rank == 1)))
     opt = sg.optim.SGD(0.1)
 
@@ -326,6 +326,10 @@ def failing(job, mode):
                 step(np.ones((4, 3)) @ np.ones(4))
             if mode == "ends":
                 return
+            if mode == "exits":
+                sys.exit(3)
+            if mode == "says":
+                sys.exit("data missing")
             if mode == "hangs":
                 time.sleep(100)
             if mode == "another":

@@ -246,6 +246,34 @@ def test_parameters_that_would_differ_between_the_ranks_are_refused(monkeypatch)
         sg.Graph({}, {w: w - slope + drawn})
 
 
+@pytest.mark.parametrize("exchanges", [4, 5])
+def test_a_rank_that_left_behind_an_exchange_took_part_in_it(exchanges):
+    """Rank 0 waits in its fifth exchange, and rank 1 has completed that one, or has not."""
+    messages = [pickle.dumps(ranks.Departure(1, "sys.exit(3)", "train.py:7", 3, exchanges))]
+
+    class Departures:
+        def Iprobe(self, *_):  # noqa: N802 - names of mpi4py
+            return bool(messages)
+
+        def Recv(self, data, source):  # noqa: N802
+            data[:] = np.frombuffer(messages.pop(), np.uint8)
+
+    size = len(messages[0])
+    status = SimpleNamespace(Get_count=lambda kind: size, Get_source=lambda: 1)
+    job = object.__new__(ranks.Job)
+    job._mpi = SimpleNamespace(Status=lambda: status, ANY_SOURCE=-1, BYTE=None)
+    job._departures, job._exchanges, job.ranks, job._code = Departures(), 4, 2, 1
+    if exchanges == 5:
+        job._check_departures("mean")
+        assert not messages
+        return
+    with pytest.raises(
+        DistributedError, match=r"1 of 2 has left: sys.exit\(3\)\n(.|\n)*train.py:7"
+    ):
+        job._check_departures("mean")
+    assert job._code == 3
+
+
 def test_rows_are_of_steps_of_several_ranks():
     w = sg.parameter("w", np.ones(3))
     with pytest.raises(ArgumentError, match="rows is of steps of several ranks"):
@@ -414,7 +442,12 @@ def test_trees_and_files_are_those_of_rank_0(tmp_path):
         ("killed", ""),
         ("raises", r"rank 1 of 3 ends all ranks:(.|\n)*ValueError: matmul(.|\n)*"),
         ("shapes", r"different parameters(.|\n)*rank 0: w: f64\[1000\]\n  rank 1: w: f64\[1001\]"),
-        ("ends", r"has waited 2 s for another rank\n  .*rank_programs.py:\d+, in"),
+        ("ends", r"rank 1 of 3 has left: its program has ended\n"),
+        (
+            "exits",
+            r"rank 1 of 3 has left: sys.exit\(3\)\n(.|\n)*rank_programs.py:\d+, in failing\n",
+        ),
+        ("says", r"data missing\n(.|\n)*has left: sys.exit\('data missing'\)\n"),
         ("hangs", r"has waited 2 s for another rank"),
         (
             "another",
@@ -424,7 +457,7 @@ def test_trees_and_files_are_those_of_rank_0(tmp_path):
 )
 def test_one_rank_that_fails_ends_all_with_a_message(mode, said):
     done = run(3, "failing", mode, check=False)
-    assert done.returncode
+    assert done.returncode == 3 if mode == "exits" else done.returncode
     assert re.search(said, done.stderr), done.stderr
 
 
