@@ -8,17 +8,19 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.errors import ExportError
 from staticgrad.ir.expr import BLOCKS, Expr, postorder, ref, words_of
 from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
-from staticgrad.types.dtype import DType
+from staticgrad.types.arrays import convert_array
+from staticgrad.types.dtype import F32, DType
 from staticgrad.vecmath.blocks import expand
 from staticgrad.vecmath.layout import scaled_in_steps
 
-#: The element types that a file can have, by code: the name in the file. Loops are called i8.
+#: The element types of a file, by code: the name in the file. Loops are called i8. Elements for
+#: storage are their bits, for Numba has no such numbers.
 NAMES: Final = {
     "bool": "bool_", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
     "u8": "u8", "u16": "u16", "u32": "u32", "u64": "u64", "f32": "f32", "f64": "f64",
+    "f16": "u16", "bf16": "u16",
 }  # fmt: skip
 #: Characters of a line from which on an expression gets a name of its own.
 _LONG: Final = 60
@@ -85,13 +87,7 @@ class Functions:
 
 
 def storable(dtype: DType) -> str:
-    """The name of an element type in the file.
-
-    Raises:
-        ExportError: Numba computes with no such elements.
-    """
-    if dtype.code not in NAMES:
-        raise ExportError(f"{dtype.code} cannot be exported: Numba has no such elements")
+    """Return the name of an element type in the file; of one for storage that of its bits."""
     return NAMES[dtype.code]
 
 
@@ -100,6 +96,8 @@ def literal(value: object, dtype: DType) -> str:
     name = storable(dtype)
     if dtype.is_bool:
         return str(bool(value))
+    if dtype.is_storage:
+        return f"{name}({convert_array(np.asarray(value), dtype).view(np.uint16)})"
     if not dtype.is_float:
         return str(value) if name == "int64" else f"{name}({value})"
     number = float(value)  # type: ignore[arg-type]
@@ -304,8 +302,13 @@ def _wrap(text: str, dtype: DType) -> str:
 
 
 def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
+    if source.is_storage:
+        text, source = widened(text, source, functions), source.compute
+        if source is dtype:
+            return text
     name = storable(dtype)
-    storable(source)
+    if dtype.is_storage:
+        return f"{functions.helper(f'narrow_{dtype.code}')}({_single(text, source, functions)})"
     if dtype.is_bool:
         return f"({text} != 0)"
     if source.is_float and dtype.is_integer:
@@ -316,6 +319,21 @@ def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
         if dtype.code in _SHORT:
             return f"{name}(int32({text}))"
     return f"{name}({text})"
+
+
+def widened(text: str, dtype: DType, functions: Functions) -> str:
+    """Return an element for storage as a float32."""
+    return f"{functions.helper(f'widen_{dtype.code}')}({bare(text)})"
+
+
+def _single(text: str, source: DType, functions: Functions) -> str:
+    """Return a number as a float32 that a second rounding rounds as it would round the number."""
+    if source.digits <= F32.digits:
+        return text if source is F32 else f"f32({text})"
+    if source.code in WORDS:
+        name = NAMES[source.code]
+        text = f"{functions.helper('odd_f64')}({text}, {name}(2047), {name}(2048))"
+    return f"{functions.helper('odd_f32')}(f64({text}))"
 
 
 def is_simple(text: str) -> bool:

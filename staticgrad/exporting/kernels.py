@@ -15,6 +15,7 @@ from staticgrad.exporting.expressions import (
     bare,
     literal,
     storable,
+    widened,
 )
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.forms import COMBINERS, Combiner
@@ -50,6 +51,8 @@ from staticgrad.types.dtype import DType
 PANEL: Final = 64
 TILE: Final = 96
 STRIP: Final = 256
+#: Terms of a sum for which a tile of a factor is copied at a time, where it is not read in place.
+DEPTH: Final = 256
 #: Rows of a table of column sums: the block, the result, and a level for each power of two.
 LEVELS: Final = 40
 
@@ -81,7 +84,7 @@ class KernelWriter:
         self._refs: dict[str, str] = {}
         self._from_zero: set[str] = set()  # loops whose positions Numba sees to be no negative ones
         self._tables: dict[str, str] = {}
-        self._gemms = 0
+        self._rooms = 0
         self._after_row: list[str] = []
         self._after_group: list[tuple[str, ...]] = []
         self._stored = {
@@ -96,7 +99,6 @@ class KernelWriter:
         """The operands whose arrays the function takes, each array once."""
         own: dict[str, str] = {}
         for operand in self.kernel.operands:
-            storable(operand.dtype)
             if operand.name not in self._own_scratch:
                 own.setdefault(self._names[operand.name], operand.name)
         return [*own.values()]
@@ -306,7 +308,7 @@ class KernelWriter:
             differs = any(id(arg) in moved for arg in expr.args)
             if isinstance(access, Access):
                 stored = self._names[access.operand] in self._stored
-                differs |= stored or any(access.stride(axis) != 0 for axis in axes)
+                differs |= stored or _differs(access, axes)
             elif expr.op == "ref":
                 differs |= access in own
             elif expr.op == "index":
@@ -536,25 +538,29 @@ class KernelWriter:
     def _gemm(self, stage: Gemm) -> None:
         """A panel of columns and a tile of rows at a time, by functions of the file."""
         lines, add, fed = self._lines, self.functions.helper, stage.fed
-        dtype = self.kernel.operand(stage.a.operand).dtype
+        dtype = self.kernel.operand(stage.a.operand).dtype.compute
         (row0, rows), (column0, columns) = self._flat_span(stage.i), self._flat_span(stage.j)
         inner = stage.k[1:] if fed else stage.k
         first, past = self._flat_span(inner)
         a_i, b_j = self._offsets(stage.a, stage.i), self._offsets(stage.b, stage.j)
-        limits = f"[{first}:{past}]" if inner[0].limits else ""
         a_k, b_k = (self._offsets(access, inner) for access in (stage.a, stage.b))
-        a, b = (self._from(access, stage.i + stage.j + inner) for access in (stage.a, stage.b))
-        sums, room, kind = f"sums{self._gemms}", f"room{self._gemms}", storable(dtype)
-        self._gemms += 1
+        loops = stage.i + stage.j + inner
+        (a, a_i), (b, b_k) = self._from(stage.a, loops, a_i), self._from(stage.b, loops, b_k)
+        kind, terms = (
+            storable(dtype),
+            self._table([axis.extent for axis in inner], [1] * len(inner)),
+        )
+        sums, room = f"sums{self._rooms}", f"room{self._rooms}"
+        self._rooms += 1
         start, begin, end = first, first, past
         all_rows, all_columns = (
             f"({x} + {n - 1}) // {n}" for x, n in ((rows, TILE), (columns, PANEL))
         )
         several = f" * ({all_rows}) * ({all_columns})" if fed else ""
         self._first.add(f"{sums} = np.empty({2 * TILE * PANEL}{several}, {kind})")
-        if dtype.is_float:
-            self._first.add(f"{room} = np.empty({PANEL} * len({b_k}), {kind})")
-        a_k, b_k = a_k + limits, b_k + limits
+        copies_a, copies_b = self._is_copied(stage.a), self._is_copied(stage.b)
+        if dtype.is_float or copies_b:
+            self._first.add(f"{room} = np.empty({PANEL} * len({terms}), {kind})")
         place = sums
         if fed:
             lines.add(f"{sums}[:] = 0")
@@ -564,17 +570,47 @@ class KernelWriter:
             end = product([self._span(stage.k[0])[1], past])
             number = f"column0 // {PANEL} * ({all_rows}) + row0 // {TILE}"
             place = f"{sums}[({number}) * {2 * TILE * PANEL} :]"
+        last_row, last_column = f"min(row0 + {TILE}, {rows})", f"min(column0 + {PANEL}, {columns})"
         lines.open(f"for column0 in range({column0}, {columns}, {PANEL}):")
-        lines.add(f"columns = {b_j}[column0 : min(column0 + {PANEL}, {columns})]")
-        if dtype.is_float:
-            count = rows if row0 == "0" else f"{rows} - {row0}"
-            lines.add(f"panel = {add('pack')}({b}, {b_k}, columns, {room}, {count})")
-        lines.open(f"for row0 in range({row0}, {rows}, {TILE}):")
-        factors = f"{a}, {a_i}[row0 : min(row0 + {TILE}, {rows})], {a_k}, {b}, {b_k}, columns"
-        if dtype.is_float:
-            lines.add(f"{add('multiply')}({factors}, panel, {place}, {start}, {begin}, {end})")
+        limits = f"[{first}:{past}]" if inner[0].limits else ""
+        if copies_b:
+            self._copy(
+                stage.b, (inner, first, past), (stage.j, "column0", last_column), room, PANEL
+            )
+            b, b_k, b_j = room, self._table([f"len({terms})"], [PANEL]), self._table([PANEL], [1])
+            lines.add(f"columns = {b_j}[: {last_column} - column0]", f"panel = {room}, {PANEL}")
+            limits = f"[: {past} - {first}]" if inner[0].limits else ""
         else:
-            lines.add(f"{add('multiply_integers')}({factors}, {place}, {start} - {begin})")
+            lines.add(f"columns = {b_j}[column0 : {last_column}]")
+            if dtype.is_float:
+                count = rows if row0 == "0" else f"{rows} - {row0}"
+                lines.add(f"panel = {add('pack')}({b}, {b_k}{limits}, columns, {room}, {count})")
+        b_k += limits
+        lines.open(f"for row0 in range({row0}, {rows}, {TILE}):")
+        panel = "panel"
+        if copies_a:
+            room_a = f"room{self._rooms}"
+            self._rooms += 1
+            self._first.add(f"{room_a} = np.empty({TILE * DEPTH}, {kind})")
+            lines.open(f"for term0 in range({first}, max({past}, {first} + 1), {DEPTH}):")
+            lines.add(f"term1 = max(term0, min(term0 + {DEPTH}, {past}))")
+            span = (stage.i, "row0", last_row), (inner, "term0", "term1")
+            self._copy(stage.a, *span, room_a, DEPTH)
+            a, a_i = room_a, f"{self._table([TILE], [DEPTH])}[: {last_row} - row0]"
+            a_k = f"{self._table([DEPTH], [1])}[: term1 - term0]"
+            passed = "term0" if first == "0" else f"(term0 - {first})"
+            b_k = f"{b_k}[{passed} :][: term1 - term0]"
+            panel = f"(panel[0][{passed} * panel[1] :], panel[1])"
+            start = total(start, passed)
+        else:
+            a_i, a_k = f"{a_i}[row0 : {last_row}]", f"{a_k}[{first}:{past}]" if limits else a_k
+        factors = f"{a}, {a_i}, {a_k}, {b}, {b_k}, columns"
+        if dtype.is_float:
+            lines.add(f"{add('multiply')}({factors}, {panel}, {place}, {start}, {begin}, {end})")
+        else:
+            passed = f"{start} - {begin}" if begin != "0" else start
+            lines.add(f"{add('multiply_integers')}({factors}, {place}, {passed})")
+        self._close(int(copies_a))
         if fed:
             self._close(3)
             lines.open(f"for column0 in range({column0}, {columns}, {PANEL}):")
@@ -583,15 +619,62 @@ class KernelWriter:
         else:
             lines.add(f"tile = {sums}")
         self._from_zero -= {axis.name for axis in stage.i + stage.j}
-        row = self._flat_loop("r", stage.i, f"row0, min(row0 + {TILE}, {rows})")
+        row = self._flat_loop("r", stage.i, f"row0, {last_row}")
         scalars = self._scalars(stage.stores)
         self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + (c - column0))]"
         self._hoist(stage.stores, {axis.name for axis in stage.j}, scalars, ["acc"])
-        column = self._flat_loop("c", stage.j, f"column0, min(column0 + {PANEL}, {columns})")
+        column = self._flat_loop("c", stage.j, f"column0, {last_column}")
         self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + ({column} - column0))]"
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(4)
+
+    def _is_copied(self, factor: Access) -> bool:
+        """Return whether a factor's elements are not numbers in memory: zeros beyond ends, or
+        elements for storage."""
+        return bool(factor.bounded) or self.kernel.operand(factor.operand).dtype.is_storage
+
+    def _copy(
+        self,
+        factor: Access,
+        rows: tuple[Sequence[Axis], str, str],
+        columns: tuple[Sequence[Axis], str, str],
+        room: str,
+        step: int,
+    ) -> None:
+        """Write loops that copy a part of a factor, as numbers, into rows of ``step`` elements.
+
+        ``rows`` and ``columns``: loops, flattened, with their first iteration and the one behind
+        the last.
+        """
+        lines, dtype = self._lines, self.kernel.operand(factor.operand).dtype
+        (row_axes, row0, row1), (column_axes, column0, column1) = rows, columns
+        inside = {axis.name for axis in (*row_axes, *column_axes)}
+        base = total(self._base(factor, inside), str(self._shifts[factor.operand]))
+        starts = [(base, *(self._offsets(factor, axes) for axes in (row_axes, column_axes)))]
+        for each in factor.bounded:
+            steps = tuple(term for term in each.terms if term[0] not in inside)
+            tables = (
+                self._table([a.extent for a in axes], [each.step(a.name) for a in axes])
+                for axes in (row_axes, column_axes)
+            )
+            starts.append((_along(replace(each, terms=steps)), *tables))
+        lines.open(f"for r in range({row0}, {row1}):")
+        places = []
+        for start, by_row, by_column in starts:
+            self._count[0] += 1
+            name = f"v{self._count[0] - 1}"
+            lines.add(f"{name} = {total(f'{by_row}[at(r)]', start)}")
+            places.append(f"{name} + {by_column}[at(c)]")
+        lines.open(f"for c in range({column0}, {column1}):")
+        value = f"{self._names[factor.operand]}[at({places[0]})]"
+        value = widened(value, dtype, self.functions) if dtype.is_storage else value
+        if factor.bounded:
+            ends = zip(places[1:], factor.bounded, strict=True)
+            condition = " and ".join(f"0 <= {place} < {p.extent}" for place, p in ends)
+            value = f"{value} if {condition} else {literal(0, dtype.compute)}"
+        lines.add(f"{room}[at((r - {row0}) * {step} + (c - {column0}))] = {value}")
+        self._close(2)
 
     def _flat_span(self, axes: Sequence[Axis]) -> tuple[str, str]:
         """The first iteration of several loops as one, and the one behind the last."""
@@ -609,22 +692,36 @@ class KernelWriter:
 
     def _offsets(self, access: Access, axes: Sequence[Axis]) -> str:
         """The variable that has the offsets of a factor's elements along loops."""
-        extents = "".join(f"{axis.extent}, " for axis in axes)
-        strides = "".join(f"{access.stride(axis.name)}, " for axis in axes)
-        text = f"{self.functions.helper('offsets')}(({extents}), ({strides}))".replace(", )", ",)")
+        return self._table(
+            [axis.extent for axis in axes], [access.stride(axis.name) for axis in axes]
+        )
+
+    def _table(self, extents: Iterable[Extent], strides: Iterable[Extent]) -> str:
+        """Return the variable of a table: a position that loops move, in all their iterations."""
+        sizes, steps = (
+            "".join(f"{each}, " for each in listed).rstrip() for listed in (extents, strides)
+        )
+        text = f"{self.functions.helper('offsets')}(({sizes}), ({steps}))"
         if text not in self._tables:
             self._tables[text] = f"places{len(self._tables)}"
             self._first.add(f"{self._tables[text]} = {text}")
         return self._tables[text]
 
-    def _from(self, access: Access, loops: Sequence[Axis]) -> str:
-        """The array of a factor from where its offsets along loops begin."""
-        inside = {axis.name for axis in loops}
+    def _base(self, access: Access, inside: Collection[str]) -> str:
+        """The place in an array where an access begins along the loops that are ``inside``."""
         terms = [scaled(axis, stride) for axis, stride in access.strides if axis not in inside]
         for each in access.positions:
             steps = tuple(term for term in each.terms if term[0] not in inside)
             terms.append(scaled(_along(replace(each, terms=steps)), each.stride))
-        return self._array(access.operand, total(*terms))
+        return total(*terms)
+
+    def _from(self, access: Access, loops: Sequence[Axis], offsets: str) -> tuple[str, str]:
+        """Return the array of a factor and its offsets along some of the loops, from where it
+        begins along all of them; that is outside of the array if they do not begin at 0."""
+        base = self._base(access, {axis.name for axis in loops})
+        if base != "0" and any(axis.first for axis in loops):
+            return self._array(access.operand), f"({offsets} + {base})"
+        return self._array(access.operand, base), offsets
 
 
 def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:
@@ -633,11 +730,16 @@ def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> b
     for expr in postorder(roots(check)):
         access = expr.attribute
         if isinstance(access, Access):
-            if any(access.stride(axis) != 0 for axis in loops):
+            if _differs(access, loops):
                 return True
         elif access in loops or (expr.op == "ref" and access in own):
             return True
     return False
+
+
+def _differs(access: Access, loops: Iterable[str]) -> bool:
+    """Return whether loops move an access, or a position of it that has ends."""
+    return any(access.stride(axis) or any(p.step(axis) for p in access.bounded) for axis in loops)
 
 
 def scaled(position: str, stride: str | int) -> str:

@@ -195,6 +195,60 @@ def to_u64(x):
     return u64(int64(x))
 
 
+@intrinsic
+def widen_f16(context, bits):
+    """The bits of a float16 as a float32."""
+
+    def code(context, builder, signature, values):
+        return builder.fpext(builder.bitcast(values[0], ir.HalfType()), ir.FloatType())
+
+    return numba.float32(bits), code
+
+
+@intrinsic
+def narrow_f16(context, x):
+    """The bits of a float32 as float16, rounded to nearest, to even between two."""
+
+    def code(context, builder, signature, values):
+        return builder.bitcast(builder.fptrunc(values[0], ir.HalfType()), ir.IntType(16))
+
+    return numba.uint16(x), code
+
+
+@jit(forceinline=True)
+def widen_bf16(bits):
+    """The upper half of the bits of a float32."""
+    return as_f32(u32(u32(bits) << u32(16)))
+
+
+@jit(forceinline=True)
+def narrow_bf16(x):
+    """The upper half of the bits, rounded to nearest, to even between two; NaN stays NaN."""
+    bits = int64(as_u32(x))
+    rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
+    return u16(rounded if x == x else (bits >> 16) | 0x40)
+
+
+@jit(forceinline=True)
+def odd_f32(x):
+    """A float64 as float32; of two neighbours the one with odd bits, which narrower formats round
+    as they round the float64."""
+    nearest = f32(x)
+    bits = as_int32(nearest)
+    if f64(nearest) != x and bits & 1 == 0:
+        bits = int32(bits - 1 if absolute(f64(nearest)) > absolute(x) else bits + 1)
+    return as_f32(bits)
+
+
+@jit(forceinline=True)
+def odd_f64(x, low, bit):
+    """An integer of 64 bits as float64: bit 2048 also stands for all bits below it if the number
+    does not fit."""
+    if absolute(f64(x)) < 9007199254740992.0:
+        return f64(x)
+    return f64((x - (x & low)) | bit if x & low else x)
+
+
 @jit
 def window(position, words):
     """52 bits of a constant of u64 words, from a bit position on."""
@@ -299,7 +353,7 @@ def add_block(levels, number, value):
 @jit
 def fold(levels, blocks):
     """The sum of so many blocks: the partial sums of ``add_block``, the latest first."""
-    total = levels[0] * 0 if blocks > 0 else levels.dtype.type(0.0)
+    total = levels.dtype.type(0.0)  # a product with 0 would be a float64
     met = False
     for level in range(40):
         if (blocks >> level) & 1:
@@ -553,7 +607,7 @@ def multiply(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end):
     """
     panel, step = packed
     zero, height, k, inner = sums.dtype.type(0.0), len(a_i), 0, len(a_k)
-    if begin == end:
+    if inner == 0 and start == begin:
         sums[: height * 64] = zero
     while k < inner:
         stop = min(inner, (start + k) // 4096 * 4096 + 4096 - start)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ExportError
-from staticgrad.exporting.expressions import storable
 from staticgrad.exporting.prelude import prelude_of
 from staticgrad.exporting.running import HEAD, RUN
 from staticgrad.exporting.steps import RESERVED, StepsWriter, variable
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.pairs import whole_type
 from staticgrad.ir.plan import Plan
+from staticgrad.types.dtype import BF16, DType
 
 
 class ProgramWriter:
@@ -94,9 +94,11 @@ class ProgramWriter:
         for name, buffer in self.plan.schedule.outputs:
             of = self.graph.output_types[name]
             shape = "".join(f"{self.steps.size(s)}, " for s in of.shape)
-            dtype = of.dtype.numpy
+            dtype = _numpy_name(f"result {name!r}", of.dtype)
             yield f'    {name!r}: ({numbers[buffer]}, "{dtype}", "({shape.rstrip()})"),'
         yield "}"
+        for buffer in self.buffers["parameter"]:
+            _numpy_name(f"parameter {buffer.label!r}", buffer.dtype)
         yield from _listed("PARAMETERS", [b.label for b in self.buffers["parameter"]])
         yield from _listed("CONSTANTS", self.constants)
         yield f"SIZES = {[*self.free]}"
@@ -117,14 +119,14 @@ class ProgramWriter:
         order = {b.label: n for n, b in enumerate(self.buffers["input"])}
         known = set[str]()
         for value in sorted(self.graph.inputs, key=lambda v: order.get(v.node.label, len(order))):
-            storable(value.dtype)
             leaf: Any = value.node.op
             of = whole_type(value.type) if leaf.is_complex else value.type
             sizes = [self.steps.size(size) for size in of.shape]
             known |= {*sizes}
             shape = "".join(f"{s}, " if s.isdigit() else f"{s!r}, " for s in sizes).rstrip()
             name = value.node.label
-            yield f'    {name!r}: ("{of.dtype.numpy}", ({shape}), {name in order}),'
+            dtype = _numpy_name(f"feed {name!r}", of.dtype)
+            yield f'    {name!r}: ("{dtype}", ({shape}), {name in order}),'
         missing = [name for name, shown in self.free.items() if shown not in known]
         if missing:
             raise ExportError(
@@ -146,6 +148,13 @@ class ProgramWriter:
             left, right = (self.steps.size(each) for each in (guard.left, guard.right))
             line = node.origin.resolve().labelled
             yield f"({left}) {guard.relation} ({right})", f"{guard.text} ({line})"
+
+
+def _numpy_name(name: str, dtype: DType) -> str:
+    """Return the name of the element type of a feed, a parameter or a result."""
+    if dtype is BF16:
+        raise ExportError(f"{name} cannot be exported: NumPy has no bfloat16")
+    return str(dtype.numpy)
 
 
 def _listed(name: str, items: Any) -> Iterator[str]:

@@ -36,10 +36,12 @@ at = np.uint64
 
 
 def jit(function=None, **options):
-    """Compile a function when it is first called; machine code is kept in __pycache__."""
+    """Compile a function when it is first called; machine code is kept in __pycache__, from where
+    Numba imports this module by its name."""
     if function is None:
         return partial(jit, **options)
-    return numba.njit(error_model="numpy", cache=True, nogil=True, **options)(function)
+    kept = __name__ in sys.modules
+    return numba.njit(error_model="numpy", cache=kept, nogil=True, **options)(function)
 '''
 
 RUN: Final = '''
@@ -60,8 +62,10 @@ _results = {}  # arrays of former results, by name
 
 
 def flat(array):
-    """The elements of an array; a complex one has two numbers for each."""
+    """The elements of an array: two numbers for a complex one, the bits of a float16."""
     array = array.reshape(-1)
+    if array.dtype == np.float16:
+        return array.view(np.uint16)
     return array.view(array.real.dtype) if array.dtype.kind == "c" else array
 
 

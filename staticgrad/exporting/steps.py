@@ -28,7 +28,7 @@ RESERVED: Final = PRELUDE.keys() | set(
         r"\w+",
         "acc arena at begin checks column0 columns failed first flat group groups height inner ir"
         " jit length levels math np numba o panel past place right row row0 rows run start step"
-        " steps tile width",
+        " steps term0 term1 tile width",
     )
 )
 _OUT_OF_RANGE: Final = "index {} is out of range"
@@ -190,7 +190,8 @@ class StepsWriter:
                 self.checks.append((error, lines_of(step), step.label))
             elif buffer.name not in scope and buffer.data is not None:
                 scope[buffer.name] = name = self.fresh(buffer.name)
-                self.constants[name] = np.asarray(buffer.data.array)
+                array = np.asarray(buffer.data.array)
+                self.constants[name] = array.view(np.uint16) if buffer.dtype.is_storage else array
         offsets: dict[str, tuple[int, int]] = {}
         ending: dict[int, list[BufferLife]] = {}
         for position, planned in enumerate(plan.steps):
@@ -247,6 +248,8 @@ class StepsWriter:
             elif step.bodies():
                 self.has_loops = True
                 LoopWriter(self, step, planned, scope, offsets).write()
+            elif any(access.dtype.is_storage for access in step.accesses()):
+                raise ExportError("a call on narrow floats cannot be exported")
             elif isinstance(step, CallStep) and step.routine.name.startswith("sparse:"):
                 self._sparse(step, scope)
             elif isinstance(step, CallStep):

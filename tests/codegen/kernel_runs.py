@@ -4,6 +4,7 @@ import numpy as np
 
 from staticgrad.backends import render
 from staticgrad.native.machine import Machine
+from tests.exporting.printed import run_printed
 from tests.native.support import call
 
 
@@ -21,6 +22,9 @@ def run(kernel, sizes, mode, given, vector_bits=None):
         if o.name in room
     }
     memory = {**made, **given}
+    if mode == "file":
+        assert run_printed(kernel, memory, dict(zip(kernel.arguments, sizes, strict=True)))
+        return memory
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)

@@ -19,7 +19,8 @@ from staticgrad.storage.parameter import aligned_bytes
 from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.kernel_runs import of_width, run
-from tests.native.support import MODES, assert_same, call
+from tests.exporting.printed import run_printed
+from tests.native.support import BY_NUMBA, READERS, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
 SOFTMAX = """\
@@ -488,6 +489,9 @@ def check_run(kernel, sizes, mode, bits=None):
     own = [found[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)
     cuts = sorted({0, count // 3, count // 2, count})
+    if mode == "file":
+        cuts = []
+        assert run_printed(kernel, found, dict(zip(kernel.arguments, sizes, strict=True)))
     for begin, end in pairwise(cuts):
         call(render(kernel, of_width(bits)), shared, sizes, begin, end, own=own, mode=mode)
     for operand in kernel.operands:
@@ -499,8 +503,8 @@ def check_run(kernel, sizes, mode, bits=None):
 def runs():
     for name, text, changes, sizes in RUNS:
         for change in changes:
-            for mode in MODES:
-                marks = pytest.mark.exhaustive if mode == "numba" else ()
+            for mode in READERS:
+                marks = pytest.mark.exhaustive if mode in BY_NUMBA else ()
                 yield pytest.param(
                     text, change, sizes, mode, id=f"{name}, {change}, {mode}", marks=marks
                 )
@@ -509,7 +513,7 @@ def runs():
 @pytest.mark.parametrize(("text", "change", "every", "mode"), [*runs()])
 def test_no_byte_depends_on_a_directive(text, change, every, mode):
     kernel = changed(text, change)
-    for sizes in every if mode == "vector" else every[: 1 if mode == "numba" else 2]:
+    for sizes in every if mode == "vector" else every[: 1 if mode in BY_NUMBA else 2]:
         check_run(kernel, sizes, mode)
     if mode == "vector":
         check_run(kernel, every[-1], mode, 256)
@@ -619,7 +623,7 @@ def test_what_would_give_other_bytes_is_refused(text, old, new, says):
 # -- sources ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", READERS)
 @pytest.mark.parametrize("length", [16, 40])
 def test_results_are_streamed_wherever_they_begin(length, mode):
     """With a line of memory, or one element behind."""

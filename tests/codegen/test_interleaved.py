@@ -6,8 +6,9 @@ import pytest
 from staticgrad.backends import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from tests.codegen.kernel_runs import run
 from tests.diagonals import diagonals
-from tests.native.support import MODES, assert_same, call
+from tests.native.support import MODES, READERS, assert_same, call
 from tests.native.test_masks import Guarded
 
 
@@ -70,7 +71,7 @@ def test_parts_of_rows_far_apart(step, places, mode, fences):
         assert_same(found, np.concatenate(wanted), f"{rows} rows of {step}")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", READERS)
 def test_what_is_read_back_is_stored_before(mode):
     text = """\
 kernel(p0: in f32, p1: out f32, p2: out f32; n0) {
@@ -89,6 +90,6 @@ kernel(p0: in f32, p1: out f32, p2: out f32; n0) {
     verify_kernel(kernel)
     x = np.arange(21, dtype="f4")
     twice, sums = np.zeros(42, "f4"), np.zeros(21, "f4")
-    call(render(kernel), [x, twice, sums], [21], 0, 21, mode=mode)
+    run(kernel, (21,), mode, {"p0": x, "p1": twice, "p2": sums})
     assert_same(twice, np.repeat(x, 2), mode)
     assert_same(sums, 2 * x, mode)

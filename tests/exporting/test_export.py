@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from benchmarks.implementation import Settings
+from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_of
+from benchmarks.workloads import all_workloads
 from staticgrad import errors
+from tests.exporting.printed import loaded
 
 #: Runs an exported file on its feeds, in a process in which no package of this project is found.
 CHILD = """
@@ -231,6 +235,116 @@ def test_a_file_gives_the_bits_of_the_program(program, tmp_path):
         same(parameters[parameter.node.label], parameter.value)
 
 
+# -- in this process, with helpers that are compiled already --------------------------------------
+
+
+def check_file(graph, feeds, path):
+    """A file gives the bits of ``f.run``, also in its updates of parameters."""
+    f = sg.compile(graph)
+    file = loaded(f.export(path))
+    for given in feeds:
+        found, wanted = file["run"](given), f.run(given)
+        assert found.keys() == wanted.keys()
+        for name, result in found.items():
+            same(result, wanted[name])
+    for parameter in f.program_graph.parameters:
+        same(file["parameters"][parameter.node.label], parameter.value)
+
+
+def convolved(dims, kernel, stride, padding, dilation=1, groups=1, channels=4, dtype="float32"):
+    """A convolution and its gradients by the image and the weights."""
+    shape = (2, channels, *(9 + n for n in range(dims)))
+    weights = (2 * channels, channels // groups, *[kernel] * dims)
+    x, w = sg.input("x", shape, dtype), sg.input("w", weights, dtype)
+    y = sg.nn.conv(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    dx, dw = sg.grad((y * y).sum(), [x, w])
+    feeds = {"x": normal(*shape, dtype=dtype), "w": normal(*weights, dtype=dtype)}
+    return sg.Graph({"y": y, "dx": dx, "dw": dw}), feeds
+
+
+#: Dims, kernel, stride, padding, dilation, groups, channels, element type.
+CONVOLUTIONS = [
+    (2, 3, 2, 1), (2, 3, 2, 1, 1, 2), (3, 3, 2, 1), (2, 5, 3, 2), (2, 7, 2, 3, 1, 1, 3),
+    (1, 3, 2, 1), (1, 3, 1, 1), (2, 3, 1, 1), (3, 3, 1, 1), (2, 3, 2, 0), (2, 3, 2, 2, 2),
+    (2, 3, 1, 2, 2), (2, 3, 3, 1, 1, 4), (3, 3, 2, 1, 1, 2), (2, 3, 2, 1, 1, 1, 4, "float64"),
+    (2, 1, 2, 0), (2, 2, 2, 1), (3, 2, 3, 1),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", CONVOLUTIONS, ids=str)
+def test_convolutions_and_their_gradients(shape, tmp_path):
+    graph, feeds = convolved(*shape)
+    check_file(graph, [feeds], tmp_path / "program.py")
+
+
+def test_beyond_the_ends_of_a_strided_convolution_are_zeros(tmp_path):
+    """Worked by hand: sums of ones over the parts of 3x3 windows that are inside of 4x4."""
+    x, w = sg.input("x", (1, 1, 4, 4), "float32"), sg.input("w", (1, 1, 3, 3), "float32")
+    f = sg.compile(sg.nn.conv(x, w, stride=2, padding=1))
+    ones = {"x": np.ones((1, 1, 4, 4), "float32"), "w": np.ones((1, 1, 3, 3), "float32")}
+    found = loaded(f.export(tmp_path / "program.py"))["run"](ones)
+    assert found.tolist() == [[[[4.0, 6.0], [6.0, 9.0]]]]
+
+
+@pytest.mark.slow
+def test_sums_of_rows_of_any_length_are_of_their_dtype(tmp_path):
+    """A sum that were a float64 until it is stored would give other quotients."""
+    x = sg.input("x", (7, "n"), "float32")
+    feeds = [{"x": normal(7, n)} for n in (37, 5, 9001)]
+    check_file({"y": x * (1.0 / x.sum(axis=1, keepdims=True))}, feeds, tmp_path / "program.py")
+
+
+@pytest.mark.slow
+def test_first_layers_of_a_residual_network_are_trained(tmp_path):
+    """7x7/2 with padding 3, batch normalization, pooling, a block that halves the image."""
+    x, y = sg.input("x", ("batch", 3, 32, 32), "float32"), sg.input("y", ("batch",), "int64")
+    model = sg.nn.Sequential(
+        sg.nn.Conv2d(3, 8, 7, stride=2, padding=3), sg.nn.BatchNorm(8), sg.nn.relu,
+        sg.nn.MaxPool2d(3, stride=2, padding=1), sg.nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        sg.nn.relu, sg.nn.Flatten(), sg.nn.Linear(256, 10),
+    )  # fmt: skip
+    graph = training(model, x, y, sg.optim.SGD(0.1, momentum=0.9))
+    feeds = [{"x": normal(n, 3, 32, 32), "y": integers(10, n)} for n in (4, 3)]
+    check_file(graph, feeds, tmp_path / "program.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adam", "blackscholes", "gmm", "lnblock", "logreg", "rosenbrock"])
+def test_programs_of_the_benchmarks(name, tmp_path):
+    workload = all_workloads("")[name]
+    data = workload.make(small=True)
+    program = StaticgradProgram(workload, data, Settings(1, ""))
+    program.build()
+    check_file(program.graph, [feeds_of(workload, data)], tmp_path / "program.py")
+
+
+@pytest.mark.slow
+def test_narrow_floats_round_once(tmp_path):
+    """Products, a strided convolution, parameters and casts of the narrow floats."""
+    x, w = sg.input("x", (7, 9), "float16"), sg.input("w", (9, 20), "float16")
+    image, kernels = sg.input("c", (3, 3, 9, 9), "float16"), sg.input("k", (5, 3, 3, 3), "float16")
+    wide, whole = sg.input("wide", ("n",), "float64"), sg.input("whole", ("n",), "int64")
+    p = sg.parameter("p", normal(9, dtype="float16"))
+    convolution = sg.nn.conv(image, kernels, stride=2, padding=1)
+    results = {
+        "product": x @ w, "exp": sg.exp(x) + p, "chosen": sg.where(x > 0, x, x * 2),
+        "largest": x.max(axis=0), "sum": x.sum(axis=1), "y": convolution,
+        "slope": sg.grad((convolution.astype("float32") ** 2).sum(), kernels),
+        "f16": wide.astype("float16"), "of ints": whole.astype("float16"),
+        "bf16": wide.astype("bfloat16").astype("float32"),
+        "bf16 of ints": whole.astype("bfloat16").astype("float64"),
+    }  # fmt: skip
+    edges = [np.nan, np.inf, -np.inf, 65519.999, 65520, 2**-25 + 2**-60, 2049.0, 1 + 2**-8 + 2**-40]
+    feeds = {
+        "x": normal(7, 9, dtype="float16"), "w": normal(9, 20, dtype="float16"),
+        "c": normal(3, 3, 9, 9, dtype="float16"), "k": normal(5, 3, 3, 3, dtype="float16"),
+        "wide": np.array(edges),
+        "whole": np.array([2**24 + 1, 2049, 2051, -65520, 65519, 0, 2**62 + 2**53 + 1, -(2**63)]),
+    }  # fmt: skip
+    check_file(sg.Graph(results, updates={p: p * 2}), [feeds], tmp_path / "program.py")
+
+
 def numbers(dtype, *shape):
     return normal(*shape, dtype=dtype) + (1j * normal(*shape) if dtype == "complex128" else 0)
 
@@ -327,6 +441,23 @@ def test_one_value_is_one_array_and_files_are_replaced(tmp_path):
     assert ran.stdout == "[2. 4.]\n", ran.stderr
 
 
+@pytest.mark.slow
+def test_a_file_that_is_loaded_by_its_path_runs_in_every_process(tmp_path):
+    """Numba reads its cache by the name of a module, which such a file does not have."""
+    x = sg.input("x", (2,), "float64")
+    sg.compile(sg.exp(x)).export(tmp_path / "program.py")
+    source = """
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("mine", "program.py")
+module = module_from_spec(spec)
+spec.loader.exec_module(module)
+print(module.run({"x": [0.0, 0.0]}))
+"""
+    for _ in range(2):
+        ran = fresh_process(tmp_path, source)
+        assert ran.stdout == "[1. 1.]\n", ran.stderr
+
+
 def test_a_file_refuses_what_does_not_fit(tmp_path):
     x = sg.input("x", (sg.dim("n", min=2), 3), "float32")
     i = sg.input("i", ("k",), "int64")
@@ -367,8 +498,10 @@ def test_what_cannot_be_exported_is_named_with_its_line(tmp_path):
     with pytest.raises(errors.ExportError, match=r"call\.host.*cannot be exported") as caught:
         sg.compile(sg.host_call(np.cumsum, x + 1.0, types=[x.type])).export(tmp_path / "program.py")
     assert "test_export.py" in str(caught.value)
-    with pytest.raises(errors.ExportError, match="f16 cannot"):
-        sg.compile(sg.input("h", (3,), "float16") + 1.0).export(tmp_path / "program.py")
+    with pytest.raises(errors.ExportError, match=r"feed .h. cannot.*no bfloat16"):
+        sg.compile(sg.input("h", (3,), "bfloat16") + 1.0).export(tmp_path / "program.py")
+    with pytest.raises(errors.ExportError, match=r"result .y. cannot.*no bfloat16"):
+        sg.compile({"y": x.astype("bfloat16")}).export(tmp_path / "program.py")
     with pytest.raises(errors.ArgumentError, match=r"step\.py"):
         sg.compile(x + 1.0).export(tmp_path / "program.dll")
     assert not [*tmp_path.iterdir()]

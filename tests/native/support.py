@@ -19,7 +19,11 @@ Mode = Literal["vector", "numba", "python"]
 #: Calls a kernel at an address: (record, own words, begin, end).
 ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
 MODES = ("vector", "numba", "python")
-#: The same where Numba takes seconds for a kernel.
+#: The readers of a kernel: those of its source, and the exported file, in which it is plain loops.
+READERS = (*MODES, "file")
+#: Readers that take seconds for a kernel.
+BY_NUMBA = ("numba", "file")
+#: The readers of sources where Numba takes seconds for a kernel.
 LONG_BY_NUMBA = ("vector", pytest.param("numba", marks=pytest.mark.exhaustive), "python")
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -29,7 +29,8 @@ from staticgrad.nest.directives import IllegalDirectiveError, checked, defaults
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.exporting.printed import run_printed
+from tests.native.support import READERS, Mode, assert_same, call
 
 FEW = 24
 
@@ -250,7 +251,7 @@ def test_how_many_vectors_are_interleaved(text: str, bits: int, count: int) -> N
     assert [d.factor for d in found if isinstance(d, Interleave)] == [count] * (count > 1)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", READERS)
 @pytest.mark.parametrize(
     "stage",
     [
@@ -262,11 +263,15 @@ def test_how_many_vectors_are_interleaved(text: str, bits: int, count: int) -> N
         " store p1[j] = @r0\n }",
     ],
 )
-def test_extents_below_zero_are_those_of_nothing(stage: str, mode: Mode) -> None:
+def test_extents_below_zero_are_those_of_nothing(stage: str, mode: Mode | Literal["file"]) -> None:
     """Sizes are differences now and then, as of a window that is larger than an image."""
     kernel = parse_kernel(f"kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0 {{\n {stage}\n}}\n")
     source = nest.source(kernel, current())
     for extent in (-1, -16, -17, -100):
         room = np.full(512, 7.0, "f4")
-        call(source, [np.ones(512, "f4"), room[256:]], [2, extent], 0, 2, mode=mode)
+        ones = np.ones(512, "f4")
+        if mode == "file":
+            assert run_printed(kernel, {"p0": ones, "p1": room[256:]}, {"n0": 2, "n1": extent})
+        else:
+            call(source, [ones, room[256:]], [2, extent], 0, 2, mode=mode)
         assert (room == 7.0).all()

@@ -15,6 +15,7 @@ from staticgrad.ir.op import registered_ops
 from staticgrad.types.dtype import F32, F64
 from staticgrad.vecmath.blocks import LONG, ULP, expand
 from tests.compiled.agreement import differing
+from tests.exporting.printed import run_exported
 from tests.ir.test_vecmath import needs_extended, ulps
 from tests.limits import finfo
 from tests.native.support import LONG_BY_NUMBA
@@ -146,9 +147,9 @@ def test_every_long_block_is_tested():
 
 
 @pytest.mark.thinned
-@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
+@pytest.mark.parametrize("mode", [*LONG_BY_NUMBA, pytest.param("file", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_compiled_blocks_are_their_definitions(dtype, mode):
+def test_compiled_blocks_are_their_definitions(dtype, mode, tmp_path):
     """Byte for byte; and, once, within the table of errors."""
     ops = sorted(LONG)[:: 1 if mode == "vector" else 4]
     feeds = {f"{op}{i}": a for op in ops for i, a in enumerate(operands(op, dtype))}
@@ -157,8 +158,10 @@ def test_compiled_blocks_are_their_definitions(dtype, mode):
         count = len(operands(op, dtype))
         named = [sg.input(f"{op}{i}", (f"n_{op}",), dtype.numpy) for i in range(count)]
         outputs[op] = applied(op, *named)
-    with sg.options(jit=mode != "python", backend="auto" if mode == "python" else mode):
-        found = sg.compile(outputs).run(feeds)
+    with sg.options(jit=mode != "python", backend="numba" if mode == "numba" else "auto"):
+        f = sg.compile(outputs)
+        file = tmp_path / "blocks.py"
+        found = run_exported(f, feeds, file) if mode == "file" else f.run(feeds)
     for op in ops:
         arrays = operands(op, dtype)
         root = expand(op, *(ref(str(i), dtype) for i in range(len(arrays))))

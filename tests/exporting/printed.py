@@ -1,0 +1,95 @@
+"""Kernels as exported files have them: plain loops, compiled by Numba, run over NumPy arrays."""
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from staticgrad.errors import ExportError
+from staticgrad.exporting.expressions import Functions
+from staticgrad.exporting.kernels import KernelWriter
+from staticgrad.exporting.prelude import PRELUDE
+from staticgrad.exporting.running import HEAD
+
+
+@cache
+def helpers():
+    """Return the names of a file that has every helper; machine code is kept between processes."""
+    text = "\n\n\n".join([HEAD, *PRELUDE.values()])
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir(), f"exported-helpers-{os.getuid()}", f"h{key}.py")
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if not path.exists():
+        made = path.with_suffix(f".{os.getpid()}")
+        made.write_text(text)
+        made.replace(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # from where Numba takes what it reads of its cache
+    spec.loader.exec_module(module)
+    return {**vars(module), "__name__": "<kernel>", "jit": kernel_jit(module)}
+
+
+def kernel_jit(module):
+    """Return ``jit`` of exported files without its cache, as kernels have no files here."""
+
+    def jit(function=None, **options):
+        if function is None:
+            return lambda function: jit(function, **options)
+        return module.numba.njit(error_model="numpy", nogil=True, **options)(function)
+
+    return jit
+
+
+def printed(kernel):
+    """Return the function of a kernel, and the names of the operands that it takes.
+
+    Raises:
+        ExportError: the kernel has no such form.
+    """
+    functions, names = Functions(), {o.name: o.name for o in kernel.operands}
+    writer = KernelWriter(kernel, "function", names, dict.fromkeys(names, 0), functions)
+    text, space = writer.text(), dict(helpers())
+    assert functions.helpers <= PRELUDE.keys()
+    exec("\n".join([*functions.blocks.values(), text]), space)
+    return space["function"], writer.operands
+
+
+def run_printed(kernel, memory, sizes):
+    """Run all iterations of a kernel over arrays by operand and sizes by argument.
+
+    Return whether it ran: a kernel over a list of arrays is refused.
+    """
+    if kernel.listed is not None:
+        with pytest.raises(ExportError, match="list of arrays"):
+            printed(kernel)
+        return False
+    function, operands = printed(kernel)
+    dtypes = {o.name: o.dtype for o in kernel.operands}
+    arrays = [
+        memory[name].view(np.uint16) if dtypes[name].is_storage else memory[name]
+        for name in operands
+    ]
+    function(*arrays, *(int(sizes[argument]) for argument in kernel.arguments))
+    return True
+
+
+def run_exported(compiled, feeds, path):
+    """Export a program to ``path`` and return what the file computes of feeds."""
+    return loaded(compiled.export(path))["run"](feeds)
+
+
+def loaded(path):
+    """Return the names of an exported file whose helpers are those that are compiled already."""
+    text = Path(path).read_text("utf-8")
+    for helper in PRELUDE.values():
+        text = text.replace(f"\n\n\n{helper}\n", "\n")
+    space = {**helpers(), "__name__": "<program>", "__file__": str(path)}
+    exec(text, space)
+    return space
