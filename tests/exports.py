@@ -6,6 +6,8 @@
 import inspect
 import re
 import textwrap
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from staticgrad.exports import FUNCTIONS, LAYERS, MODULES, OTHERS
@@ -76,6 +78,34 @@ def _declared(name, public):
     return f"def {name}{signature}: ...".replace("bool", "builtins.bool")
 
 
+def namespace(name, home):
+    """``staticgrad/special.py``: what ``import staticgrad.special`` finds, the module ``home``."""
+    package, _, own = home.rpartition(".")
+    public = sorted(import_module(home).__all__)
+    names = ", ".join(f"{each} as {each}" for each in public)
+    lines = wrapped(f"from {home} import (", names, ")")
+    if home == "staticgrad.eager.xp":  # it makes its functions when they are used
+        lines = [f"from {home} import *  # noqa: F403"]
+    return "\n".join([
+        f'"""``sg.{name}``: the module ``{home}``.',
+        "",
+        WRITTEN,
+        '"""',
+        "",
+        *["# ruff: noqa: I001"] * (len(lines) > 1),
+        "# fmt: off",
+        "import sys",
+        "from typing import TYPE_CHECKING",
+        "",
+        f"from {package} import {own}",
+        "",
+        "if TYPE_CHECKING:",
+        *(f"    {line}" for line in lines),
+        "",
+        f"sys.modules[__name__] = {own}",
+    ]) + "\n"  # fmt: skip
+
+
 def stub(table, modules, rest=""):
     """The text of a stub: imports, which lead to the definitions, and the names that are public."""
     lines = [f'"""{WRITTEN}"""', ""]
@@ -101,6 +131,12 @@ STUBS = {
     ROOT / "staticgrad" / "functions" / "__init__.pyi": functions,
     ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,
     ROOT / "staticgrad" / "eager" / "xp.pyi": standard,
+}
+#: Namespaces whose modules have other names: each is a file that leads to its module.
+STUBS |= {
+    ROOT / "staticgrad" / f"{name}.py": partial(namespace, name, home)
+    for name, home in MODULES.items()
+    if home not in ("passes", f"staticgrad.{name}")
 }
 
 if __name__ == "__main__":

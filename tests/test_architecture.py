@@ -318,6 +318,20 @@ def test_a_public_module_is_the_one_of_the_table(name, home):
     assert getattr(staticgrad, name) is importlib.import_module(home)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_public_modules_are_imported_by_the_names_that_users_see(first):
+    """``import staticgrad.special`` and ``sg.special`` are one module, whichever comes first."""
+    names = [name for name in exports.MODULES if name not in ("passes", "errors")]
+    ways = [f"sg.{name}" for name in names], [f"import staticgrad.{name}" for name in names]
+    lines = ["import staticgrad as sg", *ways[first], *ways[not first]]
+    lines += [
+        f"from staticgrad.{name} import {getattr(staticgrad, name).__all__[0]}" for name in names
+    ]
+    lines += [f"assert sg.{name} is sys.modules['staticgrad.{name}']" for name in names]
+    lines += [f"assert sg.{name}.__name__ == '{exports.MODULES[name]}'" for name in names]
+    assert python("-c", "; ".join(["import sys", *lines])).stderr == ""
+
+
 @pytest.mark.parametrize("path", written.STUBS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_type_checkers_read_is_written_from_the_tables(path):
     """``python -m tests.exports`` writes it."""

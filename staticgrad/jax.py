@@ -1,0 +1,18 @@
+"""``sg.jax``: the module ``staticgrad.bridges.jax``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.bridges import jax
+
+if TYPE_CHECKING:
+    from staticgrad.bridges.jax import (
+        function as function
+    )
+
+sys.modules[__name__] = jax

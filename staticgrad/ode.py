@@ -1,0 +1,18 @@
+"""``sg.ode``: the module ``staticgrad.functions.loops.ode``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.functions.loops import ode
+
+if TYPE_CHECKING:
+    from staticgrad.functions.loops.ode import (
+        rk4 as rk4, rk45 as rk45
+    )
+
+sys.modules[__name__] = ode

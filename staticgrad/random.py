@@ -1,0 +1,18 @@
+"""``sg.random``: the module ``staticgrad.functions.random``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.functions import random
+
+if TYPE_CHECKING:
+    from staticgrad.functions.random import (
+        Generator as Generator
+    )
+
+sys.modules[__name__] = random

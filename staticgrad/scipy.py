@@ -1,0 +1,19 @@
+"""``sg.scipy``: the module ``staticgrad.bridges.scipy``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.bridges import scipy
+
+if TYPE_CHECKING:
+    from staticgrad.bridges.scipy import (
+        hessian_operator as hessian_operator, jacobian_operator as jacobian_operator, least_squares
+        as least_squares, minimize as minimize, ravel as ravel, root as root
+    )
+
+sys.modules[__name__] = scipy

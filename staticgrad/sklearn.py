@@ -1,0 +1,18 @@
+"""``sg.sklearn``: the module ``staticgrad.bridges.sklearn``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.bridges import sklearn
+
+if TYPE_CHECKING:
+    from staticgrad.bridges.sklearn import (
+        Classifier as Classifier, Regressor as Regressor
+    )
+
+sys.modules[__name__] = sklearn

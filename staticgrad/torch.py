@@ -1,0 +1,18 @@
+"""``sg.torch``: the module ``staticgrad.bridges.torch``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.bridges import torch
+
+if TYPE_CHECKING:
+    from staticgrad.bridges.torch import (
+        function as function
+    )
+
+sys.modules[__name__] = torch

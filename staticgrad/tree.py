@@ -1,0 +1,18 @@
+"""``sg.tree``: the module ``staticgrad.functions.tree``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.functions import tree
+
+if TYPE_CHECKING:
+    from staticgrad.functions.tree import (
+        flatten as flatten, leaves as leaves, map as map, unflatten as unflatten
+    )
+
+sys.modules[__name__] = tree

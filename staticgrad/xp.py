@@ -1,0 +1,15 @@
+"""``sg.xp``: the module ``staticgrad.eager.xp``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.eager import xp
+
+if TYPE_CHECKING:
+    from staticgrad.eager.xp import *  # noqa: F403
+
+sys.modules[__name__] = xp
