@@ -6,7 +6,7 @@ Both need the package ``onnx``: ``pip install "staticgrad[onnx]"``. The guide is
 
 from __future__ import annotations
 
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from staticgrad.errors import ArgumentError
@@ -16,7 +16,7 @@ from staticgrad.functions.trees import flatten
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.nn.module import Module
-from staticgrad.onnx.model import OnnxModel
+from staticgrad.onnx.model import OnnxModel, model_from
 from staticgrad.onnx.writer import model_of
 from staticgrad.optional import onnx
 
@@ -40,13 +40,14 @@ def load(model: Any) -> OnnxModel:
         MissingPackageError: ``onnx`` is not installed.
         ArgumentError: something else.
         OSError: the system refuses the file.
+        SavedFileError: the file is damaged, empty or something else than a model of ONNX.
     """
     if isinstance(model, bytes):
-        return OnnxModel(onnx.load_model_from_string(model))
+        return model_from(lambda: onnx.load_model_from_string(model), "")
     if isinstance(model, str | PathLike):
-        return OnnxModel(onnx.load(model))
+        return model_from(lambda: onnx.load(model), fspath(model))
     if isinstance(model, onnx.ModelProto):
-        return OnnxModel(model)
+        return model_from(lambda: model, "")
     raise ArgumentError(
         f"load takes the path of a model, its bytes or a ModelProto, got {kind_of(model)}",
         hint='sg.onnx.load("model.onnx")',

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from inspect import Parameter as Argument, signature
 from typing import Any, ClassVar, Final
@@ -17,7 +18,13 @@ import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.building import within
-from staticgrad.errors import ArgumentError, ExportError, StaticgradError
+from staticgrad.errors import (
+    ArgumentError,
+    ExportError,
+    MissingPackageError,
+    SavedFileError,
+    StaticgradError,
+)
 from staticgrad.errors.wording import listed
 from staticgrad.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.ir.graph import Graph
@@ -52,11 +59,14 @@ class OnnxModel(Module):
         weights: the parameters, by their names in the file.
         statistics: running means and variances: kept with the model, unchanged by optimizers.
         source: the model without these arrays, as bytes of ONNX.
+        file: the path that it was read from; empty for bytes.
     """
 
     states: ClassVar[tuple[str, ...]] = ("statistics",)
+    file = ""
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: Any, file: str = "") -> None:
+        self.file = file
         rest = type(proto)()
         rest.CopyFrom(proto)
         if proto.ir_version < 4:  # every array was an input, too
@@ -78,6 +88,7 @@ class OnnxModel(Module):
             made.store.in_graph = True  # no path takes the place of its name in the file
         del rest.graph.initializer[:]
         rest.graph.initializer.extend(constants)
+        program.check_names(self.weights.keys() | self.statistics.keys())
         self.source = rest.SerializeToString()
 
     @property
@@ -111,7 +122,8 @@ class OnnxModel(Module):
                 hint=f"its inputs are {listed(names)}",
             )
         statistics = {name: stop_gradient(value) for name, value in self.statistics.items()}
-        results = program.run({**self.weights, **statistics, **given})
+        with _reading(self.file):
+            results = program.run({**self.weights, **statistics, **given})
         return results[0] if len(results) == 1 else tuple(results)
 
     def graph(self) -> Graph:
@@ -123,12 +135,44 @@ class OnnxModel(Module):
                 f"the input {name!r} must be known while the graph is built",
                 hint=f"model(..., **{{{name!r}: array}})",
             )
-        operands = {name: new_input(name, *each) for name, each in self.inputs.items()}
-        results = self(**operands)
-        results = results if isinstance(results, tuple) else (results,)
-        outputs = dict(zip(program.outputs, map(as_operand, results), strict=True))
-        name = _word(program.proto.graph.name, "model")
-        return Graph(outputs, name=name, inputs=[*operands.values()])
+        with _reading(self.file):
+            operands = {name: new_input(name, *each) for name, each in self.inputs.items()}
+            results = self(**operands)
+            results = results if isinstance(results, tuple) else (results,)
+            outputs = dict(zip(program.outputs, map(as_operand, results), strict=True))
+            name = _word(program.proto.graph.name, "model")
+            return Graph(outputs, name=name, inputs=[*operands.values()])
+
+
+def model_from(read: Callable[[], Any], file: str) -> OnnxModel:
+    """Return the module of what ``read`` gives, a model from a file of this path.
+
+    Raises:
+        SavedFileError: it is damaged, empty or something else than a model of ONNX.
+    """
+    with _reading(file):
+        return OnnxModel(read(), file)
+
+
+@contextmanager
+def _reading(file: str) -> Iterator[None]:
+    """Inside, whatever a damaged file leads to is one error that names the file."""
+    name = file or "the model"
+    try:
+        yield
+    except StaticgradError as error:
+        if not file or error.headline.startswith(name) or isinstance(error, MissingPackageError):
+            raise
+        error.headline = f"{name}: {error.headline}"
+        raise
+    except OSError:
+        raise
+    except Exception as error:  # of protobuf, onnx and NumPy, by what the bytes say
+        reason = str(error).strip().partition("\n")[0] or "unknown"
+        raise SavedFileError(
+            f"{name} is not a model of ONNX, or is damaged: {type(error).__name__}: {reason}",
+            hint="write it again; onnx.checker.check_model(path, full_check=True) says more",
+        ) from error
 
 
 def _word(text: str, instead: str) -> str:
@@ -180,6 +224,32 @@ class _Program:
             self.statistics |= {*each.value.split("\n")} if each.key == STATISTICS else set()
         self.static = self._static_of(graph, self.opsets)
         self.fixed = self.static | {each.name for each in self.inputs}
+
+    def check_names(self, arrays: Iterable[str]) -> None:
+        """Check that the graph has results, and that each name it reads is defined before."""
+        if not self.outputs:
+            raise SavedFileError("there is no graph with results in it")
+        if not self.opsets and self.proto.ir_version >= 3:
+            raise SavedFileError("the version of the operators is missing")
+        self._check_names(self.proto.graph, {"", *arrays})
+
+    def _check_names(self, graph: Any, defined: set[str]) -> None:
+        defined |= {each.name for each in (*graph.input, *graph.initializer)}
+        defined |= {each.values.name for each in graph.sparse_initializer}
+        for node in graph.node:
+            missing = [name for name in node.input if name not in defined]
+            if missing:
+                raise SavedFileError(
+                    f"node {node.name or [*node.output]!r}, {node.op_type}, reads {missing[0]!r},"
+                    " which nothing before it defines"
+                )
+            for attribute in node.attribute:
+                for body in (attribute.g, *attribute.graphs) if attribute.HasField("g") else ():
+                    self._check_names(body, set(defined))
+            defined.update(node.output)
+        for each in graph.output:
+            if each.name not in defined:
+                raise SavedFileError(f"nothing defines the result {each.name!r}")
 
     # -- what must be known -----------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from staticgrad import nn
 from staticgrad.errors import ExportError
 from staticgrad.functions import linalg
 from staticgrad.ir.op import op_class
-from staticgrad.types.dim import Dim, maximum
+from staticgrad.types.dim import Dim, collecting_guards, equal, maximum
 
 STATIC: Final = frozenset((
     "axes", "axis", "block_shape", "delta", "depth", "ends", "image_shape", "k", "known", "limit",
@@ -884,12 +884,32 @@ def _loop(iterations: Any = None, condition: Any = None, *first: Any, body: Any)
     )[2:]
 
 
+def _equal_sizes(x: Any, y: Any) -> Any:
+    """Return which sizes are equal.
+
+    Raises:
+        ExportError: it depends on the value of a named size.
+    """
+
+    def same(one: Any, other: Any) -> bool:
+        with collecting_guards() as guards:
+            found = equal(one, other, "")
+        if guards:
+            raise ExportError(
+                f"the model computes something else if the size {one} is {other}",
+                hint='call it with sizes that say so: model(sg.input("x", (1, 3), "float32"))',
+            )
+        return found
+
+    return np.vectorize(same, otypes=[bool])(x, y)
+
+
 # -- arithmetic of shapes -------------------------------------------------------------------------
 
 #: Operator -> the same of arrays of integers, which have sizes among their elements.
 OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide,
-    "Equal": np.equal, "Where": np.where, "Identity": lambda x: x,
+    "Equal": _equal_sizes, "Where": np.where, "Identity": lambda x: x,
     "Cast": lambda x, to, **_: x if np.dtype(to).kind in "iu" else None,
     "Concat": lambda *x, axis: np.concatenate(x, axis),
     "Gather": lambda x, i, axis=0: np.asarray(np.take(x, i.astype(int), axis)),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, ExportError
+from staticgrad.errors import ArgumentError, ExportError, SavedFileError
 from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome
 
@@ -48,6 +48,53 @@ def exported(program, path, *inputs):
     proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def damaged(data):
+    """Bytes of a model cut off at each place, and with one or two bytes changed."""
+    yield from (data[:n] for n in range(len(data)))
+    random = np.random.default_rng(0)
+    for count in random.integers(1, 3, 400):
+        found = bytearray(data)
+        for _ in range(count):
+            found[random.integers(len(data))] = random.integers(256)
+        yield bytes(found)
+    yield from (b"hello\n", b"\x89PNG\r\n\x1a\n" * 9, b"PK\x03\x04" * 20)
+
+
+def test_damaged_files_load_or_are_one_error_that_names_the_file(tmp_path):
+    path = tmp_path / "damaged.onnx"
+    refused = []
+    for data in damaged(parsed(MLP).SerializeToString()):
+        path.write_bytes(data)
+        try:
+            sg.onnx.load(path).graph()
+        except sg.StaticgradError as error:
+            refused.append(error)
+    assert {str(path) in error.headline for error in refused} == {True}
+    assert [type(error) for error in refused].count(SavedFileError) > 450
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "there is no graph with results"),
+        (b"hello", "is not a model of ONNX, or is damaged: DecodeError"),
+        (MLP.replace("Gemm(x", "Gemm(z"), "reads 'z', which nothing before it defines"),
+        (MLP.replace("logits = ", "other = "), "nothing defines the result 'logits'"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused_when_it_is_read(data, says, tmp_path):
+    path = tmp_path / "model.onnx"
+    data = data if isinstance(data, bytes) else parsed(data).SerializeToString()
+    path.write_bytes(data)
+    for source, name in ((path, str(path)), (data, "")):
+        with pytest.raises(SavedFileError, match=says) as caught:
+            sg.onnx.load(source)
+        assert name in caught.value.headline
 
 
 # -- operators ------------------------------------------------------------------------------------
@@ -107,6 +154,28 @@ def test_sizes_are_computed_without_an_axis():
     x = np.arange(48.0, dtype="float32").reshape(4, 4, 3)
     y = sg.evaluate(sg.onnx.load(parsed(text)).graph(), {"x": x})["y"]
     np.testing.assert_array_equal(y, x.reshape(8, 6))
+
+
+#: ``squeeze(1)`` as torch exports it.
+SQUEEZE = """
+<ir_version: 8, opset_import: ["": 17]> g (float[n, k, 3] x) => (float y)
+  <int64[1] axis = {1}, int64 one = {1}>
+{
+  s = Shape(x)
+  size = Gather<axis = 0>(s, one)
+  same = Equal(size, one)
+  y = If(same) <then_branch = t () => (float z) { z = Squeeze(x, axis) },
+                else_branch = e () => (float z) { z = Identity(x) }>
+}
+"""
+
+
+@pytest.mark.parametrize(("size", "shape"), [(1, (4, 3)), (2, (4, 2, 3))])
+def test_a_branch_that_sizes_decide_is_taken_when_they_are_known(size, shape):
+    loaded = sg.onnx.load(parsed(SQUEEZE))
+    assert loaded(sg.input("x", (4, size, 3), "float32")).shape == shape
+    with pytest.raises(ExportError, match=r"if the size k is 1\n(.|\n)*sg.input"):
+        loaded.graph()
 
 
 def test_an_operator_that_onnx_defines_by_others_needs_no_row():
