@@ -49,6 +49,8 @@ from staticgrad.ir.op import Array
 Pattern = Any
 #: Share of a constant matrix above which its zeros are not looked at.
 _MOSTLY_FULL: Final = 0.5
+#: Paths over three vertices of a pattern, up to which it gets a star colouring: about 10 s.
+_MOST_PATHS: Final = 5e7
 #: Nodes of a loop's body times its iterations, up to which it is walked iteration by iteration.
 _MOST_STEPS: Final = 20_000
 
@@ -301,6 +303,11 @@ def _window_links(axis: Any) -> Any:
     return _sparse().csr_array((ones, (windows[inside], at[inside])), shape=shape)
 
 
+def is_mostly_full(pattern: Pattern) -> bool:
+    """Return whether a pattern has more than half of all elements."""
+    return bool(pattern.nnz > 0.5 * pattern.shape[0] * pattern.shape[1])
+
+
 def column_colours(pattern: Any) -> Array:
     """A colour for each column, from 0 on: those of one colour have no row in common."""
     columns = pattern.tocsc()
@@ -323,26 +330,34 @@ def star_colours(pattern: Any) -> Array:
     """A colour for each row of a symmetric pattern: neighbours differ, and so do paths of four.
 
     No path over four vertices has two colours alone, so that of the two places of an element one
-    is the only one of its colour in the other's row.
+    is the only one of its colour in the other's row. Takes time for every path over three vertices;
+    of patterns that are mostly full, or have too many of those, ``column_colours`` are the result.
     """
     rows = pattern.tocsr()
+    degrees = np.diff(rows.indptr).astype(np.float64)
+    if is_mostly_full(rows) or (degrees**2).sum() > _MOST_PATHS:
+        return column_colours(rows)
     around = [
         [w for w in rows.indices[start:end].tolist() if w != v]
         for v, (start, end) in enumerate(zip(rows.indptr[:-1], rows.indptr[1:], strict=True))
     ]
     colours = [-1] * len(around)
+    #: Of each vertex the number of its neighbours by colour.
+    met: list[dict[int, int]] = [{} for _ in around]
     for v in sorted(range(len(around)), key=lambda v: -len(around[v])):
         forbidden = {colours[w] for w in around[v]}
         for w in around[v]:
             for x in around[w]:
                 if x == v or colours[x] < 0:
                     continue
-                if colours[w] < 0 or any(y != w and colours[y] == colours[w] for y in around[x]):
+                if colours[w] < 0 or met[x][colours[w]] > 1:  # w, and another one
                     forbidden.add(colours[x])
         colour = 0
         while colour in forbidden:
             colour += 1
         colours[v] = colour
+        for w in around[v]:
+            met[w][colour] = met[w].get(colour, 0) + 1
     return np.array(colours, np.intp)
 
 

@@ -16,6 +16,7 @@ from staticgrad.autodiff import jacobian as of_values
 from staticgrad.autodiff.sparsity import (
     column_colours,
     dependence,
+    is_mostly_full,
     read_columns,
     read_rows,
     read_symmetric,
@@ -23,7 +24,13 @@ from staticgrad.autodiff.sparsity import (
     units,
 )
 from staticgrad.autodiff.structure import Key, Leaf, Structure
-from staticgrad.errors import ArgumentError, GradientError, ShapeError
+from staticgrad.errors import (
+    ArgumentError,
+    GradientError,
+    ShapeError,
+    StaticgradWarning,
+    warn,
+)
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.forks import ProcessLock
 from staticgrad.functions.batching import over_elements
@@ -54,6 +61,8 @@ from staticgrad.programs.derivatives import (
 from staticgrad.programs.function import Function
 from staticgrad.records import NamedTuple
 
+#: Elements of an argument from which on a Hessian that is mostly full is warned of.
+_MANY: Final = 50
 #: How far a product with the matrix may be from the derivative along the vector, by eps ** this.
 _NEAR: Final = 0.4
 
@@ -184,6 +193,14 @@ class SparseDerivative:
         pattern = self._own_pattern(tangent, made)
         if self._symmetric:
             pattern = _ones(pattern + pattern.T)
+            count = pattern.shape[0]
+            if count >= _MANY and is_mostly_full(pattern):
+                warn(
+                    StaticgradWarning,
+                    f"{self._name}: {pattern.nnz} of {count} x {count} elements may be other than"
+                    f" zero, so it takes {count} products: sg.hessian(f) gives the same, as an"
+                    " array",
+                )
             colours = star_colours(pattern)
             return _Products(pattern, colours, True, units(colours, tangent))
         ways = {
@@ -328,6 +345,7 @@ def sparse_hessian(
 
     As ``sparse_jacobian`` of the gradient; since the matrix is symmetric an element may be read in
     its row or in its column, and a star colouring takes fewer products (Coleman and More, 1984).
+    A matrix that is mostly full takes a product for each column, with a warning.
 
     Args:
         f: takes arrays, and gives one floating value of one element.

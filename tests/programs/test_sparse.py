@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.autodiff import sparsity
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, GradientError, ShapeError
+from staticgrad.errors import ArgumentError, GradientError, ShapeError, StaticgradWarning
 
 RNG = np.random.default_rng(3)
 A = np.where(RNG.random((6, 9)) < 0.25, RNG.normal(size=(6, 9)), 0.0)
@@ -99,6 +100,33 @@ def test_random_patterns_by_columns_and_by_stars():
         square = square + square.T
         form = sg.sparse_hessian(lambda x, a: 0.5 * x @ (a @ x), sparsity=square)
         np.testing.assert_allclose(form(rng.normal(size=9), square).toarray(), square, atol=1e-14)
+
+
+def test_a_full_hessian_takes_a_product_for_each_column_and_warns(monkeypatch):
+    count = 60
+    f = sg.sparse_hessian(lambda x: x.sum() ** 2 + (x**3).sum())
+    x = np.linspace(-1.0, 1.0, count)
+    monkeypatch.setattr(sparsity, "sorted", None, raising=False)  # of the colouring by stars
+    with pytest.warns(StaticgradWarning, match=r"3600 of 60 x 60 .*: sg\.hessian\(f\) gives"):
+        found = f(x).toarray()
+    np.testing.assert_allclose(found, 2.0 + np.diag(6.0 * x), rtol=1e-14)
+    with pytest.warns(StaticgradWarning, match="takes 60 products"):
+        assert f.products(x) == count
+
+
+def test_a_colouring_by_columns_reads_a_symmetric_pattern(monkeypatch):
+    """In the place of one by stars where there are too many paths."""
+    x = np.linspace(0.1, 1.0, 40)
+
+    def f(x):
+        return x[0] * (x[1:] ** 2).sum() + (x[1:] ** 2 * x[:-1]).sum()
+
+    by_stars = sg.sparse_hessian(f)
+    wanted, fewest = by_stars(x).toarray(), by_stars.products(x)
+    monkeypatch.setattr(sparsity, "_MOST_PATHS", 10)
+    by_columns = sg.sparse_hessian(f)
+    np.testing.assert_allclose(by_columns(x).toarray(), wanted, rtol=1e-14)
+    assert fewest < by_columns.products(x) == 40
 
 
 def test_shapes_places_and_static_arguments():
