@@ -336,7 +336,7 @@ RULES: Final[tuple[Rule, ...]] = (
              examples=(_log_of(move),))
       for name, pattern, move in _MOVES),
     stable("x-times-sigmoid", x * sg.sigmoid(x),
-           sg.where(x < math.inf, sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x), x),
+           sg.where(x == math.inf, x, sg.where(x == -math.inf, 0.0, x) * sg.sigmoid(x)),
            where=lambda m: not positive(m.x)),
     *_powers_of_lengths(),
 )  # fmt: skip

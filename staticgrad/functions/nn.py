@@ -52,11 +52,15 @@ from staticgrad.ops.operands import (
     floating,
     related,
 )
-from staticgrad.ops.selection import Relu, where
+from staticgrad.ops.selection import Relu, clip, where
 
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
 _APPROXIMATIONS: Final = {False: False, True: True, "none": False, "tanh": True}
+#: Where sigmoid and Phi of -x are 0 in float64: clipped there no infinity meets a 0, and no bit of
+#: a value or slope changes.
+_SIGMOID_IS_0: Final = 750.0
+_PHI_IS_0: Final = 40.0
 _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arXiv 1606.08415
 
 
@@ -78,9 +82,10 @@ def relu(x: Operand[AnyValue]) -> AnyValue:
 
 @rowwise(0)
 def silu(x: Operand[AnyValue]) -> AnyValue:
-    """x * sigmoid(x), also called swish."""
+    """x * sigmoid(x), also called swish. At the infinities it is its limit, and so is its slope."""
     value = floating("silu", x)
-    return value * of.sigmoid(value)
+    above = clip(value, -_SIGMOID_IS_0)
+    return above * of.sigmoid(clip(above, None, _SIGMOID_IS_0))
 
 
 @rowwise(0)
@@ -99,9 +104,8 @@ def softplus(x: Operand[AnyValue]) -> AnyValue:
 def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
     """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
 
-    Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At -inf
-    it is NaN, as are its derivatives at both infinities, where an infinity meets a 0: a guard would
-    make a step of a transformer one kernel and one stored activation per layer larger.
+    Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At the
+    infinities it is its limit, and its derivatives are theirs.
 
     Args:
         approximate: True or ``"tanh"`` for the approximation; False or ``"none"``.
@@ -116,10 +120,12 @@ def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
             f"gelu: approximate={shown(approximate)} is neither a bool nor 'none' nor 'tanh'",
             related=related(value),
         )
+    above = clip(value, -_PHI_IS_0)
+    inside = clip(above, None, _PHI_IS_0)
     if _APPROXIMATIONS[approximate]:
-        inner = _ROOT_TWO_OVER_PI * (value + _CUBIC * (value * value * value))
-        return 0.5 * value * (1.0 + of.tanh(inner))
-    return 0.5 * value * (1.0 + of.erf(value / _ROOT_TWO))
+        inner = _ROOT_TWO_OVER_PI * (inside + _CUBIC * (inside * inside * inside))
+        return 0.5 * above * (1.0 + of.tanh(inner))
+    return 0.5 * above * (1.0 + of.erf(inside / _ROOT_TWO))
 
 
 @rowwise(0)

@@ -69,7 +69,9 @@ class Sum(Reduction, name="sum"):
 
     def eager(self, x: Array) -> Any:
         """NumPy's own order of adding up, several times faster than the tree written out."""
-        return np.add.reduce(x, self.axes, dtype=x.dtype)
+        if x.size == 0 or x.dtype.kind != "f":
+            return np.add.reduce(x, self.axes, dtype=x.dtype)
+        return np.add.reduce(x, self.axes, dtype=x.dtype, initial=-0.0)  # -0.0 is what changes none
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (self.spread(ct, x) if out.dtype.is_float else None,)

@@ -8,6 +8,7 @@ states a convention (``sg.conventions``) the derivatives at NaN are listed here,
 import inspect
 import itertools
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -315,19 +316,31 @@ def test_every_activation_is_tried():
     assert one - over_axes == set(ACTIVATIONS)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+GELU_BY_TANH = partial(sg.nn.gelu, approximate="tanh")
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, "gelu by tanh"])
 def test_activations_have_their_limits_and_keep_nan(name):
-    x = sg.input("x", (3,), "float64")
-    y = getattr(sg.nn, name)(x)
+    x, feeds = sg.input("x", (3,), "float64"), {"x": np.array([INF, -INF, NAN])}
+    function = GELU_BY_TANH if name == "gelu by tanh" else getattr(sg.nn, name)
+    y = function(x)
     slope = sg.grad(y.sum(), x)
-    if name == "gelu":  # x * Phi(x) as it is written: an infinity meets a 0
-        found = sg.compile(y).run({"x": [INF, -INF, NAN]})
-        np.testing.assert_array_equal(found, [INF, NAN, NAN])
-        return
-    found = sg.compile(sg.Graph({"y": y, "slope": slope}, inputs=[x])).run({"x": [INF, -INF, NAN]})
+    graph = sg.Graph(
+        {"y": y, "slope": slope, "curve": sg.grad(slope.sum(), x, allow_disconnected=True)},
+        inputs=[x],
+    )
+    tensor = Tensor(feeds["x"], requires_grad=True, dtype="float64")
+    on_tape = function(tensor)
+    on_tape.sum().backward()
+    tape = {"y": on_tape.data, "slope": np.asarray(tensor.grad), "curve": np.zeros(2)}
     left = {"elu": -1.0, "leaky_relu": -INF}.get(name, 0.0)
-    np.testing.assert_array_equal(found["y"], [INF, left, NAN])
-    np.testing.assert_array_equal(found["slope"][:2], [1.0, 0.01 if name == "leaky_relu" else 0.0])
+    for found in (sg.compile(graph).run(feeds), sg.evaluate(graph, feeds), tape):
+        np.testing.assert_array_equal(found["y"], [INF, left, NAN])
+        np.testing.assert_array_equal(
+            found["slope"][:2], [1.0, 0.01 if name == "leaky_relu" else 0.0]
+        )
+        assert name in ("elu", "leaky_relu", "relu", "softplus") or np.isnan(found["slope"][2])
+        np.testing.assert_array_equal(found["curve"][:2], [0.0, 0.0])
 
 
 def test_a_diverged_weight_shows_in_the_loss_of_a_relu():

@@ -211,3 +211,19 @@ def test_slopes_of_logaddexp_at_infinities_and_twice():
         curved = sg.grad(sg.grad(sg.logaddexp(x[0], x[1]), x)[0], x)
         slopes = answer(curved, {"x": np.array([2.0, 2.0, 0.0, 0.0])})
         np.testing.assert_array_equal(slopes, [0.25, -0.25, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 20])
+def test_sums_of_negative_zeros_have_one_sign_everywhere(size):
+    """-0.0 as IEEE adds, 0.0 if there are none: evaluated, compiled and on the tape."""
+    array = np.full((size, 3), -0.0)
+    x = sg.input("x", ("n", 3), "float64")
+    for axis in (0, 1, None):
+        y = sg.sum(x, axis)
+        found = [
+            sg.evaluate(y, {"x": array}),
+            sg.compile(y).run({"x": array}),
+            sg.eager.Tensor(array, dtype="float64").sum(axis).data,
+        ]
+        for each in found:
+            np.testing.assert_array_equal(np.signbit(each), size > 0)
