@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from passes.loops.stacking import is_cheap
+from passes.loops.merging import is_cheap
 from staticgrad.ir.bodies import body_input, body_of, inlined, map_bodies, rebuilt
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ops.loops import Loop

@@ -3,7 +3,7 @@
 The gradient of a loop stacks the carries at the beginning of each iteration with a second loop,
 which differs from the original only in its outputs. A loop with tangents has the carries of the
 original, too. If all carries of one loop are carries of another, the other loop can compute the
-results of both.
+results of both. Loops without common carries are merged if their iterations have work in common.
 
 Values of bodies are compared by value numbers: values with equal numbers are equal in all bodies. A
 number stands for an op over numbers (J. Cocke and J. T. Schwartz 1970). The caller numbers the
@@ -15,12 +15,26 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from passes.residuals import CHEAP
+from staticgrad.errors import StaticgradError
 from staticgrad.ir.bodies import body_input, body_of
+from staticgrad.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
 from staticgrad.ops.loops import Loop
 from staticgrad.source import merged as merged_lines
 
 ValueKey = tuple[Node, int]
+
+#: Forms that are recomputed rather than stacked.
+_CHEAP = Pointwise | View | Identity | ReshapeForm | Assemble
+
+
+def is_cheap(node: Node) -> bool:
+    """Return whether a value is computed again rather than stored."""
+    try:
+        return isinstance(node.form, _CHEAP)
+    except StaticgradError:  # an op without kernels
+        return False
 
 
 class Numbering:
@@ -147,9 +161,8 @@ class _Pair:
             for later_place, _ in wrong:
                 del self.paired[later_place]
         counts = [_op(node).carries for node in self.nodes]
-        shared = {self.numbering.of(("x", arg.key)) for arg in _sliced(first)}
-        shared &= {self.numbering.of(("x", arg.key)) for arg in _sliced(later)}
-        self.is_one = len(self.paired) == min(counts) and bool(self.paired or shared)
+        same = self.paired or self._have_common_work()
+        self.is_one = len(self.paired) == min(counts) and bool(same)
 
     def _candidates(self) -> dict[int, int]:
         """Return carries of the second loop -> carries of the first with the same initial value."""
@@ -183,6 +196,19 @@ class _Pair:
             for node, k in zip(self.nodes, (first, later), strict=True)
         ]
         return self.values[0][values[0]] == self.values[1][values[1]]
+
+    def _have_common_work(self) -> bool:
+        """Return whether both bodies compute a value that takes longer than reading its operands.
+
+        Without one a merged loop takes as long as both, and its stacks are all alive at once.
+        """
+        theirs = {*self.values[1].values()}
+        body = _op(self.nodes[0]).body
+        return any(
+            self.values[0][node, 0] in theirs and (node.op.flops > CHEAP or not is_cheap(node))
+            for node in body.nodes
+            if node.args
+        )
 
     def replaced(self, graph: Graph) -> Graph:
         """Return the graph with one loop in the place of both."""
@@ -259,8 +285,3 @@ def _input(label: str, old: Symbolic) -> Symbolic:
 def _op(node: Node) -> Loop:
     assert isinstance(node.op, Loop)
     return node.op
-
-
-def _sliced(node: Node) -> tuple[Symbolic, ...]:
-    op = _op(node)
-    return node.args[op.carries : op.carries + op.slices]

@@ -11,17 +11,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from passes.loops.merging import Numbering, ValueKey
+from passes.loops.merging import Numbering, ValueKey, is_cheap
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.errors import StaticgradError
 from staticgrad.ir.bodies import body_input, body_of
-from staticgrad.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
+from staticgrad.ir.forms import View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
 from staticgrad.ops.loops import Loop
 from staticgrad.types.arrays import hint_bytes
-
-#: Forms that are recomputed rather than stacked.
-_CHEAP = Pointwise | View | Identity | ReshapeForm | Assemble
 
 
 def stacked(graph: Graph) -> tuple[Graph, int]:
@@ -89,14 +85,6 @@ def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
 
 def _nbytes(node: Node) -> int:
     return sum(hint_bytes(kind) for kind in node.types)
-
-
-def is_cheap(node: Node) -> bool:
-    """Return whether a value is computed again rather than stored."""
-    try:
-        return isinstance(node.form, _CHEAP)
-    except StaticgradError:  # an op without kernels
-        return False
 
 
 def _numbered(ahead: Node, back: Node) -> tuple[dict[ValueKey, int], dict[ValueKey, int]]:

@@ -12,8 +12,10 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline as read_pipeline
+from passes.remat import StoreAll
 from staticgrad import checkpoint_policies as cp
 from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.divided import divided
 from staticgrad.memory.planner import plan
 
 STEPS, BLOCKS, SIZE = 20, 3, 12
@@ -202,6 +204,25 @@ def test_an_iteration_that_is_not_saved_stacks_its_carries_alone(name, level):
         assert peak_of(name, policy, level) <= least + FEW
     if level != "O0":
         assert peak_of(name, "dots", level) >= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", [fori_of, scan_of])
+def test_a_budget_reaches_the_peak_of_loops_that_are_not_merged(loop):
+    """Without a budget the loops that stack carries are the ones that run first, to save time."""
+
+    def blocks(c, p):
+        for _ in range(BLOCKS):
+            c = loop(lambda c, p: sg.sin(c @ (p * W)), c, p)
+        return c
+
+    c, p = sg.input("c", X.shape, "float64"), sg.input("p", (), "float64")
+    loss = blocks(c, p).sum()
+    graph = read_pipeline("O1")(sg.Graph({"loss": loss, "dp": sg.grad(loss, p)}))
+    assert plan(fuse(graph), {}).peak_bytes / X.nbytes >= STEPS * (BLOCKS + 1)
+    budget = (2 * STEPS + BLOCKS + FEW) * X.nbytes
+    chosen = divided(graph, {}, fuse, (StoreAll(), budget, 1, 0.0))
+    assert chosen.planner.plan({}).peak_bytes <= budget
 
 
 FEEDS = {"c": X, "p": np.array(0.7)}

@@ -8,6 +8,8 @@ from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import plan
 from tests.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable
@@ -61,6 +63,22 @@ def test_which_loops_are_merged():
     after = MergedLoops()(Graph({"last": last}, inputs=[x]).with_nodes(whole.nodes, {}))
     (one,) = loops(after)
     assert len(one.types) == 1
+
+
+def test_maps_of_one_array_are_merged_where_they_have_work_in_common():
+    """Otherwise their stacks would be alive at once, for no time gained."""
+    x = variable("x", sg.float64, (9, 8, 8))
+    weights = np.random.default_rng(0).normal(size=(4, 8, 8))
+
+    def peak_and_loops(body):
+        outs = [sg.map(lambda row, w=w: body(row, w), x) for w in weights]
+        graph = pipeline("O1")(Graph(sum((out * out).sum() for out in outs)))
+        return plan(fuse(graph), {}).peak_bytes / (9 * 8 * 8 * 8), len(loops(graph))
+
+    apart, four = peak_and_loops(lambda row, w: sg.sin(row @ w))
+    assert (int(apart), four) == (1, 4)  # a stack is read before the next one is written
+    assert peak_and_loops(lambda row, w: sg.sin(row + 1.0) @ w)[1] == 1
+    assert peak_and_loops(lambda row, w: (row * 2.0) @ w)[1] == 4  # a product costs no time
 
 
 def test_what_nobody_reads_goes():
