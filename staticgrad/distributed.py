@@ -19,6 +19,7 @@ from staticgrad import ranks
 from staticgrad.errors import ArgumentError, DistributedError, DTypeError
 from staticgrad.errors.hints import attributes
 from staticgrad.ir.calls import public
+from staticgrad.ir.pairs import Complex
 from staticgrad.ops.collective import means, rows_of
 from staticgrad.ops.operands import as_value
 from staticgrad.ranks import Job
@@ -83,8 +84,8 @@ def mean(x: Any, rows: Any = None) -> Any:
     it may stand inside of a model: statistics over the whole batch.
 
     Args:
-        x: a floating value, of the same shape on all ranks; float16 and bfloat16 are added up in
-            float32.
+        x: a floating or complex value, of the same shape on all ranks; float16 and bfloat16 are
+            added up in float32.
         rows: how many rows x is the mean of, a number or a 0-d value: ``mask.sum()``; 1 for the
             plain mean over the ranks. By default as in ``opt.minimize``. Inside of a model it must
             be what ``minimize`` is given.
@@ -100,6 +101,8 @@ def mean(x: Any, rows: Any = None) -> Any:
         raise DTypeError(f"mean: {x.type} is not floating", hint="x.astype('float32')")
     if job.ranks == 1:
         return x
+    if isinstance(x, Complex):
+        return x.kind.complex_kind.of(mean(x.joined(), rows))
     weights = rows_of("mean", x, rows)
     return means(job.ranks, [x.astype(x.dtype.compute)], weights)[0].astype(x.dtype)
 

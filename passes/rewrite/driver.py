@@ -13,7 +13,7 @@ pipeline, visits only new nodes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -90,11 +90,12 @@ def rewrite(
 class Rewritten:
     """The result of ``rewrite_nodes``: ``value(v)`` is the replacement of v.
 
-    ``touched`` are the nodes that rewrites replaced or looked through.
+    ``touched`` are the nodes that rewrites replaced or looked through; ``hits`` counts by rule.
     """
 
     new: Mapping[Node, tuple[Symbolic, ...]]
     touched: Set[Node]
+    hits: Mapping[str, int]
 
     def value(self, before: Symbolic) -> Symbolic:
         """Return the current replacement of ``before``."""
@@ -115,7 +116,7 @@ class Rewritten:
 def rewrite_nodes(
     nodes: Sequence[Node],
     rules: Sequence[Rule],
-    held: Node | None = None,
+    held: Collection[Node] = (),
     beside: Sequence[Node] = (),
 ) -> Rewritten | None:
     """Rewrite some nodes of a graph in the making, operands first, as ``rewrite`` does.
@@ -123,7 +124,7 @@ def rewrite_nodes(
     Args:
         nodes: what to look at, operands before readers; what they read besides stays as it is.
         rules: in order of preference; none that asks how often a value is read.
-        held: a node that no rule may replace or look through.
+        held: nodes that no rule may replace or look through.
         beside: what no rule is tried at, and what reads, all the same, what stands for the nodes
             by now: else what it is computed of would be there twice.
 
@@ -140,7 +141,7 @@ def rewrite_nodes(
     if beside:
         nodes = sorted((*nodes, *beside), key=lambda node: node.serial)
     driver.walk(nodes, frozenset(beside))
-    return Rewritten(driver.new, driver.touched) if driver.hits else None
+    return Rewritten(driver.new, driver.touched, driver.hits) if driver.hits else None
 
 
 @lru_cache(maxsize=64)
@@ -155,7 +156,7 @@ class _Driver:
         index: Index,
         limit: int | None,
         watch: Callable[[Rewriting], object] | None,
-        held: Node | None = None,
+        held: Collection[Node] = (),
     ) -> None:
         self._index, self._limit, self._watch, self._held = index, limit, watch, held
         self.hits: Counter[str] = Counter()
@@ -276,7 +277,7 @@ class _Driver:
         candidates = self._candidates(node)
         before = Symbolic(node)
         for rule, match in matches(candidates, before, self._reads) if candidates else ():
-            if self._held is not None and self._held in match.nodes:
+            if any(node in match.nodes for node in self._held):
                 self._reads.asked += 1  # what applies here depends on what is held
                 continue
             origin = _origin(rule, match)

@@ -33,7 +33,7 @@ import numpy as np
 
 from passes.clones import Clones
 from passes.rewrite import Rewritten, rewrite_nodes
-from passes.rules import STABILIZING
+from passes.rules import STABILIZING, STABLE
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.structure import (
     by_stored,
@@ -62,6 +62,7 @@ from staticgrad.ops.cotangent import (
     zeros_like_type,
 )
 from staticgrad.ops.marks import region_behind
+from staticgrad.ops.movement import Reshape
 from staticgrad.ops.sweep import Sweep
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import TensorType
@@ -185,7 +186,7 @@ def stable_formulas(
     cone: Cone, outputs: Sequence[Symbolic], targets: Sequence[Symbolic]
 ) -> list[Formula]:
     """Formulas for ``outputs`` that have each of ``targets`` in one of them."""
-    found = rewrite_nodes(cone.nodes, STABILIZING, beside=cone.beside)
+    found = _stabilized(cone, targets)
     if found is None:
         return [Formula(cone, tuple(outputs), {t.key: t for t in targets}, False)]
     wanted = {target.key: target for target in targets}
@@ -194,10 +195,27 @@ def stable_formulas(
     for key, target in wanted.items():
         if key not in kept:  # something in the middle: there it stays what it is
             own, alone = cone_between(outputs, [target]), {key: target}
-            found = rewrite_nodes(own.nodes, STABILIZING, target.node, own.beside)
+            found = rewrite_nodes(own.nodes, STABILIZING, (target.node,), own.beside)
             plain = Formula(own, tuple(outputs), alone)
             formulas.append(plain if found is None else _formula(outputs, alone, found))
     return formulas
+
+
+def _stabilized(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None:
+    """The stable form of a cone's formulas.
+
+    A target that is a reshape stays one of what is read, unless a stable formula is behind it: its
+    gradients shall depend on it when they are differentiated by it again.
+    """
+    found = rewrite_nodes(cone.nodes, STABILIZING, beside=cone.beside)
+    if found is None:
+        return None
+    merged = {t.node for t in targets if isinstance(t.node.op, Reshape) and not found.keeps(t)}
+    if not merged:
+        return found
+    again = rewrite_nodes(cone.nodes, STABILIZING, merged, cone.beside)
+    kept = {} if again is None else again.hits
+    return again if all(found.hits.get(r.name) == kept.get(r.name) for r in STABLE) else found
 
 
 def _formula(

@@ -63,11 +63,12 @@ def by_stored(structure: Any, outputs: Sequence[Symbolic]) -> Any:
 def _is_read_whole(x: Any, outputs: Sequence[Symbolic]) -> bool:
     if not isinstance(x, SymbolicComplex) or x.stored is None or x.is_stored:
         return False
-    parts = {arg.node for part in (x.re, x.im) for arg in part.node.args}
-    if any(y.node in parts or y.key == x.stored.key for y in outputs):
+    cuts = {arg.node for part in (x.re, x.im) for arg in part.node.args}
+    if any(y.node in cuts or y.key == x.stored.key for y in outputs):
         return True
-    return any(
-        node not in parts and any(arg.key == x.stored.key for arg in node.args)
+    own = {x.re.node, x.im.node, *cuts}
+    return any(  # formulas that were rewritten may read the cuts, and not the parts
+        node not in own and any(arg.key == x.stored.key or arg.node in cuts for arg in node.args)
         for node in cone_between(outputs, [x.stored]).nodes
     )
 

@@ -17,6 +17,7 @@ from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, paths, unflatten
 from staticgrad.ir.calls import public
+from staticgrad.ir.pairs import check_real
 from staticgrad.ops.convert import astype
 from staticgrad.ops.indexing import concatenate
 from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
@@ -58,6 +59,7 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     leaves, shape = flatten(tree)
     arrays = [np.asarray(leaf) for leaf in leaves]
     for path, array in zip(paths(shape, "x"), arrays, strict=True):
+        check_real(f"scipy: {path}", array)
         if array.dtype.kind not in "fiu":
             raise ArgumentError(f"{path} is {array.dtype}, not an array of numbers")
     ends = np.cumsum([0, *(array.size for array in arrays)]).tolist()
@@ -84,7 +86,9 @@ class _OfVectors:
 
     def values(self, v: Any, *args: Any) -> Any:
         """The results of the function, of values of a graph."""
-        return _joined(self._f(self._unravel(v), *args))
+        found = self._f(self._unravel(v), *args)
+        check_real("scipy", *flatten(found, whole=True)[0])
+        return _joined(found)
 
     def slope(self, v: Any, *args: Any) -> Any:
         value, slopes = value_and_grad(self._f)(self._unravel(v), *args)

@@ -145,6 +145,9 @@ def nan_to_num(
     value = as_value("nan_to_num", x)
     if not value.dtype.is_float:
         return value
+    if value.dtype.is_complex:
+        re, im = (nan_to_num(part, copy, nan, posinf, neginf) for part in (value.real, value.imag))
+        return functions.complex(re, im)
     high: Any = value.dtype.largest if posinf is None else posinf
     low: Any = -value.dtype.largest if neginf is None else neginf
     where, equal = functions.where, functions.equal

@@ -12,6 +12,7 @@ from staticgrad.errors import RankError, ShapeError
 from staticgrad.functions.images.windows import conv
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.pairs import Complex, check_real, is_complex_data
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     check_choice,
@@ -134,12 +135,20 @@ def interp(
     Args:
         x: where, of any shape.
         xp: n places in ascending order (which is not checked).
-        fp: n values.
+        fp: n values, which may be complex.
         left, right: the value before the first place and behind the last; by default those there.
 
     >>> sg.evaluate(sg.interp(0.5, [0.0, 1.0], [10.0, 20.0]))
     array(15.)
     """
+    check_real("interp", x, xp)
+    lines = [each for each in (fp, left, right) if each is not None]
+    if any(isinstance(each, Complex) or is_complex_data(each) for each in lines):
+        re, im = (
+            interp(x, xp, *(each if each is None else part(each) for each in (fp, left, right)))
+            for part in (functions.real, functions.imag)
+        )
+        return functions.complex(re, im)
     at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:
         raise RankError(

@@ -22,6 +22,7 @@ from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.complex_readings import squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.marks import stop_gradient
 from staticgrad.ops.movement import reshape
@@ -65,7 +66,7 @@ def layer_norm(
     value = _with_axes("layer_norm", x)
     _check_weight("layer_norm", weight, value)
     away = value - mean(value, -1, keepdims=True)
-    out = away * (1.0 / functions.sqrt(mean(away * away, -1, keepdims=True) + eps))
+    out = away * (1.0 / functions.sqrt(mean(squared(away), -1, keepdims=True) + eps))
     return _affine("layer_norm", out, weight, bias, value.ndim - 1)
 
 
@@ -84,7 +85,7 @@ def rms_norm(
     """
     value = _with_axes("rms_norm", x)
     _check_weight("rms_norm", weight, value)
-    out = value * (1.0 / functions.sqrt(mean(value * value, -1, keepdims=True) + eps))
+    out = value * (1.0 / functions.sqrt(mean(squared(value), -1, keepdims=True) + eps))
     return _affine("rms_norm", out, weight, None, value.ndim - 1)
 
 
@@ -136,7 +137,7 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
     middle = mean(value, others, keepdims=True)
     away = value - middle
     size = value.shape[place]
-    return reshape(middle, (size,)), mean(away * away, others)
+    return reshape(middle, (size,)), mean(squared(away), others)
 
 
 def group_norm(
@@ -169,7 +170,7 @@ def group_norm(
     apart = reshape(value, shape)
     over = tuple(range(place + 1, apart.ndim))
     away = apart - mean(apart, over, keepdims=True)
-    out = away * (1.0 / functions.sqrt(mean(away * away, over, keepdims=True) + eps))
+    out = away * (1.0 / functions.sqrt(mean(squared(away), over, keepdims=True) + eps))
     return _affine("group_norm", reshape(out, value.shape), weight, bias, place)
 
 
@@ -291,7 +292,7 @@ def local_response_norm(
         raise RankError(what, related=related(value))
     widths = [(0, 0)] * value.ndim
     widths[1] = (count // 2, (count - 1) // 2)
-    squares = functions.pad(value * value, widths)
+    squares = functions.pad(squared(value), widths)
     channels = value.shape[1]
     total: Any = squares[:, :channels]
     for first in range(1, count):

@@ -57,12 +57,25 @@ def whole_type(parts: TensorType) -> TensorType:
     return TensorType(complex_of(parts.dtype), parts.shape[:-1])
 
 
-def takes_real(op: Op, value: Value, *_: Value) -> DTypeError:
-    """The error for an op of a complex value that it has no meaning for."""
+def takes_real(name: str, value: Any) -> DTypeError:
+    """The error for an op or function of complex numbers that it has no meaning for."""
+    found = getattr(value, "dtype", "complex numbers")
     return DTypeError(
-        f"{op.name}: takes real values, got {value.dtype}",
+        f"{name}: takes real values, got {found}",
         hint="z.real, z.imag, abs(z) and sg.angle(z) are real",
     )
+
+
+def check_real(name: str, *values: Any) -> None:
+    """Refuse complex values, arrays and numbers."""
+    for value in values:
+        if isinstance(value, Complex) or is_complex_data(value):
+            raise takes_real(name, value)
+
+
+def parts_type(whole: TensorType) -> TensorType:
+    """The real type with a last axis of 2 that a complex one is stored as."""
+    return TensorType(whole.dtype.real, (*whole.shape, 2))
 
 
 class Complex(Value):
@@ -125,7 +138,7 @@ class Complex(Value):
         taken = [arg for arg in args if isinstance(arg, Complex)]
         if not taken:  # beside a complex value
             return cls.part_kind.bind(op, args)
-        raise takes_real(op, *taken)
+        raise takes_real(op.name, taken[0])
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:

@@ -111,7 +111,7 @@ def _linear(op: Op, x: Any, *others: Any) -> Any:
     """An op that is linear in its first operand alone: it acts on both parts."""
     for other in others:
         if other.dtype.is_complex:
-            raise takes_real(op, other)
+            raise takes_real(op.name, other)
     return pair(*[None if part is None else op(part, *others) for part in parts_of(x)])
 
 

@@ -32,7 +32,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array, Op, lift_all
-from staticgrad.ir.pairs import Complex, joined
+from staticgrad.ir.pairs import Complex, is_complex_data, joined, parts_type, whole_type
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.cotangent import TRANSPOSES, zeros_like_type
@@ -40,8 +40,9 @@ from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
 from staticgrad.ops.marks import FirstOperand
 from staticgrad.ops.operands import as_value, as_values, dtype_of, related, shape_of
 from staticgrad.records import NamedTuple
-from staticgrad.types.arrays import TensorType, array_of
+from staticgrad.types.arrays import TensorType, array_of, as_parts, of_parts
 from staticgrad.types.dim import Size, dim
+from staticgrad.types.dtype import F64
 
 Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}
@@ -68,7 +69,7 @@ class Marker(FirstOperand):
     def ruled(
         self,
         over_batch: Callable[[Rule, str], Rule],
-        over_pairs: Callable[[Rule, str], Rule],
+        over_pairs: Callable[[Rule, str, str], Rule],
         takes: str,
         operands: tuple[Any, Any, Sequence[Any]],
     ) -> Any:
@@ -77,7 +78,7 @@ class Marker(FirstOperand):
         given, out, args = operands
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", takes)
         if self.pairs:
-            rule = over_pairs(rule, self.pairs)
+            rule = over_pairs(rule, self.pairs[0], self.pairs[1:])
         for letters in self.over:
             rule = over_batch(rule, letters)
         try:
@@ -127,12 +128,17 @@ def _whole(pairs: str, values: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _over_pairs(rule: Rule, pairs: str) -> Rule:
+def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
     """The rule over stored complex values; it has JAX's cotangents, which are conjugates."""
 
     def stored(ct: Any, out: Any, *args: Any) -> Any:
-        ct, *given = _whole(pairs[0] + pairs, (ct, out, *args))
-        shares = rule(functions.conj(ct), *given)
+        given = _whole(pairs, args)
+        if isinstance(out, tuple):  # of several results
+            cts = [x if x is None else functions.conj(x) for x in _whole(of_outs, ct)]
+            shares = rule(tuple(cts), tuple(_whole(of_outs, out)), *given)
+        else:
+            ct, out = _whole(of_outs * 2, (ct, out))
+            shares = rule(functions.conj(ct), out, *given)
         if not isinstance(shares, tuple) or len(shares) != len(args):
             return shares
         return tuple(
@@ -141,7 +147,7 @@ def _over_pairs(rule: Rule, pairs: str) -> Rule:
             else joined(functions.conj(functions.astype(share, arg.dtype)))
             if letter == "c"
             else share.real
-            for letter, share, arg in zip(pairs[1:], shares, given[1:], strict=True)
+            for letter, share, arg in zip(pairs, shares, given, strict=True)
         )
 
     return stored
@@ -400,11 +406,12 @@ def _jvp_over_batch(rule: Rule, letters: str) -> Rule:
     return mapped
 
 
-def _jvp_over_pairs(rule: Rule, pairs: str) -> Rule:
+def _jvp_over_pairs(rule: Rule, of_out: str, pairs: str) -> Rule:
     """The rule over stored complex values; tangents are not conjugated."""
 
     def stored(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
-        return joined(rule(tuple(_whole(pairs[1:], tangents)), *_whole(pairs, (out, *args))))
+        given = _whole(of_out + pairs, (out, *args))
+        return joined(rule(tuple(_whole(pairs, tangents)), *given))
 
     return stored
 
@@ -476,6 +483,7 @@ class _UserCall(Op):
     family: ClassVar[str] = "host"
     label: str
     types: tuple[TensorType, ...]
+    pairs: str = ""  # a letter per operand and result: "c" where it is complex, else "-"
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as they are: nothing promotes."""
@@ -507,14 +515,27 @@ class _UserCall(Op):
     def reference(self, *arrays: Array) -> Any:
         from staticgrad.native.libraries.user_calls import checked
 
-        shapes = [tuple(map(int, t.shape)) for t in self.types]
-        outs = [np.zeros(s, t.dtype.numpy) for s, t in zip(shapes, self.types, strict=True)]
-        checked(self.label, self.computed(self.known().function, arrays), outs, self.array_of)
+        letters = self.pairs or "-" * (len(arrays) + len(self.types))
+        pairs = zip(letters, arrays, strict=False)
+        given = [of_parts(array) if letter == "c" else array for letter, array in pairs]
+        kinds = self._whole_types([*(TensorType(F64, (2,)) for _ in arrays), *self.types])
+        outs = [np.zeros(tuple(map(int, t.shape)), t.dtype.numpy) for t in kinds[len(arrays) :]]
+        checked(self.label, self.computed(self.known().function, given), outs, self.array_of)
+        outs = [as_parts(out) if is_complex_data(out) else out for out in outs]
         return tuple(outs) if len(outs) > 1 else outs[0]
 
     def array_of(self, result: Any) -> Array:
         """Return what the function gave, as an array."""
         return array_of(result, f"what {self.label} gives", CallError)
+
+    def _whole_types(self, types: Sequence[TensorType]) -> list[TensorType]:
+        """The types of operands and results as the function has them: complex ones have no parts.
+
+        Both are the same bytes.
+        """
+        letters = self.pairs or "-" * len(types)
+        pairs = zip(letters, types, strict=True)
+        return [whole_type(each) if letter == "c" else each for letter, each in pairs]
 
     def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
         """Return what the function gives for copies of the operands."""
@@ -524,7 +545,8 @@ class _UserCall(Op):
         from staticgrad.native.libraries import user_calls
 
         known, results = self.known(), len(self.types)
-        outs, operands = types[:results], types[results:]
+        operands = self._whole_types([*types[results:], *types[:results]])
+        operands, outs = operands[: -results or None], operands[-results:]
         kinds = [[(t.dtype.numpy.name, t.rank) for t in each] for each in (operands, outs)]
         function = user_calls.UserFunction(
             self.label, known.function, tuple(kinds[0]), tuple(kinds[1]), self.array_of
@@ -545,6 +567,8 @@ class _UserCall(Op):
                 hint="vjp=: a function (ct, out, *operands) that gives a tuple of cotangents",
             )
         check_arguments(rule, 2 + len(args), f"the rule of {self.label}", "(ct, out, *operands)")
+        if self.pairs:
+            rule = _over_pairs(rule, self.pairs[len(args) :], self.pairs[: len(args)])
         shares = rule(ct, out, *args)
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
@@ -561,6 +585,7 @@ class HostCall(_UserCall, name="call.host"):
     family = "host"
     label: str
     types: tuple[TensorType, ...]
+    pairs: str = ""
     kink = "no gradient without a rule of its own"
 
 
@@ -570,6 +595,7 @@ class NumbaCall(_UserCall, name="call.numba"):
     family = "numba"
     label: str
     types: tuple[TensorType, ...]
+    pairs: str = ""
     kink = "no gradient without a rule of its own"
 
     def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
@@ -616,7 +642,12 @@ def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any
     if not is_known and not name:  # another function of the same code
         label = f"{label}.{len(_known)}"
     define(label, function, vjp)
-    return cls(label=label, types=_types_of(op, types))(*as_values(op, *args))
+    values, kinds = as_values(op, *args), _types_of(op, types)
+    pairs = "".join("c" if each.dtype.is_complex else "-" for each in (*values, *kinds))
+    stored = tuple(parts_type(t) if t.dtype.is_complex else t for t in kinds)
+    found = cls(label, stored, pairs if "c" in pairs else "")(*map(joined, values))
+    whole = _whole(pairs[len(values) :], found if isinstance(found, tuple) else (found,))
+    return tuple(whole) if isinstance(found, tuple) else whole[0]
 
 
 def host_call(

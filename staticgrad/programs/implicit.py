@@ -19,6 +19,7 @@ from staticgrad.families import like
 from staticgrad.functions import linalg
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
+from staticgrad.ir.pairs import check_real
 from staticgrad.ir.value import Value
 from staticgrad.ops.custom import custom_vjp
 from staticgrad.programs.derivatives import grad
@@ -51,7 +52,8 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
     Args:
         f: takes x and the operands, gives as many numbers as x has, in its shape. Whatever floating
             it reads beside must be among the operands.
-        x0: the first guess: a floating value, array or tensor of any shape; it gets no gradient.
+        x0: the first guess: a real floating value, array or tensor of any shape; it gets no
+            gradient.
         args: operands, by which the solution is differentiated.
         tol: stop where no residual is larger; by default 1e-10, in float32 1e-5.
         max_steps: stop after so many steps.
@@ -61,6 +63,7 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
 
     Raises:
         ArgumentError: no function. GradientError: ``f`` reads floating values that are no operands.
+        DTypeError: a complex ``x0``, or what ``f`` gives is complex; operands may be complex.
 
     >>> import numpy as np, staticgrad as sg
     >>> a = sg.input("a", (), "float64")
@@ -77,7 +80,7 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
 
         return _repeated(step, lambda at: f(at, *given), x, tol, max_steps)
 
-    return _implicit(f, solve, x0, args)
+    return _implicit("root", f, solve, x0, args)
 
 
 @like(root)
@@ -106,7 +109,7 @@ def fixed_point(
 
         return _repeated(step, lambda at: residual(at, *given), x, tol, max_steps)
 
-    return _implicit(residual, solve, x0, args)
+    return _implicit("fixed_point", residual, solve, x0, args)
 
 
 @like(root)
@@ -151,7 +154,7 @@ def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps
         begin = functions.sum(x * 0.0) + 1e-3
         return _repeated(step, measure, (x, begin), tol, max_steps)[0]
 
-    return _implicit(slope, solve, x0, args)
+    return _implicit("argmin", slope, solve, x0, args)
 
 
 # -- one solver, one derivative --------------------------------------------------------------------
@@ -166,8 +169,11 @@ def _check(name: str, f: Any) -> None:
         )
 
 
-def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]) -> Any:
+def _implicit(
+    name: str, residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]
+) -> Any:
     """Return the result of ``solve``, with the derivatives of a zero of the residual."""
+    check_real(f"implicit.{name}", x0)
     solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
 
     @solution.rule
@@ -209,6 +215,7 @@ def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
     with recording(x):
         at = leaf(x)
         found = f(at, *given)
+        check_real("implicit", found)
         if not isinstance(found, Value) or found.shape != x.shape:
             what = found.type if isinstance(found, Value) else kind_of(found)
             raise ArgumentError(f"implicit: f gives {what} for x of type {x.type}, not its shape")

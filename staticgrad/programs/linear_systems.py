@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from staticgrad.ir.functional import functions
 from staticgrad.ops.custom import custom_vjp
-from staticgrad.programs.derivatives import grad
+from staticgrad.programs.derivatives import vjp
 
 _numbers: Final = itertools.count()
 Function = Callable[..., Any]
@@ -25,7 +24,7 @@ def transposed(apply: Function) -> Function:
     def product(v: Any, *operands: Any) -> Any:
         with recording(v):
             at = leaf(v * 0.0)
-            return grad(functions.sum(apply(at, *operands) * v), at, allow_disconnected=True)
+            return vjp(apply(at, *operands), at, v, allow_disconnected=True)
 
     return product
 
@@ -60,8 +59,10 @@ def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool)
             moved = [leaf(each) if each.dtype.is_float else each for each in given]
             targets = [each for each in moved if each.dtype.is_float]
             apply = operator.transposed if back else operator.apply
-            pulled = functions.sum(apply(out, *moved) * -by_right)
-            slopes = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
+            pulled = apply(out, *moved)
+            slopes = iter(
+                vjp(pulled, targets, -by_right, allow_disconnected=True) if targets else ()
+            )
         return by_right, None, *(next(slopes) if each.dtype.is_float else None for each in given)
 
     return solution(b, x0, *operands), numbers[0]
@@ -72,7 +73,7 @@ def leaf(x: Any) -> Any:
     if x.computes and not x.requires_grad:
         from staticgrad.eager.tensor import Tensor  # who has tensors has loaded it
 
-        return Tensor(x.array, requires_grad=True)
+        return Tensor(x.data, requires_grad=True)
     return x * 1.0
 
 

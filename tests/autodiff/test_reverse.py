@@ -335,3 +335,17 @@ def test_zeros_when_allowed(x):
     assert found["n"] == 0
     assert found["b"].shape == (5, 2)
     assert not found["b"].any()
+
+
+def test_gradients_of_several_depend_on_a_reshape_among_them():
+    """A reshape of it is read through by no formula: the slope by another depends on it."""
+    x, a = sg.input("x", (2, 2), "float64"), sg.input("a", (4,), "float64")
+    r = sg.tanh(x).reshape((4, 1))
+    loss = (r.reshape((4,)) * a * a * sg.sin(r)[:, 0]).sum()
+    feeds = {"x": np.ones((2, 2)), "a": np.arange(4.0)}
+    t = np.tanh(1.0)
+    wanted = 2 * feeds["a"] * (np.sin(t) + t * np.cos(t))
+    for by_a in (sg.grad(loss, a), sg.grad(loss, [a, r])[0]):
+        for found in (sg.grad(by_a.sum(), r), sg.jvp(by_a, r, np.ones((4, 1)))):
+            value, *_ = sg.evaluate([found, x, a], feeds)
+            np.testing.assert_allclose(value.ravel(), wanted, rtol=1e-12)

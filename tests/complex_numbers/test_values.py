@@ -384,3 +384,20 @@ def test_budgets_hold():
     small = sg.compile(program, memory_budget="60%")
     np.testing.assert_array_equal(small.run({"z": feed})["slope"], plain.run({"z": feed})["slope"])
     assert small.peak_bytes <= 0.6 * plain.peak_bytes
+
+
+def test_derivatives_by_inputs_of_gradients_by_several():
+    """The gradient by one value depends on another, whatever both were asked for together."""
+    at, w = A[:3] + 3.0 * np.eye(3), A[3]
+    way, step = (A[1:] * 1j, A[0] * 1j), 1e-6
+    a, b = sg.input("a", (3, 3), "complex128"), sg.input("b", (3,), "complex128")
+    for loss in (
+        lambda a, b: sg.abs_square(a @ b).sum(),
+        lambda a, b: sg.abs_square(sg.linalg.solve(a, b) * (1.0 + 2j) + 1.0).sum(),
+    ):
+        slopes = sg.grad(loss, (0, 1))
+        ends = [slopes(at + s * way[0], w + s * way[1]) for s in (step, -step)]
+        by = sg.grad(loss(a, b), [a, b])
+        found = sg.evaluate(sg.jvp(by, [a, b], list(way)), {"a": at, "b": w})
+        for one, up, down in zip(found, *ends, strict=True):
+            np.testing.assert_allclose(one, (up - down) / (2 * step), rtol=1e-6, atol=1e-6)

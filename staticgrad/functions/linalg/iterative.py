@@ -115,14 +115,14 @@ def _solved(
 
     def solve(transposed: bool, right: Any, first: Any, operands: Sequence[Any]) -> Any:
         # The transpose of a symmetric matrix is the matrix; that its derivative is not the same
-        # is what ``linear`` sees to.
-        transposed = transposed and not symmetric
+        # is what ``linear`` sees to. That of a Hermitian matrix is its conjugate.
+        transposed = transposed and (not symmetric or right.dtype.is_complex)
         apply = operator.transposed if transposed else operator.apply
         scaled = None
         if fixed is not None:
             scale = fixed.transposed if transposed else fixed.apply
             scaled = lambda v: scale(v, *fixed.operands)  # noqa: E731 - a function of a vector
-        tolerance = functions.maximum(functions.sqrt(_dot(right, right)) * rtol, atol)
+        tolerance = functions.maximum(functions.sqrt(_square(right)) * rtol, atol)
         return method(lambda v: apply(v, *operands), scaled, right, first, tolerance, most)
 
     systems = up("staticgrad.programs.linear_systems")
@@ -130,12 +130,17 @@ def _solved(
 
 
 def _dot(x: Any, y: Any) -> Any:
-    return functions.sum(x * y)
+    """The real part of the inner product."""
+    return functions.real(functions.sum(functions.conj(x) * y))
+
+
+def _square(x: Any) -> Any:
+    return functions.sum(functions.abs_square(x))
 
 
 def _count(x: Any) -> Any:
     """The number 0, of the kind of x."""
-    return functions.astype(functions.sum(x * 0.0) * 0.0, "int64")
+    return functions.astype(functions.sum(functions.real(x) * 0.0) * 0.0, "int64")
 
 
 def _iterated(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) -> tuple[Any, Any]:
@@ -163,7 +168,7 @@ def cg(
     M: Any = None,
     args: Sequence[Any] = (),
 ) -> Solution:
-    """x with A @ x = b for a symmetric positive definite A, by conjugate gradients.
+    """x with A @ x = b for a symmetric or Hermitian, positive definite A, by conjugate gradients.
 
     Args:
         A: a dense or sparse matrix [n, n], or a function that gives ``A @ x`` for a vector x.
@@ -193,7 +198,7 @@ def _cg(
     apply: Apply, scaled: Apply | None, b: Any, x0: Any, tolerance: Any, most: int
 ) -> tuple[Any, Any]:
     r0 = b - apply(x0)
-    square = _dot(r0, r0)
+    square = _square(r0)
 
     def step(state: Any) -> Any:
         x, r, p, before, square, count = state
@@ -203,7 +208,7 @@ def _cg(
         q = apply(p)
         alpha = rho / _dot(p, q)
         r = r - q * alpha
-        return x + p * alpha, r, p, rho, _dot(r, r), count + 1
+        return x + p * alpha, r, p, rho, _square(r), count + 1
 
     begin = (x0, r0, b * 0.0, square * 0.0 + 1.0, square, _count(b))
     return _iterated(step, begin, tolerance, most)
@@ -260,12 +265,12 @@ def _gmres(
         def further(j: Any, basis: Any) -> Any:
             rows, coefficients = basis
             w = times(rows[j])
-            size = functions.sqrt(_dot(w, w))
-            h = rows @ w
+            size = functions.sqrt(_square(w))
+            h = functions.conj(rows) @ w
             w = w - h @ rows
-            again = rows @ w  # a second time, for orthogonality to rounding
+            again = functions.conj(rows) @ w  # a second time, for orthogonality to rounding
             w = w - again @ rows
-            length = functions.sqrt(_dot(w, w))
+            length = functions.sqrt(_square(w))
             # Where the space is complete nothing but rounding is left.
             is_new = length > size * (10.0 * float(np.finfo(b.dtype.numpy).eps))
             w = functions.where(is_new, w / functions.where(is_new, length, 1.0), 0.0)
@@ -278,7 +283,7 @@ def _gmres(
         change = weights @ rows[:width]
         x = x + (change if scaled is None else scaled(change))
         r = b - apply(x)
-        return x, r, _dot(r, r), count + 1
+        return x, r, _square(r), count + 1
 
     r0 = b - apply(x0)
-    return _iterated(cycle, (x0, r0, _dot(r0, r0), _count(b)), tolerance, most)
+    return _iterated(cycle, (x0, r0, _square(r0), _count(b)), tolerance, most)

@@ -20,6 +20,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops import transcendental as of
+from staticgrad.ops.complex_readings import squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong
 from staticgrad.ops.movement import expand_dims, reshape
@@ -85,7 +86,7 @@ def mse(
     """
     left, right = alike("mse", input, target)
     away = left - right
-    return reduced("mse", away * away, reduction)
+    return reduced("mse", squared(away), reduction)
 
 
 @like(mse)
@@ -104,7 +105,7 @@ def huber(
         raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
     size = functions.absolute(away)
-    losses = where(size <= delta, 0.5 * (away * away), delta * (size - 0.5 * delta))
+    losses = where(size <= delta, 0.5 * squared(away), delta * (size - 0.5 * delta))
     return reduced("huber", losses, reduction)
 
 

@@ -26,6 +26,7 @@ from staticgrad.functions.statistics import norm, vector_norm_over
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.complex_readings import squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     Axes,
@@ -68,7 +69,7 @@ def smooth_l1_loss(
     one, other = alike("smooth_l1_loss", input, target)
     away = one - other
     size = functions.absolute(away)
-    losses = where(size < beta, away * away * (0.5 / beta), size - 0.5 * beta)
+    losses = where(size < beta, squared(away) * (0.5 / beta), size - 0.5 * beta)
     return reduced("smooth_l1_loss", losses, reduction)
 
 
