@@ -331,3 +331,83 @@ def test_an_error_whose_hint_was_not_read_pickles():
         sg.input("x", (3,)).sqeeze  # noqa: B018
     again = pickle.loads(pickle.dumps(caught.value))
     assert again.hint == caught.value.hint == "did you mean 'squeeze'? "
+
+
+# -- what a hint says to write runs ---------------------------------------------------------------
+
+
+def written_into_an_array():
+    array, y = np.zeros((3, 3)), sg.input("y", (2, 2), "float64")
+    feeds = {"y": np.full((2, 2), 5.0)}
+    with pytest.raises(sg.errors.SymbolicValueError, match="a part of an array needs") as caught:
+        array[:2, :2] = y
+    out = sg.asarray(array)
+    out = out.at[:2, :2].set(y)
+    array[:2, :2] = feeds["y"]
+    return caught, "out = sg.asarray(array), and out = out.at[:2, :2].set(y)", out, feeds, array
+
+
+def divided_in_place():
+    h, x = np.ones(3), sg.input("x", (3,), "float64")
+    with pytest.raises(sg.errors.ArgumentError, match="divide: out=") as caught:
+        h /= x
+    h = h / x
+    feeds = {"x": np.array([1.0, 2.0, 4.0])}
+    return caught, "h = h / x in place of h /= x", h, feeds, 1.0 / feeds["x"]
+
+
+def loop_in_a_loop():
+    x, n = sg.input("x", (), "float64"), 4
+
+    def powers(**bound):
+        def body(i, carry):
+            return sg.fori_loop(0, i, lambda j, inner: inner * x, carry, **bound)
+
+        return sg.grad(sg.fori_loop(0, n, body, x), x)
+
+    with pytest.raises(sg.errors.GradientError, match="a loop stores the carries") as caught:
+        powers()
+    wanted = 7 * 1.5**6  # x ** (1 + 0 + 1 + 2 + 3)
+    hint = "sg.fori_loop(0, n, body, init, max_steps=100) where n is a value"
+    return caught, hint, powers(max_steps=100), {"x": 1.5}, wanted
+
+
+def mask_of_a_run():
+    x, mask = sg.input("x", (4, 5), "float64"), sg.input("mask", (5,), "bool")
+    with pytest.raises(sg.errors.ArgumentError, match="whose size is only known") as caught:
+        x[:, mask]
+    feeds = {"x": np.arange(20.0).reshape(4, 5), "mask": np.arange(5) % 2 == 0}
+    wanted = feeds["x"].copy()
+    wanted[:, feeds["mask"]] = 0
+    return caught, "x.at[:, mask].set(0)", x.at[:, mask].set(0), feeds, wanted
+
+
+def call_without_a_rule():
+    x, ones = sg.input("x", (3,), "float64"), np.ones(3)
+
+    def call(x, vjp=None):
+        return sg.host_call(np.sin, x, types=((3,), "float64"), vjp=vjp)
+
+    sine = sg.custom_vjp(call)
+    sine.rule(lambda ct, out, x: (ct * sg.cos(x),))
+    with pytest.raises(sg.errors.GradientError, match="no derivative rule") as caught:
+        sg.jvp(sine, x, ones)
+    (moved,) = [sg.jvp(lambda x: call(x, vjp=lambda ct, out, x: (ct * sg.cos(x),)), x, ones)[1]]
+    feeds = {"x": np.linspace(0, 1, 3)}
+    return caught, "host_call(..., vjp=rule)", moved, feeds, np.cos(feeds["x"])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        written_into_an_array,
+        divided_in_place,
+        loop_in_a_loop,
+        mask_of_a_run,
+        call_without_a_rule,
+    ],
+)
+def test_what_a_hint_says_runs(case):
+    caught, hint, value, feeds, wanted = case()
+    assert hint in caught.value.hint
+    np.testing.assert_allclose(sg.evaluate(value, feeds), wanted, rtol=1e-15)

@@ -425,10 +425,10 @@ def bounded(op: While) -> Loop:
     """
     if op.most is None:
         raise GradientError(
-            "while_loop stores the carries of all iterations for its gradient, max_steps= does not"
+            "a loop stores the carries of all iterations for its gradient, and max_steps= does not"
             " say how many there may be",
-            hint="sg.while_loop(test, body, init, max_steps=100); sg.jvp needs no bound, and"
-            " sg.scan and sg.fori_loop have one",
+            hint="sg.fori_loop(0, n, body, init, max_steps=100) where n is a value;"
+            " sg.while_loop(test, body, init, max_steps=100); sg.jvp needs no bound",
         )
     inputs = Inputs()
     done = inputs.new("c", inputs.number.type)

@@ -155,6 +155,12 @@ class NoNumbers:
                 "an index of an array",
                 "indices of a run: sg.take(array, x, axis), or sg.constant(array)[x]",
             )
+        if _runs(sys._getframe(2), "STORE_SUBSCR"):
+            raise self._no_value(
+                "a part of an array",
+                "out = sg.asarray(array), and out = out.at[:2, :2].set(y) writes into it, a new"
+                " value;\nfor rows one after the other collect them in a list: sg.stack(rows)",
+            )
         raise self._no_value(
             "np.asarray()", f"to make one value of several: sg.stack([a, b])\n{self._numbers}"
         )

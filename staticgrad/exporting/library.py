@@ -510,8 +510,14 @@ class LibraryWriter:
             linked = routines.linked(kernel.name)
             if linked is None:
                 at = step.origins[0] if step.origins else None
-                what = "a call of what is not LAPACK cannot be exported"
-                raise ExportError(f"{step.label}: {what}", at=at)
+                hint = 'f.export("step.py") writes a file of Python, which has them'
+                raise ExportError(
+                    f"{step.label}: Fourier transforms cannot go to a library for C"
+                    if kernel.name.startswith("fft:")
+                    else f"{step.label}: a call of what is not LAPACK cannot be exported",
+                    hint=hint if kernel.name.startswith("fft:") else "",
+                    at=at,
+                )
             self.sources[kernel], functions = linked
             self.functions |= dict.fromkeys(functions)
         elif kernel not in self.sources:

@@ -310,8 +310,8 @@ def _index_array(x: Value, item: Any) -> Any:
     if kind == "b":
         raise ArgumentError(
             "a bool mask has a result whose size is only known in a run",
-            hint="use sg.where(mask, x, 0) for a result of the same shape; x.at[mask].set(0) sets"
-            " what one mask of the first axes chooses",
+            hint="use sg.where(mask, x, 0) for a result of the same shape; x.at[:, mask].set(0)"
+            " sets what one mask chooses",
             related=related(x, array),
         )
     if kind not in "iu":
@@ -504,14 +504,28 @@ class Place:
 
     def _masked(self, values: Operand, of_two: Callable[[Value, Value], Value]) -> Value | None:
         """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key."""
-        mask = self.key[0] if isinstance(self.key, tuple) and len(self.key) == 1 else self.key
-        if not isinstance(mask, Value) or mask.computes or mask.dtype is not BOOL or not mask.ndim:
+        key = self.key if isinstance(self.key, tuple) else (self.key,)
+        masks = [k for k, item in enumerate(key) if _is_mask_of_run(item)]
+        others = [item for item in key if not _is_mask_of_run(item)]
+        plain = all(isinstance(item, slice) or item is Ellipsis or _is_integer(item)
+                    for item in others)  # fmt: skip
+        if len(masks) != 1 or not plain:
             return None
-        first, rest = self.x.shape[: mask.ndim], self.x.shape[mask.ndim :]
-        if mask.shape != first:
+        at = masks[0]
+        mask = key[at]
+        part = self
+        if others:  # the part that the mask is of, as a whole
+            whole = [slice(None)] * mask.ndim
+            part = Place(self.x, (*key[:at], *whole, *key[at + 1 :]))
+        old = part.get() if others else self.x
+        behind = len([item for item in key[at + 1 :] if isinstance(item, slice)])
+        before = len([item for item in key[:at] if isinstance(item, slice)])
+        first = old.ndim - behind - mask.ndim if Ellipsis in map(_dots, key[:at]) else before
+        own, rest = old.shape[first : first + mask.ndim], old.shape[first + mask.ndim :]
+        if mask.shape != own:
             raise ShapeError(
-                f"a mask {shape_text(mask.shape)} for axes {shape_text(first)}",
-                hint="a mask has the sizes of the first axes",
+                f"a mask {shape_text(mask.shape)} for axes {shape_text(own)}",
+                hint="a mask has the sizes of the axes in whose place it stands",
                 related=related(self.x, mask),
             )
         new = self._lifted(values)
@@ -522,8 +536,18 @@ class Place:
                 hint="one value for all of them; of values by place sg.where(mask, values, x)",
                 related=related(new, mask),
             )
-        wide = reshape(mask, (*first, *(1,) * len(rest)))
-        return where(wide, of_two(self.x, broadcast_to(new, rest)), self.x)
+        wide = reshape(mask, (*own, *(1,) * len(rest)))
+        changed = where(wide, of_two(old, broadcast_to(new, rest)), old)
+        return part.set(changed) if others else changed
+
+
+def _is_mask_of_run(item: Any) -> bool:
+    is_value = isinstance(item, Value) and not item.computes
+    return is_value and item.dtype is BOOL and item.ndim > 0
+
+
+def _dots(item: Any) -> Any:
+    return Ellipsis if item is Ellipsis else None
 
 
 def _flat_updates(

@@ -7,6 +7,7 @@ names answer for values, too (``FACTS``), and build no node.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from staticgrad.ir.functional import FACTS, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
-from staticgrad.ops.operands import as_value, axes_of, dtype_of
+from staticgrad.ops.operands import as_value, axes_of, dtype_of, promoted_values
 from staticgrad.optional import ml_dtypes
 from staticgrad.types.arrays import Shape, product
 from staticgrad.types.dim import Size
@@ -40,16 +41,24 @@ def asarray(
     device: str | None = None,
     copy: bool | None = None,
 ) -> AnyValue:
-    """``obj`` as a value: itself, or data known now as a constant.
+    """``obj`` as a value: itself, lists of values as one, or data known now as a constant.
 
     Args:
-        obj: a value, or what ``np.asarray`` takes.
+        obj: a value, or what ``np.asarray`` takes; nested lists that hold values are stacked, in
+            the dtype in which their elements meet.
         dtype: convert to it; by default what ``obj`` has.
         device: "cpu", which is where all values are.
         copy: a value never changes, so that nothing is copied; a constant always is.
 
+    Raises:
+        ShapeError, RankError: nested lists of values of different shapes.
+
     >>> sg.asarray([1.0, 2.0]).dtype
     sg.float64
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(sg.asarray([[x[0], 1.0], [2.0, x[1] ** 2]]), {"x": np.array([3.0, 4.0])})
+    array([[ 3.,  1.],
+           [ 2., 16.]])
     """
     if device not in (None, "cpu"):
         raise ArgumentError(
@@ -61,11 +70,40 @@ def asarray(
     if copy is False:
         raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
     data: Any = obj
+    if _holds_values(data):
+        data = _stacked(data)
+        return data if dtype is None else functions.astype(data, dtype)
     if np.ndim(data) == 0:
         data = as_value("asarray", data)
         if data.computes:
             return functions.astype(data, data.dtype if dtype is None else dtype)
     return constant(data, dtype)  # type: ignore[return-value]
+
+
+def _holds_values(data: Any) -> bool:
+    return isinstance(data, list | tuple) and any(
+        isinstance(each, Value) or _holds_values(each) for each in data
+    )
+
+
+def _stacked(data: Any) -> Any:
+    """Return nested lists as one value, in the dtype in which all elements meet."""
+    elements = iter(promoted_values("asarray", [*_elements(data)]))
+
+    def of(part: Any) -> Any:
+        if isinstance(part, list | tuple):
+            return functions.stack([*map(of, part)]) if part else part
+        return next(elements)
+
+    return of(data)
+
+
+def _elements(data: Any) -> Iterator[Any]:
+    for each in data:
+        if isinstance(each, list | tuple):
+            yield from _elements(each)
+        else:
+            yield each
 
 
 def shape(a: Operand) -> Shape:

@@ -36,7 +36,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
-_WRITES: Final = "a value never changes: go on with the result; f.run(feeds, out=...) fills arrays"
+_WRITES: Final = (
+    "nothing is written into an array: h = h / x in place of h /= x; f.run(feeds, out=...) fills"
+    " arrays"
+)
 _AFTERWARDS: Final = "convert the operands: x.astype(dtype)"
 _LAYOUT: Final = "values have no memory layout: leave it out"
 _BOOLS: Final = (True, False)

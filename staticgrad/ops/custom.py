@@ -564,7 +564,9 @@ class _UserCall(Op):
         if rule is None:
             raise GradientError(
                 f"{self.family}_call of {self.label} has no derivative rule",
-                hint="vjp=: a function (ct, out, *operands) that gives a tuple of cotangents",
+                hint=f"{self.family}_call(..., vjp=rule): a function (ct, out, *operands) that"
+                " gives a tuple of cotangents\nit serves sg.jvp, too, which does not read the rule"
+                " of an sg.custom_vjp around the call: move that here",
             )
         check_arguments(rule, 2 + len(args), f"the rule of {self.label}", "(ct, out, *operands)")
         if self.pairs:

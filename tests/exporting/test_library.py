@@ -395,6 +395,11 @@ REFUSED = {
         lambda: sg.compile(sg.host_call(np.cumsum, x := sg.input("x", (3,)), types=[x.type])),
         "a.so", {}, errors.ExportError, "host_call",
     ),
+    "a Fourier transform": (
+        lambda: sg.compile(sg.abs_square(sg.fft.fft(sg.input("x", (4,)))).sum()),
+        "a.so", {}, errors.ExportError,
+        r'fft: Fourier transforms cannot go to a library for C(.|\n)*f.export\("step.py"\)',
+    ),
     "several sizes": (linear, "a.py", {"n": (3, 4)}, errors.ArgumentError, "n stays free"),
 }  # fmt: skip
 

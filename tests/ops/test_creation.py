@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError, SizeGuardError
 from staticgrad.ir.graph import Input
 from staticgrad.ir.op import Op
@@ -140,3 +141,30 @@ def test_an_op_from_outside_has_no_axis_of_a_negative_size():
     value = Shorter(3)(sg.input("x", ("n",)))
     with pytest.raises(SizeGuardError, match="the size n - 3 is negative"):
         sg.evaluate(value, {"x": np.zeros(2)})
+
+
+def test_asarray_stacks_values_in_nested_lists():
+    """As ``jax.numpy.asarray``: residuals are often written so."""
+    x = sg.input("x", (2,), "float32")
+    feeds = {"x": np.array([3.0, 4.0], "float32")}
+    at = feeds["x"]
+    cases = [
+        ([10 * (x[1] - x[0] ** 2), 1 - x[0]], [10 * (at[1] - at[0] ** 2), 1 - at[0]], "float32"),
+        ([[x[0], 1], (2.0, 3.0)], [[3, 1], [2, 3]], "float32"),
+        ([x, [1.0, 2.0]], [[3, 4], [1, 2]], "float32"),
+        ([x, np.arange(2.0)], [[3, 4], [0, 1]], "float64"),
+        ([[[x[1]]]], [[[4]]], "float32"),
+    ]
+    for asarray in (sg.asarray, sg.xp.asarray):
+        for given, wanted, dtype in cases:
+            found = sg.evaluate(asarray(given), feeds)
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, np.array(wanted, dtype))
+        assert asarray([x[0], 1], dtype="float64").dtype is sg.float64
+    for ragged in ([[x[0], 1.0], [2.0]], [[], [x[0]]], [x, x[0]]):
+        with pytest.raises((ShapeError, RankError), match=r"stack: .* differ"):
+            sg.asarray(ragged)
+    with sg.eager_mode():
+        w = Tensor([3.0, 4.0], requires_grad=True)
+        (sg.asarray([w[0] * 2.0, w[1]]) * np.array([1.0, 5.0])).sum().backward()
+    assert w.grad.tolist() == [2.0, 5.0]

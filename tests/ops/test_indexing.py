@@ -600,6 +600,32 @@ def test_masks_of_the_run(rank, shape, rng):
     np.testing.assert_array_equal(by_x, expected)
 
 
+@pytest.mark.parametrize(
+    ("key", "axes"),
+    [
+        (lambda m: (slice(None, 2), m), (1,)),
+        (lambda m: (..., m), (2,)),
+        (lambda m: (..., m, slice(1, 3)), (1,)),
+        (lambda m: (slice(None, None, 2), m), (1, 2)),
+        (lambda m: (m, 1), (0, 1)),
+        (lambda m: (-1, m), (1,)),
+        (lambda m: (m, slice(None), 0), (0,)),
+    ],
+)
+def test_a_mask_of_the_run_stands_among_slices_and_integers(key, axes, rng):
+    array, held = rng.normal(size=(3, 4, 5)), rng.random([(3, 4, 5)[k] for k in axes]) < 0.5
+    x, mask = sg.input("x", array.shape, "float64"), sg.input("mask", held.shape, "bool")
+    place = x.at[key(mask)]
+    made = {"set": place.set(7.0), "add": place.add(2.0), "max": place.max(0.0)}
+    found = sg.evaluate(sg.Graph(made), {"x": array, "mask": held})
+    for name, update in {
+        "set": lambda old: 7.0, "add": lambda old: old + 2.0, "max": lambda old: np.maximum(old, 0),
+    }.items():  # fmt: skip
+        wanted = array.copy()
+        wanted[key(held)] = update(wanted[key(held)])
+        np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+
+
 def test_an_index_beyond_its_own_axis_is_found_though_the_place_exists():
     x = sg.input("x", (3, 4), "float64")
     with assert_refused(IndexOutOfRange, "index 4", "axis of size 4", line="x[[0], [4]]"):
@@ -631,7 +657,7 @@ def test_refusals_of_at():
         named = sg.input("y", ("n",))
         named[np.array([True, False, True])]
     assert_each_refused(
-        (ArgumentError, "only known in a run", lambda: x.at[x[:, 0] > 0, 1].set(0.0)),
+        (ArgumentError, "only known in a run", lambda: x.at[x[:, 0] > 0, [1, 2, 3]].set(0.0)),
         (ArgumentError, "only known in a run", lambda: x.at[x > 0].get()),
         (ShapeError, "a mask [4] for axes [3]", lambda: x.at[x[0] > 0].set(0.0)),
         (ShapeError, "values [3, 4] for the true elements", lambda: x.at[x > 0].set(x)),
