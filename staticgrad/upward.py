@@ -21,6 +21,7 @@ UPWARD: Final = {
     "staticgrad.functions.random": "error messages look for the names of generators",
     "staticgrad.autodiff.bodies": "the derivative of a loop or branch is one of its bodies",
     "staticgrad.programs.linear_systems": "solutions of linear systems have derivatives",
+    "staticgrad.autodiff.forward": "a function of eigenvalues has divided differences by slopes",
     "staticgrad.autodiff.reverse": "the adjoint method of an ODE pulls back inside of its loop",
 }
 

@@ -122,6 +122,33 @@ MUTANTS = (
          "tests/exporting/test_export.py -k narrow_floats"),
     ),
     *_row(
+        "functions of matrices",
+        (
+            "spectral-quadrature-alone",
+            "staticgrad/functions/linalg/spectral.py",
+            "near = functions.absolute(mean * gap - change) <= rounding * size",
+            "near = functions.absolute(gap) >= 0.0",
+            "the slopes between two eigenvalues are believed where there is a step",
+            "tests/autodiff/test_two_roads.py -k sign",
+        ),
+        (
+            "spectral-scalar",
+            "passes/rules/spectral.py",
+            "        self.scalars.append(scalar)\n",
+            "",
+            "what a function of eigenvalues depends on beside them has no gradient",
+            "tests/autodiff/test_two_roads.py -k 'matrix and number'",
+        ),
+        (
+            "spectral-looked-through",
+            "passes/rules/spectral.py",
+            "match.look_through(found.nodes)",
+            "match.look_through([])",
+            "no gradient by the eigenvalues themselves",
+            "tests/autodiff/test_two_roads.py -k in_the_middle",
+        ),
+    ),
+    *_row(
         "derivatives",
         ("erf-slope", OPS, "(_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)",
          "(_TWO_OVER_ROOT_PI * Exp()(-(x * x)) * 1.00001,)", "the slope of erf is off by 1e-5",

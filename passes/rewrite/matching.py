@@ -37,10 +37,11 @@ class Match:
     ``match.root`` is the value to be replaced.
     """
 
-    __slots__ = ("_found", "_readers", "root")
+    __slots__ = ("_also", "_found", "_readers", "root")
 
     def __init__(self, root: Symbolic, found: Bindings, readers: Readers) -> None:
         self.root, self._found, self._readers = root, found, readers
+        self._also: list[Node] = []
 
     def __getattr__(self, name: str) -> Symbolic:
         try:
@@ -62,13 +63,17 @@ class Match:
         """Return the op of the node that the named term of the pattern found."""
         return self._found[name].node.op
 
+    def look_through(self, nodes: Iterable[Node]) -> None:
+        """Count nodes among those that are replaced: a condition found more than the pattern."""
+        self._also += nodes
+
     @property
     def nodes(self) -> list[Node]:
         """The nodes that the pattern describes, the root first; holes are not included.
 
         With those by which what is in one hole is computed twice.
         """
-        found: list[Node] = []
+        found: list[Node] = [*self._also]
         for term, value in self._found.items():
             if isinstance(term, Hole):
                 found += _equal_nodes(self._found[term.name], value)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from passes.rewrite.rule import Rule, table
-from passes.rules import algebra, identities, movement, stable
+from passes.rules import algebra, identities, movement, spectral, stable
 
 #: Table -> its rules, in the order in which they are tried.
 TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
@@ -22,13 +22,20 @@ TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "movement": movement.RULES,
     "stable": stable.RULES,
     "algebra": algebra.RULES,
+    "spectral": spectral.RULES,
 }
 RULES: Final[Mapping[str, Rule]] = table(rule for rules in TABLES.values() for rule in rules)
-EXACT: Final = tuple(rule for rule in RULES.values() if rule.kind == "exact")
+#: What changes derivatives alone, and no value.
+OF_DERIVATIVES: Final = spectral.RULES
+EXACT: Final = tuple(
+    rule for rule in RULES.values() if rule.kind == "exact" and rule not in OF_DERIVATIVES
+)
 VALUE: Final = tuple(rule for rule in RULES.values() if rule.kind == "value")
 STABLE: Final = tuple(rule for rule in RULES.values() if rule.kind == "stable")
 #: What stabilisation applies: also exact ones that bring formulas into the form that is looked for.
 STABILIZING: Final = (*STABLE, RULES["reshape-twice"], RULES["reshape-to-itself"])
+#: What is applied before derivatives are taken.
+BELOW_DERIVATIVES: Final = (*STABILIZING, *OF_DERIVATIVES)
 #: Op -> the module of exact rules that only graphs with that op need: loading it takes time.
 LATER: Final[Mapping[str, str]] = dict.fromkeys(
     ("window_max", "window_place"), "passes.rules.windows"

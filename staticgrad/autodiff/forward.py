@@ -185,4 +185,6 @@ def _transposed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey])
 
     wanted = (value.dtype.is_float and value.key in read for value in node.values)
     kinds = [v.type if want else None for v, want in zip(node.values, wanted, strict=True)]
+    if all(kind is None for kind in kinds):
+        return (None,) * len(kinds)
     return transposed(shares, kinds)

@@ -33,7 +33,7 @@ import numpy as np
 
 from passes.clones import Clones
 from passes.rewrite import Rewritten, rewrite_nodes
-from passes.rules import STABILIZING, STABLE
+from passes.rules import BELOW_DERIVATIVES, OF_DERIVATIVES, STABLE
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.structure import (
     by_stored,
@@ -195,7 +195,7 @@ def stable_formulas(
     for key, target in wanted.items():
         if key not in kept:  # something in the middle: there it stays what it is
             own, alone = cone_between(outputs, [target]), {key: target}
-            found = rewrite_nodes(own.nodes, STABILIZING, (target.node,), own.beside)
+            found = rewrite_nodes(own.nodes, BELOW_DERIVATIVES, (target.node,), own.beside)
             plain = Formula(own, tuple(outputs), alone)
             formulas.append(plain if found is None else _formula(outputs, alone, found))
     return formulas
@@ -207,15 +207,16 @@ def _stabilized(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None:
     A target that is a reshape stays one of what is read, unless a stable formula is behind it: its
     gradients shall depend on it when they are differentiated by it again.
     """
-    found = rewrite_nodes(cone.nodes, STABILIZING, beside=cone.beside)
+    found = rewrite_nodes(cone.nodes, BELOW_DERIVATIVES, beside=cone.beside)
     if found is None:
         return None
     merged = {t.node for t in targets if isinstance(t.node.op, Reshape) and not found.keeps(t)}
     if not merged:
         return found
-    again = rewrite_nodes(cone.nodes, STABILIZING, merged, cone.beside)
+    again = rewrite_nodes(cone.nodes, BELOW_DERIVATIVES, merged, cone.beside)
     kept = {} if again is None else again.hits
-    return again if all(found.hits.get(r.name) == kept.get(r.name) for r in STABLE) else found
+    rules = (*STABLE, *OF_DERIVATIVES)
+    return again if all(found.hits.get(r.name) == kept.get(r.name) for r in rules) else found
 
 
 def _formula(

@@ -780,7 +780,9 @@ def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> Eig
     """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
 
     The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
-    their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``).
+    their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``). In graphs a
+    function of a real matrix that is written as a product, (V * f(w)) @ V.T, has its own first and
+    second derivatives, which exist for equal eigenvalues.
 
     Args:
         a: real or complex matrices [..., n, n]; only the triangle ``UPLO`` is read, and

@@ -1,0 +1,178 @@
+"""Functions of symmetric matrices as they are written: V f(w) V', of what ``eigh`` gives.
+
+Derivatives are taken of the function of the matrix (``functions.linalg.spectral``), which has them
+where eigenvalues are equal and eigenvectors have none. The value is the product that was written,
+so these rules are of use below derivatives alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from passes.rewrite import Match, Rule, holes, number_of, rule, some
+from passes.rewrite.matching import repeats_first
+from staticgrad import functions as sg
+from staticgrad.functions.linalg.spectral import spectral
+from staticgrad.ir.graph import Node, Symbolic, ancestors
+from staticgrad.ops.arithmetic import Add, Div, Mul
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.linalg import Eigh, EigvalsH
+from staticgrad.ops.logic import Eq
+from staticgrad.ops.movement import Reshape, Transpose
+from staticgrad.ops.positions import Iota
+from staticgrad.ops.selection import Where
+
+x, y = holes("x y")
+
+
+class _Product:
+    """What a product is made of: the eigenvectors of one matrix, and factors of their columns."""
+
+    def __init__(self) -> None:
+        self.eigh: Node | None = None
+        self.factors: list[Any] = []
+        #: What the factors depend on, beside the eigenvalues.
+        self.scalars: list[Symbolic] = []
+        #: What is looked through, the product left out.
+        self.nodes: list[Node] = []
+
+    def reads(self, value: Symbolic, transposed: bool) -> bool:
+        """Return whether a value is V with scaled columns, or is that ``transposed``."""
+        node, op = value.node, value.node.op
+        self.nodes.append(node)
+        if isinstance(op, Eigh):
+            if value.index != 1 or not transposed or node is not (self.eigh or node):
+                return False
+            self.eigh = node
+            return True
+        if isinstance(op, Transpose):
+            last = value.ndim - 1
+            exchanged = (*range(last - 1), last, last - 1)
+            return op.perm == exchanged and self.reads(node.args[0], not transposed)
+        if isinstance(op, Mul | Div):
+            orders = [node.args] if isinstance(op, Div) else [node.args, node.args[::-1]]
+            for vectors, factor in orders:
+                known = len(self.nodes)
+                if vectors.shape == value.shape and self.reads(vectors, transposed):
+                    return self._scales(factor, transposed, isinstance(op, Div))
+                del self.nodes[known:]
+            return False
+        if isinstance(op, MatMul) and not (op.transpose_a or op.transpose_b):
+            vectors, factor = node.args[::-1] if transposed else node.args
+            diagonal = self._diagonal(factor)
+            if diagonal is None or not self.reads(vectors, transposed):
+                return False
+            return self._scales(diagonal)
+        return False
+
+    def _diagonal(self, value: Symbolic) -> Symbolic | None:
+        """The factors on the diagonal of a matrix that is 0 elsewhere."""
+        node = value.node
+        if not isinstance(node.op, Where) or number_of(node.args[2]) != 0:
+            return None
+        condition = node.args[0].node
+        places = [*map(_position, condition.args)] if isinstance(condition.op, Eq) else []
+        if sorted(map(str, places)) != [str(value.ndim - 2), str(value.ndim - 1)]:
+            return None
+        self.nodes.append(node)
+        return node.args[1]
+
+    def _scales(self, factor: Symbolic, transposed: bool = False, divides: bool = False) -> bool:
+        """Return whether ``factor`` is one function of each eigenvalue."""
+        assert self.eigh is not None
+        values = self.eigh.values[0]
+        number = number_of(factor)
+        found = number if number is not None else self._function(factor, values, transposed)
+        if found is None:
+            found = self._scalar(factor)
+        if found is not None:
+            self.factors.append(1.0 / found if divides else found)
+        return found is not None
+
+    def _function(self, factor: Symbolic, values: Symbolic, transposed: bool) -> Any:
+        *batch, n = values.shape
+        wide = (*batch, n, 1) if transposed else (*batch, 1, n)
+        if factor.shape != wide and (transposed or batch or factor.shape != (n,)):
+            return None
+        new: dict[Any, Any] = {values.key: values}
+        (x,) = values.node.args
+        above = ancestors([factor], oldest=x.node.serial)
+        for node in sorted(above, key=lambda node: node.serial):
+            if isinstance(node.op, EigvalsH) and node.args[0].key == x.key:
+                self.nodes.append(node)
+                new[Symbolic(node).key] = values
+            if not any(arg.key in new for arg in node.args):
+                continue
+            args = [new[arg.key] if arg.key in new else self._scalar(arg) for arg in node.args]
+            if any(arg is None for arg in args):
+                return None
+            self.nodes.append(node)
+            if isinstance(node.op, Reshape):
+                new[Symbolic(node).key] = args[0]
+            elif isinstance(node.op, Elementwise):
+                new[Symbolic(node).key] = node.op(*args)
+            else:
+                return None
+        return new.get(factor.key)
+
+    def _scalar(self, value: Symbolic) -> Any:
+        """The number that all elements of a value are, known now or in the run; or None."""
+        number = number_of(value)
+        if number is not None:
+            return number
+        while any(size != 1 for size in value.shape) and repeats_first(value.node):
+            value = value.node.args[0]
+        if any(size != 1 for size in value.shape) or not value.dtype.is_float:
+            return None
+        scalar = sg.reshape(value, ())
+        self.scalars.append(scalar)
+        return scalar
+
+
+def _position(value: Symbolic) -> int | None:
+    """The axis whose positions a value has."""
+    node = value.node
+    if isinstance(node.op, Add) and number_of(node.args[1]) == 0:
+        node = node.args[0].node
+    return node.op.axis if isinstance(node.op, Iota) else None
+
+
+def _read(match: Match) -> _Product | None:
+    op, (left, right) = match.root.node.op, match.root.node.args
+    assert isinstance(op, MatMul)
+    found = _Product()
+    read = found.reads(left, op.transpose_a) and found.reads(right, not op.transpose_b)
+    return found if read and found.factors else None
+
+
+def _is_function(match: Match) -> bool:
+    found = _read(match)
+    if found is not None:
+        match.look_through(found.nodes)
+    return found is not None
+
+
+def _function(match: Match) -> Any:
+    found = _read(match)
+    assert found is not None
+    assert found.eigh is not None
+    (x,), (values, rows) = found.eigh.args, found.eigh.values
+    factor = math.prod(found.factors[1:], start=found.factors[0])
+    product = match.root.node.op(*map(sg.stop_gradient, match.root.node.args))
+    if not isinstance(factor, Symbolic):
+        return product  # a multiple of the identity
+    return spectral(product, x, values, rows, factor, *found.scalars)
+
+
+def _example(x: Any) -> Any:
+    y = sg.tanh(x).reshape(-1)
+    values, vectors = sg.linalg.eigh(sg.outer(y, y), errors="nan")
+    return (vectors * sg.exp(values)) @ vectors.T
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    rule("function-of-matrix", some(MatMul, x, y), _function, where=_is_function, dtypes="f",
+         examples=(_example,)),
+)  # fmt: skip

@@ -1,0 +1,199 @@
+"""Functions of symmetric matrices, V f(w) V', with derivatives where eigenvalues are equal.
+
+The derivative of eigenvectors does not exist there, that of the function does: in the basis of the
+eigenvectors it multiplies element (i, j) of a change by the divided difference f[w[i], w[j]], which
+is f'(w[i]) for equal eigenvalues. Second derivatives take those of three points. Further ones are
+taken of these formulas, and are NaN where eigenvalues are equal.
+
+Sources: Daleckii and Krein, Integration and differentiation of functions of Hermitian operators,
+1965; Higham, Functions of Matrices, 2008, section 3.2; McCurdy, Ng and Parlett, Accurate
+computation of divided differences of the exponential function, 1984.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Node, Symbolic, ancestors
+from staticgrad.ops.custom import custom_vjp
+from staticgrad.ops.linalg import adjoint, as_columns, as_rows, of_lower
+from staticgrad.upward import up
+
+#: Errors of a function of an eigenvalue, in units of the last place.
+_ULPS: Final = 8.0
+Function = Callable[[Any], Any]
+
+
+@custom_vjp(name="staticgrad.spectral")
+def spectral(product: Any, x: Any, values: Any, rows: Any, found: Any, *scalars: Any) -> Any:
+    """Return ``product``, which is rows.T @ diag(found) @ rows, of the eigenvalues of x.
+
+    ``found`` is a function of each of ``values`` (``function_of``), and of ``scalars``; x is read
+    in its lower half.
+    """
+    return product
+
+
+@spectral.rule
+def _(
+    ct: Any, out: Any, product: Any, x: Any, values: Any, rows: Any, found: Any, *scalars: Any
+) -> tuple[Any, ...]:
+    ct = _symmetric(ct)
+
+    def by_scalar(scalar: Any) -> Any:
+        further = _slope_by(scalar, found, values)
+        columns = as_columns(functions.broadcast_to(further, values.shape))
+        product = functions.stop_gradient((adjoint(rows) * columns) @ rows)
+        return functions.sum(ct * spectral(product, x, values, rows, further, *scalars))
+
+    by_x = of_lower(_moved(x, values, rows, found, ct, *scalars))
+    return None, by_x, None, None, None, *map(by_scalar, scalars)
+
+
+@custom_vjp(name="staticgrad.spectral_change")
+def _moved(x: Any, values: Any, rows: Any, found: Any, change: Any, *scalars: Any) -> Any:
+    """The change of the function as x changes by a symmetric ``change``."""
+    factors = _factors(function_of(found, values), values)
+    return adjoint(rows) @ (factors * _in_basis(rows, change)) @ rows
+
+
+@_moved.rule
+def _(
+    ct: Any, out: Any, x: Any, values: Any, rows: Any, found: Any, change: Any, *scalars: Any
+) -> tuple[Any, ...]:
+    """The sum over i of f[w[k], w[i], w[j]] times products of elements (k, i) and (i, j)."""
+    ct = _symmetric(ct)
+
+    def by_scalar(scalar: Any) -> Any:
+        further = _slope_by(scalar, found, values)
+        return functions.sum(ct * _moved(x, values, rows, further, change, *scalars))
+
+    one, other = _in_basis(rows, change), _in_basis(rows, ct)
+    pairs = _to_the_left(one) * _to_the_right(other) + _to_the_left(other) * _to_the_right(one)
+    curved = _curvatures(function_of(found, values), values)
+    by_x = of_lower(adjoint(rows) @ functions.sum(curved * pairs, -2) @ rows)
+    by_change = _moved(x, values, rows, found, ct, *scalars)
+    return by_x, None, None, None, by_change, *map(by_scalar, scalars)
+
+
+def _symmetric(x: Any) -> Any:
+    return 0.5 * (x + adjoint(x))
+
+
+def _in_basis(rows: Any, x: Any) -> Any:
+    return rows @ x @ adjoint(rows)
+
+
+def _to_the_left(x: Any) -> Any:
+    """x[k, i] at [k, i, j]."""
+    return functions.expand_dims(x, -1)
+
+
+def _to_the_right(x: Any) -> Any:
+    """x[i, j] at [k, i, j]."""
+    return functions.expand_dims(x, -3)
+
+
+# -- the function of the eigenvalues ---------------------------------------------------------------
+
+
+def function_of(found: Any, values: Any) -> Function:
+    """The function of one element that ``found`` is of ``values``: by ops on elements alone."""
+    reached, between = {values.key}, []
+    for node in sorted(ancestors([found], oldest=values.node.serial), key=_serial):
+        if any(arg.key in reached for arg in node.args) and values.key != Symbolic(node).key:
+            between.append(node)
+            reached.add(Symbolic(node).key)
+
+    def function(points: Any) -> Any:
+        new = {values.key: points}
+        for node in between:
+            new[Symbolic(node).key] = node.op(*(new.get(arg.key, arg) for arg in node.args))
+        return new.get(found.key, found)
+
+    return function
+
+
+def _serial(node: Node) -> int:
+    return node.serial
+
+
+def _slope_by(scalar: Any, found: Any, values: Any) -> Any:
+    """The derivative of the function by one of its scalars, for each of the values."""
+    return _pushed(function_of(found, values)(values), scalar)
+
+
+def _pushed(found: Any, moved: Any) -> Any:
+    """The tangent of ``found`` where each element of ``moved`` moves by 1."""
+    push = up("staticgrad.autodiff.forward").pushed_forward
+    (tangent,) = push([found], [(moved, functions.ones_like(moved))])
+    return functions.zeros_like(found) if tangent is None else tangent
+
+
+def _slope(function: Function) -> Function:
+    """The derivative of a function of one element."""
+    return lambda points: _pushed(function(points), points)
+
+
+# -- divided differences ---------------------------------------------------------------------------
+
+
+def _gauss(count: int) -> list[tuple[float, float]]:
+    """Places in [0, 1] and weights of Gauss's quadrature."""
+    places, weights = np.polynomial.legendre.leggauss(count)
+    return [(float(x + 1) / 2, float(w) / 2) for x, w in zip(places, weights, strict=True)]
+
+
+def _factors(function: Function, values: Any) -> Any:
+    """f[w[i], w[j]]."""
+    rows, columns = functions.broadcast_arrays(as_rows(values), as_columns(values))
+    return _difference(function, rows, columns)
+
+
+def _difference(function: Function, a: Any, b: Any) -> Any:
+    """f[a, b]: the mean of the slope between a and b where f(b) - f(a) cancels."""
+    slope, gap = _slope(function), b - a
+    mean = sum(weight * slope(a + place * gap) for place, weight in _gauss(3))
+    return _chosen(mean, gap, function(a), function(b))
+
+
+def _curvatures(function: Function, values: Any) -> Any:
+    """f[w[k], w[i], w[j]] at [k, i, j]."""
+    a, b, c = functions.broadcast_arrays(
+        as_rows(as_rows(values)), as_rows(as_columns(values)), as_columns(as_columns(values))
+    )
+    curvature, rule = _slope(_slope(function)), _gauss(2)
+    mean = sum(
+        weight * across * place * curvature(a + place * (b - a + further * (c - b)))
+        for place, weight in rule
+        for further, across in rule
+    )
+    # The other way is by the differences on both sides of the one in the middle.
+    factors = _factors(function, values)
+    ab, bc, ac = _to_the_left(factors), _to_the_right(factors), functions.expand_dims(factors, -2)
+    a_is, b_is = _lies_between(a, b, c), _lies_between(b, a, c)
+    where = functions.where
+    gap = where(b_is, c - a, where(a_is, c - b, b - a))
+    left, right = where(b_is, ab, where(a_is, ab, ac)), where(b_is, bc, where(a_is, ac, bc))
+    return _chosen(mean, gap, left, right)
+
+
+def _lies_between(middle: Any, one: Any, other: Any) -> Any:
+    return (middle - one) * (middle - other) <= 0.0
+
+
+def _chosen(mean: Any, gap: Any, left: Any, right: Any) -> Any:
+    """``mean`` where it is (right - left) / gap but for rounding, which that is full of; else that.
+
+    They differ where the quadrature has missed a step, a kink, or a pole nearby.
+    """
+    change = right - left
+    rounding = _ULPS * float(np.finfo(gap.dtype.numpy).eps)
+    size = functions.absolute(left) + functions.absolute(right)
+    near = functions.absolute(mean * gap - change) <= rounding * size
+    near = functions.logical_or(near, gap == 0.0)
+    return functions.where(near, mean, change / functions.where(near, 1.0, gap))
