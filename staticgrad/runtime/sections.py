@@ -57,7 +57,7 @@ class PlannedRow(NamedTuple):
 
 def shared(rows: Sequence[PlannedRow], workers: int) -> list[PlannedRow]:
     """The rows in sections for so many workers; ``alone`` says why others are in none."""
-    if workers == 1:
+    if workers == 1 or not rows:
         return [row._replace(alone=Alone.ONE_WORKER) for row in rows]
     spans = list[Sequence[PlannedRow]]()
     starts = [

@@ -42,7 +42,8 @@ def joined(x, a, rng):
     same = rng.random() < 0.7
     keys = []
     for start, end in parts:
-        key = list(others) if same else [slice(int(rng.integers(2)), None) for _ in a.shape]
+        first = int(rng.integers(2))
+        key = [*others] if same else [slice(first, n - 1 + first) for n in a.shape]
         key[axis] = slice(start, end)
         keys.append(tuple(key))
     lengths = {tuple(n for k, n in enumerate(a[key].shape) if k != axis) for key in keys}

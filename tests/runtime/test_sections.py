@@ -1,0 +1,56 @@
+"""Which rows workers share: no section crosses a row that waits, no group ends inside a grain."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad.native import Row
+from staticgrad.runtime.sections import LEAST_SECTION, Alone, PlannedRow, shared
+
+ROWS = st.lists(
+    st.builds(
+        lambda total, grain, waits, seconds, alone: PlannedRow(
+            Row(1, 2, 3, total, grain), waits, seconds, Alone.CALL if alone else None
+        ),
+        st.integers(1, 500),
+        st.integers(0, 16),
+        st.booleans(),
+        st.floats(0.0, 50 * LEAST_SECTION),
+        st.sampled_from([True, False, False, False]),
+    ),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 8])
+@given(rows=ROWS)
+def test_sections_keep_what_the_plan_decided(rows, workers):
+    found = shared(rows, workers)
+    assert [(r.row.total, r.waits, r.seconds) for r in found] == [
+        (r.row.total, r.waits, r.seconds) for r in rows
+    ]
+    groups = 0
+    for number, (planned, before) in enumerate(zip(found, rows, strict=True)):
+        row = planned.row
+        assert (row.section == 0) == (planned.alone is not None)
+        if before.alone:
+            assert planned.alone is before.alone
+        begins = row.section and (number == 0 or found[number - 1].row.section != row.section + 1)
+        if number and found[number - 1].row.section > 1:
+            assert row.section == found[number - 1].row.section - 1, "a section is not cut"
+            assert not before.waits, "a row that waits begins a section"
+        if row.section:
+            groups = 0 if begins else groups
+            assert row.first == groups
+            assert row.grain % max(before.row.grain, 1) == 0
+            assert not row.grain or before.row.grain, "a row without groups is one"
+            groups += -(-row.total // row.grain) if row.grain else 1
+
+
+def test_rows_of_one_section_and_of_two():
+    """Three rows of 10 us each; the third waits for the others."""
+    one = PlannedRow(Row(1, 2, 3, 100, 8), False, 1e-5)
+    found = shared([one, one, one._replace(waits=True)], 2)
+    assert [each.row.section for each in found] == [2, 1, 1]
+    assert [each.row.first for each in found] == [0, -(-100 // found[0].row.grain), 0]
+    assert {each.row.grain % 8 for each in found} == {0}
+    assert [each.alone for each in shared([one], 1)] == [Alone.ONE_WORKER]
