@@ -75,6 +75,7 @@ def _row(area, *rows):
 OPS = "staticgrad/ops"
 EVERY_OP = "tests/ops/test_every_op.py -k "
 RULES = "tests/passes/test_rules.py "
+ROUNDED = "tests/ops/test_rounded_once.py -k "
 CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
@@ -147,6 +148,25 @@ MUTANTS = (
             "no gradient by the eigenvalues themselves",
             "tests/autodiff/test_two_roads.py -k in_the_middle",
         ),
+    ),
+    *_row(
+        "narrow-floats",
+        ("narrow-mean-in-between", "staticgrad/functions/aggregate.py",
+         "@rounded_once\ndef mean(", "def mean(",
+         "a mean of float16 has a float16 count", ROUNDED + "'mean and float16'"),
+        ("narrow-rule-in-between", "staticgrad/ops/cotangent.py",
+         "return any(value.type.dtype.is_storage for value in values)", "return False",
+         "derivative rules round every operation to float16", ROUNDED + "share_the_cotangent"),
+        ("narrow-result-of-float32", "staticgrad/functions/rounding.py",
+         "return floats.pop() if len(floats) == 1 else None", "return None",
+         "a composed function of float16 gives float32", ROUNDED + "'softmax and float16'"),
+        ("narrow-slopes-added-rounded", "staticgrad/ops/contract.py",
+         "ct, a, b = map(widened, (ct, a, b))", "pass",
+         "the slope of a matrix is a sum of rounded products", ROUNDED + "products_of_a_batch"),
+        ("narrow-batch-statistics", "staticgrad/nn/normalization.py",
+         "wide = astype(x, x.dtype.compute)", "wide = x",
+         "batch statistics of float16 are rounded before they are used",
+         ROUNDED + "batch_norm_of_float16"),
     ),
     *_row(
         "derivatives",

@@ -28,7 +28,14 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ops.cotangent import check_share, resolve, shares_of
+from staticgrad.ops.cotangent import (
+    check_share,
+    in_dtype_of,
+    resolve,
+    rounds_between,
+    shares_of,
+    widened,
+)
 
 _GIVES = "jvp gives a tangent {} for a result {}"
 
@@ -159,7 +166,11 @@ def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> 
     if rule is None:
         return _transposed(node, tangents, read)
     single = len(node.types) == 1
-    found = rule(tangents, node.values[0] if single else node.values, *node.args)
+    values, args = node.values, node.args
+    several = sum(tangent is not None for tangent in tangents) > 1  # whose terms are added up
+    if rounds_between(op, (*values, *args), several):
+        tangents, values, args = (tuple(map(widened, each)) for each in (tangents, values, args))
+    found = rule(tangents, values[0] if single else values, *args)
     results = (found,) if single else found
     if not isinstance(results, tuple) or len(results) != len(node.types):
         raise OpDefinitionError(
@@ -168,7 +179,7 @@ def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> 
         )
     for result, value in zip(results, node.values, strict=True):
         check_share(op, "jvp", result, value)
-    return results
+    return tuple([in_dtype_of(each, kind) for each, kind in zip(results, node.types, strict=True)])
 
 
 def _transposed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:

@@ -56,6 +56,7 @@ from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
     TRANSPOSES,
     ZERO,
+    in_dtype_of,
     resolve,
     rule_name,
     shares_of,
@@ -462,7 +463,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
     def taken(self, key: ValueKey | None) -> Any:
         """Return the pending cotangent, unresolved: gradients do not depend on other targets."""
         assert key is not None
-        ct = self.pending.pop(key, None)
+        ct = in_dtype_of(self.pending.pop(key, None), Symbolic(*key).type)
         if ct is not None and key in self.asked:
             self.found[key] = resolve(ct)
         return ct

@@ -160,7 +160,7 @@ def rule_reads(
     op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], needed: Flags
 ) -> tuple[Flags, Flags]:
     """Return for each operand and each result of ``op`` whether its rule reads the elements."""
-    args, results = list(map(TypedOnly, types)), list(map(TypedOnly, outs))
+    args, results = _outlines(types), _outlines(outs)
     if op.rule_is_foreign:
         return (True,) * len(args), (True,) * len(results)
     try:
@@ -169,6 +169,11 @@ def rule_reads(
     except Exception:  # a rule from outside may need more than types
         return (True,) * len(args), (True,) * len(results)
     return tuple([arg.read for arg in args]), tuple([out.read for out in results])
+
+
+def _outlines(types: Iterable[TensorType]) -> list[TypedOnly]:
+    """Return values of the dtypes in which rules compute: a conversion would read its operand."""
+    return [TypedOnly(t.with_dtype(t.dtype.compute)) for t in types]
 
 
 def _mark(values: Iterable[Any]) -> None:

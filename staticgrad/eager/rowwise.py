@@ -25,6 +25,8 @@ from staticgrad.functions.batching import over_elements
 from staticgrad.functions.rowwise import Rowwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
+from staticgrad.types.arrays import convert_array
+from staticgrad.types.dtype import DType
 
 #: Bytes of the first operand in one block: small enough for a cache, large beside a call.
 _BLOCK: Final = 1 << 16
@@ -104,7 +106,10 @@ class RowsNode(tape.TapeNode):
         for rows, part in zip(_blocks(self.args), _parts(self.function, self.args), strict=True):
             for k, slope in self._slopes(part, Tensor.of(ct.array[rows]), moved):
                 self._collect(found, k, rows, slope.array)
-        return [Tensor.of(found[k]) if k in found else None for k in places]
+        return [
+            Tensor.of(_in_dtype(found[k], self.args[k].dtype)) if k in found else None
+            for k in places
+        ]
 
     def _slopes(
         self, part: list[Any], ct: Tensor, moved: Sequence[int]
@@ -129,13 +134,17 @@ class RowsNode(tape.TapeNode):
         elif k in found:
             with np.errstate(all="ignore"):
                 found[k] += slope
-        else:
-            found[k] = slope.copy()
+        else:  # what blocks add up to is rounded to a narrow float at the end
+            found[k] = np.array(_in_dtype(slope, self.args[k].dtype.compute))
 
     def release(self) -> None:
         """Let go of the operands."""
         super().release()
         self.args, self.kwargs = (), {}
+
+
+def _in_dtype(array: Array, dtype: DType) -> Array:
+    return array if array.dtype == dtype.numpy else convert_array(array, dtype)
 
 
 #: Elements of the largest array of a batch, at most: what a walk makes stays in a cache.

@@ -45,7 +45,7 @@ from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import is_holding, present
 from staticgrad.ir.op import Array, Op
-from staticgrad.ops.cotangent import Masked, resolve, shares_of
+from staticgrad.ops.cotangent import Masked, in_dtype_of, resolve, shares_of
 from staticgrad.ops.elementwise import real_dtype
 from staticgrad.ops.sweep import Sweep
 from staticgrad.storage.parameter import ParameterStore
@@ -334,7 +334,10 @@ class TapeNode:
         sweep = TapeSweep(nodes, targets, release=not recording.innermost())
         pairs = zip(edges, cts, strict=True)
         sweep.through([(edge, ct) for edge, ct in pairs if ct is not None and edge], nodes)
-        return [None if edge is None else sweep.pending.get(edge) for edge in self.operands]
+        return [
+            None if edge is None else in_dtype_of(sweep.pending.get(edge), edge.type)
+            for edge in self.operands
+        ]
 
     def settle(self) -> None:
         """Let saved arrays keep the values that they had, whatever was written since."""
@@ -507,7 +510,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
 
     def taken(self, key: Edge | None) -> Any:
         """The cotangent of a tensor, now complete: its hooks see it; kept if it is a target."""
-        ct = None if key is None else self.pending.pop(key, None)
+        ct = None if key is None else in_dtype_of(self.pending.pop(key, None), key.type)
         if ct is not None and key is not None:
             if key.hooks:
                 ct = hooked(key, resolve(ct), TapeNode.tensor)

@@ -55,6 +55,7 @@ from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.pairs import Complex, is_complex_data
 from staticgrad.ir.value import Value
+from staticgrad.ops.cotangent import STAND_INS
 from staticgrad.ops.elementwise import array_dtype
 from staticgrad.ops.operands import dtype_of, leaf_array
 from staticgrad.storage.parameter import ParameterStore
@@ -567,6 +568,9 @@ class Hollow(Tensor):
         )
 
     shape, ndim, size = Value.shape, Value.ndim, Value.size  # type: ignore[assignment]
+
+
+STAND_INS[Hollow] = Hollow
 
 
 class TapeLeaf(Hollow):

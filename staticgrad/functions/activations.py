@@ -8,6 +8,7 @@ from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
 from staticgrad.functions.nn import softmax, softplus
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -38,18 +39,21 @@ def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) 
     return clip(floating("hardtanh", x), min_val, max_val)
 
 
+@rounded_once
 def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
     """x / 6 + 1 / 2, held between 0 and 1."""
     value: Any = floating("hardsigmoid", x)
     return clip(value * (1.0 / 6.0) + 0.5, 0.0, 1.0)
 
 
+@rounded_once
 def hardswish(x: Operand[AnyValue]) -> AnyValue:
     """x * hardsigmoid(x): Howard et al., arXiv 1905.02244."""
     value: Any = floating("hardswish", x)
     return value * hardsigmoid(value)
 
 
+@rounded_once
 def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483.
 
@@ -63,6 +67,7 @@ def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     return where(value <= 0, below, value)
 
 
+@rounded_once
 def selu(x: Operand[AnyValue]) -> AnyValue:
     """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515.
 
@@ -73,6 +78,7 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
     return where(value <= 0, below, value) * _SELU_SCALE
 
 
+@rounded_once
 def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     """x where x > 0, else weight * x: He et al., arXiv 1502.01852.
 
@@ -85,24 +91,28 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     return where(value > 0, value, slope * value)
 
 
+@rounded_once
 def mish(x: Operand[AnyValue]) -> AnyValue:
     """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
     value: Any = floating("mish", x)
     return value * functions.tanh(softplus(value))
 
 
+@rounded_once
 def softsign(x: Operand[AnyValue]) -> AnyValue:
     """x / (1 + abs(x))."""
     value: Any = floating("softsign", x)
     return value / (functions.absolute(value) + 1.0)
 
 
+@rounded_once
 def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
     """log(sigmoid(x)), without overflow."""
     value: Any = floating("log_sigmoid", x)
     return -softplus(-value)
 
 
+@rounded_once
 def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083)."""
     value: Any = floating("glu", x)
@@ -116,6 +126,7 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
     return first * functions.sigmoid(second)
 
 
+@rounded_once
 def gumbel_softmax(
     logits: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
 ) -> AnyValue:

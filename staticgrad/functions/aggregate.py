@@ -21,6 +21,7 @@ from staticgrad.functions.masking import (
     mask_of,
     start_of,
 )
+from staticgrad.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
@@ -69,8 +70,23 @@ def sum(
     value = functions.astype(value, wanted)
     if where is not None:
         value = counted(value, mask_of("sum", where, value), 0)
+    return _total(value, axes, keepdims, initial)
+
+
+def _total(
+    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue] | None
+) -> AnyValue:
+    if initial is None:
+        return _reduced(Sum, value, axes, keepdims)
+    return _with_initial(value, axes, keepdims, initial)
+
+
+@rounded_as_first
+def _with_initial(
+    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue]
+) -> AnyValue:
     out = _reduced(Sum, value, axes, keepdims)
-    return out if initial is None else out + start_of("sum", initial, out)
+    return out + start_of("sum", initial, out)
 
 
 def max(
@@ -138,6 +154,7 @@ def _extreme(
     return further(found, start)
 
 
+@rounded_once
 def mean(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -204,6 +221,7 @@ def var(
     return _variance("var", x, axis, dtype, ddof, keepdims, where, mean, correction)
 
 
+@rounded_once
 def _variance(
     op: str,
     x: Operand[AnyValue],
@@ -214,6 +232,8 @@ def _variance(
     where: Mask = None,
     mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
+    *,
+    root: bool = False,
 ) -> AnyValue:
     less = correction_of(op, ddof, correction)
     value = as_value(op, x)
@@ -225,7 +245,8 @@ def _variance(
         value = functions.astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
     squares = _reduced(Sum, counted(functions.abs_square(away), mask, 0.0), axes, keepdims)
-    return squares / degrees_of_freedom(value, axes, mask, keepdims, less)
+    found = squares / degrees_of_freedom(value, axes, mask, keepdims, less)
+    return flat_root(found) if root else found
 
 
 @variant(var)
@@ -235,7 +256,7 @@ def std(x: Any, axis: Axes = None, dtype: Any = None, **options: Any) -> Any:
     >>> sg.evaluate(sg.std([1.0, 3.0]))
     array(1.)
     """
-    return flat_root(_variance("std", x, axis, dtype, **options))
+    return _variance("std", x, axis, dtype, **options, root=True)
 
 
 def any(

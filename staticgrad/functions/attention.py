@@ -14,6 +14,7 @@ from staticgrad.exports import LAYERS
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.creation import arange
 from staticgrad.functions.normalization import largest
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -121,6 +122,7 @@ def _scale(query: Value, scale: float | None) -> Any:
     return 1.0 / sqrt(max(depth, 1))
 
 
+@rounded_once
 def rotary(
     x: Operand[AnyValue], position: Operand[AnyValue] = 0, *, base: float = 10000.0
 ) -> AnyValue:

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from staticgrad.errors import DTypeError
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.pairs import Complex
@@ -68,6 +69,7 @@ def conj(x: Operand[AnyValue]) -> AnyValue:
     return found
 
 
+@rounded_once
 def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
     """Compute the angle of each number with the positive real axis, from -pi to pi; 0 at 0.
 

@@ -19,6 +19,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.wording import shown
 from staticgrad.families import like as same
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.execution import computing_kind
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
@@ -334,6 +335,7 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
     return functions.astype(hit, dtype_of("one_hot", dtype))
 
 
+@rounded_once
 def linspace(
     start: Operand[AnyValue],
     stop: Operand[AnyValue],

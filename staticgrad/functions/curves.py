@@ -11,6 +11,7 @@ from typing import Any
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.functions import aggregate as of
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -34,6 +35,7 @@ from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
 
 
+@rounded_once
 def diff(
     x: Operand[AnyValue],
     n: int = 1,
@@ -79,6 +81,7 @@ def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValu
     return [functions.broadcast_to(value, shape)]
 
 
+@rounded_once
 def trapezoid(
     y: Operand[AnyValue],
     x: Operand[AnyValue] | None = None,
@@ -109,6 +112,7 @@ def _steps(op: str, x: AnyValue, value: AnyValue, place: int) -> AnyValue:
     return diff(x, axis=place)
 
 
+@rounded_once
 def gradient(
     f: Operand[AnyValue], *spacing: Operand[AnyValue], axis: Axes = None, edge_order: int = 1
 ) -> AnyValue | tuple[AnyValue, ...]:
@@ -184,6 +188,7 @@ def _share(steps: Value | None, axis: int, at: int) -> Any:
     return outer / of.sum(steps, axis, keepdims=True)
 
 
+@rounded_once
 def unwrap(
     p: Operand[AnyValue], discont: float | None = None, axis: int = -1, *, period: float = 2 * pi
 ) -> AnyValue:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import divide, floor_divide, multiply, remainder, rint, signbit
@@ -65,6 +66,7 @@ def _to_places(value: Any, places: int) -> Any:
     return functions.where(isfinite(moved), divide(rint(moved), factor), kept)
 
 
+@rounded_once
 def sinc(x: Operand[AnyValue]) -> AnyValue:
     """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3.
 
@@ -155,11 +157,13 @@ def nan_to_num(
     return where(isnan(value), nan, finite)
 
 
+@rounded_once
 def deg2rad(x: Operand[AnyValue]) -> AnyValue:
     """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
     return _scaled(x, math.pi / 180.0)
 
 
+@rounded_once
 def rad2deg(x: Operand[AnyValue]) -> AnyValue:
     """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
     return _scaled(x, 180.0 / math.pi)
@@ -175,6 +179,7 @@ def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyVal
     return floor_divide(x, y), remainder(x, y)
 
 
+@rounded_once
 def isclose(
     x: Operand[AnyValue],
     y: Operand[AnyValue],

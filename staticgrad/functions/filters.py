@@ -10,6 +10,7 @@ from typing import Final
 
 from staticgrad.errors import RankError, ShapeError
 from staticgrad.functions.images.windows import conv
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.pairs import Complex, check_real, is_complex_data
@@ -120,6 +121,7 @@ def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyV
     return functions.take(whole, iota((count,), like=whole) + start)
 
 
+@rounded_once
 def interp(
     x: Operand[AnyValue],
     xp: Operand[AnyValue],
@@ -183,6 +185,7 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     return where(at == there, high, where(at == at, line, at))
 
 
+@rounded_once
 def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """The polynomial with coefficients p, that of the highest power first, at x: Horner's rule.
 

@@ -13,6 +13,7 @@ import numpy as np
 from staticgrad.errors import DTypeError
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -30,6 +31,7 @@ def nansum(x: Any, *args: Any, **options: Any) -> Any:
 
 
 @variant(of.mean)
+@rounded_once
 def nanmean(
     x: Any, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
 ) -> Any:
@@ -47,7 +49,7 @@ def nanvar(x: Any, *args: Any, **options: Any) -> Any:
 @variant(of.std)
 def nanstd(x: Any, *args: Any, **options: Any) -> Any:
     """Square root of ``nanvar``; the derivative is 0 where all elements are equal."""
-    return flat_root(_variance("nanstd", x, *args, **options))
+    return _variance("nanstd", x, *args, **options, root=True)
 
 
 @variant(of.max)
@@ -75,9 +77,10 @@ def _counted(op: str, x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue
     return counted(value, mask, np.full((), np.nan, value.dtype.numpy))
 
 
+@rounded_once
 def _variance(
     op: str,
-    x: Any,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
@@ -86,6 +89,7 @@ def _variance(
     where: Mask = None,
     mean: Any = None,
     correction: float | None = None,
+    root: bool = False,
 ) -> Any:
     value = _counted(op, x, dtype, where)
     less = correction_of(op, ddof, correction)
@@ -95,7 +99,8 @@ def _variance(
     away = functions.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
     count = _present(value, axes, keepdims) - float(less)
     spread = of.sum(squared(away), axes, keepdims=keepdims) / count
-    return functions.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
+    found = functions.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
+    return flat_root(found) if root else found
 
 
 def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:

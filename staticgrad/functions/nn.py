@@ -36,6 +36,7 @@ from staticgrad.functions.normalization import (
     rms_norm as rms_norm,
     shares,
 )
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -139,6 +140,7 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     return where(positive, value, alpha * of.expm1(where(positive, 0.0, value)))
 
 
+@rounded_once
 def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
     """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope."""
     value = floating("leaky_relu", x)
@@ -180,6 +182,7 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 
 
 @like(softmax)
+@rounded_once
 def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
     """Compute log(sum(exp(x))) over ``axis``, without overflow; a 0-d value is returned unchanged.
 
@@ -201,6 +204,7 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
 # -- a loss ---------------------------------------------------------------------------------------
 
 
+@rounded_once
 def binary_cross_entropy_with_logits(
     input: Operand[AnyValue],
     target: Operand[AnyValue],

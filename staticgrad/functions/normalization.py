@@ -18,6 +18,7 @@ from staticgrad.errors import ArgumentError, RankError
 from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
 from staticgrad.functions.aggregate import mean, sum as total
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -89,6 +90,7 @@ def rms_norm(
     return _affine("rms_norm", out, weight, None, value.ndim - 1)
 
 
+@rounded_once
 def batch_norm(
     x: Operand[AnyValue],
     *,
@@ -129,6 +131,7 @@ def batch_norm(
     return _affine("batch_norm", out, weight, bias, place)
 
 
+@rounded_once
 def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
     """Compute mean and variance (mean square) per channel, over all axes but ``axis``."""
     value = _with_axes("batch_statistics", x)
@@ -140,6 +143,7 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
     return reshape(middle, (size,)), mean(squared(away), others)
 
 
+@rounded_once
 def group_norm(
     x: Operand[AnyValue],
     num_groups: int,
@@ -252,6 +256,7 @@ def shares(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValu
     return raised / total(raised, axes, keepdims=True)
 
 
+@rounded_once
 def instance_norm(
     x: Operand[AnyValue],
     *,
@@ -276,6 +281,7 @@ def instance_norm(
     return group_norm(value, channels, weight, bias, eps=eps)
 
 
+@rounded_once
 def local_response_norm(
     x: Operand[AnyValue], size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> AnyValue:

@@ -9,6 +9,7 @@ from typing import Any, Generic
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.complex_numbers import conj
 from staticgrad.functions.indexing import unstack
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
@@ -75,6 +76,7 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
     return reshape(product, product.shape[:-2])
 
 
+@rounded_once
 def cross(a: Operand[AnyValue], b: Operand[AnyValue], *, axis: int = -1) -> AnyValue:
     """The vector product along ``axis``, of size 3 in both; other axes broadcast.
 
@@ -107,6 +109,7 @@ class _Term(Generic[AnyValue]):
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
 
+@rounded_once
 def einsum(subscripts: str, *operands: Operand[AnyValue], dtype: Any = None) -> AnyValue:
     """Sums of products over labelled axes, as ``np.einsum``: ``einsum("bij,bjk->bik", a, b)``.
 

@@ -17,6 +17,7 @@ from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions.loops.loops import scan
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -28,6 +29,7 @@ Step = Callable[[Any, Any, Any], Any]
 
 
 @public
+@rounded_once
 def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     """``tanh(x @ w + h @ u + b)``: the next state, of inputs of one time.
 
@@ -38,6 +40,7 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
 
 
 @public
+@rounded_once
 def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> tuple[Any, Any]:
     """The next state (h, c) of an LSTM; gates: input, forget, cell, output.
 
@@ -48,6 +51,7 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
 
 
 @public
+@rounded_once
 def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> Any:
     """The next state of a GRU; gates: reset, update, new.
 
@@ -58,10 +62,12 @@ def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> 
     return _gru_step(functions.matmul(x, w) + b, h, u, b_new)
 
 
+@rounded_once
 def _rnn_step(gates: Any, h: Any, u: Any) -> Any:
     return functions.tanh(gates + functions.matmul(h, u))
 
 
+@rounded_once
 def _lstm_step(gates: Any, state: tuple[Any, Any], u: Any) -> tuple[Any, Any]:
     h, c = state
     i, f, g, o = functions.split(gates + functions.matmul(h, u), 4, -1)
@@ -69,6 +75,7 @@ def _lstm_step(gates: Any, state: tuple[Any, Any], u: Any) -> tuple[Any, Any]:
     return functions.sigmoid(o) * functions.tanh(c), c
 
 
+@rounded_once
 def _gru_step(gates: Any, h: Any, u: Any, b_new: Any = 0.0) -> Any:
     r, z, n = functions.split(gates, 3, -1)
     hr, hz, hn = functions.split(functions.matmul(h, u), 3, -1)
@@ -196,11 +203,7 @@ def _layer(
         state = (first, first) if gates == 4 else first
     elif gates == 4:
         state = _pair(name, state)
-    time, batch, features = x.shape
-    rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
-    biased = rows + b if getattr(b, "ndim", 0) < 2 else rows
-    parts = functions.reshape(biased, (time, batch, biased.shape[-1]))
-    parts = parts if biased is not rows else parts + b
+    parts = _of_inputs(x, w, b)
     numbers = functions.arange(x.shape[0], like=x)
 
     def iteration(carry: Any, each: Any) -> tuple[Any, Any]:
@@ -215,6 +218,16 @@ def _layer(
 
     last, outputs = scan(iteration, state, (parts, numbers), reverse=reverse)
     return outputs, last
+
+
+@rounded_once
+def _of_inputs(x: Any, w: Any, b: Any) -> Any:
+    """The inputs' part of the gates, for all times at once."""
+    time, batch, features = x.shape
+    rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
+    biased = rows + b if getattr(b, "ndim", 0) < 2 else rows
+    parts = functions.reshape(biased, (time, batch, biased.shape[-1]))
+    return parts if biased is not rows else parts + b
 
 
 def _pair(name: str, state: Any) -> tuple[Any, Any]:

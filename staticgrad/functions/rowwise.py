@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from staticgrad.errors.calls import carries
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 
@@ -54,14 +55,17 @@ def rowwise(*inner: int, fixed: Mapping[str, Any] = MappingProxyType({})) -> Cal
     """Declare a function as a ``Rowwise`` one: ``inner`` for each operand that is cut."""
 
     def declare(function: F) -> F:
-        composite = Rowwise(function, len(inner), inner, fixed)
+        once = rounded_once(
+            function
+        )  # for each block of rows, so that operands are kept as they are
+        composite = Rowwise(once, len(inner), inner, fixed)
 
         @wraps(function)
         @carries
         def called(*args: Any, **kwargs: Any) -> Any:
             if args and isinstance(args[0], Value):
                 return type(args[0]).by_rows(composite, args, kwargs)
-            return function(*args, **kwargs)
+            return once(*args, **kwargs)
 
         called.by_rows = composite  # type: ignore[attr-defined]  # for tests that go over all
         return cast(F, called)

@@ -19,6 +19,7 @@ from staticgrad.families import like
 from staticgrad.functions import nn
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.normalization import constant_shift, log_of_sum
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL, functions
 from staticgrad.ir.kinds import AnyValue
@@ -98,6 +99,7 @@ def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     return GammaIncC()(a, x)
 
 
+@rounded_once
 def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """gamma(a) * gamma(b) / gamma(a + b) for positive a and b; NaN below 0.
 
@@ -130,6 +132,7 @@ def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
     return Zeta()(x, q)
 
 
+@rounded_once
 def logsumexp(
     a: Operand[AnyValue],
     axis: Axes = None,

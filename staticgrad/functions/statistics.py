@@ -20,6 +20,7 @@ from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.indexing import with_two_axes
 from staticgrad.functions.masking import Mask, counted, mask_of, start_of
+from staticgrad.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -53,6 +54,7 @@ from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.types.dtype import BOOL, F64, I64
 
 
+@rounded_once
 def average(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -93,6 +95,7 @@ def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
     return reshape(ordered, tuple(next(sizes) if k in places else 1 for k in range(x.ndim)))
 
 
+@rounded_once
 def cov(
     m: Operand[AnyValue],
     y: Operand[AnyValue] | None = None,
@@ -131,6 +134,7 @@ def _size(size: Size, like: Value) -> Any:
 
 
 @like(cov)
+@rounded_once
 def corrcoef(
     x: Operand[AnyValue],
     y: Operand[AnyValue] | None = None,
@@ -223,11 +227,18 @@ def histogram(
         added = functions.full(elements.shape, 1, I64, like=elements)
     else:
         added = ravel(functions.broadcast_to(as_values("histogram", row, weights)[1], row.shape))
-    found = part(scatter_add(added, place, count + 1), 0, 0, count)
-    if density:
-        found = floating("histogram", found)
-        found = found / (of.sum(found) * functions.diff(edges))
-    return found, edges
+    return (_densities if density else _counts)(added, place, edges), edges
+
+
+def _counts(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
+    count = edges.shape[0] - 1
+    return part(scatter_add(added, place, count + 1), 0, 0, count)
+
+
+@rounded_once
+def _densities(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
+    found = floating("histogram", _counts(added, place, edges))
+    return found / (of.sum(found) * functions.diff(edges))
 
 
 @like(histogram)
@@ -262,6 +273,7 @@ def _ends(range: Any) -> tuple[float, float]:
     return low, high
 
 
+@rounded_once
 def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
     """``count`` equal steps from low to high; around them by a half where they are equal."""
     alone: Any = low == high
@@ -403,6 +415,7 @@ class _Rows(Generic[AnyValue]):
         return reshape(found, self.shape)
 
 
+@rounded_once
 def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
     if isinstance(odd, int):
         return left if odd else (left + right) * 0.5
@@ -473,11 +486,12 @@ def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyV
     if method not in ("linear", "midpoint"):
         return left
     right = rows.at(functions.astype(functions.ceil(place), I64))
-    weight = functions.astype(place - below, rows.sorted.dtype)
+    weight = functions.astype(place - below, rows.sorted.dtype.compute)
     half = 0.5 if method == "midpoint" else weight
     return where(weight == 0.0, left, _interpolated(left, right, half))
 
 
+@rounded_as_first
 def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
     """Interpolate from the nearer end, as NumPy: left + d * weight, or right - d * (1 - weight)."""
     step = right - left
@@ -490,6 +504,7 @@ def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 # -- places among edges, membership ---------------------------------------------------------------
 
 
+@rounded_once
 def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
     """The norms of floating matrices, the last two axes."""
     if ord is None or ord == "fro":
@@ -515,6 +530,7 @@ def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue
 _LONGEST_TREE: Final = 65536
 
 
+@rounded_once
 def prod(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -572,6 +588,7 @@ def _halved(rows: AnyValue) -> AnyValue:
     return rows
 
 
+@rounded_once
 def norm(
     x: Operand[AnyValue], ord: float | str | None = None, axis: Axes = None, keepdims: bool = False
 ) -> AnyValue:
@@ -606,6 +623,7 @@ def norm(
     return vector_norm_over(value, ord, axes, keepdims)
 
 
+@rounded_once
 def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> AnyValue:
     """The norm of the vectors that are made of the elements along some axes."""
     axes = axes_of("vector_norm", axis, value)
@@ -630,6 +648,7 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
     return where(total == math.inf, 0.0, functions.power(total, 1.0 / ord))
 
 
+@rounded_once
 def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """The largest less the smallest element over ``axis``. Raises as ``max``."""
     value = as_value("ptp", x)

@@ -33,6 +33,7 @@ from staticgrad.fusion.groups import (
     Groups,
     Home,
     Key,
+    Partial,
     Walk,
     meets_elements,
     most_instructions,
@@ -219,7 +220,8 @@ def _reader(
     """Return the group that may compute a node for a user, or None."""
     if user in chosen:
         return chosen[user]
-    reader = None if user in engine.again else engine.now.home(Home(user))
+    key = Partial(user) if Partial(user) in engine.owners else Home(user)  # which reads elements
+    reader = None if user in engine.again else engine.now.home(key)
     if reader is None or not _may_take(engine, group, reader, node, user):
         return None
     return reader.number if _may_read(engine, reader, node) else None
@@ -236,7 +238,8 @@ def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Nod
     ):
         return False
     key = Home(node)
-    reductions = [r.source for k, r in reader.reductions.items() if k.node is user]
+    combined = {**reader.reductions, **reader.columns}
+    reductions = [r.source for k, r in combined.items() if k.node is user]
     args = reductions or [engine.now.source(arg) for arg in user.args]
     own = [each for each in args if each.base == key]
     element = bool(reductions) or isinstance(user.form, Pointwise)

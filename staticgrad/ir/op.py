@@ -53,6 +53,9 @@ class Op(Immutable):
         kink: the value used where the derivative does not exist, in words; see ``sg.conventions``.
         keeps_dtype: the values depend on the bits of the dtype (random draws, bit casts), so that
             evaluation in float64 runs the op as declared and widens its result.
+        rounds_once: the derivative rules make each cotangent and tangent by at most one operation
+            that rounds, so that they take narrow floats as they are. Other rules compute in the
+            compute dtype, and what they give is rounded at the end.
         rule_is_foreign: the derivative is a user's function, looked up by name: it is called for
             gradients only, and may read any operand.
         interval: where every element of the result lies, whatever the operands are.
@@ -70,6 +73,7 @@ class Op(Immutable):
     commutative: ClassVar[bool] = False
     kink: ClassVar[str] = ""
     keeps_dtype: ClassVar[bool] = False
+    rounds_once: ClassVar[bool] = False
     rule_is_foreign: ClassVar[bool] = False
     interval: ClassVar[Range | None] = None
     positive: ClassVar[Literal["", "always", "kept"]] = ""

@@ -246,16 +246,19 @@ class BatchNorm1d(SpatialLayer):
         if not self.training:
             kept = stop_gradient(mean), stop_gradient(var)
             return batch_norm(x, weight=self.weight, bias=self.bias, statistics=kept, eps=self.eps)
-        found = batch_statistics(x)
+        wide = astype(x, x.dtype.compute)
+        found = batch_statistics(wide)
         self._move(mean, found[0], 1.0)
-        self._move(var, found[1], _correction(x))
-        return batch_norm(x, weight=self.weight, bias=self.bias, statistics=found, eps=self.eps)
+        self._move(var, found[1], _correction(wide))
+        own = found if wide is x else None  # of narrow floats the result is rounded, nothing else
+        return batch_norm(x, weight=self.weight, bias=self.bias, statistics=own, eps=self.eps)
 
     def _move(self, kept: Parameter, found: Any, factor: Any) -> None:
         session = running_session()
         earlier = None if session is None else session.taken_back(kept)  # by another batch
-        new = astype(stop_gradient(found), kept.dtype) * factor
+        new = astype(stop_gradient(found), kept.dtype.compute) * factor
         old = stop_gradient(kept if earlier is None else earlier) if self.momentum < 1.0 else new
+        old = astype(old, kept.dtype.compute)
         kept.update(astype(old + self.momentum * (new - old), kept.dtype))
 
 

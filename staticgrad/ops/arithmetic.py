@@ -45,6 +45,7 @@ class Add(Elementwise, name="add"):
     """x + y. Integers wrap; on bools, or."""
 
     numpy = np.add
+    rounds_once = True
     positive = "kept"
     exact = True
     commutative = True
@@ -71,6 +72,7 @@ class Sub(Elementwise, name="sub"):
     """x - y. Integers wrap."""
 
     numpy = np.subtract
+    rounds_once = True
     exact = True
     kinds = "iuf"
     hint = "for bools use x ^ y (differ), or convert with astype"
@@ -143,6 +145,7 @@ class Neg(Elementwise, name="neg"):
     """-x. Integers wrap: -INT_MIN is INT_MIN."""
 
     numpy = np.negative
+    rounds_once = True
     exact = True
     kinds = "iuf"
     hint = "for bools use ~x"

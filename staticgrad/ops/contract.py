@@ -16,7 +16,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, peeled
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import lined_up
-from staticgrad.ops.cotangent import unbroadcast
+from staticgrad.ops.cotangent import unbroadcast, widened
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import Transpose, reshape, transpose
 from staticgrad.ops.operands import BilinearOp, as_values, promoted_values, related, shape_text
@@ -83,6 +83,8 @@ class MatMul(BilinearOp, name="matmul"):
         a, b = args
         if not out.dtype.is_float:
             return None, None
+        if not a.shape[:-2] == b.shape[:-2] == out.shape[:-2]:  # products that are added up
+            ct, a, b = map(widened, (ct, a, b))
         ta, tb = self.transpose_a, self.transpose_b
         (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
         by_a = by_b = None

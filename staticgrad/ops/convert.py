@@ -29,6 +29,7 @@ class Cast(Elementwise, name="cast"):
     """
 
     exact = True
+    rounds_once = True
     dtype: DType
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:

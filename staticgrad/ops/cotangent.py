@@ -8,7 +8,7 @@ it does not know which op they belong to, and reaches other ops by their public 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from staticgrad.errors import GradientError, OpDefinitionError
@@ -143,10 +143,14 @@ def shares_of(
 ) -> tuple[Any, ...]:
     """Return one cotangent or None per operand, by the op's rule, given those of the results.
 
-    Nothing is built for operands that are not ``needed``, where the rule can leave them out.
+    Nothing is built for operands that are not ``needed``, where the rule can leave them out. The
+    rule of a narrow float computes in its compute dtype, and each share is rounded once at its end.
     """
     if not op.has_rule:
         raise GradientError(f"op {op.name} has no derivative rule")
+    types = [arg.type for arg in args]
+    if rounds_between(op, (*outs, *args)):
+        cts, outs, args = (tuple(map(widened, each)) for each in (cts, outs, args))
     if len(cts) == 1:
         ct, out = cts[0] if op.elementwise else resolve(cts[0]), outs[0]
     else:
@@ -158,7 +162,38 @@ def shares_of(
         )
     for share, arg in zip(shares, args, strict=True):
         check_share(op, "derivative rule", share, arg)
-    return shares
+    return tuple([in_dtype_of(share, own) for share, own in zip(shares, types, strict=True)])
+
+
+def rounds_between(op: Op, values: Iterable[Any], several: bool = False) -> bool:
+    """Return whether the rule of ``op`` would round to a narrow float before its end.
+
+    ``several``: it adds up terms of several tangents.
+    """
+    if (op.rounds_once and not several) or op.rule_is_foreign or op.bodies:
+        return False
+    return any(value.type.dtype.is_storage for value in values)
+
+
+def widened(value: Any) -> Any:
+    """Return a value or cotangent of a narrow float in its compute dtype; others unchanged."""
+    if value is None or value.__class__ is float or not value.type.dtype.is_storage:
+        return value
+    dtype = value.type.dtype.compute
+    if value.__class__ in STAND_INS:
+        return STAND_INS[value.__class__](value.type.with_dtype(dtype))
+    return map_cotangent(value, lambda each: functions.astype(each, dtype))
+
+
+def in_dtype_of(share: Any, type: TensorType) -> Any:
+    """Return a cotangent or tangent in the narrow float of ``type``, if it is computed in its
+    compute dtype; else as it is."""
+    dtype = type.dtype
+    if share is None or share.__class__ is float or not dtype.is_storage:
+        return share
+    if share.type.dtype is not dtype.compute:
+        return share
+    return map_cotangent(share, lambda each: functions.astype(each, dtype))
 
 
 def rule_name(op: Op) -> str:
@@ -210,6 +245,8 @@ def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
     return (*range(added), *stretched)
 
 
+#: Classes of values without elements, for operands that a rule does not read: made of a type.
+STAND_INS: Final[dict[type, Callable[[TensorType], Any]]] = {}
 #: Kind of values -> from a function that is linear in tangents of operands, these operands and a
 #: cotangent of what it gives to their shares of it.
 TRANSPOSES: Final[dict[Any, Callable[..., tuple[Any, ...]]]] = {}

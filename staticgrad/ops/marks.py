@@ -26,6 +26,7 @@ class Mark(Elementwise):
     """x itself, through which gradients flow."""
 
     copies = True
+    rounds_once = True
     exact = True
     flops = 0
 
@@ -79,6 +80,7 @@ class FirstOperand(Op):
     """The first operand itself; the others are there for derivatives alone."""
 
     exact = True
+    rounds_once = True
     flops = 0
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:

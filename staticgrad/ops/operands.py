@@ -52,6 +52,8 @@ MOST_PARTS: Final = 1_000_000
 class LinearOp(Op):
     """An op that is linear in its first operand; the others are indices and carry no gradient."""
 
+    rounds_once = True
+
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         """The cotangent of ``x``, given that of the result."""
         raise self._undefined("its transpose", "transposed(self, ct, x, *indices)")
@@ -80,6 +82,8 @@ class LinearOp(Op):
 
 class BilinearOp(Op):
     """An op that is linear in each of its two operands, of one dtype."""
+
+    rounds_once = True
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of the dtype in which they meet."""

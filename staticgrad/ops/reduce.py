@@ -57,6 +57,7 @@ class Sum(Reduction, name="sum"):
 
     positive = "kept"
     exact = True
+    rounds_once = True
     kind = "sum"
 
     def infer(self, x: TensorType) -> TensorType:

@@ -40,6 +40,7 @@ class Where(Elementwise, name="where"):
     """x where the condition holds, else y. Each branch takes the cotangent where it was chosen."""
 
     exact = True
+    rounds_once = True
     kink = "a branch that is not taken contributes 0, whatever it holds"
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:

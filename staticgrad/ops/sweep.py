@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from staticgrad.ops.cotangent import add_cotangents
+from staticgrad.ops.cotangent import add_cotangents, widened
 
 Node = TypeVar("Node")
 #: What names a value on the way: of a graph a node and an index, of a tape an edge.
@@ -79,6 +79,8 @@ class Sweep(ABC, Generic[Node, Key]):
         """The rule of ``node`` gave no cotangent for an operand that needs one."""
 
     def add(self, key: Key, share: Any) -> None:
-        """Add to the cotangent of a value."""
+        """Add to the cotangent of a value; several of a narrow float in its compute dtype."""
         before = self.pending.get(key)
-        self.pending[key] = share if before is None else add_cotangents([before, share])
+        self.pending[key] = (
+            share if before is None else add_cotangents([widened(before), widened(share)])
+        )

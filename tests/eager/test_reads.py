@@ -11,6 +11,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor, detect_mutation, grad
 from staticgrad.eager.binding import rule_reads
+from staticgrad.eager.tensor import Hollow
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import resolve, shares_of
 from tests.eager import oracle
@@ -39,6 +40,14 @@ def types(arrays):
     return [Tensor.of(np.asarray(a)).type for a in arrays]
 
 
+def with_stand_ins(tensors, reads):
+    """Tensors, but for those of narrow floats that a rule does not read, whose dtype changes."""
+    return [
+        each if read or not each.dtype.is_storage else Hollow(each.type)
+        for each, read in zip(tensors, reads, strict=True)
+    ]
+
+
 def patterns(sample):
     """Every choice of floating operands that need gradients, but for none."""
     choices = [(False, True) if moved else (False,) for moved in sample.moves]
@@ -65,6 +74,8 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
             results = [Counted(out.data) for out in outs]
             for each in (*args, *results):
                 each.asked = 0
+            found = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], wanted)
+            args, results = map(with_stand_ins, (args, results), found)
             cts = [
                 Tensor.of(np.ones(r.type.shape, r.type.dtype.numpy))
                 if r.type.dtype.is_float
@@ -75,8 +86,10 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
             for share, want in zip(shares, wanted, strict=True):
                 if want and share is not None and not isinstance(share, float):
                     _ = resolve(share).array
-            asked = [tuple(bool(each.asked) for each in row) for row in (args, results)]
-            found = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], wanted)
+            asked = [
+                tuple(not isinstance(each, Hollow) and bool(each.asked) for each in row)
+                for row in (args, results)
+            ]
             assert [*found] == asked, (name, wanted)
             everything = next(reversed(list(patterns(sample))))  # what a tape keeps for all
             whole = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], everything)

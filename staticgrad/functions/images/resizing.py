@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.exports import LAYERS
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -38,6 +39,7 @@ _MODES: Final = ("bilinear", "nearest")
 _BORDERS: Final = ("zeros", "border", "reflection")
 
 
+@rounded_once
 def grid_sample(
     x: Operand[AnyValue],
     grid: Operand[AnyValue],
@@ -142,6 +144,7 @@ def _corner(flat: Any, sizes: Sequence[int], ways: Sequence[tuple[Any, Any]]) ->
     return read * functions.expand_dims(weight.astype(flat.dtype), 1)
 
 
+@rounded_once
 def affine_grid(
     theta: Operand[AnyValue], size: Sequence[int], align_corners: bool = False
 ) -> AnyValue:
@@ -238,6 +241,7 @@ class _Resizing(NamedTuple):
     exclude_outside: bool
 
 
+@rounded_once
 def resize(
     x: Operand[AnyValue],
     shape: Any = None,

@@ -15,6 +15,7 @@ from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
 from staticgrad.families import like
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -186,6 +187,7 @@ def literal_taps(op: str, window: PerAxis, count: int, x: Value) -> tuple[int, .
     return per_axis(op, "kernel_size", window, count, x)
 
 
+@rounded_once
 def conv(
     x: Operand[AnyValue],
     w: Operand[AnyValue],
@@ -246,6 +248,7 @@ def conv(
     return _biased("conv", _of_groups(op(image, filters), 1, out, groups), bias)
 
 
+@rounded_once
 def conv_transpose(
     x: Operand[AnyValue],
     w: Operand[AnyValue],
@@ -470,6 +473,7 @@ def max_pool(
 
 
 @like(max_pool)
+@rounded_once
 def avg_pool(
     x: Operand[AnyValue],
     kernel_size: PerAxis,
@@ -514,6 +518,7 @@ def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
 
 
 @like(max_pool)
+@rounded_once
 def lp_pool(
     x: Operand[AnyValue],
     p: float,
@@ -553,6 +558,7 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
     return _adaptive("adaptive_max_pool", "max", value, extents)
 
 
+@rounded_once
 def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
     """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
     value = floating("adaptive_avg_pool", x)

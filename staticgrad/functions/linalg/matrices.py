@@ -16,6 +16,7 @@ from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import statistics
 from staticgrad.functions.creation import eye
+from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.statistics import norm_of_matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -403,6 +404,7 @@ def _approximated(a: Any) -> Any:
     return solve(even - odd, even + odd, errors="nan")
 
 
+@rounded_once
 def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
     """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
 
@@ -475,6 +477,7 @@ def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
     return solve_triangular(triangle, half, trans=2 * lower, lower=lower)
 
 
+@rounded_once
 def vector_norm(
     x: Operand[AnyValue],
     /,
@@ -491,6 +494,7 @@ def vector_norm(
     return statistics.vector_norm_over(value, ord, axis, keepdims)
 
 
+@rounded_once
 def matrix_norm(
     x: Operand[AnyValue], /, *, keepdims: bool = False, ord: float | str = "fro"
 ) -> AnyValue:

@@ -14,6 +14,7 @@ from staticgrad.exports import LAYERS
 from staticgrad.families import like
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.normalization import constant_shift
+from staticgrad.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -69,6 +70,7 @@ def alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[A
     return first, second
 
 
+@rounded_once
 def mse(
     input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
@@ -90,6 +92,7 @@ def mse(
 
 
 @like(mse)
+@rounded_once
 def huber(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -109,6 +112,7 @@ def huber(
     return reduced("huber", losses, reduction)
 
 
+@rounded_as_first
 def cross_entropy(
     input: Operand[AnyValue],
     target: Operand[AnyValue],

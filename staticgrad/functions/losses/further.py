@@ -22,6 +22,7 @@ from staticgrad.functions.losses.basic import (
     reduced,
 )
 from staticgrad.functions.nn import logsumexp
+from staticgrad.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.functions.statistics import norm, vector_norm_over
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -46,6 +47,7 @@ _LOWEST_LOG: Final = -100.0
 
 
 @like(mse)
+@rounded_once
 def l1_loss(
     input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
@@ -55,6 +57,7 @@ def l1_loss(
 
 
 @like(mse)
+@rounded_once
 def smooth_l1_loss(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -74,6 +77,7 @@ def smooth_l1_loss(
 
 
 @like(cross_entropy)
+@rounded_as_first
 def nll_loss(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -97,6 +101,7 @@ def nll_loss(
 
 
 @like(mse)
+@rounded_once
 def kl_div(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -125,6 +130,7 @@ def kl_div(
 
 
 @like(mse)
+@rounded_once
 def binary_cross_entropy(
     input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
@@ -139,6 +145,7 @@ def binary_cross_entropy(
     return reduced("binary_cross_entropy", losses, reduction)
 
 
+@rounded_once
 def pairwise_distance(
     x1: Operand[AnyValue],
     x2: Operand[AnyValue],
@@ -156,6 +163,7 @@ def pairwise_distance(
 
 
 @like(mse)
+@rounded_once
 def triplet_margin_loss(
     anchor: Operand[AnyValue],
     positive: Operand[AnyValue],
@@ -174,6 +182,7 @@ def triplet_margin_loss(
     return reduced("triplet_margin_loss", losses, reduction)
 
 
+@rounded_once
 def cosine_similarity(
     x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = 1, eps: float = 1e-8
 ) -> AnyValue:
@@ -187,6 +196,7 @@ def cosine_similarity(
     return total(one * other, axis) / lengths
 
 
+@rounded_once
 def normalize(x: Operand[AnyValue], p: float = 2.0, axis: Axes = 1, eps: float = 1e-12) -> AnyValue:
     """Divide x by its p-norm along ``axis``, which is at least eps: rows of zeros stay zeros.
 
@@ -200,6 +210,7 @@ def normalize(x: Operand[AnyValue], p: float = 2.0, axis: Axes = 1, eps: float =
 _NEVER: Final = -1e30
 
 
+@rounded_as_first
 def ctc_loss(
     log_probs: Operand[AnyValue],
     targets: Operand[AnyValue],
