@@ -125,6 +125,14 @@ MUTANTS = (
     *_row(
         "functions of matrices",
         (
+            "cofactors-pivot",
+            "staticgrad/functions/linalg/matrices.py",
+            "* (eps * eps)",
+            "* 0.0",
+            "a pivot of 0 stays in the cofactors",
+            "tests/autodiff/test_two_roads.py -k is_its_cofactors",
+        ),
+        (
             "spectral-quadrature-alone",
             "staticgrad/functions/linalg/spectral.py",
             "near = functions.absolute(mean * gap - change) <= rounding * size",

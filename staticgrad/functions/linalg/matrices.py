@@ -109,9 +109,39 @@ def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
 
 @_determinant.rule
 @of_adjoints
+def _(ct: Any, out: Any, a: Any, *factors: Any) -> tuple[Any, ...]:
+    return as_rows(as_rows(ct)) * _cofactors(a, *factors), None, None, None
+
+
+@custom_vjp(name="staticgrad.cofactors")
+def _cofactors(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
+    """The conjugates of the cofactors, which exist where ``a`` is singular: det(a) a⁻ᴴ.
+
+    Of a pivot that is 0 a number is taken whose square root is nothing beside the largest element:
+    of the product of a determinant and an inverse, which have it and its inverse, nothing remains
+    of it. Of two such pivots, where the rank is less by two, a number near 0 remains.
+    """
+    size = functions.max(functions.absolute(a), (-2, -1), keepdims=True, initial=0.0)
+    eps = float(np.finfo(size.dtype.numpy).eps)
+    least = functions.where(size > 0.0, size, 1.0) * (eps * eps)
+    row, column = (functions.iota(a.shape[-2:], axis, like=a) for axis in (0, 1))
+    lacking = functions.logical_and(row == column, lu == 0.0)
+    lu = functions.where(lacking, functions.astype(least, lu.dtype), lu)
+    value = functions.prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+    inverse = LUSolve(True, "nan")(lu, permutation, identity_like(a))
+    return as_rows(as_rows(functions.conj(value))) * inverse
+
+
+@_cofactors.rule
+@of_adjoints
 def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
-    inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
-    return as_rows(as_rows(ct * functions.conj(out))) * inverse, None, None, None
+    """Of det(a) a⁻¹; NaN where ``a`` is singular and has no inverse."""
+    lacking = functions.any(diagonal_of(lu) == 0.0, -1)
+    one = np.ones((), lu.dtype.numpy)
+    factor = as_rows(as_rows(functions.where(lacking, one * math.nan, one)))
+    inverse = factor * SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
+    share = functions.sum(inverse * functions.conj(ct), (-2, -1), keepdims=True)
+    return share * out - out @ adjoint(ct) @ inverse, None, None, None
 
 
 @custom_vjp(name="staticgrad.logabsdet")
@@ -182,8 +212,8 @@ def det(a: Operand[AnyValue]) -> AnyValue:
 
     Those of up to three rows are computed by cofactors, in float64 and of rows of one magnitude, so
     that they overflow or vanish where the determinant does, unless entries of a row are more than
-    1e240 apart. Larger ones are computed by LU; their gradient is NaN where a matrix is singular,
-    though there is one.
+    1e240 apart. Larger ones are computed by LU; so are their cofactors, the gradient. The second
+    derivative of those is NaN where a matrix is singular, though there is one.
     """
     value = squares("det", matrices("det", a))
     if value.shape[-1] in (1, 2, 3) and not value.dtype.is_complex:
