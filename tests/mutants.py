@@ -714,6 +714,10 @@ MUTANTS = (
     ),
     *_row(
         "feeds, results, errors",
+        ("inputs-by-parts", "staticgrad/ir/graph.py",
+         "whole_type(value.type) if value.node.op.is_complex else value.type", "value.type",
+         "a program says that it takes pairs of numbers where it takes complex ones",
+         "tests/test_compiler.py -k takes_and_gives"),
         ("bytes-of-bools", "staticgrad/runtime/feeds.py", "data.view(np.uint8).max() > 1",
          "data.view(np.uint8).max() > 2", "a bool feed with a byte of 2 is read in place",
          "tests/runtime/test_feeds.py tests/runtime/test_plans.py -k bools"),

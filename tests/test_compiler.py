@@ -264,3 +264,37 @@ def test_a_class_label_outside_raises_before_any_update(labels):
         f.run({"x": np.ones((3, 4), "float32"), "y": labels})
     assert (w.value == 1).all()
     assert np.isfinite(f.run({"x": np.ones((3, 4), "float32"), "y": [0, 9, 3]})["loss"])
+
+
+def test_a_program_says_what_it_takes_and_gives():
+    """By name: element types and shapes, complex ones as users feed them; also after a pickle."""
+    x, z = sg.input("x", ("n", 3), "float32"), sg.input("z", ("n",), "complex64")
+    k = sg.input("k", (), "int32")
+    unread = sg.input("unread", ("m", 2), "bool")
+    outputs = {"y": x.sum(axis=1) * k, "c": z * 2.0, "twice": sg.concatenate([x, x])}
+    graph = sg.Graph(outputs, inputs=[unread])
+    f = sg.compile(graph)
+    texts = {"x": "f32[n, 3]", "z": "c64[n]", "k": "i32[]", "unread": "bool[m, 2]"}
+    assert {name: str(kind) for name, kind in f.inputs.items()} == texts
+    assert {name: str(kind) for name, kind in f.outputs.items()} == {
+        "y": "f32[n]", "c": "c64[n]", "twice": "f32[2*n, 3]"
+    }  # fmt: skip
+    assert (graph.input_types, graph.output_types) == (f.inputs, f.outputs)
+    assert [each.name for each in graph.inputs] == [*f.inputs]
+    assert (graph.inputs[0].dtype, graph.inputs[0].shape) == (sg.float32, x.shape)
+    assert (x.name, z.name, (x * 2.0).name) == ("x", "z", "")
+    again = pickle.loads(pickle.dumps(f))
+    assert (again.inputs, again.outputs) == (f.inputs, f.outputs)
+    assert pickle.loads(pickle.dumps((f.inputs, f.outputs))) == (f.inputs, f.outputs)
+    fixed = sg.compile(graph, sizes={"n": 4})
+    assert fixed.inputs["x"].shape == (4, 3)
+    assert fixed.outputs["twice"].shape == (8, 3)
+    feeds = {
+        name: np.ones([5 if str(size) == "m" else size for size in kind.shape], kind.dtype.numpy)
+        for name, kind in fixed.inputs.items()
+    }
+    results = fixed.run(feeds)
+    assert {name: (a.dtype, a.shape) for name, a in results.items()} == {
+        name: (kind.dtype.numpy, kind.shape) for name, kind in fixed.outputs.items()
+    }
+    assert str(sg.compile(x + 1.0).outputs) == "{'output': f32[n, 3]}"

@@ -54,6 +54,8 @@ from staticgrad.reports.stats import Counts, Stats
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.sections import LEAST_SECTION
 from staticgrad.runtime.step import Table
+from staticgrad.types.arrays import TensorType
+from staticgrad.types.dim import Size, evaluate, named_sizes
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
@@ -305,6 +307,42 @@ class Compiled(Generic[Results]):
         if unknown:
             raise feeds_by_keyword(unknown)
         return self._executor.bind({} if feeds is None else feeds, out)
+
+    # -- what it takes and gives ------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict[str, TensorType]:
+        """The element type and shape of each feed of ``run``, by name.
+
+        Sizes are ints, or named ones, whose text is the name; those that were fixed by ``sizes=``
+        are ints.
+
+        >>> import staticgrad as sg
+        >>> f = sg.compile({"y": sg.input("x", ("n", 3), "float32").sum(axis=1)})
+        >>> f.inputs, f.outputs
+        ({'x': f32[n, 3]}, {'y': f32[n]})
+        >>> [(name, each.dtype, each.shape) for name, each in f.inputs.items()]
+        [('x', sg.float32, (n, 3))]
+        """
+        return self._with_sizes(self.program_graph.input_types)
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """The element type and shape of each result, by name, as ``inputs``.
+
+        A program of one value, whose ``run`` gives one array, calls it ``"output"``.
+        """
+        return self._with_sizes(self.program_graph.output_types)
+
+    def _with_sizes(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+        """Types with the sizes that were given when it was compiled."""
+        known = dict(self.options.sizes)
+
+        def fixed(size: Size) -> Size:
+            names = {named.name for named in named_sizes(size)}
+            return evaluate(size, known) if names <= known.keys() else size
+
+        return {n: t.with_shape(tuple(map(fixed, t.shape))) for n, t in types.items()}
 
     # -- planning and memory ----------------------------------------------------------------------
 

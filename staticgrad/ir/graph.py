@@ -186,6 +186,14 @@ class Graph:
         return (*self.outputs.values(), *(value for _, value in self.updates))
 
     @property
+    def input_types(self) -> dict[str, TensorType]:
+        """The type of each input by name, as users feed it: complex where the input is."""
+        return {
+            value.node.label: whole_type(value.type) if value.node.op.is_complex else value.type
+            for value in self.inputs
+        }
+
+    @property
     def output_types(self) -> dict[str, TensorType]:
         """The type of each output as users get it: complex where the value has both parts."""
         return {

@@ -176,6 +176,11 @@ class Symbolic(NoNumbers, Value):
         """A constant node."""
         return constant(data, like)  # type: ignore[return-value]
 
+    @property
+    def name(self) -> str:
+        """The name of an input or a parameter; else empty."""
+        return self.node.label
+
     def _described(self) -> Related:
         return describe(self, 0, "value")
 

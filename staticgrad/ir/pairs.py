@@ -177,16 +177,16 @@ class SymbolicComplex(NoNumbers, Complex):
 
     def _described(self) -> Related:
         part = self.im if self.re is None else self.re
-        label = self.label or "value"
-        return label, str(self.type), (self.stored if self.label else part).node.origin
+        name = self.name or "value"
+        return name, str(self.type), (self.stored if self.name else part).node.origin
 
     @property
-    def label(self) -> str:
+    def name(self) -> str:
         """The name of an input or a parameter; else empty."""
         return "" if self.stored is None else self.stored.node.label
 
     def __repr__(self) -> str:
-        return f"<{self.label or 'complex'}: {self.type}>"
+        return f"<{self.name or 'complex'}: {self.type}>"
 
 
 class ComplexParameter(SymbolicComplex):
@@ -233,10 +233,6 @@ class ComplexParameter(SymbolicComplex):
         if self._parts is None:
             self._parts = (self.stored[..., 0], self.stored[..., 1])
         return self._parts[number]
-
-    @property
-    def name(self) -> str:
-        return str(self.stored.name)
 
     @property
     def value(self) -> Array:

@@ -59,14 +59,13 @@ class OnnxModel(Module):
         weights: the parameters, by their names in the file.
         statistics: running means and variances: kept with the model, unchanged by optimizers.
         source: the model without these arrays, as bytes of ONNX.
-        file: the path that it was read from; empty for bytes.
     """
 
     states: ClassVar[tuple[str, ...]] = ("statistics",)
-    file = ""
+    _file = ""  # the path that it was read from
 
     def __init__(self, proto: Any, file: str = "") -> None:
-        self.file = file
+        self._file = file
         rest = type(proto)()
         rest.CopyFrom(proto)
         if proto.ir_version < 4:  # every array was an input, too
@@ -122,7 +121,7 @@ class OnnxModel(Module):
                 hint=f"its inputs are {listed(names)}",
             )
         statistics = {name: stop_gradient(value) for name, value in self.statistics.items()}
-        with _reading(self.file):
+        with _reading(self._file):
             results = program.run({**self.weights, **statistics, **given})
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -135,7 +134,7 @@ class OnnxModel(Module):
                 f"the input {name!r} must be known while the graph is built",
                 hint=f"model(..., **{{{name!r}: array}})",
             )
-        with _reading(self.file):
+        with _reading(self._file):
             operands = {name: new_input(name, *each) for name, each in self.inputs.items()}
             results = self(**operands)
             results = results if isinstance(results, tuple) else (results,)

@@ -34,6 +34,15 @@ def operators() -> None:
     assert_type(np.ones(2, np.float32) + h, sg.Value)
 
 
+def inputs_and_outputs() -> None:
+    x = sg.input("x", ("n", 3), "float32")
+    f = sg.compile({"y": x * 2.0})
+    assert_type(sorted(f.inputs), list[str])
+    assert_type(f.outputs["y"].dtype.itemsize, int)
+    assert_type(len(f.inputs["x"].shape), int)
+    assert_type(f.graph.inputs[0].name, str)
+
+
 def layers() -> None:
     h = x = sg.input("x", ("n", 3))
     for number in range(2):  # what was an input becomes the last layer
