@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgrad.bridges.programs import Programs, caller
+from staticgrad.bridges.programs import Bridged, Programs, caller
 from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import public
@@ -36,7 +36,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Returns:
         The function. Arrays in containers are arguments, everything else is static; results are
-        arrays in the containers of f, float64 only where JAX has it enabled.
+        arrays in the containers of f, float64 only where JAX has it enabled. It pickles if f does.
 
     Raises:
         ArgumentError: f is no function; or when it is called: f updates parameters or draws
@@ -47,7 +47,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> jax.jit(jax.grad(norm))(jax.numpy.array([3.0, 4.0]))  # doctest: +SKIP
     Array([0.6, 0.8], dtype=float32)
     """
-    return caller("jax.function", f, _is_array, _called)
+    return Bridged(function, f, caller("jax.function", f, _is_array, _called))
 
 
 def _is_array(leaf: Any) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 from staticgrad.autodiff import reverse
@@ -24,6 +25,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import steps_of
 from staticgrad.functions.trees import Tree, flatten, unflatten
+from staticgrad.ir.calls import pickled
 from staticgrad.ir.execution import Session, in_graphs, running_session, traced_in
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Symbolic, ancestors
@@ -155,6 +157,34 @@ class Programs:
         return self._made[key]
 
 
+class Bridged:
+    """A function of arrays as one of another library, which travels as what it was made of."""
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(
+        self, make: Callable[..., Any], f: Callable[..., Any], run: Callable[..., Any]
+    ) -> None:
+        """Wrap ``f``, of which the public function ``make`` makes this again; ``run`` calls it."""
+        functools.update_wrapper(self, f, updated=())
+        self._make, self._run = make, run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results, as arrays of the other library."""
+        return self._run(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """The method, where it stands in a class."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        name = getattr(self.__wrapped__, "__qualname__", "")
+        return pickled(self, name, (self._make, (self.__wrapped__,)))
+
+    def __repr__(self) -> str:
+        return f"<{self._make.__module__.rpartition('.')[2]}.function {self.__wrapped__!r}>"
+
+
 def caller(
     api: str,
     f: Callable[..., Any],
@@ -162,7 +192,7 @@ def caller(
     call: Callable[[Programs, list[Any]], Any],
     conjugate: bool = False,
 ) -> Callable[..., Any]:
-    """Return f as a function whose arrays, in containers, are those of another library.
+    """Return what calls f, with arrays in containers that are those of another library.
 
     Everything else in its arguments is static: ``call`` is given the programs of the function for
     these containers and static arguments, and the arrays. ``conjugate``: the library's derivatives
@@ -173,7 +203,6 @@ def caller(
     name = getattr(f, "__name__", type(f).__name__)
     known: dict[Any, Programs] = {}
 
-    @functools.wraps(f, updated=())
     def bridged(*args: Any, **kwargs: Any) -> Any:
         leaves, tree = flatten((args, kwargs))
         arrays, static, places = [], [*leaves], []

@@ -7,13 +7,14 @@ memory. Results are new tensors over the arrays that the program wrote, without 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgrad.bridges.programs import Programs, caller
+from staticgrad.bridges.programs import Bridged, Programs, caller
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
@@ -40,7 +41,8 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Returns:
         The function. Tensors in containers are arrays, everything else is static; results are
-        tensors in the containers of f.
+        tensors in the containers of f. It pickles if f does. ``torch.compile`` compiles what is
+        around its calls; with ``fullgraph=True`` it refuses them.
 
     Raises:
         ArgumentError: f is no function; or when it is called: a tensor that is not on the CPU; f
@@ -53,7 +55,24 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     (None, tensor([0.6000, 0.8000]))
     """
     is_array = lambda leaf: isinstance(leaf, torch.Tensor)  # noqa: E731 - a test
-    return caller("torch.function", f, is_array, _called, conjugate=True)
+    run = caller("torch.function", f, is_array, _called, conjugate=True)
+    return Bridged(function, f, _apart_from_its_compiler(run))
+
+
+def _apart_from_its_compiler(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what ``torch.compile`` calls where it stands, and does not look into."""
+    outside: list[Callable[..., Any]] = []
+
+    def entered(*args: Any, **kwargs: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:  # it takes seconds to load
+            return run(*args, **kwargs)
+        if not outside:
+            outside.append(torch.compiler.disable(run))
+        return outside[0](*args, **kwargs)
+
+    marks = {"_torchdynamo_disable": True, "_torchdynamo_disable_msg": "staticgrad compiles it"}
+    vars(entered).update(marks)
+    return entered
 
 
 def _called(programs: Programs, tensors: list[Any]) -> Any:

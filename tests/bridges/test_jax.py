@@ -1,5 +1,7 @@
 """Functions of arrays under JAX's transformations, beside the same functions written in JAX."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -204,3 +206,12 @@ def test_holomorphic_functions_have_their_derivatives():
 def test_constants_among_the_results_and_numbers_are_taken():
     bridged = sg.jax.function(lambda x: (x**2, 3.0, 2j))
     assert jax.grad(lambda x: sum(bridged(x)).real)(3.0) == 6.0
+
+
+bridged_layer = sg.jax.function(layer)
+
+
+def test_functions_pickle():
+    x, w = arrays((3, 4), (4, 2))
+    again = pickle.loads(pickle.dumps(bridged_layer))
+    np.testing.assert_allclose(jax.jit(again)(x, w), jnp.tanh(x @ w))

@@ -1,5 +1,8 @@
 """Functions of arrays on PyTorch's tape, beside the same functions written in PyTorch."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -224,3 +227,56 @@ def test_constants_among_the_results_have_no_gradient():
     assert (number.item(), array.tolist()) == (3.0, [0, 1])
     (y.sum() + number).backward()
     assert x.grad.tolist() == [4.0]
+
+
+twice = sg.torch.function(np.exp)
+bridged_layer = sg.torch.function(layer)
+
+
+@sg.torch.function
+def decorated(x):
+    return sg.exp(x) * 2.0
+
+
+class Holder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.apply_layer = torch.nn.Parameter(tensors((4, 2))[0]), bridged_layer
+
+    def forward(self, x):
+        return self.apply_layer(x, self.w)
+
+    @sg.torch.function
+    def method(self, x):
+        return x + 1.0
+
+
+def test_functions_and_modules_that_hold_them_pickle():
+    x, w = tensors((3, 4), (4, 2))
+    again = pickle.loads(pickle.dumps(bridged_layer))
+    torch.testing.assert_close(again(x, w), torch.tanh(x @ w))
+    assert pickle.loads(pickle.dumps(decorated)) is decorated
+    assert (again.__name__, decorated.__name__) == ("layer", "decorated")
+    torch.testing.assert_close(pickle.loads(pickle.dumps(twice))(x), torch.exp(x))
+    for copied in (pickle.loads(pickle.dumps(Holder())), copy.deepcopy(Holder())):
+        torch.testing.assert_close(copied(x), Holder()(x))
+    torch.testing.assert_close(Holder.method(None, x), x + 1.0)
+    torch.testing.assert_close(Holder().method(x), x + 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch's own
+def test_pytorch_compiles_what_is_around_it():
+    def model(x):
+        return (decorated(x.cos()) + 1.0).sum()
+
+    x = tensors((5,))[0].requires_grad_()
+    (wanted,) = torch.autograd.grad(model(x), x)
+    compiled = torch.compile(model, backend="eager")
+    for _ in range(2):
+        found = compiled(x)
+        torch.testing.assert_close(found, model(x))
+        torch.testing.assert_close(torch.autograd.grad(found, x)[0], wanted)
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="staticgrad compiles it"):
+        torch.compile(model, backend="eager", fullgraph=True)(x)
