@@ -63,7 +63,6 @@ from staticgrad.ops.cotangent import (
     zeros_like_type,
 )
 from staticgrad.ops.marks import region_behind
-from staticgrad.ops.movement import Reshape
 from staticgrad.ops.sweep import Sweep
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import TensorType
@@ -211,7 +210,7 @@ def _stabilized(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None:
     found = rewrite_nodes(cone.nodes, BELOW_DERIVATIVES, beside=cone.beside)
     if found is None:
         return None
-    merged = {t.node for t in targets if isinstance(t.node.op, Reshape) and not found.keeps(t)}
+    merged = {t.node for t in targets if t.node.op.copies and not found.keeps(t)}
     if not merged:
         return found
     again = rewrite_nodes(cone.nodes, BELOW_DERIVATIVES, merged, cone.beside)
