@@ -125,6 +125,14 @@ MUTANTS = (
     *_row(
         "functions of matrices",
         (
+            "eigenvectors-that-are-not-read",
+            "staticgrad/functions/linalg/spectral.py",
+            "turned = functions.where(chosen, gaps * (rows @ adjoint(ct)), zero)",
+            "turned = gaps * (rows @ adjoint(ct))",
+            "what is 0 meets 1 / 0 at equal eigenvalues of other vectors",
+            "tests/autodiff/test_two_roads.py -k beside_equal",
+        ),
+        (
             "cofactors-pivot",
             "staticgrad/functions/linalg/matrices.py",
             "* (eps * eps)",

@@ -1,8 +1,9 @@
 """Functions of symmetric matrices as they are written: V f(w) V', of what ``eigh`` gives.
 
 Derivatives are taken of the function of the matrix (``functions.linalg.spectral``), which has them
-where eigenvalues are equal and eigenvectors have none. The value is the product that was written,
-so these rules are of use below derivatives alone.
+where eigenvalues are equal and eigenvectors have none. Of some of the eigenvectors, as the one of
+the largest eigenvalue, it does not matter whether others have equal ones. Values are those that
+were written, so these rules are of use below derivatives alone.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+import numpy as np
+
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rewrite.matching import repeats_first
 from staticgrad import functions as sg
-from staticgrad.functions.linalg.spectral import spectral
+from staticgrad.functions.linalg.spectral import some_vectors, spectral
 from staticgrad.ir.graph import Node, Symbolic, ancestors
 from staticgrad.ops.arithmetic import Add, Div, Mul
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.indexing import Slice, Take
 from staticgrad.ops.linalg import Eigh, EigvalsH
 from staticgrad.ops.logic import Eq
 from staticgrad.ops.movement import Reshape, Transpose
@@ -42,7 +46,7 @@ class _Product:
         """Return whether a value is V with scaled columns, or is that ``transposed``."""
         node, op = value.node, value.node.op
         self.nodes.append(node)
-        if isinstance(op, Eigh):
+        if type(op) is Eigh:
             if value.index != 1 or not transposed or node is not (self.eigh or node):
                 return False
             self.eigh = node
@@ -100,7 +104,7 @@ class _Product:
         (x,) = values.node.args
         above = ancestors([factor], oldest=x.node.serial)
         for node in sorted(above, key=lambda node: node.serial):
-            if isinstance(node.op, EigvalsH) and node.args[0].key == x.key:
+            if type(node.op) is EigvalsH and node.args[0].key == x.key:
                 self.nodes.append(node)
                 new[Symbolic(node).key] = values
             if not any(arg.key in new for arg in node.args):
@@ -166,13 +170,63 @@ def _function(match: Match) -> Any:
     return spectral(product, x, values, rows, factor, *found.scalars)
 
 
+# -- some of the eigenvectors ----------------------------------------------------------------------
+
+
+def _vectors(match: Match) -> tuple[_Product, bool, int] | None:
+    """The eigenvectors that a value is part of, whether transposed, and along which axis."""
+    for transposed in (False, True):
+        found = _Product()
+        if found.reads(match.x, transposed) and not found.factors:
+            return found, transposed, match.x.ndim - 1 - transposed
+    return None
+
+
+def _is_part(match: Match) -> bool:
+    found, op = _vectors(match), match.root.node.op
+    if found is None:
+        return False
+    product, _, axis = found
+    if op.axis != axis if isinstance(op, Take) else op.lengths[axis] == match.x.shape[axis]:
+        return False
+    match.look_through(product.nodes)
+    return True
+
+
+def _part(match: Match) -> Any:
+    found, op = _vectors(match), match.root.node.op
+    assert found is not None
+    product, transposed, axis = found
+    assert product.eigh is not None
+    (x,), (values, rows) = product.eigh.args, product.eigh.values
+    count = values.shape[-1]
+    if isinstance(op, Take):
+        places = sg.reshape(match.y, (-1,))
+        places = sg.where(places < 0, places + sg.size_value(count, places.dtype), places)
+    else:
+        places = sg.iota((op.lengths[axis],), like=values) * op.steps[axis]
+        places = places + sg.size_value(op.starts[axis], places.dtype)
+    chosen = sg.any(sg.iota((count, 1), 0, like=values) == places, -1)
+    kept = some_vectors(sg.stop_gradient(rows), x, values, rows, chosen)
+    vectors = kept if transposed else sg.matrix_transpose(kept)
+    return op(vectors, match.y) if isinstance(op, Take) else op(vectors)
+
+
+def _decomposed(x: Any) -> Any:
+    row = sg.concatenate([sg.tanh(x).reshape(-1), sg.full((1,), 0.5, x.dtype, like=x)])
+    return sg.linalg.eigh(sg.outer(row, row), errors="nan")
+
+
 def _example(x: Any) -> Any:
-    y = sg.tanh(x).reshape(-1)
-    values, vectors = sg.linalg.eigh(sg.outer(y, y), errors="nan")
+    values, vectors = _decomposed(x)
     return (vectors * sg.exp(values)) @ vectors.T
 
 
 RULES: Final[tuple[Rule, ...]] = (
     rule("function-of-matrix", some(MatMul, x, y), _function, where=_is_function, dtypes="f",
          examples=(_example,)),
+    rule("some-eigenvectors", some(Slice, x), _part, where=_is_part, dtypes="f",
+         examples=(lambda x: _decomposed(x)[1][:, -1:],)),
+    rule("chosen-eigenvectors", some(Take, x, y), _part, where=_is_part, dtypes="f",
+         examples=(lambda x: sg.take(_decomposed(x)[1], np.array([0, -1]), 1),)),
 )  # fmt: skip

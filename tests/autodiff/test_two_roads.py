@@ -539,6 +539,39 @@ def test_eigenvalues_in_the_middle_have_their_own_gradient():
     np.testing.assert_array_equal(by_x, alone)
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda v: v[:, 2],
+        lambda v: v[:, -1:],
+        lambda v: v.T[2],
+        lambda v: v[:, [2]],
+        lambda v: sg.take(v, -1, 1),
+        lambda v: sg.stack([v[0, 2], v[1, 2], v[2, 2]]),
+    ],
+)
+def test_an_eigenvector_beside_equal_ones(chosen):
+    """Forward and reverse mode agree with differences; those of equal eigenvalues are NaN."""
+    x = sg.input("x", (3, 3), "float64")
+    _, vectors = sg.linalg.eigh(x)
+    taken = chosen(vectors).reshape(-1)
+    loss = (taken * sg.sign(taken[2]) * LINE).sum()
+    way = along((3, 3)) + along((3, 3)).T
+    first = sg.grad(loss, x)
+    found = {"gradient": first, "forward": sg.jvp(loss, x, way), "loss": loss}
+    found["second"] = sg.grad((first * way).sum(), x)
+    found["others"] = sg.grad((vectors[:, 0] * LINE).sum(), x)
+    graph = sg.Graph(found, inputs=[x])
+    point = np.diag([1.0, 1.0, 3.0])
+    with np.errstate(all="ignore"):
+        at = sg.evaluate(graph, {"x": point})
+        up, down = (sg.evaluate(graph, {"x": point + k * way})["loss"] for k in (1e-5, -1e-5))
+    np.testing.assert_allclose((at["gradient"] * np.tril(way)).sum(), (up - down) / 2e-5, 1e-8)
+    np.testing.assert_allclose(at["forward"], (up - down) / 2e-5, 1e-8)
+    assert not np.isfinite(at["second"]).all()
+    assert not np.isfinite(at["others"]).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
 def test_the_gradient_of_a_determinant_is_its_cofactors(dtype):
     """Of pivots that are 0 above the last one, too; nothing, but for rounding, of rank n - 2."""

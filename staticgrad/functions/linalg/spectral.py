@@ -20,7 +20,7 @@ import numpy as np
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, ancestors
 from staticgrad.ops.custom import custom_vjp
-from staticgrad.ops.linalg import adjoint, as_columns, as_rows, of_lower
+from staticgrad.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
 from staticgrad.upward import up
 
 #: Errors of a function of an eigenvalue, in units of the last place.
@@ -78,6 +78,20 @@ def _(
     by_x = of_lower(adjoint(rows) @ functions.sum(curved * pairs, -2) @ rows)
     by_change = _moved(x, values, rows, found, ct, *scalars)
     return by_x, None, None, None, by_change, *map(by_scalar, scalars)
+
+
+@custom_vjp(name="staticgrad.some_eigenvectors")
+def some_vectors(vectors: Any, x: Any, values: Any, rows: Any, chosen: Any) -> Any:
+    """Return ``vectors``, the rows of eigenvectors of x, of which the ``chosen`` ones are read."""
+    return vectors
+
+
+@some_vectors.rule
+def _(ct: Any, out: Any, vectors: Any, x: Any, values: Any, rows: Any, chosen: Any) -> Any:
+    gaps = reciprocal(as_columns(values) - as_rows(values))
+    zero = np.zeros((), values.dtype.numpy)
+    turned = functions.where(chosen, gaps * (rows @ adjoint(ct)), zero)
+    return None, of_lower(adjoint(rows) @ turned @ rows), None, None, None
 
 
 def _symmetric(x: Any) -> Any:
