@@ -188,10 +188,8 @@ class Graph:
     @property
     def input_types(self) -> dict[str, TensorType]:
         """The type of each input by name, as users feed it: complex where the input is."""
-        return {
-            value.node.label: whole_type(value.type) if value.node.op.is_complex else value.type
-            for value in self.inputs
-        }
+        ops = [op for value in self.inputs if isinstance(op := value.node.op, Input)]
+        return {op.label: whole_type(op.type) if op.is_complex else op.type for op in ops}
 
     @property
     def output_types(self) -> dict[str, TensorType]:
