@@ -372,7 +372,6 @@ def test_the_neutral_extreme_is_below_everything():
 LINEAR = (1, 0.5, -1, INF)
 
 
-@pytest.mark.thinned(5)
 @pytest.mark.parametrize("order", [None, 2, 3, 1.5, *LINEAR, "std", "nanstd"])
 def test_lengths_and_deviations_of_nothing_have_no_second_derivative(order):
     """0 would be a wrong number: a step of Newton's method divides by it."""
