@@ -208,7 +208,69 @@ def _arrays(*shapes):
     return tuple(np.asarray(rng.normal(size=shape) * 0.7) for shape in shapes)
 
 
+def _terms():
+    """An invariant with several terms: sums over rows, also of a part of it, and others."""
+
+    def iteration(c, d, w):
+        rows = sg.tanh(c * w[:2] + w[1:3].reshape(1, 2))
+        return rows * d, sg.sin(d * w[:2]) + rows.sum(0)
+
+    def looped(x, w):
+        c, d = sg.fori_loop(0, 3, lambda _, carry: iteration(*carry, w), (x, x[0]))
+        return c.sum() + (d * d).sum()
+
+    def written(x, w):
+        c, d = x, x[0]
+        for _ in range(3):
+            c, d = iteration(c, d, w)
+        return c.sum() + (d * d).sum()
+
+    return Twins(looped, written, _arrays((3, 2), (4,)))
+
+
+def _product_and_more():
+    """A weight in a product of matrices and beside it, and a bias that adds to the product."""
+
+    def iteration(c, w, b):
+        return sg.tanh(c @ w + b) + w * c
+
+    def looped(x, w, b):
+        return (sg.fori_loop(0, 3, lambda _, c: iteration(c, w, b), x) ** 2).sum()
+
+    def written(x, w, b):
+        for _ in range(3):
+            x = iteration(x, w, b)
+        return (x * x).sum()
+
+    return Twins(looped, written, _arrays((2, 2), (2, 2), (2,)))
+
+
+def _later_ones():
+    """The gradient reads the second carry and the second of the stacked values alone."""
+
+    def looped(x, w):
+        def iteration(carry, each):
+            total, y = carry
+            y = sg.sin(y * w + each)
+            return (total + y, y), (y * total, y * y * each)
+
+        (total, _), outs = sg.scan(iteration, (w, x[0]), x)
+        return total.sum() + (outs[1] * [[1.0], [2.0], [3.0]]).sum()
+
+    def written(x, w):
+        total, y, outs = w, x[0], 0.0
+        for t in range(3):
+            y = sg.sin(y * w + x[t])
+            total, outs = total + y, outs + (t + 1.0) * y * y * x[t]
+        return total.sum() + outs.sum()
+
+    return Twins(looped, written, _arrays((3, 2), (2,)))
+
+
 TWINS = {
+    "terms": _terms(),
+    "product and more": _product_and_more(),
+    "later ones": _later_ones(),
     "rnn": _rnn(False),
     "rnn, reversed": _rnn(True),
     "powers": _powers(),

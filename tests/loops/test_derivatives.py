@@ -26,6 +26,54 @@ def agree(left, right, feeds):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
+def derivatives(y, values, arrays):
+    """Gradients, and products of second derivatives, by reverse and by forward mode."""
+    along = [np.cos(a) for a in arrays]
+    first = sg.grad(y, values, allow_disconnected=True)
+    slope = bent(first)
+    return [
+        *first,
+        *sg.grad(slope, values, allow_disconnected=True),
+        sg.jvp(slope, values, along, True),
+        sg.jvp(sg.jvp(y, values, along, True), values, along, True),
+    ]
+
+
+@every_program
+def test_first_and_second_derivatives_as_evaluated(name):
+    twins = TWINS[name]
+    values, feeds = inputs(twins)
+    left, right = (
+        sg.evaluate(derivatives(f(*values), values, twins.arrays), feeds)
+        for f in (twins.looped, twins.written)
+    )
+    for one, other in zip(left, right, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_sums_over_blocks_of_iterations_are_those_of_the_sum_written_out(reverse):
+    """Of a weight and a bias; eleven iterations of 256 rows are two blocks of four, and three."""
+    rng = np.random.default_rng(7)
+    arrays = rng.normal(size=(11, 256, 128)), rng.normal(size=(128, 128)) / 20, rng.normal(size=128)
+    x, w, b = values = [variable(f"x{k}", sg.float64, a.shape) for k, a in enumerate(arrays)]
+
+    def cell(h, row):
+        return sg.tanh(h @ w + row + b)
+
+    looped, _ = sg.scan(lambda h, row: (cell(h, row), None), x[0], x, reverse=reverse)
+    written = x[0]
+    for t in range(11)[:: -1 if reverse else 1]:
+        written = cell(written, x[t])
+    left, right = (sg.grad((end * end).sum(), values) for end in (looped, written))
+    graph = sg.Graph({f"y{k}": slope for k, slope in enumerate(left)})
+    loops = [node for node in graph.nodes if node.op.name == "loop"]
+    assert len(loops) == 4  # forward, with stacked carries, backward, and over blocks
+    found = sg.evaluate([*left, *right], {f"x{k}": a for k, a in enumerate(arrays)})
+    for one, other in zip(found[:3], found[3:], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.slow
 @every_program
 def test_reverse_to_third_order(name):
