@@ -1,7 +1,8 @@
 """Trees: dicts, lists, tuples, dataclasses and modules of values, as functions take and give them.
 
 A function of one value becomes one of a whole tree: a step of all parameters of a module, say, as a
-module. None holds no value. Names are those of ``jax.tree``. Public as ``sg.tree``.
+module. None holds no value; a complex value is one leaf. Names are those of ``jax.tree``. Public as
+``sg.tree``.
 """
 
 from __future__ import annotations
@@ -54,14 +55,18 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     ('Linear', (3, 2))
     """
 
-    shape = trees.flatten(tree)[1]
+    found, shape = trees.flatten(tree, whole=True)
+    given = [found]
     for other in others:
-        found = trees.flatten(other)[1]
+        more, found = trees.flatten(other, whole=True)
         if str(found) != str(shape):
             raise ArgumentError(
                 "tree.map: the trees are built differently", details=[f"{shape}", f"{found}"]
             )
-    return trees.mapped(f, tree, *others)
+        given.append(more)
+    results = [f(*each) for each in zip(*given, strict=True)]
+    mapped: _TreeOf = trees.unflatten(shape, results)
+    return mapped
 
 
 @public
@@ -73,7 +78,7 @@ def leaves(tree: Any) -> list[Any]:
     >>> leaves({"a": 1, "b": [2, (3,)]})
     [1, 2, 3]
     """
-    return trees.flatten(tree)[0]
+    return trees.flatten(tree, whole=True)[0]
 
 
 @public
@@ -83,7 +88,7 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
     >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
     {'a': ?, 'b': [?, (?,)]}
     """
-    return trees.flatten(tree)
+    return trees.flatten(tree, whole=True)
 
 
 @public

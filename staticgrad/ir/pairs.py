@@ -52,6 +52,11 @@ def joined(value: Any) -> Any:
     return value.joined() if isinstance(value, Complex) else value
 
 
+def has_parts(op: Any) -> bool:
+    """Return whether an input or parameter has both parts of complex numbers as last axis."""
+    return bool(getattr(getattr(op, "store", op), "is_complex", False))
+
+
 def whole_type(parts: TensorType) -> TensorType:
     """The complex type of a real one with a last axis of 2."""
     return TensorType(complex_of(parts.dtype), parts.shape[:-1])

@@ -16,7 +16,7 @@ from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Input, Symbolic, ancestors
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.pairs import whole_type
+from staticgrad.ir.pairs import has_parts
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.convert import size_value
 from staticgrad.ops.cotangent import ZERO
@@ -201,7 +201,8 @@ def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
     if inputs is None:
         given = [n for n in nodes if isinstance(n.op, Input) and not is_body_input(n)]
         inputs = [Symbolic(node) for node in sorted(given, key=lambda node: node.serial)]
-    shapes = [(whole_type(x.type) if _is_complex(x) else x.type).shape for x in inputs]
+    pairs = [isinstance(x, Symbolic) and has_parts(x.node.op) for x in inputs]
+    shapes = [x.shape[:-1] if pair else x.shape for x, pair in zip(inputs, pairs, strict=True)]
     sizes = [shape[0] for shape in shapes if shape]
     if rows is not None:
         number = as_value(name, rows)
@@ -216,11 +217,6 @@ def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
         vector = np.array(known, np.float64)
     draws = (session is not None and session.draws) or any(node.op.draws_by_rank for node in nodes)
     return Rows((vector,), "equal" if draws else "weighted")
-
-
-def _is_complex(x: Any) -> bool:
-    """Return whether an input has both parts of complex numbers along its last axis."""
-    return isinstance(x, Symbolic) and bool(getattr(x.node.op, "is_complex", False))
 
 
 def means(count: int, values: Sequence[Any], rows: Rows = Rows()) -> tuple[Any, ...]:  # noqa: B008

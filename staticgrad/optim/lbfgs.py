@@ -15,10 +15,11 @@ from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of
-from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.functions.trees import flatten, unflatten, with_complex_values
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.ir.pairs import ComplexParameter
 from staticgrad.ir.value import Value
 from staticgrad.optim.gradients import Count, Positive, check_fields
 from staticgrad.records import NamedTuple, dataclass
@@ -133,12 +134,12 @@ class LBFGS(metaclass=Constructed):
             params: a module, or parameters in containers.
             args: what else ``f`` takes.
         """
-        owners = flatten(params)[0]
+        owners = flatten(params, whole=True)[0]
         for each in owners:
-            if not isinstance(each, Parameter):
+            if not isinstance(each, Parameter | ComplexParameter):
                 raise ArgumentError(f"LBFGS.minimize: {kind_of(each)} is not a parameter")
         found = self.minimum(f, params, *args)
-        for parameter, value in zip(owners, flatten(found.x)[0], strict=True):
+        for parameter, value in zip(owners, flatten(found.x, whole=True)[0], strict=True):
             parameter.update(value)
         return found
 
@@ -154,7 +155,7 @@ class _Space:
                 hint="LBFGS().minimize(lambda model: loss(model(x), y), model)",
             )
         self._f, self._args = f, args
-        leaves, self._shape = flatten(start)
+        leaves, self._shape = flatten(with_complex_values(start))
         values = [functions.ravel(leaf) for leaf in leaves]
         self._shapes = [leaf.shape for leaf in leaves]
         if not leaves:

@@ -31,6 +31,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
+from staticgrad.ir.pairs import Complex, check_real, has_parts, takes_real, whole_type
 from staticgrad.ir.printer import first_difference
 from staticgrad.ir.value import Value
 from staticgrad.programs.derivatives import is_function
@@ -168,6 +169,9 @@ def _program(target: Any, feeds: Feeds) -> _Program:
     if callable(target):
         return _of_function(target, feeds)
     graph = target if isinstance(target, Graph) else _graph(target)
+    for leaf in (*graph.inputs, *graph.parameters):
+        if has_parts(leaf.node.op):
+            raise takes_real("check_gradients", whole_type(leaf.type))
     if not isinstance(feeds, Mapping):
         if len(feeds):
             raise ArgumentError("the feeds of a graph are a dict, by input")
@@ -207,6 +211,7 @@ def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
     arrays = {}
     for name, data in named.items():
         array = np.asarray(data)
+        check_real("check_gradients", array)
         array = array.astype(np.float64) if array.dtype.kind == "f" else array
         arrays[_variable(name, TensorType(as_dtype(array.dtype), array.shape))] = array
     values = list(arrays)
@@ -225,10 +230,12 @@ def _of_values(outputs: list[Symbolic], arrays: Mapping[Symbolic, Any]) -> _Prog
 
 def _graph(target: Any) -> Graph:
     values = list(target) if isinstance(target, list | tuple) else target
-    if isinstance(values, Symbolic):
+    if isinstance(values, Symbolic | Complex):
         values = [values]
     elif isinstance(values, Mapping):
         values = list(values.values())
+    if isinstance(values, list):
+        check_real("check_gradients", *values)
     if not isinstance(values, list) or not all(isinstance(v, Symbolic) for v in values):
         raise ArgumentError(
             f"check_gradients takes a function, a Graph or values, not {target!r}",

@@ -217,3 +217,45 @@ def test_real_solutions_may_depend_on_complex_operands():
     found = sg.implicit.root(lambda x, a: x * x - abs(a), sg.constant(X), z)
     wanted = sg.grad(lambda z: sg.sqrt(abs(z)).sum())(Z)
     np.testing.assert_allclose(sg.evaluate(sg.grad(found.sum(), z), {"z": Z}), wanted)
+
+
+def test_complex_values_are_leaves_of_trees():
+    z, t, p = z_input(), Tensor(Z), sg.parameter("p", Z)
+    for leaf in (z, t, p, Z):
+        assert sg.tree.leaves({"z": leaf}) == [leaf] if leaf is not Z else True
+        found = sg.tree.map(lambda a, b: a * a * 1j + b, {"z": leaf}, {"z": X})["z"]
+        if leaf is z or leaf is p:
+            found, _ = sg.evaluate([found, z], {"z": Z})
+        found = found.data if leaf is t else found
+        np.testing.assert_allclose(found, Z * Z * 1j + X)
+    leaves, tree = sg.tree.flatten({"z": z, "p": [p]})
+    assert (leaves, str(tree)) == ([z, p], "{'z': ?, 'p': [?]}")
+    assert sg.tree.unflatten(tree, leaves) == {"z": z, "p": [p]}
+    step = sg.function(lambda w: sg.tree.map(lambda w: w - 0.1 * sg.conj(w), w))
+    np.testing.assert_allclose(step({"w": Z})["w"], Z - 0.1 * Z.conj())
+
+
+def test_gradients_of_complex_values_are_not_checked():
+    z = z_input()
+    for call in (
+        lambda: sg.testing.check_gradients(lambda z: sg.abs_square(z).sum(), [Z]),
+        lambda: sg.testing.check_gradients(sg.abs_square(z).sum(), {"z": Z}),
+        lambda: sg.testing.check_gradients(lambda x: x * 1j, [X]),
+        lambda: sg.testing.check_gradients(sg.parameter("p", Z).real, {}),
+    ):
+        with pytest.raises(sg.errors.DTypeError, match="check_gradients: takes real values, got c"):
+            call()
+
+
+def test_lbfgs_moves_complex_parameters():
+    w, u, target = sg.parameter("w", Z), sg.parameter("u", X), np.array([1.0 + 1.0j, -2j])
+
+    def loss(p):
+        return sg.abs_square(p["w"] - target).sum() + ((p["u"] - 3.0) ** 2).sum()
+
+    value = sg.function(lambda: sg.optim.LBFGS().minimize(loss, {"w": w, "u": u}).value)()
+    np.testing.assert_allclose(w.value, target, atol=1e-6)
+    np.testing.assert_allclose(u.value, [3.0, 3.0], atol=1e-6)
+    assert value < 1e-10
+    found = sg.optim.LBFGS().minimum(lambda z: sg.abs_square(z - target).sum(), Z)
+    np.testing.assert_allclose(sg.evaluate(found.x), target, atol=1e-6)
