@@ -66,6 +66,8 @@ class Job:
         self.rank, self.ranks = int(mpi.COMM_WORLD.rank), int(mpi.COMM_WORLD.size)
         #: Averages so far, the bytes that this rank has sent for them, and seconds inside of them.
         self.calls, self.sent, self.seconds = 0, 0, 0.0
+        #: Rows of all ranks in the latest mean of unequal shares; None if the shares were equal.
+        self.rows: float | None = None
         self.is_broken = False
         self._mpi = mpi
         self._polls = _FEW_POLLS
@@ -138,6 +140,7 @@ class Job:
         differ between the ranks say how many rows each rank has. None: the ranks have equal shares.
         """
         if (codes == codes[0]).all():
+            self.rows = None
             return None
         of_ranks = [[each] for each in codes.view(np.float64).tolist()]
         if (codes < 0).any():
@@ -164,6 +167,7 @@ class Job:
                 details=[f"rows of {text}" for text in counts],
                 hint="sg.train.Batches(..., rank=job.rank, ranks=job.ranks) makes equal shares",
             )
+        self.rows = sum(next(column for column in columns if len({*column}) > 1))
         return shares[0]
 
     def gather(self, item: Any) -> list[Any]:

@@ -147,6 +147,30 @@ def uneven(job, path):
 alive = []
 
 
+def fitted(job, path):
+    """The history of a training whose shares are unequal, each batch in another way."""
+    sg.nn.manual_seed(0)
+    model = sg.nn.Linear(5, 1, dtype="float64")
+    opt = sg.optim.SGD(0.05)
+
+    @sg.function
+    def step(x, y):
+        loss = ((model(x)[:, 0] - y) ** 2).mean()
+        opt.minimize(loss, data_parallel=True)
+        return {"loss": sg.distributed.mean(loss), "same": sg.distributed.mean(loss)}
+
+    batches = []
+    for begin, end, middle in ((0, 40, 30), (40, 80, 60), (80, 96, 81)):
+        own = slice(begin, end) if job.ranks == 1 else [slice(begin, middle), slice(middle, end)]
+        own = own if job.ranks == 1 else own[job.rank]
+        batches.append((X[own], Y[own]))
+    history = fit(step, batches, 2)
+    sg.distributed.check_equal(np.array(history.losses))
+    assert history.losses == history.metrics["same"]
+    if job.rank == 0:
+        np.save(path, history.losses)
+
+
 def uneven_losses(way, x, y, shard_state=False, sizes=None, rows=None):
     sg.nn.manual_seed(0)
     model = sg.nn.Sequential(sg.nn.Linear(5, 7, dtype="float64"), sg.nn.Tanh())

@@ -342,6 +342,15 @@ def test_ranks_with_unequal_shares_train_as_one(count, tmp_path):
 
 @several
 @pytest.mark.slow
+def test_the_history_of_unequal_shares_is_that_of_one_process(tmp_path):
+    for count in (1, 2):
+        run(count, "fitted", tmp_path / f"{count}.npy")
+    one, two = (np.load(tmp_path / f"{count}.npy") for count in (1, 2))
+    np.testing.assert_allclose(two, one, rtol=1e-12)
+
+
+@several
+@pytest.mark.slow
 def test_ranks_draw_what_one_process_draws(tmp_path):
     for count in (1, 2, 4):
         run(count, "drawn", tmp_path / f"{count}.npz")

@@ -270,6 +270,14 @@ def _numbers(who: str, found: Any) -> dict[str, float]:
     return numbers
 
 
+def _rows_of_all(batch: Any) -> float:
+    """Return the rows of a batch, together with those of other ranks that stepped with it."""
+    job = ranks.running()
+    if job is None or not job.calls:
+        return _rows(batch)
+    return _rows(batch) * job.ranks if job.rows is None else job.rows
+
+
 def _rows(batch: Any) -> int:
     """Return the rows of the first array in a batch that has an axis; 1 without one."""
     if isinstance(batch, Mapping):
@@ -344,7 +352,7 @@ class _Progress:
         batches = prefetch(self._batches(self.place))
         for batch in batches:
             found = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
-            rows = _rows(batch)
+            rows = _rows_of_all(batch)
             for name, each in _numbers("step", found).items():
                 entry = self.sums.setdefault(name, [0.0, 0.0])
                 entry[0] += each * rows
