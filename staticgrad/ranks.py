@@ -16,6 +16,7 @@ from contextlib import redirect_stderr
 from functools import wraps
 from io import StringIO
 from math import inf, isclose
+from struct import pack
 from typing import Any, Final, NoReturn
 from zlib import crc32
 
@@ -139,11 +140,12 @@ class Job:
         ``sizes`` are those of the arrays that this rank has, along their axes of rows. Those that
         differ between the ranks say how many rows each rank has. None: the ranks have equal shares.
         """
-        if (codes == codes[0]).all():
+        known = codes.tolist()
+        if known.count(known[0]) == len(known):
             self.rows = None
             return None
         of_ranks = [[each] for each in codes.view(np.float64).tolist()]
-        if (codes < 0).any():
+        if min(known) < 0:
             of_ranks = self.gather(sizes.tolist())
         columns = [list(column) for column in zip(*of_ranks, strict=False)]
         shares = [[n / sum(column) for n in column] for column in columns if len({*column}) > 1]
@@ -438,11 +440,12 @@ def _size_code(sizes: Array | None) -> int:
     """
     if sizes is None:
         return 0
-    first = float(sizes[0])
-    if not all(0.0 <= size < inf for size in sizes):
+    values = sizes.tolist()
+    first = values[0]
+    if min(values) >= 0.0 and max(values) < inf and values.count(first) == len(values):
+        return int.from_bytes(pack("<d", abs(first)), "little")
+    if not all(0.0 <= value < inf for value in values):
         raise DistributedError(f"the rows of a rank must be >= 0 and finite, got {first:g}")
-    if (sizes == first).all():
-        return int(np.float64(abs(first)).view(np.int64))
     from hashlib import sha256  # for arguments of several sizes
 
     return int.from_bytes(sha256(sizes.tobytes()).digest()[:8], "little") - (1 << 64) | -(1 << 63)
