@@ -126,6 +126,14 @@ MUTANTS = (
     *_row(
         "functions of matrices",
         (
+            "polar-factor-of-singular",
+            "staticgrad/functions/linalg/spectral.py",
+            "functions.absolute(of_size) > _STEEP * least",
+            "functions.absolute(of_size) > 1e300",
+            "a step at a singular value of 0 has a huge slope, and no NaN",
+            "tests/autodiff/test_two_roads.py -k polar_factor_of",
+        ),
+        (
             "eigenvectors-that-are-not-read",
             "staticgrad/functions/linalg/spectral.py",
             "turned = functions.where(chosen, gaps * (rows @ adjoint(ct)), zero)",

@@ -1,4 +1,4 @@
-"""Functions of symmetric matrices as they are written: V f(w) V', of what ``eigh`` gives.
+"""Functions of matrices as they are written: V f(w) V' of ``eigh``, U f(s) V' of ``svd``.
 
 Derivatives are taken of the function of the matrix (``functions.linalg.spectral``), which has them
 where eigenvalues are equal and eigenvectors have none. Of some of the eigenvectors, as the one of
@@ -9,33 +9,47 @@ were written, so these rules are of use below derivatives alone.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rewrite.matching import repeats_first
 from staticgrad import functions as sg
-from staticgrad.functions.linalg.spectral import some_vectors, spectral
+from staticgrad.functions.linalg.spectral import odd_function, some_vectors, spectral
 from staticgrad.ir.graph import Node, Symbolic, ancestors
 from staticgrad.ops.arithmetic import Add, Div, Mul
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.indexing import Slice, Take
-from staticgrad.ops.linalg import Eigh, EigvalsH
+from staticgrad.ops.linalg import SVD, Eigh, EigvalsH, SVDVals
 from staticgrad.ops.logic import Eq
 from staticgrad.ops.movement import Reshape, Transpose
 from staticgrad.ops.positions import Iota
 from staticgrad.ops.selection import Where
 
 x, y = holes("x y")
+#: What gives vectors with the values -> what gives the values alone, the same ones.
+_VALUES: Final[dict[Any, Any]] = {Eigh: EigvalsH, SVD: SVDVals}
+#: Results that are vectors, and whether as rows.
+_VECTORS: Final = ((Eigh, 1, True), (SVD, 0, False), (SVD, 2, True))
+
+
+def values_of(node: Node) -> Symbolic:
+    """The eigenvalues, or singular values."""
+    return node.values[0 if type(node.op) is Eigh else 1]
 
 
 class _Product:
-    """What a product is made of: the eigenvectors of one matrix, and factors of their columns."""
+    """What a product is made of: the vectors of one matrix, and factors of their columns.
+
+    Eigenvectors on both sides, or left and right singular vectors.
+    """
 
     def __init__(self) -> None:
-        self.eigh: Node | None = None
+        #: What gives the vectors, ``eigh`` or ``svd``, and which of its results are read.
+        self.source: Node | None = None
+        self.results: list[int] = []
         self.factors: list[Any] = []
         #: What the factors depend on, beside the eigenvalues.
         self.scalars: list[Symbolic] = []
@@ -46,10 +60,14 @@ class _Product:
         """Return whether a value is V with scaled columns, or is that ``transposed``."""
         node, op = value.node, value.node.op
         self.nodes.append(node)
-        if type(op) is Eigh:
-            if value.index != 1 or not transposed or node is not (self.eigh or node):
+        if type(op) in _VALUES:
+            if (type(op), value.index, transposed) not in _VECTORS or self.source not in (
+                None,
+                node,
+            ):
                 return False
-            self.eigh = node
+            self.source = node
+            self.results.append(value.index)
             return True
         if isinstance(op, Transpose):
             last = value.ndim - 1
@@ -85,8 +103,8 @@ class _Product:
 
     def _scales(self, factor: Symbolic, transposed: bool = False, divides: bool = False) -> bool:
         """Return whether ``factor`` is one function of each eigenvalue."""
-        assert self.eigh is not None
-        values = self.eigh.values[0]
+        assert self.source is not None
+        values = values_of(self.source)
         number = number_of(factor)
         found = number if number is not None else self._function(factor, values, transposed)
         if found is None:
@@ -104,7 +122,7 @@ class _Product:
         (x,) = values.node.args
         above = ancestors([factor], oldest=x.node.serial)
         for node in sorted(above, key=lambda node: node.serial):
-            if type(node.op) is EigvalsH and node.args[0].key == x.key:
+            if type(node.op) is _VALUES[type(values.node.op)] and node.args[0].key == x.key:
                 self.nodes.append(node)
                 new[Symbolic(node).key] = values
             if not any(arg.key in new for arg in node.args):
@@ -130,7 +148,7 @@ class _Product:
             value = value.node.args[0]
         if any(size != 1 for size in value.shape) or not value.dtype.is_float:
             return None
-        scalar = sg.reshape(value, ())
+        scalar: Any = sg.reshape(value, ())
         self.scalars.append(scalar)
         return scalar
 
@@ -147,8 +165,13 @@ def _read(match: Match) -> _Product | None:
     op, (left, right) = match.root.node.op, match.root.node.args
     assert isinstance(op, MatMul)
     found = _Product()
-    read = found.reads(left, op.transpose_a) and found.reads(right, not op.transpose_b)
-    return found if read and found.factors else None
+    if not (found.reads(left, op.transpose_a) and found.reads(right, not op.transpose_b)):
+        return None
+    assert found.source is not None
+    if type(found.source.op) is Eigh:
+        return found if found.factors else None
+    rows, columns = found.source.args[0].shape[-2:]
+    return found if rows == columns and set(found.results) == {0, 2} else None
 
 
 def _is_function(match: Match) -> bool:
@@ -161,13 +184,21 @@ def _is_function(match: Match) -> bool:
 def _function(match: Match) -> Any:
     found = _read(match)
     assert found is not None
-    assert found.eigh is not None
-    (x,), (values, rows) = found.eigh.args, found.eigh.values
-    factor = math.prod(found.factors[1:], start=found.factors[0])
-    product = match.root.node.op(*map(sg.stop_gradient, match.root.node.args))
-    if not isinstance(factor, Symbolic):
-        return product  # a multiple of the identity
-    return spectral(product, x, values, rows, factor, *found.scalars)
+    assert found.source is not None
+    (x,), values = found.source.args, values_of(found.source)
+    factor = math.prod(found.factors[1:], start=found.factors[0]) if found.factors else 1.0
+    product: Any = match.root.node.op(*[sg.stop_gradient(each) for each in match.root.node.args])
+    if type(found.source.op) is Eigh:
+        if not isinstance(factor, Symbolic):
+            return product  # a multiple of the identity
+        return spectral(product, x, values, found.source.values[1], factor, *found.scalars)
+    if not isinstance(factor, Symbolic) or not factor.ndim:
+        factor = factor + 0.0 * values
+    left, _, right = found.source.values
+    mirrored = found.results == [2, 0]
+    product = sg.matrix_transpose(product) if mirrored else product
+    value = odd_function(product, x, values, left, right, factor, *found.scalars)
+    return sg.matrix_transpose(value) if mirrored else value
 
 
 # -- some of the eigenvectors ----------------------------------------------------------------------
@@ -177,13 +208,14 @@ def _vectors(match: Match) -> tuple[_Product, bool, int] | None:
     """The eigenvectors that a value is part of, whether transposed, and along which axis."""
     for transposed in (False, True):
         found = _Product()
-        if found.reads(match.x, transposed) and not found.factors:
+        read = found.reads(match.x, transposed) and not found.factors
+        if read and found.source is not None and type(found.source.op) is Eigh:
             return found, transposed, match.x.ndim - 1 - transposed
     return None
 
 
 def _is_part(match: Match) -> bool:
-    found, op = _vectors(match), match.root.node.op
+    found, op = _vectors(match), cast(Any, match.root.node.op)
     if found is None:
         return False
     product, _, axis = found
@@ -194,11 +226,11 @@ def _is_part(match: Match) -> bool:
 
 
 def _part(match: Match) -> Any:
-    found, op = _vectors(match), match.root.node.op
+    found, op = _vectors(match), cast(Any, match.root.node.op)
     assert found is not None
     product, transposed, axis = found
-    assert product.eigh is not None
-    (x,), (values, rows) = product.eigh.args, product.eigh.values
+    assert product.source is not None
+    (x,), (values, rows) = product.source.args, product.source.values
     count = values.shape[-1]
     if isinstance(op, Take):
         places = sg.reshape(match.y, (-1,))
@@ -222,9 +254,15 @@ def _example(x: Any) -> Any:
     return (vectors * sg.exp(values)) @ vectors.T
 
 
+def _svd_example(x: Any) -> Any:
+    row = sg.concatenate([sg.tanh(x).reshape(-1), sg.full((1,), 0.5, x.dtype, like=x)])
+    left, values, right = sg.linalg.svd(sg.outer(row, row), full_matrices=False, errors="nan")
+    return (left * sg.tanh(values)) @ right
+
+
 RULES: Final[tuple[Rule, ...]] = (
     rule("function-of-matrix", some(MatMul, x, y), _function, where=_is_function, dtypes="f",
-         examples=(_example,)),
+         examples=(_example, _svd_example)),
     rule("some-eigenvectors", some(Slice, x), _part, where=_is_part, dtypes="f",
          examples=(lambda x: _decomposed(x)[1][:, -1:],)),
     rule("chosen-eigenvectors", some(Take, x, y), _part, where=_is_part, dtypes="f",

@@ -118,6 +118,23 @@ def sign_by_root(x):
     return symmetric(x) @ by_eigenvalues(lambda w: 1.0 / sg.sqrt(w))(square)
 
 
+def by_singular_values(function):
+    """U f(s) V'."""
+
+    def of_matrix(x):
+        left, values, right = sg.linalg.svd(x)
+        return (left * function(values)) @ right
+
+    return of_matrix
+
+
+_TURNED = np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+SINGULAR_SPECTRA = (
+    np.eye(3),
+    _TURNED @ np.diag([2.0, 2.0, 1.0]),
+    np.array([[4.0, 1, 0], [0, 3, 1], [2, 1, 2]]),
+    np.diag([1.0, 0.0, 0.0]),
+)
 EQUAL = (2.0 * np.eye(3), np.diag([3.0, 1.0, 1.0]))
 SPECTRA = (*EQUAL, np.diag([1.0, 1.0 + 1e-7, 2.0]), np.array([[4.0, 1, 0], [1, 3, 1], [0, 1, 2]]))
 TWICE = (
@@ -215,6 +232,31 @@ TABLE = {
         lambda x: sg.linalg.expm(symmetric(x), max_squarings=1),
         (*SPECTRA, np.zeros((3, 3))),
         tape=NO_VECTORS,
+    ),
+    "svd put together": Row(
+        by_singular_values(lambda s: s), lambda x: x * 1.0, SINGULAR_SPECTRA, tape=NO_VECTORS
+    ),
+    "cube by singular values": Row(
+        by_singular_values(lambda s: s**3), lambda x: x @ x.T @ x, SINGULAR_SPECTRA, tape=NO_VECTORS
+    ),
+    "inverse by singular values": Row(
+        lambda x: (found := sg.linalg.svd(x))[2].T / found[1] @ found[0].T,
+        sg.linalg.inv,
+        SINGULAR_SPECTRA[:3],
+        tape=NO_VECTORS,
+    ),
+    "polar factor": Row(
+        lambda x: (found := sg.linalg.svd(x))[0] @ found[2],
+        lambda x: x @ by_eigenvalues(lambda w: 1.0 / sg.sqrt(w))(x.T @ x),
+        SINGULAR_SPECTRA[:3],
+        tape=NO_VECTORS,
+    ),
+    "nuclear norm by eigenvalues": Row(
+        lambda x: sg.linalg.svdvals(x).sum(),
+        lambda x: sg.sqrt(sg.linalg.eigvalsh(x.T @ x)).sum(),
+        SINGULAR_SPECTRA[:3],
+        TWICE,
+        tolerance=1e-8,
     ),
     "matrix and number": Row(  # with mixed derivatives
         lambda x: by_eigenvalues(lambda w: sg.exp(w * x[9]))(x[:9].reshape(3, 3)),
@@ -417,6 +459,7 @@ TABLE = {
         lambda x: sg.linalg.matrix_norm(x, ord="nuc"),
         lambda x: sg.linalg.svd(x)[1].sum(),
         (SPECTRA[3], *EQUAL),
+        TWICE,
     ),
     "qr and cholesky": Row(
         lambda x: sg.abs(sg.linalg.qr(x, "r")),
@@ -585,6 +628,13 @@ def test_the_gradient_of_a_determinant_is_its_cofactors(dtype):
     ):
         slope = sg.grad(lambda x: sg.linalg.det(x).real)(matrix.astype(dtype))
         np.testing.assert_allclose(slope, wanted + 0 * matrix, 1e-6, 1e-11)
+
+
+def test_a_polar_factor_of_a_singular_matrix_has_no_gradient():
+    x = sg.input("x", (3, 3), "float64")
+    slope = sg.grad((by_singular_values(lambda s: s**0)(x) * along((3, 3))).sum(), x)
+    with np.errstate(all="ignore"):
+        assert np.isnan(sg.evaluate([slope], {"x": SINGULAR_SPECTRA[3]})[0]).all()
 
 
 def test_third_derivatives_of_equal_eigenvalues_are_missing():

@@ -856,6 +856,8 @@ def svd(
 
     The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
     of S alone is not (``svdvals``). Full bases have a gradient where m = n, S always.
+    In graphs (U * f(S)) @ Vh of a real square matrix has its own first and second derivatives,
+    which exist for equal singular values.
 
     Args:
         a: real or complex matrices [..., m, n], k = min(m, n).

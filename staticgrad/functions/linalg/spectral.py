@@ -1,4 +1,4 @@
-"""Functions of symmetric matrices, V f(w) V', with derivatives where eigenvalues are equal.
+"""Functions of matrices, V f(w) V' or U f(s) V', with derivatives where values are equal.
 
 The derivative of eigenvectors does not exist there, that of the function does: in the basis of the
 eigenvectors it multiplies element (i, j) of a change by the divided difference f[w[i], w[j]], which
@@ -12,6 +12,7 @@ computation of divided differences of the exponential function, 1984.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,11 +21,14 @@ import numpy as np
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, ancestors
 from staticgrad.ops.custom import custom_vjp
+from staticgrad.ops.indexing import part
 from staticgrad.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
 from staticgrad.upward import up
 
 #: Errors of a function of an eigenvalue, in units of the last place.
 _ULPS: Final = 8.0
+#: A steeper function at 0 counts as one with a step.
+_STEEP: Final = 1e10
 Function = Callable[[Any], Any]
 
 
@@ -78,6 +82,37 @@ def _(
     by_x = of_lower(adjoint(rows) @ functions.sum(curved * pairs, -2) @ rows)
     by_change = _moved(x, values, rows, found, ct, *scalars)
     return by_x, None, None, None, by_change, *map(by_scalar, scalars)
+
+
+def odd_function(
+    product: Any, x: Any, values: Any, left: Any, right: Any, found: Any, *scalars: Any
+) -> Any:
+    """Return ``product``, which is left @ diag(found) @ right, of the singular values of square x.
+
+    It is a block of the odd function of [[0, x.T], [x, 0]], a symmetric matrix with the singular
+    values and their negatives as eigenvalues. A singular value of 0 is taken for two numbers.
+    """
+    zeros, n = functions.zeros_like(x), x.shape[-1]
+
+    def blocks(block: Any) -> Any:
+        """[[0, block.T], [block, 0]]."""
+        above = functions.concatenate([zeros, adjoint(block)], -1)
+        return functions.concatenate([above, functions.concatenate([block, zeros], -1)], -2)
+
+    least = float(np.finfo(values.dtype.numpy).tiny)
+    both = functions.concatenate([values, -functions.maximum(values, least)], -1)
+    columns = adjoint(left)
+    rows = [functions.concatenate([right, each], -1) for each in (columns, -columns)]
+    size = functions.where(both < 0.0, -both, both)
+    of_size = function_of(found, values)(size)
+    # Of a function that is not 0 at 0, or is infinitely steep there, nothing is known.
+    steep = functions.absolute(of_size) > _STEEP * least
+    undefined = functions.logical_and(both == -least, steep)
+    odd = functions.where(undefined, math.nan, functions.where(both < 0.0, -of_size, of_size))
+    basis = functions.concatenate(rows, -2) * 0.5**0.5
+    whole = spectral(blocks(product), blocks(x), both, basis, odd, *scalars)
+    axis = whole.ndim - 1
+    return part(part(whole, axis, 0, n), axis - 1, n, n)
 
 
 @custom_vjp(name="staticgrad.some_eigenvectors")
