@@ -124,10 +124,9 @@ class Tensor(WithArray, Value):
 
     kind: ClassVar[type[Value]]
     meeting = (
-        "a tensor computes at once, a graph has no numbers yet: in a graph, the array of a tensor t"
-        " is sg.parameter(name, t.data) or sg.constant(t.data)\nwhat is computed of parameters"
-        " alone, or of nothing as sg.zeros(3), is a value of a graph, but not inside of"
-        " sg.eager_mode()"
+        "with sg.eager_mode(): sg.arange(n), sg.zeros(n) and what is computed of parameters alone"
+        " are tensors; outside of it they are values of a graph, which has no numbers yet\nin a"
+        " graph, the array of a tensor t is sg.parameter(name, t.data) or sg.constant(t.data)"
     )
     computes = True
     array: Array

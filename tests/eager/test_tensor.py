@@ -147,6 +147,13 @@ def test_operands_that_do_not_meet():
         with pytest.raises(TypeError, match="two kinds") as caught:
             meet(Tensor([1.0]))
         assert "sg.parameter(name, t.data)" in str(caught.value)
+    x = Tensor([1.0, 2.0])
+    for made in (sg.arange, sg.zeros, sg.ones, sg.eye):
+        with pytest.raises(TypeError, match="two kinds") as caught:
+            x + made(x.shape[0])
+        assert caught.value.hint.startswith("with sg.eager_mode(): ")
+        with sg.eager_mode():
+            assert isinstance(x + made(x.shape[0]), Tensor)
 
 
 def test_shapes():
