@@ -45,7 +45,7 @@ from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import is_holding, present
 from staticgrad.ir.op import Array, Op
-from staticgrad.ops.cotangent import Masked, in_dtype_of, resolve, shares_of
+from staticgrad.ops.cotangent import Masked, Placed, in_dtype_of, resolve, shares_of
 from staticgrad.ops.elementwise import real_dtype
 from staticgrad.ops.sweep import Sweep
 from staticgrad.storage.parameter import ParameterStore
@@ -373,7 +373,7 @@ class OpNode(TapeNode):
 
     @property
     def takes_masks(self) -> bool:  # type: ignore[override]
-        return self.op.elementwise
+        return self.op.elementwise or bool(self.op.reads_part)
 
     @property
     def name(self) -> str:
@@ -500,9 +500,14 @@ class TapeSweep(Sweep[TapeNode, Edge]):
     def add(self, key: Edge, share: Any) -> None:
         """Add to a tensor's cotangent, in place where its array is of this walk alone."""
         before = self.pending.get(key)
-        if key in self.sums and share.__class__ is before.__class__ is TapeNode.tensor:
+        total, more = before, share
+        if before.__class__ is share.__class__ is Placed:
+            total, more = before.resolved, share.resolved
+        if key in self.sums and total.__class__ is more.__class__ is TapeNode.tensor:
             with np.errstate(all="ignore"):
-                np.add(before.array, share.array, out=before.array)
+                np.add(total.array, more.array, out=total.array)
+            if before is not total:
+                self.pending[key] = Placed(before.support.joined(share.support), total)
             return
         super().add(key, share)
         if before is not None and not recording.innermost():

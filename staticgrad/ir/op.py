@@ -61,6 +61,8 @@ class Op(Immutable):
         interval: where every element of the result lies, whatever the operands are.
         positive: whether true elements are positive, whatever they round to: "always", of finite
             operands, or "kept", where those of all operands are.
+        reads_part: of linear ops whether the result is made of "all" elements of the first operand
+            or of "some", so that the cotangent of the others is 0 whatever they are.
         copies: the elements of the result are those of the first operand, none left out.
         exchanges: the result comes from an exchange of the ranks of a job.
     """
@@ -69,6 +71,7 @@ class Op(Immutable):
     exact: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     elementwise: ClassVar[bool] = False
+    reads_part: ClassVar[str] = ""
     flops: ClassVar[int] = 1
     commutative: ClassVar[bool] = False
     kink: ClassVar[str] = ""

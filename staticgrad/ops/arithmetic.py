@@ -119,6 +119,7 @@ class Mul(Elementwise, name="mul"):
 class Div(Floating, name="div"):
     """x / y, always floating: 1/0 is inf, 0/0 is NaN."""
 
+    has_poles = True
     numpy = np.true_divide
     positive = "kept"
     exact = True
@@ -270,6 +271,7 @@ class IntegerPow(Elementwise, name="integer_pow"):
     d/dx = exponent * x ** (exponent - 1).
     """
 
+    has_poles = True
     exact = True
     kinds = "iuf"
     hint = "for bools use x & y"
@@ -322,6 +324,7 @@ class Pow(Floating, name="pow"):
     d/dx = y * x ** (y - 1), 0 at (0, 0). d/dy = out * log(x), 0 at x = 0 for y >= 0.
     """
 
+    has_poles = True
     numpy = np.power
     primitive = "pow"
     flops = 60

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.execution import is_holding
@@ -60,6 +62,58 @@ class Masked:
         return functions.where(self.condition, *branches)
 
 
+class Support:
+    """The elements of an operand that parts of it read, as a mask that is made when asked for."""
+
+    def __init__(self, *parts: Callable[[], Any]) -> None:
+        self._parts = parts
+
+    def joined(self, other: Support) -> Support:
+        """Return the elements of both."""
+        return Support(*self._parts, *other._parts)
+
+    @cached_property
+    def mask(self) -> Any:
+        first, *others = [make() for make in self._parts]
+        for other in others:
+            first = functions.logical_or(first, other)
+        return first
+
+
+class Placed(Masked):
+    """A cotangent of a value of which a part was read: it is 0 outside of the ``support``.
+
+    ``value`` has those zeros. They stay what they are while partial derivatives are finite, and
+    nothing is selected. Behind an op with poles (``Elementwise.has_poles``) a zero may have met an
+    infinity, so the cotangent then is ``value`` where the support is, else 0.
+    """
+
+    def __init__(self, support: Support, value: Value, met_pole: bool = False) -> None:
+        set_field = object.__setattr__  # of a frozen dataclass
+        set_field(self, "support", support)
+        set_field(self, "value", value)
+        set_field(self, "negated", False)
+        set_field(self, "met_pole", met_pole)
+
+    @property
+    def condition(self) -> Any:  # type: ignore[override]
+        return self.support.mask
+
+    @cached_property
+    def resolved(self) -> Value:
+        """The plain cotangent."""
+        return functions.where(self.condition, self.value, ZERO) if self.met_pole else self.value
+
+    def through(self, share: Cotangent, has_poles: bool) -> Cotangent:
+        """``share``, made of this cotangent's value by a rule, with the support kept."""
+        met = self.met_pole or has_poles
+        if not isinstance(share, Masked):
+            return Placed(self.support, share, met)
+        if not met:
+            return share
+        return Masked(functions.logical_and(self.condition, share.positive()), share.value)
+
+
 Cotangent = Value | Masked
 
 
@@ -75,6 +129,8 @@ def same_value(a: Value, b: Value) -> bool:
 
 def map_cotangent(ct: Cotangent, function: Callable[[Any], Value]) -> Cotangent:
     """``function`` applied under the mask, if there is one. It must keep the shape."""
+    if isinstance(ct, Placed):
+        return Placed(ct.support, function(ct.value), ct.met_pole)
     if isinstance(ct, Masked):
         return Masked(ct.condition, function(ct.value), ct.negated)
     return function(ct)
@@ -127,7 +183,9 @@ def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
 
 def _add(a: Cotangent, b: Cotangent) -> Cotangent:
     plus = functions.add
-    if not (isinstance(a, Masked) and isinstance(b, Masked)):
+    if isinstance(a, Placed) and isinstance(b, Placed):
+        return Placed(a.support.joined(b.support), plus(a.resolved, b.resolved))
+    if any(not isinstance(ct, Masked) or isinstance(ct, Placed) for ct in (a, b)):
         return plus(resolve(a), resolve(b))
     if same_value(a.condition, b.condition):
         if a.negated == b.negated:
@@ -162,7 +220,10 @@ def shares_of(
         )
     for share, arg in zip(shares, args, strict=True):
         check_share(op, "derivative rule", share, arg)
-    return tuple([in_dtype_of(share, own) for share, own in zip(shares, types, strict=True)])
+    shares = tuple([in_dtype_of(share, own) for share, own in zip(shares, types, strict=True)])
+    if op.reads_part == "some" or (op.reads_part and isinstance(cts[0], Masked)):
+        return tuple([_placed(op, k, s, cts[0], outs[0], args) for k, s in enumerate(shares)])
+    return shares
 
 
 def rounds_between(op: Op, values: Iterable[Any], several: bool = False) -> bool:
@@ -194,6 +255,19 @@ def in_dtype_of(share: Any, type: TensorType) -> Any:
     if share.type.dtype is not dtype.compute:
         return share
     return map_cotangent(share, lambda each: functions.astype(each, dtype))
+
+
+def _placed(op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[Any]) -> Any:
+    """The share of an operand that a linear op reads a part of, or under the mask of ``ct``."""
+    if not isinstance(share, Value):
+        return share
+
+    def mask() -> Any:
+        whole = functions.full(out.shape, np.bool_(True), like=out)
+        counts = ct.positive() if isinstance(ct, Masked) else whole
+        return resolve(op.vjp(functions.astype(counts, out.dtype), out, *args)[place]) != 0
+
+    return Placed(Support(mask), share)
 
 
 def rule_name(op: Op) -> str:

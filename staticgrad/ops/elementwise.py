@@ -37,7 +37,16 @@ from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import lined_up
-from staticgrad.ops.cotangent import Cotangent, Masked, Partial, narrowed, times, unbroadcast, under
+from staticgrad.ops.cotangent import (
+    Cotangent,
+    Masked,
+    Partial,
+    Placed,
+    narrowed,
+    times,
+    unbroadcast,
+    under,
+)
 from staticgrad.types.arrays import BroadcastError, Shape, TensorType, broadcast_shapes
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import (
@@ -74,6 +83,7 @@ class Elementwise(Op):
         scipy: the same, by its name in ``scipy.special``; it is computed in float64.
         primitive: the scalar primitive that ``scalar`` applies, where it is one.
         keeps_sign: the result has the sign of the only operand, and is 0 where it is 0.
+        has_poles: partial derivatives may be infinite or NaN where the operands are finite.
     """
 
     elementwise = True
@@ -84,6 +94,7 @@ class Elementwise(Op):
     scipy: ClassVar[str] = ""
     primitive: ClassVar[str] = ""
     keeps_sign: ClassVar[bool] = False
+    has_poles: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(name=name, **kwargs)
@@ -203,7 +214,11 @@ class Elementwise(Op):
             if own is None or not want or arg.type.dtype.kind != "f":
                 shares.append(None)
             else:
-                shares.append(unbroadcast(under(ct, own) if masked else own, arg.type))
+                if isinstance(ct, Placed):
+                    own = ct.through(own, self.has_poles)
+                elif masked:
+                    own = under(ct, own)
+                shares.append(unbroadcast(own, arg.type))
         return tuple(shares)
 
     def checked_partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:

@@ -79,6 +79,7 @@ class Take(LinearOp, name="take"):
     outside the axis raise.
     """
 
+    reads_part = "some"
     exact = True
     flops = 0
     axis: int
@@ -566,6 +567,7 @@ class Slice(LinearOp, name="slice"):
     anywhere. Steps may be negative, never 0.
     """
 
+    reads_part = "some"
     exact = True
     flops = 0
     starts: tuple[Size, ...]
@@ -653,6 +655,7 @@ class Pad(LinearOp, name="pad"):
     Every element must land inside; an axis of length 0 may start anywhere. Steps are not 0.
     """
 
+    reads_part = "all"
     exact = True
     flops = 0
     shape: tuple[Size, ...]
@@ -692,6 +695,7 @@ class Pad(LinearOp, name="pad"):
 class Concat(Op, name="concat"):
     """The operands one after the other along ``axis``; all other sizes are equal."""
 
+    reads_part = "all"
     exact = True
     flops = 0
     axis: int

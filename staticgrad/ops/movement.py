@@ -40,6 +40,7 @@ from staticgrad.types.dim import Dim, Size
 class Reshape(LinearOp, name="reshape"):
     """The elements of x, in C order, under another shape."""
 
+    reads_part = "all"
     positive = "kept"
     copies = True
     exact = True
@@ -71,6 +72,7 @@ class Reshape(LinearOp, name="reshape"):
 class Transpose(LinearOp, name="transpose"):
     """Axis i of the result is axis ``perm[i]`` of x."""
 
+    reads_part = "all"
     positive = "kept"
     copies = True
     exact = True

@@ -34,6 +34,7 @@ class Gamma(Floating, name="gamma"):
     gamma(x) * digamma(x).
     """
 
+    has_poles = True
     scipy = "gamma"
     primitive = "gamma"
     flops = 130
@@ -49,6 +50,7 @@ class GammaLn(Floating, name="gammaln"):
     is for ``digamma``. Derivative: digamma(x).
     """
 
+    has_poles = True
     primitive = "gammaln"
     flops = 110
 
@@ -73,6 +75,7 @@ class Digamma(Floating, name="digamma"):
     Derivative: polygamma(1, x).
     """
 
+    has_poles = True
     scipy = "digamma"
     primitive = "digamma"
     flops = 110
@@ -87,6 +90,7 @@ class Polygamma(Floating, name="polygamma"):
     (-1) ** (order + 1) * order! * zeta(order + 1, x). Derivative: that of the next order.
     """
 
+    has_poles = True
     kink = "there are poles at 0 and at negative whole numbers"
     flops = 110
     order: int
@@ -113,6 +117,7 @@ class Zeta(Floating, name="zeta"):
     has no derivative here.
     """
 
+    has_poles = True
     flops = 1500
 
     def in_float64(self, s: Array, q: Array) -> Any:
@@ -352,6 +357,7 @@ class Ndtri(Floating, name="ndtri"):
     Derivative: sqrt(2 pi) * exp(out ** 2 / 2), the reciprocal of the density.
     """
 
+    has_poles = True
     scipy = "ndtri"
     primitive = "ndtri"
     flops = 40
@@ -366,6 +372,7 @@ class ErfInv(Floating, name="erfinv"):
     Derivative: sqrt(pi) / 2 * exp(out ** 2).
     """
 
+    has_poles = True
     scipy = "erfinv"
     primitive = "erfinv"
     flops = 40
@@ -432,6 +439,7 @@ class LogNdtr(Floating, name="log_ndtr"):
     they vanish, the density over ndtr(x), as exp(-x ** 2 / 2 - out).
     """
 
+    has_poles = True
     interval = Range(-inf, 0.0)
     flops = 200
 
@@ -478,6 +486,7 @@ class XLog1PY(Floating, name="xlog1py"):
     Derivatives: log1p(y), but 0 where x is 0 and y at most -1; x / (1 + y), 0 where x is 0.
     """
 
+    has_poles = True
     kink = "the derivatives where x is 0 are 0, by x only where y is at most -1"
     flops = 25
 
@@ -498,6 +507,7 @@ class XLog1PY(Floating, name="xlog1py"):
 class Entr(Floating, name="entr"):
     """-x * log(x): 0 at 0 and -inf below. Derivative: -log(x) - 1, inf at 0."""
 
+    has_poles = True
     kink = "the derivative at 0 is inf"
     flops = 25
 
@@ -519,6 +529,7 @@ class RelEntr(Floating, name="rel_entr"):
     Derivatives: log(x / y) + 1 and -x / y.
     """
 
+    has_poles = True
     kink = "the derivative by x at 0 is -inf"
     flops = 35
 
@@ -542,6 +553,7 @@ class KlDiv(Floating, name="kl_div"):
     Derivatives: log(x / y) and 1 - x / y.
     """
 
+    has_poles = True
     kink = "the derivative by x at 0 is -inf"
     flops = 35
 
@@ -603,6 +615,7 @@ def _chosen(x: Array, y: Array, inside: Array, border: Array) -> Array:
 class Logit(Floating, name="logit"):
     """log(p / (1 - p)): infinite at 0 and 1, NaN beyond. Derivative: 1 / (p * (1 - p))."""
 
+    has_poles = True
     primitive = "logit"
     flops = 50
 
@@ -690,6 +703,7 @@ class BetaLn(Floating, name="betaln"):
     same of b.
     """
 
+    has_poles = True
     primitive = "betaln"
     flops = 600
 

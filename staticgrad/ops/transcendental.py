@@ -31,6 +31,7 @@ _TWO_OVER_ROOT_PI: Final = 2.0 / math.sqrt(math.pi)
 class Exp(Floating, name="exp"):
     """e ** x. Derivative: exp(x)."""
 
+    has_poles = True
     numpy = np.exp
     primitive = "exp"
     positive = "always"
@@ -46,6 +47,7 @@ class Exp(Floating, name="exp"):
 class Expm1(Floating, name="expm1"):
     """e ** x - 1, accurate near 0. Derivative: exp(x) = expm1(x) + 1."""
 
+    has_poles = True
     keeps_sign = True
     numpy = np.expm1
     primitive = "expm1"
@@ -58,6 +60,7 @@ class Expm1(Floating, name="expm1"):
 class _Logarithm(Floating):
     """Logarithm to a base whose natural logarithm is ``scale``. Derivative: 1 / (x * scale)."""
 
+    has_poles = True
     scale: ClassVar[float] = 1.0
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
@@ -106,6 +109,7 @@ class Log10(_Logarithm, name="log10"):
 class Log1p(Floating, name="log1p"):
     """log(1 + x), accurate near 0; -inf at -1, NaN below. Derivative: 1 / (1 + x)."""
 
+    has_poles = True
     keeps_sign = True
     numpy = np.log1p
     primitive = "log1p"
@@ -121,6 +125,7 @@ class Log1p(Floating, name="log1p"):
 class Sqrt(Floating, name="sqrt"):
     """Square root, rounded correctly; NaN below 0. Derivative: 0.5 / sqrt(x), inf at 0."""
 
+    has_poles = True
     numpy = np.sqrt
     primitive = "sqrt"
     exact = True
@@ -234,6 +239,7 @@ NUMPY_NAMES["expit"] = "sigmoid"  # a ufunc of scipy.special
 class Tan(Floating, name="tan"):
     """Tangent of x in radians; every finite x is reduced exactly. Derivative: 1 + tan(x) ** 2."""
 
+    has_poles = True
     numpy = np.tan
     primitive = "tan"
     flops = 50
@@ -248,6 +254,7 @@ class Asin(Floating, name="asin"):
     Derivative: 1 / sqrt((1 - x)(1 + x)), inf at the ends.
     """
 
+    has_poles = True
     numpy = np.arcsin
     primitive = "asin"
     kink = "the derivative at -1 and 1 is inf"
@@ -263,6 +270,7 @@ class Acos(Floating, name="acos"):
     Derivative: -1 / sqrt((1 - x)(1 + x)), -inf at the ends.
     """
 
+    has_poles = True
     numpy = np.arccos
     primitive = "acos"
     kink = "the derivative at -1 and 1 is -inf"
@@ -291,6 +299,7 @@ class Atan2(Floating, name="atan2"):
     Derivatives: x / (x ** 2 + y ** 2) by y and -y / (x ** 2 + y ** 2) by x, NaN at the origin.
     """
 
+    has_poles = True
     numpy = np.arctan2
     primitive = "atan2"
     kink = "the derivatives at the origin are NaN"
@@ -360,6 +369,7 @@ _LN2: Final = math.log(2.0)
 class Sinh(Floating, name="sinh"):
     """Hyperbolic sine, accurate near 0. Derivative: cosh(x)."""
 
+    has_poles = True
     keeps_sign = True
     numpy = np.sinh
     primitive = "sinh"
@@ -372,6 +382,7 @@ class Sinh(Floating, name="sinh"):
 class Cosh(Floating, name="cosh"):
     """Hyperbolic cosine. Derivative: sinh(x)."""
 
+    has_poles = True
     numpy = np.cosh
     primitive = "cosh"
     positive = "always"
@@ -406,6 +417,7 @@ class Acosh(Floating, name="acosh"):
     Derivative: 1 / sqrt((x - 1)(x + 1)), inf at 1.
     """
 
+    has_poles = True
     numpy = np.arccosh
     kink = "the derivative at 1 is inf"
     flops = 36
@@ -423,6 +435,7 @@ class Acosh(Floating, name="acosh"):
 class Atanh(Floating, name="atanh"):
     """Inverse of tanh; infinite at -1 and 1, NaN beyond. Derivative: 1 / ((1 - x)(1 + x))."""
 
+    has_poles = True
     numpy = np.arctanh
     flops = 36
 
@@ -453,6 +466,7 @@ _MINUS_TWO_OVER_ROOT_PI: Final = -2.0 / math.sqrt(math.pi)
 class Exp2(Floating, name="exp2"):
     """2 ** x, exact for whole x. Derivative: 2 ** x * log(2)."""
 
+    has_poles = True
     numpy = np.exp2
     primitive = "exp2"
     positive = "always"
@@ -468,6 +482,7 @@ class Exp2(Floating, name="exp2"):
 class Cbrt(Floating, name="cbrt"):
     """Real cube root, also of negative x. Derivative: 1 / (3 cbrt(x) ** 2), inf at 0."""
 
+    has_poles = True
     keeps_sign = True
     numpy = np.cbrt
     primitive = "cbrt"
@@ -504,6 +519,7 @@ class XLogY(Floating, name="xlogy"):
     Derivatives: log(y), but 0 where x is 0 and y at most 0; and x / y, 0 where x is 0.
     """
 
+    has_poles = True
     kink = "the derivatives where x is 0 are 0, by x only where y is at most 0"
     flops = 25
 

@@ -397,3 +397,52 @@ def test_the_table_lists_ops_without_gradient_and_prints_a_line_per_name():
     assert len(lines) == len(table) > 10
     assert list(table) == sorted(table)
     assert any(re.fullmatch(r"abs +the derivative at 0 is 0", line) for line in lines)
+
+
+SOME = np.array([False, True, True])
+#: Reads only elements of x above 0, behind an op whose slope at 0 is not finite.
+PARTS = {
+    "mask": lambda x: (x**0.5)[SOME].sum(),
+    "mask of two axes": lambda x: sg.sqrt(sg.stack([x, x]))[np.stack([SOME, SOME])].sum(),
+    "slice": lambda x: sg.log(x)[1:].sum(),
+    "slice of a slice": lambda x: sg.sqrt(x)[1:][::-1][:1].sum(),
+    "two slices": lambda x: (lambda r: r[1:2].sum() + r[2:].sum())(sg.sqrt(x)),
+    "index": lambda x: sg.sqrt(x)[2],
+    "indices": lambda x: sg.take(1.0 / x, np.array([1, 2, 2])).sum(),
+    "further factors": lambda x: (1.0 - 2.0 * sg.sqrt(x))[1:].sum(),
+    "reshape": lambda x: sg.sqrt(x).reshape(3, 1)[1:].sum(),
+    "roll": lambda x: sg.roll(sg.sqrt(x), 1)[np.array([0, 2])].sum(),
+    "pad": lambda x: sg.pad(sg.sqrt(x), 1)[2:].sum(),
+    "where of a slice": lambda x: sg.where(SOME[:2], sg.sqrt(x)[:2], 0.0).sum(),
+    "where of another shape": lambda x: sg.where(SOME[:, None], sg.sqrt(x).reshape(3, 1), 0).sum(),
+    "scan": lambda x: sg.scan(lambda c, v: (c + v, None), 0.0, sg.sqrt(x)[1:])[0],
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_not_read_has_slope_0(name):
+    """An infinite slope outside of a part meets no cotangent: all ways agree, of two orders."""
+    function, at = PARTS[name], np.array([0.0, 1.0, 4.0])
+    x = sg.input("x", (3,), "float64")
+    slope = sg.grad(function(x), x)
+    values = [slope, sg.grad(slope.sum(), x)]
+    near = np.array([1e-2, 1.0, 4.0])  # the same slopes where the first is finite
+    wanted = [np.where(SOME, each, 0.0) for each in sg.evaluate(values, {"x": near})]
+    for each, expected in zip(sg.evaluate(values, {"x": at}), wanted, strict=True):
+        np.testing.assert_allclose(each, expected)
+    tensor = Tensor(at, requires_grad=True, dtype="float64")
+    function(tensor).backward()
+    np.testing.assert_allclose(tensor.grad, wanted[0])
+    np.testing.assert_allclose(sg.vmap(sg.grad(function))(np.stack([at, at]))[1], wanted[0])
+    if name in ("mask", "roll"):
+        found = sg.compile(sg.Graph({"slope": slope, "twice": values[1]})).run({"x": at})
+        np.testing.assert_allclose(list(found.values()), wanted)
+
+
+def test_parts_behind_finite_slopes_cost_nothing():
+    """No mask is made where nothing can be infinite."""
+    x, w = sg.input("x", (5,)), sg.input("w", (5,))
+    for part in ((x * w)[1:], sg.tanh(x - w)[SOME.tolist() + [True] * 2], sg.sin(x).reshape(5, 1)):
+        slopes = sg.grad((part * part).sum(), [x, w], allow_disconnected=True)
+        ops = {node.op.name for node in sg.Graph(dict(zip("ab", slopes, strict=True))).nodes}
+        assert not ops & {"where", "ne"}
