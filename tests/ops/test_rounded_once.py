@@ -238,15 +238,18 @@ def both(call, kinds, mode, dtype):
     return [(graph, fed(graph, given)) for graph in (narrow, wide)]
 
 
-def assert_rounded_once(found, exact, dtype):
-    """Elements are the exact ones, rounded to a narrow float; infinite where those are beyond."""
+def assert_rounded_once(found, exact, dtype, lost=0.0):
+    """Elements are the exact ones, rounded to a narrow float; infinite where those are beyond.
+
+    ``lost`` is how far those of float32 are from the exact ones.
+    """
     found = np.asarray(found).astype(np.float64)
     with np.errstate(all="ignore"):
         exponent = np.maximum(np.frexp(exact)[1] - 1, 1 - dtype.bias)
         unit = 2.0 ** (exponent - (dtype.digits - 1))
         most = np.max(np.abs(exact), initial=0.0, where=np.isfinite(exact))
         beyond = np.abs(exact) > dtype.largest
-        near = np.abs(found - exact) <= ULP * unit + CANCELLED * most
+        near = np.abs(found - exact) <= ULP * unit + CANCELLED * most + lost
     near |= (found == exact) | (np.isnan(found) & np.isnan(exact))
     near |= beyond & np.isinf(found) & (np.sign(found) == np.sign(exact))
     assert near.all(), (found[~near][:5], exact[~near][:5], int((~near).sum()))
@@ -527,3 +530,74 @@ def test_derivatives_of_slopes_round_once(name):
         return sg.vjp(call(*values), floats, ones * 0.75)[0]
 
     check(of_slopes, kinds, "short", STORAGE[0])
+
+
+# -- random programs ------------------------------------------------------------------------------
+
+#: Functions of rows [n, c] and of a matrix [c, c] of weights that random programs are made of.
+STEPS = {
+    "attention": lambda x, w: nn.attention(x, w, sg.stop_gradient(w[::-1])),
+    "gelu": lambda x, w: nn.gelu(x),
+    "group norm": lambda x, w: nn.group_norm(x, 2, w[0], w[1]),
+    "layer norm": lambda x, w: nn.layer_norm(x, w[0], w[1]),
+    "log softmax": lambda x, w: nn.log_softmax(x),
+    "mish": lambda x, w: nn.mish(x),
+    "normalize": lambda x, w: nn.normalize(x),
+    "product": lambda x, w: x @ w,
+    "rms norm": lambda x, w: nn.rms_norm(x, w[0]),
+    "scaled": lambda x, w: x * w[0],
+    "shifted": lambda x, w: x + w[0],
+    "silu": lambda x, w: nn.silu(x),
+    "softmax": lambda x, w: nn.softmax(x),
+    "softplus": lambda x, w: nn.softplus(x),
+    "sums": lambda x, w: sg.cumsum(x, 1),
+    "tanh": lambda x, w: nn.hardtanh(x, -2.0, 2.0),
+}
+
+
+def check_random_program(seed, dtype, run):
+    """Compare each step, and what it hands back to its operands, with float64 at these."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 40)), 2 * int(rng.integers(2, 20)))
+    steps = [STEPS[name] for name in rng.choice([*STEPS], rng.integers(1, 7))]
+    arrays = {"x": rng.normal(size=shape) * 10.0 ** rng.uniform(-2, 2)}
+    arrays |= {f"w{k}": rng.normal(size=(shape[1],) * 2) for k in range(len(steps))}
+    arrays["ct"] = rng.uniform(0.5, 1.0, shape)
+    feeds = {name: convert_array(array, dtype) for name, array in arrays.items()}
+    x, *weights, ct = (sg.input(name, array.shape, dtype) for name, array in feeds.items())
+    values = [x]
+    for step, w in zip(steps, weights, strict=True):
+        values.append(step(values[-1], w))
+    cts = sg.vjp(values[-1], [*values, *weights], ct, allow_disconnected=True)
+    pairs = {**dict(enumerate(values)), **{-1 - k: each for k, each in enumerate(cts)}}
+    graph = sg.Graph({str(k): value for k, value in pairs.items()}, inputs=[x, *weights, ct])
+    found = {int(k): array for k, array in run(graph, feeds).items()}
+    for k, step in enumerate(steps):
+        at = [found[k], feeds[f"w{k}"], found[-2 - k]]
+        near, exact = (slopes_at(step, at, kind) for kind in ("float32", "float64"))
+        got = (found[k + 1], found[-1 - k], found[-2 - len(steps) - k])
+        for each, wide, true in zip(got, near, exact, strict=True):
+            assert_rounded_once(each, true, dtype, np.abs(wide - true))
+
+
+def slopes_at(step, arrays, dtype):
+    """The value of a step and its slopes, of the same numbers in a wide dtype."""
+    h, w, back = (sg.input(n, a.shape, dtype) for n, a in zip("hwb", arrays, strict=True))
+    out = step(h, w)
+    slopes = sg.vjp(out, [h, w], back, allow_disconnected=True)
+    graph = sg.Graph({"out": out, "h": slopes[0], "w": slopes[1]}, inputs=[h, w, back])
+    numbers = {n: a.astype(dtype) for n, a in zip("hwb", arrays, strict=True)}
+    return [array.astype("float64") for array in sg.evaluate(graph, numbers).values()]
+
+
+@every_storage
+@pytest.mark.parametrize("seed", range(8))
+def test_each_step_of_a_random_program_rounds_once(seed, dtype):
+    check_random_program(seed, dtype, sg.evaluate)
+
+
+@pytest.mark.slow
+@every_storage
+@pytest.mark.parametrize("seed", range(100, 112))
+def test_each_step_of_a_random_program_rounds_once_in_kernels(seed, dtype):
+    check_random_program(seed, dtype, lambda graph, feeds: sg.compile(graph).run(feeds))
