@@ -14,7 +14,8 @@ class MergedLoops(Pass, name="loops"):
     A loop whose carries are carries of another loop is merged into it: then the loop that stacks
     carries for a gradient, or carries tangents, is the original loop. Values that need a product
     are stacked for the backward loop, which reads them instead; those that are equal in all
-    iterations are computed once, in front of the loop. Unread results, carries, slices and
+    iterations are computed once, in front of the loop. Parts of an array, as those of a complex
+    one, are taken of its rows and joined to rows in the body. Unread results, carries, slices and
     invariants are removed; a carry that no iteration changes becomes an invariant. All values stay
     bitwise identical.
     """
@@ -25,6 +26,7 @@ class MergedLoops(Pass, name="loops"):
             return program, {}
         from passes.cse import CommonSubexpressions  # few programs have loops
         from passes.loops.hoisting import hoisted
+        from passes.loops.interleaved import in_rows
         from passes.loops.merging import merged
         from passes.loops.pruning import pruned
         from passes.loops.stacking import stacked
@@ -36,7 +38,9 @@ class MergedLoops(Pass, name="loops"):
         graph, merges = merged(graph)
         graph, stacks = stacked(graph)
         graph, more = pruned(graph)
+        graph, rows = in_rows(graph)
         hits = {
             "pruned": fewer + more, "hoisted": hoists, "merged": merges, "stacked": stacks,
+            "in rows": rows,
         }  # fmt: skip
         return graph, {name: count for name, count in hits.items() if count}

@@ -190,6 +190,31 @@ def _joined(match: Match) -> Any:
     return parts[0] if len(parts) == 1 else Concat(axis)(*parts)
 
 
+def _joins_of_parts(match: Match) -> Any:
+    """Joins along another axis, equally divided, as the join of joins.
+
+    Each has a new last axis: so parts that lie between each other, as those of complex numbers,
+    are written where they stay.
+    """
+    axis, args = match.op("outer").axis, match.root.node.args
+    parts = [
+        arg.node.args[0].node if isinstance(arg.node.op, Reshape) else arg.node for arg in args
+    ]
+    first = parts[0]
+    if not isinstance(first.op, Concat) or axis != match.root.ndim - 1 or first is parts[-1]:
+        return None
+    sizes = [value.shape for value in first.args]
+    for arg, part in zip(args, parts, strict=True):
+        is_last = part.op == first.op and arg.shape == (*part.types[0].shape, 1)
+        if not is_last or [value.shape for value in part.args] != sizes:
+            return None
+    columns = [
+        Concat(axis)(*[Reshape((*value.shape, 1))(value) for value in values])
+        for values in zip(*(part.args for part in parts), strict=True)
+    ]
+    return first.op(*columns)
+
+
 def _neighbours(left: Symbolic, right: Symbolic, axis: int) -> Symbolic | None:
     one, two = left.node.op, right.node.op
     if not (isinstance(one, Slice) and isinstance(two, Slice)):
@@ -284,6 +309,10 @@ def _five(like: Any) -> Any:
     return Broadcast((5,), ())(like.sum())
 
 
+def _beside(*parts: Any) -> Any:
+    return Concat(parts[0].ndim)(*[Reshape((*part.shape, 1))(part) for part in parts])
+
+
 RULES: Final[tuple[Rule, ...]] = (
     rule("reshape-to-itself", some(Reshape, x), x, where=_keeps_type,
          examples=(lambda x: Reshape(x.shape)(x),)),
@@ -329,6 +358,9 @@ RULES: Final[tuple[Rule, ...]] = (
                    lambda x: Concat(0)(_five(x), x.reshape(-1))[3:0:-1])),
     rule("join-of-neighbours", some(Concat, ..., name="outer", over=Slice), _joined,
          examples=(lambda x: Concat(0)(x[:1], x[1:]), lambda x: Concat(0)(x[:1], x[1:], x))),
+    rule("join-of-joins", some(Concat, ..., name="outer", over=Reshape), _joins_of_parts,
+         examples=(lambda x: _beside(Concat(0)(x.reshape(-1), _five(x)),
+                                     Concat(0)(-x.reshape(-1), _five(-x))),)),
     rule("join-of-one", some(Concat, x), x, examples=(lambda x: Concat(0)(x.reshape(-1)),)),
     rule("pad-with-nothing", some(Pad, x, name="outer"), x, where=_adds_nothing,
          examples=(lambda x: Pad(x.shape, (0,) * x.ndim, (1,) * x.ndim)(x),)),

@@ -121,7 +121,8 @@ def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]
     parts = {getattr(kind, "part_kind", kind) for kind in kinds}
     if len(parts) == 1:
         (kind,) = parts
-        if kinds != parts:  # a pair takes real operands
+        every = [getattr(arg, "kind", type(arg)) for arg in args if isinstance(arg, Value)]
+        if any(hasattr(each, "part_kind") for each in every):  # a pair takes real operands
             return kind.complex_kind
         if kind.computes or kind is _DEFAULT_KIND[0]:
             return kind

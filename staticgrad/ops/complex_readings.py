@@ -35,7 +35,7 @@ from staticgrad.ops.arithmetic import (
 )
 from staticgrad.ops.convert import Cast
 from staticgrad.ops.custom import Marker
-from staticgrad.ops.indexing import Concat
+from staticgrad.ops.indexing import Concat, Take
 from staticgrad.ops.logic import Eq, Ne
 from staticgrad.ops.marks import FirstOperand, Mark
 from staticgrad.ops.operands import BilinearOp, LinearOp
@@ -113,6 +113,18 @@ def _linear(op: Op, x: Any, *others: Any) -> Any:
         if other.dtype.is_complex:
             raise takes_real(op.name, other)
     return pair(*[None if part is None else op(part, *others) for part in parts_of(x)])
+
+
+def _taken(op: Any, x: Any, indices: Any) -> Any:
+    """Read rows of the whole array, where there is one: a part of it would be copied, in a loop in
+    front of it."""
+    if x.stored is None or indices.dtype.is_complex:
+        return _linear(op, x, indices)
+    behind = x.shape[op.axis + 1 :]
+    rows = f.reshape(x.stored, (*x.shape[: op.axis + 1], math.prod(behind) * 2))
+    found = op(rows, indices)
+    whole = f.reshape(found, (*found.shape[:-1], *behind, 2))
+    return whole.kind.complex_kind.of(whole)
 
 
 def _shaped(op: Op, x: Any, y: Any) -> Any:
@@ -411,6 +423,7 @@ def _recurrence(op: Op, a: Any, b: Any) -> Any:
 
 _TABLE: Final[dict[type[Op], Reading]] = {
     **dict.fromkeys((LinearOp, Sum, CumSum, Neg, Rint, Mark, FirstOperand), _linear),
+    Take: _taken,
     Marker: _marked,
     BilinearOp: lambda op, x, y: _bilinear(op, x, y),
     Mul: lambda op, x, y: _bilinear(_mul, x, y),

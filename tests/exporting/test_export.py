@@ -310,7 +310,7 @@ def test_first_layers_of_a_residual_network_are_trained(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adam", "blackscholes", "gmm", "lnblock", "logreg", "rosenbrock"])
+@pytest.mark.parametrize("name", ["adam", "blackscholes", "gmm", "lnblock", "logreg", "llsq"])
 def test_programs_of_the_benchmarks(name, tmp_path):
     workload = all_workloads("")[name]
     data = workload.make(small=True)

@@ -23,8 +23,8 @@ from staticgrad.native.libraries.user_calls import (
     raised,
 )
 
-#: Calls whose arrays are kept.
-_MOST_KEPT: Final = 64
+#: Calls whose arrays are kept, about a kilobyte each: a loop transforms rows at as many places.
+_MOST_KEPT: Final = 1024
 #: Elements for each further thread: what takes as long as waking one.
 _PER_THREAD: Final = 1 << 14
 _COMPLEX: Final[dict[Any, Any]] = {
@@ -45,9 +45,10 @@ def prepared(
         return partial(out.fill, 0.0)
     given = x if kind == "r2c" else _whole(x)
     found = out if kind == "c2r" else _whole(out)
-    most = processors.threads(config.current().threads)
-    threads = max(1, min(most, max(x.size, out.size) // _PER_THREAD))
-    rest = (how[0] == "f", int(how[1]), found, threads)
+    threads = max(x.size, out.size) // _PER_THREAD
+    if threads > 1:  # the number of processors is read of files, for as long as a short row takes
+        threads = min(threads, processors.threads(config.current().threads))
+    rest = (how[0] == "f", int(how[1]), found, max(threads, 1))
     if kind == "c2r":
         return partial(pypocketfft.c2r, given, axes, found.shape[axes[-1]], *rest)
     return partial(getattr(pypocketfft, kind), given, axes, *rest)

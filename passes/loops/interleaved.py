@@ -1,0 +1,235 @@
+"""Loops that read parts of one array, or stack parts of one: they take rows of the whole array.
+
+The parts of a complex array lie between each other in memory. Read by a loop, each part would be
+copied in front of it; stacked by one, all parts would be joined behind it. So the loop reads the
+array itself, and its body takes the parts of a row, and joins those of a row that it stacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import cast
+
+from passes.loops.stacking import is_cheap
+from staticgrad.building import within
+from staticgrad.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.ir.forms import Pointwise
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.op import Op
+from staticgrad.ops.indexing import Concat, Slice
+from staticgrad.ops.loops import Loop
+from staticgrad.ops.movement import Reshape
+from staticgrad.types.dim import Size
+
+ValueKey = tuple[Node, int]
+
+
+def in_rows(graph: Graph) -> tuple[Graph, int]:
+    """Return the graph with loops that read and stack rows of whole arrays, and how many do."""
+    count = 0
+
+    def reading(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        nonlocal count
+        parts = _parts_read(node.op, args) if isinstance(node.op, Loop) else {}
+        if not parts:
+            return None
+        count += 1
+        return _reading(node, args, parts).values
+
+    def inside(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        nonlocal count
+        pairs = [in_rows(body) for body in node.op.bodies]
+        count += sum(changes for _, changes in pairs)
+        if not any(changes for _, changes in pairs):
+            return None
+        op = node.op.with_bodies(tuple(body for body, _ in pairs))
+        return Node(op, args, node.types, node.origin, node.order).values
+
+    if not any(node.op.bodies for node in graph.nodes):
+        return graph, 0
+    graph = graph.replace_nodes(reading)
+    while (found := _joined_behind(graph)) is not None:
+        count += 1
+        graph = found
+    return graph.replace_nodes(inside), count  # outer loops first: inner ones read their rows
+
+
+# -- what is read ---------------------------------------------------------------------------------
+
+
+def _parts_read(op: Loop, args: Sequence[Symbolic]) -> dict[int, tuple[Symbolic, list[Op]]]:
+    """Return the operands that are parts of rows, by place: the whole array, and the views of a
+    row that lead to the part."""
+    found: dict[int, tuple[Symbolic, list[Op]]] = {}
+    for place in range(op.carries, op.carries + op.slices):
+        source, views = _rows_of(args[place])
+        if any(isinstance(view, Slice) for view in views):
+            found[place] = source, views
+    taken: dict[ValueKey, Size] = {}
+    for key, views in {(source.key, tuple(views)) for source, views in found.values()}:
+        cut = next(view for view in reversed(views) if isinstance(view, Slice))
+        taken[key] = taken.get(key, 0) + prod(cut.lengths)
+    return {
+        place: (source, views)
+        for place, (source, views) in found.items()
+        if not source.node.args
+        or (not is_cheap(source.node) and taken[source.key] == prod(source.shape[1:]))
+    }
+
+
+def _rows_of(value: Symbolic) -> tuple[Symbolic, list[Op]]:
+    """Return the array of which a value is a view by rows, and the views of a row, first one
+    first."""
+    views: list[Op] = []
+    while True:
+        node = value.node
+        view = _of_a_row(node)
+        if view is None:
+            return value, views[::-1]
+        views.append(view)
+        (value,) = node.args
+
+
+def _of_a_row(node: Node) -> Op | None:
+    """Return the op on a row that a view by rows is; None for another op."""
+    op = node.op
+    if isinstance(op, Slice) and op.lengths:
+        whole = op.starts[0] == 0 and op.steps[0] == 1 and op.lengths[0] == node.args[0].shape[0]
+        return Slice(op.starts[1:], op.lengths[1:], op.steps[1:]) if whole else None
+    if isinstance(op, Reshape) and _keeps_rows(node.args[0].shape, op.shape):
+        return Reshape(op.shape[1:])
+    return None
+
+
+def _keeps_rows(before: Sequence[Size], after: Sequence[Size]) -> bool:
+    """Return whether shapes differ by axes of size 1 behind the first axis."""
+    sizes = [[size for size in shape[1:] if size != 1] for shape in (before, after)]
+    return before[:1] == after[:1] != () and sizes[0] == sizes[1]
+
+
+def _reading(
+    node: Node, args: Sequence[Symbolic], parts: dict[int, tuple[Symbolic, list[Op]]]
+) -> Node:
+    """Return the loop over whole arrays in the place of ``parts``."""
+    op = node.op
+    assert isinstance(op, Loop)
+    ends = op.carries, op.carries + op.slices
+    whole = {source.key: source for source, _ in parts.values()}
+    others = [place for place in range(*ends) if place not in parts]
+    order = [*range(ends[0]), *others, *range(ends[1], len(args))]
+    slices = [*(args[place] for place in others), *whole.values()]
+    inputs: dict[int, Symbolic] = {-1: _like(op.body.inputs[0], "i")}
+    for place in order:
+        prefix = "c" if place < ends[0] else "x" if place < ends[1] else "p"
+        number = sum(p[0] == prefix for p in (v.node.label for v in inputs.values()))
+        number += len(whole) if prefix == "x" else 0
+        inputs[place] = _like(op.body.inputs[1 + place], f"{prefix}{number}")
+    rows = {
+        key: body_input(
+            f"x{number}", source.type.with_shape(source.shape[1:]), node.origin, node.order
+        )
+        for number, (key, source) in enumerate(whole.items())
+    }
+    known = {op.body.inputs[1 + place].key: value for place, value in inputs.items()}
+    for place, (source, views) in parts.items():
+        old = op.body.inputs[1 + place]
+        known[old.key] = _after(rows[source.key], views, old.node)
+    listed = [
+        inputs[-1],
+        *(inputs[place] for place in range(ends[0])),
+        *rows.values(),
+        *(inputs[place] for place in others),
+        *(inputs[place] for place in range(ends[1], len(args))),
+    ]
+    slices = [*whole.values(), *(args[place] for place in others)]
+    operands = (*args[: ends[0]], *slices, *args[ends[1] :])
+    body = body_of(listed, rebuilt(op.body, known))
+    changed = replace(op, body=body, slices=len(slices))
+    return Node(changed, operands, node.types, node.origin, node.order)
+
+
+def _like(value: Symbolic, label: str) -> Symbolic:
+    return body_input(label, value.type, value.node.origin, value.node.order)
+
+
+def _after(value: Symbolic, ops: Sequence[Op], line: Node) -> Symbolic:
+    """Return ``ops`` applied to a value one after the other, at the line of a node."""
+    with within(line.origin, line.order):
+        for op in ops:
+            value = cast(Symbolic, op(value))
+    return value
+
+
+# -- what is stacked ------------------------------------------------------------------------------
+
+
+def _joined_behind(graph: Graph) -> Graph | None:
+    """Return the graph with one join of a loop's stacks inside of the loop; None without any."""
+    readers: dict[ValueKey, int] = {}
+    for key in (value.key for value in graph.roots):
+        readers[key] = readers.get(key, 0) + 1
+    for node in graph.nodes:
+        for arg in node.args:
+            readers[arg.key] = readers.get(arg.key, 0) + 1
+    for node in graph.nodes:
+        if isinstance(node.op, Concat) and node.op.axis > 0:
+            chains = [_chain(arg, readers) for arg in node.args]
+            loops = {chain[0].node for chain in chains if chain}
+            if len(loops) == 1 and all(chains) and len({c[0].key for c in chains if c}) > 1:
+                return _joining(graph, node, [chain for chain in chains if chain])
+    return None
+
+
+def _chain(value: Symbolic, readers: dict[ValueKey, int]) -> tuple[Symbolic, list[Node]] | None:
+    """Return the stack of a loop that a value is by steps that change a row at a time, each with
+    one reader, and those steps; None for another value."""
+    steps: list[Node] = []
+    while readers[value.key] == 1:
+        node = value.node
+        if isinstance(node.op, Loop):
+            is_stack = value.index >= node.op.carries and not node.op.logged
+            return (value, steps[::-1]) if is_stack else None
+        if len(node.args) != 1 or _row_step(node) is None:
+            return None
+        steps.append(node)
+        (value,) = node.args
+    return None
+
+
+def _row_step(node: Node) -> Op | None:
+    """Return the op on a row; None for one that is not of rows."""
+    if isinstance(node.op, Reshape):
+        return _of_a_row(node)
+    return node.op if len(node.types) == 1 and isinstance(node.form, Pointwise) else None
+
+
+def _joining(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, list[Node]]]) -> Graph:
+    """Return the graph with the join in the body of the loop that stacks all of its operands."""
+    loop, op = chains[0][0].node, chains[0][0].node.op
+    assert isinstance(op, Loop)
+    assert isinstance(join.op, Concat)
+    values = [*op.body.outputs.values()]
+    gone = {stack.index for stack, _ in chains}
+    rows = [
+        _after(values[stack.index], [cast(Op, _row_step(step)) for step in steps], join)
+        for stack, steps in chains
+    ]
+    with within(join.origin, join.order):
+        joined = cast(Symbolic, Concat(join.op.axis - 1)(*rows))
+    kept = [k for k in range(len(values)) if k not in gone]
+    results = [*(values[k] for k in kept), joined]
+    names = [f"c{k}" if k < op.carries else f"y{k - op.carries}" for k in range(len(results))]
+    body = body_of(op.body.inputs, dict(zip(names, results, strict=True)))
+    types = (*(loop.types[k] for k in kept), join.types[0])
+    passing = {step for _, steps in chains for step in steps}
+    made: list[Symbolic] = []
+
+    def replaced(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if node is loop:
+            made[:] = Node(replace(op, body=body), args, types, node.origin, node.order).values
+            return [made[kept.index(k)] if k in kept else made[-1] for k in range(len(values))]
+        return [made[-1]] if node is join or node in passing else None
+
+    return graph.replace_nodes(replaced)
