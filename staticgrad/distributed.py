@@ -102,7 +102,8 @@ def mean(x: Any, rows: Any = None) -> Any:
     if job.ranks == 1:
         return x
     if isinstance(x, Complex):
-        return x.kind.complex_kind.of(mean(x.joined(), rows))
+        whole: Any = x.kind.complex_kind  # type: ignore[attr-defined]
+        return whole.of(mean(x.joined(), rows))
     weights = rows_of("mean", x, rows)
     return means(job.ranks, [x.astype(x.dtype.compute)], weights)[0].astype(x.dtype)
 

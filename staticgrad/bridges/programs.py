@@ -91,7 +91,9 @@ class Programs:
             ]
             pairs = zip(values, known, strict=True)
             leaves, tree = flatten(slopes)
-            return unflatten(tree, _over(leaves, {value.key: each for value, each in pairs}))
+            over = _over(leaves, {value.key: each for value, each in pairs})
+            gradients: list[Any] = unflatten(tree, over)
+            return gradients
 
         return self._once("backward", backward, count, wrt)
 

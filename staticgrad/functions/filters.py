@@ -6,7 +6,7 @@ op, and gradients are those of the parts.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from staticgrad.errors import RankError, ShapeError
 from staticgrad.functions.images.windows import conv
@@ -144,10 +144,10 @@ def interp(
     array(15.)
     """
     check_real("interp", x, xp)
-    lines = [each for each in (fp, left, right) if each is not None]
-    if any(isinstance(each, Complex) or is_complex_data(each) for each in lines):
+    ends: tuple[Any, ...] = (fp, left, right)
+    if any(isinstance(each, Complex) or is_complex_data(each) for each in ends):
         re, im = (
-            interp(x, xp, *(each if each is None else part(each) for each in (fp, left, right)))
+            interp(x, xp, *[None if each is None else part(each) for each in ends])
             for part in (functions.real, functions.imag)
         )
         return functions.complex(re, im)

@@ -58,10 +58,10 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     found, shape = trees.flatten(tree, whole=True)
     given = [found]
     for other in others:
-        more, found = trees.flatten(other, whole=True)
-        if str(found) != str(shape):
+        more, built = trees.flatten(other, whole=True)
+        if str(built) != str(shape):
             raise ArgumentError(
-                "tree.map: the trees are built differently", details=[f"{shape}", f"{found}"]
+                "tree.map: the trees are built differently", details=[f"{shape}", f"{built}"]
             )
         given.append(more)
     results = [f(*each) for each in zip(*given, strict=True)]
