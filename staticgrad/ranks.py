@@ -77,6 +77,8 @@ class Job:
         self._departure = Departure(self.rank, "its program has ended", "", 1, 0)
         self._code = 1
         self._departures: Any = None
+        #: What each exchange sends first, and gets from all ranks: what it is, and sizes.
+        self._own, self._every = np.zeros(2, np.int64), np.zeros((self.ranks, 2), np.int64)
         if self.ranks > 1:  # averages are never mixed up with other messages
             self._control, self._numbers = self._duplicate(), self._duplicate()
             self._departures = self._duplicate()
@@ -112,40 +114,39 @@ class Job:
         self._wait(self._numbers.Iallgather(block.own, block.back), "mean")
         self.sent += block.out.nbytes - block.own.nbytes
 
-    def check_alike(self, what: str, tag: int, sizes: Array | None) -> Array:
+    def check_alike(self, what: str, tag: int, sizes: Array | None) -> list[int]:
         """Refuse an exchange where another rank does another one; return the sizes of all ranks.
 
         The result has a number for each rank: its size where all of its ``sizes`` are equal, and
         otherwise a negative digest of them.
         """
         self.calls += 1
-        own = np.array([tag + (self.calls << 32), _size_code(sizes)])
-        every = np.zeros((self.ranks, 2), np.int64)
-        self._wait(self._numbers.Iallgather(own, every), "mean")
-        tags = every[:, 0]
-        if (tags != own[0]).any():
+        own = tag + (self.calls << 32)
+        self._own[:] = own, _size_code(sizes)
+        self._wait(self._numbers.Iallgather(self._own, self._every), "mean")
+        tags, codes = self._every.T.tolist()
+        if tags.count(own) != self.ranks:
             texts = self.gather(what)
-            other = int(np.flatnonzero(tags != tags[0])[0])
+            other = next(rank for rank, each in enumerate(tags) if each != tags[0])
             raise DistributedError(
                 "the ranks exchange different values",
                 details=[f"rank {rank}, call {tags[rank] >> 32}: {texts[rank]}"
                          for rank in (0, other)],
                 hint="every rank runs the same steps in the same order",
             )  # fmt: skip
-        return every[:, 1]
+        return codes
 
-    def shares(self, sizes: Array, codes: Array, must_be_equal: bool) -> list[float] | None:
+    def shares(self, sizes: Array, codes: list[int], must_be_equal: bool) -> list[float] | None:
         """Return the share of each rank in the rows of all, from what ``check_alike`` returned.
 
         ``sizes`` are those of the arrays that this rank has, along their axes of rows. Those that
         differ between the ranks say how many rows each rank has. None: the ranks have equal shares.
         """
-        known = codes.tolist()
-        if known.count(known[0]) == len(known):
+        if codes.count(codes[0]) == len(codes):
             self.rows = None
             return None
-        of_ranks = [[each] for each in codes.view(np.float64).tolist()]
-        if min(known) < 0:
+        of_ranks = [[each] for each in np.array(codes).view(np.float64).tolist()]
+        if min(codes) < 0:
             of_ranks = self.gather(sizes.tolist())
         columns = [list(column) for column in zip(*of_ranks, strict=False)]
         shares = [[n / sum(column) for n in column] for column in columns if len({*column}) > 1]

@@ -193,7 +193,7 @@ def test_rows_say_the_share_of_each_rank(sizes, shares, monkeypatch):
     monkeypatch.setattr(job, "gather", lambda item: sizes, raising=False)
 
     def found(must_be_equal=False):
-        codes = np.array([ranks._size_code(each) for each in arrays])
+        codes = [ranks._size_code(each) for each in arrays]
         return job.shares(arrays[0], codes, must_be_equal)
 
     if isinstance(shares, str):
