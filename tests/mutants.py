@@ -139,6 +139,14 @@ MUTANTS = (
     *_row(
         "functions of matrices",
         (
+            "spectral-of-batches",
+            "staticgrad/functions/linalg/spectral.py",
+            "OF_BATCHES.update(each.name for each in (spectral, _moved, some_vectors))",
+            "OF_BATCHES.update(())",
+            "mapped rules do not see the function of the eigenvalues",
+            "tests/autodiff/test_two_roads.py -k functions_of_batches",
+        ),
+        (
             "polar-factor-of-singular",
             "staticgrad/functions/linalg/spectral.py",
             "functions.absolute(of_size) > _STEEP * least",
@@ -149,7 +157,7 @@ MUTANTS = (
         (
             "eigenvectors-that-are-not-read",
             "staticgrad/functions/linalg/spectral.py",
-            "turned = functions.where(chosen, gaps * (rows @ adjoint(ct)), zero)",
+            "turned = functions.where(as_columns(chosen), gaps * (rows @ adjoint(ct)), zero)",
             "turned = gaps * (rows @ adjoint(ct))",
             "what is 0 meets 1 / 0 at equal eigenvalues of other vectors",
             "tests/autodiff/test_two_roads.py -k beside_equal",

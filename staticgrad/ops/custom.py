@@ -46,6 +46,8 @@ from staticgrad.types.dtype import F64
 
 Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}
+#: The names of rules that take batches, as axes in front of all operands.
+OF_BATCHES: Final[set[str]] = set()
 
 
 class Marker(FirstOperand):
@@ -61,7 +63,9 @@ class Marker(FirstOperand):
         return None if rule is None else (define_rule, self.rule, rule)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """The body over the batch; the rule will be mapped over it."""
+        """The body over the batch; the rule will be mapped over it, unless it takes batches."""
+        if self.rule in OF_BATCHES:
+            return self(*in_front(size, args, over))
         body = in_front(size, args[:1], over[:1])
         letters = "".join("b" if has else "-" for has in over[1:])
         return type(self)(self.rule, (*self.over, letters), self.pairs)(*body, *args[1:])

@@ -630,6 +630,33 @@ def test_the_gradient_of_a_determinant_is_its_cofactors(dtype):
         np.testing.assert_allclose(slope, wanted + 0 * matrix, 1e-6, 1e-11)
 
 
+@pytest.mark.parametrize("over", [(0, 0), (None, 0), (0, None)])
+def test_functions_of_batches_of_matrices(over):
+    """Gradients of mapped gradients are those of one matrix, and one number, after the other."""
+
+    def slopes(x, t):
+        loss = (by_eigenvalues(lambda w: sg.exp(t * w))(x) * along((3, 3))).sum()
+        by_x, by_t = sg.grad(loss, [x, t])
+        return (by_x * along((3, 3))).sum() + 2.0 * by_t
+
+    matrices, numbers = np.stack([SPECTRA[0], SPECTRA[3]]), np.array([0.3, -0.7])
+    x = sg.input("x", (3, 3) if over[0] is None else (2, 3, 3), "float64")
+    t = sg.input("t", () if over[1] is None else (2,), "float64")
+    at = {"x": matrices[1] if over[0] is None else matrices}
+    at["t"] = numbers[0] if over[1] is None else numbers
+    found = sg.evaluate(sg.grad(sg.vmap(slopes, over)(x, t).sum(), [x, t]), at)
+    one, number = sg.input("one", (3, 3), "float64"), sg.input("number", (), "float64")
+    both = sg.grad(slopes(one, number), [one, number])
+    wanted = [np.zeros(x.shape), np.zeros(t.shape)]
+    for k in range(2):
+        places = [() if axis is None else k for axis in over]
+        feeds = {"one": at["x"][places[0]], "number": at["t"][places[1]]}
+        for total, place, share in zip(wanted, places, sg.evaluate(both, feeds), strict=True):
+            total[place] += share
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, want, 1e-10, 1e-11)
+
+
 def test_a_polar_factor_of_a_singular_matrix_has_no_gradient():
     x = sg.input("x", (3, 3), "float64")
     slope = sg.grad((by_singular_values(lambda s: s**0)(x) * along((3, 3))).sum(), x)

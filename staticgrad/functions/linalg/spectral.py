@@ -20,11 +20,14 @@ import numpy as np
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, ancestors
-from staticgrad.ops.custom import custom_vjp
+from staticgrad.ops.custom import OF_BATCHES, custom_vjp
 from staticgrad.ops.indexing import part
 from staticgrad.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
+from staticgrad.ops.movement import Broadcast, Reshape
 from staticgrad.upward import up
 
+#: What a batch may put between elements that are the same ones.
+MOVING: Final = (Broadcast, Reshape)
 #: Errors of a function of an eigenvalue, in units of the last place.
 _ULPS: Final = 8.0
 #: A steeper function at 0 counts as one with a step.
@@ -46,15 +49,16 @@ def spectral(product: Any, x: Any, values: Any, rows: Any, found: Any, *scalars:
 def _(
     ct: Any, out: Any, product: Any, x: Any, values: Any, rows: Any, found: Any, *scalars: Any
 ) -> tuple[Any, ...]:
-    ct = _symmetric(ct)
+    ct, own = _symmetric(ct), [*map(_unbatched, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        further = _slope_by(scalar, found, values)
-        columns = as_columns(functions.broadcast_to(further, values.shape))
+        further = _slope_by(_unbatched(scalar), found, values)
+        columns = as_columns(further)
         product = functions.stop_gradient((adjoint(rows) * columns) @ rows)
-        return functions.sum(ct * spectral(product, x, values, rows, further, *scalars))
+        changed = spectral(product, x, values, rows, further, *own)
+        return _total(ct * changed, scalar)
 
-    by_x = of_lower(_moved(x, values, rows, found, ct, *scalars))
+    by_x = of_lower(_moved(x, values, rows, found, ct, *own))
     return None, by_x, None, None, None, *map(by_scalar, scalars)
 
 
@@ -70,17 +74,18 @@ def _(
     ct: Any, out: Any, x: Any, values: Any, rows: Any, found: Any, change: Any, *scalars: Any
 ) -> tuple[Any, ...]:
     """The sum over i of f[w[k], w[i], w[j]] times products of elements (k, i) and (i, j)."""
-    ct = _symmetric(ct)
+    ct, own = _symmetric(ct), [*map(_unbatched, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        further = _slope_by(scalar, found, values)
-        return functions.sum(ct * _moved(x, values, rows, further, change, *scalars))
+        further = _slope_by(_unbatched(scalar), found, values)
+        changed = _moved(x, values, rows, further, change, *own)
+        return _total(ct * changed, scalar)
 
     one, other = _in_basis(rows, change), _in_basis(rows, ct)
     pairs = _to_the_left(one) * _to_the_right(other) + _to_the_left(other) * _to_the_right(one)
     curved = _curvatures(function_of(found, values), values)
     by_x = of_lower(adjoint(rows) @ functions.sum(curved * pairs, -2) @ rows)
-    by_change = _moved(x, values, rows, found, ct, *scalars)
+    by_change = _moved(x, values, rows, found, ct, *own)
     return by_x, None, None, None, by_change, *map(by_scalar, scalars)
 
 
@@ -125,8 +130,11 @@ def some_vectors(vectors: Any, x: Any, values: Any, rows: Any, chosen: Any) -> A
 def _(ct: Any, out: Any, vectors: Any, x: Any, values: Any, rows: Any, chosen: Any) -> Any:
     gaps = reciprocal(as_columns(values) - as_rows(values))
     zero = np.zeros((), values.dtype.numpy)
-    turned = functions.where(chosen, gaps * (rows @ adjoint(ct)), zero)
+    turned = functions.where(as_columns(chosen), gaps * (rows @ adjoint(ct)), zero)
     return None, of_lower(adjoint(rows) @ turned @ rows), None, None, None
+
+
+OF_BATCHES.update(each.name for each in (spectral, _moved, some_vectors))
 
 
 def _symmetric(x: Any) -> Any:
@@ -151,20 +159,61 @@ def _to_the_right(x: Any) -> Any:
 
 
 def function_of(found: Any, values: Any) -> Function:
-    """The function of one element that ``found`` is of ``values``: by ops on elements alone."""
-    reached, between = {values.key}, []
-    for node in sorted(ancestors([found], oldest=values.node.serial), key=_serial):
-        if any(arg.key in reached for arg in node.args) and values.key != Symbolic(node).key:
+    """The function of one element that ``found`` is of ``values``: by ops on elements alone.
+
+    NaN where it is not seen how one is computed of the other.
+    """
+    source, starts = values, {values.key}
+    while _is_repeated(source):
+        source = source.node.args[0]
+        starts.add(source.key)
+    reached, between = {*starts}, []
+    for node in sorted(ancestors([found], oldest=source.node.serial), key=_serial):
+        if any(arg.key in reached for arg in node.args) and Symbolic(node).key not in starts:
             between.append(node)
             reached.add(Symbolic(node).key)
+    if found.key not in reached and found.ndim:
+        return lambda points: points * math.nan
 
     def function(points: Any) -> Any:
-        new = {values.key: points}
+        further = points.ndim - values.ndim
+        new = dict.fromkeys(starts, points)
+
+        def operand(value: Any) -> Any:
+            """A value of the function, or what it is of a batch of scalars."""
+            for _ in range(further if value.key not in new and value.ndim else 0):
+                value = functions.expand_dims(value, -1)
+            return new.get(value.key, value)
+
         for node in between:
-            new[Symbolic(node).key] = node.op(*(new.get(arg.key, arg) for arg in node.args))
-        return new.get(found.key, found)
+            if not isinstance(node.op, MOVING):
+                new[Symbolic(node).key] = node.op(*map(operand, node.args))
+            else:
+                new[Symbolic(node).key] = operand(node.args[0])
+        return operand(found)
 
     return function
+
+
+def _unbatched(scalar: Any) -> Any:
+    """The scalar that the function reads, which a batch may have repeated."""
+    while _is_repeated(scalar):
+        scalar = scalar.node.args[0]
+    return scalar
+
+
+def _is_repeated(value: Any) -> bool:
+    """Return whether a value is another one with batch axes in front."""
+    op = value.node.op
+    if not isinstance(op, Broadcast):
+        return False
+    of = value.node.args[0]
+    return op.axes == (*range(value.ndim - of.ndim, value.ndim),) and of.ndim < value.ndim
+
+
+def _total(x: Any, scalar: Any) -> Any:
+    """The sums of matrices, and over the batch axes that a scalar does not have."""
+    return functions.sum(x, (*range(x.ndim - 2 - scalar.ndim), x.ndim - 2, x.ndim - 1))
 
 
 def _serial(node: Node) -> int:
@@ -173,7 +222,10 @@ def _serial(node: Node) -> int:
 
 def _slope_by(scalar: Any, found: Any, values: Any) -> Any:
     """The derivative of the function by one of its scalars, for each of the values."""
-    return _pushed(function_of(found, values)(values), scalar)
+    function = function_of(found, values)(values)
+    if scalar.node not in ancestors([function]):
+        return values * math.nan
+    return _pushed(function, scalar) + 0.0 * values
 
 
 def _pushed(found: Any, moved: Any) -> Any:
