@@ -146,10 +146,11 @@ def interp(
     check_real("interp", x, xp)
     ends: tuple[Any, ...] = (fp, left, right)
     if any(isinstance(each, Complex) or is_complex_data(each) for each in ends):
-        re, im = (
-            interp(x, xp, *[None if each is None else part(each) for each in ends])
+        parts: list[list[Any]] = [
+            [None if each is None else part(each) for each in ends]
             for part in (functions.real, functions.imag)
-        )
+        ]
+        re, im = (interp(x, xp, *each) for each in parts)
         return functions.complex(re, im)
     at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:
