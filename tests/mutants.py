@@ -124,7 +124,7 @@ MUTANTS = (
         "exported files",
         ("exported-ends", "staticgrad/exporting", "return bool(factor.bounded) or self.kernel",
          "return self.kernel", "factors of products are read beyond the ends of their arrays",
-         "tests/exporting/test_export.py -k beyond_the_ends"),
+         "tests/exporting/test_export.py -k looks_where"),
         ("exported-sums-in-double", "staticgrad/exporting",
          "total = levels.dtype.type(0.0)  # a", "total = levels[0] * 0  # a",
          "a sum of float32 is a float64 until it is stored",
