@@ -168,7 +168,8 @@ def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> 
     single = len(node.types) == 1
     values, args = node.values, node.args
     several = sum(tangent is not None for tangent in tangents) > 1  # whose terms are added up
-    if rounds_between(op, (*values, *args), several):
+    is_narrow = any(arg.type.dtype.is_storage for arg in args)
+    if is_narrow and rounds_between(op, several):
         tangents, values, args = (tuple(map(widened, each)) for each in (tangents, values, args))
     found = rule(tangents, values[0] if single else values, *args)
     results = (found,) if single else found

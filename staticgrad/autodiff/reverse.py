@@ -462,8 +462,12 @@ class _GraphSweep(Sweep[Node, ValueKey]):
     def taken(self, key: ValueKey | None) -> Any:
         """Return the pending cotangent, unresolved: gradients do not depend on other targets."""
         assert key is not None
-        ct = in_dtype_of(self.pending.pop(key, None), Symbolic(*key).type)
-        if ct is not None and key in self.asked:
+        ct = self.pending.pop(key, None)
+        if ct is None:
+            return None
+        node, index = key
+        ct = in_dtype_of(ct, node.types[index])
+        if key in self.asked:
             self.found[key] = resolve(ct)
         return ct
 

@@ -71,7 +71,7 @@ def _declared(function: F, by_first: bool) -> F:
         for arg in kwargs.values():
             if arg.__class__ not in _PLAIN and _is_narrow(arg):
                 return declared.widely(args, kwargs)
-        if takes_dtype and (len(args) > at or "dtype" in kwargs):
+        if takes_dtype and (args[at] if len(args) > at else kwargs.get("dtype")) is not None:
             return declared.widely(args, kwargs)
         return function(*args, **kwargs)
 

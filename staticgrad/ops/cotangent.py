@@ -8,7 +8,7 @@ it does not know which op they belong to, and reaches other ops by their public 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -206,9 +206,13 @@ def shares_of(
     """
     if not op.has_rule:
         raise GradientError(f"op {op.name} has no derivative rule")
-    types = [arg.type for arg in args]
-    if rounds_between(op, (*outs, *args)):
-        cts, outs, args = (tuple(map(widened, each)) for each in (cts, outs, args))
+    types = None
+    for arg in args:
+        if arg.type.dtype.is_storage:
+            types = [each.type for each in args]
+            if rounds_between(op):
+                cts, outs, args = (tuple(map(widened, each)) for each in (cts, outs, args))
+            break
     if len(cts) == 1:
         ct, out = cts[0] if op.elementwise else resolve(cts[0]), outs[0]
     else:
@@ -220,20 +224,19 @@ def shares_of(
         )
     for share, arg in zip(shares, args, strict=True):
         check_share(op, "derivative rule", share, arg)
-    shares = tuple([in_dtype_of(share, own) for share, own in zip(shares, types, strict=True)])
+    if types is not None:
+        shares = tuple(map(in_dtype_of, shares, types))
     if op.reads_part == "some" or (op.reads_part and isinstance(cts[0], Masked)):
         return tuple([_placed(op, k, s, cts[0], outs[0], args) for k, s in enumerate(shares)])
     return shares
 
 
-def rounds_between(op: Op, values: Iterable[Any], several: bool = False) -> bool:
-    """Return whether the rule of ``op`` would round to a narrow float before its end.
+def rounds_between(op: Op, several: bool = False) -> bool:
+    """Return whether the rule of ``op``, of narrow floats, would round to one before its end.
 
     ``several``: it adds up terms of several tangents.
     """
-    if (op.rounds_once and not several) or op.rule_is_foreign or op.bodies:
-        return False
-    return any(value.type.dtype.is_storage for value in values)
+    return (several or not op.rounds_once) and not op.rule_is_foreign and not op.bodies
 
 
 def widened(value: Any) -> Any:
