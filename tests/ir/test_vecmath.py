@@ -185,7 +185,6 @@ def test_the_table_covers_every_block():
         expand("exp", x, x)
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize("op", UNARY)
 def test_f32_error(op):
     assert_within(op, samples(F32, 50_000))

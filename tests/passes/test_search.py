@@ -257,7 +257,6 @@ def _front(problem, monkeypatch):
     return seeking.found()
 
 
-@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     "problem",
     [
