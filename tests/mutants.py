@@ -81,6 +81,41 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "special values and sizes",
+        (
+            "cov-one-row-is-a-variable",
+            "staticgrad/functions/statistics.py",
+            "if not rowvar and value.ndim == 2 else wide",
+            "if not rowvar and value.ndim == 2 and wide.shape[0] != 1 else wide",
+            "one observation of several columns counts as one variable",
+            "tests/ops/test_order_statistics.py -k covariances",
+        ),
+        (
+            "classes-on-the-last-axis",
+            "staticgrad/functions/losses/basic.py",
+            "return min(1, scores.ndim - 1) if axis is None",
+            "return scores.ndim - 1 if axis is None",
+            "classes of more than two axes lie elsewhere than in PyTorch",
+            "tests/ops/test_losses.py -k torch_has",
+        ),
+        (
+            "logsumexp-of-nothing",
+            "staticgrad/functions/normalization.py",
+            "return where(found == 0.0, -inf, log(found))",
+            "return log(found)",
+            "the slope of a logsumexp of only -inf is NaN",
+            "tests/ops/test_nn.py -k 'slopes_are_0 or hidden'",
+        ),
+        (
+            "part-behind-a-pole",
+            f"{OPS}/cotangent.py",
+            "met = self.met_pole or has_poles",
+            "met = self.met_pole",
+            "0 times an infinite slope outside of a slice is NaN",
+            "tests/ops/test_nan.py -k what_is_not_read",
+        ),
+    ),
+    *_row(
         "second derivatives at kinks",
         (
             "flat-power-second-slope",

@@ -158,3 +158,12 @@ def test_misuse_is_refused_at_the_line(call, words):
     with pytest.raises(sg.errors.StaticgradError, match=words) as caught:
         call(sg.input("z", (2, 3), "complex128"))
     assert caught.value.at.resolve().file == __file__
+
+
+@pytest.mark.parametrize("name", ["fft", "ifft", "rfft", "irfft", "fftn"])
+def test_an_empty_axis_is_refused_named_and_literal(name):
+    with pytest.raises(sg.errors.StaticgradError):
+        getattr(sg.fft, name)(np.zeros((2, 0)))
+    y = getattr(sg.fft, name)(sg.input("x", (2, "n"), "float64"))
+    with pytest.raises(sg.errors.SizeGuardError, match="no elements along axis"):
+        sg.evaluate(y, {"x": np.zeros((2, 0))})
