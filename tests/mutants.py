@@ -865,7 +865,7 @@ MUTANTS = (
          "shape = (*value.shape[:2], *(1,) * self.axes)",
          "shape = (1, value.shape[1], *(1,) * self.axes)",
          "Dropout2d drops the same channels of all images", "tests/nn/test_use.py -k channels"),
-        ("fit-loss-by-batches", "staticgrad/train", "rows = _rows(batch)", "rows = 1",
+        ("fit-loss-by-batches", "staticgrad/train", "rows = _rows_of_all(batch)", "rows = 1",
          "fit averages losses and metrics over batches instead of rows",
          "tests/test_train.py -k rows"),
         ("batch-of-too-many", "staticgrad/train",
