@@ -308,10 +308,10 @@ def test_sums_of_rows_of_any_length_are_of_their_dtype(tmp_path):
 
 @pytest.mark.slow
 def test_first_layers_of_a_residual_network_are_trained(tmp_path):
-    """7x7/2 with padding 3, batch normalization, pooling, a block that halves the image."""
+    """7x7/2 with padding 3, group normalization, pooling, a block that halves the image."""
     x, y = sg.input("x", ("batch", 3, 32, 32), "float32"), sg.input("y", ("batch",), "int64")
     model = sg.nn.Sequential(
-        sg.nn.Conv2d(3, 8, 7, stride=2, padding=3), sg.nn.BatchNorm(8), sg.nn.relu,
+        sg.nn.Conv2d(3, 8, 7, stride=2, padding=3), sg.nn.GroupNorm(2, 8), sg.nn.relu,
         sg.nn.MaxPool2d(3, stride=2, padding=1), sg.nn.Conv2d(8, 16, 3, stride=2, padding=1),
         sg.nn.relu, sg.nn.Flatten(), sg.nn.Linear(256, 10),
     )  # fmt: skip

@@ -93,6 +93,18 @@ def convolved():
     return {"y": y, "dw": sg.grad((y * y).sum(), w)}
 
 
+def strided():
+    """Strided convolutions with padding, in two and three dimensions and in groups, and slopes."""
+    outputs = {}
+    for name, size, groups in (("a", (9, 10), 1), ("b", (5, 6, 7), 1), ("c", (9, 10), 2)):
+        x = sg.input(f"x{name}", (2, 4, *size))
+        w = sg.input(f"w{name}", (8, 4 // groups, *[3] * len(size)))
+        y = sg.nn.conv(x, w, stride=2, padding=1, groups=groups)
+        dx, dw = sg.grad((y * y).sum(), [x, w])
+        outputs |= {f"y{name}": y, f"dx{name}": dx, f"dw{name}": dw}
+    return outputs
+
+
 def mixed():
     x = sg.input("x", (33,), "float64")
     return {
@@ -124,7 +136,12 @@ PROGRAMS = [(each, {}) for each in (scanned, halved, branched, convolved, mixed,
 
 
 @pytest.mark.parametrize(
-    ("program", "options"), [*PROGRAMS, (sparse_layers, {"memory_budget": 1800})]
+    ("program", "options"),
+    [
+        *PROGRAMS,
+        (sparse_layers, {"memory_budget": 1800}),
+        pytest.param(strided, {}, marks=pytest.mark.slow),
+    ],
 )
 def test_results_are_those_of_the_program(program, options, tmp_path):
     f = sg.compile(sg.Graph(program()), **options)
