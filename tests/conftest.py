@@ -50,12 +50,13 @@ def pytest_configure(config):
     machine._assumed.append(machine.Machine())  # kernels of tests are made for its caches
     # A worker holds a million objects of collected tests: walking them was a tenth of the run.
     gc.set_threshold(20_000, 50, 50)
-    if hasattr(config, "workerinput"):
-        return  # a worker of xdist: it inherits the environment made below
+    if hasattr(config, "workerinput"):  # a worker of xdist: it inherits the environment made below
+        config.option.day = config.workerinput["day"]
+        return
     for variable in [name for name in os.environ if name.startswith(_PREFIX)]:
         del os.environ[variable]
     if config.option.day is None:
-        config.option.day = date.today().toordinal()  # workers are given it, also after midnight
+        config.option.day = date.today().toordinal()
     if config.getoption("--backend"):
         os.environ[f"{_PREFIX}BACKEND"] = config.getoption("--backend")
     # The tests start many a Python; without bytecode each would compile the whole package.
@@ -64,6 +65,12 @@ def pytest_configure(config):
     if folder is None:
         folder = config.stash[_OWN_CACHE] = tempfile.mkdtemp(prefix="staticgrad-tests-")
     os.environ[f"{_PREFIX}CACHE_DIR"] = str(Path(folder).resolve())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Give a worker of xdist the day of the run, also after midnight."""
+    node.workerinput["day"] = node.config.option.day
 
 
 def pytest_report_header(config):
