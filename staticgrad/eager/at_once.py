@@ -34,6 +34,7 @@ from staticgrad.ir.execution import (
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.nodes import Node, Parameter, Symbolic
 from staticgrad.ir.op import Array, Input, ParameterLeaf
+from staticgrad.ir.pairs import is_complex_data
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
@@ -86,8 +87,10 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
     return unflatten(tree, results)
 
 
-def _argument(array: Any) -> Tensor:
+def _argument(array: Any) -> Any:
     """A tensor of an array, by which the function may differentiate."""
+    if is_complex_data(array):
+        return Tensor(array, requires_grad=True)
     if isinstance(array, Value):
         tensor = Tensor.lift(array)
     else:
@@ -266,6 +269,7 @@ def read_by(loss: Any, updated: Collection[Node]) -> list[Parameter]:
     if not found:
         raise ArgumentError(
             "minimize: the loss depends on no parameter that is free",
-            hint='sg.parameter("w", array) makes one; w.value, an array, is a constant',
+            hint='sg.parameter("w", array) makes one; w.value, an array, is a constant\n'
+            "one of integers or bools has no gradient",
         )
     return found

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.eager import tape
+from staticgrad.eager.complex_tensor import ComplexTensor
 from staticgrad.eager.tape import enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor, owned
 from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
@@ -25,7 +26,7 @@ from staticgrad.ops.cotangent import TRANSPOSES, ZERO
 @public
 def grad(
     outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | ComplexTensor | Sequence[Tensor | ComplexTensor],
     seeds: Any = None,
     *,
     create_graph: bool = False,
@@ -36,7 +37,8 @@ def grad(
 
     Args:
         outputs: a tensor, or several.
-        inputs: what to differentiate by: a tensor, or several; interior ones too.
+        inputs: what to differentiate by: a tensor, or several; interior ones too. The gradient by
+            a complex one, x + iy, is ``dL/dx - i dL/dy``, as of ``sg.grad``.
         seeds: the cotangent of each output (one for one tensor); 1 for those with one element.
         create_graph: record the gradients' own computation.
         retain_graph: keep the tape; by default where ``create_graph`` does.
@@ -54,7 +56,9 @@ def grad(
     >>> first.item(), grad(first, x).item()
     (27.0, 18.0)
     """
-    of, by = _listed(outputs), _listed(inputs)
+    wanted = [inputs] if isinstance(inputs, Tensor | ComplexTensor) else list(inputs)
+    parts = [_real_parts(each) for each in wanted]
+    of, by = _listed(outputs), [part for each in parts for part in each]
     given = [seeds] if isinstance(outputs, Tensor) else seeds or [None] * len(of)
     if len(given) != len(of):
         raise ArgumentError(f"grad: {len(given)} seeds for {len(of)} outputs")
@@ -66,11 +70,33 @@ def grad(
     found = _walked(nodes, pairs, edges, create_graph, keep)
     if not allow_disconnected and any(each is None for each in found):
         raise _disconnected()
-    results = tuple([
+    completed = iter([
         Tensor.fitting(edge.type, ZERO, "") if each is None else each
         for edge, each in zip(edges, found, strict=True)
     ])  # fmt: skip
-    return results[0] if isinstance(inputs, Tensor) else results
+    results = tuple([_joined(x, [next(completed) for _ in own])
+                     for x, own in zip(wanted, parts, strict=True)])  # fmt: skip
+    return results[0] if isinstance(inputs, Tensor | ComplexTensor) else results
+
+
+def _real_parts(x: Tensor | ComplexTensor) -> list[Tensor]:
+    """What of a tensor gradients go to: the tensor, or the parts of a complex one that need some.
+
+    A complex one without a part that needs any gives both, for the error that it needs none.
+    """
+    if isinstance(x, Tensor):
+        return [x]
+    parts: list[Any] = [part for part in (x.re, x.im) if part is not None]
+    return [part for part in parts if part.requires_grad] or parts
+
+
+def _joined(x: Tensor | ComplexTensor, slopes: Sequence[Any]) -> Any:
+    """The gradient by a tensor of those by its parts."""
+    if isinstance(x, Tensor):
+        return slopes[0]
+    own = dict(zip(map(id, _real_parts(x)), slopes, strict=True))
+    re, im = own.get(id(x.re)), own.get(id(x.im))
+    return ComplexTensor(re, None if im is None else -im)
 
 
 def check_connected(output: Tensor, inputs: Sequence[Tensor]) -> None:
@@ -180,7 +206,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
 @public
 def gradcheck(
     function: Callable[..., Any],
-    inputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | ComplexTensor | Sequence[Tensor | ComplexTensor],
     eps: float = 1e-6,
     atol: float = 1e-5,
     rtol: float = 1e-3,
@@ -189,7 +215,8 @@ def gradcheck(
     """Check gradients against (f(x + eps) - f(x - eps)) / (2 eps), at every element.
 
     Everything is computed in float64: floating inputs are converted. The function's results are
-    weighted by fixed random numbers and added up.
+    weighted by fixed random numbers and added up. Of complex inputs both parts are moved, of
+    complex results both are added up.
 
     Args:
         function: takes the inputs, gives a tensor or a tuple of them.
@@ -208,11 +235,9 @@ def gradcheck(
     >>> gradcheck(lambda x: x * x, Tensor([1.0, 2.0], requires_grad=True))
     True
     """
-    given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    wide = [
-        Tensor(t.data, t.requires_grad, "float64" if t.dtype.is_float else t.dtype) for t in given
-    ]
-    moved = [tensor for tensor in wide if tensor.requires_grad]
+    given = [inputs] if isinstance(inputs, Tensor | ComplexTensor) else list(inputs)
+    wide: list[Any] = [_wide(t) for t in given]
+    moved = [part for tensor in wide for part in _real_parts(tensor) if part.requires_grad]
     if not moved:
         raise CheckError("gradcheck: no input requires a gradient")
     found = grad(_total(function, wide), moved, allow_disconnected=True)
@@ -241,10 +266,20 @@ def gradcheck(
     return True
 
 
-def _total(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+def _wide(x: Tensor | ComplexTensor) -> Any:
+    if isinstance(x, ComplexTensor):
+        return Tensor(x.data, x.requires_grad, "complex128")
+    return Tensor(x.data, x.requires_grad, "float64" if x.dtype.is_float else x.dtype)
+
+
+def _total(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
     results = function(*inputs)
     random = np.random.default_rng(0)
     total: Any = 0.0
-    for result in results if isinstance(results, tuple) else (results,):
+    listed = results if isinstance(results, tuple) else (results,)
+    parts = [
+        (each.real, each.imag) if isinstance(each, ComplexTensor) else (each,) for each in listed
+    ]
+    for result in (part for each in parts for part in each):
         total = total + (result * random.uniform(0.5, 1.5, result.shape)).sum()
     return total
