@@ -359,7 +359,8 @@ def slopes_of_free(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
         raise ArgumentError(
             "minimize: the loss depends on no parameter that is free",
             hint='sg.parameter("w", array), outside of the function, makes one\n'
-            "one that this call has updated before is not free",
+            "one that this call has updated before is not free\n"
+            "one of integers or bools has no gradient",
         )
     return found
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, Related
+from staticgrad.errors import DTypeError, ParameterValueError, Related
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.values import NoNumbers
 from staticgrad.ir.execution import computing_kind, register_parameters
@@ -270,6 +270,22 @@ SymbolicComplex.kind = SymbolicComplex.complex_kind = SymbolicComplex
 register_parameters(ComplexParameter)
 
 
+def stored_array(parameter: Any, array: Any) -> tuple[Any, Any]:
+    """What stores a parameter, and ``array`` as that has it.
+
+    Raises:
+        ParameterValueError: an array of another element type.
+    """
+    if not isinstance(parameter, ComplexParameter):
+        return parameter.store, parameter.store.fitted(array)
+    if np.asarray(array).dtype != parameter.dtype.numpy:
+        raise ParameterValueError(
+            f"parameter {parameter.name!r} is {parameter.type}, got {np.asarray(array).dtype.name}"
+        )
+    store = parameter.stored.store
+    return store, store.fitted(as_parts(np.array(array, order="C")))
+
+
 def stored_of(leaf: Any) -> Any:
     """The real parameter that a complex one is stored as; anything else as it is."""
     return leaf.stored if isinstance(leaf, ComplexParameter) else leaf
@@ -277,8 +293,14 @@ def stored_of(leaf: Any) -> Any:
 
 def real_gradients(grads: Mapping[Any, Any]) -> dict[Any, Any]:
     """Gradients by parameter, those of complex ones by what is stored of them."""
+
+    def stored(gradient: Any, dtype: DType) -> Any:
+        if isinstance(gradient, Value):
+            return functions.conj(gradient).joined()
+        return as_parts(np.conj(np.asarray(gradient)).astype(dtype.numpy, order="C"))
+
     return {
-        p.stored if isinstance(p, ComplexParameter) else p: functions.conj(g).joined()
+        p.stored if isinstance(p, ComplexParameter) else p: stored(g, p.dtype)
         if isinstance(p, ComplexParameter)
         else g
         for p, g in grads.items()

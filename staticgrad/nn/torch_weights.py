@@ -26,6 +26,7 @@ from staticgrad.errors import ParameterValueError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
+from staticgrad.ir.pairs import stored_array, stored_of
 from staticgrad.nn.layers import Linear, Sequential
 from staticgrad.nn.module import Module, contents, stored
 from staticgrad.nn.normalization import BatchNorm1d
@@ -192,7 +193,7 @@ def torch_mapping(module: Module) -> str:
     for each in layouts(module):
         there = each.write(tuple([parameter.value for parameter in each.parameters]))
         left = [f"{n} {a.shape}" for n, a in zip(each.names, there, strict=True)]
-        right = [f"{paths[p.node]} {p.shape}" for p in each.parameters]
+        right = [f"{paths[stored_of(p).node]} {p.shape}" for p in each.parameters]
         how = ", transposed" if each.read is _transposed else ", converted"
         how = "" if each.read is _same else how
         rows.append((" + ".join(left), " + ".join(right) + how if right else "not used"))
@@ -224,15 +225,17 @@ def load_torch(module: Module, source: Any, strict: bool) -> Incomplete:
             own = each.read(tuple([arrays[name] for name in each.names]))
             for parameter, array in zip(each.parameters, own, strict=True):
                 try:
-                    new = each.names[0], parameter.store, parameter.store.fitted(array)
+                    new = each.names[0], *stored_array(parameter, array)
                 except ParameterValueError as error:
                     problems.append(f"{each.names[0]}: {error.headline}")
                     continue
-                old = loaded.setdefault(parameter.node, new)
+                old = loaded.setdefault(stored_of(parameter).node, new)
                 if old[2].tobytes() != new[2].tobytes():
                     problems.append(f"{old[0]}, {new[0]}: two arrays for one parameter")
     # The state may name an array once that several modules share.
-    absent = [each for each in absent if any(p.node not in loaded for p in each.parameters)]
+    absent = [
+        each for each in absent if any(stored_of(p).node not in loaded for p in each.parameters)
+    ]
     missing = [name for each in absent for name in each.names if name not in state]
     unexpected = [str(name) for name in state if name not in shapes]
     if strict:

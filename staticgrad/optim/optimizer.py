@@ -13,6 +13,7 @@ from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
 from staticgrad.errors import (
     ArgumentError,
+    GradientError,
     GraphError,
     ImmutableError,
     ShapeError,
@@ -201,6 +202,7 @@ class Optimizer(metaclass=Constructed):
         wanted = listed_parameters(params)
         if not wanted:
             raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
+        _check_floating(f"{type(self).__name__}.updates", wanted)
         with states_noted_by(self), states_made_once():
             found = dict(zip(wanted, grad(self._scaled(loss), wanted), strict=True))
             ways = Ways.of(loss, data_parallel, shard_state, rows)
@@ -544,6 +546,16 @@ def listed_parameters(params: Any) -> list[Parameter]:
     return found
 
 
+def _check_floating(name: str, params: Iterable[Parameter]) -> None:
+    for p in params:
+        if not p.dtype.is_float:
+            raise GradientError(
+                f"{name}: parameter {p.name!r} is {p.type}: only floating ones have gradients",
+                hint="sg.parameter(name, array.astype('float32')), or leave it out",
+                related=related(p),
+            )
+
+
 def checked_gradients(name: str, grads: Any) -> Any:
     """``grads`` if it maps parameters to their gradients, those of complex ones by both parts."""
     if not isinstance(grads, Mapping):
@@ -551,6 +563,7 @@ def checked_gradients(name: str, grads: Any) -> Any:
             f"{name} takes gradients by parameter, not {kind_of(grads)}",
             hint=f"{name}(dict(zip(params, sg.grad(loss, params))))",
         )
+    _check_floating(name, listed_parameters(list(grads)))
     grads = real_gradients(grads)
     for p, gradient in zip(listed_parameters(list(grads)), grads.values(), strict=True):
         if np.shape(gradient) != p.shape:
