@@ -28,6 +28,7 @@ from staticgrad.errors import (
 from staticgrad.errors.wording import listed
 from staticgrad.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.pairs import stored_of
 from staticgrad.ir.value import Value
 from staticgrad.nn.module import Module
 from staticgrad.onnx.operators import (
@@ -73,6 +74,12 @@ class OnnxModel(Module):
             inputs = [each for each in proto.graph.input if each.name not in held]
             del rest.graph.input[:]
             rest.graph.input.extend(inputs)
+        if proto.graph.sparse_initializer:
+            name = proto.graph.sparse_initializer[0].values.name
+            raise ArgumentError(
+                f"load: the initializer {name!r} is sparse",
+                hint="write it into the file as a dense one",
+            )
         program = _Program(rest)
         self.weights: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
@@ -84,7 +91,7 @@ class OnnxModel(Module):
                 continue
             into = self.statistics if each.name in program.statistics else self.weights
             into[each.name] = made = parameter(each.name, array)
-            made.store.in_graph = True  # no path takes the place of its name in the file
+            stored_of(made).store.in_graph = True  # no path takes the place of its name in the file
         del rest.graph.initializer[:]
         rest.graph.initializer.extend(constants)
         program.check_names(self.weights.keys() | self.statistics.keys())

@@ -24,6 +24,7 @@ from staticgrad.ops.marks import FirstOperand, Mark, StopGradient
 from staticgrad.optional import onnx
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import FloorDiv, Named, Size
+from staticgrad.types.dtype import DType
 
 #: The version of the operators that is written, and of the file format that goes with it.
 OPSET, IR_VERSION = 18, 8
@@ -150,7 +151,12 @@ class Writer:
             if (node, 0) in self.names or isinstance(node.op, Input):
                 continue
             self.scope = f"{node.origin.scope}/" if node.origin.scope else ""
-            results = self.written(node, [self.names[arg.node, arg.index] for arg in node.args])
+            operands = [self.names[arg.node, arg.index] for arg in node.args]
+            begin = len(self.nodes)
+            results = self.written(node, operands)
+            types = {name: arg.dtype for name, arg in zip(operands, node.args, strict=True)}
+            for made in self.nodes[begin:]:
+                _check_types(made, types, node)
             for k, name in enumerate([results] if isinstance(results, str) else results):
                 self.names[node, k] = name
         return [self.names[value.node, value.index] for value in graph.outputs.values()]
@@ -185,6 +191,21 @@ class Writer:
         outputs = map(_info, results, (value.type for value in graph.outputs.values()))
         infos = [_info(given[value], value.type) for value in inputs]
         return onnx.helper.make_graph(inner.nodes, name, infos, [*outputs])
+
+
+def _check_types(made: Any, types: dict[str, DType], node: Node) -> None:
+    """Refuse a node of ONNX whose operator does not take the element type of an operand."""
+    schema = onnx.defs.get_schema(made.op_type, OPSET)
+    allowed = {each.type_param_str: each.allowed_type_strs for each in schema.type_constraints}
+    for place, name in enumerate(made.input):
+        formal = schema.inputs[min(place, len(schema.inputs) - 1)]
+        takes = allowed.get(formal.type_str, (formal.type_str,))
+        if name in types and f"tensor({_element_name(types[name])})" not in takes:
+            raise ExportError(
+                f"{node.op.name}: {made.op_type} of ONNX takes no {types[name].name}",
+                at=node.origin,
+                hint="another element type: x.astype('float32')",
+            )
 
 
 def model_of(graph: Graph) -> Any:
@@ -278,6 +299,11 @@ def _info(name: str, kind: TensorType) -> Any:
 
 def _element(kind: TensorType) -> int:
     return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype.numpy)))
+
+
+def _element_name(dtype: DType) -> str:
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype.numpy))
+    return str(onnx.TensorProto.DataType.Name(element)).lower()
 
 
 # -- ops with attributes --------------------------------------------------------------------------
