@@ -56,12 +56,16 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     >>> vector, unravel(vector * 2)["a"].tolist()
     (array([1., 1., 1., 1., 3.]), [[2.0, 2.0], [2.0, 2.0]])
     """
+    return _raveled("ravel", tree)
+
+
+def _raveled(name: str, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     leaves, shape = flatten(tree)
     arrays = [np.asarray(leaf) for leaf in leaves]
     for path, array in zip(paths(shape, "x"), arrays, strict=True):
-        check_real(f"scipy: {path}", array)
+        check_real(f"{name}: {path}", array)
         if array.dtype.kind not in "fiu":
-            raise ArgumentError(f"{path} is {array.dtype}, not an array of numbers")
+            raise ArgumentError(f"{name}: {path} is {array.dtype}, not an array of numbers")
     ends = np.cumsum([0, *(array.size for array in arrays)]).tolist()
     kinds = [(a.shape, a.dtype.name if a.dtype.kind == "f" else "float64") for a in arrays]
 
@@ -129,7 +133,7 @@ def _joined(tree: Any) -> Any:
 def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_OfVectors, Any, Callable[[Any], Any]]:
     if not callable(f):
         raise ArgumentError(f"{name}: f is {kind_of(f)}, not a function")
-    vector, unravel = ravel(x0)
+    vector, unravel = _raveled(name, x0)
     if not vector.size:
         raise ArgumentError(f"{name}: x0 has no numbers")
     leaves, tree = flatten(x0)

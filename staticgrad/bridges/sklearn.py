@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad import nn, optim, optional
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of
 from staticgrad.nn.initial import seeded
@@ -100,7 +100,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Any:
         check_is_fitted(self)
-        return self._program(validate_data(self, X, reset=False).astype(self.dtype))
+        return self._program(_validated(self, X, reset=False).astype(self.dtype))
 
     def __getstate__(self) -> Any:
         state = super().__getstate__()
@@ -110,6 +110,18 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if "module_" in state:
             self._program = _program_of(self.module_)
+
+
+def _validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
+    """The arrays, checked by scikit-learn, with its words in an error that has a code."""
+    try:
+        return validate_data(estimator, X, *y, **options)
+    except (TypeError, ValueError) as error:
+        headline, *details = str(error).splitlines()
+        dtype = getattr(X, "dtype", None)
+        of = "" if dtype is None else f"; X is of {dtype}"
+        kind = DTypeError if isinstance(error, TypeError) else ArgumentError
+        raise kind(f"{type(estimator).__name__}: {headline}{of}", details=details) from None
 
 
 class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
@@ -136,7 +148,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Classifier:
         """Train a new module on rows of features and their labels."""
-        X, y = validate_data(self, X, y)
+        X, y = _validated(self, X, y)
         check_classification_targets(y)
         self.classes_, places = np.unique(y, return_inverse=True)
         self._train(X, places.astype("int64"), len(self.classes_), nn.cross_entropy)
@@ -175,7 +187,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Regressor:
         """Train a new module on rows of features and their targets, one or several each."""
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True)
+        X, y = _validated(self, X, y, multi_output=True, y_numeric=True)
         self._is_flat = y.ndim == 1
         targets = y.reshape(len(y), -1).astype(self.dtype)
         self._train(X, targets, targets.shape[1], nn.mse)

@@ -107,6 +107,8 @@ class ComparedProgram:
         self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None
         lengths = [array.shape[0] for array in example.values() if array.ndim]
         self.batch_size = next(iter(lengths), 1)
+        if not self.batch_size:
+            raise ArgumentError(f"compare: the arrays of {self.name} are empty: no example to draw")
         self.modules = _modules_of(made_of)
         self.refusal: Refusal | None = None
         self.warned = ""

@@ -21,7 +21,7 @@ import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.comparison.programs import BATCH, Array, Batch, ComparedProgram
 from staticgrad.comparison.report import Agreement
-from staticgrad.eager import no_grad
+from staticgrad.eager import Tensor, no_grad
 from staticgrad.functions.trees import flatten
 from staticgrad.ir.plan import Plan
 
@@ -92,7 +92,8 @@ class DefineThenRun:
 
 def _as_number(result: Any) -> float:
     """Return the first floating array of a result as one number."""
-    arrays = [np.asarray(getattr(leaf, "data", leaf)) for leaf in flatten(result)[0]]
+    leaves, _ = flatten(result)
+    arrays = [np.asarray(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
     first = next((a for a in arrays if a.dtype.kind == "f"), arrays[0])
     return float(first.item() if first.size == 1 else np.mean(first, dtype=np.float64))
 

@@ -19,6 +19,7 @@ from staticgrad.functions.draws import loop_at_once
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.functions.trees import (
     Tree,
+    check_slices,
     flatten,
     is_record,
     paths,
@@ -213,6 +214,7 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
         return [
             axis for key, part in parts for axis in _spread(f"{what}[{key!r}]", entry[key], part)
         ]
+    check_slices("vmap", tree)
     try:
         if isinstance(entry, bool):
             raise TypeError

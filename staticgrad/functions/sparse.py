@@ -198,6 +198,7 @@ class Sparse:
         return (columns, rows) if self._transposed else (rows, columns)
 
     ndim = 2
+    has_slices = False  # its data has one element for each place of the pattern
 
     @property
     def nnz(self) -> int:

@@ -22,7 +22,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
 from staticgrad.ops.operands import as_value, axes_of, dtype_of, promoted_values
 from staticgrad.optional import ml_dtypes
-from staticgrad.types.arrays import Shape, product
+from staticgrad.types.arrays import Shape, is_sparse, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 
@@ -69,6 +69,11 @@ def asarray(
         return obj if dtype is None else functions.astype(obj, dtype)
     if copy is False:
         raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
+    if is_sparse(obj):
+        raise DTypeError(
+            f"asarray: {shown(obj)} is sparse, not an array",
+            hint="x.toarray(), or sg.sparse.csr(x)",
+        )
     data: Any = obj
     if _holds_values(data):
         data = _stacked(data)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from staticgrad.errors import GradientError
+from staticgrad.errors import GradientError, RankError
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.execution import held
 from staticgrad.ir.kinds import binding_kind
@@ -166,6 +166,17 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
         leaves.append(tree)
         return Tree(object)
     return Tree(kind, keys, tuple([_flattened(item, leaves, in_module, whole) for item in items]))
+
+
+def check_slices(name: str, tree: Tree) -> None:
+    """Refuse a tree with a container whose leaves have no slices (``has_slices`` of its class)."""
+    if not getattr(tree.kind, "has_slices", True):
+        raise RankError(
+            f"{name}: a {tree.kind.__name__} has one pattern of elements, and no axis of slices",
+            hint="let the function read it from around it, or pass its data",
+        )
+    for part in tree.parts:
+        check_slices(name, part)
 
 
 def is_module(tree: Any) -> bool:

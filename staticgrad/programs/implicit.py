@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.errors.hints import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of
@@ -22,9 +22,11 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.pairs import check_real
 from staticgrad.ir.value import Value
 from staticgrad.ops.custom import custom_vjp
+from staticgrad.ops.operands import as_value
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
+from staticgrad.types.dtype import F32, F64
 
 __all__ = ["argmin", "fixed_point", "root"]
 
@@ -63,7 +65,8 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
 
     Raises:
         ArgumentError: no function. GradientError: ``f`` reads floating values that are no operands.
-        DTypeError: a complex ``x0``, or what ``f`` gives is complex; operands may be complex.
+        DTypeError: ``x0`` is of another type than float32 and float64, or what ``f`` gives is
+            complex; operands may be complex.
 
     >>> import numpy as np, staticgrad as sg
     >>> a = sg.input("a", (), "float64")
@@ -173,7 +176,7 @@ def _implicit(
     name: str, residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]
 ) -> Any:
     """Return the result of ``solve``, with the derivatives of a zero of the residual."""
-    check_real(f"implicit.{name}", x0)
+    _check_start(f"implicit.{name}", x0)
     solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
 
     @solution.rule
@@ -190,6 +193,18 @@ def _implicit(
     return solution(x0, *args)
 
 
+def _check_start(name: str, x0: Any) -> None:
+    """Refuse a first guess that is complex, or has no elements in which a system is solved."""
+    check_real(name, x0)
+    if not isinstance(x0, float):
+        dtype = as_value(name, x0).dtype
+        if dtype not in (F32, F64):
+            raise DTypeError(
+                f"{name}: x0 is of {dtype.name}, not of float32 or float64",
+                hint="x0.astype('float64')",
+            )
+
+
 def _repeated(
     step: Function, measure: Function, begin: Any, tol: float | None, max_steps: int
 ) -> Any:
@@ -198,7 +213,7 @@ def _repeated(
     least = tol or _TOLERANCES.get(first.dtype.numpy.itemsize, 1e-3)
 
     def is_far(state: Any) -> Any:
-        largest = functions.max(functions.abs(measure(state[0])))
+        largest = functions.max(functions.abs(measure(state[0])), initial=0.0)
         return functions.logical_and(state[1] < max_steps, functions.logical_not(largest <= least))
 
     def further(state: Any) -> Any:

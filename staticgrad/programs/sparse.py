@@ -267,10 +267,11 @@ class SparseDerivative:
             raise ArgumentError(f"{self._name}: there is no argument {self._argnums} by position")
         x = args[self._argnums]
         x = np.asarray(x) if isinstance(x, np.ndarray | np.generic | float) else x
-        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        if not isinstance(x, np.ndarray) or (x.dtype.kind, x.itemsize) not in _FLOATS:
+            kind = f" of {x.dtype}" if isinstance(x, np.ndarray) else ""
             raise ArgumentError(
-                f"{self._name}: argument {self._argnums} is {shown(args[self._argnums])},"
-                " not a floating array"
+                f"{self._name}: argument {self._argnums} is {shown(args[self._argnums])}{kind},"
+                " not an array of float32 or float64"
             )
         return (*args[: self._argnums], x, *args[self._argnums + 1 :]), x
 
@@ -283,6 +284,10 @@ class SparseDerivative:
 
     def __repr__(self) -> str:
         return f"<{self._name}>"
+
+
+#: Element types that matrices of SciPy and derivatives both have: kind and bytes.
+_FLOATS = (("f", 4), ("f", 8))
 
 
 def _ones(matrix: Any) -> Any:

@@ -257,7 +257,8 @@ class Restoring:
             if tree.store.is_complex and isinstance(found, np.ndarray) and found.dtype.kind == "c":
                 found = as_parts(found)  # files of before have these
             found = tree.store.part_of(found)
-            self._fit(tree.value, found, path, lambda array: self._parameters.append((tree, array)))
+            noted = self._parameters
+            self._fit(tree.value, found, path, lambda array: noted.append((tree, array)), True)
         elif isinstance(tree, Complex) and isinstance(found, np.ndarray):
             self.look(tree.re, found.real, f"{path}.real")
             self.look(tree.im, found.imag, f"{path}.imag")
@@ -305,12 +306,23 @@ class Restoring:
             inner = f"{path}.{key}" if path else str(key)
             self.problems.append(f"{inner} is in the file alone")
 
-    def _fit(self, own: Any, found: Any, path: str, note: Callable[[Any], None]) -> None:
+    def _fit(
+        self,
+        own: Any,
+        found: Any,
+        path: str,
+        note: Callable[[Any], None],
+        is_stored: bool = False,
+    ) -> None:
         if not isinstance(found, np.ndarray):
             self._differs(path, f"{own.dtype.name}{[*own.shape]}", found)
         elif found.shape != own.shape or found.dtype != own.dtype:
             inside = f"{found.dtype.name}{[*found.shape]}"
             self._differs(path, f"{own.dtype.name}{[*own.shape]}", inside)
+        elif isinstance(own, np.ndarray) and not (own.flags.writeable or is_stored):
+            self.problems.append(
+                f"{path or 'it'} is a read-only array, as of a sparse matrix: load cannot write it"
+            )
         else:
             note(found)
 

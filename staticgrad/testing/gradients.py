@@ -148,7 +148,11 @@ def check_gradients(
                 )
         program.moved = [operands[place] for place in places]
     if not program.moved or not program.outputs:
-        raise ArgumentError("there is no floating input or no floating output to check")
+        types = ", ".join(sorted({x.dtype.name for x in program.feeds})) or "none"
+        raise ArgumentError(
+            "check_gradients: there is no floating input or no floating output to check",
+            details=[f"inputs are of {types}"],
+        )
     check = _Check(program, np.random.default_rng(seed), step, rtol, atol)
     current = check.weighted_sum()
     for level in range(1, order + 1):

@@ -189,8 +189,8 @@ def test_means_over_ranks_are_exchanged_as_both_parts(monkeypatch):
 
 #: Functions that take real values alone, and what their sentence begins with.
 REFUSED = {
-    "scipy: x": lambda z: sg.scipy.minimize(lambda z: sg.abs_square(z).sum(), Z),
-    "scipy: x.0": lambda z: sg.scipy.root(lambda z: z[0], [Z]),
+    "minimize: x": lambda z: sg.scipy.minimize(lambda z: sg.abs_square(z).sum(), Z),
+    "root: x.0": lambda z: sg.scipy.root(lambda z: z[0], [Z]),
     "scipy": lambda z: sg.scipy.root(lambda x: x * 1j, X),
     "scipy ": lambda z: sg.scipy.least_squares(lambda x: x * 1j, X),
     "implicit.root": lambda z: sg.implicit.root(lambda x, a: x * x - a, z, X),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import sparse
@@ -234,7 +234,8 @@ def gmres(
         maxiter: stop after so many cycles; by default 10 n.
         M: approximates the inverse of A, from the right: the residual is that of the system.
     """
-    size = getattr(b, "shape", (len(b),) if isinstance(b, list | tuple) else (1,))[0]
+    shape = getattr(b, "shape", (len(b),) if isinstance(b, list | tuple) else ())
+    size = shape[0] if shape else 1
     width = 20 if restart is None else integer("gmres", "restart", restart, least=1)
     width = min(width, size) if isinstance(size, int) else width
 
@@ -259,6 +260,11 @@ def _gmres(
     def cycle(state: Any) -> Any:
         x, r, square, count = state
         norm = functions.sqrt(square)
+        if b.dtype.is_storage:
+            raise DTypeError(
+                f"gmres: b is {b.type}: it begins with float32 or float64",
+                hint="b.astype('float32')",
+            )
         rows = functions.zeros((width + 1, *b.shape), b.dtype, like=b).at[0].set(r / norm)
         coefficients = functions.zeros((width, width + 1), b.dtype, like=b)  # a row a vector
 

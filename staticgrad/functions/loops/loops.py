@@ -44,7 +44,14 @@ from staticgrad.functions.tracing import (
     named_after,
     not_a_pair,
 )
-from staticgrad.functions.trees import Tree, flatten, mapped, unflatten, with_complex_values
+from staticgrad.functions.trees import (
+    Tree,
+    check_slices,
+    flatten,
+    mapped,
+    unflatten,
+    with_complex_values,
+)
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.execution import body_of_a
 from staticgrad.ir.forms import Gather
@@ -438,6 +445,7 @@ def _scan(
     check_function(name, "f", f, "carry", "x")
     init = with_complex_values(init)
     slices, shape = flatten(with_complex_values(xs))
+    check_slices(name, shape)
     kind = binding_kind((*flatten(init)[0], *slices))
     values = [as_value(name, each, kind) for each in slices]
     iterations = iterations_over(name, values, length)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.errors import ArgumentError, CarryError, RankError
+from staticgrad.errors import ArgumentError, CarryError, DTypeError, RankError
 from staticgrad.errors.hints import attributes
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R
@@ -28,6 +28,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import as_value, integer
+from staticgrad.types.dim import maximum
 from staticgrad.types.dtype import F64, promote
 
 __all__ = ["rk4", "rk45"]
@@ -223,6 +224,12 @@ def rk45(
         if tolerance < 0:
             raise ArgumentError(f"rk45: {name}={tolerance}: it is 0 or more")
     y, f = _equation("rk45", f, y, args)
+    for leaf in flatten(y)[0]:
+        if leaf.dtype.is_storage:
+            raise DTypeError(
+                f"rk45: the state is {leaf.type}: errors of its steps are below the rounding",
+                hint="y.astype('float32'); sg.ode.rk4 takes steps of a fixed size",
+            )
     if adjoint:
         options = {"rtol": rtol, "atol": atol, "first": first, "max_steps": max_steps}
         return adjoints.adaptive(rk45, f, y, start, end, options)
@@ -277,7 +284,7 @@ def _trial(f: Slope, t: Any, y: Any, h: Any, rtol: float, atol: float) -> tuple[
     total = squares[0]
     for square in squares[1:]:
         total = total + square
-    return found, functions.sqrt(total / count)
+    return found, functions.sqrt(total / maximum(count, 1))  # an empty state has no error
 
 
 def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
