@@ -162,8 +162,8 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "run-or-define", "complex-numbers", "dead-nodes", "numba", "read-a-kernel", "security",
     ),
     "Reference": (
-        "conventions", "accuracy", "errors", "glossary", "numpy", "names", "array-api",
-        "other-names",
+        "conventions", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
+        "array-api", "other-names",
     ),
 }  # fmt: skip
 

@@ -1,0 +1,100 @@
+"""Every public name: a door of the table, or not a door, with the reason."""
+
+import dataclasses
+import importlib
+import inspect
+from fnmatch import fnmatchcase
+
+import staticgrad as sg
+from staticgrad.commands.cli import main as commands
+from staticgrad.config import Config
+from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
+from tests.doors.doors import DOORS
+
+OF_VALUES = "a function of values: every op has its own table of types (tests/ops/test_every_op.py)"
+LAYER = "a function of values, or a module that calls one"
+REPORT = "gives text or pictures, no values"
+SETTING = "changes no value: where files are, what is written or checked"
+BESIDE = "a part of a door that the table has"
+
+#: Modules of whose names each is a door or has a reason of its own: they take functions or arrays.
+DOOR_MODULES = {
+    "staticgrad.functions.loops.loops",
+    "staticgrad.functions.checkpoints.marks",
+    "staticgrad.ops.custom",
+    "staticgrad.ops.marks",
+    "staticgrad.programs.transformed",
+}
+#: Pattern of names -> why they are no door. The first that fits counts.
+NO_DOOR = {
+    "sg.checkpoint_name": BESIDE,
+    "sg.Value": "what programs are written with",
+    "sg.StaticgradError": "an error",
+    "sg.StaticgradWarning": "a warning",
+    "sg.show_config": REPORT,
+    "sg.options": "its settings are doors",
+    "sg.dim": "the column of named sizes",
+    "sg.plan_abstract": "takes numbers of bytes, no values",
+    "sg.checkpoint_policies.*": BESIDE,
+    "sg.distributed.*": "starts ranks and compares them: tests/test_distributed.py",
+    "sg.eager.*": "switches of the tape, and what is done to gradients that are there",
+    "sg.errors*": "errors and warnings",
+    "sg.fft*": OF_VALUES,
+    "sg.linalg.*": OF_VALUES,
+    "sg.special*": OF_VALUES,
+    "sg.nn*": LAYER,
+    "sg.optim.*": "a rule, beside NumPy in tests/optimizer_rules.py",
+    "sg.random*": "draws, no value goes in: its types are in its own tests",
+    "sg.sparse*": "the column of sparse matrices",
+    "sg.testing.*": "checks a user's own ops and graphs",
+    "sg.train.*": BESIDE,
+    "sg.tree*": "takes containers apart: the arrays are the same objects",
+    "sg.xp.*": OF_VALUES,
+    "sg.Compiled.*": REPORT,
+    "options.*": SETTING,
+    "command.*": "takes the text of a graph, or a program: sg.parse, compare",
+}
+#: Pattern of modules -> why their names are no doors, where no pattern of names fits.
+NO_DOORS_IN = {
+    "staticgrad.ops.*": OF_VALUES,
+    "staticgrad.functions": OF_VALUES,
+    "staticgrad.functions.standard": "a number, or a question about types",
+    "staticgrad.functions.*": OF_VALUES,
+    "staticgrad.types.dtype": "an element type: each is a column",
+}
+
+
+def names():
+    """All of them: functions, modules and their contents, options of compilation, settings."""
+    found = [f"sg.{name}" for name in {**homes(FUNCTIONS), **homes(OTHERS), **MODULES}]
+    for name, home in MODULES.items():
+        contents = getattr(importlib.import_module(home), "__all__", ())
+        found += [f"sg.{name}.{each}" for each in contents]
+    found += [f"sg.Compiled.{each}" for each in dir(sg.Compiled) if each[0] != "_"]
+    options = [*inspect.signature(sg.compile).parameters]
+    found += [f"compile.{each}" for each in options if each != "program"]
+    found += [f"options.{each.name}" for each in dataclasses.fields(Config)]
+    return [*found, *(f"command.{each}" for each in commands.commands)]
+
+
+def covered():
+    """Public name -> the doors that are its rows."""
+    found = {}
+    for door in DOORS.values():
+        for name in door.covers:
+            found.setdefault(name, []).append(door.name)
+    return found
+
+
+def reason(name):
+    """Why a name is no door; None if nothing says so."""
+    for pattern, why in NO_DOOR.items():
+        if fnmatchcase(name, pattern):
+            return why
+    home = HOMES.get(name, "")
+    if home in DOOR_MODULES:
+        return None
+    return next((why for pattern, why in NO_DOORS_IN.items() if fnmatchcase(home, pattern)), None)
+
+
+HOMES = {f"sg.{name}": home for name, (home, _) in homes(FUNCTIONS | OTHERS).items()}
