@@ -243,9 +243,11 @@ def widened(value: Any) -> Any:
     """Return a value or cotangent of a narrow float in its compute dtype; others unchanged."""
     if value is None or value.__class__ is float or not value.type.dtype.is_storage:
         return value
-    dtype = value.type.dtype.compute
+    kind: TensorType = value.type
+    dtype = kind.dtype.compute
     if value.__class__ in STAND_INS:
-        return STAND_INS[value.__class__](value.type.with_dtype(dtype))
+        stand_in: Any = STAND_INS[value.__class__]
+        return stand_in(kind.with_dtype(dtype))
     return map_cotangent(value, lambda each: functions.astype(each, dtype))
 
 
