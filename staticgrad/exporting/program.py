@@ -101,7 +101,7 @@ class ProgramWriter:
             _numpy_name(f"parameter {buffer.label!r}", buffer.dtype)
         yield from _listed("PARAMETERS", [b.label for b in self.buffers["parameter"]])
         yield from _listed("CONSTANTS", self.constants)
-        yield f"SIZES = {[*self.free]}"
+        yield f"SIZES = {[*self.free.values()]}"
         yield "#: The checks of steps: what has failed, lines of the program, and the ops there."
         yield from _listed("CHECKS", self.steps.checks)
         if not self.free:

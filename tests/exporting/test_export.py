@@ -1,5 +1,6 @@
 """Exported files: run in a process without the package, to the bits of ``f.run``; and errors."""
 
+import importlib
 import os
 import pickle
 import re
@@ -516,3 +517,12 @@ def test_what_cannot_be_exported_is_named_with_its_line(tmp_path):
     with pytest.raises(errors.ArgumentError, match=r"step\.py"):
         sg.compile(x + 1.0).export(tmp_path / "program.dll")
     assert not [*tmp_path.iterdir()]
+
+
+def test_sizes_may_have_names_of_the_file(tmp_path, monkeypatch):
+    x = sg.input("x", ("rows", "at"), "float32")
+    sg.compile({"y": x * 2.0}).export(tmp_path / "sizes_named_so.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = importlib.import_module("sizes_named_so")
+    numbers = file.bind({"x": np.ones((5, 3), "float32")})[1]
+    assert numbers == [5, 3]
