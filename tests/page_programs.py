@@ -86,7 +86,7 @@ def renew(page):
 
 _PART = re.compile(
     r"^```python\n(?P<source>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?"
-    r"|^(?P<fold><details.*?>.*)\n|^(?P<unfold></details>)\n",
+    r"|^(?P<fold><details[^\n]*)\n|^(?P<unfold></details>)\n",
     re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)(#[^)]*)?\)")
