@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions.checkpoints import policies
+from staticgrad.functions.checkpoints import policies as module
 
 if TYPE_CHECKING:
     from staticgrad.functions.checkpoints.policies import (
@@ -18,4 +18,4 @@ if TYPE_CHECKING:
         save_only_these_names as save_only_these_names
     )
 
-sys.modules[__name__] = policies
+sys.modules[__name__] = module

@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.bridges import jax
+from staticgrad.bridges import jax as module
 
 if TYPE_CHECKING:
     from staticgrad.bridges.jax import (
         function as function
     )
 
-sys.modules[__name__] = jax
+sys.modules[__name__] = module

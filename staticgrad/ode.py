@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions.loops import ode
+from staticgrad.functions.loops import ode as module
 
 if TYPE_CHECKING:
     from staticgrad.functions.loops.ode import (
         rk4 as rk4, rk45 as rk45
     )
 
-sys.modules[__name__] = ode
+sys.modules[__name__] = module

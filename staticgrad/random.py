@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import random
+from staticgrad.functions import random as module
 
 if TYPE_CHECKING:
     from staticgrad.functions.random import (
         Generator as Generator
     )
 
-sys.modules[__name__] = random
+sys.modules[__name__] = module

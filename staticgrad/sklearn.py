@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.bridges import sklearn
+from staticgrad.bridges import sklearn as module
 
 if TYPE_CHECKING:
     from staticgrad.bridges.sklearn import (
         Classifier as Classifier, Regressor as Regressor
     )
 
-sys.modules[__name__] = sklearn
+sys.modules[__name__] = module

@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import sparse
+from staticgrad.functions import sparse as module
 
 if TYPE_CHECKING:
     from staticgrad.functions.sparse import (
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
         normalized_adjacency as normalized_adjacency, softmax as softmax
     )
 
-sys.modules[__name__] = sparse
+sys.modules[__name__] = module

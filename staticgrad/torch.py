@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.bridges import torch
+from staticgrad.bridges import torch as module
 
 if TYPE_CHECKING:
     from staticgrad.bridges.torch import (
         function as function
     )
 
-sys.modules[__name__] = torch
+sys.modules[__name__] = module

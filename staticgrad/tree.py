@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import tree
+from staticgrad.functions import tree as module
 
 if TYPE_CHECKING:
     from staticgrad.functions.tree import (
         flatten as flatten, leaves as leaves, map as map, unflatten as unflatten
     )
 
-sys.modules[__name__] = tree
+sys.modules[__name__] = module

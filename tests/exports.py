@@ -97,12 +97,12 @@ def namespace(name, home):
         "import sys",
         "from typing import TYPE_CHECKING",
         "",
-        f"from {package} import {own}",
+        f"from {package} import {own} as module",
         "",
         "if TYPE_CHECKING:",
         *(f"    {line}" for line in lines),
         "",
-        f"sys.modules[__name__] = {own}",
+        "sys.modules[__name__] = module",
     ]) + "\n"  # fmt: skip
 
 

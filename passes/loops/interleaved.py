@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import prod
 from typing import cast
 
-from passes.loops.stacking import is_cheap
+from passes.loops.merging import is_cheap
 from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.forms import Pointwise
@@ -68,8 +68,8 @@ def _parts_read(op: Loop, args: Sequence[Symbolic]) -> dict[int, tuple[Symbolic,
         if any(isinstance(view, Slice) for view in views):
             found[place] = source, views
     taken: dict[ValueKey, Size] = {}
-    for key, views in {(source.key, tuple(views)) for source, views in found.values()}:
-        cut = next(view for view in reversed(views) if isinstance(view, Slice))
+    for key, parts in {(source.key, tuple(views)) for source, views in found.values()}:
+        cut = next(view for view in reversed(parts) if isinstance(view, Slice))
         taken[key] = taken.get(key, 0) + prod(cut.lengths)
     return {
         place: (source, views)

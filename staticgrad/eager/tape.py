@@ -499,7 +499,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
 
     def add(self, key: Edge, share: Any) -> None:
         """Add to a tensor's cotangent, in place where its array is of this walk alone."""
-        before = self.pending.get(key)
+        before: Any = self.pending.get(key)
         total, more = before, share
         if before.__class__ is share.__class__ is Placed:
             total, more = before.resolved, share.resolved

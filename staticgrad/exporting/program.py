@@ -97,8 +97,8 @@ class ProgramWriter:
             dtype = _numpy_name(f"result {name!r}", of.dtype)
             yield f'    {name!r}: ({numbers[buffer]}, "{dtype}", "({shape.rstrip()})"),'
         yield "}"
-        for buffer in self.buffers["parameter"]:
-            _numpy_name(f"parameter {buffer.label!r}", buffer.dtype)
+        for each in self.buffers["parameter"]:
+            _numpy_name(f"parameter {each.label!r}", each.dtype)
         yield from _listed("PARAMETERS", [b.label for b in self.buffers["parameter"]])
         yield from _listed("CONSTANTS", self.constants)
         yield f"SIZES = {[*self.free.values()]}"

@@ -393,8 +393,8 @@ class _Rows(Generic[AnyValue]):
         self.sorted: AnyValue = sort(value, self.axis)
         if nan_if_empty and not bounds(self.count)[0]:  # a NaN behind what may be no elements
             shape = [1 if k == self.axis else size for k, size in enumerate(value.shape)]
-            last = functions.full(shape, np.array(math.nan, value.dtype.numpy), like=value)
-            self.sorted = concatenate([self.sorted, last], self.axis)
+            nan = functions.full(shape, np.array(math.nan, value.dtype.numpy), like=value)
+            self.sorted = concatenate([self.sorted, nan], self.axis)
 
     def part(self, place: Size) -> AnyValue:
         return part(self.sorted, self.axis, maximum(place, 0), 1)

@@ -296,7 +296,8 @@ def real_gradients(grads: Mapping[Any, Any]) -> dict[Any, Any]:
 
     def stored(gradient: Any, dtype: DType) -> Any:
         if isinstance(gradient, Value):
-            return functions.conj(gradient).joined()
+            turned: Any = functions.conj(gradient)
+            return turned.joined()
         return as_parts(np.conj(np.asarray(gradient)).astype(dtype.numpy, order="C"))
 
     return {

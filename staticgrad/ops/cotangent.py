@@ -88,6 +88,9 @@ class Placed(Masked):
     infinity, so the cotangent then is ``value`` where the support is, else 0.
     """
 
+    support: Support
+    met_pole: bool
+
     def __init__(self, support: Support, value: Value, met_pole: bool = False) -> None:
         set_field = object.__setattr__  # of a frozen dataclass
         set_field(self, "support", support)
@@ -96,7 +99,7 @@ class Placed(Masked):
         set_field(self, "met_pole", met_pole)
 
     @property
-    def condition(self) -> Any:  # type: ignore[override]
+    def condition(self) -> Any:
         return self.support.mask
 
     @cached_property
@@ -185,7 +188,7 @@ def _add(a: Cotangent, b: Cotangent) -> Cotangent:
     plus = functions.add
     if isinstance(a, Placed) and isinstance(b, Placed):
         return Placed(a.support.joined(b.support), plus(a.resolved, b.resolved))
-    if any(not isinstance(ct, Masked) or isinstance(ct, Placed) for ct in (a, b)):
+    if not (isinstance(a, Masked) and isinstance(b, Masked)) or Placed in (type(a), type(b)):
         return plus(resolve(a), resolve(b))
     if same_value(a.condition, b.condition):
         if a.negated == b.negated:

@@ -77,8 +77,8 @@ class RandomBits(Op, name="random_bits"):
     def reference(self, key: Array, step: Array) -> Any:
         own = self.shape[self.keys :]
         count = int(np.prod(own, dtype=np.int64))  # type: ignore[arg-type]
-        first = np.uint64(self.rank * count)
-        position = (first + np.arange(count, dtype=np.uint64)).reshape(own)  # type: ignore[arg-type]
+        begin = np.uint64(self.rank * count)
+        position = (begin + np.arange(count, dtype=np.uint64)).reshape(own)
         low = np.uint64(0xFFFFFFFF)
         high = position >> np.uint64(32) | np.uint64(self.stream << 16)
         counter = [position & low, high, step & low, step >> np.uint64(32)]
