@@ -701,4 +701,9 @@ def numba_call(
             operands without axes, and gives arrays of exactly the shapes that ``types`` says, or
             numbers.
     """
+    if isinstance(function, np.ufunc):
+        raise ArgumentError(
+            f"numba_call: np.{function.__name__} is a ufunc, and Numba compiles functions",
+            hint=f"lambda x: np.{function.__name__}(x)",
+        )
     return _called(NumbaCall, function, args, types, vjp, name)

@@ -60,7 +60,7 @@ def test_derivatives_follow_the_rule(call):
 def test_without_a_rule_there_is_no_gradient(call):
     x = sg.input("x", (3,), "float64")
     with pytest.raises(GradientError, match=r"no derivative rule[\s\S]*vjp="):
-        sg.grad(call(np.sin, x, types=x).sum(), x)
+        sg.grad(call(lambda x: np.sin(x), x, types=x).sum(), x)
 
 
 def fails(a):
@@ -134,3 +134,9 @@ def test_mistakes_are_coded():
     again = sg.parse(str(sg.Graph(sg.host_call(np.sort, x, types=x))).replace("sort", "other"))
     with pytest.raises(CallError, match="no function"):
         sg.evaluate(again, {"x": np.ones(3)})
+
+
+def test_a_ufunc_is_refused_where_the_call_stands():
+    x = sg.input("x", (3,), "bool")
+    with pytest.raises(sg.errors.ArgumentError, match="is a ufunc"):
+        sg.numba_call(np.logical_not, x, types=x)
