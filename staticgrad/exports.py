@@ -12,7 +12,9 @@ __all__ = ["FUNCTIONS", "LAYERS", "MODULES", "OTHERS", "homes"]
 #: Module -> what it gives to ``staticgrad.functions``, which publishes functions of values: there,
 #: and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
 FUNCTIONS = {
-    "staticgrad.functions.aggregate": "all any argmax argmin max mean min std sum var",
+    "staticgrad.functions.aggregate": (
+        "all amax=max amin=min any argmax argmin max mean min std sum var"
+    ),
     "staticgrad.functions.arrange": (
         "broadcast_arrays diag diagonal meshgrid pad repeat roll split tile trace"
     ),
@@ -29,33 +31,36 @@ FUNCTIONS = {
         " ptp quantile"
     ),
     "staticgrad.functions.elementwise": (
-        "allclose array_equal copysign deg2rad divmod"
-        " isclose isfinite isinf isnan"
-        " nan_to_num rad2deg round select sinc"
+        "allclose array_equal copy copysign deg2rad degrees=rad2deg divmod fabs float_power"
+        " fmax fmin heaviside isclose isfinite isinf isnan isneginf isposinf logaddexp2"
+        " nan_to_num rad2deg radians=deg2rad round select sinc"
     ),
     "staticgrad.functions.complex_numbers": (
-        "abs_square angle complex conj conjugate=conj imag real"
+        "abs_square angle complex conj conjugate=conj imag iscomplex isreal real"
     ),
     "staticgrad.functions.creation": (
         "arange constant eye full full_like identity input linspace one_hot"
         " ones ones_like parameter tril triu zeros zeros_like"
     ),
     "staticgrad.functions.curves": (
-        "cumulative_prod cumulative_sum diff gradient trapezoid unwrap"
+        "cumlogsumexp cummax cummin cumulative_prod cumulative_sum diff gradient trapezoid unwrap"
     ),
     "staticgrad.functions.products": ("cross dot einsum inner kron outer tensordot vdot vecdot"),
     "staticgrad.functions.filters": "convolve correlate interp polyval",
     "staticgrad.functions.kinks": "conventions",
     "staticgrad.functions.checkpoints.marks": "checkpoint checkpoint_name",
-    "staticgrad.functions.missing_values": ("nanmax nanmean nanmin nanstd nansum nanvar"),
+    "staticgrad.functions.missing_values": (
+        "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
+        " nanvar"
+    ),
     "staticgrad.ir.graph": "Graph",
     "staticgrad.ir.nodes": "Parameter",
     "staticgrad.ir.value": "Value",
     "staticgrad.ops.special": "i0",
     "staticgrad.ops.arithmetic": (
-        "abs=absolute absolute add ceil divide floor floor_divide fmod left_shift multiply"
-        " negative positive pow=power power reciprocal remainder right_shift rint sign signbit"
-        " square subtract trunc"
+        "abs=absolute absolute add ceil divide fix=trunc floor floor_divide fmod left_shift"
+        " mod=remainder multiply negative positive pow=power power reciprocal remainder"
+        " right_shift rint sign signbit square subtract trunc"
     ),
     "staticgrad.ops.logic": (
         "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"

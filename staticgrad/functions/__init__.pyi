@@ -7,7 +7,7 @@ import staticgrad.functions.random as random
 import staticgrad.functions.sparse as sparse
 import staticgrad.functions.special as special
 from staticgrad.functions.aggregate import (
-    all, any, argmax, argmin, max, mean, min, std, sum, var
+    all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.functions.arrange import (
     broadcast_arrays, diag, diagonal, meshgrid, pad, repeat, roll, split, tile, trace
@@ -16,18 +16,20 @@ from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
 from staticgrad.functions.complex_numbers import (
-    abs_square, angle, complex, conj, conj as conjugate, imag, real
+    abs_square, angle, complex, conj, conj as conjugate, imag, iscomplex, isreal, real
 )
 from staticgrad.functions.creation import (
     arange, constant, eye, full, full_like, identity, input, linspace, one_hot, ones, ones_like,
     parameter, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
-    cumulative_prod, cumulative_sum, diff, gradient, trapezoid, unwrap
+    cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, gradient, trapezoid,
+    unwrap
 )
 from staticgrad.functions.elementwise import (
-    allclose, array_equal, copysign, deg2rad, divmod, isclose, isfinite, isinf, isnan,
-    nan_to_num, rad2deg, round, select, sinc
+    allclose, array_equal, copy, copysign, deg2rad, rad2deg as degrees, divmod, fabs,
+    float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf, isposinf,
+    logaddexp2, nan_to_num, rad2deg, deg2rad as radians, round, select, sinc
 )
 from staticgrad.functions.filters import (
     convolve, correlate, interp, polyval
@@ -43,7 +45,8 @@ from staticgrad.functions.loops.loops import (
     associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
 from staticgrad.functions.missing_values import (
-    nanmax, nanmean, nanmin, nanstd, nansum, nanvar
+    nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
+    nansum, nanvar
 )
 from staticgrad.functions.products import (
     cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
@@ -62,9 +65,9 @@ from staticgrad.ir.value import (
     Value
 )
 from staticgrad.ops.arithmetic import (
-    absolute as abs, absolute, add, ceil, divide, floor, floor_divide, fmod, left_shift,
-    multiply, negative, positive, power as pow, power, reciprocal, remainder, right_shift, rint,
-    sign, signbit, square, subtract, trunc
+    absolute as abs, absolute, add, ceil, divide, trunc as fix, floor, floor_divide, fmod,
+    left_shift, remainder as mod, multiply, negative, positive, power as pow, power, reciprocal,
+    remainder, right_shift, rint, sign, signbit, square, subtract, trunc
 )
 from staticgrad.ops.contract import (
     matmul
@@ -114,32 +117,35 @@ from staticgrad.programs.transformed import (
 
 __all__ = [
     "Graph", "Parameter", "Value", "abs", "abs_square", "absolute", "add", "all", "allclose",
-    "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
-    "arctan2", "arctanh", "argmax", "argmin", "argsort", "array_equal", "associative_scan",
-    "astype", "at", "atleast_1d", "atleast_2d", "average", "bitwise_and", "bitwise_or",
-    "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil", "checkpoint",
-    "checkpoint_name", "clip", "column_stack", "complex", "concat", "concatenate", "cond",
-    "conj", "conjugate", "constant", "conventions", "convolve", "copysign", "corrcoef",
-    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
-    "diagonal", "diff", "divide", "divmod", "dot", "einsum", "equal", "erf", "erfc", "exp",
-    "exp2", "expand_dims", "expm1", "eye", "fft", "flip", "fliplr", "flipud", "floor",
-    "floor_divide", "fmod", "fori_loop", "full", "full_like", "getitem", "gradient", "greater",
-    "greater_equal", "histogram", "histogram_bin_edges", "host_call", "hstack", "hypot", "i0",
-    "identity", "imag", "inner", "input", "interp", "invert", "iota", "isclose", "isfinite",
-    "isin", "isinf", "isnan", "kron", "left_shift", "less", "less_equal", "linalg",
-    "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "map", "matmul", "matrix_transpose", "max",
-    "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
-    "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanquantile",
-    "nanstd", "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call",
-    "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "percentile", "polyval",
-    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "real",
-    "reciprocal", "remainder", "repeat", "reshape", "right_shift", "rint", "roll", "round",
-    "scan", "scatter_add", "searchsorted", "select", "sigmoid", "sign", "signbit", "sin",
-    "sinc", "sinh", "size_value", "sort", "sparse", "special", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
-    "trapezoid", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vmap",
-    "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin",
+    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "array_equal",
+    "associative_scan", "astype", "at", "atleast_1d", "atleast_2d", "average", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil",
+    "checkpoint", "checkpoint_name", "clip", "column_stack", "complex", "concat", "concatenate",
+    "cond", "conj", "conjugate", "constant", "conventions", "convolve", "copy", "copysign",
+    "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp",
+    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
+    "custom_vjp", "deg2rad", "degrees", "diag", "diagonal", "diff", "divide", "divmod", "dot",
+    "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
+    "fft", "fix", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "fori_loop", "full", "full_like", "getitem", "gradient", "greater",
+    "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call", "hstack",
+    "hypot", "i0", "identity", "imag", "inner", "input", "interp", "invert", "iota", "isclose",
+    "iscomplex", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kron",
+    "left_shift", "less", "less_equal", "linalg", "linear_scan", "linspace", "log", "log10",
+    "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "map", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
+    "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan_to_num", "nanargmax",
+    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
+    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
+    "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad",
+    "parameter", "percentile", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile",
+    "rad2deg", "radians", "random", "ravel", "real", "reciprocal", "remainder", "repeat",
+    "reshape", "right_shift", "rint", "roll", "round", "scan", "scatter_add", "searchsorted",
+    "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sort",
+    "sparse", "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
+    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "triu", "trunc",
+    "unstack", "unwrap", "var", "vdot", "vecdot", "vmap", "vstack", "where", "while_loop",
+    "xlogy", "zeros", "zeros_like"
 ]

@@ -23,7 +23,7 @@ from staticgrad.functions.masking import (
 )
 from staticgrad.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.functions.variants import variant
-from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import flat_root
 from staticgrad.ops.elementwise import Operand
@@ -342,6 +342,3 @@ def _reduced(
 
 def _kept(reduced: AnyValue, x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
     return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
-
-
-NUMPY_NAMES.update(amax="max", amin="min")

@@ -69,6 +69,24 @@ def conj(x: Operand[AnyValue]) -> AnyValue:
     return found
 
 
+def iscomplex(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where the imaginary part is not 0.
+
+    >>> sg.evaluate(sg.iscomplex([1.0 + 0.0j, 1.0j]))
+    array([False,  True])
+    """
+    return functions.not_equal(imag(x), 0)
+
+
+def isreal(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where the imaginary part is 0.
+
+    >>> sg.evaluate(sg.isreal([1.0 + 0.0j, 1.0j]))
+    array([ True, False])
+    """
+    return functions.equal(imag(x), 0)
+
+
 @rounded_once
 def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
     """Compute the angle of each number with the positive real axis, from -pi to pi; 0 at 0.

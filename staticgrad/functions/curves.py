@@ -5,16 +5,20 @@ NumPy's finite-difference and integration functions, made of slices and sums; no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import pi
 from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.functions import aggregate as of
+from staticgrad.functions.loops.loops import associative_scan
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.pairs import check_real
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import Pad, concatenate
@@ -250,6 +254,52 @@ def _cumulative(
         return total
     shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
     return concatenate([functions.full(shape, first, total.dtype, like=total), total], place)
+
+
+def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+    """Compute the largest element so far along ``axis``; after a NaN all results are NaN.
+
+    Gradients are those of ``maximum``, along the axis.
+
+    Args:
+        axis: which axis; None flattens x.
+        reverse: from the last element to the first.
+
+    >>> sg.evaluate(sg.cummax([1, 3, 2, 5]))
+    array([1, 3, 3, 5])
+    """
+    return _running("cummax", functions.maximum, as_value("cummax", x), axis, reverse)
+
+
+@like(cummax)
+def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+    """Compute the smallest element so far along ``axis``; otherwise as ``cummax``.
+
+    >>> sg.evaluate(sg.cummin([4, 3, 5, 1]))
+    array([4, 3, 3, 1])
+    """
+    return _running("cummin", functions.minimum, as_value("cummin", x), axis, reverse)
+
+
+@like(cummax)
+@rounded_once
+def cumlogsumexp(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+    """Compute ``log(cumsum(exp(x)))`` along ``axis`` without overflow, by ``logaddexp``.
+
+    >>> sg.evaluate(sg.cumlogsumexp([0.0, 0.0]))
+    array([0.        , 0.69314718])
+    """
+    return _running("cumlogsumexp", functions.logaddexp, floating("cumlogsumexp", x), axis, reverse)
+
+
+def _running(
+    op: str, combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
+) -> AnyValue:
+    check_real(op, x)
+    value = functions.ravel(x) if axis is None else x
+    place = axis_of(op, 0 if axis is None else axis, value)
+    found: AnyValue = associative_scan(combine, value, reverse, place)
+    return found
 
 
 def _along(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyValue:

@@ -15,13 +15,14 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.kinds import AnyValue, binding_kind
+from staticgrad.ir.pairs import check_real
 from staticgrad.ops.arithmetic import divide, floor_divide, multiply, remainder, rint, signbit
-from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.elementwise import Elementwise, Operand
 from staticgrad.ops.operands import as_value, floating, integer, promoted_values, related
-from staticgrad.ops.selection import where
-from staticgrad.ops.transcendental import Tan
-from staticgrad.types.dtype import F64
+from staticgrad.ops.selection import Maximum, Minimum, where
+from staticgrad.ops.transcendental import LogAddExp, Tan
+from staticgrad.types.dtype import C128, F64
 
 _LN2: Final = math.log(2.0)
 
@@ -98,6 +99,102 @@ def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return functions.where(kept, left, -left)
 
 
+def fabs(x: Operand[AnyValue]) -> AnyValue:
+    """Compute the magnitude of x, always floating; the derivative at 0 is 0.
+
+    >>> sg.evaluate(sg.fabs([-2, 3]))
+    array([2., 3.])
+    """
+    check_real("fabs", x)
+    return functions.absolute(floating("fabs", x))
+
+
+def heaviside(x: Operand[AnyValue], h0: Operand[AnyValue]) -> AnyValue:
+    """Return 0 below 0, ``h0`` at 0, 1 above, NaN for NaN; always floating. No gradient by x.
+
+    Args:
+        h0: the result at 0; it broadcasts.
+
+    >>> sg.evaluate(sg.heaviside([-1.5, 0.0, 2.0], 0.5))
+    array([0. , 0.5, 1. ])
+    """
+    check_real("heaviside", x, h0)
+    left, right = (floating("heaviside", v) for v in promoted_values("heaviside", (x, h0)))
+    one = np.ones((), left.dtype.numpy)
+    step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
+    return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)
+
+
+@rounded_once
+def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Compute log2(2 ** x + 2 ** y) without overflow, broadcast; always floating.
+
+    >>> sg.evaluate(sg.logaddexp2([3.0, 4.0], 3.0))
+    array([4.       , 4.5849625])
+    """
+    left, right = LogAddExp().prepare(x, y)
+    return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
+
+
+def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Return the larger of x and y, the other one where one is NaN.
+
+    Equal operands share the gradient.
+
+    >>> sg.evaluate(sg.fmax([1.0, sg.nan], 0.0))
+    array([1., 0.])
+    """
+    return _ignoring_nan("fmax", Maximum(), x, y)
+
+
+def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Return the smaller of x and y, the other one where one is NaN.
+
+    Equal operands share the gradient.
+
+    >>> sg.evaluate(sg.fmin([1.0, sg.nan], 0.0))
+    array([0., 0.])
+    """
+    return _ignoring_nan("fmin", Minimum(), x, y)
+
+
+def _ignoring_nan(
+    op: str, choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]
+) -> AnyValue:
+    check_real(op, x, y)
+    left, right = promoted_values(op, (x, y))
+    if not left.dtype.is_float:
+        return choose(left, right)
+    chosen = where(isnan(right), left, choose(left, right))
+    return where(isnan(left), right, chosen)
+
+
+def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Compute x ** y in float64, complex operands in complex128, whatever their dtype is.
+
+    >>> sg.evaluate(sg.float_power([2, 3], -1))
+    array([0.5       , 0.33333333])
+    """
+    kind = binding_kind((x, y))
+
+    def wide(operand: Any) -> Any:
+        value = as_value("float_power", operand, kind)
+        return functions.astype(value, C128 if value.dtype.is_complex else F64)
+
+    return functions.power(
+        *(float(each) if isinstance(each, int | float) else wide(each) for each in (x, y))
+    )
+
+
+def copy(x: Operand[AnyValue]) -> AnyValue:
+    """Return x, of a tensor a copy: a value of a graph never changes.
+
+    >>> sg.evaluate(sg.copy([1, 2]))
+    array([1, 2])
+    """
+    return as_value("copy", x).copy()
+
+
 def isnan(x: Operand[AnyValue]) -> AnyValue:
     """Return True where x is NaN."""
     value = as_value("isnan", x)
@@ -110,6 +207,32 @@ def isinf(x: Operand[AnyValue]) -> AnyValue:
     if not value.dtype.is_float:
         return functions.not_equal(value, value)
     return functions.equal(functions.absolute(value), math.inf)
+
+
+def isposinf(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is inf.
+
+    >>> sg.evaluate(sg.isposinf([sg.inf, -sg.inf, 0.0]))
+    array([ True, False, False])
+    """
+    return _equals("isposinf", x, math.inf)
+
+
+def isneginf(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is -inf.
+
+    >>> sg.evaluate(sg.isneginf([sg.inf, -sg.inf, 0.0]))
+    array([False,  True, False])
+    """
+    return _equals("isneginf", x, -math.inf)
+
+
+def _equals(op: str, x: Operand[AnyValue], number: float) -> AnyValue:
+    check_real(op, x)
+    value = as_value(op, x)
+    if not value.dtype.is_float:
+        return functions.not_equal(value, value)
+    return functions.equal(value, number)
 
 
 def isfinite(x: Operand[AnyValue]) -> AnyValue:

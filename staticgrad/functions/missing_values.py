@@ -14,6 +14,7 @@ from staticgrad.errors import DTypeError
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
 from staticgrad.functions.rounding import rounded_once
+from staticgrad.functions.statistics import prod
 from staticgrad.functions.variants import variant
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -21,6 +22,7 @@ from staticgrad.ops.arithmetic import flat_root
 from staticgrad.ops.complex_readings import squared
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import Axes, as_value, axes_of, dtype_of, floating
+from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
 
 
@@ -28,6 +30,42 @@ from staticgrad.ops.selection import where
 def nansum(x: Any, *args: Any, **options: Any) -> Any:
     """Sum over ``axis``, ignoring NaN; 0 where all are NaN. NaN elements take no gradient."""
     return of.sum(_without_nan("nansum", x, 0.0), *args, **options)
+
+
+@variant(prod)
+def nanprod(x: Any, *args: Any, **options: Any) -> Any:
+    """Product over ``axis``, ignoring NaN; 1 where all are NaN. NaN elements take no gradient."""
+    return prod(_without_nan("nanprod", x, 1.0), *args, **options)
+
+
+@variant(cumsum)
+def nancumsum(x: Any, *args: Any, **options: Any) -> Any:
+    """Running sum along ``axis`` in which NaN counts as 0."""
+    return cumsum(_without_nan("nancumsum", x, 0.0), *args, **options)
+
+
+@variant(cumprod)
+def nancumprod(x: Any, *args: Any, **options: Any) -> Any:
+    """Running product along ``axis`` in which NaN counts as 1."""
+    return cumprod(_without_nan("nancumprod", x, 1.0), *args, **options)
+
+
+@variant(of.argmax)
+def nanargmax(x: Any, *args: Any, **options: Any) -> Any:
+    """Index (int64) of the largest element along ``axis``, ignoring NaN; 0 where all are NaN.
+
+    The first of equal elements. NumPy raises where all are NaN, which only a run can find.
+    """
+    return of.argmax(_without_nan("nanargmax", x, -math.inf), *args, **options)
+
+
+@variant(of.argmin)
+def nanargmin(x: Any, *args: Any, **options: Any) -> Any:
+    """Index (int64) of the smallest element along ``axis``, ignoring NaN; 0 where all are NaN.
+
+    The first of equal elements. NumPy raises where all are NaN, which only a run can find.
+    """
+    return of.argmin(_without_nan("nanargmin", x, math.inf), *args, **options)
 
 
 @variant(of.mean)

@@ -221,7 +221,7 @@ absolute = unary(Abs, "absolute", "sg.abs([-2, 3])", "array([2, 3])")
 sign = unary(Sign, "sign", "sg.sign([-2.0, 0.0, 3.0])", "array([-1.,  0.,  1.])")
 
 
-NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})
+NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute"})
 
 
 class Signbit(Floating, name="signbit"):
@@ -602,9 +602,7 @@ right_shift = binary(
 )
 
 
-NUMPY_NAMES.update(
-    mod="remainder", bitwise_left_shift="left_shift", bitwise_right_shift="right_shift"
-)
+NUMPY_NAMES.update(bitwise_left_shift="left_shift", bitwise_right_shift="right_shift")
 
 
 class _Rounding(Elementwise):

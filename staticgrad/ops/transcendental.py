@@ -355,10 +355,7 @@ def arctan2(y: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 hypot = binary(Hypot, "hypot", "sg.hypot(3.0, [4.0, 0.0])", "array([5., 3.])")
 
 
-NUMPY_NAMES.update(
-    asin="arcsin", acos="arccos", atan="arctan", atan2="arctan2",
-    radians="deg2rad", degrees="rad2deg",
-)  # fmt: skip
+NUMPY_NAMES.update(asin="arcsin", acos="arccos", atan="arctan", atan2="arctan2")
 
 
 #: From here on 1 is nothing beside the square of x.

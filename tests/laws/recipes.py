@@ -75,7 +75,9 @@ PLAIN = {
         " nanmedian nanmin nanstd nansum nanvar negative norm ones_like positive prod ptp rad2deg"
         " ravel real rint round sigmoid sign signbit sin sinc sinh sort square squeeze std"
         " sum tan tanh trace transpose tril triu trunc unstack var zeros_like cumsum"
-        " cumprod i0 angle argsort count_nonzero"
+        " cumprod i0 angle argsort count_nonzero amax amin copy cumlogsumexp cummax"
+        " cummin degrees fabs fix iscomplex isneginf isposinf isreal nanargmax nanargmin"
+        " nancumprod nancumsum nanprod radians"
         " linalg.diagonal linalg.trace linalg.norm linalg.matrix_norm linalg.vector_norm"
         " linalg.matrix_transpose"
         " special.erf special.erfc special.erfcx special.expit special.i0 special.i0e special.i1"
@@ -95,14 +97,17 @@ PLAIN = {
     "k:n,3": "stop_gradient",
     "u:n,3": "arccos arcsin arctanh special.erfinv special.logit special.ndtri",
     "f:n,3 f:n,3": (
-        "add copysign subtract multiply maximum minimum hypot logaddexp arctan2 equal greater"
+        "add copysign fmax fmin heaviside logaddexp2"
+        " subtract multiply maximum minimum hypot logaddexp arctan2 equal greater"
         " greater_equal less less_equal not_equal isclose allclose array_equal append complex"
         " nn.mse nn.l1_loss nn.huber nn.smooth_l1_loss nn.cosine_similarity nn.pairwise_distance"
         " inner vecdot linalg.vecdot"
     ),
     "f:n f:n": "dot vdot outer linalg.outer kron linalg.kron convolve correlate",
-    "f:n,3 p:n,3": "divide divmod floor_divide fmod remainder xlogy special.xlogy special.xlog1py",
-    "p:n,3 f:n,3": "power pow",
+    "f:n,3 p:n,3": (
+        "divide divmod floor_divide fmod mod remainder xlogy special.xlogy special.xlog1py"
+    ),
+    "p:n,3 f:n,3": "float_power power pow",
     "p:n,3 p:n,3": (
         "special.beta special.betaln special.gammainc special.gammaincc special.kl_div"
         " special.rel_entr"

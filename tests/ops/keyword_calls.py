@@ -44,7 +44,10 @@ CREATION = words("arange eye full identity ones zeros linspace")
 #: Function -> the operands of a call. Arrays become values; all else stays as it is.
 BASES = {
     **dict.fromkeys(
-        words("nanmax nanmean nanmedian nanmin nanstd nansum nanvar nan_to_num"),
+        words(
+            "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin nanprod"
+            " nanstd nansum nanvar nan_to_num"
+        ),
         (NAN,),
     ),
     **dict.fromkeys(

@@ -1,0 +1,127 @@
+"""Thin compositions under NumPy's names: values of NumPy over ranks, sizes and dtypes.
+
+Each call runs by NumPy's dispatch (``np.fmax(x, y)`` of values), and must give what NumPy gives of
+the arrays, or refuse where NumPy refuses.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+
+SHAPES = ((), (0,), (1,), (2,), (5,), (0, 3), (3, 0), (1, 1), (2, 3), (5, 2), (2, 0, 3), (3, 1, 5))
+DTYPES = ("float64", "float32", "int64", "bool")
+SPECIAL = np.array([np.nan, 0.5, -0.0, np.inf, 2.0, -np.inf, -1.75, 0.0, 3.0, -2.0])
+
+
+def array(shape, dtype, shift=0):
+    """An array with numbers of each kind that a dtype has."""
+    size = int(np.prod(shape))
+    numbers = np.roll(np.resize(SPECIAL, max(size, 10)), shift)[:size].reshape(shape)
+    if dtype == "bool":
+        return numbers > 0
+    return np.nan_to_num(numbers, posinf=7, neginf=-5).astype(dtype) if dtype == "int64" else (
+        numbers.astype(dtype)
+    )  # fmt: skip
+
+
+def along(function, *others):
+    """A call for no axis, and for the first and last one."""
+    return [lambda m, x, a=axis: getattr(m, function)(x, *others, axis=a) for axis in (None, 0, -1)]
+
+
+ONE = "degrees radians fix fabs isposinf isneginf isreal iscomplex copy"
+TWO = "mod heaviside logaddexp2 float_power fmax fmin"
+REDUCED = "amax amin nanprod nancumsum nancumprod nanargmax nanargmin"
+#: Name -> calls of a module's function of the name with one array, or two.
+CALLS = {
+    **{name: [lambda m, x, n=name: getattr(m, n)(x)] for name in ONE.split()},
+    **{name: [lambda m, x, y, n=name: getattr(m, n)(x, y),
+              lambda m, x, n=name: getattr(m, n)(x, 2)] for name in TWO.split()},
+    **{name: along(name) for name in REDUCED.split()},
+}  # fmt: skip
+#: Name -> texts of errors where NumPy computes.
+REFUSED = {"mod": ["takes integer and floating elements, got bool"]}
+NO_AXIS = "a 0-d value has none"  # NumPy takes axis 0 of a number
+
+#: Names whose result NumPy has no number for, and ours does.
+ACCEPTED = ("nanargmax", "nanargmin")
+
+#: Names whose dtype differs from NumPy's for some dtype of operands.
+OTHER_DTYPES = ()
+
+
+def outcome(call, *arrays):
+    """What NumPy gives, or an error; numbers that overflow are no subject."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return call(*arrays)
+        except (sg.StaticgradError, TypeError, ValueError, IndexError) as error:
+            return error
+
+
+def parts(found):
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_values_are_those_of_numpy(name):
+    checked = 0
+    for call in CALLS[name]:
+        for shape in SHAPES:
+            for dtype in DTYPES:
+                arrays = [array(shape, dtype), array(shape, dtype, 3)][: call.__code__.co_argcount
+                          - 1 - len(call.__defaults__ or ())]  # fmt: skip
+                checked += check(name, call, arrays)
+    assert checked > 10
+
+
+def check(name, call, arrays):
+    """Compare one call; 0 where NumPy refuses, too."""
+    wanted = outcome(lambda *each: call(np, *each), *arrays)
+    where = f"{name} of {[(a.dtype.name, a.shape) for a in arrays]}"
+    found = outcome(lambda *each: sg.evaluate(parts(call(np, *each))), *map(sg.constant, arrays))
+    if isinstance(found, sg.StaticgradError):
+        excused = any(each in str(found) for each in (NO_AXIS, *REFUSED.get(name, ())))
+        assert excused or isinstance(wanted, Exception), f"{where}: {found}"
+        return 0
+    if isinstance(wanted, Exception):
+        assert name in ACCEPTED, f"{where}: {wanted}"
+        return 0
+    wanted = parts(wanted)
+    assert len(found) == len(wanted), where
+    for ours, theirs in zip(found, wanted, strict=True):
+        theirs = np.asarray(theirs)
+        assert ours.shape == theirs.shape, where
+        if theirs.dtype == "float16":  # NumPy's float of bools
+            assert ours.dtype == "float64", where
+            ours = ours.astype("float16")
+        assert ours.dtype == theirs.dtype or name in OTHER_DTYPES, (where, ours.dtype, theirs.dtype)
+        tolerance = {"float16": 2e-3, "float32": 3e-6}.get(theirs.dtype.name, 1e-14)
+        np.testing.assert_allclose(ours, theirs, tolerance, 1e-300, err_msg=where)
+    return 1
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_names_of_the_package_and_tensors_are_the_same_functions(name):
+    for call in CALLS[name]:
+        for dtype in ("float64", "bool"):
+            arrays = [array((3, 1, 5), dtype), array((3, 1, 5), dtype, 3)]
+            count = call.__code__.co_argcount - 1 - len(call.__defaults__ or ())
+            arrays = arrays[:count]
+            try:
+                wanted = sg.evaluate(parts(call(np, *map(sg.constant, arrays))))
+            except sg.StaticgradError:
+                continue
+            for m in (sg, np):
+                tensors = parts(call(m, *map(Tensor, arrays)))
+                for ours, theirs in zip(tensors, wanted, strict=True):
+                    assert isinstance(ours, Tensor)
+                    np.testing.assert_array_equal(ours.numpy(), theirs)
+            found = sg.evaluate(parts(call(sg, *map(sg.constant, arrays))))
+            for ours, theirs in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
