@@ -16,37 +16,40 @@ FUNCTIONS = {
         "all amax=max amin=min any argmax argmin max mean min std sum var"
     ),
     "staticgrad.functions.arrange": (
-        "broadcast_arrays diag diagonal meshgrid pad repeat roll split tile trace"
+        "array_split broadcast_arrays diag diagflat diagonal dsplit hsplit meshgrid pad repeat"
+        " roll rot90 split tile trace vsplit"
     ),
     "staticgrad.functions.loops.loops": (
         "associative_scan cond fori_loop map=map_slices scan switch while_loop"
     ),
     "staticgrad.functions.indexing": (
-        "append at atleast_1d atleast_2d block column_stack fliplr"
-        " flipud getitem hstack matrix_transpose unstack vstack"
+        "append at atleast_1d atleast_2d atleast_3d block column_stack dstack fliplr flipud"
+        " getitem hstack insert matrix_transpose unstack vstack"
     ),
     "staticgrad.functions.statistics": (
-        "average corrcoef count_nonzero cov histogram histogram_bin_edges"
-        " isin median nanmedian nanpercentile nanquantile norm percentile prod"
-        " ptp quantile"
+        "average corrcoef count_nonzero cov digitize histogram histogram_bin_edges isin median"
+        " nanmedian nanpercentile nanquantile norm percentile prod ptp quantile"
     ),
     "staticgrad.functions.elementwise": (
-        "allclose array_equal copy copysign deg2rad degrees=rad2deg divmod fabs float_power"
-        " fmax fmin heaviside isclose isfinite isinf isnan isneginf isposinf logaddexp2"
-        " nan_to_num rad2deg radians=deg2rad round select sinc"
+        "allclose array_equal array_equiv copy copysign deg2rad degrees=rad2deg divmod fabs"
+        " float_power fmax fmin heaviside isclose isfinite isinf isnan isneginf isposinf"
+        " logaddexp2 nan_to_num rad2deg radians=deg2rad round select sinc"
     ),
     "staticgrad.functions.complex_numbers": (
         "abs_square angle complex conj conjugate=conj imag iscomplex isreal real"
     ),
     "staticgrad.functions.creation": (
-        "arange constant eye full full_like identity input linspace one_hot"
-        " ones ones_like parameter tril triu zeros zeros_like"
+        "arange constant eye full full_like geomspace identity input linspace logspace one_hot"
+        " ones ones_like parameter tri tril triu vander zeros zeros_like"
     ),
     "staticgrad.functions.curves": (
-        "cumlogsumexp cummax cummin cumulative_prod cumulative_sum diff gradient trapezoid unwrap"
+        "cumlogsumexp cummax cummin cumulative_prod cumulative_sum diff ediff1d gradient"
+        " trapezoid unwrap"
     ),
     "staticgrad.functions.products": ("cross dot einsum inner kron outer tensordot vdot vecdot"),
-    "staticgrad.functions.filters": "convolve correlate interp polyval",
+    "staticgrad.functions.filters": (
+        "convolve correlate interp polyval resize sliding_window_view"
+    ),
     "staticgrad.functions.kinks": "conventions",
     "staticgrad.functions.checkpoints.marks": "checkpoint checkpoint_name",
     "staticgrad.functions.missing_values": (

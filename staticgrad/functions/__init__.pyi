@@ -10,7 +10,8 @@ from staticgrad.functions.aggregate import (
     all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.functions.arrange import (
-    broadcast_arrays, diag, diagonal, meshgrid, pad, repeat, roll, split, tile, trace
+    array_split, broadcast_arrays, diag, diagflat, diagonal, dsplit, hsplit, meshgrid, pad,
+    repeat, roll, rot90, split, tile, trace, vsplit
 )
 from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
@@ -19,24 +20,24 @@ from staticgrad.functions.complex_numbers import (
     abs_square, angle, complex, conj, conj as conjugate, imag, iscomplex, isreal, real
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, identity, input, linspace, one_hot, ones, ones_like,
-    parameter, tril, triu, zeros, zeros_like
+    arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
+    one_hot, ones, ones_like, parameter, tri, tril, triu, vander, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
-    cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, gradient, trapezoid,
-    unwrap
+    cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, ediff1d, gradient,
+    trapezoid, unwrap
 )
 from staticgrad.functions.elementwise import (
-    allclose, array_equal, copy, copysign, deg2rad, rad2deg as degrees, divmod, fabs,
-    float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf, isposinf,
-    logaddexp2, nan_to_num, rad2deg, deg2rad as radians, round, select, sinc
+    allclose, array_equal, array_equiv, copy, copysign, deg2rad, rad2deg as degrees, divmod,
+    fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
+    isposinf, logaddexp2, nan_to_num, rad2deg, deg2rad as radians, round, select, sinc
 )
 from staticgrad.functions.filters import (
-    convolve, correlate, interp, polyval
+    convolve, correlate, interp, polyval, resize, sliding_window_view
 )
 from staticgrad.functions.indexing import (
-    append, at, atleast_1d, atleast_2d, block, column_stack, fliplr, flipud, getitem, hstack,
-    matrix_transpose, unstack, vstack
+    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
+    getitem, hstack, insert, matrix_transpose, unstack, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
@@ -52,8 +53,8 @@ from staticgrad.functions.products import (
     cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
 )
 from staticgrad.functions.statistics import (
-    average, corrcoef, count_nonzero, cov, histogram, histogram_bin_edges, isin, median,
-    nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
+    average, corrcoef, count_nonzero, cov, digitize, histogram, histogram_bin_edges, isin,
+    median, nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -119,33 +120,35 @@ __all__ = [
     "Graph", "Parameter", "Value", "abs", "abs_square", "absolute", "add", "all", "allclose",
     "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin",
     "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "array_equal",
-    "associative_scan", "astype", "at", "atleast_1d", "atleast_2d", "average", "bitwise_and",
-    "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil",
-    "checkpoint", "checkpoint_name", "clip", "column_stack", "complex", "concat", "concatenate",
-    "cond", "conj", "conjugate", "constant", "conventions", "convolve", "copy", "copysign",
-    "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp",
-    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
-    "custom_vjp", "deg2rad", "degrees", "diag", "diagonal", "diff", "divide", "divmod", "dot",
-    "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
-    "fft", "fix", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax",
-    "fmin", "fmod", "fori_loop", "full", "full_like", "getitem", "gradient", "greater",
-    "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call", "hstack",
-    "hypot", "i0", "identity", "imag", "inner", "input", "interp", "invert", "iota", "isclose",
-    "iscomplex", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kron",
-    "left_shift", "less", "less_equal", "linalg", "linear_scan", "linspace", "log", "log10",
-    "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "map", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
+    "array_equiv", "array_split", "associative_scan", "astype", "at", "atleast_1d",
+    "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_or", "bitwise_xor", "block",
+    "broadcast_arrays", "broadcast_to", "cbrt", "ceil", "checkpoint", "checkpoint_name", "clip",
+    "column_stack", "complex", "concat", "concatenate", "cond", "conj", "conjugate", "constant",
+    "conventions", "convolve", "copy", "copysign", "corrcoef", "correlate", "cos", "cosh",
+    "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees",
+    "diag", "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit",
+    "dstack", "ediff1d", "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims",
+    "expm1", "eye", "fabs", "fft", "fix", "flip", "fliplr", "flipud", "float_power", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "geomspace",
+    "getitem", "gradient", "greater", "greater_equal", "heaviside", "histogram",
+    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hypot", "i0", "identity", "imag",
+    "inner", "input", "insert", "interp", "invert", "iota", "isclose", "iscomplex", "isfinite",
+    "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kron", "left_shift", "less",
+    "less_equal", "linalg", "linear_scan", "linspace", "log", "log10", "log1p", "log2",
+    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logspace", "map", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
     "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan_to_num", "nanargmax",
     "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
     "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
     "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad",
     "parameter", "percentile", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile",
     "rad2deg", "radians", "random", "ravel", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "right_shift", "rint", "roll", "round", "scan", "scatter_add", "searchsorted",
-    "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sort",
-    "sparse", "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
-    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "triu", "trunc",
-    "unstack", "unwrap", "var", "vdot", "vecdot", "vmap", "vstack", "where", "while_loop",
-    "xlogy", "zeros", "zeros_like"
+    "reshape", "resize", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
+    "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
+    "sliding_window_view", "sort", "sparse", "special", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
+    "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap", "vander", "var", "vdot",
+    "vecdot", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import copysign
 from typing import Any, Final
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
-from staticgrad.ops.indexing import concatenate, part, sliced, take, with_zeros
+from staticgrad.ops.indexing import concatenate, flip, part, sliced, take, with_zeros
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape, with_size
 from staticgrad.ops.operands import (
     Axes,
@@ -23,6 +25,7 @@ from staticgrad.ops.operands import (
     axis_of,
     check_choice,
     check_equal,
+    distinct_axes,
     integer,
     is_number,
     number_of_parts,
@@ -94,6 +97,91 @@ def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
     before = (slice(None),) * axis
     ends = [*at, None]
     return [x[(*before, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
+
+
+def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
+    """Split x as ``split``, but the first parts are one longer if the size does not divide evenly.
+
+    Args:
+        indices_or_sections: the number of parts; or a list of indices to split at.
+
+    >>> sg.evaluate(sg.array_split([1, 2, 3], 2))
+    [array([1, 2]), array([3])]
+    """
+    value = as_value("array_split", x)
+    place = axis_of("array_split", axis, value)
+    if isinstance(indices_or_sections, list | tuple | np.ndarray):
+        return _cut(value, list(indices_or_sections), place)
+    count = number_of_parts("array_split", indices_or_sections, value)
+    size = value.shape[place]
+    lengths = [dims.floordiv(size + (count - 1 - k), count) for k in range(count)]
+    starts = accumulate(lengths[:-1], initial=0)
+    return [part(value, place, s, n) for s, n in zip(starts, lengths, strict=True)]
+
+
+def hsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+    """Split x as ``split`` along axis 1, a vector along its only axis.
+
+    Args:
+        indices_or_sections: the number of equal parts; or a list of indices to split at.
+
+    >>> sg.evaluate(sg.hsplit([1, 2, 3, 4], 2))
+    [array([1, 2]), array([3, 4])]
+    """
+    value = _with_axes("hsplit", x, 1)
+    return split(value, indices_or_sections, 0 if value.ndim == 1 else 1)
+
+
+@like(hsplit)
+def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+    """Split x, which has two axes or more, as ``split`` along axis 0.
+
+    >>> sg.evaluate(sg.vsplit([[1, 2], [3, 4]], 2))
+    [array([[1, 2]]), array([[3, 4]])]
+    """
+    return split(_with_axes("vsplit", x, 2), indices_or_sections, 0)
+
+
+@like(hsplit)
+def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+    """Split x, which has three axes or more, as ``split`` along axis 2.
+
+    >>> [part.shape for part in sg.dsplit(np.ones((1, 2, 4)), [1])]
+    [(1, 2, 1), (1, 2, 3)]
+    """
+    return split(_with_axes("dsplit", x, 3), indices_or_sections, 2)
+
+
+def _with_axes(op: str, x: Operand[AnyValue], least: int) -> AnyValue:
+    value = as_value(op, x)
+    if value.ndim < least:
+        text = f"{op}: expected {least} axes or more, got {value.type}"
+        raise RankError(text, related=related(value))
+    return value
+
+
+def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
+    """Turn x by 90 degrees in the plane of two axes, from the first to the second, ``k`` times.
+
+    Args:
+        k: how often.
+        axes: the plane.
+
+    >>> sg.evaluate(sg.rot90([[1, 2], [3, 4]]))
+    array([[2, 4],
+           [1, 3]])
+    """
+    value = as_value("rot90", x)
+    first, second = distinct_axes("rot90", axes, value)
+    match integer("rot90", "k", k, value) % 4:
+        case 0:
+            return value
+        case 1:
+            return functions.swapaxes(flip(value, second), first, second)
+        case 2:
+            return flip(value, (first, second))
+        case _:
+            return flip(functions.swapaxes(value, first, second), second)
 
 
 def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyValue:
@@ -186,6 +274,17 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
         iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value)
     )
     return functions.where(hit, across, np.zeros((), value.dtype.numpy))
+
+
+def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """Return the matrix with the elements of x, flattened, on diagonal k, zeros elsewhere.
+
+    >>> sg.evaluate(sg.diagflat([[1, 2]], 1))
+    array([[0, 1, 0],
+           [0, 0, 2],
+           [0, 0, 0]])
+    """
+    return diag(ravel(as_value("diagflat", x)), k)
 
 
 def trace(

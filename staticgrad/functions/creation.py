@@ -31,7 +31,7 @@ from staticgrad.ir.graph import (
     constant as constant_node,
 )
 from staticgrad.ir.kinds import AnyValue, binding_kind
-from staticgrad.ir.pairs import ComplexParameter, SymbolicComplex
+from staticgrad.ir.pairs import ComplexParameter, SymbolicComplex, check_real
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
@@ -375,6 +375,93 @@ def linspace(
     return functions.astype(functions.floor(line) if wanted.is_integer else line, wanted)
 
 
+@rounded_once
+def logspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = 50,
+    endpoint: bool = True,
+    base: Operand[AnyValue] = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> AnyValue:
+    """Return ``base`` to the powers of ``linspace(start, stop)``.
+
+    Args:
+        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
+        base: one or several numbers, which broadcast with the ends.
+
+    >>> sg.evaluate(sg.logspace(0.0, 2.0, 3))
+    array([  1.,  10., 100.])
+    """
+    ends = (floating("logspace", v) for v in promoted_values("logspace", (start, stop, base)))
+    first, last, root = functions.broadcast_arrays(*ends)
+    powers = functions.power(root, linspace(first, last, num, endpoint))
+    return _as_asked("logspace", powers, dtype, axis)
+
+
+@rounded_once
+def geomspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    axis: int = 0,
+) -> AnyValue:
+    """Return ``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
+
+    Both ends have one sign and are not 0; of other ends the numbers between them are NaN.
+
+    Args:
+        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
+
+    >>> sg.evaluate(sg.geomspace(1.0, 8.0, 4))
+    array([1., 2., 4., 8.])
+    """
+    check_real("geomspace", start, stop)
+    ends = (floating("geomspace", v) for v in promoted_values("geomspace", (start, stop)))
+    first, last = functions.broadcast_arrays(*ends)
+    sign = functions.where(first == 0.0, math.nan, functions.sign(first))
+    logs = (functions.log(end * sign) for end in (first, last))
+    line = functions.exp(linspace(*logs, num, endpoint)) * sign
+    positions = reshape(iota((line.shape[0],), like=first), (-1, *(1,) * first.ndim))
+    if endpoint:
+        line = functions.where(positions == line.shape[0] - 1, last * sign * sign, line)
+    return _as_asked("geomspace", functions.where(positions == 0, first, line), dtype, axis)
+
+
+def _as_asked(op: str, line: AnyValue, dtype: Any, axis: int) -> AnyValue:
+    line = moveaxis(line, 0, axis_of(op, axis, line))
+    return line if dtype is None else functions.astype(line, dtype_of(op, dtype))
+
+
+@rounded_once
+def vander(x: Operand[AnyValue], N: int | None = None, increasing: bool = False) -> AnyValue:
+    """Return the matrix whose columns are powers of the vector x, the highest power first.
+
+    Args:
+        N: how many columns, known at build; as many as x has elements by default.
+        increasing: power 0 first.
+
+    >>> sg.evaluate(sg.vander([1, 2, 3]))
+    array([[1, 1, 1],
+           [4, 2, 1],
+           [9, 3, 1]])
+    """
+    value = as_value("vander", x)
+    if value.ndim != 1:
+        raise RankError(f"vander: {value.type} is not a vector", related=related(value))
+    size = value.shape[0]
+    count = integer("vander", "N", size if N is None else N, value, least=0)
+    if not value.dtype.is_float:
+        value = functions.astype(value, I64)
+    ones = functions.full((size, min(count, 1)), 1, value.dtype, like=value)
+    factors = broadcast_to(expand_dims(value, 1), (size, max(count - 1, 0)))
+    powers = functions.cumprod(functions.concatenate([ones, factors], 1), 1)
+    return powers if increasing else functions.flip(powers, 1)
+
+
 def eye(
     rows: Size,
     columns: Size | None = None,
@@ -403,6 +490,29 @@ def eye(
 def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
     """The identity matrix of ``n`` rows; float32 by default. Otherwise as ``eye``."""
     return eye(n, dtype=dtype, like=like)
+
+
+def tri(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: AnyValue | None = None,
+) -> AnyValue:
+    """Ones on and below the k-th diagonal, zeros above.
+
+    Args:
+        rows, columns, dtype: as for ``eye``.
+
+    >>> sg.evaluate(sg.tri(2))
+    array([[1., 0.],
+           [1., 1.]], dtype=float32)
+    """
+    shape = shape_of("tri", (rows, rows if columns is None else columns))
+    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
+    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
+    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
 
 
 def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:

@@ -85,6 +85,28 @@ def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValu
     return [functions.broadcast_to(value, shape)]
 
 
+def ediff1d(
+    x: Operand[AnyValue],
+    to_end: Operand[AnyValue] | None = None,
+    to_begin: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """Compute the differences between neighbours of x flattened, between two more values.
+
+    Args:
+        to_end, to_begin: what follows and precedes them: values, flattened, in the dtype of x.
+
+    >>> sg.evaluate(sg.ediff1d([1, 4, 9], to_begin=1))
+    array([1, 3, 5])
+    """
+    value = functions.ravel(x)
+    between = diff(value)
+    ends = [None if e is None else as_values("ediff1d", value, e)[1] for e in (to_begin, to_end)]
+    front, back = (
+        [] if end is None else [functions.astype(functions.ravel(end), value.dtype)] for end in ends
+    )
+    return concatenate([*front, between, *back])
+
+
 @rounded_once
 def trapezoid(
     y: Operand[AnyValue],

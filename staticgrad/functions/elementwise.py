@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -355,6 +355,22 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
     if equal_nan and left.dtype.is_float:
         nan = functions.logical_and(functions.isnan(left), functions.isnan(right))
         same = functions.logical_or(same, nan)
+    return functions.all(same)
+
+
+def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Return whether x and y, broadcast against each other, have the same elements, as a 0-d bool.
+
+    Shapes that do not broadcast are different.
+
+    >>> sg.evaluate(sg.array_equiv([[1, 1], [1, 1]], 1))
+    array(True)
+    """
+    left, right = promoted_values("array_equiv", (x, y))
+    try:
+        same = functions.equal(left, right)
+    except ShapeError:
+        return functions.full((), False, like=left)
     return functions.all(same)
 
 

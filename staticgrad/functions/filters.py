@@ -6,21 +6,28 @@ op, and gradients are those of the parts.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Final
 
-from staticgrad.errors import RankError, ShapeError
+import numpy as np
+
+from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.functions.images.windows import conv
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.pairs import Complex, check_real, is_complex_data
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import moveaxis
 from staticgrad.ops.operands import (
+    as_value,
+    axis_of,
     check_choice,
     floating,
     integer,
     promoted_values,
     related,
+    shape_of,
 )
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
@@ -202,3 +209,69 @@ def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     for place in range(count):
         total = total * at + coefficients[place]
     return total
+
+
+def sliding_window_view(
+    x: Operand[AnyValue],
+    window_shape: int | tuple[int, ...],
+    axis: int | tuple[int, ...] | None = None,
+) -> AnyValue:
+    """Return every window of x, with the elements of a window on new axes at the end.
+
+    Args:
+        window_shape: the window's size along each axis of ``axis``.
+        axis: along which axes; all by default. An axis given twice has windows of windows.
+
+    >>> sg.evaluate(sg.sliding_window_view([1, 2, 3], 2))
+    array([[1, 2],
+           [2, 3]])
+    """
+    value = as_value("sliding_window_view", x)
+    given = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
+    sizes = [integer("sliding_window_view", "window size", size, value) for size in given]
+    places = range(value.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = [axis_of("sliding_window_view", place, value) for place in places]
+    if len(axes) != len(sizes):
+        raise ArgumentError(
+            f"sliding_window_view: {len(sizes)} window sizes for {len(axes)} axes",
+            related=related(value),
+        )
+    for place, size in zip(axes, sizes, strict=True):
+        if size < 0 or (isinstance(value.shape[place], int) and size > value.shape[place]):
+            raise ShapeError(
+                f"sliding_window_view: a window of {size} along axis {place} of {value.type}",
+                related=related(value),
+            )
+        value = moveaxis(_windows(value, place, size), place + 1, -1)
+    return value
+
+
+def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
+    count = dims.maximum(x.shape[axis] - size + 1, 0)
+    inside = np.arange(size)
+    if isinstance(count, int):
+        return functions.take(x, np.arange(count)[:, None] + inside, axis)
+    return functions.take(x, iota((count,), like=x)[:, None] + inside, axis)
+
+
+def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
+    """Repeat the elements of a, flattened, to fill another shape; ``sg.nn.resize`` is for images.
+
+    Args:
+        new_shape: sizes known at build.
+
+    >>> sg.evaluate(sg.resize([1, 2, 3], (2, 4)))
+    array([[1, 2, 3, 1],
+           [2, 3, 1, 2]])
+    """
+    value = functions.ravel(a)
+    given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
+    shape = tuple(integer("resize", "size", size, value) for size in shape_of("resize", given))
+    size, wanted = value.shape[0], prod(shape)
+    if size == 0:
+        return functions.zeros(shape, value.dtype, like=value)
+    length = functions.size_value(dims.maximum(size, 1), I64)
+    if isinstance(size, Dim):  # a run may have no elements
+        value = functions.concatenate([value, functions.zeros((1,), value.dtype, like=value)])
+    places = functions.remainder(iota((wanted,), like=value), length)
+    return functions.reshape(functions.take(value, places), shape)

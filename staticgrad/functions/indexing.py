@@ -25,7 +25,7 @@ from staticgrad.errors import (
     UnknownAttributeError,
 )
 from staticgrad.errors.tracebacks import boundary, bounded
-from staticgrad.errors.wording import shown
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.families import like
 from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.ir.calls import public
@@ -680,6 +680,17 @@ def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
     return value if value.ndim > 1 else expand_dims(value, 0)
 
 
+@_widened
+def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
+    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
+    return _each("atleast_3d", _deep, values)
+
+
+def _deep(x: Operand[AnyValue]) -> AnyValue:
+    value = with_two_axes(x)
+    return value if value.ndim > 2 else expand_dims(value, 2)
+
+
 @_stacked
 def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Matrices, or vectors as rows, one below the other, in ``dtype`` if it is given.
@@ -696,6 +707,15 @@ def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
     wide = [_wide(value) for value in several("hstack", values)]
     return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
+
+
+@overload
+def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
+@overload
+def dstack(values: Sequence[Any]) -> Any: ...
+def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
+    """Join arrays along axis 2; vectors become [1, n, 1], matrices [m, n, 1]."""
+    return concatenate([_deep(value) for value in several("dstack", values)], 2)
 
 
 @overload
@@ -719,6 +739,73 @@ def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = N
     array([1, 2, 3])
     """
     return concatenate([x, values], axis)
+
+
+def insert(
+    x: Operand[AnyValue], obj: Any, values: Operand[AnyValue], axis: int | None = None
+) -> AnyValue:
+    """Insert ``values`` before the indices ``obj`` along ``axis``, in the dtype of x.
+
+    Args:
+        obj: a position in x; or a slice, a list of positions or a mask, in an axis of a literal
+            size. Known when the graph is built.
+        values: the new elements. They broadcast to the shape of x with as many entries along
+            ``axis`` as there are positions; before one position there may be several.
+        axis: along which; None flattens x.
+
+    Raises:
+        ArgumentError: ``obj`` is a value or not an index; several indices in a named size.
+        IndexOutOfRange: a position that x does not have.
+
+    >>> sg.evaluate(sg.insert([1, 2, 3], [1, 3], [7, 8]))
+    array([1, 7, 2, 3, 8])
+    """
+    kind = binding_kind((x, values))
+    value = as_value("insert", x, kind)
+    if axis is None:
+        value, axis = reshape(value, (-1,)), 0
+    place = axis_of("insert", axis, value)
+    new = functions.astype(as_value("insert", values, kind), value.dtype)
+    new = reshape(new, (*(1,) * (value.ndim - new.ndim), *new.shape))
+    size = value.shape[place]
+    is_one = not isinstance(obj, Value | slice) and np.ndim(obj) == 0
+    if is_one:  # NumPy has their entries along the first axis then
+        new = functions.moveaxis(new, 0, place)
+    found: Any = integer("insert", "obj", obj) if is_one else _positions(obj, size)
+    count = new.shape[place] if is_one or len(found) == 1 else len(found)
+    new = functions.broadcast_to(new, (*value.shape[:place], count, *value.shape[place + 1 :]))
+    if isinstance(size, Dim) or isinstance(count, Dim):
+        before = (slice(None),) * place
+        parts = [value[(*before, slice(found))], new, value[(*before, slice(found, None))]]
+        return functions.concatenate(parts, place)
+    try:
+        where = found if is_one or len(found) != 1 else int(found[0])
+        order = np.insert(np.arange(size), where, size + np.arange(count))
+    except IndexError as error:
+        raise IndexOutOfRange(f"insert: {error}") from None
+    return functions.take(functions.concatenate([value, new], place), order, axis=place)
+
+
+def _positions(obj: Any, size: Any) -> Any:
+    """The positions that a slice, a list or a mask names."""
+    if isinstance(obj, Value):
+        raise ArgumentError(
+            "insert: obj must be known when the graph is built, got a symbolic value",
+            hint="positions are known when the graph is built: a number, a slice, a list",
+        )
+    if isinstance(size, Dim):
+        raise ArgumentError(
+            f"insert: obj is {shown(obj)}, and the axis has the named size {size}",
+            hint="one position: sg.insert(x, 2, row, axis=0)",
+        )
+    if isinstance(obj, slice):
+        return np.arange(*obj.indices(size))
+    found = np.asarray(obj)
+    if found.dtype.kind == "b" and found.ndim == 1:
+        return np.flatnonzero(found)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise ArgumentError(f"insert: obj is {shown(obj)}, {kind_of(obj)}, no list of positions")
+    return found.astype(np.int64)
 
 
 @by_all_operands

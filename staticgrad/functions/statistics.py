@@ -188,6 +188,29 @@ def isin(
     return found != among if invert else found == among
 
 
+def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False) -> AnyValue:
+    """Return the number of the bin that contains each element of x; 0 is below the first edge.
+
+    Args:
+        bins: a vector of edges. An array may also descend; a value of the graph ascends.
+        right: an element that equals an edge is in the bin on its left.
+
+    >>> sg.evaluate(sg.digitize([-1.0, 0.5, 2.0], [0.0, 1.0, 2.0]))
+    array([0, 1, 3])
+    """
+    side = "left" if right else "right"
+    if isinstance(bins, Value):
+        return searchsorted(bins, x, side)
+    edges = array_of(bins, "digitize: bins")
+    if edges.ndim != 1:
+        raise RankError(f"digitize: the edges have {edges.ndim} axes; they are a vector")
+    if np.all(edges[:-1] <= edges[1:]):
+        return searchsorted(edges, x, side)
+    if not np.all(edges[:-1] >= edges[1:]):
+        raise ArgumentError("digitize: the edges neither ascend nor descend")
+    return edges.size - searchsorted(edges[::-1], x, side)
+
+
 def histogram(
     x: Operand[AnyValue],
     bins: Operand[AnyValue] | int = 10,

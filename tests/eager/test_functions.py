@@ -17,6 +17,8 @@ I = np.array([2, 0, 1])  # noqa: E741
 
 #: Function -> a call of it, where it takes none of ``OPERANDS``, or for another aspect of it.
 CALLS = {
+    "dsplit": lambda x, v, i: sg.dsplit(x[:, :, None] + v, 2),
+    "insert": lambda x, v, i: sg.insert(x, 1, v, 0),
     "interp": lambda x, v, i: sg.interp(x, np.array([-1.0, 0.0, 2.0]), v[:3]),
     "associative_scan": lambda x, v, i: sg.associative_scan(sg.maximum, x, axis=1),
     "cond": lambda x, v, i: sg.cond(x.sum() > 0.0, lambda y: y * 2.0, lambda y: y, v),
@@ -88,8 +90,8 @@ OPERANDS = (
 )
 #: Without operands, or about sizes: there is nothing to decide that the result is a tensor.
 MADE_OF_NOTHING = (
-    *("arange", "eye", "full", "identity", "iota", "linspace", "ones"),
-    *("size_value", "zeros"),
+    *("arange", "eye", "full", "identity", "iota", "linspace", "logspace"),
+    *("geomspace", "ones", "size_value", "tri", "zeros"),
 )
 #: They make values of a graph, or say what derivatives are; no operand is a tensor.
 OF_GRAPHS = ("constant", "conventions", "custom_jvp", "custom_vjp", "input", "parameter")
@@ -157,8 +159,8 @@ def test_functions_of_simple_operands(name, refuse_nodes):
 
 OF_SIZES = {
     **dict.fromkeys(("iota", "ones", "zeros"), ((3, 2),)),
-    **dict.fromkeys(("arange", "eye", "identity"), (3,)),
-    "linspace": (1.0, 8.0, 4),
+    **dict.fromkeys(("arange", "eye", "identity", "tri"), (3,)),
+    **dict.fromkeys(("geomspace", "linspace", "logspace"), (1.0, 8.0, 4)),
     "constant": ([1.5, 2.0],),
     "full": (3, 1.5),
 }

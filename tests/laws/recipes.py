@@ -78,6 +78,7 @@ PLAIN = {
         " cumprod i0 angle argsort count_nonzero amax amin copy cumlogsumexp cummax"
         " cummin degrees fabs fix iscomplex isneginf isposinf isreal nanargmax nanargmin"
         " nancumprod nancumsum nanprod radians"
+        " atleast_3d diagflat ediff1d rot90"
         " linalg.diagonal linalg.trace linalg.norm linalg.matrix_norm linalg.vector_norm"
         " linalg.matrix_transpose"
         " special.erf special.erfc special.erfcx special.expit special.i0 special.i0e special.i1"
@@ -99,7 +100,8 @@ PLAIN = {
     "f:n,3 f:n,3": (
         "add copysign fmax fmin heaviside logaddexp2"
         " subtract multiply maximum minimum hypot logaddexp arctan2 equal greater"
-        " greater_equal less less_equal not_equal isclose allclose array_equal append complex"
+        " greater_equal less less_equal not_equal isclose allclose array_equal array_equiv append"
+        " complex"
         " nn.mse nn.l1_loss nn.huber nn.smooth_l1_loss nn.cosine_similarity nn.pairwise_distance"
         " inner vecdot linalg.vecdot"
     ),
@@ -131,6 +133,7 @@ CALLS = {
     "argmax": ("f:n,3", lambda x: sg.argmax(x, axis=1)),
     "argmin": ("f:n,3", lambda x: sg.argmin(x, axis=1)),
     "associative_scan": ("p:n,3", lambda x: sg.associative_scan(sg.multiply, x, axis=1)),
+    "array_split": ("f:n,5", lambda x: sg.array_split(x, 3, 1)),
     "astype": ("f:n,3", lambda x: sg.astype(x, "complex128")),
     "at": ("f:n,3 f:n", lambda x, y: x.at[:, 1].set(y)),
     "at add": ("f:n,3 i:4 f:n,4", lambda x, i, y: x.at[:, i].add(y)),
@@ -151,23 +154,30 @@ CALLS = {
     "cumulative_sum": ("f:n,3", lambda x: sg.cumulative_sum(x, axis=0, include_initial=True)),
     "diag": ("f:n", lambda x: sg.diag(x, 1)),
     "diag of a matrix": ("f:n,n", lambda x: sg.diag(x)),
+    "digitize": ("f:n,3", lambda x: sg.digitize(x, [-1.0, 0.0, 2.0])),
+    "dsplit": ("f:n,2,4", lambda x: sg.dsplit(x, 2)),
+    "dstack": ("f:n,3 f:n,3", lambda x, y: sg.dstack([x, y])),
     "einsum": ("f:n,3 f:3,2 f:n", lambda x, y, z: sg.einsum("ij,jk,i->k", x, y, z)),
     "expand_dims": ("f:n,3", lambda x: sg.expand_dims(x, 1)),
     "eye": ("f:n,3", lambda x: x @ sg.eye(3, 4, 1, dtype="float64")),
     "fori_loop": ("f:n,3", lambda x: sg.fori_loop(0, 3, lambda i, c: sg.sin(c) + x, x)),
     "full": ("f:n,3", lambda x: sg.full((3,), x.sum())),
     "full_like": ("f:n,3", lambda x: sg.full_like(x, 2.0)),
+    "geomspace": ("p:n p:n", lambda x, y: sg.geomspace(x, y, 4)),
     "getitem": ("f:n,3", lambda x: x[::-1, 1:]),
     "getitem indices": ("f:n,3 i:n,2", lambda x, i: x[:, i[:, 0]]),
     "histogram": ("f:n", lambda x: sg.histogram(x, 4, (-1.0, 1.0))[0]),
     "histogram_bin_edges": ("f:n", lambda x: sg.histogram_bin_edges(x, 4, (-1.0, 1.0))),
     "host_call": ("k:n,3", lambda x: sg.host_call(np.sort, x, types=x)),
+    "hsplit": ("f:n,4", lambda x: sg.hsplit(x, 2)),
     "hstack": ("f:n,3 f:n,2", lambda x, y: sg.hstack([x, y])),
     "identity": ("f:n,3", lambda x: x @ sg.identity(3, dtype="float64")),
+    "insert": ("f:n,3 f:n", lambda x, y: sg.insert(x, 1, y, 1)),
     "interp": ("f:n f:3", lambda x, y: sg.interp(x, np.array([-1.0, 0.0, 2.0]), y)),
     "iota": ("f:n,3", lambda x: x * sg.iota((x.shape[0], 3), 0)),
     "linear_scan": ("u:n,3 f:n,3", lambda a, b: sg.linear_scan(a, b)),
     "linspace": ("f:n f:n", lambda x, y: sg.linspace(x, y, 5)),
+    "logspace": ("f:n f:n", lambda x, y: sg.logspace(x, y, 4)),
     "map": ("f:n,3 f:3", lambda x, y: sg.map(lambda r: (sg.sin(r) * y).sum(), x)),
     "meshgrid": ("f:n f:3", lambda x, y: sg.meshgrid(x, y)),
     "moveaxis": ("f:n,3,2", lambda x: sg.moveaxis(x, 0, 2)),
@@ -182,6 +192,7 @@ CALLS = {
     "quantile": ("f:n,3", lambda x: sg.quantile(x, 0.3, axis=1)),
     "repeat": ("f:n,3", lambda x: sg.repeat(x, 2, 1)),
     "reshape": ("f:n,4", lambda x: sg.reshape(x, (x.shape[0], 2, 2))),
+    "resize": ("f:n,3", lambda x: sg.resize(x, (2, 4))),
     "roll": ("f:n,3", lambda x: sg.roll(x, 1, 0)),
     "scan": ("f:n,3 f:3", lambda x, c: sg.scan(lambda c, r: (sg.sin(c) * r, c + r), c, x)),
     "scan reverse": (
@@ -192,6 +203,7 @@ CALLS = {
     "searchsorted": ("f:n", lambda x: sg.searchsorted(np.arange(-1.0, 2.0), x)),
     "select": ("f:n,3", lambda x: sg.select([x > 0.8, x > 0.4], [x, 2.0 * x], 0.0)),
     "size_value": ("f:n,3", lambda x: x * sg.size_value(x.shape[0], "float64")),
+    "sliding_window_view": ("f:n,4", lambda x: sg.sliding_window_view(x, 2, 1)),
     "split": ("f:n,4", lambda x: sg.split(x, 2, 1)),
     "stack": ("f:n,3 f:n,3", lambda x, y: sg.stack([x, y], 1)),
     "swapaxes": ("f:n,3", lambda x: sg.swapaxes(x, 0, 1)),
@@ -203,8 +215,11 @@ CALLS = {
     "take_along_axis": ("f:n,3 i:n,2", lambda x, i: sg.take_along_axis(x, i, 1)),
     "tile": ("f:n,3", lambda x: sg.tile(x, (2, 1))),
     "topk": ("f:n,3", lambda x: sg.topk(x, 2)),
+    "tri": ("f:n,3", lambda x: x @ sg.tri(3, 4, 1, dtype="float64")),
     "unwrap": ("f:n,3", lambda x: sg.unwrap(x * 4.0)),
+    "vander": ("f:3", lambda x: sg.vander(x, 4)),
     "vmap": ("f:n,3 f:3", lambda x, y: sg.vmap(lambda r, y: sg.sin(r) @ y, (0, None))(x, y)),
+    "vsplit": ("f:4,n", lambda x: sg.vsplit(x, 2)),
     "vstack": ("f:n,3 f:2,3", lambda x, y: sg.vstack([x, y])),
     "where": ("b:n,3 f:n,3 f:3", lambda c, x, y: sg.where(c, x, y)),
     "while_loop": (

@@ -39,7 +39,7 @@ def words(text):
 
 
 #: Functions of no array: called as ``sg.f``.
-CREATION = words("arange eye full identity ones zeros linspace")
+CREATION = words("arange eye full identity ones tri zeros linspace logspace geomspace")
 
 #: Function -> the operands of a call. Arrays become values; all else stays as it is.
 BASES = {
@@ -51,20 +51,31 @@ BASES = {
         (NAN,),
     ),
     **dict.fromkeys(
-        words("allclose array_equal isclose append kron outer vdot broadcast_arrays inner"),
+        words(
+            "allclose array_equal array_equiv isclose append kron outer vdot broadcast_arrays inner"
+        ),
         (A, B),
     ),
     **dict.fromkeys(
-        words("concat concatenate stack hstack vstack row_stack column_stack"),
+        words("concat concatenate stack hstack vstack row_stack dstack column_stack"),
         ([A, B],),
     ),
-    "split": (A, 2),
+    **dict.fromkeys(("split", "array_split", "vsplit"), (A, 2)),
+    "hsplit": (A, 3),
+    "dsplit": (DEEP, 2),
+    "digitize": (V, [0.0, 1.5, 3.0]),
+    "insert": (V, 1, 7.5),
+    "logspace": (0.0, 2.0),
+    "geomspace": (1.0, 8.0),
+    "rot90": (A,),
+    "tri": (3,),
+    "vander": (V,),
     **dict.fromkeys(("sort", "argsort", "argmax", "argmin"), (A,)),
     **dict.fromkeys(("quantile", "nanquantile"), (A, 0.4)),
     **dict.fromkeys(("percentile", "nanpercentile"), (A, 40)),
     **dict.fromkeys(("diagonal", "trace", "tril", "triu", "diag", "matrix_transpose"), (SQUARE,)),
     **dict.fromkeys(("full_like",), (A, 2.5)),
-    **dict.fromkeys(("histogram", "histogram_bin_edges", "unwrap"), (V,)),
+    **dict.fromkeys(("histogram", "histogram_bin_edges", "ediff1d", "unwrap"), (V,)),
     **dict.fromkeys(("cumulative_sum", "cumulative_prod"), (V,)),
     **dict.fromkeys(("zeros", "ones"), ((2, 3),)),
     "arange": (2, 9),
@@ -180,6 +191,8 @@ VALUES = {
     "dx": [0.5],
     "period": [2.0],
     "discont": [4.0],
+    "N": [2],
+    "increasing": [True],
     "side": ["right"],
     "sorter": [np.array([0, 1, 2, 3])],
     "right": [True],
@@ -259,6 +272,8 @@ CALLS = {
     ("clip", "kwargs"): [{"dtype": "float32"}],
     ("einsum", "kwargs"): [{"dtype": "float64"}, {"casting": "unsafe"}, {"order": "C"}],
     ("unstack", "axis"): [{"axis": 1}],
+    ("rot90", "axes"): [{"axes": (1, 0)}],
+    ("rot90", "k"): [{"k": k} for k in (0, 2, 3, -1)],
     ("squeeze", "axis"): [{"axis": 0}, {"axis": None}],
     ("full", "dtype"): [{"dtype": "float64"}],
     ("like", "like"): [],
