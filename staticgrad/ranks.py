@@ -83,7 +83,7 @@ class Job:
             self._control, self._numbers = self._duplicate(), self._duplicate()
             self._departures = self._duplicate()
             sys.excepthook = self._ending_all(sys.excepthook)
-            sys.exit = self._noting_exit(sys.exit)
+            sys.exit = self._announcing_exit(sys.exit)
             atexit.register(self._leave, os.getpid())
             machine = mpi.Get_processor_name()
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
@@ -269,7 +269,7 @@ class Job:
                     hint="every rank runs the same steps; one that cannot go on raises an error",
                 )
 
-    def _noting_exit(self, before: Callable[..., Any]) -> Callable[..., NoReturn]:
+    def _announcing_exit(self, before: Callable[..., Any]) -> Callable[..., NoReturn]:
         """Return ``sys.exit`` that notes where it is called, and with what."""
 
         @wraps(before)

@@ -21,7 +21,9 @@ EXCEPTIONS = {
     **dict.fromkeys(
         [
             f"passes/loops/{name}.py"
-            for name in ("hoisting", "merging", "pruning", "rounded_slices", "stacking")
+            for name in (
+                *("hoisting", "interleaved", "merging", "pruning", "rounded_slices", "stacking"),
+            )
         ],
         "what loops and branches hold and carry is known to passes over them",
     ),

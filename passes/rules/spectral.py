@@ -1,8 +1,8 @@
 """Functions of matrices as they are written: V f(w) V' of ``eigh``, U f(s) V' of ``svd``.
 
-Derivatives are taken of the function of the matrix (``functions.linalg.spectral``), which has them
-where eigenvalues are equal and eigenvectors have none. Of some of the eigenvectors, as the one of
-the largest eigenvalue, it does not matter whether others have equal ones. Values are those that
+Derivatives are taken of the function of the matrix (``functions/linalg/spectral.py``), which has
+them where eigenvalues are equal and eigenvectors have none. Of some of the eigenvectors, as the one
+of the largest eigenvalue, it does not matter whether others have equal ones. Values are those that
 were written, so these rules are of use below derivatives alone.
 """
 

@@ -90,10 +90,10 @@ def _instead_of(structure: Any) -> str:
 def not_a_value(caller: str, data: Any) -> GradientError:
     """Return the error for something to differentiate that is not a value of a graph."""
     what = f"{caller} differentiates a value of a graph, not {shown(data)}"
-    if hasattr(data, "outputs"):
-        hint = 'one of its outputs: graph["loss"]'
-    elif hasattr(data, "run"):
+    if hasattr(data, "run"):
         hint = "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
+    elif hasattr(data, "outputs"):
+        hint = 'one of its outputs: graph["loss"]'
     elif isinstance(data, list | tuple | dict):
         hint = "add them up to one loss first; sg.vjp takes several values with a cotangent each"
     elif isinstance(data, np.ndarray | np.generic | float):

@@ -25,7 +25,7 @@ from staticgrad.ir.op import Array, Op, as_array, result_types
 from staticgrad.ir.pairs import Complex
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
-from staticgrad.ops.cotangent import Masked, Placed, shares_of
+from staticgrad.ops.cotangent import Masked, PartCotangent, shares_of
 from staticgrad.ops.elementwise import quiet
 from staticgrad.records import NamedTuple
 from staticgrad.types.arrays import TensorType
@@ -178,7 +178,7 @@ def _outlines(types: Iterable[TensorType]) -> list[TypedOnly]:
 
 def _mark(values: Iterable[Any]) -> None:
     for value in values:
-        if isinstance(value, Placed):
+        if isinstance(value, PartCotangent):
             _mark((value.value,))
         elif isinstance(value, Masked):
             _mark((value.condition, value.value))

@@ -45,7 +45,7 @@ from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import is_holding, present
 from staticgrad.ir.op import Array, Op
-from staticgrad.ops.cotangent import Masked, Placed, in_dtype_of, resolve, shares_of
+from staticgrad.ops.cotangent import Masked, PartCotangent, in_dtype_of, resolve, shares_of
 from staticgrad.ops.elementwise import real_dtype
 from staticgrad.ops.sweep import Sweep
 from staticgrad.storage.parameter import ParameterStore
@@ -501,13 +501,13 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         """Add to a tensor's cotangent, in place where its array is of this walk alone."""
         before: Any = self.pending.get(key)
         total, more = before, share
-        if before.__class__ is share.__class__ is Placed:
+        if before.__class__ is share.__class__ is PartCotangent:
             total, more = before.resolved, share.resolved
         if key in self.sums and total.__class__ is more.__class__ is TapeNode.tensor:
             with np.errstate(all="ignore"):
                 np.add(total.array, more.array, out=total.array)
             if before is not total:
-                self.pending[key] = Placed(before.support.joined(share.support), total)
+                self.pending[key] = PartCotangent(before.support.joined(share.support), total)
             return
         super().add(key, share)
         if before is not None and not recording.innermost():

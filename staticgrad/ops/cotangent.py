@@ -80,7 +80,7 @@ class Support:
         return first
 
 
-class Placed(Masked):
+class PartCotangent(Masked):
     """A cotangent of a value of which a part was read: it is 0 outside of the ``support``.
 
     ``value`` has those zeros. They stay what they are while partial derivatives are finite, and
@@ -111,7 +111,7 @@ class Placed(Masked):
         """``share``, made of this cotangent's value by a rule, with the support kept."""
         met = self.met_pole or has_poles
         if not isinstance(share, Masked):
-            return Placed(self.support, share, met)
+            return PartCotangent(self.support, share, met)
         if not met:
             return share
         return Masked(functions.logical_and(self.condition, share.positive()), share.value)
@@ -132,8 +132,8 @@ def same_value(a: Value, b: Value) -> bool:
 
 def map_cotangent(ct: Cotangent, function: Callable[[Any], Value]) -> Cotangent:
     """``function`` applied under the mask, if there is one. It must keep the shape."""
-    if isinstance(ct, Placed):
-        return Placed(ct.support, function(ct.value), ct.met_pole)
+    if isinstance(ct, PartCotangent):
+        return PartCotangent(ct.support, function(ct.value), ct.met_pole)
     if isinstance(ct, Masked):
         return Masked(ct.condition, function(ct.value), ct.negated)
     return function(ct)
@@ -186,9 +186,9 @@ def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
 
 def _add(a: Cotangent, b: Cotangent) -> Cotangent:
     plus = functions.add
-    if isinstance(a, Placed) and isinstance(b, Placed):
-        return Placed(a.support.joined(b.support), plus(a.resolved, b.resolved))
-    if not (isinstance(a, Masked) and isinstance(b, Masked)) or Placed in (type(a), type(b)):
+    if isinstance(a, PartCotangent) and isinstance(b, PartCotangent):
+        return PartCotangent(a.support.joined(b.support), plus(a.resolved, b.resolved))
+    if not (isinstance(a, Masked) and isinstance(b, Masked)) or PartCotangent in (type(a), type(b)):
         return plus(resolve(a), resolve(b))
     if same_value(a.condition, b.condition):
         if a.negated == b.negated:
@@ -275,7 +275,7 @@ def _placed(op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[An
         counts = ct.positive() if isinstance(ct, Masked) else whole
         return resolve(op.vjp(functions.astype(counts, out.dtype), out, *args)[place]) != 0
 
-    return Placed(Support(mask), share)
+    return PartCotangent(Support(mask), share)
 
 
 def rule_name(op: Op) -> str:

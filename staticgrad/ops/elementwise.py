@@ -40,8 +40,8 @@ from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.cotangent import (
     Cotangent,
     Masked,
+    PartCotangent,
     Partial,
-    Placed,
     narrowed,
     times,
     unbroadcast,
@@ -214,7 +214,7 @@ class Elementwise(Op):
             if own is None or not want or arg.type.dtype.kind != "f":
                 shares.append(None)
             else:
-                if isinstance(ct, Placed):
+                if isinstance(ct, PartCotangent):
                     own = ct.through(own, self.has_poles)
                 elif masked:
                     own = under(ct, own)

@@ -72,10 +72,8 @@ def run_printed(kernel, memory, sizes):
         return False
     function, operands = printed(kernel)
     dtypes = {o.name: o.dtype for o in kernel.operands}
-    arrays = [
-        memory[name].view(np.uint16) if dtypes[name].is_storage else memory[name]
-        for name in operands
-    ]
+    rows = {name: memory[name].reshape(-1) for name in operands}  # kernels see one row of memory
+    arrays = [row.view(np.uint16) if dtypes[name].is_storage else row for name, row in rows.items()]
     function(*arrays, *(int(sizes[argument]) for argument in kernel.arguments))
     return True
 

@@ -180,10 +180,10 @@ def test_pools_and_windows_by_hand(rng):
     assert np.sum(back * x) == pytest.approx(np.sum(y * found))
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3])
 def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p):
-    """PyTorch's slopes: |x| ** (p - 1) / y ** (p - 1), and none where y is 0."""
+    """PyTorch's slopes: |x| ** (p - 1) / y ** (p - 1), and none where y is 0; at a kink the second
+    derivative is NaN."""
     x = sg.input("x", (1, 1, 6), "float64")
     y = sg.nn.lp_pool(x, p, 2)
     dx = sg.grad(y.sum(), x)
@@ -195,7 +195,7 @@ def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p):
     np.testing.assert_allclose(found["y"].ravel(), wanted)
     slopes = np.sign(pairs) * (np.abs(pairs) / np.maximum(wanted, 1.0)[:, None]) ** (p - 1)
     np.testing.assert_allclose(found["dx"].reshape(3, 2), slopes)
-    assert np.array_equal(found["second"].ravel()[:2], [0.0, 0.0])
+    np.testing.assert_array_equal(found["second"].ravel()[:2], 0.0 if p == 1 else np.nan)
     assert np.isfinite(found["second"].ravel()[2:4]).all()
 
 

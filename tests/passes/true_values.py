@@ -91,8 +91,13 @@ def _applied(op, args):
     if op.name == "integer_pow":
         return _each(lambda x: x**op.exponent)(args[0])
     if op.name == "flat_power":
-        return _each(lambda x: _context.power(x, op.exponent))(args[0])
+        return _each(lambda x: _context.power(x, op.exponent) if x else _at_zero(op))(args[0])
     raise KeyError(op.name)
+
+
+def _at_zero(op):
+    """The power of a length of 0: the slope is 0, and its derivatives are not known."""
+    return _context.mpf(0) if op.exponent > -1 else _context.nan
 
 
 def _assembled(op, args):
