@@ -75,9 +75,10 @@ from staticgrad.functions.curves import (
     trapezoid, unwrap
 )
 from staticgrad.functions.elementwise import (
-    allclose, array_equal, array_equiv, copy, copysign, deg2rad, rad2deg as degrees, divmod,
-    fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
-    isposinf, logaddexp2, nan_to_num, rad2deg, deg2rad as radians, round, select, sinc
+    allclose, array_equal, array_equiv, choose, copy, copysign, deg2rad, rad2deg as degrees,
+    divmod, fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
+    isposinf, logaddexp2, nan_to_num, piecewise, rad2deg, deg2rad as radians, round, select,
+    sinc
 )
 from staticgrad.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
@@ -104,8 +105,9 @@ from staticgrad.functions.standard import (
     shape, size
 )
 from staticgrad.functions.statistics import (
-    average, corrcoef, count_nonzero, cov, digitize, histogram, histogram_bin_edges, isin,
-    median, nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
+    argpartition, average, bincount, corrcoef, count_nonzero, cov, digitize, histogram,
+    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
+    partition, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -206,37 +208,38 @@ __all__ = [
     "BudgetInfeasible", "Compiled", "Graph", "Parameter", "StaticgradError",
     "StaticgradWarning", "Value", "abs", "abs_square", "absolute", "acos", "acosh", "add",
     "all", "allclose", "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh",
-    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort",
-    "array_equal", "array_equiv", "array_split", "asarray", "asin", "asinh", "associative_scan",
-    "astype", "at", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d",
-    "average", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "block", "bool_", "broadcast_arrays", "broadcast_to",
-    "can_cast", "cbrt", "ceil", "checkpoint", "checkpoint_name", "checkpoint_policies", "clip",
-    "column_stack", "compile", "complex", "complex128", "complex64", "concat", "concatenate",
-    "cond", "conj", "conjugate", "constant", "conventions", "convolve", "copy", "copysign",
-    "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp",
-    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
-    "custom_vjp", "deg2rad", "degrees", "diag", "diagflat", "diagonal", "diff", "digitize",
-    "dim", "distributed", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager",
-    "eager_mode", "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors",
-    "evaluate", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "fft", "finfo", "fix",
-    "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "function",
-    "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal", "heaviside",
-    "hessian", "histogram", "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp",
-    "hypot", "i0", "identity", "iinfo", "imag", "implicit", "inf", "inner", "input", "insert",
-    "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose", "iscomplex",
-    "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal",
-    "jacobian", "jax", "jvp", "kron", "left_shift", "less", "less_equal", "linalg",
-    "linear_scan", "linearize", "linspace", "lint", "load", "log", "log10", "log1p", "log2",
-    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logspace", "map", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
-    "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num",
-    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian",
-    "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim",
-    "negative", "newaxis", "nn", "norm", "not_equal", "numba_call", "ode", "one_hot", "ones",
-    "ones_like", "onnx", "optim", "options", "outer", "pad", "parameter", "parse", "passes",
-    "percentile", "permute_dims", "pi", "plan_abstract", "polyval", "positive", "pow", "power",
+    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition",
+    "argsort", "array_equal", "array_equiv", "array_split", "asarray", "asin", "asinh",
+    "associative_scan", "astype", "at", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d",
+    "atleast_3d", "average", "bfloat16", "bincount", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block", "bool_",
+    "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "checkpoint",
+    "checkpoint_name", "checkpoint_policies", "choose", "clip", "column_stack", "compile",
+    "complex", "complex128", "complex64", "concat", "concatenate", "cond", "conj", "conjugate",
+    "constant", "conventions", "convolve", "copy", "copysign", "corrcoef", "correlate", "cos",
+    "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin", "cumprod",
+    "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad",
+    "degrees", "diag", "diagflat", "diagonal", "diff", "digitize", "dim", "distributed",
+    "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager", "eager_mode", "ediff1d",
+    "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp",
+    "exp2", "expand_dims", "expm1", "eye", "fabs", "fft", "finfo", "fix", "flip", "fliplr",
+    "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "fori_loop", "full", "full_like", "function", "geomspace", "getitem",
+    "grad", "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
+    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
+    "iinfo", "imag", "implicit", "inf", "inner", "input", "insert", "int16", "int32", "int64",
+    "int8", "interp", "invert", "iota", "isclose", "iscomplex", "isdtype", "isfinite", "isin",
+    "isinf", "isnan", "isneginf", "isposinf", "isreal", "jacobian", "jax", "jvp", "kron",
+    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linearize",
+    "linspace", "lint", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
+    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod",
+    "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod",
+    "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod",
+    "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm",
+    "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim",
+    "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
+    "permute_dims", "pi", "piecewise", "plan_abstract", "polyval", "positive", "pow", "power",
     "precision", "prod", "ptp", "quantile", "rad2deg", "radians", "random", "ravel", "real",
     "reciprocal", "remainder", "repeat", "reshape", "resize", "result_type", "right_shift",
     "rint", "roll", "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scipy",

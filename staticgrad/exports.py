@@ -27,13 +27,14 @@ FUNCTIONS = {
         " getitem hstack insert matrix_transpose unstack vstack"
     ),
     "staticgrad.functions.statistics": (
-        "average corrcoef count_nonzero cov digitize histogram histogram_bin_edges isin median"
-        " nanmedian nanpercentile nanquantile norm percentile prod ptp quantile"
+        "argpartition average bincount corrcoef count_nonzero cov digitize histogram"
+        " histogram_bin_edges isin lexsort median nanmedian nanpercentile nanquantile norm"
+        " partition percentile prod ptp quantile"
     ),
     "staticgrad.functions.elementwise": (
-        "allclose array_equal array_equiv copy copysign deg2rad degrees=rad2deg divmod fabs"
-        " float_power fmax fmin heaviside isclose isfinite isinf isnan isneginf isposinf"
-        " logaddexp2 nan_to_num rad2deg radians=deg2rad round select sinc"
+        "allclose array_equal array_equiv choose copy copysign deg2rad degrees=rad2deg divmod"
+        " fabs float_power fmax fmin heaviside isclose isfinite isinf isnan isneginf isposinf"
+        " logaddexp2 nan_to_num piecewise rad2deg radians=deg2rad round select sinc"
     ),
     "staticgrad.functions.complex_numbers": (
         "abs_square angle complex conj conjugate=conj imag iscomplex isreal real"

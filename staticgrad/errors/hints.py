@@ -73,11 +73,7 @@ INSTEAD: Final = {
     "cast": 'x.astype("float64")',
     "gather": "sg.take_along_axis(x, indices, axis)",
     "masked_fill": "sg.where(mask, number, x)",
-    "bincount": "sg.zeros((count,)).at[x].add(weights), with the count known at build",
     "lgamma": "sg.special.gammaln(x)",
-    **_each("piecewise choose", "sg.where(condition, a, b), sg.select(conditions, choices)"),
-    "lexsort": "sg.argsort(x, stable=True) of each key in turn, the last one last",
-    **_each("partition argpartition", "sg.sort(x, axis), sg.argsort(x, axis), sg.topk(x, k)"),
     **_each("isrealobj iscomplexobj", "x.dtype.is_complex"),
     **_each("gcd lcm", "NumPy's of numbers known now; of values a sg.while_loop of remainders"),
     "logcumsumexp": "sg.associative_scan(sg.logaddexp, x, axis=axis)",
@@ -250,7 +246,7 @@ ARGUMENTS: Final = {
 MISSING: Final = {
     "complex numbers have no order here, and keep their element type": "real_if_close sort_complex",
     "the result's size depends on values; use a mask with where, or indices known at build": (
-        "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
+        "argwhere compress delete extract flatnonzero intersect1d nonzero setdiff1d"
         " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
     ),
     "writes into its operand; use x.at[key].set or .add, which give a new value": (
@@ -281,13 +277,7 @@ MISSING: Final = {
         " promote_types save savetxt savez savez_compressed set_printoptions setbufsize seterr"
         " seterrcall shares_memory show_config show_runtime test typename"
     ),
-    "shorter written out": (
-        "argpartition choose"
-        " gcd"
-        " iscomplexobj isrealobj lcm lexsort matvec"
-        " partition piecewise"
-        " vecmat"
-    ),
+    "shorter written out": (" gcd iscomplexobj isrealobj lcm matvec vecmat"),
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
     ),

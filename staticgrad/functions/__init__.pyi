@@ -28,9 +28,10 @@ from staticgrad.functions.curves import (
     trapezoid, unwrap
 )
 from staticgrad.functions.elementwise import (
-    allclose, array_equal, array_equiv, copy, copysign, deg2rad, rad2deg as degrees, divmod,
-    fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
-    isposinf, logaddexp2, nan_to_num, rad2deg, deg2rad as radians, round, select, sinc
+    allclose, array_equal, array_equiv, choose, copy, copysign, deg2rad, rad2deg as degrees,
+    divmod, fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
+    isposinf, logaddexp2, nan_to_num, piecewise, rad2deg, deg2rad as radians, round, select,
+    sinc
 )
 from staticgrad.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
@@ -53,8 +54,9 @@ from staticgrad.functions.products import (
     cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
 )
 from staticgrad.functions.statistics import (
-    average, corrcoef, count_nonzero, cov, digitize, histogram, histogram_bin_edges, isin,
-    median, nanmedian, nanpercentile, nanquantile, norm, percentile, prod, ptp, quantile
+    argpartition, average, bincount, corrcoef, count_nonzero, cov, digitize, histogram,
+    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
+    partition, percentile, prod, ptp, quantile
 )
 from staticgrad.ir.graph import (
     Graph
@@ -119,32 +121,33 @@ from staticgrad.programs.transformed import (
 __all__ = [
     "Graph", "Parameter", "Value", "abs", "abs_square", "absolute", "add", "all", "allclose",
     "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin",
-    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "array_equal",
-    "array_equiv", "array_split", "associative_scan", "astype", "at", "atleast_1d",
-    "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_or", "bitwise_xor", "block",
-    "broadcast_arrays", "broadcast_to", "cbrt", "ceil", "checkpoint", "checkpoint_name", "clip",
-    "column_stack", "complex", "concat", "concatenate", "cond", "conj", "conjugate", "constant",
-    "conventions", "convolve", "copy", "copysign", "corrcoef", "correlate", "cos", "cosh",
-    "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees",
-    "diag", "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit",
-    "dstack", "ediff1d", "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims",
-    "expm1", "eye", "fabs", "fft", "fix", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "geomspace",
-    "getitem", "gradient", "greater", "greater_equal", "heaviside", "histogram",
-    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hypot", "i0", "identity", "imag",
-    "inner", "input", "insert", "interp", "invert", "iota", "isclose", "iscomplex", "isfinite",
-    "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kron", "left_shift", "less",
-    "less_equal", "linalg", "linear_scan", "linspace", "log", "log10", "log1p", "log2",
-    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logspace", "map", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
-    "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan_to_num", "nanargmax",
-    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
-    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
-    "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad",
-    "parameter", "percentile", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile",
-    "rad2deg", "radians", "random", "ravel", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "resize", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
+    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort",
+    "array_equal", "array_equiv", "array_split", "associative_scan", "astype", "at",
+    "atleast_1d", "atleast_2d", "atleast_3d", "average", "bincount", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil",
+    "checkpoint", "checkpoint_name", "choose", "clip", "column_stack", "complex", "concat",
+    "concatenate", "cond", "conj", "conjugate", "constant", "conventions", "convolve", "copy",
+    "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross",
+    "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees", "diag", "diagflat",
+    "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d",
+    "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
+    "fft", "fix", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "fori_loop", "full", "full_like", "geomspace", "getitem", "gradient",
+    "greater", "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call",
+    "hsplit", "hstack", "hypot", "i0", "identity", "imag", "inner", "input", "insert", "interp",
+    "invert", "iota", "isclose", "iscomplex", "isfinite", "isin", "isinf", "isnan", "isneginf",
+    "isposinf", "isreal", "kron", "left_shift", "less", "less_equal", "lexsort", "linalg",
+    "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
+    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod",
+    "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
+    "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
+    "nanstd", "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call",
+    "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "partition", "percentile",
+    "piecewise", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg",
+    "radians", "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape",
+    "resize", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
     "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
     "sliding_window_view", "sort", "sparse", "special", "split", "sqrt", "square", "squeeze",
     "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",

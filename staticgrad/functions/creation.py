@@ -423,8 +423,8 @@ def geomspace(
     ends = (floating("geomspace", v) for v in promoted_values("geomspace", (start, stop)))
     first, last = functions.broadcast_arrays(*ends)
     sign = functions.where(first == 0.0, math.nan, functions.sign(first))
-    logs = (functions.log(end * sign) for end in (first, last))
-    line = functions.exp(linspace(*logs, num, endpoint)) * sign
+    low, high = (functions.log(end * sign) for end in (first, last))
+    line = functions.exp(linspace(low, high, num, endpoint)) * sign
     positions = reshape(iota((line.shape[0],), like=first), (-1, *(1,) * first.ndim))
     if endpoint:
         line = functions.where(positions == line.shape[0] - 1, last * sign * sign, line)

@@ -7,22 +7,25 @@ gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.pairs import check_real
+from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import divide, floor_divide, multiply, remainder, rint, signbit
 from staticgrad.ops.elementwise import Elementwise, Operand
-from staticgrad.ops.operands import as_value, floating, integer, promoted_values, related
+from staticgrad.ops.indexing import TakeAlong, within
+from staticgrad.ops.movement import expand_dims, reshape
+from staticgrad.ops.operands import as_value, as_values, floating, integer, promoted_values, related
 from staticgrad.ops.selection import Maximum, Minimum, where
 from staticgrad.ops.transcendental import LogAddExp, Tan
-from staticgrad.types.dtype import C128, F64
+from staticgrad.types.dtype import BOOL, C128, F64, I64
 
 _LN2: Final = math.log(2.0)
 
@@ -389,4 +392,76 @@ def select(
     found: Any = choices[-1]
     for k in reversed(range(len(condlist))):
         found = functions.where(condlist[k], choices[k], found)
+    return found
+
+
+def choose(
+    a: Operand[AnyValue], choices: Sequence[Operand[AnyValue]] | AnyValue, *, mode: str = "raise"
+) -> AnyValue:
+    """Select the element of ``choices[a]`` for each element; all broadcast.
+
+    Args:
+        a: integers.
+        choices: values, or one with the choices along its first axis.
+        mode: for an index out of range, ``"raise"`` an error in the run; ``"wrap"``
+            it round; ``"clip"`` it to the first or the last.
+
+    >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
+    array([ 1, 20,  3])
+    """
+    given = functions.unstack(choices) if isinstance(choices, Value) else choices
+    if not len(given):
+        raise ArgumentError("choose: there is no choice")
+    values = as_values("choose", a, *given)
+    which, values = values[0], values[1:]
+    if which.dtype.is_float:
+        raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
+    which = functions.astype(which, I64) if which.dtype.is_bool else which
+    which = within("choose", which, len(values), mode)
+    options = promoted_values("choose", values)
+    if mode == "raise":
+        alike = functions.broadcast_arrays(which, *options)
+        which, together = alike[0], functions.stack(alike[1:], -1)
+        found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
+        return reshape(found, which.shape)
+    last = options[-1]
+    for number in reversed(range(len(options) - 1)):
+        last = functions.where(which <= number, options[number], last)
+    return last
+
+
+def piecewise(
+    x: Operand[AnyValue],
+    condlist: Sequence[Operand[AnyValue]],
+    funclist: Sequence[Operand[AnyValue] | Callable[..., Operand[AnyValue]]],
+    *args: Any,
+    **kw: Any,
+) -> AnyValue:
+    """Apply to each element the last function whose condition holds, in the dtype of x.
+
+    Every function is applied to all of x; a number is a constant. One function more than conditions
+    stands for where none holds, else that is 0.
+
+    Args:
+        condlist: conditions, which broadcast with x.
+        funclist: functions of x, values or numbers.
+        args, kw: handed to every function, after x.
+
+    >>> x = np.array([-2.0, 3.0])
+    >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))
+    array([ 2., 30.])
+    """
+    value = as_value("piecewise", x)
+    if len(funclist) - len(condlist) not in (0, 1):
+        raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
+    pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
+    rest = pieces.pop() if len(pieces) > len(condlist) else 0
+    kind = value.dtype.numpy
+    rest = functions.astype(as_values("piecewise", value, rest)[1], kind)
+    found = functions.broadcast_arrays(value, rest)[1]
+    for condition, piece in zip(condlist, pieces, strict=True):
+        _, condition, piece = as_values("piecewise", value, condition, piece)
+        holds = functions.astype(condition, BOOL)
+        chosen = functions.astype(piece, kind)
+        found = functions.where(holds, chosen, found)
     return found

@@ -36,6 +36,7 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axes_of,
+    axis_of,
     check_choice,
     counting_dtype,
     distinct_axes,
@@ -48,7 +49,7 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.positions import iota
 from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
-from staticgrad.ops.sorting import searchsorted, sort
+from staticgrad.ops.sorting import searchsorted, sort, sorted_along
 from staticgrad.types.arrays import Shape, array_of
 from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.types.dtype import BOOL, F64, I64
@@ -209,6 +210,97 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
     if not np.all(edges[:-1] >= edges[1:]):
         raise ArgumentError("digitize: the edges neither ascend nor descend")
     return edges.size - searchsorted(edges[::-1], x, side)
+
+
+def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """Sort x along ``axis``: one of the orders that NumPy's ``partition`` may give.
+
+    Args:
+        kth: not looked at: every position holds what a sort puts there.
+        axis: one axis; None for all elements, flattened.
+
+    >>> sg.evaluate(sg.partition([3, 1, 2], 1))
+    array([1, 2, 3])
+    """
+    return sorted_along("partition", x, axis, (None, None, None), False)[0]
+
+
+@like(partition)
+def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """Return the positions (int64) that sort x along ``axis``; see ``partition``.
+
+    >>> sg.evaluate(sg.argpartition([3, 1, 2], 1))
+    array([1, 2, 0])
+    """
+    return sorted_along("argpartition", x, axis, (None, None, None), False)[1]
+
+
+def lexsort(keys: Any, axis: int = -1) -> Value:
+    """Return the positions (int64) along ``axis`` that sort several keys, the last key first.
+
+    Where elements of the last key are equal the one before it decides, and so on.
+
+    Args:
+        keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
+
+    >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
+    array([2, 0, 1])
+    """
+    values = as_values("lexsort", *(functions.unstack(keys) if isinstance(keys, Value) else keys))
+    if not values:
+        raise ArgumentError("lexsort: there are no keys")
+    first = values[0]
+    for value in values[1:]:
+        if value.shape != first.shape:
+            text = f"lexsort: keys {first.type} and {value.type} have different shapes"
+            raise ShapeError(text, related=related(first, value))
+    place = axis_of("lexsort", axis, first)
+    found = functions.argsort(first, place)
+    for value in values[1:]:
+        order = functions.argsort(functions.take_along_axis(value, found, place), place)
+        found = functions.take_along_axis(found, order, place)
+    return found
+
+
+def bincount(
+    x: Operand[AnyValue], weights: Operand[AnyValue] | None = None, minlength: int | None = None
+) -> AnyValue:
+    """Count how often each of the numbers 0 to ``minlength`` - 1 occurs in a vector of integers.
+
+    Args:
+        x: a vector of integers.
+        weights: a value of the shape of x, added up in place of counts; its gradient passes.
+        minlength: the size of the result, known at build, because it may not depend on values.
+
+    Raises:
+        IndexOutOfRange: in a run, an integer below 0 or not below ``minlength``.
+
+    >>> sg.evaluate(sg.bincount([0, 2, 2], minlength=4))
+    array([1, 0, 2, 0])
+    """
+    row = as_value("bincount", x)
+    if minlength is None:
+        raise ArgumentError(
+            "bincount: the size of the result must be known when the graph is built",
+            hint="sg.bincount(x, minlength=10) counts the numbers 0 to 9",
+            related=related(row),
+        )
+    count = integer("bincount", "minlength", minlength, row, least=0)
+    if row.ndim != 1:
+        raise RankError(f"bincount: {row.type} is not a vector", related=related(row))
+    if row.dtype.is_float:
+        text = f"bincount: takes integers, not {row.dtype.numpy}"
+        raise DTypeError(text, hint="x.astype('int64')", related=related(row))
+    places = functions.astype(row, I64)
+    places = where(places < 0, count, places)  # no index counts from the end
+    if weights is None:
+        added = functions.full(row.shape, 1, I64, like=row)
+    else:
+        added = floating("bincount", as_values("bincount", row, weights)[1])
+        if added.shape != row.shape:
+            text = f"bincount: weights {added.type} for elements {row.type}"
+            raise ShapeError(text, related=related(row, added))
+    return scatter_add(added, places, count)
 
 
 def histogram(

@@ -17,6 +17,9 @@ I = np.array([2, 0, 1])  # noqa: E741
 
 #: Function -> a call of it, where it takes none of ``OPERANDS``, or for another aspect of it.
 CALLS = {
+    "bincount": lambda x, v, i: sg.bincount(i, v[:3], 4),
+    "choose": lambda x, v, i: sg.choose(i, [v[:3], 1.0, v[1:]]),
+    "piecewise": lambda x, v, i: sg.piecewise(x, [x > 0.5], [lambda y: y * 2.0, 3.0]),
     "dsplit": lambda x, v, i: sg.dsplit(x[:, :, None] + v, 2),
     "insert": lambda x, v, i: sg.insert(x, 1, v, 0),
     "interp": lambda x, v, i: sg.interp(x, np.array([-1.0, 0.0, 2.0]), v[:3]),

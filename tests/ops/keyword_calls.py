@@ -70,6 +70,11 @@ BASES = {
     "rot90": (A,),
     "tri": (3,),
     "vander": (V,),
+    **dict.fromkeys(("partition", "argpartition"), (V, 2)),
+    "bincount": (INTS, None, 8),
+    "choose": (WHICH, [V, V + 1]),
+    "lexsort": ((INTS, V),),
+    "piecewise": (V, [[True, False, True, False]], [2.0, 3.0]),
     **dict.fromkeys(("sort", "argsort", "argmax", "argmin"), (A,)),
     **dict.fromkeys(("quantile", "nanquantile"), (A, 0.4)),
     **dict.fromkeys(("percentile", "nanpercentile"), (A, 40)),
@@ -411,7 +416,7 @@ def parameters(name):
     names = [n for n, p in found.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL]
     given = 0 if name == "einsum" else len(base(name))
     variable = len(names) < len(found)
-    return names if variable and name != "gradient" else names[given:]
+    return names if variable and name not in ("gradient", "piecewise") else names[given:]
 
 
 def samples(name):
