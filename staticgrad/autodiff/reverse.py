@@ -3,7 +3,7 @@
 Walks from the outputs back to the targets, each node once, users before
 producers, and calls each op's VJP. The new nodes are ordinary: they have the forward node's
 line, their ``order`` is one above what was differentiated, and they can be differentiated again.
-The walk is that of ``ops/scans.py``.
+The walk is that of ``ops/sweep.py``.
 
 Stable formulas: the same functions, rewritten before they are differentiated. A formula that
 overflows can have its value mended by a rewrite, but not its derivatives once they are taken: of
