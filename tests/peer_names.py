@@ -111,14 +111,15 @@ def difference(ours, theirs):
     """In words, or empty."""
     named = [part.partition("=") for part in theirs]
     mapped = [(WORDS.get(n, n), default) for n, _, default in named]
-    mapped = [(n, default) for n, default in mapped if n.lstrip("*") not in GONE]
     own = [(n, default) for n, _, default in (part.partition("=") for part in ours)]
+    kept = dict(own)
+    mapped = [(n, default) for n, default in mapped if n in kept or n.lstrip("*") not in GONE]
     for at, (pair, (name, _)) in enumerate(zip(mapped, own, strict=False)):
         if pair[0] in OPERANDS and pair[0] != name:  # operands are given by their places
             mapped[at] = (name, pair[1])
     known, here = dict(mapped), dict(own)
     said = []
-    if missing := [n for n in known if n not in here and n not in BESIDE]:
+    if missing := [n for n in known if n not in here]:
         said.append("no " + ", ".join(f"`{n}`" for n in missing))
     if more := [n for n in here if n not in known and n not in BESIDE]:
         said.append("besides " + ", ".join(f"`{n}`" for n in more))
