@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -335,16 +335,37 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
     return functions.astype(hit, dtype_of("one_hot", dtype))
 
 
-@rounded_once
+@overload
 def linspace(
     start: Operand[AnyValue],
     stop: Operand[AnyValue],
+    num: int = ...,
+    endpoint: bool = ...,
+    retstep: Literal[False] = ...,
+    dtype: Any = ...,
+    axis: int = ...,
+) -> AnyValue: ...
+@overload
+def linspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = ...,
+    endpoint: bool = ...,
+    *,
+    retstep: Literal[True],
+    dtype: Any = ...,
+    axis: int = ...,
+) -> tuple[AnyValue, AnyValue]: ...
+@rounded_once
+def linspace(
+    start: Operand[Any],
+    stop: Operand[Any],
     num: int = 50,
     endpoint: bool = True,
-    *,
+    retstep: bool = False,
     dtype: Any = None,
     axis: int = 0,
-) -> AnyValue:
+) -> Any:
     """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
 
     start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
@@ -353,6 +374,7 @@ def linspace(
         start, stop: the ends, which broadcast: numbers along a new axis for each of their elements.
         num: how many numbers, known when the graph is built.
         endpoint: whether ``stop`` is the last of them; else it would be the next one.
+        retstep: also return the distance; it is NaN of a single number.
         dtype: the element type of the result; towards integers it is rounded down.
         axis: which axis of the result the numbers stand along.
 
@@ -365,14 +387,17 @@ def linspace(
     gaps = count - 1 if endpoint else count
     positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
     places = functions.astype(positions, first.dtype)
-    line = first + ((last - first) / float(max(gaps, 1))) * places
+    step = (last - first) / float(max(gaps, 1))
+    line = first + step * places
     if endpoint and count > 1:
         line = functions.where(positions == count - 1, last, line)
     line = moveaxis(line, 0, axis_of("linspace", axis, line))
-    if dtype is None:
+    if dtype is not None:
+        wanted = dtype_of("linspace", dtype)
+        line = functions.astype(functions.floor(line) if wanted.is_integer else line, wanted)
+    if not retstep:
         return line
-    wanted = dtype_of("linspace", dtype)
-    return functions.astype(functions.floor(line) if wanted.is_integer else line, wanted)
+    return line, step if gaps > 0 else functions.full_like(step, math.nan)
 
 
 @rounded_once

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors.wording import shown
 from staticgrad.functions.images.windows import conv
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
@@ -25,6 +26,7 @@ from staticgrad.ops.operands import (
     check_choice,
     floating,
     integer,
+    is_number,
     promoted_values,
     related,
     shape_of,
@@ -135,6 +137,7 @@ def interp(
     fp: Operand[AnyValue],
     left: Operand[AnyValue] | None = None,
     right: Operand[AnyValue] | None = None,
+    period: float | None = None,
 ) -> AnyValue:
     """The broken line through the points (xp, fp), at x.
 
@@ -143,9 +146,10 @@ def interp(
 
     Args:
         x: where, of any shape.
-        xp: n places in ascending order (which is not checked).
+        xp: n places in ascending order (which is not checked), or in any order with ``period``.
         fp: n values, which may be complex.
         left, right: the value before the first place and behind the last; by default those there.
+        period: what x and xp are taken modulo; ``left`` and ``right`` are then without effect.
 
     >>> sg.evaluate(sg.interp(0.5, [0.0, 1.0], [10.0, 20.0]))
     array(15.)
@@ -157,7 +161,7 @@ def interp(
             [None if each is None else part(each) for each in ends]
             for part in (functions.real, functions.imag)
         ]
-        re, im = (interp(x, xp, *each) for each in parts)
+        re, im = (interp(x, xp, *each, period=period) for each in parts)
         return functions.complex(re, im)
     at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:
@@ -170,6 +174,9 @@ def interp(
             f"interp: {places.shape[0]} places for {values.shape[0]} values",
             related=related(places, values),
         )
+    if period is not None:
+        at, places, values = _wrapped(at, places, values, period)
+        left = right = None
     found = _between(at, places, values)
     first = values[0] if left is None else left
     last = values[-1] if right is None else right
@@ -191,6 +198,19 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     slope = (high - low) / (there - here)
     line = low + slope * (where(inside, at, here) - here)
     return where(at == there, high, where(at == at, line, at))
+
+
+def _wrapped(
+    at: AnyValue, places: AnyValue, values: AnyValue, period: Any
+) -> tuple[AnyValue, AnyValue, AnyValue]:
+    if not is_number(period) or period == 0:
+        raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
+    turn = abs(period)
+    at, places = functions.remainder(at, turn), functions.remainder(places, turn)
+    order = functions.argsort(places)
+    places, values = functions.take(places, order), functions.take(values, order)
+    places = functions.concatenate([places[-1:] - turn, places, places[:1] + turn])
+    return at, places, functions.concatenate([values[-1:], values, values[:1]])
 
 
 @rounded_once

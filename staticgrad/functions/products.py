@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, Generic
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, Final, Generic
 
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.complex_numbers import conj
@@ -28,6 +29,9 @@ from staticgrad.ops.operands import (
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import Size
+
+#: Letters of the axes 0, 1, ... of ``einsum``, in NumPy's alphabetical order.
+_LETTERS: Final = ascii_uppercase + ascii_lowercase
 
 
 def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
@@ -77,14 +81,30 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
 
 
 @rounded_once
-def cross(a: Operand[AnyValue], b: Operand[AnyValue], *, axis: int = -1) -> AnyValue:
-    """The vector product along ``axis``, of size 3 in both; other axes broadcast.
+def cross(
+    a: Operand[AnyValue],
+    b: Operand[AnyValue],
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> AnyValue:
+    """The vector product along one axis of each, of size 3; other axes broadcast.
+
+    Args:
+        axisa, axisb: the axes of the vectors.
+        axisc: the axis of the product.
+        axis: in place of all three.
 
     >>> sg.evaluate(sg.cross([1, 0, 0], [0, 1, 0]))
     array([0, 0, 1])
     """
     left, right = promoted_values("cross", (a, b))
-    left, right = (moveaxis(v, axis_of("cross", axis, v), -1) for v in (left, right))
+    sides = (axisa, axisb) if axis is None else (axis, axis)
+    left, right = (
+        moveaxis(v, axis_of("cross", side, v), -1)
+        for v, side in zip((left, right), sides, strict=True)
+    )
     if any(v.shape[-1] != 3 for v in (left, right)):
         raise ArgumentError(
             f"cross: {left.type} and {right.type} are not vectors of 3",
@@ -92,7 +112,7 @@ def cross(a: Operand[AnyValue], b: Operand[AnyValue], *, axis: int = -1) -> AnyV
         )
     (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
     found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
-    return moveaxis(found, -1, axis_of("cross", axis, found))
+    return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
 
 
 @dataclass(frozen=True)
@@ -110,8 +130,10 @@ class _Term(Generic[AnyValue]):
 
 
 @rounded_once
-def einsum(subscripts: str, *operands: Operand[AnyValue], dtype: Any = None) -> AnyValue:
+def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
     """Sums of products over labelled axes, as ``np.einsum``: ``einsum("bij,bjk->bik", a, b)``.
+
+    Axes may have numbers: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
 
     Args:
         subscripts: one letter per axis and operand, ``...`` for broadcast axes; after ``->`` the
@@ -123,6 +145,7 @@ def einsum(subscripts: str, *operands: Operand[AnyValue], dtype: Any = None) -> 
     >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])
     """
+    subscripts, operands = _in_letters(subscripts, operands)
     if not isinstance(subscripts, str):
         raise ArgumentError(
             f"einsum: the subscripts come first, got {subscripts!r}",
@@ -239,6 +262,29 @@ def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[
 
 
 # -- the special cases ----------------------------------------------------------------------------
+
+
+def _in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """Return subscripts as text, and the operands, of either form of ``einsum``.
+
+    Lists of numbers, one behind each operand and perhaps one for the result, become letters.
+    Neither form is returned unchanged.
+    """
+    if isinstance(first, str):
+        return first, others
+    given = (first, *others)
+    pairs = len(given) // 2
+    texts = []
+    for places in [*given[1 : 2 * pairs : 2], *given[2 * pairs :]]:
+        if not isinstance(places, list | tuple) or not all(map(_is_label, places)):
+            return first, others
+        texts.append("".join("..." if p is Ellipsis else _LETTERS[p] for p in places))
+    inputs = ",".join(texts[:pairs])
+    return (f"{inputs}->{texts[pairs]}" if len(given) % 2 else inputs), given[: 2 * pairs : 2]
+
+
+def _is_label(data: object) -> bool:
+    return data is Ellipsis or (isinstance(data, int) and 0 <= data < len(_LETTERS))
 
 
 def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyValue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, Generic
+from typing import Any, Final, Generic, Literal, overload
 
 import numpy as np
 
@@ -55,30 +55,57 @@ from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.types.dtype import BOOL, F64, I64
 
 
-@rounded_once
+@overload
 def average(
     x: Operand[AnyValue],
+    axis: Axes = ...,
+    weights: Operand[AnyValue] | None = ...,
+    returned: Literal[False] = ...,
+    *,
+    keepdims: bool = ...,
+) -> AnyValue: ...
+@overload
+def average(
+    x: Operand[AnyValue],
+    axis: Axes = ...,
+    weights: Operand[AnyValue] | None = ...,
+    *,
+    returned: Literal[True],
+    keepdims: bool = ...,
+) -> tuple[AnyValue, AnyValue]: ...
+@rounded_once
+def average(
+    x: Operand[Any],
     axis: Axes = None,
-    weights: Operand[AnyValue] | None = None,
+    weights: Operand[Any] | None = None,
+    returned: bool = False,
     *,
     keepdims: bool = False,
-) -> AnyValue:
+) -> Any:
     """The mean over ``axis``, each element counted by its weight.
 
     Args:
         weights: one per element, or, where axes are named, one per place along these.
+        returned: also return the sum of the weights, in the shape of the mean.
 
     >>> sg.evaluate(sg.average([1.0, 2.0, 6.0], weights=[1.0, 1.0, 2.0]))
     array(3.75)
     """
     if weights is None:
-        return of.mean(as_value("average", x), axis, keepdims=keepdims)
+        value = as_value("average", x)
+        found = of.mean(value, axis, keepdims=keepdims)
+        if not returned:
+            return found
+        axes = axes_of("average", axis, value)
+        many = functions.size_value(math.prod(value.shape[k] for k in axes), found.dtype)
+        return found, functions.full(found.shape, many, like=value)
     value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
     if axis is not None and weight.shape != value.shape:
         weight = _along(weight, axis, value)
     value, weight = functions.broadcast_arrays(value, weight)
     total = of.sum(weight, axis, keepdims=keepdims)
-    return of.sum(value * weight, axis, keepdims=keepdims) / total
+    found = of.sum(value * weight, axis, keepdims=keepdims) / total
+    return (found, total) if returned else found
 
 
 def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
@@ -103,6 +130,8 @@ def cov(
     rowvar: bool = True,
     bias: bool = False,
     ddof: int | None = None,
+    fweights: Operand[AnyValue] | None = None,
+    aweights: Operand[AnyValue] | None = None,
     *,
     dtype: Any = None,
 ) -> AnyValue:
@@ -115,6 +144,8 @@ def cov(
         rowvar: whether variables are rows.
         bias: divide by n instead of n - 1.
         ddof: divide by n - ddof, whatever ``bias`` says.
+        fweights: how often each observation was made: integers [n].
+        aweights: how much each observation counts: numbers [n] that are not negative.
         dtype: a floating dtype to convert to first.
     """
     if y is not None:
@@ -124,10 +155,40 @@ def cov(
         more = _variables("cov", y, rowvar, dtype)
         rows = concatenate(list(promoted_values("cov", (rows, more))), 0)
     less = integer("cov", "ddof", ddof) if ddof is not None else 0 if bias else 1
-    away = rows - of.mean(rows, 1, keepdims=True)
-    count = _size(maximum(rows.shape[1] - less, 0), rows)
-    found = matmul(away, functions.conj(transpose(away))) / count
+    weights = _weights(rows, fweights, aweights)
+    if weights is None:
+        away = rows - of.mean(rows, 1, keepdims=True)
+        left, count = away, _size(maximum(rows.shape[1] - less, 0), rows)
+    else:
+        total = of.sum(weights)
+        away = rows - of.sum(rows * weights, 1, keepdims=True) / total
+        left, count = away * weights, total - float(less)
+        if aweights is not None:
+            squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
+            count = total - float(less) * squares
+        count = where(count > 0.0, count, 0.0)
+    found = matmul(left, functions.conj(transpose(away))) / count
     return reshape(found, ()) if found.shape == (1, 1) else found
+
+
+def _weights(
+    rows: AnyValue, often: Operand[AnyValue] | None, much: Operand[AnyValue] | None
+) -> AnyValue | None:
+    """Return the weight of each observation, in the real dtype of the variables."""
+    found: AnyValue | None = None
+    for name, given in (("fweights", often), ("aweights", much)):
+        if given is None:
+            continue
+        weight = as_values("cov", rows, given)[1]
+        if name == "fweights" and not weight.dtype.is_integer:
+            text = f"cov: fweights are integers, not {weight.dtype.numpy}"
+            raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
+        if weight.shape != rows.shape[1:]:
+            text = f"cov: {name} {weight.type} for observations {rows.type}"
+            raise ShapeError(text, related=related(rows, weight))
+        weight = functions.astype(weight, functions.real(rows).dtype)
+        found = weight if found is None else found * weight
+    return found
 
 
 def _size(size: Size, like: Value) -> Any:

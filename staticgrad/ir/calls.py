@@ -61,14 +61,7 @@ _WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
     "assume_unique": (_BOOLS, ""),
     "optimize": ((*_BOOLS, "greedy", "optimal"), "opt_einsum chooses the order of products"),
     "kind": (("introselect", "sort", "table", None), ""),
-    "weights": ((), "only average and histogram weigh their elements"),
-    **dict.fromkeys(("fweights", "aweights"), ((), "sg.average(x, axis, weights) weighs elements")),
-    "returned": ((), "the sum of the weights is sg.sum(weights, axis)"),
-    "retstep": ((), "the distance of the numbers is (stop - start) / (num - 1)"),
-    "period": ((), "sg.remainder(x, period) of x and of ascending xp, with its ends repeated"),
-    **dict.fromkeys(
-        ("axisa", "axisb", "axisc"), ((), "move the axes first: sg.moveaxis(x, source, -1)")
-    ),
+    "weights": ((), "only average, cov, bincount and histogram weigh their elements"),
     "where": ((), "sg.where(condition, a, b) chooses elements"),
     "axes": ((), "move the axes first: sg.moveaxis(x, source, destination)"),
     "axis": ((), "move the axes first: sg.moveaxis(x, source, destination)"),

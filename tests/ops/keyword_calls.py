@@ -242,8 +242,16 @@ CALLS = {
         {"weights": B.T, "axis": (1, 0)},
         {"weights": [1.0, 2.0, 3.0], "axis": 1, "keepdims": True},
     ],
-    ("cov", "fweights"): [{"fweights": np.array([1, 3, 2])}],
-    ("cov", "aweights"): [{"aweights": np.array([0.5, 1.0, 2.0])}],
+    ("cov", "fweights"): [{"fweights": np.array([1, 3, 2])}, {"fweights": [2, 1, 1], "ddof": 0}],
+    ("cov", "aweights"): [
+        {"aweights": np.array([0.5, 1.0, 2.0])},
+        {"aweights": [0.5, 1.0, 2.0], "fweights": [1, 3, 2], "bias": True},
+    ],
+    ("einsum", "operands"): [
+        ((A, [0, 1], SQUARE, [1, 2], [0, 2]), {}),
+        ((A, [3, 1]), {}),
+        ((DEEP, [..., 0], [0, ...]), {}),
+    ],
     ("histogram", "weights"): [{"weights": np.array([1.0, 2.0, 0.5, 3.0])}],
     ("histogram_bin_edges", "weights"): [{"weights": np.array([1.0, 2.0, 0.5, 3.0])}],
     ("pad", "mode"): [{"mode": mode} for mode in PAD_MODES],
