@@ -62,9 +62,6 @@ from staticgrad.types.dtype import (
     promote_weak,
 )
 
-#: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
-#: scalars are weak.
-
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
 quiet = np.errstate(all="ignore")
 
