@@ -175,3 +175,12 @@ def test_names_of_the_package_and_tensors_are_the_same_functions(name):
             found = sg.evaluate(parts(call(sg, *map(sg.constant, arrays))))
             for ours, theirs in zip(found, wanted, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("number", [-1, 3])
+def test_bincount_counts_no_number_beyond_its_bins(number):
+    x = sg.input("x", (2,), "int64")
+    with pytest.raises(sg.errors.IndexOutOfRange):
+        sg.evaluate(sg.bincount(x, minlength=3), {"x": np.array([0, number])})
+    with pytest.raises(sg.errors.ArgumentError, match="size of the result must be known"):
+        np.bincount(x)
