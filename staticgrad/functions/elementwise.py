@@ -451,7 +451,8 @@ def piecewise(
     >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))
     array([ 2., 30.])
     """
-    value = as_value("piecewise", x)
+    plain = [f for f in funclist if not callable(f)]
+    value = as_values("piecewise", x, *condlist, *plain)[0]
     if len(funclist) - len(condlist) not in (0, 1):
         raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
     pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
