@@ -161,7 +161,7 @@ def interp(
             [None if each is None else part(each) for each in ends]
             for part in (functions.real, functions.imag)
         ]
-        re, im = (interp(x, xp, *each, period=period) for each in parts)
+        re, im = (interp(x, xp, f, low, high, period) for f, low, high in parts)
         return functions.complex(re, im)
     at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:

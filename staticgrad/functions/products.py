@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from string import ascii_lowercase, ascii_uppercase
-from typing import Any, Final, Generic
+from typing import Any, Final, Generic, overload
 
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.complex_numbers import conj
@@ -127,6 +127,14 @@ class _Term(Generic[AnyValue]):
 
     def ordered(self, labels: Sequence[str]) -> AnyValue:
         return transpose(self.value, [self.labels.index(label) for label in labels])
+
+
+@overload
+def einsum(subscripts: str, *operands: Operand[AnyValue], dtype: Any = None) -> AnyValue: ...
+
+
+@overload
+def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any: ...
 
 
 @rounded_once
