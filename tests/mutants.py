@@ -232,6 +232,10 @@ MUTANTS = (
     ),
     *_row(
         "names-of-numpy",
+        ("digitize-ascends", "staticgrad/functions/statistics.py",
+         "return where(functions.any(bins[:-1] > bins[1:]), below, found)", "return found",
+         "edges that are values and descend count as if they ascend",
+         "tests/ops/test_numpy_names.py -k digitize"),
         ("bincount-from-the-end", "staticgrad/functions/statistics.py",
          "places = where(places < 0, count, places)", "pass",
          "bincount counts -1 in its last bin", "tests/ops/test_numpy_names.py -k bincount"),

@@ -254,7 +254,7 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
     """Return the number of the bin that contains each element of x; 0 is below the first edge.
 
     Args:
-        bins: a vector of edges. An array may also descend; a value of the graph ascends.
+        bins: a vector of edges, which ascend or descend.
         right: an element that equals an edge is in the bin on its left.
 
     >>> sg.evaluate(sg.digitize([-1.0, 0.5, 2.0], [0.0, 1.0, 2.0]))
@@ -262,7 +262,9 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
     """
     side = "left" if right else "right"
     if isinstance(bins, Value):
-        return searchsorted(bins, x, side)
+        found = searchsorted(bins, x, side)
+        below = bins.size - searchsorted(bins[::-1], x, side)
+        return where(functions.any(bins[:-1] > bins[1:]), below, found)
     edges = array_of(bins, "digitize: bins")
     if edges.ndim != 1:
         raise RankError(f"digitize: the edges have {edges.ndim} axes; they are a vector")

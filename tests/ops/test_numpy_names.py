@@ -81,7 +81,9 @@ CALLS = {
     "resize": [lambda m, x: m.resize(x, (2, 3)), lambda m, x: m.resize(x, 0),
                lambda m, x: m.resize(x, ())],
     "digitize": [lambda m, x: m.digitize(x, [-1.0, 0.0, 2.0]),
-                 lambda m, x: m.digitize(x, [2.0, 0.0, 0.0, -1.0], True)],
+                 lambda m, x: m.digitize(x, [2.0, 0.0, 0.0, -1.0], True),
+                 lambda m, x, y: m.digitize(x, m.sort(y.ravel())),
+                 lambda m, x, y: m.digitize(x, m.sort(y.ravel())[::-1], True)],
     **{name: [lambda m, x, n=name: getattr(m, n)(x + 1, 8.0, 4),
               lambda m, x, n=name: getattr(m, n)(2.0, x + 4, 3, False, axis=-1),
               lambda m, x, n=name: getattr(m, n)(x + 1, x + 3, 1)]
