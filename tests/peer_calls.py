@@ -87,7 +87,7 @@ KEYWORDS = (
     {"bias": True}, {"reduction": "sum"}, {"reduction": "none"}, {"ord": 1}, {"ord": np.inf},
     {"norm": "ortho"}, {"mode": "full"}, {"mode": "same"}, {"k": 1}, {"offset": 1}, {"n": 2},
     {"full_matrices": False}, {"density": True}, {"right": True}, {"label_smoothing": 0.25},
-    {"approximate": "tanh"}, {"log_target": True},
+    {"approximate": "tanh"}, {"log_target": True}, {"minlength": 9},
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ NOT_COMPARED = {
         ("can_cast", "isdtype", "astype", "result_type", "finfo", "iinfo"), "of dtypes"
     ),
     "select": "takes a list of conditions and one of values: tests/ops/keyword_calls.py",
+    "piecewise": "takes lists of conditions and functions: tests/ops/test_numpy_names.py",
     "cho_solve": "takes a pair of a factor: tests/linalg",
     "scatter_add": "PyTorch's has another order of operands, which is refused",
     **dict.fromkeys(
