@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors.wording import kind_of
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -409,6 +410,11 @@ def choose(
     >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
     array([ 1, 20,  3])
     """
+    if not isinstance(choices, Value | Sequence | np.ndarray):
+        raise ArgumentError(
+            f"choose: the choices are {kind_of(choices)}, not a list or tuple of values",
+            hint="sg.choose(a, [b, c])",
+        )
     given = functions.unstack(choices) if isinstance(choices, Value) else choices
     if not len(given):
         raise ArgumentError("choose: there is no choice")

@@ -28,7 +28,15 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import flat_root
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import TakeAlong, concatenate, part, scatter_add, stack, take
+from staticgrad.ops.indexing import (
+    TakeAlong,
+    concatenate,
+    part,
+    scatter_add,
+    several,
+    stack,
+    take,
+)
 from staticgrad.ops.linalg import SVDVals
 from staticgrad.ops.movement import moveaxis, ravel, reshape, transpose
 from staticgrad.ops.operands import (
@@ -309,7 +317,7 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
     >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
     array([2, 0, 1])
     """
-    values = as_values("lexsort", *(functions.unstack(keys) if isinstance(keys, Value) else keys))
+    values = as_values("lexsort", *several("lexsort", keys))
     if not values:
         raise ArgumentError("lexsort: there are no keys")
     first = values[0]
