@@ -119,7 +119,6 @@ def _reading(
     whole = {source.key: source for source, _ in parts.values()}
     others = [place for place in range(*ends) if place not in parts]
     order = [*range(ends[0]), *others, *range(ends[1], len(args))]
-    slices = [*(args[place] for place in others), *whole.values()]
     inputs: dict[int, Symbolic] = {-1: _like(op.body.inputs[0], "i")}
     for place in order:
         prefix = "c" if place < ends[0] else "x" if place < ends[1] else "p"
