@@ -939,6 +939,33 @@ MUTANTS = (
          'if not (floats or np.can_cast(source.dtype, self.array.dtype, "same_kind")):',
          "if False:", "an integer parameter takes floats", "tests/storage/test_parameter_value.py"),
     ),
+    *_row(
+        "figures of the comparison",
+        (
+            "state-counts-as-parameters",
+            "staticgrad/comparison/programs.py",
+            "read = [p for p in self.graph.parameters if p.node in nodes]",
+            "read = [*self.graph.parameters]",
+            "averages of Adam and running statistics are counted as parameters",
+            "tests/comparison/test_programs.py -k counted",
+        ),
+        (
+            "earlier-counts-as-later",
+            "staticgrad/comparison/report.py",
+            "if late >= 0.005",
+            "if late",
+            "a first result that comes earlier is listed as a disadvantage",
+            "tests/comparison/test_comparison.py -k no_disadvantage",
+        ),
+        (
+            "lines-of-the-training-step",
+            "staticgrad/comparison/page.py",
+            "used.pop(training.__file__, None)",
+            "used.pop(None, None)",
+            "the page of a Sequential shows the comparison's own file",
+            "tests/comparison/test_programs.py -k not_shown_as",
+        ),
+    ),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.comparison import training
 from staticgrad.comparison.programs import (
     BATCH,
     Batch,
@@ -144,8 +145,8 @@ def _mistake(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Itera
                 f"a mistake: {name} has one column too many",
                 f"while the step runs, after all that stands above:\n{tape}",
                 f"while the graph is built, before anything has run:\n{graph}",
-                "Both name the line. A tape finds what a run passes through; a graph is checked as"
-                " a whole, its gradient and its memory too, before the first number.",
+                "Both name the line of the program, if it has one. A tape finds what a run passes"
+                " through; a graph is checked as a whole, its gradient and its memory too, before the first number.",
             )
             return
 
@@ -156,7 +157,8 @@ def _said(attempt: Callable[[], object], *, with_line: bool = True) -> str:
         attempt()
     except StaticgradError as error:
         where = error.at.resolve()
-        line = f"\n{where.short}: {where.text.strip()}" if where.text and with_line else ""
+        is_shown = with_line and where.text and where.file != training.__file__
+        line = f"\n{where.short}: {where.text.strip()}" if is_shown else ""
         return f"{error.headline}{line}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"

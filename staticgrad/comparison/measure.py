@@ -108,7 +108,7 @@ def compare(
     chosen = subject(spec, arrays, loss, optimizer)
     about: dict[str, Any] = {
         "model": chosen.name,
-        "parameters": sum(array.size for array in chosen.parameters.values()),
+        "parameters": chosen.size,
         "batch_size": chosen.batch_size,
         "rule": chosen.rule,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores,"

@@ -47,6 +47,7 @@ _GAP: Final = 6  # lines between two that are used, at most, that are shown too
 _MOST_LINES, _MOST_CHANGES = 400, 60
 #: Characters of all kernels' sources that a page has, and of one.
 _ALL_SOURCES, _ONE_SOURCE = 240_000, 24_000
+_NO_LINES: Final = "<p>The program is the module: its step has no other line.</p>"
 _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 
@@ -272,7 +273,7 @@ def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
             if line != before + 1:
                 rows.append('<div class="dark"><span class="at">…</span></div>')
             rows.append(row(f"{name}:{line}", text[line][margin:]))
-    return "".join(rows), all(is_package_file(file) for file, _ in shown)
+    return "".join(rows) or _NO_LINES, all(is_package_file(file) for file, _ in shown)
 
 
 def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
@@ -287,8 +288,7 @@ def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
         for each in node.origin.places:  # the lines that begin their functions
             if isinstance(each, Origin) and each[0].co_name.isidentifier():
                 used[each[0].co_filename].add(each[0].co_firstlineno)
-    if len(used) > 1:  # the user's own files, without the step that trains a module
-        used.pop(training.__file__, None)
+    used.pop(training.__file__, None)  # the step that trains a module: no line of the user's
     left = _MOST_LINES
     for file, lines in used.items():
         ordered = sorted(lines)

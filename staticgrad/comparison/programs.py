@@ -121,6 +121,18 @@ class ComparedProgram:
         self.parameters = {p.name: np.array(p.value) for p, _ in self._start}
 
     @property
+    def size(self) -> int:
+        """Return how many floating numbers the parameters have that the results depend on.
+
+        State of optimizers, running statistics of training and generators are left out.
+        """
+        read: Sequence[Parameter] = self.read
+        if self.graph is not None:
+            nodes = {*Graph(self.graph.outputs).nodes}
+            read = [p for p in self.graph.parameters if p.node in nodes]
+        return sum(np.size(p.value) for p in read if p.dtype.is_float or p.dtype.is_complex)
+
+    @property
     def retraces(self) -> bool:
         """True if sizes change and each needs a separate graph."""
         return self.changes and self.refusal is not None

@@ -246,7 +246,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class _Report:
-    """The head of a report: what was compared, and where."""
+    """The head of a report: what was compared, and where.
+
+    ``parameters``: how many numbers the results depend on, without the optimizer's state.
+    """
 
     model: str
     parameters: int
@@ -386,6 +389,7 @@ class Comparison(_Report):
         found += [
             f"The first result, {state}, comes {late:.2f} s later than on the tape."
             for state, late in self._late.items()
+            if late >= 0.005  # below that the text would say 0.00 s
         ]
         return tuple(found)
 

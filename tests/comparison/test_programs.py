@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.comparison.acts import _said
 from staticgrad.comparison.loading import subject
+from staticgrad.comparison.page import _lines_of
 from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
@@ -39,6 +42,35 @@ def test_a_module_with_everything_trains_alike() -> None:
     assert all(np.array_equal(before[name], after[name]) for name in before)
     scopes = {node.origin.resolve().scope for node in made.graph.nodes}
     assert {"layers.0 Linear", "layers.1 BatchNorm1d", "layers.3 Dropout"} <= scopes
+
+
+def test_parameters_are_counted_without_state_statistics_and_generators() -> None:
+    """By hand: 4 * 6 + 6 of the first layer, 2 * 6 of the normalization, 6 + 1 of the last."""
+    net = sg.nn.Sequential(
+        sg.nn.Linear(4, 6), sg.nn.BatchNorm1d(6), sg.nn.gelu, sg.nn.Dropout(0.3), sg.nn.Linear(6, 1)
+    )
+    adam = sg.optim.Adam(1e-2)
+
+    def step(x, y):
+        found = ((net(x) - y) ** 2).mean()
+        adam.minimize(found)
+        return found
+
+    for made in (program(net, (X, Y), optimizer=sg.optim.Adam(1e-2)), program(step, (X, Y))):
+        assert made.size == 30 + 12 + 7
+        assert sum(array.size for array in made.parameters.values()) > 3 * made.size
+
+
+def test_lines_of_the_training_step_are_not_shown_as_the_users() -> None:
+    """A Sequential has no line of its own in a step."""
+    made = program(sg.nn.Sequential(sg.nn.Linear(4, 1)), (X, Y))
+    assert [*_lines_of(made.graph)] == []
+    wide = np.ones((8, 5), "float32")
+    function = made.new_function()
+    for run in (function.graph, function.eagerly):
+        said = _said(partial(run, wide, Y))
+        assert said
+        assert "training.py" not in said
 
 
 W = sg.parameter("w", np.zeros((4, 1), "float32"))
