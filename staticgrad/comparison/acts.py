@@ -146,7 +146,8 @@ def _mistake(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Itera
                 f"while the step runs, after all that stands above:\n{tape}",
                 f"while the graph is built, before anything has run:\n{graph}",
                 "Both name the line of the program, if it has one. A tape finds what a run passes"
-                " through; a graph is checked as a whole, its gradient and its memory too, before the first number.",
+                " through; a graph is checked as a whole, its gradient and its memory too, before"
+                " the first number.",
             )
             return
 
