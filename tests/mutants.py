@@ -81,6 +81,41 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "Python numbers as arguments",
+        (
+            "numbers-are-never-inputs",
+            "staticgrad/programs/function.py",
+            "if given.numbers and given.key not in self._signatures:",
+            "if False and given.numbers:",
+            "each learning rate compiles a program",
+            "tests/programs/test_numbers.py -k learning_rates",
+        ),
+        (
+            "numbers-are-strong",
+            "staticgrad/ops/elementwise.py",
+            "        return arg.sample\n",
+            "        return None\n",
+            "a number beside float32 arrays is refused or makes them float64",
+            "tests/programs/test_numbers.py -k learning_rates",
+        ),
+        (
+            "exponents-are-inputs",
+            "staticgrad/ops/arithmetic.py",
+            "if type(y) is PythonNumber:",
+            "if False:",
+            "an exponent that is an input computes another power than a literal one",
+            "tests/programs/test_numbers.py -k python_needs",
+        ),
+        (
+            "numbers-that-change-their-type",
+            "staticgrad/ir/python_numbers.py",
+            "if list(map(type, found)) != self._types:",
+            "if len(found) != len(self._types):",
+            "2**n of a negative n is cast to the int that it was in the trace",
+            "tests/programs/test_numbers.py -k errors_of_python",
+        ),
+    ),
+    *_row(
         "special values and sizes",
         (
             "cov-one-row-is-a-variable",

@@ -130,9 +130,13 @@ class UnknownNameError(StaticgradError, KeyError):
 
 
 class SymbolicValueError(StaticgradError, TypeError):
-    """The number, truth or array of a value that has none before the graph runs."""
+    """The number, truth or array of a value that has none before the graph runs.
+
+    ``numbers`` names arguments that are Python numbers, where the value is computed of these.
+    """
 
     code = "SG107"
+    numbers: tuple[str, ...] = ()
 
 
 class ArgumentError(StaticgradError, ValueError):

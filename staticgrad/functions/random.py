@@ -50,6 +50,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.execution import computing_kind, held, running_session
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.ir.python_numbers import PythonNumber
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related
@@ -172,7 +173,7 @@ class Generator(Distributions):
         unit = self._unit(met_shape("uniform", shape, low, high), kind)
         first: Any = low
         last: Any = high
-        if type(low) in (int, float) and type(high) in (int, float):
+        if {type(low), type(high)} <= {int, float, PythonNumber}:
             span = float(last - first)
             return unit if (low, high) == (0, 1) else unit * span + float(first)
         return unit * functions.subtract(last, first) + first

@@ -20,6 +20,7 @@ from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array
+from staticgrad.ir.python_numbers import PythonNumber
 from staticgrad.ir.ranges import POSITIVE, Range, RangeOf, Zero, peeled
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import MINUS_ONE, ONE, ZERO, Cotangent, Partial, times
@@ -390,6 +391,8 @@ def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Args:
         x, y: numbers, which broadcast.
     """
+    if type(y) is PythonNumber:  # a literal decides how the power is computed
+        raise y.refusal("an exponent of an array")
     common = common_dtype("pow", (x, y))
     exponent = _literal(y)
     if exponent is None or (common.is_float and not _is_multiplied(exponent)):

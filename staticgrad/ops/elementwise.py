@@ -34,6 +34,7 @@ from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind, of_kind
 from staticgrad.ir.op import Op, as_array
+from staticgrad.ir.python_numbers import Number, PythonNumber
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import lined_up
@@ -47,7 +48,14 @@ from staticgrad.ops.cotangent import (
     unbroadcast,
     under,
 )
-from staticgrad.types.arrays import BroadcastError, Shape, TensorType, broadcast_shapes
+from staticgrad.types.arrays import (
+    Array,
+    ArrayData,
+    BroadcastError,
+    Shape,
+    TensorType,
+    broadcast_shapes,
+)
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import (
     ALL_DTYPES,
@@ -318,6 +326,8 @@ def _weak_scalar(arg: object) -> complex | None:
     """The Python scalar as which ``arg`` promotes; a named size is a weak integer. Else None."""
     if isinstance(arg, Dim):
         return 0
+    if type(arg) is PythonNumber:
+        return arg.sample
     return arg if isinstance(arg, complex | float | int) and is_weak(arg) else None
 
 
@@ -327,6 +337,8 @@ def strong_dtype(op: str, arg: object) -> DType:
         return arg.dtype
     if isinstance(arg, Dim):
         return I64
+    if type(arg) is PythonNumber:
+        raise arg.refusal(op)
     return array_dtype(op, arg)
 
 
@@ -421,12 +433,27 @@ def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
         return own if own.dtype is dtype else functions.astype(own, dtype)
     if isinstance(arg, Dim):
         return functions.size_value(arg, dtype)
+    if type(arg) is PythonNumber:
+        if kind.computes:
+            raise arg.refusal(op)
+        return lifted(op, kind, arg.arithmetic.input(arg, dtype.real), dtype)
     if is_weak(arg):
         check_range(op, arg, dtype)
         if not dtype.is_float or abs(arg) <= dtype.largest:
             return kind.lift(arg, dtype)
     with np.errstate(over="ignore"):  # 1e300 becomes inf in float32, as NumPy has it
         return kind.lift(arg, dtype)
+
+
+def number_array(scalar: Number, dtype: DType) -> Array:
+    """Return a Python number as an element of ``dtype``, as beside arrays of it.
+
+    Raises:
+        DTypeError: an integer that ``dtype`` cannot hold.
+    """
+    check_range("number", scalar, dtype)
+    with np.errstate(over="ignore"):
+        return ArrayData(scalar, dtype).array
 
 
 def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:

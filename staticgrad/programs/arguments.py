@@ -1,7 +1,8 @@
 """The arguments of one call of a traced function: arrays by name, and what is static.
 
 Arrays become inputs of the graph, named by where they stand: ``x``, ``batch.image``, ``pair.0``.
-Everything else (numbers, strings, bools, None, functions, objects) is part of the signature.
+Everything else (numbers, strings, bools, None, functions, objects) is part of the signature; a
+number that only arithmetic uses is an input from its second value on (``ir/python_numbers.py``).
 
 At first every size is literal. An axis that comes with a second size has a name from then on, and
 axes whose sizes changed together share one, so that further sizes compile nothing.
@@ -9,9 +10,10 @@ axes whose sizes changed together share one, so that further sizes compile nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from inspect import BoundArguments, Parameter as Argument, Signature, signature
 from operator import is_
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +23,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import Tree, flatten, unflatten
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.op import as_array
+from staticgrad.ir.python_numbers import Number
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import dtype_of
 from staticgrad.types.dtype import DType, as_dtype
@@ -39,6 +42,8 @@ class _Optional:
 _OPTIONAL: Final = _Optional()
 #: What is set on functions for which it matters whether an argument was given by name.
 TELLS_NAMES: Final = "__staticgrad_tells_names__"
+#: Larger ints are static.
+_LARGEST_INT: Final = 2**63 - 1
 _ARRAYS = ("__array__", "__array_interface__", "__dlpack__")
 
 
@@ -52,6 +57,7 @@ class CallArguments:
         dtypes: the element types of the arrays.
         sizes: the sizes of all arrays, one after the other.
         statics: the numbers, strings and so on by name.
+        numbers: those of them that may be inputs: ints and floats of Python, by name.
         objects: the arguments that are static as a whole.
         has_values: there is a value or a tensor among them; nothing else is known then, but
             ``kind``: that of the tensor, None of a value of a graph.
@@ -70,9 +76,12 @@ class CallArguments:
         self.statics: dict[str, Any] = dict(held)
         self.dtypes: list[DType] = []
         self.shapes: list[tuple[int, ...]] = []
+        self.numbers: dict[str, Number] = {}
+        self._places: dict[str, tuple[int, int]] = {}  # of numbers: in leaves and in the key
         key: list[Any] = [self._tree, by_name, *map(_hashable, held, held.values())]
         self.has_values = False
-        for name, leaf in zip(_names(self._tree, ""), self.leaves, strict=True):
+        for place, name in enumerate(_names(self._tree, "")):
+            leaf = self.leaves[place]
             if is_value(leaf):
                 self.has_values, self.kind = True, leaf.kind if leaf.computes else None
                 return
@@ -92,19 +101,36 @@ class CallArguments:
                 self.shapes.append(tuple(map(int, array.shape)))
                 key.append((name, self.dtypes[-1].name, len(array.shape)))
             else:
+                if type(leaf) is float or (type(leaf) is int and abs(leaf) <= _LARGEST_INT):
+                    self.numbers[name], self._places[name] = leaf, (place, len(key))
                 self.statics[name] = leaf
                 key.append(_hashable(name, leaf))
         self.key = tuple(key)
         self.objects = {n: each for n, each in bound.arguments.items() if n in self.statics}
         self.sizes = tuple(size for shape in self.shapes for size in shape)
 
-    def called(self, function: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, list[str]]:
+    def key_with(self, inputs: Collection[str]) -> tuple[Any, ...]:
+        """Return the key of calls with any values of these numbers."""
+        key = list(self.key)
+        for name in inputs:
+            key[self._places[name][1]] = (name, type(self.numbers[name]))
+        return tuple(key)
+
+    def called(
+        self,
+        function: Callable[..., Any],
+        values: Sequence[Any],
+        numbers: Mapping[str, Any] = MappingProxyType({}),
+    ) -> tuple[Any, list[str]]:
         """Return the function's result for these arguments, with ``values`` in place of the arrays.
 
-        Also return the names of those arguments whose containers it changes.
+        ``numbers`` replace those of their names. Also return the names of those arguments whose
+        containers it changes.
         """
         given = iter(values)
         leaves = [next(given) if is_array(leaf) else leaf for leaf in self.leaves]
+        for name, number in numbers.items():
+            leaves[self._places[name][0]] = number
         free = {**unflatten(self._tree, leaves), **self._held}
         bound = BoundArguments(self._takes, {name: free[name] for name in self._order})
         found = function(*bound.args, **bound.kwargs)

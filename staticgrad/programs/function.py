@@ -20,6 +20,7 @@ from staticgrad.errors import (
     ArgumentError,
     GraphError,
     StaticgradWarning,
+    SymbolicValueError,
     UnknownAttributeError,
     warn,
 )
@@ -33,6 +34,7 @@ from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import pickled
 from staticgrad.ir.execution import computing, running_session
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.python_numbers import Number
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.programs.arguments import (
@@ -73,6 +75,18 @@ class _Signature:
         self.is_literal = False  # the function refused named sizes
 
 
+class _Numbers:
+    """Python numbers of calls that are alike but for these: the first ones, and which changed."""
+
+    def __init__(self, first: Mapping[str, Number]) -> None:
+        self.first = {name: repr(each) for name, each in first.items()}
+        self.changed: set[str] = set()
+
+    def see(self, numbers: Mapping[str, Number]) -> None:
+        """Note which of a call's numbers differ from the first ones."""
+        self.changed |= {name for name, each in numbers.items() if repr(each) != self.first[name]}
+
+
 class FunctionMaker(Protocol):
     """A decorator that makes functions of arrays."""
 
@@ -108,6 +122,10 @@ class Function(OfArrays[P, R]):
         self._known: dict[Any, TracedProgram] = {}
         #: Sizes, by the names and ranks of arrays.
         self._seen: dict[Any, list[tuple[int, ...]]] = {}
+        #: By what calls with other numbers have alike.
+        self._numbers: dict[Any, _Numbers] = {}
+        #: Arguments that are numbers which Python needs when it traces, and what needs them.
+        self._steering: dict[str, str] = {}
         self._tracer = Tracer(function, self._name)
         self._kept: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
@@ -167,7 +185,7 @@ class Function(OfArrays[P, R]):
                 if len(self._known) >= _MOST_KNOWN:
                     self._known.clear()
                 self._known[alike] = traced
-            return traced.run(given.arrays, self._options)
+            return traced.run(given.arrays, self._options, given.numbers)
         except Exception as error:
             cut(error)
             raise
@@ -217,7 +235,9 @@ class Function(OfArrays[P, R]):
 
     @boundary
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:
-        """The compiled program that a call with these arguments runs: its feeds are the arrays.
+        """The compiled program that a call with these arguments runs.
+
+        Its feeds are the arrays, and Python numbers that are inputs.
 
         Raises:
             GraphError: as ``graph``.
@@ -281,7 +301,48 @@ class Function(OfArrays[P, R]):
 
     def _traced(self, given: CallArguments) -> TracedProgram:
         """A graph that takes these arguments: one that is known, or a new one."""
-        known = self._signatures.get(given.key)
+        if given.numbers and given.key not in self._signatures:
+            found = self._of_any_numbers(given)
+            if found is not None:
+                return found
+        return self._of_key(given)
+
+    def _of_any_numbers(self, given: CallArguments) -> TracedProgram | None:
+        """A graph with the numbers as inputs that have changed; None where Python needs them all.
+
+        Whatever error such a trace ends in, the numbers are then static: an error of the user's is
+        that of a plain trace.
+        """
+        alike = given.key_with(given.numbers)
+        seen = self._numbers.setdefault(alike, _Numbers(given.numbers))
+        seen.see(given.numbers)
+        needed: dict[str, str] = {}
+        found = None
+        while found is None:
+            names = seen.changed - self._steering.keys() - needed.keys()
+            if not names:
+                break
+            try:
+                found = self._of_key(given, frozenset(names))
+            except Exception as error:
+                blamed = names.intersection(_numbers_in(error)) or names
+                why = getattr(error, "headline", None) or f"{type(error).__name__}: {error}"
+                needed |= dict.fromkeys(sorted(blamed), why)
+        if found is not None and found.numbers(given.numbers) is None:
+            return None  # a plain trace raises, or gives results of another type
+        if needed:
+            found = found or self._of_key(given)
+            self._steering |= needed
+            why = "; ".join(dict.fromkeys(needed.values()))
+            self._reasons[-1] += f"; static: {', '.join(needed)}, for {why}"
+            if any(isinstance(given.numbers[name], float) for name in needed):
+                self._warn_of(needed)
+        return found
+
+    def _of_key(self, given: CallArguments, numbers: frozenset[str] = frozenset()) -> TracedProgram:
+        """A graph for these arguments, in which these numbers are inputs."""
+        key = given.key_with(numbers)
+        known = self._signatures.get(key)
         signature = known or _Signature()
         other = ""
         for each in reversed(signature.graphs):
@@ -294,28 +355,29 @@ class Function(OfArrays[P, R]):
         seen = [*self._seen.get(arrays, ()), given.sizes]
         labels, said = self._labels(given)
         spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, said)
-        why = other or self._reason(spec, known is not None)
+        why = other or self._reason(spec, known is not None, numbers)
         kinds = zip(given.arrays, given.dtypes, given.shapes, strict=True)
         shapes = ", ".join(f"{n}: {d.name}[{', '.join(map(str, s))}]" for n, d, s in kinds)
         reason = f"{shapes}: {why}"
         try:
-            found = self._tracer.trace(given, spec)
+            found = self._tracer.trace(given, spec, numbers)
         except Exception as error:
             literal = tuple(said.get(k, size) for k, size in enumerate(given.sizes))
-            if literal == spec:
+            if literal == spec or numbers.intersection(_numbers_in(error)):
                 raise
-            found = self._tracer.trace(given, literal)  # its error, if any, names plain sizes
+            found = self._tracer.trace(given, literal, numbers)  # its error names plain sizes
             reason += f", which it refuses: {getattr(error, 'headline', error)}"
             signature.is_literal = True
         signature.graphs.append(found)
         self._seen[arrays] = seen
-        self._signatures[given.key] = signature
+        self._signatures[key] = signature
         self._kept.extend(given.statics.values())
         self._reasons.append(reason)
+        statics = {name: each for name, each in given.statics.items() if name not in numbers}
         if len(signature.graphs) == _MANY and other:
             self._warn(f"because {other}")
-        elif known is None and len(self._signatures) == _MANY and given.statics:
-            static = ", ".join(f"{name}={shown(value)}" for name, value in given.statics.items())
+        elif known is None and len(self._signatures) == _MANY and statics:
+            static = ", ".join(f"{name}={shown(value)}" for name, value in statics.items())
             self._warn(f"of which this one has the static arguments {static}")
         return found
 
@@ -344,11 +406,22 @@ class Function(OfArrays[P, R]):
 
     # -- words ------------------------------------------------------------------------------------
 
-    def _reason(self, spec: Spec, known: bool) -> str:
+    def _reason(self, spec: Spec, known: bool, numbers: frozenset[str]) -> str:
         names = sorted({size for size in spec if isinstance(size, str)})
         if known:
             return f"other sizes, now named {', '.join(names)}"
+        if numbers:
+            return f"another {', another '.join(sorted(numbers))}, from now on an input"
         return "other types or static arguments" if self._signatures else "the first call"
+
+    def _warn_of(self, needed: Mapping[str, str]) -> None:
+        names = ", ".join(needed)
+        warn(
+            StaticgradWarning,
+            f"{self._name} compiles for each value of {names}, since"
+            f" {'; '.join(dict.fromkeys(needed.values()))}: a number that only arithmetic uses is"
+            f" an input from its second value on; static={(*needed,)!r} says that it is meant",
+        )
 
     def _warn(self, why: str) -> None:
         warn(
@@ -356,6 +429,15 @@ class Function(OfArrays[P, R]):
             f"{self._name} was traced {_MANY} times, {why}: a number that changes from call to"
             " call is an array argument, np.float64(number), or a parameter, p.update(number)",
         )
+
+
+def _numbers_in(error: BaseException | None) -> tuple[str, ...]:
+    """Return the arguments whose numbers Python needed, if that is what an error comes from."""
+    while error is not None:
+        if isinstance(error, SymbolicValueError) and error.numbers:
+            return error.numbers
+        error = error.__cause__ or error.__context__
+    return ()
 
 
 def _of_arrays(args: tuple[Any, ...]) -> Any:
@@ -431,7 +513,10 @@ def function(
     inputs, named by where they stand (``batch.image``). All else (numbers, strings, bools, None,
     functions) is static: another value is another program. NumPy scalars are arrays. Sizes are
     literal at first; an axis that comes with a second size is named from then on, together with
-    those that changed with it, so that further sizes compile nothing.
+    those that changed with it, so that further sizes compile nothing. Python floats and ints that
+    only arithmetic uses do alike: one that comes with a second value is an input from then on, and
+    results keep their dtypes. One that Python needs (``if``, ``range``, an axis), and an exponent
+    of an array, stay static.
 
     What it reads around it: parameters and generators at their values of each run; a generator
     goes one step further with each call. Numbers, arrays and functions of globals, closures and

@@ -7,8 +7,17 @@ once, and is warned of).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from math import inf
+from types import MappingProxyType
 from typing import Any, Final
 from weakref import ref
 
@@ -33,7 +42,9 @@ from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.execution import Session, in_graphs, traced_in
 from staticgrad.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
 from staticgrad.ir.pairs import SymbolicComplex
+from staticgrad.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.ir.value import Value
+from staticgrad.ops.elementwise import number_array
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
 from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
 from staticgrad.types.arrays import ArrayData, convert_array
@@ -56,13 +67,20 @@ class Out(str):
 class TracedProgram:
     """One graph of a function: what it takes, where its results go, for which captured values.
 
-    ``names`` are those of all arrays that it is given, in order.
+    ``names`` are those of all arrays that it is given, in order; ``arithmetic`` has the Python
+    numbers that are inputs.
     """
 
     def __init__(
-        self, spec: Spec, names: Sequence[str], graph: Graph | None, leaves: list[Any], tree: Tree
+        self,
+        spec: Spec,
+        names: Sequence[str],
+        graph: Graph | None,
+        leaves: list[Any],
+        tree: Tree,
+        arithmetic: Arithmetic | None = None,
     ) -> None:
-        self.names = names
+        self.names, self.arithmetic = names, arithmetic
         self.spec, self.graph, self.leaves, self._tree = spec, graph, leaves, tree
         self._read = {value.node.label for value in graph.inputs} if graph else set()
         self._compiled: dict[Any, Compiled] = {}  # by the settings of ``options`` blocks
@@ -95,13 +113,38 @@ class TracedProgram:
             found = self._compiled[around] = compile_graph(self.graph, **options)
         return found
 
-    def run(self, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def numbers(self, given: Mapping[str, Number]) -> tuple[dict[str, Any], list[Number]] | None:
+        """Return the feeds that are Python numbers, and all numbers by index.
+
+        None: with these numbers Python or NumPy do something else, an error or another type.
+        """
+        if self.arithmetic is None:
+            return {}, []
+        try:
+            values = self.arithmetic.values(given)
+            pairs = self.arithmetic.inputs
+            return {v.name: number_array(values[k], v.dtype) for v, k in pairs}, values
+        except (TypeError, ValueError, ArithmeticError):
+            return None
+
+    def run(
+        self,
+        arrays: Mapping[str, Any],
+        options: Mapping[str, Any],
+        numbers: Mapping[str, Number] = MappingProxyType({}),
+    ) -> Any:
         """Return the results in their containers: arrays, or NumPy's scalars for no axes."""
-        if self.graph is None:
-            return unflatten(self._tree, self.leaves)
         feeds = {name: array for name, array in arrays.items() if name in self._read}
-        found = self.program(options).run(feeds)
-        leaves = [as_result(found[leaf]) if isinstance(leaf, Out) else leaf for leaf in self.leaves]
+        own, values = self.numbers(numbers) or ({}, [])
+        feeds.update({name: array for name, array in own.items() if name in self._read})
+        found = self.program(options).run(feeds) if self.graph else {}
+        leaves = []
+        for leaf in self.leaves:
+            if isinstance(leaf, Out):
+                leaf = as_result(found[leaf])
+            elif type(leaf) is PythonNumber:
+                leaf = values[leaf.place]
+            leaves.append(leaf)
         return unflatten(self._tree, leaves)
 
 
@@ -118,12 +161,14 @@ class Tracer:
         self._made: list[Parameter] = []
         self._warned: set[str] = set()
 
-    def trace(self, given: CallArguments, spec: Spec) -> TracedProgram:
-        """The graph of the function over arguments of these sizes."""
+    def trace(
+        self, given: CallArguments, spec: Spec, numbers: Collection[str] = ()
+    ) -> TracedProgram:
+        """The graph of the function over arguments of these sizes; ``numbers`` are inputs."""
         around = Captured(self._function, given.objects)
         before, states = Before(around), random_states(around)
         noted = Session()
-        traced = self._once(given, spec, noted)
+        traced = self._once(given, spec, noted, numbers)
         traced.freeze(around, noted)
         if noted.drawn:
             self._warn(
@@ -138,7 +183,7 @@ class Tracer:
                 " it in a parameter, p.update(value)",
             )
         if around.asks_time or states != random_states(around):
-            again = self._once(given, spec, Session())
+            again = self._once(given, spec, Session(), numbers)
             kept = list(zip(traced.leaves, again.leaves, strict=False))
             for place in differences(traced.graph, again.graph, kept):
                 self._warn(
@@ -148,7 +193,9 @@ class Tracer:
                 )
         return traced
 
-    def _once(self, given: CallArguments, spec: Spec, noted: Session) -> TracedProgram:
+    def _once(
+        self, given: CallArguments, spec: Spec, noted: Session, numbers: Collection[str]
+    ) -> TracedProgram:
         shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
         inputs: list[Any] = [
             graph_input(name, shape, dtype)
@@ -156,9 +203,11 @@ class Tracer:
         ]
         noted.inputs = inputs
         first = _stored(inputs[0]).node.serial if inputs else inf
+        chosen = {name: each for name, each in given.numbers.items() if name in numbers}
+        arithmetic = Arithmetic(chosen, given.arrays)
         try:
             with traced_in(noted), in_graphs(), draws_from_0():
-                found, changed = given.called(self._function, inputs)
+                found, changed = given.called(self._function, inputs, arithmetic.given)
         except SymbolicValueError as error:
             error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT
             raise
@@ -172,7 +221,7 @@ class Tracer:
             raise
         for name in changed:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")
-        traced = self._program(found, spec, noted, inputs)
+        traced = self._program(found, spec, noted, inputs, arithmetic)
         # Refuse a graph whose named sizes are not those of the call.
         named = zip(traced.spec, given.sizes, strict=True)
         values = {name: size for name, size in named if isinstance(name, str)}
@@ -195,10 +244,16 @@ class Tracer:
         return traced
 
     def _program(
-        self, found: Any, spec: Spec, noted: Session, inputs: Sequence[Symbolic]
+        self,
+        found: Any,
+        spec: Spec,
+        noted: Session,
+        inputs: Sequence[Symbolic],
+        arithmetic: Arithmetic,
     ) -> TracedProgram:
         stored = [_stored(value) for value in inputs]
-        own = {value.node: value.node.label for value in stored}
+        names = [value.node.label for value in stored]
+        own = {value.node for value in (*stored, *(value for value, _ in arithmetic.inputs))}
         if isinstance(found, Graph):
             outputs: dict[str, Any] = {name: found[name] for name in found.outputs}
             updates = found.updates
@@ -237,7 +292,9 @@ class Tracer:
                     told |= _names(value)
             if sized:
                 graph = Graph(outputs, pairs, inputs=sized, name=name)
-        return TracedProgram(spec, [*own.values()], graph, leaves, tree)
+        return TracedProgram(
+            spec, names, graph, leaves, tree, arithmetic if arithmetic.given else None
+        )
 
     def _check_results(self, leaves: Sequence[Any]) -> None:
         """Refuse what would be computed later, and what hides values of the graph."""
