@@ -33,7 +33,7 @@ from benchmarks.implementation import Settings
 from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_of
 from benchmarks.workload import Workload
 from benchmarks.workloads import all_workloads
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 #: A program: makes a graph and feeds, anew each time, for parameters change.
 Make = Callable[[], tuple[sg.Graph, dict[str, Any]]]

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 LIBRARIES: Final = ("staticgrad", "torch")
 #: What is computed: the convolution, and its gradients by the image and by the filter.

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, Final
 
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 VARIABLE: Final = "STATICGRAD_WITHOUT"
 _PACKAGES: Final = ("staticgrad", "passes")

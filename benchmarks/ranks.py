@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad import ranks
+from staticgrad.support import ranks
 
 SIZES: Final = (1_000, 30_000, 1_000_000, 4_000_000)
 Step = Callable[[], Any]

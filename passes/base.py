@@ -21,15 +21,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, dataclass_transform
 
-from staticgrad import config
 from staticgrad.analysis.pass_report import Report as Report
-from staticgrad.errors import PassInterfaceError, PipelineError
-from staticgrad.errors.wording import kind_of
 from staticgrad.ir.bodies import map_bodies
 from staticgrad.ir.graph import Graph, Parameter, Symbolic
 from staticgrad.ir.verify import verify_graph
-from staticgrad.kept import collection_paused
-from staticgrad.records import Immutable, dataclass
+from staticgrad.support import config
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import PassInterfaceError, PipelineError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import Immutable, dataclass
 from staticgrad.types.dim import Size, named_sizes
 
 

@@ -15,7 +15,7 @@ from staticgrad.ir.graph import (
     reads_any,
     rebuild,
 )
-from staticgrad.source import Location, merged
+from staticgrad.support.source import Location, merged
 
 
 class CommonSubexpressions(Pass, name="cse"):

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from passes.base import Pass, Watch
-from staticgrad.building import within
-from staticgrad.errors import StaticgradError
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.ir.rounded import rounded
+from staticgrad.support.building import within
+from staticgrad.support.errors import StaticgradError
 from staticgrad.types.arrays import ArrayData
 
 

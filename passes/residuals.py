@@ -23,10 +23,10 @@ from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
-from staticgrad.kept import cached_property
 from staticgrad.preparation.marks import is_mark, leave_unmarked, unmarked
 from staticgrad.preparation.regions import leave_joined, with_joined_pads
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import hint_bytes, hint_product
 
 if TYPE_CHECKING:

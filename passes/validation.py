@@ -16,10 +16,10 @@ import numpy as np
 
 from staticgrad.analysis.binding import check_sizes, concrete_shape, input_label
 from staticgrad.analysis.evaluate import evaluate, same_bytes
-from staticgrad.building import capture
-from staticgrad.errors import PassMismatchError, StaticgradError
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, rebuild
 from staticgrad.ir.op import Array
+from staticgrad.support.building import capture
+from staticgrad.support.errors import PassMismatchError, StaticgradError
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Named
 from staticgrad.types.dtype import F32, F64, DType, kind_of_elements

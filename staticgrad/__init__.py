@@ -30,11 +30,11 @@ def __getattr__(name: str) -> object:
         except AttributeError as error:
             error.__traceback__ = None  # as ``boundary`` does, which is not loaded yet
             raise
-    from staticgrad.kept import collection_paused
+    from staticgrad.support.caches import collection_paused
 
     home, attribute = _HOMES[name]
     if home == "passes":
-        from staticgrad.errors.tracebacks import refuse_shadowed_passes
+        from staticgrad.support.errors.tracebacks import refuse_shadowed_passes
 
         refuse_shadowed_passes()
     with collection_paused():  # what modules make stays
@@ -48,7 +48,7 @@ def _no_such_name(name: str) -> AttributeError:
     file = f"{__path__[0]}/{name}"
     if name.startswith("_") or isdir(file) or isfile(f"{file}.py"):  # noqa: PTH112, PTH113
         return AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from staticgrad.errors.hints import no_such_name
+    from staticgrad.support.errors.hints import no_such_name
 
     return no_such_name("sg", name, tuple(__all__))
 

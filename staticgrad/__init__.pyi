@@ -8,7 +8,6 @@ import staticgrad.bridges.torch as torch
 import staticgrad.distributed as distributed
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
-import staticgrad.errors as errors
 import staticgrad.functions.checkpoints.policies as checkpoint_policies
 import staticgrad.functions.fft as fft
 import staticgrad.functions.linalg as linalg
@@ -21,6 +20,7 @@ import staticgrad.nn as nn
 import staticgrad.onnx as onnx
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
+import staticgrad.support.errors as errors
 import staticgrad.testing as testing
 import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
@@ -35,17 +35,8 @@ from staticgrad.compiling.mixed_precision import (
 from staticgrad.compiling.tradeoffs import (
     tradeoff
 )
-from staticgrad.config import (
-    options, show_config
-)
 from staticgrad.eager.at_once import (
     eager_mode
-)
-from staticgrad.errors import (
-    BudgetInfeasible, StaticgradError
-)
-from staticgrad.errors.wording import (
-    StaticgradWarning
 )
 from staticgrad.functions import (
     arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan2 as atan2, arctan
@@ -194,6 +185,15 @@ from staticgrad.saving import (
 )
 from staticgrad.scopes import (
     scope
+)
+from staticgrad.support.config import (
+    options, show_config
+)
+from staticgrad.support.errors import (
+    BudgetInfeasible, StaticgradError
+)
+from staticgrad.support.errors.wording import (
+    StaticgradWarning
 )
 from staticgrad.types.dim import (
     dim

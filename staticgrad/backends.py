@@ -23,13 +23,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from staticgrad import config, native
-from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
-from staticgrad.errors.wording import kind_of
+from staticgrad import native
 from staticgrad.ir.discovery import announced
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.errors import ArgumentError, ConfigError, NameConflictError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import dataclass
 
 __all__ = [
     "Backend",

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad import ranks
-from staticgrad.errors import ArgumentError, DistributedError, DTypeError
-from staticgrad.errors.hints import attributes
 from staticgrad.ir.calls import public
 from staticgrad.ir.pairs import Complex
 from staticgrad.ops.collective import means, rows_of
 from staticgrad.ops.operands import as_value
-from staticgrad.ranks import Job
 from staticgrad.saving import restored
 from staticgrad.saving.trees import content_of
+from staticgrad.support import ranks
+from staticgrad.support.errors import ArgumentError, DistributedError, DTypeError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.ranks import Job
 
 __all__ = ["Job", "broadcast", "check_equal", "mean", "start"]
 

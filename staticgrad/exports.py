@@ -94,10 +94,10 @@ FUNCTIONS = {
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiling.compiler": "Compiled compile",
-    "staticgrad.config": "options show_config",
+    "staticgrad.support.config": "options show_config",
     "staticgrad.eager.at_once": "eager_mode",
-    "staticgrad.errors": "BudgetInfeasible StaticgradError",
-    "staticgrad.errors.wording": "StaticgradWarning",
+    "staticgrad.support.errors": "BudgetInfeasible StaticgradError",
+    "staticgrad.support.errors.wording": "StaticgradWarning",
     "staticgrad.ir.printer": "same_graph",
     "staticgrad.types.dim": "dim",
     "staticgrad.types.dtype": (
@@ -184,7 +184,7 @@ MODULES = {
     "checkpoint_policies": "staticgrad.functions.checkpoints.policies",
     "distributed": "staticgrad.distributed",
     "eager": "staticgrad.eager",
-    "errors": "staticgrad.errors",
+    "errors": "staticgrad.support.errors",
     "fft": "staticgrad.functions.fft",
     "implicit": "staticgrad.programs.implicit",
     "linalg": "staticgrad.functions.linalg",

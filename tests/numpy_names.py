@@ -7,8 +7,8 @@ import numpy as np
 
 import staticgrad.functions
 from staticgrad.documentation.site import GUIDE
-from staticgrad.errors.hints import MISSING, REASONS
 from staticgrad.ir.functional import FACTS, NUMPY_NAMES, numpy_function
+from staticgrad.support.errors.hints import MISSING, REASONS
 from tests.ops import keyword_calls
 
 PAGE = GUIDE / "numpy.md"

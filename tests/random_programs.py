@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.building import capture
 from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.graph import Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.printer import graph_constants
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.building import capture
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Dim, evaluate
 from staticgrad.types.dtype import F32, F64, as_dtype

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import ranks
+from staticgrad.support import ranks
 from staticgrad.train import Batches, fit
 
 X = np.random.default_rng(0).normal(size=(96, 5))

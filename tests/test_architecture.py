@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import staticgrad
-from staticgrad import exports, upward
+from staticgrad import exports
+from staticgrad.support import upward
 from tests import exports as written
 from tests.beside import python
 
@@ -115,9 +116,9 @@ def test_the_environment_is_read_by_the_settings_alone():
         if reads.search(path.read_text("utf-8"))
     }
     assert found == {
-        "staticgrad/config.py",
+        "staticgrad/support/config.py",
         "staticgrad/comparison/measure.py",
-        "staticgrad/terminal.py",
+        "staticgrad/support/terminal.py",
     }
 
 
@@ -126,7 +127,7 @@ def test_the_environment_is_read_by_the_settings_alone():
 
 #: Where locks are made, and why none of them can stay taken in a forked child.
 LOCKS = {
-    "staticgrad/forks.py": "registered; the others of the package are such locks",
+    "staticgrad/support/forks.py": "registered; the others of the package are such locks",
     "staticgrad/native/lock.py": "registered",
     "staticgrad/native/language/system.py": "the operations that native code makes locks of",
     "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
@@ -135,7 +136,7 @@ LOCKS = {
     "staticgrad/runtime/entry.py": "a gate that is waited for with a time limit",
     "staticgrad/storage/locks.py": "registered",
     "staticgrad/storage/reservation.py": "a memory fence: nothing else refers to the lock",
-    "staticgrad/terminal.py": "never waited for: who does not get it shows no line",
+    "staticgrad/support/terminal.py": "never waited for: who does not get it shows no line",
     "staticgrad/train/minibatches.py": "of one iterator, whose thread is not in the child at all",
 }
 
@@ -148,7 +149,7 @@ def test_locks_are_registered_for_forks():
     texts = {shown(path): path.read_text("utf-8") for path in files}
     assert {name for name, text in texts.items() if makes.search(text)} == {*LOCKS}
     assert [name for name, text in texts.items() if "os.register_at_fork" in text] == [
-        "staticgrad/forks.py"
+        "staticgrad/support/forks.py"
     ]
 
 

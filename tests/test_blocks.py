@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 import staticgrad as sg
-from staticgrad import building
-from staticgrad.config import current
 from staticgrad.eager import Tensor, detect_mutation, enable_grad, no_grad
 from staticgrad.eager.tape import checking, recording
+from staticgrad.support import building
+from staticgrad.support.config import current
 
 BLOCKS = {
     "eager mode": (sg.eager_mode, sg.eager_mode, lambda: type(sg.zeros(1)) is Tensor, True),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from staticgrad import config
-from staticgrad.config import Config, current, options, settings, show_config
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError
+from staticgrad.support import config
+from staticgrad.support.config import Config, current, options, settings, show_config
 from tests.beside import in_threads
 
 

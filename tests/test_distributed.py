@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import ranks
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.analysis.repeats import Repeats
@@ -25,8 +24,9 @@ from staticgrad.errors import ArgumentError, DistributedError, ExportError, Veri
 from staticgrad.memory.planner import plan
 from staticgrad.ops.collective import RankMean
 from staticgrad.optim import data_parallel
-from staticgrad.ranks import blocks as blocks_of
-from staticgrad.records import replace
+from staticgrad.support import ranks
+from staticgrad.support.ranks import blocks as blocks_of
+from staticgrad.support.records import replace
 from staticgrad.train import Batches
 from tests.rank_programs import COMBINED
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad import building, errors
+from staticgrad import errors
 from staticgrad.errors import wording
 from staticgrad.scopes import scope
-from staticgrad.source import SourceLine
+from staticgrad.support import building
+from staticgrad.support.source import SourceLine
 
 _PACKAGE = Path(errors.__file__).parent
 

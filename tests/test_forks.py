@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from staticgrad import forks
+from staticgrad.support import forks
 
 
 class Noted(forks.AtFork):

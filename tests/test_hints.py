@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import config
 from staticgrad.compiling import compiler
 from staticgrad.eager import Tensor, tensor
 from staticgrad.errors import (
@@ -22,9 +21,10 @@ from staticgrad.errors import (
     values,
     wording,
 )
-from staticgrad.errors.hints import _ROOMS
 from staticgrad.functions import random
 from staticgrad.ir.functional import numpy_function
+from staticgrad.support import config
+from staticgrad.support.errors.hints import _ROOMS
 
 
 def exists(name):

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.kept import Kept
+from staticgrad.support.caches import Kept
 
 
 @given(

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from staticgrad import records
+from staticgrad.support import records
 
 
 def frozen(dataclass):
@@ -200,7 +200,7 @@ def test_records_are_copied_and_pickled():
 def test_modules_make_their_data_classes_as_records():
     """So that starting does not compile the methods of each class."""
     root = Path(records.__file__).parent.parent
-    others = ("staticgrad/records.py", "staticgrad/optim/")
+    others = ("staticgrad/support/records.py", "staticgrad/optim/")
     for package in ("staticgrad", "passes"):
         for path in (root / package).rglob("*.py"):
             text = path.read_text("utf-8")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad import building, source
 from staticgrad.scopes import scope
-from staticgrad.source import Origin, SourceLine
+from staticgrad.support import building, source
+from staticgrad.support.source import Origin, SourceLine
 from tests.beside import python
 
 _PACKAGE = Path(source.__file__).parent
@@ -119,7 +119,7 @@ def test_notebooks_prompts_and_odd_names(file, shown):
 
 def test_a_program_without_source_text():
     program = (
-        "import staticgrad as sg, staticgrad.building as s\n"
+        "import staticgrad as sg, staticgrad.support.building as s\n"
         "with sg.scope('block'):\n"
         "    print(s.capture().long)"
     )

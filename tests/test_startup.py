@@ -36,7 +36,12 @@ OURS = ("staticgrad", "passes", "numpy")
 #: Ours that the same is true of.
 OURS_LATER = (
     *("staticgrad.compiling", "staticgrad.native", "staticgrad.nest", "staticgrad.runtime"),
-    *("staticgrad.config", "staticgrad.commands", "staticgrad.optim", "staticgrad.ir.parser"),
+    *(
+        "staticgrad.support.config",
+        "staticgrad.commands",
+        "staticgrad.optim",
+        "staticgrad.ir.parser",
+    ),
     *("staticgrad.ir.kernels.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
     *(
         "staticgrad.train",

@@ -12,7 +12,7 @@ from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ops.convert import SizeValue
 from staticgrad.ops.indexing import Concat, Slice
 from staticgrad.ops.movement import Reshape
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 

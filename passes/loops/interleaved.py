@@ -13,7 +13,6 @@ from math import prod
 from typing import cast
 
 from passes.loops.merging import is_cheap
-from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node, Symbolic
@@ -21,6 +20,7 @@ from staticgrad.ir.op import Op
 from staticgrad.ops.indexing import Concat, Slice
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import Reshape
+from staticgrad.support.building import within
 from staticgrad.types.dim import Size
 
 ValueKey = tuple[Node, int]

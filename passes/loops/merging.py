@@ -16,12 +16,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from passes.residuals import CHEAP
-from staticgrad.errors import StaticgradError
 from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
 from staticgrad.ops.loops import Loop
-from staticgrad.source import merged as merged_lines
+from staticgrad.support.errors import StaticgradError
+from staticgrad.support.source import merged as merged_lines
 
 ValueKey = tuple[Node, int]
 

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
-from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ops.convert import Cast
 from staticgrad.ops.loops import Loop
+from staticgrad.support.building import within
 from staticgrad.types.dtype import F32, DType
 
 

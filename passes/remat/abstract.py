@@ -20,8 +20,8 @@ from staticgrad.planning.problem import (
     Net,
     Pair,
 )
-from staticgrad.records import dataclass
-from staticgrad.source import lines_of
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import lines_of
 
 _STAGED: Final = "staged"  # the op that copies feeds
 _LOOKED: Final = "looked"  # the op, and its result, that updates depend on: indices were checked

@@ -19,7 +19,7 @@ from passes.remat.base import Policy, Problem, Steps, proposed
 from passes.remat.recompute import Recompute
 from staticgrad.analysis.plan_report import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from passes.remat.search import Found

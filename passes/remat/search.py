@@ -37,7 +37,7 @@ from typing import Final
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
 from staticgrad.planning.sequences import BEYOND_ALL
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 _BELOW: Final = 8  # sequences of fewer bytes that are looked at for one budget
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from itertools import accumulate
 
 from passes.remat.base import Problem, Steps
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 
 @dataclass(frozen=True)

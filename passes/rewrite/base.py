@@ -9,8 +9,8 @@ from typing import ClassVar
 from passes.base import Pass, Watch
 from passes.rewrite.driver import rewrite
 from passes.rewrite.rule import Rule, table
-from staticgrad.errors import PipelineError
 from staticgrad.ir.graph import Graph
+from staticgrad.support.errors import PipelineError
 
 
 class Rewrite(Pass):

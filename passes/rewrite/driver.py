@@ -21,9 +21,6 @@ import numpy as np
 
 from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule, Term, filled
-from staticgrad.building import within
-from staticgrad.errors import PipelineError, StaticgradError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
     Constant,
@@ -35,8 +32,11 @@ from staticgrad.ir.graph import (
     reads_any,
     rebuild,
 )
-from staticgrad.records import dataclass
-from staticgrad.source import Location, merged
+from staticgrad.support.building import within
+from staticgrad.support.errors import PipelineError, StaticgradError
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import Location, merged
 from staticgrad.types.arrays import TensorType, convert_array
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
-from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
-from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.errors import PipelineError, StaticgradError
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import BOOL, F64, I64, DType, as_dtype
 

@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import MappingProxyType
 
 from staticgrad.ir.plan import Placement, Plan
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 ARENA = ""
 

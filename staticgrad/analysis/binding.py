@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import (
+from staticgrad.ir.graph import Graph, Input, Symbolic
+from staticgrad.ir.op import Array
+from staticgrad.ir.pairs import SymbolicComplex, whole_type
+from staticgrad.ir.value import Value
+from staticgrad.support.errors import (
     ArgumentError,
     FeedDTypeError,
     FeedError,
@@ -23,12 +27,8 @@ from staticgrad.errors import (
     SymbolicValueError,
     UnknownFeedError,
 )
-from staticgrad.errors.wording import did_you_mean, kind_of, shown, why_no_array
-from staticgrad.ir.graph import Graph, Input, Symbolic
-from staticgrad.ir.op import Array
-from staticgrad.ir.pairs import SymbolicComplex, whole_type
-from staticgrad.ir.value import Value
-from staticgrad.records import dataclass
+from staticgrad.support.errors.wording import did_you_mean, kind_of, shown, why_no_array
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType, array_of, convert_array
 from staticgrad.types.dim import Dim, FloorDiv, Guard, MaxSize, Named, Size, evaluate, named_sizes
 from staticgrad.types.dtype import DType, complex_of, kind_of_elements

@@ -21,10 +21,10 @@ from staticgrad.analysis.plan_check import (
     peak_buffers,
 )
 from staticgrad.analysis.plan_report import at_sizes, copied_feeds, step_line
-from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Buffer, Schedule, Step
-from staticgrad.records import dataclass
+from staticgrad.support.errors import BudgetInfeasible
+from staticgrad.support.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.scalar_loop import operations
 from staticgrad.ir.schedule import Call, OperandPlace, Step
 from staticgrad.native.machine import current
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType, hint_value
 from staticgrad.vecmath.blocks import DEFINITIONS, expand
 

@@ -23,9 +23,6 @@ import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.liveness import last_uses
-from staticgrad.building import within
-from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
-from staticgrad.errors.wording import Related, shown
 from staticgrad.ir.bodies import is_body_input, role_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
@@ -33,6 +30,9 @@ from staticgrad.ir.op import Array, Op
 from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
+from staticgrad.support.building import within
+from staticgrad.support.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
+from staticgrad.support.errors.wording import Related, shown
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import ArrayData, TensorType, as_parts, of_parts
 from staticgrad.types.dim import Dim

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from staticgrad.ir.forms import Region, View
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import Shape, c_strides
 from staticgrad.types.dim import Size, kept_by_sizes
 

@@ -28,14 +28,14 @@ from dataclasses import field, replace
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-from staticgrad.errors import VerifyError
 from staticgrad.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.plan import Plan, own_stride
 from staticgrad.ir.schedule import CallStep, Role, Schedule, Step
-from staticgrad.kept import cached_property
-from staticgrad.records import NamedTuple, dataclass
 from staticgrad.storage.parameter import ALIGNMENT
+from staticgrad.support.caches import cached_property
+from staticgrad.support.errors import VerifyError
+from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Dim, Size, evaluate
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set as AbstractSet
 
-from staticgrad.building import capture
-from staticgrad.errors import IndexOutOfRange
-from staticgrad.errors.wording import Related
 from staticgrad.ir.bodies import role_of
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernels.kernel import Kernel
@@ -19,7 +16,10 @@ from staticgrad.ir.kernels.stages import Check, Map, nested, statements
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import Call, Schedule, Step
 from staticgrad.ops.indexing import out_of_range
-from staticgrad.source import Location
+from staticgrad.support.building import capture
+from staticgrad.support.errors import IndexOutOfRange
+from staticgrad.support.errors.wording import Related
+from staticgrad.support.source import Location
 
 
 def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.errors import NonFiniteError, Related
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.elementwise import isfinite, isnan
 from staticgrad.ir.functional import functions
@@ -24,8 +23,9 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, Paramet
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.logic import logical_and, logical_not
-from staticgrad.records import NamedTuple, dataclass
-from staticgrad.source import Location
+from staticgrad.support.errors import NonFiniteError, Related
+from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
 

@@ -13,8 +13,8 @@ from math import prod
 from typing import Any
 
 from staticgrad.ir.graph import Graph
-from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, evaluate
 

@@ -14,10 +14,10 @@ from itertools import groupby, pairwise
 from typing import NoReturn
 
 from staticgrad.analysis.lookups import failing_checks
-from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Buffer, CallStep, Step, Touch
 from staticgrad.storage.parameter import ALIGNMENT
+from staticgrad.support.errors import VerifyError
 from staticgrad.types.dim import Size, evaluate
 
 #: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, access)

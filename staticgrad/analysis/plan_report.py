@@ -19,9 +19,9 @@ from staticgrad.analysis.liveness import Flow, Life, SizeNumbers
 from staticgrad.analysis.plan_check import peak_buffers
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Buffer, Step
-from staticgrad.kept import cached_property
 from staticgrad.planning.offsets import Spans, place
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import NamedTuple, dataclass
 
 _ROWS: Final = 10  # rows of each part of a table
 

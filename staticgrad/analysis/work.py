@@ -8,7 +8,7 @@ from math import prod
 from staticgrad.analysis.binding import concrete_shape
 from staticgrad.ir.forms import Contract, Identity, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Node
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType
 
 

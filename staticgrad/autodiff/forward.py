@@ -20,9 +20,6 @@ from staticgrad.autodiff.reverse import (
     transposed,
 )
 from staticgrad.autodiff.structure import by_stored, check_floating, fitted, leaves, paired
-from staticgrad.building import within
-from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
-from staticgrad.errors.wording import shown
 from staticgrad.functions.trees import check_whole, flatten, unflatten
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
@@ -36,6 +33,9 @@ from staticgrad.ops.cotangent import (
     shares_of,
     widened,
 )
+from staticgrad.support.building import within
+from staticgrad.support.errors import DisconnectedError, GradientError, OpDefinitionError
+from staticgrad.support.errors.wording import shown
 
 _GIVES = "jvp gives a tangent {} for a result {}"
 

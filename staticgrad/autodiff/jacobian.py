@@ -12,8 +12,6 @@ from typing import Any, Final
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
-from staticgrad.building import within
-from staticgrad.errors import ArgumentError, DisconnectedError
 from staticgrad.functions.trees import check_real, check_whole, mapped
 from staticgrad.ir.bodies import body_input
 from staticgrad.ir.calls import public
@@ -24,6 +22,8 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import moved_over_batch
 from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.support.building import within
+from staticgrad.support.errors import ArgumentError, DisconnectedError
 
 _LINEAR: Final = (
     "the gradient of what is linear in a value does not depend on it\n"

@@ -43,8 +43,6 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     paired,
 )
-from staticgrad.building import current, within
-from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.functions.trees import check_whole, flatten, mapped, pairs_in
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
@@ -52,7 +50,6 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
 from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.ir.value import Value
-from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
     TRANSPOSES,
     ZERO,
@@ -64,7 +61,10 @@ from staticgrad.ops.cotangent import (
 )
 from staticgrad.ops.marks import region_behind
 from staticgrad.ops.sweep import Sweep
-from staticgrad.records import dataclass
+from staticgrad.support.building import current, within
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import equal
 

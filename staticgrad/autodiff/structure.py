@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from staticgrad.autodiff.cone import cone_between, named
-from staticgrad.building import within
-from staticgrad.errors import GradientError, StaticgradError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.ir.value import Value
+from staticgrad.support.building import within
+from staticgrad.support.errors import GradientError, StaticgradError
+from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dtype import kind_of_elements
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from staticgrad.building import here, within
 from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.forms import Assemble, Contract, Reduce, ReshapeForm
 from staticgrad.ir.functional import functions
@@ -33,7 +32,8 @@ from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.indexing import Slice
 from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.ops.marks import Mark
-from staticgrad.records import dataclass
+from staticgrad.support.building import here, within
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import hint_product, hint_value, product
 from staticgrad.types.dim import Size
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad.bridges.programs import Bridged, Programs, caller
-from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import public
-from staticgrad.optional import jax
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.optional import jax
 
 __all__ = ["function"]
 

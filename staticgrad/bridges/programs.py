@@ -20,8 +20,6 @@ from types import MethodType
 from typing import Any
 
 from staticgrad.autodiff import reverse
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import steps_of
 from staticgrad.functions.trees import Tree, flatten, unflatten
@@ -33,6 +31,8 @@ from staticgrad.ir.pairs import Complex, joined
 from staticgrad.ops.operands import as_value
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import kind_of, shown
 
 
 class Programs:

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, paths, unflatten
 from staticgrad.ir.calls import public
 from staticgrad.ir.pairs import check_real
@@ -24,6 +21,9 @@ from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
 from staticgrad.programs.function import Function, function
 from staticgrad.programs.sparse import hessian, hvp, jacobian, sparse_jacobian
 from staticgrad.programs.transformed import made_once
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import kind_of, shown
 
 __all__ = [
     "hessian_operator", "jacobian_operator", "least_squares", "minimize", "ravel", "root",

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgrad import nn, optim, optional
-from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.wording import kind_of
+from staticgrad import nn, optim
 from staticgrad.nn.initial import seeded
 from staticgrad.programs.function import Function, function
+from staticgrad.support import optional
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import kind_of
 from staticgrad.train import Batches, fit
 
 __all__ = ["Classifier", "Regressor"]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad.bridges.programs import Bridged, Programs, caller
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.hints import attributes
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import public
-from staticgrad.optional import ml_dtypes, torch
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.optional import ml_dtypes, torch
 
 __all__ = ["function"]
 

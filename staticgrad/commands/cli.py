@@ -19,13 +19,13 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
-from staticgrad import terminal
-from staticgrad.building import capture
 from staticgrad.commands import plans
 from staticgrad.commands.plans import GRAPH, SIZES, read_graph
-from staticgrad.config import SPELLING, read_bytes
-from staticgrad.errors import ParseError, StaticgradError
-from staticgrad.records import dataclass
+from staticgrad.support import terminal
+from staticgrad.support.building import capture
+from staticgrad.support.config import SPELLING, read_bytes
+from staticgrad.support.errors import ParseError, StaticgradError
+from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.commands.demo import Progress

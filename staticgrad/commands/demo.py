@@ -22,8 +22,8 @@ from passes.base import Report as PassReport
 from passes.pipelines import pipeline
 from staticgrad import native, nn
 from staticgrad.optim import Adam
-from staticgrad.optional import sklearn
-from staticgrad.records import dataclass
+from staticgrad.support.optional import sklearn
+from staticgrad.support.records import dataclass
 
 Array = npt.NDArray[Any]
 

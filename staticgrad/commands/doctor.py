@@ -15,12 +15,13 @@ from typing import Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad import config, native
-from staticgrad.errors import SelfTestError, StaticgradError
+from staticgrad import native
 from staticgrad.native import cache, loader, processors, target
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.table import pool
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.errors import SelfTestError, StaticgradError
+from staticgrad.support.records import dataclass
 
 _REQUIRED: Final = (
     "numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "rich", "click",

@@ -14,11 +14,11 @@ import numpy as np
 
 from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.programs import ComparedProgram, function_line, named, program
-from staticgrad.errors import ArgumentError, UnknownNameError
-from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.nn.module import Module
 from staticgrad.optim import Optimizer
 from staticgrad.programs.function import Function
+from staticgrad.support.errors import ArgumentError, UnknownNameError
+from staticgrad.support.errors.wording import did_you_mean, listed
 
 #: A name, ``path.py:name``, a function that makes a program, or the thing itself.
 Spec = str | Callable[..., Any] | tuple[Any, ...]

@@ -48,14 +48,14 @@ from staticgrad.comparison.report import (
 )
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.eager.tape import serials
-from staticgrad.errors import MeasurementError, StaticgradError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import listed
 from staticgrad.ir.graph import Graph
 from staticgrad.optim import Optimizer
-from staticgrad.pictures.markup import nbytes, number
 from staticgrad.reports.explain import dead_nodes
 from staticgrad.reports.pictures import runners
+from staticgrad.support.errors import MeasurementError, StaticgradError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import listed
+from staticgrad.support.pictures.markup import nbytes, number
 
 _STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
 _RUNS: Final = 8  # of the compiled program, whose steps are timed one by one

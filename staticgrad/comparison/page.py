@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import staticgrad as sg
 from staticgrad.analysis.pass_report import Report
-from staticgrad.building import is_package_file
 from staticgrad.comparison import table, training
 from staticgrad.comparison.report import (
     WARM,
@@ -32,12 +31,13 @@ from staticgrad.comparison.report import (
 )
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.pictures import GraphDrawing, plan_svg
-from staticgrad.pictures import charts, markup
-from staticgrad.pictures.charts import Line
-from staticgrad.pictures.ladder import ladder
-from staticgrad.pictures.markup import fold, nbytes, preformatted, ratio, seconds
 from staticgrad.reports.pictures import passes_table
-from staticgrad.source import Origin
+from staticgrad.support.building import is_package_file
+from staticgrad.support.pictures import charts, markup
+from staticgrad.support.pictures.charts import Line
+from staticgrad.support.pictures.ladder import ladder
+from staticgrad.support.pictures.markup import fold, nbytes, preformatted, ratio, seconds
+from staticgrad.support.source import Origin
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"

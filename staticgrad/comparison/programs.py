@@ -24,20 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
-from staticgrad.building import capture, is_user_file, within
 from staticgrad.comparison import training
 from staticgrad.comparison.report import Refusal, refusal_of
 from staticgrad.eager import Tensor
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import TapeLeaf
-from staticgrad.errors import (
-    ArgumentError,
-    GradientError,
-    ProgramError,
-    StaticgradError,
-    TracingWarning,
-)
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, mapped
 from staticgrad.ir.execution import Session, traced_in
 from staticgrad.ir.graph import Constant, Graph, Parameter
@@ -45,8 +36,17 @@ from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.function import Function
-from staticgrad.source import Location, Origin
 from staticgrad.storage.parameter import write_all
+from staticgrad.support.building import capture, is_user_file, within
+from staticgrad.support.errors import (
+    ArgumentError,
+    GradientError,
+    ProgramError,
+    StaticgradError,
+    TracingWarning,
+)
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.source import Location, Origin
 
 Array = npt.NDArray[Any]
 Batch = Mapping[str, Array]

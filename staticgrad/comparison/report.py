@@ -10,12 +10,12 @@ from typing import Any
 
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiling.artifacts import CompiledKernel
-from staticgrad.errors import ProgramError, StaticgradError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.pictures import Runner
 from staticgrad.ir.plan import Plan
-from staticgrad.records import dataclass
-from staticgrad.source import Location
+from staticgrad.support.errors import ProgramError, StaticgradError
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import Location
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 6

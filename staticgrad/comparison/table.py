@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.comparison.report import TAPE, Changes, Comparison, Pair, Refusal, TapeAlone
-from staticgrad.pictures import markup
-from staticgrad.pictures.markup import nbytes, number, ratio, seconds
-from staticgrad.records import NamedTuple
+from staticgrad.support.pictures import markup
+from staticgrad.support.pictures.markup import nbytes, number, ratio, seconds
+from staticgrad.support.records import NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from passes.base import Pass
 from staticgrad.analysis.budgets import BudgetFit, BudgetShare
-from staticgrad.config import SHARES, SPELLING, read_bytes, read_share
-from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
-from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.pairs import SymbolicComplex
 from staticgrad.native import processors
-from staticgrad.records import dataclass
+from staticgrad.support.config import SHARES, SPELLING, read_bytes, read_share
+from staticgrad.support.errors import ArgumentError, UnknownFeedError, UnknownNameError
+from staticgrad.support.errors.wording import did_you_mean, kind_of, listed, shown
+from staticgrad.support.records import dataclass
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:

@@ -13,21 +13,22 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
-from staticgrad import backends, config, native
+from staticgrad import backends, native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.errors import CompileError
-from staticgrad.forks import ProcessLock
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import CallStep, Schedule, Step, routines
-from staticgrad.kept import SEEN_SIZES, Kept, collection_paused
 from staticgrad.native.libraries import routines as native_routines
-from staticgrad.records import dataclass
 from staticgrad.reports.stats import Counts
 from staticgrad.runtime.step import Program
-from staticgrad.source import lines_of
+from staticgrad.support import config
+from staticgrad.support.caches import SEEN_SIZES, Kept, collection_paused
+from staticgrad.support.errors import CompileError
+from staticgrad.support.forks import ProcessLock
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import lines_of
 
 if TYPE_CHECKING:
     from staticgrad.fusion.neighbours import KernelPair

@@ -19,9 +19,7 @@ import numpy.typing as npt
 from passes.base import Pass, Pipeline
 from passes.pipelines import pipeline as read_pipeline
 from passes.remat import Policy
-from staticgrad import config, terminal
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
-from staticgrad.building import capture
 from staticgrad.compiling.arguments import (
     Options,
     all_sizes,
@@ -37,16 +35,12 @@ from staticgrad.compiling.arguments import (
 )
 from staticgrad.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
 from staticgrad.compiling.scheduling import Scheduling, scheduled
-from staticgrad.errors import ExportError, GraphError, ParseError, UnknownAttributeError, hints
-from staticgrad.errors.tracebacks import boundary, cut
-from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
-from staticgrad.kept import collection_paused
 from staticgrad.memory.planner import Planner
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
@@ -54,6 +48,18 @@ from staticgrad.reports.stats import Counts, Stats
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.sections import LEAST_SECTION
 from staticgrad.runtime.step import Table
+from staticgrad.support import config, terminal
+from staticgrad.support.building import capture
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import (
+    ExportError,
+    GraphError,
+    ParseError,
+    UnknownAttributeError,
+    hints,
+)
+from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size, evaluate, named_sizes
 

@@ -15,7 +15,7 @@ import numpy as np
 from staticgrad.ir.forms import Identity, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.preparation.marks import without_marks
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import ArrayData
 
 #: Bytes of results that are held beyond those of the constants that the program has itself, and

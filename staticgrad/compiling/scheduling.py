@@ -26,33 +26,33 @@ from typing import Final
 from passes.base import Fixpoint, Pass, Pipeline, Report
 from passes.remat import Policy
 from passes.remat.recompute import StoreAll
-from staticgrad import config
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.backends import Sources
 from staticgrad.compiling.artifacts import Kernels
-from staticgrad.errors import (
-    BudgetInfeasible,
-    CallError,
-    IndexOutOfRange,
-    OpDefinitionError,
-    OutOfMemory,
-)
 from staticgrad.ir.expr import Expr, postorder
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
 from staticgrad.ir.op import Op
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.printer import op_text, signature, size_lines
 from staticgrad.ir.schedule import Schedule
-from staticgrad.kept import cached_property
 from staticgrad.memory.divided import KEPT, Divided, Divisions, divided, divisions
 from staticgrad.memory.planner import Planner
 from staticgrad.native import cache, machine, target
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.libraries import scipy_library
-from staticgrad.records import NamedTuple, dataclass
 from staticgrad.runtime.executor import Executor, MakeTable
 from staticgrad.runtime.step import LoopLimitError, Program, Table
-from staticgrad.source import Location, Origin, position
+from staticgrad.support import config
+from staticgrad.support.caches import cached_property
+from staticgrad.support.errors import (
+    BudgetInfeasible,
+    CallError,
+    IndexOutOfRange,
+    OpDefinitionError,
+    OutOfMemory,
+)
+from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import Location, Origin, position
 
 #: Nodes from which on passes and fusion take longer than an entry does.
 LEAST_NODES: Final = 64

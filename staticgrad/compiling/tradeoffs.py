@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from passes.pipelines import pipeline as read_pipeline
 from passes.remat.recompute import StoreAll
-from staticgrad import config
 from staticgrad.analysis.binding import check_sizes
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound
@@ -29,19 +28,21 @@ from staticgrad.compiling.arguments import (
 )
 from staticgrad.compiling.constant_part import constant_part
 from staticgrad.compiling.scheduling import Scheduling, scheduled
-from staticgrad.errors import ArgumentError
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
-from staticgrad.kept import collection_paused
 from staticgrad.memory.divided import KEPT, divisions
 from staticgrad.memory.planner import Planner
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
-from staticgrad.pictures import charts
-from staticgrad.pictures.charts import Line
-from staticgrad.pictures.markup import (
+from staticgrad.runtime.sections import LEAST_SECTION
+from staticgrad.support import config
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.pictures import charts
+from staticgrad.support.pictures.charts import Line
+from staticgrad.support.pictures.markup import (
     byte_unit,
     fold,
     fragment,
@@ -50,8 +51,7 @@ from staticgrad.pictures.markup import (
     table,
     text_table,
 )
-from staticgrad.records import dataclass
-from staticgrad.runtime.sections import LEAST_SECTION
+from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.compiling.compiler import Compilable, Compiled

@@ -17,9 +17,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import config, native
+from staticgrad import native
 from staticgrad.backends import render
-from staticgrad.errors import CompileError, VerifyError
 from staticgrad.ir.bodies import BodyStep
 from staticgrad.ir.kernels.directives import Directives, Interleave, Prefetch, Stream, Strips
 from staticgrad.ir.kernels.kernel import Kernel
@@ -32,7 +31,9 @@ from staticgrad.nest.directives import (
     directives_of,
     with_directives,
 )
-from staticgrad.records import dataclass, replace
+from staticgrad.support import config
+from staticgrad.support.errors import CompileError, VerifyError
+from staticgrad.support.records import dataclass, replace
 from staticgrad.types.arrays import convert_array, hint_value, typical_value
 from staticgrad.types.dim import Size, evaluate, named_sizes
 

@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import Any, Final
 
 import staticgrad as sg
-from staticgrad.errors import CODES, StaticgradError
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
+from staticgrad.support.errors import CODES, StaticgradError
 from staticgrad.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
 
 #: The sections, in the order in which a page shows them.
@@ -394,7 +394,7 @@ def _tried(value: Callable[..., Any], count: int, dtype: DType) -> str | None:
 def codes() -> str:
     """The page of error codes: what each means, and the classes that carry it."""
     known: dict[str, list[type]] = {}
-    everything: Any = import_module("staticgrad.errors")
+    everything: Any = import_module("staticgrad.support.errors")
     for name in everything.__all__:
         kind = getattr(everything, name)
         if isinstance(kind, type) and "code" in vars(kind):

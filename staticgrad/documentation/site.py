@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from staticgrad.documentation import names, reference
-from staticgrad.errors import UnknownNameError
-from staticgrad.errors.wording import did_you_mean
-from staticgrad.optional import material
+from staticgrad.support.errors import UnknownNameError
+from staticgrad.support.errors.wording import did_you_mean
+from staticgrad.support.optional import material
 
 #: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.
 _SETTINGS: Final = {

@@ -21,7 +21,7 @@ from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
 from staticgrad.eager.tape import detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors.hints import attributes
+from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "Function",

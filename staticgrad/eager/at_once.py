@@ -19,7 +19,6 @@ from staticgrad.eager import tape
 from staticgrad.eager.differentiate import check_connected, grad
 from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
-from staticgrad.errors import ArgumentError
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
@@ -37,8 +36,9 @@ from staticgrad.ir.op import Array, Input, ParameterLeaf
 from staticgrad.ir.pairs import is_complex_data
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
-from staticgrad.records import dataclass
 from staticgrad.storage.parameter import change_together
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType
 
 

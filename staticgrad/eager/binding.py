@@ -20,14 +20,14 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from staticgrad.eager.tape import OpNode, named_node
-from staticgrad.errors import StaticgradError
 from staticgrad.ir.op import Array, Op, as_array, result_types
 from staticgrad.ir.pairs import Complex
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Masked, PartCotangent, shares_of
 from staticgrad.ops.elementwise import quiet
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import StaticgradError
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import DType, as_dtype
 

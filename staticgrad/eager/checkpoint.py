@@ -17,14 +17,10 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.blocks import Block
 from staticgrad.eager import tape
 from staticgrad.eager.binding import Application, silent
 from staticgrad.eager.tape import enable_grad, recording
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors import ArgumentError, TapeError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import shown
 from staticgrad.functions.checkpoints.marks import (
     SAME_BYTES,
     check_names,
@@ -35,7 +31,11 @@ from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.marks import name_of
-from staticgrad.records import NamedTuple
+from staticgrad.support.contexts import Block
+from staticgrad.support.errors import ArgumentError, TapeError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import TensorType
 
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from staticgrad.eager.tensor import Tensor, WithArray
-from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.pairs import Complex
 from staticgrad.ir.value import Value
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.types.arrays import Array
 
 

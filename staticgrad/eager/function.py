@@ -24,10 +24,10 @@ from typing import Any
 from staticgrad.eager import tape
 from staticgrad.eager.tape import no_grad, recording
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors import GradientError, OpDefinitionError
-from staticgrad.errors.tracebacks import boundary
 from staticgrad.ops.cotangent import ZERO, resolve
 from staticgrad.ops.elementwise import real_dtype
+from staticgrad.support.errors import GradientError, OpDefinitionError
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.types.arrays import TensorType
 
 

@@ -18,8 +18,6 @@ from staticgrad.eager.differentiate import grad
 from staticgrad.eager.rowwise import stacked_rows
 from staticgrad.eager.tape import enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors import DisconnectedError, GradientError
-from staticgrad.errors.wording import shown
 from staticgrad.functions.trees import (
     Tree,
     check_real,
@@ -31,6 +29,8 @@ from staticgrad.functions.trees import (
     unflatten,
 )
 from staticgrad.ir.functional import functions
+from staticgrad.support.errors import DisconnectedError, GradientError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import TensorType
 
 Tensors = Sequence[Tensor]

@@ -19,12 +19,12 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.tape import checking, enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors import SymbolicValueError
-from staticgrad.errors.calls import carries
 from staticgrad.functions.batching import over_elements
 from staticgrad.functions.rowwise import Rowwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
+from staticgrad.support.errors import SymbolicValueError
+from staticgrad.support.errors.calls import carries
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import DType
 

@@ -38,10 +38,6 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.blocks import Block, Nested
-from staticgrad.building import capture
-from staticgrad.errors import TapeError
-from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import is_holding, present
 from staticgrad.ir.op import Array, Op
@@ -49,6 +45,10 @@ from staticgrad.ops.cotangent import Masked, PartCotangent, in_dtype_of, resolve
 from staticgrad.ops.elementwise import real_dtype
 from staticgrad.ops.sweep import Sweep
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.building import capture
+from staticgrad.support.contexts import Block, Nested
+from staticgrad.support.errors import TapeError
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.types.arrays import TensorType
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class detect_mutation(Block[bool]):  # noqa: N801
     every array.
 
     >>> from staticgrad.eager import Tensor
-    >>> from staticgrad.errors import TapeError
+    >>> from staticgrad.support.errors import TapeError
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> with detect_mutation():
     ...     y = (x * x).sum()
@@ -112,7 +112,7 @@ class detect_mutation(Block[bool]):  # noqa: N801
 def enable_autograd(quiet: bool = False) -> None:
     """Record operations from here on, to the end of the block around; by default they are."""
     if not recording.innermost() and not quiet:
-        from staticgrad.config import logger  # logging is loaded when somebody logs
+        from staticgrad.support.config import logger  # logging is loaded when somebody logs
 
         logger.info("autograd is on: operations on tensors that require gradients are recorded")
     recording.change(True)

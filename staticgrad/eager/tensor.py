@@ -34,20 +34,6 @@ from staticgrad.eager.tape import (
     settled,
     shared_with,
 )
-from staticgrad.errors import (
-    DTypeError,
-    GradientError,
-    ImmutableError,
-    OpDefinitionError,
-    ShapeError,
-    TapeError,
-    UnknownAttributeError,
-)
-from staticgrad.errors.calls import carries
-from staticgrad.errors.hints import WRITE, instead_of_method
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.values import as_object, is_scipy_product
-from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import as_method, public
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.functional import functions
@@ -59,6 +45,20 @@ from staticgrad.ops.cotangent import STAND_INS
 from staticgrad.ops.elementwise import array_dtype
 from staticgrad.ops.operands import dtype_of, leaf_array
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.errors import (
+    DTypeError,
+    GradientError,
+    ImmutableError,
+    OpDefinitionError,
+    ShapeError,
+    TapeError,
+    UnknownAttributeError,
+)
+from staticgrad.support.errors.calls import carries
+from staticgrad.support.errors.hints import WRITE, instead_of_method
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.values import as_object, is_scipy_product
+from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.types.arrays import Shape, TensorType, convert_array
 from staticgrad.types.dtype import F32, DType, whole_bools
 
@@ -366,7 +366,7 @@ class Tensor(WithArray, Value):
         return f"Tensor({text}{needs if self.requires_grad else ''})"
 
     def _repr_html_(self) -> str:
-        from staticgrad.pictures.markup import fragment, preformatted, table
+        from staticgrad.support.pictures.markup import fragment, preformatted, table
 
         def elements(array: object) -> str:
             return np.array2string(np.asarray(array), threshold=200, edgeitems=3, separator=", ")

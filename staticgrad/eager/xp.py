@@ -25,11 +25,12 @@ import numpy as np
 
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors import ArgumentError, ShapeError
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import shown
 from staticgrad.ops.elementwise import Operand, array_dtype
+from staticgrad.support.errors import ArgumentError, ShapeError
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.upward import up
 from staticgrad.types.dtype import (
     BOOL,
     F32,
@@ -45,7 +46,6 @@ from staticgrad.types.dtype import (
     DType,
     as_dtype,
 )
-from staticgrad.upward import up
 
 __array_api_version__: Final = "2024.12"
 

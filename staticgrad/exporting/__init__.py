@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import kind_of
 from staticgrad.exporting.program import ProgramWriter
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import kind_of
 
 __all__ = ["export"]
 

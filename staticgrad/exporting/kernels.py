@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.errors import ExportError
 from staticgrad.exporting.expressions import (
     WORDS,
     Functions,
@@ -44,6 +43,7 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.summation import BLOCK
+from staticgrad.support.errors import ExportError
 from staticgrad.types.dtype import DType
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They

@@ -19,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import backends
-from staticgrad.errors import ArgumentError, CompileError, ExportError
 from staticgrad.exporting.expressions import Indented
 from staticgrad.exporting.steps import lines_of, variable
 from staticgrad.ir.calls import Routine
@@ -30,6 +29,7 @@ from staticgrad.ir.schedule import KernelStep, Step, StepBody
 from staticgrad.native import jit, target
 from staticgrad.native.libraries import routines
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.errors import ArgumentError, CompileError, ExportError
 from staticgrad.types.dim import Size, evaluate
 from staticgrad.types.dtype import DType
 

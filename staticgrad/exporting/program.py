@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ExportError
 from staticgrad.exporting.prelude import prelude_of
 from staticgrad.exporting.running import HEAD, RUN
 from staticgrad.exporting.steps import RESERVED, StepsWriter, variable
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.pairs import whole_type
 from staticgrad.ir.plan import Plan
+from staticgrad.support.errors import ExportError
 from staticgrad.types.dtype import BF16, DType
 
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ExportError
 from staticgrad.exporting.expressions import Functions, Indented, storable
 from staticgrad.exporting.kernels import KernelWriter
 from staticgrad.exporting.libraries import call_of
@@ -19,7 +18,8 @@ from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Operand
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step, StepBody
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.errors import ExportError
+from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.types.dim import Size, evaluate, named_sizes
 
 #: Names that the file's own lines have.

@@ -18,7 +18,7 @@ from staticgrad import exports
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import present
 from staticgrad.ir.functional import FUNCTIONS
-from staticgrad.kept import collection_paused
+from staticgrad.support.caches import collection_paused
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)
 _ROOMS: Final = ("fft", "linalg", "nn", "random", "sparse", "special", "standard")

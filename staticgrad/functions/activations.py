@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from staticgrad.errors import ArgumentError, ShapeError
-from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
 from staticgrad.functions.nn import softmax, softplus
 from staticgrad.functions.rounding import rounded_once
@@ -23,6 +21,8 @@ from staticgrad.ops.operands import (
     related,
 )
 from staticgrad.ops.selection import clip, maximum, where
+from staticgrad.support.errors import ArgumentError, ShapeError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types import dim as dims
 
 _SELU_ALPHA: Final = 1.6732632423543772

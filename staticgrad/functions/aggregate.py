@@ -10,8 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.families import like
 from staticgrad.functions.masking import (
     Mask,
     correction_of,
@@ -38,6 +36,8 @@ from staticgrad.ops.operands import (
     related,
 )
 from staticgrad.ops.reduce import Extreme, Max, Min, Reduction, Sum
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.types.arrays import product
 from staticgrad.types.dim import bounds
 from staticgrad.types.dtype import BOOL, F64, I64

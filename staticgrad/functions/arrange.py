@@ -9,9 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.wording import shown
-from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
@@ -34,6 +31,9 @@ from staticgrad.ops.operands import (
     size_of,
 )
 from staticgrad.ops.positions import iota
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size

@@ -9,7 +9,6 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.exports import LAYERS
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.creation import arange
@@ -26,6 +25,7 @@ from staticgrad.ops.marks import stop_gradient
 from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
+from staticgrad.support.errors import DTypeError, RankError, ShapeError
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64
 

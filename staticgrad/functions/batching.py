@@ -13,8 +13,6 @@ from contextlib import nullcontext
 from operator import index
 from typing import Any
 
-from staticgrad.errors import ArgumentError, AxisError
-from staticgrad.errors.wording import shown
 from staticgrad.functions.draws import loop_at_once
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.functions.trees import (
@@ -36,6 +34,8 @@ from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import over_batch
 from staticgrad.ops.movement import with_size
 from staticgrad.ops.operands import as_value, check_equal, related, size_of
+from staticgrad.support.errors import ArgumentError, AxisError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Dim, Size
 

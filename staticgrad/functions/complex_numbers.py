@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from staticgrad.errors import DTypeError
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -17,6 +16,7 @@ from staticgrad.ops.complex_readings import pair, parts_of, squared
 from staticgrad.ops.elementwise import Operand, broadcast
 from staticgrad.ops.movement import broadcast_to
 from staticgrad.ops.operands import as_value, promoted_values
+from staticgrad.support.errors import DTypeError
 
 
 def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:

@@ -9,16 +9,6 @@ from typing import Any, Final, Literal, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import (
-    ArgumentError,
-    DTypeError,
-    RankError,
-    ShapeAsValueWarning,
-    ShapeError,
-    warn,
-)
-from staticgrad.errors.wording import shown
-from staticgrad.families import like as same
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.execution import computing_kind
 from staticgrad.ir.functional import functions
@@ -52,6 +42,16 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.positions import iota
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.docstrings import like as same
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    RankError,
+    ShapeAsValueWarning,
+    ShapeError,
+    warn,
+)
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import BEYOND, MOST_SIZE, Shape, TensorType, as_parts, convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType

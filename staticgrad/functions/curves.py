@@ -9,9 +9,6 @@ from collections.abc import Callable
 from math import pi
 from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.wording import shown
-from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.loops.loops import associative_scan
 from staticgrad.functions.rounding import rounded_once
@@ -37,6 +34,9 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
 
 
 @rounded_once

@@ -8,9 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
-from staticgrad.building import within
-from staticgrad.errors import ArgumentError, DTypeError, RankError
-from staticgrad.errors.wording import shown
 from staticgrad.functions.nn import softmax
 from staticgrad.ir.calls import public
 from staticgrad.ir.forms import Identity, ReshapeForm, View
@@ -32,6 +29,9 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.philox import FOLDED, RandomBits, folded
 from staticgrad.ops.special import GammaLn, Ndtr, Ndtri, log_quantile_slope
+from staticgrad.support.building import within
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size, dim
 from staticgrad.types.dtype import F32, F64, I64, U64, DType

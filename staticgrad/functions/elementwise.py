@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.errors.wording import kind_of
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -26,6 +24,8 @@ from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.operands import as_value, as_values, floating, integer, promoted_values, related
 from staticgrad.ops.selection import Maximum, Minimum, where
 from staticgrad.ops.transcendental import LogAddExp, Tan
+from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.support.errors.wording import kind_of
 from staticgrad.types.dtype import BOOL, C128, F64, I64
 
 _LN2: Final = math.log(2.0)

@@ -14,10 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.wording import shown
-from staticgrad.families import like as same
 from staticgrad.functions.arrange import pad
 from staticgrad.functions.variants import named
 from staticgrad.ir.calls import publish
@@ -27,6 +23,10 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.fourier import FourierTransform
 from staticgrad.ops.indexing import part
 from staticgrad.ops.operands import axes_of, distinct_axes, floating, related, size_of
+from staticgrad.support.docstrings import like as same
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.dim import Dim, Size, floordiv
 from staticgrad.types.dtype import F64, I64, complex_of
 

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.wording import shown
 from staticgrad.functions.images.windows import conv
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.functional import NUMPY_NAMES, functions
@@ -34,6 +32,8 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.sorting import searchsorted
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64

@@ -17,16 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, cast,
 
 import numpy as np
 
-from staticgrad.errors import (
-    ArgumentError,
-    AxisError,
-    IndexOutOfRange,
-    ShapeError,
-    UnknownAttributeError,
-)
-from staticgrad.errors.tracebacks import boundary, bounded
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.families import like
 from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import NUMPY_NAMES, functions
@@ -59,7 +49,17 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
-from staticgrad.records import dataclass
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import (
+    ArgumentError,
+    AxisError,
+    IndexOutOfRange,
+    ShapeError,
+    UnknownAttributeError,
+)
+from staticgrad.support.errors.tracebacks import boundary, bounded
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size, bounds, floordiv, is_at_least, maximum
 from staticgrad.types.dtype import BOOL, I64

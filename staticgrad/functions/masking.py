@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError
-from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, strong_dtype
 from staticgrad.ops.operands import as_value, is_number, related
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import MOST_SIZE
 from staticgrad.types.dim import maximum
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import DTypeError
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
 from staticgrad.functions.rounding import rounded_once
@@ -24,6 +23,7 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import Axes, as_value, axes_of, dtype_of, floating
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
+from staticgrad.support.errors import DTypeError
 
 
 @variant(of.sum)

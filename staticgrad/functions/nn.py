@@ -11,10 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
-from staticgrad.families import like
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
 from staticgrad.functions.losses.basic import (
@@ -54,6 +51,9 @@ from staticgrad.ops.operands import (
     related,
 )
 from staticgrad.ops.selection import Relu, clip, where
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import shown
 
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)

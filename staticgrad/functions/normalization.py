@@ -14,8 +14,6 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError
-from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.rounding import rounded_once
@@ -41,6 +39,8 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.reduce import Max
 from staticgrad.ops.selection import where
 from staticgrad.ops.transcendental import exp, log
+from staticgrad.support.errors import ArgumentError, RankError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import product
 from staticgrad.types.dim import bounds

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
-from staticgrad.errors.calls import carries
 from staticgrad.functions.draws import Draws
 from staticgrad.functions.trees import flatten
 from staticgrad.ir.execution import computing, computing_kind, holding, is_holding
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
+from staticgrad.support.errors.calls import carries
 
 P = ParamSpec("P")
 R = TypeVar("R")

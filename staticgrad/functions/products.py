@@ -7,7 +7,6 @@ from math import prod
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, Generic, overload
 
-from staticgrad.errors import ArgumentError
 from staticgrad.functions.complex_numbers import conj
 from staticgrad.functions.indexing import unstack
 from staticgrad.functions.rounding import rounded_once
@@ -26,7 +25,8 @@ from staticgrad.ops.operands import (
     promoted_values,
     related,
 )
-from staticgrad.records import dataclass
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import Size
 

@@ -32,11 +32,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from staticgrad import ranks
-from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.tracebacks import boundary, bounded
-from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.functions.draws import (
     GENERATORS,
@@ -56,6 +51,11 @@ from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related
 from staticgrad.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.ops.special import Ndtri
+from staticgrad.support import ranks
+from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.tracebacks import boundary, bounded
+from staticgrad.support.errors.wording import did_you_mean, shown
 from staticgrad.types.arrays import Shape, array_of
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.errors.wording import kind_of
-from staticgrad.families import like
 from staticgrad.functions.loops.loops import scan
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ops.operands import as_value, check_vector, related
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.wording import kind_of
 
 #: From the inputs' part of the gates, the state and u to the next state; the first part of a state
 #: is what the layer gives.

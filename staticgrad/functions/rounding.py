@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
-from staticgrad.errors import StaticgradError
-from staticgrad.errors.calls import carries
 from staticgrad.ir.execution import present
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import as_value
-from staticgrad.records import dataclass
+from staticgrad.support.errors import StaticgradError
+from staticgrad.support.errors.calls import carries
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, DType, as_dtype
 
 F = TypeVar("F", bound=Callable[..., Any])

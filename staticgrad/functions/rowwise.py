@@ -12,10 +12,10 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from staticgrad.errors.calls import carries
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.value import Value
-from staticgrad.records import dataclass
+from staticgrad.support.errors.calls import carries
+from staticgrad.support.records import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,10 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.tracebacks import bounded
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import Contents
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -38,6 +34,16 @@ from staticgrad.ops.operands import (
     shape_text,
 )
 from staticgrad.ops.sparse import SampledProduct, SparseProduct
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    IndexOutOfRange,
+    RankError,
+    ShapeError,
+)
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.types.arrays import ArrayData, is_sparse
 from staticgrad.types.dtype import F64
 

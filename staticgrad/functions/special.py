@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.hints import attributes
-from staticgrad.families import like
 from staticgrad.functions import nn
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.normalization import constant_shift, log_of_sum
@@ -59,6 +56,9 @@ from staticgrad.ops.transcendental import (
     expit as expit,
     xlogy as xlogy,
 )
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "beta", "betainc", "betaln", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv",

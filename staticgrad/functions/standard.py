@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.errors.wording import shown
 from staticgrad.functions.creation import constant
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import FACTS, functions
@@ -21,7 +19,9 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
 from staticgrad.ops.operands import as_value, axes_of, dtype_of, promoted_values
-from staticgrad.optional import ml_dtypes
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.optional import ml_dtypes
 from staticgrad.types.arrays import Shape, is_sparse, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

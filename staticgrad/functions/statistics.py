@@ -8,15 +8,6 @@ from typing import Any, Final, Generic, Literal, overload
 
 import numpy as np
 
-from staticgrad.errors import (
-    ArgumentError,
-    DTypeError,
-    EmptyReductionError,
-    RankError,
-    ShapeError,
-)
-from staticgrad.errors.wording import shown
-from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.indexing import with_two_axes
 from staticgrad.functions.masking import Mask, counted, mask_of, start_of
@@ -58,6 +49,15 @@ from staticgrad.ops.positions import iota
 from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
 from staticgrad.ops.sorting import searchsorted, sort, sorted_along
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    EmptyReductionError,
+    RankError,
+    ShapeError,
+)
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import Shape, array_of
 from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.types.dtype import BOOL, F64, I64

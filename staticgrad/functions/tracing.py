@@ -12,9 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from staticgrad.building import capture
-from staticgrad.errors import CarryError, GraphError, StaticgradError
-from staticgrad.errors.wording import shown
 from staticgrad.functions.draws import FoldedKeys
 from staticgrad.functions.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.ir.bodies import body_input, is_body_input
@@ -37,7 +34,10 @@ from staticgrad.ir.kinds import two_kinds
 from staticgrad.ir.text import INLINE_ELEMENTS
 from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.operands import as_value
-from staticgrad.records import dataclass
+from staticgrad.support.building import capture
+from staticgrad.support.errors import CarryError, GraphError, StaticgradError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import I64
 

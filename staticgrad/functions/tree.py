@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees
 from staticgrad.functions.trees import Tree
 from staticgrad.ir.calls import public
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import kind_of
 
 _TreeOf = TypeVar("_TreeOf")
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from staticgrad.errors import GradientError, RankError
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.execution import held
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.pairs import Complex, ComplexParameter, is_complex_data
 from staticgrad.ir.value import Value
-from staticgrad.records import dataclass
+from staticgrad.support.errors import GradientError, RankError
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import of_parts
 
 _PART = "?"  # how a leaf is written in messages

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any, TypeVar
 
-from staticgrad.errors.calls import carries
-from staticgrad.families import like
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors.calls import carries
 
 Base = TypeVar("Base", bound=Callable[..., Any])
 

@@ -33,7 +33,7 @@ from staticgrad.fusion.groups import (
 from staticgrad.fusion.windows import chosen
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import Shape, c_strides, hint_value
 
 #: Operations per element up to which a value is computed again where a later stage reads it.

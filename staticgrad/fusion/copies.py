@@ -35,7 +35,7 @@ from staticgrad.fusion.walks import broken_rows, lies_in_order, may_fold
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kernels.stages import HALF_LINE
 from staticgrad.native.machine import current
-from staticgrad.records import dataclass, replace
+from staticgrad.support.records import dataclass, replace
 from staticgrad.types.arrays import (
     Shape,
     TensorType,

@@ -31,7 +31,7 @@ from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.native.machine import current
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import TensorType
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.

@@ -18,8 +18,8 @@ from staticgrad.analysis.layout import Strided, is_one_run
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.records import NamedTuple, dataclass, replace
-from staticgrad.source import Location
+from staticgrad.support.records import NamedTuple, dataclass, replace
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import Shape, TensorType, hint_bytes, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

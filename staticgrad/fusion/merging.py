@@ -44,7 +44,7 @@ from staticgrad.fusion.sinking import is_large, read_together, sunk
 from staticgrad.fusion.walks import has_short_rows, is_per_row, sums_across
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.summation import BLOCK
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import TensorType, hint_product, hint_value
 
 #: Elements of a piece.

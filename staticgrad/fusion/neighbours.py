@@ -17,7 +17,7 @@ from staticgrad.fusion.reasons import Reason, Why
 from staticgrad.fusion.walks import walk_of
 from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
-from staticgrad.records import dataclass, replace
+from staticgrad.support.records import dataclass, replace
 from staticgrad.types.arrays import hint_product
 
 

@@ -15,7 +15,7 @@ from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.groups import Group, Groups, Home, Read, meets_elements
 from staticgrad.ir.forms import Pointwise, WindowAxis, WindowProduct, WindowReduce
 from staticgrad.ir.graph import Node
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.dim import is_at_least
 
 _KINDS: Final = ("sum", "max", "place")

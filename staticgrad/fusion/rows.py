@@ -26,7 +26,7 @@ from staticgrad.fusion.groups import (
     results_apart,
 )
 from staticgrad.ir.kernels.stages import group_rows
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import Shape, TensorType, product
 
 

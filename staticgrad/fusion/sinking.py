@@ -42,7 +42,7 @@ from staticgrad.fusion.legality import kept_apart
 from staticgrad.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import Shape, hint_product
 
 #: Elements of an array from which on reading it is what a reduction takes its time for.

@@ -16,7 +16,7 @@ from itertools import pairwise
 from staticgrad.analysis.liveness import OldValues, TakingOver
 from staticgrad.fusion.groups import Key
 from staticgrad.ir.schedule import BoundStep
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 
 @dataclass(frozen=True)

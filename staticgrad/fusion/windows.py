@@ -29,7 +29,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Assemble, Pointwise, Reduce
 from staticgrad.ir.graph import Constant, Node
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import hint_product, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64

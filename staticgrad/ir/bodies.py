@@ -30,9 +30,9 @@ from staticgrad.ir.schedule import (
     Scratch,
     StepBody,
 )
-from staticgrad.kept import cached_property
-from staticgrad.records import NamedTuple, dataclass
-from staticgrad.source import Location
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

@@ -22,14 +22,19 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
-from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argument, what_it_takes
-from staticgrad.errors.tracebacks import cut, refuse_misfit
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.families import with_shared_arguments
 from staticgrad.ir.execution import beside_arrays, present
 from staticgrad.ir.kernels.stages import Mode
-from staticgrad.records import dataclass
+from staticgrad.support.docstrings import with_shared_arguments
+from staticgrad.support.errors import ArgumentError, DTypeError, UnknownArgumentError
+from staticgrad.support.errors.calls import (
+    check_arguments,
+    raised_inside,
+    unknown_argument,
+    what_it_takes,
+)
+from staticgrad.support.errors.tracebacks import cut, refuse_misfit
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import DType, as_dtype
 
 P = ParamSpec("P")

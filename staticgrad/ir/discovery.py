@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from staticgrad.errors import PluginWarning, warn
-from staticgrad.errors.wording import shortened
 from staticgrad.ir.functional import load_functions
 from staticgrad.ir.op import Op, op_class
 from staticgrad.ir.text import suggestion
+from staticgrad.support.errors import PluginWarning, warn
+from staticgrad.support.errors.wording import shortened
 
 BUILT_IN = "staticgrad.ops"
 ENTRY_POINTS = "staticgrad.ops"  # other packages announce modules that define ops here

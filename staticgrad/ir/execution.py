@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
-from staticgrad.blocks import Block, Nested
+from staticgrad.support.contexts import Block, Nested
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Node, Parameter

@@ -24,8 +24,8 @@ from typing import Final, NoReturn
 
 import numpy as np
 
-from staticgrad.errors import OpDefinitionError
-from staticgrad.records import dataclass
+from staticgrad.support.errors import OpDefinitionError
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import BOOL, I64, U64, DType
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from math import gcd
 from typing import Final, Literal
 
-from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.expr import Expr
-from staticgrad.records import dataclass
+from staticgrad.support.errors import OpDefinitionError
+from staticgrad.support.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from staticgrad.upward import up
+from staticgrad.support.upward import up
 
 if TYPE_CHECKING:
     from staticgrad import functions as functions  # the types alone

@@ -10,11 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from staticgrad.building import within
-from staticgrad.errors import ArgumentError, UnknownNameError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.values import no_graph_attribute
-from staticgrad.errors.wording import did_you_mean, kind_of, listed
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import (
     Node as Node,
@@ -44,8 +39,13 @@ from staticgrad.ir.roots import (
     sizes_of,
 )
 from staticgrad.ir.value import Value
-from staticgrad.kept import collection_paused
-from staticgrad.source import Location, Origin
+from staticgrad.support.building import within
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import ArgumentError, UnknownNameError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.values import no_graph_attribute
+from staticgrad.support.errors.wording import did_you_mean, kind_of, listed
+from staticgrad.support.source import Location, Origin
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Guard, Named
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from staticgrad.errors import DTypeError
 from staticgrad.ir.execution import computing_kind, held, is_holding
 from staticgrad.ir.value import Value
+from staticgrad.support.errors import DTypeError
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:

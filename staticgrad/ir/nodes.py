@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
-from staticgrad.building import here
-from staticgrad.errors import (
+from staticgrad.ir.execution import computing_kind, register_parameters, running_session
+from staticgrad.ir.forms import Form
+from staticgrad.ir.kinds import set_default_kind
+from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array, result_types
+from staticgrad.ir.pairs import SymbolicComplex, is_complex_data
+from staticgrad.ir.roots import check_updates
+from staticgrad.ir.value import Value
+from staticgrad.storage.parameter import ParameterStore, ParameterValue
+from staticgrad.support.building import here
+from staticgrad.support.errors import (
     ArgumentError,
     GradientError,
     GraphError,
@@ -23,18 +31,10 @@ from staticgrad.errors import (
     StaticgradError,
     warn,
 )
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.values import NoNumbers, never_set
-from staticgrad.errors.wording import shown
-from staticgrad.ir.execution import computing_kind, register_parameters, running_session
-from staticgrad.ir.forms import Form
-from staticgrad.ir.kinds import set_default_kind
-from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array, result_types
-from staticgrad.ir.pairs import SymbolicComplex, is_complex_data
-from staticgrad.ir.roots import check_updates
-from staticgrad.ir.value import Value
-from staticgrad.source import Location
-from staticgrad.storage.parameter import ParameterStore, ParameterValue
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.values import NoNumbers, never_set
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dtype import DType
 

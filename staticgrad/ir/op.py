@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transf
 
 import numpy.typing as npt
 
-from staticgrad.errors import NameConflictError, OpDefinitionError, ShapeError
-from staticgrad.errors.wording import shown
 from staticgrad.ir.execution import present
 from staticgrad.ir.forms import Form, Leaf
 from staticgrad.ir.functional import load_functions
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
-from staticgrad.records import Immutable, dataclass
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.errors import NameConflictError, OpDefinitionError, ShapeError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import Immutable, dataclass
 from staticgrad.types.arrays import BEYOND, MOST_SIZE, ArrayData, TensorType, array_of
 from staticgrad.types.dim import Dim, Size, at_least, is_never_negative
 from staticgrad.types.dtype import DType

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, ParameterValueError, Related
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.values import NoNumbers
 from staticgrad.ir.execution import computing_kind, register_parameters
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import of_kind
 from staticgrad.ir.value import Value
 from staticgrad.storage.parameter import ParameterValue
+from staticgrad.support.errors import DTypeError, ParameterValueError, Related
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.values import NoNumbers
+from staticgrad.support.upward import up
 from staticgrad.types.arrays import Array, TensorType, as_parts, of_parts
 from staticgrad.types.dtype import DType, as_dtype, complex_of
-from staticgrad.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.ir.nodes import Parameter

@@ -13,17 +13,17 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import AttributeMistake, broken, build_op, find_op
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op, as_array, registered_ops, result_types
 from staticgrad.ir.printer import NO_FILE, DocumentReader, bound_constants
 from staticgrad.ir.text import suggestion
-from staticgrad.kept import collection_paused
-from staticgrad.source import Location, SourceLine
 from staticgrad.storage.parameter import ParameterStore
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.source import Location, SourceLine
 from staticgrad.types.arrays import ArrayData, TensorType, as_parts
 from staticgrad.types.dtype import F32, F64
 from staticgrad.types.lexis import Tokens, name_text

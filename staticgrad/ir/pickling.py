@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from staticgrad import __version__
-from staticgrad.errors import GraphError
 from staticgrad.ir.bodies import walk_bodies
 from staticgrad.ir.calls import is_pickled_by_value
 from staticgrad.ir.discovery import load_ops
@@ -26,7 +25,8 @@ from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Sy
 from staticgrad.ir.op import Op
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import graph_constants, print_graph
-from staticgrad.source import Location
+from staticgrad.support.errors import GraphError
+from staticgrad.support.source import Location
 
 Reduced = tuple[object, tuple[Any, ...]]
 

@@ -15,11 +15,11 @@ from staticgrad.ir.op import Constant, Input, ParameterLeaf
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.printer import op_text, print_graph
 from staticgrad.ir.schedule import Buffer
-from staticgrad.pictures.arena import Held, arena
-from staticgrad.pictures.ladder import Band, Box, Chip, Column, ladder
-from staticgrad.pictures.markup import STYLE, fold, fragment, paragraph, preformatted
-from staticgrad.records import dataclass
-from staticgrad.source import Location, SourceLine
+from staticgrad.support.pictures.arena import Held, arena
+from staticgrad.support.pictures.ladder import Band, Box, Chip, Column, ladder
+from staticgrad.support.pictures.markup import STYLE, fold, fragment, paragraph, preformatted
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import Location, SourceLine
 
 #: Bands of a picture; boxes of a cell, from which on equal ones are one, and those that are drawn.
 _MOST_BANDS: Final = 64

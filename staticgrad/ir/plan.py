@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 
 from staticgrad.ir.schedule import Role, Schedule
-from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ALIGNMENT
+from staticgrad.support.records import dataclass
 
 
 def own_stride(role: Role, nbytes: int) -> int:

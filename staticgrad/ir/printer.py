@@ -31,13 +31,13 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, OpDefinitionError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.text import INLINE_ELEMENTS, Reader, array_text, value_text
-from staticgrad.source import Location, SourceLine
+from staticgrad.support.errors import ArgumentError, OpDefinitionError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.source import Location, SourceLine
 from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import Dim, Named, Size, dim, named_sizes
 from staticgrad.types.lexis import Tokens, name_text, quoted

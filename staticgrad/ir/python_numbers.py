@@ -12,9 +12,9 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from staticgrad.errors import SymbolicValueError
 from staticgrad.ir.nodes import Input, Symbolic
 from staticgrad.ir.value import Value
+from staticgrad.support.errors import SymbolicValueError
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import DType
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 V = TypeVar("V")
 _INF: Final = math.inf

@@ -12,12 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from staticgrad import ranks
-from staticgrad.errors import GraphError, NameConflictError, Related
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.op import Input, ParameterLeaf, result_types
 from staticgrad.ir.pairs import Complex, ComplexParameter, next_parts
 from staticgrad.ir.value import Value
+from staticgrad.support import ranks
+from staticgrad.support.errors import GraphError, NameConflictError, Related
+from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.types.dim import Guard, Named, collecting_guards, named_sizes
 
 if TYPE_CHECKING:

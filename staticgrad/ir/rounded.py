@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import StaticgradError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import MOVES
 from staticgrad.ir.op import Op
+from staticgrad.support.errors import StaticgradError
 from staticgrad.types.arrays import TensorType, convert_array
 from staticgrad.types.dtype import DType, as_dtype
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from staticgrad.ir.expr import LEAVES, Expr, postorder, ref
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import DType
 
 

@@ -16,9 +16,9 @@ from staticgrad.ir.calls import Routine
 from staticgrad.ir.kernels.bodies import Reach, reaches
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Mode, is_own
-from staticgrad.kept import cached_property
-from staticgrad.records import NamedTuple, dataclass
-from staticgrad.source import Location
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

@@ -66,8 +66,8 @@ from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.printer import bound_constants, comment, distinct_sizes, header_line, size_lines
 from staticgrad.ir.schedule import Binding, Buffer, CallStep, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
-from staticgrad.records import NamedTuple
-from staticgrad.source import Location
+from staticgrad.support.records import NamedTuple
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Named, Size
 from staticgrad.types.dtype import DType

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, ParseError
+from staticgrad.support.errors import ArgumentError, ParseError
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import ArrayData, TensorType, convert_array
 from staticgrad.types.dim import Dim, Size, dim, product_weight, weight

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, AxisError, RankError
-from staticgrad.errors.calls import carries
-from staticgrad.errors.tracebacks import boundary, cut
-from staticgrad.errors.values import no_function, no_operand, no_ufunc
-from staticgrad.errors.wording import shown
 from staticgrad.ir import functional
 from staticgrad.ir.calls import as_method, as_numpy
+from staticgrad.support.errors import ArgumentError, AxisError, RankError
+from staticgrad.support.errors.calls import carries
+from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.values import no_function, no_operand, no_ufunc
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.upward import up
 from staticgrad.types.arrays import Shape, TensorType, is_pandas, is_sparse
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import DType
-from staticgrad.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.ir.kinds import Of, Places, V

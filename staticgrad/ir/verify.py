@@ -18,13 +18,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Final, NoReturn
 
-from staticgrad.errors import StaticgradError, VerifyError
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf
 from staticgrad.ir.kernels.stages import Axis, Check, Gemm, Loop, Map, Scalar, nested, statements
 from staticgrad.ir.printer import node_text, value_names
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Step
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import StaticgradError, VerifyError
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Named, Size, bounds, divide_exactly, is_at_least, named_sizes
 

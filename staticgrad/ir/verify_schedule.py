@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.bodies import stores_apart
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.schedule import BoundStep, Buffer, KernelStep, Schedule, Step, StepBody
+from staticgrad.support.errors import VerifyError
 from staticgrad.types.dim import Named, Size, bounds, is_at_least, named_sizes
 
 _LABELLED: Final = ("input", "parameter", "output")

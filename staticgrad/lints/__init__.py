@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
@@ -23,6 +21,8 @@ from staticgrad.lints.table import (
     Severity as Severity,
     by_op,
 )
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import did_you_mean, listed
 
 __all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
 

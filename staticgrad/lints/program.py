@@ -12,9 +12,9 @@ from typing import Final
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.ranges import Range, Zero
-from staticgrad.kept import cached_property
 from staticgrad.lints.ranges import ranges_of
-from staticgrad.source import Location, Origin
+from staticgrad.support.caches import cached_property
+from staticgrad.support.source import Location, Origin
 
 #: Nodes that one walk looks at.
 _WALK: Final = 64

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from staticgrad.errors import OpDefinitionError
-from staticgrad.errors.wording import message
 from staticgrad.ir.graph import Node
 from staticgrad.lints.program import LintedGraph
-from staticgrad.pictures.markup import fragment, paragraph, table
-from staticgrad.records import brief, dataclass
-from staticgrad.source import Location
+from staticgrad.support.errors import OpDefinitionError
+from staticgrad.support.errors.wording import message
+from staticgrad.support.pictures.markup import fragment, paragraph, table
+from staticgrad.support.records import brief, dataclass
+from staticgrad.support.source import Location
 
 #: What a lint sees at a node, or None.
 Check = Callable[[LintedGraph, Node], "Seen | None"]

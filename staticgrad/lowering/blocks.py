@@ -33,7 +33,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
 )
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, matrix
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import Shape, c_strides
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from staticgrad.errors import GraphError
 from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies
 from staticgrad.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from staticgrad.fusion.merging import taken
@@ -46,13 +45,14 @@ from staticgrad.ir.schedule import (
     Role,
     Schedule,
 )
-from staticgrad.kept import collection_paused
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.signatures import Lowerings
 from staticgrad.preparation.products import is_wide_copy, narrowest
 from staticgrad.preparation.sequence import prepared
-from staticgrad.records import dataclass, replace
-from staticgrad.source import Location
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import GraphError
+from staticgrad.support.records import dataclass, replace
+from staticgrad.support.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 

@@ -50,7 +50,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.kernels.width import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
-from staticgrad.records import dataclass, replace
+from staticgrad.support.records import dataclass, replace
 from staticgrad.types.arrays import Shape, hint_value
 from staticgrad.types.dim import Size, maximum, sum_of
 from staticgrad.types.dtype import BOOL, I64, U64, DType

@@ -44,7 +44,7 @@ from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.ir.rounded import element
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from staticgrad.native.machine import current
-from staticgrad.records import NamedTuple, replace
+from staticgrad.support.records import NamedTuple, replace
 from staticgrad.types.arrays import hint_product
 from staticgrad.types.dtype import DType
 

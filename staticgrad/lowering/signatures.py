@@ -38,8 +38,8 @@ from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.op import Op
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.stages import lower_group
-from staticgrad.records import replace
-from staticgrad.source import Location
+from staticgrad.support.records import replace
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 

@@ -81,7 +81,7 @@ from staticgrad.lowering.rows import (
     rows_jammed,
 )
 from staticgrad.native.machine import current
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType

@@ -19,12 +19,12 @@ from passes.remat.base import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.memory.planner import Planner
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import BudgetInfeasible
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import hint_value, typical_value
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ops.indexing import Slice
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import Reshape
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.dim import Size
 
 

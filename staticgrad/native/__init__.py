@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from staticgrad import config
-from staticgrad.errors import ArgumentError, CompileError, OutOfMemory, ReentryError
 from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row, RuntimeCode
 from staticgrad.native.lock import LOCK
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.errors import ArgumentError, CompileError, OutOfMemory, ReentryError
+from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo

@@ -34,11 +34,11 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad import config
-from staticgrad.errors import KernelCacheWarning, warn
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.target import Target
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.errors import KernelCacheWarning, warn
+from staticgrad.support.records import dataclass
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40  # symbolic links on one path, as in Linux

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 
 ENTRY: Final = "kernel"
 """The function of a source that is called as ``kernel(record, own, begin, end)``."""

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final, Literal
 
-from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
 from staticgrad.native.language.emitter import SELDOM
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
-from staticgrad.records import dataclass
+from staticgrad.support.errors import CompileError
+from staticgrad.support.records import dataclass
 
 Compiled = Literal["numba", "vector"]
 """The backend that turns a source into LLVM IR."""

@@ -29,15 +29,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad import config
-from staticgrad.errors import CompileError, SelfTestError
 from staticgrad.native import cache, headroom, jit, target as targets
 from staticgrad.native.constants import SHARED
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.errors import CompileError, SelfTestError
+from staticgrad.support.records import dataclass
 
 LIBRARY_SYMBOLS: Final = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}

@@ -11,8 +11,8 @@ import logging  # noqa: F401  # its hooks have to be installed before ours, see 
 import threading
 from typing import Final
 
-from staticgrad import forks
-from staticgrad.forks import is_taken
+from staticgrad.support import forks
+from staticgrad.support.forks import is_taken
 
 LOCK: Final = threading.RLock()
 #: Held by whoever calls LLVM, for a thread that holds ``LOCK`` (``native.jit``).

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from staticgrad.errors import CPUError
-from staticgrad.records import dataclass, replace
+from staticgrad.support.errors import CPUError
+from staticgrad.support.records import dataclass, replace
 
 _CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
 #: Bytes of a unit in which the system gives sizes.

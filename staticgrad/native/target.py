@@ -12,11 +12,11 @@ import functools
 import sys
 from typing import Any, Final
 
-from staticgrad import config
-from staticgrad.errors import CompileError, CPUError
 from staticgrad.native.headroom import LLVM, require
 from staticgrad.native.lock import LOCK
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.errors import CompileError, CPUError
+from staticgrad.support.records import dataclass
 
 _REQUIRED_X86: Final = ("avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt")
 #: How the names of processors of 256 bits begin whose masked stores of words are fast.

@@ -47,7 +47,7 @@ from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.kernels.width import may_take_strips
 from staticgrad.native.machine import Machine
 from staticgrad.nest.block_functions import function_text
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.dtype import DType
 
 S = TypeVar("S", bound=Statement)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from staticgrad.errors import CompileError
 from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import (
     Apply,
@@ -33,7 +32,8 @@ from staticgrad.native.language.records import (
     When,
     Word,
 )
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.errors import CompileError
+from staticgrad.support.records import NamedTuple, dataclass
 
 __all__ = [
     "Apply",

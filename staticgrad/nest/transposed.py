@@ -18,7 +18,7 @@ from staticgrad.nest.block_functions import element
 from staticgrad.nest.directives import SHORT, work
 from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.nest.values import Values
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.dtype import DType
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from staticgrad.nest.division import (
     root_text,
 )
 from staticgrad.nest.records import Apply, Arg, Each, Name, Offset, UnsupportedError, Value, pick
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering

@@ -11,9 +11,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
 from staticgrad.exports import LAYERS, homes
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
 
 _FILES: Final = homes(LAYERS)
 __all__ = [*_FILES]

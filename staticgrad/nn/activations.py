@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import shown
 from staticgrad.functions import sigmoid, tanh
 from staticgrad.functions.activations import prelu
 from staticgrad.functions.creation import parameter
@@ -24,6 +22,8 @@ from staticgrad.functions.nn import (
 from staticgrad.ir.calls import public
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.ops.operands import integer, is_number
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import shown
 
 
 class Identity(Layer):

@@ -10,8 +10,6 @@ from dataclasses import field
 from math import prod
 from typing import Any, ClassVar
 
-from staticgrad.errors import ArgumentError, RankError
-from staticgrad.families import like
 from staticgrad.functions.images.windows import (
     Padding,
     PerAxis,
@@ -27,6 +25,8 @@ from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.ops.operands import integer, related
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError
 
 
 class SpatialLayer(Layer):

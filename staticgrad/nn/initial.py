@@ -23,15 +23,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.calls import raised_inside
-from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ops.operands import integer, known_integer
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.calls import raised_inside
+from staticgrad.support.errors.wording import did_you_mean, shown
 
 #: A name, or a function of a shape and a generator of NumPy that gives an array.
 Initial = str | Callable[..., Any]

@@ -8,10 +8,6 @@ from typing import Any, overload
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, IndexOutOfRange
-from staticgrad.errors.tracebacks import bounded
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.families import like
 from staticgrad.functions import matmul, ones, reshape, where
 from staticgrad.functions.attention import embedding
 from staticgrad.functions.random import Generator
@@ -20,6 +16,10 @@ from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.ops.operands import as_value, axis_of, is_number
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, IndexOutOfRange
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import kind_of, shown
 
 
 class Linear(Layer):

@@ -41,12 +41,6 @@ from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
-from staticgrad.building import within
-from staticgrad.errors import ArgumentError, ParameterValueError
-from staticgrad.errors.calls import check_call, check_takes_nothing, raised_inside
-from staticgrad.errors.hints import OF_MODULES, no_such_attribute
-from staticgrad.errors.tracebacks import boundary, cut
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.random import Generator
@@ -59,9 +53,15 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.pairs import ComplexParameter, stored_of
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.value import Value
-from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
-from staticgrad.records import NamedTuple, dataclass
 from staticgrad.storage.parameter import ParameterStore, write_all
+from staticgrad.support.building import within
+from staticgrad.support.errors import ArgumentError, ParameterValueError
+from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
+from staticgrad.support.errors.hints import OF_MODULES, no_such_attribute
+from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted, table
+from staticgrad.support.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from staticgrad.nn.torch_weights import Incomplete

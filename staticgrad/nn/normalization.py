@@ -8,8 +8,6 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from staticgrad.errors import ArgumentError, ShapeError
-from staticgrad.families import like
 from staticgrad.functions import astype, constant, size_value, stop_gradient
 from staticgrad.functions.normalization import (
     batch_norm,
@@ -26,6 +24,8 @@ from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, named
 from staticgrad.ops.operands import as_value, integer, is_number, related
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.types.dim import equal
 
 

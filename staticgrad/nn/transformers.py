@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
 from staticgrad.functions import arange, at, reshape, swapaxes
 from staticgrad.functions.attention import attention, rotary
 from staticgrad.functions.nn import gelu
@@ -18,7 +17,8 @@ from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
 from staticgrad.ops.operands import check_choice, integer
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.records import NamedTuple
 
 
 class Cache(NamedTuple):

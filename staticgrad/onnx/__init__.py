@@ -9,16 +9,16 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.wording import kind_of
 from staticgrad.functions.trees import flatten
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.nn.module import Module
 from staticgrad.onnx.model import OnnxModel, model_from
 from staticgrad.onnx.writer import model_of
-from staticgrad.optional import onnx
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.optional import onnx
 
 __all__ = ["OnnxModel", "export", "load"]
 

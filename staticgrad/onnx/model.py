@@ -17,15 +17,6 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.building import within
-from staticgrad.errors import (
-    ArgumentError,
-    ExportError,
-    MissingPackageError,
-    SavedFileError,
-    StaticgradError,
-)
-from staticgrad.errors.wording import listed
 from staticgrad.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.pairs import stored_of
@@ -40,7 +31,16 @@ from staticgrad.onnx.operators import (
     as_operand,
     known as known_sizes,
 )
-from staticgrad.optional import onnx
+from staticgrad.support.building import within
+from staticgrad.support.errors import (
+    ArgumentError,
+    ExportError,
+    MissingPackageError,
+    SavedFileError,
+    StaticgradError,
+)
+from staticgrad.support.errors.wording import listed
+from staticgrad.support.optional import onnx
 
 #: The names of the operators of ONNX itself.
 _STANDARD: Final = ("", "ai.onnx")

@@ -26,9 +26,9 @@ import numpy as np
 
 import staticgrad.functions as sg
 from staticgrad import nn
-from staticgrad.errors import ExportError
 from staticgrad.functions import linalg
 from staticgrad.ir.op import op_class
+from staticgrad.support.errors import ExportError
 from staticgrad.types.dim import Dim, collecting_guards, equal, maximum
 
 STATIC: Final = frozenset((

@@ -15,13 +15,13 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad.functions as sg
-from staticgrad.errors import ExportError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.nodes import Node, Symbolic
 from staticgrad.ir.op import Constant, Input
 from staticgrad.onnx.operators import SAME, STATISTICS
 from staticgrad.ops.marks import FirstOperand, Mark, StopGradient
-from staticgrad.optional import onnx
+from staticgrad.support.errors import ExportError
+from staticgrad.support.optional import onnx
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import FloorDiv, Named, Size
 from staticgrad.types.dtype import DType

@@ -14,8 +14,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from staticgrad.errors import DTypeError
-from staticgrad.errors.wording import shown
 from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -36,6 +34,8 @@ from staticgrad.ops.elementwise import (
 )
 from staticgrad.ops.operands import as_value
 from staticgrad.ops.reduce import Max, Min
+from staticgrad.support.errors import DTypeError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import BOOL, DType

@@ -13,9 +13,6 @@ from dataclasses import replace
 from functools import singledispatch
 from typing import Any, Final
 
-from staticgrad.building import here, within
-from staticgrad.errors import OpDefinitionError
-from staticgrad.errors.wording import shown
 from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
@@ -23,6 +20,9 @@ from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.loops import NUMBER, Branch, Loop, While
+from staticgrad.support.building import here, within
+from staticgrad.support.errors import OpDefinitionError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64

@@ -8,8 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from staticgrad import ranks
-from staticgrad.errors import DTypeError, ShapeError
 from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.forms import CallForm, Form
@@ -23,6 +21,8 @@ from staticgrad.ops.cotangent import ZERO
 from staticgrad.ops.linalg import is_given
 from staticgrad.ops.marks import stop_gradient
 from staticgrad.ops.operands import as_value, as_values, known_integer
+from staticgrad.support import ranks
+from staticgrad.support.errors import DTypeError, ShapeError
 from staticgrad.types.arrays import TensorType, product
 from staticgrad.types.dtype import F64, U8, as_dtype
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
-from staticgrad.errors import DTypeError
 from staticgrad.ir.forms import Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.pairs import Complex, joined
@@ -31,6 +30,7 @@ from staticgrad.ops.linalg import (
     TriangularSolve,
     TridiagonalSolve,
 )
+from staticgrad.support.errors import DTypeError
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

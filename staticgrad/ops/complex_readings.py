@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import DTypeError
 from staticgrad.ir.functional import functions as f
 from staticgrad.ir.op import Op
 from staticgrad.ir.pairs import Complex, Part, Reading, joined, takes_real
@@ -65,6 +64,7 @@ from staticgrad.ops.transcendental import (
     Tan,
     Tanh,
 )
+from staticgrad.support.errors import DTypeError
 from staticgrad.types.arrays import broadcast_shapes
 from staticgrad.types.dtype import DType
 

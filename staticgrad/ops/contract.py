@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Contract, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -20,6 +19,8 @@ from staticgrad.ops.cotangent import unbroadcast, widened
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import Transpose, reshape, transpose
 from staticgrad.ops.operands import BilinearOp, as_values, promoted_values, related, shape_text
+from staticgrad.support.errors import DTypeError, RankError, ShapeError
+from staticgrad.support.upward import up
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import (
     BroadcastError,
@@ -29,7 +30,6 @@ from staticgrad.types.arrays import (
     is_sparse,
 )
 from staticgrad.types.dim import Size
-from staticgrad.upward import up
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import shown
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.kinds import AnyValue
@@ -17,6 +15,8 @@ from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand
 from staticgrad.ops.operands import as_value, dtype_of
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import BEYOND, MOST_SIZE, TensorType, convert_array
 from staticgrad.types.dim import Dim, Size, bounds
 from staticgrad.types.dtype import F64, DType

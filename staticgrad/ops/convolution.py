@@ -39,7 +39,6 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from staticgrad.errors import RankError, ShapeError
 from staticgrad.ir.forms import Form, WindowAxis, WindowProduct
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf
@@ -54,7 +53,8 @@ from staticgrad.ops.windows import (
     last,
     window_axes,
 )
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import RankError, ShapeError
+from staticgrad.support.records import NamedTuple
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dim import Dim, Size

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import GradientError, OpDefinitionError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.execution import is_holding
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
-from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.errors import GradientError, OpDefinitionError
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dtype import F32
 

@@ -16,16 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, overload
 
 import numpy as np
 
-from staticgrad.errors import (
-    ArgumentError,
-    CallError,
-    GradientError,
-    OpDefinitionError,
-    UnknownAttributeError,
-)
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.families import like
 from staticgrad.ir.calls import module_of, pickled
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.functional import functions
@@ -39,7 +29,17 @@ from staticgrad.ops.cotangent import TRANSPOSES, zeros_like_type
 from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
 from staticgrad.ops.marks import FirstOperand
 from staticgrad.ops.operands import as_value, as_values, dtype_of, related, shape_of
-from staticgrad.records import NamedTuple
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import (
+    ArgumentError,
+    CallError,
+    GradientError,
+    OpDefinitionError,
+    UnknownAttributeError,
+)
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import TensorType, array_of, as_parts, of_parts
 from staticgrad.types.dim import Size, dim
 from staticgrad.types.dtype import F64

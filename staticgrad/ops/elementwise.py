@@ -20,15 +20,6 @@ from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 
-from staticgrad.errors import (
-    ArgumentError,
-    DTypeError,
-    OpDefinitionError,
-    ShapeError,
-    SymbolicValueError,
-)
-from staticgrad.errors.values import no_operand
-from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.ir.expr import PRIMITIVES, Expr, apply
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.functional import functions
@@ -48,6 +39,15 @@ from staticgrad.ops.cotangent import (
     unbroadcast,
     under,
 )
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    OpDefinitionError,
+    ShapeError,
+    SymbolicValueError,
+)
+from staticgrad.support.errors.values import no_operand
+from staticgrad.support.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.types.arrays import (
     Array,
     ArrayData,

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.operands import LinearOp
+from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.types.arrays import TensorType, product
 from staticgrad.types.dim import Size, at_least, floordiv
 from staticgrad.types.dtype import F32, F64, I64

@@ -17,15 +17,6 @@ from typing import Any, Final, overload
 
 import numpy as np
 
-from staticgrad.errors import (
-    ArgumentError,
-    AxisError,
-    DTypeError,
-    IndexOutOfRange,
-    RankError,
-    ShapeError,
-)
-from staticgrad.errors.wording import Related, shown
 from staticgrad.ir.forms import (
     COMBINERS,
     Assemble,
@@ -62,7 +53,16 @@ from staticgrad.ops.operands import (
     size_of,
 )
 from staticgrad.ops.positions import iota
-from staticgrad.source import Location
+from staticgrad.support.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    IndexOutOfRange,
+    RankError,
+    ShapeError,
+)
+from staticgrad.support.errors.wording import Related, shown
+from staticgrad.support.source import Location
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape, TensorType, convert_array
 from staticgrad.types.dim import Dim, Size

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, GradientError, RankError, ShapeError
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op, lift_all
@@ -20,6 +19,7 @@ from staticgrad.ops.batch_axis import in_front, merged, parted
 from staticgrad.ops.cotangent import ZERO, zeros_like_type
 from staticgrad.ops.indexing import concatenate, part
 from staticgrad.ops.operands import promoted_values, shape_text
+from staticgrad.support.errors import DTypeError, GradientError, RankError, ShapeError
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape, TensorType, product
 from staticgrad.types.dim import Size

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from staticgrad.families import like
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.functional import NUMPY_NAMES
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Constant
 from staticgrad.ir.ranges import Range, Zero
 from staticgrad.ops.elementwise import Elementwise, Operand, binary, common_dtype, unary
+from staticgrad.support.docstrings import like
 from staticgrad.types.dtype import BOOL, DType
 
 

@@ -16,16 +16,16 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, OpDefinitionError, RankError, ShapeError
 from staticgrad.ir.forms import BodyForm, Form
 from staticgrad.ir.graph import Graph, Input, Node
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.rounded import rounded
+from staticgrad.support.errors import DTypeError, OpDefinitionError, RankError, ShapeError
+from staticgrad.support.upward import up
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
-from staticgrad.upward import up
 
 NUMBER = TensorType(I64, ())
 TRUTH = TensorType(BOOL, ())

@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, AxisError, ShapeError
-from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import AxisMap, Form, ReshapeForm, View
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
@@ -32,6 +30,8 @@ from staticgrad.ops.operands import (
     shape_text,
     size_of,
 )
+from staticgrad.support.errors import ArgumentError, AxisError, ShapeError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape, TensorType, product
 from staticgrad.types.dim import Dim, Size

@@ -13,8 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
-from staticgrad.errors.wording import shown
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
@@ -32,6 +30,8 @@ from staticgrad.ops.elementwise import (
     shared_dtype,
     strong_dtype,
 )
+from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types.arrays import (
     BEYOND,
     MOST_SIZE,

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.expr import Expr, literal
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.operands import as_values
+from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import U32, U64, DType

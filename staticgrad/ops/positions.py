@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import RankError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -16,6 +15,7 @@ from staticgrad.ops.operands import (
     integer,
     shape_of,
 )
+from staticgrad.support.errors import RankError
 from staticgrad.types.arrays import Shape, TensorType, convert_array
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
 from staticgrad.ir.forms import COMBINERS, Form, Reduce
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
@@ -23,6 +22,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import reached
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.operands import kept_axes, without
+from staticgrad.support.errors import AxisError, DTypeError, EmptyReductionError
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size

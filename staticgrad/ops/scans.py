@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from staticgrad.errors import AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Form, Scan
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -23,6 +22,7 @@ from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import Operand, quiet
 from staticgrad.ops.indexing import concatenate, flip, part, with_zeros
 from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
+from staticgrad.support.errors import AxisError, DTypeError, RankError, ShapeError
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size

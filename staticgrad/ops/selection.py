@@ -14,8 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.building import within
-from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
@@ -28,6 +26,8 @@ from staticgrad.ops.cotangent import ZERO, Cotangent, Masked, narrowed
 from staticgrad.ops.elementwise import Elementwise, Operand, binary, lifted, promoted
 from staticgrad.ops.logic import Lt, Relation
 from staticgrad.ops.operands import as_value
+from staticgrad.support.building import within
+from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import BOOL, DType
 

@@ -14,7 +14,6 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.forms import Form, SearchForm, SortForm
 from staticgrad.ir.functional import functions
@@ -32,6 +31,7 @@ from staticgrad.ops.operands import (
     related,
     size_of,
 )
+from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import Size

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ops.batch_axis import in_front, merged, parted
 from staticgrad.ops.elementwise import quiet
 from staticgrad.ops.operands import promoted_values, shape_text
+from staticgrad.support.errors import DTypeError, RankError, ShapeError
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape, TensorType, product
 from staticgrad.types.dim import Size

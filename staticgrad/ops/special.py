@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from staticgrad.errors import GradientError
 from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
@@ -22,6 +21,7 @@ from staticgrad.ops.cotangent import ZERO, Cotangent, Partial, times
 from staticgrad.ops.elementwise import Floating, binary, scipy_special, unary
 from staticgrad.ops.marks import StopGradient
 from staticgrad.ops.transcendental import Exp, Log, Log1p, XLogY, gaussian, polynomial, scaled_erfc
+from staticgrad.support.errors import GradientError
 from staticgrad.types.dtype import F32, F64
 from staticgrad.vecmath import bessel
 from staticgrad.vecmath.gamma_function import GAMMALN

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import COMBINERS, Form, WindowAxis, WindowReduce, WindowSpread
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
@@ -18,6 +17,7 @@ from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import quiet
 from staticgrad.ops.operands import LinearOp
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape, TensorType
 from staticgrad.types.dim import Dim, Size

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staticgrad.errors.hints import attributes
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.gradients import (
     LossScale,
@@ -47,6 +46,7 @@ from staticgrad.optim.schedules import (
     warm_up,
 )
 from staticgrad.optim.state import slot
+from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "Adafactor", "Adagrad", "Adam", "AdamW", "Average", "ParameterGroups", "LBFGS", "Lion",

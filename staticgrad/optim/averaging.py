@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors.tracebacks import bounded
 from staticgrad.functions import parameter
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.execution import running_session
@@ -17,6 +16,7 @@ from staticgrad.ir.graph import Parameter
 from staticgrad.optim.gradients import require_decay, require_not_negative
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
+from staticgrad.support.errors.tracebacks import bounded
 
 
 @bounded

@@ -9,15 +9,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from staticgrad import ranks
-from staticgrad.errors import ArgumentError, DistributedError
 from staticgrad.functions import input as graph_input
 from staticgrad.ir.graph import ancestors
 from staticgrad.ops.collective import Rows, gathered, means, parts, parts_of_means
 from staticgrad.optim.gradients import of_parts
 from staticgrad.optim.state import asked_of, state_maker, states_expected_of, states_made_by
-from staticgrad.ranks import Job
 from staticgrad.storage.parameter import ParameterStore, Shard, write_all
+from staticgrad.support import ranks
+from staticgrad.support.errors import ArgumentError, DistributedError
+from staticgrad.support.ranks import Job
 
 if TYPE_CHECKING:
     from staticgrad.optim.optimizer import Optimizer

@@ -19,14 +19,14 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from staticgrad.autodiff.structure import leaves
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.tracebacks import bounded
-from staticgrad.errors.wording import shown
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
 from staticgrad.ops.operands import is_number
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import NamedTuple, dataclass
 
 
 def require(holds: bool, name: str, what: str) -> None:

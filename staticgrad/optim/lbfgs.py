@@ -12,9 +12,6 @@ from math import prod
 from typing import Any, Final
 
 from staticgrad.autodiff.reverse import grad
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.errors.tracebacks import bounded
-from staticgrad.errors.wording import kind_of
 from staticgrad.functions.trees import flatten, unflatten, with_complex_values
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
@@ -22,7 +19,10 @@ from staticgrad.ir.graph import Parameter
 from staticgrad.ir.pairs import ComplexParameter
 from staticgrad.ir.value import Value
 from staticgrad.optim.gradients import Count, Positive, check_fields
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple, dataclass
 
 #: Required decrease of the loss, and of the slope, to accept a step: c1 and c2 (Wolfe).
 _FALL: Final = 1e-4

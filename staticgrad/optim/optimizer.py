@@ -11,17 +11,6 @@ import numpy as np
 
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
-from staticgrad.errors import (
-    ArgumentError,
-    GradientError,
-    GraphError,
-    ImmutableError,
-    ShapeError,
-    UnknownArgumentError,
-)
-from staticgrad.errors.hints import OF_OPTIMIZERS, no_such_attribute
-from staticgrad.errors.tracebacks import boundary, bounded
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.functional import functions
@@ -55,6 +44,17 @@ from staticgrad.optim.state import (
     states_made_once,
     states_noted_by,
 )
+from staticgrad.support.errors import (
+    ArgumentError,
+    GradientError,
+    GraphError,
+    ImmutableError,
+    ShapeError,
+    UnknownArgumentError,
+)
+from staticgrad.support.errors.hints import OF_OPTIMIZERS, no_such_attribute
+from staticgrad.support.errors.tracebacks import boundary, bounded
+from staticgrad.support.errors.wording import kind_of, shown
 
 if TYPE_CHECKING:
     from staticgrad.optim.on_tensors import TensorSteps

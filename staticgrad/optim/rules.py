@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any, Final, Literal
 
-from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ops.operands import check_choice
@@ -14,6 +13,7 @@ from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
 from staticgrad.optim.state import slot, state_of
+from staticgrad.support.docstrings import like
 
 
 def moving_average(old: Any, new: Any, decay: float) -> Any:

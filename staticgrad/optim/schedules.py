@@ -15,9 +15,6 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.tracebacks import bounded
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions import parameter
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.execution import running_session
@@ -35,7 +32,10 @@ from staticgrad.optim.gradients import (
     require_not_negative,
     require_share,
 )
-from staticgrad.records import dataclass
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 
 T = TypeVar("T")
 

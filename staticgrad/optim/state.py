@@ -19,13 +19,13 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from staticgrad.errors import SavedFileError
-from staticgrad.errors.wording import listed
 from staticgrad.functions import parameter
 from staticgrad.ir.calls import public
 from staticgrad.ir.execution import running_session
 from staticgrad.ir.graph import Parameter
 from staticgrad.storage.parameter import ParameterStore, Shard, write_all
+from staticgrad.support.errors import SavedFileError
+from staticgrad.support.errors.wording import listed
 
 if TYPE_CHECKING:
     from staticgrad.optim.optimizer import Optimizer

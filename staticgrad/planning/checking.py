@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from staticgrad.errors import VerifyError
 from staticgrad.planning.problem import Identifier, MemoryOp, MemoryProblem
-from staticgrad.records import dataclass
+from staticgrad.support.errors import VerifyError
+from staticgrad.support.records import dataclass
 
 
 @dataclass(frozen=True)

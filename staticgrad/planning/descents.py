@@ -35,7 +35,7 @@ from staticgrad.planning.sequences import (
     lay_out,
 )
 from staticgrad.planning.walks import settle
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 
 def descend(s: SequenceArrays) -> int:

@@ -18,7 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from staticgrad.planning.problem import Net
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 _Terms = dict[int, float]
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from staticgrad.planning.offsets import Spans, best_fit, first_fit, fit, place, swept
 from staticgrad.planning.problem import machine_code
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 PRIME: Final = 2147483647
 _PARTS: Final = (4, 1)  # parts of what is left of the effort: of blocks by load, and as they begin

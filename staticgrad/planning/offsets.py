@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 #: Pairs of blocks alive together up to which every order is tried: about a second of work.

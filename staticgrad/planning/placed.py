@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from staticgrad.kept import cached_property
 from staticgrad.planning.offset_search import place_tightly
 from staticgrad.planning.offsets import Spans
 from staticgrad.planning.problem import PLAN_FORMAT, Document, Identifier, Net
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass
 
 
 def laid_out(net: Net, sequence: Sequence[int]) -> tuple[list[int], list[set[int]]]:

@@ -26,13 +26,13 @@ from pathlib import Path
 from random import Random
 from typing import Final, Literal, get_args
 
-from staticgrad.config import read_bytes, read_share
-from staticgrad.errors import ArgumentError, BudgetInfeasible
-from staticgrad.errors.tracebacks import boundary
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.problem import MemoryProblem, Net, problem_of, read_problem, refuse
+from staticgrad.support.config import read_bytes, read_share
+from staticgrad.support.errors import ArgumentError, BudgetInfeasible
+from staticgrad.support.errors.tracebacks import boundary
 
 
 def lower_bound(net: Net) -> int:

@@ -21,11 +21,11 @@ from math import fsum
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
-from staticgrad import config
-from staticgrad.errors import StaticgradError, VerifyError
-from staticgrad.errors.wording import did_you_mean
-from staticgrad.kept import cached_property
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support import config
+from staticgrad.support.caches import cached_property
+from staticgrad.support.errors import StaticgradError, VerifyError
+from staticgrad.support.errors.wording import did_you_mean
+from staticgrad.support.records import NamedTuple, dataclass
 
 Identifier = int | str
 Pair = tuple[Identifier, Identifier]

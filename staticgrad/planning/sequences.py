@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Final
 
 from staticgrad.planning.problem import Net
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 SCALE: Final = 1 << 32  # what the cost of all steps counts
 BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have

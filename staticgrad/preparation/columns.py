@@ -25,7 +25,6 @@ from typing import Final, cast
 
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.liveness import ValueKey, users_of
-from staticgrad.building import within
 from staticgrad.ir.forms import Pointwise, Reduce, View
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.summation import decompose
@@ -37,6 +36,7 @@ from staticgrad.ops.movement import Broadcast, Reshape
 from staticgrad.ops.positions import Iota
 from staticgrad.ops.reduce import Sum
 from staticgrad.ops.selection import where
+from staticgrad.support.building import within
 from staticgrad.types.arrays import Shape, hint_product, product
 from staticgrad.types.dim import Size, bounds
 from staticgrad.types.dtype import I64

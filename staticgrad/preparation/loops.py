@@ -27,7 +27,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from staticgrad.analysis.cost import ROWS, all_seconds
-from staticgrad.building import here
 from staticgrad.ir.bodies import body_input, body_of, inlined, rebuilt
 from staticgrad.ir.forms import (
     CallForm,
@@ -46,7 +45,8 @@ from staticgrad.ops.contract import MatMul
 from staticgrad.ops.indexing import Slice
 from staticgrad.ops.loops import NUMBER, TRUTH, Branch, Loop, While
 from staticgrad.ops.movement import Reshape, swapaxes
-from staticgrad.records import dataclass, replace
+from staticgrad.support.building import here
+from staticgrad.support.records import dataclass, replace
 from staticgrad.types.arrays import TensorType, hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64

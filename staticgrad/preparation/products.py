@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
-from staticgrad.building import within
 from staticgrad.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
@@ -37,6 +36,7 @@ from staticgrad.ops.convert import Cast, astype
 from staticgrad.ops.movement import Reshape, Transpose, reshape, swapaxes, transpose
 from staticgrad.ops.reduce import Sum
 from staticgrad.preparation.loops import Arrangement, with_arranged
+from staticgrad.support.building import within
 from staticgrad.types.arrays import TensorType, hint_value
 
 _IN_MEMORY = Scan | Scatter | ScatterAlong

@@ -43,7 +43,6 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from staticgrad.building import within
 from staticgrad.ir.forms import WINDOWED, Identity, ReshapeForm, View, WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic, constant
@@ -57,6 +56,7 @@ from staticgrad.ops.convolution import (
     Convolution,
 )
 from staticgrad.ops.indexing import Pad, sliced
+from staticgrad.support.building import within
 from staticgrad.types.arrays import hint_value, product
 from staticgrad.types.dim import Size, floordiv, is_at_least
 from staticgrad.types.dtype import DType

@@ -25,9 +25,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.building import is_user_file
 from staticgrad.ir.graph import Constant, Graph
-from staticgrad.records import dataclass
+from staticgrad.support.building import is_user_file
+from staticgrad.support.records import dataclass
 
 _MISSING: Final = object()
 _MOST_FUNCTIONS: Final = 500

@@ -13,16 +13,16 @@ from typing import Any, Final, Literal, overload
 
 from staticgrad.autodiff import reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.calls import carries
-from staticgrad.errors.wording import shown
-from staticgrad.families import like
 from staticgrad.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.calls import carries
+from staticgrad.support.errors.wording import shown
 
 AnyFunction = Callable[..., Any]
 #: By what a function is differentiated: places of arguments, or parameters that it reads.

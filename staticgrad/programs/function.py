@@ -16,18 +16,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, o
 import numpy as np
 
 from staticgrad.compiling.compiler import Compiled, compile as compile_program
-from staticgrad.errors import (
-    ArgumentError,
-    GraphError,
-    StaticgradWarning,
-    SymbolicValueError,
-    UnknownAttributeError,
-    warn,
-)
-from staticgrad.errors.calls import check_keywords
-from staticgrad.errors.tracebacks import boundary, cut
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.forks import ProcessLock
 from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, T, ValueAndGradient
 from staticgrad.functions.draws import draws_from_0
 from staticgrad.functions.trees import mapped
@@ -48,7 +36,19 @@ from staticgrad.programs.arguments import (
     with_names,
 )
 from staticgrad.programs.traced import TracedProgram, Tracer, as_result
-from staticgrad.records import dataclass
+from staticgrad.support.errors import (
+    ArgumentError,
+    GraphError,
+    StaticgradWarning,
+    SymbolicValueError,
+    UnknownAttributeError,
+    warn,
+)
+from staticgrad.support.errors.calls import check_keywords
+from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.forks import ProcessLock
+from staticgrad.support.records import dataclass
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
 _MANY: Final = 8
@@ -270,7 +270,7 @@ class Function(OfArrays[P, R]):
     def _repr_html_(self) -> str:
         """Return the text of ``str`` and a picture of the latest graph."""
         from staticgrad.ir.pictures import graph_html
-        from staticgrad.pictures.markup import fragment, preformatted
+        from staticgrad.support.pictures.markup import fragment, preformatted
 
         found = [each.graph for kind in self._signatures.values() for each in kind.graphs]
         graphs = [graph for graph in found if graph is not None]

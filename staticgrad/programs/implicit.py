@@ -11,11 +11,6 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import kind_of
-from staticgrad.families import like
 from staticgrad.functions import linalg
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -26,6 +21,11 @@ from staticgrad.ops.operands import as_value
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import kind_of
 from staticgrad.types.dtype import F32, F64
 
 __all__ = ["argmin", "fixed_point", "root"]

@@ -24,15 +24,6 @@ from staticgrad.autodiff.sparsity import (
     units,
 )
 from staticgrad.autodiff.structure import Key, Leaf, Structure
-from staticgrad.errors import (
-    ArgumentError,
-    GradientError,
-    ShapeError,
-    StaticgradWarning,
-    warn,
-)
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.forks import ProcessLock
 from staticgrad.functions.batching import over_elements
 from staticgrad.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
 from staticgrad.functions.creation import input as graph_input
@@ -59,7 +50,16 @@ from staticgrad.programs.derivatives import (
     takes_argnums,
 )
 from staticgrad.programs.function import Function
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import (
+    ArgumentError,
+    GradientError,
+    ShapeError,
+    StaticgradWarning,
+    warn,
+)
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.forks import ProcessLock
+from staticgrad.support.records import NamedTuple
 
 #: Elements of an argument from which on a Hessian that is mostly full is warned of.
 _MANY: Final = 50

@@ -24,17 +24,6 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.compiling.compiler import Compiled, compile as compile_graph
-from staticgrad.config import in_blocks
-from staticgrad.errors import (
-    ArgumentError,
-    GraphError,
-    SizeGuardError,
-    StaticgradError,
-    SymbolicValueError,
-    TracingWarning,
-    warn,
-)
-from staticgrad.errors.wording import kind_of
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import draws_from_0, steps_of
 from staticgrad.functions.trees import Tree, flatten, paths, unflatten
@@ -47,6 +36,17 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import number_array
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
 from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
+from staticgrad.support.config import in_blocks
+from staticgrad.support.errors import (
+    ArgumentError,
+    GraphError,
+    SizeGuardError,
+    StaticgradError,
+    SymbolicValueError,
+    TracingWarning,
+    warn,
+)
+from staticgrad.support.errors.wording import kind_of
 from staticgrad.types.arrays import ArrayData, convert_array
 from staticgrad.types.dim import named_sizes
 

@@ -21,9 +21,6 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.autodiff import forward, jacobian as of_values, reverse
-from staticgrad.errors import ArgumentError, GradientError
-from staticgrad.errors.tracebacks import cut
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.batching import over_elements
 from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, ValueAndGradient
 from staticgrad.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
@@ -54,6 +51,9 @@ from staticgrad.programs.arguments import (
     without_defaults,
 )
 from staticgrad.programs.function import Function, function
+from staticgrad.support.errors import ArgumentError, GradientError
+from staticgrad.support.errors.tracebacks import cut
+from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.types.dim import Dim
 
 AnyFunction = Callable[..., Any]

@@ -12,9 +12,9 @@ from staticgrad.analysis.plan_report import repeated_steps
 from staticgrad.ir.pictures import columns_with_repeats, plan_svg
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.ir.schedule import Buffer
-from staticgrad.pictures.arena import HeldBand, stacked
-from staticgrad.pictures.ladder import Column
-from staticgrad.pictures.markup import (
+from staticgrad.support.pictures.arena import HeldBand, stacked
+from staticgrad.support.pictures.ladder import Column
+from staticgrad.support.pictures.markup import (
     STYLE,
     document,
     figure_boxes,

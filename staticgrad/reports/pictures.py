@@ -7,14 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.pictures import Runner, graph_svg, plan_svg
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Step
-from staticgrad.pictures import charts
-from staticgrad.pictures.markup import (
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.pictures import charts
+from staticgrad.support.pictures.markup import (
     fold,
     fragment,
     nbytes,

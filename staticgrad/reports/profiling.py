@@ -23,10 +23,10 @@ from staticgrad.analysis.cost import counted_work
 from staticgrad.functions.creation import input as symbolic
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.value import Value
-from staticgrad.records import dataclass
 from staticgrad.reports.explain import StepSection
 from staticgrad.reports.pictures import written
 from staticgrad.runtime.probed import TimedTable
+from staticgrad.support.records import dataclass
 
 _SIDE: Final = 768  # of the product
 _COPIED: Final = 1 << 24  # elements of the copy

@@ -6,12 +6,12 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
-from staticgrad import config
 from staticgrad.analysis.plan_report import copied_feeds
-from staticgrad.forks import ProcessLock
 from staticgrad.ir.plan import Plan
 from staticgrad.native import Code
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.forks import ProcessLock
+from staticgrad.support.records import dataclass
 
 _REASONS: Final = 1000  # latest reasons that are kept
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from staticgrad.analysis.lookups import index_failure
-from staticgrad.errors import IndexOutOfRange, StaticgradError
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import CallStep, Step
 from staticgrad.native.libraries import routines
-from staticgrad.records import dataclass
 from staticgrad.runtime.places import BufferPlaces
-from staticgrad.source import Location
+from staticgrad.support.errors import IndexOutOfRange, StaticgradError
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import Location
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.stages import LANES, Extent, Gemm, Map, streamed_rows
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Call, Control, Step, StepBody
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.dim import evaluate
 
 #: What rows of a table have: steps ``together`` where that is faster, all that workers do of each

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.forks import AtFork
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord
@@ -23,6 +22,7 @@ from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.feeds import OutputPool, Port
 from staticgrad.runtime.step import ParameterLocks, Table
 from staticgrad.storage.locks import POLL
+from staticgrad.support.forks import AtFork
 
 Words = npt.NDArray[np.int64]
 #: Plans that the entry tries, the latest first: a loop over batches has a last, smaller one, and

@@ -16,14 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
-from staticgrad.errors import BudgetInfeasible, ReentryError
-from staticgrad.forks import ProcessLock
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
-from staticgrad.kept import SEEN_SIZES, Kept
 from staticgrad.native.environment import default_environment
 from staticgrad.native.lock import LOCK
-from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, WrittenMemory, address_of
 from staticgrad.runtime.feeds import (
     BoundFeeds,
@@ -38,6 +34,10 @@ from staticgrad.runtime.feeds import (
 )
 from staticgrad.runtime.step import ParameterLocks, Program, Table
 from staticgrad.storage.locks import is_inside_another
+from staticgrad.support.caches import SEEN_SIZES, Kept
+from staticgrad.support.errors import BudgetInfeasible, ReentryError
+from staticgrad.support.forks import ProcessLock
+from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.runtime.arena import BoundRun
@@ -82,7 +82,7 @@ class Memory:
         return "\n".join([f"{name:<10}  {nbytes:>15,} bytes" for name, nbytes in rows])
 
     def _repr_html_(self) -> str:
-        from staticgrad.pictures import charts, markup
+        from staticgrad.support.pictures import charts, markup
 
         rows = [(each.name, float(getattr(self, each.name))) for each in fields(self)]
         chart = charts.bars(rows, markup.nbytes, "bytes of a step")

@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.ir.schedule import CallStep
-from staticgrad.records import NamedTuple, dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.places import ARENA, BufferPlaces, Moved
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
-from staticgrad.source import lines_of
 from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes, write_together
+from staticgrad.support.errors import KernelAccessError
+from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import lines_of
 
 Bytes = npt.NDArray[np.uint8]
 #: Bytes of a red zone: more than any vector or tile reaches past an end.

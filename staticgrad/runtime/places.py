@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
-from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Plan, own_stride
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import VerifyError
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.dim import evaluate
 
 #: So many bytes behind the start of a memory. That is the arena (``ARENA``), a buffer outside it by

@@ -14,7 +14,7 @@ from typing import Final
 
 from staticgrad.native import Row
 from staticgrad.native.table import pool_code
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 
 #: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
 #: and on processors that are slow at it some two.

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from staticgrad.analysis.binding import concrete_shape
-from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Array
 from staticgrad.ir.plan import Plan
-from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.step import Program, Table
+from staticgrad.support.errors import IndexOutOfRange
+from staticgrad.support.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.native.table import pool
-from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.check_words import find_checks
 from staticgrad.runtime.cuts import TOGETHER, Rows
@@ -32,6 +31,7 @@ from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.words import Codes, Words
 from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.storage.reservation import LockSet
+from staticgrad.support.records import dataclass
 
 #: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call
 #: costs a millionth of a second, and whoever presses Ctrl-C feels a tenth. Some machines are slower

@@ -28,7 +28,6 @@ from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import Call, Step, StepBody, Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord, ThroughWord
-from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.cuts import RowRange, Rows, StepCut, cuts, part_of, row_ranges
 from staticgrad.runtime.places import (
@@ -42,6 +41,7 @@ from staticgrad.runtime.places import (
     further,
 )
 from staticgrad.runtime.sections import Alone, PlannedRow, shared
+from staticgrad.support.records import NamedTuple
 
 
 class Codes(NamedTuple):

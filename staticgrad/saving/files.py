@@ -23,10 +23,10 @@ from zlib import crc32, error as zlib_error
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, SavedFileError
-from staticgrad.errors.wording import shown
-from staticgrad.optional import safetensors
-from staticgrad.records import dataclass
+from staticgrad.support.errors import ArgumentError, SavedFileError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.optional import safetensors
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import BF16
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]

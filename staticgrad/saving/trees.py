@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, SavedFileError, StaticgradError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import fields_of, is_module, is_record
 from staticgrad.ir.graph import Graph, Parameter
@@ -24,6 +22,8 @@ from staticgrad.ir.pairs import Complex, stored_of
 from staticgrad.ir.value import Value
 from staticgrad.saving.files import Arrays, Content
 from staticgrad.storage.parameter import write_all
+from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradError
+from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.types.arrays import array_of, as_parts, of_parts
 from staticgrad.types.dtype import BF16, COMPLEX_DTYPES
 

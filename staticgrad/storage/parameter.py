@@ -21,12 +21,17 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad import ranks
-from staticgrad.errors import ImmutableError, OutOfMemory, ParameterValueError, SymbolicValueError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.records import NamedTuple
 from staticgrad.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
+from staticgrad.support import ranks
+from staticgrad.support.errors import (
+    ImmutableError,
+    OutOfMemory,
+    ParameterValueError,
+    SymbolicValueError,
+)
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import TensorType, array_of, as_parts, convert_array, of_parts
 from staticgrad.types.dtype import as_dtype, kind_of_elements, whole_bools
 

@@ -11,9 +11,9 @@ framework. Public as ``sg.testing``.
 
 from typing import TYPE_CHECKING, NoReturn
 
-from staticgrad.errors import CheckError
-from staticgrad.errors.hints import no_such_name
-from staticgrad.errors.tracebacks import boundary
+from staticgrad.support.errors import CheckError
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.testing.gradients import assert_same_graph, check_gradients
 from staticgrad.testing.ops import check_op
 

@@ -24,9 +24,6 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
-from staticgrad.building import capture
-from staticgrad.errors import ArgumentError, CheckError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
@@ -35,7 +32,10 @@ from staticgrad.ir.pairs import Complex, check_real, has_parts, takes_real, whol
 from staticgrad.ir.printer import first_difference
 from staticgrad.ir.value import Value
 from staticgrad.programs.derivatives import is_function
-from staticgrad.records import dataclass
+from staticgrad.support.building import capture
+from staticgrad.support.errors import ArgumentError, CheckError
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F64, as_dtype
 

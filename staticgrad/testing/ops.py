@@ -19,10 +19,7 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
-from staticgrad.building import capture
 from staticgrad.compiling.compiler import Compiled, compile as compile_graph
-from staticgrad.errors import ArgumentError, CheckError, StaticgradError
-from staticgrad.errors.wording import kind_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Pointwise
@@ -31,7 +28,10 @@ from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import same_graph
-from staticgrad.records import dataclass
+from staticgrad.support.building import capture
+from staticgrad.support.errors import ArgumentError, CheckError, StaticgradError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import dataclass
 from staticgrad.testing.gradients import array_text, check_gradients, is_smooth, kinks
 from staticgrad.testing.variants import (
     FLOATS,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from staticgrad.errors.hints import attributes
+from staticgrad.support.errors.hints import attributes
 from staticgrad.train.fitting import Epoch, History, fit
 from staticgrad.train.minibatches import Batches, prefetch
 

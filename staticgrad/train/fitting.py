@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import ranks, terminal
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.tracebacks import bounded
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
-from staticgrad.records import dataclass
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
+from staticgrad.support import ranks, terminal
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 from staticgrad.train.minibatches import Batches, prefetch
 
 #: What a process exits with that SIGTERM has ended.
@@ -86,7 +86,7 @@ class History:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from staticgrad.pictures import charts, markup
+        from staticgrad.support.pictures import charts, markup
 
         series = [
             charts.Line(name, [*enumerate(found)])

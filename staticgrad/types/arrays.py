@@ -20,11 +20,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import DTypeError, Related, StaticgradError
-from staticgrad.errors.values import masked_array
-from staticgrad.errors.wording import why_no_array
-from staticgrad.narrow_floats import narrowed
-from staticgrad.records import dataclass
+from staticgrad.support.errors import DTypeError, Related, StaticgradError
+from staticgrad.support.errors.values import masked_array
+from staticgrad.support.errors.wording import why_no_array
+from staticgrad.support.narrow_floats import narrowed
+from staticgrad.support.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Named, Size, evaluate, kept_by_sizes, named_sizes
 from staticgrad.types.dtype import DType, as_dtype, complex_of, whole_bools

@@ -31,11 +31,11 @@ from math import gcd, inf
 from operator import index
 from typing import Any, Final, ParamSpec, TypeVar
 
-from staticgrad.building import current, within
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.values import UnknownNumber, check_size, over_sizes
-from staticgrad.records import dataclass
+from staticgrad.support.building import current, within
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.values import UnknownNumber, check_size, over_sizes
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import ALL_DTYPES
 from staticgrad.types.lexis import name_text
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.optional import ml_dtypes
-from staticgrad.records import dataclass
+from staticgrad.support.optional import ml_dtypes
+from staticgrad.support.records import dataclass
 
 _KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.exponential import exp_in_two, reduce_by_ln2
 from staticgrad.vecmath.layout import (

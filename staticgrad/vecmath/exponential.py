@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import (
     at_most,

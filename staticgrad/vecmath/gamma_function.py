@@ -14,7 +14,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import even_odd, horner
 from staticgrad.vecmath.logarithm import log

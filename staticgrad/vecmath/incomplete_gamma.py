@@ -13,7 +13,7 @@ from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
 from staticgrad.ir.scalar_loop import iterate
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.exponential import expm1
 from staticgrad.vecmath.gamma import (

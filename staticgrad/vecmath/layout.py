@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from staticgrad.ir.expr import Expr, Number, apply, literal, rarely, select
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import DType
 
 

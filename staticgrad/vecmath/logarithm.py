@@ -19,7 +19,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import bits, choose, even_odd, horner, layout_of, split
 

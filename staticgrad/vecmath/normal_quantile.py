@@ -13,7 +13,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import even_odd, flip_sign, horner, sign_bit, split
 from staticgrad.vecmath.logarithm import exponent_and_reduced, log

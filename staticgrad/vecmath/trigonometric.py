@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select, window
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dtype import F32, F64, U32, DType
 from staticgrad.vecmath.layout import (
     bits,

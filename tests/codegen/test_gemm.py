@@ -8,10 +8,10 @@ import pytest
 from staticgrad.backends import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import CHUNK, LONE, STREAMED
-from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.machine import Machine
 from staticgrad.nest.products import direct, gemm
 from staticgrad.nest.products.streams import WIDEST
+from staticgrad.support.narrow_floats import STORED, narrowed
 from tests.codegen.kernel_runs import assert_close
 from tests.exporting.printed import run_printed
 from tests.native.support import LONG_BY_NUMBA, assert_same, call

@@ -6,8 +6,8 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.building import capture
 from staticgrad.ir.graph import Input, Node, Symbolic
+from staticgrad.support.building import capture
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import as_dtype
 from tests.limits import finfo

@@ -8,9 +8,9 @@ import pytest
 from scipy.sparse import csr_array
 
 import staticgrad as sg
-from staticgrad import ranks
 from staticgrad.eager import Tensor
 from staticgrad.ops.collective import RankMean, rows_of
+from staticgrad.support import ranks
 
 Z = np.array([1.0 + 2.0j, 3.0 - 1.0j])
 X = np.array([1.0, 2.0])

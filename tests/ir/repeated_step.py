@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from staticgrad.ir.schedule import Schedule, Scratch, Step, StepBody, Touch
 from staticgrad.ir.schedule_text import StepForm, name_text, register_form
-from staticgrad.source import Location
+from staticgrad.support.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F32
 

@@ -29,7 +29,7 @@ from staticgrad.memory.planner import Planner
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program, Table
-from staticgrad.source import Location
+from staticgrad.support.source import Location
 from staticgrad.types.dim import Size, dim
 from staticgrad.types.dtype import F32
 from tests.ir.repeated_step import Repeated

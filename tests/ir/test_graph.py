@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 import staticgrad as sg
-from staticgrad.building import within
 from staticgrad.errors import (
     ArgumentError,
     GraphError,
@@ -21,6 +20,7 @@ from staticgrad.errors import (
 )
 from staticgrad.ir.graph import Graph, ancestors, constant
 from staticgrad.ir.verify import verify_graph
+from staticgrad.support.building import within
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64

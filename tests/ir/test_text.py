@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from staticgrad.building import within
 from staticgrad.errors import ParseError, UnknownNameError
 from staticgrad.ir.graph import Graph, constant
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -17,6 +16,7 @@ from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import first_difference, graph_constants, print_graph, same_graph
 from staticgrad.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.scopes import scope
+from staticgrad.support.building import within
 from staticgrad.types.arrays import ArrayData, TensorType
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from staticgrad.building import within
 from staticgrad.errors import VerifyError
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.verify import verify_graph
+from staticgrad.support.building import within
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F32, F64
 from tests.ir.sample_ops import Link

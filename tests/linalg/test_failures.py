@@ -12,12 +12,12 @@ import scipy.linalg
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from staticgrad import forks
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import DTypeError, LinearAlgebraError, ShapeError
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.libraries.recipes import LANES, SMALL, SMALL_PIVOTED
 from staticgrad.ops.linalg import LU, Cholesky, LUSolve, TriangularSolve
+from staticgrad.support import forks
 
 GOOD = np.stack([np.eye(3) * k for k in (1.0, 2.0, 3.0)])
 SINGULAR, NEGATIVE, STRANGE = GOOD.copy(), GOOD.copy(), GOOD.copy()

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad import building, lints as package
+from staticgrad import lints as package
 from staticgrad.commands import cli
 from staticgrad.errors import ArgumentError, OpDefinitionError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.ranges import Zero
 from staticgrad.lints import LINTS, Lint, lint
 from staticgrad.lints.ranges import ranges_of
+from staticgrad.support import building
 from tests.passes import golden_models
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.config import options
 from staticgrad.native import jit, target
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.undisturbed import undisturbed
+from staticgrad.support.config import options
 
 #: Elements for storage as NumPy's numbers; kernels hold them as bits.
 _NUMBERS = {"f16": np.dtype(np.float16)}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.config import options
 from staticgrad.errors import CompileError, ConfigError
 from staticgrad.native import jit, loader, target
+from staticgrad.support.config import options
 from tests.native.support import run_table
 
 SCALARS = """

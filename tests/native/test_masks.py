@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from staticgrad.config import options
 from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
+from staticgrad.support.config import options
 from tests.diagonals import diagonals
 from tests.native.support import MODES, assembly, call
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.config import options
 from staticgrad.errors import CPUError, SelfTestError
 from staticgrad.native import loader, target
+from staticgrad.support.config import options
 from tests.native.support import run_table
 
 ADD = """

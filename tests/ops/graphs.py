@@ -1,9 +1,9 @@
 """Small graphs for the tests of ops: variables made by hand, values run through the oracle."""
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.building import capture
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.support.building import capture
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import F64
 

@@ -10,11 +10,11 @@ from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.building import within
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
+from staticgrad.support.building import within
 from staticgrad.types.arrays import TensorType
 from tests.chains import sum_chain
 from tests.compiled.agreement import assert_same

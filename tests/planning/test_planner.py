@@ -6,7 +6,6 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from staticgrad.config import options
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.native import words
 from staticgrad.planning import sequences
@@ -29,6 +28,7 @@ from staticgrad.planning.problem import (
     problem_of,
 )
 from staticgrad.planning.walks import walk
+from staticgrad.support.config import options
 from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 
 seeds = st.integers(0, 10_000)

@@ -9,9 +9,9 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiling import artifacts
 from staticgrad.errors import VerifyError
-from staticgrad.kept import Budget
 from staticgrad.memory.planner import Planner
 from staticgrad.runtime import executor
+from staticgrad.support.caches import Budget
 from tests.diagonals import diagonals
 
 N = 1000

@@ -18,7 +18,7 @@ from itertools import count
 import numpy as np
 
 import staticgrad as sg
-from staticgrad import forks
+from staticgrad.support import forks
 from tests.safety.child import say
 
 SIZE = 200_000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.kept import cached_property
+from staticgrad.support.caches import cached_property
 from tests.safety.child import run_child
 
 

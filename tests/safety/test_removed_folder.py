@@ -13,7 +13,8 @@ os.chdir(sys.argv[1])
 os.rmdir(sys.argv[1])
 import numpy as np
 import staticgrad as sg
-from staticgrad import config, native
+from staticgrad.support import config
+from staticgrad import native
 from staticgrad.eager import Tensor
 
 x, w = sg.input("x", ("n", 3)), sg.parameter("w", np.ones((3, 2), "float32"))

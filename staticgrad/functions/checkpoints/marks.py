@@ -9,10 +9,6 @@ from typing import Any, Final, overload
 
 import numpy as np
 
-from staticgrad.blocks import waits_or_yields
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.calls import raised_inside
-from staticgrad.errors.wording import did_you_mean, listed, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.checkpoints import policies as checkpoint_policies
 from staticgrad.functions.checkpoints.saveable import Saveable, SaveableRule, names_given, parts_of
@@ -23,6 +19,10 @@ from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.marks import Checkpoint, CheckpointName, Mark, Recomputed, name_of
 from staticgrad.ops.movement import Reshape, Transpose
+from staticgrad.support.contexts import waits_or_yields
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.calls import raised_inside
+from staticgrad.support.errors.wording import did_you_mean, listed, shown
 from staticgrad.types.arrays import TensorType
 
 #: Ops whose result is the bytes of the operand, all of them.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.errors.hints import attributes
 from staticgrad.functions.checkpoints.saveable import (
     EitherRule,
     OnlyNames,
@@ -20,6 +19,7 @@ from staticgrad.functions.checkpoints.saveable import (
     parts_of,
 )
 from staticgrad.ir.op import Op
+from staticgrad.support.errors.hints import attributes
 from staticgrad.types.arrays import TensorType
 
 __all__ = [

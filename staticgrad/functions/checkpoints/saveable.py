@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.op import Op
 from staticgrad.ops.marks import name_of
-from staticgrad.records import dataclass
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import TensorType
 
 #: ``policy(op, *types)``: whether the result of the op on operands of these types is kept.

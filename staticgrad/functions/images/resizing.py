@@ -12,7 +12,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.exports import LAYERS
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.calls import publish
@@ -31,6 +30,7 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import maximum, minimum, where
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I64
 

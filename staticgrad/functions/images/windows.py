@@ -11,10 +11,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Final, cast
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
-from staticgrad.families import like
 from staticgrad.functions.rounding import rounded_once
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -38,7 +35,10 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.selection import where
 from staticgrad.ops.windows import FoldWindows, UnfoldWindows, WindowMax, WindowSum, has_windows
-from staticgrad.records import dataclass
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Dim, Size

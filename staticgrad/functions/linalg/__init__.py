@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staticgrad.errors.hints import attributes
 from staticgrad.functions.indexing import matrix_transpose as matrix_transpose
 from staticgrad.functions.linalg.iterative import cg as cg, gmres as gmres
 from staticgrad.functions.linalg.matrices import (
@@ -55,6 +54,7 @@ from staticgrad.functions.statistics import norm as norm
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import OF_MODULES
 from staticgrad.ops.contract import matmul as matmul
+from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "cond", "cross",

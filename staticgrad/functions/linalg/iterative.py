@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.errors.wording import kind_of
-from staticgrad.families import like
 from staticgrad.functions import sparse
 from staticgrad.functions.linalg.matrices import lstsq
 from staticgrad.functions.loops.loops import fori_loop, while_loop
@@ -31,9 +28,12 @@ from staticgrad.ops.operands import (
     promoted_values,
     shape_text,
 )
-from staticgrad.records import NamedTuple
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple
+from staticgrad.support.upward import up
 from staticgrad.types.arrays import is_sparse
-from staticgrad.upward import up
 
 #: A function of a vector.
 Apply = Callable[[Any], Any]

@@ -11,9 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.errors.wording import kind_of
-from staticgrad.families import like
 from staticgrad.functions import statistics
 from staticgrad.functions.creation import eye
 from staticgrad.functions.rounding import rounded_once
@@ -55,7 +52,10 @@ from staticgrad.ops.operands import (
     related,
     shape_text,
 )
-from staticgrad.records import NamedTuple
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import BroadcastError, Shape, broadcast_shapes, product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F64

@@ -24,7 +24,7 @@ from staticgrad.ops.custom import OF_BATCHES, custom_vjp
 from staticgrad.ops.indexing import part
 from staticgrad.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
 from staticgrad.ops.movement import Broadcast, Reshape
-from staticgrad.upward import up
+from staticgrad.support.upward import up
 
 #: What a batch may put between elements that are the same ones.
 MOVING: Final = (Broadcast, Reshape)

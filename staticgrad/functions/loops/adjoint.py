@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.functions.loops.loops import is_eager, scan
 from staticgrad.functions.tracing import Trace, Traced, called
 from staticgrad.functions.trees import flatten, unflatten
@@ -19,9 +18,10 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ops.custom import CustomFunction
 from staticgrad.ops.operands import as_value
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.upward import up
 from staticgrad.types.arrays import TensorType
 from staticgrad.types.dtype import DType
-from staticgrad.upward import up
 
 #: The derivative of a vector at a time.
 Slope = Callable[[Any, Any], Any]

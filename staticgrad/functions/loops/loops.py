@@ -19,15 +19,6 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from staticgrad.errors import (
-    ArgumentError,
-    CarryError,
-    DTypeError,
-    RankError,
-    ShapeError,
-    StaticgradError,
-)
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R, T
 from staticgrad.functions.draws import Draws, loop_at_once
 from staticgrad.functions.operand_kinds import by_all_operands
@@ -64,7 +55,16 @@ from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.indexing import part
 from staticgrad.ops.loops import Branch, Loop, While
 from staticgrad.ops.operands import as_value, axis_of, known_integer
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import (
+    ArgumentError,
+    CarryError,
+    DTypeError,
+    RankError,
+    ShapeError,
+    StaticgradError,
+)
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import NamedTuple
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import BEYOND, MOST_SIZE, TensorType
 from staticgrad.types.dim import Dim, Size, minimum

@@ -15,9 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.errors import ArgumentError, CarryError, DTypeError, RankError
-from staticgrad.errors.hints import attributes
-from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R
 from staticgrad.functions.loops import adjoint as adjoints
 from staticgrad.functions.loops.loops import check_function, fori_loop, scan, while_loop
@@ -28,6 +25,9 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import as_value, integer
+from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.types.dim import maximum
 from staticgrad.types.dtype import F64, promote
 

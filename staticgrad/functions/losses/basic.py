@@ -8,10 +8,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import Any, Literal
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.errors.wording import shown
 from staticgrad.exports import LAYERS
-from staticgrad.families import like
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.normalization import constant_shift
 from staticgrad.functions.rounding import rounded_as_first, rounded_once
@@ -39,6 +36,9 @@ from staticgrad.ops.operands import (
     shape_text,
 )
 from staticgrad.ops.selection import where
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import Shape
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from staticgrad.errors import DTypeError, RankError
 from staticgrad.exports import LAYERS
-from staticgrad.families import like
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.loops.loops import scan
 from staticgrad.functions.losses.basic import (
@@ -41,6 +39,8 @@ from staticgrad.ops.operands import (
     shape_text,
 )
 from staticgrad.ops.selection import maximum, where
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import DTypeError, RankError
 
 #: The lower bound of the logarithm of a probability, so that no loss is infinite.
 _LOWEST_LOG: Final = -100.0

@@ -29,8 +29,8 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.kept import cached_property
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, is_at_least
 

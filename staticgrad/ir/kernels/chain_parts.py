@@ -16,7 +16,7 @@ from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.known import Known
 from staticgrad.ir.kernels.stages import LANES, Gemm, streamed_rows
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 
 #: What ``end`` is in a call of a part.
 PART: Final = -1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 
 #: Interleaved vectors, at most. With more of them, register spills cost more than latencies.
 MOST: Final = 4

@@ -52,8 +52,8 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.kept import cached_property
-from staticgrad.records import dataclass, replace
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass, replace
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Final
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernels.stages import Map, Store, roots
 from staticgrad.ir.kernels.width import PLACES
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 
 #: The longest run of which each element has its place in transposed squares.
 LONGEST: Final = 32

@@ -54,8 +54,8 @@ from staticgrad.ir.kernels.width import (
     transposed_stores,
     whole_registers,
 )
-from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import BOOL

@@ -14,7 +14,7 @@ from typing import Final
 
 from staticgrad.ir.kernels.stages import LONE
 from staticgrad.ir.summation import BLOCK
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dim import Dim, Size, bounds
 
 #: The largest multiple that is told: four vectors of the narrowest lanes that are written apart.

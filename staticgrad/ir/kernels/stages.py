@@ -19,7 +19,7 @@ from typing import Final, Literal
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dim import Size, kept_by_sizes, maximum, minimum
 from staticgrad.types.dtype import I64, DType
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from keyword import iskeyword
 from typing import Final, NoReturn
 
-from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, Expr, mistyped, mistyped_indices, postorder, ref
 from staticgrad.ir.forms import COMBINERS, Combiner
 from staticgrad.ir.kernels.bodies import Body, accesses, bodies, bodies_of
@@ -48,6 +47,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.kernels.text import PRODUCT, access_text, misnamed, signature, statement_text
 from staticgrad.ir.kernels.width import may_take_strips
+from staticgrad.support.errors import VerifyError
 from staticgrad.types.dtype import BOOL, I32, I64, DType
 
 

@@ -10,7 +10,7 @@ from staticgrad.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.ir.bodies import BodyOperand
 from staticgrad.ir.forms import BodyForm
 from staticgrad.ir.schedule import Buffer, Schedule
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
 

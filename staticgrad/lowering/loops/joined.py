@@ -47,7 +47,7 @@ from staticgrad.ir.schedule import Buffer, Schedule, Step
 from staticgrad.lowering.loops.driven import LoweredBodies
 from staticgrad.lowering.loops.written_out import NotWrittenOutError, StepKernel, bound_places
 from staticgrad.lowering.operands import LoweredStep
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.dtype import BOOL, I64, DType
 

@@ -51,8 +51,8 @@ from staticgrad.lowering.loops.written_out import (
     write_out,
 )
 from staticgrad.lowering.operands import LoweredStep
-from staticgrad.records import NamedTuple
-from staticgrad.source import Location
+from staticgrad.support.records import NamedTuple
+from staticgrad.support.source import Location
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, bounds, maximum
 from staticgrad.types.dtype import I64, DType

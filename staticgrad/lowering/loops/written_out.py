@@ -45,7 +45,7 @@ from staticgrad.ir.kernels.stages import (
 )
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, bounds, divide_exactly
 from staticgrad.types.dtype import I64, DType

@@ -16,7 +16,7 @@ from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import Assemble
 from staticgrad.ir.graph import Node
 from staticgrad.lowering.operands import Lowering
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType

@@ -21,7 +21,7 @@ from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.directives import Prefetch
 from staticgrad.ir.kernels.stages import Axis, Extent, Map, Mode, Store
 from staticgrad.lowering.operands import VECTOR, Lowering
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 from staticgrad.types.arrays import Shape
 from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.dtype import DType

@@ -21,7 +21,7 @@ from staticgrad.lowering.windows.maps import largest_of, place_of, sum_of
 from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, map_over
 from staticgrad.lowering.windows.strips import RESULT, WindowStrips
 from staticgrad.lowering.windows.tiles import RESULTS, TILES, WindowTiles
-from staticgrad.records import replace
+from staticgrad.support.records import replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 

@@ -39,7 +39,7 @@ from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, StripAxis, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.ops.convolution import CHANNELS_TOGETHER
-from staticgrad.records import dataclass, replace
+from staticgrad.support.records import dataclass, replace
 from staticgrad.types.arrays import hint_value
 from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType

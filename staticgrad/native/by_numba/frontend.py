@@ -26,7 +26,6 @@ from numba.core import types
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
-from staticgrad.errors import CompileError
 from staticgrad.native.by_numba.simd import WORDS, numba_type
 from staticgrad.native.by_numba.target import KernelFunction
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
@@ -34,6 +33,7 @@ from staticgrad.native.language.frontend import KERNEL_KINDS, Function, split_so
 from staticgrad.native.language.translation import KernelSourceError
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
+from staticgrad.support.errors import CompileError
 
 _SHIM: Final = """
 declare i32 @"{callee}"(ptr, ptr, ptr, i64, i64)

@@ -45,7 +45,7 @@ from staticgrad.native.language.translation import (
     Translated,
     text_of,
 )
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.target import Target

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.kept import cached_property
-from staticgrad.narrow_floats import narrowed
-from staticgrad.records import dataclass
+from staticgrad.support.caches import cached_property
+from staticgrad.support.narrow_floats import narrowed
+from staticgrad.support.records import dataclass
 
 LANES: Final = (1, 2, 4, 8, 16)
 #: Lanes of whole registers of narrow elements.

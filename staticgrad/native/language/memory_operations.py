@@ -43,7 +43,7 @@ from staticgrad.native.language.operations import (
     byte_of,
     define,
 )
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 #: The bits of the smallest elements that processors gather.
 _GATHERED: Final = 32

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Final
 
-from staticgrad.narrow_floats import SPARE
 from staticgrad.native.language import emitter as text
 from staticgrad.native.language.emitter import Emitter, Operand
 from staticgrad.native.language.kinds import (
@@ -37,7 +36,8 @@ from staticgrad.native.language.kinds import (
     bools,
     vector,
 )
-from staticgrad.records import dataclass
+from staticgrad.support.narrow_floats import SPARE
+from staticgrad.support.records import dataclass
 
 Rule = Callable[..., Kind | None]
 Emit = Callable[[Emitter, tuple[Kind, ...], tuple[Operand, ...]], Operand]

@@ -26,7 +26,7 @@ from staticgrad.native.language.records import (
     When,
 )
 from staticgrad.native.language.translation import KernelSourceError
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 
 _OPERATORS: Final[dict[type, str]] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv",

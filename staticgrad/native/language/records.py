@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from staticgrad.records import NamedTuple
+from staticgrad.support.records import NamedTuple
 
 
 class Operations(Protocol):

@@ -16,7 +16,7 @@ from staticgrad.native.language.emitter import Emitter, External, word
 from staticgrad.native.language.kinds import (
     Kind,
 )
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.target import Target

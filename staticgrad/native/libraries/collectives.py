@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from staticgrad import ranks
-from staticgrad.errors import DistributedError
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
     Kind,
@@ -14,7 +12,9 @@ from staticgrad.native.libraries.user_calls import (
     prepared_once,
     raised,
 )
-from staticgrad.ranks import Array
+from staticgrad.support import ranks
+from staticgrad.support.errors import DistributedError
+from staticgrad.support.ranks import Array
 
 
 def routine(kind: str, count: int, operands: list[Kind], results: list[Kind]) -> str:

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import config
 from staticgrad.native import processors
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
@@ -22,6 +21,7 @@ from staticgrad.native.libraries.user_calls import (
     prepared_once,
     raised,
 )
+from staticgrad.support import config
 
 #: Calls whose arrays are kept, about a kilobyte each: a loop transforms rows at as many places.
 _MOST_KEPT: Final = 1024

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad import config
 from staticgrad.native.libraries import recipes, routines
 from staticgrad.native.libraries.recipes import RECIPES, Recipe
 from staticgrad.native.libraries.routines import register
+from staticgrad.support import config
 
 Array = NDArray[Any]
 #: Element type -> the letter that begins the names of LAPACK's functions.

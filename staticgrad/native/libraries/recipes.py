@@ -34,8 +34,8 @@ from collections.abc import Callable
 from textwrap import indent
 from typing import Final
 
-from staticgrad.errors import LinearAlgebraError
-from staticgrad.records import dataclass, replace
+from staticgrad.support.errors import LinearAlgebraError
+from staticgrad.support.records import dataclass, replace
 
 #: Rows and columns of the largest matrices that loops take, and of those whose columns are
 #: exchanged: beyond that LAPACK is as fast for many, and faster for one.

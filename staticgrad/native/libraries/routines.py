@@ -16,10 +16,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final
 
-from staticgrad import config
-from staticgrad.errors import CallError, NameConflictError, UnknownNameError
 from staticgrad.native.lock import LOCK
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.errors import CallError, NameConflictError, UnknownNameError
+from staticgrad.support.records import dataclass
 
 #: ``(record, own, begin, end)``, addresses as integers.
 PythonRoutine = Callable[[int, int, int, int], None]

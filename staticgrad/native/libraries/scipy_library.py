@@ -21,12 +21,12 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any, Final
 
-from staticgrad import config
-from staticgrad.forks import AtFork, ProcessLock
 from staticgrad.native.constants import RuntimeCode, numbered, numbers_of
 from staticgrad.native.lock import LOCK
 from staticgrad.native.table.control_code import WORD_ACCESS
-from staticgrad.records import dataclass
+from staticgrad.support import config
+from staticgrad.support.forks import AtFork, ProcessLock
+from staticgrad.support.records import dataclass
 
 
 class GuardWord(IntEnum):

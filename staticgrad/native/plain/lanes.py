@@ -19,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.language.kinds import (
     ELEMENTS,
     EVERY_COUNT,
@@ -37,6 +36,7 @@ from staticgrad.native.language.kinds import (
 )
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
 from staticgrad.native.language.translation import REGISTERED as REGISTERED
+from staticgrad.support.narrow_floats import STORED, narrowed
 
 Array = NDArray[Any]
 #: The C library's name and type for each floating dtype.

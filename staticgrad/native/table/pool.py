@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.forks import AtFork
 from staticgrad.native import shared_runs
 from staticgrad.native.lock import LOCK
 from staticgrad.native.table import pool_code
 from staticgrad.native.table.pool_code import ENTRY, NBYTES, PLACES
-from staticgrad.records import dataclass
+from staticgrad.support.forks import AtFork
+from staticgrad.support.records import dataclass
 
 #: What a forked child finds as if nothing had ever run.
 _COUNTED: Final = (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.ir.kernels.known import EVEN
 from staticgrad.nest.records import Builder, Function, Name, Word, function, place_at
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering

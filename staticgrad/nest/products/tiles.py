@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any, Final
 
 from staticgrad.nest.records import Apply, Builder, Function, Name, Offset, Word, function, place_at
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
 #: less those of the factors. A vector of 512 bits may be two registers.

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from staticgrad.building import capture
-from staticgrad.errors.wording import (
+from staticgrad.support.building import capture
+from staticgrad.support.errors.wording import (
     KernelCacheWarning as KernelCacheWarning,
     LargeConstantWarning as LargeConstantWarning,
     PluginWarning as PluginWarning,
@@ -28,7 +28,7 @@ from staticgrad.errors.wording import (
     message,
     warn as warn,
 )
-from staticgrad.source import Location, SourceLine
+from staticgrad.support.source import Location, SourceLine
 
 
 class StaticgradError(Exception):
@@ -40,7 +40,13 @@ class StaticgradError(Exception):
     (name, type text, where made). ``str`` gives the whole message.
     """
 
+    __module__ = "staticgrad.errors"  # the name that users import, and that tracebacks show
     code: ClassVar[str] = "SG100"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ == __name__:
+            cls.__module__ = StaticgradError.__module__
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final, Literal
 
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 Column = Literal["f", "b", "u", "k"]
 COLUMNS: Final[dict[Column, str]] = {"f": "forward", "b": "backward", "u": "update"}

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any, Final, Generic, TypeVar, overload
 from weakref import ref
 
-from staticgrad.forks import ProcessLock
+from staticgrad.support.forks import ProcessLock
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

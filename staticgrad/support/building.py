@@ -21,9 +21,9 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any, Final
 
-from staticgrad.blocks import Decorator
-from staticgrad.records import NamedTuple
-from staticgrad.source import Location, Origin
+from staticgrad.support.contexts import Decorator
+from staticgrad.support.records import NamedTuple
+from staticgrad.support.source import Location, Origin
 
 _ROOT: Final = __file__.rpartition(f"{os.sep}staticgrad{os.sep}")[0]
 _LIBRARY_FOLDERS: Final = tuple(

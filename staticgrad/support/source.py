@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import CodeType
 from typing import Final
 
-from staticgrad.records import dataclass
+from staticgrad.support.records import dataclass
 
 _TEXT: Final = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \[(?P<scope>.*)\])?", re.DOTALL)
 _NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")

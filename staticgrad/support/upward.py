@@ -14,8 +14,8 @@ from typing import Any, Final
 #: Module -> why something below it calls it.
 UPWARD: Final = {
     "staticgrad": "the array API and error messages speak of the names that users see",
-    "staticgrad.errors.calls": "a call that failed is looked at again",
-    "staticgrad.config": "how much of a traceback is shown is a setting",
+    "staticgrad.support.errors.calls": "a call that failed is looked at again",
+    "staticgrad.support.config": "how much of a traceback is shown is a setting",
     "staticgrad.ops.complex_readings": "a complex value is read by what ops mean of pairs",
     "staticgrad.functions": "methods of values, and rules of ops, are public functions",
     "staticgrad.functions.random": "error messages look for the names of generators",

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from staticgrad.pictures.ladder import Column
-from staticgrad.pictures.markup import nbytes
-from staticgrad.records import dataclass
+from staticgrad.support.pictures.ladder import Column
+from staticgrad.support.pictures.markup import nbytes
+from staticgrad.support.records import dataclass
 
 _WIDTH, _LEFT, _RIGHT, _BOTTOM, _TOP = 760, 74, 10, 34, 14  # pixels
 _ARENA_HEIGHT, _BANDS_HEIGHT = 300, 260

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 import numpy as np
 
-from staticgrad.errors import (
+from staticgrad.support.errors import (
     ArgumentError,
     DTypeError,
     ImmutableError,
@@ -31,9 +31,9 @@ from staticgrad.errors import (
     SymbolicValueError,
     UnknownAttributeError,
 )
-from staticgrad.errors.hints import NUMBERS, WRITE, instead_of, instead_of_method
-from staticgrad.errors.tracebacks import bounded
-from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
+from staticgrad.support.errors.hints import NUMBERS, WRITE, instead_of, instead_of_method
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import Related, did_you_mean, kind_of, shown
 
 
 def _runs(frame: FrameType, instruction: str) -> bool:

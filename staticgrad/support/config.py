@@ -28,11 +28,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from staticgrad.blocks import Block, Nested
-from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import did_you_mean
-from staticgrad.records import dataclass
+from staticgrad.support.contexts import Block, Nested
+from staticgrad.support.errors import ConfigError, SettingWarning, UnknownSettingError, warn
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import did_you_mean
+from staticgrad.support.records import dataclass
 
 logger: Final = logging.getLogger("staticgrad")
 logger.addHandler(logging.NullHandler())

@@ -17,10 +17,10 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, UnknownArgumentError
-from staticgrad.errors.hints import ARGUMENTS
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
+from staticgrad.support.errors import ArgumentError, UnknownArgumentError
+from staticgrad.support.errors.hints import ARGUMENTS
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import did_you_mean, kind_of, listed, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.pictures.markup import nbytes
-from staticgrad.records import dataclass
+from staticgrad.support.pictures.markup import nbytes
+from staticgrad.support.records import dataclass
 
 _WIDTH: Final = 560
 _HEIGHT: Final = 300

@@ -23,9 +23,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.errors import DistributedError
-from staticgrad.optional import mpi4py
-from staticgrad.records import NamedTuple
+from staticgrad.support.errors import DistributedError
+from staticgrad.support.optional import mpi4py
+from staticgrad.support.records import NamedTuple
 
 Array = NDArray[Any]
 #: Seconds after which a rank that waits says that another one is missing.

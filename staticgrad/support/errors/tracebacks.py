@@ -20,9 +20,9 @@ from importlib.util import find_spec
 from types import FrameType, FunctionType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from staticgrad.building import is_package_file, is_user_file
-from staticgrad.errors import ShadowedPackageError, StaticgradError
-from staticgrad.upward import up
+from staticgrad.support.building import is_package_file, is_user_file
+from staticgrad.support.errors import ShadowedPackageError, StaticgradError
+from staticgrad.support.upward import up
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def refuse_misfit(
     """
     is_ours = _is_called_by_package()
     if not _is_cut(error) and (not is_ours or isinstance(error, TypeError)):
-        calls = up("staticgrad.errors.calls")
+        calls = up("staticgrad.support.errors.calls")
         calls.refuse_misfit(error, function, args, kwargs, only_names=is_ours)
 
 
@@ -113,7 +113,7 @@ def _is_cut(error: BaseException) -> bool:
 
 def _shown_whole() -> bool:
     try:
-        whole: bool = up("staticgrad.config").current().traceback == "full"
+        whole: bool = up("staticgrad.support.config").current().traceback == "full"
     except StaticgradError:  # a setting with a wrong value; the error at hand goes first
         return False
     return whole
@@ -184,7 +184,7 @@ def refuse_shadowed_passes() -> None:
 
     Every package that imports ``passes`` calls this before, so that the other one does not run.
     """
-    ours = os.path.join(os.path.dirname(__file__), "..", "..", "passes")  # noqa: PTH118, PTH120
+    ours = os.path.join(__file__, "..", "..", "..", "..", "passes")  # noqa: PTH118
     spec = find_spec("passes")
     found = [*((spec and spec.submodule_search_locations) or ())]
     if spec is not None and not found:  # a single file, passes.py

@@ -1,6 +1,6 @@
 """Packages that parts of staticgrad need, and that are not installed with it.
 
-    from staticgrad.optional import onnx
+    from staticgrad.support.optional import onnx
 
     onnx.helper  # is imported now, or the error says how to install it
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from staticgrad.errors import MissingPackageError
+from staticgrad.support.errors import MissingPackageError
 
 
 class Package:

@@ -1,6 +1,6 @@
 """The layout of messages (the user's line, operands, details, a hint), and the warnings by code.
 
-The errors of ``staticgrad.errors`` hand in the words.
+The errors of ``staticgrad.support.errors`` hand in the words.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
-from staticgrad.building import user_frame
-from staticgrad.source import Location
+from staticgrad.support.building import user_frame
+from staticgrad.support.source import Location
 
 _MAX_LINES: Final = 12
 _MAX_OPERAND: Final = 60  # characters of an operand's name, type or source text

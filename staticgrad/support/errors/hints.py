@@ -12,10 +12,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-from staticgrad.errors import UnknownAttributeError
-from staticgrad.errors.tracebacks import boundary
-from staticgrad.errors.wording import closest
-from staticgrad.upward import up
+from staticgrad.support.errors import UnknownAttributeError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import closest
+from staticgrad.support.upward import up
 
 
 def _each(names: str, hint: str) -> dict[str, str]:
