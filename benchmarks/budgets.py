@@ -25,7 +25,7 @@ import numpy as np
 import staticgrad as sg
 from benchmarks.machine import describe
 from passes.pipelines import pipeline
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.plan import Plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 

@@ -27,7 +27,7 @@ from benchmarks.truth import Truth
 from benchmarks.workload import Adam, Arrays, Data, Workload
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import Term, work_of
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 

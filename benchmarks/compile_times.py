@@ -50,7 +50,7 @@ STAGES: Final = {
     "prepare": ("staticgrad.lowering.fuse:prepared",),
     "fuse": ("staticgrad.lowering.fuse:taken", "staticgrad.lowering.fuse:with_copies"),
     "lower": ("staticgrad.lowering.fuse:scheduled",),
-    "verify": ("staticgrad.ir.verify_schedule:verify_schedule",),
+    "verify": ("staticgrad.language.ir.verify_schedule:verify_schedule",),
     "render": ("staticgrad.backends:render",),
     "to IR": ("staticgrad.native.jit:parts",),
     "LLVM": ("staticgrad.native.jit:compile_ir",),

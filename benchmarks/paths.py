@@ -131,7 +131,7 @@ def _replaced(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
 def _load() -> None:
     """Load every module of the compiler: one that is loaded later would keep what is put here."""
     homes = {".".join(path.where.partition(":")[0].split(".")[:2]) for path in PATHS}
-    for name in ("passes", "staticgrad.ir", *sorted(homes)):
+    for name in ("passes", "staticgrad.language.ir", *sorted(homes)):
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             import_module(module.name)
 

@@ -27,7 +27,7 @@ import numpy as np
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 

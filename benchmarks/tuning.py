@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.ablation import compiled, corpus
 from staticgrad.compiling import tuning
-from staticgrad.ir.schedule import KernelStep, Schedule
+from staticgrad.language.ir.schedule import KernelStep, Schedule
 from staticgrad.nest.directives import describe
 
 

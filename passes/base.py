@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, dataclass_transform
 
 from staticgrad.analysis.pass_report import Report as Report
-from staticgrad.ir.bodies import map_bodies
-from staticgrad.ir.graph import Graph, Parameter, Symbolic
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.bodies import map_bodies
+from staticgrad.language.ir.graph import Graph, Parameter, Symbolic
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import PassInterfaceError, PipelineError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import Immutable, dataclass
-from staticgrad.types.dim import Size, named_sizes
 
 
 def check_kind(name: str, level: str, program: object) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ir.op import Constant
-from staticgrad.ops.marks import is_for_regions, read_again
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ir.op import Constant
+from staticgrad.language.ops.marks import is_for_regions, read_again
 
 
 class Clones:

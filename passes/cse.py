@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from passes.base import Pass, Watch
-from staticgrad.ir.graph import (
+from staticgrad.language.ir.graph import (
     Graph,
     Input,
     Node,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from passes.base import Pass
-from staticgrad.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph
 
 
 class DeadNodes(Pass, name="dce"):

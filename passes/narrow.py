@@ -16,15 +16,15 @@ from typing import Final
 from passes.base import Pass, Watch
 from passes.loops.rounded_slices import is_slice, is_stack, reading, stacking
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
-from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
-from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
-from staticgrad.ir.op import registered_ops
-from staticgrad.ops.collective import RankExchange
-from staticgrad.ops.convert import Cast
+from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ops.collective import RankExchange
+from staticgrad.language.ops.convert import Cast
+from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 from staticgrad.support.errors import PipelineError
 from staticgrad.support.errors.wording import did_you_mean, listed
 from staticgrad.support.optional import ml_dtypes
-from staticgrad.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 
 #: What values may be rounded to; ``float32`` rounds nothing, and shows what else the pass does.
 DTYPES: Final = ("bfloat16", "float16", "float32")

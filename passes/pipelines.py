@@ -26,7 +26,7 @@ from passes.loops.whole import MergedLoops
 from passes.narrow import Narrow
 from passes.residuals import Residuals
 from passes.simplify import Algebra, Simplify, Stabilize
-from staticgrad.ir.discovery import announced, package_of
+from staticgrad.language.ir.discovery import announced, package_of
 from staticgrad.support.errors import ParseError, PipelineError, PluginWarning, warn
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import did_you_mean, kind_of

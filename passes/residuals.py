@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final
 from passes.base import Pass, Watch
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
-from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.language.types.arrays import hint_bytes, hint_product
 from staticgrad.preparation.marks import is_mark, leave_unmarked, unmarked
 from staticgrad.preparation.regions import leave_joined, with_joined_pads
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import hint_bytes, hint_product
 
 if TYPE_CHECKING:
     from staticgrad.fusion.groups import Group, Home  # fusion is loaded where the pass runs

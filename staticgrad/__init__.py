@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 #: Public name -> (home, the attribute there; empty for a module). Functions of values have one
 #: home, which makes them read NumPy's arguments.
 _HOMES = {
-    **{name: ("staticgrad.functions", name) for name in homes(FUNCTIONS)},
+    **{name: ("staticgrad.language.functions", name) for name in homes(FUNCTIONS)},
     **homes(OTHERS),
     **{name: (home, "") for name, home in MODULES.items()},
 }

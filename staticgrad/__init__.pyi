@@ -8,14 +8,14 @@ import staticgrad.bridges.torch as torch
 import staticgrad.distributed as distributed
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
-import staticgrad.functions.checkpoints.policies as checkpoint_policies
-import staticgrad.functions.fft as fft
-import staticgrad.functions.linalg as linalg
-import staticgrad.functions.loops.ode as ode
-import staticgrad.functions.random as random
-import staticgrad.functions.sparse as sparse
-import staticgrad.functions.special as special
-import staticgrad.functions.tree as tree
+import staticgrad.language.functions.checkpoints.policies as checkpoint_policies
+import staticgrad.language.functions.fft as fft
+import staticgrad.language.functions.linalg as linalg
+import staticgrad.language.functions.loops.ode as ode
+import staticgrad.language.functions.random as random
+import staticgrad.language.functions.sparse as sparse
+import staticgrad.language.functions.special as special
+import staticgrad.language.functions.tree as tree
 import staticgrad.nn as nn
 import staticgrad.onnx as onnx
 import staticgrad.optim as optim
@@ -38,132 +38,143 @@ from staticgrad.compiling.tradeoffs import (
 from staticgrad.eager.at_once import (
     eager_mode
 )
-from staticgrad.functions import (
+from staticgrad.language.functions import (
     arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan2 as atan2, arctan
     as atan, arctanh as atanh, invert as bitwise_invert, left_shift as bitwise_left_shift,
     right_shift as bitwise_right_shift, zeros as empty, zeros_like as empty_like, transpose as
     permute_dims
 )
-from staticgrad.functions.aggregate import (
+from staticgrad.language.functions.aggregate import (
     all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
 )
-from staticgrad.functions.arrange import (
+from staticgrad.language.functions.arrange import (
     array_split, broadcast_arrays, diag, diagflat, diagonal, dsplit, hsplit, meshgrid, pad,
     repeat, roll, rot90, split, tile, trace, vsplit
 )
-from staticgrad.functions.checkpoints.marks import (
+from staticgrad.language.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
-from staticgrad.functions.complex_numbers import (
+from staticgrad.language.functions.complex_numbers import (
     abs_square, angle, complex, conj, conj as conjugate, imag, iscomplex, isreal, real
 )
-from staticgrad.functions.creation import (
+from staticgrad.language.functions.creation import (
     arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
     one_hot, ones, ones_like, parameter, tri, tril, triu, vander, zeros, zeros_like
 )
-from staticgrad.functions.curves import (
+from staticgrad.language.functions.curves import (
     cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, ediff1d, gradient,
     trapezoid, unwrap
 )
-from staticgrad.functions.elementwise import (
+from staticgrad.language.functions.elementwise import (
     allclose, array_equal, array_equiv, choose, copy, copysign, deg2rad, rad2deg as degrees,
     divmod, fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
     isposinf, logaddexp2, nan_to_num, piecewise, rad2deg, deg2rad as radians, round, select,
     sinc
 )
-from staticgrad.functions.filters import (
+from staticgrad.language.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
 )
-from staticgrad.functions.indexing import (
+from staticgrad.language.functions.indexing import (
     append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
     getitem, hstack, insert, matrix_transpose, unstack, vstack
 )
-from staticgrad.functions.kinks import (
+from staticgrad.language.functions.kinks import (
     conventions
 )
-from staticgrad.functions.loops.loops import (
+from staticgrad.language.functions.loops.loops import (
     associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
-from staticgrad.functions.missing_values import (
+from staticgrad.language.functions.missing_values import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
     nansum, nanvar
 )
-from staticgrad.functions.products import (
+from staticgrad.language.functions.products import (
     cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
 )
-from staticgrad.functions.standard import (
+from staticgrad.language.functions.standard import (
     asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi, result_type,
     shape, size
 )
-from staticgrad.functions.statistics import (
+from staticgrad.language.functions.statistics import (
     argpartition, average, bincount, corrcoef, count_nonzero, cov, digitize, histogram,
     histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
     partition, percentile, prod, ptp, quantile
 )
-from staticgrad.ir.graph import (
+from staticgrad.language.ir.graph import (
     Graph
 )
-from staticgrad.ir.nodes import (
+from staticgrad.language.ir.nodes import (
     Parameter
 )
-from staticgrad.ir.parser import (
+from staticgrad.language.ir.parser import (
     parse
 )
-from staticgrad.ir.printer import (
+from staticgrad.language.ir.printer import (
     same_graph
 )
-from staticgrad.ir.value import (
+from staticgrad.language.ir.value import (
     Value
 )
-from staticgrad.lints import (
-    lint
-)
-from staticgrad.ops.arithmetic import (
+from staticgrad.language.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, trunc as fix, floor, floor_divide, fmod,
     left_shift, remainder as mod, multiply, negative, positive, power as pow, power, reciprocal,
     remainder, right_shift, rint, sign, signbit, square, subtract, trunc
 )
-from staticgrad.ops.contract import (
+from staticgrad.language.ops.contract import (
     matmul
 )
-from staticgrad.ops.convert import (
+from staticgrad.language.ops.convert import (
     astype, size_value
 )
-from staticgrad.ops.custom import (
+from staticgrad.language.ops.custom import (
     custom_jvp, custom_vjp, host_call, numba_call
 )
-from staticgrad.ops.indexing import (
+from staticgrad.language.ops.indexing import (
     concatenate as concat, concatenate, flip, scatter_add, stack, take, take_along_axis
 )
-from staticgrad.ops.logic import (
+from staticgrad.language.ops.logic import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
     less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
 )
-from staticgrad.ops.marks import (
+from staticgrad.language.ops.marks import (
     stop_gradient
 )
-from staticgrad.ops.movement import (
+from staticgrad.language.ops.movement import (
     broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
 )
-from staticgrad.ops.positions import (
+from staticgrad.language.ops.positions import (
     iota
 )
-from staticgrad.ops.scans import (
+from staticgrad.language.ops.scans import (
     cumprod, cumsum, linear_scan
 )
-from staticgrad.ops.selection import (
+from staticgrad.language.ops.selection import (
     clip, maximum, minimum, where
 )
-from staticgrad.ops.sorting import (
+from staticgrad.language.ops.sorting import (
     argsort, searchsorted, sort, topk
 )
-from staticgrad.ops.special import (
+from staticgrad.language.ops.special import (
     i0
 )
-from staticgrad.ops.transcendental import (
+from staticgrad.language.ops.transcendental import (
     arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, cos, cosh, erf, erfc, exp,
     exp2, expm1, hypot, log, log10, log1p, log2, logaddexp, sigmoid, sin, sinh, sqrt, tan, tanh,
     xlogy
+)
+from staticgrad.language.scopes import (
+    scope
+)
+from staticgrad.language.types.dim import (
+    dim
+)
+from staticgrad.language.types.dtype import (
+    BF16 as bfloat16, BOOL as bool_, C128 as complex128, C64 as complex64, F16 as float16, F32
+    as float32, F64 as float64, I16 as int16, I32 as int32, I64 as int64, I8 as int8, U16 as
+    uint16, U32 as uint32, U64 as uint64, U8 as uint8
+)
+from staticgrad.lints import (
+    lint
 )
 from staticgrad.planning.planner import (
     plan_abstract
@@ -183,9 +194,6 @@ from staticgrad.programs.transformed import (
 from staticgrad.saving import (
     load, save
 )
-from staticgrad.scopes import (
-    scope
-)
 from staticgrad.support.config import (
     options, show_config
 )
@@ -194,14 +202,6 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.wording import (
     StaticgradWarning
-)
-from staticgrad.types.dim import (
-    dim
-)
-from staticgrad.types.dtype import (
-    BF16 as bfloat16, BOOL as bool_, C128 as complex128, C64 as complex64, F16 as float16, F32
-    as float32, F64 as float64, I16 as int16, I32 as int32, I64 as int64, I8 as int8, U16 as
-    uint16, U32 as uint32, U64 as uint64, U8 as uint8
 )
 
 __all__ = [

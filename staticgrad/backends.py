@@ -24,8 +24,8 @@ from functools import partial
 from typing import Final
 
 from staticgrad import native
-from staticgrad.ir.discovery import announced
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.discovery import announced
+from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
 from staticgrad.support import config
 from staticgrad.support.errors import ArgumentError, ConfigError, NameConflictError

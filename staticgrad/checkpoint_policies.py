@@ -1,4 +1,4 @@
-"""``sg.checkpoint_policies``: the module ``staticgrad.functions.checkpoints.policies``.
+"""``sg.checkpoint_policies``: the module ``staticgrad.language.functions.checkpoints.policies``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions.checkpoints import policies as module
+from staticgrad.language.functions.checkpoints import policies as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.checkpoints.policies import (
+    from staticgrad.language.functions.checkpoints.policies import (
         dots_saveable as dots_saveable, dots_with_no_batch_dims_saveable as
         dots_with_no_batch_dims_saveable, everything_saveable as everything_saveable,
         nothing_saveable as nothing_saveable, save_from_both_policies as save_from_both_policies,

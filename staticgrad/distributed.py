@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.calls import public
-from staticgrad.ir.pairs import Complex
-from staticgrad.ops.collective import means, rows_of
-from staticgrad.ops.operands import as_value
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.pairs import Complex
+from staticgrad.language.ops.collective import means, rows_of
+from staticgrad.language.ops.operands import as_value
 from staticgrad.saving import restored
 from staticgrad.saving.trees import content_of
 from staticgrad.support import ranks

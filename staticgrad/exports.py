@@ -1,6 +1,6 @@
 """Every public name of ``staticgrad``, once: the module that defines it.
 
-The facade (``staticgrad/__init__.py``), the package of functions (``staticgrad/functions``),
+The facade (``staticgrad/__init__.py``), the package of functions (``staticgrad/language/functions``),
 what type checkers read of both (their ``.pyi``) and the reference (``staticgrad docs``) are derived
 from these tables. To add a public function, write it and name it here; ``python -m tests.exports``
 writes the stubs, which a test compares with the tables. Arguments, types and overloads stand
@@ -9,88 +9,90 @@ with the definition alone. Nothing is imported here.
 
 __all__ = ["FUNCTIONS", "LAYERS", "MODULES", "OTHERS", "homes"]
 
-#: Module -> what it gives to ``staticgrad.functions``, which publishes functions of values: there,
+#: Module -> what it gives to ``staticgrad.language.functions``, which publishes functions of values: there,
 #: and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
 FUNCTIONS = {
-    "staticgrad.functions.aggregate": (
+    "staticgrad.language.functions.aggregate": (
         "all amax=max amin=min any argmax argmin max mean min std sum var"
     ),
-    "staticgrad.functions.arrange": (
+    "staticgrad.language.functions.arrange": (
         "array_split broadcast_arrays diag diagflat diagonal dsplit hsplit meshgrid pad repeat"
         " roll rot90 split tile trace vsplit"
     ),
-    "staticgrad.functions.loops.loops": (
+    "staticgrad.language.functions.loops.loops": (
         "associative_scan cond fori_loop map=map_slices scan switch while_loop"
     ),
-    "staticgrad.functions.indexing": (
+    "staticgrad.language.functions.indexing": (
         "append at atleast_1d atleast_2d atleast_3d block column_stack dstack fliplr flipud"
         " getitem hstack insert matrix_transpose unstack vstack"
     ),
-    "staticgrad.functions.statistics": (
+    "staticgrad.language.functions.statistics": (
         "argpartition average bincount corrcoef count_nonzero cov digitize histogram"
         " histogram_bin_edges isin lexsort median nanmedian nanpercentile nanquantile norm"
         " partition percentile prod ptp quantile"
     ),
-    "staticgrad.functions.elementwise": (
+    "staticgrad.language.functions.elementwise": (
         "allclose array_equal array_equiv choose copy copysign deg2rad degrees=rad2deg divmod"
         " fabs float_power fmax fmin heaviside isclose isfinite isinf isnan isneginf isposinf"
         " logaddexp2 nan_to_num piecewise rad2deg radians=deg2rad round select sinc"
     ),
-    "staticgrad.functions.complex_numbers": (
+    "staticgrad.language.functions.complex_numbers": (
         "abs_square angle complex conj conjugate=conj imag iscomplex isreal real"
     ),
-    "staticgrad.functions.creation": (
+    "staticgrad.language.functions.creation": (
         "arange constant eye full full_like geomspace identity input linspace logspace one_hot"
         " ones ones_like parameter tri tril triu vander zeros zeros_like"
     ),
-    "staticgrad.functions.curves": (
+    "staticgrad.language.functions.curves": (
         "cumlogsumexp cummax cummin cumulative_prod cumulative_sum diff ediff1d gradient"
         " trapezoid unwrap"
     ),
-    "staticgrad.functions.products": ("cross dot einsum inner kron outer tensordot vdot vecdot"),
-    "staticgrad.functions.filters": (
+    "staticgrad.language.functions.products": (
+        "cross dot einsum inner kron outer tensordot vdot vecdot"
+    ),
+    "staticgrad.language.functions.filters": (
         "convolve correlate interp polyval resize sliding_window_view"
     ),
-    "staticgrad.functions.kinks": "conventions",
-    "staticgrad.functions.checkpoints.marks": "checkpoint checkpoint_name",
-    "staticgrad.functions.missing_values": (
+    "staticgrad.language.functions.kinks": "conventions",
+    "staticgrad.language.functions.checkpoints.marks": "checkpoint checkpoint_name",
+    "staticgrad.language.functions.missing_values": (
         "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
         " nanvar"
     ),
-    "staticgrad.ir.graph": "Graph",
-    "staticgrad.ir.nodes": "Parameter",
-    "staticgrad.ir.value": "Value",
-    "staticgrad.ops.special": "i0",
-    "staticgrad.ops.arithmetic": (
+    "staticgrad.language.ir.graph": "Graph",
+    "staticgrad.language.ir.nodes": "Parameter",
+    "staticgrad.language.ir.value": "Value",
+    "staticgrad.language.ops.special": "i0",
+    "staticgrad.language.ops.arithmetic": (
         "abs=absolute absolute add ceil divide fix=trunc floor floor_divide fmod left_shift"
         " mod=remainder multiply negative positive pow=power power reciprocal remainder"
         " right_shift rint sign signbit square subtract trunc"
     ),
-    "staticgrad.ops.logic": (
+    "staticgrad.language.ops.logic": (
         "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
         " logical_and logical_not logical_or logical_xor not_equal"
     ),
-    "staticgrad.ops.contract": "matmul",
-    "staticgrad.ops.convert": "astype size_value",
-    "staticgrad.ops.custom": "custom_jvp custom_vjp host_call numba_call",
-    "staticgrad.ops.transcendental": (
+    "staticgrad.language.ops.contract": "matmul",
+    "staticgrad.language.ops.convert": "astype size_value",
+    "staticgrad.language.ops.custom": "custom_jvp custom_vjp host_call numba_call",
+    "staticgrad.language.ops.transcendental": (
         "arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt cos cosh erf erfc exp exp2"
         " expm1 hypot log log10 log1p log2 logaddexp sigmoid sin sinh sqrt tan tanh xlogy"
     ),
-    "staticgrad.ops.indexing": (
+    "staticgrad.language.ops.indexing": (
         "concat=concatenate concatenate flip scatter_add stack take take_along_axis"
     ),
-    "staticgrad.ops.marks": "stop_gradient",
-    "staticgrad.ops.movement": (
+    "staticgrad.language.ops.marks": "stop_gradient",
+    "staticgrad.language.ops.movement": (
         "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
     ),
-    "staticgrad.ops.positions": "iota",
-    "staticgrad.ops.scans": "cumprod cumsum linear_scan",
-    "staticgrad.ops.selection": "clip maximum minimum where",
-    "staticgrad.ops.sorting": "argsort searchsorted sort topk",
+    "staticgrad.language.ops.positions": "iota",
+    "staticgrad.language.ops.scans": "cumprod cumsum linear_scan",
+    "staticgrad.language.ops.selection": "clip maximum minimum where",
+    "staticgrad.language.ops.sorting": "argsort searchsorted sort topk",
     "staticgrad.programs.transformed": "vmap",
 }
-#: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.
+#: Module -> what the facade takes from it; of ``staticgrad.language.functions`` the standard's other names.
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiling.compiler": "Compiled compile",
@@ -98,22 +100,22 @@ OTHERS = {
     "staticgrad.eager.at_once": "eager_mode",
     "staticgrad.support.errors": "BudgetInfeasible StaticgradError",
     "staticgrad.support.errors.wording": "StaticgradWarning",
-    "staticgrad.ir.printer": "same_graph",
-    "staticgrad.types.dim": "dim",
-    "staticgrad.types.dtype": (
+    "staticgrad.language.ir.printer": "same_graph",
+    "staticgrad.language.types.dim": "dim",
+    "staticgrad.language.types.dtype": (
         "bfloat16=BF16 bool_=BOOL complex128=C128 complex64=C64 float16=F16 float32=F32"
         " float64=F64 int16=I16 int32=I32 int64=I64 int8=I8 uint16=U16 uint32=U32 uint64=U64"
         " uint8=U8"
     ),
-    "staticgrad.ir.parser": "parse",
+    "staticgrad.language.ir.parser": "parse",
     "staticgrad.lints": "lint",
-    "staticgrad.functions": (
+    "staticgrad.language.functions": (
         "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan2=arctan2 atan=arctan"
         " atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
         " bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like"
         " permute_dims=transpose"
     ),
-    "staticgrad.functions.standard": (
+    "staticgrad.language.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
     "staticgrad.compiling.mixed_precision": "precision",
@@ -122,37 +124,37 @@ OTHERS = {
     "staticgrad.programs.function": "function",
     "staticgrad.programs.sparse": "hessian hvp jacobian sparse_hessian sparse_jacobian",
     "staticgrad.saving": "load save",
-    "staticgrad.scopes": "scope",
+    "staticgrad.language.scopes": "scope",
     "staticgrad.compiling.tradeoffs": "tradeoff",
 }
 #: Module -> what it gives to ``staticgrad.nn``: functions, and modules that call them.
 LAYERS = {
-    "staticgrad.functions": "one_hot sigmoid tanh",
-    "staticgrad.functions.nn": (
+    "staticgrad.language.functions": "one_hot sigmoid tanh",
+    "staticgrad.language.functions.nn": (
         "binary_cross_entropy_with_logits elu gelu leaky_relu log_softmax logsumexp relu silu"
         " softmax softplus"
     ),
-    "staticgrad.functions.activations": (
+    "staticgrad.language.functions.activations": (
         "celu glu gumbel_softmax hardsigmoid hardswish hardtanh log_sigmoid mish"
         " prelu relu6 selu softsign"
     ),
-    "staticgrad.functions.attention": "attention embedding rotary",
-    "staticgrad.functions.images.resizing": (
+    "staticgrad.language.functions.attention": "attention embedding rotary",
+    "staticgrad.language.functions.images.resizing": (
         "affine_grid grid_sample pixel_shuffle pixel_unshuffle resize"
     ),
-    "staticgrad.functions.images.windows": (
+    "staticgrad.language.functions.images.windows": (
         "adaptive_avg_pool adaptive_max_pool avg_pool conv conv_transpose fold lp_pool max_pool"
         " unfold"
     ),
-    "staticgrad.functions.normalization": (
+    "staticgrad.language.functions.normalization": (
         "batch_norm batch_statistics group_norm instance_norm layer_norm local_response_norm"
         " rms_norm"
     ),
-    "staticgrad.functions.recurrent": (
+    "staticgrad.language.functions.recurrent": (
         "bidirectional gru gru_cell lstm lstm_cell rnn rnn_cell stacked"
     ),
-    "staticgrad.functions.losses.basic": "cross_entropy huber mse",
-    "staticgrad.functions.losses.further": (
+    "staticgrad.language.functions.losses.basic": "cross_entropy huber mse",
+    "staticgrad.language.functions.losses.further": (
         "binary_cross_entropy cosine_similarity ctc_loss"
         " kl_div l1_loss nll_loss normalize pairwise_distance smooth_l1_loss triplet_margin_loss"
     ),
@@ -181,28 +183,28 @@ LAYERS = {
 
 #: Public name of a module -> where it stands.
 MODULES = {
-    "checkpoint_policies": "staticgrad.functions.checkpoints.policies",
+    "checkpoint_policies": "staticgrad.language.functions.checkpoints.policies",
     "distributed": "staticgrad.distributed",
     "eager": "staticgrad.eager",
     "errors": "staticgrad.support.errors",
-    "fft": "staticgrad.functions.fft",
+    "fft": "staticgrad.language.functions.fft",
     "implicit": "staticgrad.programs.implicit",
-    "linalg": "staticgrad.functions.linalg",
+    "linalg": "staticgrad.language.functions.linalg",
     "jax": "staticgrad.bridges.jax",
     "nn": "staticgrad.nn",
-    "ode": "staticgrad.functions.loops.ode",
+    "ode": "staticgrad.language.functions.loops.ode",
     "onnx": "staticgrad.onnx",
     "optim": "staticgrad.optim",
     "passes": "passes",
-    "random": "staticgrad.functions.random",
+    "random": "staticgrad.language.functions.random",
     "scipy": "staticgrad.bridges.scipy",
     "sklearn": "staticgrad.bridges.sklearn",
-    "sparse": "staticgrad.functions.sparse",
-    "special": "staticgrad.functions.special",
+    "sparse": "staticgrad.language.functions.sparse",
+    "special": "staticgrad.language.functions.special",
     "testing": "staticgrad.testing",
     "torch": "staticgrad.bridges.torch",
     "train": "staticgrad.train",
-    "tree": "staticgrad.functions.tree",
+    "tree": "staticgrad.language.functions.tree",
     "xp": "staticgrad.eager.xp",
 }
 

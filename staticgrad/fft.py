@@ -1,4 +1,4 @@
-"""``sg.fft``: the module ``staticgrad.functions.fft``.
+"""``sg.fft``: the module ``staticgrad.language.functions.fft``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import fft as module
+from staticgrad.language.functions import fft as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.fft import (
+    from staticgrad.language.functions.fft import (
         fft as fft, fft2 as fft2, fftfreq as fftfreq, fftn as fftn, fftshift as fftshift, ifft as
         ifft, ifft2 as ifft2, ifftn as ifftn, ifftshift as ifftshift, irfft as irfft, irfft2 as
         irfft2, irfftn as irfftn, rfft as rfft, rfft2 as rfft2, rfftfreq as rfftfreq, rfftn as rfftn

@@ -1,4 +1,4 @@
-"""``sg.linalg``: the module ``staticgrad.functions.linalg``.
+"""``sg.linalg``: the module ``staticgrad.language.functions.linalg``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import linalg as module
+from staticgrad.language.functions import linalg as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.linalg import (
+    from staticgrad.language.functions.linalg import (
         block_diag as block_diag, cg as cg, cho_factor as cho_factor, cho_solve as cho_solve,
         cholesky as cholesky, cond as cond, cross as cross, det as det, diagonal as diagonal, eigh
         as eigh, eigvalsh as eigvalsh, expm as expm, gmres as gmres, inv as inv, kron as kron, lstsq

@@ -1,4 +1,4 @@
-"""``sg.ode``: the module ``staticgrad.functions.loops.ode``.
+"""``sg.ode``: the module ``staticgrad.language.functions.loops.ode``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions.loops import ode as module
+from staticgrad.language.functions.loops import ode as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.loops.ode import (
+    from staticgrad.language.functions.loops.ode import (
         rk4 as rk4, rk45 as rk45
     )
 

@@ -1,4 +1,4 @@
-"""``sg.random``: the module ``staticgrad.functions.random``.
+"""``sg.random``: the module ``staticgrad.language.functions.random``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import random as module
+from staticgrad.language.functions import random as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.random import (
+    from staticgrad.language.functions.random import (
         Generator as Generator
     )
 

@@ -1,4 +1,4 @@
-"""``sg.sparse``: the module ``staticgrad.functions.sparse``.
+"""``sg.sparse``: the module ``staticgrad.language.functions.sparse``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import sparse as module
+from staticgrad.language.functions import sparse as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.sparse import (
+    from staticgrad.language.functions.sparse import (
         Sparse as Sparse, SparsityPattern as SparsityPattern, coo as coo, csr as csr,
         normalized_adjacency as normalized_adjacency, softmax as softmax
     )

@@ -1,4 +1,4 @@
-"""``sg.special``: the module ``staticgrad.functions.special``.
+"""``sg.special``: the module ``staticgrad.language.functions.special``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import special as module
+from staticgrad.language.functions import special as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.special import (
+    from staticgrad.language.functions.special import (
         beta as beta, betainc as betainc, betaln as betaln, digamma as digamma, entr as entr, erf as
         erf, erfc as erfc, erfcx as erfcx, erfinv as erfinv, expit as expit, gamma as gamma,
         gammainc as gammainc, gammaincc as gammaincc, gammaln as gammaln, i0 as i0, i0e as i0e, i1

@@ -1,4 +1,4 @@
-"""``sg.tree``: the module ``staticgrad.functions.tree``.
+"""``sg.tree``: the module ``staticgrad.language.functions.tree``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.functions import tree as module
+from staticgrad.language.functions import tree as module
 
 if TYPE_CHECKING:
-    from staticgrad.functions.tree import (
+    from staticgrad.language.functions.tree import (
         flatten as flatten, leaves as leaves, map as map, unflatten as unflatten
     )
 

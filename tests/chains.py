@@ -1,7 +1,7 @@
 """Long chains of nodes, made directly: building 100,000 through the operators takes seconds."""
 
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ops.arithmetic import Add
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ops.arithmetic import Add
 
 
 def sum_chain(first, addend, length):

@@ -17,7 +17,7 @@ from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, Phase, settings
 
 from passes.remat import search
-from staticgrad.ir.discovery import load_ops
+from staticgrad.language.ir.discovery import load_ops
 from staticgrad.native import machine
 
 _PREFIX = "STATICGRAD_"

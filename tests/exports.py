@@ -23,9 +23,9 @@ def facade():
 
 
 def functions():
-    """``staticgrad/functions/__init__.pyi``."""
+    """``staticgrad/language/functions/__init__.pyi``."""
     rooms = ("fft", "linalg", "nn", "random", "sparse", "special")
-    modules = {f"staticgrad.functions.{name}": name for name in rooms}
+    modules = {f"staticgrad.language.functions.{name}": name for name in rooms}
     return stub(FUNCTIONS, modules)
 
 
@@ -45,13 +45,13 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from staticgrad.eager.tensor import Tensor
-from staticgrad.ir.kinds import Operand
-from staticgrad.ir.value import Value
-from staticgrad.functions.linalg.matrices import EighResult, SlogdetResult
-from staticgrad.functions.masking import Mask
-from staticgrad.ops.operands import Axes
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import DType
+from staticgrad.language.ir.kinds import Operand
+from staticgrad.language.ir.value import Value
+from staticgrad.language.functions.linalg.matrices import EighResult, SlogdetResult
+from staticgrad.language.functions.masking import Mask
+from staticgrad.language.ops.operands import Axes
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
 
 AnyValue = TypeVar("AnyValue", Tensor, Value, default=Tensor)
 """
@@ -128,7 +128,7 @@ def wrapped(start, text, end):
 
 STUBS = {
     ROOT / "staticgrad" / "__init__.pyi": facade,
-    ROOT / "staticgrad" / "functions" / "__init__.pyi": functions,
+    Path(import_module("staticgrad.language.functions").__file__).with_suffix(".pyi"): functions,
     ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,
     ROOT / "staticgrad" / "eager" / "xp.pyi": standard,
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from staticgrad.types.dtype import ALL_DTYPES, BF16
+from staticgrad.language.types.dtype import ALL_DTYPES, BF16
 
 #: The dtypes that NumPy has.
 NUMPY_DTYPES = tuple(dtype for dtype in ALL_DTYPES if dtype is not BF16)

@@ -5,9 +5,9 @@
 
 import numpy as np
 
-import staticgrad.functions
+import staticgrad.language.functions
 from staticgrad.documentation.site import GUIDE
-from staticgrad.ir.functional import FACTS, NUMPY_NAMES, numpy_function
+from staticgrad.language.ir.functional import FACTS, NUMPY_NAMES, numpy_function
 from staticgrad.support.errors.hints import MISSING, REASONS
 from tests.ops import keyword_calls
 
@@ -117,5 +117,5 @@ def wrapped(names):
 
 
 if __name__ == "__main__":
-    assert staticgrad.functions
+    assert staticgrad.language.functions
     PAGE.write_text(page(), "utf-8")

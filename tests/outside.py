@@ -20,9 +20,9 @@ from passes.rewrite.base import Rewrite
 from staticgrad import backends, native
 from staticgrad.backends import render
 from staticgrad.eager import Tensor
-from staticgrad.ir.forms import COMBINERS, Combiner
-from staticgrad.ops.elementwise import Floating
-from staticgrad.ops.reduce import Reduction
+from staticgrad.language.ir.forms import COMBINERS, Combiner
+from staticgrad.language.ops.elementwise import Floating
+from staticgrad.language.ops.reduce import Reduction
 from tests.native.support import assert_same
 
 POINTS = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)

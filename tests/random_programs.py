@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.ir.discovery import load_ops
-from staticgrad.ir.graph import Input, Node, Parameter, ParameterLeaf, Symbolic
-from staticgrad.ir.printer import graph_constants
-from staticgrad.storage.parameter import ParameterStore
+from staticgrad.language.ir.discovery import load_ops
+from staticgrad.language.ir.graph import Input, Node, Parameter, ParameterLeaf, Symbolic
+from staticgrad.language.ir.printer import graph_constants
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Dim, evaluate
+from staticgrad.language.types.dtype import F32, F64, as_dtype
 from staticgrad.support.building import capture
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import Dim, evaluate
-from staticgrad.types.dtype import F32, F64, as_dtype
 
 load_ops()  # operators on values find their functions only after that
 

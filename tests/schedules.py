@@ -4,13 +4,13 @@ import numpy as np
 
 from staticgrad import native
 from staticgrad.backends import render
-from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.language.ir.verify_schedule import verify_schedule
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.dim import evaluate
 from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program
-from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.dim import evaluate
 
 
 def run_schedule(schedule, graph, feeds, sizes):

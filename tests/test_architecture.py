@@ -134,8 +134,8 @@ LOCKS = {
     "staticgrad/native/table/pool_code.py": "registered; in native code",
     "staticgrad/native/undisturbed.py": "of one call, for whose end a fork waits",
     "staticgrad/runtime/entry.py": "a gate that is waited for with a time limit",
-    "staticgrad/storage/locks.py": "registered",
-    "staticgrad/storage/reservation.py": "a memory fence: nothing else refers to the lock",
+    "staticgrad/language/storage/locks.py": "registered",
+    "staticgrad/language/storage/reservation.py": "a memory fence: nothing else refers to the lock",
     "staticgrad/support/terminal.py": "never waited for: who does not get it shows no line",
     "staticgrad/train/minibatches.py": "of one iterator, whose thread is not in the child at all",
 }
@@ -288,7 +288,7 @@ def test_public_names_are_defined_where_the_tables_say():
         value, public = getattr(module, attribute), getattr(staticgrad, name)
         assert not callable(value) or inspect.unwrap(public) is inspect.unwrap(value)
         routine = inspect.isroutine(value) or isinstance(value, type)
-        if place != "staticgrad.functions" and routine:
+        if place != "staticgrad.language.functions" and routine:
             assert inspect.unwrap(value).__module__ == place, name
         assert public is getattr(staticgrad, name)
         assert inspect.getdoc(public) or name == "newaxis"  # which is None

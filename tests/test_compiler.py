@@ -9,7 +9,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiling import arguments
 from staticgrad.compiling.compiler import compile
-from staticgrad.functions import take
+from staticgrad.language.functions import take
 
 LAYOUTS = ("plain", "reversed", "strided", "fortran", "float64", "big-endian", "read-only")
 

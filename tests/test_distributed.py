@@ -21,8 +21,8 @@ from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import ArgumentError, DistributedError, ExportError, VerifyError
+from staticgrad.language.ops.collective import RankMean
 from staticgrad.memory.planner import plan
-from staticgrad.ops.collective import RankMean
 from staticgrad.optim import data_parallel
 from staticgrad.support import ranks
 from staticgrad.support.ranks import blocks as blocks_of

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from staticgrad import errors
 from staticgrad.errors import wording
-from staticgrad.scopes import scope
+from staticgrad.language.scopes import scope
 from staticgrad.support import building
 from staticgrad.support.source import SourceLine
 

@@ -9,7 +9,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import eager
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.value import Value
 from tests.cases import check_all
 
 ROOMS = {"sg": sg, "sg.nn": sg.nn, "sg.optim": sg.optim, "sg.random": sg.random,

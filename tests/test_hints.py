@@ -21,8 +21,8 @@ from staticgrad.errors import (
     values,
     wording,
 )
-from staticgrad.functions import random
-from staticgrad.ir.functional import numpy_function
+from staticgrad.language.functions import random
+from staticgrad.language.ir.functional import numpy_function
 from staticgrad.support import config
 from staticgrad.support.errors.hints import _ROOMS
 
@@ -182,7 +182,7 @@ GIVEN = {
     "BudgetInfeasible", "CheckError", "Compiled", "Epoch", "History", "Module", "Parameter",
     "Sequential", "StaticgradError", "StaticgradWarning", "Value", "function",
 }  # fmt: skip
-ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.functions.loops.ode",
+ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.language.functions.loops.ode",
          "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 import staticgrad as sg
-from staticgrad.ir.forms import Assemble, Region
-from staticgrad.ir.graph import ancestors
-from staticgrad.ir.op import registered_ops
+from staticgrad.language.ir.forms import Assemble, Region
+from staticgrad.language.ir.graph import ancestors
+from staticgrad.language.ir.op import registered_ops
 from tests.program_checks import (
     SLOW_WAYS,
     WAYS,
@@ -80,7 +80,9 @@ RARE_MODULES = ("linalg", "special")
 RARE = {
     name
     for name, op in registered_ops().items()
-    if op.__module__.startswith(tuple(f"staticgrad.ops.{module}" for module in RARE_MODULES))
+    if op.__module__.startswith(
+        tuple(f"staticgrad.language.ops.{module}" for module in RARE_MODULES)
+    )
 }
 
 

@@ -6,14 +6,14 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-import staticgrad.functions  # noqa: F401 - fills the registry
-from staticgrad.ir.op import registered_ops
+import staticgrad.language.functions  # noqa: F401 - fills the registry
+from staticgrad.language.ir.op import registered_ops
 
 ROOT = Path(__file__).parents[1]
 #: Where ops may be named: ops and what is composed of them, and formulas in place of others, which
 #: are written with ops as users write them.
 NAMING = (
-    *("staticgrad/ops/", "staticgrad/functions/", "staticgrad/lints/"),
+    *("staticgrad/language/ops/", "staticgrad/language/functions/", "staticgrad/lints/"),
     *("passes/rules/", "staticgrad/preparation/"),
 )
 #: Files beyond these that name ops, each with the reason.
@@ -77,10 +77,12 @@ def test_ops_are_named_in_ops_and_formulas_only():
 
 
 def test_the_search_for_names_of_ops_finds_them():
-    text = "from staticgrad.ops.reduce import Sum\nfound = node.op.name in ('mul', 'input')"
+    text = (
+        "from staticgrad.language.ops.reduce import Sum\nfound = node.op.name in ('mul', 'input')"
+    )
     assert sorted(ops_named_in(ast.parse(text))) == ["Sum", "mul"]
     assert sorted(ops_named_in(trees()["staticgrad/lints/ranges.py"])) == []
-    assert sorted(ops_named_in(trees()["staticgrad/ir/ranges.py"])) == []
+    assert sorted(ops_named_in(trees()["staticgrad/language/ir/ranges.py"])) == []
 
 
 def class_names():

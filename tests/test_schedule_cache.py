@@ -13,9 +13,9 @@ from passes.remat.recompute import StoreAll
 from staticgrad import backends
 from staticgrad.compiling import scheduling
 from staticgrad.compiling.scheduling import KnownSchedule
+from staticgrad.language.ops.transcendental import Exp
 from staticgrad.native import cache
 from staticgrad.native.jit import ObjectCode
-from staticgrad.ops.transcendental import Exp
 from staticgrad.support.building import within
 from tests.beside import python
 from tests.random_programs import Program, random_description

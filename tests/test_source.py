@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.scopes import scope
+from staticgrad.language.scopes import scope
 from staticgrad.support import building, source
 from staticgrad.support.source import Origin, SourceLine
 from tests.beside import python

@@ -40,20 +40,28 @@ OURS_LATER = (
         "staticgrad.support.config",
         "staticgrad.commands",
         "staticgrad.optim",
-        "staticgrad.ir.parser",
+        "staticgrad.language.ir.parser",
     ),
-    *("staticgrad.ir.kernels.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
+    *(
+        "staticgrad.language.ir.kernels.kernel",
+        "staticgrad.language.vecmath.blocks",
+        "staticgrad.saving",
+    ),
     *(
         "staticgrad.train",
         "staticgrad.onnx",
         "staticgrad.bridges",
-        "staticgrad.ops.custom",
-        "staticgrad.functions.loops.loops",
+        "staticgrad.language.ops.custom",
+        "staticgrad.language.functions.loops.loops",
     ),
-    *("staticgrad.functions.images.windows", "staticgrad.ops.windows"),
-    *("staticgrad.functions.linalg", "staticgrad.functions.special"),
-    *("staticgrad.functions.random", "staticgrad.functions.standard"),
-    *("staticgrad.functions.missing_values", "staticgrad.ops.linalg", "passes.base"),
+    *("staticgrad.language.functions.images.windows", "staticgrad.language.ops.windows"),
+    *("staticgrad.language.functions.linalg", "staticgrad.language.functions.special"),
+    *("staticgrad.language.functions.random", "staticgrad.language.functions.standard"),
+    *(
+        "staticgrad.language.functions.missing_values",
+        "staticgrad.language.ops.linalg",
+        "passes.base",
+    ),
     *("passes.pipelines", "staticgrad.lowering.fuse", "staticgrad.memory.planner"),
 )
 
@@ -103,13 +111,13 @@ BY_NAME = {
     "from staticgrad import functions; print(functions.getitem.__name__, functions.at.__name__)": (
         "getitem at"
     ),
-    "from staticgrad.functions import absolute, abs; print(abs is absolute)": "True",
+    "from staticgrad.language.functions import absolute, abs; print(abs is absolute)": "True",
     "from staticgrad import functions; print(functions.linalg.det.__name__)": "det",
     "import staticgrad as sg; print(sg.nn.max_pool.__name__)": "max_pool",
-    "from staticgrad.ir.op import registered_ops; print('svd' in registered_ops())": "True",
+    "from staticgrad.language.ir.op import registered_ops; print('svd' in registered_ops())": "True",
     """
 import staticgrad as sg
-from staticgrad.ir.op import Op
+from staticgrad.language.ir.op import Op
 try:
     class Mine(Op, name="svd"):
         pass

@@ -7,8 +7,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, CheckError
-from staticgrad.ops.elementwise import Elementwise, Floating
-from staticgrad.ops.selection import Maximum
+from staticgrad.language.ops.elementwise import Elementwise, Floating
+from staticgrad.language.ops.selection import Maximum
 from staticgrad.testing import check_gradients, check_op
 
 # check_gradients

@@ -100,7 +100,7 @@ def test_an_error_in_a_callback_shows_the_lines_of_the_user():
 
 
 def test_an_error_that_is_no_one_of_the_users_keeps_all_frames(monkeypatch):
-    monkeypatch.setattr("staticgrad.ops.contract.MatMul.infer", property(int))
+    monkeypatch.setattr("staticgrad.language.ops.contract.MatMul.infer", property(int))
     with pytest.raises(TypeError) as caught:
         sg.matmul(x, x.T)
     assert any(file.startswith(PACKAGE) for file in _frames(caught.value))

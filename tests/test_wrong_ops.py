@@ -7,11 +7,11 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import CheckError
-from staticgrad.ir.forms import Assemble, AxisMap, Region, View
-from staticgrad.ops.elementwise import Floating
-from staticgrad.ops.operands import LinearOp
+from staticgrad.language.ir.forms import Assemble, AxisMap, Region, View
+from staticgrad.language.ops.elementwise import Floating
+from staticgrad.language.ops.operands import LinearOp
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.testing import check_op
-from staticgrad.types.arrays import TensorType
 
 POSITIVE = [(np.array([0.4, 1.2, 2.3]),)]
 MADE = {}

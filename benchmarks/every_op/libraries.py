@@ -125,7 +125,7 @@ class _OwnSpace(Space):
             return getattr(self.library, name)
         if name in self.library.special.__all__:
             return getattr(self.library.special, name)
-        return import_module("staticgrad.ir.op").op_class(name)()
+        return import_module("staticgrad.language.ir.op").op_class(name)()
 
     def scattered(self, x: Any, places: Any) -> Any:
         return self.library.scatter_add(x, places, x.shape[1], axis=1)
@@ -134,7 +134,9 @@ class _OwnSpace(Space):
         return self.library.zeros_like(x).at[:, places].max(x)
 
     def scattered_along(self, x: Any, places: Any) -> Any:
-        return import_module("staticgrad.ir.op").op_class("scatter_along")(1, x.shape[1])(x, places)
+        return import_module("staticgrad.language.ir.op").op_class("scatter_along")(1, x.shape[1])(
+            x, places
+        )
 
     def topk(self, x: Any) -> Any:
         return self.library.topk(x, min(KEPT, x.shape[1]))[0]

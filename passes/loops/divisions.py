@@ -8,13 +8,13 @@ from __future__ import annotations
 from math import isqrt
 from typing import Any
 
-from staticgrad.ir.graph import Symbolic, constant
-from staticgrad.ops.convert import SizeValue
-from staticgrad.ops.indexing import Concat, Slice
-from staticgrad.ops.movement import Reshape
+from staticgrad.language.ir.graph import Symbolic, constant
+from staticgrad.language.ops.convert import SizeValue
+from staticgrad.language.ops.indexing import Concat, Slice
+from staticgrad.language.ops.movement import Reshape
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64
 
 
 def segment_length(iterations: int, wanted: int | None = None, unit: int = 1) -> int | None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from passes.loops.merging import is_cheap
-from staticgrad.ir.bodies import body_input, body_of, inlined, map_bodies, rebuilt
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic
-from staticgrad.ops.loops import Loop
+from staticgrad.language.ir.bodies import body_input, body_of, inlined, map_bodies, rebuilt
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.language.ops.loops import Loop
 
 
 def hoisted(graph: Graph) -> tuple[Graph, int]:

@@ -13,15 +13,15 @@ from math import prod
 from typing import cast
 
 from passes.loops.merging import is_cheap
-from staticgrad.ir.bodies import body_input, body_of, rebuilt
-from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.op import Op
-from staticgrad.ops.indexing import Concat, Slice
-from staticgrad.ops.loops import Loop
-from staticgrad.ops.movement import Reshape
+from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.language.ir.forms import Pointwise
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ops.indexing import Concat, Slice
+from staticgrad.language.ops.loops import Loop
+from staticgrad.language.ops.movement import Reshape
+from staticgrad.language.types.dim import Size
 from staticgrad.support.building import within
-from staticgrad.types.dim import Size
 
 ValueKey = tuple[Node, int]
 

@@ -16,10 +16,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from passes.residuals import CHEAP
-from staticgrad.ir.bodies import body_input, body_of
-from staticgrad.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
-from staticgrad.ops.loops import Loop
+from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ops.loops import Loop
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.source import merged as merged_lines
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 
 from staticgrad.analysis.liveness import closed_under
-from staticgrad.ir.bodies import body_input, body_of, inlined
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
-from staticgrad.ops.loops import Branch, Loop
+from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.language.ops.loops import Branch, Loop
 
 
 def pruned(graph: Graph) -> tuple[Graph, int]:

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
-from staticgrad.ir.bodies import body_input, body_of, rebuilt
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ops.convert import Cast
-from staticgrad.ops.loops import Loop
+from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ops.convert import Cast
+from staticgrad.language.ops.loops import Loop
+from staticgrad.language.types.dtype import F32, DType
 from staticgrad.support.building import within
-from staticgrad.types.dtype import F32, DType
 
 
 def is_slice(node: Node, place: int) -> bool:

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 from passes.loops.merging import Numbering, ValueKey, is_cheap
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.ir.bodies import body_input, body_of
-from staticgrad.ir.forms import View
-from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
-from staticgrad.ops.loops import Loop
-from staticgrad.types.arrays import hint_bytes
+from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.forms import View
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic
+from staticgrad.language.ops.loops import Loop
+from staticgrad.language.types.arrays import hint_bytes
 
 
 def stacked(graph: Graph) -> tuple[Graph, int]:

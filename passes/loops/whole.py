@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from passes.base import Pass, Watch
-from staticgrad.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph
 
 
 class MergedLoops(Pass, name="loops"):

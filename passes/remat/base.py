@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, dataclass_transform
 from staticgrad.analysis.liveness import Flow, SizeNumbers
 from staticgrad.analysis.plan_report import ArenaLayout, Timeline
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.value import Value
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import ArgumentError, PolicyError
 from staticgrad.support.errors.wording import did_you_mean, kind_of, shown

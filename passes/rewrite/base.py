@@ -9,7 +9,7 @@ from typing import ClassVar
 from passes.base import Pass, Watch
 from passes.rewrite.driver import rewrite
 from passes.rewrite.rule import Rule, table
-from staticgrad.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph
 from staticgrad.support.errors import PipelineError
 
 

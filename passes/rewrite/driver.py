@@ -21,8 +21,8 @@ import numpy as np
 
 from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule, Term, filled
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import (
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import (
     Constant,
     Graph,
     Node,
@@ -32,12 +32,12 @@ from staticgrad.ir.graph import (
     reads_any,
     rebuild,
 )
+from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.support.building import within
 from staticgrad.support.errors import PipelineError, StaticgradError
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, merged
-from staticgrad.types.arrays import TensorType, convert_array
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
 _PATIENCE: Final = 500

@@ -13,12 +13,12 @@ from typing import Any, Final
 import numpy as np
 
 from passes.rewrite.rule import Applied, Hole, Number, Rule, Term
-from staticgrad.ir.forms import Identity, ReshapeForm, View
-from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, new_mark
-from staticgrad.ops.elementwise import Elementwise
+from staticgrad.language.ir.forms import Identity, ReshapeForm, View
+from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, new_mark
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.errors import OpDefinitionError, PipelineError
 from staticgrad.support.errors.wording import kind_of
-from staticgrad.types.dtype import kind_of_elements
 
 #: Larger constants are not searched for being one number throughout.
 _SEARCHED: Final = 4096

@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
-from staticgrad.ir.op import Op
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import BOOL, F64, I64, DType, as_dtype
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import PipelineError, StaticgradError
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import BOOL, F64, I64, DType, as_dtype
 
 if TYPE_CHECKING:
     from passes.rewrite.matching import Match

@@ -14,15 +14,15 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rules.identities import inverse_of
-from staticgrad import functions as sg
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Symbolic
-from staticgrad.ops.arithmetic import Div, Mul
-from staticgrad.ops.contract import MatMul
-from staticgrad.ops.movement import Broadcast
-from staticgrad.ops.reduce import Sum
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size
+from staticgrad.language import functions as sg
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Symbolic
+from staticgrad.language.ops.arithmetic import Div, Mul
+from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops.movement import Broadcast
+from staticgrad.language.ops.reduce import Sum
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size
 
 x, y, z = holes("x y z")
 value = partial(rule, kind="value", dtypes="f")

@@ -13,16 +13,16 @@ from typing import Any, Final, cast
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from staticgrad.analysis.layout import Strided, collapse
-from staticgrad.ir.forms import View
-from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.summation import decompose
-from staticgrad.ops.contract import MatMul
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.indexing import Concat, Pad, Slice
-from staticgrad.ops.movement import Broadcast, Reshape, Transpose
-from staticgrad.ops.reduce import Reduction, Sum
-from staticgrad.types.arrays import product as sizes_product
-from staticgrad.types.dim import Size, is_at_least
+from staticgrad.language.ir.forms import View
+from staticgrad.language.ir.graph import Symbolic
+from staticgrad.language.ir.summation import decompose
+from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.indexing import Concat, Pad, Slice
+from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.language.ops.reduce import Reduction, Sum
+from staticgrad.language.types.arrays import product as sizes_product
+from staticgrad.language.types.dim import Size, is_at_least
 
 x, y = holes("x y")
 #: Ops whose result may be the bytes of their operand.

@@ -15,18 +15,18 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rewrite.matching import repeats_first
-from staticgrad import functions as sg
-from staticgrad.functions.linalg.spectral import odd_function, some_vectors, spectral
-from staticgrad.ir.graph import Node, Symbolic, ancestors
-from staticgrad.ops.arithmetic import Add, Div, Mul
-from staticgrad.ops.contract import MatMul
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.indexing import Slice, Take
-from staticgrad.ops.linalg import SVD, Eigh, EigvalsH, SVDVals
-from staticgrad.ops.logic import Eq
-from staticgrad.ops.movement import Reshape, Transpose
-from staticgrad.ops.positions import Iota
-from staticgrad.ops.selection import Where
+from staticgrad.language import functions as sg
+from staticgrad.language.functions.linalg.spectral import odd_function, some_vectors, spectral
+from staticgrad.language.ir.graph import Node, Symbolic, ancestors
+from staticgrad.language.ops.arithmetic import Add, Div, Mul
+from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.indexing import Slice, Take
+from staticgrad.language.ops.linalg import SVD, Eigh, EigvalsH, SVDVals
+from staticgrad.language.ops.logic import Eq
+from staticgrad.language.ops.movement import Reshape, Transpose
+from staticgrad.language.ops.positions import Iota
+from staticgrad.language.ops.selection import Where
 
 x, y = holes("x y")
 #: What gives vectors with the values -> what gives the values alone, the same ones.

@@ -25,18 +25,18 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
 from passes.rewrite.rule import named
-from staticgrad import functions as sg
-from staticgrad.functions.normalization import finite_or_zero, log_sum_exp, shares
-from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.ranges import ANY, Range
-from staticgrad.ops.arithmetic import Div, FlatPower, IntegerPow, Neg, Sub, flat_root
-from staticgrad.ops.indexing import Slice, Take, TakeAlong
-from staticgrad.ops.marks import StopGradient
-from staticgrad.ops.movement import Broadcast, Reshape, Transpose
-from staticgrad.ops.reduce import Max, Sum
-from staticgrad.ops.selection import Where
-from staticgrad.ops.transcendental import Erf, Exp, Sigmoid
-from staticgrad.types.dim import bounds
+from staticgrad.language import functions as sg
+from staticgrad.language.functions.normalization import finite_or_zero, log_sum_exp, shares
+from staticgrad.language.ir.graph import Symbolic
+from staticgrad.language.ir.ranges import ANY, Range
+from staticgrad.language.ops.arithmetic import Div, FlatPower, IntegerPow, Neg, Sub, flat_root
+from staticgrad.language.ops.indexing import Slice, Take, TakeAlong
+from staticgrad.language.ops.marks import StopGradient
+from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.language.ops.reduce import Max, Sum
+from staticgrad.language.ops.selection import Where
+from staticgrad.language.ops.transcendental import Erf, Exp, Sigmoid
+from staticgrad.language.types.dim import bounds
 
 x, y, c = holes("x y c")
 stable = partial(rule, kind="stable", dtypes="f")

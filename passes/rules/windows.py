@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from passes.rewrite import Match, Rule, holes, rule, some
-from staticgrad import functions as sg
-from staticgrad.ops.windows import WindowMax, WindowPlace, WindowPut
-from staticgrad.types.dim import is_at_least
+from staticgrad.language import functions as sg
+from staticgrad.language.ops.windows import WindowMax, WindowPlace, WindowPut
+from staticgrad.language.types.dim import is_at_least
 
 x, y = holes("x y")
 _POSITIVE: Final = sg.nn.relu(x)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 
-from staticgrad.ir.plan import Placement, Plan
+from staticgrad.language.ir.plan import Placement, Plan
 from staticgrad.support.records import dataclass
 
 ARENA = ""

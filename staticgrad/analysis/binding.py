@@ -11,10 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.ir.graph import Graph, Input, Symbolic
-from staticgrad.ir.op import Array
-from staticgrad.ir.pairs import SymbolicComplex, whole_type
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.graph import Graph, Input, Symbolic
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import TensorType, array_of, convert_array
+from staticgrad.language.types.dim import (
+    Dim,
+    FloorDiv,
+    Guard,
+    MaxSize,
+    Named,
+    Size,
+    evaluate,
+    named_sizes,
+)
+from staticgrad.language.types.dtype import DType, complex_of, kind_of_elements
 from staticgrad.support.errors import (
     ArgumentError,
     FeedDTypeError,
@@ -29,9 +41,6 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.wording import did_you_mean, kind_of, shown, why_no_array
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import TensorType, array_of, convert_array
-from staticgrad.types.dim import Dim, FloorDiv, Guard, MaxSize, Named, Size, evaluate, named_sizes
-from staticgrad.types.dtype import DType, complex_of, kind_of_elements
 
 Feeds = Mapping[Any, Any]
 _LINE_UP = (

@@ -21,8 +21,8 @@ from staticgrad.analysis.plan_check import (
     peak_buffers,
 )
 from staticgrad.analysis.plan_report import at_sizes, copied_feeds, step_line
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Buffer, Schedule, Step
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import Buffer, Schedule, Step
 from staticgrad.support.errors import BudgetInfeasible
 from staticgrad.support.records import dataclass
 

@@ -19,11 +19,11 @@ from functools import lru_cache
 from math import prod
 from typing import Final
 
-from staticgrad.ir.expr import DIVISION, LEAVES, Access, Expr, postorder, ref
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.directives import FEW_ALIVE, vectors_together
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import DIVISION, LEAVES, Access, Expr, postorder, ref
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.directives import FEW_ALIVE, vectors_together
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     Axis,
     Columns,
     Extent,
@@ -38,13 +38,13 @@ from staticgrad.ir.kernels.stages import (
     roots as roots_of,
     statements,
 )
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.scalar_loop import operations
-from staticgrad.ir.schedule import Call, OperandPlace, Step
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.scalar_loop import operations
+from staticgrad.language.ir.schedule import Call, OperandPlace, Step
+from staticgrad.language.types.arrays import TensorType, hint_value
+from staticgrad.language.vecmath.blocks import DEFINITIONS, expand
 from staticgrad.native.machine import current
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import TensorType, hint_value
-from staticgrad.vecmath.blocks import DEFINITIONS, expand
 
 #: Operations that a division of whole numbers takes as long as: processors have none of vectors.
 WHOLE_DIVISION: Final = 40

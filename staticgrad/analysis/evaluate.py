@@ -23,20 +23,20 @@ import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.liveness import last_uses
-from staticgrad.ir.bodies import is_body_input, role_of
-from staticgrad.ir.calls import public
-from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
-from staticgrad.ir.op import Array, Op
-from staticgrad.ir.pairs import SymbolicComplex
-from staticgrad.ir.rounded import rounded
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.bodies import is_body_input, role_of
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import ArrayData, TensorType, as_parts, of_parts
+from staticgrad.language.types.dim import Dim
+from staticgrad.language.types.dtype import F64, DType, as_dtype, kind_of_elements
 from staticgrad.support.building import within
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.support.errors.wording import Related, shown
-from staticgrad.types import dim as dims
-from staticgrad.types.arrays import ArrayData, TensorType, as_parts, of_parts
-from staticgrad.types.dim import Dim
-from staticgrad.types.dtype import F64, DType, as_dtype, kind_of_elements
 
 
 @overload

@@ -15,11 +15,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
-from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
-from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import F32, F64, DType, as_dtype
-from staticgrad.vecmath.blocks import expand
+from staticgrad.language.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
+from staticgrad.language.ir.scalar_loop import Iterated, ScalarLoop
+from staticgrad.language.types.arrays import convert_array
+from staticgrad.language.types.dtype import F32, F64, DType, as_dtype
+from staticgrad.language.vecmath.blocks import expand
 
 Array = NDArray[Any]
 

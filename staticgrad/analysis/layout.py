@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from staticgrad.ir.forms import Region, View
+from staticgrad.language.ir.forms import Region, View
+from staticgrad.language.types.arrays import Shape, c_strides
+from staticgrad.language.types.dim import Size, kept_by_sizes
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import Shape, c_strides
-from staticgrad.types.dim import Size, kept_by_sizes
 
 
 @dataclass(frozen=True)

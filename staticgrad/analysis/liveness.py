@@ -28,16 +28,16 @@ from dataclasses import field, replace
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-from staticgrad.ir.forms import Form, Identity, Pointwise, WindowReduce
-from staticgrad.ir.graph import Graph, Node
-from staticgrad.ir.plan import Plan, own_stride
-from staticgrad.ir.schedule import CallStep, Role, Schedule, Step
-from staticgrad.storage.parameter import ALIGNMENT
+from staticgrad.language.ir.forms import Form, Identity, Pointwise, WindowReduce
+from staticgrad.language.ir.graph import Graph, Node
+from staticgrad.language.ir.plan import Plan, own_stride
+from staticgrad.language.ir.schedule import CallStep, Role, Schedule, Step
+from staticgrad.language.storage.parameter import ALIGNMENT
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Dim, Size, evaluate
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import VerifyError
 from staticgrad.support.records import NamedTuple, dataclass
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Dim, Size, evaluate
 
 K = TypeVar("K", bound=Hashable)
 Getter = Callable[[Sequence[int]], tuple[int, ...]]

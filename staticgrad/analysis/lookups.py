@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set as AbstractSet
 
-from staticgrad.ir.bodies import role_of
-from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Check, Map, nested, statements
-from staticgrad.ir.plan import PlannedStep
-from staticgrad.ir.schedule import Call, Schedule, Step
-from staticgrad.ops.indexing import out_of_range
+from staticgrad.language.ir.bodies import role_of
+from staticgrad.language.ir.expr import Access, Expr, postorder
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Check, Map, nested, statements
+from staticgrad.language.ir.plan import PlannedStep
+from staticgrad.language.ir.schedule import Call, Schedule, Step
+from staticgrad.language.ops.indexing import out_of_range
 from staticgrad.support.building import capture
 from staticgrad.support.errors import IndexOutOfRange
 from staticgrad.support.errors.wording import Related

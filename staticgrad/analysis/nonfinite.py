@@ -16,18 +16,26 @@ from typing import Any, Literal
 import numpy as np
 
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.functions.aggregate import sum as total
-from staticgrad.functions.elementwise import isfinite, isnan
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
-from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
-from staticgrad.ops.logic import logical_and, logical_not
+from staticgrad.language.functions.aggregate import sum as total
+from staticgrad.language.functions.elementwise import isfinite, isnan
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import (
+    Constant,
+    Graph,
+    Input,
+    Node,
+    Parameter,
+    ParameterLeaf,
+    Symbolic,
+)
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.logic import logical_and, logical_not
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.errors import NonFiniteError, Related
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import Location
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import as_dtype
 
 #: What is looked for: what is not finite, made of finite numbers; or NaNs made of no NaN.
 Kind = Literal["nonfinite", "nan"]

@@ -12,11 +12,11 @@ from dataclasses import field, replace
 from math import prod
 from typing import Any
 
-from staticgrad.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size, evaluate
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size, evaluate
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from typing import Final
 from staticgrad.analysis.cost import all_seconds, counted_work, plan_seconds
 from staticgrad.analysis.liveness import Flow, Life, SizeNumbers
 from staticgrad.analysis.plan_check import peak_buffers
-from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Buffer, Step
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.schedule import Buffer, Step
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 from staticgrad.analysis.binding import concrete_shape
-from staticgrad.ir.forms import Contract, Identity, Reduce, ReshapeForm, View
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir.forms import Contract, Identity, Reduce, ReshapeForm, View
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import TensorType
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ from staticgrad.analysis.liveness import closed_under
 from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.autodiff.reverse import pulled_back_stably
 from staticgrad.autodiff.sums import OverTime, shares_of
-from staticgrad.ir.bodies import body_input, body_of, inlined
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Graph, Symbolic, ancestors
-from staticgrad.ir.op import Op
-from staticgrad.ops.cotangent import zeros_like_type
-from staticgrad.ops.loops import NUMBER, Branch, Loop, While
+from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ops.cotangent import zeros_like_type
+from staticgrad.language.ops.loops import NUMBER, Branch, Loop, While
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import current, here
 from staticgrad.support.errors import GradientError
-from staticgrad.types.arrays import TensorType
 
 #: A cotangent or tangent, or None if it is zero.
 Found = Any

@@ -20,12 +20,12 @@ from staticgrad.autodiff.reverse import (
     transposed,
 )
 from staticgrad.autodiff.structure import by_stored, check_floating, fitted, leaves, paired
-from staticgrad.functions.trees import check_whole, flatten, unflatten
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import in_graphs
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ops.cotangent import (
+from staticgrad.language.functions.trees import check_whole, flatten, unflatten
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ops.cotangent import (
     check_share,
     in_dtype_of,
     resolve,

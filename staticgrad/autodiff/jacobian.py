@@ -12,16 +12,16 @@ from typing import Any, Final
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
-from staticgrad.functions.trees import check_real, check_whole, mapped
-from staticgrad.ir.bodies import body_input
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import in_graphs
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.value import Value
-from staticgrad.ops.batch_axis import in_front
-from staticgrad.ops.batching import moved_over_batch
-from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.language.functions.trees import check_real, check_whole, mapped
+from staticgrad.language.ir.bodies import body_input
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Symbolic
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.batching import moved_over_batch
+from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.support.building import within
 from staticgrad.support.errors import ArgumentError, DisconnectedError
 

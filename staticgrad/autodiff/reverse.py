@@ -43,14 +43,14 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     paired,
 )
-from staticgrad.functions.trees import check_whole, flatten, mapped, pairs_in
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import in_graphs
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
-from staticgrad.ir.pairs import SymbolicComplex
-from staticgrad.ir.value import Value
-from staticgrad.ops.cotangent import (
+from staticgrad.language.functions.trees import check_whole, flatten, mapped, pairs_in
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.cotangent import (
     TRANSPOSES,
     ZERO,
     in_dtype_of,
@@ -59,14 +59,14 @@ from staticgrad.ops.cotangent import (
     shares_of,
     zeros_like_type,
 )
-from staticgrad.ops.marks import region_behind
-from staticgrad.ops.sweep import Sweep
+from staticgrad.language.ops.marks import region_behind
+from staticgrad.language.ops.sweep import Sweep
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import equal
 from staticgrad.support.building import current, within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import equal
 
 _Key = tuple[Node, int]
 #: Where a region begins, and what is saved of it.

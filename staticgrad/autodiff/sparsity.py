@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.forms import (
+from staticgrad.language.ir.forms import (
     Assemble,
     BodyForm,
     Contract,
@@ -42,8 +42,8 @@ from staticgrad.ir.forms import (
     WindowProduct,
     WindowReduce,
 )
-from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.ir.op import Array
+from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ir.op import Array
 
 #: A sparse matrix of SciPy's, which has no types.
 Pattern = Any

@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from staticgrad.autodiff.cone import cone_between, named
-from staticgrad.functions.trees import flatten, unflatten
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Symbolic, constant
-from staticgrad.ir.pairs import SymbolicComplex
-from staticgrad.ir.value import Value
+from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Symbolic, constant
+from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import array_of
+from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.building import within
 from staticgrad.support.errors import GradientError, StaticgradError
 from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.types.arrays import array_of
-from staticgrad.types.dtype import kind_of_elements
 
 Key = TypeVar("Key")
 Leaf = TypeVar("Leaf", bound=Value)

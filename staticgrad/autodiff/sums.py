@@ -24,18 +24,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from staticgrad.ir.bodies import body_input, body_of
-from staticgrad.ir.forms import Assemble, Contract, Reduce, ReshapeForm
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ops.cotangent import zeros_like_type
-from staticgrad.ops.indexing import Slice
-from staticgrad.ops.loops import NUMBER, Loop
-from staticgrad.ops.marks import Mark
+from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.forms import Assemble, Contract, Reduce, ReshapeForm
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ops.cotangent import zeros_like_type
+from staticgrad.language.ops.indexing import Slice
+from staticgrad.language.ops.loops import NUMBER, Loop
+from staticgrad.language.ops.marks import Mark
+from staticgrad.language.types.arrays import hint_product, hint_value, product
+from staticgrad.language.types.dim import Size
 from staticgrad.support.building import here, within
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import hint_product, hint_value, product
-from staticgrad.types.dim import Size
 
 #: Elements that are carried instead of their sum, at most: they are to stay in a cache.
 MOST_ELEMENTS: Final = 1 << 16

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad.bridges.programs import Bridged, Programs, caller
-from staticgrad.functions.trees import flatten, unflatten
-from staticgrad.ir.calls import public
+from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.calls import public
 from staticgrad.support.errors.hints import attributes
 from staticgrad.support.optional import jax
 

@@ -20,15 +20,15 @@ from types import MethodType
 from typing import Any
 
 from staticgrad.autodiff import reverse
-from staticgrad.functions.creation import input as graph_input
-from staticgrad.functions.draws import steps_of
-from staticgrad.functions.trees import Tree, flatten, unflatten
-from staticgrad.ir.calls import pickled
-from staticgrad.ir.execution import Session, in_graphs, running_session, traced_in
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Graph, Symbolic, ancestors
-from staticgrad.ir.pairs import Complex, joined
-from staticgrad.ops.operands import as_value
+from staticgrad.language.functions.creation import input as graph_input
+from staticgrad.language.functions.draws import steps_of
+from staticgrad.language.functions.trees import Tree, flatten, unflatten
+from staticgrad.language.ir.calls import pickled
+from staticgrad.language.ir.execution import Session, in_graphs, running_session, traced_in
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
+from staticgrad.language.ir.pairs import Complex, joined
+from staticgrad.language.ops.operands import as_value
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ArgumentError

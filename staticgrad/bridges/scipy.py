@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.functions.trees import flatten, paths, unflatten
-from staticgrad.ir.calls import public
-from staticgrad.ir.pairs import check_real
-from staticgrad.ops.convert import astype
-from staticgrad.ops.indexing import concatenate
+from staticgrad.language.functions.trees import flatten, paths, unflatten
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.pairs import check_real
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import concatenate
 from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
 from staticgrad.programs.function import Function, function
 from staticgrad.programs.sparse import hessian, hvp, jacobian, sparse_jacobian

@@ -48,7 +48,7 @@ from staticgrad.comparison.report import (
 )
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.eager.tape import serials
-from staticgrad.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph
 from staticgrad.optim import Optimizer
 from staticgrad.reports.explain import dead_nodes
 from staticgrad.reports.pictures import runners

@@ -16,7 +16,7 @@ from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.compiling.tradeoffs import tradeoff
-from staticgrad.ir.pictures import columns_of_steps
+from staticgrad.language.ir.pictures import columns_of_steps
 from staticgrad.reports.profiling import live_bytes
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")

@@ -29,8 +29,8 @@ from staticgrad.comparison.report import (
     Refusal,
     TapeAlone,
 )
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.pictures import GraphDrawing, plan_svg
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.pictures import GraphDrawing, plan_svg
 from staticgrad.reports.pictures import passes_table
 from staticgrad.support.building import is_package_file
 from staticgrad.support.pictures import charts, markup

@@ -29,14 +29,14 @@ from staticgrad.comparison.report import Refusal, refusal_of
 from staticgrad.eager import Tensor
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import TapeLeaf
-from staticgrad.functions.trees import flatten, mapped
-from staticgrad.ir.execution import Session, traced_in
-from staticgrad.ir.graph import Constant, Graph, Parameter
+from staticgrad.language.functions.trees import flatten, mapped
+from staticgrad.language.ir.execution import Session, traced_in
+from staticgrad.language.ir.graph import Constant, Graph, Parameter
+from staticgrad.language.storage.parameter import write_all
 from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.function import Function
-from staticgrad.storage.parameter import write_all
 from staticgrad.support.building import capture, is_user_file, within
 from staticgrad.support.errors import (
     ArgumentError,

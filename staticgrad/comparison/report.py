@@ -10,9 +10,9 @@ from typing import Any
 
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiling.artifacts import CompiledKernel
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.pictures import Runner
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.pictures import Runner
+from staticgrad.language.ir.plan import Plan
 from staticgrad.support.errors import ProgramError, StaticgradError
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location

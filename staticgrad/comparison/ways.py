@@ -22,8 +22,8 @@ from staticgrad.analysis.binding import bind_sizes
 from staticgrad.comparison.programs import BATCH, Array, Batch, ComparedProgram
 from staticgrad.comparison.report import Agreement
 from staticgrad.eager import Tensor, no_grad
-from staticgrad.functions.trees import flatten
-from staticgrad.ir.plan import Plan
+from staticgrad.language.functions.trees import flatten
+from staticgrad.language.ir.plan import Plan
 
 
 class DefineByRun:

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from passes.base import Pass
 from staticgrad.analysis.budgets import BudgetFit, BudgetShare
-from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.ir.pairs import SymbolicComplex
+from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.types.dim import Dim
 from staticgrad.native import processors
 from staticgrad.support.config import SHARES, SPELLING, read_bytes, read_share
 from staticgrad.support.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.support.errors.wording import did_you_mean, kind_of, listed, shown
 from staticgrad.support.records import dataclass
-from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
     from passes.base import Pipeline
     from passes.remat import Policy
-    from staticgrad.functions.checkpoints.saveable import Saveable
+    from staticgrad.language.functions.checkpoints.saveable import Saveable
 
 #: Policies that most programs have.
 _OF_STEPS: Final = ("store_all", "sqrt", "recompute")

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from staticgrad import backends, native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.ir.execution import in_graphs
-from staticgrad.ir.graph import Parameter
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import CallStep, Schedule, Step, routines
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import CallStep, Schedule, Step, routines
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.reports.stats import Counts
 from staticgrad.runtime.step import Program

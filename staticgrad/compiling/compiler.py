@@ -35,12 +35,14 @@ from staticgrad.compiling.arguments import (
 )
 from staticgrad.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
 from staticgrad.compiling.scheduling import Scheduling, scheduled
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import in_graphs
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.memory.planner import Planner
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
@@ -60,13 +62,11 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.tracebacks import boundary, cut
 from staticgrad.support.errors.wording import did_you_mean
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import Size, evaluate, named_sizes
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
-    from staticgrad.functions.checkpoints.saveable import Saveable
+    from staticgrad.language.functions.checkpoints.saveable import Saveable
     from staticgrad.reports.explain import Explanation
     from staticgrad.reports.profiling import Profile
     from staticgrad.runtime.arena import BoundRun
@@ -581,7 +581,7 @@ class Compiled(Generic[Results]):
             ArgumentError: ``path`` is not a path of such a file. OSError: a file cannot be written.
         """
         from staticgrad.exporting import LIBRARIES, export
-        from staticgrad.types.arrays import typical_value
+        from staticgrad.language.types.arrays import typical_value
 
         latest = self._latest_or_fixed()
         free = [name for name, values in sizes.items() if isinstance(values, Sequence)]

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.forms import Identity, ReshapeForm, View
-from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.language.ir.forms import Identity, ReshapeForm, View
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.language.types.arrays import ArrayData
 from staticgrad.preparation.marks import without_marks
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import ArrayData
 
 #: Bytes of results that are held beyond those of the constants that the program has itself, and
 #: bytes in which these are computed once whatever the budget of the program's runs is.

@@ -21,11 +21,12 @@ from passes.pipelines import pipeline as read_pipeline
 from staticgrad.analysis.binding import bind_feeds, bind_sizes
 from staticgrad.compiling.arguments import read_passes, read_program
 from staticgrad.compiling.compiler import Compiled, compile
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import in_graphs
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.op import Array
-from staticgrad.ops.operands import dtype_of
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ops.operands import dtype_of
+from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.pictures.markup import (
     fold,
@@ -37,7 +38,6 @@ from staticgrad.support.pictures.markup import (
     text_table,
 )
 from staticgrad.support.records import dataclass
-from staticgrad.types.dtype import as_dtype, kind_of_elements
 
 if TYPE_CHECKING:
     from passes.base import Pass

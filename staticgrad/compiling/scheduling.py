@@ -29,12 +29,12 @@ from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.backends import Sources
 from staticgrad.compiling.artifacts import Kernels
-from staticgrad.ir.expr import Expr, postorder
-from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
-from staticgrad.ir.op import Op
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.printer import op_text, signature, size_lines
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.expr import Expr, postorder
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.printer import op_text, signature, size_lines
+from staticgrad.language.ir.schedule import Schedule
 from staticgrad.memory.divided import KEPT, Divided, Divisions, divided, divisions
 from staticgrad.memory.planner import Planner
 from staticgrad.native import cache, machine, target
@@ -282,7 +282,7 @@ def scheduled(
 
     ``tuned_at``: the sizes at which kernels are timed with several schedules; None: they are not.
     """
-    from staticgrad.ir.verify_schedule import verify_schedule
+    from staticgrad.language.ir.verify_schedule import verify_schedule
     from staticgrad.lowering.fuse import fuse as fuse_graph  # not where the schedule is on disk
 
     schedule = fuse_graph(graph, fuse)

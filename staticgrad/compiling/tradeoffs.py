@@ -28,10 +28,10 @@ from staticgrad.compiling.arguments import (
 )
 from staticgrad.compiling.constant_part import constant_part
 from staticgrad.compiling.scheduling import Scheduling, scheduled
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import in_graphs
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.plan import Plan
 from staticgrad.memory.divided import KEPT, divisions
 from staticgrad.memory.planner import Planner
 from staticgrad.native import processors

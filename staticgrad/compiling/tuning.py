@@ -19,11 +19,19 @@ import numpy as np
 
 from staticgrad import native
 from staticgrad.backends import render
-from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.kernels.directives import Directives, Interleave, Prefetch, Stream, Strips
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Map, Store, nested, statements
-from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step
+from staticgrad.language.ir.bodies import BodyStep
+from staticgrad.language.ir.kernels.directives import (
+    Directives,
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+)
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Map, Store, nested, statements
+from staticgrad.language.ir.schedule import Buffer, KernelStep, Schedule, Step
+from staticgrad.language.types.arrays import convert_array, hint_value, typical_value
+from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.native import cache, target
 from staticgrad.nest.directives import (
     IllegalDirectiveError,
@@ -34,8 +42,6 @@ from staticgrad.nest.directives import (
 from staticgrad.support import config
 from staticgrad.support.errors import CompileError, VerifyError
 from staticgrad.support.records import dataclass, replace
-from staticgrad.types.arrays import convert_array, hint_value, typical_value
-from staticgrad.types.dim import Size, evaluate, named_sizes
 
 #: A choice must take less than this part of the default's time.
 MARGIN: Final = 0.95

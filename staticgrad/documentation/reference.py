@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
+from staticgrad.language.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
 from staticgrad.support.errors import CODES, StaticgradError
-from staticgrad.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
 
 #: The sections, in the order in which a page shows them.
 SECTIONS: Final = ("Args", "Attributes", "Returns", "Raises")

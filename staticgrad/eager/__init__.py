@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import staticgrad.eager.complex_tensor
 import staticgrad.eager.shortcuts
-import staticgrad.functions  # noqa: F401 - operators and methods find their functions
+import staticgrad.language.functions  # noqa: F401 - operators and methods find their functions
 from staticgrad.eager.checkpoint import checkpoint
 from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function

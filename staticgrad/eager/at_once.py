@@ -19,10 +19,10 @@ from staticgrad.eager import tape
 from staticgrad.eager.differentiate import check_connected, grad
 from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
-from staticgrad.functions.draws import GENERATORS
-from staticgrad.functions.trees import flatten, unflatten
-from staticgrad.ir.calls import Constructed
-from staticgrad.ir.execution import (
+from staticgrad.language.functions.draws import GENERATORS
+from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.calls import Constructed
+from staticgrad.language.ir.execution import (
     Session,
     computing,
     holding,
@@ -30,16 +30,16 @@ from staticgrad.ir.execution import (
     running_session,
     traced_in,
 )
-from staticgrad.ir.graph import ancestors
-from staticgrad.ir.nodes import Node, Parameter, Symbolic
-from staticgrad.ir.op import Array, Input, ParameterLeaf
-from staticgrad.ir.pairs import is_complex_data
-from staticgrad.ir.roots import check_updates
-from staticgrad.ir.value import Value
-from staticgrad.storage.parameter import change_together
+from staticgrad.language.ir.graph import ancestors
+from staticgrad.language.ir.nodes import Node, Parameter, Symbolic
+from staticgrad.language.ir.op import Array, Input, ParameterLeaf
+from staticgrad.language.ir.pairs import is_complex_data
+from staticgrad.language.ir.roots import check_updates
+from staticgrad.language.ir.value import Value
+from staticgrad.language.storage.parameter import change_together
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import TensorType
 
 
 class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as the others in ``modes.py``

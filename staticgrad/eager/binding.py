@@ -20,16 +20,16 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from staticgrad.eager.tape import OpNode, named_node
-from staticgrad.ir.op import Array, Op, as_array, result_types
-from staticgrad.ir.pairs import Complex
-from staticgrad.ir.rounded import rounded
-from staticgrad.ir.value import Value
-from staticgrad.ops.cotangent import Masked, PartCotangent, shares_of
-from staticgrad.ops.elementwise import quiet
+from staticgrad.language.ir.op import Array, Op, as_array, result_types
+from staticgrad.language.ir.pairs import Complex
+from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.cotangent import Masked, PartCotangent, shares_of
+from staticgrad.language.ops.elementwise import quiet
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import DType, as_dtype
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import DType, as_dtype
 
 _MOST_KEPT: Final = 10_000
 _type: Final = attrgetter("type")

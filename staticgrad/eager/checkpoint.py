@@ -21,22 +21,22 @@ from staticgrad.eager import tape
 from staticgrad.eager.binding import Application, silent
 from staticgrad.eager.tape import enable_grad, recording
 from staticgrad.eager.tensor import Tensor
-from staticgrad.functions.checkpoints.marks import (
+from staticgrad.language.functions.checkpoints.marks import (
     SAME_BYTES,
     check_names,
     is_saved,
 )
-from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
-from staticgrad.functions.draws import GENERATORS
-from staticgrad.functions.trees import flatten, unflatten
-from staticgrad.ir.op import Array, Op
-from staticgrad.ops.marks import name_of
+from staticgrad.language.functions.checkpoints.saveable import Saveable, parts_of
+from staticgrad.language.functions.draws import GENERATORS
+from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ops.marks import name_of
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.contexts import Block
 from staticgrad.support.errors import ArgumentError, TapeError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import TensorType
 
 
 class KeptResult(NamedTuple):

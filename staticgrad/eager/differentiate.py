@@ -17,8 +17,8 @@ from staticgrad.eager import tape
 from staticgrad.eager.complex_tensor import ComplexTensor
 from staticgrad.eager.tape import enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor, owned
-from staticgrad.ir.calls import public
-from staticgrad.ops.cotangent import TRANSPOSES, ZERO
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ops.cotangent import TRANSPOSES, ZERO
 from staticgrad.support.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 from staticgrad.support.errors.tracebacks import boundary
 

@@ -18,7 +18,7 @@ from staticgrad.eager.differentiate import grad
 from staticgrad.eager.rowwise import stacked_rows
 from staticgrad.eager.tape import enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
-from staticgrad.functions.trees import (
+from staticgrad.language.functions.trees import (
     Tree,
     check_real,
     check_whole,
@@ -28,10 +28,10 @@ from staticgrad.functions.trees import (
     pairs_in,
     unflatten,
 )
-from staticgrad.ir.functional import functions
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import DisconnectedError, GradientError
 from staticgrad.support.errors.wording import shown
-from staticgrad.types.arrays import TensorType
 
 Tensors = Sequence[Tensor]
 _ZEROS: Final = "allow_disconnected=True gives zeros there"

@@ -19,14 +19,14 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.tape import checking, enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
-from staticgrad.functions.batching import over_elements
-from staticgrad.functions.rowwise import Rowwise
-from staticgrad.ir.functional import functions
-from staticgrad.ir.op import Array
+from staticgrad.language.functions.batching import over_elements
+from staticgrad.language.functions.rowwise import Rowwise
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.op import Array
+from staticgrad.language.types.arrays import convert_array
+from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import SymbolicValueError
 from staticgrad.support.errors.calls import carries
-from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import DType
 
 #: Bytes of the first operand in one block: small enough for a cache, large beside a call.
 _BLOCK: Final = 1 << 16

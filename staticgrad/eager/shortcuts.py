@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from staticgrad.eager.tensor import Tensor
-from staticgrad.ir.op import Op
-from staticgrad.ir.value import Value
-from staticgrad.ops.arithmetic import Add, Div, Mul, Sub
-from staticgrad.ops.logic import Ge, Gt, Le, Lt
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import Add, Div, Mul, Sub
+from staticgrad.language.ops.logic import Ge, Gt, Le, Lt
 from staticgrad.support.errors.tracebacks import cut
 
 Operator = Callable[[Any, Any], Any]

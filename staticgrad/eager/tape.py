@@ -38,18 +38,18 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import is_holding, present
-from staticgrad.ir.op import Array, Op
-from staticgrad.ops.cotangent import Masked, PartCotangent, in_dtype_of, resolve, shares_of
-from staticgrad.ops.elementwise import real_dtype
-from staticgrad.ops.sweep import Sweep
-from staticgrad.storage.parameter import ParameterStore
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import is_holding, present
+from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ops.cotangent import Masked, PartCotangent, in_dtype_of, resolve, shares_of
+from staticgrad.language.ops.elementwise import real_dtype
+from staticgrad.language.ops.sweep import Sweep
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import capture
 from staticgrad.support.contexts import Block, Nested
 from staticgrad.support.errors import TapeError
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.types.arrays import TensorType
 
 if TYPE_CHECKING:
     from staticgrad.eager.tensor import Tensor

@@ -34,17 +34,19 @@ from staticgrad.eager.tape import (
     settled,
     shared_with,
 )
-from staticgrad.ir.calls import as_method, public
-from staticgrad.ir.execution import running_session
-from staticgrad.ir.functional import functions
-from staticgrad.ir.nodes import Parameter
-from staticgrad.ir.op import Array, Op, as_array
-from staticgrad.ir.pairs import Complex, is_complex_data
-from staticgrad.ir.value import Value
-from staticgrad.ops.cotangent import STAND_INS
-from staticgrad.ops.elementwise import array_dtype
-from staticgrad.ops.operands import dtype_of, leaf_array
-from staticgrad.storage.parameter import ParameterStore
+from staticgrad.language.ir.calls import as_method, public
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.nodes import Parameter
+from staticgrad.language.ir.op import Array, Op, as_array
+from staticgrad.language.ir.pairs import Complex, is_complex_data
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.cotangent import STAND_INS
+from staticgrad.language.ops.elementwise import array_dtype
+from staticgrad.language.ops.operands import dtype_of, leaf_array
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.arrays import Shape, TensorType, convert_array
+from staticgrad.language.types.dtype import F32, DType, whole_bools
 from staticgrad.support.errors import (
     DTypeError,
     GradientError,
@@ -59,8 +61,6 @@ from staticgrad.support.errors.hints import WRITE, instead_of_method
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import as_object, is_scipy_product
 from staticgrad.support.errors.wording import did_you_mean
-from staticgrad.types.arrays import Shape, TensorType, convert_array
-from staticgrad.types.dtype import F32, DType, whole_bools
 
 _array: Final = attrgetter("array")
 _NUMBERS: Final = (bool, int, float)

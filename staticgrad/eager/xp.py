@@ -25,13 +25,8 @@ import numpy as np
 
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
-from staticgrad.ops.elementwise import Operand, array_dtype
-from staticgrad.support.errors import ArgumentError, ShapeError
-from staticgrad.support.errors.hints import no_such_name
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import shown
-from staticgrad.support.upward import up
-from staticgrad.types.dtype import (
+from staticgrad.language.ops.elementwise import Operand, array_dtype
+from staticgrad.language.types.dtype import (
     BOOL,
     F32,
     F64,
@@ -46,6 +41,11 @@ from staticgrad.types.dtype import (
     DType,
     as_dtype,
 )
+from staticgrad.support.errors import ArgumentError, ShapeError
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.upward import up
 
 __array_api_version__: Final = "2024.12"
 

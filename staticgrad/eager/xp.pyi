@@ -9,13 +9,13 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from staticgrad.eager.tensor import Tensor
-from staticgrad.ir.kinds import Operand
-from staticgrad.ir.value import Value
-from staticgrad.functions.linalg.matrices import EighResult, SlogdetResult
-from staticgrad.functions.masking import Mask
-from staticgrad.ops.operands import Axes
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import DType
+from staticgrad.language.ir.kinds import Operand
+from staticgrad.language.ir.value import Value
+from staticgrad.language.functions.linalg.matrices import EighResult, SlogdetResult
+from staticgrad.language.functions.masking import Mask
+from staticgrad.language.ops.operands import Axes
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
 
 AnyValue = TypeVar("AnyValue", Tensor, Value, default=Tensor)
 

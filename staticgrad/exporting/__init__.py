@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.exporting.program import ProgramWriter
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.plan import Plan
-from staticgrad.storage.parameter import ParameterStore
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
 

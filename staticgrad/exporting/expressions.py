@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.ir.expr import BLOCKS, Expr, postorder, ref, words_of
-from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
-from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import F32, DType
-from staticgrad.vecmath.blocks import expand
-from staticgrad.vecmath.layout import scaled_in_steps
+from staticgrad.language.ir.expr import BLOCKS, Expr, postorder, ref, words_of
+from staticgrad.language.ir.scalar_loop import Iterated, ScalarLoop
+from staticgrad.language.types.arrays import convert_array
+from staticgrad.language.types.dtype import F32, DType
+from staticgrad.language.vecmath.blocks import expand
+from staticgrad.language.vecmath.layout import scaled_in_steps
 
 #: The element types of a file, by code: the name in the file. Loops are called i8. Elements for
 #: storage are their bits, for Numba has no such numbers.

@@ -16,10 +16,10 @@ from staticgrad.exporting.expressions import (
     storable,
     widened,
 )
-from staticgrad.ir.expr import Access, Expr, Position, postorder
-from staticgrad.ir.forms import COMBINERS, Combiner
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import Access, Expr, Position, postorder
+from staticgrad.language.ir.forms import COMBINERS, Combiner
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,
@@ -42,9 +42,9 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.ir.summation import BLOCK
+from staticgrad.language.ir.summation import BLOCK
+from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ExportError
-from staticgrad.types.dtype import DType
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
 #: fit into L1 with the row that is read.

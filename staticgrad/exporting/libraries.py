@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from staticgrad.exporting.prelude import PRELUDE, texts
-from staticgrad.ir.schedule import CallStep
+from staticgrad.language.ir.schedule import CallStep
+from staticgrad.language.types.dim import Size
 from staticgrad.native.libraries.recipes import RECIPES
-from staticgrad.types.dim import Size
 
 _TEXT: Final = '''
 def as_complex(array):

@@ -21,17 +21,17 @@ import numpy as np
 from staticgrad import backends
 from staticgrad.exporting.expressions import Indented
 from staticgrad.exporting.steps import lines_of, variable
-from staticgrad.ir.calls import Routine
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan, PlannedStep, own_stride
-from staticgrad.ir.schedule import KernelStep, Step, StepBody
+from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.plan import Plan, PlannedStep, own_stride
+from staticgrad.language.ir.schedule import KernelStep, Step, StepBody
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.dim import Size, evaluate
+from staticgrad.language.types.dtype import DType
 from staticgrad.native import jit, target
 from staticgrad.native.libraries import routines
-from staticgrad.storage.parameter import ParameterStore
 from staticgrad.support.errors import ArgumentError, CompileError, ExportError
-from staticgrad.types.dim import Size, evaluate
-from staticgrad.types.dtype import DType
 
 #: Kinds of libraries: how each is made of objects. ``{}`` is the file, objects follow.
 LINKING: Final = {

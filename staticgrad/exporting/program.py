@@ -10,11 +10,11 @@ import numpy as np
 from staticgrad.exporting.prelude import prelude_of
 from staticgrad.exporting.running import HEAD, RUN
 from staticgrad.exporting.steps import RESERVED, StepsWriter, variable
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.pairs import whole_type
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.pairs import whole_type
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.types.dtype import BF16, DType
 from staticgrad.support.errors import ExportError
-from staticgrad.types.dtype import BF16, DType
 
 
 class ProgramWriter:

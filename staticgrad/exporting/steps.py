@@ -14,13 +14,13 @@ from staticgrad.exporting.expressions import Functions, Indented, storable
 from staticgrad.exporting.kernels import KernelWriter
 from staticgrad.exporting.libraries import call_of
 from staticgrad.exporting.prelude import PRELUDE
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Operand
-from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step, StepBody
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Operand
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step, StepBody
+from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.support.errors import ExportError
 from staticgrad.support.records import NamedTuple, dataclass
-from staticgrad.types.dim import Size, evaluate, named_sizes
 
 #: Names that the file's own lines have.
 RESERVED: Final = PRELUDE.keys() | set(

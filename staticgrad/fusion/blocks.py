@@ -31,10 +31,10 @@ from staticgrad.fusion.groups import (
     meets_elements,
 )
 from staticgrad.fusion.windows import chosen
-from staticgrad.ir.forms import Contract, Pointwise, Reduce
-from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.language.ir.forms import Contract, Pointwise, Reduce
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.types.arrays import Shape, c_strides, hint_value
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import Shape, c_strides, hint_value
 
 #: Operations per element up to which a value is computed again where a later stage reads it.
 _CHEAP: Final = 1

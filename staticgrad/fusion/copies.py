@@ -32,11 +32,9 @@ from staticgrad.fusion.groups import (
     needs_home,
 )
 from staticgrad.fusion.walks import broken_rows, lies_in_order, may_fold
-from staticgrad.ir.graph import Parameter, Symbolic
-from staticgrad.ir.kernels.stages import HALF_LINE
-from staticgrad.native.machine import current
-from staticgrad.support.records import dataclass, replace
-from staticgrad.types.arrays import (
+from staticgrad.language.ir.graph import Parameter, Symbolic
+from staticgrad.language.ir.kernels.stages import HALF_LINE
+from staticgrad.language.types.arrays import (
     Shape,
     TensorType,
     c_strides,
@@ -45,6 +43,8 @@ from staticgrad.types.arrays import (
     hint_value,
     product,
 )
+from staticgrad.native.machine import current
+from staticgrad.support.records import dataclass, replace
 
 
 @dataclass(frozen=True, eq=False)

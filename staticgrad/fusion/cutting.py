@@ -28,11 +28,11 @@ from staticgrad.analysis.cost import (
 from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Parts
 from staticgrad.fusion.walks import broken_rows
-from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir.forms import Contract, Gather, GatherAlong, SearchForm
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.native.machine import current
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import TensorType
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75

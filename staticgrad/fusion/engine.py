@@ -18,10 +18,10 @@ from typing import Any, Final, cast
 
 from staticgrad.fusion.groups import Group, Groups, Home, Key, stored_bytes
 from staticgrad.fusion.legality import RowRules
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import TensorType
 
 #: Groups between two that are looked at, at most; two with more between them stay apart.
 _FARTHEST: Final = 4096

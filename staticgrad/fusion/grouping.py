@@ -41,11 +41,11 @@ from staticgrad.fusion.groups import (
 from staticgrad.fusion.legality import breaks_rows, kept_apart
 from staticgrad.fusion.walks import is_one_hot
 from staticgrad.fusion.windows import is_window
-from staticgrad.ir import forms
-from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.ir.kernels.width import SHORT_STRIDE
-from staticgrad.ir.summation import decompose
-from staticgrad.types.arrays import Shape, TensorType, hint_product
+from staticgrad.language.ir import forms
+from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ir.kernels.width import SHORT_STRIDE
+from staticgrad.language.ir.summation import decompose
+from staticgrad.language.types.arrays import Shape, TensorType, hint_product
 
 #: Parts that one kernel copies, at most: each is a loop.
 _MOST: Final = 8

@@ -16,13 +16,13 @@ from typing import Any, Final, Literal
 from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, instructions
 from staticgrad.analysis.layout import Strided, is_one_run
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ir.forms import Pointwise
+from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.types.arrays import Shape, TensorType, hint_bytes, product
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
 from staticgrad.support.records import NamedTuple, dataclass, replace
 from staticgrad.support.source import Location
-from staticgrad.types.arrays import Shape, TensorType, hint_bytes, product
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import DType
 
 GroupKind = Literal[
     "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block",

@@ -37,16 +37,16 @@ from staticgrad.fusion.walks import (
     row_walk,
     sums_across,
 )
-from staticgrad.ir.forms import (
+from staticgrad.language.ir.forms import (
     INDEXED,
     GatherAlong,
     Pointwise,
     ScatterAlong,
     SearchForm,
 )
-from staticgrad.ir.graph import Node
-from staticgrad.types.arrays import Shape, c_strides, hint_product
-from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import Shape, c_strides, hint_product
+from staticgrad.language.types.dtype import ALL_DTYPES
 
 
 def kept_apart(group: Draft | Group, other: Draft | Group) -> Reason | None:

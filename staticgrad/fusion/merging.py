@@ -8,7 +8,7 @@ bytes, reads fewer, and leaves no value for which a step would run again.
 **Pieces.** A kernel that reduces rows has an iteration for each of them, which one worker runs: of
 one row the others would have nothing to do. So one kernel reduces pieces of the row, with all that
 it computes beside, and another one combines what they come to. A piece is a power of two of the
-blocks in which sums are taken (``staticgrad.ir.summation``), so that the tree of a sum is the same.
+blocks in which sums are taken (``staticgrad.language.ir.summation``), so that the tree of a sum is the same.
 
 **Totals.** A loss is a sum over rows, and what its gradient multiplies each row by is computed
 beside it: of a product of the row, ``x @ w``, for a sum across rows, ``x.T @ r``. The total of all
@@ -42,10 +42,10 @@ from staticgrad.fusion.pools import with_pools
 from staticgrad.fusion.rows import ROWS, ROWS_ACROSS
 from staticgrad.fusion.sinking import is_large, read_together, sunk
 from staticgrad.fusion.walks import has_short_rows, is_per_row, sums_across
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.summation import BLOCK
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.summation import BLOCK
+from staticgrad.language.types.arrays import TensorType, hint_product, hint_value
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import TensorType, hint_product, hint_value
 
 #: Elements of a piece.
 PIECE: Final = 4 * BLOCK

@@ -15,10 +15,10 @@ from staticgrad.fusion.groups import ANCHORED, Group, Groups, Home, Key, Read, m
 from staticgrad.fusion.legality import elements_apart, kept_apart, reduced_axes
 from staticgrad.fusion.reasons import Reason, Why
 from staticgrad.fusion.walks import walk_of
-from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir.forms import Gather, GatherAlong, SearchForm
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import hint_product
 from staticgrad.support.records import dataclass, replace
-from staticgrad.types.arrays import hint_product
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Final
 
 from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.groups import Group, Groups, Home, Read, meets_elements
-from staticgrad.ir.forms import Pointwise, WindowAxis, WindowProduct, WindowReduce
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir.forms import Pointwise, WindowAxis, WindowProduct, WindowReduce
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.dim import is_at_least
 from staticgrad.support.records import replace
-from staticgrad.types.dim import is_at_least
 
 _KINDS: Final = ("sum", "max", "place")
 #: Taps of a window, at most: each is an image evaluated, all of them one body of a loop.

@@ -25,9 +25,9 @@ from staticgrad.fusion.groups import (
     Source,
     results_apart,
 )
-from staticgrad.ir.kernels.stages import group_rows
+from staticgrad.language.ir.kernels.stages import group_rows
+from staticgrad.language.types.arrays import Shape, TensorType, product
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import Shape, TensorType, product
 
 
 def _join_earlier(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:

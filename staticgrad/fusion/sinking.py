@@ -40,10 +40,10 @@ from staticgrad.fusion.groups import (
 )
 from staticgrad.fusion.legality import kept_apart
 from staticgrad.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
-from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir.forms import Pointwise
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import Shape, hint_product
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import Shape, hint_product
 
 #: Elements of an array from which on reading it is what a reduction takes its time for.
 LARGE: Final = 1 << 16

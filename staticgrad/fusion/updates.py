@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from staticgrad.analysis.liveness import OldValues, TakingOver
 from staticgrad.fusion.groups import Key
-from staticgrad.ir.schedule import BoundStep
+from staticgrad.language.ir.schedule import BoundStep
 from staticgrad.support.records import dataclass
 
 

@@ -27,10 +27,10 @@ from staticgrad.fusion.groups import (
     meets_elements,
 )
 from staticgrad.fusion.windows import window_walks
-from staticgrad.ir import forms
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
-from staticgrad.types.dim import Size
+from staticgrad.language.ir import forms
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hint_value
+from staticgrad.language.types.dim import Size
 
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.

@@ -25,14 +25,14 @@ from staticgrad.fusion.groups import (
     Source,
     Walk,
 )
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import Assemble, Pointwise, Reduce
-from staticgrad.ir.graph import Constant, Node
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr
+from staticgrad.language.ir.forms import Assemble, Pointwise, Reduce
+from staticgrad.language.ir.graph import Constant, Node
+from staticgrad.language.types.arrays import hint_product, hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import hint_product, hint_value
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64
 
 #: Parts of a value that is read so, at most: each reads at every position, inside its region or
 #: not. GroupValues of more parts are written to a buffer, region by region.

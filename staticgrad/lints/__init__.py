@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from staticgrad.ir.calls import public
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.value import Value
 from staticgrad.lints import broadcasting, derivatives, exponentials, gradients, precision
 from staticgrad.lints.program import LintedGraph, stabilized
 from staticgrad.lints.table import (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad import functions as sg
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ir.op import registered_ops
+from staticgrad.language import functions as sg
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.operands import shape_text
+from staticgrad.language.types.arrays import Shape
 from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Seen, hazard
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.operands import shape_text
-from staticgrad.types.arrays import Shape
 
 _SEVERAL_OPERANDS: Final = tuple(
     name

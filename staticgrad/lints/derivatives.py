@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import functions as sg, nn
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ir.ranges import Zero, peeled
+from staticgrad import nn
+from staticgrad.language import functions as sg
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ir.ranges import Zero, peeled
 from staticgrad.lints.program import LintedGraph, Shield
 from staticgrad.lints.table import Seen, hazard
 

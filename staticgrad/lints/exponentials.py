@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad import functions as sg, nn
-from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ir.ranges import peeled
+from staticgrad import nn
+from staticgrad.language import functions as sg
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ir.ranges import peeled
 from staticgrad.lints.program import LintedGraph, Shield
 from staticgrad.lints.table import Seen, hazard
 

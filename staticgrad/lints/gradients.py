@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from staticgrad import functions as sg, nn
+from staticgrad import nn
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.graph import Node
-from staticgrad.ir.value import Value
+from staticgrad.language import functions as sg
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.value import Value
 from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Seen, hazard
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import functions as sg
-from staticgrad.ir.graph import Constant, Node, Symbolic
-from staticgrad.ir.ranges import peeled
+from staticgrad.language import functions as sg
+from staticgrad.language.ir.graph import Constant, Node, Symbolic
+from staticgrad.language.ir.ranges import peeled
+from staticgrad.language.types.arrays import Shape, hint_value
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import F32, F64
 from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Seen, hazard
-from staticgrad.types.arrays import Shape, hint_value
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32, F64
 
 #: float32 holds every whole number up to here.
 _WHOLE: Final = 2**24

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Final
 
 from staticgrad.analysis.liveness import ValueKey, users_of
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.ranges import Range, Zero
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.ranges import Range, Zero
 from staticgrad.lints.ranges import ranges_of
 from staticgrad.support.caches import cached_property
 from staticgrad.support.source import Location, Origin

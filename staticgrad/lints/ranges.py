@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.ir.graph import Constant, Graph, Node
-from staticgrad.ir.ranges import ANY, Range, Zero
-from staticgrad.types.arrays import TensorType
+from staticgrad.language.ir.graph import Constant, Graph, Node
+from staticgrad.language.ir.ranges import ANY, Range, Zero
+from staticgrad.language.types.arrays import TensorType
 
 #: Larger constants are not read.
 _READ: Final = 1 << 16

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir.graph import Node
 from staticgrad.lints.program import LintedGraph
 from staticgrad.support.errors import OpDefinitionError
 from staticgrad.support.errors.wording import message

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from staticgrad.fusion.groups import Home, Key, Roles, Source, Walk
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import COMBINERS, Contract
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.directives import Prefetch
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import COMBINERS, Contract
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Extent,
@@ -32,11 +32,11 @@ from staticgrad.ir.kernels.stages import (
     Statement,
     Store,
 )
+from staticgrad.language.types.arrays import Shape, c_strides
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64, DType
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, matrix
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import Shape, c_strides
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, DType
 
 #: Rows of a tile that are taken side by side.
 _JAMMED: Final = 4

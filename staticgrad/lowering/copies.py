@@ -8,9 +8,12 @@ from typing import Final
 
 from staticgrad.fusion.groups import Transfer, Walk
 from staticgrad.fusion.walks import walk_of
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Position
-from staticgrad.ir.kernels.stages import Axis, Map, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Position
+from staticgrad.language.ir.kernels.stages import Axis, Map, Store
+from staticgrad.language.types.arrays import Shape
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import BOOL
 from staticgrad.lowering.operands import (
     VECTOR,
     LoweredStep,
@@ -19,9 +22,6 @@ from staticgrad.lowering.operands import (
     loops_over,
     vector_axis,
 )
-from staticgrad.types.arrays import Shape
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import BOOL
 
 #: Neighbours that are dealt out to as many runs, at most.
 MOST_DEALT: Final = 8

@@ -5,7 +5,7 @@ before; else through a temporary and a copy at the end (``fusion.updates``). An 
 nothing has no step. Every step with a run-time check runs before the first step that writes a
 parameter, unless an earlier step has made the same check (``ir/verify.py``).
 
-A kernel may rely on facts about sizes (``staticgrad.ir.kernels.known``).
+A kernel may rely on facts about sizes (``staticgrad.language.ir.kernels.known``).
 
 They are common to all steps of a schedule, so that equal computations stay one kernel.
 """
@@ -19,10 +19,10 @@ from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies
 from staticgrad.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from staticgrad.fusion.merging import taken
 from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
-from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.calls import Routine
-from staticgrad.ir.forms import CallForm, Contract
-from staticgrad.ir.graph import (
+from staticgrad.language.ir.bodies import BodyStep
+from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.forms import CallForm, Contract
+from staticgrad.language.ir.graph import (
     Computation,
     Constant,
     Graph,
@@ -32,11 +32,11 @@ from staticgrad.ir.graph import (
     ParameterLeaf,
     Symbolic,
 )
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.known import Known, known_of
-from staticgrad.ir.kernels.stages import Extent, Gemm, Map, Mode, nested
-from staticgrad.ir.kernels.width import half_registers
-from staticgrad.ir.schedule import (
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.known import Known, known_of
+from staticgrad.language.ir.kernels.stages import Extent, Gemm, Map, Mode, nested
+from staticgrad.language.ir.kernels.width import half_registers
+from staticgrad.language.ir.schedule import (
     Binding,
     BoundStep,
     Buffer,
@@ -45,6 +45,8 @@ from staticgrad.ir.schedule import (
     Role,
     Schedule,
 )
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64, DType
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.signatures import Lowerings
 from staticgrad.preparation.products import is_wide_copy, narrowest
@@ -53,8 +55,6 @@ from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import GraphError
 from staticgrad.support.records import dataclass, replace
 from staticgrad.support.source import Location
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
     from staticgrad.fusion.neighbours import KernelPair
@@ -255,7 +255,7 @@ class _Builder:
     def checked(self, works: Sequence[PendingStep]) -> list[PendingStep]:
         if sum(work.checks for work in works) < 2 or not self.updates:
             return [*works]
-        from staticgrad.ir.verify import implied_checks
+        from staticgrad.language.ir.verify import implied_checks
 
         buffers = {
             **self.buffers,

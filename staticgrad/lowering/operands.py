@@ -25,9 +25,9 @@ from staticgrad.fusion.groups import (
     Walk,
 )
 from staticgrad.fusion.walks import computes, gather_walks, store_walk, walk_of
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import (
     INDEXED,
     Gather,
     GatherAlong,
@@ -35,9 +35,9 @@ from staticgrad.ir.forms import (
     Scatter,
     ScatterAlong,
 )
-from staticgrad.ir.graph import Constant, Node, Symbolic
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.graph import Constant, Node, Symbolic
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     Axis,
     Check,
     Extent,
@@ -48,12 +48,12 @@ from staticgrad.ir.kernels.stages import (
     Store,
     operands_read,
 )
-from staticgrad.ir.kernels.width import SHORT_STRIDE, along_memory_last
-from staticgrad.ir.rounded import element
+from staticgrad.language.ir.kernels.width import SHORT_STRIDE, along_memory_last
+from staticgrad.language.ir.rounded import element
+from staticgrad.language.types.arrays import Shape, hint_value
+from staticgrad.language.types.dim import Size, maximum, sum_of
+from staticgrad.language.types.dtype import BOOL, I64, U64, DType
 from staticgrad.support.records import dataclass, replace
-from staticgrad.types.arrays import Shape, hint_value
-from staticgrad.types.dim import Size, maximum, sum_of
-from staticgrad.types.dtype import BOOL, I64, U64, DType
 
 VECTOR = "j"
 #: Elements of an axis from which on vectors may run along it instead of along the last one.

@@ -23,13 +23,13 @@ from staticgrad.fusion.walks import (
     outer_shape,
     walk_of,
 )
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import GatherAlong, Pointwise, ScatterAlong
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.directives import Prefetch
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr
+from staticgrad.language.ir.forms import GatherAlong, Pointwise, ScatterAlong
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     ColumnAccumulate,
@@ -40,13 +40,13 @@ from staticgrad.ir.kernels.stages import (
     Statement,
     Store,
 )
-from staticgrad.ir.kernels.width import may_take_strips
-from staticgrad.ir.rounded import element
+from staticgrad.language.ir.kernels.width import may_take_strips
+from staticgrad.language.ir.rounded import element
+from staticgrad.language.types.arrays import hint_product
+from staticgrad.language.types.dtype import DType
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from staticgrad.native.machine import current
 from staticgrad.support.records import NamedTuple, replace
-from staticgrad.types.arrays import hint_product
-from staticgrad.types.dtype import DType
 
 #: Instructions from which on it is quicker to read a value of an element again than to compute it.
 _WORTH_KEEPING: Final = 5

@@ -13,14 +13,14 @@ from typing import Final
 
 from staticgrad.fusion.groups import Home, Source, Walk
 from staticgrad.fusion.walks import source_walks
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import Scan
-from staticgrad.ir.kernels.stages import Axis, Carry, Keep, Loop, Map, Scalar, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import Scan
+from staticgrad.language.ir.kernels.stages import Axis, Carry, Keep, Loop, Map, Scalar, Store
+from staticgrad.language.types.arrays import c_strides, hint_value
+from staticgrad.language.types.dtype import DType
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.lowering.short_rows import FILLED, around_vector
-from staticgrad.types.arrays import c_strides, hint_value
-from staticgrad.types.dtype import DType
 
 #: Rows whose chains of operations run side by side. Rows of 4 KB, or of a multiple, share the few
 #: places that a first cache has for what lies so far apart: of 8 operands and 8 results none stay.

@@ -26,20 +26,20 @@ from staticgrad.fusion.walks import (
     outer_shape,
     store_walk,
 )
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import COMBINERS, INDEXED, Assemble
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr
+from staticgrad.language.ir.forms import COMBINERS, INDEXED, Assemble
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.stages import (
     Axis,
     Map,
     Store,
 )
-from staticgrad.ir.summation import in_lanes, lanes
+from staticgrad.language.ir.summation import in_lanes, lanes
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dtype import I64, DType
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.lowering.windows.parts import windowed
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dtype import I64, DType
 
 #: Elements of an axis from which on vectors along it are mostly full.
 FILLED: Final = 16

@@ -33,15 +33,15 @@ from staticgrad.fusion.groups import (
     Transfer,
     Walk,
 )
-from staticgrad.ir.graph import Constant, Node, Symbolic
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.op import Op
+from staticgrad.language.ir.graph import Constant, Node, Symbolic
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.op import Op
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Size
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.stages import lower_group
 from staticgrad.support.records import replace
 from staticgrad.support.source import Location
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import Size
 
 
 class Lowerings:

@@ -37,10 +37,10 @@ from staticgrad.fusion.walks import (
     source_walks,
     sums_across,
 )
-from staticgrad.ir import expr as ex, forms
-from staticgrad.ir.expr import Access, Expr, Position, load
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex, forms
+from staticgrad.language.ir.expr import Access, Expr, Position, load
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Columns,
@@ -58,7 +58,10 @@ from staticgrad.ir.kernels.stages import (
     Statement,
     Store,
 )
-from staticgrad.ir.summation import BLOCK
+from staticgrad.language.ir.summation import BLOCK
+from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64, DType
 from staticgrad.lowering.blocks import BlockLowering
 from staticgrad.lowering.copies import lower_copies
 from staticgrad.lowering.operands import (
@@ -82,9 +85,6 @@ from staticgrad.lowering.rows import (
 )
 from staticgrad.native.machine import current
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import Shape, c_strides, hint_product, hint_value
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, DType
 
 #: Rows of an iteration, at most, and of one run of vectors: as many as a vector has lanes.
 _ROWS: Final = 128

@@ -19,13 +19,13 @@ from passes.remat.base import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.types.arrays import hint_value, typical_value
 from staticgrad.memory.planner import Planner
 from staticgrad.support.errors import BudgetInfeasible
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import hint_value, typical_value
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import lcm
 
 from staticgrad.analysis.liveness import ValueKey, users_of
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
-from staticgrad.ops.indexing import Slice
-from staticgrad.ops.loops import Loop
-from staticgrad.ops.movement import Reshape
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.language.ops.indexing import Slice
+from staticgrad.language.ops.loops import Loop
+from staticgrad.language.ops.movement import Reshape
+from staticgrad.language.types.dim import Size
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.dim import Size
 
 
 class Follower(NamedTuple):

@@ -23,8 +23,8 @@ from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.plan_report import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.ir.plan import Placement, Plan, PlannedStep
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
+from staticgrad.language.ir.schedule import Schedule
 from staticgrad.memory.order import Order, candidate_orders
 from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.support.caches import Kept, cached_property, collection_paused

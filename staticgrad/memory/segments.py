@@ -20,16 +20,16 @@ from typing import Any, Final
 
 from passes.loops.divisions import Begin, Division, part, segment_length
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.ir.bodies import body_input, body_of, inlined
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
+from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
+from staticgrad.language.ops.indexing import Slice
+from staticgrad.language.ops.loops import NUMBER, Loop
+from staticgrad.language.ops.movement import Reshape
+from staticgrad.language.types.arrays import TensorType, hint_bytes, hint_value
+from staticgrad.language.types.dim import Size
 from staticgrad.memory.loop_pairs import Follower, LoopPair, loop_of, pairs_of
-from staticgrad.ops.indexing import Slice
-from staticgrad.ops.loops import NUMBER, Loop
-from staticgrad.ops.movement import Reshape
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import TensorType, hint_bytes, hint_value
-from staticgrad.types.dim import Size
 
 #: No part of the iterations.
 NOTHING: Final = Fraction()

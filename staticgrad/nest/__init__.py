@@ -8,8 +8,8 @@ compiles and plain Python runs; ``native.language`` writes LLVM IR straight from
 
 from __future__ import annotations
 
-from staticgrad.ir.kernels.directives import Directives
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.directives import Directives
+from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native.language.frontend import remember
 from staticgrad.native.machine import Machine
 from staticgrad.nest.lower import lower

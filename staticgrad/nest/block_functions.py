@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from staticgrad.ir.expr import BLOCKS, CHOICES, Expr, postorder, words_of
-from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
-from staticgrad.types.dtype import BOOL, DType
-from staticgrad.vecmath.blocks import LONG, expand
-from staticgrad.vecmath.layout import scaled_by, scaled_in_steps
+from staticgrad.language.ir.expr import BLOCKS, CHOICES, Expr, postorder, words_of
+from staticgrad.language.ir.scalar_loop import Iterated, ScalarLoop
+from staticgrad.language.types.dtype import BOOL, DType
+from staticgrad.language.vecmath.blocks import LONG, expand
+from staticgrad.language.vecmath.layout import scaled_by, scaled_in_steps
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/",

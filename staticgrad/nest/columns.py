@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.ir.expr import BLOCKS, Access, postorder
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.directives import Interleave
-from staticgrad.ir.kernels.known import Known
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import BLOCKS, Access, postorder
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.directives import Interleave
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import (
     LANES,
     Accumulate,
     ColumnAccumulate,
@@ -23,8 +23,14 @@ from staticgrad.ir.kernels.stages import (
     roots,
     small,
 )
-from staticgrad.ir.kernels.width import loads_across
-from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
+from staticgrad.language.ir.kernels.width import loads_across
+from staticgrad.language.ir.summation import (
+    BLOCK,
+    COLUMN_BLOCK,
+    GROUPS,
+    SHORTEST_GROUP,
+    lanes as sum_lanes,
+)
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.directives import HELD, may_be_mixed, work
 from staticgrad.nest.records import Each, Name, Offset, UnsupportedError, copies_of, pick, place_at

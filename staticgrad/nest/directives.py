@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import count
 from typing import Final, TypeVar
 
-from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, postorder
-from staticgrad.ir.kernels.directives import (
+from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Expr, postorder
+from staticgrad.language.ir.kernels.directives import (
     FEW_ALIVE,
     Directive,
     Directives,
@@ -24,8 +24,8 @@ from staticgrad.ir.kernels.directives import (
     vectors_together,
     whole_vectors,
 )
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     HALF_LINE,
     LANES,
     Accumulate,
@@ -43,12 +43,12 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.ir.kernels.width import may_take_strips
+from staticgrad.language.ir.kernels.verify import verify_kernel
+from staticgrad.language.ir.kernels.width import may_take_strips
+from staticgrad.language.types.dtype import DType
 from staticgrad.native.machine import Machine
 from staticgrad.nest.block_functions import function_text
 from staticgrad.support.records import replace
-from staticgrad.types.dtype import DType
 
 S = TypeVar("S", bound=Statement)
 

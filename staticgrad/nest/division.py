@@ -24,7 +24,7 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.language.types.dtype import F32, F64, DType
 
 #: Iterations that take 14 bits to more than a format has.
 ITERATIONS: Final = {F32: 1, F64: 2}

@@ -12,8 +12,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
-from staticgrad.ir.kernels.directives import (
+from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
+from staticgrad.language.ir.kernels.directives import (
     Directives,
     Interleave,
     Prefetch,
@@ -22,10 +22,10 @@ from staticgrad.ir.kernels.directives import (
     Vector,
     whole_vectors,
 )
-from staticgrad.ir.kernels.interleaving import runs_of
-from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
-from staticgrad.ir.kernels.known import Known, known_of
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.kernels.interleaving import runs_of
+from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
+from staticgrad.language.ir.kernels.known import Known, known_of
+from staticgrad.language.ir.kernels.stages import (
     LANES,
     Accumulate,
     Axis,
@@ -48,7 +48,7 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.ir.kernels.width import half_registers
+from staticgrad.language.ir.kernels.width import half_registers
 from staticgrad.native.machine import Machine
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.columns import ColumnSums

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticgrad.ir.kernels.interleaving import Run, StageRuns
-from staticgrad.ir.kernels.stages import Statement, roots
+from staticgrad.language.ir.kernels.interleaving import Run, StageRuns
+from staticgrad.language.ir.kernels.stages import Statement, roots
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.records import Each, Name, Offset, pick
 from staticgrad.nest.values import Values

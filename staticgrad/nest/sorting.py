@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.kernels.known import Known
-from staticgrad.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
 from staticgrad.nest.records import Apply, Offset, UnsupportedError
 from staticgrad.nest.values import Values, stored
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.known import Known
-from staticgrad.ir.kernels.stages import Accumulate, is_first
-from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import Accumulate, is_first
+from staticgrad.language.ir.summation import BLOCK, lanes as sum_lanes
+from staticgrad.language.types.dtype import DType
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.nest.values import Values, operation
-from staticgrad.types.dtype import DType
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
-from staticgrad.ir.kernels.directives import MOST, whole_vectors
-from staticgrad.ir.kernels.stages import LANES, Map, Store, roots
+from staticgrad.language.ir.expr import BLOCKS, Access, Expr, postorder
+from staticgrad.language.ir.kernels.directives import MOST, whole_vectors
+from staticgrad.language.ir.kernels.stages import LANES, Map, Store, roots
+from staticgrad.language.types.dtype import DType
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.directives import SHORT, work
 from staticgrad.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.nest.values import Values
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.dtype import DType
 
 if TYPE_CHECKING:
     from staticgrad.nest.lower import KernelLowering

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.stages import (
     HALF_LINE,
     LANES,
     Check,

@@ -1,38 +1,38 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
-from staticgrad.functions import (
+from staticgrad.language.functions import (
     one_hot, sigmoid, tanh
 )
-from staticgrad.functions.activations import (
+from staticgrad.language.functions.activations import (
     celu, glu, gumbel_softmax, hardsigmoid, hardswish, hardtanh, log_sigmoid, mish, prelu,
     relu6, selu, softsign
 )
-from staticgrad.functions.attention import (
+from staticgrad.language.functions.attention import (
     attention, embedding, rotary
 )
-from staticgrad.functions.images.resizing import (
+from staticgrad.language.functions.images.resizing import (
     affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle, resize
 )
-from staticgrad.functions.images.windows import (
+from staticgrad.language.functions.images.windows import (
     adaptive_avg_pool, adaptive_max_pool, avg_pool, conv, conv_transpose, fold, lp_pool,
     max_pool, unfold
 )
-from staticgrad.functions.losses.basic import (
+from staticgrad.language.functions.losses.basic import (
     cross_entropy, huber, mse
 )
-from staticgrad.functions.losses.further import (
+from staticgrad.language.functions.losses.further import (
     binary_cross_entropy, cosine_similarity, ctc_loss, kl_div, l1_loss, nll_loss, normalize,
     pairwise_distance, smooth_l1_loss, triplet_margin_loss
 )
-from staticgrad.functions.nn import (
+from staticgrad.language.functions.nn import (
     binary_cross_entropy_with_logits, elu, gelu, leaky_relu, log_softmax, logsumexp, relu, silu,
     softmax, softplus
 )
-from staticgrad.functions.normalization import (
+from staticgrad.language.functions.normalization import (
     batch_norm, batch_statistics, group_norm, instance_norm, layer_norm, local_response_norm,
     rms_norm
 )
-from staticgrad.functions.recurrent import (
+from staticgrad.language.functions.recurrent import (
     bidirectional, gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell, stacked
 )
 from staticgrad.nn.activations import (

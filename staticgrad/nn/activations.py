@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.functions import sigmoid, tanh
-from staticgrad.functions.activations import prelu
-from staticgrad.functions.creation import parameter
-from staticgrad.functions.nn import (
+from staticgrad.language.functions import sigmoid, tanh
+from staticgrad.language.functions.activations import prelu
+from staticgrad.language.functions.creation import parameter
+from staticgrad.language.functions.nn import (
     elu,
     gelu,
     leaky_relu,
@@ -19,9 +19,9 @@ from staticgrad.functions.nn import (
     softmax,
     softplus,
 )
-from staticgrad.ir.calls import public
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ops.operands import integer, is_number
 from staticgrad.nn.module import FunctionLayer, Layer, named
-from staticgrad.ops.operands import integer, is_number
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import shown
 

@@ -10,7 +10,7 @@ from dataclasses import field
 from math import prod
 from typing import Any, ClassVar
 
-from staticgrad.functions.images.windows import (
+from staticgrad.language.functions.images.windows import (
     Padding,
     PerAxis,
     adaptive_avg_pool,
@@ -21,10 +21,10 @@ from staticgrad.functions.images.windows import (
     max_pool,
     per_axis,
 )
-from staticgrad.ir.calls import public
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ops.operands import integer, related
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
-from staticgrad.ops.operands import integer, related
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError
 

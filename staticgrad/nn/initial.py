@@ -23,12 +23,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.functions.creation import parameter
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import running_session
-from staticgrad.ir.nodes import Parameter
-from staticgrad.ir.op import Array
-from staticgrad.ops.operands import integer, known_integer
+from staticgrad.language.functions.creation import parameter
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.nodes import Parameter
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ops.operands import integer, known_integer
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.calls import raised_inside
 from staticgrad.support.errors.wording import did_you_mean, shown

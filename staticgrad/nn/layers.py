@@ -8,14 +8,14 @@ from typing import Any, overload
 
 import numpy as np
 
-from staticgrad.functions import matmul, ones, reshape, where
-from staticgrad.functions.attention import embedding
-from staticgrad.functions.random import Generator
-from staticgrad.ir.calls import public
+from staticgrad.language.functions import matmul, ones, reshape, where
+from staticgrad.language.functions.attention import embedding
+from staticgrad.language.functions.random import Generator
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ops.operands import as_value, axis_of, is_number
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
-from staticgrad.ops.operands import as_value, axis_of, is_number
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange
 from staticgrad.support.errors.tracebacks import bounded

@@ -41,19 +41,25 @@ from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
-from staticgrad.functions.call_types import P, R
-from staticgrad.functions.draws import GENERATORS
-from staticgrad.functions.random import Generator
-from staticgrad.functions.trees import Contents, flatten, is_module
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import Session, computing, computing_kind, in_graphs, traced_in
-from staticgrad.ir.kinds import AnyValue, Operand
-from staticgrad.ir.nodes import Parameter, next_serial
-from staticgrad.ir.op import Array
-from staticgrad.ir.pairs import ComplexParameter, stored_of
-from staticgrad.ir.roots import check_updates
-from staticgrad.ir.value import Value
-from staticgrad.storage.parameter import ParameterStore, write_all
+from staticgrad.language.functions.call_types import P, R
+from staticgrad.language.functions.draws import GENERATORS
+from staticgrad.language.functions.random import Generator
+from staticgrad.language.functions.trees import Contents, flatten, is_module
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import (
+    Session,
+    computing,
+    computing_kind,
+    in_graphs,
+    traced_in,
+)
+from staticgrad.language.ir.kinds import AnyValue, Operand
+from staticgrad.language.ir.nodes import Parameter, next_serial
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.pairs import ComplexParameter, stored_of
+from staticgrad.language.ir.roots import check_updates
+from staticgrad.language.ir.value import Value
+from staticgrad.language.storage.parameter import ParameterStore, write_all
 from staticgrad.support.building import within
 from staticgrad.support.errors import ArgumentError, ParameterValueError
 from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside

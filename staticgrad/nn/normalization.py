@@ -8,8 +8,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from staticgrad.functions import astype, constant, size_value, stop_gradient
-from staticgrad.functions.normalization import (
+from staticgrad.language.functions import astype, constant, size_value, stop_gradient
+from staticgrad.language.functions.normalization import (
     batch_norm,
     batch_statistics,
     group_norm,
@@ -17,16 +17,16 @@ from staticgrad.functions.normalization import (
     layer_norm,
     rms_norm,
 )
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import running_session
-from staticgrad.ir.nodes import Parameter
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.nodes import Parameter
+from staticgrad.language.ops.operands import as_value, integer, is_number, related
+from staticgrad.language.types.dim import equal
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, named
-from staticgrad.ops.operands import as_value, integer, is_number, related
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, ShapeError
-from staticgrad.types.dim import equal
 
 
 def scale_and_shift(

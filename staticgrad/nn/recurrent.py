@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from staticgrad.functions import concatenate, stack, swapaxes, zeros
-from staticgrad.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from staticgrad.ir.calls import public
-from staticgrad.ir.kinds import AnyValue, Operand
+from staticgrad.language.functions import concatenate, stack, swapaxes, zeros
+from staticgrad.language.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.kinds import AnyValue, Operand
+from staticgrad.language.ops.operands import as_value, integer
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.layers import Dropout
 from staticgrad.nn.module import Module, named
-from staticgrad.ops.operands import as_value, integer
 from staticgrad.support.docstrings import like
 
 

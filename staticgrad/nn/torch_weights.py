@@ -22,21 +22,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.nodes import Parameter
-from staticgrad.ir.op import Array
-from staticgrad.ir.pairs import stored_array, stored_of
+from staticgrad.language.ir.nodes import Parameter
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.pairs import stored_array, stored_of
+from staticgrad.language.storage.parameter import write_all
+from staticgrad.language.types.arrays import array_of
 from staticgrad.nn.layers import Linear, Sequential
 from staticgrad.nn.module import Module, contents, stored
 from staticgrad.nn.normalization import BatchNorm1d
 from staticgrad.nn.recurrent import RNN, RNNCell
 from staticgrad.nn.transformers import MultiHeadAttention, TransformerBlock
 from staticgrad.saving import load
-from staticgrad.storage.parameter import write_all
 from staticgrad.support.errors import ParameterValueError, StaticgradError
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.optional import torch
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import array_of
 
 Arrays = tuple[Array, ...]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from staticgrad.functions import arange, at, reshape, swapaxes
-from staticgrad.functions.attention import attention, rotary
-from staticgrad.functions.nn import gelu
-from staticgrad.ir.calls import public
-from staticgrad.ir.kinds import AnyValue, Operand
+from staticgrad.language.functions import arange, at, reshape, swapaxes
+from staticgrad.language.functions.attention import attention, rotary
+from staticgrad.language.functions.nn import gelu
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.kinds import AnyValue, Operand
+from staticgrad.language.ops.operands import check_choice, integer
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
-from staticgrad.ops.operands import check_choice, integer
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.records import NamedTuple
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from staticgrad.functions.trees import flatten
-from staticgrad.ir.calls import public
-from staticgrad.ir.graph import Graph
+from staticgrad.language.functions.trees import flatten
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.graph import Graph
 from staticgrad.nn.module import Module
 from staticgrad.onnx.model import OnnxModel, model_from
 from staticgrad.onnx.writer import model_of

@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.functions import input as new_input, parameter, reshape, stop_gradient
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.pairs import stored_of
-from staticgrad.ir.value import Value
+from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.pairs import stored_of
+from staticgrad.language.ir.value import Value
 from staticgrad.nn.module import Module
 from staticgrad.onnx.operators import (
     KNOWN,

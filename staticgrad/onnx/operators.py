@@ -24,12 +24,12 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-import staticgrad.functions as sg
+import staticgrad.language.functions as sg
 from staticgrad import nn
-from staticgrad.functions import linalg
-from staticgrad.ir.op import op_class
+from staticgrad.language.functions import linalg
+from staticgrad.language.ir.op import op_class
+from staticgrad.language.types.dim import Dim, collecting_guards, equal, maximum
 from staticgrad.support.errors import ExportError
-from staticgrad.types.dim import Dim, collecting_guards, equal, maximum
 
 STATIC: Final = frozenset((
     "axes", "axis", "block_shape", "delta", "depth", "ends", "image_shape", "k", "known", "limit",

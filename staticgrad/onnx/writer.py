@@ -14,17 +14,17 @@ from typing import Any, Final
 
 import numpy as np
 
-import staticgrad.functions as sg
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.nodes import Node, Symbolic
-from staticgrad.ir.op import Constant, Input
+import staticgrad.language.functions as sg
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.nodes import Node, Symbolic
+from staticgrad.language.ir.op import Constant, Input
+from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import FloorDiv, Named, Size
+from staticgrad.language.types.dtype import DType
 from staticgrad.onnx.operators import SAME, STATISTICS
-from staticgrad.ops.marks import FirstOperand, Mark, StopGradient
 from staticgrad.support.errors import ExportError
 from staticgrad.support.optional import onnx
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import FloorDiv, Named, Size
-from staticgrad.types.dtype import DType
 
 #: The version of the operators that is written, and of the file format that goes with it.
 OPSET, IR_VERSION = 18, 8

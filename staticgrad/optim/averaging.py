@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.functions import parameter
-from staticgrad.ir.calls import Constructed
-from staticgrad.ir.execution import running_session
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Parameter
+from staticgrad.language.functions import parameter
+from staticgrad.language.ir.calls import Constructed
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Parameter
 from staticgrad.optim.gradients import require_decay, require_not_negative
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of

@@ -9,12 +9,12 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from staticgrad.functions import input as graph_input
-from staticgrad.ir.graph import ancestors
-from staticgrad.ops.collective import Rows, gathered, means, parts, parts_of_means
+from staticgrad.language.functions import input as graph_input
+from staticgrad.language.ir.graph import ancestors
+from staticgrad.language.ops.collective import Rows, gathered, means, parts, parts_of_means
+from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
 from staticgrad.optim.gradients import of_parts
 from staticgrad.optim.state import asked_of, state_maker, states_expected_of, states_made_by
-from staticgrad.storage.parameter import ParameterStore, Shard, write_all
 from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DistributedError
 from staticgrad.support.ranks import Job

@@ -19,10 +19,10 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from staticgrad.autodiff.structure import leaves
-from staticgrad.functions.trees import mapped
-from staticgrad.ir.calls import Constructed, public
-from staticgrad.ir.functional import functions
-from staticgrad.ops.operands import is_number
+from staticgrad.language.functions.trees import mapped
+from staticgrad.language.ir.calls import Constructed, public
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ops.operands import is_number
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import shown

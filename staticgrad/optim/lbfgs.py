@@ -12,12 +12,12 @@ from math import prod
 from typing import Any, Final
 
 from staticgrad.autodiff.reverse import grad
-from staticgrad.functions.trees import flatten, unflatten, with_complex_values
-from staticgrad.ir.calls import Constructed
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Parameter
-from staticgrad.ir.pairs import ComplexParameter
-from staticgrad.ir.value import Value
+from staticgrad.language.functions.trees import flatten, unflatten, with_complex_values
+from staticgrad.language.ir.calls import Constructed
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.pairs import ComplexParameter
+from staticgrad.language.ir.value import Value
 from staticgrad.optim.gradients import Count, Positive, check_fields
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.support.errors.tracebacks import bounded

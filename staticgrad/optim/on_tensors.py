@@ -10,9 +10,9 @@ import numpy as np
 from staticgrad.eager.at_once import rule_input, standing_in
 from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import Tensor
-from staticgrad.ir.graph import ancestors
-from staticgrad.ir.nodes import Symbolic
-from staticgrad.ir.op import ParameterLeaf
+from staticgrad.language.ir.graph import ancestors
+from staticgrad.language.ir.nodes import Symbolic
+from staticgrad.language.ir.op import ParameterLeaf
 from staticgrad.optim.state import asked_of, states_made_by
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import shown

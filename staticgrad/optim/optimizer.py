@@ -11,14 +11,14 @@ import numpy as np
 
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
-from staticgrad.ir.calls import Constructed, public
-from staticgrad.ir.execution import running_session
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Parameter
-from staticgrad.ir.pairs import real_gradients
-from staticgrad.ir.value import Value
-from staticgrad.ops.collective import Rows, rows_of
-from staticgrad.ops.operands import related, shape_text
+from staticgrad.language.ir.calls import Constructed, public
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.pairs import real_gradients
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.collective import Rows, rows_of
+from staticgrad.language.ops.operands import related, shape_text
 from staticgrad.optim.data_parallel import averaged, sharded
 from staticgrad.optim.gradients import (
     Count,

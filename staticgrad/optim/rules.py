@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any, Final, Literal
 
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Parameter
-from staticgrad.ops.operands import check_choice
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ops.operands import check_choice
 from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for

@@ -15,13 +15,13 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
 
-from staticgrad.functions import parameter
-from staticgrad.ir.calls import Constructed
-from staticgrad.ir.execution import running_session
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Parameter, Symbolic
-from staticgrad.ir.value import Value
-from staticgrad.ops.operands import is_number, related
+from staticgrad.language.functions import parameter
+from staticgrad.language.ir.calls import Constructed
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Parameter, Symbolic
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.operands import is_number, related
 from staticgrad.optim.gradients import (
     NotNegative,
     Positive,

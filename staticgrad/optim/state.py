@@ -19,11 +19,11 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from staticgrad.functions import parameter
-from staticgrad.ir.calls import public
-from staticgrad.ir.execution import running_session
-from staticgrad.ir.graph import Parameter
-from staticgrad.storage.parameter import ParameterStore, Shard, write_all
+from staticgrad.language.functions import parameter
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
 from staticgrad.support.errors import SavedFileError
 from staticgrad.support.errors.wording import listed
 

@@ -7,7 +7,7 @@ shifted positions, with zero beyond the borders. Results stay bitwise identical.
 
 The sum whose gradient this is runs over fewer elements than the gradient has. It can run over all
 of them if it adds -0.0 after its last term, or after the last ones of both its steps, which changes
-no bit (``staticgrad.ir.summation``). Then one kernel computes both, and reads the array once.
+no bit (``staticgrad.language.ir.summation``). Then one kernel computes both, and reads the array once.
 
 Sums across rows of cheap formulas compute the formulas themselves. A formula that only a sum across
 rows reads, and that shares a part with other values, would be stored for the sum by the kernel of
@@ -25,21 +25,21 @@ from typing import Final, cast
 
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.liveness import ValueKey, users_of
-from staticgrad.ir.forms import Pointwise, Reduce, View
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.summation import decompose
-from staticgrad.ir.value import Value
-from staticgrad.ops.convert import SizeValue
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.indexing import Pad
-from staticgrad.ops.movement import Broadcast, Reshape
-from staticgrad.ops.positions import Iota
-from staticgrad.ops.reduce import Sum
-from staticgrad.ops.selection import where
+from staticgrad.language.ir.forms import Pointwise, Reduce, View
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.summation import decompose
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import SizeValue
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.indexing import Pad
+from staticgrad.language.ops.movement import Broadcast, Reshape
+from staticgrad.language.ops.positions import Iota
+from staticgrad.language.ops.reduce import Sum
+from staticgrad.language.ops.selection import where
+from staticgrad.language.types.arrays import Shape, hint_product, product
+from staticgrad.language.types.dim import Size, bounds
+from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import within
-from staticgrad.types.arrays import Shape, hint_product, product
-from staticgrad.types.dim import Size, bounds
-from staticgrad.types.dtype import I64
 
 #: Most instructions that a sum recomputes.
 _MOST_INSTRUCTIONS: Final = 12

@@ -27,8 +27,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from staticgrad.analysis.cost import ROWS, all_seconds
-from staticgrad.ir.bodies import body_input, body_of, inlined, rebuilt
-from staticgrad.ir.forms import (
+from staticgrad.language.ir.bodies import body_input, body_of, inlined, rebuilt
+from staticgrad.language.ir.forms import (
     CallForm,
     Contract,
     Identity,
@@ -37,19 +37,19 @@ from staticgrad.ir.forms import (
     ReshapeForm,
     View,
 )
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.op import Op
-from staticgrad.ir.schedule import Schedule
-from staticgrad.ops.contract import MatMul
-from staticgrad.ops.indexing import Slice
-from staticgrad.ops.loops import NUMBER, TRUTH, Branch, Loop, While
-from staticgrad.ops.movement import Reshape, swapaxes
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops.indexing import Slice
+from staticgrad.language.ops.loops import NUMBER, TRUTH, Branch, Loop, While
+from staticgrad.language.ops.movement import Reshape, swapaxes
+from staticgrad.language.types.arrays import TensorType, hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import here
 from staticgrad.support.records import dataclass, replace
-from staticgrad.types.arrays import TensorType, hint_value
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64
 
 #: Iterations for which that pays: transposing takes the time of packing in some of them.
 FEWEST_ITERATIONS: Final = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from staticgrad.ir.forms import Identity
-from staticgrad.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
+from staticgrad.language.ir.forms import Identity
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
 
 #: The key under which a graph stores itself without marks.
 _NOTE: Final = "unmarked"

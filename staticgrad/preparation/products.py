@@ -23,21 +23,21 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
-from staticgrad.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
-from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.known import EVEN
-from staticgrad.ir.kernels.stages import STREAMED, panel_columns
-from staticgrad.ir.summation import GROUPS
-from staticgrad.ir.value import Value
-from staticgrad.ops.arithmetic import Mul
-from staticgrad.ops.contract import MatMul, PanelMatMul
-from staticgrad.ops.convert import Cast, astype
-from staticgrad.ops.movement import Reshape, Transpose, reshape, swapaxes, transpose
-from staticgrad.ops.reduce import Sum
+from staticgrad.language.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.known import EVEN
+from staticgrad.language.ir.kernels.stages import STREAMED, panel_columns
+from staticgrad.language.ir.summation import GROUPS
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import Mul
+from staticgrad.language.ops.contract import MatMul, PanelMatMul
+from staticgrad.language.ops.convert import Cast, astype
+from staticgrad.language.ops.movement import Reshape, Transpose, reshape, swapaxes, transpose
+from staticgrad.language.ops.reduce import Sum
+from staticgrad.language.types.arrays import TensorType, hint_value
 from staticgrad.preparation.loops import Arrangement, with_arranged
 from staticgrad.support.building import within
-from staticgrad.types.arrays import TensorType, hint_value
 
 _IN_MEMORY = Scan | Scatter | ScatterAlong
 

@@ -16,15 +16,15 @@ from itertools import pairwise
 from typing import Final, cast
 
 from staticgrad.analysis.liveness import users_of
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ops.arithmetic import Add
-from staticgrad.ops.cotangent import zeros_like_type
-from staticgrad.ops.indexing import Concat, Pad, Slice
-from staticgrad.ops.movement import Reshape
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ops.arithmetic import Add
+from staticgrad.language.ops.cotangent import zeros_like_type
+from staticgrad.language.ops.indexing import Concat, Pad, Slice
+from staticgrad.language.ops.movement import Reshape
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size, is_at_least
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size, is_at_least
 
 
 class _Line(NamedTuple):

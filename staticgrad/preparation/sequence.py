@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.schedule import Schedule
 from staticgrad.preparation.columns import with_formulas_of_sums, with_shifted_formulas
 from staticgrad.preparation.loops import (
     with_logged_carries,

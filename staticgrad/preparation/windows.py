@@ -43,23 +43,30 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from staticgrad.ir.forms import WINDOWED, Identity, ReshapeForm, View, WindowAxis, WindowProduct
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Graph, Node, Symbolic, constant
-from staticgrad.ir.kernels.stages import FED_ROWS, panel_columns
-from staticgrad.ir.value import Value
-from staticgrad.ops.convolution import (
+from staticgrad.language.ir.forms import (
+    WINDOWED,
+    Identity,
+    ReshapeForm,
+    View,
+    WindowAxis,
+    WindowProduct,
+)
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
+from staticgrad.language.ir.kernels.stages import FED_ROWS, panel_columns
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convolution import (
     CHANNELS_TOGETHER,
     Conv,
     ConvFilter,
     ConvImage,
     Convolution,
 )
-from staticgrad.ops.indexing import Pad, sliced
+from staticgrad.language.ops.indexing import Pad, sliced
+from staticgrad.language.types.arrays import hint_value, product
+from staticgrad.language.types.dim import Size, floordiv, is_at_least
+from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import within
-from staticgrad.types.arrays import hint_value, product
-from staticgrad.types.dim import Size, floordiv, is_at_least
-from staticgrad.types.dtype import DType
 
 
 def without_stretched_windows(graph: Graph) -> Graph:

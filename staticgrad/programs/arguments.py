@@ -18,15 +18,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.functions.trees import Tree, flatten, unflatten
-from staticgrad.ir.graph import Parameter
-from staticgrad.ir.op import as_array
-from staticgrad.ir.python_numbers import Number
-from staticgrad.ir.value import Value
-from staticgrad.ops.operands import dtype_of
+from staticgrad.language.functions.trees import Tree, flatten, unflatten
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.op import as_array
+from staticgrad.language.ir.python_numbers import Number
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.operands import dtype_of
+from staticgrad.language.types.dtype import DType, as_dtype
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.types.dtype import DType, as_dtype
 
 #: The size of each axis of all arguments, one after the other: a number or a name.
 Spec = tuple[int | str, ...]

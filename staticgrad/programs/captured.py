@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.graph import Constant, Graph
+from staticgrad.language.ir.graph import Constant, Graph
 from staticgrad.support.building import is_user_file
 from staticgrad.support.records import dataclass
 

@@ -13,12 +13,12 @@ from typing import Any, Final, Literal, overload
 
 from staticgrad.autodiff import reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
-from staticgrad.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
-from staticgrad.ir.calls import public
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
+from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.value import Value
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.calls import carries

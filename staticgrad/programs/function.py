@@ -16,15 +16,23 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, o
 import numpy as np
 
 from staticgrad.compiling.compiler import Compiled, compile as compile_program
-from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, T, ValueAndGradient
-from staticgrad.functions.draws import draws_from_0
-from staticgrad.functions.trees import mapped
-from staticgrad.ir.calls import pickled
-from staticgrad.ir.execution import computing, running_session
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.python_numbers import Number
-from staticgrad.ir.schedule import Schedule
-from staticgrad.ir.value import Value
+from staticgrad.language.functions.call_types import (
+    Gradient,
+    OfArrays,
+    OfValue,
+    P,
+    R,
+    T,
+    ValueAndGradient,
+)
+from staticgrad.language.functions.draws import draws_from_0
+from staticgrad.language.functions.trees import mapped
+from staticgrad.language.ir.calls import pickled
+from staticgrad.language.ir.execution import computing, running_session
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.python_numbers import Number
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.ir.value import Value
 from staticgrad.programs.arguments import (
     CallArguments,
     Spec,
@@ -269,7 +277,7 @@ class Function(OfArrays[P, R]):
 
     def _repr_html_(self) -> str:
         """Return the text of ``str`` and a picture of the latest graph."""
-        from staticgrad.ir.pictures import graph_html
+        from staticgrad.language.ir.pictures import graph_html
         from staticgrad.support.pictures.markup import fragment, preformatted
 
         found = [each.graph for kind in self._signatures.values() for each in kind.graphs]

@@ -11,13 +11,14 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from staticgrad.functions import linalg
-from staticgrad.ir.calls import public
-from staticgrad.ir.functional import functions
-from staticgrad.ir.pairs import check_real
-from staticgrad.ir.value import Value
-from staticgrad.ops.custom import custom_vjp
-from staticgrad.ops.operands import as_value
+from staticgrad.language.functions import linalg
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.pairs import check_real
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.custom import custom_vjp
+from staticgrad.language.ops.operands import as_value
+from staticgrad.language.types.dtype import F32, F64
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
@@ -26,7 +27,6 @@ from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.errors.hints import no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of
-from staticgrad.types.dtype import F32, F64
 
 __all__ = ["argmin", "fixed_point", "root"]
 

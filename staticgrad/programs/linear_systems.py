@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from staticgrad.ops.custom import custom_vjp
+from staticgrad.language.ops.custom import custom_vjp
 from staticgrad.programs.derivatives import vjp
 
 _numbers: Final = itertools.count()

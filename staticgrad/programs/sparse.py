@@ -24,16 +24,16 @@ from staticgrad.autodiff.sparsity import (
     units,
 )
 from staticgrad.autodiff.structure import Key, Leaf, Structure
-from staticgrad.functions.batching import over_elements
-from staticgrad.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
-from staticgrad.functions.creation import input as graph_input
-from staticgrad.functions.trees import flatten, unflatten
-from staticgrad.ir.calls import pickled, public
-from staticgrad.ir.execution import in_graphs, running_session
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
+from staticgrad.language.functions.batching import over_elements
+from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
+from staticgrad.language.functions.creation import input as graph_input
+from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.calls import pickled, public
+from staticgrad.language.ir.execution import in_graphs, running_session
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.value import Value
 from staticgrad.programs import transformed
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.derivatives import (

@@ -24,16 +24,18 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.compiling.compiler import Compiled, compile as compile_graph
-from staticgrad.functions.creation import input as graph_input
-from staticgrad.functions.draws import draws_from_0, steps_of
-from staticgrad.functions.trees import Tree, flatten, paths, unflatten
-from staticgrad.ir.bodies import is_body_input
-from staticgrad.ir.execution import Session, in_graphs, traced_in
-from staticgrad.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
-from staticgrad.ir.pairs import SymbolicComplex
-from staticgrad.ir.python_numbers import Arithmetic, Number, PythonNumber
-from staticgrad.ir.value import Value
-from staticgrad.ops.elementwise import number_array
+from staticgrad.language.functions.creation import input as graph_input
+from staticgrad.language.functions.draws import draws_from_0, steps_of
+from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
+from staticgrad.language.ir.bodies import is_body_input
+from staticgrad.language.ir.execution import Session, in_graphs, traced_in
+from staticgrad.language.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
+from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import number_array
+from staticgrad.language.types.arrays import ArrayData, convert_array
+from staticgrad.language.types.dim import named_sizes
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
 from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
 from staticgrad.support.config import in_blocks
@@ -47,8 +49,6 @@ from staticgrad.support.errors import (
     warn,
 )
 from staticgrad.support.errors.wording import kind_of
-from staticgrad.types.arrays import ArrayData, convert_array
-from staticgrad.types.dim import named_sizes
 
 #: Bytes from which on arrays are compared in place.
 _LARGE: Final = 1 << 13

@@ -21,10 +21,17 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.autodiff import forward, jacobian as of_values, reverse
-from staticgrad.functions.batching import over_elements
-from staticgrad.functions.call_types import Gradient, OfArrays, OfValue, P, R, ValueAndGradient
-from staticgrad.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
-from staticgrad.functions.trees import (
+from staticgrad.language.functions.batching import over_elements
+from staticgrad.language.functions.call_types import (
+    Gradient,
+    OfArrays,
+    OfValue,
+    P,
+    R,
+    ValueAndGradient,
+)
+from staticgrad.language.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
+from staticgrad.language.functions.trees import (
     BothParts,
     check_real,
     flatten,
@@ -35,14 +42,21 @@ from staticgrad.functions.trees import (
     unflatten,
     with_complex_values,
 )
-from staticgrad.ir.calls import pickled
-from staticgrad.ir.execution import computing, computing_kind, held, is_holding, running_session
-from staticgrad.ir.graph import Parameter, Symbolic
-from staticgrad.ir.kinds import binding_kind, of_kind
-from staticgrad.ir.pairs import Complex
-from staticgrad.ir.value import Value
-from staticgrad.ops.convert import apart
-from staticgrad.ops.operands import as_value
+from staticgrad.language.ir.calls import pickled
+from staticgrad.language.ir.execution import (
+    computing,
+    computing_kind,
+    held,
+    is_holding,
+    running_session,
+)
+from staticgrad.language.ir.graph import Parameter, Symbolic
+from staticgrad.language.ir.kinds import binding_kind, of_kind
+from staticgrad.language.ir.pairs import Complex
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import apart
+from staticgrad.language.ops.operands import as_value
+from staticgrad.language.types.dim import Dim
 from staticgrad.programs.arguments import (
     TELLS_NAMES,
     is_value,
@@ -54,7 +68,6 @@ from staticgrad.programs.function import Function, function
 from staticgrad.support.errors import ArgumentError, GradientError
 from staticgrad.support.errors.tracebacks import cut
 from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.types.dim import Dim
 
 AnyFunction = Callable[..., Any]
 #: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.

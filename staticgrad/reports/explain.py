@@ -19,9 +19,9 @@ from staticgrad.analysis.plan_check import peak_buffers
 from staticgrad.analysis.plan_report import bodies_of, copied_feeds, memory_table
 from staticgrad.analysis.work import GraphWork, work_of
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
-from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import Schedule
 from staticgrad.runtime.cuts import TOGETHER, cuts
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.sections import Alone, shared

@@ -20,9 +20,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.analysis.cost import counted_work
-from staticgrad.functions.creation import input as symbolic
-from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.value import Value
+from staticgrad.language.functions.creation import input as symbolic
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.value import Value
 from staticgrad.reports.explain import StepSection
 from staticgrad.reports.pictures import written
 from staticgrad.runtime.probed import TimedTable

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.analysis.plan_report import copied_feeds
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.plan import Plan
 from staticgrad.native import Code
 from staticgrad.support import config
 from staticgrad.support.forks import ProcessLock

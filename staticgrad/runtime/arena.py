@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import BoundWord
-from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes
 from staticgrad.support.errors import FeedError, OutOfMemory
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from staticgrad.analysis.lookups import index_failure
-from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import CallStep, Step
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.schedule import CallStep, Step
 from staticgrad.native.libraries import routines
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.support.errors import IndexOutOfRange, StaticgradError

@@ -29,15 +29,15 @@ from typing import Final, Literal
 
 from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet, StepBytes, barriers
 from staticgrad.analysis.cost import FASTEST, call_seconds
-from staticgrad.ir.expr import Access, postorder
-from staticgrad.ir.kernels.bodies import LoopPart, Reach, reaches
-from staticgrad.ir.kernels.chain_parts import ChainPart, left_in
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.stages import LANES, Extent, Gemm, Map, streamed_rows
-from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Call, Control, Step, StepBody
+from staticgrad.language.ir.expr import Access, postorder
+from staticgrad.language.ir.kernels.bodies import LoopPart, Reach, reaches
+from staticgrad.language.ir.kernels.chain_parts import ChainPart, left_in
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK, Kernel
+from staticgrad.language.ir.kernels.stages import LANES, Extent, Gemm, Map, streamed_rows
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.schedule import Call, Control, Step, StepBody
+from staticgrad.language.types.dim import evaluate
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.dim import evaluate
 
 #: What rows of a table have: steps ``together`` where that is faster, all that workers do of each
 #: step ``apart`` from the others, or each step as a ``single`` row.

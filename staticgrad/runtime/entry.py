@@ -15,13 +15,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.language.storage.locks import POLL
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.feeds import OutputPool, Port
 from staticgrad.runtime.step import ParameterLocks, Table
-from staticgrad.storage.locks import POLL
 from staticgrad.support.forks import AtFork
 
 Words = npt.NDArray[np.int64]

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
-from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.storage.locks import is_inside_another
 from staticgrad.native.environment import default_environment
 from staticgrad.native.lock import LOCK
 from staticgrad.runtime.arena import Arena, WrittenMemory, address_of
@@ -33,7 +34,6 @@ from staticgrad.runtime.feeds import (
     output_ports,
 )
 from staticgrad.runtime.step import ParameterLocks, Program, Table
-from staticgrad.storage.locks import is_inside_another
 from staticgrad.support.caches import SEEN_SIZES, Kept
 from staticgrad.support.errors import BudgetInfeasible, ReentryError
 from staticgrad.support.forks import ProcessLock

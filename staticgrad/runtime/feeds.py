@@ -23,16 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, fed_type, feed_array, name_feeds
-from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.storage.parameter import aligned_bytes
+from staticgrad.language.types.arrays import array_of, convert_array
+from staticgrad.language.types.dtype import as_dtype
 from staticgrad.native.environment import default_environment
 from staticgrad.runtime.arena import address_of
-from staticgrad.storage.parameter import aligned_bytes
 from staticgrad.support.errors import OutOfMemory, OutputArrayError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import array_of, convert_array
-from staticgrad.types.dtype import as_dtype
 
 Array = npt.NDArray[Any]
 _IN_PLACE: Final = 0x0001 | 0x0100  # ndarray.flags.num: C_CONTIGUOUS and ALIGNED

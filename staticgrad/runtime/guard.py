@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.ir.plan import Placement, Plan
-from staticgrad.ir.schedule import CallStep
+from staticgrad.language.ir.plan import Placement, Plan
+from staticgrad.language.ir.schedule import CallStep
+from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes, write_together
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.places import ARENA, BufferPlaces, Moved
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
-from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes, write_together
 from staticgrad.support.errors import KernelAccessError
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import lines_of

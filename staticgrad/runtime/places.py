@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
-from staticgrad.ir.plan import Plan, own_stride
+from staticgrad.language.ir.plan import Plan, own_stride
+from staticgrad.language.types.dim import evaluate
 from staticgrad.support.errors import VerifyError
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.dim import evaluate
 
 #: So many bytes behind the start of a memory. That is the arena (``ARENA``), a buffer outside it by
 #: its name, the addresses of the process (``FIXED``), or the words of the table (``WORDS``: then it

@@ -21,20 +21,20 @@ import numpy as np
 from staticgrad.analysis.binding import Feeds, concrete_shape
 from staticgrad.analysis.evaluate import at_sizes
 from staticgrad.analysis.nonfinite import Iteration, Kind, Probe, Suspect, accusation, evidence
-from staticgrad.ir.bodies import inlined
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic
-from staticgrad.ir.op import Array
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.bodies import inlined
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.storage.parameter import write_together
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.native.constants import ENDLESS
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.executor import Executor
 from staticgrad.runtime.side_run import Compile, SideRun
 from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
-from staticgrad.storage.parameter import write_together
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange
 from staticgrad.support.errors.wording import shown
-from staticgrad.types.arrays import TensorType
 
 #: What messages call the inputs of a body, by the first letter of their labels.
 _ROLES = {"i": "iteration", "c": "carry", "x": "slice", "p": "operand"}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from staticgrad.analysis.binding import concrete_shape
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.op import Array
-from staticgrad.ir.plan import Plan
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.plan import Plan
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.step import Program, Table
 from staticgrad.support.errors import IndexOutOfRange

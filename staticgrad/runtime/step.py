@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.cost import ROWS, all_seconds
-from staticgrad.ir.calls import Routine
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.storage.parameter import ParameterStore, aligned_bytes, write_together
+from staticgrad.language.storage.reservation import LockSet
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.native.table import pool
@@ -29,8 +31,6 @@ from staticgrad.runtime.check_words import find_checks
 from staticgrad.runtime.cuts import TOGETHER, Rows
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.words import Codes, Words
-from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
-from staticgrad.storage.reservation import LockSet
 from staticgrad.support.records import dataclass
 
 #: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call

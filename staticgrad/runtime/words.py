@@ -21,11 +21,11 @@ import numpy as np
 
 from staticgrad import native
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
-from staticgrad.ir.calls import Routine
-from staticgrad.ir.kernels.chain_parts import PART
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import PlannedStep
-from staticgrad.ir.schedule import Call, Step, StepBody, Touch
+from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.kernels.chain_parts import PART
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.plan import PlannedStep
+from staticgrad.language.ir.schedule import Call, Step, StepBody, Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord, ThroughWord
 from staticgrad.runtime.arena import address_of

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from staticgrad.ir.calls import public
+from staticgrad.language.ir.calls import public
 from staticgrad.saving.files import Content, read_file, write_file
 from staticgrad.saving.trees import Restoring, content_of, endless, names_of, renamed_in, tree_of
 from staticgrad.support import ranks

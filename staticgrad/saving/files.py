@@ -23,11 +23,11 @@ from zlib import crc32, error as zlib_error
 
 import numpy as np
 
+from staticgrad.language.types.dtype import BF16
 from staticgrad.support.errors import ArgumentError, SavedFileError
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.optional import safetensors
 from staticgrad.support.records import dataclass
-from staticgrad.types.dtype import BF16
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 _NOTE: Final = "__staticgrad__"

@@ -15,17 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.functions.random import Generator
-from staticgrad.functions.trees import fields_of, is_module, is_record
-from staticgrad.ir.graph import Graph, Parameter
-from staticgrad.ir.pairs import Complex, stored_of
-from staticgrad.ir.value import Value
+from staticgrad.language.functions.random import Generator
+from staticgrad.language.functions.trees import fields_of, is_module, is_record
+from staticgrad.language.ir.graph import Graph, Parameter
+from staticgrad.language.ir.pairs import Complex, stored_of
+from staticgrad.language.ir.value import Value
+from staticgrad.language.storage.parameter import write_all
+from staticgrad.language.types.arrays import array_of, as_parts, of_parts
+from staticgrad.language.types.dtype import BF16, COMPLEX_DTYPES
 from staticgrad.saving.files import Arrays, Content
-from staticgrad.storage.parameter import write_all
 from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradError
 from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.types.arrays import array_of, as_parts, of_parts
-from staticgrad.types.dtype import BF16, COMPLEX_DTYPES
 
 _MOST_SHOWN: Final = 8
 _NAMES: Final = "names"

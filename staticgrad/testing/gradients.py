@@ -24,20 +24,20 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.calls import public
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic
-from staticgrad.ir.op import Array
-from staticgrad.ir.pairs import Complex, check_real, has_parts, takes_real, whole_type
-from staticgrad.ir.printer import first_difference
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.pairs import Complex, check_real, has_parts, takes_real, whole_type
+from staticgrad.language.ir.printer import first_difference
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F64, as_dtype
 from staticgrad.programs.derivatives import is_function
 from staticgrad.support.building import capture
 from staticgrad.support.errors import ArgumentError, CheckError
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import F64, as_dtype
 
 
 @public

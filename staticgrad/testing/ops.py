@@ -20,14 +20,16 @@ from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiling.compiler import Compiled, compile as compile_graph
-from staticgrad.ir.calls import public
-from staticgrad.ir.expr import ref
-from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
-from staticgrad.ir.op import Array, Op, registered_ops
-from staticgrad.ir.parser import parse
-from staticgrad.ir.printer import same_graph
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.expr import ref
+from staticgrad.language.ir.forms import Pointwise
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, constant
+from staticgrad.language.ir.op import Array, Op, registered_ops
+from staticgrad.language.ir.parser import parse
+from staticgrad.language.ir.printer import same_graph
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.building import capture
 from staticgrad.support.errors import ArgumentError, CheckError, StaticgradError
 from staticgrad.support.errors.wording import kind_of
@@ -45,8 +47,6 @@ from staticgrad.testing.variants import (
     type_variants,
     views,
 )
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import as_dtype
 
 _MOST_SHOWN: Final = 4  # elements of a mismatch
 _MOST_NARROW: Final = 3  # samples whose float32 derivatives are tried

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.functional import functions
-from staticgrad.ir.op import Array, Op
-from staticgrad.ops.elementwise import Elementwise
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.types.dtype import ALL_DTYPES, DType, as_dtype
 from staticgrad.testing.gradients import CORNERS, PROBES, grid, smooth_points
-from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
 
 Operands = tuple[Array, ...]
 View = Callable[[Any], Any]

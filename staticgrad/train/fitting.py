@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.calls import public
+from staticgrad.language.ir.calls import public
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
 from staticgrad.support import ranks, terminal

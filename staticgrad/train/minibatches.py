@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 
-from staticgrad.ir.calls import public
-from staticgrad.ir.op import Array
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.op import Array
+from staticgrad.language.types.arrays import array_of
 from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.types.arrays import array_of
 
 Item = TypeVar("Item")
 B = TypeVar("B")

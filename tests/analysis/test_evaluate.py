@@ -10,11 +10,11 @@ from hypothesis import given, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.interpret import fma, interpret
 from staticgrad.errors import IndexOutOfRange, OpDefinitionError, OutOfMemory
-from staticgrad.ir.expr import apply, literal, ref
-from staticgrad.ir.op import Op
+from staticgrad.language.ir.expr import apply, literal, ref
+from staticgrad.language.ir.op import Op
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F32, F64, I8, I32, U32, U64
 from staticgrad.native.plain.lanes import fma as fma_of_lanes
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import F32, F64, I8, I32, U32, U64
 from tests.chains import sum_chain
 from tests.limits import finfo
 from tests.native.support import assert_same

@@ -9,7 +9,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, VerifyError
-from staticgrad.ir.schedule_text import parse_plan
+from staticgrad.language.ir.schedule_text import parse_plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.runtime.step import Table

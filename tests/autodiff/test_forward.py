@@ -7,8 +7,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
-from staticgrad.ir.graph import ancestors
-from staticgrad.ir.op import Op
+from staticgrad.language.ir.graph import ancestors
+from staticgrad.language.ir.op import Op
 from tests.autodiff.test_random_programs import in_float64, smooth_program
 from tests.chains import sum_chain
 

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
-from staticgrad.ir.graph import ancestors
+from staticgrad.language.ir.graph import ancestors
 
 
 def inputs(**shapes):

@@ -8,9 +8,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
-from staticgrad.ir.graph import Symbolic, ancestors
-from staticgrad.ir.op import Op
-from staticgrad.types.arrays import TensorType
+from staticgrad.language.ir.graph import Symbolic, ancestors
+from staticgrad.language.ir.op import Op
+from staticgrad.language.types.arrays import TensorType
 from tests.chains import sum_chain
 
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from staticgrad.backends import render
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
 
 FOLDER = Path(__file__).with_name("golden")

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir.expr import Access, Expr, load, postorder, ref
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import Access, Expr, load, postorder, ref
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK, Kernel
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Check,
@@ -35,8 +35,14 @@ from staticgrad.ir.kernels.stages import (
     nested,
     statements,
 )
-from staticgrad.ir.summation import COLUMN_BLOCK, block_sum, column_sum, group_length, lane_sum
-from staticgrad.types.dtype import as_dtype
+from staticgrad.language.ir.summation import (
+    COLUMN_BLOCK,
+    block_sum,
+    column_sum,
+    group_length,
+    lane_sum,
+)
+from staticgrad.language.types.dtype import as_dtype
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from staticgrad.ir.expr import (
+from staticgrad.language.ir.expr import (
     ARITHMETIC,
     BITWISE,
     COMPARE,
@@ -27,10 +27,10 @@ from staticgrad.ir.expr import (
     ref,
     size,
 )
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.directives import Prefetch
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,
@@ -48,8 +48,8 @@ from staticgrad.ir.kernels.stages import (
     Store,
     nested,
 )
-from staticgrad.ir.kernels.width import may_take_strips
-from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
+from staticgrad.language.ir.kernels.width import may_take_strips
+from staticgrad.language.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 
 #: n0 rows of n1 columns; each row of a column's rows is one of n2.
 ROWS, COLUMNS, DEEP = "n0", "n1", "n2"

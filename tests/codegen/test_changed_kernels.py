@@ -11,8 +11,8 @@ import pytest
 from staticgrad import native
 from staticgrad.backends import render
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.golden import BETWEEN, FOLDER
 from tests.codegen.random_kernels import random_kernel
 

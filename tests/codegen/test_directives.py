@@ -13,9 +13,9 @@ import pytest
 
 from staticgrad.backends import render
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.storage.parameter import aligned_bytes
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.verify import verify_kernel
+from staticgrad.language.storage.parameter import aligned_bytes
 from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.kernel_runs import of_width, run

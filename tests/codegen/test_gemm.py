@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from staticgrad.backends import render
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.stages import CHUNK, LONE, STREAMED
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.stages import CHUNK, LONE, STREAMED
 from staticgrad.native.machine import Machine
 from staticgrad.nest.products import direct, gemm
 from staticgrad.nest.products.streams import WIDEST

@@ -6,7 +6,7 @@ import pytest
 
 from staticgrad import native
 from staticgrad.backends import render
-from staticgrad.ir.kernels.stages import Stage
+from staticgrad.language.ir.kernels.stages import Stage
 from tests.codegen.golden import FOLDER, kernel_of, renewed
 
 FILES = sorted(FOLDER.glob("*.txt"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from staticgrad.backends import render
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_runs import run
 from tests.diagonals import diagonals
 from tests.native.support import MODES, READERS, assert_same, call

@@ -11,10 +11,10 @@ import pytest
 
 from staticgrad.backends import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.expr import Access, index, literal, ref
-from staticgrad.ir.kernels.known import known_of
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import Access, index, literal, ref
+from staticgrad.language.ir.kernels.known import known_of
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Check,
@@ -28,8 +28,8 @@ from staticgrad.ir.kernels.stages import (
     nested,
     statements,
 )
-from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.types.dtype import BOOL, F32
+from staticgrad.language.ir.kernels.verify import verify_kernel
+from staticgrad.language.types.dtype import BOOL, F32
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.exporting.printed import run_printed

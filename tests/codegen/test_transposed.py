@@ -8,8 +8,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.backends import render
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.compiled.ways import check, drawn
 from tests.exporting.printed import run_printed
 from tests.native.support import MODES, READERS, assert_same, call

@@ -6,10 +6,10 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.graph import Input, Node, Symbolic
+from staticgrad.language.ir.graph import Input, Node, Symbolic
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.building import capture
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import as_dtype
 from tests.limits import finfo
 
 Arrays = Mapping[str, np.ndarray]

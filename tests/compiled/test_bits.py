@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.ir.op import registered_ops
-from staticgrad.vecmath.blocks import LONG
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.vecmath.blocks import LONG
 from tests.compiled.agreement import as_tuple, assert_same, input_like
 from tests.compiled.test_ops import types_of
 from tests.compiled.test_programs import with_derivatives

@@ -8,12 +8,12 @@ import pytest
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import CallError, NameConflictError, UnknownNameError
-from staticgrad.ir.forms import CallForm
-from staticgrad.ir.op import Op
-from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.language.ir.forms import CallForm
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.schedule_text import parse_schedule
+from staticgrad.language.types.dtype import F32
 from staticgrad.native.libraries import routines
 from staticgrad.native.libraries.routines import RoutineCode
-from staticgrad.types.dtype import F32
 
 #: y[i] = 2 * x[i] + words[0] over rows of n elements, by way of scratch; z[i] = -x[i].
 SOURCE = """

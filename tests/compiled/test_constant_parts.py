@@ -9,8 +9,8 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiling import scheduling
 from staticgrad.compiling.constant_part import ROOM
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
-from staticgrad.ir.schedule_text import parse_schedule
-from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.language.ir.schedule_text import parse_schedule
+from staticgrad.language.ir.verify_schedule import verify_schedule
 from tests.diagonals import diagonals
 
 N = 50

@@ -12,17 +12,17 @@ from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.autodiff import sums
 from staticgrad.errors import BudgetInfeasible
-from staticgrad.ir.bodies import BodyStep, body_input, body_of, walk_bodies
-from staticgrad.ir.schedule_text import parse_schedule
-from staticgrad.ir.verify import verify_graph
-from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.language.ir.bodies import BodyStep, body_input, body_of, walk_bodies
+from staticgrad.language.ir.schedule_text import parse_schedule
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.ir.verify_schedule import verify_schedule
+from staticgrad.language.ops.loops import NUMBER, Loop
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory import segments
 from staticgrad.memory.divided import Divisions, divisions
 from staticgrad.memory.loop_pairs import pairs_of
 from staticgrad.memory.planner import Planner
 from staticgrad.memory.segments import with_segments
-from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.preparation import loops
 from tests.diagonals import diagonals
 

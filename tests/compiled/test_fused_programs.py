@@ -18,8 +18,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.fusion.merging import LONG_ROW, PIECE
-from staticgrad.ir.schedule import Schedule
-from staticgrad.types.arrays import hint_value
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.types.arrays import hint_value
 from tests.compiled.ways import check, drawn, scheduled
 
 FLOATS = ("float16", "float32", "float64")

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.types.dtype import as_dtype
+from staticgrad.language.types.dtype import as_dtype
 from tests.compiled.agreement import assert_same
 from tests.limits import NUMPY_DTYPES
 

@@ -16,8 +16,8 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
-from staticgrad.ir.bodies import BodyStep
-from staticgrad.ir.kernels.stages import Loop, nested
+from staticgrad.language.ir.bodies import BodyStep
+from staticgrad.language.ir.kernels.stages import Loop, nested
 from staticgrad.lowering.loops import time_loops
 from staticgrad.memory.planner import Planner
 from tests.compiled.agreement import assert_same

@@ -13,19 +13,19 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.expr import BLOCKS, ref
-from staticgrad.ir.forms import CallForm, Contract, Pointwise, WindowProduct
-from staticgrad.ir.graph import ancestors
-from staticgrad.ir.op import registered_ops
-from staticgrad.ir.rounded import element
-from staticgrad.ops.contract import MatMul, PanelMatMul
-from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.marks import Mark
+from staticgrad.language.ir.expr import BLOCKS, ref
+from staticgrad.language.ir.forms import CallForm, Contract, Pointwise, WindowProduct
+from staticgrad.language.ir.graph import ancestors
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ir.rounded import element
+from staticgrad.language.ops.contract import MatMul, PanelMatMul
+from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.marks import Mark
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F32, F64, as_dtype
+from staticgrad.language.vecmath.blocks import LONG, ULP
 from staticgrad.testing.variants import LAYOUTS, repeated, views
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import F32, F64, as_dtype
-from staticgrad.vecmath.blocks import LONG, ULP
 from tests.compiled.agreement import (
     as_tuple,
     assert_near,

@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.backends import render
-from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.native.machine import Machine
 from tests.diagonals import diagonals
 from tests.exporting.printed import run_exported

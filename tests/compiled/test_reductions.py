@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernels.stages import Loop, Map, Scalar
+from staticgrad.language.ir.kernels.stages import Loop, Map, Scalar
 from tests.diagonals import diagonals
 from tests.native.support import assert_same
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.stages import Store
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.stages import Store
 from tests.compiled.ways import check, drawn, kernels, numbers, stages
 from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES

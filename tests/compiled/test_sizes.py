@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.summation import tree_sum
+from staticgrad.language.ir.summation import tree_sum
 from tests.compiled.agreement import assert_same, differing
 from tests.compiled.ways import assert_true
 from tests.limits import finfo

@@ -11,8 +11,8 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
 from staticgrad.errors import FeedError
-from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.language.types.arrays import convert_array
+from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.diagonals import diagonals

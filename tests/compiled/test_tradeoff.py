@@ -14,7 +14,7 @@ from staticgrad import backends
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.autodiff import sums
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
-from staticgrad.ir.pictures import columns_with_repeats
+from staticgrad.language.ir.pictures import columns_with_repeats
 from staticgrad.reports.memory_page import held_bands
 from staticgrad.reports.profiling import live_bytes
 

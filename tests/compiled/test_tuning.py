@@ -11,8 +11,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiling import tuning
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernels.directives import Interleave, Prefetch, Stream, Vector
-from staticgrad.ir.schedule import KernelStep
+from staticgrad.language.ir.kernels.directives import Interleave, Prefetch, Stream, Vector
+from staticgrad.language.ir.schedule import KernelStep
 from staticgrad.nest.directives import IllegalDirectiveError, directives_of, with_directives
 
 RNG = np.random.default_rng(3)

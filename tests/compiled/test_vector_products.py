@@ -5,8 +5,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.summation import tree_sum
-from staticgrad.ops.contract import MatMul
+from staticgrad.language.ir.summation import tree_sum
+from staticgrad.language.ops.contract import MatMul
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.ops.collective import RankMean, rows_of
+from staticgrad.language.ops.collective import RankMean, rows_of
 from staticgrad.support import ranks
 
 Z = np.array([1.0 + 2.0j, 3.0 - 1.0j])

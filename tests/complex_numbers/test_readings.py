@@ -8,10 +8,10 @@ import pytest
 import staticgrad as sg
 from staticgrad.autodiff import forward
 from staticgrad.eager import Tensor
-from staticgrad.ir.op import registered_ops
-from staticgrad.ir.pairs import Complex
-from staticgrad.ops import complex_readings
-from staticgrad.ops.linalg import LinearAlgebra
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ir.pairs import Complex
+from staticgrad.language.ops import complex_readings
+from staticgrad.language.ops.linalg import LinearAlgebra
 
 RNG = np.random.default_rng(7)
 

@@ -47,7 +47,7 @@ def rows(text):
 # -- stubs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("home", ["staticgrad", "staticgrad.functions", "staticgrad.nn"])
+@pytest.mark.parametrize("home", ["staticgrad", "staticgrad.language.functions", "staticgrad.nn"])
 def test_a_stub_names_the_objects_that_the_module_has(home):
     module = importlib.import_module(home)
     tree = ast.parse(Path(module.__file__).with_suffix(".pyi").read_text("utf-8"))

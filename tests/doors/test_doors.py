@@ -85,5 +85,5 @@ def test_every_element_type_is_a_column():
     import staticgrad as sg
     from staticgrad.exports import OTHERS, homes
 
-    types = {getattr(sg, name) for name in homes({"": OTHERS["staticgrad.types.dtype"]})}
+    types = {getattr(sg, name) for name in homes({"": OTHERS["staticgrad.language.types.dtype"]})}
     assert not {each.name for each in types} - {str(kind.numpy) for kind in KINDS.values()}

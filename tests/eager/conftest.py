@@ -2,7 +2,7 @@
 
 import pytest
 
-from staticgrad.ir import graph
+from staticgrad.language.ir import graph
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.graph import Graph
-from staticgrad.types.dtype import as_dtype
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.types.dtype import as_dtype
 from tests.ops.graphs import variable
 
 

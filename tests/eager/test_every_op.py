@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from staticgrad.eager import Tensor, grad
-from staticgrad.ir.op import registered_ops
-from staticgrad.types.dtype import kind_of_elements
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.types.dtype import kind_of_elements
 from tests.eager import oracle
 from tests.ops.samples import samples_of
 

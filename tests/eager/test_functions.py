@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.functions
+import staticgrad.language.functions
 from staticgrad.eager import Tensor
-from staticgrad.ir.functional import FUNCTIONS
+from staticgrad.language.ir.functional import FUNCTIONS
 from tests.eager import oracle
 
 X = np.array([[0.3, 0.7, 0.2, 0.9], [0.5, 0.1, 0.8, 0.6], [0.15, 0.25, 0.35, 0.45]], np.float32)
@@ -143,7 +143,7 @@ def test_calls(name, refuse_nodes):
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", OF_VALUES)
 def test_functions_of_simple_operands(name, refuse_nodes):
-    function = getattr(staticgrad.functions, name)
+    function = getattr(staticgrad.language.functions, name)
     for operands in OPERANDS:
 
         def call(*inputs, operands=operands):
@@ -172,7 +172,7 @@ OF_SIZES = {
 @pytest.mark.parametrize("name", sorted({*MADE_OF_NOTHING, "constant"} - {"size_value"}))
 def test_what_is_made_of_nothing_is_a_tensor_in_eager_mode(name):
     def call():
-        return getattr(staticgrad.functions, name)(*OF_SIZES[name])
+        return getattr(staticgrad.language.functions, name)(*OF_SIZES[name])
 
     expected = oracle.values(call, ())
     with sg.eager_mode():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.functions
+import staticgrad.language.functions
 from staticgrad.eager import Tensor
 from staticgrad.errors import DTypeError, StaticgradError
-from staticgrad.functions.trees import flatten
-from staticgrad.ir.functional import FUNCTIONS
+from staticgrad.language.functions.trees import flatten
+from staticgrad.language.ir.functional import FUNCTIONS
 from tests.eager.test_functions import OF_VALUES, OPERANDS, I, V, X
 
 _ONE_TENSOR = ((True, False, False), (False, True, False), (False, False, True))
@@ -19,7 +19,7 @@ def _given(tensors):
 
 
 def _public(name):
-    return getattr(staticgrad.functions, name, FUNCTIONS[name])
+    return getattr(staticgrad.language.functions, name, FUNCTIONS[name])
 
 
 def _same(found, expected):

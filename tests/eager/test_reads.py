@@ -12,8 +12,8 @@ import staticgrad as sg
 from staticgrad.eager import Tensor, detect_mutation, grad
 from staticgrad.eager.binding import rule_reads
 from staticgrad.eager.tensor import Hollow
-from staticgrad.ir.value import Value
-from staticgrad.ops.cotangent import resolve, shares_of
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.cotangent import resolve, shares_of
 from tests.eager import oracle
 from tests.eager.test_every_op import every_op
 from tests.ops.samples import samples_of

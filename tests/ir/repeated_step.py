@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from staticgrad.ir.schedule import Schedule, Scratch, Step, StepBody, Touch
-from staticgrad.ir.schedule_text import StepForm, name_text, register_form
+from staticgrad.language.ir.schedule import Schedule, Scratch, Step, StepBody, Touch
+from staticgrad.language.ir.schedule_text import StepForm, name_text, register_form
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import F32
 from staticgrad.support.source import Location
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import F32
 
 
 @dataclass(frozen=True)

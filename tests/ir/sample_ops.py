@@ -3,10 +3,10 @@
 from __future__ import annotations  # fields are named as they are written
 
 from staticgrad.errors import ShapeError
-from staticgrad.ir.op import Op
-from staticgrad.types.arrays import ArrayData, TensorType
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, DType
+from staticgrad.language.ir.op import Op
+from staticgrad.language.types.arrays import ArrayData, TensorType
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64, DType
 
 
 class Everything(Op, name="sample.everything"):

@@ -9,8 +9,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import MaskedArrayError, StaticgradError
+from staticgrad.language.types.arrays import array_of
 from staticgrad.train import Batches
-from staticgrad.types.arrays import array_of
 from tests.cases import check_all
 
 NUMBERS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "float32")

@@ -15,23 +15,23 @@ from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_pla
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.backends import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernels.bodies import Reach
-from staticgrad.ir.schedule import (
+from staticgrad.language.ir.kernels.bodies import Reach
+from staticgrad.language.ir.schedule import (
     Buffer,
     CheckWord,
     Control,
     Scratch,
     Touch,
 )
-from staticgrad.ir.schedule_text import parse_plan, parse_schedule
-from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.language.ir.schedule_text import parse_plan, parse_schedule
+from staticgrad.language.ir.verify_schedule import verify_schedule
+from staticgrad.language.types.dim import Size, dim
+from staticgrad.language.types.dtype import F32
 from staticgrad.memory.planner import Planner
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import GuardedTable
 from staticgrad.runtime.step import Program, Table
 from staticgrad.support.source import Location
-from staticgrad.types.dim import Size, dim
-from staticgrad.types.dtype import F32
 from tests.ir.repeated_step import Repeated
 from tests.ir.schedule_samples import SCHEDULE
 from tests.runtime.handmade import ADD, ADD3, COPY, NEGATE, Builder, N

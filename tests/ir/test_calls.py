@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, UnknownArgumentError
-from staticgrad.ir.calls import public
+from staticgrad.language.ir.calls import public
 
 
 def test_a_public_function_shows_its_own_signature():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir.kernels.stages import column_words, group_rows
-from staticgrad.ir.text import Reader
-from staticgrad.types import arrays, dim as dims
-from staticgrad.types.dim import (
+from staticgrad.language.ir.kernels.stages import column_words, group_rows
+from staticgrad.language.ir.text import Reader
+from staticgrad.language.types import arrays, dim as dims
+from staticgrad.language.types.dim import (
     bounds,
     collecting_guards,
     dim,
@@ -16,7 +16,7 @@ from staticgrad.types.dim import (
     is_never_negative,
     maximum,
 )
-from staticgrad.types.lexis import Tokens
+from staticgrad.language.types.lexis import Tokens
 
 A, B = dim("a"), dim("b")
 BOUNDED = dim("c", min=2, max=9)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from passes.rules.identities import holds
-from staticgrad.types.dtype import (
+from staticgrad.language.types.dtype import (
     ALL_DTYPES,
     BF16,
     BOOL,

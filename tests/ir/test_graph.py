@@ -18,12 +18,12 @@ from staticgrad.errors import (
     RankError,
     SymbolicValueError,
 )
-from staticgrad.ir.graph import Graph, ancestors, constant
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.graph import Graph, ancestors, constant
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import F32, F64
 from staticgrad.support.building import within
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32, F64
 from tests.ir.sample_ops import Link, TopTwo
 from tests.random_programs import graphs, input_value, parameter_value
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 
 from staticgrad.errors import GraphError
-from staticgrad.ir import pickling
-from staticgrad.ir.graph import Graph, Parameter, constant
-from staticgrad.ir.parser import parse
-from staticgrad.ir.printer import first_difference, same_graph
-from staticgrad.ir.verify import verify_graph
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import F32
+from staticgrad.language.ir import pickling
+from staticgrad.language.ir.graph import Graph, Parameter, constant
+from staticgrad.language.ir.parser import parse
+from staticgrad.language.ir.printer import first_difference, same_graph
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F32
 from tests.beside import python
 from tests.ir.sample_ops import Link
 from tests.random_programs import graphs, input_value, parameter_value

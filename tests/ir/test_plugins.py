@@ -10,7 +10,7 @@ import staticgrad as sg
 from tests.beside import python
 
 SOUND = """
-from staticgrad.ops.elementwise import Elementwise
+from staticgrad.language.ops.elementwise import Elementwise
 
 class Thrice(Elementwise, name="sound.thrice"):
     def reference(self, x):
@@ -22,7 +22,7 @@ class Thrice(Elementwise, name="sound.thrice"):
 MODULES = {
     "raising": "raise RuntimeError('no licence found')",
     "leaving": "raise SystemExit(1)",
-    "colliding": "from staticgrad.ir.op import Op\nclass Tanh(Op, name='tanh'): pass",
+    "colliding": "from staticgrad.language.ir.op import Op\nclass Tanh(Op, name='tanh'): pass",
     "missing": "import a_library_that_nobody_has",
     "sound": SOUND,
 }
@@ -36,7 +36,7 @@ def site(tmp_path):
         about = tmp_path / f"sg_{name}-1.0.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sg-{name}\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(f"[staticgrad.ops]\n{name} = {name}_ops\n")
+        (about / "entry_points.txt").write_text(f"[staticgrad.language.ops]\n{name} = {name}_ops\n")
     return tmp_path
 
 

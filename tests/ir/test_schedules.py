@@ -11,9 +11,9 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import ArgumentError, FeedError, ParseError, VerifyError
-from staticgrad.ir.expr import Access, Expr, Position, index, literal, load, ref, size
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import Access, Expr, Position, index, literal, load, ref, size
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,
@@ -30,16 +30,16 @@ from staticgrad.ir.kernels.stages import (
     Sort,
     Store,
 )
-from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.ir.plan import Placement, PlannedStep
-from staticgrad.ir.schedule import Binding, Buffer, Schedule
-from staticgrad.ir.schedule_text import parse_plan, parse_schedule, schedule_constants
-from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.language.ir.kernels.verify import verify_kernel
+from staticgrad.language.ir.plan import Placement, PlannedStep
+from staticgrad.language.ir.schedule import Binding, Buffer, Schedule
+from staticgrad.language.ir.schedule_text import parse_plan, parse_schedule, schedule_constants
+from staticgrad.language.ir.verify_schedule import verify_schedule
+from staticgrad.language.types.arrays import ArrayData
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import BOOL, F32, F64, I32, I64
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
-from staticgrad.types.arrays import ArrayData
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import BOOL, F32, F64, I32, I64
 from tests.cases import check_all
 from tests.ir.schedule_samples import PLAN, SCHEDULE
 from tests.random_programs import random_graph, with_gradients
@@ -167,7 +167,7 @@ def test_an_error_names_the_step_and_the_users_line():
 
 def test_compiling_verifies_always(monkeypatch):
     seen = []
-    monkeypatch.setattr("staticgrad.ir.verify_schedule.verify_schedule", seen.append)
+    monkeypatch.setattr("staticgrad.language.ir.verify_schedule.verify_schedule", seen.append)
     x = sg.input("x", (3,), "float32")
     for check in (True, False):
         seen.clear()

@@ -6,13 +6,13 @@ from hypothesis import given, strategies as st
 
 from staticgrad.analysis.interpret import interpret
 from staticgrad.errors import OpDefinitionError
-from staticgrad.ir import summation
-from staticgrad.ir.expr import PRIMITIVES, Expr, literal, ref
-from staticgrad.ir.forms import COMBINERS, Reduce
-from staticgrad.ir.op import registered_ops
+from staticgrad.language.ir import summation
+from staticgrad.language.ir.expr import PRIMITIVES, Expr, literal, ref
+from staticgrad.language.ir.forms import COMBINERS, Reduce
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ops.reduce import Reduction
+from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.native.plain.control import VOCABULARY
-from staticgrad.ops.reduce import Reduction
-from staticgrad.types.dtype import ALL_DTYPES
 from tests.limits import finfo
 
 # -- the definition once more, one number at a time -----------------------------------------------

@@ -10,16 +10,21 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.errors import ParseError, UnknownNameError
-from staticgrad.ir.graph import Graph, constant
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.parser import parse
-from staticgrad.ir.printer import first_difference, graph_constants, print_graph, same_graph
-from staticgrad.ir.schedule_text import parse_plan, parse_schedule
-from staticgrad.scopes import scope
+from staticgrad.language.ir.graph import Graph, constant
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.parser import parse
+from staticgrad.language.ir.printer import (
+    first_difference,
+    graph_constants,
+    print_graph,
+    same_graph,
+)
+from staticgrad.language.ir.schedule_text import parse_plan, parse_schedule
+from staticgrad.language.scopes import scope
+from staticgrad.language.types.arrays import ArrayData, TensorType
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64
 from staticgrad.support.building import within
-from staticgrad.types.arrays import ArrayData, TensorType
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import ALL_DTYPES, F32, F64
 from tests.beside import python
 from tests.cases import check_all
 from tests.ir.kernel_samples import KERNELS

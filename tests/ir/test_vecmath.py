@@ -9,10 +9,10 @@ import pytest
 from scipy import special
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir.expr import BLOCKS, postorder, ref
-from staticgrad.types.dtype import F32, F64
-from staticgrad.vecmath.blocks import LONG, ULP, expand
-from staticgrad.vecmath.trigonometric import SMALLEST
+from staticgrad.language.ir.expr import BLOCKS, postorder, ref
+from staticgrad.language.types.dtype import F32, F64
+from staticgrad.language.vecmath.blocks import LONG, ULP, expand
+from staticgrad.language.vecmath.trigonometric import SMALLEST
 from tests.limits import finfo
 
 FLOATS = (F32, F64)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F32, F64
 from staticgrad.support.building import within
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import F32, F64
 from tests.ir.sample_ops import Link
 from tests.random_programs import input_value, parameter_value
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import DTypeError, LinearAlgebraError, ShapeError
+from staticgrad.language.ops.linalg import LU, Cholesky, LUSolve, TriangularSolve
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.libraries.recipes import LANES, SMALL, SMALL_PIVOTED
-from staticgrad.ops.linalg import LU, Cholesky, LUSolve, TriangularSolve
 from staticgrad.support import forks
 
 GOOD = np.stack([np.eye(3) * k for k in (1.0, 2.0, 3.0)])

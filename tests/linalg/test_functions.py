@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ops.linalg import COLUMNS
+from staticgrad.language.ops.linalg import COLUMNS
 from staticgrad.testing import check_gradients
 from tests.diagonals import diagonals
 from tests.limits import finfo

@@ -15,8 +15,8 @@ from passes.pipelines import pipeline
 from staticgrad import lints as package
 from staticgrad.commands import cli
 from staticgrad.errors import ArgumentError, OpDefinitionError
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.ranges import Zero
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.ranges import Zero
 from staticgrad.lints import LINTS, Lint, lint
 from staticgrad.lints.ranges import ranges_of
 from staticgrad.support import building

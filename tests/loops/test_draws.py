@@ -5,8 +5,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.ops.philox import RandomBits, folded
-from staticgrad.types.dtype import U32, U64
+from staticgrad.language.ops.philox import RandomBits, folded
+from staticgrad.language.types.dtype import U32, U64
 from tests.ops.graphs import variable
 
 SEED = 11

@@ -20,9 +20,9 @@ from staticgrad.errors import (
     SymbolicValueError,
     VerifyError,
 )
-from staticgrad.ir.bodies import walk_bodies
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.bodies import walk_bodies
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.verify import verify_graph
 from tests.loops.programs import TWINS
 from tests.ops.graphs import op_names, variable
 from tests.ops.messages import assert_each_raises

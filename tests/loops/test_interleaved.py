@@ -7,7 +7,7 @@ import staticgrad as sg
 from passes.loops.interleaved import in_rows
 from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.verify import verify_graph
 
 RNG = np.random.default_rng(3)
 ROWS, WIDTH = 6, 5

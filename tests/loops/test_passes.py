@@ -6,8 +6,8 @@ import pytest
 import staticgrad as sg
 from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.verify import verify_graph
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import plan
 from tests.diagonals import diagonals

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from staticgrad import native
+from staticgrad.language.storage.parameter import aligned_bytes
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from staticgrad.storage.parameter import aligned_bytes
 from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.native.support import MODES, assert_same, call

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 
+from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from staticgrad.types.dtype import ALL_DTYPES
 from tests.native.support import MODES, call
 
 STORED = [dtype for dtype in ALL_DTYPES if dtype.is_storage]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from staticgrad import nest
-from staticgrad.ir.kernels.directives import (
+from staticgrad.language.ir.kernels.directives import (
     Directive,
     Directives,
     Interleave,
@@ -21,9 +21,9 @@ from staticgrad.ir.kernels.directives import (
     Strips,
     Vector,
 )
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.stages import Loop, Map, nested
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.stages import Loop, Map, nested
 from staticgrad.native.machine import Machine, current
 from staticgrad.nest.directives import IllegalDirectiveError, checked, defaults
 from tests.codegen.kernel_meaning import Meaning

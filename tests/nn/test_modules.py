@@ -11,7 +11,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.language.functions.trees import flatten, unflatten
 from tests.nn.cases import CASES
 
 CLASSES = {

@@ -3,10 +3,10 @@
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.ir.op import op_class
-from staticgrad.ir.rounded import widened
-from staticgrad.ops.custom import CustomFunction
-from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I32, I64, U32, U64
+from staticgrad.language.ir.op import op_class
+from staticgrad.language.ir.rounded import widened
+from staticgrad.language.ops.custom import CustomFunction
+from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I32, I64, U32, U64
 from tests.limits import finfo
 from tests.ops.graphs import variable
 from tests.ops.samples import Sample, declare, provides

@@ -10,11 +10,11 @@ import inspect
 import numpy as np
 
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.op import registered_ops
-from staticgrad.ops.elementwise import Elementwise
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import ALL_DTYPES, as_dtype
 from staticgrad.testing.gradients import CORNERS, grid, kinks
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import ALL_DTYPES, as_dtype
 from tests.limits import finfo
 from tests.ops.samples import Sample, declaration_of, samples_of
 

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from staticgrad.ops.complex_linalg import (
+from staticgrad.language.ops.complex_linalg import (
     ComplexCholesky,
     ComplexEigh,
     ComplexEigvalsH,
@@ -17,7 +17,7 @@ from staticgrad.ops.complex_linalg import (
     ComplexTriangularSolve,
     ComplexTridiagonalSolve,
 )
-from staticgrad.ops.fourier import FourierTransform
+from staticgrad.language.ops.fourier import FourierTransform
 from tests.ops.linalg_samples import narrow, strange
 from tests.ops.samples import Sample, declare, provides
 

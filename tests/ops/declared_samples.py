@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from staticgrad.ir.op import op_class
-from staticgrad.types.dtype import F32, F64, I64, U32, U64
+from staticgrad.language.ir.op import op_class
+from staticgrad.language.types.dtype import F32, F64, I64, U32, U64
 from tests.ops.array_samples import ascending
 from tests.ops.samples import Sample, declare
 

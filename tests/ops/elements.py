@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from staticgrad.ir.expr import postorder, ref
+from staticgrad.language.ir.expr import postorder, ref
 from tests.ops.spelling import betainc, betaln, capped, gammaln, halved, polygamma, zeta
 
 Array = np.ndarray[Any, Any]

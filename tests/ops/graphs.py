@@ -1,11 +1,11 @@
 """Small graphs for the tests of ops: variables made by hand, values run through the oracle."""
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F64
 from staticgrad.support.building import capture
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import F64
 
 
 def variable(label, dtype=F64, shape=()):

@@ -17,8 +17,8 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.functional import NUMPY_NAMES
-from staticgrad.ir.value import Value
+from staticgrad.language.ir.functional import NUMPY_NAMES
+from staticgrad.language.ir.value import Value
 
 RANDOM = np.random.default_rng(7)
 A = np.array([[0.5, -1.25, 2.0], [1.5, 0.25, -0.75]])

@@ -6,8 +6,8 @@ Tests of all ops also try other operands than these, so the samples are of ops t
 
 import numpy as np
 
-from staticgrad.ir.op import op_class
-from staticgrad.types.dtype import F32, F64
+from staticgrad.language.ir.op import op_class
+from staticgrad.language.types.dtype import F32, F64
 from tests.ops.array_samples import extraordinary
 from tests.ops.samples import Sample, declare, provides
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-import staticgrad.functions  # noqa: F401 - fills the registry
-from staticgrad.ir.op import Op
-from staticgrad.ir.rounded import rounded
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import as_dtype
+import staticgrad.language.functions  # noqa: F401 - fills the registry
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import as_dtype
 
 PROVIDERS = {}
 AtSize = Callable[[int], Iterator["Sample"]]

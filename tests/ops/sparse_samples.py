@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from staticgrad.ir.op import op_class
-from staticgrad.types.dtype import F32, F64
+from staticgrad.language.ir.op import op_class
+from staticgrad.language.types.dtype import F32, F64
 from tests.ops.array_samples import extraordinary
 from tests.ops.samples import Sample, declare, provides
 from tests.sparse.patterns import pattern_of, random_pattern

@@ -7,7 +7,7 @@ have one here, written from the definition. Sums and vector math differ in their
 import numpy as np
 import scipy.special
 
-from staticgrad.ops.windows import place_dtype
+from staticgrad.language.ops.windows import place_dtype
 from tests.ops.array_samples import branch_arrays, recurrence_arrays, while_arrays
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import documentation
-from staticgrad.types.dtype import F32, F64
-from staticgrad.vecmath.blocks import ULP
+from staticgrad.language.types.dtype import F32, F64
+from staticgrad.language.vecmath.blocks import ULP
 from tests.limits import finfo
 
 mp = mpmath.MPContext()

@@ -6,9 +6,9 @@ And every one is what its NumPy expression says, on all samples. See ``completen
 import numpy as np
 import pytest
 
-from staticgrad.ir.op import registered_ops
-from staticgrad.ir.rounded import widened
-from staticgrad.types.dtype import as_dtype, kind_of_elements
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ir.rounded import widened
+from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from tests.limits import finfo
 from tests.ops import samples as registry
 from tests.ops.completeness import missing, op_names

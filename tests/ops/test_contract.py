@@ -7,7 +7,7 @@ import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.eager import Tensor
 from staticgrad.errors import DTypeError, RankError, ShapeError, SizeGuardError
-from staticgrad.ops.contract import MatMul
+from staticgrad.language.ops.contract import MatMul
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_each_refused, assert_refused
 

@@ -7,10 +7,10 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.graph import Symbolic, constant
-from staticgrad.ir.op import Op
-from staticgrad.ops.arithmetic import Mul
-from staticgrad.ops.cotangent import (
+from staticgrad.language.ir.graph import Symbolic, constant
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ops.arithmetic import Mul
+from staticgrad.language.ops.cotangent import (
     Masked,
     add_cotangents,
     resolve,
@@ -18,10 +18,10 @@ from staticgrad.ops.cotangent import (
     unbroadcast,
     zeros_like_type,
 )
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import BOOL, F32, F64
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import BOOL, F32, F64
 from tests.ops.graphs import call, op_names, run, variable
 from tests.ops.samples import load_providers
 

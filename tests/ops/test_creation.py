@@ -6,8 +6,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError, SizeGuardError
-from staticgrad.ir.graph import Input
-from staticgrad.ir.op import Op
+from staticgrad.language.ir.graph import Input
+from staticgrad.language.ir.op import Op
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 

@@ -11,7 +11,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor, grad
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
-from staticgrad.ir.graph import ancestors
+from staticgrad.language.ir.graph import ancestors
 
 
 @sg.custom_vjp(name="tests.softplus")

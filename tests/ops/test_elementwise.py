@@ -11,13 +11,13 @@ from hypothesis import given, strategies as st
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.ops.arithmetic import Add, Mul
-from staticgrad.ops.convert import size_value
-from staticgrad.ops.elementwise import broadcast
-from staticgrad.ops.selection import Where
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import collecting_guards, dim
-from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I64, as_dtype
+from staticgrad.language.ops.arithmetic import Add, Mul
+from staticgrad.language.ops.convert import size_value
+from staticgrad.language.ops.elementwise import broadcast
+from staticgrad.language.ops.selection import Where
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import collecting_guards, dim
+from staticgrad.language.types.dtype import ALL_DTYPES, BOOL, F32, F64, I64, as_dtype
 from tests.limits import NUMPY_DTYPES
 from tests.ops.elementwise_samples import special
 from tests.ops.graphs import call, op_names, run, variable

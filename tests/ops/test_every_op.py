@@ -14,16 +14,16 @@ import pytest
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.expr import ref
-from staticgrad.ir.forms import Form, Pointwise
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.op import registered_ops
-from staticgrad.ir.parser import parse
-from staticgrad.ir.printer import same_graph
-from staticgrad.ir.rounded import element
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import as_dtype
-from staticgrad.vecmath.blocks import LONG
+from staticgrad.language.ir.expr import ref
+from staticgrad.language.ir.forms import Form, Pointwise
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ir.parser import parse
+from staticgrad.language.ir.printer import same_graph
+from staticgrad.language.ir.rounded import element
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import as_dtype
+from staticgrad.language.vecmath.blocks import LONG
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, run_all, variable
 from tests.ops.samples import samples_of

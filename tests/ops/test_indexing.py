@@ -18,9 +18,9 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ops.indexing import ScatterIntoAlong, Take, TakeAlong
-from staticgrad.ops.positions import Iota
-from staticgrad.types.dtype import I64
+from staticgrad.language.ops.indexing import ScatterIntoAlong, Take, TakeAlong
+from staticgrad.language.ops.positions import Iota
+from staticgrad.language.types.dtype import I64
 from tests.ops.graphs import op_names, run, run_all
 from tests.ops.messages import assert_each_refused, assert_refused
 

@@ -15,7 +15,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ShapeError, StaticgradError
 from staticgrad.exports import FUNCTIONS
-from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.numpy_names import covered
 from tests.ops import keyword_calls as table
 from tests.ops.elementwise_samples import special

@@ -142,10 +142,10 @@ def check(call, oracle, arrays):
 
 def test_all_are_tried():
     assert {*ACTIVATIONS, "glu", "gumbel_softmax"} == {
-        *LAYERS["staticgrad.functions.activations"].split()
+        *LAYERS["staticgrad.language.functions.activations"].split()
     }
     assert {*LOSSES, "cosine_similarity", "ctc_loss", "normalize", "pairwise_distance"} == {
-        *LAYERS["staticgrad.functions.losses.further"].split(),
+        *LAYERS["staticgrad.language.functions.losses.further"].split(),
         *("cross_entropy", "huber", "mse"),
         "binary_cross_entropy_with_logits",
     }

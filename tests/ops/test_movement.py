@@ -15,7 +15,7 @@ from staticgrad.errors import (
     SizeGuardError,
     SymbolicValueError,
 )
-from staticgrad.ops.movement import Broadcast, Transpose
+from staticgrad.language.ops.movement import Broadcast, Transpose
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 

@@ -15,10 +15,10 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.ir.op import op_class, registered_ops
-from staticgrad.ops.arithmetic import FlatPower
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.indexing import ScatterExtreme
+from staticgrad.language.ir.op import op_class, registered_ops
+from staticgrad.language.ops.arithmetic import FlatPower
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.indexing import ScatterExtreme
 from tests.ops.samples import samples_of
 
 NAN, INF = np.nan, np.inf

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import functions as ops
 from staticgrad.autodiff.reverse import grad
 from staticgrad.eager import Tensor
 from staticgrad.errors import (
@@ -19,7 +18,8 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ir.functional import FUNCTIONS, functions, load_functions
+from staticgrad.language import functions as ops
+from staticgrad.language.ir.functional import FUNCTIONS, functions, load_functions
 from tests.ops.graphs import op_names, run, run_all
 from tests.ops.messages import assert_each_refused, assert_refused
 
@@ -68,7 +68,7 @@ def test_refusals():
     x = sg.input("x", (2, 3))
     with assert_refused(AxisError, "no axis 2", line="sg.cumsum"):
         sg.cumsum(x, 2)
-    from staticgrad.ops.scans import CumSum, LinearScan
+    from staticgrad.language.ops.scans import CumSum, LinearScan
 
     assert_each_refused(
         (DTypeError, "numbers of one dtype", lambda: CumSum(0)(np.array([True]))),

@@ -8,11 +8,11 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.nonfinite import counted
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.ir.op import registered_ops
-from staticgrad.ir.ranges import ANY, POSITIVE, Range, Zero
-from staticgrad.ir.rounded import widened
-from staticgrad.types.dtype import F64, as_dtype
+from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ir.ranges import ANY, POSITIVE, Range, Zero
+from staticgrad.language.ir.rounded import widened
+from staticgrad.language.types.dtype import F64, as_dtype
 from tests.ops.graphs import variable
 from tests.ops.samples import samples_of
 

@@ -14,9 +14,9 @@ from staticgrad.errors import (
     EmptyReductionError,
     SizeGuardError,
 )
-from staticgrad.ir.summation import tree_sum
-from staticgrad.ops.reduce import Max, Sum
-from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.language.ir.summation import tree_sum
+from staticgrad.language.ops.reduce import Max, Sum
+from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.diagonals import diagonals
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused

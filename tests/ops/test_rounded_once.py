@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.functions
+import staticgrad.language.functions
 from staticgrad import exports
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
-from staticgrad.functions.trees import flatten
-from staticgrad.ir.forms import MOVES
-from staticgrad.ir.functional import load_functions
-from staticgrad.ir.graph import Symbolic, ancestors
-from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.language.functions.trees import flatten
+from staticgrad.language.ir.forms import MOVES
+from staticgrad.language.ir.functional import load_functions
+from staticgrad.language.ir.graph import Symbolic, ancestors
+from staticgrad.language.types.arrays import convert_array
+from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.eager.test_functions import (
     CALLS as OTHER_CALLS,
     MADE_OF_NOTHING,
@@ -382,7 +382,7 @@ def public_names():
     for name in exports.homes(exports.FUNCTIONS):
         yield name, getattr(sg, name)
     for home, names in exports.LAYERS.items():
-        if home.startswith("staticgrad.functions"):
+        if home.startswith("staticgrad.language.functions"):
             for name in names.split():
                 yield f"nn.{name}", getattr(nn, name)
     for name in special.__all__:

@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import SymbolicValueError
-from staticgrad.types.dim import Dim
+from staticgrad.language.types.dim import Dim
 
 BATCH = sg.dim("batch")
 X = np.arange(1.0, 13.0, dtype="float32").reshape(4, 3)

@@ -13,7 +13,7 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ops.indexing import Concat, Pad, Slice
+from staticgrad.language.ops.indexing import Concat, Pad, Slice
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 

@@ -17,9 +17,9 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ir.kernels.stages import Sort as SortStage
+from staticgrad.language.ir.kernels.stages import Sort as SortStage
+from staticgrad.language.types.dtype import ALL_DTYPES, I64
 from staticgrad.testing import check_gradients
-from staticgrad.types.dtype import ALL_DTYPES, I64
 from tests.compiled.agreement import assert_same
 from tests.limits import NUMPY_DTYPES
 from tests.ops.array_samples import mixed

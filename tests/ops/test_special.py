@@ -10,10 +10,10 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError, GradientError
-from staticgrad.ir.expr import ref
-from staticgrad.ir.op import registered_ops
-from staticgrad.types.dtype import F32, F64
-from staticgrad.vecmath.blocks import LONG, ULP, expand
+from staticgrad.language.ir.expr import ref
+from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.types.dtype import F32, F64
+from staticgrad.language.vecmath.blocks import LONG, ULP, expand
 from tests.compiled.agreement import differing
 from tests.exporting.printed import run_exported
 from tests.ir.test_vecmath import needs_extended, ulps

@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError
-from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.limits import NUMPY_DTYPES
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused

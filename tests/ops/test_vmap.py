@@ -14,9 +14,9 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
-from staticgrad.ir.graph import Graph
-from staticgrad.ops.philox import FOLDED, RandomBits
-from staticgrad.types.dtype import U64, as_dtype
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ops.philox import FOLDED, RandomBits
+from staticgrad.language.types.dtype import U64, as_dtype
 from tests.diagonals import every_nth
 from tests.limits import finfo
 from tests.ops.graphs import run_all, variable

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 import staticgrad as sg
-from staticgrad.types.dtype import F64, as_dtype
+from staticgrad.language.types.dtype import F64, as_dtype
 from tests.ops.graphs import run, variable
 
 

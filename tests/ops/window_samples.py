@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from staticgrad.ir.op import op_class
-from staticgrad.ops.windows import place_dtype
-from staticgrad.types.dtype import F32, F64
+from staticgrad.language.ir.op import op_class
+from staticgrad.language.ops.windows import place_dtype
+from staticgrad.language.types.dtype import F32, F64
 from tests.ops.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
 from tests.ops.samples import Sample, declare, provides
 

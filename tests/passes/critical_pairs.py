@@ -19,14 +19,14 @@ from passes.rewrite.driver import _replacement
 from passes.rewrite.matching import matches
 from passes.rewrite.rule import Applied, Hole, Number
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.ops.arithmetic import Add, Neg
-from staticgrad.ops.contract import MatMul
-from staticgrad.ops.convert import Cast
-from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.indexing import Concat, Pad, Slice, Take, TakeAlong
-from staticgrad.ops.movement import Broadcast, Reshape, Transpose
-from staticgrad.ops.reduce import Max, Reduction, Sum
+from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ops.arithmetic import Add, Neg
+from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops.convert import Cast
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.indexing import Concat, Pad, Slice, Take, TakeAlong
+from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.language.ops.reduce import Max, Reduction, Sum
 
 #: What stands in holes: anything, something positive, what a number is compared with.
 LEAVES = (lambda x: x, sg.cosh, lambda x: -x)

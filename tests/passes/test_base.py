@@ -11,8 +11,8 @@ from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.remat.base import Policy
 from staticgrad.errors import PipelineError, VerifyError
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.op import Op
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.op import Op
 
 
 class Reversed(Pass, name="reversed"):

@@ -11,8 +11,8 @@ import staticgrad as sg
 from staticgrad.fusion.blocks import blocked
 from staticgrad.fusion.engine import Engine
 from staticgrad.fusion.grouping import group
-from staticgrad.ir.kernels.stages import Loop
-from staticgrad.ir.schedule import KernelStep
+from staticgrad.language.ir.kernels.stages import Loop
+from staticgrad.language.ir.schedule import KernelStep
 from tests.compiled.ways import check, drawn
 from tests.diagonals import diagonals
 

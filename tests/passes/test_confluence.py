@@ -8,7 +8,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from passes.rules import EXACT, RULES, STABILIZING
 from passes.validation import mismatch
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.verify import verify_graph
 from tests.passes.critical_pairs import canonical, critical_pairs
 
 SETTLE = "fixpoint(simplify,cse,fold),dce"

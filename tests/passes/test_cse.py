@@ -11,11 +11,11 @@ from passes.dce import DeadNodes
 from passes.fold import Fold
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.graph import Graph
-from staticgrad.ir.op import Op
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import within
-from staticgrad.types.arrays import TensorType
 from tests.chains import sum_chain
 from tests.compiled.agreement import assert_same
 

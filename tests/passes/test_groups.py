@@ -20,12 +20,12 @@ from staticgrad.fusion.grouping import group
 from staticgrad.fusion.groups import Group, Home, Parts
 from staticgrad.fusion.merging import fused, merged
 from staticgrad.fusion.walks import broken_rows
-from staticgrad.ir.forms import Leaf, Pointwise
+from staticgrad.language.ir.forms import Leaf, Pointwise
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F32
 from staticgrad.lowering.fuse import fuse
 from staticgrad.lowering.signatures import Lowerings
 from staticgrad.lowering.stages import lower_group
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dtype import F32
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 from tests.passes.golden_models import MODELS

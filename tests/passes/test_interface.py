@@ -11,7 +11,7 @@ import pytest
 import staticgrad as sg
 from passes.base import Fixpoint, Pass, Pipeline
 from staticgrad.errors import PassInterfaceError
-from staticgrad.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph
 from tests.cases import check_all
 
 A, B = sg.input("a", ("n", 4)), sg.input("b", (4,))

@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.ops.movement import Broadcast
+from staticgrad.language.ops.movement import Broadcast
 
 
 def sliced(x, a, rng):

@@ -10,9 +10,9 @@ from passes.validation import mismatch
 from staticgrad import optim
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import PassMismatchError
-from staticgrad.ir.bodies import walk_bodies
-from staticgrad.ir.verify import verify_graph
-from staticgrad.types.dtype import as_dtype
+from staticgrad.language.ir.bodies import walk_bodies
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.types.dtype import as_dtype
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 

@@ -6,7 +6,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.ir.bodies import BodyStep
+from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
 from tests.diagonals import diagonals
 

@@ -10,7 +10,7 @@ from passes.base import keeps
 from passes.pipelines import LEVELS, PASSES, pipeline
 from passes.rewrite import Rewrite, hole, rule
 from passes.validation import mismatch
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.verify import verify_graph
 from tests.program_checks import MismatchError, compare, run
 from tests.random_programs import Program, random_description, random_graph
 

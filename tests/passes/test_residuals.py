@@ -9,7 +9,7 @@ from passes.pipelines import pipeline
 from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers
-from staticgrad.ir.verify import verify_graph
+from staticgrad.language.ir.verify import verify_graph
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 

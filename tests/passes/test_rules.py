@@ -20,11 +20,11 @@ from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
 from staticgrad.errors import FeedError, PipelineError, StaticgradError
-from staticgrad.ir.verify import verify_graph
-from staticgrad.ops.convert import Cast
-from staticgrad.ops.movement import Reshape
-from staticgrad.types import dim as dims
-from staticgrad.types.dtype import as_dtype
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.ops.convert import Cast
+from staticgrad.language.ops.movement import Reshape
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.dtype import as_dtype
 from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.passes.true_values import true_values

@@ -17,7 +17,7 @@ from passes.remat import Recompute, Sqrt
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError, VerifyError
-from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
 from tests.diagonals import diagonals

@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 
-from staticgrad.ir.graph import Constant, Input
+from staticgrad.language.ir.graph import Constant, Input
 
 _context = mpmath.MPContext()
 _context.dps = 800

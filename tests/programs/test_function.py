@@ -8,7 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.ir.schedule import Schedule
+from staticgrad.language.ir.schedule import Schedule
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(4, 3))

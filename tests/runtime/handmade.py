@@ -1,11 +1,11 @@
 """Kernels and schedules written by hand, for tests of the planner and the runtime."""
 
-from staticgrad.ir.expr import Access, index, load
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Axis, Check, Map, Operand, Store
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32, I64
+from staticgrad.language.ir.expr import Access, index, load
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Axis, Check, Map, Operand, Store
+from staticgrad.language.ir.schedule import Binding, Buffer, KernelStep, Schedule
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import F32, I64
 
 ALONG_J = (("j", 1),)
 
@@ -29,7 +29,7 @@ ADD3 = elementwise(lambda a, b, c: a + b + c, 3)
 def _take():
     """p2[j] = p0[p1[j]], the index checked against n1 into p3."""
     wanted = load(Access("p1", ALONG_J), I64)
-    from staticgrad.ir.expr import ref
+    from staticgrad.language.ir.expr import ref
 
     body = (
         Check("found", wanted, "n1", index("j"), "p3"),

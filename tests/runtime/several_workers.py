@@ -6,7 +6,8 @@ import numpy as np
 
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.ir.kernels.chain_parts import PART
+from staticgrad.language.ir.kernels.chain_parts import PART
+from staticgrad.language.types.dim import evaluate
 from staticgrad.memory.planner import Planner
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.native.plain.control import follow
@@ -14,7 +15,6 @@ from staticgrad.native.table.control_code import ThroughWord
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
 from staticgrad.runtime.step import Table
-from staticgrad.types.dim import evaluate
 from tests.native.support import ENTRY
 
 #: Bytes on both sides of an arena, which nobody may touch.

@@ -19,10 +19,10 @@ from staticgrad.errors import (
     OutputArrayError,
     StaticgradError,
 )
+from staticgrad.language.storage.reservation import SETTLED
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import SMALL
 from staticgrad.runtime import executor
-from staticgrad.storage.reservation import SETTLED
 from tests.safety.mxcsr import STATES, only_x86, state
 
 needs_entry = pytest.mark.skipif(

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from staticgrad.errors import FeedDTypeError, MissingFeedError, UnknownFeedError
-from staticgrad.ir.graph import Graph, Input, Symbolic
+from staticgrad.language.ir.graph import Graph, Input, Symbolic
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import F32, I64, U8
 from staticgrad.runtime.feeds import FeedBinder
-from staticgrad.types.arrays import TensorType
-from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32, I64, U8
 
 N = dim("n")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.ir.kernels.kernel
+import staticgrad.language.ir.kernels.kernel
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
 from staticgrad.native.table import pool
 from staticgrad.runtime import sections
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this 
 @pytest.fixture
 def everything_is_shared(monkeypatch):
     """Rows are cut as finely as they can be, however short they are."""
-    monkeypatch.setattr(staticgrad.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
+    monkeypatch.setattr(staticgrad.language.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
     for name in ("LEAST_SECTION", "LEAST_AWAKE"):
         monkeypatch.setattr(sections, name, 0.0)
     monkeypatch.setattr(sections, "LEAST_GROUP", 1e-12)

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-import staticgrad.ir.kernels.kernel
+import staticgrad.language.ir.kernels.kernel
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.kernels.chain_parts import PART, ChainPart
-from staticgrad.ir.kernels.stages import Gemm
-from staticgrad.ir.schedule_text import parse_plan
+from staticgrad.language.ir.kernels.chain_parts import PART, ChainPart
+from staticgrad.language.ir.kernels.stages import Gemm
+from staticgrad.language.ir.schedule_text import parse_plan
+from staticgrad.language.types.dim import evaluate
 from staticgrad.memory.planner import Planner
 from staticgrad.runtime import cuts as module
 from staticgrad.runtime.cuts import staged_products
-from staticgrad.types.dim import evaluate
 from tests.diagonals import diagonals
 from tests.native.support import ENTRY
 from tests.random_programs import random_graph
@@ -29,7 +29,7 @@ from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with
 @pytest.fixture
 def small_groups(monkeypatch):
     """Groups of few iterations, so that small programs have many."""
-    monkeypatch.setattr(staticgrad.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
+    monkeypatch.setattr(staticgrad.language.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
 
 
 @pytest.mark.thinned(4)

@@ -17,7 +17,7 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.op import registered_ops
+from staticgrad.language.ir.op import registered_ops
 from tests.compiled.agreement import as_tuple, differing, input_like
 from tests.compiled.test_ops import LEAVES, spread
 from tests.ops.samples import samples_of

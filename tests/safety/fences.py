@@ -15,9 +15,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from staticgrad.language.storage import parameter
+from staticgrad.language.types import arrays as constant
 from staticgrad.runtime import arena, feeds
-from staticgrad.storage import parameter
-from staticgrad.types import arrays as constant
 from tests.safety.child import say
 
 PAGE = mmap.PAGESIZE

@@ -26,8 +26,8 @@ from typing import Protocol
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.language.storage import locks
 from staticgrad.native import lock as native_lock
-from staticgrad.storage import locks
 from staticgrad.support import forks
 from tests.safety.child import say
 from tests.safety.failing_steps import in_another_thread

@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 
-from staticgrad.storage import locks
+from staticgrad.language.storage import locks
 from tests.storage.reserved import Other
 
 

@@ -8,9 +8,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from staticgrad.storage import locks as module
-from staticgrad.storage.locks import ReadWriteLock, is_inside_another
-from staticgrad.storage.reservation import SETTLED, LockSet
+from staticgrad.language.storage import locks as module
+from staticgrad.language.storage.locks import ReadWriteLock, is_inside_another
+from staticgrad.language.storage.reservation import SETTLED, LockSet
 
 
 class Other:

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from staticgrad.errors import ReentryError
-from staticgrad.storage import locks as module
-from staticgrad.storage.locks import (
+from staticgrad.language.storage import locks as module
+from staticgrad.language.storage.locks import (
     Holder,
     ReadWriteLock,
     acquire_all,

@@ -10,9 +10,9 @@ from itertools import count
 import pytest
 
 from staticgrad.errors import ReentryError
-from staticgrad.storage import locks as module
-from staticgrad.storage.locks import is_inside_another
-from staticgrad.storage.reservation import SETTLED
+from staticgrad.language.storage import locks as module
+from staticgrad.language.storage.locks import is_inside_another
+from staticgrad.language.storage.reservation import SETTLED
 from tests.safety.moments import moments
 from tests.storage import reserved
 from tests.storage.reserved import (

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.fusion.groups import Group, GroupValues, Home, Key
-from staticgrad.ir.bodies import BodyOperand
-from staticgrad.ir.forms import BodyForm
-from staticgrad.ir.schedule import Buffer, Schedule
+from staticgrad.language.ir.bodies import BodyOperand
+from staticgrad.language.ir.forms import BodyForm
+from staticgrad.language.ir.schedule import Buffer, Schedule
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.records import dataclass
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import BOOL, I64
 
 #: Iterations of a loop that only its test ends.
 ENDLESS: Final = 2**62

@@ -18,11 +18,11 @@ from math import isnan
 from typing import Any, Final
 
 from staticgrad.fusion.groups import CheckBuffer, Key, ScratchBuffer
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position, postorder
-from staticgrad.ir.kernels.directives import Prefetch
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position, postorder
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
     LANES,
     MOST_NESTED,
     Accumulate,
@@ -43,13 +43,13 @@ from staticgrad.ir.kernels.stages import (
     nested,
     operands_read,
 )
-from staticgrad.ir.schedule import Buffer, Schedule, Step
+from staticgrad.language.ir.schedule import Buffer, Schedule, Step
+from staticgrad.language.types.dim import Size, is_at_least
+from staticgrad.language.types.dtype import BOOL, I64, DType
 from staticgrad.lowering.loops.driven import LoweredBodies
 from staticgrad.lowering.loops.written_out import NotWrittenOutError, StepKernel, bound_places
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.dim import Size, is_at_least
-from staticgrad.types.dtype import BOOL, I64, DType
 
 #: The loop over iterations.
 ITERATIONS: Final = "i0"

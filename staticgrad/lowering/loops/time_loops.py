@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.analysis.cost import FASTEST, ROWS, Rates, all_seconds, step_seconds
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.kernels.stages import (
     Axis,
     Carry,
     Check,
@@ -31,8 +31,11 @@ from staticgrad.ir.kernels.stages import (
     Stage,
     Store,
 )
-from staticgrad.ir.kernels.width import SHORT_STRIDE
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule, Step
+from staticgrad.language.ir.kernels.width import SHORT_STRIDE
+from staticgrad.language.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule, Step
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size, bounds, maximum
+from staticgrad.language.types.dtype import I64, DType
 from staticgrad.lowering.loops.driven import ENDLESS, LoweredBodies
 from staticgrad.lowering.loops.joined import (
     ITERATIONS,
@@ -53,9 +56,6 @@ from staticgrad.lowering.loops.written_out import (
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.support.records import NamedTuple
 from staticgrad.support.source import Location
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size, bounds, maximum
-from staticgrad.types.dtype import I64, DType
 
 #: The number of the additional operand that holds the number of the stretch.
 _NUMBER: Final = -1

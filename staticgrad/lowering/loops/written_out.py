@@ -19,11 +19,11 @@ from math import isnan
 from typing import Any, Final
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
-from staticgrad.ir.forms import COMBINERS
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import BLOCKS, Access, Expr, Position, postorder
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,
@@ -43,12 +43,12 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.ir.schedule import Schedule, Step
-from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
+from staticgrad.language.ir.schedule import Schedule, Step
+from staticgrad.language.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size, bounds, divide_exactly
+from staticgrad.language.types.dtype import I64, DType
 from staticgrad.support.records import NamedTuple
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size, bounds, divide_exactly
-from staticgrad.types.dtype import I64, DType
 
 #: Most expressions, and statements run, that are worth writing out; most places of one loop.
 MOST: Final = 6000

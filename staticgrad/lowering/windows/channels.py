@@ -12,11 +12,22 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import WindowProduct
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import FEW, Accumulate, Axis, Columns, Map, Scalar, Stage, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr
+from staticgrad.language.ir.forms import WindowProduct
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.stages import (
+    FEW,
+    Accumulate,
+    Axis,
+    Columns,
+    Map,
+    Scalar,
+    Stage,
+    Store,
+)
+from staticgrad.language.types.arrays import c_strides, hint_value
+from staticgrad.language.types.dim import Size, is_at_least
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.maps import Residue, WindowMaps
 from staticgrad.lowering.windows.places import (
@@ -25,8 +36,6 @@ from staticgrad.lowering.windows.places import (
     along,
     map_over,
 )
-from staticgrad.types.arrays import c_strides, hint_value
-from staticgrad.types.dim import Size, is_at_least
 
 #: Taps that are written out for an element, at most, and remainders of strides.
 _MOST_TAPS: Final = 49

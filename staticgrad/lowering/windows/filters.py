@@ -20,10 +20,10 @@ from typing import Final
 
 from staticgrad.analysis.layout import collapse
 from staticgrad.fusion.groups import Source
-from staticgrad.ir import expr as ex
-from staticgrad.ir.forms import WindowProduct
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.forms import WindowProduct
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.stages import (
     FED_ROWS,
     Axis,
     Gemm,
@@ -33,14 +33,14 @@ from staticgrad.ir.kernels.stages import (
     Store,
     panel_columns,
 )
+from staticgrad.language.types.arrays import Shape, c_strides, hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.lowering.windows.strips import STRIP
 from staticgrad.preparation.windows import even_part, is_fed
-from staticgrad.types.arrays import Shape, c_strides, hint_value
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64
 
 #: Elements of the copied channels, about: they stay in L2.
 COPIED: Final = 1 << 17

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from staticgrad.fusion.groups import Group, GroupValues
-from staticgrad.ir.forms import WindowProduct
+from staticgrad.language.ir.forms import WindowProduct
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.channels import WindowChannels, is_by_channels
 from staticgrad.lowering.windows.filters import (

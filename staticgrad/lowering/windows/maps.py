@@ -11,10 +11,11 @@ from functools import partial, reduce
 from itertools import product
 from typing import Final
 
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import COMBINERS, WindowReduce, WindowSpread
-from staticgrad.ir.kernels.stages import Axis, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr
+from staticgrad.language.ir.forms import COMBINERS, WindowReduce, WindowSpread
+from staticgrad.language.ir.kernels.stages import Axis, Store
+from staticgrad.language.types.dtype import DType
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.places import (
     AxisPlace,
@@ -23,7 +24,6 @@ from staticgrad.lowering.windows.places import (
     elements,
     map_over,
 )
-from staticgrad.types.dtype import DType
 
 #: A remainder of the strides along each axis: that of taps, and that of elements without taps.
 Residue = tuple[tuple[int, int], ...]

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from functools import reduce
 
 from staticgrad.fusion.windows import AxisShift, Part, axis_walk, parts_of
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Expr, Position
-from staticgrad.ir.forms import Assemble
-from staticgrad.ir.graph import Node
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr, Position
+from staticgrad.language.ir.forms import Assemble
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64, DType
 from staticgrad.lowering.operands import Lowering
 from staticgrad.support.records import replace
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, DType
 
 
 def windowed(low: Lowering, node: Node) -> Expr:

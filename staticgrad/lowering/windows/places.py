@@ -14,17 +14,17 @@ from typing import Final
 from staticgrad.analysis.layout import collapse
 from staticgrad.fusion.groups import Home, ScratchBuffer, Source, Walk
 from staticgrad.fusion.walks import operand_walks
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import WINDOWED, WindowAxis
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.directives import Prefetch
-from staticgrad.ir.kernels.stages import Axis, Extent, Map, Mode, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import WINDOWED, WindowAxis
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.stages import Axis, Extent, Map, Mode, Store
+from staticgrad.language.types.arrays import Shape
+from staticgrad.language.types.dim import Size, is_at_least
+from staticgrad.language.types.dtype import DType
 from staticgrad.lowering.operands import VECTOR, Lowering
 from staticgrad.support.records import dataclass
-from staticgrad.types.arrays import Shape
-from staticgrad.types.dim import Size, is_at_least
-from staticgrad.types.dtype import DType
 
 #: Extents of windows, and what moves by them, up to which a kernel is one for that number alone.
 MOST_LITERAL: Final = 16

@@ -12,18 +12,18 @@ from itertools import product
 from typing import Final, Self
 
 from staticgrad.fusion.groups import Group, GroupValues, Home, Key
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Expr, Position
-from staticgrad.ir.forms import WindowAxis, WindowReduce
-from staticgrad.ir.kernels.stages import Axis, Map, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr, Position
+from staticgrad.language.ir.forms import WindowAxis, WindowReduce
+from staticgrad.language.ir.kernels.stages import Axis, Map, Store
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.windows.maps import largest_of, place_of, sum_of
 from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, map_over
 from staticgrad.lowering.windows.strips import RESULT, WindowStrips
 from staticgrad.lowering.windows.tiles import RESULTS, TILES, WindowTiles
 from staticgrad.support.records import replace
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import DType
 
 #: The offset of a tap from the first one of its window, along each axis.
 Tap = tuple[int, ...]

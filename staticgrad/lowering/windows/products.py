@@ -13,14 +13,14 @@ from math import prod
 from typing import Final
 
 from staticgrad.fusion.groups import Source, Walk
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access
-from staticgrad.ir.forms import WindowAxis, WindowProduct
-from staticgrad.ir.kernels.stages import Axis, Gemm
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access
+from staticgrad.language.ir.forms import WindowAxis, WindowProduct
+from staticgrad.language.ir.kernels.stages import Axis, Gemm
+from staticgrad.language.types.arrays import Shape
+from staticgrad.language.types.dim import Size, floordiv
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, WindowLowering, along, elements
-from staticgrad.types.arrays import Shape
-from staticgrad.types.dim import Size, floordiv
 
 #: Taps of a filter up to which the strides between them are literals.
 _MOST_TAPS: Final = 64

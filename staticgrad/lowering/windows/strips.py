@@ -25,18 +25,18 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import WindowProduct
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.directives import Prefetch
-from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr
+from staticgrad.language.ir.forms import WindowProduct
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
+from staticgrad.language.types.arrays import c_strides, hint_value
+from staticgrad.language.types.dim import Size, maximum, minimum
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, StripAxis, Taps, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
 from staticgrad.native.machine import current
-from staticgrad.types.arrays import c_strides, hint_value
-from staticgrad.types.dim import Size, maximum, minimum
 
 #: Elements of a strip and of its results, about: they stay in L2.
 STRIP: Final = 3 << 15

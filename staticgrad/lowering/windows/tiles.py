@@ -30,19 +30,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from staticgrad.fusion.groups import Walk
-from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import WindowProduct
-from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import Axis, Gemm, Keep, Loop, Map, Scalar, Stage, Store
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import WindowProduct
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.stages import Axis, Gemm, Keep, Loop, Map, Scalar, Stage, Store
+from staticgrad.language.ops.convolution import CHANNELS_TOGETHER
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size, minimum
+from staticgrad.language.types.dtype import DType
 from staticgrad.lowering.operands import VECTOR, LoweredStep
 from staticgrad.lowering.windows.places import AxisPlace, StripAxis, along, map_over
 from staticgrad.lowering.windows.products import WindowProducts
-from staticgrad.ops.convolution import CHANNELS_TOGETHER
 from staticgrad.support.records import dataclass, replace
-from staticgrad.types.arrays import hint_value
-from staticgrad.types.dim import Size, minimum
-from staticgrad.types.dtype import DType
 
 #: Results of a tile along an axis.
 RESULTS: Final = 2

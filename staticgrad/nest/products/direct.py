@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.expr import postorder
-from staticgrad.ir.kernels.known import BOUND, Known
-from staticgrad.ir.kernels.stages import LANES, LONE
+from staticgrad.language.ir.expr import postorder
+from staticgrad.language.ir.kernels.known import BOUND, Known
+from staticgrad.language.ir.kernels.stages import LANES, LONE
 from staticgrad.nest.directives import work
 from staticgrad.nest.products.packing import may_collide
 from staticgrad.nest.products.plain import FEW_TERMS, MATRIX, PANEL_BYTES, WIDEST

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.expr import postorder
-from staticgrad.ir.kernels.chain_parts import left_in, record_words
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.known import Known
-from staticgrad.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
+from staticgrad.language.ir.expr import postorder
+from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.products.direct import DirectProduct, is_direct, write_direct
 from staticgrad.nest.products.narrow import has_rows_for_lanes, write_rows_for_lanes

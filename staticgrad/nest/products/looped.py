@@ -23,9 +23,9 @@ from functools import cached_property
 from math import inf, prod
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.expr import Access, Position, load
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.stages import (
+from staticgrad.language.ir.expr import Access, Position, load
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.stages import (
     LANES,
     Axis,
     Extent,

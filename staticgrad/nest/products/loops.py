@@ -7,9 +7,9 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernels.stages import Gemm, panel_columns, roots
-from staticgrad.ir.kernels.text import PRODUCT
+from staticgrad.language.ir.expr import Access, Expr
+from staticgrad.language.ir.kernels.stages import Gemm, panel_columns, roots
+from staticgrad.language.ir.kernels.text import PRODUCT
 from staticgrad.nest.block_functions import element
 from staticgrad.nest.products.packing import Packing
 from staticgrad.nest.records import Apply, Let, Name, Word

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.kernels.known import EVEN
+from staticgrad.language.ir.kernels.known import EVEN
 from staticgrad.nest.records import Builder, Function, Name, Word, function, place_at
 from staticgrad.support.records import NamedTuple, dataclass
 

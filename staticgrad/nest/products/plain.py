@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.ir.expr import Access
-from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import CHUNK, LANES, Gemm, streamed_rows
-from staticgrad.ir.kernels.text import PRODUCT
+from staticgrad.language.ir.expr import Access
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import CHUNK, LANES, Gemm, streamed_rows
+from staticgrad.language.ir.kernels.text import PRODUCT
 from staticgrad.nest.products.loops import ProductLoops
 from staticgrad.nest.products.packing import FEW_WAYS, may_collide
 from staticgrad.nest.products.tiles import Tiles

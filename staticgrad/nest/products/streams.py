@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.ir.expr import Access
-from staticgrad.ir.kernels.chain_parts import left_in
-from staticgrad.ir.kernels.kernel import GEMM_BLOCK
-from staticgrad.ir.kernels.known import Known
-from staticgrad.ir.kernels.stages import LANES, LONE
+from staticgrad.language.ir.expr import Access
+from staticgrad.language.ir.kernels.chain_parts import left_in
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import LANES, LONE
 from staticgrad.nest.products.packing import WAY
 from staticgrad.nest.products.plain import MATRIX, WIDEST
 from staticgrad.nest.records import Word

@@ -295,18 +295,18 @@ def instead_of(name: str) -> str:
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {
-    "sg.checkpoint_policies": "staticgrad.functions.checkpoints.policies",
+    "sg.checkpoint_policies": "staticgrad.language.functions.checkpoints.policies",
     "sg.implicit": "staticgrad.programs.implicit",
-    "sg.fft": "staticgrad.functions.fft",
-    "sg.linalg": "staticgrad.functions.linalg",
+    "sg.fft": "staticgrad.language.functions.fft",
+    "sg.linalg": "staticgrad.language.functions.linalg",
     "sg.nn": "staticgrad.nn",
-    "sg.ode": "staticgrad.functions.loops.ode",
+    "sg.ode": "staticgrad.language.functions.loops.ode",
     "sg.optim": "staticgrad.optim",
-    "sg.random": "staticgrad.functions.random",
-    "sg.special": "staticgrad.functions.special",
+    "sg.random": "staticgrad.language.functions.random",
+    "sg.special": "staticgrad.language.functions.special",
     "sg.testing": "staticgrad.testing",
     "sg.train": "staticgrad.train",
-    "sg.tree": "staticgrad.functions.tree",
+    "sg.tree": "staticgrad.language.functions.tree",
 }
 
 _IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
@@ -421,7 +421,7 @@ def _where(room: str, name: str) -> str:
     for other in _ROOMS:
         if other != room and name in _names_in(other):
             return f"it is {other}.{name}"
-    if name in dir(up("staticgrad.functions.random").Generator):
+    if name in dir(up("staticgrad.language.functions.random").Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 

@@ -1,0 +1,157 @@
+"""Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
+
+import staticgrad.language.functions.fft as fft
+import staticgrad.language.functions.linalg as linalg
+import staticgrad.language.functions.nn as nn
+import staticgrad.language.functions.random as random
+import staticgrad.language.functions.sparse as sparse
+import staticgrad.language.functions.special as special
+from staticgrad.language.functions.aggregate import (
+    all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
+)
+from staticgrad.language.functions.arrange import (
+    array_split, broadcast_arrays, diag, diagflat, diagonal, dsplit, hsplit, meshgrid, pad,
+    repeat, roll, rot90, split, tile, trace, vsplit
+)
+from staticgrad.language.functions.checkpoints.marks import (
+    checkpoint, checkpoint_name
+)
+from staticgrad.language.functions.complex_numbers import (
+    abs_square, angle, complex, conj, conj as conjugate, imag, iscomplex, isreal, real
+)
+from staticgrad.language.functions.creation import (
+    arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
+    one_hot, ones, ones_like, parameter, tri, tril, triu, vander, zeros, zeros_like
+)
+from staticgrad.language.functions.curves import (
+    cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, ediff1d, gradient,
+    trapezoid, unwrap
+)
+from staticgrad.language.functions.elementwise import (
+    allclose, array_equal, array_equiv, choose, copy, copysign, deg2rad, rad2deg as degrees,
+    divmod, fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
+    isposinf, logaddexp2, nan_to_num, piecewise, rad2deg, deg2rad as radians, round, select,
+    sinc
+)
+from staticgrad.language.functions.filters import (
+    convolve, correlate, interp, polyval, resize, sliding_window_view
+)
+from staticgrad.language.functions.indexing import (
+    append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
+    getitem, hstack, insert, matrix_transpose, unstack, vstack
+)
+from staticgrad.language.functions.kinks import (
+    conventions
+)
+from staticgrad.language.functions.loops.loops import (
+    associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
+)
+from staticgrad.language.functions.missing_values import (
+    nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
+    nansum, nanvar
+)
+from staticgrad.language.functions.products import (
+    cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
+)
+from staticgrad.language.functions.statistics import (
+    argpartition, average, bincount, corrcoef, count_nonzero, cov, digitize, histogram,
+    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
+    partition, percentile, prod, ptp, quantile
+)
+from staticgrad.language.ir.graph import (
+    Graph
+)
+from staticgrad.language.ir.nodes import (
+    Parameter
+)
+from staticgrad.language.ir.value import (
+    Value
+)
+from staticgrad.language.ops.arithmetic import (
+    absolute as abs, absolute, add, ceil, divide, trunc as fix, floor, floor_divide, fmod,
+    left_shift, remainder as mod, multiply, negative, positive, power as pow, power, reciprocal,
+    remainder, right_shift, rint, sign, signbit, square, subtract, trunc
+)
+from staticgrad.language.ops.contract import (
+    matmul
+)
+from staticgrad.language.ops.convert import (
+    astype, size_value
+)
+from staticgrad.language.ops.custom import (
+    custom_jvp, custom_vjp, host_call, numba_call
+)
+from staticgrad.language.ops.indexing import (
+    concatenate as concat, concatenate, flip, scatter_add, stack, take, take_along_axis
+)
+from staticgrad.language.ops.logic import (
+    bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
+    less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
+)
+from staticgrad.language.ops.marks import (
+    stop_gradient
+)
+from staticgrad.language.ops.movement import (
+    broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
+)
+from staticgrad.language.ops.positions import (
+    iota
+)
+from staticgrad.language.ops.scans import (
+    cumprod, cumsum, linear_scan
+)
+from staticgrad.language.ops.selection import (
+    clip, maximum, minimum, where
+)
+from staticgrad.language.ops.sorting import (
+    argsort, searchsorted, sort, topk
+)
+from staticgrad.language.ops.special import (
+    i0
+)
+from staticgrad.language.ops.transcendental import (
+    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, cos, cosh, erf, erfc, exp,
+    exp2, expm1, hypot, log, log10, log1p, log2, logaddexp, sigmoid, sin, sinh, sqrt, tan, tanh,
+    xlogy
+)
+from staticgrad.programs.transformed import (
+    vmap
+)
+
+__all__ = [
+    "Graph", "Parameter", "Value", "abs", "abs_square", "absolute", "add", "all", "allclose",
+    "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin",
+    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort",
+    "array_equal", "array_equiv", "array_split", "associative_scan", "astype", "at",
+    "atleast_1d", "atleast_2d", "atleast_3d", "average", "bincount", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil",
+    "checkpoint", "checkpoint_name", "choose", "clip", "column_stack", "complex", "concat",
+    "concatenate", "cond", "conj", "conjugate", "constant", "conventions", "convolve", "copy",
+    "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross",
+    "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees", "diag", "diagflat",
+    "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d",
+    "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
+    "fft", "fix", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "fori_loop", "full", "full_like", "geomspace", "getitem", "gradient",
+    "greater", "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call",
+    "hsplit", "hstack", "hypot", "i0", "identity", "imag", "inner", "input", "insert", "interp",
+    "invert", "iota", "isclose", "iscomplex", "isfinite", "isin", "isinf", "isnan", "isneginf",
+    "isposinf", "isreal", "kron", "left_shift", "less", "less_equal", "lexsort", "linalg",
+    "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
+    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod",
+    "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
+    "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
+    "nanstd", "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call",
+    "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "partition", "percentile",
+    "piecewise", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg",
+    "radians", "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape",
+    "resize", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
+    "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
+    "sliding_window_view", "sort", "sparse", "special", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
+    "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap", "vander", "var", "vdot",
+    "vecdot", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+]

@@ -1,0 +1,150 @@
+"""More activations, by the names that they have in ``torch.nn.functional``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from staticgrad.exports import LAYERS
+from staticgrad.language.functions.nn import softmax, softplus
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.operands import (
+    as_value,
+    axis_of,
+    check_positive,
+    floating,
+    is_number,
+    promoted_values,
+    related,
+)
+from staticgrad.language.ops.selection import clip, maximum, where
+from staticgrad.language.types import dim as dims
+from staticgrad.support.errors import ArgumentError, ShapeError
+from staticgrad.support.errors.wording import shown
+
+_SELU_ALPHA: Final = 1.6732632423543772
+_SELU_SCALE: Final = 1.0507009873554805
+
+
+def relu6(x: Operand[AnyValue]) -> AnyValue:
+    """x held between 0 and 6."""
+    return clip(floating("relu6", x), 0.0, 6.0)
+
+
+def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
+    """Clip x between two numbers, or values that broadcast with x."""
+    return clip(floating("hardtanh", x), min_val, max_val)
+
+
+@rounded_once
+def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
+    """x / 6 + 1 / 2, held between 0 and 1."""
+    value: Any = floating("hardsigmoid", x)
+    return clip(value * (1.0 / 6.0) + 0.5, 0.0, 1.0)
+
+
+@rounded_once
+def hardswish(x: Operand[AnyValue]) -> AnyValue:
+    """x * hardsigmoid(x): Howard et al., arXiv 1905.02244."""
+    value: Any = floating("hardswish", x)
+    return value * hardsigmoid(value)
+
+
+@rounded_once
+def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
+    """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483.
+
+    Its derivative at 0 is 1. ``alpha`` is a number but 0, or a value that broadcasts with x.
+    """
+    if is_number(alpha) and alpha == 0:
+        raise ArgumentError("celu: alpha is 0, and x is divided by it")
+    value: Any = floating("celu", x)
+    scale: Any = alpha if is_number(alpha) else as_value("celu", alpha)
+    below = functions.expm1(where(value > 0, 0.0, value) * (1.0 / scale)) * scale
+    return where(value <= 0, below, value)
+
+
+@rounded_once
+def selu(x: Operand[AnyValue]) -> AnyValue:
+    """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515.
+
+    Its derivative at 0 is 1.0507 * 1.6733.
+    """
+    value: Any = floating("selu", x)
+    below = functions.expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
+    return where(value <= 0, below, value) * _SELU_SCALE
+
+
+@rounded_once
+def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
+    """x where x > 0, else weight * x: He et al., arXiv 1502.01852.
+
+    ``weight`` is one number, or one for each channel of x [n, c, ...].
+    """
+    value: Any
+    value, slope = (floating("prelu", each) for each in promoted_values("prelu", (x, weight)))
+    if slope.ndim == 1 and value.ndim > 2:
+        slope = functions.reshape(slope, (slope.shape[0], *(1,) * (value.ndim - 2)))
+    return where(value > 0, value, slope * value)
+
+
+@rounded_once
+def mish(x: Operand[AnyValue]) -> AnyValue:
+    """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
+    value: Any = floating("mish", x)
+    return value * functions.tanh(softplus(value))
+
+
+@rounded_once
+def softsign(x: Operand[AnyValue]) -> AnyValue:
+    """x / (1 + abs(x))."""
+    value: Any = floating("softsign", x)
+    return value / (functions.absolute(value) + 1.0)
+
+
+@rounded_once
+def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
+    """log(sigmoid(x)), without overflow."""
+    value: Any = floating("log_sigmoid", x)
+    return -softplus(-value)
+
+
+@rounded_once
+def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
+    """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083)."""
+    value: Any = floating("glu", x)
+    place = axis_of("glu", axis, value)
+    half = dims.divide_exactly(value.shape[place], 2) if value.shape[place] != 1 else None
+    if half is None:
+        raise ShapeError(
+            f"glu: axis {axis} of {value.type} has no two halves", related=related(value)
+        )
+    first, second = functions.split(value, 2, place)
+    return first * functions.sigmoid(second)
+
+
+@rounded_once
+def gumbel_softmax(
+    logits: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
+) -> AnyValue:
+    """Draw a random relaxed one-hot vector: softmax((logits + noise) / tau) along ``axis``.
+
+    Jang et al., arXiv 1611.01144; the noise is Gumbel's, drawn by ``generator`` (for tensors, one
+    of ``staticgrad.eager``). ``tau`` is above 0; the smaller, the nearer to one element.
+    """
+    check_positive("gumbel_softmax", "tau", tau)
+    if not hasattr(generator, "exponential"):
+        raise ArgumentError(
+            f"gumbel_softmax: {shown(generator)} draws no numbers",
+            hint="hand over sg.random.Generator(seed)",
+        )
+    value: Any = floating("gumbel_softmax", logits)
+    drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
+    noise: Any = -functions.log(maximum(drawn, drawn.dtype.smallest_normal))
+    return softmax((value + functions.astype(noise, value.dtype)) * (1.0 / tau), axis)
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -1,0 +1,344 @@
+"""Functions over axes: NumPy's sum, mean, max, argmax and others, made of the three reductions.
+
+Here axes are counted from either end, ``keepdims`` becomes a reshape, and integers widen before
+they are added. The functions have NumPy's names, so this file does without the builtins they hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from staticgrad.language.functions.masking import (
+    Mask,
+    correction_of,
+    count,
+    counted,
+    degrees_of_freedom,
+    mask_of,
+    start_of,
+)
+from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
+from staticgrad.language.functions.variants import variant
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.arithmetic import flat_root
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.operands import (
+    Axes,
+    as_value,
+    axes_of,
+    axis_of,
+    counting_dtype,
+    dtype_of,
+    related,
+)
+from staticgrad.language.ops.reduce import Extreme, Max, Min, Reduction, Sum
+from staticgrad.language.types.arrays import product
+from staticgrad.language.types.dim import bounds
+from staticgrad.language.types.dtype import BOOL, F64, I64
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError
+
+
+def sum(
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand[AnyValue] | None = None,
+    where: Mask = None,
+) -> AnyValue:
+    """Sum over ``axis``: an int, a tuple, or None for all axes; 0 over an empty axis.
+
+    Bools and integers below 64 bits are added as int64 (unsigned: uint64), as NumPy does; floats in
+    their own dtype, along a fixed tree (the same bits on every run and every machine).
+
+    Args:
+        dtype: convert to it before adding.
+        initial: one number more, added to every sum.
+
+    >>> sg.evaluate(sg.sum([[1.0, 2.0], [3.0, 4.0]], axis=0))
+    array([4., 6.])
+    """
+    value = as_value("sum", x)
+    axes = axes_of("sum", axis, value)
+    wanted = counting_dtype("sum", value.dtype, dtype)
+    value = functions.astype(value, wanted)
+    if where is not None:
+        value = counted(value, mask_of("sum", where, value), 0)
+    return _total(value, axes, keepdims, initial)
+
+
+def _total(
+    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue] | None
+) -> AnyValue:
+    if initial is None:
+        return _reduced(Sum, value, axes, keepdims)
+    return _with_initial(value, axes, keepdims, initial)
+
+
+@rounded_as_first
+def _with_initial(
+    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue]
+) -> AnyValue:
+    out = _reduced(Sum, value, axes, keepdims)
+    return out + start_of("sum", initial, out)
+
+
+def max(
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand[AnyValue] | None = None,
+    where: Mask = None,
+) -> AnyValue:
+    """Compute the largest element over ``axis`` (all axes by default); NaN wins.
+
+    Equal elements share the gradient equally. A named size that is 0 in a run is an error of that
+    run, unless there is an ``initial``: a number that the elements are compared with, and without
+    which nothing can be left out by ``where``. Other arguments as for ``sum``.
+
+    Args:
+        initial: one more number to compare with.
+
+    >>> sg.evaluate(sg.max([[1.0, 5.0], [3.0, 4.0]], axis=1))
+    array([5., 4.])
+    """
+    return _extreme("max", Max, x, axis, keepdims=keepdims, initial=initial, where=where)
+
+
+@variant(max)
+def min(x: Any, *args: Any, **options: Any) -> Any:
+    """Smallest element over ``axis`` (all axes by default). NaN wins. Otherwise as ``max``.
+
+    >>> sg.evaluate(sg.min([[1.0, 5.0], [3.0, 4.0]], axis=1))
+    array([1., 3.])
+    """
+    return _extreme("min", Min, x, *args, **options)
+
+
+def _extreme(
+    op: str,
+    kind: type[Extreme],
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand[AnyValue] | None = None,
+    where: Mask = None,
+) -> AnyValue:
+    value = as_value(op, x)
+    axes = axes_of(op, axis, value)
+    mask = None if where is None else mask_of(op, where, value)
+    if initial is None:
+        if mask is not None:
+            raise ArgumentError(
+                f"{op}: where= may leave out every element, and then there is no {op}",
+                hint=f"sg.{op}(x, where=mask, initial=number) starts from a number",
+                related=related(value, mask),
+            )
+        return _reduced(kind, value, axes, keepdims)
+    start = start_of(op, initial, value)
+    value = counted(value, mask, start)
+    if axes and not bounds(product(value.shape[axis] for axis in axes))[0]:
+        found = kind(axes, neutral=True)(value)  # there may be no elements
+        found = _kept(found, value, axes) if keepdims else found
+    else:
+        found = _reduced(kind, value, axes, keepdims)
+    further = functions.maximum if op == "max" else functions.minimum
+    return further(found, start)
+
+
+@rounded_once
+def mean(
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    where: Mask = None,
+) -> AnyValue:
+    """Mean over ``axis`` (all axes by default); NaN over an empty axis, float64 for integers.
+
+    In ``dtype``, if one is given. For ``where`` see ``sum``.
+
+    Args:
+        dtype: convert to it first.
+
+    >>> sg.evaluate(sg.mean([[1, 2], [3, 4]], axis=1))
+    array([1.5, 3.5])
+    """
+    value = as_value("mean", x)
+    axes = axes_of("mean", axis, value)
+    mask = mask_of("mean", where, value)
+    wanted = None if dtype is None else dtype_of("mean", dtype)
+    if wanted is not None:
+        value = functions.astype(value, wanted)
+    if not value.dtype.is_float:
+        value = functions.astype(value, F64)
+    found = _mean(value, axes, mask, keepdims)
+    return found if wanted is None else functions.astype(found, wanted)
+
+
+def _mean(
+    value: AnyValue, axes: tuple[int, ...], mask: AnyValue | None, keepdims: bool
+) -> AnyValue:
+    total = _reduced(Sum, counted(value, mask, 0.0), axes, keepdims)
+    if not axes and mask is None:
+        return total
+    return total / count(value, axes, mask, keepdims)
+
+
+def var(
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Mask = None,
+    mean: Operand[AnyValue] | None = None,
+    correction: float | None = None,
+) -> AnyValue:
+    """Compute the variance over ``axis``: squared distances from the mean, divided by n - ``ddof``.
+
+    Of complex numbers it is real: distances are magnitudes.
+
+    Args:
+        dtype: a floating dtype to convert to first.
+        ddof: subtracted from the number of elements; ``correction`` is its other name.
+        mean: the mean, if it is known: with the reduced axes kept.
+        correction: in place of ``ddof``.
+
+    >>> sg.evaluate(sg.var([1.0, 3.0]))
+    array(1.)
+    """
+    return _variance("var", x, axis, dtype, ddof, keepdims, where, mean, correction)
+
+
+@rounded_once
+def _variance(
+    op: str,
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Mask = None,
+    mean: Operand[AnyValue] | None = None,
+    correction: float | None = None,
+    *,
+    root: bool = False,
+) -> AnyValue:
+    less = correction_of(op, ddof, correction)
+    value = as_value(op, x)
+    axes = axes_of(op, axis, value)
+    mask = mask_of(op, where, value)
+    if dtype is not None and not dtype_of(op, dtype).is_float:
+        raise DTypeError(f"{op}: dtype={dtype!r} is not floating", related=related(value))
+    if dtype is not None or not value.dtype.is_float:
+        value = functions.astype(value, F64 if dtype is None else dtype)
+    away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
+    squares = _reduced(Sum, counted(functions.abs_square(away), mask, 0.0), axes, keepdims)
+    found = squares / degrees_of_freedom(value, axes, mask, keepdims, less)
+    return flat_root(found) if root else found
+
+
+@variant(var)
+def std(x: Any, axis: Axes = None, dtype: Any = None, **options: Any) -> Any:
+    """Standard deviation, the square root of ``var``; the derivative is 0 for equal elements.
+
+    >>> sg.evaluate(sg.std([1.0, 3.0]))
+    array(1.)
+    """
+    return _variance("std", x, axis, dtype, **options, root=True)
+
+
+def any(
+    x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
+) -> AnyValue:
+    """Return True where an element over ``axis`` is true (not 0); False for an empty axis.
+
+    For ``where`` see ``sum``.
+
+    >>> sg.evaluate(sg.any([[True, False], [False, False]], axis=1))
+    array([ True, False])
+    """
+    value = as_value("any", x)
+    axes = axes_of("any", axis, value)
+    true = counted(functions.astype(value, BOOL), mask_of("any", where, value), False)
+    return _reduced(partial(Max, neutral=True), true, axes, keepdims)
+
+
+@like(any)
+def all(
+    x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
+) -> AnyValue:
+    """Return True where every element over ``axis`` is true (not 0); True for an empty axis.
+
+    For ``where`` see ``sum``.
+
+    >>> sg.evaluate(sg.all([[True, False], [True, True]], axis=1))
+    array([False,  True])
+    """
+    value = as_value("all", x)
+    axes = axes_of("all", axis, value)
+    true = counted(functions.astype(value, BOOL), mask_of("all", where, value), True)
+    return _reduced(partial(Min, neutral=True), true, axes, keepdims)
+
+
+def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
+    """Return the index (int64) of the largest element along ``axis``, or in C order over all.
+
+    If elements are equal, the first one; the first NaN if there is one.
+
+    Args:
+        axis: which axis; None for all elements in C order.
+
+    >>> sg.evaluate(sg.argmax([[1.0, 5.0], [3.0, 4.0]], axis=1))
+    array([1, 1])
+    """
+    return _position("argmax", Max, x, axis, keepdims)
+
+
+@like(argmax)
+def argmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
+    """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``."""
+    return _position("argmin", Min, x, axis, keepdims)
+
+
+def _position(
+    op: str, kind: type[Extreme], x: Operand[AnyValue], axis: int | None, keepdims: bool
+) -> AnyValue:
+    value = as_value(op, x)
+    shape = value.shape
+    if axis is None:
+        value, place = reshape(value, value.size), 0
+    else:
+        place = axis_of(op, axis, value)
+    best = _reduced(kind, value, (place,), keepdims=True)
+    hit = functions.equal(value, best)
+    if value.dtype.is_float:
+        hit = functions.logical_or(hit, functions.not_equal(value, value))
+    count = functions.size_value(value.shape[place], I64)
+    positions = functions.iota(value.shape, place, like=value)
+    found = _reduced(Min, functions.where(hit, positions, count), (place,), keepdims)
+    return reshape(found, (1,) * len(shape)) if axis is None and keepdims else found
+
+
+def _reduced(
+    kind: Callable[[tuple[int, ...]], Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool
+) -> AnyValue:
+    if not axes:
+        return x
+    out = kind(axes)(x)
+    return _kept(out, x, axes) if keepdims else out
+
+
+def _kept(reduced: AnyValue, x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
+    return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))

@@ -1,0 +1,461 @@
+"""Rearranged elements: repeat, tile, roll, split, diagonals, grids, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from math import copysign
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.indexing import concatenate, flip, part, sliced, take, with_zeros
+from staticgrad.language.ops.movement import (
+    broadcast_to,
+    expand_dims,
+    moveaxis,
+    ravel,
+    reshape,
+    with_size,
+)
+from staticgrad.language.ops.operands import (
+    Axes,
+    as_value,
+    as_values,
+    axis_of,
+    check_choice,
+    check_equal,
+    distinct_axes,
+    integer,
+    is_number,
+    number_of_parts,
+    related,
+    shape_of,
+    size_of,
+)
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import array_of
+from staticgrad.language.types.dim import Dim, Size
+from staticgrad.language.types.dtype import I64
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
+
+
+def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
+    """x with its elements moved ``shift`` places along ``axis``, round the end.
+
+    ``axis`` is one or several, ``shift`` one integer or one per axis; None rolls x flattened.
+    """
+    value = as_value("roll", x)
+    if axis is None:
+        return reshape(roll(ravel(value), shift, 0), value.shape)
+    axes = list(axis) if isinstance(axis, list | tuple) else [axis]
+    shifts = list(shift) if isinstance(shift, list | tuple) else [shift] * len(axes)
+    if len(shifts) != len(axes):
+        raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    for places, number in zip(shifts, axes, strict=True):
+        steps = integer("roll", "shift", places, value)
+        value = _rolled(value, steps, axis_of("roll", number, value))
+    return value
+
+
+def _rolled(x: AnyValue, shift: int, axis: int) -> AnyValue:
+    size = x.shape[axis]
+    if isinstance(size, Dim):  # the shift may be longer than the axis: only a run can tell
+        length = functions.size_value(size, I64)
+        return functions.take(x, (iota((size,)) - shift) % length, axis)
+    moved = shift % size if size else 0
+    if not moved:
+        return x
+    tail, head = part(x, axis, size - moved, moved), part(x, axis, 0, size - moved)
+    return concatenate([tail, head], axis)
+
+
+def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
+    """Split x along ``axis`` into a number of equal parts, or at the given indices.
+
+    Args:
+        indices_or_sections: the number of equal parts; or a list of indices to split at.
+        axis: the axis to split.
+
+    >>> sg.evaluate(sg.split([1, 2, 3, 4], 2))
+    [array([1, 2]), array([3, 4])]
+    """
+    value = as_value("split", x)
+    place = axis_of("split", axis, value)
+    if isinstance(indices_or_sections, list | tuple | np.ndarray):
+        return _cut(value, list(indices_or_sections), place)
+    count = number_of_parts("split", indices_or_sections, value)
+    size = value.shape[place]
+    each = dims.floordiv(size, count)
+    text = f"split: an axis of size {size} is not {count} equal parts"
+    check_equal(text, each * count, size, value, hint="sg.split(x, [2, 5]) takes the places")
+    value = with_size(value, place, each * count)
+    return [part(value, place, each * k, each) for k in range(count)]
+
+
+def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
+    before = (slice(None),) * axis
+    ends = [*at, None]
+    return [x[(*before, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
+
+
+def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
+    """Split x as ``split``, but the first parts are one longer if the size does not divide evenly.
+
+    Args:
+        indices_or_sections: the number of parts; or a list of indices to split at.
+
+    >>> sg.evaluate(sg.array_split([1, 2, 3], 2))
+    [array([1, 2]), array([3])]
+    """
+    value = as_value("array_split", x)
+    place = axis_of("array_split", axis, value)
+    if isinstance(indices_or_sections, list | tuple | np.ndarray):
+        return _cut(value, list(indices_or_sections), place)
+    count = number_of_parts("array_split", indices_or_sections, value)
+    size = value.shape[place]
+    lengths = [dims.floordiv(size + (count - 1 - k), count) for k in range(count)]
+    starts = accumulate(lengths[:-1], initial=0)
+    return [part(value, place, s, n) for s, n in zip(starts, lengths, strict=True)]
+
+
+def hsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+    """Split x as ``split`` along axis 1, a vector along its only axis.
+
+    Args:
+        indices_or_sections: the number of equal parts; or a list of indices to split at.
+
+    >>> sg.evaluate(sg.hsplit([1, 2, 3, 4], 2))
+    [array([1, 2]), array([3, 4])]
+    """
+    value = _with_axes("hsplit", x, 1)
+    return split(value, indices_or_sections, 0 if value.ndim == 1 else 1)
+
+
+@like(hsplit)
+def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+    """Split x, which has two axes or more, as ``split`` along axis 0.
+
+    >>> sg.evaluate(sg.vsplit([[1, 2], [3, 4]], 2))
+    [array([[1, 2]]), array([[3, 4]])]
+    """
+    return split(_with_axes("vsplit", x, 2), indices_or_sections, 0)
+
+
+@like(hsplit)
+def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+    """Split x, which has three axes or more, as ``split`` along axis 2.
+
+    >>> [part.shape for part in sg.dsplit(np.ones((1, 2, 4)), [1])]
+    [(1, 2, 1), (1, 2, 3)]
+    """
+    return split(_with_axes("dsplit", x, 3), indices_or_sections, 2)
+
+
+def _with_axes(op: str, x: Operand[AnyValue], least: int) -> AnyValue:
+    value = as_value(op, x)
+    if value.ndim < least:
+        text = f"{op}: expected {least} axes or more, got {value.type}"
+        raise RankError(text, related=related(value))
+    return value
+
+
+def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
+    """Turn x by 90 degrees in the plane of two axes, from the first to the second, ``k`` times.
+
+    Args:
+        k: how often.
+        axes: the plane.
+
+    >>> sg.evaluate(sg.rot90([[1, 2], [3, 4]]))
+    array([[2, 4],
+           [1, 3]])
+    """
+    value = as_value("rot90", x)
+    first, second = distinct_axes("rot90", axes, value)
+    match integer("rot90", "k", k, value) % 4:
+        case 0:
+            return value
+        case 1:
+            return functions.swapaxes(flip(value, second), first, second)
+        case 2:
+            return flip(value, (first, second))
+        case _:
+            return flip(functions.swapaxes(value, first, second), second)
+
+
+def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyValue:
+    """Repeat each element of x ``repeats`` times along ``axis``; None flattens x.
+
+    Args:
+        repeats: one number (or size) for all, or integers known now, one per index of the axis.
+        axis: which axis.
+
+    >>> sg.evaluate(sg.repeat([1, 2], 2))
+    array([1, 1, 2, 2])
+    """
+    value = as_value("repeat", x)
+    if axis is None:
+        value, axis = ravel(value), 0
+    place = axis_of("repeat", axis, value)
+    if isinstance(repeats, Value) and repeats.computes:  # a tensor: its numbers are known
+        repeats = np.asarray(repeats)
+    if isinstance(repeats, list | tuple | np.ndarray) and np.ndim(repeats) > 0:
+        counts = array_of(repeats, "repeat: repeats")
+        text = f"repeat: {counts.size} numbers for an axis of size {value.shape[place]}"
+        check_equal(text, value.shape[place], counts.size, value)
+        value = with_size(value, place, counts.size)
+        sizes = [int(size) for size in shape_of("repeat", tuple(counts.tolist()), value)]
+        try:
+            places = np.repeat(np.arange(counts.size), sizes)
+        except (MemoryError, ValueError):
+            raise ShapeError(f"repeat: {sum(sizes)} elements do not fit into memory") from None
+        return functions.take(value, places, place)
+    (times,) = shape_of("repeat", (repeats,), value)
+    shape = value.shape
+    wide = expand_dims(value, place + 1)
+    wide = broadcast_to(wide, (*shape[: place + 1], times, *shape[place + 1 :]))
+    return reshape(wide, (*shape[:place], shape[place] * times, *shape[place + 1 :]))
+
+
+def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
+    """Repeat x ``reps`` times along each axis: one number for the last axis, or one for each."""
+    value = as_value("tile", x)
+    times = shape_of("tile", reps, value)
+    rank = max(len(times), value.ndim)
+    times = (1,) * (rank - len(times)) + times
+    shape = (1,) * (rank - value.ndim) + value.shape
+    between = reshape(value, tuple(size for pair in shape for size in (1, pair)))
+    wide = broadcast_to(between, tuple(s for pair in zip(times, shape, strict=True) for s in pair))
+    return reshape(wide, tuple(n * size for n, size in zip(times, shape, strict=True)))
+
+
+# -- diagonals ------------------------------------------------------------------------------------
+
+
+def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
+    """Return the elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
+
+    ``offset`` says which diagonal; above the main one it is positive.
+    """
+    value = as_value("diagonal", x)
+    if value.ndim < 2:
+        raise RankError(f"diagonal: {value.type} has no two axes", related=related(value))
+    moved = moveaxis(value, [axis1, axis2], [-2, -1])
+    k = integer("diagonal", "offset", offset, value)
+    rows, columns = moved.shape[-2:]
+    first_row, first_column = max(-k, 0), max(k, 0)
+    a = rows - first_row
+    b = columns - first_column
+    length = dims.maximum(a + b - dims.maximum(a, b), 0)
+    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
+    if isinstance(columns, Dim):
+        step = functions.size_value(columns + 1, I64)
+        start = functions.size_value(columns * first_row + first_column, I64)
+        return functions.take(flat, iota((length,)) * step + start, flat.ndim - 1)
+    rank = flat.ndim - 1
+    starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
+    return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
+
+
+def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere."""
+    value = as_value("diag", x)
+    if value.ndim == 2:
+        return diagonal(value, k)
+    if value.ndim != 1:
+        raise RankError(f"diag: {value.type} is not a vector or matrix", related=related(value))
+    shift = integer("diag", "k", k, value)
+    size = value.shape[0] + abs(shift)
+    across = with_zeros(
+        value, [(max(shift, 0), max(-shift, 0))]
+    )  # out[i, j] holds the one of column j
+    hit = functions.equal(
+        iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value)
+    )
+    return functions.where(hit, across, np.zeros((), value.dtype.numpy))
+
+
+def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """Return the matrix with the elements of x, flattened, on diagonal k, zeros elsewhere.
+
+    >>> sg.evaluate(sg.diagflat([[1, 2]], 1))
+    array([[0, 1, 0],
+           [0, 0, 2],
+           [0, 0, 0]])
+    """
+    return diag(ravel(as_value("diagflat", x)), k)
+
+
+def trace(
+    x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
+) -> AnyValue:
+    """The sum of a ``diagonal``, in ``dtype`` if one is given.
+
+    >>> sg.evaluate(sg.trace([[1, 2], [3, 4]]))
+    array(5)
+    """
+    return functions.sum(diagonal(x, offset, axis1, axis2), -1, dtype)
+
+
+# -- several arrays -------------------------------------------------------------------------------
+
+
+def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
+    """Broadcast values to their common shape; dtypes are unchanged."""
+    if not values:
+        return []
+    operands = as_values("broadcast_arrays", *values)
+    shape = broadcast("broadcast_arrays", [value.shape for value in operands])
+    return [broadcast_to(value, shape) for value in operands]
+
+
+def meshgrid(
+    *values: Operand[AnyValue], indexing: str = "xy", sparse: bool = False
+) -> list[AnyValue]:
+    """Return coordinate grids: one array per vector, each varying along one axis.
+
+    Args:
+        values: vectors; values of other ranks are flattened.
+        indexing: ``"ij"`` puts the first vector along axis 0, ``"xy"`` along axis 1.
+        sparse: leave the other axes at size 1.
+
+    Returns:
+        A list of one value per vector, each with one axis per vector.
+
+    >>> sg.evaluate(sg.meshgrid([1, 2], [3, 4, 5]))
+    [array([[1, 2],
+           [1, 2],
+           [1, 2]]), array([[3, 3],
+           [4, 4],
+           [5, 5]])]
+    """
+    check_choice("meshgrid", "indexing", indexing, ("xy", "ij"))
+    vectors = [functions.ravel(v) for v in as_values("meshgrid", *values)]
+    rank = len(vectors)
+    places = list(range(rank))
+    if indexing == "xy" and rank > 1:
+        places[:2] = [1, 0]
+    grids = [
+        reshape(vector, tuple(vector.shape[0] if k == place else 1 for k in range(rank)))
+        for vector, place in zip(vectors, places, strict=True)
+    ]
+    return grids if sparse or not grids else broadcast_arrays(*grids)
+
+
+_MODES: Final = ("constant", "edge", "reflect", "symmetric", "wrap")
+Pairs = list[tuple[Any, Any]]
+
+
+def pad(
+    x: Operand[AnyValue], pad_width: Any, mode: str = "constant", *, constant_values: Any = 0
+) -> AnyValue:
+    """x with elements around it: zeros by default.
+
+    Args:
+        pad_width: how many before and after: one size for all, (before, after) for all axes, one
+            such pair per axis, or a dict from axis to either. Sizes may be named.
+        mode: ``"constant"``; ``"edge"``, the outermost element; ``"reflect"`` and ``"symmetric"``,
+            mirrored without and with the outermost one; ``"wrap"``, from the other end.
+        constant_values: numbers or 0-d values, one or in pairs as ``pad_width``.
+
+    >>> sg.evaluate(sg.pad([1, 2, 3], (1, 2), "edge"))
+    array([1, 1, 2, 3, 3, 3])
+    """
+    value = as_value("pad", x)
+    check_choice("pad", "mode", mode, _MODES, value)
+    if isinstance(pad_width, dict):
+        given = {axis_of("pad", axis, value): pair for axis, pair in pad_width.items()}
+        pad_width = [given.get(axis, (0, 0)) for axis in range(value.ndim)]
+        pad_width = [tuple(e) if isinstance(e, list | tuple) else (e, e) for e in pad_width]
+    pairs = [
+        (size_of("pad", a, value), size_of("pad", b, value))
+        for a, b in _pairs(value, pad_width, "pad_width")
+    ]
+    is_zero = is_number(constant_values) and constant_values == 0
+    if mode == "constant":
+        if is_zero and copysign(1.0, constant_values) > 0:
+            return with_zeros(value, pairs)
+        return _with_constants(value, pairs, constant_values)
+    if not is_zero:
+        raise ArgumentError(
+            f"pad: constant_values={shown(constant_values)} says nothing in mode={mode!r}",
+            hint="it belongs to mode='constant'",
+        )
+    for axis, (before, after) in enumerate(pairs):
+        if before == 0 and after == 0:
+            continue
+        size = value.shape[axis]
+        if size == 0:
+            raise ShapeError(
+                f"pad: axis {axis} of {value.type} has no elements to repeat",
+                related=related(value),
+            )
+        total = size + before + after
+        if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
+            places = iota((total,), like=value) - functions.size_value(before, I64)
+            value = take(value, _source(places, functions.size_value(size, I64), mode), axis)
+        else:
+            value = take(value, _source(np.arange(total) - before, size, mode, np), axis)
+    return value
+
+
+def _pairs(x: Value, data: Any, what: str) -> Pairs:
+    """Return the sizes or values before and after each axis."""
+    if isinstance(data, np.ndarray):
+        data = data.tolist()
+    if not isinstance(data, list | tuple):
+        data = (data, data)
+    if len(data) == 2 and not any(isinstance(entry, list | tuple) for entry in data):
+        data = [data] * x.ndim
+    if len(data) == 1:
+        data = [data[0]] * x.ndim
+    pairs = [entry if isinstance(entry, list | tuple) else (entry, entry) for entry in data]
+    pairs = [pair * 2 if len(pair) == 1 else pair for pair in pairs]
+    if len(pairs) != x.ndim or any(len(pair) != 2 for pair in pairs):
+        many = "one (before, after) for each of"
+        if what != "pad_width":
+            many = f"{what} {many}"
+        raise ArgumentError(f"pad: {data!r} is not {many} the {x.ndim} axes", related=related(x))
+    return [(before, after) for before, after in pairs]
+
+
+def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any) -> AnyValue:
+    given = _pairs(x, constants, "constant_values")
+    for axis, (sides, values) in enumerate(zip(widths, given, strict=True)):
+        parts: list[list[AnyValue]] = []
+        for side, data in zip(sides, values, strict=True):
+            value = as_value("pad", data, getattr(x, "kind", type(x)))
+            if value.ndim:
+                raise ArgumentError(
+                    f"pad: constant_values {value.type} is not a number", related=related(value)
+                )
+            shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))
+            slab = broadcast_to(functions.astype(value, x.dtype), shape)
+            parts.append([slab] if side != 0 else [])
+        x = concatenate([*parts[0], x, *parts[1]], axis)
+    return x
+
+
+def _source(places: Any, size: Any, mode: str, of: Any = functions) -> Any:
+    """Return the index of the element at each position, relative to the start of the array.
+
+    ``of`` has the functions: ours, or NumPy's module.
+    """
+    if mode == "edge":
+        return of.maximum(of.minimum(places, size - 1), 0)
+    if mode == "wrap":
+        return of.remainder(places, size)
+    if mode == "symmetric":
+        turn = of.remainder(places, 2 * size)
+        return of.where(turn < size, turn, 2 * size - 1 - turn)
+    period = of.maximum(2 * size - 2, 1)
+    turn = of.remainder(places, period)
+    return of.where(turn < size, turn, period - turn)

@@ -1,0 +1,114 @@
+"""Complex numbers: made of real values, and taken apart.
+
+A real value is its own real part and its own conjugate, and its imaginary part is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.pairs import Complex
+from staticgrad.language.ops.complex_readings import pair, parts_of, squared
+from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.movement import broadcast_to
+from staticgrad.language.ops.operands import as_value, promoted_values
+from staticgrad.support.errors import DTypeError
+
+
+def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
+    """Make a complex value of its real and imaginary part, real numbers that broadcast.
+
+    >>> sg.evaluate(sg.complex([1.0, 2.0], 3.0))
+    array([1.+3.j, 2.+3.j])
+    """
+    re, im = promoted_values("complex", (real, imag))
+    if re.dtype.is_complex or not re.dtype.is_float:
+        if re.dtype.is_complex:
+            raise DTypeError(f"complex: a part is {re.dtype}", hint="real + 1j * imag")
+        re, im = (functions.astype(part, "float64") for part in (re, im))
+    if re.shape != im.shape:
+        shape = broadcast("complex", [re.shape, im.shape])
+        re, im = broadcast_to(re, shape), broadcast_to(im, shape)
+    found: AnyValue = pair(re, im)
+    return found
+
+
+def real(x: Operand[AnyValue]) -> AnyValue:
+    """Return the real part: of a real value itself.
+
+    >>> sg.evaluate(sg.real([1.0 + 2.0j]))
+    array([1.])
+    """
+    value: Any = as_value("real", x)
+    found: AnyValue = value.real if isinstance(value, Complex) else value
+    return found
+
+
+def imag(x: Operand[AnyValue]) -> AnyValue:
+    """Return the imaginary part: of a real value 0."""
+    value: Any = as_value("imag", x)
+    found: AnyValue = value.imag if isinstance(value, Complex) else functions.zeros_like(value)
+    return found
+
+
+def conj(x: Operand[AnyValue]) -> AnyValue:
+    """Compute the complex conjugate: of a real value itself.
+
+    >>> sg.evaluate(sg.conj([1.0 + 2.0j]))
+    array([1.-2.j])
+    """
+    value: Any = as_value("conj", x)
+    if not isinstance(value, Complex):
+        return value
+    re, im = parts_of(value)
+    found: AnyValue = pair(re, None if im is None else -im)
+    return found
+
+
+def iscomplex(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where the imaginary part is not 0.
+
+    >>> sg.evaluate(sg.iscomplex([1.0 + 0.0j, 1.0j]))
+    array([False,  True])
+    """
+    return functions.not_equal(imag(x), 0)
+
+
+def isreal(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where the imaginary part is 0.
+
+    >>> sg.evaluate(sg.isreal([1.0 + 0.0j, 1.0j]))
+    array([ True, False])
+    """
+    return functions.equal(imag(x), 0)
+
+
+@rounded_once
+def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
+    """Compute the angle of each number with the positive real axis, from -pi to pi; 0 at 0.
+
+    In degrees with ``deg``. The derivative at 0 is 0.
+
+    >>> sg.evaluate(sg.angle([1.0j, -1.0]))
+    array([1.57079633, 3.14159265])
+    """
+    value: Any = as_value("angle", z)
+    if not value.dtype.is_float:
+        value = functions.astype(value, "float64")
+    found = functions.arctan2(imag(value), real(value))
+    return found * (180.0 / math.pi) if deg else found
+
+
+def abs_square(x: Operand[AnyValue]) -> AnyValue:
+    """Compute the square of the magnitude: real, and smooth at 0.
+
+    >>> sg.evaluate(sg.abs_square([3.0 + 4.0j]))
+    array([25.])
+    """
+    value: Any = as_value("abs_square", x)
+    found: AnyValue = squared(value)
+    return found

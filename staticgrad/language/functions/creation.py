@@ -1,0 +1,573 @@
+"""Values that are not computed from others: inputs, parameters, constants, ranges, triangles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, Literal, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.execution import computing_kind
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import (
+    Input,
+    Node,
+    Parameter,
+    ParameterLeaf,
+    Symbolic,
+    constant as constant_node,
+)
+from staticgrad.language.ir.kinds import AnyValue, binding_kind
+from staticgrad.language.ir.pairs import ComplexParameter, SymbolicComplex, check_real
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.language.ops.operands import (
+    as_value,
+    as_values,
+    axis_of,
+    dtype_of,
+    floating,
+    integer,
+    is_number,
+    known_integer,
+    leaf_array,
+    promoted_values,
+    related,
+    shape_of,
+    size_of,
+)
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.arrays import (
+    BEYOND,
+    MOST_SIZE,
+    Shape,
+    TensorType,
+    as_parts,
+    convert_array,
+)
+from staticgrad.language.types.dim import Dim, Size, dim, floordiv, maximum
+from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I64, DType
+from staticgrad.support.docstrings import like as same
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    RankError,
+    ShapeAsValueWarning,
+    ShapeError,
+    warn,
+)
+from staticgrad.support.errors.wording import shown
+
+_LARGEST: Final = float(np.finfo(np.float64).max)
+_DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
+
+
+def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
+    """Create a value that is fed at each run, under ``name``.
+
+    Args:
+        name: the key of its feed; unique in a graph.
+        shape: one entry per axis: an int; a name (the same name is the same size everywhere in the
+            graph); ``sg.dim(...)`` or an expression of sizes; None for an anonymous size.
+        dtype: the element type.
+
+    >>> x = sg.input("x", ("batch", 3))
+    >>> x
+    <x: f32[batch, 3]>
+    """
+    _check_name("input", name)
+    if isinstance(shape, str | DType | type):
+        # Refuse a dtype, or several names in one string, as the shape.
+        if not isinstance(shape, str) or shape in _DTYPE_NAMES:
+            raise ArgumentError(
+                f"input {name!r}: {shown(shape)} stands where the shape does",
+                hint=f"the shape comes first: sg.input({name!r}, shape, dtype); () is one number",
+            )
+        if "," in shape or len(shape.split()) > 1:
+            raise ArgumentError(
+                f"input {name!r}: {shown(shape)} is not a shape",
+                hint='one entry per axis, in a tuple: ("batch", "features")',
+            )
+    entries = shape if isinstance(shape, list | tuple) else (shape,)
+    sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
+    own = dtype_of(f"input {name!r}", dtype)
+    if own.is_complex:
+        parts = TensorType(own.real, (*sizes, 2))
+        return SymbolicComplex.of(Symbolic.bind(Input(name, parts, is_complex=True), ()))
+    return Symbolic.bind(Input(name, TensorType(own, sizes)), ())
+
+
+def _size(name: str, axis: int, entry: Any) -> Size:
+    if entry is None:
+        return dim(f"{name}.{axis}")
+    if isinstance(entry, str):
+        if not entry:
+            raise ArgumentError(f"input {name!r}: the name of axis {axis} is empty")
+        return dim(entry)
+    if isinstance(entry, bool | np.bool_):
+        raise ArgumentError(f"input {name!r}: {entry} is not a size for axis {axis}")
+    if known_integer(entry) == -1:
+        raise ShapeError(
+            f"input {name!r}, axis {axis}: the size -1 is negative",
+            hint=f"a size that differs from run to run has a name:"
+            f' sg.input({name!r}, ("batch", 3)); None is a size of its own',
+        )
+    return size_of(f"input {name!r}, axis {axis}", entry)
+
+
+def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
+    """Create a value that has an array, which updates replace; the given array is copied.
+
+    Args:
+        name: unique among the parameters of a graph.
+        array: the first value; its shape never changes. A tuple of whole numbers is a value too,
+            but looks like a shape: ShapeAsValueWarning.
+        dtype: the element type; that of the array by default.
+
+    >>> w = sg.parameter("w", [1.0, 2.0])
+    >>> w.value = w.value * 2.0
+    >>> w.value
+    array([2., 4.])
+    """
+    _check_name("parameter", name)
+    if isinstance(array, tuple) and array and all(type(size) is int for size in array):
+        warn(
+            ShapeAsValueWarning,
+            f"parameter {name!r} is the array {list(array)}, not of shape {array};"
+            f" for that: np.zeros({array}), else a list",
+        )
+    first = _array(f"parameter {name!r}", array, dtype)
+    if first.dtype.kind == "c":
+        store = ParameterStore(name, as_parts(first))
+        store.is_complex = True
+        return cast(Parameter, ComplexParameter(Parameter(_leaf(ParameterLeaf(store)))))
+    return Parameter(_leaf(ParameterLeaf(ParameterStore(name, first))))
+
+
+def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
+    """Create a constant from a copy of an array; inside of ``sg.eager_mode()`` a tensor.
+
+    Args:
+        array: an array, a number, or nested lists of numbers.
+        dtype: the element type; that of the array by default (Python floats: float64).
+
+    >>> sg.evaluate(sg.constant([1.0, 2.0]) * 2.0)
+    array([2., 4.])
+    """
+    if isinstance(array, Symbolic | SymbolicComplex):
+        return array if dtype is None else cast(Symbolic, functions.astype(array, dtype))
+    found = _array("constant", array, dtype)
+    kind = computing_kind()
+    return constant_node(found) if kind is None else cast(Value, kind.lift(found))
+
+
+def _leaf(op: ParameterLeaf) -> Node:
+    return Symbolic.bind(op, ()).node
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f"{what}: the name comes first, got {shown(name)}",
+            hint='sg.input("x", shape, dtype), sg.parameter("w", array)',
+        )
+    if not name:
+        raise ArgumentError(f"{what}: the name is empty")
+
+
+def _array(op: str, data: Any, dtype: Any) -> Any:
+    if isinstance(data, Value):
+        raise DTypeError(
+            f"{op}: {data!r} is a value of a graph, not an array",
+            hint="a first value is an array; sg.Graph(updates={w: value}) sets later ones",
+            related=related(data),
+        )
+    return leaf_array(op, data, dtype)
+
+
+# -- arrays that follow from a shape --------------------------------------------------------------
+
+
+def full(
+    shape: Any, fill_value: Any, dtype: Any = None, *, like: AnyValue | None = None
+) -> AnyValue:
+    """``fill_value`` repeated to ``shape``; in ``dtype``, by default that of the value.
+
+    A value of the kind of ``like``, where ``fill_value`` is none itself.
+
+    Args:
+        shape: one size or a tuple of sizes, named ones too.
+        fill_value: a number, or what broadcasts to the shape.
+        dtype: the element type.
+
+    >>> sg.evaluate(sg.full((2,), 1.5))
+    array([1.5, 1.5])
+    """
+    filled = as_value("full", fill_value, None if like is None else binding_kind((like,)))
+    if dtype is not None:
+        filled = functions.astype(filled, dtype_of("full", dtype))
+    return broadcast_to(filled, shape_of("full", shape))
+
+
+@same(full)
+def zeros(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
+    """Zeros; float32 by default. For ``like`` see ``full``.
+
+    >>> sg.evaluate(sg.zeros((2, 2)))
+    array([[0., 0.],
+           [0., 0.]], dtype=float32)
+    """
+    return full(shape, _number(0, dtype), like=like)
+
+
+@same(zeros)
+def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
+    """Ones; float32 by default. For ``like`` see ``full``.
+
+    >>> sg.evaluate(sg.ones((2, 2)))
+    array([[1., 1.],
+           [1., 1.]], dtype=float32)
+    """
+    return full(shape, _number(1, dtype), like=like)
+
+
+def full_like(
+    x: Operand[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
+) -> AnyValue:
+    """``fill_value`` broadcast to ``shape`` in ``dtype``: by default those of x."""
+    like = as_value("full_like", x)
+    wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
+    kind = binding_kind((like,))
+    plain = is_number(fill_value) or isinstance(fill_value, complex)
+    filled = kind.lift(fill_value, wanted) if plain else as_value("full_like", fill_value, kind)
+    sizes = like.shape if shape is None else shape_of("full_like", shape)
+    return broadcast_to(functions.astype(filled, wanted), sizes)
+
+
+def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
+    """Zeros in ``shape`` and ``dtype``: by default those of x.
+
+    >>> sg.evaluate(sg.zeros_like([1, 2]))
+    array([0, 0])
+    """
+    return full_like(x, 0, dtype, shape=shape)
+
+
+def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
+    """Ones in ``shape`` and ``dtype``: by default those of x.
+
+    >>> sg.evaluate(sg.ones_like([1, 2]))
+    array([1, 1])
+    """
+    return full_like(x, 1, dtype, shape=shape)
+
+
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = 1,
+    dtype: Any = None,
+    *,
+    like: AnyValue | None = None,
+) -> AnyValue:
+    """start, start + step, ... up to but without ``stop``; ``arange(n)`` starts at 0.
+
+    Args:
+        start, stop: numbers or sizes; literal ones where the step is negative or a fraction.
+        step: a number other than 0.
+        dtype: the element type of the result; int64 by default, float64 where a number is a float.
+
+    >>> sg.evaluate(sg.arange(2, 10, 3))
+    array([2, 5, 8])
+    """
+    first: Any = 0 if stop is None else start
+    end: Any = start if stop is None else stop
+    if any(isinstance(number, float | np.floating) for number in (first, end, step)):
+        # `arange` of floats: start + i * step, in float64, so many as NumPy gives.
+        for number in (first, end, step):
+            if not is_number(number) or not abs(number) <= _LARGEST:
+                raise ArgumentError(
+                    f"arange: {shown(number)} is not a finite number",
+                    hint="steps of fractions go between literal numbers; sg.linspace takes values",
+                    related=related(number),
+                )
+        if step == 0:
+            raise ArgumentError("arange: a step of 0 leads nowhere")
+        most = (float(end) - float(first)) / float(step)
+        if most > MOST_SIZE:
+            raise ShapeError(f"arange: {most:g} numbers are too many: {BEYOND}")
+        count = max(math.ceil((end - first) / step), 0)
+        places = functions.astype(iota((count,), like=like), F64)
+        line = places * (float(first) + float(step) - float(first)) + float(first)
+        return functions.astype(line, F64 if dtype is None else dtype_of("arange", dtype))
+    stride = integer("arange", "step", step)
+    if stride == 0:
+        raise ArgumentError("arange: a step of 0 leads nowhere")
+    first, end = (v if isinstance(v, Dim) else integer("arange", "end", v) for v in (first, end))
+    span = end - first if stride > 0 else first - end
+    count = maximum(floordiv(span + (abs(stride) - 1), abs(stride)), 0)
+    positions = iota((count,), like=like)
+    if stride != 1:
+        positions = positions * stride
+    if isinstance(first, Dim) or first != 0:
+        positions = positions + functions.size_value(first, I64)
+    return functions.astype(positions, I64 if dtype is None else dtype_of("arange", dtype))
+
+
+def _number(value: int, dtype: Any) -> Any:
+    kind = F32 if dtype is None else dtype_of("zeros", dtype)
+    return convert_array(np.asarray(value), kind)[()]
+
+
+def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> AnyValue:
+    """1 at the label and 0 elsewhere, along a new last axis of size ``num_classes``.
+
+    Labels are integers; one outside [0, num_classes) gives a row of zeros.
+
+    >>> sg.evaluate(sg.one_hot([1, 0], 2))
+    array([[0., 1.],
+           [1., 0.]], dtype=float32)
+    """
+    (value,) = as_values("one_hot", labels)
+    if not value.dtype.is_integer:
+        raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
+    # Bool to float: the comparison is made in int64, where every class has its own number.
+    column = expand_dims(functions.astype(value, I64), -1)
+    hit = functions.equal(column, iota((size_of("one_hot", num_classes, value),), like=value))
+    return functions.astype(hit, dtype_of("one_hot", dtype))
+
+
+@overload
+def linspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = ...,
+    endpoint: bool = ...,
+    retstep: Literal[False] = ...,
+    dtype: Any = ...,
+    axis: int = ...,
+) -> AnyValue: ...
+@overload
+def linspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = ...,
+    endpoint: bool = ...,
+    *,
+    retstep: Literal[True],
+    dtype: Any = ...,
+    axis: int = ...,
+) -> tuple[AnyValue, AnyValue]: ...
+@rounded_once
+def linspace(
+    start: Operand[Any],
+    stop: Operand[Any],
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
+
+    start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
+
+    Args:
+        start, stop: the ends, which broadcast: numbers along a new axis for each of their elements.
+        num: how many numbers, known when the graph is built.
+        endpoint: whether ``stop`` is the last of them; else it would be the next one.
+        retstep: also return the distance; it is NaN of a single number.
+        dtype: the element type of the result; towards integers it is rounded down.
+        axis: which axis of the result the numbers stand along.
+
+    >>> sg.evaluate(sg.linspace(0.0, 1.0, 3))
+    array([0. , 0.5, 1. ])
+    """
+    ends = (floating("linspace", v) for v in promoted_values("linspace", (start, stop)))
+    first, last = functions.broadcast_arrays(*ends)
+    count = integer("linspace", "num", num, least=0)
+    gaps = count - 1 if endpoint else count
+    positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
+    places = functions.astype(positions, first.dtype)
+    step = (last - first) / float(max(gaps, 1))
+    line = first + step * places
+    if endpoint and count > 1:
+        line = functions.where(positions == count - 1, last, line)
+    line = moveaxis(line, 0, axis_of("linspace", axis, line))
+    if dtype is not None:
+        wanted = dtype_of("linspace", dtype)
+        line = functions.astype(functions.floor(line) if wanted.is_integer else line, wanted)
+    if not retstep:
+        return line
+    return line, step if gaps > 0 else functions.full_like(step, math.nan)
+
+
+@rounded_once
+def logspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = 50,
+    endpoint: bool = True,
+    base: Operand[AnyValue] = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> AnyValue:
+    """Return ``base`` to the powers of ``linspace(start, stop)``.
+
+    Args:
+        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
+        base: one or several numbers, which broadcast with the ends.
+
+    >>> sg.evaluate(sg.logspace(0.0, 2.0, 3))
+    array([  1.,  10., 100.])
+    """
+    ends = (floating("logspace", v) for v in promoted_values("logspace", (start, stop, base)))
+    first, last, root = functions.broadcast_arrays(*ends)
+    powers = functions.power(root, linspace(first, last, num, endpoint))
+    return _as_asked("logspace", powers, dtype, axis)
+
+
+@rounded_once
+def geomspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    axis: int = 0,
+) -> AnyValue:
+    """Return ``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
+
+    Both ends have one sign and are not 0; of other ends the numbers between them are NaN.
+
+    Args:
+        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
+
+    >>> sg.evaluate(sg.geomspace(1.0, 8.0, 4))
+    array([1., 2., 4., 8.])
+    """
+    check_real("geomspace", start, stop)
+    ends = (floating("geomspace", v) for v in promoted_values("geomspace", (start, stop)))
+    first, last = functions.broadcast_arrays(*ends)
+    sign = functions.where(first == 0.0, math.nan, functions.sign(first))
+    low, high = (functions.log(end * sign) for end in (first, last))
+    line = functions.exp(linspace(low, high, num, endpoint)) * sign
+    positions = reshape(iota((line.shape[0],), like=first), (-1, *(1,) * first.ndim))
+    if endpoint:
+        line = functions.where(positions == line.shape[0] - 1, last * sign * sign, line)
+    return _as_asked("geomspace", functions.where(positions == 0, first, line), dtype, axis)
+
+
+def _as_asked(op: str, line: AnyValue, dtype: Any, axis: int) -> AnyValue:
+    line = moveaxis(line, 0, axis_of(op, axis, line))
+    return line if dtype is None else functions.astype(line, dtype_of(op, dtype))
+
+
+@rounded_once
+def vander(x: Operand[AnyValue], N: int | None = None, increasing: bool = False) -> AnyValue:
+    """Return the matrix whose columns are powers of the vector x, the highest power first.
+
+    Args:
+        N: how many columns, known at build; as many as x has elements by default.
+        increasing: power 0 first.
+
+    >>> sg.evaluate(sg.vander([1, 2, 3]))
+    array([[1, 1, 1],
+           [4, 2, 1],
+           [9, 3, 1]])
+    """
+    value = as_value("vander", x)
+    if value.ndim != 1:
+        raise RankError(f"vander: {value.type} is not a vector", related=related(value))
+    size = value.shape[0]
+    count = integer("vander", "N", size if N is None else N, value, least=0)
+    if not value.dtype.is_float:
+        value = functions.astype(value, I64)
+    ones = functions.full((size, min(count, 1)), 1, value.dtype, like=value)
+    factors = broadcast_to(expand_dims(value, 1), (size, max(count - 1, 0)))
+    powers = functions.cumprod(functions.concatenate([ones, factors], 1), 1)
+    return powers if increasing else functions.flip(powers, 1)
+
+
+def eye(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: AnyValue | None = None,
+) -> AnyValue:
+    """Ones on the k-th diagonal, zeros elsewhere: the identity matrix where it is square.
+
+    Args:
+        rows, columns: sizes; as many columns as rows by default.
+        dtype: the element type.
+
+    >>> sg.evaluate(sg.eye(2))
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
+    above = integer("eye", "k", k)
+    rows_of = iota(shape, 0, like=like)
+    hit = functions.equal(rows_of + above if above else rows_of, iota(shape, 1, like=like))
+    return functions.astype(hit, F32 if dtype is None else dtype_of("eye", dtype))
+
+
+def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
+    """The identity matrix of ``n`` rows; float32 by default. Otherwise as ``eye``."""
+    return eye(n, dtype=dtype, like=like)
+
+
+def tri(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: AnyValue | None = None,
+) -> AnyValue:
+    """Ones on and below the k-th diagonal, zeros above.
+
+    Args:
+        rows, columns, dtype: as for ``eye``.
+
+    >>> sg.evaluate(sg.tri(2))
+    array([[1., 0.],
+           [1., 1.]], dtype=float32)
+    """
+    shape = shape_of("tri", (rows, rows if columns is None else columns))
+    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
+    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
+    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
+
+
+def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """x on and below the k-th diagonal of its last two axes, zeros above.
+
+    >>> sg.evaluate(sg.tril([[1, 2], [3, 4]]))
+    array([[1, 0],
+           [3, 4]])
+    """
+    return _triangle("tril", x, k, functions.greater_equal)
+
+
+@same(tril)
+def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """x on and above the k-th diagonal of its last two axes, zeros below."""
+    return _triangle("triu", x, k, functions.less_equal)
+
+
+def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
+    value = as_value(op, x)
+    if value.ndim < 2:
+        raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
+    shape = value.shape[-2:]
+    shifted = iota(shape, 0, like=value) + integer(op, "k", k)
+    inside = relation(shifted, iota(shape, 1, like=value))
+    return functions.where(inside, value, np.zeros((), value.dtype.numpy))

@@ -1,0 +1,333 @@
+"""Elements along an axis as samples of a curve: differences, slopes, integrals, running totals.
+
+NumPy's finite-difference and integration functions, made of slices and sums; nothing here is an op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import pi
+from typing import Any
+
+from staticgrad.language.functions import aggregate as of
+from staticgrad.language.functions.loops.loops import associative_scan
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.functions.variants import variant
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.pairs import check_real
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import Pad, concatenate
+from staticgrad.language.ops.operands import (
+    MOST_PARTS,
+    Axes,
+    as_value,
+    as_values,
+    axis_of,
+    check_positive,
+    distinct_axes,
+    floating,
+    integer,
+    promoted_values,
+    related,
+)
+from staticgrad.language.ops.scans import cumprod, cumsum
+from staticgrad.language.ops.selection import where
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
+
+
+@rounded_once
+def diff(
+    x: Operand[AnyValue],
+    n: int = 1,
+    axis: int = -1,
+    prepend: Operand[AnyValue] | None = None,
+    append: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """Compute the differences between neighbours along ``axis``, ``n`` times; 0 gives x.
+
+    ``prepend`` and ``append`` stand before and after x first: of its shape on the other axes, or
+    one number for all of them.
+
+    >>> sg.evaluate(sg.diff([1.0, 4.0, 9.0]))
+    array([3., 5.])
+    """
+    value = as_value("diff", x)
+    place = axis_of("diff", axis, value)
+    times = integer("diff", "n", n, value, least=0)
+    if times == 0:
+        return value
+    if prepend is not None or append is not None:
+        value = concatenate(
+            [*_end(value, prepend, place), value, *_end(value, append, place)], place
+        )
+    size = value.shape[place]
+    if isinstance(size, int):
+        times = min(times, size)  # nothing is left then
+    elif times > MOST_PARTS:
+        raise ArgumentError(f"diff: taken {times} times", related=related(value))
+    for _ in range(times):
+        left, right = _along(value, place, None, -1), _along(value, place, 1, None)
+        value = right != left if value.dtype.is_bool else right - left
+    return value
+
+
+def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValue]:
+    if data is None:
+        return []
+    value = as_values("diff", x, data)[1]
+    if value.ndim:
+        return [value]
+    shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
+    return [functions.broadcast_to(value, shape)]
+
+
+def ediff1d(
+    x: Operand[AnyValue],
+    to_end: Operand[AnyValue] | None = None,
+    to_begin: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """Compute the differences between neighbours of x flattened, between two more values.
+
+    Args:
+        to_end, to_begin: what follows and precedes them: values, flattened, in the dtype of x.
+
+    >>> sg.evaluate(sg.ediff1d([1, 4, 9], to_begin=1))
+    array([1, 3, 5])
+    """
+    value = functions.ravel(x)
+    between = diff(value)
+    ends = [None if e is None else as_values("ediff1d", value, e)[1] for e in (to_begin, to_end)]
+    front, back = (
+        [] if end is None else [functions.astype(functions.ravel(end), value.dtype)] for end in ends
+    )
+    return concatenate([*front, between, *back])
+
+
+@rounded_once
+def trapezoid(
+    y: Operand[AnyValue],
+    x: Operand[AnyValue] | None = None,
+    dx: Operand[AnyValue] = 1.0,
+    axis: int = -1,
+) -> AnyValue:
+    """The integral of samples y along ``axis``, which goes, by the trapezoidal rule.
+
+    Samples were taken at x, of the shape of y or a vector along ``axis``; or ``dx`` apart.
+    """
+    value = floating("trapezoid", y)
+    place = axis_of("trapezoid", axis, value)
+    steps = dx
+    if x is not None:
+        places = floating("trapezoid", as_values("trapezoid", value, x)[1])
+        steps = _steps("trapezoid", places, value, place)
+    pairs = _along(value, place, 1, None) + _along(value, place, None, -1)
+    return of.sum(pairs * steps / 2.0, place)
+
+
+def _steps(op: str, x: AnyValue, value: AnyValue, place: int) -> AnyValue:
+    if x.ndim == 1:
+        return _column(diff(x), value.ndim, place)
+    if x.ndim != value.ndim:
+        raise RankError(
+            f"{op}: places of {x.type} for samples of {value.type}", related=related(x, value)
+        )
+    return diff(x, axis=place)
+
+
+@rounded_once
+def gradient(
+    f: Operand[AnyValue], *spacing: Operand[AnyValue], axis: Axes = None, edge_order: int = 1
+) -> AnyValue | tuple[AnyValue, ...]:
+    """The slopes of samples f by central differences, one-sided at both ends.
+
+    (This differentiates data; ``sg.grad`` differentiates the graph.) Where the places are not
+    equidistant, the formula of second order of NumPy's documentation.
+
+    Args:
+        f: samples; integers and bools become float64.
+        spacing: nothing (distance 1), one number for all axes, or per axis a number or the places
+            as a vector.
+        edge_order: 1 or 2, the order of the formula at both ends.
+
+    Returns:
+        One value of the shape of f per axis; a single one is returned itself.
+
+    >>> sg.evaluate(sg.gradient([0.0, 1.0, 4.0, 9.0], 1.0))
+    array([1., 2., 4., 5.])
+    """
+    value = floating("gradient", f)
+    given = range(value.ndim) if axis is None else axis
+    places = distinct_axes("gradient", (given,) if isinstance(given, int) else given, value)
+    if edge_order not in (1, 2):
+        raise ArgumentError(f"gradient: edge_order is 1 or 2, not {shown(edge_order)}")
+    steps = list(spacing) or [1.0]
+    if len(steps) == 1 and not (isinstance(steps[0], Value) and steps[0].ndim):
+        steps *= len(places)
+    if len(steps) != len(places):
+        raise ArgumentError(
+            f"gradient: {len(steps)} spacings for {len(places)} axes",
+            hint="this one takes differences of data; sg.grad differentiates the graph",
+            related=related(value),
+        )
+    slopes = [_slope(value, p, s, edge_order) for p, s in zip(places, steps, strict=True)]
+    return slopes[0] if len(slopes) == 1 else tuple(slopes)
+
+
+def _slope(f: AnyValue, axis: int, spacing: Operand[AnyValue], edge_order: int) -> AnyValue:
+    size = f.shape[axis]
+    if isinstance(size, int) and size <= edge_order:
+        raise ShapeError(
+            f"gradient: axis {axis} has {size} samples, {edge_order + 1} are needed",
+            related=related(f),
+        )
+    value, step = promoted_values("gradient", (f, spacing))
+    if step.ndim > 1:
+        raise RankError(f"gradient: places of {step.type}", related=related(step))
+    if step.ndim:
+        steps = _column(diff(step), value.ndim, axis)
+        ends = _along(steps, axis, None, 2), _along(steps, axis, -2, None)
+    else:
+        steps, ends = step, None
+    slopes = diff(value, axis=axis) / steps  # between neighbours
+    if step.ndim:
+        left, right = _along(slopes, axis, None, -1), _along(slopes, axis, 1, None)
+        before, after = _along(steps, axis, None, -1), _along(steps, axis, 1, None)
+        inner = (left * after + right * before) / (before + after)
+    else:  # the sample between two has no part in their difference, however large it is
+        inner = (_along(value, axis, 2, None) - _along(value, axis, None, -2)) / (2.0 * step)
+    first, last = _along(slopes, axis, None, 1), _along(slopes, axis, -1, None)
+    if edge_order == 2:
+        near, far = _along(slopes, axis, 1, 2), _along(slopes, axis, -2, -1)
+        first = first - (near - first) * _share(ends[0] if ends else None, axis, 0)
+        last = last + (last - far) * _share(ends[1] if ends else None, axis, 1)
+    return concatenate([first, inner, last], axis)
+
+
+def _share(steps: Value | None, axis: int, at: int) -> Any:
+    if steps is None:
+        return 0.5
+    outer = _along(steps, axis, at, at + 1)
+    return outer / of.sum(steps, axis, keepdims=True)
+
+
+@rounded_once
+def unwrap(
+    p: Operand[AnyValue], discont: float | None = None, axis: int = -1, *, period: float = 2 * pi
+) -> AnyValue:
+    """Remove jumps from angles: steps beyond ``discont`` (half a turn) lose whole turns.
+
+    ``period`` is a whole turn; radians by default. Integers become float64.
+    """
+    check_positive("unwrap", "period", period)
+    half = period / 2
+    value = floating("unwrap", p)
+    place = axis_of("unwrap", axis, value)
+    steps = diff(value, axis=place)
+    wrapped = functions.remainder(steps + half, period) - half
+    up = functions.logical_and(wrapped == -half, steps > 0.0)
+    wrapped = where(up, half, wrapped)
+    kept = functions.absolute(steps) < (half if discont is None else discont)
+    moved = cumsum(where(kept, 0.0, wrapped - steps), place)
+    first = tuple(int(k == place) for k in range(value.ndim))
+    return value + Pad(value.shape, first, (1,) * value.ndim)(moved)
+
+
+def cumulative_sum(
+    x: Operand[AnyValue],
+    /,
+    *,
+    axis: int | None = None,
+    dtype: Any = None,
+    include_initial: bool = False,
+) -> AnyValue:
+    """Compute the running sum along ``axis``, which is optional for a vector.
+
+    ``dtype`` is by default that of ``sum``. With ``include_initial`` it begins with a 0, and is one
+    longer.
+    """
+    first = 0 if include_initial else None
+    return _cumulative("cumulative_sum", cumsum, x, first, axis, dtype)
+
+
+@variant(cumulative_sum)
+def cumulative_prod(x: Any, /, *, include_initial: bool = False, **options: Any) -> Any:
+    """The running product: as ``cumulative_sum``, with ``prod``; the initial one is 1."""
+    return _cumulative("cumulative_prod", cumprod, x, 1 if include_initial else None, **options)
+
+
+def _cumulative(
+    op: str,
+    running: Any,
+    x: Operand[AnyValue],
+    first: int | None,
+    axis: int | None = None,
+    dtype: Any = None,
+) -> AnyValue:
+    value = as_value(op, x)
+    if axis is None and value.ndim != 1:
+        raise ArgumentError(f"{op}: which axis of {value.type}?", related=related(value))
+    place = axis_of(op, 0 if axis is None else axis, value)
+    total: AnyValue = running(value, place, dtype=dtype)
+    if first is None:
+        return total
+    shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
+    return concatenate([functions.full(shape, first, total.dtype, like=total), total], place)
+
+
+def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+    """Compute the largest element so far along ``axis``; after a NaN all results are NaN.
+
+    Gradients are those of ``maximum``, along the axis.
+
+    Args:
+        axis: which axis; None flattens x.
+        reverse: from the last element to the first.
+
+    >>> sg.evaluate(sg.cummax([1, 3, 2, 5]))
+    array([1, 3, 3, 5])
+    """
+    return _running("cummax", functions.maximum, as_value("cummax", x), axis, reverse)
+
+
+@like(cummax)
+def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+    """Compute the smallest element so far along ``axis``; otherwise as ``cummax``.
+
+    >>> sg.evaluate(sg.cummin([4, 3, 5, 1]))
+    array([4, 3, 3, 1])
+    """
+    return _running("cummin", functions.minimum, as_value("cummin", x), axis, reverse)
+
+
+@like(cummax)
+@rounded_once
+def cumlogsumexp(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+    """Compute ``log(cumsum(exp(x)))`` along ``axis`` without overflow, by ``logaddexp``.
+
+    >>> sg.evaluate(sg.cumlogsumexp([0.0, 0.0]))
+    array([0.        , 0.69314718])
+    """
+    return _running("cumlogsumexp", functions.logaddexp, floating("cumlogsumexp", x), axis, reverse)
+
+
+def _running(
+    op: str, combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
+) -> AnyValue:
+    check_real(op, x)
+    value = functions.ravel(x) if axis is None else x
+    place = axis_of(op, 0 if axis is None else axis, value)
+    found: AnyValue = associative_scan(combine, value, reverse, place)
+    return found
+
+
+def _along(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyValue:
+    return x[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def _column(x: AnyValue, rank: int, axis: int) -> AnyValue:
+    shape = tuple(x.shape[0] if k == axis else 1 for k in range(rank))
+    return functions.reshape(x, shape)

@@ -1,0 +1,488 @@
+"""Elementwise functions composed of ops: rounding, tests, choices by conditions, divisors.
+
+They are written with the ordinary operators and differentiate by their rules; rounding carries no
+gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.kinds import AnyValue, binding_kind
+from staticgrad.language.ir.pairs import check_real
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import (
+    divide,
+    floor_divide,
+    multiply,
+    remainder,
+    rint,
+    signbit,
+)
+from staticgrad.language.ops.elementwise import Elementwise, Operand
+from staticgrad.language.ops.indexing import TakeAlong, within
+from staticgrad.language.ops.movement import expand_dims, reshape
+from staticgrad.language.ops.operands import (
+    as_value,
+    as_values,
+    floating,
+    integer,
+    promoted_values,
+    related,
+)
+from staticgrad.language.ops.selection import Maximum, Minimum, where
+from staticgrad.language.ops.transcendental import LogAddExp, Tan
+from staticgrad.language.types.dtype import BOOL, C128, F64, I64
+from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.support.errors.wording import kind_of
+
+_LN2: Final = math.log(2.0)
+
+
+def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
+    """x to ``decimals`` places, ties to even: rint(x * 10 ** decimals) / 10 ** decimals.
+
+    What is too large for that product has no such places and stays as it is, as integers do;
+    float16 and bfloat16 are computed in float32. Carries no gradient.
+
+    Args:
+        decimals: how many places; negative ones are before the point.
+
+    >>> sg.evaluate(sg.round([1.25, 1.75], 1))
+    array([1.2, 1.8])
+    """
+    value = as_value("round", x)
+    places = integer("round", "decimals", decimals, value, most_bits=None)
+    if not value.dtype.is_float:
+        if places < 0:
+            raise ArgumentError(
+                "round: integers are not rounded to tens",
+                hint="convert first: x.astype('float64')",
+                related=related(value),
+            )
+        return value
+    if places == 0:
+        return rint(value)
+    wide = functions.astype(value, value.dtype.compute)
+    return functions.astype(_to_places(wide, places), value.dtype)
+
+
+def _to_places(value: Any, places: int) -> Any:
+    """Float32 or float64 to so many places, not 0, where the power of ten may be no such number."""
+    kept = functions.stop_gradient(value)
+    if abs(places) > math.log10(np.finfo(value.dtype.numpy).max):
+        return kept if places > 0 else functions.where(isfinite(kept), kept * 0.0, kept)
+    factor = 10.0 ** abs(places)
+    if places < 0:
+        return multiply(rint(divide(value, factor)), factor)
+    moved = multiply(value, factor)
+    return functions.where(isfinite(moved), divide(rint(moved), factor), kept)
+
+
+@rounded_once
+def sinc(x: Operand[AnyValue]) -> AnyValue:
+    """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3.
+
+    It is exactly 0 at other whole numbers, where NumPy rounds pi x before the sine.
+    """
+    value = floating("sinc", x)
+    angle = value * math.pi
+    near = functions.absolute(angle) < 1e-4
+    squared = angle * angle
+    series = 1.0 + squared * (squared * (1.0 / 120.0) - 1.0 / 6.0)
+    away = where(near, np.ones((), value.dtype.numpy), angle)
+    whole = functions.rint(value)
+    half = whole * 0.5
+    sine = functions.sin((value - whole) * math.pi)
+    sine = where(half == functions.rint(half), sine, -sine)
+    return where(near, series, sine / away)
+
+
+NUMPY_NAMES.update(around="round")
+
+
+def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """The magnitude of x with the sign of y, broadcast; always floating.
+
+    Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
+    """
+    left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
+    kept = functions.equal(signbit(left), signbit(right))
+    return functions.where(kept, left, -left)
+
+
+def fabs(x: Operand[AnyValue]) -> AnyValue:
+    """Compute the magnitude of x, always floating; the derivative at 0 is 0.
+
+    >>> sg.evaluate(sg.fabs([-2, 3]))
+    array([2., 3.])
+    """
+    check_real("fabs", x)
+    return functions.absolute(floating("fabs", x))
+
+
+def heaviside(x: Operand[AnyValue], h0: Operand[AnyValue]) -> AnyValue:
+    """Return 0 below 0, ``h0`` at 0, 1 above, NaN for NaN; always floating. No gradient by x.
+
+    Args:
+        h0: the result at 0; it broadcasts.
+
+    >>> sg.evaluate(sg.heaviside([-1.5, 0.0, 2.0], 0.5))
+    array([0. , 0.5, 1. ])
+    """
+    check_real("heaviside", x, h0)
+    left, right = (floating("heaviside", v) for v in promoted_values("heaviside", (x, h0)))
+    one = np.ones((), left.dtype.numpy)
+    step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
+    return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)
+
+
+@rounded_once
+def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Compute log2(2 ** x + 2 ** y) without overflow, broadcast; always floating.
+
+    >>> sg.evaluate(sg.logaddexp2([3.0, 4.0], 3.0))
+    array([4.       , 4.5849625])
+    """
+    left, right = LogAddExp().prepare(x, y)
+    return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
+
+
+def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Return the larger of x and y, the other one where one is NaN.
+
+    Equal operands share the gradient.
+
+    >>> sg.evaluate(sg.fmax([1.0, sg.nan], 0.0))
+    array([1., 0.])
+    """
+    return _ignoring_nan("fmax", Maximum(), x, y)
+
+
+def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Return the smaller of x and y, the other one where one is NaN.
+
+    Equal operands share the gradient.
+
+    >>> sg.evaluate(sg.fmin([1.0, sg.nan], 0.0))
+    array([0., 0.])
+    """
+    return _ignoring_nan("fmin", Minimum(), x, y)
+
+
+def _ignoring_nan(
+    op: str, choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]
+) -> AnyValue:
+    check_real(op, x, y)
+    left, right = promoted_values(op, (x, y))
+    if not left.dtype.is_float:
+        return choose(left, right)
+    chosen = where(isnan(right), left, choose(left, right))
+    return where(isnan(left), right, chosen)
+
+
+def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Compute x ** y in float64, complex operands in complex128, whatever their dtype is.
+
+    >>> sg.evaluate(sg.float_power([2, 3], -1))
+    array([0.5       , 0.33333333])
+    """
+    kind = binding_kind((x, y))
+
+    def wide(operand: Any) -> Any:
+        value = as_value("float_power", operand, kind)
+        return functions.astype(value, C128 if value.dtype.is_complex else F64)
+
+    return functions.power(
+        *(float(each) if isinstance(each, int | float) else wide(each) for each in (x, y))
+    )
+
+
+def copy(x: Operand[AnyValue]) -> AnyValue:
+    """Return x, of a tensor a copy: a value of a graph never changes.
+
+    >>> sg.evaluate(sg.copy([1, 2]))
+    array([1, 2])
+    """
+    return as_value("copy", x).copy()
+
+
+def isnan(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is NaN."""
+    value = as_value("isnan", x)
+    return functions.not_equal(value, value)
+
+
+def isinf(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is infinite."""
+    value = as_value("isinf", x)
+    if not value.dtype.is_float:
+        return functions.not_equal(value, value)
+    return functions.equal(functions.absolute(value), math.inf)
+
+
+def isposinf(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is inf.
+
+    >>> sg.evaluate(sg.isposinf([sg.inf, -sg.inf, 0.0]))
+    array([ True, False, False])
+    """
+    return _equals("isposinf", x, math.inf)
+
+
+def isneginf(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is -inf.
+
+    >>> sg.evaluate(sg.isneginf([sg.inf, -sg.inf, 0.0]))
+    array([False,  True, False])
+    """
+    return _equals("isneginf", x, -math.inf)
+
+
+def _equals(op: str, x: Operand[AnyValue], number: float) -> AnyValue:
+    check_real(op, x)
+    value = as_value(op, x)
+    if not value.dtype.is_float:
+        return functions.not_equal(value, value)
+    return functions.equal(value, number)
+
+
+def isfinite(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is neither infinite nor NaN.
+
+    >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
+    array([ True, False])
+    """
+    value = as_value("isfinite", x)
+    if not value.dtype.is_float:
+        return functions.equal(value, value)
+    return functions.less(functions.absolute(value), math.inf)
+
+
+def nan_to_num(
+    x: Operand[AnyValue],
+    copy: bool = True,
+    nan: Operand[AnyValue] = 0.0,
+    posinf: Operand[AnyValue] | None = None,
+    neginf: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """Replace NaN and infinities in x: by ``nan``, and by the ends of the dtype's range.
+
+    Replaced elements have a gradient of 0.
+
+    Args:
+        copy: True alone.
+        nan, posinf, neginf: the replacements; by default 0 and the ends of the range.
+    """
+    if not copy:
+        raise ArgumentError(
+            "nan_to_num: copy=False is not supported for values of a graph",
+            hint="a value never changes: go on with the result",
+        )
+    value = as_value("nan_to_num", x)
+    if not value.dtype.is_float:
+        return value
+    if value.dtype.is_complex:
+        re, im = (nan_to_num(part, copy, nan, posinf, neginf) for part in (value.real, value.imag))
+        return functions.complex(re, im)
+    high: Any = value.dtype.largest if posinf is None else posinf
+    low: Any = -value.dtype.largest if neginf is None else neginf
+    where, equal = functions.where, functions.equal
+    finite = where(equal(value, math.inf), high, where(equal(value, -math.inf), low, value))
+    return where(isnan(value), nan, finite)
+
+
+@rounded_once
+def deg2rad(x: Operand[AnyValue]) -> AnyValue:
+    """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
+    return _scaled(x, math.pi / 180.0)
+
+
+@rounded_once
+def rad2deg(x: Operand[AnyValue]) -> AnyValue:
+    """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
+    return _scaled(x, 180.0 / math.pi)
+
+
+def _scaled(x: Operand[AnyValue], factor: float) -> AnyValue:
+    (value,) = Tan().prepare(x)
+    return value * factor
+
+
+def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    """The pair (x // y, x % y). Raises as ``floor_divide``."""
+    return floor_divide(x, y), remainder(x, y)
+
+
+@rounded_once
+def isclose(
+    x: Operand[AnyValue],
+    y: Operand[AnyValue],
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> AnyValue:
+    """Return whether abs(x - y) <= atol + rtol * abs(y), or x == y; or both NaN (``equal_nan``).
+
+    >>> sg.evaluate(sg.isclose([1.0, 1.1], 1.0))
+    array([ True, False])
+    """
+    left, right = promoted_values("isclose", (x, y))
+    if not left.dtype.is_float:
+        left, right = (functions.astype(v, F64) for v in (left, right))
+    absolute, both = functions.absolute, functions.logical_and
+    near = both(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
+    found = functions.logical_or(near, functions.equal(left, right))
+    if equal_nan:
+        nan = both(functions.isnan(left), functions.isnan(right))
+        found = functions.logical_or(found, nan)
+    return found
+
+
+def allclose(
+    x: Operand[AnyValue],
+    y: Operand[AnyValue],
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> AnyValue:
+    """Return whether all elements are close, as a 0-d bool; see ``isclose``.
+
+    >>> sg.evaluate(sg.allclose([1.0, 1.0], 1.0))
+    array(True)
+    """
+    return functions.all(isclose(x, y, rtol, atol, equal_nan))
+
+
+def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = False) -> AnyValue:
+    """Return whether x and y have the same shape and elements, as a 0-d bool.
+
+    Shapes are compared where the graph is built: named sizes that may differ are different. With
+    ``equal_nan`` NaN equals NaN.
+    """
+    left, right = promoted_values("array_equal", (x, y))
+    if left.shape != right.shape:
+        return functions.full((), False, like=left)
+    same = functions.equal(left, right)
+    if equal_nan and left.dtype.is_float:
+        nan = functions.logical_and(functions.isnan(left), functions.isnan(right))
+        same = functions.logical_or(same, nan)
+    return functions.all(same)
+
+
+def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Return whether x and y, broadcast against each other, have the same elements, as a 0-d bool.
+
+    Shapes that do not broadcast are different.
+
+    >>> sg.evaluate(sg.array_equiv([[1, 1], [1, 1]], 1))
+    array(True)
+    """
+    left, right = promoted_values("array_equiv", (x, y))
+    try:
+        same = functions.equal(left, right)
+    except ShapeError:
+        return functions.full((), False, like=left)
+    return functions.all(same)
+
+
+def select(
+    condlist: Sequence[Operand[AnyValue]],
+    choicelist: Sequence[Operand[AnyValue]],
+    default: Operand[AnyValue] = 0,
+) -> AnyValue:
+    """Per element the choice of the first condition that holds, else ``default``; all broadcast.
+
+    There is a choice for each condition.
+    """
+    if not condlist or len(condlist) != len(choicelist):
+        raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")
+    choices = promoted_values("select", [*choicelist, default])
+    found: Any = choices[-1]
+    for k in reversed(range(len(condlist))):
+        found = functions.where(condlist[k], choices[k], found)
+    return found
+
+
+def choose(
+    a: Operand[AnyValue], choices: Sequence[Operand[AnyValue]] | AnyValue, *, mode: str = "raise"
+) -> AnyValue:
+    """Select the element of ``choices[a]`` for each element; all broadcast.
+
+    Args:
+        a: integers.
+        choices: values, or one with the choices along its first axis.
+        mode: for an index out of range, ``"raise"`` an error in the run; ``"wrap"``
+            it round; ``"clip"`` it to the first or the last.
+
+    >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
+    array([ 1, 20,  3])
+    """
+    if not isinstance(choices, Value | Sequence | np.ndarray):
+        raise ArgumentError(
+            f"choose: the choices are {kind_of(choices)}, not a list or tuple of values",
+            hint="sg.choose(a, [b, c])",
+        )
+    given = functions.unstack(choices) if isinstance(choices, Value) else choices
+    if not len(given):
+        raise ArgumentError("choose: there is no choice")
+    values = as_values("choose", a, *given)
+    which, values = values[0], values[1:]
+    if which.dtype.is_float:
+        raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
+    which = functions.astype(which, I64) if which.dtype.is_bool else which
+    which = within("choose", which, len(values), mode)
+    options = promoted_values("choose", values)
+    if mode == "raise":
+        alike = functions.broadcast_arrays(which, *options)
+        which, together = alike[0], functions.stack(alike[1:], -1)
+        found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
+        return reshape(found, which.shape)
+    last = options[-1]
+    for number in reversed(range(len(options) - 1)):
+        last = functions.where(which <= number, options[number], last)
+    return last
+
+
+def piecewise(
+    x: Operand[AnyValue],
+    condlist: Sequence[Operand[AnyValue]],
+    funclist: Sequence[Operand[AnyValue] | Callable[..., Operand[AnyValue]]],
+    *args: Any,
+    **kw: Any,
+) -> AnyValue:
+    """Apply to each element the last function whose condition holds, in the dtype of x.
+
+    Every function is applied to all of x; a number is a constant. One function more than conditions
+    stands for where none holds, else that is 0.
+
+    Args:
+        condlist: conditions, which broadcast with x.
+        funclist: functions of x, values or numbers.
+        args, kw: handed to every function, after x.
+
+    >>> x = np.array([-2.0, 3.0])
+    >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))
+    array([ 2., 30.])
+    """
+    plain = [f for f in funclist if not callable(f)]
+    value = as_values("piecewise", x, *condlist, *plain)[0]
+    if len(funclist) - len(condlist) not in (0, 1):
+        raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
+    pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
+    rest = pieces.pop() if len(pieces) > len(condlist) else 0
+    kind = value.dtype.numpy
+    rest = functions.astype(as_values("piecewise", value, rest)[1], kind)
+    found = functions.broadcast_arrays(value, rest)[1]
+    for condition, piece in zip(condlist, pieces, strict=True):
+        _, condition, piece = as_values("piecewise", value, condition, piece)
+        holds = functions.astype(condition, BOOL)
+        chosen = functions.astype(piece, kind)
+        found = functions.where(holds, chosen, found)
+    return found

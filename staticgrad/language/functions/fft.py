@@ -1,0 +1,240 @@
+"""Discrete Fourier transforms, in the names and with the arguments of ``np.fft``.
+
+Public as ``sg.fft``; NumPy's functions of these names take values, too. SciPy's pocketfft computes
+them inside of the compiled step, along any axes, in single or double precision. They are linear,
+so that derivatives of any order are transforms again.
+
+    >>> x = sg.input("x", (4,), "float64")
+    >>> sg.evaluate(sg.fft.fft(x), {"x": [1.0, 0.0, 0.0, 0.0]})
+    array([1.+0.j, 1.+0.j, 1.+0.j, 1.+0.j])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from staticgrad.language.functions.arrange import pad
+from staticgrad.language.functions.variants import named
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import OF_MODULES, functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.fourier import FourierTransform
+from staticgrad.language.ops.indexing import part
+from staticgrad.language.ops.operands import axes_of, distinct_axes, floating, related, size_of
+from staticgrad.language.types.dim import Dim, Size, floordiv
+from staticgrad.language.types.dtype import F64, I64, complex_of
+from staticgrad.support.docstrings import like as same
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import shown
+
+Sizes = Sequence[Size] | None
+Axes = Sequence[int] | None
+__all__ = [
+    "fft", "fft2", "fftfreq", "fftn", "fftshift", "ifft", "ifft2", "ifftn", "ifftshift",
+    "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn",
+]  # fmt: skip
+#: The name of a normalization -> how a forward and a backward transform are divided.
+_NORMS: Final = {None: (0, 2), "backward": (0, 2), "ortho": (1, 1), "forward": (2, 0)}
+
+
+def _transformed(
+    name: str, kind: str, x: Any, s: Sizes, axes: Axes, norm: str | None, forward: bool
+) -> Any:
+    """A transform along ``axes``: by default the last ones, as many as ``s`` has, or all."""
+    value: Any = floating(name, x)
+    if norm not in _NORMS:
+        raise ArgumentError(f"{name}: norm={shown(norm)}", hint="'backward', 'ortho' or 'forward'")
+    if axes is None:
+        count = value.ndim if s is None else len(s)
+        axes = range(value.ndim - count, value.ndim)
+    places = distinct_axes(name, axes, value)
+    sizes = [value.shape[place] for place in places] if s is None else [*s]
+    if len(sizes) != len(places):
+        raise ArgumentError(f"{name}: {len(sizes)} sizes for {len(places)} axes")
+    if not places:
+        return value
+    if kind == "r2c" and value.dtype.is_complex:
+        raise DTypeError(f"{name}: takes real values, got {value.dtype}", related=related(value))
+    if kind == "c2r" and s is None:
+        sizes[-1] = 2 * (sizes[-1] - 1)
+    sizes = [size_of(name, value.shape[p] if n is None or n == -1 else n, value)
+             for n, p in zip(sizes, places, strict=True)]  # fmt: skip
+    for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
+        is_half = kind == "c2r" and number == len(places) - 1
+        value = _resized(value, place, floordiv(size, 2) + 1 if is_half else size)
+    if kind != "r2c":
+        value = functions.astype(value, complex_of(value.dtype.real)).joined()
+    own = tuple(place - (value.ndim - (kind != "r2c")) for place in places)
+    last = sizes[-1] if kind == "c2r" else 0
+    found = FourierTransform(kind, own, forward, _NORMS[norm][not forward], last)(value)
+    return found if kind == "c2r" else found.kind.complex_kind.of(found)
+
+
+def _resized(value: Any, axis: int, size: Size) -> Any:
+    """The first elements along an axis, or zeros behind them."""
+    own = value.shape[axis]
+    if own == size:
+        return value
+    if isinstance(own, Dim) or isinstance(size, Dim) or size < own:
+        return part(value, axis, 0, size)
+    widths = [(0, size - own if place == axis else 0) for place in range(value.ndim)]
+    return pad(value, widths)
+
+
+class _AlongAxis(Protocol):
+    """A transform along an axis."""
+
+    def __call__(
+        self, a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+    ) -> AnyValue:
+        """Transform values."""
+
+
+class _AlongAxes(Protocol):
+    """A transform along several axes."""
+
+    def __call__(
+        self, a: Operand[AnyValue], s: Sizes = None, axes: Axes = ..., norm: str | None = None
+    ) -> AnyValue:
+        """Transform values."""
+
+
+def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> _AlongAxis:
+    def transform(
+        a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+    ) -> AnyValue:
+        whole = None if n is None else 0 if n == -1 else n  # in NumPy's sizes -1 is the whole
+        sizes = None if whole is None else (whole,)
+        return _transformed(name, kind, a, sizes, (axis,), norm, forward)
+
+    return named(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]))
+
+
+def _along_axes(
+    name: str, text: str, kind: str = "c2c", forward: bool = False, by_default: Axes = None
+) -> _AlongAxes:
+    def transform(
+        a: Operand[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: str | None = None
+    ) -> AnyValue:
+        return _transformed(name, kind, a, s, axes, norm, forward)
+
+    default = (
+        "the last ones, as many as ``s`` has, or all" if by_default is None else "the last two"
+    )
+    return named(transform, name, text + _ALONG_AXES.format(default, _GIVES[kind]))
+
+
+_GIVES: Final = {"c2c": "Complex values.", "r2c": "Complex values.", "c2r": "Real values."}
+_ALONG_AXIS: Final = """
+
+Args:
+    a: numbers.
+    n: the length of the transform: elements along the axis are left out at the end, or zeros
+        added there. By default as many as there are.
+    axis: along which axis.
+    norm: where the number of elements divides: ``"backward"`` (the default) in the inverse
+        transform, ``"forward"`` in the other one, ``"ortho"`` its root in both.
+
+Returns:
+    {}
+"""
+_ALONG_AXES: Final = """
+
+Args:
+    a: numbers.
+    s: the length along each axis, as ``n`` of ``fft``.
+    axes: along which axes: by default {}.
+    norm: as of ``fft``.
+
+Returns:
+    {}
+"""
+
+fft = _along_axis("fft", "Compute the discrete Fourier transform along an axis.", forward=True)
+ifft = _along_axis("ifft", "Compute the inverse of ``fft``.")
+_REAL: Final = "Compute the Fourier transform of real values: its first n // 2 + 1 elements."
+rfft = _along_axis("rfft", _REAL, "r2c", forward=True)
+_REAL_INVERSE: Final = (
+    "Compute the inverse of ``rfft``: n real values, 2 * (m - 1) of m elements by default."
+)
+irfft = _along_axis("irfft", _REAL_INVERSE, "c2r")
+
+_SEVERAL: Final = "Compute the discrete Fourier transform along several axes."
+fftn = _along_axes("fftn", _SEVERAL, forward=True)
+ifftn = _along_axes("ifftn", "Compute the inverse of ``fftn``.")
+_HALF: Final = "Compute the transform of real values along {} axes: of the last one its first half."
+rfftn = _along_axes("rfftn", _HALF.format("several"), "r2c", forward=True)
+irfftn = _along_axes("irfftn", "Compute the inverse of ``rfftn``.", "c2r")
+
+_LAST: Final = (-2, -1)
+_TWO: Final = "Compute the discrete Fourier transform along two axes."
+fft2 = _along_axes("fft2", _TWO, "c2c", True, _LAST)
+ifft2 = _along_axes("ifft2", "Compute the inverse of ``fft2``.", by_default=_LAST)
+rfft2 = _along_axes("rfft2", _HALF.format("two"), "r2c", True, _LAST)
+irfft2 = _along_axes("irfft2", "Compute the inverse of ``rfft2``.", "c2r", by_default=_LAST)
+
+
+def fftfreq(n: Size, d: float = 1.0) -> Any:
+    """Return the frequencies of the elements of ``fft``, in cycles per unit of the spacing.
+
+    Args:
+        n: the length of the transform.
+        d: the spacing of the samples.
+
+    Returns:
+        float64: 0, 1, ..., then the negative ones, divided by n * d.
+
+    >>> sg.evaluate(sg.fft.fftfreq(4))
+    array([ 0.  ,  0.25, -0.5 , -0.25])
+    """
+    size = size_of("fftfreq", n)
+    places = functions.arange(size)
+    half = functions.size_value(floordiv(size + 1, 2), I64)
+    signed = functions.where(places < half, places, places - functions.size_value(size, I64))
+    return _scaled(signed, size, d)
+
+
+@same(fftfreq)
+def rfftfreq(n: Size, d: float = 1.0) -> Any:
+    """Return the frequencies of the elements of ``rfft``, in cycles per unit of the spacing.
+
+    Returns:
+        float64: 0, 1, ..., n // 2, divided by n * d.
+    """
+    size = size_of("rfftfreq", n)
+    return _scaled(functions.arange(floordiv(size, 2) + 1), size, d)
+
+
+def _scaled(places: Any, size: Size, d: float) -> Any:
+    return functions.astype(places, F64) * (1.0 / (functions.size_value(size, F64) * d))
+
+
+def fftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
+    """Move the element of frequency 0 of a spectrum to the middle, along ``axes`` or all."""
+    return _shifted("fftshift", x, axes, 1)
+
+
+def ifftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
+    """Undo ``fftshift``."""
+    return _shifted("ifftshift", x, axes, -1)
+
+
+def _shifted(name: str, x: Any, axes: Any, sign: int) -> Any:
+    value: Any = functions.positive(x)
+    for axis in axes_of(name, axes, value):
+        size = value.shape[axis]
+        first = size - floordiv(size, 2) if sign > 0 else floordiv(size, 2)
+        parts = [part(value, axis, first, size - first), part(value, axis, 0, first)]
+        value = functions.concatenate(parts, axis)
+    return value
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.fft", __all__)
+
+
+publish(globals(), __name__, __all__)
+OF_MODULES.update({f"fft.{name}": globals()[name] for name in __all__})

@@ -1,0 +1,297 @@
+"""Sequences filtered, looked through in windows, interpolated: NumPy's functions of these names.
+
+Made of products over windows (``ops/convolution.py``), look-ups and selections; nothing here is an
+op, and gradients are those of the parts.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.functions.images.windows import conv
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.pairs import Complex, check_real, is_complex_data
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import moveaxis
+from staticgrad.language.ops.operands import (
+    as_value,
+    axis_of,
+    check_choice,
+    floating,
+    integer,
+    is_number,
+    promoted_values,
+    related,
+    shape_of,
+)
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.sorting import searchsorted
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.dim import Dim
+from staticgrad.language.types.dtype import I64
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
+
+_MODES: Final = ("full", "same", "valid")
+NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
+
+
+def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> AnyValue:
+    """Compute the sums of a[k] * v[n - k] over k, for vectors a and v.
+
+    Args:
+        a, v: vectors. Where one size is known at build and the other one named, the shorter vector
+            is that of the known size.
+        mode: ``"full"``, every n at which they meet; ``"same"``, as many as the longer one has
+            elements, in the middle of those; ``"valid"``, where the shorter one lies inside.
+
+    Raises:
+        SizeGuardError: in a run, a vector of a named size that has no elements, or (but for
+            ``mode="full"``) fewer than a known size.
+    """
+    left, right = _vectors("convolve", a, v)
+    if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
+        return _of_named_sizes("convolve", left, functions.flip(right), mode)
+    long, short, _ = _by_length(left, right)
+    return _filtered("convolve", long, functions.flip(short), mode)
+
+
+def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -> AnyValue:
+    """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed."""
+    left, right = _vectors("correlate", a, v)
+    if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
+        return _of_named_sizes("correlate", left, right, mode)
+    long, short, swapped = _by_length(left, right)
+    found = _filtered("correlate", long, short, mode, longer=swapped and mode == "same")
+    return functions.flip(found) if swapped else found
+
+
+def _vectors(op: str, a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    left, right = promoted_values(op, (a, v))
+    left, right = (functions.reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
+    for value in (left, right):
+        if value.ndim != 1:
+            raise RankError(f"{op}: {value.type} is not a vector", related=related(value))
+        if value.shape[0] == 0:
+            raise ShapeError(f"{op}: {value.type} has no elements", related=related(value))
+    return left, right
+
+
+def _by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, bool]:
+    """The longer vector, the shorter one, and whether that is the first. A named size is longer."""
+    first, second = left.shape[0], right.shape[0]
+    swapped = isinstance(second, Dim) or (not isinstance(first, Dim) and second > first)
+    return (right, left, True) if swapped else (left, right, False)
+
+
+def _filtered(
+    op: str, long: AnyValue, short: AnyValue, mode: str, longer: bool = False
+) -> AnyValue:
+    """The sums of long[n + k] * short[k], beginning where the mode says.
+
+    ``longer``: vectors of one length would have been in their other order, whose middle is another.
+    """
+    check_choice(op, "mode", mode, _MODES, long, short)
+    taps = integer(op, "size", short.shape[0], short)
+    around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
+    size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
+    # A named size must be as large: the reshape notes that, and gives an error in runs where not.
+    image = functions.reshape(long, (1, 1, dims.maximum(size, least)))
+    found = conv(image, short[None, None, :], padding=[around.get(mode, (0, 0))])[0, 0]
+    missing = found.shape[0] - image.shape[2]
+    return functions.reshape(found, (size + missing,))
+
+
+def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyValue:
+    """The sums of left[n + k] * right[k]: all, or from a start that the run computes."""
+    check_choice(op, "mode", mode, _MODES, left, right)
+    n, m = left.shape[0], right.shape[0]
+    # The reshapes note that there are elements.
+    image = functions.reshape(left, (1, 1, dims.maximum(n, 1)))
+    taps = functions.reshape(right, (1, 1, dims.maximum(m, 1)))
+    found = conv(image, taps, padding=[(m - 1, m - 1)])[0, 0]
+    whole = functions.reshape(found, (n + m - 1,))
+    if mode == "full":
+        return whole
+    longer, shorter = dims.maximum(n, m), dims.minimum(n, m)
+    start = functions.size_value(shorter - 1, I64)
+    if mode == "same":
+        start = start // 2
+        if op == "correlate":  # NumPy exchanges them, and reverses the result
+            exchanged = functions.size_value(m, I64) > functions.size_value(n, I64)
+            start = where(exchanged, functions.size_value(n // 2, I64), start)
+    count = longer if mode == "same" else longer - shorter + 1
+    return functions.take(whole, iota((count,), like=whole) + start)
+
+
+@rounded_once
+def interp(
+    x: Operand[AnyValue],
+    xp: Operand[AnyValue],
+    fp: Operand[AnyValue],
+    left: Operand[AnyValue] | None = None,
+    right: Operand[AnyValue] | None = None,
+    period: float | None = None,
+) -> AnyValue:
+    """The broken line through the points (xp, fp), at x.
+
+    It is differentiable by x, xp and fp; at a point itself its slope is that of the piece to the
+    right.
+
+    Args:
+        x: where, of any shape.
+        xp: n places in ascending order (which is not checked), or in any order with ``period``.
+        fp: n values, which may be complex.
+        left, right: the value before the first place and behind the last; by default those there.
+        period: what x and xp are taken modulo; ``left`` and ``right`` are then without effect.
+
+    >>> sg.evaluate(sg.interp(0.5, [0.0, 1.0], [10.0, 20.0]))
+    array(15.)
+    """
+    check_real("interp", x, xp)
+    ends: tuple[Any, ...] = (fp, left, right)
+    if any(isinstance(each, Complex) or is_complex_data(each) for each in ends):
+        parts: list[list[Any]] = [
+            [None if each is None else part(each) for each in ends]
+            for part in (functions.real, functions.imag)
+        ]
+        re, im = (interp(x, xp, f, low, high, period) for f, low, high in parts)
+        return functions.complex(re, im)
+    at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
+    if places.ndim != 1 or values.ndim != 1:
+        raise RankError(
+            f"interp: points of {places.type} and {values.type} are not vectors",
+            related=related(places, values),
+        )
+    if places.shape != values.shape or places.shape[0] == 0:
+        raise ShapeError(
+            f"interp: {places.shape[0]} places for {values.shape[0]} values",
+            related=related(places, values),
+        )
+    if period is not None:
+        at, places, values = _wrapped(at, places, values, period)
+        left = right = None
+    found = _between(at, places, values)
+    first = values[0] if left is None else left
+    last = values[-1] if right is None else right
+    found = where(at < places[0], first, found)
+    return where(at > places[-1], last, found)
+
+
+def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
+    """Interpolate on the piece that contains each point; beyond the ends use the value there."""
+    if places.shape[0] == 1:
+        # A constant, whose slope by x and xp is zero: they stand in the branch never taken.
+        return where(False, at + places[0], values[0])
+    count = functions.size_value(places.shape[0], I64)
+    piece = functions.clip(searchsorted(places, at, "right") - 1, 0, count - 2)
+    here, there = functions.take(places, piece), functions.take(places, piece + 1)
+    low, high = functions.take(values, piece), functions.take(values, piece + 1)
+    # Beyond the ends this result is discarded: it must not make a gradient infinite.
+    inside = functions.logical_and(at >= places[0], at <= places[-1])
+    slope = (high - low) / (there - here)
+    line = low + slope * (where(inside, at, here) - here)
+    return where(at == there, high, where(at == at, line, at))
+
+
+def _wrapped(
+    at: AnyValue, places: AnyValue, values: AnyValue, period: Any
+) -> tuple[AnyValue, AnyValue, AnyValue]:
+    if not is_number(period) or period == 0:
+        raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
+    turn = abs(period)
+    at, places = functions.remainder(at, turn), functions.remainder(places, turn)
+    order = functions.argsort(places)
+    places, values = functions.take(places, order), functions.take(values, order)
+    places = functions.concatenate([places[-1:] - turn, places, places[:1] + turn])
+    return at, places, functions.concatenate([values[-1:], values, values[:1]])
+
+
+@rounded_once
+def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """The polynomial with coefficients p, that of the highest power first, at x: Horner's rule.
+
+    Their number is known at build; of none the result is 0.
+    """
+    coefficients, at = promoted_values("polyval", (p, x))
+    if coefficients.ndim != 1:
+        raise RankError(
+            f"polyval: {coefficients.type} is not a vector", related=related(coefficients)
+        )
+    count = integer("polyval", "number of coefficients", coefficients.shape[0], coefficients)
+    total = functions.zeros_like(at)
+    for place in range(count):
+        total = total * at + coefficients[place]
+    return total
+
+
+def sliding_window_view(
+    x: Operand[AnyValue],
+    window_shape: int | tuple[int, ...],
+    axis: int | tuple[int, ...] | None = None,
+) -> AnyValue:
+    """Return every window of x, with the elements of a window on new axes at the end.
+
+    Args:
+        window_shape: the window's size along each axis of ``axis``.
+        axis: along which axes; all by default. An axis given twice has windows of windows.
+
+    >>> sg.evaluate(sg.sliding_window_view([1, 2, 3], 2))
+    array([[1, 2],
+           [2, 3]])
+    """
+    value = as_value("sliding_window_view", x)
+    given = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
+    sizes = [integer("sliding_window_view", "window size", size, value) for size in given]
+    places = range(value.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = [axis_of("sliding_window_view", place, value) for place in places]
+    if len(axes) != len(sizes):
+        raise ArgumentError(
+            f"sliding_window_view: {len(sizes)} window sizes for {len(axes)} axes",
+            related=related(value),
+        )
+    for place, size in zip(axes, sizes, strict=True):
+        if size < 0 or (isinstance(value.shape[place], int) and size > value.shape[place]):
+            raise ShapeError(
+                f"sliding_window_view: a window of {size} along axis {place} of {value.type}",
+                related=related(value),
+            )
+        value = moveaxis(_windows(value, place, size), place + 1, -1)
+    return value
+
+
+def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
+    count = dims.maximum(x.shape[axis] - size + 1, 0)
+    inside = np.arange(size)
+    if isinstance(count, int):
+        return functions.take(x, np.arange(count)[:, None] + inside, axis)
+    return functions.take(x, iota((count,), like=x)[:, None] + inside, axis)
+
+
+def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
+    """Repeat the elements of a, flattened, to fill another shape; ``sg.nn.resize`` is for images.
+
+    Args:
+        new_shape: sizes known at build.
+
+    >>> sg.evaluate(sg.resize([1, 2, 3], (2, 4)))
+    array([[1, 2, 3, 1],
+           [2, 3, 1, 2]])
+    """
+    value = functions.ravel(a)
+    given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
+    shape = tuple(integer("resize", "size", size, value) for size in shape_of("resize", given))
+    size, wanted = value.shape[0], prod(shape)
+    if size == 0:
+        return functions.zeros(shape, value.dtype, like=value)
+    length = functions.size_value(dims.maximum(size, 1), I64)
+    if isinstance(size, Dim):  # a run may have no elements
+        value = functions.concatenate([value, functions.zeros((1,), value.dtype, like=value)])
+    places = functions.remainder(iota((wanted,), like=value), length)
+    return functions.reshape(functions.take(value, places), shape)

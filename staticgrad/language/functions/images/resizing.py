@@ -1,0 +1,419 @@
+"""Images read at other positions: grids, resizing, and pixels moved to channels and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import reduce
+from itertools import product
+from math import prod
+from operator import add
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from staticgrad.exports import LAYERS
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue, binding_kind
+from staticgrad.language.ops.elementwise import Operand, lifted
+from staticgrad.language.ops.operands import (
+    as_value,
+    check_choice,
+    check_positive,
+    floating,
+    integer,
+    promoted_values,
+    related,
+    shape_of,
+)
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import maximum, minimum, where
+from staticgrad.language.types.dim import Dim, Size
+from staticgrad.language.types.dtype import I64
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+
+Border = Literal["zeros", "border", "reflection"]
+_MODES: Final = ("bilinear", "nearest")
+_BORDERS: Final = ("zeros", "border", "reflection")
+
+
+@rounded_once
+def grid_sample(
+    x: Operand[AnyValue],
+    grid: Operand[AnyValue],
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+    padding_mode: Border = "zeros",
+    align_corners: bool = False,
+) -> AnyValue:
+    """Sample images at the positions of a grid, as spatial transformers do.
+
+    M. Jaderberg et al., arXiv 1506.02025. -1 and 1 are the ends of an axis.
+
+    Args:
+        x: images [batch, channels, *sizes] with one to three sizes, known at build.
+        grid: for each element of the result a place in x [batch, *new sizes, axes], the last axis
+            of x first: (column, row) of two.
+        mode: "bilinear", linear between the neighbours along each axis; or "nearest".
+        padding_mode: what lies outside: "zeros", the nearest element of the "border", or the image
+            again, reflected at its ends.
+        align_corners: whether -1 and 1 are the centres of the outermost elements, or their edges.
+
+    Returns:
+        The elements [batch, channels, *new sizes]. With "nearest" no gradient reaches the grid.
+
+    >>> image = [[[[1.0, 2.0], [3.0, 4.0]]]]
+    >>> sg.evaluate(sg.nn.grid_sample(image, [[[[0.0, 0.0], [-0.5, 0.5]]]])).ravel()
+    array([2.5, 3. ])
+    """
+    image, places = (floating("grid_sample", v) for v in promoted_values("grid_sample", (x, grid)))
+    for name, given, known in (("mode", mode, _MODES), ("padding_mode", padding_mode, _BORDERS)):
+        check_choice("grid_sample", name, given, known)
+    sizes = _sizes(image, places)
+    axes = len(sizes)
+    batch, channels = image.shape[:2]
+    flat = functions.reshape(image, (batch, channels, prod(sizes)))
+    points = functions.reshape(places, (batch, -1, axes))
+    along = [
+        _on_axis(points[:, :, axes - 1 - axis], size, mode, padding_mode, align_corners)
+        for axis, size in enumerate(sizes)
+    ]
+    read = sum(_corner(flat, sizes, ways) for ways in product(*along))
+    return functions.reshape(read, (batch, channels, *places.shape[1:-1]))
+
+
+def _sizes(image: Any, places: Any) -> list[int]:
+    """The sizes of images, which places of a grid are to lie in."""
+    axes = image.ndim - 2
+    if not 1 <= axes <= 3 or places.ndim != image.ndim:
+        raise RankError(
+            f"grid_sample: images {image.type} and a grid {places.type}",
+            hint="x [batch, channels, height, width] and grid [batch, rows, columns, 2]",
+            related=related(image, places),
+        )
+    if places.shape[-1] != axes:
+        raise ShapeError(
+            f"grid_sample: places of {places.shape[-1]} numbers in images of {axes} axes",
+            related=related(image, places),
+        )
+    sizes = [integer("grid_sample", "size", size, image) for size in image.shape[2:]]
+    if 0 in sizes:
+        raise ShapeError("grid_sample: images without elements", related=related(image))
+    return sizes
+
+
+def _on_axis(
+    at: Any, size: int, mode: str, border: str, align_corners: bool
+) -> list[tuple[Any, Any]]:
+    """The elements of an axis that are read for each place, and with which weight: one or two."""
+    at = (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) * 0.5
+    if border == "reflection":
+        at = _reflected(at, size, align_corners)
+    if border != "zeros":
+        at = minimum(maximum(at, 0.0), float(size - 1))
+    if mode == "nearest":
+        return [_element(functions.rint(at), 1.0, size)]
+    below = functions.floor(at)
+    above = at - below
+    return [_element(below, 1.0 - above, size), _element(below + 1.0, above, size)]
+
+
+def _element(at: Any, weight: Any, size: int) -> tuple[Any, Any]:
+    inside = (at >= 0.0) & (at <= float(size - 1))
+    index = functions.clip(at, 0.0, float(size - 1)).astype("int64")
+    return functions.clip(index, 0, size - 1), where(inside, weight, 0.0)
+
+
+def _reflected(at: Any, size: int, align_corners: bool) -> Any:
+    low, span = (0.0, float(size - 1)) if align_corners else (-0.5, float(size))
+    if span == 0:
+        return at * 0.0
+    away = functions.absolute(at - low)
+    turns = functions.floor(away / span)
+    rest = away - turns * span
+    is_even = functions.floor(turns * 0.5) * 2.0 == turns
+    return where(is_even, rest, span - rest) + low
+
+
+def _corner(flat: Any, sizes: Sequence[int], ways: Sequence[tuple[Any, Any]]) -> Any:
+    index, weight = ways[0]
+    for size, (further, share) in zip(sizes[1:], ways[1:], strict=True):
+        index, weight = index * size + further, weight * share
+    read = functions.take_along_axis(flat, functions.expand_dims(index, 1), axis=2)
+    return read * functions.expand_dims(weight.astype(flat.dtype), 1)
+
+
+@rounded_once
+def affine_grid(
+    theta: Operand[AnyValue], size: Sequence[int], align_corners: bool = False
+) -> AnyValue:
+    """The places that an affine map gives to the elements of an image: a grid for ``grid_sample``.
+
+    Args:
+        theta: a matrix for each image [batch, axes, axes + 1], the last axis of the image first.
+        size: that of the result of ``grid_sample``, (batch, channels, *sizes), known at build.
+    """
+    maps = floating("affine_grid", as_value("affine_grid", theta))
+    sizes = [integer("affine_grid", "size", each, maps) for each in [*size][2:]]
+    axes = len(sizes)
+    if maps.ndim != 3 or tuple(maps.shape[1:]) != (axes, axes + 1) or not axes:
+        raise ShapeError(
+            f"affine_grid: theta {maps.type} for images of {axes} axes",
+            hint="[batch, 2, 3] for size (batch, channels, height, width)", related=related(maps),
+        )  # fmt: skip
+    at = np.indices(sizes)
+    ends = [max(n - 1, 1) if align_corners else n for n in sizes]
+    lines = [
+        (2 * at[axis] - (n - 1)) / end
+        for axis, (n, end) in enumerate(zip(sizes, ends, strict=True))
+    ]
+    places = np.stack([*lines[::-1], np.ones(sizes)], axis=-1)
+    rows = places.reshape(-1, axes + 1).astype(maps.dtype.numpy)
+    found = functions.matmul(rows, functions.swapaxes(maps, 1, 2))
+    return functions.reshape(found, (maps.shape[0], *sizes, axes))
+
+
+def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
+    """Channels as places: [..., c * r * r, h, w] becomes [..., c, h * r, w * r].
+
+    W. Shi et al., arXiv 1609.05158; r is ``upscale_factor``.
+    """
+    image, r = _image("pixel_shuffle", "upscale_factor", x, upscale_factor)
+    *batch, channels, height, width = image.shape
+    many = integer("pixel_shuffle", "channels", channels, image)
+    if many % (r * r):
+        raise ShapeError(
+            f"pixel_shuffle: {many} channels are not divisible by {r * r}", related=related(image)
+        )
+    apart = functions.reshape(image, (*batch, many // (r * r), r, r, height, width))
+    n = len(batch)
+    transposed = functions.transpose(apart, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
+    return functions.reshape(transposed, (*batch, many // (r * r), height * r, width * r))
+
+
+def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
+    """Places as channels, the inverse of ``pixel_shuffle``; r divides height and width."""
+    image, r = _image("pixel_unshuffle", "downscale_factor", x, downscale_factor)
+    *batch, channels, height, width = image.shape
+    rows, columns = (integer("pixel_unshuffle", "size", s, image) for s in (height, width))
+    if rows % r or columns % r:
+        raise ShapeError(
+            f"pixel_unshuffle: {rows} x {columns} is not divisible by {r}", related=related(image)
+        )
+    apart = functions.reshape(image, (*batch, channels, rows // r, r, columns // r, r))
+    n = len(batch)
+    transposed = functions.transpose(apart, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
+    shape = (*batch, channels * (r * r), rows // r, columns // r)
+    return functions.reshape(transposed, shape)
+
+
+def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:
+    image = as_value(op, x)
+    r = integer(op, name, factor, least=1)
+    if image.ndim < 3:
+        raise RankError(
+            f"{op}: {image.type} where [..., channels, height, width] is due",
+            related=related(image),
+        )
+    return image, r
+
+
+#: Method -> what it is; PyTorch has a name for each number of axes.
+_METHODS: Final = {
+    **dict.fromkeys(("linear", "bilinear", "trilinear"), "linear"),
+    **dict.fromkeys(("cubic", "bicubic"), "cubic"),
+    "nearest": "nearest",
+    "area": "area",
+}
+_COORDINATES: Final = ("half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric")
+_ROUNDINGS: Final = ("round_prefer_ceil", "round_prefer_floor", "floor", "ceil")
+#: Elements up to which weights are applied element by element; more are summed along an axis.
+_MOST_TERMS: Final = 8
+
+
+class _Resizing(NamedTuple):
+    method: str
+    coordinates: str
+    rounding: str
+    cubic: float
+    antialias: bool
+    exclude_outside: bool
+
+
+@rounded_once
+def resize(
+    x: Operand[AnyValue],
+    shape: Any = None,
+    method: str = "nearest",
+    *,
+    scale: float | tuple[float, ...] | None = None,
+    coordinates: str = "half_pixel",
+    rounding: str = "round_prefer_ceil",
+    cubic: float = -0.75,
+    antialias: bool = False,
+    exclude_outside: bool = False,
+) -> AnyValue:
+    """Resize images along as many of the last axes as ``shape`` or ``scale`` has entries.
+
+    The words are those of ONNX's ``Resize``. PyTorch's ``interpolate`` has half pixels, too, but
+    for its ``mode="nearest"``, which is ``coordinates="asymmetric", rounding="floor"``, and its
+    ``align_corners=True``. With its ``antialias=True`` it excludes what lies outside, and ``cubic``
+    is -0.5.
+
+    Args:
+        x: images.
+        shape: the last sizes of the result; literal or named.
+        method: ``"nearest"``, one element; ``"linear"``, between two of each axis; ``"cubic"``, by
+            four of each axis (R. G. Keys 1981); ``"area"``, the mean of the elements that a new
+            one covers. Beyond the outermost elements there are these again.
+        scale: by which factors sizes grow, instead of ``shape``; rounded down. Positions are those
+            of the factor, but for aligned corners and areas.
+        coordinates: where element i of n lies among m: ``"half_pixel"``, at
+            (i + 1/2) m / n - 1/2; ``"asymmetric"``, at i m / n; ``"align_corners"``, at
+            i (m - 1) / (n - 1); ``"half_pixel_symmetric"``, as half pixels, in the middle of the
+            image where ``scale`` does not give a whole size.
+        rounding: which element is nearest: ``"floor"``, ``"ceil"``, or the nearer one, of two the
+            latter (``"round_prefer_ceil"``) or the former (``"round_prefer_floor"``).
+        cubic: the slope of the cubic at distance 1: -0.75, or -0.5 as in JAX and Pillow.
+        antialias: whether linear and cubic methods average over what a smaller image leaves out.
+        exclude_outside: whether elements beyond the outermost have no weight; those of the others
+            grow.
+
+    Returns:
+        The images in that size; floating for all methods but ``"nearest"``.
+    """
+    value = as_value("resize", x)
+    for word, choice, choices in (
+        ("method", method, _METHODS),
+        ("coordinates", coordinates, _COORDINATES),
+        ("rounding", rounding, _ROUNDINGS),
+    ):
+        check_choice("resize", word, choice, choices, value)
+    options = _Resizing(_METHODS[method], coordinates, rounding, cubic, antialias, exclude_outside)
+    if options.method != "nearest":
+        value = floating("resize", value)
+    if (shape is None) == (scale is None):
+        raise ArgumentError("resize: takes either shape or scale", related=related(value))
+    # Scales as fractions: 0.6 is 3/5, also as a float32.
+    given = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
+    for each in given:
+        check_positive("resize", "scale", each)
+    factors = tuple(Fraction(float(each)).limit_denominator(1_000_000) for each in given)
+    sizes = shape_of("resize", shape, value) if scale is None else ()
+    entries: tuple[Any, ...] = factors or sizes
+    if len(entries) > value.ndim:
+        count = len(entries)
+        raise ArgumentError(f"resize: {count} sizes for {value.type}", related=related(value))
+    for axis, entry in enumerate(entries, start=value.ndim - len(entries)):
+        old = value.shape[axis]
+        new, ratio = entry, (old, entry)
+        if isinstance(entry, Fraction):
+            ratio = (entry.denominator, entry.numerator)
+            new = old * entry.numerator // entry.denominator
+        if any(isinstance(size, int) and size < 1 for size in (old, new)):
+            raise ShapeError(f"resize: from {old} to {new} elements", related=related(value))
+        if ratio[0] != ratio[1]:
+            value = _along(value, axis, new, ratio, options)
+    return value
+
+
+def _along(
+    x: AnyValue, axis: int, new: Size, ratio: tuple[Size, Size], options: _Resizing
+) -> AnyValue:
+    """Resize one axis to ``new`` elements, at distances of ratio[0] / ratio[1] old ones."""
+    old = x.shape[axis]
+    named = isinstance(old, Dim)
+
+    def number(size: Size) -> Any:
+        return functions.size_value(size, I64) if isinstance(size, Dim) else size
+
+    at: Any = iota((new,), like=x) if isinstance(new, Dim) or named else np.arange(new)
+    n, m, (q, p) = number(new), number(old), map(number, ratio)
+    if options.method == "area":
+        start, stop = at * m // n, -(-((at + 1) * m) // n)
+        if isinstance(at, np.ndarray):
+            reach = int((stop - start).max())
+        else:  # m / n is below twice the ratio, since m * p // q is n
+            reach = 2 * _reach("area", 1, ratio, x) + 1
+        places = [start + k for k in range(reach)]
+        terms = [np.where(place < stop, 1.0, 0.0) / (stop - start) for place in places]
+        return _weighted(x, axis, places, terms, old)
+    above, below = {  # the position is above / below
+        "half_pixel": lambda: ((2 * at + 1) * q - p, 2 * p),
+        "asymmetric": lambda: (at * q, p),
+        "align_corners": lambda: (at * (m - 1), np.maximum(n - 1, 1)),
+        "half_pixel_symmetric": lambda: ((2 * at + 1) * q - p + m * p - n * q, 2 * p),
+    }[options.coordinates]()
+    if options.method == "nearest":
+        place = {
+            "floor": lambda: above // below,
+            "ceil": lambda: -(-above // below),
+            "round_prefer_ceil": lambda: (2 * above + below) // (2 * below),
+            "round_prefer_floor": lambda: -((below - 2 * above) // (2 * below)),
+        }[options.rounding]()
+        return functions.take(x, np.clip(place, 0, m - 1), axis)
+    radius, shrunk = {"linear": 1, "cubic": 2}[options.method], 1.0
+    if options.antialias:
+        reach = _reach("antialias", radius, ratio, x)
+        shrunk = min(1.0, p / q)
+    else:
+        reach = radius
+    first, behind = above // below, (above % below) / below
+    offsets = range(1 - reach, reach + 1)
+    places = [first + k for k in offsets]
+    terms = [_kernel((k - behind) * shrunk, options) for k in offsets]
+    if options.exclude_outside:
+        terms = [
+            np.where(np.logical_and(place >= 0, place < m), term, 0.0)
+            for place, term in zip(places, terms, strict=True)
+        ]
+    if options.exclude_outside or options.antialias:
+        total = reduce(add, terms)
+        terms = [term / total for term in terms]
+    return _weighted(x, axis, places, terms, old)
+
+
+def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int:
+    q, p = ratio
+    if isinstance(q, Dim) or isinstance(p, Dim):
+        raise ArgumentError(
+            f"resize: {what} from {q} to {p} elements: their ratio is only known in a run",
+            hint="scale= gives it",
+            related=related(x),
+        )
+    return max(radius, -(-radius * q // p))
+
+
+def _kernel(distance: Any, options: _Resizing) -> Any:
+    t = np.abs(distance)
+    if options.method == "linear":
+        return np.maximum(1.0 - t, 0.0)
+    a = options.cubic
+    near = ((a + 2) * t - (a + 3)) * t * t + 1
+    far = (((t - 5) * t + 8) * t - 4) * a
+    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+
+
+def _weighted(x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: Size) -> AnyValue:
+    """The elements at ``places``, or the outermost ones, times ``terms``, which add up to 1."""
+    last: Any = functions.size_value(old, I64) - 1 if isinstance(old, Dim) else old - 1
+    behind = (1,) * (x.ndim - 1 - axis)
+
+    def weights(term: Any, shape: tuple[Size, ...]) -> Any:
+        own = lifted("resize", binding_kind((x,)), term, x.dtype)
+        return functions.reshape(own, (*shape, *behind))
+
+    if len(places) > _MOST_TERMS:
+        many = functions.take(x, np.clip(np.stack(places, -1), 0, last), axis)
+        count = (many.shape[axis], len(places))
+        return functions.sum(many * weights(np.stack(terms, -1), count), axis + 1)
+    first, *others = (functions.take(x, np.clip(place, 0, last), axis) for place in places)
+    size = (first.shape[axis],)
+    total = first
+    for other, term in zip(others, terms[1:], strict=True):  # constants stay constants
+        total = total + (other - first) * weights(term, size)
+    return total
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

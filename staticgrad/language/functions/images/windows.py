@@ -1,0 +1,663 @@
+"""Convolutions, windows and pools over images [batch, channels, places...] of any number of axes.
+
+Filters are [output channels, channels of a group, taps...], as PyTorch has them. Written with the
+ops of ``ops/convolution.py`` and ``ops/windows.py``. Public as ``sg.nn``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, Final, cast
+
+from staticgrad.exports import LAYERS
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import flat_root
+from staticgrad.language.ops.convolution import Conv, ConvImage
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import broadcast_to, reshape
+from staticgrad.language.ops.operands import (
+    as_value,
+    check_equal,
+    check_positive,
+    check_vector,
+    floating,
+    integer,
+    promoted_values,
+    related,
+    shape_text,
+    size_of,
+)
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.windows import (
+    FoldWindows,
+    UnfoldWindows,
+    WindowMax,
+    WindowSum,
+    has_windows,
+)
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import Shape
+from staticgrad.language.types.dim import Dim, Size
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import dataclass
+
+#: One number for all axes, or one for each.
+PerAxis = int | Sequence[int]
+#: "valid", "same", or how many places before and after, in one number or a pair.
+Padding = str | Size | Sequence[Size | tuple[Size, Size]]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows by axis: ``extents`` of them over the image with its border of ``before``, ``after``.
+
+    ``behind``: how far the last window reaches behind that border, for ``ceil_mode``.
+    """
+
+    taps: tuple[Any, ...]  # sizes; of pools integers
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: Shape
+    after: Shape
+    extents: Shape
+    behind: Shape
+
+    @property
+    def inside(self) -> bool:
+        """Return whether every window lies inside of the image."""
+        return all(size == 0 for size in (*self.before, *self.after, *self.behind))
+
+
+def windows_over(
+    op: str,
+    x: Value,
+    taps: Shape,
+    strides: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    ceil_mode: bool = False,
+) -> Windows:
+    """The windows of ``taps`` over the last axes of x.
+
+    With ``ceil_mode`` a last window may reach behind the border, if it begins before that.
+    """
+    count = len(taps)
+    image = x.shape[x.ndim - count :]
+    steps = per_axis(op, "stride", strides, count, x)
+    apart = per_axis(op, "dilation", dilation, count, x)
+    reaches = tuple(reach(k, d) for k, d in zip(taps, apart, strict=True))
+    borders = _borders(op, padding, image, reaches, steps, x)
+    extents, behind = [], []
+    for axis, (size, (before, after), whole, step) in enumerate(
+        zip(image, borders, reaches, steps, strict=True)
+    ):
+        text = (
+            f"{op}: a window of {whole} over axis {x.ndim - count + axis} of size {size}"
+            f" with a border of {before} and {after}"
+        )
+        room = size + before + after - whole
+        found, over = room // step + 1, cast(Size, 0)
+        if ceil_mode:
+            found = dims.minimum((room + step - 1) // step + 1, (size + before + step - 1) // step)
+            over = dims.maximum((found - 1) * step - room, 0)
+        if padding != "same" and not has_windows(found, size, text):
+            raise ShapeError(
+                text,
+                hint='padding="same", a smaller window, or less dilation',
+                related=related(x),
+            )
+        extents.append(found)
+        behind.append(over)
+    befores, afters = zip(*borders, strict=True)
+    return Windows(taps, steps, apart, befores, afters, tuple(extents), tuple(behind))
+
+
+def reach(taps: Size, dilation: int) -> Size:
+    """Return the number of elements from the first to the last tap of a window, both included."""
+    return dilation * (taps - 1) + 1
+
+
+def per_axis(op: str, what: str, given: PerAxis, count: int, *values: Value) -> tuple[int, ...]:
+    """An argument as one positive int for each axis."""
+    found = tuple(given) if isinstance(given, list | tuple) else (given,) * count
+    if len(found) != count:
+        raise RankError(
+            f"{op}: {what}={shown(given)} for {count} ax{'i' if count == 1 else 'e'}s",
+            hint="one number for all, or one for each axis of the image",
+            related=related(*values),
+        )
+    return tuple(integer(op, what, each, *values, least=1) for each in found)
+
+
+def _borders(
+    op: str, padding: Padding, image: Shape, reaches: Shape, steps: tuple[int, ...], x: Value
+) -> list[tuple[Size, Size]]:
+    if padding == "valid":
+        return [(0, 0)] * len(image)
+    if padding == "same":
+        return [_same(*each) for each in zip(image, reaches, steps, strict=True)]
+    if isinstance(padding, str):
+        raise ArgumentError(
+            f"{op}: padding={shown(padding)}",
+            hint='"valid", "same", a number, or one number or pair for each axis',
+        )
+    given: Sequence[Any] = padding if isinstance(padding, list | tuple) else [padding] * len(image)
+    if len(given) != len(image):
+        raise RankError(
+            f"{op}: padding={shown(padding)} for {len(image)} axes of the image",
+            hint="one number or (before, after) for each",
+            related=related(x),
+        )
+    return [_pair(op, each, x) for each in given]
+
+
+def _pair(op: str, given: Any, x: Value) -> tuple[Size, Size]:
+    pair = tuple(given) if isinstance(given, list | tuple) else (given, given)
+    if len(pair) != 2:
+        raise ArgumentError(
+            f"{op}: padding={shown(given)} of an axis is not a pair (before, after)"
+        )
+    return size_of(op, pair[0], x), size_of(op, pair[1], x)
+
+
+def _same(size: Size, whole: Size, step: int) -> tuple[Size, Size]:
+    """A border with which there is a window for every ``step`` elements, the odd one after."""
+    count = (size + step - 1) // step
+    missing = dims.maximum((count - 1) * step + whole - size, 0)
+    return missing // 2, missing - missing // 2
+
+
+def spatial(op: str, x: Value, others: int, what: str = "the image") -> int:
+    """Return how many axes an image has beside ``others`` in front."""
+    if x.ndim <= others:
+        raise RankError(
+            f"{op}: {what} {shape_text(x.shape)} has no axis behind its first {others}",
+            hint="[batch, channels, places...]",
+            related=related(x),
+        )
+    return x.ndim - others
+
+
+def literal_taps(op: str, window: PerAxis, count: int, x: Value) -> tuple[int, ...]:
+    """A window's taps by axis."""
+    if isinstance(window, Dim):
+        raise ArgumentError(f"{op}: the window {window} is a named size, not an integer")
+    return per_axis(op, "kernel_size", window, count, x)
+
+
+@rounded_once
+def conv(
+    x: Operand[AnyValue],
+    w: Operand[AnyValue],
+    bias: Operand[AnyValue] | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> AnyValue:
+    """Compute the cross-correlation of images with filters, called convolution in networks.
+
+    Args:
+        x: [n, c, image...], of one axis of places or more.
+        w: [o, c / groups, taps...]; with ``groups`` c each channel has filters of its own.
+        bias: [o], added.
+        stride: the offset from one window to the next, for all axes or for each.
+        padding: zeros around the image: "valid" adds none, "same" keeps the size if the stride is 1
+            (of an odd number one more after), a number, or (before, after) for each axis.
+        dilation: places from one tap to the next.
+        groups: into which the channels fall; each is convolved apart.
+
+    Returns:
+        [n, o, windows...].
+
+    An empty image gives an empty result, unless a window is longer than its border plus a stride.
+
+    Filters of 3x3 taps over many channels are computed in tiles of 2x2 results (Winograd's
+    F(2x2, 3x3)), as exactly as others: there NaN and infinities reach all results of their tiles.
+    What a tap reads of the border, and what strides leave out, may count as zero times the tap:
+    NaN and infinities of filters and cotangents may reach results that only zeros belong to.
+
+    >>> sg.evaluate(sg.nn.conv(np.arange(5.0).reshape(1, 1, 5), np.array([[[-1.0, 0.0, 1.0]]])))
+    array([[[2., 2., 2.]]])
+    """
+    image, filters = promoted_values("conv", (x, w))
+    _check_filters("conv", image, filters, groups)
+    channels = image.shape[1]
+    text = (
+        f"conv: the image has {channels} channels, the filter takes"
+        f" {groups * filters.shape[1]}{f' in {groups} groups' if groups > 1 else ''}"
+    )
+    check_equal(
+        text,
+        channels,
+        groups * filters.shape[1],
+        image,
+        filters,
+        details=[f"image {shape_text(image.shape)}, filter {shape_text(filters.shape)}"],
+        hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
+        " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
+    )
+    found = windows_over("conv", image, filters.shape[2:], stride, padding, dilation)
+    op = Conv(found.strides, found.dilation, found.before, found.extents, groups)
+    out = filters.shape[0]
+    filters = _of_groups(filters, 0, groups * (out // groups), groups)
+    image = _of_groups(image, 1, groups * filters.shape[1], groups)
+    return _biased("conv", _of_groups(op(image, filters), 1, out, groups), bias)
+
+
+@rounded_once
+def conv_transpose(
+    x: Operand[AnyValue],
+    w: Operand[AnyValue],
+    bias: Operand[AnyValue] | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    output_padding: int | tuple[int, ...] = 0,
+) -> AnyValue:
+    """``conv`` transposed: every element of x spreads over a window of the result.
+
+    The gradient of ``conv`` by its image, as a function. Strides make the result larger.
+
+    Args:
+        x, w, bias: [n, c, places...], [c, o / groups, taps...] and [o].
+        stride, dilation, groups: those of the ``conv`` that is transposed.
+        padding: its border, which the result does not have. With "same" the result has ``stride``
+            times the places of x.
+        output_padding: further places at the end of each axis, where several sizes have x as
+            their result.
+
+    Returns:
+        [n, o, image...].
+    """
+    image, filters = promoted_values("conv_transpose", (x, w))
+    _check_filters("conv_transpose", image, filters, groups)
+    text = f"conv_transpose: x has {image.shape[1]} channels, the filter takes {filters.shape[0]}"
+    hint = "filters are [channels of x, output channels / groups, taps...]"
+    check_equal(text, image.shape[1], filters.shape[0], image, filters, hint=hint)
+    count, taps = filters.ndim - 2, filters.shape[2:]
+    steps = per_axis("conv_transpose", "stride", stride, count, image)
+    apart = per_axis("conv_transpose", "dilation", dilation, count, image)
+    wholes = [reach(k, d) for k, d in zip(taps, apart, strict=True)]
+    further = output_padding if isinstance(output_padding, tuple) else (output_padding,) * count
+    for more in further:
+        integer("conv_transpose", "output_padding", more, least=0)
+    if len(further) != count:
+        raise ArgumentError(
+            f"conv_transpose: output_padding={shown(output_padding)} for {count} axes"
+        )
+    spread = [
+        (size - 1) * step + whole
+        for size, step, whole in zip(image.shape[2:], steps, wholes, strict=True)
+    ]
+    before, extents = _cropped(image, padding, spread, steps, wholes, further)
+    whole = groups * (filters.shape[0] // groups)
+    filters, image = (
+        _of_groups(filters, 0, whole, groups),
+        _of_groups(image, 1, whole, groups),
+    )
+    return _biased(
+        "conv_transpose",
+        ConvImage(steps, apart, before, extents, groups)(image, filters),
+        bias,
+    )
+
+
+def _cropped(
+    x: AnyValue,
+    padding: Padding,
+    spread: list[Size],
+    steps: tuple[int, ...],
+    wholes: list[Size],
+    more: tuple[int, ...],
+) -> tuple[Shape, Shape]:
+    """Return what a transposed convolution crops before each axis, and the sizes of its result."""
+    if padding == "same":
+        kept = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
+        missing = [dims.maximum(w - s, 0) for w, s in zip(wholes, steps, strict=True)]
+        extents = tuple(k + m for k, m in zip(kept, more, strict=True))
+        return tuple(m // 2 for m in missing), extents
+    if isinstance(padding, str) and padding != "valid":
+        raise ArgumentError(f"conv_transpose: padding={shown(padding)}", hint='"valid" or "same"')
+    pads = windows_over("conv_transpose", x, (1,) * len(spread), 1, padding, 1)
+    sizes: list[Size] = []
+    borders = zip(pads.before, pads.after, more, strict=True)
+    for places, size, (low, high, further) in zip(x.shape[2:], spread, borders, strict=True):
+        text = f"conv_transpose: a border of {low} and {high} leaves nothing of {size + further}"
+        left = size + further - low - high
+        if not dims.at_least(places * left, 0, text):
+            raise ShapeError(text, related=related(x))
+        sizes.append(dims.maximum(left, 0))  # less where there is no place to spread
+    return pads.before, tuple(sizes)
+
+
+def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
+    spatial(op, x, 2)
+    if x.ndim != w.ndim:
+        raise RankError(
+            f"{op}: an image {shape_text(x.shape)} and a filter {shape_text(w.shape)}",
+            hint="both have as many axes: [n, c, places...] and [o, c / groups, taps...]"
+            + ("\none image is a batch of one: x[None]" if x.ndim + 1 == w.ndim else ""),
+            related=related(x, w),
+        )
+    integer(op, "groups", groups, x, least=1)
+    if any(size == 0 for size in w.shape[2:]):
+        raise ShapeError(f"{op}: a filter {shape_text(w.shape)} without taps", related=related(w))
+    if groups > 1 and isinstance(w.shape[0], int) and w.shape[0] % groups:
+        raise ArgumentError(
+            f"{op}: {groups} groups do not divide the {w.shape[0]} filters",
+            hint="each group has as many",
+            related=related(x, w),
+        )
+
+
+def _of_groups(x: AnyValue, axis: int, size: Size, groups: int) -> AnyValue:
+    if groups == 1 or x.shape[axis] == size:
+        return x
+    return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+
+
+def _biased(op: str, out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
+    if bias is None:
+        return out
+    row = as_value(op, bias, type(out))
+    text = f"{op}: a bias of {shape_text(row.shape)} for {out.shape[1]} channels"
+    hint = "a bias has one element per output channel"
+    check_vector(text, row, out.shape[1], hint=hint)
+    return out + reshape(row, (1, row.shape[0], *(1,) * (out.ndim - 2)))
+
+
+# -- windows themselves ---------------------------------------------------------------------------
+
+
+def unfold(
+    x: Operand[AnyValue],
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+) -> AnyValue:
+    """Extract all windows of [n, c, spatial...] (im2col); the border is filled with zeros.
+
+    ``kernel_size`` are the taps, for all axes or for each; the other arguments are as of ``conv``.
+
+    Returns:
+        [n, c, taps..., windows...].
+    """
+    value = as_value("unfold", x)
+    taps = literal_taps("unfold", kernel_size, spatial("unfold", value, 2), value)
+    found = windows_over("unfold", value, taps, stride, padding, dilation)
+    return UnfoldWindows(taps, found.strides, found.dilation, found.before, found.extents)(value)
+
+
+def fold(
+    y: Operand[AnyValue],
+    extents: Size | tuple[Size, ...],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+) -> AnyValue:
+    """``unfold`` transposed: [n, c, taps..., windows...] added up where they overlap.
+
+    Args:
+        y: as many axes of windows as of taps; the taps are integers.
+        extents: the sizes of the image, for all axes or for each.
+        stride, padding, dilation: those of the ``unfold`` that is transposed.
+
+    Returns:
+        [n, c, extents...].
+
+    >>> windows = sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2)
+    >>> sg.evaluate(sg.nn.fold(windows, 4))
+    array([[[0., 2., 4., 3.]]])
+    """
+    value = as_value("fold", y)
+    count = spatial("fold", value, 2, "the windows") // 2
+    if value.ndim != 2 + 2 * count or not count:
+        raise RankError(
+            f"fold: {shape_text(value.shape)} is not [n, c, taps..., windows...]",
+            related=related(value),
+        )
+    sizes = extents if isinstance(extents, tuple) else (extents,) * count
+    taps = tuple(integer("fold", "taps", size, value) for size in value.shape[2 : 2 + count])
+    image = broadcast_to(functions.zeros((), value.dtype, like=value), (1, 1, *sizes))
+    found = windows_over("fold", image, taps, stride, padding, dilation)
+    for size, wanted in zip(value.shape[2 + count :], found.extents, strict=True):
+        text = f"fold: {size} windows, where an image of {shape_text(sizes)} has {wanted}"
+        check_equal(text, size, wanted, value)
+    return FoldWindows(taps, found.strides, found.dilation, found.before, sizes)(value)
+
+
+#: Taps that one kernel takes at each place, at most: windows of more are taken axis by axis.
+MOST_TAPS: Final = 64
+
+
+def max_pool(
+    x: Operand[AnyValue],
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+) -> AnyValue:
+    """Compute the largest element of each window of [n, c, spatial...]; NaN wins.
+
+    Args:
+        x: [n, c, places...].
+        kernel_size: taps of a window, for all axes of places or for each.
+        stride: places from one window to the next: by default as many as taps, so that windows do
+            not overlap.
+        padding: as ``conv``; padding elements are never the largest.
+        dilation: places from one tap to the next.
+        ceil_mode: whether a last window that begins inside of the image or its border counts
+            although it reaches further; elements that are not there do not take part.
+
+    Returns:
+        [n, c, windows...]. If elements are equal, the first receives the gradient.
+
+    >>> sg.evaluate(sg.nn.max_pool(np.arange(16.0).reshape(1, 1, 4, 4), 2))
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+    """
+    value = as_value("max_pool", x)
+    found = _pool("max_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
+    return _by_axes(WindowMax, value, found)
+
+
+@like(max_pool)
+@rounded_once
+def avg_pool(
+    x: Operand[AnyValue],
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> AnyValue:
+    """The mean of each window of [n, c, places...].
+
+    Args:
+        padding: as ``conv``.
+        count_include_pad: whether zeros of the border count, as in ``torch``. What ``ceil_mode``
+            adds behind the border never counts.
+
+    Returns:
+        [n, c, windows...], floating.
+    """
+    value = floating("avg_pool", x)
+    found = _pool("avg_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
+    total = _by_axes(WindowSum, value, found)
+    extents = value.shape[2:]
+    if count_include_pad:  # windows are counted over the image with its border
+        borders = zip(extents, found.before, found.after, strict=True)
+        extents = tuple(size + before + after for size, before, after in borders)
+        none = (0,) * len(extents)
+        found = replace(found, before=none, after=none)
+    if found.inside:
+        return total * (1.0 / prod(found.taps))
+    return total / _counts(value, extents, found)
+
+
+def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
+    counts: Any = 1.0
+    for axis, size in enumerate(image):
+        ones = functions.ones((size,), x.dtype, like=x)
+        shape = tuple(size if k == axis else 1 for k, size in enumerate(found.extents))
+        counts = reshape(_along(WindowSum, ones, found, axis, 0), shape) * counts
+    return counts
+
+
+@like(max_pool)
+@rounded_once
+def lp_pool(
+    x: Operand[AnyValue],
+    p: float,
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+) -> AnyValue:
+    """Compute (sum of abs(x) ** p) ** (1 / p) over each window of [n, c, spatial...].
+
+    The gradient of a window of zeros is 0, as for ``sg.norm``.
+
+    Args:
+        p: a positive number; ``max_pool`` of magnitudes is its limit.
+        padding: as ``conv``; zeros.
+    """
+    check_positive("lp_pool", "p", p)
+    value = floating("lp_pool", x)
+    found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
+    powers = value * value if p == 2 else functions.absolute(value)
+    if p not in (1, 2):
+        powers = powers**p if p > 1 else where(powers == 0.0, 0.0, powers**p)
+    total = _by_axes(WindowSum, powers, found)
+    return total if p == 1 else flat_root(total, p)
+
+
+def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
+    """The largest elements of [n, c, places...] in ``extents`` parts of equal size, nearly.
+
+    Part i of m over h places has those from floor(i h / m) to ceil((i + 1) h / m), as PyTorch has
+    it; where m divides h they have equal size and do not overlap. ``extents`` is for all axes of
+    places or for each.
+    """
+    value = as_value("adaptive_max_pool", x)
+    return _adaptive("adaptive_max_pool", "max", value, extents)
+
+
+@rounded_once
+def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
+    """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
+    value = floating("adaptive_avg_pool", x)
+    return _adaptive("adaptive_avg_pool", "mean", value, extents)
+
+
+def _adaptive(op: str, kind: str, x: AnyValue, extents: int | tuple[int, ...]) -> AnyValue:
+    count = spatial(op, x, 2)
+    wanted = per_axis(op, "extents", extents, count, x)
+    combine = functions.max if kind == "max" else functions.mean
+    out = x
+    for axis, parts in enumerate(wanted, 2):
+        size = out.shape[axis]
+        whole = _divides(size, parts)
+        if whole is not None:
+            shape = (*out.shape[:axis], parts, whole, *out.shape[axis + 1 :])
+            out = combine(reshape(out, shape), axis + 1)
+            continue
+        if isinstance(size, Dim) or size == 0:
+            raise ShapeError(
+                f"{op}: {parts} parts of axis {axis} of size {size}",
+                hint="a named size must be a multiple of them: sg.dim(name, multiple_of=...)",
+                related=related(x),
+            )
+        pieces = [
+            combine(
+                functions.take(out, range(i * size // parts, -(-(i + 1) * size // parts)), axis),
+                axis,
+            )
+            for i in range(parts)
+        ]
+        out = functions.stack(pieces, axis)
+    return out
+
+
+def _divides(size: Size, parts: int) -> Size | None:
+    if isinstance(size, Dim):
+        return dims.divide_exactly(size, parts)
+    return size // parts if size and size % parts == 0 else None
+
+
+def _pool(
+    op: str,
+    x: AnyValue,
+    kernel_size: PerAxis,
+    stride: PerAxis | None,
+    padding: Padding,
+    dilation: PerAxis,
+    ceil_mode: bool,
+) -> Windows:
+    taps = literal_taps(op, kernel_size, spatial(op, x, 2), x)
+    steps = taps if stride is None else stride
+    found = windows_over(op, x, taps, steps, padding, dilation, ceil_mode)
+    for size, low, high, k, d in zip(
+        x.shape[2:], found.before, found.after, taps, found.dilation, strict=True
+    ):
+        inside = all(isinstance(p, Dim) or p < reach(k, d) for p in (low, high))
+        if not inside and size != 0:
+            raise ShapeError(
+                f"{op}: a window of {k} taps lies wholly in a border of {low} and {high}",
+                hint="the border is smaller than a window",
+                related=related(x),
+            )
+    return found
+
+
+def _by_axes(kind: type[WindowMax | WindowSum], x: AnyValue, found: Windows) -> AnyValue:
+    if prod(found.taps) <= MOST_TAPS:
+        op = kind(found.taps, found.strides, found.dilation, found.before, found.extents)
+        return op(x)
+    count = len(found.taps)
+    for axis in range(count):
+        x = _along(kind, x, found, axis, count - 1 - axis)
+    return x
+
+
+def _along(
+    kind: type[WindowMax | WindowSum], x: AnyValue, found: Windows, axis: int, behind: int
+) -> AnyValue:
+    """A pool along one axis, which has so many axes behind it."""
+    rest = x.shape[x.ndim - behind :] if behind else ()
+    ones, zeros = (1,) * behind, (0,) * behind
+    taps, strides = (found.taps[axis], *ones), (found.strides[axis], *ones)
+    dilation, before = (found.dilation[axis], *ones), (found.before[axis], *zeros)
+    extents = (found.extents[axis], *rest)
+    if found.taps[axis] <= MOST_TAPS:
+        return kind(taps, strides, dilation, before, extents)(x)
+    if kind is WindowMax and not found.inside:
+        return kind(taps, strides, dilation, before, extents)(x)
+    whole = UnfoldWindows(taps, strides, dilation, before, extents)(x)
+    place = whole.ndim - 2 * (behind + 1)
+    kept = reshape(whole, (*whole.shape[: place + 1], *whole.shape[place + 1 + behind :]))
+    return functions.max(kept, place) if kind is WindowMax else functions.sum(kept, place)
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -1,0 +1,884 @@
+"""NumPy's indexing syntax, ``x[...]``, and its functions that join and split values.
+
+Keys are integers, slices with any step, ``...``, ``None``, integer arrays, and constant masks. An
+index beyond a literal size is an error when the graph is built; beyond a named size, or in an
+array, at run time. Each of several arrays is checked and wrapped along its own axis; then they are
+combined to one array of row indices.
+
+Values are joined and split under NumPy's names: append, insert, stack and split families, block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import field
+from math import prod
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, cast, overload
+
+import numpy as np
+
+from staticgrad.language.functions.operand_kinds import by_all_operands
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.kinds import AnyValue, binding_kind
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import Operand, broadcast, lifted
+from staticgrad.language.ops.indexing import (
+    Pad,
+    ScatterExtreme,
+    ScatterIntoAxis,
+    checked,
+    concatenate,
+    flip,
+    last_entries,
+    part,
+    several,
+    sliced,
+    take,
+)
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.language.ops.operands import (
+    as_value,
+    as_values,
+    axis_of,
+    integer,
+    known_integer,
+    number_of_parts,
+    related,
+    shape_text,
+)
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import where
+from staticgrad.language.types.arrays import array_of
+from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, is_at_least, maximum
+from staticgrad.language.types.dtype import BOOL, I64
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import (
+    ArgumentError,
+    AxisError,
+    IndexOutOfRange,
+    ShapeError,
+    UnknownAttributeError,
+)
+from staticgrad.support.errors.tracebacks import boundary, bounded
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
+
+#: No axis of a value with elements is as long: more bytes than processors address.
+_BEYOND: Final = 1 << 48
+
+
+@dataclass
+class Selection(Generic[AnyValue]):
+    """A key as it was read: the slice per axis of x, and the shape that this part takes.
+
+    ``arrays``: the axes of that shape that index arrays read, and these. ``advanced``: positions in
+    the key of integers and arrays.
+    """
+
+    x: AnyValue
+    starts: list[Size] = field(default_factory=list)
+    lengths: list[Size] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    shape: list[Size] = field(default_factory=list)
+    arrays: list[tuple[int, Any]] = field(default_factory=list)
+    advanced: list[int] = field(default_factory=list)
+
+    def part(self) -> AnyValue:
+        """The slices alone, index arrays left out."""
+        part = sliced(self.x, tuple(self.starts), tuple(self.lengths), tuple(self.steps))
+        return reshape(part, tuple(self.shape))
+
+    @property
+    def place(self) -> int:
+        """The position of the index arrays' axes, as in NumPy: first if other axes split them."""
+        apart = self.advanced[-1] - self.advanced[0] >= len(self.advanced)
+        return 0 if apart else self.arrays[0][0]
+
+
+def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
+    """Return ``x[key]`` as in NumPy: integers, slices, ``...``, ``None``, integer arrays, masks.
+
+    Slices clip; a named size becomes an expression of that size. A slice of one element
+    (``x[:1]``, ``x[-1:]``, ``x[k : k + 1]``) has the literal size 1, which broadcasts: its element
+    must exist, as for an integer, and an empty axis is an error of the run. An array or value
+    of integers reads along its axis as ``take`` does; several broadcast and read together. A mask
+    is an array of bools known now, or a tensor of bools; no value of a graph.
+
+    Args:
+        key: what stands in the brackets.
+
+    Raises:
+        IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
+            of it, are checked in the run).
+        ArgumentError: a mask whose contents are only known in a run, or an invalid index.
+    """
+    found = selection(x, key)
+    part = found.part()
+    if not found.arrays:
+        return part
+    if len(found.arrays) == 1:
+        ((axis, indices),) = found.arrays
+        taken = functions.take(part, indices, axis)
+    else:
+        rows, places = rows_and_places(part, found.arrays)
+        axis, taken = 0, functions.take(rows, places, 0)
+    count = taken.ndim - part.ndim + len(found.arrays)
+    return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
+
+
+def selection(x: Operand[AnyValue], key: Any) -> Selection[AnyValue]:
+    """``key``, read for x. Raises as ``getitem``."""
+    value = as_value("getitem", x)
+    items = _unmasked(value, key if isinstance(key, tuple) else (key,))
+    found = Selection(value)
+    # The key with one entry per axis of x (and `None` for each new one).
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise ArgumentError("an index takes one '...', not two", related=related(value))
+    used = len([item for item in items if item is not None and item is not Ellipsis])
+    if used > value.ndim:
+        raise AxisError(
+            f"{used} indices for {value.ndim} {'axis' if value.ndim == 1 else 'axes'}:"
+            f" {value.type}",
+            related=related(value),
+        )
+    fill = [slice(None)] * (value.ndim - used)
+    at = dots[0] if dots else len(items)
+    for position, item in enumerate([*items[:at], *fill, *items[at + 1 :]]):
+        _read(found, position, item)
+    return found
+
+
+def _run_of(first: int, count: int) -> list[int]:
+    return list(range(first, first + count))
+
+
+def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The key with masks that are known now as the positions where they hold, axis by axis."""
+    items: list[Any] = []
+    for item in key:
+        is_mask = isinstance(item, Value) and bool(item.computes) and item.dtype is BOOL
+        known = np.asarray(item) if is_mask and item.ndim else item
+        array = array_of(known, "getitem: a key") if isinstance(known, np.ndarray | list) else None
+        if array is not None and array.dtype == np.bool_ and array.ndim:
+            items += [
+                _MaskAxis(places, n) for places, n in zip(array.nonzero(), array.shape, strict=True)
+            ]
+        else:
+            items.append(item)
+    return tuple(items)
+
+
+@dataclass(frozen=True)
+class _MaskAxis:
+    """One axis of a mask: the indices at which it is True, and its size."""
+
+    places: Any
+    size: int
+
+
+def _read(plan: Selection[Any], position: int, item: Any) -> None:
+    """Add one entry of the key to the selection."""
+    if item is None:
+        plan.shape.append(1)
+        return
+    axis = len(plan.starts)
+    size = plan.x.shape[axis]
+    if isinstance(item, slice):
+        start, length, step = _slice_of(plan.x, item, size)
+        plan.shape.append(length)
+    elif isinstance(item, Dim) or _is_integer(item):
+        start, length, step = _index_of(plan.x, item, axis), 1, 1
+        plan.advanced.append(position)
+    else:
+        start, length, step = 0, size, 1
+        if isinstance(item, _MaskAxis):
+            item = _mask_places(plan.x, item, axis)
+        plan.arrays.append((len(plan.shape), _index_array(plan.x, item)))
+        plan.shape.append(size)
+        plan.advanced.append(position)
+    plan.starts.append(start)
+    plan.lengths.append(length)
+    plan.steps.append(step)
+
+
+def _mask_places(x: Value, item: _MaskAxis, axis: int) -> Any:
+    if x.shape[axis] != item.size:
+        raise ShapeError(
+            f"a mask of size {item.size} for axis {axis} of size {x.shape[axis]}",
+            related=related(x),
+        )
+    return item.places
+
+
+def _is_integer(item: Any) -> bool:
+    if isinstance(item, bool | np.bool_ | Value):
+        return False
+    return isinstance(item, int | np.integer) or (
+        isinstance(item, np.ndarray) and item.ndim == 0 and item.dtype.kind in "iu"
+    )
+
+
+def _index_of(x: Value, item: Any, axis: int) -> Size:
+    """A single index, counted from the start."""
+    size = x.shape[axis]
+    found: Size = item if isinstance(item, Dim) else int(item)
+    if isinstance(found, int) and found < 0:
+        found = size + found
+    if is_at_least(-1, found) or is_at_least(found, size):
+        raise IndexOutOfRange(
+            f"index {item} is out of range for axis {axis} of size {size}",
+            hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
+            related=related(x),
+        )
+    return found
+
+
+def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
+    """A slice, clipped as Python does, as (start, length, step)."""
+    step = 1 if item.step is None else _clipped("step", item.step, _BEYOND, x)
+    if step == 0:
+        raise ArgumentError("a slice takes no step of 0", related=related(x))
+    start, stop = (
+        None if bound is None else _bound(x, bound, size) for bound in (item.start, item.stop)
+    )
+    if step > 0:
+        first: Size = 0 if start is None else maximum(start, 0)
+        spans = [size - first] if stop is None else [size - first, stop - first]
+    else:
+        first = size - 1 if start is None else _minimum(start, size - 1)
+        spans = [first + 1] if stop is None else [first + 1, first - stop]
+    counts = [maximum(floordiv(span + (abs(step) - 1), abs(step)), 0) for span in spans]
+    length = counts[0] if len(counts) == 1 else _minimum(*counts)
+    if isinstance(length, Dim):
+        place = _only_place(start, stop, step, size)
+        if place is not None:
+            return place, 1, 1
+    behind = step > 0 and is_at_least(first, _BEYOND)
+    return (0, 0, 1) if length == 0 or behind else (first, length, step)
+
+
+def _clipped(what: str, data: Any, most: int, x: Value) -> int:
+    number = known_integer(data)
+    if number is None:
+        number = integer("getitem", what, data, x)  # which says what is wrong
+    return min(max(number, -most), most)
+
+
+def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) -> Size | None:
+    """The one place that a slice holds wherever it holds any, or None: it may hold more.
+
+    Where clipping would move a start whose steps reach beyond one place, it is None, too.
+    """
+    if step > 0:
+        first: Size = 0 if start is None else start
+        span, before = (size if stop is None else stop) - first, first
+    else:
+        first = size - 1 if start is None else start
+        span, before = first - (-1 if stop is None else stop), size - 1 - first
+    if not isinstance(span, int) or not 1 <= span <= abs(step):
+        return None
+    return first if span == 1 or is_at_least(before, 0) else None
+
+
+def _bound(x: Value, bound: Any, size: Size) -> Size:
+    """An end of a slice; negative ones count from the end."""
+    if isinstance(bound, Dim):
+        return bound
+    if isinstance(bound, Value) and not bound.computes:
+        raise ArgumentError(
+            f"getitem: the end {shown(bound)} of a slice is only known in a run",
+            hint="sg.take(x, start + np.arange(count), axis) takes so many from a start of the run"
+            "\na traced function has a Python int when it is traced: f(x, int(n))",
+            related=related(x, bound),
+        )
+    number = _clipped("index", bound, 1 << 63, x)
+    return size + number if number < 0 else number
+
+
+def _minimum(left: Size, right: Size) -> Size:
+    return left + right - maximum(left, right)
+
+
+def _index_array(x: Value, item: Any) -> Any:
+    """An array or value of integers."""
+    array = item if isinstance(item, Value) else array_of(item, "getitem: a key")
+    if not isinstance(array, Value) and array.size == 0 and isinstance(item, list | tuple):
+        array = array.astype(np.int64)
+    kind = array.dtype.kind
+    if kind == "b":
+        raise ArgumentError(
+            "a bool mask has a result whose size is only known in a run",
+            hint="use sg.where(mask, x, 0) for a result of the same shape; x.at[:, mask].set(0)"
+            " sets what one mask chooses",
+            related=related(x, array),
+        )
+    if kind not in "iu":
+        raise ArgumentError(
+            f"{shown(item)} is not an index",
+            hint=_no_index(item),
+            related=related(x, array),
+        )
+    return array
+
+
+def _no_index(item: Any) -> str:
+    if isinstance(item, str):
+        return "parts are named by position: x[0], x[1:3], x[..., None]"
+    if isinstance(item, float):
+        return f"whole numbers: {int(item)}" if item.is_integer() else "whole numbers: k // 2"
+    return "convert it: astype('int64')"
+
+
+def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[AnyValue, AnyValue]:
+    """Return x with the indexed axes first and merged into one, and the indices into that axis.
+
+    A single array whose contents a run gives is returned unchanged: the lookup checks it.
+    """
+    broadcast("getitem", [np.shape(a) if not isinstance(a, Value) else a.shape for _, a in arrays])
+    axes = [axis for axis, _ in arrays]
+    sizes = [x.shape[axis] for axis in axes]
+    rest = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    rows = reshape(moveaxis(x, axes, list(range(len(axes)))), (prod(sizes), *rest))
+    given = isinstance(arrays[0][1], Value)
+    if given and len(arrays) == 1:
+        return rows, arrays[0][1]
+    total: Any = None
+    for (_, indices), size in zip(arrays, sizes, strict=True):
+        own = _within(indices, size)
+        if total is None:
+            total = own
+            continue
+        by_row = np.int64(size) if isinstance(size, int) else functions.size_value(size, I64)
+        total = total * by_row + own
+    return rows, binding_kind((x,)).lift(total) if isinstance(total, np.ndarray) else total
+
+
+def _within(indices: Any, size: Size) -> Any:
+    if not isinstance(indices, Value) and not isinstance(size, Dim):
+        return checked(array_of(indices, "getitem: a key"), size)
+    value = as_value("getitem", indices)
+    return functions.take(iota((size,), like=value), value, 0)
+
+
+#: Further names of updates -> the call to write.
+_ALIASES: Final = {
+    **{"mul": "multiply(y)", "sub": "subtract(y)", "maximum": "max(y)", "minimum": "min(y)"},
+    **dict.fromkeys(("div", "divide"), "multiply(1 / y)"),
+    **dict.fromkeys(("pow", "power"), "set(x[key] ** y)"),
+}
+
+
+def _no_attribute(owner: str, name: str, hint: str) -> AttributeError:
+    if name.startswith("_"):
+        return AttributeError(name)
+    return UnknownAttributeError(f"{owner} has no {name!r}", hint=hint)
+
+
+@bounded
+@dataclass(frozen=True, eq=False)
+class At:
+    """The elements of ``x`` by key: ``x.at[key]`` is a ``Place``."""
+
+    x: Value
+
+    def __getitem__(self, key: Any) -> Place:
+        return Place(self.x, key)
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        @boundary
+        def __getattr__(self, name: str) -> NoReturn:
+            raise _no_attribute("x.at", name, f"the key comes first: x.at[key].{name}(y)")
+
+
+@bounded
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Some elements of ``x``: read them, or make a copy of x in which they differ."""
+
+    x: Value
+    key: Any
+
+    if not TYPE_CHECKING:
+
+        @boundary
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = "x.at[key] has get, set, add, subtract, multiply, max and min"
+            if name in _ALIASES:
+                hint = f"x.at[key].{_ALIASES[name]}"
+            elif name == "apply":
+                hint = "x.at[key].set(f(x[key])); of a mask sg.where(mask, f(x), x)"
+            raise _no_attribute("x.at[key]", name, hint)
+
+    def get(self) -> Value:
+        """``x[key]``."""
+        return self.x[self.key]
+
+    @public
+    def set(self, values: Operand) -> Value:
+        """x with the elements replaced, in the dtype of x; of equal places the last one counts.
+
+        A mask that is only known in a run takes one value for all of its places.
+        """
+        return self._updated(values, lambda x, new: new, _with_last)
+
+    @public
+    def add(self, values: Operand) -> Value:
+        """x with ``values`` added to the elements, as often as the key names them, in order."""
+        return self._summed(values, functions.add)
+
+    @public
+    def subtract(self, values: Operand) -> Value:
+        """x with ``values`` subtracted from the elements, as ``add``."""
+        return self._summed(values, functions.subtract)
+
+    def _summed(self, values: Operand, of_two: Callable[..., Any]) -> Value:
+        def in_place(chosen: Selection[Any], new: Any) -> Value:
+            new = reshape(new, tuple(chosen.lengths))
+            placed: Value = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
+            return cast(Value, of_two(self.x, placed))
+
+        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
+            return of_two(rows, ScatterIntoAxis(0, rows.shape[0])(many, flat))
+
+        return self._updated(values, of_two, of_rows, in_place)
+
+    @public
+    def multiply(self, values: Operand) -> Value:
+        """x with the elements multiplied by ``values``; by the product of those of one element."""
+
+        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
+            ones = functions.ones(rows.shape, rows.dtype, like=rows)
+            return rows * _with_last(ones, *_running_products(flat, many, rows.shape[0]))
+
+        return self._updated(values, functions.multiply, of_rows)
+
+    @public
+    def max(self, values: Operand) -> Value:
+        """x with each element that is below one of its ``values`` replaced by the largest of them.
+
+        Gradients go to what won: to the last of equal values, and by halves where that equals the
+        element. NaN wins.
+        """
+        return self._extreme(values, functions.maximum, largest=True)
+
+    @public
+    def min(self, values: Operand) -> Value:
+        """x with each element above one of its ``values`` replaced by the smallest. As ``max``."""
+        return self._extreme(values, functions.minimum, largest=False)
+
+    def _extreme(self, values: Operand, of_two: Callable[..., Any], largest: bool) -> Value:
+        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
+            found = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
+            after = of_two(rows, found)
+            if after.dtype.is_float:  # where nothing was sent, rows have the whole derivative
+                after = where(functions.isinf(found) & ((found < 0) == largest), rows, after)
+            return after
+
+        return self._updated(values, of_two, of_rows)
+
+    def _updated(
+        self,
+        values: Operand,
+        of_two: Callable[..., Any],
+        of_rows: Callable[[Any, Any, Any], Any],
+        in_place: Callable[[Selection[Any], Any], Value] | None = None,
+    ) -> Value:
+        """x with ``of_two`` of elements and values: by rows where the key has index arrays."""
+        if (masked := self._masked(values, of_two)) is not None:
+            return masked
+        chosen = selection(self.x, self.key)
+        old = self.get()
+        new = broadcast_to(self._lifted(values), old.shape)
+        if not chosen.arrays:
+            if in_place is not None:
+                return in_place(chosen, new)
+            return _put(chosen, reshape(of_two(old, new), tuple(chosen.shape)))
+        rows, places = rows_and_places(chosen.part(), chosen.arrays)
+        return _put(chosen, _back(chosen, of_rows(rows, *_flat_updates(chosen, new, places))))
+
+    def _lifted(self, values: Operand) -> Value:
+        return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
+
+    def _masked(self, values: Operand, of_two: Callable[[Value, Value], Value]) -> Value | None:
+        """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key."""
+        key = self.key if isinstance(self.key, tuple) else (self.key,)
+        masks = [k for k, item in enumerate(key) if _is_mask_of_run(item)]
+        others = [item for item in key if not _is_mask_of_run(item)]
+        plain = all(isinstance(item, slice) or item is Ellipsis or _is_integer(item)
+                    for item in others)  # fmt: skip
+        if len(masks) != 1 or not plain:
+            return None
+        at = masks[0]
+        mask = key[at]
+        part = self
+        if others:  # the part that the mask is of, as a whole
+            whole = [slice(None)] * mask.ndim
+            part = Place(self.x, (*key[:at], *whole, *key[at + 1 :]))
+        old = part.get() if others else self.x
+        behind = len([item for item in key[at + 1 :] if isinstance(item, slice)])
+        before = len([item for item in key[:at] if isinstance(item, slice)])
+        first = old.ndim - behind - mask.ndim if Ellipsis in map(_dots, key[:at]) else before
+        own, rest = old.shape[first : first + mask.ndim], old.shape[first + mask.ndim :]
+        if mask.shape != own:
+            raise ShapeError(
+                f"a mask {shape_text(mask.shape)} for axes {shape_text(own)}",
+                hint="a mask has the sizes of the axes in whose place it stands",
+                related=related(self.x, mask),
+            )
+        new = self._lifted(values)
+        if new.ndim > len(rest):
+            raise ShapeError(
+                f"values {shape_text(new.shape)} for the true elements of a mask: their number is"
+                " known when it runs",
+                hint="one value for all of them; of values by place sg.where(mask, values, x)",
+                related=related(new, mask),
+            )
+        wide = reshape(mask, (*own, *(1,) * len(rest)))
+        changed = where(wide, of_two(old, broadcast_to(new, rest)), old)
+        return part.set(changed) if others else changed
+
+
+def _is_mask_of_run(item: Any) -> bool:
+    is_value = isinstance(item, Value) and not item.computes
+    return is_value and item.dtype is BOOL and item.ndim > 0
+
+
+def _dots(item: Any) -> Any:
+    return Ellipsis if item is Ellipsis else None
+
+
+def _flat_updates(
+    chosen: Selection[AnyValue], new: AnyValue, places: AnyValue
+) -> tuple[AnyValue, AnyValue]:
+    """Places along one axis, and for each the row that goes there."""
+    rank = places.ndim
+    front = moveaxis(new, list(range(chosen.place, chosen.place + rank)), list(range(rank)))
+    flat = reshape(places, (places.size,))
+    return flat, reshape(front, (places.size, *front.shape[rank:]))
+
+
+def _with_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
+    if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
+        none = functions.zeros((1, *many.shape[1:]), many.dtype, like=many)
+        many = functions.concatenate((many, none))
+    last = last_entries(flat, rows.shape[0])
+    found = take(many, functions.maximum(last, 0), 0)
+    hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
+    return where(hit, found, rows)
+
+
+def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:
+    """Sorted places, and the product of each place's rows of ``many`` so far, in their order."""
+    flat = take(iota((size,), like=flat), flat)  # checks them; none is negative from here on
+    order = functions.argsort(flat)
+    flat, many = take(flat, order), take(many, order, 0)
+
+    def further(carry: tuple[Any, Any], each: tuple[Any, Any]) -> tuple[Any, Any]:
+        (product, before), (row, place) = carry, each
+        product = row * where(place == before, product, 1)
+        return (product, place), product
+
+    first = functions.ones(many.shape[1:], many.dtype, like=many)
+    _, products = functions.scan(
+        further, (first, functions.full((), -1, flat.dtype, like=flat)), (many, flat)
+    )
+    return flat, products
+
+
+def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
+    axes = [axis for axis, _ in chosen.arrays]
+    rest = tuple(size for axis, size in enumerate(chosen.shape) if axis not in axes)
+    apart = reshape(rows, (*(chosen.shape[axis] for axis in axes), *rest))
+    return moveaxis(apart, list(range(len(axes))), axes)
+
+
+def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
+    x, lengths = chosen.x, tuple(chosen.lengths)
+    part = reshape(part, lengths)
+    whole = all(s == 0 for s in chosen.starts) and all(s == 1 for s in chosen.steps)
+    if whole and lengths == x.shape:
+        return part
+    place = Pad(x.shape, tuple(chosen.starts), tuple(chosen.steps))
+    inside = place(functions.full(lengths, np.True_, like=x))
+    return where(inside, place(part), x)
+
+
+def at(x: Operand) -> At:
+    """Elements of x to be read, set or added to: ``sg.at(x)[2:].set(0)``, or ``x.at[2:]``.
+
+    Args:
+        x: a value, or an array.
+
+    Returns:
+        What takes a key, as ``x[key]`` does, and then ``get``, ``set``, ``add`` and the others of
+        ``At``; each gives a new value, x itself never changes.
+
+    >>> sg.evaluate(sg.at([1, 2, 3])[1:].set(0))
+    array([1, 0, 0])
+    """
+    return At(as_value("at", x))
+
+
+class _Widened(Protocol):
+    """A function of one value, or of several, which gives a tuple."""
+
+    @overload
+    def __call__(self, x: Operand[AnyValue], /) -> AnyValue: ...
+    @overload
+    def __call__(
+        self, x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
+    ) -> tuple[AnyValue, ...]: ...
+
+
+class _Stacked(Protocol):
+    """A function of several values, which it joins."""
+
+    @overload
+    def __call__(self, values: Sequence[AnyValue], *, dtype: Any = None) -> AnyValue: ...
+    @overload
+    def __call__(self, values: Sequence[Any], *, dtype: Any = None) -> Any: ...
+
+
+def _widened(function: Callable[..., Any]) -> _Widened:
+    return function
+
+
+def _stacked(function: Callable[..., Any]) -> _Stacked:
+    return function
+
+
+@_widened
+def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
+    """x, a 0-d value as a vector of one; of several values a tuple."""
+    return _each("atleast_1d", _wide, values)
+
+
+@_widened
+def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
+    """x with at least two axes: a vector becomes a row; of several values a tuple."""
+    return _each("atleast_2d", with_two_axes, values)
+
+
+def _each(
+    op: str, function: Callable[[Operand[AnyValue]], AnyValue], values: Sequence[Operand[AnyValue]]
+) -> AnyValue | tuple[AnyValue, ...]:
+    found = tuple(function(value) for value in as_values(op, *values))
+    return found[0] if len(found) == 1 else found
+
+
+def _wide(x: Operand[AnyValue]) -> AnyValue:
+    value = as_value("atleast_1d", x)
+    return value if value.ndim else reshape(value, (1,))
+
+
+def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
+    """x with at least two axes."""
+    value = _wide(x)
+    return value if value.ndim > 1 else expand_dims(value, 0)
+
+
+@_widened
+def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
+    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
+    return _each("atleast_3d", _deep, values)
+
+
+def _deep(x: Operand[AnyValue]) -> AnyValue:
+    value = with_two_axes(x)
+    return value if value.ndim > 2 else expand_dims(value, 2)
+
+
+@_stacked
+def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
+    """Matrices, or vectors as rows, one below the other, in ``dtype`` if it is given.
+
+    Otherwise as ``concatenate``.
+    """
+    wide = [with_two_axes(value) for value in several("vstack", values)]
+    return concatenate(wide, 0, dtype=dtype)
+
+
+@_stacked
+@like(vstack)
+def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
+    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
+    wide = [_wide(value) for value in several("hstack", values)]
+    return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
+
+
+@overload
+def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
+@overload
+def dstack(values: Sequence[Any]) -> Any: ...
+def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
+    """Join arrays along axis 2; vectors become [1, n, 1], matrices [m, n, 1]."""
+    return concatenate([_deep(value) for value in several("dstack", values)], 2)
+
+
+@overload
+def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
+@overload
+def column_stack(values: Sequence[Any]) -> Any: ...
+def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
+    """Vectors as the columns of a matrix; matrices side by side."""
+    wide = [_wide(value) for value in several("column_stack", values)]
+    return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
+
+
+def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = None) -> AnyValue:
+    """x, then ``values`` along ``axis``; both flattened for None. Raises as ``concatenate``.
+
+    Args:
+        values: what comes behind it.
+        axis: along which; None flattens both.
+
+    >>> sg.evaluate(sg.append([1, 2], 3))
+    array([1, 2, 3])
+    """
+    return concatenate([x, values], axis)
+
+
+def insert(
+    x: Operand[AnyValue], obj: Any, values: Operand[AnyValue], axis: int | None = None
+) -> AnyValue:
+    """Insert ``values`` before the indices ``obj`` along ``axis``, in the dtype of x.
+
+    Args:
+        obj: a position in x; or a slice, a list of positions or a mask, in an axis of a literal
+            size. Known when the graph is built.
+        values: the new elements. They broadcast to the shape of x with as many entries along
+            ``axis`` as there are positions; before one position there may be several.
+        axis: along which; None flattens x.
+
+    Raises:
+        ArgumentError: ``obj`` is a value or not an index; several indices in a named size.
+        IndexOutOfRange: a position that x does not have.
+
+    >>> sg.evaluate(sg.insert([1, 2, 3], [1, 3], [7, 8]))
+    array([1, 7, 2, 3, 8])
+    """
+    kind = binding_kind((x, values))
+    value = as_value("insert", x, kind)
+    if axis is None:
+        value, axis = reshape(value, (-1,)), 0
+    place = axis_of("insert", axis, value)
+    new = functions.astype(as_value("insert", values, kind), value.dtype)
+    new = reshape(new, (*(1,) * (value.ndim - new.ndim), *new.shape))
+    size = value.shape[place]
+    is_one = not isinstance(obj, Value | slice) and np.ndim(obj) == 0
+    if is_one:  # NumPy has their entries along the first axis then
+        new = functions.moveaxis(new, 0, place)
+    found: Any = integer("insert", "obj", obj) if is_one else _positions(obj, size)
+    count = new.shape[place] if is_one or len(found) == 1 else len(found)
+    new = functions.broadcast_to(new, (*value.shape[:place], count, *value.shape[place + 1 :]))
+    if isinstance(size, Dim) or isinstance(count, Dim):
+        before = (slice(None),) * place
+        parts = [value[(*before, slice(found))], new, value[(*before, slice(found, None))]]
+        return functions.concatenate(parts, place)
+    try:
+        where = found if is_one or len(found) != 1 else int(found[0])
+        order = np.insert(np.arange(size), where, size + np.arange(count))
+    except IndexError as error:
+        raise IndexOutOfRange(f"insert: {error}") from None
+    return functions.take(functions.concatenate([value, new], place), order, axis=place)
+
+
+def _positions(obj: Any, size: Any) -> Any:
+    """The positions that a slice, a list or a mask names."""
+    if isinstance(obj, Value):
+        raise ArgumentError(
+            "insert: obj must be known when the graph is built, got a symbolic value",
+            hint="positions are known when the graph is built: a number, a slice, a list",
+        )
+    if isinstance(size, Dim):
+        raise ArgumentError(
+            f"insert: obj is {shown(obj)}, and the axis has the named size {size}",
+            hint="one position: sg.insert(x, 2, row, axis=0)",
+        )
+    if isinstance(obj, slice):
+        return np.arange(*obj.indices(size))
+    found = np.asarray(obj)
+    if found.dtype.kind == "b" and found.ndim == 1:
+        return np.flatnonzero(found)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise ArgumentError(f"insert: obj is {shown(obj)}, {kind_of(obj)}, no list of positions")
+    return found.astype(np.int64)
+
+
+@by_all_operands
+def block(blocks: Any) -> Value:
+    """Blocks, in lists nested as the axes are, put together: innermost lists side by side.
+
+    Args:
+        blocks: a value, or a list of lists of values; those of a list fit side by side.
+
+    Returns:
+        One value, with as many axes as lists are nested, or as its blocks have.
+
+    >>> sg.evaluate(sg.block([[np.eye(2), np.zeros((2, 1))], [np.ones((1, 3))]]))
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [1., 1., 1.]])
+    """
+    depth = _depth(blocks)
+    rank = max(depth, *(v.ndim for v in _blocks(blocks)))
+    return _assembled(blocks, rank, depth)
+
+
+def _depth(blocks: Any) -> int:
+    if not isinstance(blocks, list):
+        return 0
+    depths = {_depth(each) for each in blocks}
+    if len(depths) != 1:
+        raise ArgumentError("block: lists that are empty, or nested to different depths")
+    return 1 + depths.pop()
+
+
+def _blocks(blocks: Any) -> list[Value]:
+    if not isinstance(blocks, list):
+        return [as_value("block", blocks)]
+    return [value for each in blocks for value in _blocks(each)]
+
+
+def _assembled(blocks: Any, rank: int, depth: int) -> Value:
+    if isinstance(blocks, list):
+        return concatenate([_assembled(each, rank, depth - 1) for each in blocks], rank - depth)
+    value = as_value("block", blocks)
+    return reshape(value, (1,) * (rank - value.ndim) + value.shape)
+
+
+def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
+    """The parts of x at each place of ``axis``, which they lose; its size must be literal."""
+    value = as_value("unstack", x)
+    place = axis_of("unstack", axis, value)
+    size = integer("unstack", "the size of the axis", value.shape[place], value)
+    count = number_of_parts("unstack", size, value) if size else 0
+    rest = tuple(size for k, size in enumerate(value.shape) if k != place)
+    return tuple([reshape(part(value, place, k, 1), rest) for k in range(count)])
+
+
+def flipud(x: Operand[AnyValue]) -> AnyValue:
+    """x upside down: axis 0 in reverse order. Raises AxisError."""
+    return flip(x, 0)
+
+
+def fliplr(x: Operand[AnyValue]) -> AnyValue:
+    """x left to right: axis 1 in reverse order. Raises AxisError."""
+    return flip(x, 1)
+
+
+def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
+    """x with its last two axes exchanged: [..., m, n] becomes [..., n, m]."""
+    return functions.swapaxes(x, -1, -2)
+
+
+NUMPY_NAMES["row_stack"] = "vstack"
+NUMPY_NAMES.update(
+    {
+        f"linalg.{n}": n
+        for n in ("matmul", "tensordot", "vecdot", "cross", "matrix_transpose", "outer")
+    }
+)

@@ -1,0 +1,295 @@
+"""Iterative solvers of linear systems, with the names and arguments of ``scipy.sparse.linalg``.
+
+The system is given by a matrix, dense or sparse, or by a function that multiplies by it. A solver
+is a loop of the graph; its derivative is that of the solution: one solve with the transposed matrix
+for each cotangent, so that nothing of the iterations is stored. It is as exact as the tolerance.
+
+M. R. Hestenes and E. Stiefel, 1952; Y. Saad and M. H. Schultz, 1986; H. A. van der Vorst, 1992.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.functions import sparse
+from staticgrad.language.functions.linalg.matrices import lstsq
+from staticgrad.language.functions.loops.loops import fori_loop, while_loop
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.operands import (
+    as_value,
+    check_equal,
+    floating,
+    integer,
+    promoted_values,
+    shape_text,
+)
+from staticgrad.language.types.arrays import is_sparse
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple
+from staticgrad.support.upward import up
+
+#: A function of a vector.
+Apply = Callable[[Any], Any]
+
+
+class Solution(NamedTuple):
+    """The solution, and 0 or, if the tolerance was not reached, the number of iterations."""
+
+    x: Any
+    info: Any
+
+
+class Operator(NamedTuple):
+    """A linear map and its transpose, as functions of a vector and of ``operands``."""
+
+    apply: Callable[..., Any]
+    transposed: Callable[..., Any]
+    operands: tuple[Any, ...] = ()
+
+
+def _operator(name: str, matrix: Any, args: Sequence[Any], kind: type[Any]) -> Operator:
+    """Read a matrix, sparse or dense, or a function of a vector and of ``args``."""
+    if is_sparse(matrix):
+        own = sparse.csr(matrix)
+        _check_square(name, own.shape)
+        return Operator(
+            lambda v, data: own.with_data(data) @ v,
+            lambda v, data: own.with_data(data).T @ v,
+            (own.values(kind),),
+        )
+    if callable(matrix) and not isinstance(matrix, Value):
+        operands = tuple(as_value(name, each, kind) for each in args)
+        return Operator(
+            matrix, up("staticgrad.programs.linear_systems").transposed(matrix), operands
+        )
+    dense = floating(name, as_value(name, matrix, kind))
+    if dense.ndim != 2:
+        raise RankError(f"{name}: A is {dense.type}, not a matrix")
+    _check_square(name, dense.shape)
+    return Operator(lambda v, a: a @ v, lambda v, a: a.T @ v, (dense,))
+
+
+def _check_square(name: str, shape: Any) -> None:
+    text, hint = f"{name}: {shape_text(shape)} is not square", "sg.linalg.lstsq takes any shape"
+    check_equal(text, shape[0], shape[1], hint=hint)
+
+
+def _solved(
+    name: str,
+    method: Callable[..., Any],
+    system: tuple[Any, Any, Any, Any],
+    limits: tuple[Any, Any, Any],
+    args: Sequence[Any],
+    symmetric: bool,
+) -> Solution:
+    """Run a method, ``method(apply, M, b, x0, tolerance, maxiter)``, and add its derivative."""
+    matrix, b, x0, preconditioner = system
+    rtol, atol, maxiter = limits
+    if not isinstance(args, tuple | list):
+        raise ArgumentError(f"{name}: args is {kind_of(args)}, not a tuple", hint="args=(value,)")
+    inner = getattr(matrix, "data", None) if is_sparse(matrix) else matrix
+    kind = binding_kind((b, x0, inner, *args))
+    b = floating(name, as_value(name, b, kind))
+    if b.ndim != 1:
+        raise RankError(f"{name}: b is {b.type}, not a vector", hint="sg.vmap solves for several")
+    operator = _operator(name, matrix, args, kind)
+    fixed = None
+    if preconditioner is not None:
+        fixed = _operator(name, preconditioner, (), kind)
+        fixed = fixed._replace(operands=tuple(map(functions.stop_gradient, fixed.operands)))
+    floats = [each for each in operator.operands if each.dtype.is_float]
+    b = promoted_values(name, (b, *floats))[0]
+    x0 = functions.zeros_like(b) if x0 is None else promoted_values(name, (x0, b))[0]
+    most = 10 * b.shape[0] if maxiter is None else integer(name, "maxiter", maxiter)
+    wanted = operator.apply(x0, *operator.operands)
+    if not isinstance(wanted, Value) or wanted.type != b.type or x0.type != b.type:
+        found = wanted.type if isinstance(wanted, Value) else kind_of(wanted)
+        raise ShapeError(f"{name}: b is {b.type}, x0 {x0.type} and A @ x0 {found}: one type each")
+
+    def solve(transposed: bool, right: Any, first: Any, operands: Sequence[Any]) -> Any:
+        # The transpose of a symmetric matrix is the matrix; that its derivative is not the same
+        # is what ``linear`` sees to. That of a Hermitian matrix is its conjugate.
+        transposed = transposed and (not symmetric or right.dtype.is_complex)
+        apply = operator.transposed if transposed else operator.apply
+        scaled = None
+        if fixed is not None:
+            scale = fixed.transposed if transposed else fixed.apply
+            scaled = lambda v: scale(v, *fixed.operands)  # noqa: E731 - a function of a vector
+        tolerance = functions.maximum(functions.sqrt(_square(right)) * rtol, atol)
+        return method(lambda v: apply(v, *operands), scaled, right, first, tolerance, most)
+
+    systems = up("staticgrad.programs.linear_systems")
+    return Solution(*systems.linear(operator, solve, b, x0))
+
+
+def _dot(x: Any, y: Any) -> Any:
+    """The real part of the inner product."""
+    return functions.real(functions.sum(functions.conj(x) * y))
+
+
+def _square(x: Any) -> Any:
+    return functions.sum(functions.abs_square(x))
+
+
+def _count(x: Any) -> Any:
+    """The number 0, of the kind of x."""
+    return functions.astype(functions.sum(functions.real(x) * 0.0) * 0.0, "int64")
+
+
+def _iterated(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) -> tuple[Any, Any]:
+    """The solution of a method's steps, and 0 where its residual is within the tolerance.
+
+    A state begins with the solution and ends with the residual's square and the steps so far.
+    """
+
+    def is_far(state: Any) -> Any:
+        *_, square, count = state
+        return functions.logical_and(count < most, functions.sqrt(square) > tolerance)
+
+    x, *_, square, count = while_loop(is_far, step, begin)
+    return x, functions.where(functions.sqrt(square) <= tolerance, count * 0, count)
+
+
+def cg(
+    A: Any,
+    b: Any,
+    x0: Any = None,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    maxiter: int | None = None,
+    M: Any = None,
+    args: Sequence[Any] = (),
+) -> Solution:
+    """x with A @ x = b for a symmetric or Hermitian, positive definite A, by conjugate gradients.
+
+    Args:
+        A: a dense or sparse matrix [n, n], or a function that gives ``A @ x`` for a vector x.
+        b: the right-hand side [n]; ``sg.vmap`` solves for several.
+        x0: the first guess, by default zeros; it gets no gradient.
+        rtol, atol: stop where the norm of the residual is at most ``max(rtol * norm(b), atol)``.
+        maxiter: stop after so many iterations; by default 10 n.
+        M: approximates the inverse of A, in the same forms; it gets no gradient.
+        args: further operands of a function A, each a value. Gradients go to them, and whatever
+            floating the function reads must be among them.
+
+    Returns:
+        The pair of x and info: 0, or the number of iterations if the tolerance was not reached.
+        Derivatives are those of the solution, of any order, by solves to the same tolerance.
+
+    >>> A = sg.sparse.csr([2.0, 1.0, 1.0, 3.0], [0, 1, 0, 1], [0, 2, 4], (2, 2))
+    >>> b = sg.input("b", (2,), "float64")
+    >>> x, info = sg.linalg.cg(A, b)
+    >>> x, slope = sg.evaluate([x, sg.grad(x.sum(), b)], {"b": [3.0, 4.0]})
+    >>> x.round(6), slope.round(6)
+    (array([1., 1.]), array([0.4, 0.2]))
+    """
+    return _solved("cg", _cg, (A, b, x0, M), (rtol, atol, maxiter), args, symmetric=True)
+
+
+def _cg(
+    apply: Apply, scaled: Apply | None, b: Any, x0: Any, tolerance: Any, most: int
+) -> tuple[Any, Any]:
+    r0 = b - apply(x0)
+    square = _square(r0)
+
+    def step(state: Any) -> Any:
+        x, r, p, before, square, count = state
+        z = r if scaled is None else scaled(r)
+        rho = square if scaled is None else _dot(r, z)
+        p = z + p * (rho / before)
+        q = apply(p)
+        alpha = rho / _dot(p, q)
+        r = r - q * alpha
+        return x + p * alpha, r, p, rho, _square(r), count + 1
+
+    begin = (x0, r0, b * 0.0, square * 0.0 + 1.0, square, _count(b))
+    return _iterated(step, begin, tolerance, most)
+
+
+@like(cg)
+def gmres(
+    A: Any,
+    b: Any,
+    x0: Any = None,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    restart: int | None = None,
+    maxiter: int | None = None,
+    M: Any = None,
+    args: Sequence[Any] = (),
+) -> Solution:
+    """x with A @ x = b for a square A, by generalized minimal residuals.
+
+    Args:
+        restart: vectors of a cycle, which are all stored; by default 20, at most n.
+        maxiter: stop after so many cycles; by default 10 n.
+        M: approximates the inverse of A, from the right: the residual is that of the system.
+    """
+    shape = getattr(b, "shape", (len(b),) if isinstance(b, list | tuple) else ())
+    size = shape[0] if shape else 1
+    width = 20 if restart is None else integer("gmres", "restart", restart, least=1)
+    width = min(width, size) if isinstance(size, int) else width
+
+    def method(apply: Apply, scaled: Apply | None, *rest: Any) -> Any:
+        return _gmres(max(width, 1), apply, scaled, *rest)
+
+    return _solved("gmres", method, (A, b, x0, M), (rtol, atol, maxiter), args, False)
+
+
+def _gmres(
+    width: int,
+    apply: Apply,
+    scaled: Apply | None,
+    b: Any,
+    x0: Any,
+    tolerance: Any,
+    most: int,
+) -> tuple[Any, Any]:
+    def times(v: Any) -> Any:
+        return apply(v if scaled is None else scaled(v))
+
+    def cycle(state: Any) -> Any:
+        x, r, square, count = state
+        norm = functions.sqrt(square)
+        if b.dtype.is_storage:
+            raise DTypeError(
+                f"gmres: b is {b.type}: it begins with float32 or float64",
+                hint="b.astype('float32')",
+            )
+        rows = functions.zeros((width + 1, *b.shape), b.dtype, like=b).at[0].set(r / norm)
+        coefficients = functions.zeros((width, width + 1), b.dtype, like=b)  # a row a vector
+
+        def further(j: Any, basis: Any) -> Any:
+            rows, coefficients = basis
+            w = times(rows[j])
+            size = functions.sqrt(_square(w))
+            h = functions.conj(rows) @ w
+            w = w - h @ rows
+            again = functions.conj(rows) @ w  # a second time, for orthogonality to rounding
+            w = w - again @ rows
+            length = functions.sqrt(_square(w))
+            # Where the space is complete nothing but rounding is left.
+            is_new = length > size * (10.0 * float(np.finfo(b.dtype.numpy).eps))
+            w = functions.where(is_new, w / functions.where(is_new, length, 1.0), 0.0)
+            h = (h + again).at[j + 1].set(functions.where(is_new, length, 0.0))
+            return rows.at[j + 1].set(w), coefficients.at[j].set(h)
+
+        rows, coefficients = fori_loop(0, width, further, (rows, coefficients))
+        right = functions.zeros((width + 1,), b.dtype, like=b).at[0].set(norm)
+        weights = lstsq(coefficients.T, right).x
+        change = weights @ rows[:width]
+        x = x + (change if scaled is None else scaled(change))
+        r = b - apply(x)
+        return x, r, _square(r), count + 1
+
+    r0 = b - apply(x0)
+    return _iterated(cycle, (x0, r0, _square(r0), _count(b)), tolerance, most)

@@ -1,0 +1,1010 @@
+"""Linear algebra: solutions, factorizations, determinants, norms, structured matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from itertools import chain
+from operator import mul
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.functions import statistics
+from staticgrad.language.functions.creation import eye
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.functions.statistics import norm_of_matrices
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.complex_linalg import of_adjoints
+from staticgrad.language.ops.complex_readings import pair
+from staticgrad.language.ops.custom import CustomFunction, custom_vjp
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import part
+from staticgrad.language.ops.linalg import (
+    LU,
+    QR,
+    SVD,
+    Cholesky,
+    Eigh,
+    EigvalsH,
+    LUSolve,
+    SVDVals,
+    TriangularSolve,
+    TridiagonalSolve,
+    adjoint,
+    as_rows,
+    by_place,
+    diagonal_of,
+    mirrored,
+    smaller,
+)
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.language.ops.operands import (
+    Axes,
+    as_value,
+    check_choice,
+    check_equal,
+    floating,
+    integer,
+    promoted_values,
+    related,
+    shape_text,
+)
+from staticgrad.language.types.arrays import BroadcastError, Shape, broadcast_shapes, product
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import F64
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple
+
+
+class SlogdetResult(NamedTuple):
+    """The sign of a determinant, and the logarithm of its magnitude."""
+
+    sign: Any
+    logabsdet: Any
+
+
+class LstsqResult(NamedTuple):
+    """The solution, the sums of squared residuals, the rank of a and its singular values."""
+
+    x: Any
+    residuals: Any
+    rank: Any
+    s: Any
+
+
+def _solver(transposed: bool, errors: str) -> CustomFunction:
+    """a⁻¹ b, or a⁻ᵀ b, by the factors of a; its cotangents are those of a and b."""
+    name = f"staticgrad.solve{'_transposed' * transposed}_{errors}"
+
+    @custom_vjp(name=name)
+    def solved(a: Any, b: Any, lu: Any, permutation: Any) -> Any:
+        return LUSolve(transposed, errors)(lu, permutation, b)
+
+    @solved.rule
+    @of_adjoints
+    def _(ct: Any, out: Any, a: Any, b: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
+        by_b = SOLVERS[not transposed, "nan"](a, ct, lu, permutation)
+        by_a = out @ adjoint(by_b) if transposed else by_b @ adjoint(out)
+        return -by_a, by_b, None, None
+
+    return solved
+
+
+SOLVERS: Final = {
+    (transposed, errors): _solver(transposed, errors)
+    for transposed in (False, True)
+    for errors in ("raise", "nan")
+}
+
+
+@custom_vjp(name="staticgrad.det")
+def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
+    return functions.prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+
+
+@_determinant.rule
+@of_adjoints
+def _(ct: Any, out: Any, a: Any, *factors: Any) -> tuple[Any, ...]:
+    return as_rows(as_rows(ct)) * _cofactors(a, *factors), None, None, None
+
+
+@custom_vjp(name="staticgrad.cofactors")
+def _cofactors(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
+    """The conjugates of the cofactors, which exist where ``a`` is singular: det(a) a⁻ᴴ.
+
+    Of a pivot that is 0 a number is taken whose square root is nothing beside the largest element:
+    of the product of a determinant and an inverse, which have it and its inverse, nothing remains
+    of it. Of two such pivots, where the rank is less by two, a number near 0 remains.
+    """
+    size = functions.max(functions.absolute(a), (-2, -1), keepdims=True, initial=0.0)
+    eps = float(np.finfo(size.dtype.numpy).eps)
+    least = functions.where(size > 0.0, size, 1.0) * (eps * eps)
+    row, column = (functions.iota(a.shape[-2:], axis, like=a) for axis in (0, 1))
+    lacking = functions.logical_and(row == column, lu == 0.0)
+    lu = functions.where(lacking, functions.astype(least, lu.dtype), lu)
+    value = functions.prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+    inverse = LUSolve(True, "nan")(lu, permutation, identity_like(a))
+    return as_rows(as_rows(functions.conj(value))) * inverse
+
+
+@_cofactors.rule
+@of_adjoints
+def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
+    """Of det(a) a⁻¹; NaN where ``a`` is singular and has no inverse."""
+    lacking = functions.any(diagonal_of(lu) == 0.0, -1)
+    one = np.ones((), lu.dtype.numpy)
+    factor = as_rows(as_rows(functions.where(lacking, one * math.nan, one)))
+    inverse = factor * SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
+    share = functions.sum(inverse * functions.conj(ct), (-2, -1), keepdims=True)
+    return share * out - out @ adjoint(ct) @ inverse, None, None, None
+
+
+@custom_vjp(name="staticgrad.logabsdet")
+def _log_determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
+    """The logarithm of the magnitude; of complex matrices the angle is the imaginary part."""
+    diagonal = diagonal_of(lu)
+    if not a.dtype.is_complex:
+        return functions.sum(functions.log(functions.absolute(diagonal)), -1)
+    half_turns = functions.astype(swaps % 2, diagonal.real.dtype) * math.pi
+    return functions.sum(functions.log(diagonal), -1) + 1j * half_turns
+
+
+@_log_determinant.rule
+@of_adjoints
+def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
+    inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
+    return as_rows(as_rows(ct)) * inverse, None, None, None
+
+
+def _parity(lu: Any, swaps: Any) -> Any:
+    one = np.ones((), lu.dtype.numpy)
+    return functions.where(swaps % 2 == 0, one, -one)
+
+
+def _factors(a: Any) -> Any:
+    return LU()(a)
+
+
+def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+    """x with a @ x = b.
+
+    Args:
+        a: real or complex matrices [..., n, n]; leading axes broadcast.
+        b: a vector [n], or columns [..., n, k].
+        errors: "raise", or "nan": singular matrices give infinities and NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
+
+    >>> sg.evaluate(sg.linalg.solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 4.0]))
+    array([1., 1.])
+    """
+    left, right, is_vector = right_side("solve", a, b)
+    chosen = checked_errors("solve", errors)
+    columns = folded(left, right)
+    lu, permutation, _ = _factors(squares("solve", left))
+    found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
+    return unfolded(found, right, left, is_vector)
+
+
+@like(solve)
+def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+    """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
+
+    >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    value = squares("inv", matrices("inv", a))
+    lu, permutation, _ = _factors(value)
+    solver = SOLVERS[False, checked_errors("inv", errors)]
+    found: Any = solver(value, identity_like(value), lu, permutation)
+    return found
+
+
+def det(a: Operand[AnyValue]) -> AnyValue:
+    """The determinants of square matrices [..., n, n]; ``slogdet`` where they overflow.
+
+    Those of up to three rows are computed by cofactors, in float64 and of rows of one magnitude, so
+    that they overflow or vanish where the determinant does, unless entries of a row are more than
+    1e240 apart. Larger ones are computed by LU; so are their cofactors, the gradient. The second
+    derivative of those is NaN where a matrix is singular, though there is one.
+    """
+    value = squares("det", matrices("det", a))
+    if value.shape[-1] in (1, 2, 3) and not value.dtype.is_complex:
+        return small_det(value)
+    found: Any = _determinant(value, *_factors(value))
+    return found
+
+
+def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
+    """The signs of determinants, and the logarithms of their magnitudes: 0 and -inf if singular.
+
+    The sign has no gradient, and that of the logarithm is infinite or NaN where ``a``
+    [..., n, n] is singular. Returns a named pair: ``sign`` [...] and ``logabsdet`` [...].
+    """
+    value = squares("slogdet", matrices("slogdet", a))
+    lu, permutation, swaps = _factors(value)
+    log: Any = _log_determinant(value, lu, permutation, swaps)
+    if value.dtype.is_complex:
+        sign = functions.exp(pair(None, log.imag))
+        return SlogdetResult(functions.where(log.real == -math.inf, 0.0, sign), log.real)
+    signs = functions.prod(functions.sign(functions.stop_gradient(diagonal_of(lu))), -1)
+    return SlogdetResult(signs * _parity(lu, swaps), log)
+
+
+def solve_triangular(
+    a: Operand[AnyValue],
+    b: Operand[AnyValue],
+    trans: int | str = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    *,
+    errors: str = "raise",
+) -> AnyValue:
+    """x with a @ x = b, where only a triangle of a is read. As ``scipy.linalg.solve_triangular``.
+
+    Args:
+        a: real or complex matrices [..., n, n]; leading axes broadcast.
+        b: a vector [n], or columns [..., n, k].
+        trans: 0 or "N"; 1 or "T" for a.T @ x = b; 2 or "C" for a.T.conj() @ x = b.
+        lower: read the lower triangle, not the upper one.
+        unit_diagonal: take the diagonal for ones.
+        errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
+    """
+    if trans not in (0, 1, 2, "N", "T", "C"):
+        raise ArgumentError(
+            f"solve_triangular: trans={trans!r} is none of 0, 1, 2, 'N', 'T' and 'C'"
+        )
+    left, right, is_vector = right_side("solve_triangular", a, b)
+    chosen = checked_errors("solve_triangular", errors)
+    if trans in (1, "T"):  # the op solves with the adjoint
+        left = functions.conj(left)
+    op = TriangularSolve(bool(lower), trans not in (0, "N"), bool(unit_diagonal), chosen)
+    found: Any = op(left, folded(left, right))
+    return unfolded(found, right, left, is_vector)
+
+
+def solve_tridiagonal(
+    lower: Operand[AnyValue],
+    diagonal: Operand[AnyValue],
+    upper: Operand[AnyValue],
+    b: Operand[AnyValue],
+    *,
+    errors: str = "raise",
+) -> AnyValue:
+    """Solve T @ x = b for a tridiagonal matrix T, in time that is linear in its size.
+
+    Args:
+        lower, diagonal, upper: [..., n - 1], [..., n] and [..., n - 1].
+        b: a vector [n], or columns [..., n, k].
+        errors: "raise", or "nan" for singular matrices.
+    """
+    below, middle, above, right = promoted_values("solve_tridiagonal", (lower, diagonal, upper, b))
+    is_vector = right.ndim == 1
+    rows = functions.expand_dims(right, 0) if is_vector else functions.matrix_transpose(right)
+    ends = [(0, 0)] * (below.ndim - 1)
+    padded = functions.pad(below, [*ends, (1, 0)]), functions.pad(above, [*ends, (0, 1)])
+    op = TridiagonalSolve(checked_errors("solve_tridiagonal", errors))
+    found: Any = op(padded[0], middle, padded[1], rows)
+    return functions.squeeze(found, 0) if is_vector else functions.matrix_transpose(found)
+
+
+@custom_vjp(name="staticgrad.pinv")
+def _pseudo_inverse(a: Any, u: Any, s: Any, v: Any, smallest: Any) -> Any:
+    kept = s > as_rows(smallest)
+    scale = functions.where(kept, 1.0 / functions.where(kept, s, 1.0), np.zeros((), s.dtype.numpy))
+    return adjoint(v) @ (as_rows(scale) * adjoint(u))
+
+
+@_pseudo_inverse.rule
+@of_adjoints
+def _(ct: Any, out: Any, a: Any, *others: Any) -> tuple[Any, ...]:
+    """Golub and Pereyra, The differentiation of pseudo-inverses, 1973, for a rank that stays."""
+    by_a = -(adjoint(out) @ ct @ adjoint(out))
+    left, right = identity_like(a @ out), identity_like(out @ a)
+    by_a = by_a + adjoint(out @ adjoint(out) @ ct @ (left - a @ out))
+    by_a = by_a + adjoint((right - out @ a) @ ct @ adjoint(out) @ out)
+    return by_a, *(None for _ in others)
+
+
+def cutoff(s: Any, rtol: Any, m: Size, n: Size) -> Any:
+    """Up to it singular values count as 0: ``rtol`` times the largest one."""
+    largest = functions.max(s, -1, initial=np.zeros((), s.dtype.numpy))
+    if rtol is None:
+        longer = functions.size_value(m + n - smaller(m, n), s.dtype)
+        rtol = longer * float(np.finfo(s.dtype.numpy).eps)
+    return functions.stop_gradient(largest * rtol)
+
+
+def pinv(
+    a: Operand[AnyValue],
+    rcond: Operand[AnyValue] | None = None,
+    hermitian: bool = False,
+    *,
+    rtol: Operand[AnyValue] | None = None,
+    errors: str = "raise",
+) -> AnyValue:
+    """Compute the pseudo-inverses of matrices, by singular values.
+
+    The derivative holds where the rank does not change.
+
+    Args:
+        a: real or complex matrices [..., m, n].
+        rcond, rtol: singular values up to ``rtol`` times the largest one count as 0; by default
+            max(m, n) times the dtype's epsilon.
+        hermitian: a is symmetric; only its lower triangle is read.
+        errors: as for ``svd``.
+
+    Returns:
+        Matrices [..., n, m].
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+    """
+    if rcond is not None and rtol is not None:
+        raise ArgumentError("pinv: rcond and rtol are two names of one argument")
+    value = matrices("pinv", a)
+    value = mirrored(value) if hermitian else value
+    u, s, v = svd(value, full_matrices=False, hermitian=hermitian, errors=errors)
+    given = rtol if rcond is None else rcond
+    smallest = cutoff(s, given, *value.shape[-2:])
+    found: Any = _pseudo_inverse(value, u, s, v, smallest)
+    return found
+
+
+def lstsq(
+    a: Operand[AnyValue], b: Operand[AnyValue], rcond: Operand[AnyValue] | None = None
+) -> LstsqResult:
+    """The x that makes the sum of squares of a @ x - b least; of several the shortest.
+
+    Args:
+        a: a real or complex matrix [m, n].
+        b: a vector [m], or columns [m, k].
+        rcond: singular values up to it times the largest one count as 0; by default max(m, n) times
+            the dtype's epsilon.
+
+    Returns:
+        x, the sums of squares of each column of b, the rank of a (int64), and its singular values.
+        Unlike NumPy's, the sums have one number for each column whatever the rank is.
+    """
+    left, right, is_vector = right_side("lstsq", a, b)
+    u, s, v = svd(left, full_matrices=False)
+    smallest = cutoff(s, rcond, *left.shape[-2:])
+    inverse: Any = _pseudo_inverse(left, u, s, v, smallest)
+    x = inverse @ right
+    rest = functions.sum(functions.abs_square(left @ x - right), -2)
+    rank = functions.count_nonzero(s > as_rows(smallest), -1)
+    if is_vector:
+        x, rest = functions.squeeze(x, -1), functions.squeeze(rest, -1)
+    return LstsqResult(x, rest, rank, s)
+
+
+#: Coefficients of the numerator of the Padé approximant of degree 13, of x⁰ first.
+_PADE: Final = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
+    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0,
+    960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+
+
+#: The norm up to which the approximant is exact to the last places of float64.
+_THETA: Final = 5.371920351148152
+
+
+_MOST_SQUARINGS: Final = 16
+
+
+def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
+    """Compute exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
+
+    Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
+    of squarings depends on the 1-norm at run time; the graph contains ``max_squarings`` products,
+    enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
+    """
+    value = squares("expm", matrices("expm", a))
+    if value.shape[-1] == 0:
+        return value
+    sums = functions.sum(functions.absolute(value), -2, keepdims=True)
+    size = functions.stop_gradient(functions.max(sums, -1, keepdims=True, initial=0.0))
+    wanted = functions.ceil(functions.log2(functions.maximum(size / _THETA, 1.0)))
+    count = functions.minimum(wanted, float(max_squarings))
+    found = _approximated(value * functions.exp2(-count))
+    for number in range(max_squarings):
+        found = functions.where(count > float(number), found @ found, found)
+    nan = np.full((), math.nan, value.dtype.numpy)
+    return functions.where(wanted <= float(max_squarings), found, nan)
+
+
+def _approximated(a: Any) -> Any:
+    """The approximant: (V - U)⁻¹ (V + U), with U the odd and V the even powers."""
+    b, unit = _PADE, identity_like(a)
+    a2 = a @ a
+    a4 = a2 @ a2
+    a6 = a4 @ a2
+    odd = a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2)
+    odd = a @ (odd + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * unit)
+    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2)
+    even = even + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * unit
+    return solve(even - odd, even + odd, errors="nan")
+
+
+@rounded_once
+def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
+    """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
+
+    ``a`` is [..., k, k], ``n`` an integer; 0 gives the identity.
+    """
+    power = integer("matrix_power", "n", n)
+    value = squares("matrix_power", as_matrices("matrix_power", a))
+    if power == 0:
+        return identity_like(value)
+    if power < 0:
+        value, power = inv(value), -power
+    found: AnyValue | None = None
+    while True:
+        power, bit = divmod(power, 2)
+        if bit:
+            found = value if found is None else found @ value
+        if not power:
+            assert found is not None
+            return found
+        value = value @ value
+
+
+def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
+    """The matrix with these along its diagonal, and zeros elsewhere, as SciPy has it.
+
+    Takes matrices [m, n], vectors (rows) and numbers; dtypes promote.
+    """
+    if not arrays:
+        raise ArgumentError("block_diag: there are no arrays", hint="block_diag(a, b)")
+    blocks: list[Any] = [*promoted_values("block_diag", arrays)]
+    for block in blocks:
+        if block.ndim > 2:
+            what = f"block_diag: {block.type} has more than two axes"
+            raise RankError(what, related=related(block))
+    blocks = [functions.reshape(each, (1,) * (2 - each.ndim) + each.shape) for each in blocks]
+    rows = []
+    for k, block in enumerate(blocks):
+        own = [
+            functions.zeros((block.shape[0], other.shape[1]), block.dtype, like=block)
+            for other in blocks
+        ]
+        own[k] = block
+        rows.append(functions.concatenate(own, 1))
+    return functions.concatenate(rows, 0)
+
+
+def cho_factor(
+    a: Operand[AnyValue], lower: bool = False, *, errors: str = "raise"
+) -> tuple[AnyValue, bool]:
+    """Compute the Cholesky factor of matrices, and which triangle it is, for ``cho_solve``.
+
+    As ``scipy.linalg.cho_factor``, but the other triangle is 0. Only one triangle of ``a``
+    [..., n, n] is read: with ``lower`` the factor is L with L @ L.T = a, else U with U.T @ U = a.
+    """
+    return cholesky(a, upper=not lower, errors=errors), bool(lower)
+
+
+def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
+    """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
+
+    ``factor`` is what ``cho_factor`` gives; b a vector [n], or columns [..., n, k].
+    """
+    if not isinstance(factor, tuple | list) or len(factor) != 2:
+        raise ArgumentError(
+            f"cho_solve: the factor is {kind_of(factor)}, not a pair",
+            hint="cho_solve(cho_factor(a), b); of a lower triangle cho_solve((l, True), b)",
+        )
+    triangle, lower = factor
+    half = solve_triangular(triangle, b, trans=2 * (not lower), lower=lower)
+    return solve_triangular(triangle, half, trans=2 * lower, lower=lower)
+
+
+@rounded_once
+def vector_norm(
+    x: Operand[AnyValue],
+    /,
+    *,
+    axis: Axes = None,
+    keepdims: bool = False,
+    ord: float = 2,
+) -> AnyValue:
+    """The lengths of vectors along ``axis``; of all elements as one vector by default.
+
+    ``ord`` is 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
+    """
+    value = floating("vector_norm", x)
+    return statistics.vector_norm_over(value, ord, axis, keepdims)
+
+
+@rounded_once
+def matrix_norm(
+    x: Operand[AnyValue], /, *, keepdims: bool = False, ord: float | str = "fro"
+) -> AnyValue:
+    """The norms of matrices, the last two axes.
+
+    Args:
+        x: matrices [..., m, n].
+        ord: "fro" (None is the same): the root of the sum of squares; "nuc": the sum of singular
+            values; 2 and -2: the largest and the smallest one; 1 and -1: the largest and smallest
+            sum of magnitudes of a column; inf and -inf: of a row.
+
+    Returns:
+        A norm for each matrix [...].
+
+    Raises:
+        LinearAlgebraError: in the run, singular values of a matrix that holds NaN.
+    """
+    value = matrices("matrix_norm", x)
+    return norm_of_matrices("matrix_norm", value, ord, keepdims)
+
+
+def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
+    """The condition numbers of matrices: how much a solution magnifies relative errors.
+
+    Args:
+        x: matrices [..., m, n]; square ones unless p is None, 2 or -2.
+        p: None or 2: the largest singular value by the smallest one, -2 the inverse; another
+            ``ord`` of ``matrix_norm``: the norm times that of the inverse.
+
+    Returns:
+        A number for each matrix [...], inf of a singular one.
+
+    Raises:
+        LinearAlgebraError: in the run, as ``svdvals``.
+
+    >>> sg.evaluate(sg.linalg.cond([[1.0, 0.0], [0.0, 0.25]]))
+    array(4.)
+    """
+    value = matrices("cond", x)
+    if p in (None, 2, -2):
+        s = svdvals(value)
+        if s.shape[-1] == 0:
+            raise ArgumentError(f"cond: {value.type} has no elements", related=related(value))
+        largest, smallest = (functions.take(s, place, -1) for place in (0, -1))
+        return smallest / largest if p == -2 else largest / smallest
+    inverse = inv(value, errors="nan")
+    return norm_of_matrices("cond", value, p, False) * norm_of_matrices("cond", inverse, p, False)
+
+
+def matrix_rank(
+    A: Operand[AnyValue],
+    tol: Operand[AnyValue] | None = None,
+    hermitian: bool = False,
+    *,
+    rtol: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """Return how many singular values of matrices [..., m, n] are above a threshold.
+
+    The threshold is ``tol``, or ``rtol`` times the largest singular value; by default max(m, n)
+    times the dtype's epsilon. For a vector, whether any element is not 0. With ``hermitian`` only
+    the lower triangle is read.
+    """
+    value = floating("matrix_rank", A)
+    if value.ndim < 2:
+        return functions.astype(functions.any(value != 0.0), "int64")
+    if tol is not None and rtol is not None:
+        raise ArgumentError("matrix_rank: either tol or rtol")
+    s = functions.absolute(eigvalsh(value)) if hermitian else svdvals(value)
+    if tol is None:
+        threshold = as_rows(cutoff(s, rtol, *value.shape[-2:]))
+    else:
+        level = as_value("matrix_rank", tol)
+        threshold = as_rows(level) if level.ndim else level
+    return functions.count_nonzero(s > threshold, -1)
+
+
+#: Allowed values of ``errors=``.
+ERRORS = ("raise", "nan")
+
+
+def checked_errors(op: str, errors: str) -> str:
+    """``errors``, if it is one of the two."""
+    check_choice(op, "errors", errors, ERRORS)
+    return errors
+
+
+def matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
+    """x as floating matrices; integers and bools become float64."""
+    value = floating(op, x)
+    if value.ndim < 2:
+        raise RankError(
+            f"{op}: {value.type} is not a matrix",
+            hint="matrices are the last two axes: x[:, None] is a column",
+            related=related(value),
+        )
+    return value
+
+
+def squares(op: str, x: AnyValue) -> AnyValue:
+    """x, if its matrices are square."""
+    rows, columns = x.shape[-2:]
+    text = f"{op}: {shape_text(x.shape)} is not square, {rows} != {columns}"
+    hint = "sg.linalg.lstsq and pinv take matrices of any shape"
+    check_equal(text, rows, columns, x, hint=hint)
+    return x
+
+
+def right_side(op: str, a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any, Any, bool]:
+    """Matrices a, right-hand sides b as matrices of columns, and whether b is one vector."""
+    left, right = promoted_values(op, (a, b))
+    left, right = matrices(op, left), floating(op, right)
+    if right.ndim == 0:
+        raise RankError(f"{op}: b is a scalar", hint="b / a", related=related(right))
+    is_vector = right.ndim == 1
+    if is_vector:
+        right = expand_dims(right, -1)
+    rows, given = left.shape[-2], right.shape[-2]
+    details = [f"{shape_text(left.shape)} and {shape_text(right.shape)}"]
+    text, hint = f"{op}: a has {rows} rows, b has {given}", "b is a vector [n], or columns [n, k]"
+    check_equal(text, rows, given, left, right, hint=hint, details=details)
+    if left.ndim == 2 and right.ndim > 2:
+        return left, right, is_vector  # one matrix for all: see ``folded``
+    try:
+        batch = broadcast_shapes((left.shape[:-2], right.shape[:-2]))
+    except BroadcastError as error:
+        raise ShapeError(
+            f"{op}: batch axes do not broadcast, {error.left} != {error.right}",
+            details=details,
+            related=related(left, right),
+        ) from None
+    left, right = (in_batch(each, batch) for each in (left, right))
+    return left, right, is_vector
+
+
+def in_batch(x: AnyValue, batch: Shape) -> AnyValue:
+    """Matrices, repeated along the axes of a batch."""
+    shape = (*batch, *x.shape[-2:])
+    return x if x.shape == shape else broadcast_to(x, shape)
+
+
+def folded(a: AnyValue, b: AnyValue) -> AnyValue:
+    """b as columns for the one matrix a, where b alone has a batch: a is factored once."""
+    if a.ndim != 2 or b.ndim == 2:
+        return b
+    rows = moveaxis(b, -2, 0)
+    return reshape(rows, (rows.shape[0], product(rows.shape[1:])))
+
+
+def unfolded(x: AnyValue, b: AnyValue, a: AnyValue, is_vector: bool) -> AnyValue:
+    """Return what was solved for ``folded`` columns, in the shape of b."""
+    if a.ndim == 2 and b.ndim != 2:
+        batch = (*b.shape[:-2], b.shape[-1])
+        x = moveaxis(reshape(x, (x.shape[0], *batch)), 0, -2)
+    return functions.squeeze(x, -1) if is_vector else x
+
+
+def identity_like(x: AnyValue) -> AnyValue:
+    """Identity matrices of the batch, the size and the dtype of square x."""
+    unit = eye(x.shape[-1], dtype=x.dtype, like=x)
+    return in_batch(unit, x.shape[:-2])
+
+
+def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
+    """The diagonals of matrices: of the last two axes, unlike ``sg.diagonal``.
+
+    ``offset`` says how far above the main diagonal; below it where negative.
+    """
+    value = as_matrices("diagonal", x)
+    return functions.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
+
+
+def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
+    """The sums of the diagonals of matrices: of the last two axes, unlike ``sg.trace``.
+
+    ``offset`` is as of ``diagonal``, ``dtype`` that of the sum.
+
+    >>> sg.evaluate(sg.linalg.trace([[1, 2], [3, 4]]))
+    array(5)
+    """
+    return functions.sum(diagonal(x, offset=offset), -1, dtype)
+
+
+def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
+    """out[i, j] = x1[i] * x2[j] of two vectors [m] and [n].
+
+    >>> sg.evaluate(sg.linalg.outer([1, 2], [3, 4]))
+    array([[3, 4],
+           [6, 8]])
+    """
+    for each in (x1, x2):
+        if as_value("outer", each).ndim != 1:
+            raise RankError("outer: takes two vectors", hint="sg.outer flattens its operands")
+    return functions.outer(x1, x2)
+
+
+def as_matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
+    """x of any dtype, if it has two axes."""
+    value = as_value(op, x)
+    if value.ndim < 2:
+        raise RankError(f"{op}: {value.type} is not a matrix", related=related(value))
+    return value
+
+
+class QRResult(NamedTuple):
+    """Q with orthonormal columns and R upper triangular."""
+
+    Q: Any
+    R: Any
+
+
+class EighResult(NamedTuple):
+    """Ascending eigenvalues, and the eigenvectors in columns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+class SVDResult(NamedTuple):
+    """U, descending singular values S, and Vh."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+class LUResult(NamedTuple):
+    """P (a matrix, or indices), L with ones on its diagonal, and U."""
+
+    P: Any
+    L: Any
+    U: Any
+
+
+def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise") -> AnyValue:
+    """The lower triangular L with L @ L.T = a, of symmetric positive definite matrices.
+
+    Args:
+        a: real or complex matrices [..., n, n]. Only the lower triangle is read, and
+            the gradient is that of its elements: 0 above the diagonal.
+        upper: the upper triangular U with U.T @ U = a, of the upper triangle.
+        errors: "raise", or "nan": matrices that are not positive definite give NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a matrix that is not positive definite.
+
+    >>> sg.evaluate(sg.linalg.cholesky([[4.0, 0.0], [0.0, 9.0]]))
+    array([[2., 0.],
+           [0., 3.]])
+    """
+    value = matrices("cholesky", a)
+    op = Cholesky(checked_errors("cholesky", errors))
+    return adjoint(op(adjoint(value))) if upper else op(value)
+
+
+def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
+    """Q with orthonormal columns and R upper triangular, with Q @ R = a.
+
+    There is a derivative where the first k columns do not depend on each other (elsewhere it is
+    infinite or NaN), of a complete Q where m <= n.
+
+    Args:
+        a: real or complex matrices [..., m, n], k = min(m, n).
+        mode: "reduced" (Q [..., m, k], R [..., k, n]), "complete" (Q [..., m, m], R [..., m, n]) or
+            "r" (R alone).
+
+    Returns:
+        The pair (Q, R), or R.
+
+    >>> q, r = sg.linalg.qr([[3.0, 1.0], [4.0, 2.0]])
+    >>> sg.evaluate(q @ r).round(6)
+    array([[3., 1.],
+           [4., 2.]])
+    """
+    hint = "Householder vectors are not given"
+    check_choice("qr", "mode", mode, ("reduced", "complete", "r"), hint=hint)
+    found: Any = QR(mode == "complete")(matrices("qr", a))
+    return found[1] if mode == "r" else QRResult(*found)
+
+
+def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
+    check_choice(op, "UPLO", uplo, ("L", "U", "l", "u"))
+    value = matrices(op, a)
+    return value if uplo in "Ll" else adjoint(value)
+
+
+def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> EighResult:  # noqa: N803
+    """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
+
+    The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
+    their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``). In graphs a
+    function of a real matrix that is written as a product, (V * f(w)) @ V.T, has its own first and
+    second derivatives, which exist for equal eigenvalues.
+
+    Args:
+        a: real or complex matrices [..., n, n]; only the triangle ``UPLO`` is read, and
+            the gradient is that of its elements.
+        UPLO: "L" or "U".
+        errors: "raise", or "nan": matrices that hold NaN give NaN.
+
+    Returns:
+        A named pair: ``eigenvalues`` [..., n] and ``eigenvectors`` [..., n, n], as columns.
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+
+    >>> found = sg.linalg.eigh([[2.0, 1.0], [1.0, 2.0]])
+    >>> sg.evaluate(found.eigenvalues).round(6)
+    array([1., 3.])
+    """
+    found: Any = Eigh(checked_errors("eigh", errors))(_lower_of("eigh", a, UPLO))
+    return EighResult(found[0], adjoint(found[1]))
+
+
+@like(eigh)
+def eigvalsh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> AnyValue:  # noqa: N803
+    """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal."""
+    return EigvalsH(checked_errors("eigvalsh", errors))(_lower_of("eigvalsh", a, UPLO))
+
+
+def svd(
+    a: Operand[AnyValue],
+    full_matrices: bool = True,
+    compute_uv: bool = True,
+    hermitian: bool = False,
+    *,
+    errors: str = "raise",
+) -> Any:
+    """Compute U, descending singular values S and Vh, with (U * S) @ Vh = a.
+
+    The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
+    of S alone is not (``svdvals``). Full bases have a gradient where m = n, S always.
+    In graphs (U * f(S)) @ Vh of a real square matrix has its own first and second derivatives,
+    which exist for equal singular values.
+
+    Args:
+        a: real or complex matrices [..., m, n], k = min(m, n).
+        full_matrices: U [..., m, m] and Vh [..., n, n]; else U [..., m, k] and Vh [..., k, n].
+        compute_uv: False gives S alone.
+        hermitian: a is symmetric; only its lower triangle is read; uses its eigenvalues.
+        errors: "raise", or "nan": matrices that hold NaN give NaN.
+
+    Returns:
+        A named triple: ``U``, ``S`` [..., k] and ``Vh``; or S alone.
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+
+    >>> u, s, vh = sg.linalg.svd([[0.0, 2.0], [3.0, 0.0]])
+    >>> sg.evaluate([s, (u * s) @ vh])
+    [array([3., 2.]), array([[0., 2.],
+           [3., 0.]])]
+    """
+    if not compute_uv:
+        return _symmetric_values(a, errors) if hermitian else svdvals(a, errors=errors)
+    if hermitian:
+        return _symmetric(a, errors)
+    op = SVD(bool(full_matrices), checked_errors("svd", errors))
+    found: Any = op(matrices("svd", a))
+    return SVDResult(*found)
+
+
+@like(svd)
+def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
+    """Descending singular values of matrices; their gradients are finite where some are equal."""
+    return SVDVals(checked_errors("svdvals", errors))(matrices("svdvals", x))
+
+
+def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:
+    values = functions.absolute(eigvalsh(a, errors=errors))
+    return functions.sort(values, -1, descending=True)
+
+
+def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
+    values, vectors = eigh(a, errors=errors)
+    order = functions.argsort(functions.absolute(values), -1, descending=True)
+    values = functions.take_along_axis(values, order, -1)
+    columns = functions.broadcast_to(functions.expand_dims(order, -2), vectors.shape)
+    u = functions.take_along_axis(vectors, columns, -1)
+    one = np.ones((), values.dtype.numpy)
+    sign = functions.where(values < 0.0, -one, one)
+    return SVDResult(u, functions.absolute(values), adjoint(u * functions.expand_dims(sign, -2)))
+
+
+def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
+    """P, L and U with P @ L @ U = a: rows are exchanged so that pivots are large.
+
+    As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n). A
+    singular ``a`` has a 0 in the diagonal of U, and no derivative. With ``p_indices`` P are indices
+    of rows: L[p] @ U = a.
+    """
+    value = matrices("lu", a)
+    found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
+    packed, permutation = adjoint(found[0]), found[1]
+    m, n = value.shape[-2:]
+    k, last = smaller(m, n), packed.ndim - 1
+    rows, columns = (functions.iota((m, k), axis, like=value) for axis in (0, 1))
+    unit = functions.astype(rows == columns, value.dtype)
+    lower = by_place(part(packed, last, 0, k), 1.0, 0.0, 0.0) + unit
+    upper = by_place(part(packed, last - 1, 0, k), 0.0, 1.0, 1.0)
+    if p_indices:
+        return LUResult(functions.argsort(permutation, -1), lower, upper)
+    place = functions.iota((m, m), 0, like=value)
+    matrix = functions.astype(place == functions.expand_dims(permutation, -2), value.dtype)
+    return LUResult(matrix, lower, upper)
+
+
+#: Rows are divided by the square of one of these, chosen by their largest entry: of (border, root)
+#: the first whose border it is below. Then it is below 2**224 and, but for denormals, from 2**-222
+#: on: no product of three entries over- or underflows.
+_ROOTS: Final = ((-600, -400), (-200, -200), (200, 0), (600, 200), (1024, 400))
+
+
+Rows = Sequence[Sequence[Any]]
+
+
+def small_det(a: Any) -> Any:
+    """The determinants of matrices [..., n, n], n from 1 to 3, in their dtype.
+
+    Those whose products of three entries are in the range of float64 need no scaling.
+    """
+    rows = functions.unstack(functions.astype(a, "float64"), -2)
+    entries = [functions.unstack(row, -1) for row in rows]
+    if 3 * a.dtype.bias > F64.bias and len(rows) > 1:
+        return _SCALED[len(rows)](*chain(*entries))
+    return functions.astype(_along_first_row(entries), a.dtype)
+
+
+def _along_first_row(rows: Rows) -> Any:
+    if len(rows) == 1:
+        return rows[0][0]
+    if len(rows) == 2:
+        return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
+    first, second, third = (
+        entry * _along_first_row(_minor(rows, 0, column)) for column, entry in enumerate(rows[0])
+    )
+    return first - second + third
+
+
+def _minor(rows: Rows, row: int, column: int) -> Rows:
+    return [[*r[:column], *r[column + 1 :]] for number, r in enumerate(rows) if number != row]
+
+
+def _scaled(n: int) -> CustomFunction:
+    """The determinant of n * n entries in float64, as a function with the rule of its gradient."""
+
+    @custom_vjp(name=f"staticgrad.det_of_{n}_rows")
+    def determinant(*entries: Any) -> Any:
+        rows = _rows(entries, n)
+        roots = [_root(row) for row in rows]
+        scales = [1.0 / (root * root) for root in roots]
+        pairs = zip(rows, scales, strict=True)
+        found = _along_first_row([[entry * scale for entry in row] for row, scale in pairs])
+        # Squares may be out of range where the determinant is not, roots are not. Where it is 0,
+        # and rows are large, theirs must be finite.
+        back = functions.minimum(reduce(mul, roots), 2.0**1023)
+        return found * back * back
+
+    @determinant.rule
+    def _(ct: Any, out: Any, *entries: Any) -> tuple[Any, ...]:
+        rows = _rows(entries, n)
+        smaller = _SCALED[n - 1] if n > 2 else lambda entry: entry
+        return tuple(
+            (-ct if (i + j) % 2 else ct) * smaller(*chain(*_minor(rows, i, j)))
+            for i in range(n)
+            for j in range(n)
+        )
+
+    return determinant
+
+
+def _rows(entries: Sequence[Any], n: int) -> Rows:
+    return [entries[n * row : n * (row + 1)] for row in range(n)]
+
+
+def _root(row: Sequence[Any]) -> Any:
+    size = reduce(functions.maximum, map(functions.absolute, row))
+    root: Any = np.float64(2.0 ** _ROOTS[-1][1])
+    for border, power in _ROOTS[-2::-1]:
+        root = functions.where(size < 2.0**border, np.float64(2.0**power), root)
+    return root
+
+
+_SCALED: Final = {n: _scaled(n) for n in (2, 3)}

@@ -1,0 +1,189 @@
+"""Gradients of solutions of differential equations by the adjoint method.
+
+The gradient with respect to a state obeys an equation of its own, which is solved backwards beside
+the state and the sums that parameters get: L. S. Pontryagin et al. 1962; R. T. Q. Chen et al.,
+"Neural ordinary differential equations", 2018. Nothing of the steps that were taken is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from staticgrad.language.functions.loops.loops import is_eager, scan
+from staticgrad.language.functions.tracing import Trace, Traced, called
+from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ops.custom import CustomFunction
+from staticgrad.language.ops.operands import as_value
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.upward import up
+
+#: The derivative of a vector at a time.
+Slope = Callable[[Any, Any], Any]
+
+
+class Equation:
+    """``y' = f(t, y)`` of a state as one vector, with all that f reads from outside as operands.
+
+    Attributes:
+        vector: the first state.
+        operands: the values that f closes over.
+    """
+
+    vector: Any
+    operands: tuple[Symbolic, ...]
+
+    def __init__(self, name: str, f: Slope, y: Any, time: DType) -> None:
+        """The equation."""
+        leaves, self._tree = flatten(y)
+        if is_eager(leaves):
+            raise ArgumentError(f"{name}: adjoint=True is for values of a graph, not for tensors")
+        values = [as_value(name, leaf) for leaf in leaves]
+        kinds = {value.dtype for value in values}
+        if len(kinds) != 1 or not next(iter(kinds)).is_float:
+            found = ", ".join(str(value.type) for value in values)
+            raise DTypeError(f"{name}: adjoint=True takes a state of one floating dtype: {found}")
+        self._types = [value.type for value in values]
+        self.vector = _raveled(values)
+        trace = Trace()
+        given = (trace.input("t", TensorType(time, ())), trace.input("y", self.vector.type))
+        slope, _ = called(name, f, given[0], self.state(given[1]))
+        trace.parts.append(Traced(given, (_raveled(slope),)))
+        (part,), captured = trace.close(once=False)
+        self.operands = tuple(captured)
+        self.body = body_of(part.given, {"slope": part.results[0]})
+        self._back = _pulled_back(self.body)
+
+    def slope(self, t: Any, y: Any, operands: Sequence[Any]) -> Any:
+        """The derivative of the vector."""
+        return inlined(self.body, [t, y, *operands])[0]
+
+    def pulled_back(self, t: Any, y: Any, operands: Sequence[Any], ct: Any) -> list[Any]:
+        """The cotangents of the vector and of the ``moving`` operands, given that of the slope."""
+        return list(inlined(self._back, [t, y, *operands, ct]))
+
+    @property
+    def moving(self) -> list[int]:
+        """The places of the operands that may have a gradient."""
+        return [k for k, value in enumerate(self.operands) if value.dtype.is_float]
+
+    def state(self, vector: Any) -> Any:
+        """The state of a vector, or those of vectors along axes before the last."""
+        parts, at = [], 0
+        for kind in self._types:
+            part = vector[..., at : at + kind.size]
+            parts.append(functions.reshape(part, (*vector.shape[:-1], *kind.shape)))
+            at = at + kind.size
+        return unflatten(self._tree, parts)
+
+    def backwards(self, operands: Sequence[Any]) -> Callable[[Any, Any], Any]:
+        """The derivative of (state, its cotangent, sums of the operands' cotangents) at a time."""
+
+        def slope(t: Any, state: Any) -> Any:
+            y, ct, _ = state
+            by_y, *rest = self.pulled_back(t, y, operands, ct)
+            return self.slope(t, y, operands), -by_y, tuple(-each for each in rest)
+
+        return slope
+
+    def cotangents(self, sums: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the cotangents of all operands, given those of the ``moving`` ones."""
+        found = dict(zip(self.moving, sums, strict=True))
+        return tuple(found.get(k) for k in range(len(self.operands)))
+
+    def zeros(self, operands: Sequence[Any]) -> tuple[Any, ...]:
+        """Return zeros to accumulate the cotangents of the moving operands in."""
+        return tuple(functions.zeros_like(operands[k]) for k in self.moving)
+
+
+def _raveled(leaves: Sequence[Any]) -> Any:
+    flat = [functions.reshape(each, (each.size,)) for each in leaves]
+    return flat[0] if len(flat) == 1 else functions.concatenate(flat, 0)
+
+
+def _pulled_back(body: Graph) -> Graph:
+    """Build the pullback: from a body's inputs and its result's cotangent to input cotangents.
+
+    The time has none.
+    """
+    given = [body_input(v.node.label, v.type, v.node.origin, v.node.order) for v in body.inputs]
+    (result,) = inlined(body, given)
+    ct = body_input("ct", result.type, result.node.origin, result.node.order)
+    wanted = [value for value in given[1:] if value.dtype.is_float]
+    pull = up("staticgrad.autodiff.reverse").pulled_back_stably
+    found = pull([(result, ct)], wanted)
+    shares: list[Any] = [
+        functions.zeros_like(value) if share is None else share
+        for value, share in zip(wanted, found, strict=True)
+    ]
+    return body_of([*given, ct], {f"y{place}": share for place, share in enumerate(shares)})
+
+
+def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -> Any:
+    """``rk4`` with a gradient by the adjoint method: back from time to time by as many steps.
+
+    At each time the state is that of the solution, so that an error of the way back does not grow
+    over all of it. ``solve``: the method.
+    """
+    times = as_value("rk4", times)
+    equation = Equation("rk4", f, y, times.dtype)
+
+    def solution(vector: Any, times: Any, *operands: Any) -> Any:
+        return solve(lambda t, y: equation.slope(t, y, operands), vector, times, steps)
+
+    def rule(ct: Any, out: Any, vector: Any, times: Any, *operands: Any) -> tuple[Any, ...]:
+        slope = equation.backwards(operands)
+
+        def between(carry: Any, each: Any) -> Any:
+            by_y, sums = carry
+            one, y, end, start = each
+            ends = functions.stack([end, start])
+            back = solve(slope, (y, by_y + one, sums), ends, steps)
+            by_time = functions.sum(one * equation.slope(end, y, operands))
+            return (back[1][-1], tuple(each[-1] for each in back[2])), by_time
+
+        first = (functions.zeros_like(vector), equation.zeros(operands))
+        slices = (ct[1:], out[1:], times[1:], times[:-1])
+        (by_y, sums), by_time = scan(between, first, slices, reverse=True)
+        by_start = -functions.sum(by_y * equation.slope(times[0], vector, operands))
+        by_times = functions.concatenate([by_start[None], by_time], 0)
+        by_times = functions.astype(by_times, times.dtype)
+        return by_y + ct[0], by_times, *equation.cotangents(sums)
+
+    function = CustomFunction(solution, f"ode.rk4.{steps}.{equation.body.digest}")
+    function.rule(rule)
+    return equation.state(function(equation.vector, times, *equation.operands))
+
+
+def adaptive(
+    solve: Callable[..., Any], f: Slope, y: Any, start: Any, end: Any, options: dict[str, Any]
+) -> Any:
+    """Solve as ``rk45``, with a gradient by the adjoint method with the same tolerances.
+
+    ``solve``: the method; ``options``: its tolerances and bounds.
+    """
+    dtype = as_value("rk45", flatten(y)[0][0]).dtype
+    ends = [functions.astype(as_value("rk45", each), dtype) for each in (start, end)]
+    equation = Equation("rk45", f, y, dtype)
+
+    def solution(vector: Any, start: Any, end: Any, *operands: Any) -> Any:
+        return solve(lambda t, y: equation.slope(t, y, operands), vector, start, end, **options)
+
+    def rule(
+        ct: Any, out: Any, vector: Any, start: Any, end: Any, *operands: Any
+    ) -> tuple[Any, ...]:
+        first = (out, ct, equation.zeros(operands))
+        _, by_y, sums = solve(equation.backwards(operands), first, end, start, **options)
+        by_start = -functions.sum(by_y * equation.slope(start, vector, operands))
+        by_end = functions.sum(ct * equation.slope(end, out, operands))
+        return by_y, by_start, by_end, *equation.cotangents(sums)
+
+    held = ".".join(f"{name}={value}" for name, value in options.items())
+    function = CustomFunction(solution, f"ode.rk45.{held}.{equation.body.digest}")
+    function.rule(rule)
+    return equation.state(function(equation.vector, *ends, *equation.operands))

@@ -1,0 +1,907 @@
+"""Loops and branches over values: scan, fori_loop, map, while_loop, cond, switch.
+
+Each calls its functions once, with symbolic values for those of an iteration, and builds
+one node from the result (``ops/loops.py``), so a program of a thousand iterations is as
+large as a program of one. Values and parameters that a function closes over become operands:
+gradients with respect to them work as usual. Carries, slices and results are trees: dicts, lists,
+tuples, named tuples and None. With eager tensors the functions run in Python, once per iteration.
+
+A body that reads ``x[i]`` with the loop index i gets the row as a slice, as of ``scan``: a slice
+needs no lookup, and its cotangent is stacked row by row. The cotangent of an array that all
+iterations read is accumulated as a whole in each of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence, Set
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from staticgrad.language.functions.call_types import R, T
+from staticgrad.language.functions.draws import Draws, loop_at_once
+from staticgrad.language.functions.operand_kinds import by_all_operands
+from staticgrad.language.functions.tracing import (
+    Trace,
+    Traced,
+    as_carries,
+    as_results,
+    called,
+    check_carries,
+    check_cases,
+    check_structure,
+    labelled,
+    named_after,
+    not_a_pair,
+)
+from staticgrad.language.functions.trees import (
+    Tree,
+    check_slices,
+    flatten,
+    mapped,
+    unflatten,
+    with_complex_values,
+)
+from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.language.ir.execution import body_of_a
+from staticgrad.language.ir.forms import Gather
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
+from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import is_weak
+from staticgrad.language.ops.indexing import part
+from staticgrad.language.ops.loops import Branch, Loop, While
+from staticgrad.language.ops.operands import as_value, axis_of, known_integer
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType
+from staticgrad.language.types.dim import Dim, Size, minimum
+from staticgrad.language.types.dtype import BOOL, F32, F64, I64, DType
+from staticgrad.support.errors import (
+    ArgumentError,
+    CarryError,
+    DTypeError,
+    RankError,
+    ShapeError,
+    StaticgradError,
+)
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import NamedTuple
+
+
+def check_function(name: str, what: str, function: Any, *given: str) -> None:
+    """Check that ``function`` is callable with the given arguments."""
+    is_value = isinstance(function, Value)
+    if is_value or not callable(function):
+        raise ArgumentError(
+            f"{name}: {what} is {'a value' if is_value else kind_of(function)}, not a function",
+            hint=f"def {what}({', '.join(given)}): ..., or a lambda",
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function of C, which says nothing
+        return
+    try:
+        signature.bind(*given)
+    except TypeError:
+        raise ArgumentError(
+            f"{name}: {shown(function)} takes {signature}, and is called with ({', '.join(given)})",
+            hint=f"def {what}({', '.join(given)}): ..., whether it reads all of them or not",
+        ) from None
+
+
+def iterations_of(name: str, number: Any) -> Size:
+    """Check a number of iterations, or a bound of it, and return it."""
+    if isinstance(number, Dim):
+        return number
+    found = None if isinstance(number, bool) else known_integer(number)
+    if found is not None:
+        if found > MOST_SIZE:
+            raise ArgumentError(f"{name}: {shown(found)} iterations: {BEYOND}")
+        return found
+    raise ArgumentError(
+        f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
+        hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
+    )
+
+
+def bounded_iterations(name: str, most: Any) -> Size:
+    """A bound on the number of iterations."""
+    bound = iterations_of(name, most)
+    if not isinstance(bound, Dim) and bound < 0:
+        raise ArgumentError(f"{name}: max_steps must be >= 0, got {bound}")
+    return bound
+
+
+def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
+    """Return the number of slices; ``length`` must agree, or gives it if there are no slices."""
+    for value in values:
+        if not value.shape:
+            hint = "a list is a tree of values: np.array([1.0, 2.0]) and sg.stack([a, b]) are one"
+            raise RankError(f"{name}: {value!r} has no axis of slices", hint=hint)
+    if length is None and not values:
+        raise ArgumentError(
+            f"{name}: neither slices nor a length say how many iterations there are",
+            hint="length=100 makes so many; xs= gives each iteration its row of an array",
+        )
+    iterations = values[0].shape[0] if length is None else iterations_of(name, length)
+    if isinstance(iterations, int) and iterations < 0:
+        raise ArgumentError(f"{name}: length={iterations}: it is 0 or more")
+    for value in values:
+        count = value.shape[0]
+        if isinstance(count, int) and isinstance(iterations, int) and count != iterations:
+            wanted = (
+                f"{values[0]!r} has {iterations}" if length is None else f"length is {iterations}"
+            )
+            hint = "an iteration takes a row of each: all have as many, x[:n] has the first n"
+            raise ShapeError(f"{name}: {value!r} has {count} slices, {wanted}", hint=hint)
+    return iterations
+
+
+def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
+    """Return a bound that is computed at run time, as an int64 value of a kind."""
+    value = as_value(name, number, kind)
+    if not value.dtype.is_integer:
+        raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
+    if value.shape:
+        raise ArgumentError(f"{name}: the bound {shown(number)} is {value.type}, not one element")
+    return functions.astype(value, I64)
+
+
+def check_one(name: str, what: str, value: Any) -> None:
+    """Refuse a condition or an index of several elements."""
+    if value.shape:
+        raise ArgumentError(
+            f"{name}: {what} is {value.type}, not one element",
+            hint="sg.where(condition, a, b) chooses by element; .any() and .all() make one of many",
+        )
+
+
+#: True while a trial iteration runs, outside of any loop, to find what the body reads.
+_unmade: ContextVar[bool] = ContextVar("_unmade", default=False)
+
+
+def is_eager(leaves: Sequence[Any]) -> bool:
+    """Return whether values compute at once."""
+    return binding_kind(tuple(leaves)).computes
+
+
+@loop_at_once()
+def run_loop(
+    iteration: Callable[[Any, Any, Any], tuple[Any, Any]],
+    init: Any,
+    slices: Sequence[Any],
+    iterations: Any,
+    reverse: bool,
+) -> tuple[Any, Any]:
+    """Run a loop as ``for``; without iterations the outputs have the types that an iteration over
+    zeros gives."""
+    first, tree = flatten(with_complex_values(init))
+    kind = binding_kind((*first, *slices))
+    # Python numbers are unchanged: they take the dtype of the other operand.
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in first])
+    stacks: list[list[Any]] = []
+    shape = None
+    draws = Draws()
+    for i in reversed(range(iterations)) if reverse else range(iterations):
+        with draws.iteration(i), body_of_a("a loop"):
+            carry, output = iteration(kind.lift(i), carry, [each[i] for each in slices])
+        leaves, shape = flatten(output)
+        stacks.append(leaves)
+    carry = unflatten(flatten(carry)[1], [_lifted(kind, leaf) for leaf in flatten(carry)[0]])
+    if shape is None:
+        zeros = [_row_of_zeros(each) for each in slices]
+        with draws.iteration(0), body_of_a("a loop"):
+            moved, output = iteration(kind.lift(0), carry, zeros)
+        leaves, shape = flatten(output)
+        made = [_lifted(kind, leaf) for leaf in leaves]
+        none = [functions.where(False, leaf, functions.zeros_like(leaf)) for leaf in made]
+        empty = [functions.stack([leaf], 0)[:0] for leaf in none]
+        return _unmoved(kind, carry, moved), unflatten(shape, empty)
+    if reverse:
+        stacks.reverse()
+    rows = [[_lifted(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
+    return carry, unflatten(shape, [functions.stack(row, 0) for row in rows])
+
+
+def _row_of_zeros(each: Any) -> Any:
+    total = functions.sum(each, 0)
+    return total if total.dtype == each.dtype else functions.zeros_like(each, shape=total.shape)
+
+
+def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
+    """A carry that no iteration has moved; what an iteration would read has a gradient, of zeros.
+
+    So it has in a graph, whose loop may have any number of iterations. The cotangent is masked, so
+    that no infinite derivative of the iteration that was not made meets a zero.
+    """
+    leaves, tree = flatten(carry)
+    found = []
+    for leaf, after in zip(leaves, map(partial(_lifted, kind), flatten(moved)[0]), strict=False):
+        linked = leaf.dtype.is_float and (after.dtype, after.shape) == (leaf.dtype, leaf.shape)
+        found.append(functions.where(False, after, leaf) if linked else leaf)
+    return unflatten(tree, [*found, *leaves[len(found) :]])
+
+
+@loop_at_once()
+def run_while(
+    test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, max_steps: Any
+) -> Any:
+    """Run a loop as ``while``; with a bound and no iterations its gradients are 0, as in a graph.
+
+    An iteration that is not made draws, so that what is drawn behind the loop is what a graph
+    draws.
+    """
+    leaves, tree = flatten(with_complex_values(init))
+    kind = binding_kind(tuple(leaves))
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in leaves])
+    done = 0
+    draws = reached = Draws()
+    endless = max_steps is None and _unmade.get()  # it might not end
+    while not endless and (max_steps is None or done < max_steps):
+        with draws.iteration(done), body_of_a("a loop"):
+            if not bool(_number(test(carry))):
+                break
+            carry, done = body(carry), done + 1
+            reached = Draws()
+    if done:
+        reached.further()  # the test of the iteration that was not made began again
+        return carry
+    linked = _linked(test, body, carry, draws)
+    return carry if max_steps is None else linked
+
+
+def _linked(
+    test: Callable[[Any], Any], body: Callable[[Any], Any], carry: Any, draws: Draws
+) -> Any:
+    """The carry of a loop without iterations, with an edge to what an iteration would read.
+
+    An iteration may be one that fails where the test does, as where it looks something up: then
+    there is no such edge.
+    """
+    leaves, tree = flatten(carry)
+    kind = binding_kind(tuple(leaves))
+    before = _unmade.set(True)
+    try:
+        with draws.iteration(0), body_of_a("a loop"):
+            test(carry)
+            moved = body(carry)
+    except (StaticgradError, ArithmeticError, LookupError, ValueError):
+        return carry
+    finally:
+        _unmade.reset(before)
+    lifted = unflatten(tree, [_lifted(kind, leaf) for leaf in leaves])
+    found, _ = flatten(_unmoved(kind, lifted, moved))
+    kept = [new if isinstance(old, Value) else old for old, new in zip(leaves, found, strict=True)]
+    return unflatten(tree, kept)
+
+
+def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
+    """Run one case, chosen as by ``if``."""
+    place = min(max(int(_number(index)), 0), len(cases) - 1)
+    with body_of_a("a branch"):
+        return cases[place](*operands)
+
+
+def _lifted(kind: type[Any], leaf: Any) -> Any:
+    return leaf if isinstance(leaf, Value) else kind.lift(leaf)
+
+
+def _number(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+class FirstCarries:
+    """First carries of a loop as values, whose dtypes a trace of the body may still change.
+
+    A Python number has no fixed dtype: it takes the one that an iteration gives it. A float
+    begins as float32, and is float64 if nothing in the loop is float32. Each change requires
+    another trace, and each number changes a bounded number of times, since dtypes only grow.
+
+    Attributes:
+        values: the carries of the next trace, one for each leaf.
+    """
+
+    def __init__(self, name: str, leaves: Sequence[Any]) -> None:
+        self._leaves = leaves
+        self._weak = [is_weak(leaf) for leaf in leaves]
+        self._narrow = [k for k, leaf in enumerate(leaves) if self._weak[k] and type(leaf) is float]
+        self.values: list[Symbolic] = as_results(name, leaves)
+        for place in self._narrow:
+            self.values[place] = constant(leaves[place], F32)
+
+    def follow(self, ends: Sequence[Symbolic]) -> bool:
+        """Give numbers the dtypes in which an iteration ends; whether any changed."""
+        grown = [
+            place
+            for place, (value, end) in enumerate(zip(self.values, ends, strict=True))
+            if self._weak[place] and end.dtype != value.dtype and not end.shape
+        ]
+        for place in grown:
+            self._settle(place, ends[place].dtype)
+        return bool(grown)
+
+    def widen_beside(self, others: Set[DType]) -> bool:
+        """Make floats float64 unless a carry of fixed dtype, or one of ``others`` (the dtypes of
+        everything else that the loop reads), is float32; return whether any changed."""
+        strong = {v.dtype for place, v in enumerate(self.values) if place not in self._narrow}
+        return F32 not in strong | others and self.widen()
+
+    def widen(self) -> bool:
+        """Make floats that are still float32 by default float64; whether there are any."""
+        narrow = self._narrow
+        for place in narrow:
+            self._settle(place, F64)
+        return bool(narrow)
+
+    def _settle(self, place: int, dtype: DType) -> None:
+        self._weak[place] = False
+        self._narrow = [each for each in self._narrow if each != place]
+        self.values[place] = constant(self._leaves[place], dtype)
+
+
+class Sliced(NamedTuple):
+    """A body that is handed rows: the arrays whose rows they are, behind slices that were there,
+    and the values that it still takes as they are."""
+
+    body: Graph
+    slices: list[Symbolic]
+    captured: list[Symbolic]
+
+
+def with_slices(
+    body: Graph, carries: int, slices: int, captured: Sequence[Symbolic], iterations: Size
+) -> Sliced:
+    """The body of a loop of so many iterations, with rows in the place of arrays."""
+    first = 1 + carries + slices
+    given = body.inputs[first:]
+    rows: dict[Node, int] = {}
+    moved: list[int] = []
+    for place, (value, own) in enumerate(zip(given, captured, strict=True)):
+        readers = _readers_of_rows(body, value)
+        if readers and own.shape[0] == iterations:
+            rows |= dict.fromkeys(readers, len(moved))
+            moved.append(place)
+    if not moved:
+        return Sliced(body, [], [*captured])
+    kept = [place for place in range(len(given)) if place not in moved]
+    known = {value.key: _like(value, value.node.label) for value in body.inputs[:first]}
+    known |= {given[k].key: _like(given[k], f"p{n}") for n, k in enumerate(kept)}
+    fresh = [_like(next(iter(n for n, at in rows.items() if at == k)).values[0], f"x{slices + k}")
+             for k in range(len(moved))]  # fmt: skip
+    inputs = [*known.values()]
+    inputs[first:first] = fresh
+    known |= {(node, 0): fresh[at] for node, at in rows.items()}
+    outputs = rebuilt(body, known)
+    return Sliced(
+        body_of(inputs, outputs), [captured[k] for k in moved], [captured[k] for k in kept]
+    )
+
+
+def _readers_of_rows(body: Graph, value: Symbolic) -> list[Node]:
+    number = body.inputs[0]
+    readers = [n for n in body.nodes if any(arg.key == value.key for arg in n.args)]
+    for node in readers:
+        form = node.form
+        row = isinstance(form, Gather) and form.axis == 0
+        if not row or [arg.key for arg in node.args] != [value.key, number.key]:
+            return []
+    stays = any(output.key == value.key for output in body.outputs.values())
+    return [] if stays else readers
+
+
+def _like(value: Symbolic, label: str) -> Symbolic:
+    return body_input(label, value.type, value.node.origin, value.node.order)
+
+
+#: What a traced loop calls: the iteration's number, its carry and its slices give carry and
+#: outputs.
+Iteration = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+@by_all_operands
+def scan(
+    f: Callable[[Any, Any], tuple[R, T]],
+    init: Any,
+    xs: Any = None,
+    length: Any = None,
+    reverse: bool = False,
+) -> tuple[R, T]:
+    """Run ``f`` along the first axis of ``xs``, carrying a state from iteration to iteration.
+
+    It computes ``for x in xs: carry, y = f(carry, x)`` as one node of the graph for any length.
+
+    Args:
+        f: takes the carry and a slice of ``xs``, and returns the next carry and an output; called
+            once, to build the body. None stands for no output.
+        init: the first carry, a tree of values, arrays and numbers. A carry keeps its shapes and
+            dtypes; a Python number takes the dtype that the iteration gives it.
+        xs: a tree of values with equal first axes; None: the slices are None.
+        length: the number of iterations; by default the size of those axes. It may be a named size.
+        reverse: run from the last slice to the first; outputs have the indices of their slices.
+
+    Returns:
+        The last carry, and the outputs stacked along a new first axis. Without slices the carry
+        is the first one.
+
+    Raises:
+        CarryError: a carry changes its type or its containers, at the line that does it.
+        ArgumentError: there are neither slices nor a length.
+        ShapeError, RankError: first axes that differ, or none.
+
+    >>> x = sg.input("x", (4,), "float64")
+    >>> last, sums = scan(lambda total, each: (total + each, total + each), 0.0, x)
+    >>> sg.evaluate(sums, {"x": [1.0, 2.0, 3.0, 4.0]})
+    array([ 1.,  3.,  6., 10.])
+    """
+    return _scan("scan", f, init, xs, length, reverse)
+
+
+def _scan(
+    name: str, f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False
+) -> tuple[Any, Any]:
+    check_function(name, "f", f, "carry", "x")
+    init = with_complex_values(init)
+    slices, shape = flatten(with_complex_values(xs))
+    check_slices(name, shape)
+    kind = binding_kind((*flatten(init)[0], *slices))
+    values = [as_value(name, each, kind) for each in slices]
+    iterations = iterations_over(name, values, length)
+
+    def iteration(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
+        found: Any = f(carry, unflatten(shape, each))
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise not_a_pair(name, found)
+        return found[0], found[1]
+
+    return _loop(name, named_after(f, iteration), init, values, iterations, reverse)
+
+
+@by_all_operands
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body_fun: Callable[[Any, Any], R],
+    init_val: Any,
+    max_steps: Any = None,
+) -> R:
+    """Run ``for i in range(lower, upper): carry = body_fun(i, carry)`` as one node of the graph.
+
+    Args:
+        lower, upper: integers, named sizes, or integer values of one element, which only a
+            run knows.
+        body_fun: takes the number of the iteration (int64, 0-d) and the carry, returns the next
+        carry.
+        init_val: the first carry, a tree.
+        max_steps: the maximum number of iterations; an integer or a named size. If a bound is a
+            value, reverse-mode gradients require it, as for ``while_loop``.
+
+    Raises:
+        CarryError: as ``scan``.
+        DTypeError: a bound that is a value of another dtype than integer.
+        ArgumentError: a bound that is not one integer; ``max_steps`` with known
+            bounds.
+
+    >>> x = sg.input("x", (), "float64")
+    >>> sg.evaluate(fori_loop(0, 3, lambda i, y: y * x + i, 1.0), {"x": 2.0})
+    array(12.)
+    """
+    check_function("fori_loop", "body_fun", body_fun, "i", "carry")
+    if isinstance(lower, Value) or isinstance(upper, Value):
+        kind = binding_kind((lower, upper))
+        first, last = (bound_of("fori_loop", each, kind) for each in (lower, upper))
+
+        def test(carry: Any) -> Any:
+            return carry[0] < last
+
+        def step(carry: Any) -> Any:
+            return carry[0] + 1, body_fun(carry[0], carry[1])
+
+        return while_loop(test, named_after(body_fun, step), (first, init_val), max_steps)[1]
+    if max_steps is not None:
+        raise ArgumentError(
+            "fori_loop: both bounds are known, and max_steps= bounds the number of iterations",
+            hint="leave max_steps= out: it is for bounds that are values",
+        )
+    start, end = iterations_of("fori_loop", lower), iterations_of("fori_loop", upper)
+    iterations = dims.maximum(end - start, 0)
+
+    def iteration(i: Any, carry: Any, _: Any) -> tuple[Any, Any]:
+        return body_fun(i if start == 0 else i + start, carry), None
+
+    return _loop("fori_loop", named_after(body_fun, iteration), init_val, [], iterations, False)[0]
+
+
+@by_all_operands
+def map_slices(f: Callable[[Any], R], xs: Any) -> R:
+    """Apply ``f`` to every slice of ``xs`` along its first axis and stack the results: ``sg.map``.
+
+    It runs one slice at a time, in one node of the graph; broadcasting is faster if it applies.
+
+    Args:
+        f: takes a slice of each, in the containers of ``xs``.
+        xs: a value, or values in containers, of equal first sizes.
+    """
+    check_function("map", "f", f, "x")
+
+    def iteration(_: Any, each: Any) -> tuple[Any, Any]:
+        return None, f(each)
+
+    return _scan("map", named_after(f, iteration), None, xs)[1]
+
+
+map_slices.__name__ = map_slices.__qualname__ = "map"  # as users, messages and pickles call it
+
+
+@by_all_operands
+def while_loop(
+    cond_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], R],
+    init_val: Any,
+    max_steps: Any = None,
+) -> R:
+    """Run ``while cond_fun(carry): carry = body_fun(carry)`` as one node of the graph.
+
+    Args:
+        cond_fun: takes the carry, returns one bool.
+        body_fun: takes the carry, returns the next one.
+        init_val: the first carry, a tree.
+        max_steps: the maximum number of iterations; an integer or a named size.
+            Reverse-mode gradients require it: they store every iteration's carry; ``jvp`` does
+            not.
+
+    Raises:
+        CarryError: as ``scan``. DTypeError: the test gives no bool.
+        ArgumentError: ``max_steps`` is not an integer, or below 0.
+
+    >>> x = sg.input("x", (), "float64")
+    >>> sg.evaluate(while_loop(lambda y: y < 100.0, lambda y: y * y, x), {"x": 3.0})
+    array(6561.)
+    """
+    check_function("while_loop", "cond_fun", cond_fun, "carry")
+    check_function("while_loop", "body_fun", body_fun, "carry")
+    bound = None if max_steps is None else bounded_iterations("while_loop", max_steps)
+    leaves, tree = flatten(with_complex_values(init_val))
+    if is_eager(leaves):
+        return run_while(cond_fun, body_fun, init_val, bound)
+
+    def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
+        carry = unflatten(tree, carries)
+        tests, _ = called("while_loop", cond_fun, carry)
+        test = as_results("while_loop", tests)
+        if len(test) != 1 or test[0].type != TensorType(BOOL, ()):
+            found = test[0].type if len(test) == 1 else f"{len(test)} values"
+            raise DTypeError(
+                f"while_loop: the test gives {found}, not one bool",
+                hint="a comparison of one element, or (...).any(), (...).all()",
+                at=test[0].node.origin if test else None,
+            )
+        ends, shape = called("while_loop", body_fun, carry)
+        check_structure("while_loop", shape, tree)
+        following = as_carries("while_loop", ends, kinds)
+        given = (trace.first, *carries)
+        trace.parts += [Traced(given, tuple(test)), Traced(given, tuple(following))]
+        return following
+
+    ((test, step), captured), carries = _traced("while_loop", leaves, tree, build)
+    op = While(
+        body_of(test.given, {"go": test.results[0]}),
+        body_of(step.given, labelled("c", step.results)),
+        len(carries),
+        bound,
+    )
+    return unflatten(tree, _applied(op, carries, captured)[: len(carries)])
+
+
+@by_all_operands
+def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *operands: Any) -> R:
+    """``true_fun(*operands) if pred else false_fun(*operands)``; only the one that is taken runs.
+
+    ``where`` computes both and chooses by element; this chooses one computation for the whole.
+
+    Args:
+        pred: one bool (or integer: true if not 0); of Python's bools the function is called now.
+        true_fun, false_fun: take the operands, and return trees of equal types.
+        operands: trees; the functions may as well close over values.
+
+    Raises:
+        CarryError: the functions give other types or containers.
+        ArgumentError: ``pred`` is not one element.
+
+    >>> x = sg.input("x", (), "float64")
+    >>> y = cond(x > 0.0, lambda: sg.sqrt(x), lambda: 0.0 * x)
+    >>> sg.evaluate(y, {"x": -4.0})
+    array(-0.)
+    """
+    given = [f"operand {place}" for place in range(len(operands))]
+    check_function("cond", "true_fun", true_fun, *given)
+    check_function("cond", "false_fun", false_fun, *given)
+    if isinstance(pred, bool):
+        return (true_fun if pred else false_fun)(*operands)
+    value = as_value("cond", pred, binding_kind((pred, *flatten(list(operands))[0])))
+    check_one("cond", "the condition", value)
+    if value.dtype.is_float:
+        raise DTypeError(
+            f"cond: the condition is {value.type}, neither a bool nor an integer",
+            hint="compare it: x > 0, x != 0",
+        )
+    chosen = functions.astype(functions.not_equal(value, 0) if value.dtype != BOOL else value, I64)
+    return _branch("cond", chosen, (false_fun, true_fun), operands)
+
+
+@by_all_operands
+def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> R:
+    """``branches[index](*operands)``; only the one that is taken runs.
+
+    Args:
+        index: one integer; below 0 it counts as 0, beyond the last branch as that.
+        branches: functions of the operands that return trees of equal types.
+        operands: trees; the functions may as well close over values.
+
+    Raises:
+        CarryError: the functions give other types or containers.
+        ArgumentError: no branches, or ``index`` is not one integer.
+
+    >>> i, x = sg.input("i", (), "int64"), sg.input("x", (), "float64")
+    >>> y = switch(i, [lambda: x, lambda: -x, lambda: x * x])
+    >>> [float(sg.evaluate(y, {"i": i, "x": 3.0})) for i in (0, 1, 7)]
+    [3.0, -3.0, 9.0]
+    """
+    given: Any = branches
+    if not isinstance(given, Iterable):
+        what = "one function" if callable(given) else kind_of(given)
+        raise ArgumentError(f"switch: branches is {what}", hint="switch(i, [f, g], ...)")
+    functions_ = tuple(branches)
+    for case in functions_:
+        check_function("switch", "a branch", case, *["operand"] * len(operands))
+    if not functions_:
+        raise ArgumentError("switch: there are no branches")
+    if isinstance(index, int) and not isinstance(index, bool):
+        return functions_[min(max(index, 0), len(functions_) - 1)](*operands)
+    value = as_value("switch", index, binding_kind((index, *flatten(list(operands))[0])))
+    check_one("switch", "the index", value)
+    if not value.dtype.is_integer:
+        raise DTypeError(f"switch: the index is {value.type}, not an integer")
+    return _branch("switch", functions.astype(value, I64), functions_, operands)
+
+
+# -- building -------------------------------------------------------------------------------------
+
+
+def _loop(
+    name: str,
+    iteration: Iteration,
+    init: Any,
+    slices: Sequence[Any],
+    iterations: Size,
+    reverse: bool,
+) -> tuple[Any, Any]:
+    """The last carry and the stacked outputs of a loop."""
+    leaves, tree = flatten(with_complex_values(init))
+    if is_eager([*leaves, *slices]):
+        return run_loop(iteration, init, slices, iterations, reverse)
+    shapes: list[Tree] = []
+    outputs: list[Symbolic] = []
+    given: list[Symbolic] = []
+
+    def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
+        given[:] = [
+            trace.input(f"x{place}", value.type.with_shape(value.shape[1:]))
+            for place, value in enumerate(slices)
+        ]
+        found, shape = called(name, iteration, trace.first, unflatten(tree, carries), given)
+        ends_tree, shapes[:] = shape.parts[0], [shape.parts[1]]
+        check_structure(name, ends_tree, tree)
+        following = as_carries(name, found[: tree.count], kinds)
+        outputs[:] = as_results(name, found[tree.count :])
+        trace.parts.append(Traced((trace.first, *carries, *given), (*following, *outputs)))
+        return following
+
+    ((part,), captured), carries = _traced(name, leaves, tree, build, slices)
+    count = len(carries)
+    if not count and not outputs:
+        return init, unflatten(shapes[0], [])
+    ends, rest = part.results[:count], part.results[count:]
+    named = {**labelled("c", ends), **labelled("y", rest)}
+    body, rows, others = with_slices(
+        body_of(part.given, named), count, len(slices), captured, iterations
+    )
+    op = Loop(body, iterations, count, len(slices) + len(rows), reverse)
+    found = _applied(op, [*carries, *slices, *rows], others)
+    return unflatten(tree, found[:count]), unflatten(shapes[0], found[count:])
+
+
+def _traced(
+    name: str,
+    leaves: Sequence[Any],
+    tree: Tree,
+    build: Callable[[Trace, list[Symbolic], Sequence[TensorType]], list[Symbolic]],
+    slices: Sequence[Value] = (),
+) -> tuple[tuple[list[Traced], list[Symbolic]], list[Symbolic]]:
+    """Trace ``build`` until the types of the first carries are stable; return trace and carries.
+
+    The functions are traced again where a Python number takes another dtype than it began with.
+    """
+    first = FirstCarries(name, leaves)
+    draws = Draws()
+    while True:
+        draws.again()
+        trace = Trace()
+        kinds = [value.type for value in first.values]
+        carries = [trace.input(f"c{place}", kind) for place, kind in enumerate(kinds)]
+        try:
+            ends = build(trace, carries, kinds)
+        except CarryError:  # of a loop inside, perhaps of a float that began as float32
+            if not first.widen():
+                raise
+            continue
+        if first.follow(ends):
+            continue
+        check_carries(name, tree, first.values, ends, trace)
+        closed = trace.close(once=True)
+        if not first.widen_beside({value.dtype for value in (*slices, *closed[1])}):
+            return closed, first.values
+
+
+def _branch(
+    name: str, index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]
+) -> Any:
+    """The result of one of several functions."""
+    leaves, _ = flatten(list(operands))
+    if is_eager([index, *leaves]):
+        return run_branch(index, cases, operands)
+    given = mapped(lambda leaf: as_value(name, leaf), list(operands))
+    trace = Trace()
+    found = [called(name, case, *given) for case in cases]
+    for _, shape in found:
+        check_structure(name, shape, found[0][1])
+    kinds: list[TensorType | None] = [
+        next((value.type for value in each if isinstance(value, Symbolic)), None)
+        for each in zip(*(own for own, _ in found), strict=True)
+    ]
+    results: list[list[Symbolic]] = []
+    for own, _ in found:
+        values = [
+            as_results(name, [leaf])[0] if kind is None else as_carries(name, [leaf], [kind])[0]
+            for leaf, kind in zip(own, kinds, strict=True)
+        ]
+        check_cases(name, found[0][1], results[0] if results else values, values)
+        results.append(values)
+        trace.parts.append(Traced((), tuple(values)))
+    if not results[0]:
+        return unflatten(found[0][1], [])
+    closed, captured = trace.close(once=False)
+    op = Branch(tuple(body_of(part.given, labelled("y", part.results)) for part in closed))
+    return unflatten(found[0][1], _applied(op, [index], captured))
+
+
+def _applied(op: Op, own: Sequence[Any], captured: Sequence[Symbolic]) -> list[Any]:
+    found: Any = op(*own, *captured)
+    return [*found] if isinstance(found, tuple) else [found]
+
+
+@by_all_operands
+def associative_scan(
+    fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0
+) -> Any:
+    """Combine elements along an axis with ``fn``: result i is elems[0] ... elems[i], in log depth.
+
+    The tree, and so the rounding of the result, depends only on the length (G. E. Blelloch 1990:
+    pairs are combined, then the scan of half the length gives every second result). Along a
+    named axis size a loop combines one element after the other instead.
+
+    Args:
+        fn: associative; takes two trees of arrays with any number of elements along ``axis`` and
+            combines them element by element.
+        elems: a tree of values with equal sizes along ``axis``.
+        reverse: combine from the end: result i is elems[n - 1] ... elems[i].
+
+    Raises:
+        ArgumentError: the sizes differ.
+        CarryError: the function gives another shape or other containers.
+
+    >>> x = sg.input("x", (5,), "float64")
+    >>> sg.evaluate(associative_scan(sg.maximum, x), {"x": [1.0, 3.0, 2.0, 5.0, 4.0]})
+    array([1., 3., 3., 5., 5.])
+    """
+    check_function("associative_scan", "fn", fn, "left", "right")
+    leaves, tree = flatten(with_complex_values(elems))
+    values = [as_value("associative_scan", leaf) for leaf in leaves]
+    if not values:
+        raise ArgumentError("associative_scan: there are no elements")
+    axes = [axis_of("associative_scan", axis, value) for value in values]
+    sizes = [value.shape[place] for value, place in zip(values, axes, strict=True)]
+    if len(set(sizes)) != 1:
+        raise ArgumentError(f"associative_scan: the sizes {', '.join(map(str, sizes))} differ")
+    if reverse:
+        values = [functions.flip(v, place) for v, place in zip(values, axes, strict=True)]
+
+    def combine(left: list[Any], right: list[Any]) -> list[Any]:
+        found, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
+        check_structure("associative_scan", shape, tree)
+        for value, other in zip(found, right, strict=True):
+            if getattr(value, "shape", ()) != other.shape:
+                raise CarryError(
+                    f"associative_scan: the function gives {shown(value)} of two {shown(other)}",
+                    hint="it combines element by element along the axis: shapes stay",
+                )
+        return found
+
+    size = sizes[0]
+    if isinstance(size, Dim):
+        found = _one_by_one(named_after(fn, combine), values, axes)
+    else:
+        found = _prefixes(combine, values, axes, size)
+    if reverse:
+        found = [functions.flip(v, place) for v, place in zip(found, axes, strict=True)]
+    return unflatten(tree, found)
+
+
+def _one_by_one(
+    combine: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], axes: Sequence[int]
+) -> list[Any]:
+    """The combinations of all beginnings, each of the one before it and of one element."""
+
+    def at(rows: list[Any]) -> list[Any]:
+        return [functions.expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
+
+    def further(so_far: list[Any], each: list[Any]) -> tuple[list[Any], list[Any]]:
+        found = combine(at(so_far), at(each))
+        rows = [functions.squeeze(v, place) for v, place in zip(found, axes, strict=True)]
+        return rows, rows
+
+    rows = [functions.moveaxis(v, place, 0) for v, place in zip(values, axes, strict=True)]
+    count = rows[0].shape[0]
+    one = minimum(count, 1)  # the sum over it is the first element, or 0 if there is none
+    first = [
+        functions.any(row, 0) if row.dtype.is_bool else functions.sum(row, 0, dtype=row.dtype)
+        for row in [part(row, 0, 0, one) for row in rows]
+    ]
+    others = [part(row, 0, one, count - one) for row in rows]
+    _, rest = scan(named_after(combine, further), first, others)
+    both = (functions.concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
+    return [
+        functions.moveaxis(part(found, 0, 0, count), 0, place)
+        for found, place in zip(both, axes, strict=True)
+    ]
+
+
+def _prefixes(
+    combine: Callable[[list[Any], list[Any]], list[Any]],
+    values: list[Any],
+    axes: Sequence[int],
+    size: int,
+) -> list[Any]:
+    """The combinations of all beginnings."""
+    if size < 2:
+        return values
+
+    def every(parts: list[Any], start: int, stop: int | None, step: int) -> list[Any]:
+        return [
+            part[(slice(None),) * place + (slice(start, stop, step),)]
+            for part, place in zip(parts, axes, strict=True)
+        ]
+
+    pairs = combine(every(values, 0, size - 1, 2), every(values, 1, None, 2))
+    odd = _prefixes(combine, pairs, axes, size // 2)
+    even = every(values, 0, 1, 1)
+    if size > 2:
+        rest = combine(every(odd, 0, (size - 1) // 2, 1), every(values, 2, None, 2))
+        even = [
+            functions.concatenate([first, more], place)
+            for first, more, place in zip(even, rest, axes, strict=True)
+        ]
+    return [_woven(*each) for each in zip(even, odd, axes, strict=True)]
+
+
+def _woven(even: Any, odd: Any, axis: int) -> Any:
+    count = odd.shape[axis]
+    whole = (slice(None),) * axis
+    both = functions.stack([even[(*whole, slice(0, count))], odd], axis + 1)
+    shape = (*odd.shape[:axis], 2 * count, *odd.shape[axis + 1 :])
+    found = functions.reshape(both, shape)
+    if even.shape[axis] == count:
+        return found
+    return functions.concatenate([found, even[(*whole, slice(count, None))]], axis)

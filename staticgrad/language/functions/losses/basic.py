@@ -1,0 +1,323 @@
+"""The losses of most programs, and what all losses have: reductions, and operands of one shape.
+
+Names and meanings of options are those of ``torch.nn.functional``.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import Any, Literal
+
+from staticgrad.exports import LAYERS
+from staticgrad.language.functions.aggregate import mean, sum as total
+from staticgrad.language.functions.normalization import constant_shift
+from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
+from staticgrad.language.functions.rowwise import rowwise
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops import transcendental as of
+from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import TakeAlong
+from staticgrad.language.ops.movement import expand_dims, reshape
+from staticgrad.language.ops.operands import (
+    as_values,
+    axis_of,
+    check_choice,
+    check_equal,
+    check_vector,
+    floating,
+    integer,
+    is_number,
+    promoted_values,
+    related,
+    shape_text,
+)
+from staticgrad.language.ops.selection import where
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import Shape
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.wording import shown
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def reduced(op: str, losses: AnyValue, reduction: str, weights: AnyValue | None = None) -> AnyValue:
+    """The mean of losses, their sum, or as they are; of weighted losses a weighted mean."""
+    if reduction == "mean":
+        return mean(losses) if weights is None else total(losses) / total(weights)
+    if reduction == "sum":
+        return total(losses)
+    check_choice(op, "reduction", reduction, ("mean", "sum", "none"))
+    return losses
+
+
+def alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    """Two floating operands of one shape (or one of them 0-d)."""
+    first, second = (floating(op, value) for value in promoted_values(op, (left, right)))
+    text = f"{op}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"
+    if first.ndim and second.ndim:
+        pairs = zip(first.shape, second.shape, strict=False)
+        if first.ndim != second.ndim or not all(dims.equal(a, b, text) for a, b in pairs):
+            raise ShapeError(
+                text,
+                hint="losses do not broadcast: reshape one of the two",
+                related=related(first, second),
+            )
+    return first, second
+
+
+@rounded_once
+def mse(
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """The mean of (input - target) squared, over all elements.
+
+    Args:
+        input, target: floating, of one shape, or one of them 0-d; integers become float64.
+        reduction: "mean", "sum", or "none".
+
+    Returns:
+        A 0-d value, or with "none" as many losses as there are elements.
+
+    >>> sg.evaluate(sg.nn.mse([1.0, 2.0], [0.0, 0.0]))
+    array(2.5)
+    """
+    left, right = alike("mse", input, target)
+    away = left - right
+    return reduced("mse", squared(away), reduction)
+
+
+@like(mse)
+@rounded_once
+def huber(
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
+    delta: float = 1.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
+
+    r = input - target; Huber, Ann. Math. Statist. 35 (1964). ``delta`` is positive.
+    """
+    left, right = alike("huber", input, target)
+    if is_number(delta) and delta <= 0:
+        raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
+    away = left - right
+    size = functions.absolute(away)
+    losses = where(size <= delta, 0.5 * squared(away), delta * (size - 0.5 * delta))
+    return reduced("huber", losses, reduction)
+
+
+@rounded_as_first
+def cross_entropy(
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
+    weight: Operand[AnyValue] | None = None,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    axis: int | None = None,
+) -> AnyValue:
+    """The mean over all labels of -log_softmax(input) at the label.
+
+    Args:
+        input: floating [n, C, ...] or [C]: one unnormalised log-probability per class.
+        target: integers [n, ...], the class of each row; one outside [0, C) raises, in the run. Or
+            floating, in the shape of ``input``: the probability of each class.
+        weight: floating [C]: the loss of a row is multiplied by that of its label, and the mean is
+            divided by the sum of these. The terms of probabilities are multiplied by it; their mean
+            is divided by the number of rows.
+        ignore_index: rows with this label have loss 0, and do not count for the mean (NaN where
+            none counts). It may lie outside [0, C); by default there is none. Not for
+            probabilities.
+        reduction: "mean", "sum", or "none": the losses [n, ...].
+        label_smoothing: the target is a mixture of the label with this share of all classes alike
+            (Szegedy et al., arXiv 1512.00567, section 7), each of them by its own weight.
+        axis: the axis of the classes. By default axis 1, as in PyTorch (of a vector axis 0): for
+            logits [batch, time, C] it is ``axis=-1``.
+
+    Returns:
+        A 0-d value in the dtype of ``input``, or the losses [n, ...].
+
+    >>> losses = sg.nn.cross_entropy([[0.0, 0.0], [100.0, 0.0]], [0, 0], reduction="none")
+    >>> sg.evaluate(losses).round(4)
+    array([0.6931, 0.    ])
+    """
+    scores, wanted = as_values("cross_entropy", input, target)
+    place = class_axis("cross_entropy", scores, axis)
+    by_share = wanted.dtype.is_float and wanted.ndim == scores.ndim and not scores.dtype.is_integer
+    if not by_share:
+        check_labels("cross_entropy", scores, wanted, place, axis)
+    elif not _fits(scores.shape, wanted.shape):
+        shapes = f"{shape_text(wanted.shape)} for logits {shape_text(scores.shape)}"
+        raise ShapeError(
+            f"cross_entropy: probabilities {shapes}: one for each logit",
+            related=related(scores, wanted),
+        )
+    elif ignore_index is not None:
+        raise ArgumentError(
+            f"cross_entropy: ignore_index={shown(ignore_index)}, but the target has probabilities",
+            hint="it is for labels: leave rows out by reduction='none'",
+            related=related(scores, wanted),
+        )
+    scores = floating("cross_entropy", scores)
+    if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
+        raise ArgumentError(
+            f"cross_entropy: label_smoothing={shown(label_smoothing)} is not between 0 and 1"
+        )
+    by_class = _weights("cross_entropy", scores, weight, place)
+    counts = share = None
+    if not by_share:
+        wanted, counts, share = of_labels("cross_entropy", wanted, by_class, ignore_index)
+        if not label_smoothing:
+            last = place == scores.ndim - 1
+            losses = _surprise(scores, wanted, -1 if last else place)
+            return masked("cross_entropy", losses, counts, share, reduction)
+    spread = logs = _of_all_classes(scores, place)
+    if by_class is not None:
+        spread = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
+    if by_share:
+        own = total(functions.astype(wanted, scores.dtype) * spread, place)
+    else:
+        chosen = at_labels(logs, wanted, place)
+        own = chosen if share is None else chosen * share
+    losses = -own
+    if label_smoothing:
+        losses = (label_smoothing - 1.0) * own - label_smoothing * mean(spread, place)
+    return masked("cross_entropy", losses, counts, share, reduction, is_weighted=True)
+
+
+def class_axis(op: str, scores: Value, axis: int | None) -> int:
+    """Return the axis of the classes: PyTorch's, which is 1, or 0 of a vector, unless given."""
+    if scores.ndim == 0:
+        raise RankError(f"{op}: the logits have no axis of classes", related=related(scores))
+    return min(1, scores.ndim - 1) if axis is None else axis_of(op, axis, scores)
+
+
+def _weights(op: str, scores: Any, weight: Any, axis: int) -> Any:
+    if weight is None:
+        return None
+    _, own = as_values(op, scores, weight)
+    own = floating(op, own).astype(scores.dtype)
+    size = scores.shape[axis]
+    text = f"{op}: weight is {shape_text(own.shape)}, there are {size} classes"
+    check_vector(text, own, size, scores)
+    return own
+
+
+def of_labels(op: str, labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, Any]:
+    """Return valid class labels, which rows count, and each row's weight; None if all are alike."""
+    counts = share = None
+    if ignore_index is not None:
+        counts = labels != integer(op, "ignore_index", ignore_index)
+        labels = where(counts, labels, 0)
+    if weight is not None:
+        share = functions.take(weight, labels)
+    return labels, counts, share
+
+
+def at_labels(scores: Any, labels: Any, axis: int) -> Any:
+    """Return the element of each row at its label; a label outside the axis raises in the run."""
+    chosen = TakeAlong(axis, wrap=False)(scores, expand_dims(labels, axis))
+    return reshape(chosen, labels.shape)
+
+
+def losses_of_labels(
+    op: str, scores: Any, labels: Any, weight: Any, ignore_index: Any, reduction: str, axis: Any
+) -> Any:
+    """Reduce minus each row's element at its label, as ``cross_entropy`` reduces losses."""
+    place = class_axis(op, scores, axis)
+    check_labels(op, scores, labels, place, axis)
+    scores = floating(op, scores)
+    weight = _weights(op, scores, weight, place)
+    labels, counts, share = of_labels(op, labels, weight, ignore_index)
+    return masked(op, -at_labels(scores, labels, place), counts, share, reduction)
+
+
+def masked(
+    op: str, losses: Any, counts: Any, share: Any, reduction: str, is_weighted: bool = False
+) -> Any:
+    """Losses by row, reduced: each times its share, unless that is in it; 0 where none counts."""
+    if share is not None and not is_weighted:
+        losses = losses * share
+    if counts is not None:
+        losses = where(counts, losses, 0.0)
+        share = counts.astype(losses.dtype) if share is None else where(counts, share, 0.0)
+    return reduced(op, losses, reduction, share)
+
+
+def _of_all_classes(scores: Any, axis: int) -> Any:
+    """log_softmax along the axis."""
+    away = scores - constant_shift(scores, (axis,))
+    return away - of.log(total(of.exp(away), axis, keepdims=True))
+
+
+@rowwise(1, 0, fixed={"axis": -1})
+def _surprise(scores: AnyValue, classes: AnyValue, axis: int = -1) -> AnyValue:
+    place = axis % scores.ndim
+    away = scores - constant_shift(scores, (place,))
+    normaliser = of.log(total(of.exp(away), place))
+    return normaliser - reshape(at_labels(away, classes, place), normaliser.shape)
+
+
+def check_labels(op: str, logits: Value, labels: Value, place: int, axis: int | None) -> None:
+    """Check that there is one integer for each row of the logits along the axis of the classes.
+
+    Raises:
+        DTypeError: the labels are no integers.
+        RankError: they have not one axis less than the logits.
+        ShapeError: their sizes are others.
+    """
+    if not labels.dtype.is_integer:
+        raise DTypeError(
+            f"{op}: labels are integers, not {labels.dtype.numpy}",
+            hint=_how_to_label(op, logits, labels),
+            related=related(logits, labels),
+        )
+    text = (
+        f"{op}: logits {shape_text(logits.shape)} take one label per row,"
+        f" got {shape_text(labels.shape)}"
+    )
+    if labels.ndim != logits.ndim - 1:
+        hint = ""
+        if labels.ndim == logits.ndim:
+            column = labels.shape[-1] == 1 and logits.shape[-1] != 1
+            hint = f"one-hot: y.argmax(axis={place})"
+            hint = "a column of labels is labels[:, 0]" if column else hint
+        raise RankError(text, hint=hint, related=related(logits, labels))
+    rows = (*logits.shape[:place], *logits.shape[place + 1 :])
+    if not _fits(rows, labels.shape):
+        text += "" if logits.ndim < 3 else f": the classes lie along axis {place}"
+        last = axis is None and _fits(logits.shape[:-1], labels.shape)
+        raise ShapeError(
+            text,
+            hint="axis=-1 takes the classes along the last axis" if last else "",
+            related=related(logits, labels),
+        )
+    for own, of_label in zip(rows, labels.shape, strict=True):
+        check_equal(text, own, of_label, logits, labels)
+
+
+def _fits(shape: Shape, other: Shape) -> bool:
+    """Return whether no size is certainly another one."""
+    with dims.collecting_guards():
+        return all(map(dims.equal, shape, other, repeat("")))
+
+
+def _how_to_label(op: str, logits: Value, labels: Value) -> str:
+    if logits.dtype.is_integer:
+        return f"the logits come first: {op}(logits, labels), here they are exchanged"
+    if labels.ndim == logits.ndim:
+        return (
+            "one-hot: labels.argmax(axis=1) gives the classes\n"
+            "probabilities: sg.nn.cross_entropy(logits, p)"
+        )
+    return "class ids are whole numbers: labels.astype('int64')"
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

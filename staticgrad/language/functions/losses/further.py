@@ -1,0 +1,319 @@
+"""More losses, by their names in ``torch.nn.functional``, which has the same options.
+
+Each takes ``reduction``: "mean" of all, "sum" of all, or "none": as many losses as there are
+elements or rows. Operands have one shape, or one of them is 0-d; they do not broadcast.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from staticgrad.exports import LAYERS
+from staticgrad.language.functions.aggregate import sum as total
+from staticgrad.language.functions.loops.loops import scan
+from staticgrad.language.functions.losses.basic import (
+    Reduction,
+    alike,
+    cross_entropy,
+    losses_of_labels,
+    mse,
+    reduced,
+)
+from staticgrad.language.functions.nn import logsumexp
+from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
+from staticgrad.language.functions.statistics import norm, vector_norm_over
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.operands import (
+    Axes,
+    as_values,
+    check_equal,
+    check_positive,
+    check_vector,
+    floating,
+    integer,
+    related,
+    shape_text,
+)
+from staticgrad.language.ops.selection import maximum, where
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import DTypeError, RankError
+
+#: The lower bound of the logarithm of a probability, so that no loss is infinite.
+_LOWEST_LOG: Final = -100.0
+
+
+@like(mse)
+@rounded_once
+def l1_loss(
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """abs(input - target)."""
+    one, other = alike("l1_loss", input, target)
+    return reduced("l1_loss", functions.absolute(one - other), reduction)
+
+
+@like(mse)
+@rounded_once
+def smooth_l1_loss(
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    beta: float = 1.0,
+) -> AnyValue:
+    """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = input - target.
+
+    ``beta`` is positive.
+    """
+    check_positive("smooth_l1_loss", "beta", beta)
+    one, other = alike("smooth_l1_loss", input, target)
+    away = one - other
+    size = functions.absolute(away)
+    losses = where(size < beta, squared(away) * (0.5 / beta), size - 0.5 * beta)
+    return reduced("smooth_l1_loss", losses, reduction)
+
+
+@like(cross_entropy)
+@rounded_as_first
+def nll_loss(
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
+    weight: Operand[AnyValue] | None = None,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+    *,
+    axis: int | None = None,
+) -> AnyValue:
+    """The negative log-probability of each label.
+
+    Args:
+        input: floating [n, C, ...] or [C], as ``log_softmax`` gives them.
+        target: integers [n, ...], the class of each row; one outside [0, C) raises, in the run.
+
+    Returns:
+        A 0-d value, or the losses [n, ...].
+    """
+    scores, labels = as_values("nll_loss", input, target)
+    return losses_of_labels("nll_loss", scores, labels, weight, ignore_index, reduction, axis)
+
+
+@like(mse)
+@rounded_once
+def kl_div(
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
+    reduction: Reduction | Literal["batchmean"] = "mean",
+    log_target: bool = False,
+) -> AnyValue:
+    """Compute target * (log(target) - input), 0 where target is 0; the sum is the divergence.
+
+    Args:
+        input: floating, the logarithms of the probabilities to compare with the target.
+        target: probabilities of the same shape, or one of the two is 0-d.
+        reduction: also ``"batchmean"``, the sum divided by the size of the first axis: the mean
+            divergence of a batch.
+        log_target: the target is given by its logarithms, too.
+    """
+    scores, wanted = alike("kl_div", input, target)
+    if log_target:
+        losses = functions.exp(wanted) * (wanted - scores)
+    else:
+        losses = functions.xlogy(wanted, wanted) - wanted * scores
+    if reduction == "batchmean":
+        if not losses.ndim:
+            raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
+        losses, reduction = functions.sum(losses) / losses.shape[0], "none"
+    return reduced("kl_div", losses, reduction)
+
+
+@like(mse)
+@rounded_once
+def binary_cross_entropy(
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
+
+    Of log-odds ``binary_cross_entropy_with_logits`` is exact. Operands are in [0, 1].
+    """
+    p, t = alike("binary_cross_entropy", input, target)
+    likely = maximum(functions.log(p), _LOWEST_LOG)
+    unlikely = maximum(functions.log1p(-p), _LOWEST_LOG)
+    losses = -(t * likely + (1.0 - t) * unlikely)
+    return reduced("binary_cross_entropy", losses, reduction)
+
+
+@rounded_once
+def pairwise_distance(
+    x1: Operand[AnyValue],
+    x2: Operand[AnyValue],
+    p: float = 2.0,
+    eps: float = 1e-6,
+    keepdims: bool = False,
+) -> AnyValue:
+    """Compute the p-norm of x1 - x2 + eps along the last axis; ``p`` as ``ord`` of ``sg.norm``.
+
+    x1 and x2 are floating [..., d], of one shape, or one of them 0-d. ``eps`` keeps the derivative
+    of a distance of 0 finite.
+    """
+    one, other = alike("pairwise_distance", x1, x2)
+    return norm(one - other + eps, p, -1, keepdims)
+
+
+@like(mse)
+@rounded_once
+def triplet_margin_loss(
+    anchor: Operand[AnyValue],
+    positive: Operand[AnyValue],
+    negative: Operand[AnyValue],
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin), d ``pairwise_distance``.
+
+    Schroff et al., arXiv 1503.03832. The operands are floating [..., d], of one shape.
+    """
+    near = pairwise_distance(anchor, positive, p, eps)
+    losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
+    return reduced("triplet_margin_loss", losses, reduction)
+
+
+@rounded_once
+def cosine_similarity(
+    x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = 1, eps: float = 1e-8
+) -> AnyValue:
+    """Compute the cosine between rows: x1 . x2 / (|x1| |x2|), with lengths of at least eps.
+
+    x1 and x2 are floating, of one shape, or one of them 0-d; rows are along ``axis``.
+    """
+    one, other = alike("cosine_similarity", x1, x2)
+    squares = maximum(total(one * one, axis), eps * eps)
+    lengths = functions.sqrt(squares * maximum(total(other * other, axis), eps * eps))
+    return total(one * other, axis) / lengths
+
+
+@rounded_once
+def normalize(x: Operand[AnyValue], p: float = 2.0, axis: Axes = 1, eps: float = 1e-12) -> AnyValue:
+    """Divide x by its p-norm along ``axis``, which is at least eps: rows of zeros stay zeros.
+
+    ``p`` is as ``ord`` of ``sg.linalg.vector_norm``; ``axis`` is one, several, or None for all.
+    """
+    value = floating("normalize", x)
+    return value / maximum(vector_norm_over(value, p, axis, keepdims=True), eps)
+
+
+#: The logarithm used for probability 0: finite, so that differences of two are not NaN.
+_NEVER: Final = -1e30
+
+
+@rounded_as_first
+def ctc_loss(
+    log_probs: Operand[AnyValue],
+    targets: Operand[AnyValue],
+    input_lengths: Operand[AnyValue] | None = None,
+    target_lengths: Operand[AnyValue] | None = None,
+    blank: int = 0,
+    reduction: Reduction = "mean",
+    zero_infinity: bool = False,
+) -> AnyValue:
+    """Compute -log of a labelling's probability, summed over alignments with a longer sequence.
+
+    A. Graves et al., "Connectionist temporal classification" (2006): an alignment gives each time
+    a label or the blank; equal neighbours become one, then blanks go. One ``scan`` over time.
+
+    Args:
+        log_probs: floating [time, batch, C], normalised over the classes (``log_softmax``).
+        targets: integers [batch, labels], none of them ``blank``; those behind a sequence's end
+            may be any.
+        input_lengths: how many times of each sequence count, integers [batch]; all by default.
+        target_lengths: how many labels of each sequence count, integers [batch]; all by default.
+        blank: the class of no label.
+        reduction: "mean" of the losses, each divided by the number of its labels (at least 1);
+            "sum"; or "none": the losses [batch].
+        zero_infinity: replace infinite losses by 0.
+
+    Returns:
+        A 0-d value in the dtype of log_probs, or the losses [batch]. The loss of more labels than
+        the times can hold is infinite, and has derivative 0.
+    """
+    logs, labels = as_values("ctc_loss", log_probs, targets)
+    logs = floating("ctc_loss", logs)
+    for value, wanted, axes in ((logs, 3, "time, batch, C"), (labels, 2, "batch, labels")):
+        if value.ndim != wanted:
+            raise RankError(
+                f"ctc_loss: {value.type} where [{axes}] is due", related=related(logs, labels),
+                hint="labels in rows, padded behind their ends; one sequence is a batch of one",
+            )  # fmt: skip
+    _check_integers("targets", labels)
+    text = f"ctc_loss: {shape_text(logs.shape)} and {shape_text(labels.shape)} are other batches"
+    check_equal(text, logs.shape[1], labels.shape[0], logs, labels)
+    counts = _lengths("target_lengths", target_lengths, logs, labels.shape[1])
+    times = _lengths("input_lengths", input_lengths, logs, logs.shape[0])
+    empty = integer("ctc_loss", "blank", blank)
+    is_label = functions.expand_dims(functions.arange(labels.shape[1], like=labels), 0) < counts
+    path = _with_blanks(where(is_label, labels, empty), empty)
+    emitted = functions.take_along_axis(logs, functions.expand_dims(path, 0), axis=2)
+    final = _forward(maximum(emitted, _NEVER), path, empty, times)
+    places = functions.expand_dims(functions.arange(path.shape[1], like=path), 0)
+    is_end = (places == 2 * counts) | (places == 2 * counts - 1)
+    found = logsumexp(where(is_end, final, _NEVER), axis=-1)
+    never = 0.0 if zero_infinity else float("inf")
+    losses = where(found < 0.5 * _NEVER, never, -found)
+    if reduction == "mean":
+        losses = losses / maximum(functions.squeeze(counts, 1), 1).astype(losses.dtype)
+    return reduced("ctc_loss", losses, reduction)
+
+
+def _check_integers(name: str, value: Any) -> None:
+    if not value.dtype.is_integer:
+        raise DTypeError(f"ctc_loss: {name} are {value.dtype}, no integers", related=related(value))
+
+
+def _lengths(name: str, given: Any, logs: Any, most: Any) -> Any:
+    batch = logs.shape[1]
+    if given is None:
+        return functions.full((batch, 1), most, dtype="int64", like=logs)
+    _, value = as_values("ctc_loss", logs, given)
+    _check_integers(name, value)
+    text = f"ctc_loss: {name} {shape_text(value.shape)} of a batch of {batch}"
+    check_vector(text, value, batch, logs)
+    return functions.expand_dims(value.astype("int64"), 1)
+
+
+def _with_blanks(labels: Any, blank: int) -> Any:
+    batch, count = labels.shape
+    pairs = functions.stack([functions.full_like(labels, blank), labels], axis=2)
+    return functions.pad(
+        functions.reshape(pairs, (batch, 2 * count)), ((0, 0), (0, 1)), constant_values=blank
+    )
+
+
+def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
+    """Compute the log-probability of each prefix of the path after the last time step."""
+
+    def back(row: Any, places: int, with_: Any) -> Any:
+        return functions.pad(row, ((0, 0), (places, 0)), constant_values=with_)[:, :-places]
+
+    can_skip = (path != blank) & (path != back(path, 2, blank))
+
+    def iteration(before: Any, given: Any) -> tuple[Any, None]:
+        emit, time = given
+        skipped = where(can_skip, back(before, 2, _NEVER), _NEVER)
+        nexts = back(before, 1, _NEVER)
+        most = functions.stop_gradient(maximum(maximum(before, nexts), skipped))
+        total = sum(functions.exp(each - most) for each in (before, nexts, skipped))
+        after = maximum(emit + functions.log(total) + most, _NEVER)
+        return where(time < times, after, before), None
+
+    places = functions.expand_dims(functions.arange(path.shape[1], like=path), 0)
+    begin = functions.broadcast_to(where(places == 0, 0.0, _NEVER), path.shape)
+    count = functions.arange(emitted.shape[0], like=path)
+    last, _ = scan(iteration, begin.astype(emitted.dtype), (emitted, count))
+    return last
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -1,0 +1,95 @@
+"""NumPy's ``where=`` and ``initial=`` of reductions: which elements count, and the start.
+
+Elements that are not counted are replaced by the one that changes nothing, so that no gradient
+reaches them; a start is one more element.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import Operand, strong_dtype
+from staticgrad.language.ops.operands import as_value, is_number, related
+from staticgrad.language.types.arrays import MOST_SIZE
+from staticgrad.language.types.dim import maximum
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError
+from staticgrad.support.errors.wording import shown
+
+#: A mask of the elements that count, which broadcasts to them; None or True for all.
+Mask = Operand | None
+
+
+def mask_of(op: str, where: Mask, x: AnyValue) -> AnyValue | None:
+    """``where`` in the shape of x; None where every element counts."""
+    if where is None or where is True:
+        return None
+    mask = as_value(op, where, getattr(x, "kind", type(x)))
+    if not mask.dtype.is_bool:
+        raise DTypeError(
+            f"{op}: where= takes bools, got {mask.dtype.numpy}",
+            hint="which elements count: where=x > 0",
+            related=related(mask),
+        )
+    return functions.broadcast_to(mask, x.shape)
+
+
+def counted(x: AnyValue, mask: AnyValue | None, neutral: Any) -> AnyValue:
+    """x where the mask holds, else ``neutral``."""
+    return x if mask is None else functions.where(mask, x, neutral)
+
+
+def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Any:
+    """Return how many elements count over ``axes``: in the dtype of x, or a Python number."""
+    if mask is not None:
+        there = functions.astype(mask, x.dtype)
+        return functions.sum(there, axes, keepdims=keepdims)
+    size = prod(x.shape[axis] for axis in axes)
+    return float(size) if isinstance(size, int) else functions.size_value(size, x.dtype)
+
+
+def degrees_of_freedom(
+    x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool, less: Any
+) -> Any:
+    """``count`` less a correction, 0 where that is negative."""
+    size = prod(x.shape[axis] for axis in axes)
+    if mask is not None or not isinstance(less, int):
+        found = count(x, axes, mask, keepdims) - less
+        return max(found, 0.0) if isinstance(found, float) else functions.maximum(found, 0.0)
+    if isinstance(size, int):
+        return float(max(size - less, 0))
+    rest = maximum(size - less, 0) if less else size
+    return functions.size_value(rest, x.dtype)
+
+
+def correction_of(op: str, ddof: Any, correction: Any) -> Any:
+    """Return the number to subtract from the element count: ``ddof`` or ``correction``."""
+    if correction is not None and ddof != 0:
+        raise ArgumentError(f"{op}: ddof and correction are one argument, given twice")
+    less = ddof if correction is None else correction
+    less = int(less) if isinstance(less, np.integer) else less
+    if not is_number(less) or abs(less) > MOST_SIZE:
+        raise ArgumentError(f"{op}: ddof={shown(less)} is not a number of elements")
+    return less
+
+
+def start_of(op: str, initial: Operand[AnyValue], x: AnyValue) -> AnyValue:
+    """``initial`` as a 0-d value in the dtype of x."""
+    own = strong_dtype(op, initial)
+    if not (own.kind in "bi" and x.dtype.kind in "iuf") and not np.can_cast(
+        own.numpy, x.dtype.numpy, "same_kind"
+    ):
+        raise DTypeError(
+            f"{op}: initial={shown(initial)} is {own.numpy}, the result {x.dtype.numpy}",
+            hint="convert one of the two: x.astype(dtype)",
+            related=related(x, initial),
+        )
+    value = as_value(op, initial, getattr(x, "kind", type(x)))
+    if value.ndim:
+        raise RankError(f"{op}: initial is one number, got {value.type}", related=related(value))
+    return functions.astype(value, x.dtype)

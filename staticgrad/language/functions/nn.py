@@ -1,0 +1,239 @@
+"""Activations and normalisation, written with the ordinary operators; losses stand beside it.
+
+Every function is a few lines over values, so that it differentiates as often as one likes, and
+fusion puts the pieces into one kernel. A floating dtype is kept. Public as ``sg.nn``.
+"""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.exports import LAYERS
+from staticgrad.language.functions.aggregate import sum as total
+from staticgrad.language.functions.attention import attention as attention, embedding as embedding
+from staticgrad.language.functions.losses.basic import (
+    Reduction,
+    alike,
+    cross_entropy as cross_entropy,
+    huber as huber,
+    mse as mse,
+    reduced,
+)
+from staticgrad.language.functions.normalization import (
+    batch_norm as batch_norm,
+    batch_statistics as batch_statistics,
+    constant_shift,
+    group_norm as group_norm,
+    largest,
+    layer_norm as layer_norm,
+    log_sum_exp,
+    rms_norm as rms_norm,
+    shares,
+)
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.functions.rowwise import rowwise
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops import transcendental as of
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.operands import (
+    Axes,
+    as_value,
+    as_values,
+    axes_of,
+    floating,
+    related,
+)
+from staticgrad.language.ops.selection import Relu, clip, where
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import shown
+
+_ROOT_TWO: Final = sqrt(2.0)
+_ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
+_APPROXIMATIONS: Final = {False: False, True: True, "none": False, "tanh": True}
+#: Where sigmoid and Phi of -x are 0 in float64: clipped there no infinity meets a 0, and no bit of
+#: a value or slope changes.
+_SIGMOID_IS_0: Final = 750.0
+_PHI_IS_0: Final = 40.0
+_CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arXiv 1606.08415
+
+
+# -- activations ----------------------------------------------------------------------------------
+
+
+def relu(x: Operand[AnyValue]) -> AnyValue:
+    """0 where x <= 0, else x; NaN of NaN. Its derivative at 0 is 0, at NaN 1.
+
+    Args:
+        x: a value of any dtype; bools become int64.
+
+    >>> sg.evaluate(sg.nn.relu([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
+    value: Any = as_value("relu", x)
+    return Relu()(where(value, 1, 0) if value.dtype.is_bool else value)
+
+
+@rowwise(0)
+def silu(x: Operand[AnyValue]) -> AnyValue:
+    """x * sigmoid(x), also called swish. At the infinities it is its limit, and so is its slope."""
+    value = floating("silu", x)
+    above = clip(value, -_SIGMOID_IS_0)
+    return above * of.sigmoid(clip(above, None, _SIGMOID_IS_0))
+
+
+@rowwise(0)
+def softplus(x: Operand[AnyValue]) -> AnyValue:
+    """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too.
+
+    >>> sg.evaluate(sg.nn.softplus([-1000.0, 0.0, 1000.0])).round(4)
+    array([0.000e+00, 6.931e-01, 1.000e+03])
+    """
+    value = floating("softplus", x)
+    positive = value > 0
+    return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))
+
+
+@rowwise(0)
+def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
+    """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
+
+    Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At the
+    infinities it is its limit, and its derivatives are theirs.
+
+    Args:
+        approximate: True or ``"tanh"`` for the approximation; False or ``"none"``.
+
+    >>> sg.evaluate(sg.nn.gelu([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1587,  0.    ,  0.8413])
+    """
+    value = floating("gelu", x)
+    known = type(approximate) in (bool, str, np.bool_) and approximate in _APPROXIMATIONS
+    if not known:
+        raise ArgumentError(
+            f"gelu: approximate={shown(approximate)} is neither a bool nor 'none' nor 'tanh'",
+            related=related(value),
+        )
+    above = clip(value, -_PHI_IS_0)
+    inside = clip(above, None, _PHI_IS_0)
+    if _APPROXIMATIONS[approximate]:
+        inner = _ROOT_TWO_OVER_PI * (inside + _CUBIC * (inside * inside * inside))
+        return 0.5 * above * (1.0 + of.tanh(inner))
+    return 0.5 * above * (1.0 + of.erf(inside / _ROOT_TWO))
+
+
+@rowwise(0)
+def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
+    """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
+
+    Clevert, Unterthiner and Hochreiter, arXiv 1511.07289. ``alpha`` broadcasts with x.
+    """
+    value = floating("elu", x)
+    positive = value > 0
+    return where(positive, value, alpha * of.expm1(where(positive, 0.0, value)))
+
+
+@rounded_once
+def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
+    """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope."""
+    value = floating("leaky_relu", x)
+    return where(value > 0, value, functions.multiply(negative_slope, value))
+
+
+# -- normalisation --------------------------------------------------------------------------------
+
+
+@rowwise(1, fixed={"axis": -1})
+def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
+    """Compute exp(x) divided by its sum over ``axis``, without overflow.
+
+    NaN if the row contains +inf or NaN, or only -inf. Empty along an empty axis.
+
+    Args:
+        axis: one axis or several; None for all.
+
+    >>> sg.evaluate(sg.nn.softmax([0.0, 0.0, -1000.0]))
+    array([0.5, 0.5, 0. ])
+    """
+    value = floating("softmax", x)
+    axes = axes_of("softmax", axis, value)
+    return shares(value, stop_gradient(largest(value, axes)), axes)
+
+
+@like(softmax)
+@rowwise(1, fixed={"axis": -1})
+def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
+    """Compute the logarithm of ``softmax``: x minus ``logsumexp`` over ``axis``, without overflow.
+
+    >>> sg.evaluate(sg.nn.log_softmax([0.0, 0.0, -1000.0])).round(4)
+    array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
+    """
+    value = floating("log_softmax", x)
+    axes = axes_of("log_softmax", axis, value)
+    away = value - constant_shift(value, axes)
+    return away - of.log(total(of.exp(away), axes, keepdims=True))
+
+
+@like(softmax)
+@rounded_once
+def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
+    """Compute log(sum(exp(x))) over ``axis``, without overflow; a 0-d value is returned unchanged.
+
+    -inf if all elements are -inf or there are none; the derivatives are 0 there. +inf if one is
+    +inf; the derivative by it is NaN, as ``softmax`` is.
+
+    >>> sg.evaluate(sg.nn.logsumexp([[0.0, 0.0], [1000.0, 1000.0]])).round(4)
+    array([6.9310000e-01, 1.0006931e+03])
+    """
+    value = floating("logsumexp", x)
+    if value.ndim == 0 and axis in (None, -1, 0):
+        return value
+    axes = axes_of("logsumexp", axis, value)
+    out = log_sum_exp(value, constant_shift(value, axes), axes)
+    kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+    return out if keepdims else reshape(out, kept)
+
+
+# -- a loss ---------------------------------------------------------------------------------------
+
+
+@rounded_once
+def binary_cross_entropy_with_logits(
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    pos_weight: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """The mean of softplus(input) - target * input: -log of the probability of the target.
+
+    Args:
+        input: floating, log-odds of the target being 1.
+        target: of the same shape, in [0, 1].
+        reduction: "mean", "sum", or "none": as many losses as there are elements.
+        pos_weight: how much more a target of 1 counts; it broadcasts with the target.
+
+    Returns:
+        A 0-d value, or the losses in the shape of ``input``.
+
+    >>> loss = sg.nn.binary_cross_entropy_with_logits([0.0, 1000.0], [1.0, 1.0], "none")
+    >>> sg.evaluate(loss).round(4)
+    array([0.6931, 0.    ])
+    """
+    name = "binary_cross_entropy_with_logits"
+    scores, wanted = alike(name, input, target)
+    if pos_weight is None:
+        losses = softplus(scores) - wanted * scores
+    else:
+        more = as_values(name, scores, pos_weight)[1] * wanted
+        losses = (1.0 - wanted) * softplus(scores) + more * softplus(-scores)
+    return reduced(name, losses, reduction)
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

@@ -1,0 +1,309 @@
+"""Normalisation: over batches or groups, by the root mean square, by sums of exponentials.
+
+Written with the ordinary operators, so that it differentiates as often as one likes. Public as
+``sg.nn``, where ``softmax`` stands too. ``sg.nn`` and the rewrite rules share the
+sums of exponentials: a shift is taken off x first, so that none overflows, and the caller chooses
+which shift, and whether it counts for derivatives.
+
+Blanchard, Higham and Higham, "Accurately computing the log-sum-exp and softmax functions", IMA J.
+Numer. Anal. 41 (2021).
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from staticgrad.exports import LAYERS
+from staticgrad.language.functions.aggregate import mean, sum as total
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.functions.rowwise import rowwise
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.operands import (
+    as_value,
+    as_values,
+    axis_of,
+    check_equal,
+    check_vector,
+    floating,
+    integer,
+    related,
+    shape_text,
+)
+from staticgrad.language.ops.reduce import Max
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.transcendental import exp, log
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import product
+from staticgrad.language.types.dim import bounds
+from staticgrad.support.errors import ArgumentError, RankError
+from staticgrad.support.errors.wording import shown
+
+
+@rowwise(1)
+def layer_norm(
+    x: Operand[AnyValue],
+    weight: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
+    eps: float = 1e-5,
+) -> AnyValue:
+    """(x - mean) / sqrt(variance + eps) along the last axis, times ``weight``, plus ``bias``.
+
+    Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square.
+
+    Args:
+        weight, bias: of the size of the last axis; none by default.
+
+    >>> sg.evaluate(sg.nn.layer_norm([[1.0, 3.0], [0.0, 20.0]])).round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+    value = _with_axes("layer_norm", x)
+    _check_weight("layer_norm", weight, value)
+    away = value - mean(value, -1, keepdims=True)
+    out = away * (1.0 / functions.sqrt(mean(squared(away), -1, keepdims=True) + eps))
+    return _affine("layer_norm", out, weight, bias, value.ndim - 1)
+
+
+@rowwise(1)
+def rms_norm(
+    x: Operand[AnyValue], weight: Operand[AnyValue] | None = None, eps: float = 1e-5
+) -> AnyValue:
+    """Compute x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight`` (of that size).
+
+    Zhang and Sennrich, arXiv 1910.07467.
+
+    Args:
+        x: a value [..., features].
+        weight: of the size of the last axis; None for none.
+        eps: added to the mean square.
+    """
+    value = _with_axes("rms_norm", x)
+    _check_weight("rms_norm", weight, value)
+    out = value * (1.0 / functions.sqrt(mean(squared(value), -1, keepdims=True) + eps))
+    return _affine("rms_norm", out, weight, None, value.ndim - 1)
+
+
+@rounded_once
+def batch_norm(
+    x: Operand[AnyValue],
+    *,
+    weight: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
+    statistics: tuple[Operand[AnyValue], Operand[AnyValue]] | None = None,
+    axis: int = 1,
+    eps: float = 1e-5,
+) -> AnyValue:
+    """Compute (x - mean) / sqrt(variance + eps) per channel, times ``weight``, plus ``bias``.
+
+    Ioffe and Szegedy, arXiv 1502.03167.
+
+    Args:
+        x: a value; its axis ``axis`` counts channels.
+        weight, bias: one number per channel. They are given by name: PyTorch's second and third
+            operands are the statistics.
+        statistics: mean and variance per channel, for use; by default those of x over all other
+            axes (``batch_statistics``), through which gradients flow.
+
+    >>> sg.evaluate(sg.nn.batch_norm([[0.0, 1.0], [2.0, 5.0]])).round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    """
+    value = _with_axes("batch_norm", x)
+    place = axis_of("batch_norm", axis, value)
+    given: Any = batch_statistics(value, place) if statistics is None else statistics
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ArgumentError(
+            f"batch_norm: statistics={shown(statistics)} is not a pair",
+            hint="statistics=(mean, variance), as batch_statistics gives them",
+        )
+    middle, spread = (
+        _per_channel("batch_norm", word, each, value, place)
+        for word, each in zip(("mean", "variance"), given, strict=True)
+    )
+    out = (value - middle) * (1.0 / functions.sqrt(spread + eps))
+    return _affine("batch_norm", out, weight, bias, place)
+
+
+@rounded_once
+def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
+    """Compute mean and variance (mean square) per channel, over all axes but ``axis``."""
+    value = _with_axes("batch_statistics", x)
+    place = axis_of("batch_statistics", axis, value)
+    others = tuple(k for k in range(value.ndim) if k != place)
+    middle = mean(value, others, keepdims=True)
+    away = value - middle
+    size = value.shape[place]
+    return reshape(middle, (size,)), mean(squared(away), others)
+
+
+@rounded_once
+def group_norm(
+    x: Operand[AnyValue],
+    num_groups: int,
+    weight: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
+    *,
+    axis: int = 1,
+    eps: float = 1e-5,
+) -> AnyValue:
+    """Compute (x - mean) / sqrt(variance + eps) over groups of channels and the axes after them.
+
+    Wu and He, arXiv 1803.08494. Each element of the axes before the channels has statistics of its
+    own.
+
+    Args:
+        x: a value; its axis ``axis`` counts channels.
+        num_groups: how many; they divide the channels.
+        weight, bias: one number per channel; none by default.
+    """
+    value = _with_axes("group_norm", x)
+    place = axis_of("group_norm", axis, value)
+    count = integer("group_norm", "num_groups", num_groups, value, least=1)
+    channels = value.shape[place]
+    each = dims.floordiv(channels, count)
+    text = f"group_norm: {channels} channels are not {count} equal groups"
+    check_equal(text, each * count, channels, value)
+    shape = (*value.shape[:place], count, each, *value.shape[place + 1 :])
+    apart = reshape(value, shape)
+    over = tuple(range(place + 1, apart.ndim))
+    away = apart - mean(apart, over, keepdims=True)
+    out = away * (1.0 / functions.sqrt(mean(squared(away), over, keepdims=True) + eps))
+    return _affine("group_norm", reshape(out, value.shape), weight, bias, place)
+
+
+def _with_axes(op: str, x: Operand[AnyValue]) -> AnyValue:
+    value = floating(op, x)
+    if value.ndim == 0:
+        raise RankError(f"{op}: a 0-d value has no axes", related=related(value))
+    return value
+
+
+def _check_weight(op: str, weight: Any, x: AnyValue) -> None:
+    """Refuse a list of integers, which is a shape in PyTorch's function of this name."""
+    if isinstance(weight, list | tuple) and all(type(size) is int for size in weight):
+        raise ArgumentError(
+            f"{op}: weight={shown(weight)} is a list of integers",
+            hint=f"rows lie along the last axis, there is no normalized_shape: sg.nn.{op}(x)",
+            related=related(x),
+        )
+
+
+def _affine(
+    op: str,
+    x: AnyValue,
+    weight: Operand[AnyValue] | None,
+    bias: Operand[AnyValue] | None,
+    axis: int,
+) -> AnyValue:
+    out = x if weight is None else x * _per_channel(op, "weight", weight, x, axis)
+    return out if bias is None else out + _per_channel(op, "bias", bias, x, axis)
+
+
+def _per_channel(op: str, word: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
+    _, row = as_values(op, x, data)
+    size = x.shape[axis]
+    not_each = f"not one number for each of {size} channels"
+    text = f"{op}: the {word} is {shape_text(row.shape)}, {not_each}"
+    check_vector(text, row, size, x)
+    return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))
+
+
+# -- sums of exponentials -------------------------------------------------------------------------
+
+
+def largest(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
+    """Compute the largest element over ``axes``, which stay as axes of size 1; -inf if empty."""
+    if not axes:
+        return x
+    at_least = bounds(product(x.shape[axis] for axis in axes))[0]
+    found = Max(axes, neutral=not at_least)(x)
+    return reshape(found, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
+
+
+def finite_or_zero(top: AnyValue) -> AnyValue:
+    """``top`` where it is finite, else 0: as a shift it then leaves infinities what they are."""
+    return where(functions.absolute(top) < inf, top, 0.0)
+
+
+def log_sum_exp(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
+    """log(sum(exp(x))) over ``axes``, which stay as axes of size 1."""
+    return log_of_sum(total(exp(x - shift), axes, keepdims=True)) + shift
+
+
+def log_of_sum(found: AnyValue) -> AnyValue:
+    """log(found), whose derivative is 0 where ``found`` is 0: a sum of nothing but log(0) = -inf.
+
+    Without the choice 1 / 0 meets exp(-inf) = 0 in the derivative by each term, which is NaN.
+    """
+    return where(found == 0.0, -inf, log(found))
+
+
+def constant_shift(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
+    """The maximum over ``axes`` as a constant of the derivative; 0 where it is not finite."""
+    return finite_or_zero(stop_gradient(largest(x, axes)))
+
+
+def shares(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
+    """exp(x) / sum(exp(x)) over ``axes``: the softmax."""
+    raised = exp(x - shift)
+    return raised / total(raised, axes, keepdims=True)
+
+
+@rounded_once
+def instance_norm(
+    x: Operand[AnyValue],
+    *,
+    weight: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
+    eps: float = 1e-5,
+) -> AnyValue:
+    """(x - mean) / sqrt(variance + eps) over the axes behind the channels, of each example.
+
+    Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. x is [n, c, ...], the number of channels
+    known at build; ``weight`` and ``bias``, given by name, have one number per channel.
+    """
+    value: Any = as_value("instance_norm", x)
+    if value.ndim < 3:
+        what = f"instance_norm: x is {value.type}, not [n, c, ...]"
+        raise RankError(what, related=related(value))
+    if not isinstance(channels := value.shape[1], int):
+        what = f"instance_norm: {channels} channels, a number that is not known at build"
+        raise ArgumentError(what, related=related(value))
+    if not channels:
+        return floating("instance_norm", value)
+    return group_norm(value, channels, weight, bias, eps=eps)
+
+
+@rounded_once
+def local_response_norm(
+    x: Operand[AnyValue], size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> AnyValue:
+    """x / (k + alpha * (mean of x ** 2 over ``size`` neighbouring channels)) ** beta.
+
+    Krizhevsky, Sutskever and Hinton (NeurIPS 2012), section 3.3, with the mean for the sum, as
+    PyTorch has it. x is [n, c, ...]; behind the first and last channel lie zeros, which count. The
+    mean is over ``size // 2`` channels before and the rest from it on.
+    """
+    value: Any = floating("local_response_norm", x)
+    count = integer("local_response_norm", "size", size, value, least=1)
+    if value.ndim < 2:
+        what = f"local_response_norm: x is {value.type}, not [n, c, ...]"
+        raise RankError(what, related=related(value))
+    widths = [(0, 0)] * value.ndim
+    widths[1] = (count // 2, (count - 1) // 2)
+    squares = functions.pad(squared(value), widths)
+    channels = value.shape[1]
+    total: Any = squares[:, :channels]
+    for first in range(1, count):
+        total = total + squares[:, first : first + channels]
+    return value / (k + alpha / count * total) ** beta
+
+
+publish(globals(), __name__, LAYERS[__name__].split())

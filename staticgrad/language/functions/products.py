@@ -1,0 +1,428 @@
+"""Products of vectors and matrices, ``tensordot`` and ``einsum``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, Final, Generic, overload
+
+from staticgrad.language.functions.complex_numbers import conj
+from staticgrad.language.functions.indexing import unstack
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import stack
+from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, transpose, with_size
+from staticgrad.language.ops.operands import (
+    axis_of,
+    check_equal,
+    dtype_of,
+    integer,
+    promoted_values,
+    related,
+)
+from staticgrad.language.types.arrays import Shape, hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.records import dataclass
+
+#: Letters of the axes 0, 1, ... of ``einsum``, in NumPy's alphabetical order.
+_LETTERS: Final = ascii_uppercase + ascii_lowercase
+
+
+def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """The sum of products over the last axis of a and the second to last (or only) one of b.
+
+    For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
+    the axes of a come before those of b. Dtypes promote.
+
+    >>> sg.evaluate(sg.dot([1.0, 2.0], [3.0, 4.0]))
+    array(11.)
+    """
+    left, right = promoted_values("dot", (a, b))
+    if left.ndim == 0 or right.ndim == 0:
+        return left * right
+    if left.ndim > 2 or right.ndim > 2:
+        inner = right.ndim - 2 if right.ndim > 1 else 0
+        return functions.tensordot(left, right, ([left.ndim - 1], [inner]))
+    return matmul(left, right)
+
+
+def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """The sum of the products of all elements, both flattened in C order.
+
+    The first operand is conjugated, where it is complex. Both have as many elements.
+    """
+    left, right = promoted_values("vdot", (a, b))
+    return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
+
+
+def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """out[i, j] = a[i] * b[j], both flattened in C order.
+
+    >>> sg.evaluate(sg.outer([1.0, 2.0], [3.0, 4.0]))
+    array([[3., 4.],
+           [6., 8.]])
+    """
+    left, right = promoted_values("outer", (a, b))
+    return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
+
+
+def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
+    """The sum of the products along ``axis``, the first one conjugated; other axes broadcast."""
+    left, right = promoted_values("vecdot", (a, b))
+    left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
+    product = matmul(conj(expand_dims(left, -2)), expand_dims(right, -1))
+    return reshape(product, product.shape[:-2])
+
+
+@rounded_once
+def cross(
+    a: Operand[AnyValue],
+    b: Operand[AnyValue],
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> AnyValue:
+    """The vector product along one axis of each, of size 3; other axes broadcast.
+
+    Args:
+        axisa, axisb: the axes of the vectors.
+        axisc: the axis of the product.
+        axis: in place of all three.
+
+    >>> sg.evaluate(sg.cross([1, 0, 0], [0, 1, 0]))
+    array([0, 0, 1])
+    """
+    left, right = promoted_values("cross", (a, b))
+    sides = (axisa, axisb) if axis is None else (axis, axis)
+    left, right = (
+        moveaxis(v, axis_of("cross", side, v), -1)
+        for v, side in zip((left, right), sides, strict=True)
+    )
+    if any(v.shape[-1] != 3 for v in (left, right)):
+        raise ArgumentError(
+            f"cross: {left.type} and {right.type} are not vectors of 3",
+            related=related(left, right),
+        )
+    (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
+    found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
+    return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
+
+
+@dataclass(frozen=True)
+class _Term(Generic[AnyValue]):
+    """An operand and one label per axis, each once."""
+
+    value: AnyValue
+    labels: tuple[str, ...]
+
+    def size(self, label: str) -> Size:
+        return self.value.shape[self.labels.index(label)]
+
+    def ordered(self, labels: Sequence[str]) -> AnyValue:
+        return transpose(self.value, [self.labels.index(label) for label in labels])
+
+
+@overload
+def einsum(subscripts: str, *operands: Operand[AnyValue], dtype: Any = None) -> AnyValue: ...
+
+
+@overload
+def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any: ...
+
+
+@rounded_once
+def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
+    """Sums of products over labelled axes, as ``np.einsum``: ``einsum("bij,bjk->bik", a, b)``.
+
+    Axes may have numbers: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
+
+    Args:
+        subscripts: one letter per axis and operand, ``...`` for broadcast axes; after ``->`` the
+            axes of the result (without it: the letters that occur once, in alphabetical order). A
+            letter twice in one operand takes its diagonal.
+        operands: numbers; dtypes promote. An axis of literal size 1 stretches.
+        dtype: convert the operands to it first.
+
+    >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
+    array([3., 7.])
+    """
+    subscripts, operands = _in_letters(subscripts, operands)
+    if not isinstance(subscripts, str):
+        raise ArgumentError(
+            f"einsum: the subscripts come first, got {subscripts!r}",
+            hint='einsum("ij,jk->ik", a, b)',
+        )
+    values = promoted_values("einsum", operands)
+    if dtype is not None:
+        wanted = dtype_of("einsum", dtype)
+        values = tuple(functions.astype(value, wanted) for value in values)
+    parsed = Subscripts.of(subscripts, [value.ndim for value in values])
+    terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
+    sizes = _sizes(terms)
+    terms = [_squeezed(term, sizes) for term in terms]
+    for places in _order(terms, parsed.output, sizes):
+        chosen = [terms[k] for k in places]
+        terms = [term for k, term in enumerate(terms) if k not in places]
+        needed = {*parsed.output, *(label for term in terms for label in term.labels)}
+        terms.append(_combined(chosen, needed))
+    (last,) = terms
+    kept = tuple(label for label in parsed.output if label in last.labels)
+    last = _summed(last, set(kept))
+    out = last.ordered(kept)
+    return reshape(out, tuple(sizes[label] if label in kept else 1 for label in parsed.output))
+
+
+def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
+    """An operand whose repeated labels are read along their diagonal."""
+    names = list(labels)
+    for label in dict.fromkeys(labels):
+        while names.count(label) > 1:
+            first = names.index(label)
+            second = names.index(label, first + 1)
+            left, right = value.shape[first], value.shape[second]
+            text = f"einsum: {label!r} stands for sizes {left} and {right} of one operand"
+            check_equal(text, left, right, value)
+            value = with_size(value, second, left)
+            value = functions.diagonal(value, 0, first, second)
+            names = [n for k, n in enumerate(names) if k not in (first, second)] + [label]
+    return _Term(value, tuple(names))
+
+
+def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
+    """Return the size of each label; size 1 broadcasts."""
+    sizes: dict[str, Size] = {}
+    for term in terms:
+        for label, size in zip(term.labels, term.value.shape, strict=True):
+            known = sizes.setdefault(label, size)
+            if known == 1:
+                sizes[label] = size
+            elif size != 1:
+                text = f"einsum: {label!r} stands for sizes {known} and {size}"
+                check_equal(text, known, size, *(t.value for t in terms))
+    return sizes
+
+
+def _squeezed(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyValue]:
+    kept = [k for k, size in enumerate(term.value.shape) if size != 1]
+    value = reshape(term.value, tuple(term.value.shape[k] for k in kept))
+    labels = tuple(term.labels[k] for k in kept)
+    for axis, label in enumerate(labels):
+        value = with_size(value, axis, sizes[label])
+    return _Term(value, labels)
+
+
+def _order(
+    terms: Sequence[_Term[AnyValue]], output: Sequence[str], sizes: dict[str, Size]
+) -> list[tuple[int, ...]]:
+    if len(terms) <= 2:
+        return [tuple(range(len(terms)))]
+    from opt_einsum import contract_path  # building other graphs need not load it
+
+    inputs = ["".join(term.labels) for term in terms]
+    shapes = [tuple(hint_value(size) for size in term.value.shape) for term in terms]
+    kept = "".join(label for label in output if any(label in text for text in inputs))
+    path, _ = contract_path(f"{','.join(inputs)}->{kept}", *shapes, shapes=True)
+    return [tuple(places) for places in path]
+
+
+def _combined(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyValue]:
+    total = _summed(terms[0], needed.union(*(term.labels for term in terms[1:])))
+    for position, term in enumerate(terms[1:], 1):
+        later = needed.union(*(other.labels for other in terms[position + 1 :]))
+        other = _summed(term, later.union(total.labels))
+        total = _summed(_product(total, other, later), later)
+    return total
+
+
+def _summed(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
+    axes = tuple(k for k, label in enumerate(term.labels) if label not in needed)
+    if not axes:
+        return term
+    total = functions.sum(term.value, axes, dtype=term.value.dtype)
+    return _Term(total, tuple(label for label in term.labels if label in needed))
+
+
+def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
+    """Two operands: a matrix product over what both have and nobody needs, or elementwise."""
+    shared = [label for label in a.labels if label in b.labels]
+    batch = [label for label in shared if label in needed]
+    inner = [label for label in shared if label not in needed]
+    rows = [label for label in a.labels if label not in shared]
+    columns = [label for label in b.labels if label not in shared]
+    labels = (*batch, *rows, *columns)
+    outer = tuple(a.size(label) for label in batch)
+    tall, wide = (tuple(t.size(label) for label in names) for t, names in ((a, rows), (b, columns)))
+    if not inner:
+        left = reshape(a.ordered([*batch, *rows]), (*outer, *tall, *(1,) * len(wide)))
+        right = reshape(b.ordered([*batch, *columns]), (*outer, *(1,) * len(tall), *wide))
+        return _Term(left * right, labels)
+    deep = prod(a.size(label) for label in inner)
+    left = reshape(a.ordered([*batch, *rows, *inner]), (*outer, prod(tall), deep))
+    right = reshape(b.ordered([*batch, *inner, *columns]), (*outer, deep, prod(wide)))
+    return _Term(reshape(matmul(left, right), (*outer, *tall, *wide)), labels)
+
+
+# -- the special cases ----------------------------------------------------------------------------
+
+
+def _in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """Return subscripts as text, and the operands, of either form of ``einsum``.
+
+    Lists of numbers, one behind each operand and perhaps one for the result, become letters.
+    Neither form is returned unchanged.
+    """
+    if isinstance(first, str):
+        return first, others
+    given = (first, *others)
+    pairs = len(given) // 2
+    texts = []
+    for places in [*given[1 : 2 * pairs : 2], *given[2 * pairs :]]:
+        if not isinstance(places, list | tuple) or not all(map(_is_label, places)):
+            return first, others
+        texts.append("".join("..." if p is Ellipsis else _LETTERS[p] for p in places))
+    inputs = ",".join(texts[:pairs])
+    return (f"{inputs}->{texts[pairs]}" if len(given) % 2 else inputs), given[: 2 * pairs : 2]
+
+
+def _is_label(data: object) -> bool:
+    return data is Ellipsis or (isinstance(data, int) and 0 <= data < len(_LETTERS))
+
+
+def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyValue:
+    """The product summed over the last ``axes`` axes of a and the first of b, or over pairs.
+
+    ``axes`` is a number, or two lists: axes of a and the axes of b that they meet. The axes of a
+    that are left come before those of b.
+    """
+    left, right = promoted_values("tensordot", (a, b))
+    ours, theirs = _paired_axes(left, right, axes)
+    if len(ours) != len(theirs):
+        raise ArgumentError(f"tensordot: {len(ours)} axes of a meet {len(theirs)} of b")
+    for one, other in zip(ours, theirs, strict=True):
+        sizes = left.shape[one], right.shape[other]
+        text = f"tensordot: axis {one} of a has size {sizes[0]}, axis {other} of b {sizes[1]}"
+        check_equal(text, *sizes, left, right)
+    for one, other in zip(ours, theirs, strict=True):
+        right = with_size(right, other, left.shape[one])
+    rest = tuple(size for k, size in enumerate(left.shape) if k not in ours)
+    others = tuple(size for k, size in enumerate(right.shape) if k not in theirs)
+    deep = prod(left.shape[k] for k in ours)
+    rows = moveaxis(left, ours, list(range(left.ndim - len(ours), left.ndim)))
+    columns = moveaxis(right, theirs, list(range(len(theirs))))
+    out = matmul(reshape(rows, (prod(rest), deep)), reshape(columns, (deep, prod(others))))
+    return reshape(out, (*rest, *others))
+
+
+def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[int]]:
+    if not isinstance(axes, list | tuple):
+        count = integer("tensordot", "axes", axes, left, right)
+        if not 0 <= count <= min(left.ndim, right.ndim):
+            raise ArgumentError(f"tensordot: {count} axes of {left.type} and {right.type}")
+        return list(range(left.ndim - count, left.ndim)), list(range(count))
+    if len(axes) != 2:
+        raise ArgumentError("tensordot: axes are a number, or a list for a and one for b")
+    ours, theirs = (list(own) if isinstance(own, list | tuple) else [own] for own in axes)
+    return (
+        [axis_of("tensordot", axis, left) for axis in ours],
+        [axis_of("tensordot", axis, right) for axis in theirs],
+    )
+
+
+def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """The product summed over the last axis of both; their product where one is 0-d.
+
+    The axes of a come before those of b.
+
+    >>> sg.evaluate(sg.inner([1.0, 2.0], [3.0, 4.0]))
+    array(11.)
+    """
+    left, right = promoted_values("inner", (a, b))
+    if left.ndim == 0 or right.ndim == 0:
+        return left * right
+    return tensordot(left, right, ([-1], [-1]))
+
+
+def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """The Kronecker product: every element of a times all of b, in blocks.
+
+    The one with fewer axes gets axes of size 1 in front.
+    """
+    left, right = promoted_values("kron", (a, b))
+    rank = max(left.ndim, right.ndim)
+    left, right = (reshape(v, (1,) * (rank - v.ndim) + v.shape) for v in (left, right))
+    coarse: Shape = tuple(s for size in left.shape for s in (size, 1))
+    fine: Shape = tuple(s for size in right.shape for s in (1, size))
+    product = reshape(left, coarse) * reshape(right, fine)
+    shape = tuple(m * n for m, n in zip(left.shape, right.shape, strict=True))
+    return reshape(product, shape)
+
+
+_DOTS = "..."
+
+
+@dataclass(frozen=True)
+class Subscripts:
+    """``inputs`` has a tuple of labels per operand; ``output`` the labels of the result."""
+
+    inputs: tuple[tuple[str, ...], ...]
+    output: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str, ranks: Sequence[int]) -> Subscripts:
+        """Read ``text`` for operands of ``ranks`` axes."""
+        left, arrow, right = text.replace(" ", "").partition("->")
+        parts = left.split(",")
+        if len(parts) != len(ranks):
+            raise ArgumentError(
+                f"einsum: {text!r} names {len(parts)} operands, there are {len(ranks)}"
+            )
+        inputs = tuple(_labels(p, rank, text) for p, rank in zip(parts, ranks, strict=True))
+        stretched = max((sum(map(str.isdigit, labels)) for labels in inputs), default=0)
+        if arrow:
+            dots = _counted(stretched) if _DOTS in right else ()
+            output = _written(right, dots, text)
+        else:
+            flat = [label for labels in inputs for label in labels]
+            once = sorted({x for x in flat if flat.count(x) == 1 and not x.isdigit()})
+            output = (*_counted(stretched), *once)
+        _check_output(inputs, output, text)
+        return cls(inputs, output)
+
+
+def _labels(part: str, rank: int, text: str) -> tuple[str, ...]:
+    letters = len(part.replace(_DOTS, ""))
+    if letters > rank or (letters < rank and _DOTS not in part):
+        raise ArgumentError(
+            f"einsum: {part!r} in {text!r} names {letters} axes, the operand has {rank}"
+        )
+    return _written(part, _counted(rank - letters), text)
+
+
+def _counted(count: int) -> tuple[str, ...]:
+    if count > 10:
+        raise ArgumentError("einsum: '...' stands for at most ten axes")
+    return tuple(str(k) for k in reversed(range(count)))
+
+
+def _written(part: str, dots: tuple[str, ...], text: str) -> tuple[str, ...]:
+    before, found, after = part.partition(_DOTS)
+    letters = before + after
+    if not (letters == "" or (letters.isascii() and letters.isalpha())):
+        raise ArgumentError(f"einsum: {part!r} in {text!r} is not letters and '...'")
+    return (*before, *(dots if found else ()), *after)
+
+
+def _check_output(inputs: Sequence[tuple[str, ...]], output: tuple[str, ...], text: str) -> None:
+    known = {label for labels in inputs for label in labels}
+    for label in output:
+        if label not in known:
+            raise ArgumentError(f"einsum: {label!r} of the result in {text!r} is in no operand")
+        if output.count(label) > 1:
+            raise ArgumentError(f"einsum: {label!r} is twice in the result of {text!r}")

@@ -1,0 +1,251 @@
+"""Recurrent layers: cells, and cells run along time by ``scan``, stacked and in both directions.
+
+Gates stand side by side in one matrix, in PyTorch's order: of an LSTM input, forget, cell, output
+(S. Hochreiter and J. Schmidhuber 1997, with the forget gate of F. Gers 2000), of a GRU reset,
+update, new (K. Cho 2014, with the reset gate behind the product, as in cuDNN). Weights act from the
+right: ``w`` is [features, gates * hidden], ``u`` [hidden, gates * hidden]. Time is the first axis
+of a sequence, so that an iteration reads rows as they lie. What inputs contribute to the gates is
+one product over all times, before the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from staticgrad.language.functions.loops.loops import scan
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.functions.trees import mapped
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ops.operands import as_value, check_vector, related
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.wording import kind_of
+
+#: From the inputs' part of the gates, the state and u to the next state; the first part of a state
+#: is what the layer gives.
+Step = Callable[[Any, Any, Any], Any]
+
+
+@public
+@rounded_once
+def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
+    """``tanh(x @ w + h @ u + b)``: the next state, of inputs of one time.
+
+    Shapes: x [batch, features], h [batch, hidden], w [features, hidden], u [hidden, hidden],
+    b [hidden].
+    """
+    return _rnn_step(functions.matmul(x, w) + b, h, u)
+
+
+@public
+@rounded_once
+def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> tuple[Any, Any]:
+    """The next state (h, c) of an LSTM; gates: input, forget, cell, output.
+
+    Shapes: x [batch, features], h and c [batch, hidden]; with the gates side by side
+    w [features, 4 * hidden], u [hidden, 4 * hidden], b [4 * hidden].
+    """
+    return _lstm_step(functions.matmul(x, w) + b, _pair("lstm_cell", state), u)
+
+
+@public
+@rounded_once
+def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> Any:
+    """The next state of a GRU; gates: reset, update, new.
+
+    Shapes: x [batch, features], h [batch, hidden]; with the gates side by side
+    w [features, 3 * hidden], u [hidden, 3 * hidden], b [3 * hidden]. ``b_new`` is added to the
+    state's part of the new gate, before the reset gate multiplies it.
+    """
+    return _gru_step(functions.matmul(x, w) + b, h, u, b_new)
+
+
+@rounded_once
+def _rnn_step(gates: Any, h: Any, u: Any) -> Any:
+    return functions.tanh(gates + functions.matmul(h, u))
+
+
+@rounded_once
+def _lstm_step(gates: Any, state: tuple[Any, Any], u: Any) -> tuple[Any, Any]:
+    h, c = state
+    i, f, g, o = functions.split(gates + functions.matmul(h, u), 4, -1)
+    c = functions.sigmoid(f) * c + functions.sigmoid(i) * functions.tanh(g)
+    return functions.sigmoid(o) * functions.tanh(c), c
+
+
+@rounded_once
+def _gru_step(gates: Any, h: Any, u: Any, b_new: Any = 0.0) -> Any:
+    r, z, n = functions.split(gates, 3, -1)
+    hr, hz, hn = functions.split(functions.matmul(h, u), 3, -1)
+    z = functions.sigmoid(z + hz)
+    n = functions.tanh(n + functions.sigmoid(r + hr) * (hn + b_new))
+    return n + z * (h - n)
+
+
+@public
+def rnn(
+    x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """An RNN along time.
+
+    Args:
+        x: sequences [time, batch, features]; time may be a named size.
+        w, u, b: weights [features, hidden] and [hidden, hidden], bias [hidden].
+        state: the first state [batch, hidden]; zeros by default.
+        lengths: how many times of each sequence count, integers [batch]: behind its end a sequence
+            keeps its state, and outputs are 0.
+        reverse: from the last time to the first.
+
+    Returns:
+        The outputs [time, batch, hidden], and the last state.
+
+    >>> outputs, last = sg.nn.rnn(np.ones((3, 1, 2)), np.ones((2, 1)), np.ones((1, 1)))
+    >>> sg.evaluate(outputs).round(4).ravel()
+    array([0.964 , 0.9947, 0.995 ])
+    """
+    return _layer("rnn", _rnn_step, 1, x, w, u, b, state, lengths, reverse)
+
+
+@like(rnn)
+@public
+def lstm(
+    x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """An LSTM along time: as ``rnn``, with a state of two parts.
+
+    Args:
+        w, u, b: weights [features, 4 * hidden] and [hidden, 4 * hidden], bias [4 * hidden]; gates:
+            input, forget, cell, output.
+        state: the first pair (h, c), each [batch, hidden]; zeros by default.
+
+    Returns:
+        The outputs [time, batch, hidden], and the last pair (h, c).
+
+    >>> outputs, (h, c) = sg.nn.lstm(np.ones((3, 1, 2)), np.ones((2, 4)), np.ones((1, 4)))
+    >>> sg.evaluate(outputs).round(4).ravel()
+    array([0.6083, 0.8726, 0.9353])
+    """
+    return _layer("lstm", _lstm_step, 4, x, w, u, b, state, lengths, reverse)
+
+
+@like(rnn)
+@public
+def gru(
+    x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, b_new: Any = 0.0,
+    lengths: Any = None, reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """A GRU along time: as ``rnn``.
+
+    Args:
+        w, u, b: weights [features, 3 * hidden] and [hidden, 3 * hidden], bias [3 * hidden]; gates:
+            reset, update, new.
+        b_new: added to the state's part of the new gate, before the reset gate multiplies it.
+
+    >>> outputs, last = sg.nn.gru(np.ones((3, 1, 2)), np.ones((2, 3)), np.ones((1, 3)))
+    >>> sg.evaluate(outputs).round(4).ravel()
+    array([0.1149, 0.207 , 0.2832])
+    """
+
+    def step(gates: Any, h: Any, u: Any) -> Any:
+        return _gru_step(gates, h, u, b_new)
+
+    return _layer("gru", step, 3, x, w, u, b, state, lengths, reverse)
+
+
+@public
+def bidirectional(
+    layer: Callable[..., tuple[Any, Any]], x: Any, ahead: Sequence[Any], back: Sequence[Any],
+    **options: Any,
+) -> tuple[Any, tuple[Any, Any]]:  # fmt: skip
+    """Run a layer along time, and one with other weights from the end to the beginning.
+
+    ``layer`` is ``rnn``, ``lstm`` or ``gru``, ``ahead`` and ``back`` are the weights of each
+    direction, ``(w, u, b)``. With ``lengths=`` the second one begins where a sequence ends.
+    """
+    one, first = layer(x, *ahead, **options)
+    other, second = layer(x, *back, reverse=True, **options)
+    return functions.concatenate([one, other], -1), (first, second)
+
+
+@public
+def stacked(
+    layer: Callable[..., tuple[Any, Any]], x: Any, weights: Sequence[Sequence[Any]], **options: Any
+) -> tuple[Any, list[Any]]:
+    """Layers one upon another: each takes the outputs of the one below it.
+
+    ``layer`` is ``rnn``, ``lstm`` or ``gru``, or what takes and gives the same; ``weights`` are
+    those of each layer, ``(w, u, b)``; ``options`` are those of all of them.
+    """
+    states = []
+    for each in weights:
+        x, state = layer(x, *each, **options)
+        states.append(state)
+    return x, states
+
+
+def _layer(
+    name: str, step: Step, gates: int, x: Any, w: Any, u: Any, b: Any, state: Any, lengths: Any,
+    reverse: bool,
+) -> tuple[Any, Any]:  # fmt: skip
+    x, u = as_value(name, x), as_value(name, u)
+    if x.ndim != 3:
+        raise RankError(f"{name}: x is {x.type}, not [time, batch, features]")
+    ends = None if lengths is None else _ends(name, lengths, x)
+    hidden = u.shape[0] if u.ndim == 2 else None
+    if hidden is None or u.shape[1] != gates * hidden:
+        raise ShapeError(f"{name}: u is {u.type}, not [hidden, {gates} * hidden]")
+    if state is None:
+        first = functions.zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
+        state = (first, first) if gates == 4 else first
+    elif gates == 4:
+        state = _pair(name, state)
+    parts = _of_inputs(x, w, b)
+    numbers = functions.arange(x.shape[0], like=x)
+
+    def iteration(carry: Any, each: Any) -> tuple[Any, Any]:
+        part, time = each
+        found = step(part, carry, u)
+        if ends is None:
+            return found, found[0] if gates == 4 else found
+        runs = (time < ends)[:, None]
+        kept = mapped(lambda new, old: functions.where(runs, new, old), found, carry)
+        output = kept[0] if gates == 4 else kept
+        return kept, functions.where(runs, output, 0.0)
+
+    last, outputs = scan(iteration, state, (parts, numbers), reverse=reverse)
+    return outputs, last
+
+
+@rounded_once
+def _of_inputs(x: Any, w: Any, b: Any) -> Any:
+    """The inputs' part of the gates, for all times at once."""
+    time, batch, features = x.shape
+    rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
+    biased = rows + b if getattr(b, "ndim", 0) < 2 else rows
+    parts = functions.reshape(biased, (time, batch, biased.shape[-1]))
+    return parts if biased is not rows else parts + b
+
+
+def _pair(name: str, state: Any) -> tuple[Any, Any]:
+    """Check the state of an LSTM: a pair, because the rows of an array could pass for h and c."""
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        raise ArgumentError(
+            f"{name}: the state is {kind_of(state)}, not a pair (h, c)",
+            hint="as the layer gives it back; None stands for zeros",
+        )
+    return state[0], state[1]
+
+
+def _ends(name: str, lengths: Any, x: Any) -> Any:
+    """Return how many times of each sequence count."""
+    ends = as_value(name, lengths)
+    if not ends.dtype.is_integer:
+        raise DTypeError(f"{name}: lengths are integers, not {ends.type}", related=related(ends))
+    text = f"{name}: lengths {ends.type} for sequences {x.type}, [time, batch, features]"
+    hint = "one for each sequence; a layer whose batch comes first has batch_first=True"
+    check_vector(text, ends, x.shape[1], x, hint=hint)
+    return ends

@@ -1,0 +1,195 @@
+"""Special functions with the names of ``scipy.special``, elementwise and broadcast.
+
+Most stand beside their ops; those with other parameters or composed of several ops stand here.
+Kernels compute them by blocks of their own, in float32 and float64, within the errors of
+``vecmath.blocks.ULP``; integers and bools become float64. SciPy's ufuncs of these names take values
+of a graph, too. Public as ``sg.special``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from staticgrad.language.functions import nn
+from staticgrad.language.functions.aggregate import sum as total
+from staticgrad.language.functions.normalization import constant_shift, log_of_sum
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import SPECIAL, functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.operands import Axes, axes_of, integer
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.special import (
+    BetaInc,
+    BetaLn,
+    Digamma,
+    GammaInc,
+    GammaIncC,
+    Logit,
+    Ndtri,
+    Polygamma,
+    Zeta,
+    digamma as digamma,
+    entr as entr,
+    erfcx as erfcx,
+    erfinv as erfinv,
+    gamma as gamma,
+    gammaln as gammaln,
+    i0 as i0,
+    i0e as i0e,
+    i1 as i1,
+    i1e as i1e,
+    kl_div as kl_div,
+    log_ndtr as log_ndtr,
+    ndtr as ndtr,
+    rel_entr as rel_entr,
+    xlog1py as xlog1py,
+)
+from staticgrad.language.ops.transcendental import (
+    erf as erf,
+    erfc as erfc,
+    exp,
+    expit as expit,
+    xlogy as xlogy,
+)
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.hints import attributes
+
+__all__ = [
+    "beta", "betainc", "betaln", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv",
+    "expit", "gamma", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "kl_div",
+"log_ndtr", "log_softmax", "logit", "logsumexp", "ndtr", "ndtri",
+    "polygamma", "rel_entr", "softmax", "xlog1py", "xlogy", "zeta",
+]  # fmt: skip
+
+
+def ndtri(p: Operand[AnyValue]) -> AnyValue:
+    """Inverse of ``ndtr``: infinite at 0 and 1, NaN beyond. Near 1 it is as exact as p."""
+    return Ndtri()(p)
+
+
+def logit(p: Operand[AnyValue]) -> AnyValue:
+    """log(p / (1 - p)), the inverse of ``expit``: infinite at 0 and 1, NaN beyond."""
+    return Logit()(p)
+
+
+def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
+    """Derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
+
+    ``n`` is a whole number known at build; 0 is ``digamma`` itself.
+    """
+    order = integer("polygamma", "n", n)
+    if not 0 <= order <= 170:
+        raise ArgumentError(f"polygamma: n={order} is not from 0 to 170")
+    return Polygamma(order)(x) if order else Digamma()(x)
+
+
+def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """Regularized lower incomplete gamma function: 0 at x = 0, 1 at inf; NaN below 0."""
+    return GammaInc()(a, x)
+
+
+def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """1 - gammainc(a, x), accurate where that is small."""
+    return GammaIncC()(a, x)
+
+
+@rounded_once
+def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """gamma(a) * gamma(b) / gamma(a + b) for positive a and b; NaN below 0.
+
+    It is exp(betaln(a, b)), so its relative error grows with abs(betaln(a, b)).
+    """
+    return exp(BetaLn()(a, b))
+
+
+def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below."""
+    return BetaLn()(a, b)
+
+
+def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """Regularized incomplete beta function: 0 at x = 0, 1 at 1, NaN outside; a and b positive.
+
+    It is differentiable by x, not by a and b. Above (a + 1) / (a + b + 2) it is 1 minus the other
+    tail, so the error is relative to 1 there. NaN for parameters above some millions, where the
+    continued fraction does not converge.
+    """
+    return BetaInc()(a, b, x)
+
+
+def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
+    """Hurwitz zeta function, the sum of (q + k) ** -x over k = 0, 1, ...; for q = 1 Riemann's.
+
+    inf at x = 1 and at whole q <= 0; NaN for x below 1 and other negative q. It is differentiable
+    by q, not by x.
+    """
+    return Zeta()(x, q)
+
+
+@rounded_once
+def logsumexp(
+    a: Operand[AnyValue],
+    axis: Axes = None,
+    b: Operand[AnyValue] | None = None,
+    keepdims: bool = False,
+) -> AnyValue:
+    """log(sum(b * exp(a))) over ``axis``, without overflow; NaN where that sum is negative.
+
+    -inf where all elements are -inf, have the factor 0, or there are none; the derivatives are 0
+    there.
+
+    Args:
+        a: a value; integers and bools become float64.
+        axis: one axis or several; None, the default here as in SciPy, for all. ``sg.nn.logsumexp``
+            takes the last.
+        b: factors, which broadcast with ``a``; 1 by default.
+
+    >>> round(float(sg.evaluate(sg.special.logsumexp([1000.0, 1000.0]))), 4)
+    1000.6931
+    >>> round(float(sg.evaluate(sg.special.logsumexp([0.0, 0.0], b=[3.0, -1.0]))), 4)
+    0.6931
+    """
+    if b is None:
+        return nn.logsumexp(a, axis, keepdims=keepdims)
+    logs = where(np.equal(cast(Any, b), 0), -math.inf, a)
+    axes = axes_of("logsumexp", axis, logs)
+    shift = constant_shift(logs, axes)
+    out = log_of_sum(total(exp(logs - shift) * b, axes, keepdims=True)) + shift
+    return out if keepdims else functions.squeeze(out, axes)
+
+
+def softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+    """exp(x) / sum(exp(x)) over ``axis``, without overflow.
+
+    Args:
+        axis: one axis or several; None, the default here as in SciPy, for all. ``sg.nn.softmax``
+            takes the last.
+
+    >>> sg.evaluate(sg.special.softmax([[0.0, 0.0], [0.0, 0.0]]))
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
+    return nn.softmax(x, axis)
+
+
+@like(softmax)
+def log_softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+    """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
+
+    >>> sg.evaluate(sg.special.log_softmax([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
+    return nn.log_softmax(x, axis)
+
+
+publish(globals(), __name__, __all__)
+SPECIAL.update({name: globals()[name] for name in __all__}, psi=globals()["digamma"])
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.special", __all__)

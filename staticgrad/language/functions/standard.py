@@ -1,0 +1,205 @@
+"""Array API standard: constants, dtypes, ``asarray`` and other functions beside elementwise ones.
+
+``shape``, ``result_type`` and others are known when a graph is built: NumPy's functions of these
+names answer for values, too (``FACTS``), and build no node.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.functions.creation import constant
+from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.functional import FACTS, functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.elementwise import Operand, common_dtype, strong_dtype
+from staticgrad.language.ops.operands import as_value, axes_of, dtype_of, promoted_values
+from staticgrad.language.types.arrays import Shape, is_sparse, product
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.optional import ml_dtypes
+
+e: Final = math.e
+inf: Final = math.inf
+nan: Final = math.nan
+pi: Final = math.pi
+newaxis: Final = None
+
+
+def asarray(
+    obj: Operand[AnyValue],
+    /,
+    *,
+    dtype: Any = None,
+    device: str | None = None,
+    copy: bool | None = None,
+) -> AnyValue:
+    """``obj`` as a value: itself, lists of values as one, or data known now as a constant.
+
+    Args:
+        obj: a value, or what ``np.asarray`` takes; nested lists that hold values are stacked, in
+            the dtype in which their elements meet.
+        dtype: convert to it; by default what ``obj`` has.
+        device: "cpu", which is where all values are.
+        copy: a value never changes, so that nothing is copied; a constant always is.
+
+    Raises:
+        ShapeError, RankError: nested lists of values of different shapes.
+
+    >>> sg.asarray([1.0, 2.0]).dtype
+    sg.float64
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(sg.asarray([[x[0], 1.0], [2.0, x[1] ** 2]]), {"x": np.array([3.0, 4.0])})
+    array([[ 3.,  1.],
+           [ 2., 16.]])
+    """
+    if device not in (None, "cpu"):
+        raise ArgumentError(
+            f"asarray: there is no device {shown(device)}",
+            hint="kernels run on the CPU: leave it out",
+        )
+    if isinstance(obj, Value):
+        return obj if dtype is None else functions.astype(obj, dtype)
+    if copy is False:
+        raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
+    if is_sparse(obj):
+        raise DTypeError(
+            f"asarray: {shown(obj)} is sparse, not an array",
+            hint="x.toarray(), or sg.sparse.csr(x)",
+        )
+    data: Any = obj
+    if _holds_values(data):
+        data = _stacked(data)
+        return data if dtype is None else functions.astype(data, dtype)
+    if np.ndim(data) == 0:
+        data = as_value("asarray", data)
+        if data.computes:
+            return functions.astype(data, data.dtype if dtype is None else dtype)
+    return constant(data, dtype)  # type: ignore[return-value]
+
+
+def _holds_values(data: Any) -> bool:
+    return isinstance(data, list | tuple) and any(
+        isinstance(each, Value) or _holds_values(each) for each in data
+    )
+
+
+def _stacked(data: Any) -> Any:
+    """Return nested lists as one value, in the dtype in which all elements meet."""
+    elements = iter(promoted_values("asarray", [*_elements(data)]))
+
+    def of(part: Any) -> Any:
+        if isinstance(part, list | tuple):
+            return functions.stack([*map(of, part)]) if part else part
+        return next(elements)
+
+    return of(data)
+
+
+def _elements(data: Any) -> Iterator[Any]:
+    for each in data:
+        if isinstance(each, list | tuple):
+            yield from _elements(each)
+        else:
+            yield each
+
+
+def shape(a: Operand) -> Shape:
+    """The sizes of the axes of a value or array: ints, and expressions of named sizes.
+
+    >>> sg.shape(sg.input("x", ("n", 3)))
+    (n, 3)
+    """
+    known: Any = a
+    return known.shape if isinstance(a, Value) else np.shape(known)
+
+
+def ndim(a: Operand) -> int:
+    """The number of axes of a value or array.
+
+    >>> sg.ndim(sg.input("x", ("n", 3)))
+    2
+    """
+    known: Any = a
+    return known.ndim if isinstance(a, Value) else np.ndim(known)
+
+
+def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
+    """Return the number of elements, or the size of ``axis``, or the product of several sizes.
+
+    >>> sg.size(sg.input("x", (2, 3)))
+    6
+    """
+    value = as_value("size", a)
+    return product(value.shape[place] for place in axes_of("size", axis, value))
+
+
+def result_type(*arrays_and_dtypes: Any) -> DType:
+    """The dtype in which values, arrays, dtypes and Python's numbers meet.
+
+    As in ``x + y``: NumPy's rule, but an integer array that meets a floating one takes its dtype.
+    """
+    if not arrays_and_dtypes:
+        raise ArgumentError("result_type: of nothing")
+    return common_dtype("result_type", [_operand(each) for each in arrays_and_dtypes])
+
+
+def _operand(data: Any) -> Any:
+    if isinstance(data, DType | np.dtype | type | str):
+        return np.empty(0, dtype_of("result_type", data).numpy)
+    return data
+
+
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    """Return whether elements of ``from_`` (a dtype, value or array) convert to dtype ``to``.
+
+    ``casting`` is one of NumPy's rules.
+    """
+    return np.can_cast(_element("can_cast", from_), dtype_of("can_cast", to).numpy, casting)
+
+
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Return whether ``dtype`` is of a kind: a dtype, a word of the standard, or a tuple of such.
+
+    The words are "bool", "integral", "real floating", "numeric", "signed integer", "unsigned
+    integer" and "complex floating".
+    """
+    if isinstance(kind, tuple):
+        return any(isdtype(dtype, each) for each in kind)
+    own = dtype_of("isdtype", dtype)
+    if isinstance(kind, str):
+        return bool(np.isdtype(own.compute.numpy, kind))  # NumPy knows the kind of that one
+    return own == kind
+
+
+def finfo(type: Any) -> np.finfo[Any]:
+    """NumPy's limits of a floating dtype, value or array: ``eps``, ``max``, ``tiny``."""
+    found = _element("finfo", type, "f")
+    if found.kind == "V":
+        limits: Any = ml_dtypes.finfo  # NumPy has no limits for the dtypes of ml_dtypes
+        return limits(found)
+    return np.finfo(found)
+
+
+def iinfo(type: Any) -> np.iinfo[Any]:
+    """NumPy's limits of an integer dtype, value or array: ``min``, ``max``."""
+    return np.iinfo(_element("iinfo", type, "iu"))
+
+
+def _element(op: str, data: Any, kinds: str = "biuf") -> np.dtype[Any]:
+    named = isinstance(data, DType | np.dtype | type | str)
+    found = dtype_of(op, data) if named else strong_dtype(op, data)
+    if found.kind not in kinds:
+        raise DTypeError(f"{op}: {found} has no such limits")
+    return found.numpy
+
+
+FACTS.update(shape=shape, ndim=ndim, size=size, result_type=result_type, can_cast=can_cast)
+publish(globals(), __name__, [*FACTS, "asarray", "isdtype", "finfo", "iinfo"])

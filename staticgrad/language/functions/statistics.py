@@ -1,0 +1,846 @@
+"""Statistics: averages, covariances, histograms, quantiles; products, norms, ranges and counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, Generic, Literal, overload
+
+import numpy as np
+
+from staticgrad.language.functions import aggregate as of
+from staticgrad.language.functions.indexing import with_two_axes
+from staticgrad.language.functions.masking import Mask, counted, mask_of, start_of
+from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
+from staticgrad.language.functions.variants import variant
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import flat_root
+from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import (
+    TakeAlong,
+    concatenate,
+    part,
+    scatter_add,
+    several,
+    stack,
+    take,
+)
+from staticgrad.language.ops.linalg import SVDVals
+from staticgrad.language.ops.movement import moveaxis, ravel, reshape, transpose
+from staticgrad.language.ops.operands import (
+    Axes,
+    as_value,
+    as_values,
+    axes_of,
+    axis_of,
+    check_choice,
+    counting_dtype,
+    distinct_axes,
+    dtype_of,
+    floating,
+    integer,
+    promoted_values,
+    related,
+)
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.scans import CumProd
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.sorting import searchsorted, sort, sorted_along
+from staticgrad.language.types.arrays import Shape, array_of
+from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, maximum
+from staticgrad.language.types.dtype import BOOL, F64, I64
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    EmptyReductionError,
+    RankError,
+    ShapeError,
+)
+from staticgrad.support.errors.wording import shown
+
+
+@overload
+def average(
+    x: Operand[AnyValue],
+    axis: Axes = ...,
+    weights: Operand[AnyValue] | None = ...,
+    returned: Literal[False] = ...,
+    *,
+    keepdims: bool = ...,
+) -> AnyValue: ...
+@overload
+def average(
+    x: Operand[AnyValue],
+    axis: Axes = ...,
+    weights: Operand[AnyValue] | None = ...,
+    *,
+    returned: Literal[True],
+    keepdims: bool = ...,
+) -> tuple[AnyValue, AnyValue]: ...
+@rounded_once
+def average(
+    x: Operand[Any],
+    axis: Axes = None,
+    weights: Operand[Any] | None = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
+) -> Any:
+    """The mean over ``axis``, each element counted by its weight.
+
+    Args:
+        weights: one per element, or, where axes are named, one per place along these.
+        returned: also return the sum of the weights, in the shape of the mean.
+
+    >>> sg.evaluate(sg.average([1.0, 2.0, 6.0], weights=[1.0, 1.0, 2.0]))
+    array(3.75)
+    """
+    if weights is None:
+        value = as_value("average", x)
+        found = of.mean(value, axis, keepdims=keepdims)
+        if not returned:
+            return found
+        axes = axes_of("average", axis, value)
+        many = functions.size_value(math.prod(value.shape[k] for k in axes), found.dtype)
+        return found, functions.full(found.shape, many, like=value)
+    value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
+    if axis is not None and weight.shape != value.shape:
+        weight = _along(weight, axis, value)
+    value, weight = functions.broadcast_arrays(value, weight)
+    total = of.sum(weight, axis, keepdims=keepdims)
+    found = of.sum(value * weight, axis, keepdims=keepdims) / total
+    return (found, total) if returned else found
+
+
+def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
+    """Weights of the places along ``axis``, with axes of size 1 for the others of x."""
+    given = axis if isinstance(axis, list | tuple) else (axis,)
+    places = distinct_axes("average", given, x)
+    if weight.ndim != len(places):
+        raise ShapeError(
+            f"average: weights {weight.type} for {len(places)} axes of {x.type}",
+            hint="one weight per element of x, or per place along the axes",
+            related=related(x, weight),
+        )
+    ordered = transpose(weight, sorted(range(len(places)), key=places.__getitem__))
+    sizes = iter(ordered.shape)
+    return reshape(ordered, tuple(next(sizes) if k in places else 1 for k in range(x.ndim)))
+
+
+@rounded_once
+def cov(
+    m: Operand[AnyValue],
+    y: Operand[AnyValue] | None = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: Operand[AnyValue] | None = None,
+    aweights: Operand[AnyValue] | None = None,
+    *,
+    dtype: Any = None,
+) -> AnyValue:
+    """The covariance matrix of variables, which are the rows of m (columns if not ``rowvar``).
+
+    Args:
+        m: variables by observations [v, n]; a vector is one variable. One variable gives a 0-d
+            result; a named number of variables always gives a matrix.
+        y: more variables, seen at the same observations.
+        rowvar: whether variables are rows.
+        bias: divide by n instead of n - 1.
+        ddof: divide by n - ddof, whatever ``bias`` says.
+        fweights: how often each observation was made: integers [n].
+        aweights: how much each observation counts: numbers [n] that are not negative.
+        dtype: a floating dtype to convert to first.
+    """
+    if y is not None:
+        m, y = as_values("cov", m, y)
+    rows = _variables("cov", m, rowvar, dtype)
+    if y is not None:
+        more = _variables("cov", y, rowvar, dtype)
+        rows = concatenate(list(promoted_values("cov", (rows, more))), 0)
+    less = integer("cov", "ddof", ddof) if ddof is not None else 0 if bias else 1
+    weights = _weights(rows, fweights, aweights)
+    if weights is None:
+        away = rows - of.mean(rows, 1, keepdims=True)
+        left, count = away, _size(maximum(rows.shape[1] - less, 0), rows)
+    else:
+        total = of.sum(weights)
+        away = rows - of.sum(rows * weights, 1, keepdims=True) / total
+        left, count = away * weights, total - float(less)
+        if aweights is not None:
+            squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
+            count = total - float(less) * squares
+        count = where(count > 0.0, count, 0.0)
+    found = matmul(left, functions.conj(transpose(away))) / count
+    return reshape(found, ()) if found.shape == (1, 1) else found
+
+
+def _weights(
+    rows: AnyValue, often: Operand[AnyValue] | None, much: Operand[AnyValue] | None
+) -> AnyValue | None:
+    """Return the weight of each observation, in the real dtype of the variables."""
+    found: AnyValue | None = None
+    for name, given in (("fweights", often), ("aweights", much)):
+        if given is None:
+            continue
+        weight = as_values("cov", rows, given)[1]
+        if name == "fweights" and not weight.dtype.is_integer:
+            text = f"cov: fweights are integers, not {weight.dtype.numpy}"
+            raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
+        if weight.shape != rows.shape[1:]:
+            text = f"cov: {name} {weight.type} for observations {rows.type}"
+            raise ShapeError(text, related=related(rows, weight))
+        weight = functions.astype(weight, functions.real(rows).dtype)
+        found = weight if found is None else found * weight
+    return found
+
+
+def _size(size: Size, like: Value) -> Any:
+    return float(size) if isinstance(size, int) else functions.size_value(size, like.dtype)
+
+
+@like(cov)
+@rounded_once
+def corrcoef(
+    x: Operand[AnyValue],
+    y: Operand[AnyValue] | None = None,
+    rowvar: bool = True,
+    *,
+    dtype: Any = None,
+) -> AnyValue:
+    """The correlation coefficients of variables: ``cov`` over the standard deviations of both.
+
+    A symmetric matrix of numbers, held between -1 and 1.
+    """
+    found = cov(x, y, rowvar, dtype=dtype)
+    if not found.ndim:
+        return found / found
+    deviation = functions.sqrt(functions.diagonal(found))
+    scaled = found / functions.expand_dims(deviation, 1) / deviation
+    return functions.clip(scaled, -1.0, 1.0)
+
+
+def _variables(op: str, x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
+    value = floating(op, x)
+    if dtype is not None:
+        wanted = dtype_of(op, dtype)
+        if not wanted.is_float:
+            raise DTypeError(f"{op}: dtype={wanted.numpy} is not floating", related=related(value))
+        value = functions.astype(value, wanted)
+    if value.ndim > 2:
+        raise RankError(f"{op}: takes at most two axes, got {value.type}", related=related(value))
+    wide = with_two_axes(value)
+    return transpose(wide) if not rowvar and value.ndim == 2 else wide
+
+
+Range = tuple[float, float] | None
+
+
+def isin(
+    element: Operand[AnyValue], test_elements: Operand[AnyValue], *, invert: bool = False
+) -> AnyValue:
+    """Return True for each element that is among the others; NaN never is. ``invert``: is not.
+
+    The others are put in order and searched: n log m operations for n elements and m others.
+    """
+    among, others = promoted_values("isin", (element, test_elements))
+    row = ravel(others)
+    if row.size == 0:
+        return functions.full(among.shape, np.bool_(invert), like=among)
+    row = sort(row)
+    last = functions.size_value(row.shape[0] - 1, I64)
+    places = functions.minimum(searchsorted(row, among), last)
+    found = take(row, places, 0)
+    return found != among if invert else found == among
+
+
+def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False) -> AnyValue:
+    """Return the number of the bin that contains each element of x; 0 is below the first edge.
+
+    Args:
+        bins: a vector of edges, which ascend or descend.
+        right: an element that equals an edge is in the bin on its left.
+
+    >>> sg.evaluate(sg.digitize([-1.0, 0.5, 2.0], [0.0, 1.0, 2.0]))
+    array([0, 1, 3])
+    """
+    side = "left" if right else "right"
+    if isinstance(bins, Value):
+        found = searchsorted(bins, x, side)
+        below = bins.size - searchsorted(bins[::-1], x, side)
+        return where(functions.any(bins[:-1] > bins[1:]), below, found)
+    edges = array_of(bins, "digitize: bins")
+    if edges.ndim != 1:
+        raise RankError(f"digitize: the edges have {edges.ndim} axes; they are a vector")
+    if np.all(edges[:-1] <= edges[1:]):
+        return searchsorted(edges, x, side)
+    if not np.all(edges[:-1] >= edges[1:]):
+        raise ArgumentError("digitize: the edges neither ascend nor descend")
+    return edges.size - searchsorted(edges[::-1], x, side)
+
+
+def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """Sort x along ``axis``: one of the orders that NumPy's ``partition`` may give.
+
+    Args:
+        kth: not looked at: every position holds what a sort puts there.
+        axis: one axis; None for all elements, flattened.
+
+    >>> sg.evaluate(sg.partition([3, 1, 2], 1))
+    array([1, 2, 3])
+    """
+    return sorted_along("partition", x, axis, (None, None, None), False)[0]
+
+
+@like(partition)
+def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """Return the positions (int64) that sort x along ``axis``; see ``partition``.
+
+    >>> sg.evaluate(sg.argpartition([3, 1, 2], 1))
+    array([1, 2, 0])
+    """
+    return sorted_along("argpartition", x, axis, (None, None, None), False)[1]
+
+
+def lexsort(keys: Any, axis: int = -1) -> Value:
+    """Return the positions (int64) along ``axis`` that sort several keys, the last key first.
+
+    Where elements of the last key are equal the one before it decides, and so on.
+
+    Args:
+        keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
+
+    >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
+    array([2, 0, 1])
+    """
+    values = as_values("lexsort", *several("lexsort", keys))
+    if not values:
+        raise ArgumentError("lexsort: there are no keys")
+    first = values[0]
+    for value in values[1:]:
+        if value.shape != first.shape:
+            text = f"lexsort: keys {first.type} and {value.type} have different shapes"
+            raise ShapeError(text, related=related(first, value))
+    place = axis_of("lexsort", axis, first)
+    found = functions.argsort(first, place)
+    for value in values[1:]:
+        order = functions.argsort(functions.take_along_axis(value, found, place), place)
+        found = functions.take_along_axis(found, order, place)
+    return found
+
+
+def bincount(
+    x: Operand[AnyValue], weights: Operand[AnyValue] | None = None, minlength: int | None = None
+) -> AnyValue:
+    """Count how often each of the numbers 0 to ``minlength`` - 1 occurs in a vector of integers.
+
+    Args:
+        x: a vector of integers.
+        weights: a value of the shape of x, added up in place of counts; its gradient passes.
+        minlength: the size of the result, known at build, because it may not depend on values.
+
+    Raises:
+        IndexOutOfRange: in a run, an integer below 0 or not below ``minlength``.
+
+    >>> sg.evaluate(sg.bincount([0, 2, 2], minlength=4))
+    array([1, 0, 2, 0])
+    """
+    row = as_value("bincount", x)
+    if minlength is None:
+        raise ArgumentError(
+            "bincount: the size of the result must be known when the graph is built",
+            hint="sg.bincount(x, minlength=10) counts the numbers 0 to 9",
+            related=related(row),
+        )
+    count = integer("bincount", "minlength", minlength, row, least=0)
+    if row.ndim != 1:
+        raise RankError(f"bincount: {row.type} is not a vector", related=related(row))
+    if row.dtype.is_float:
+        text = f"bincount: takes integers, not {row.dtype.numpy}"
+        raise DTypeError(text, hint="x.astype('int64')", related=related(row))
+    places = functions.astype(row, I64)
+    places = where(places < 0, count, places)  # no index counts from the end
+    if weights is None:
+        added = functions.full(row.shape, 1, I64, like=row)
+    else:
+        added = floating("bincount", as_values("bincount", row, weights)[1])
+        if added.shape != row.shape:
+            text = f"bincount: weights {added.type} for elements {row.type}"
+            raise ShapeError(text, related=related(row, added))
+    return scatter_add(added, places, count)
+
+
+def histogram(
+    x: Operand[AnyValue],
+    bins: Operand[AnyValue] | int = 10,
+    range: Range = None,
+    density: bool | None = None,
+    weights: Operand[AnyValue] | None = None,
+) -> tuple[AnyValue, AnyValue]:
+    """Count the elements of x in each bin; return the counts and the bins' edges.
+
+    A bin holds what is not below its left and below its right edge, the last one also its right
+    edge. What lies outside the edges, and NaN, is not counted.
+
+    Args:
+        bins: how many bins of one width, or a vector of ascending edges.
+        range: where the first and last of ``bins`` bins end; by default the smallest and the
+            largest element (a named size must not be 0 then).
+        density: divide by the total and the bins' widths.
+        weights: a value of the shape of x, added up in place of counts; its gradient passes.
+
+    Returns:
+        Counts (int64; the dtype of the weights; float64 for densities of counts) and edges.
+
+    >>> counts, edges = sg.histogram([0.0, 1.0, 1.5, 4.0], bins=2)
+    >>> sg.evaluate([counts, edges])
+    [array([3, 1]), array([0., 2., 4.])]
+    """
+    row = as_value("histogram", x)
+    edges = histogram_bin_edges(row, bins, range)
+    elements, ends = promoted_values("histogram", (ravel(row), edges))
+    count = ends.shape[0] - 1
+    last = part(ends, 0, count, 1)
+    place = searchsorted(ends, elements, "right") - 1
+    beyond = functions.size_value(count, I64)  # one more bin, for elements outside of the edges
+    place = where(elements == last, beyond - 1, place)
+    place = where((place < 0) | (place >= beyond), beyond, place)
+    if weights is None:
+        added = functions.full(elements.shape, 1, I64, like=elements)
+    else:
+        added = ravel(functions.broadcast_to(as_values("histogram", row, weights)[1], row.shape))
+    return (_densities if density else _counts)(added, place, edges), edges
+
+
+def _counts(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
+    count = edges.shape[0] - 1
+    return part(scatter_add(added, place, count + 1), 0, 0, count)
+
+
+@rounded_once
+def _densities(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
+    found = floating("histogram", _counts(added, place, edges))
+    return found / (of.sum(found) * functions.diff(edges))
+
+
+@like(histogram)
+def histogram_bin_edges(
+    x: Operand[AnyValue], bins: Operand[AnyValue] | int = 10, range: Range = None
+) -> AnyValue:
+    """The edges that ``histogram`` would use."""
+    value = as_value("histogram", x)
+    if isinstance(bins, Value | np.ndarray | list | tuple):
+        _, edges = as_values("histogram", value, bins)
+        if edges.ndim != 1:
+            raise RankError(f"histogram: edges {edges.type} are no vector", related=related(edges))
+        return edges
+    count = integer("histogram", "bins", bins, value, least=1)
+    floats = floating("histogram", value)
+    if range is None and value.size != 0:
+        return _spread(of.min(floats), of.max(floats), count)
+    low, high = _ends(range or (0.0, 1.0))
+    if not low <= high:
+        raise ArgumentError(f"histogram: the range from {low} to {high} does not ascend")
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    ends = np.linspace(low, high, count + 1, dtype=floats.dtype.numpy)
+    return as_values("histogram", value, ends)[1]
+
+
+def _ends(range: Any) -> tuple[float, float]:
+    try:
+        low, high = map(float, range)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"histogram: range={shown(range)} is not a pair of numbers") from None
+    return low, high
+
+
+@rounded_once
+def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
+    """``count`` equal steps from low to high; around them by a half where they are equal."""
+    alone: Any = low == high
+    low, high = where(alone, low - 0.5, low), where(alone, high + 0.5, high)
+    place = functions.astype(iota((count + 1,), like=low), low.dtype)
+    step = (high - low) / float(count)
+    return where(place == float(count), high, place * step + low)
+
+
+_METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+    """Compute the middle element over ``axis``, or the mean of the two middle ones.
+
+    NaN if an element is NaN, or there are no elements.
+
+    >>> sg.evaluate(sg.median([[1, 9, 2], [4, 6, 5]], axis=1))
+    array([2., 5.])
+    """
+    rows = _Rows("median", x, axis, keepdims, nan_if_empty=True)
+    count = rows.count
+    left, right = rows.part(floordiv(count - 1, 2)), rows.part(floordiv(count, 2))
+    return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
+
+
+@like(median)
+def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN or there are none."""
+    rows = _Rows("nanmedian", x, axis, keepdims, nan_if_empty=True)
+    count = rows.numbers()
+    left, right = rows.at((count - 1) // 2), rows.at(count // 2)
+    return rows.result(_middle(left, right, count % 2), overlook=True)
+
+
+def quantile(
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
+    """Compute the element below which a fraction ``q`` of the elements over ``axis`` lies.
+
+    Of n sorted elements it is the one at index q * (n - 1); if this is not an integer, ``method``
+    computes it from the two neighbours. NaN if an element is NaN.
+
+    The dtype is that of x. Positions are computed in float64.
+
+    Args:
+        q: a number in [0, 1], or several, whose results are stacked along a new first axis.
+        method: between two elements, ``"linear"`` interpolation, the ``"lower"``, the ``"higher"``,
+            their ``"midpoint"`` or the ``"nearest"`` (halfway: the one of even number).
+
+    Returns:
+        The quantiles: x without the axes, behind the axes of q.
+
+    Raises:
+        ArgumentError: a q outside [0, 1] or only known in a run; an unknown method.
+        EmptyReductionError: there are no elements.
+
+    >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
+    array(2.)
+    """
+    return _each("quantile", _quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
+
+
+@variant(quantile)
+def nanquantile(*args: Any, **options: Any) -> Any:
+    """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN."""
+    return _each("nanquantile", _nanquantile, 1.0, *args, **options)
+
+
+@variant(quantile)
+def percentile(*args: Any, **options: Any) -> Any:
+    """``quantile``, with q in [0, 100]. Raises as ``quantile``.
+
+    Args:
+        q: parts in percent.
+    """
+    return _each("percentile", _quantile, 100.0, *args, **options)
+
+
+@variant(percentile)
+def nanpercentile(*args: Any, **options: Any) -> Any:
+    """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN."""
+    return _each("nanpercentile", _nanquantile, 100.0, *args, **options)
+
+
+class _Rows(Generic[AnyValue]):
+    """Floating elements in order along one axis, and how a result gets its shape."""
+
+    def __init__(
+        self,
+        op: str,
+        x: Operand[AnyValue],
+        axis: Axes,
+        keepdims: bool,
+        nan_if_empty: bool = False,
+    ) -> None:
+        value = floating(op, x)
+        axes = axes_of(op, axis, value)
+        kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+        ones = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
+        self.op: str = op
+        self.shape: Shape = ones if keepdims else kept
+        if len(axes) != 1:
+            last = tuple(range(value.ndim - len(axes), value.ndim))
+            count = math.prod(value.shape[k] for k in axes)
+            value = reshape(moveaxis(value, axes, last), (*kept, count))
+            axes = (len(kept),)
+        (self.axis,) = axes
+        self.count: Size = value.shape[self.axis]
+        if self.count == 0 and not nan_if_empty:
+            raise EmptyReductionError(f"{op}: no elements in {value.type}", related=related(value))
+        self.sorted: AnyValue = sort(value, self.axis)
+        if nan_if_empty and not bounds(self.count)[0]:  # a NaN behind what may be no elements
+            shape = [1 if k == self.axis else size for k, size in enumerate(value.shape)]
+            nan = functions.full(shape, np.array(math.nan, value.dtype.numpy), like=value)
+            self.sorted = concatenate([self.sorted, nan], self.axis)
+
+    def part(self, place: Size) -> AnyValue:
+        return part(self.sorted, self.axis, maximum(place, 0), 1)
+
+    def at(self, places: AnyValue) -> AnyValue:
+        if places.ndim == 0:
+            return take(self.sorted, reshape(places, (1,)), self.axis)
+        return TakeAlong(self.axis)(self.sorted, places)
+
+    def numbers(self) -> AnyValue:
+        there = functions.equal(self.sorted, self.sorted)
+        return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
+
+    def result(self, found: AnyValue, overlook: bool = False) -> AnyValue:
+        if not overlook:
+            last = self.part(self.count - 1)
+            found = where(last != last, last, found)
+        return reshape(found, self.shape)
+
+
+@rounded_once
+def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
+    if isinstance(odd, int):
+        return left if odd else (left + right) * 0.5
+    if isinstance(odd, Dim):
+        odd = functions.size_value(odd, I64)
+    return where(odd == 1, left, (left + right) * 0.5)
+
+
+def _each(
+    op: str,
+    one: Callable[[_Rows[AnyValue], float, str], AnyValue],
+    whole: float,
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
+    """Compute the quantile for every number of q; stack them unless q is a single number."""
+    rows = _Rows(op, x, axis, keepdims)
+    check_choice(rows.op, "method", method, _METHODS)
+    parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
+    if parts is None or parts.dtype.kind not in "iuf":
+        raise ArgumentError(
+            f"{rows.op}: q={shown(q)} is not a number known when the graph is built"
+        )
+    if not np.all((parts >= 0) & (parts <= whole)):
+        raise ArgumentError(f"{rows.op}: q={shown(q)} reaches outside [0, {whole:g}]")
+    found = [one(rows, float(number) / whole, method) for number in parts.ravel()]
+    if parts.ndim == 0:
+        return found[0]
+    if not found:
+        nothing = np.zeros((), rows.sorted.dtype.numpy)
+        shape = (*parts.shape, *rows.shape)
+        return functions.full(shape, nothing, like=rows.sorted)
+    return reshape(stack(found), (*parts.shape, *rows.shape))
+
+
+def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
+    if isinstance(rows.count, Dim):
+        last = functions.size_value(rows.count - 1, F64)
+        return rows.result(_between_places(rows, last * q, method))
+    place = q * (rows.count - 1)
+    below = _rounded(place, method)
+    left = rows.part(below)
+    weight = 0.5 if method == "midpoint" and place != below else place - below
+    if method not in ("linear", "midpoint") or weight == 0.0:
+        return rows.result(left)
+    return rows.result(_interpolated(left, rows.part(below + 1), weight))
+
+
+def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
+    last = functions.astype(rows.numbers() - 1, F64)
+    return rows.result(_between_places(rows, last * q, method), overlook=True)
+
+
+def _rounded(place: float, method: str) -> int:
+    if method == "nearest":
+        return round(place)
+    return math.ceil(place) if method == "higher" else math.floor(place)
+
+
+def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:
+    rounding = {"nearest": functions.rint, "higher": functions.ceil}.get(method, functions.floor)
+    below = rounding(place)
+    left = rows.at(functions.astype(below, I64))
+    if method not in ("linear", "midpoint"):
+        return left
+    right = rows.at(functions.astype(functions.ceil(place), I64))
+    weight = functions.astype(place - below, rows.sorted.dtype.compute)
+    half = 0.5 if method == "midpoint" else weight
+    return where(weight == 0.0, left, _interpolated(left, right, half))
+
+
+@rounded_as_first
+def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
+    """Interpolate from the nearer end, as NumPy: left + d * weight, or right - d * (1 - weight)."""
+    step = right - left
+    near_left, near_right = left + step * weight, right - step * (1.0 - weight)
+    if isinstance(weight, float):
+        return near_left if weight < 0.5 else near_right
+    return where(weight < 0.5, near_left, near_right)
+
+
+# -- places among edges, membership ---------------------------------------------------------------
+
+
+@rounded_once
+def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
+    """The norms of floating matrices, the last two axes."""
+    if ord is None or ord == "fro":
+        return flat_root(of.sum(functions.abs_square(x), (-2, -1), keepdims=keepdims))
+    if ord in (1, -1, math.inf, -math.inf):
+        along, over = (-2, -1) if ord in (1, -1) else (-1, -2)
+        sums = of.sum(functions.absolute(x), along, keepdims=True)
+        found = (of.max if ord > 0 else of.min)(sums, over, keepdims=True)
+    elif ord in (2, -2, "nuc"):
+        values: Any = SVDVals()(x)
+        join = of.sum if ord == "nuc" else of.max if ord == 2 else of.min
+        found = functions.expand_dims(join(values, -1, keepdims=True), -1)
+    else:
+        raise ArgumentError(
+            f"{op}: no norm {ord!r} of matrices",
+            hint="'fro', 'nuc', 1, -1, 2, -2, inf, -inf",
+            related=related(x),
+        )
+    return found if keepdims else functions.squeeze(found, (-2, -1))
+
+
+#: Longer axes are multiplied one element after the other.
+_LONGEST_TREE: Final = 65536
+
+
+@rounded_once
+def prod(
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand[AnyValue] | None = None,
+    where: Mask = None,
+) -> AnyValue:
+    """Multiply the elements over ``axis`` (all by default); 1 if empty. Integers widen to 64 bits.
+
+    A literal size is multiplied pairwise, half by half; a named one from the first element on, on
+    one thread. No division: the gradient is right where elements are 0. ``initial`` is one factor
+    more; the other arguments are as for ``sum``.
+
+    >>> sg.evaluate(sg.prod([[1.0, 2.0], [3.0, 4.0]], axis=0))
+    array([3., 8.])
+    """
+    value = as_value("prod", x)
+    axes = axes_of("prod", axis, value)
+    mask = mask_of("prod", where, value)
+    wanted = counting_dtype("prod", value.dtype, dtype)
+    found = _product(counted(functions.astype(value, wanted), mask, 1), axes, keepdims)
+    return found if initial is None else found * start_of("prod", initial, found)
+
+
+def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
+    if not axes:
+        return value
+    kept = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
+    rest = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+    rows = moveaxis(value, axes, tuple(range(value.ndim - len(axes), value.ndim)))
+    count = math.prod(value.shape[k] for k in axes)
+    rows = reshape(rows, (*rest, count))
+    if isinstance(count, Dim) or count > _LONGEST_TREE:
+        last = part(CumProd(rows.ndim - 1)(_with_one(rows)), rows.ndim - 1, count, 1)
+    else:
+        last = _halved(rows if count else _with_one(rows))
+    return reshape(last, kept if keepdims else rest)
+
+
+def _with_one(rows: AnyValue) -> AnyValue:
+    one = functions.full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
+    return concatenate([one, rows], rows.ndim - 1)
+
+
+def _halved(rows: AnyValue) -> AnyValue:
+    """The product along the last axis: first half times second, until one is left."""
+    last = rows.ndim - 1
+    while (count := rows.shape[last]) != 1:
+        half = floordiv(count, 2)
+        pairs = part(rows, last, 0, half) * part(rows, last, half, half)
+        odd = count - 2 * half
+        rows = concatenate([pairs, part(rows, last, 2 * half, odd)], last) if odd else pairs
+    return rows
+
+
+@rounded_once
+def norm(
+    x: Operand[AnyValue], ord: float | str | None = None, axis: Axes = None, keepdims: bool = False
+) -> AnyValue:
+    """The length of the vectors along ``axis``: of all elements by default, as ``np.linalg.norm``.
+
+    The gradient of a vector of zeros is 0. Nothing is scaled: squares may overflow.
+
+    Args:
+        ord: None: the square root of the sum of squares. Along one axis also 2, 1, inf, -inf, 0 or
+            another number p: of the magnitudes the sum, the largest, the smallest, the count that
+            is not 0, the p-th root of the sum of p-th powers. Over two axes, rows and columns, what
+            ``sg.linalg.matrix_norm`` takes: ``"fro"``, ``"nuc"``, 2, -2, 1, -1, inf, -inf.
+
+    >>> sg.evaluate(sg.norm([3.0, 4.0]))
+    array(5.)
+    """
+    value = floating("norm", x)
+    axes = axes_of("norm", axis, value)
+    if ord is None or (ord == "fro" and len(axes) == 2):
+        return vector_norm_over(value, 2, axes, keepdims)
+    if len(axes) == 2:
+        given = axis if isinstance(axis, list | tuple) else axes  # its order tells rows and columns
+        places = distinct_axes("norm", given, value)
+        found = norm_of_matrices("norm", moveaxis(value, places, (-2, -1)), ord, keepdims)
+        return moveaxis(found, (-2, -1), places) if keepdims else found
+    if len(axes) != 1 or isinstance(ord, str):
+        raise ArgumentError(
+            f"norm: no norm {ord!r} over {len(axes)} axes",
+            hint="matrices have ord='fro', 'nuc', 1, 2, inf; vectors 1, 2, inf, 0 or a number",
+            related=related(value),
+        )
+    return vector_norm_over(value, ord, axes, keepdims)
+
+
+@rounded_once
+def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> AnyValue:
+    """The norm of the vectors that are made of the elements along some axes."""
+    axes = axes_of("vector_norm", axis, value)
+    if ord == 2:
+        return flat_root(of.sum(functions.abs_square(value), axes, keepdims=keepdims))
+    magnitude = functions.absolute(value)
+    if ord == math.inf:
+        return of.max(magnitude, axes, keepdims=keepdims)
+    if ord == -math.inf:
+        return of.min(magnitude, axes, keepdims=keepdims)
+    if ord == 0:
+        some = functions.astype(magnitude != 0.0, magnitude.dtype)
+        return of.sum(some, axes, keepdims=keepdims)
+    if ord == 1:
+        return of.sum(magnitude, axes, keepdims=keepdims)
+    powers = functions.power(magnitude, ord)
+    if ord < 1:
+        powers = where(magnitude == 0.0, 0.0 if ord > 0 else math.inf, powers)
+    total = of.sum(powers, axes, keepdims=keepdims)
+    if ord > 0:
+        return flat_root(total, ord)
+    return where(total == math.inf, 0.0, functions.power(total, 1.0 / ord))
+
+
+@rounded_once
+def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+    """The largest less the smallest element over ``axis``. Raises as ``max``."""
+    value = as_value("ptp", x)
+    return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
+
+
+def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+    """Return how many elements over ``axis`` are not 0, as int64."""
+    return of.sum(functions.astype(as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)

@@ -1,0 +1,284 @@
+"""Python functions as bodies: what they build is closed over what was there before.
+
+A function is called once, with values that stand for what an iteration gives it. What it builds is
+newer than the trace, and becomes the body; what that reads of older values become operands of the
+loop. Small constants stay in the body. What a body of a loop builds of such operands alone is built
+once, before the loop, where that costs memory and cannot fail; views of them stay in the body, for
+there they are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
+
+from staticgrad.language.functions.draws import FoldedKeys
+from staticgrad.language.functions.trees import Tree, flatten, paths, with_complex_values
+from staticgrad.language.ir.bodies import body_input, is_body_input
+from staticgrad.language.ir.execution import body_of_a, in_graphs
+from staticgrad.language.ir.forms import (
+    Assemble,
+    Contract,
+    Form,
+    Identity,
+    Pointwise,
+    Reduce,
+    ReshapeForm,
+    Scan,
+    SearchForm,
+    SortForm,
+    View,
+)
+from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
+from staticgrad.language.ir.kinds import two_kinds
+from staticgrad.language.ir.text import INLINE_ELEMENTS
+from staticgrad.language.ops.elementwise import is_weak
+from staticgrad.language.ops.operands import as_value
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import I64
+from staticgrad.support.building import capture
+from staticgrad.support.errors import CarryError, GraphError, StaticgradError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import dataclass
+
+Wrapper = TypeVar("Wrapper", bound=Callable[..., Any])
+#: Forms of nodes that may run once in the place of every iteration: they need memory, and never
+#: fail.
+_ONCE: Final = Pointwise | Reduce | Contract | Scan | SortForm | SearchForm | Assemble
+#: Forms that cost nothing where they are read.
+_FREE: Final = View | Identity | ReshapeForm
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced function: its symbolic arguments and its results."""
+
+    given: tuple[Symbolic, ...]
+    results: tuple[Symbolic, ...]
+
+
+class Trace:
+    """One or several functions traced into bodies that share operands."""
+
+    def __init__(self) -> None:
+        self.first = body_input("i", TensorType(I64, ()), capture())
+        self.parts: list[Traced] = []
+
+    def input(self, label: str, type: TensorType) -> Symbolic:
+        """A value to give to a function."""
+        return body_input(label, type, self.first.node.origin)
+
+    def close(
+        self, *, once: bool, folds: bool | None = None
+    ) -> tuple[list[Traced], list[Symbolic]]:
+        """Inputs and results of each part, free of older values; and those values."""
+        folds = once if folds is None else folds
+        cuts = [_Cut(part, self.first, once, folds) for part in self.parts]
+        captured = {value.key: value for cut in cuts for value in cut.captured}
+        closed = []
+        for cut in cuts:
+            stand_ins = [
+                body_input(f"p{place}", value.type, value.node.origin)
+                for place, value in enumerate(captured.values())
+            ]
+            closed.append(cut.over(dict(zip(captured, stand_ins, strict=True)), stand_ins))
+        return closed, [*captured.values()]
+
+
+class _Cut:
+    """The nodes of a part's body, and the outer values that they read."""
+
+    def __init__(self, part: Traced, first: Symbolic, once: bool, folds: bool) -> None:
+        self.part, self.oldest = part, first.node.serial
+        self.own = {value.node for value in part.given}
+        self.nodes = self._newer()
+        self.keys = FoldedKeys(first, self.nodes if folds else ())
+        varying = set(self.own)
+        for node in self.nodes:
+            stays = (
+                once and isinstance(_form(node), _ONCE | _FREE) and node not in self.keys.drawing
+            )
+            if not stays or any(arg.node in varying for arg in node.args):
+                varying.add(node)
+        self.inside = self._kept(varying)
+        read = [arg for node in self.nodes if node in self.inside for arg in node.args]
+        read += part.results
+        outer = [arg for arg in read if arg.node not in self.inside and not _is_small(arg.node)]
+        self.captured = list({arg.key: arg for arg in outer if arg.node not in self.own}.values())
+
+    def _newer(self) -> list[Node]:
+        """Return what the function built, in the order of creation; no leaves."""
+        seen: dict[Node, None] = {}
+        waiting = [value.node for value in self.part.results]
+        while waiting:
+            node = waiting.pop()
+            if node in seen or node.serial < self.oldest or node in self.own:
+                continue
+            if is_body_input(node):
+                raise GraphError(
+                    f"a value inside of another loop ({node.types[0]}) is used here",
+                    hint="an iteration hands values on by what its function returns",
+                    related=[("made for", str(node.types[0]), node.origin)],
+                )
+            if isinstance(node.op, Input | ParameterLeaf) or (
+                isinstance(node.op, Constant) and not _is_small(node)
+            ):
+                continue
+            seen[node] = None
+            waiting.extend(arg.node for arg in node.args)
+        return sorted(seen, key=lambda node: node.serial)
+
+    def _kept(self, varying: set[Node]) -> set[Node]:
+        """Return the body's nodes: the varying ones, and free or constant ones they need."""
+        kept, outer = set(varying), {node for node in self.nodes if node not in varying}
+        of_constants: set[Node] = set()
+        for node in self.nodes:
+            if all(arg.node in of_constants or _is_small(arg.node) for arg in node.args):
+                of_constants.add(node)
+        for node in reversed(self.nodes):
+            if node in outer and node in of_constants:
+                kept.add(node)
+            if node in kept:
+                for arg in node.args:
+                    if arg.node in outer and isinstance(_form(arg.node), _FREE):
+                        kept.add(arg.node)
+        for value in self.part.results:
+            if value.node in outer and isinstance(_form(value.node), _FREE):
+                kept.add(value.node)
+        return kept
+
+    def over(
+        self, stand_ins: Mapping[tuple[Node, int], Symbolic], added: Sequence[Symbolic]
+    ) -> Traced:
+        """Inputs and results of the body, older values replaced."""
+        new = dict(stand_ins)
+        for node in self.nodes:
+            if node not in self.inside or node in self.own:
+                continue
+            args = self.keys.folded(node, [new.get(arg.key, arg) for arg in node.args])
+            copy = Node(node.op, args, node.types, node.origin, node.order)
+            copy.verified = node.verified
+            new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
+        results = tuple([new.get(value.key, value) for value in self.part.results])
+        return Traced((*self.part.given, *added), results)
+
+
+def _is_small(node: Node) -> bool:
+    return isinstance(node.op, Constant) and node.op.data.array.size <= INLINE_ELEMENTS
+
+
+def _form(node: Node) -> Form | None:
+    try:
+        return node.form
+    except StaticgradError:  # an op without kernels
+        return None
+
+
+def labelled(prefix: str, values: Sequence[Symbolic]) -> dict[str, Symbolic]:
+    """``c0``, ``c1`` and so on."""
+    return {f"{prefix}{place}": value for place, value in enumerate(values)}
+
+
+def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
+    """Give ``wrapper`` the name of the user's function that it calls, for error messages."""
+    cast(Any, wrapper).__qualname__ = str(getattr(function, "__qualname__", function))
+    return wrapper
+
+
+def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
+    """Call a function and return the leaves and containers of its result."""
+    try:
+        with in_graphs(), body_of_a(name):
+            return flatten(with_complex_values(function(*arguments)))
+    except StaticgradError:
+        raise
+    except Exception as error:
+        error.add_note(f"while {name} traced {getattr(function, '__qualname__', function)}")
+        raise
+
+
+def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
+    """Return what a function gave, as values of graphs; numbers and arrays are constants."""
+    found = [as_value(name, leaf, Symbolic) for leaf in leaves]
+    for each in found:
+        if not isinstance(each, Symbolic):
+            raise two_kinds(Symbolic, type(each))
+    return found
+
+
+def as_carries(name: str, leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:
+    """The same for next carries: a number takes the dtype of its carry."""
+    return [
+        constant(leaf, kind.dtype) if _becomes(leaf, kind) else as_results(name, [leaf])[0]
+        for leaf, kind in zip(leaves, like, strict=True)
+    ]
+
+
+def _becomes(leaf: Any, kind: TensorType) -> bool:
+    if not is_weak(leaf) or kind.shape:
+        return False
+    if isinstance(leaf, bool) or kind.dtype.is_float:
+        return True
+    return isinstance(leaf, int) and kind.dtype.is_integer
+
+
+def check_structure(name: str, given: Tree, taken: Tree) -> None:
+    """Refuse a carry that comes back in other containers."""
+    if given != taken:
+        forgotten = "a function without return gives None: it ends with return carry"
+        returned = "a carry returns in the containers in which it came, cases give the same ones"
+        raise CarryError(
+            f"{name}: the function returned {given}, expected {taken} (? stands for a value)",
+            hint=forgotten if str(given) == "None" else returned,
+        )
+
+
+def check_carries(
+    name: str, tree: Tree, begin: Sequence[Symbolic], end: Sequence[Symbolic], trace: Trace
+) -> None:
+    """Refuse a carry whose type changes."""
+    for path, old, new in zip(paths(tree, "the carry"), begin, end, strict=True):
+        if old.type == new.type:
+            continue
+        hint = (
+            f"let it begin as {new.dtype.name}, or convert what the iteration returns:"
+            f" .astype({old.dtype.name!r})"
+        )
+        if old.dtype.is_float and new.dtype.bits > old.dtype.bits:
+            hint += "\nnp.float64 and float64 arrays widen what they meet, Python's floats do not"
+        if old.shape != new.shape:
+            hint = "an iteration returns the carry in the shape in which it got it"
+            if not old.shape:
+                hint += f"\nlet it begin in the other: sg.zeros({new.shape}, {new.dtype.name!r})"
+        raise CarryError(
+            f"{name}: {path} is {old.type} when an iteration begins, and {new.type} when it ends",
+            hint=hint,
+            at=new.node.origin if new.node.serial > trace.first.node.serial else None,
+            related=[
+                ("begins", str(old.type), old.node.origin),
+                ("ends", str(new.type), new.node.origin),
+            ],
+        )
+
+
+def check_cases(name: str, tree: Tree, one: Sequence[Symbolic], other: Sequence[Symbolic]) -> None:
+    """Refuse functions of a branch that give several types."""
+    for path, old, new in zip(paths(tree, "the result"), one, other, strict=True):
+        if old.type != new.type:
+            raise CarryError(
+                f"{name}: {path} is {old.type} of one function, and {new.type} of another",
+                hint="whichever is taken, what follows needs one type",
+                related=[
+                    ("one", str(old.type), old.node.origin),
+                    ("another", str(new.type), new.node.origin),
+                ],
+            )
+
+
+def not_a_pair(name: str, found: Any) -> CarryError:
+    """The error for a function of ``scan`` that does not return carry and output."""
+    return CarryError(
+        f"{name}: the function gives {shown(found)}, not a pair",
+        hint="it returns the next carry and the output of the iteration: return carry, y\n"
+        "None stands for no output: return carry, None",
+    )

@@ -1,0 +1,111 @@
+"""Trees: dicts, lists, tuples, dataclasses and modules of values, as functions take and give them.
+
+A function of one value becomes one of a whole tree: a step of all parameters of a module, say, as a
+module. None holds no value; a complex value is one leaf. Names are those of ``jax.tree``. Public as
+``sg.tree``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from staticgrad.language.functions import trees
+from staticgrad.language.functions.trees import Tree
+from staticgrad.language.ir.calls import public
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import kind_of
+
+_TreeOf = TypeVar("_TreeOf")
+
+__all__ = ["flatten", "leaves", "map", "unflatten"]
+
+_AS_THEY_ARE: Final = "dataclasses, named tuples and modules are trees as they are"
+#: Further functions of ``jax.tree`` and ``jax.tree_util`` -> what to write here.
+_INSTEAD: Final = {
+    "reduce": "functools.reduce(f, sg.tree.leaves(tree)); a total: sum(sg.tree.leaves(tree))",
+    "all": "all(sg.tree.leaves(tree))",
+    "structure": "sg.tree.flatten(tree)[1]",
+    **dict.fromkeys(
+        ("map_with_path", "leaves_with_path", "flatten_with_path"),
+        "of a module: model.named_parameters(); of a dict its items",
+    ),
+    **dict.fromkeys(
+        ("register", "register_dataclass", "register_pytree_node", "register_pytree_node_class"),
+        _AS_THEY_ARE,
+    ),
+}
+
+
+@public
+def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
+    """Apply ``f`` to each leaf of a tree.
+
+    Args:
+        f: takes a leaf of each tree.
+        tree: a tree of any leaves, a module too: the result is one of its class.
+        others: trees built alike.
+
+    >>> sg.tree.map(lambda x, y: x + y, {"a": 1, "b": (2, None)}, {"a": 10, "b": (20, None)})
+    {'a': 11, 'b': (22, None)}
+    >>> layer = sg.nn.Linear(3, 2)
+    >>> nothing = sg.tree.map(lambda p: np.zeros(p.shape), layer)
+    >>> type(nothing).__name__, nothing.weight.shape
+    ('Linear', (3, 2))
+    """
+
+    found, shape = trees.flatten(tree, whole=True)
+    given = [found]
+    for other in others:
+        more, built = trees.flatten(other, whole=True)
+        if str(built) != str(shape):
+            raise ArgumentError(
+                "tree.map: the trees are built differently", details=[f"{shape}", f"{built}"]
+            )
+        given.append(more)
+    results = [f(*each) for each in zip(*given, strict=True)]
+    mapped: _TreeOf = trees.unflatten(shape, results)
+    return mapped
+
+
+@public
+def leaves(tree: Any) -> list[Any]:
+    """The leaves of a tree of dicts, lists, tuples, dataclasses and modules, in order.
+
+    None has no leaf.
+
+    >>> leaves({"a": 1, "b": [2, (3,)]})
+    [1, 2, 3]
+    """
+    return trees.flatten(tree, whole=True)[0]
+
+
+@public
+def flatten(tree: Any) -> tuple[list[Any], Tree]:
+    """The leaves of a tree, and its containers, which ``unflatten`` takes.
+
+    >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
+    {'a': ?, 'b': [?, (?,)]}
+    """
+    return trees.flatten(tree, whole=True)
+
+
+@public
+def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
+    """The tree of these leaves, with the containers that ``flatten`` gives.
+
+    >>> unflatten(flatten({"a": 1, "b": 2})[1], "xy")
+    {'a': 'x', 'b': 'y'}
+    """
+    if not isinstance(tree, Tree):
+        raise ArgumentError(
+            f"tree.unflatten: tree is {kind_of(tree)}", hint="leaves, tree = sg.tree.flatten(x)"
+        )
+    if len(leaves) != tree.count:
+        raise ArgumentError(f"tree.unflatten: {tree} takes {tree.count} leaves, not {len(leaves)}")
+    return trees.unflatten(tree, leaves)
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.tree", __all__, _INSTEAD)

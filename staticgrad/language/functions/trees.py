@@ -1,0 +1,307 @@
+"""Values in the user's containers: flattened to a list, and put back.
+
+A tree is a value, or a dict, list, tuple, named tuple, dataclass or module of trees, or None, which
+holds none. A dataclass is put back with its fields as they are: neither ``__init__`` nor
+``__post_init__`` runs, for what they do has been done; so is a module with its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from staticgrad.language.ir.calls import Constructed
+from staticgrad.language.ir.execution import held
+from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.pairs import Complex, ComplexParameter, is_complex_data
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import of_parts
+from staticgrad.support.errors import GradientError, RankError
+from staticgrad.support.records import dataclass
+
+_PART = "?"  # how a leaf is written in messages
+_FUNCTION = "function"
+
+
+class Contents:
+    """The contents of an object of another class (a module): trees by name, and static parts.
+
+    Classes say it by a method ``tree_contents``. Two are equal whose static parts are: of one type
+    each and equal, or, where they cannot be compared, the same object.
+    """
+
+    def __init__(self, parts: dict[str, Any], static: dict[str, Any]) -> None:
+        self.parts, self.static = parts, static
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Contents) or [*self.static] != [*other.static]:
+            return False
+        pairs = zip(self.static.values(), other.static.values(), strict=True)
+        return all(one is other or _equal(one, other) for one, other in pairs)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.static))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:
+        return False
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The containers of a tree without its leaves.
+
+    ``kind`` is dict, list, a class of tuples, a dataclass, None for no value, or ``object`` for a
+    leaf; ``keys`` name the parts. Of a module ``static`` has what is no part; functions in its
+    lists are no leaves, but parts that hold none, and ``static`` has them.
+    """
+
+    kind: Any
+    keys: tuple[Any, ...] = ()
+    parts: tuple[Tree, ...] = ()
+    static: Contents | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of leaves."""
+        return 1 if self.kind is object else sum(part.count for part in self.parts)
+
+    @property
+    def is_record(self) -> bool:
+        """Return whether its parts are the fields of a dataclass, or the attributes of a module."""
+        return is_dataclass(self.kind) or (self.static is not None and self.kind is not None)
+
+    def __str__(self) -> str:
+        if self.kind is object:
+            return _PART
+        if self.kind is None:
+            return "None" if self.static is None else _FUNCTION
+        parts = [str(part) for part in self.parts]
+        if self.kind is dict:
+            items = zip(self.keys, parts, strict=True)
+            return "{" + ", ".join(f"{key!r}: {part}" for key, part in items) + "}"
+        if self.kind in (BothParts, StoredParts):
+            return f"complex({', '.join(parts)})"
+        if self.is_record:
+            items = zip(self.keys, parts, strict=True)
+            return f"{self.kind.__name__}({', '.join(f'{key}={part}' for key, part in items)})"
+        inner = ", ".join(parts)
+        return f"[{inner}]" if self.kind is list else f"({inner}{',' * (len(parts) == 1)})"
+
+
+class BothParts(tuple[Any, ...]):
+    """Stands in trees for a complex value, of real and imaginary part."""
+
+    __slots__ = ()
+
+    def __new__(cls, parts: Sequence[Any]) -> Any:
+        """The complex value, or array, of both parts."""
+        re, im = parts
+        if isinstance(re, Value):
+            return re.kind.complex_kind(re, im)  # type: ignore[attr-defined]
+        if hasattr(re, "dtype"):
+            return re + 1j * im
+        return super().__new__(cls, parts)
+
+
+class StoredParts(BothParts):
+    """The same of a parameter, of what stores both parts."""
+
+    __slots__ = ()
+
+    def __new__(cls, parts: Sequence[Any]) -> Any:
+        """The complex value, or array, whose parts lie along the last axis."""
+        (stored,) = parts
+        if not isinstance(stored, Value):
+            return of_parts(stored)
+        kind: Any = stored.complex_kind if stored.computes else ComplexParameter
+        return kind.of(stored)
+
+
+_PARTS = ("real", "imag")
+_LEAF = Tree(object)
+
+
+def flatten(tree: Any, whole: bool = False) -> tuple[list[Any], Tree]:
+    """The leaves of a tree in order, and its containers.
+
+    A complex value is a container of its parts, so that who takes leaves takes real values; where
+    it stays ``whole`` it is a leaf.
+    """
+    leaves: list[Any] = []
+    return leaves, _flattened(tree, leaves, False, whole)
+
+
+def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tree:
+    if tree is None:
+        return Tree(None)
+    if isinstance(tree, Complex) and not whole:
+        parts = [tree.stored] if tree.is_stored else [tree.real, tree.imag]
+        leaves += parts
+        return Tree(
+            StoredParts if tree.is_stored else BothParts,
+            _PARTS[: len(parts)],
+            (_LEAF,) * len(parts),
+        )
+    if is_module(tree):
+        held = tree.tree_contents()
+        parts = [_flattened(part, leaves, True, whole) for part in held.parts.values()]
+        return Tree(type(tree), tuple(held.parts), tuple(parts), Contents({}, held.static))
+    if isinstance(tree, dict):
+        keys, items, kind = tuple(tree), [*tree.values()], dict
+    elif isinstance(tree, list | tuple):
+        keys, items, kind = tuple(range(len(tree))), [*tree], type(tree)  # type: ignore[assignment]
+        if isinstance(tree, list):
+            kind = list  # type: ignore[assignment]
+    elif is_record(tree):
+        keys, kind = fields_of(tree), type(tree)
+        items = [getattr(tree, name) for name in keys]
+    elif in_module and callable(tree):
+        return Tree(None, static=Contents({}, {_FUNCTION: tree}))
+    else:
+        leaves.append(tree)
+        return Tree(object)
+    return Tree(kind, keys, tuple([_flattened(item, leaves, in_module, whole) for item in items]))
+
+
+def check_slices(name: str, tree: Tree) -> None:
+    """Refuse a tree with a container whose leaves have no slices (``has_slices`` of its class)."""
+    if not getattr(tree.kind, "has_slices", True):
+        raise RankError(
+            f"{name}: a {tree.kind.__name__} has one pattern of elements, and no axis of slices",
+            hint="let the function read it from around it, or pass its data",
+        )
+    for part in tree.parts:
+        check_slices(name, part)
+
+
+def is_module(tree: Any) -> bool:
+    """Return whether ``tree`` is an object that says what it holds (``Contents``)."""
+    return hasattr(type(tree), "tree_contents")
+
+
+def is_record(tree: Any) -> bool:
+    """Return whether ``tree`` is a user's dataclass; the public classes here are not containers."""
+    kind = type(tree)
+    return (
+        hasattr(kind, "__dataclass_fields__")
+        and not isinstance(tree, Value | type)
+        and not isinstance(kind, Constructed)
+    )
+
+
+def fields_of(record: Any) -> tuple[str, ...]:
+    """The names of the fields that a dataclass has."""
+    return tuple([field.name for field in fields(record) if hasattr(record, field.name)])
+
+
+def unflatten(tree: Tree, leaves: Sequence[Any], conjugate: bool = False) -> Any:
+    """The tree of these leaves; ``conjugate``: complex values are made of their conjugates."""
+    return _built(tree, iter(leaves), conjugate)
+
+
+def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
+    if tree.kind is object:
+        return next(leaves)
+    if tree.kind is None:
+        return None if tree.static is None else tree.static.static[_FUNCTION]
+    parts = [_built(part, leaves, conjugate) for part in tree.parts]
+    if tree.kind is dict:
+        return dict(zip(tree.keys, parts, strict=True))
+    if tree.kind is list:
+        return parts
+    if tree.is_record:
+        record = object.__new__(tree.kind)
+        static = {} if tree.static is None else tree.static.static
+        for key, part in (*static.items(), *zip(tree.keys, parts, strict=True)):
+            object.__setattr__(record, key, part)
+        return record
+    if tree.kind in (BothParts, StoredParts):
+        found = tree.kind(parts)
+        return found.conj() if conjugate else found
+    return tree.kind(*parts) if hasattr(tree.kind, "_fields") else tuple(parts)
+
+
+def paths(tree: Tree, name: str) -> list[str]:
+    """Return how to write each leaf of ``name``: ``carry[0]``, ``carry['h']``."""
+    if tree.kind is object:
+        return [name]
+    named = zip(tree.keys, tree.parts, strict=True)
+    each = "{}.{}" if tree.is_record or tree.kind in (BothParts, StoredParts) else "{}[{!r}]"
+    return [path for key, part in named for path in paths(part, each.format(name, key))]
+
+
+def mapped(function: Callable[..., Any], tree: Any, *others: Any, conjugate: bool = False) -> Any:
+    """Apply ``function`` to each leaf, together with the leaves of trees of the same structure."""
+    leaves, shape = flatten(tree)
+    more = [flatten(other)[0] for other in others]
+    found = [function(*each) for each in zip(leaves, *more, strict=True)]
+    return unflatten(shape, found, conjugate)
+
+
+def pairs_in(tree: Tree, leaves: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Real and imaginary part of each complex value among the leaves of a tree."""
+    found: list[tuple[Any, Any]] = []
+    first = 0
+    for part in (tree,) if tree.kind is BothParts else tree.parts:
+        if part.kind is BothParts:
+            found.append((leaves[first], leaves[first + 1]))
+        else:
+            found += pairs_in(part, leaves[first : first + part.count])
+        first += part.count
+    return found
+
+
+def check_whole(name: str, tree: Any) -> None:
+    """Refuse to differentiate by a complex value of which one part is exactly zero.
+
+    What was computed of it has left that part out, so that no derivative by it is known.
+    """
+    for leaf in flatten(tree, whole=True)[0]:
+        if isinstance(leaf, Complex) and (leaf.re is None or leaf.im is None):
+            part = "real" if leaf.re is None else "imaginary"
+            raise GradientError(
+                f"{name}: a value {leaf.type} was made without {part} part: what was computed of it"
+                " has no derivative by that",
+                hint="differentiate by what it was made of\n"
+                "or give it both parts before it is used: sg.complex(z.real, z.imag)",
+            )
+
+
+def check_real(name: str, *trees: Any) -> None:
+    """Refuse complex values, of which a matrix of derivatives is not defined here."""
+    if any(isinstance(leaf, Complex) for leaf in flatten(trees, whole=True)[0]):
+        raise GradientError(
+            f"{name}: takes real values and functions, not complex ones",
+            hint="of the parts: f(sg.complex(x, y)).real by x and y",
+        )
+
+
+def with_complex_values(tree: Any, kind: Any = None) -> Any:
+    """A tree with constants for complex arrays and numbers, which then have parts."""
+    leaves, shape = flatten(tree)
+    if not any(map(is_complex_data, leaves)):
+        return tree
+    kind = binding_kind(tuple(leaves)) if kind is None else kind
+    return unflatten(shape, [kind.lift(x) if is_complex_data(x) else x for x in leaves])
+
+
+def matched(name: str, what: str, given: Any, tree: Tree, kind: Any = None) -> list[Any]:
+    """Return the leaves of cotangents or tangents, which have the containers of their values.
+
+    In a function that is mapped over tensors a tensor is what stands for it, so that it is no
+    constant, and gets a gradient.
+    """
+    leaves, own = flatten(with_complex_values(given, kind))
+    if what == "cotangent" and pairs_in(own, leaves):
+        leaves, own = flatten(unflatten(own, leaves, conjugate=True))
+    if own != tree:
+        raise GradientError(
+            f"{name}: the {what}s are {own}, expected {tree} (? stands for a value)",
+            hint=f"one {what} for each value, in the same containers",
+        )
+    return [held(leaf) for leaf in leaves]

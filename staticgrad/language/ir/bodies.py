@@ -1,0 +1,312 @@
+"""Graphs inside of graphs: the bodies of loops and branches, and the steps that run them.
+
+A body is closed: its inputs are the op's operands, and what the op itself provides, such as the
+number of the iteration. It reads nothing else but constants. Its names are positions, so that equal
+bodies have equal digests, whatever their functions were called.
+
+A ``BodyStep`` of a schedule runs schedules of its own: a loop, a loop that ends by a test, or a
+branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
+from types import MappingProxyType
+from typing import Final, Literal
+
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Loop, Mode, nested
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.roots import BODY_INPUTS
+from staticgrad.language.ir.schedule import (
+    Binding,
+    BoundStep,
+    Call,
+    Control,
+    OperandPlace,
+    Schedule,
+    Scratch,
+    StepBody,
+)
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import Location
+
+NAME = "body"
+
+
+def walk_bodies(graph: Graph) -> Iterator[Graph]:
+    """Every body of a node of ``graph``, and those inside of them, outer ones first."""
+    waiting = [body for node in graph.nodes for body in node.op.bodies]
+    while waiting:
+        body = waiting.pop(0)
+        yield body
+        waiting[:0] = [inner for node in body.nodes for inner in node.op.bodies]
+
+
+def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
+    """``graph`` with ``change`` applied to every body, inner ones first; itself if none changed."""
+    known: dict[Graph, Graph] = {}
+
+    def changed(body: Graph) -> Graph:
+        if body not in known:
+            known[body] = change(map_bodies(body, change))
+        return known[body]
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        before = node.op.bodies
+        if not before:
+            return None
+        after = tuple([changed(body) for body in before])
+        if all(one is other for one, other in zip(before, after, strict=True)):
+            return None
+        return Node(node.op.with_bodies(after), args, node.types, node.origin, node.order).values
+
+    if not any(node.op.bodies for node in graph.nodes):
+        return graph
+    return graph.replace_nodes(rewritten)
+
+
+def body_input(label: str, type: TensorType, origin: Location, order: int = 0) -> Symbolic:
+    """A new input of a body that is being made."""
+    node = Node(Input(label, type), (), (type,), origin, order)
+    node.verified = True
+    BODY_INPUTS.add(node)
+    return Symbolic(node)
+
+
+def is_body_input(node: Node) -> bool:
+    """Return whether the node is an input of a body."""
+    return node in BODY_INPUTS
+
+
+def role_of(label: str) -> str:
+    """Return in words what an input of a body stands for, given its label."""
+    return {"i": "the number of the iteration", "c": "a carry", "x": "a slice"}.get(
+        label[:1], "a value from outside"
+    )
+
+
+def body_of(inputs: Iterable[Symbolic], outputs: Mapping[str, Symbolic]) -> Graph:
+    """The closed graph from ``inputs`` to ``outputs``; every input is listed, read or not."""
+    given = list(inputs)
+    roots = [*outputs.values(), *given]
+    nodes = sorted(ancestors(roots), key=lambda node: node.serial)
+    return Graph.of_parts(nodes=nodes, inputs=given, parameters=(), outputs=outputs, name=NAME)
+
+
+def inlined(body: Graph, operands: Sequence[Symbolic], order: int | None = None) -> list[Symbolic]:
+    """The outputs of ``body`` over other operands, as new nodes at their own lines."""
+    known = {value.key: operand for value, operand in zip(body.inputs, operands, strict=True)}
+    return [*rebuilt(body, known, order).values()]
+
+
+def rebuilt(
+    body: Graph,
+    known: Mapping[tuple[Node, int], Symbolic],
+    order: int | None = None,
+    changed: Mapping[Node, Op] = MappingProxyType({}),
+) -> dict[str, Symbolic]:
+    """The outputs of ``body``, by name, as new nodes over other values at their own lines."""
+    new = dict(known)
+    for node in body.nodes:
+        if isinstance(node.op, Input) or (node, 0) in known:
+            continue
+        if isinstance(node.op, Constant) and (order is None or order == node.order):
+            new[node, 0] = Symbolic(node)
+            continue
+        args = tuple([new[arg.key] for arg in node.args])
+        op = changed.get(node, node.op)
+        copy = Node(op, args, node.types, node.origin, node.order if order is None else order)
+        copy.verified = node.verified and op is node.op
+        new.update(((node, value.index), Symbolic(copy, value.index)) for value in node.values)
+    return {name: new[value.key] for name, value in body.outputs.items()}
+
+
+Kind = Literal["loop", "while", "branch"]
+#: What an operand is for, and how it is touched: a value that goes in, a result, the second place
+#: of a carried value, the byte that a test leaves, the words of a check, the arenas of bodies.
+USES: Final[dict[str, Mode]] = {
+    "in": "in", "out": "out", "turn": "scratch", "test": "scratch", "check": "check",
+    "room": "scratch",
+}  # fmt: skip
+
+
+class BodyOperand(NamedTuple):
+    """An operand of a step with bodies: what it is for, its element type.
+
+    ``names``: of words of a check, the number of the body and what that calls them; of the second
+    place of a carried value, the number of the value.
+    """
+
+    use: str
+    dtype: DType
+    number: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class BodyStep(BoundStep):
+    """One loop or branch, its operands bound to buffers. See ``Step``.
+
+    ``kind`` is that of ``Control``. The operands for values that go in come first: of a branch the
+    number of the case, then its arguments; of loops so many ``carries`` as they are at first, so
+    many ``slices``, arrays of which each iteration takes a row, and values that stay. Then results:
+    of a branch its values, of loops the last carries, then arrays of which each iteration writes a
+    row, or of a ``while`` how many iterations were made. The result of a carry that is ``logged``
+    has a row for what each iteration begins with, which it reads there, and one for what the last
+    one ends with; each iteration writes the row of the next one. Others follow (``USES``). A
+    ``while`` has two ``schedules``, the test and the body, a branch one for each case.
+    ``iterations``: how often the body of a loop runs; of a ``while`` at most.
+
+    Bodies call their inputs ``in.i`` (the number of the iteration), ``in.c0``, ``in.x0``, ``in.p0``
+    and so on, their outputs ``out.c0`` and ``out.y0``, a test its own ``out.go``. What they do not
+    use, they do not have.
+    """
+
+    kind: Kind
+    types: tuple[BodyOperand, ...]
+    operands: tuple[Binding, ...]
+    schedules: tuple[Schedule, ...]
+    iterations: Size = 1
+    carries: int = 0
+    slices: int = 0
+    backwards: bool = False
+    logged: tuple[int, ...] = ()
+    phase: int = 0
+    label: str = field(default="", compare=False)
+    origins: tuple[Location, ...] = field(default=(), compare=False)
+
+    @property
+    def total(self) -> Size:
+        return 1
+
+    @property
+    def grain(self) -> int:
+        return 0
+
+    @cached_property
+    def arguments(self) -> tuple[Size, ...]:
+        """The number of iterations, then the arguments of all steps of the bodies."""
+        return (
+            self.iterations,
+            *(a for body in self.schedules for step in body.steps for a in step.arguments),
+        )
+
+    def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
+        return ((f"{o.use}{n}", USES[o.use], o.dtype) for n, o in enumerate(self.types))
+
+    def numbers(self, use: str) -> list[int]:
+        """The numbers of the operands that are there for something."""
+        return [number for number, operand in enumerate(self.types) if operand.use == use]
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        return tuple(
+            Scratch(binding.buffer, "bodies" if operand.use == "room" else "step")
+            for operand, binding in zip(self.types, self.operands, strict=True)
+            if USES[operand.use] == "scratch"
+        )
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        return tuple(dict.fromkeys(kernel for body in self.schedules for kernel in body.kernels))
+
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        """Return the calls of all iterations; for a branch, the calls of every case."""
+        found: list[Call] = []
+        at, iterations = 1, self.iterations_at(arguments)
+        for body in self.bodies():
+            # Where buffers of the body lie in all iterations but one, and which move with them.
+            carried = dict(body.carried)
+            outside = {n: self.operands[at].buffer for n, at in body.outside if n not in carried}
+            logged = {name: n for name, n in carried.items() if n in self.logged}
+            for name, n in logged.items():
+                outside[name] = self.operands[self.control.carries[n][1]].buffer
+            moved = body.rows.union(logged)
+            for step in body.schedule.steps:
+                behind = at + len(step.arguments)
+                for call in step.calls(arguments[at:behind]):
+                    places = [
+                        OperandPlace(
+                            outside.get(name, ""), parts * (iterations if name in moved else 1)
+                        )
+                        for name, parts in call.places or [(a.buffer, 1) for a in step.accesses()]
+                    ]
+                    found.append(call._replace(times=call.times * iterations, places=tuple(places)))
+                at = behind
+        return tuple(found)
+
+    def iterations_at(self, arguments: tuple[int, ...]) -> int:
+        """Return the number of iterations to assume in estimates."""
+        if self.kind != "while":
+            return arguments[0]
+        return min(arguments[0], 1 if self._in_stretches else LIKELY)
+
+    @cached_property
+    def _in_stretches(self) -> bool:
+        stages = (stage for kernel in self.kernels() for stage, _ in nested(kernel.stages))
+        return any(isinstance(stage, Loop) and stage.going for stage in stages)
+
+    @cached_property
+    def _bodies(self) -> tuple[StepBody, ...]:
+        given, results = self.numbers("in"), self.numbers("out")
+        outside: dict[str, int] = {}
+        if self.kind == "branch":
+            outside = {f"in.p{n}": number for n, number in enumerate(given[1:])}
+            outside |= {f"out.y{n}": number for n, number in enumerate(results)}
+        else:
+            rows = self.carries + self.slices
+            outside = {f"in.c{n}": number for n, number in enumerate(given[: self.carries])}
+            outside |= {f"in.x{n}": number for n, number in enumerate(given[self.carries : rows])}
+            outside |= {f"in.p{n}": number for n, number in enumerate(given[rows:])}
+            outside |= {f"out.c{n}": number for n, number in enumerate(results[: self.carries])}
+            outside |= {f"out.y{n}": number for n, number in enumerate(results[self.carries :])}
+            for number in self.numbers("test"):
+                outside["out.go"] = number
+        return tuple(self._body(number, outside) for number in range(len(self.schedules)))
+
+    def _body(self, number: int, outside: dict[str, int]) -> StepBody:
+        schedule = self.schedules[number]
+        known = {b.name for b in schedule.buffers}
+        names = {name: at for name, at in outside.items() if name in known}
+        names |= {
+            each.name: at
+            for at, each in enumerate(self.types)
+            if each.use == "check" and each.number == number
+        }
+        loops = self.kind != "branch"
+        rows = [f"in.x{n}" for n in range(self.slices)]
+        rows += [name for name in names if name.startswith("out.y") and loops]
+        carried = [(f"{way}.c{n}", n) for n in range(self.carries) for way in ("in", "out")]
+        return StepBody(
+            schedule,
+            tuple(names.items()),
+            frozenset(name for name in rows if name in names),
+            tuple((name, n) for name, n in carried if name in names),
+            "in.i" if loops and "in.i" in known else "",
+        )
+
+    def bodies(self) -> tuple[StepBody, ...]:
+        return self._bodies
+
+    @cached_property
+    def control(self) -> Control:
+        given, results = self.numbers("in"), self.numbers("out")
+        if self.kind == "branch":
+            return Control("branch", given[0])
+        turns = {self.types[n].number: n for n in self.numbers("turn")}
+        carries = tuple(
+            (given[n], results[n], turns.get(n, results[n])) for n in range(self.carries)
+        )
+        if self.kind == "loop":
+            return Control("loop", -1, self.backwards, carries, logged=self.logged)
+        (test,) = self.numbers("test")
+        return Control("while", test, False, carries, results[self.carries])
+
+
+#: Iterations of a loop without an end of its own that costs are reckoned with, at most.
+LIKELY: Final = 1000

@@ -1,0 +1,425 @@
+"""Read the arguments of a public function (NumPy's names, order and flags), and name routines.
+
+A call that fits a function's own signature goes straight to it. Any other is read again by the
+signature of the NumPy function of that name: its names of operands, its options that mean nothing
+for values of a graph (``order=``, ``casting=``) at values under which nothing would change, and
+``dtype=`` of ufuncs. What is left is refused in one error, at the user's line. So ``sg.f(...)``,
+``np.f(x, ...)`` and ``x.f(...)`` take the same arguments, of symbolic values and of eager tensors.
+
+A routine is code of a library, or of a user, that a schedule runs and no kernel describes. The
+schedule contains the routine's name; the module with its code registers it
+(``staticgrad.native.libraries.lapack``).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from abc import ABCMeta
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import numpy as np
+
+from staticgrad.language.ir.execution import beside_arrays, present
+from staticgrad.language.ir.kernels.stages import Mode
+from staticgrad.language.types.dtype import DType, as_dtype
+from staticgrad.support.docstrings import with_shared_arguments
+from staticgrad.support.errors import ArgumentError, DTypeError, UnknownArgumentError
+from staticgrad.support.errors.calls import (
+    check_arguments,
+    raised_inside,
+    unknown_argument,
+    what_it_takes,
+)
+from staticgrad.support.errors.tracebacks import cut, refuse_misfit
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_WRITES: Final = (
+    "nothing is written into an array: h = h / x in place of h /= x; f.run(feeds, out=...) fills"
+    " arrays"
+)
+_AFTERWARDS: Final = "convert the operands: x.astype(dtype)"
+_LAYOUT: Final = "values have no memory layout: leave it out"
+_BOOLS: Final = (True, False)
+_BY_NAME_ONLY: Final = 1 << 30  # the place of a parameter that has none
+_OPERANDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+#: NumPy's parameter -> values under which nothing changes here, beside NumPy's own default; what to
+#: write instead of any other.
+_WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
+    "out": ((), _WRITES),
+    "order": (("C", "K", "A", None), _LAYOUT),
+    "casting": (("same_kind",), _AFTERWARDS),
+    "signature": ((), _AFTERWARDS),
+    "subok": (_BOOLS, ""),
+    "copy": ((*_BOOLS, None), ""),
+    "device": (("cpu",), "kernels run on the CPU: there is nothing to move"),
+    "like": ((), "a value of a graph decides it: np.zeros(3, like=x) gives one"),
+    "overwrite_input": (_BOOLS, ""),
+    "assume_unique": (_BOOLS, ""),
+    "optimize": ((*_BOOLS, "greedy", "optimal"), "opt_einsum chooses the order of products"),
+    "kind": (("introselect", "sort", "table", None), ""),
+    "weights": ((), "only average, cov, bincount and histogram weigh their elements"),
+    "where": ((), "sg.where(condition, a, b) chooses elements"),
+    "axes": ((), "move the axes first: sg.moveaxis(x, source, destination)"),
+    "axis": ((), "move the axes first: sg.moveaxis(x, source, destination)"),
+    "keepdims": ((), "sg.expand_dims(result, axis)"),
+}  # fmt: skip
+
+
+def public(
+    function: Callable[P, T], home: str = "", operands: Callable[[Any], Any] = tuple
+) -> Callable[P, T]:
+    """``function`` as users call it: arguments that do not fit are read as NumPy would."""
+    owner, _, name = function.__qualname__.rpartition(".")
+    name = owner.rpartition(".")[2] if name == "__init__" else name  # that of its class
+    called: Callable[P, T] = _reading(function, name, name, operands)
+    called.__module__ = home or function.__module__
+    called.__doc__ = with_shared_arguments(function)
+    return called
+
+
+def as_method(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of values that reads arguments which do not fit as the array's of that name does."""
+    called: Callable[P, T] = _reading(method, method.__name__, f"ndarray.{method.__name__}")
+    return called
+
+
+def _reading(
+    function: Callable[P, T], name: str, numpy_name: str, operands: Callable[[Any], Any] = tuple
+) -> Any:
+    """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are.
+
+    Errors leave it without the package's frames (``errors/tracebacks.py``).
+    """
+    flags = _flags(function)
+    first = min((place for place, _ in flags.values()), default=0)
+
+    def read(args: Any, kwargs: dict[str, Any]) -> Any:
+        try:
+            return function(*operands(args), **kwargs)
+        except TypeError as error:
+            if raised_inside(error):
+                raise
+        return _read(function, numpy_name, args, kwargs)
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            try:
+                for flag in flags:
+                    if len(args) > first or type(kwargs.get(flag, True)) is not bool:
+                        args, kwargs = _with_flags(name, flags, args, kwargs)
+                        break
+                if len(args) + len(kwargs) > 1:
+                    block = beside_arrays(args, kwargs)
+                    if block is not None:
+                        with block:
+                            return read(args, kwargs)
+                return read(args, kwargs)
+            except Exception as error:
+                refuse_misfit(error, function, args, kwargs)
+                raise
+        except Exception as error:
+            cut(error)
+            raise
+
+    return called
+
+
+def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
+    """Put the public form of ``functions`` into a module's names; one form under several names."""
+    made: dict[Any, Any] = {}
+    for name in functions:
+        function = names[name]
+        if function not in made:
+            made[function] = public(function, home, present)
+        names[name] = made[function]
+
+
+def module_of(function: Any) -> str:
+    """Return the module of a function, by the name that every process has for it.
+
+    A process that multiprocessing spawns imports the script of its parent as ``__mp_main__``.
+    """
+    name = str(getattr(function, "__module__", None) or "")
+    return "__main__" if name == "__mp_main__" else name
+
+
+def is_pickled_by_value() -> bool:
+    """Return whether cloudpickle is pickling: by itself, or as joblib, Ray and Spark have it.
+
+    It writes functions of a script whole, where pickle writes their names: a process that is not
+    a copy of this one cannot import the script. It offers objects no other way to see that.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if "cloudpickle" in frame.f_globals.get("__name__", ""):
+            return True
+    return False
+
+
+def pickled(made: Any, name: str, again: tuple[Any, ...]) -> Any:
+    """Return what ``made.__reduce__`` gives, where a decorator has made it of a function."""
+    found: Any = sys.modules.get(made.__module__)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    by_value = made.__module__ == "__main__" and is_pickled_by_value()
+    return name if found is made and not by_value else again
+
+
+def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
+    """``function`` of the arguments that NumPy's function ``name`` was called with."""
+    args = present(args)
+    if flags := _flags(function):
+        args, kwargs = _with_flags(function.__name__, flags, args, kwargs)
+    try:
+        return function(*args, **kwargs)
+    except TypeError as error:
+        if raised_inside(error):
+            raise
+    return _read(function, name, args, kwargs)
+
+
+class Constructed(ABCMeta):
+    """Metaclass of public classes: an argument that their constructor does not take is refused as
+    by a public function. An ABCMeta, so that subclasses may be abstract."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The arguments of the constructor; without it ``inspect`` shows those of ``__call__``."""
+        whole = _construction(cls)
+        return whole.replace(parameters=[*whole.parameters.values()][1:])
+
+    if not TYPE_CHECKING:  # a type checker shall read the constructor, not this
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            try:
+                try:
+                    return super().__call__(*args, **kwargs)
+                except Exception as error:
+                    refuse_misfit(error, cls.__init__, (None, *args), kwargs)
+                    raise
+            except Exception as error:
+                cut(error)
+                raise
+
+
+def _construction(cls: Any) -> inspect.Signature:
+    return inspect.signature(cls.__init__)
+
+
+# -- flags ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _flags(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
+    """The parameters that are True or False: their place, whether they may be None."""
+    found = {}
+    names = list(inspect.signature(function).parameters.values())
+    for place, parameter in enumerate(names):
+        if parameter.annotation in ("bool", "bool | None", bool, bool | None):
+            at = place if parameter.kind in _OPERANDS else _BY_NAME_ONLY
+            found[parameter.name] = (at, parameter.annotation not in ("bool", bool))
+    return found
+
+
+def _with_flags(name: str, flags: dict[str, tuple[int, bool]], args: Any, kwargs: Any) -> Arguments:
+    """The arguments, flags of NumPy as Python's."""
+    for flag, (place, optional) in flags.items():
+        given = kwargs.get(flag, True) if len(args) <= place else args[place]
+        if given is True or given is False or (given is None and optional):
+            continue
+        if not isinstance(given, np.bool_):
+            raise ArgumentError(
+                f"{name}: {flag}={shown(given)} is {kind_of(given)}, neither True nor False",
+                hint="a flag is a bool known when the graph is built",
+            )
+        if len(args) > place:
+            args = (*args[:place], bool(given), *args[place + 1 :])
+        else:
+            kwargs = {**kwargs, flag: bool(given)}
+    return args, kwargs
+
+
+# -- calls that do not fit ------------------------------------------------------------------------
+
+
+def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    """``function`` of arguments that do not fit it, read by the signature of NumPy's ``name``."""
+    theirs = _numpy(name)
+    ours = inspect.signature(function)
+    word = name.rpartition(".")[2]
+    if isinstance(theirs, np.ufunc):
+        args, kwargs = _by_name(word, args, kwargs, [*ours.parameters][: theirs.nin], ours)
+        kwargs = _without_idle(word, dict.fromkeys(_OF_UFUNCS), ours, kwargs)
+        if kwargs.get("dtype") is not None and "dtype" not in ours.parameters:
+            return _in_dtype(function, word, args, kwargs)
+        kwargs.pop("dtype", None)
+    else:
+        known = _parameters(theirs)
+        places = [n for n, p in known.items() if p.kind in _OPERANDS]
+        if name.startswith("ndarray."):  # methods take more places than their signatures say
+            further = _parameters(_numpy(word))
+            places += [n for n, p in further.items() if p.kind in _OPERANDS][len(places) :]
+            known = {**further, **known}
+        operands = [n for n, p in ours.parameters.items() if p.kind in _OPERANDS]
+        args, kwargs = _by_name(word, args, kwargs, places or operands, ours)
+        pairs = dict(zip(places, operands, strict=False))
+        kwargs = _in_our_words(word, kwargs, pairs, known, ours)
+        kwargs = _without_idle(word, {n: p.default for n, p in known.items()}, ours, kwargs)
+    check_arguments(word, ours, args, kwargs)
+    args, kwargs = _with_flags(word, _flags(function), args, kwargs)
+    return function(*args, **kwargs)
+
+
+#: Parameters that every ufunc has.
+_OF_UFUNCS: Final = (
+    "out", "where", "casting", "order", "dtype", "subok", "signature", "axes", "axis", "keepdims",
+)  # fmt: skip
+
+
+def _numpy(name: str) -> Any:
+    """NumPy's function of that name, or None: ``linalg.norm`` and ``norm`` are one."""
+    room: Any = np
+    for part in ("linalg.norm" if name == "norm" else name).split("."):
+        room = getattr(room, part, None)
+    return room
+
+
+def _parameters(theirs: Any) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(theirs).parameters) if callable(theirs) else {}
+    except ValueError:  # a function of C without a signature
+        return {}
+
+
+def _by_name(
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    places: list[str],
+    ours: inspect.Signature,
+) -> Arguments:
+    """Positional arguments that the function takes by name only, by the names that NumPy has."""
+    kinds = [p.kind for p in ours.parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return args, kwargs
+    fit = sum(kind in _OPERANDS for kind in kinds)
+    if len(args) > max(len(places), fit):
+        bound = next(iter(ours.parameters), "") == "self"
+        count = len(places) - bound
+        takes = f"{count or 'no'} argument{'s' * (count != 1)}"
+        said = f"{name}: takes {takes} by position, got {len(args) - bound}"
+        raise UnknownArgumentError(said, hint=what_it_takes(ours))
+    further = dict(zip(places[fit:], args[fit:], strict=False))
+    for word in further.keys() & kwargs.keys():
+        raise UnknownArgumentError(f"{name}: {word} is given twice")
+    return args[:fit], {**further, **kwargs}
+
+
+#: Where an option of NumPy's, by function, has another name and place here.
+_OTHER_NAMES: Final = {"clip": {"a_min": "min", "a_max": "max"}}
+
+
+def _in_our_words(
+    name: str, kwargs: dict[str, Any], places: dict[str, str], known: dict[str, Any], ours: Any
+) -> dict[str, Any]:
+    """The arguments by our names: of what stands in one place, each side has a name of its own."""
+    pairs = {n: own for n, own in places.items() if n not in ours.parameters and own not in known}
+    renamed = {**pairs, **_OTHER_NAMES.get(name, {})}
+    found: dict[str, Any] = {}
+    for word, given in kwargs.items():
+        own = renamed.get(word, word)
+        if own in found or (own != word and own in kwargs):
+            raise UnknownArgumentError(f"{name}: {word} and {own} are one argument, given twice")
+        found[own] = given
+    return found
+
+
+def _without_idle(
+    name: str, defaults: dict[str, Any], ours: inspect.Signature, kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    kept = {}
+    for word, given in kwargs.items():
+        if word in ours.parameters or (word == "dtype" and defaults.keys() == {*_OF_UFUNCS}):
+            kept[word] = given
+        elif word not in defaults:
+            raise unknown_argument(name, word, ours)
+        elif not _is_idle(name, word, given, defaults[word]):
+            _, instead = _WITHOUT_EFFECT.get(word, ((), ""))
+            raise ArgumentError(
+                f"{name}: {word}={shown(given)} is not supported for values and tensors",
+                hint=instead or what_it_takes(ours),
+            )
+    return kept
+
+
+def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
+    if given is default or given is np._NoValue:
+        return True
+    if word == "where":
+        return given is True
+    if word == "out" and isinstance(given, tuple):
+        return all(each is None for each in given)
+    if not (given is None or isinstance(given, bool | np.bool_ | str)):
+        return False
+    idle, _ = _WITHOUT_EFFECT.get(word, ((), ""))
+    return given in idle or (type(given) is type(default) and given == default)
+
+
+def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A ufunc computed in a dtype: its operands are converted first."""
+    from staticgrad.language.ir.functional import functions
+
+    asked = kwargs.pop("dtype")
+    try:
+        dtype = as_dtype(asked)
+    except TypeError as error:
+        raise DTypeError(f"{name}: {error}") from None
+    check_arguments(name, inspect.signature(function), args, kwargs)
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    plain = function(*bound.args)
+    if _dtype_of(plain) == dtype.numpy:  # a bool of a comparison, or the dtype it has anyway
+        return plain
+    found = function(*(functions.astype(each, dtype) for each in bound.args))
+    narrows = any(not np.can_cast(_dtype_of(x), dtype.numpy, "same_kind") for x in bound.args)
+    if _dtype_of(found) != dtype.numpy or narrows:
+        raise DTypeError(
+            f"{name}: dtype={shown(asked)} is not a dtype that it is computed in here",
+            hint="convert the operands or the result: x.astype(dtype)",
+        )
+    return found
+
+
+def _dtype_of(x: Any) -> np.dtype[Any]:
+    """The NumPy dtype of an operand, or of the first of several results."""
+    first = x[0] if isinstance(x, tuple) else x
+    own = getattr(first, "dtype", None)
+    return np.asarray(first).dtype if own is None else np.dtype(getattr(own, "numpy", own))
+
+
+@dataclass(frozen=True)
+class Routine:
+    """Code by its name, with what it does to each of its operands.
+
+    ``alone``: it runs on the thread that called the program, as one call for all iterations, while
+    no other step runs. Other routines are called by workers, for some of the iterations each.
+    """
+
+    name: str
+    operands: tuple[tuple[Mode, DType], ...]
+    alone: bool = False
+
+    @property
+    def is_collective(self) -> bool:
+        """Whether all ranks call it together: once in each run, in the listed order."""
+        return self.name.startswith("ranks:")

@@ -1,0 +1,462 @@
+"""Graphs: what to compute, forward and backward together.
+
+A Graph is an ordered tuple of nodes (``nodes.py``) with inputs, parameters, named outputs and
+simultaneous updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.nodes import (
+    Node as Node,
+    Parameter as Parameter,
+    Symbolic as Symbolic,
+    constant as constant,
+    describe,
+    new_mark as new_mark,
+    next_serial as next_serial,
+)
+from staticgrad.language.ir.op import (
+    Constant as Constant,
+    Input as Input,
+    Op,
+    ParameterLeaf as ParameterLeaf,
+)
+from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
+from staticgrad.language.ir.roots import (
+    check_from_outside,
+    check_graph_name,
+    check_names,
+    check_roots,
+    guards_of,
+    read_outputs,
+    read_updates,
+    real_roots,
+    sizes_of,
+)
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Guard, Named
+from staticgrad.support.building import within
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import ArgumentError, UnknownNameError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.values import no_graph_attribute
+from staticgrad.support.errors.wording import did_you_mean, kind_of, listed
+from staticgrad.support.source import Location, Origin
+
+_Kind = TypeVar("_Kind", bound=Op)
+#: What a rewrite gives for a node: its results, or the one that it has, or None to keep it.
+Results = Sequence[Symbolic] | Symbolic | None
+
+
+class Graph:
+    """Nodes in topological order, with inputs, outputs and updates. Immutable.
+
+    ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
+    and updates read the old values, all updates happen at once. ``complex_outputs`` names those
+    that are complex: the last axis of their value has real and imaginary parts. ``found`` stores
+    analysis results of passes by name, for later passes; it is not part of the graph.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", ("n",), "float64")
+    >>> graph = Graph({"y": x * 2.0}, name="twice")
+    >>> graph.outputs["y"].type, [node.op.name for node in graph.nodes]
+    (f64[n], ['input', 'constant', 'mul'])
+    """
+
+    __slots__ = (
+        "_computation", "_digest", "_guards", "_sizes", "complex_outputs", "found",
+        "inputs", "name", "nodes", "outputs", "parameters", "updates",
+    )  # fmt: skip
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Symbolic, ...]
+    parameters: tuple[Parameter, ...]
+    outputs: dict[str, Symbolic]
+    updates: tuple[tuple[Parameter, Symbolic], ...]
+    name: str
+    complex_outputs: frozenset[str]
+    found: dict[str, object]
+
+    @public
+    @collection_paused()
+    def __init__(
+        self,
+        outputs: Value | Mapping[str, Value] | None = None,
+        updates: Mapping[Parameter, Value] | Iterable[tuple[Parameter, Value]] = (),
+        *,
+        name: str = "graph",
+        inputs: Sequence[Value] = (),
+    ) -> None:
+        """The graph of everything that ``outputs`` and ``updates`` depend on.
+
+        Args:
+            outputs: named values, or one value (then called ``"output"``).
+            updates: parameter -> its next value, of the same type.
+            name: what the text form calls it.
+            inputs: inputs that the graph shall have even if nothing reads them.
+
+        Raises:
+            GraphError: nothing to compute, a wrong kind of object, an update of another type.
+            NameConflictError: two inputs, parameters or declarations of a size share a name.
+        """
+        named, pairs, inputs, whole = real_roots(
+            read_outputs(outputs), read_updates(updates), inputs
+        )
+        check_roots(named, pairs, inputs)
+        check_graph_name(name)
+        roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
+        nodes = sorted(ancestors(roots), key=lambda node: node.serial)
+        self._fill(
+            nodes,
+            [Symbolic(n) for n in nodes if isinstance(n.op, Input)],
+            [Parameter(n) for n in nodes if isinstance(n.op, ParameterLeaf)],
+            named,
+            pairs,
+            name,
+            whole,
+        )
+        check_names(self.inputs, self.parameters, describe)
+        check_from_outside(self.inputs, nodes)
+
+    def _fill(
+        self,
+        nodes: Iterable[Node],
+        inputs: Iterable[Symbolic],
+        parameters: Iterable[Parameter],
+        outputs: Mapping[str, Symbolic],
+        updates: Iterable[tuple[Parameter, Symbolic]],
+        name: str,
+        complex_outputs: Iterable[str] = (),
+    ) -> None:
+        self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
+        for parameter in self.parameters:
+            parameter.store.in_graph = True
+        self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
+        self.complex_outputs = frozenset(complex_outputs)
+        self.found = {}
+        self._guards: tuple[tuple[Guard, Node], ...] | None = None
+        self._sizes: dict[str, Named] | None = None
+        self._digest: str | None = None
+        self._computation: Computation | None = None
+
+    @classmethod
+    def of_parts(
+        cls,
+        *,
+        nodes: Iterable[Node],
+        inputs: Iterable[Symbolic],
+        parameters: Iterable[Parameter],
+        outputs: Mapping[str, Symbolic],
+        updates: Iterable[tuple[Parameter, Symbolic]] = (),
+        name: str = "graph",
+        complex_outputs: Iterable[str] = (),
+    ) -> Graph:
+        """A graph of exactly these parts, dead nodes included: for passes and the parser.
+
+        ``nodes`` must be in topological order; ``verify_graph`` checks what this does not.
+        """
+        graph = cls.__new__(cls)
+        graph._fill(nodes, inputs, parameters, outputs, updates, name, complex_outputs)
+        return graph
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self.outputs:
+            raise UnknownNameError(
+                f"the graph has no output {name!r}",
+                hint=f"{did_you_mean(name, self.outputs)}its outputs are {listed([*self.outputs])}",
+            )
+        found = self.outputs[name]
+        return SymbolicComplex.of(found) if name in self.complex_outputs else found
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        @boundary
+        def __getattr__(self, name: str) -> Any:
+            raise no_graph_attribute(name, dir(Graph))
+
+    @property
+    def roots(self) -> tuple[Symbolic, ...]:
+        """Every value that must be computed: outputs, then updates."""
+        return (*self.outputs.values(), *(value for _, value in self.updates))
+
+    @property
+    def input_types(self) -> dict[str, TensorType]:
+        """The type of each input by name, as users feed it: complex where the input is."""
+        ops = [op for value in self.inputs if isinstance(op := value.node.op, Input)]
+        return {op.label: whole_type(op.type) if op.is_complex else op.type for op in ops}
+
+    @property
+    def output_types(self) -> dict[str, TensorType]:
+        """The type of each output as users get it: complex where the value has both parts."""
+        return {
+            name: whole_type(value.type) if name in self.complex_outputs else value.type
+            for name, value in self.outputs.items()
+        }
+
+    @property
+    def guards(self) -> tuple[tuple[Guard, Node], ...]:
+        """Conditions on named sizes, each with the node that needs it; derived by inference."""
+        if self._guards is None:
+            self._guards = tuple(guards_of(self.nodes))
+        return self._guards
+
+    @property
+    def sizes(self) -> dict[str, Named]:
+        """Every named size of a type or of an op, by name, in order of first appearance."""
+        if self._sizes is None:
+            self._sizes = sizes_of(self.nodes)
+        return dict(self._sizes)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what the graph computes: equal for graphs that ``same_graph`` calls equal."""
+        if self._digest is None:
+            from staticgrad.language.ir.printer import digest_of
+
+            self._digest = digest_of(self)
+        return self._digest
+
+    @property
+    def computation(self) -> Computation:
+        """The computation as a key, equal exactly if the digests are; few digests are computed."""
+        if self._computation is None:
+            self._computation = Computation(self)
+        return self._computation
+
+    def replace_nodes(self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Results]) -> Graph:
+        """Rebuild bottom-up: ``rewrite(node, new_args)`` gives new results, or None to keep it.
+
+        The results are a sequence of one value for each result of the op; of an op with one result
+        the value alone will do. A kept node is rebuilt only if an operand changed. Returns the same
+        object if nothing did. Inputs, parameters, names and order of the outputs stay.
+
+        Raises:
+            ArgumentError: ``rewrite`` gives something else.
+        """
+        new: dict[Node, Sequence[Symbolic]] = {}
+        order: dict[Node, None] = {}
+        for node in self.nodes:
+            args = node.args
+            moved = reads_any(node, new)
+            if moved:
+                args = tuple([new[a.node][a.index] if a.node in new else a for a in args])
+                moved = not _same(args, node.args)
+            results = _results(rewrite, node, args)
+            if results is None:
+                kept = rebuild(node, args) if moved else node
+                order[kept] = None  # its operands are listed already
+                if moved:
+                    new[node] = kept.values
+                continue
+            if not _same(results, node.values):
+                new[node] = results
+            behind = ancestors(results, stop=order)  # operands first
+            order.update(dict.fromkeys(sorted(behind, key=lambda node: node.serial)))
+        nodes = tuple(order)
+        if not new and len(nodes) == len(self.nodes):
+            return self
+        return self.with_nodes(
+            nodes, {v.key: new[v.node][v.index] for v in self.roots if v.node in new}
+        )
+
+    def replace_ops(
+        self,
+        kind: type[_Kind] | tuple[type[_Kind], ...],
+        rewrite: Callable[[Node, _Kind, tuple[Symbolic, ...]], Results],
+    ) -> Graph:
+        """``replace_nodes`` where the op is of a kind: ``rewrite(node, node.op, new_args)``.
+
+        What it builds has the line and the place of the node.
+
+        Raises:
+            ArgumentError: as ``replace_nodes``.
+        """
+        if not any(isinstance(node.op, kind) for node in self.nodes):
+            return self
+
+        @wraps(rewrite)  # whose line an error has
+        def of_kind(node: Node, args: tuple[Symbolic, ...]) -> Results:
+            if not isinstance(node.op, kind):
+                return None
+            with within(node.origin, node.order):
+                return rewrite(node, node.op, args)
+
+        return self.replace_nodes(of_kind)
+
+    def with_nodes(self, nodes: Iterable[Node], new: Mapping[tuple[Node, int], Symbolic]) -> Graph:
+        """This graph over other nodes, its roots mapped through ``new``."""
+        return Graph.of_parts(
+            nodes=nodes,
+            inputs=self.inputs,
+            parameters=self.parameters,
+            outputs={name: new.get(value.key, value) for name, value in self.outputs.items()},
+            updates=tuple((p, new.get(value.key, value)) for p, value in self.updates),
+            name=self.name,
+            complex_outputs=self.complex_outputs,
+        )
+
+    def without_dead_nodes(self) -> Graph:
+        """Return the graph without nodes that no output, update, input or parameter depends on.
+
+        The order of the others stays. Returns the same object if no node is dead.
+        """
+        live = set(ancestors([*self.roots, *self.inputs, *self.parameters]))
+        if len(live) == len(self.nodes):
+            return self
+        return self.with_nodes((node for node in self.nodes if node in live), {})
+
+    def __copy__(self) -> Graph:
+        return self
+
+    def __str__(self) -> str:
+        from staticgrad.language.ir.printer import print_graph
+
+        return print_graph(self)
+
+    def __repr__(self) -> str:
+        from staticgrad.language.ir.printer import summary
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from staticgrad.language.ir.pictures import graph_html
+
+        return graph_html(self)
+
+    def svg(self) -> str:
+        """The picture that notebooks show, as the text of an SVG file that needs nothing else.
+
+        >>> import staticgrad as sg
+        >>> sg.Graph(sg.tanh(sg.input("x", (3,)))).svg()[:4]
+        '<svg'
+        """
+        from staticgrad.language.ir.pictures import svg_file
+
+        return svg_file(self)
+
+    def dot(self) -> str:
+        """The graph in the language of Graphviz: a box for each operation, with its result's type.
+
+        >>> import staticgrad as sg
+        >>> print(sg.Graph(sg.tanh(sg.input("x", (3,), "float32")), name="g").dot())
+        digraph "g" {
+          node [shape=box, fontname="sans-serif", fontsize=10];
+          n0 [label="x\\nf32[3]", style=dashed];
+          n1 [label="tanh\\nf32[3]"];
+          n0 -> n1;
+          out0 [label="output", shape=plaintext];
+          n1 -> out0;
+        }
+        """
+        from staticgrad.language.ir.pictures import dot
+
+        return dot(self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from staticgrad.language.ir.pickling import pickle_graph
+
+        return pickle_graph(self)
+
+
+class Computation:
+    """The computation of a graph, to be compared and hashed.
+
+    A digest takes the whole text of a graph, so it is made only for graphs that agree in their
+    inputs' types and in their ops' names.
+    """
+
+    __slots__ = ("_graph", "_outline")
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        ops = tuple([node.op.name for node in graph.nodes if not node.is_leaf])
+        self._outline = hash((ops, tuple([value.type for value in graph.inputs])))
+
+    def __hash__(self) -> int:
+        return self._outline
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Computation):
+            return NotImplemented
+        one, two = self._graph, other._graph
+        return one is two or (self._outline == other._outline and one.digest == two.digest)
+
+
+def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:
+    """The same op over other operands, at the same line where no ``origin`` is given."""
+    for new, old in zip(args, node.args, strict=True):
+        one, two = new.node.types[new.index], old.node.types[old.index]
+        if one is not two and one != two:
+            inferred = node.op.infer(*[arg.type for arg in args])
+            types = (inferred,) if isinstance(inferred, TensorType) else inferred
+            verified = bool(types)
+            break
+    else:
+        types, verified = node.types, node.verified
+    rebuilt = Node(node.op, args, types, origin or node.origin, node.order)
+    rebuilt.verified = verified
+    return rebuilt
+
+
+def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
+    """Return whether an operand of ``node`` is a result of one of these nodes."""
+    for arg in node.args:  # noqa: SIM110  # asked of every node: a generator takes twice as long
+        if arg.node in of:
+            return True
+    return False
+
+
+def _results(
+    rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, args: tuple[Symbolic, ...]
+) -> tuple[Symbolic, ...] | None:
+    """Return one value per result of a node from ``rewrite``; None: the node stays."""
+    given: Any = rewrite(node, args)
+    if given is None:
+        return None
+    results = tuple(given) if isinstance(given, Sequence) else (given,)
+    count = len(node.types)
+    if len(results) == count and all(isinstance(each, Symbolic) for each in results):
+        return results
+    from inspect import unwrap
+
+    code = getattr(unwrap(rewrite), "__code__", None)
+    wanted = "a value" if count == 1 else f"a sequence of {count} values"
+    listed = isinstance(given, tuple | list)
+    each = given if listed else (given,)
+    kinds = ", ".join(str(v.type) if isinstance(v, Value) else kind_of(v) for v in each)
+    if listed:
+        kinds = f"a {type(given).__name__} of {len(given)}: {kinds}" if given else "no values"
+    raise ArgumentError(
+        f"replace_nodes: the rewrite of {node.op.name} gives {kinds}, not {wanted}",
+        hint=f"return {wanted}, or None to keep the node",
+        at=None if code is None else Origin((code, 0, "")),
+        related=[describe(value, 0, node.op.name) for value in node.values[:1]],
+    )
+
+
+def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
+    return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))
+
+
+def ancestors(
+    values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None, oldest: int = 0
+) -> list[Node]:
+    """Every node that ``values`` depend on (their own included), each once; iterative.
+
+    Those in ``stop``, and those older than serial ``oldest``, are left out.
+    """
+    seen: dict[Node, None] = {}
+    stack = [value.node for value in values]
+    while stack:
+        node = stack.pop()
+        if node in seen or node.serial < oldest or (stop is not None and node in stop):
+            continue
+        seen[node] = None
+        stack += [arg.node for arg in node.args]
+    return list(seen)

@@ -1,0 +1,281 @@
+"""Results of a kernel that may be written over its operands.
+
+**What is to be shown.** A kernel runs its outer iterations in any order and in parallel. A result
+may take the bytes of an operand if no iteration reads an element of the operand after any iteration
+has stored there, itself included.
+
+**The premise.** No two iterations store to one element: a kernel whose bytes depend on the last
+writer would be wrong with any operands. Where stores have ends, that holds of all that they could
+reach.
+
+**The rule.** All stores to the result land at one access. Each load of the operand either
+
+* is *at the element that is stored*: in the stage of the first store, at its very access, and
+  evaluated no later than it. Each loop of the stage moves the access, so what a lane reads no other
+  lane and no other iteration stores to; or
+* lies *in the row that is stored*: in a stage before that of the first store, and within the box of
+  elements that the store reaches in one iteration. By the premise the boxes of two iterations share
+  no element that is stored to, and the own iteration has not begun to store.
+
+A box is how an access moves along the outer loops, and the extents and strides of all that moves it
+inside of an iteration. A checked index is one of its extent, so a gather is one more move. An
+access that moves like the store, or along fewer of its inner loops, is within its box. Where there
+is one iteration, every place lies in its row.
+
+A row may read what it has stored again. It then reads the result, not the operand.
+
+**Rows that are written out** have a store for each of their elements: accesses of one stage that
+differ in a literal start alone. Where the loops of the stage move them farther than those starts
+lie apart, all stores of an iteration land at different elements, and the first of the two cases
+holds for each store by itself: a load is at the access of one of them, and evaluated no later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from staticgrad.language.ir.expr import Access, Expr, Position, not_met
+from staticgrad.language.ir.kernels.stages import (
+    Axis,
+    Check,
+    Extent,
+    Gemm,
+    Map,
+    Operand,
+    Scalar,
+    Search,
+    Stage,
+    Store,
+    loops_of,
+    parts,
+    roots,
+    statements,
+)
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass, replace
+
+
+@dataclass(frozen=True)
+class _Load:
+    """A load of an operand: in which stage it is evaluated, and for which of all statements."""
+
+    expr: Expr
+    stage: int
+    place: int
+
+    @property
+    def access(self) -> Access:
+        assert isinstance(self.expr.attribute, Access)
+        return self.expr.attribute
+
+
+#: An operand with all its loads.
+_Loaded = tuple[str, Sequence[_Load]]
+
+
+@dataclass(frozen=True)
+class _Box:
+    """The elements that an access may reach in one outer iteration.
+
+    ``outer`` are its moves along outer loops, ``inner`` extents and strides of the others, and
+    ``positions`` the same of each position.
+    """
+
+    outer: frozenset[tuple[str, Extent]]
+    inner: Counter[tuple[Extent, Extent]]
+    positions: Counter[tuple[object, ...]]
+
+    def holds(self, other: _Box) -> bool:
+        """Return whether this box contains every element of another box."""
+        alike = self.outer == other.outer and self.positions == other.positions
+        return alike and other.inner <= self.inner
+
+
+def in_place_pairs(
+    axes: Sequence[Axis], stages: Sequence[Stage], operands: Sequence[Operand]
+) -> Iterator[tuple[str, str]]:
+    """Pairs (out, in) of operands that may share bytes, of a kernel whose iterations run in any
+    order: those for which the rule of this module is shown."""
+    kinds = (Map, Scalar, Gemm) if len(stages) == 1 else (Map, Scalar)
+    if all(isinstance(stage, kinds) and not getattr(stage, "fed", ()) for stage in stages):
+        yield from _Kernel(axes, stages, operands).pairs()
+
+
+class _Kernel:
+    def __init__(
+        self, axes: Sequence[Axis], stages: Sequence[Stage], operands: Sequence[Operand]
+    ) -> None:
+        self.outer = {axis.name for axis in axes}
+        self.one_row = len(stages) > 1 and all(axis.extent == 1 for axis in axes)
+        self.stages = stages
+        self.operands = {operand.name: operand for operand in operands}
+        self.loads: dict[str, list[_Load]] = {}
+        self.stores: dict[str, list[tuple[Store, int, int]]] = {}  # with stage and place of each
+        self.checked: dict[str, Extent] = {}
+        self.unknown: set[str] = set()  # operands that are read at places that nothing here says
+        for number, stage in enumerate(stages):
+            self._read(number, stage)
+
+    def _read(self, number: int, stage: Stage) -> None:
+        if isinstance(stage, Gemm):
+            self.unknown |= {stage.a.operand, stage.b.operand}
+        met: set[int] = set()
+        first = sum(len(statements(before)) for before in self.stages[:number])
+        for place, statement in enumerate(statements(stage), first):
+            for expr in not_met(roots(statement), met):
+                if isinstance(expr.attribute, Access):
+                    load = _Load(expr, number, place)
+                    self.loads.setdefault(load.access.operand, []).append(load)
+            if isinstance(statement, Store):
+                written = self.stores.setdefault(statement.access.operand, [])
+                written.append((statement, number, place))
+            elif isinstance(statement, Check):
+                self.checked[statement.name] = statement.extent
+            elif isinstance(statement, Search):
+                self.unknown.add(statement.operand)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        for out, stores in self.stores.items():
+            scattered = any(store.access.gather for store, _, _ in stores)
+            if scattered or self.operands[out].mode == "scratch":
+                continue
+            places: dict[Access, int] = {}
+            for store, _, place in stores:
+                places.setdefault(store.access, place)
+            stage = stores[0][1]
+            alone = len(places) == 1
+            of_width = self._readable.get(self.operands[out].dtype.itemsize)
+            if of_width is None or not (alone or self._are_apart(stores)):
+                continue
+            kept = self._kept_by_one if alone else _kept_by_several
+            yield from ((out, name) for name in kept(of_width, places, stage))
+
+    @cached_property
+    def _readable(self) -> Mapping[int, Sequence[_Loaded]]:
+        """The operands that are read only where loads say, with their loads, by element width."""
+        found: dict[int, list[_Loaded]] = {}
+        for name, loads in self.loads.items():
+            operand = self.operands[name]
+            if operand.mode == "in" and name not in self.unknown:
+                found.setdefault(operand.dtype.itemsize, []).append((name, loads))
+        return found
+
+    def _kept_by_one(
+        self, loaded: Iterable[_Loaded], places: Mapping[Access, int], stage: int
+    ) -> Iterator[str]:
+        """The operands of which nothing is loaded once it was stored, by stores at one access."""
+        ((stored, place),) = places.items()
+        box, once = self._box(stored, stage), self._stored_once(stored, stage)
+
+        def comes_before(load: _Load) -> bool:
+            """Return whether a load is at the stored element, or earlier in the same row."""
+            if load.stage == stage:
+                return once and load.place <= place and _is_at(load.access, stored)
+            return load.stage < stage and (self.one_row or self._is_inside(load, box))
+
+        return (name for name, loads in loaded if all(map(comes_before, loads)))
+
+    def _are_apart(self, stores: Sequence[tuple[Store, int, int]]) -> bool:
+        (first, stage, _), *others = stores
+        if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
+            return False
+        accesses = [store.access for store, _, _ in stores]
+        if any(store.combine for store, _, _ in stores) or any(a.bounded for a in accesses):
+            return False
+        if len({_started(access) for access in accesses}) > 1:
+            return False
+        starts = [
+            sum(_literal(p.start) * _literal(p.stride) for p in access.positions)
+            for access in accesses
+        ]
+        moves = [
+            (abs(_literal(first.access.stride(axis.name))), axis.extent)
+            for axis in parts(self.stages[stage])[-1][1]
+            if axis.extent not in (0, 1)
+        ]
+        run = 1 + max(starts) - min(starts)  # how far starts, then faster loops, reach
+        for number, (step, extent) in enumerate(sorted(moves, key=lambda move: move[0])):
+            if step < run or (isinstance(extent, str) and number < len(moves) - 1):
+                return False
+            run += step * (_literal(extent) - 1)
+        return True
+
+    def _is_inside(self, load: _Load, box: _Box) -> bool:
+        access = load.access
+        indices = load.expr.args[: len(access.gather)]
+        known = all(i.op == "ref" and i.attribute in self.checked for i in indices)
+        return known and box.holds(self._box(access, load.stage, indices))
+
+    def _stored_once(self, stored: Access, stage: int) -> bool:
+        loops = {
+            a.name: a.extent for a in parts(self.stages[stage])[-1][1] if a.extent not in (0, 1)
+        }
+        if not all(stored.stride(name) for name in loops):
+            return False
+        for position in stored.positions:
+            run = 1  # how far the faster loops of the position reach
+            steps = [(step, loops[name]) for name, step in position.terms if name in loops]
+            if len(steps) > 1:
+                for step, extent in sorted(steps, key=lambda move: abs(_literal(move[0]))):
+                    if abs(_literal(step)) < run or isinstance(extent, str):
+                        return False
+                    run += abs(_literal(step)) * (extent - 1)
+        return True
+
+    def _box(self, access: Access, stage: int, indices: Sequence[Expr] = ()) -> _Box:
+        extents = {axis.name: axis.extent for axis in loops_of(self.stages[stage])}
+        inner = Counter(self._inner(access.strides, extents))
+        gathers = zip(indices, access.gather, strict=True) if indices else ()
+        inner.update((self.checked[str(i.attribute)], stride) for i, stride in gathers)
+        positions = (
+            (
+                self._outer(p.terms),
+                tuple(sorted(self._inner(p.terms, extents), key=repr)),
+                p.start,
+                p.stride,
+                p.extent,
+                p.within,
+            )
+            for p in access.positions
+        )
+        return _Box(self._outer(access.strides), inner, Counter(positions))
+
+    def _outer(self, moves: Sequence[tuple[str, Extent]]) -> frozenset[tuple[str, Extent]]:
+        return frozenset(move for move in moves if move[0] in self.outer)
+
+    def _inner(
+        self, moves: Sequence[tuple[str, Extent]], extents: Mapping[str, Extent]
+    ) -> list[tuple[Extent, Extent]]:
+        return [(extents[axis], step) for axis, step in moves if axis not in self.outer]
+
+
+def _kept_by_several(
+    loaded: Iterable[_Loaded], places: Mapping[Access, int], stage: int
+) -> Iterator[str]:
+    """The operands of which no element is loaded once it was stored, by stores that lie apart."""
+
+    def is_at_one(load: _Load) -> bool:
+        return load.stage == stage and any(
+            _is_at(load.access, at) and load.place <= place for at, place in places.items()
+        )
+
+    return (name for name, loads in loaded if all(map(is_at_one, loads)))
+
+
+def _is_at(own: Access, stored: Access) -> bool:
+    return (own.strides, own.positions) == (stored.strides, stored.positions) and not own.gather
+
+
+def _started(access: Access) -> Access:
+    """The access without its literal starts, and without positions that are nothing else."""
+    without = (
+        replace(p, start=0) if isinstance(p.start, int) and isinstance(p.stride, int) else p
+        for p in access.positions
+    )
+    return replace(access, positions=tuple(p for p in without if p != Position(())))
+
+
+def _literal(number: Extent) -> int:
+    """A literal; 0, which proves nothing, for a size."""
+    return number if isinstance(number, int) else 0

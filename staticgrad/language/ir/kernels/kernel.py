@@ -1,0 +1,350 @@
+"""The Kernel form: an outer parallel loop over a straight line of stages, generic in every size.
+
+A kernel names its operands ``p0, p1, ...`` and integer arguments ``n0, n1, ...`` (extents and
+strides, bound at each step), so that equal computations at other shapes are one kernel, compiled
+once. Renderers translate it.
+
+One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.outer``:
+
+- ``axes``: the outer axes, flattened in C order; every stage runs once per iteration. Where the
+  only one is called ``j``, its rows are the lanes of vectors (``in_lanes``).
+- ``lanes``: no outer axes, and the vector axis of the single stage itself is cut (elements).
+- ``tiles``: a Gemm that nothing feeds; iterations are (outer axes..., row chunk, column panel),
+  flattened.
+- ``groups``: the last ``grouped`` outer axes, flattened, are *rows*; an iteration is a group of
+  them, as the column rule of ``ir/summation.py`` cuts them, and runs every stage for each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Final, Literal, TypeVar
+
+from staticgrad.language.ir.expr import BLOCKS, Access, Expr, postorder
+from staticgrad.language.ir.kernels.in_place import in_place_pairs
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import (
+    LANES,
+    Accumulate,
+    Axis,
+    ColumnAccumulate,
+    Columns,
+    Extent,
+    Gemm,
+    Listed,
+    Map,
+    Operand,
+    Order,
+    Sort,
+    Stage,
+    Store,
+    column_words,
+    gemm_iterations,
+    group_rows,
+    nested,
+    order_words,
+    parts,
+    roots,
+    statements,
+)
+from staticgrad.language.ir.kernels.width import (
+    SQUARES,
+    transposed_loads,
+    transposed_stores,
+    whole_registers,
+)
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size, maximum
+from staticgrad.language.types.dtype import BOOL
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass
+
+S = TypeVar("S", bound=Size)
+#: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
+GRAIN_ELEMENTS: Final = 16384
+#: How often that is halved, at most, where elements take long.
+FINEST: Final = 4
+#: Expressions of a loop of numbers that take as long as moving an element; and rows of a group of
+#: such loops, at least.
+_OPERATIONS: Final = 16
+_FEWEST_ROWS: Final = 64
+#: Vectors of rows that are a group at least, where rows are the lanes of vectors.
+LANE_VECTORS: Final = 4
+#: Columns of a group, at least, where each has many terms: what lies together is read in runs.
+FEWEST_COLUMNS: Final = 128
+#: Vectors of columns of which rows are read whole: 4 KiB of each.
+RUN: Final = 64
+#: Interleaved rows, at most: their values are to stay in registers.
+MOST_JAMMED: Final = 16
+#: Where an operand is stored to: the loops around it by name, and the place.
+Places = list[tuple[dict[str, Axis], Access]]
+#: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
+GEMM_BLOCK: Final = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Operands, integer arguments, outer axes, stages. Kernels of one text are equal.
+
+    ``known``: what holds of some arguments in every step, in their order.
+    """
+
+    operands: tuple[Operand, ...]
+    arguments: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    stages: tuple[Stage, ...]
+    serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
+    grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
+    jammed: int = 1  # interleaved rows; no bit depends on it
+    listed: Listed | None = None
+    in_strips: bool = (
+        False  # a vector of rows runs each stage before the next; no bit depends on it
+    )
+    known: tuple[Known, ...] = ()
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical text."""
+        from staticgrad.language.ir.kernels.text import print_kernel
+
+        return print_kernel(self)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Kernel) and self.text == other.text)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    @cached_property
+    def outer(self) -> Literal["axes", "lanes", "tiles", "groups"]:
+        """The unit of one outer iteration; see the module."""
+        first = self.stages[0]
+        if self.grouped:
+            return "groups"
+        if isinstance(first, Gemm) and len(self.stages) == 1:
+            return "axes" if first.fed else "tiles"
+        if self.axes or len(self.stages) > 1 or self.serial:
+            return "axes"
+        if isinstance(first, Map):
+            whole = bool(first.rows) or any(isinstance(s, Accumulate) for s in first.body)
+            return "axes" if whole else "lanes"
+        return "lanes" if isinstance(first, Columns) else "axes"
+
+    @property
+    def in_lanes(self) -> bool:
+        """True if rows are vector lanes: each stage is scalar, or a loop of scalar stages."""
+        return len(self.axes) == 1 and self.axes[0].name == LANES
+
+    @cached_property
+    def transposed(self) -> tuple[Expr, ...]:
+        """The loads that lie across memory, of which adjacent rows read whole lines."""
+        return tuple(transposed_loads(self.axes, self.stages, self._tile_axis))
+
+    @cached_property
+    def transposed_stores(self) -> tuple[Store, ...]:
+        """The stores that lie across memory, of which adjacent rows write whole lines."""
+        return tuple(transposed_stores(self.axes, self.stages, self._tile_axis))
+
+    @property
+    def in_tiles(self) -> bool:
+        """True if adjacent rows are loaded or stored together as whole cache lines."""
+        return bool(self.transposed or self.transposed_stores)
+
+    @property
+    def _tile_axis(self) -> str:
+        """The loop whose rows may be taken together; none has no name."""
+        alone = self.outer == "axes" and not self.serial and self.listed is None
+        return self.axes[-1].name if alone and self.jammed == 1 and self.axes else ""
+
+    @cached_property
+    def streams(self) -> bool:
+        """True if it has streaming stores."""
+        every = [s for stage, _ in nested(self.stages) for s in statements(stage)]
+        return any(isinstance(s, Store) and s.streamed for s in every)
+
+    @property
+    def tile_rows(self) -> int:
+        """The number of rows that are loaded or stored together."""
+        return (SQUARES if self.transposed else 1) * self.lanes
+
+    @cached_property
+    def lanes(self) -> int:
+        """Vector width in elements: that of the narrowest elements, bools and positions aside, or
+        of whole registers where a map has narrow elements alone."""
+        if self.outer in ("lanes", "axes") and not (self.serial or self.in_lanes or self.in_tiles):
+            filled = whole_registers(self.stages, self.operands)
+            if filled:
+                return filled
+        found = [o.dtype for o in self.operands if o.mode not in ("check", "scratch")]
+        found += [e.dtype for e in postorder(self.expressions) if e.op not in ("index", "size")]
+        return max((dtype.lanes for dtype in found if not dtype.is_bool), default=BOOL.lanes)
+
+    @cached_property
+    def expressions(self) -> tuple[Expr, ...]:
+        """Every root expression, in statement order."""
+        return tuple(
+            e for stage, _ in nested(self.stages) for s in statements(stage) for e in roots(s)
+        )
+
+    @cached_property
+    def in_place(self) -> frozenset[tuple[str, str]]:
+        """Pairs (out, in) of operands that may share bytes: no row reads an element of ``in`` after
+        any row wrote it. See ``in_place``."""
+        if self.serial:
+            return frozenset()
+        return frozenset(in_place_pairs(self.axes, self.stages, self.operands))
+
+    def iterations(self, arguments: Sequence[Size]) -> Size:
+        """Return the number of outer iterations for these values of the integer arguments."""
+        values = dict(zip(self.arguments, arguments, strict=True))
+        first = self.stages[0]
+        if self.outer == "lanes":
+            assert isinstance(first, Map | Columns)
+            return _extent(first.axis, values)
+        apart = len(self.axes) - self.grouped
+        count = prod((_extent(axis, values) for axis in self.axes[:apart]), start=1)
+        if self.grouped:
+            rows = self.rows(arguments)
+            length = group_rows(rows)
+            count = count * ((rows + (length - 1)) // length)
+        if self.outer == "tiles":
+            assert isinstance(first, Gemm)
+            dtype = self.operand(first.a.operand).dtype.compute
+            rows, columns = (
+                prod((_extent(axis, values) for axis in axes), start=1)
+                for axes in (first.i, first.j)
+            )
+            count = count * gemm_iterations(first, dtype, rows, columns)
+        return count
+
+    def grain(self, arguments: Sequence[Size]) -> int:
+        """Iterations of one group, by the hints of the sizes that the arguments have.
+
+        A tile is a group of its own, and so is a group of rows. 0: all iterations are one group, as
+        they run in order.
+        """
+        if self.serial:
+            return 0
+        if self.outer in ("tiles", "groups"):
+            return 1
+        covered = GRAIN_ELEMENTS >> self._halves
+        values = dict(zip(self.arguments, arguments, strict=True))
+        if self.outer == "lanes":
+            terms = [
+                prod(hint_value(_extent(axis, values)) for axis in stage.rows)
+                for stage, _ in nested(self.stages)
+                if isinstance(stage, Columns)
+            ]
+            whole = covered // max(1, *terms, 1) // FEWEST_COLUMNS * FEWEST_COLUMNS
+            return max(1, min(covered, FEWEST_COLUMNS), whole)
+        elements = []
+        for stage, around in nested(self.stages):
+            loops = stage.loops if isinstance(stage, Gemm) else parts(stage)[0][1]
+            elements.append(prod(hint_value(_extent(axis, values)) for axis in (*around, *loops)))
+        rows = max(1, covered // max(1, *elements))
+        rows = max(min(rows, _FEWEST_ROWS), rows // self._longer)
+        if self.in_lanes:
+            vectors = LANE_VECTORS * self.lanes
+            return -(-rows // vectors) * vectors
+        together = self.tile_rows if self.in_tiles else 1
+        return -(-rows // together) * together
+
+    @cached_property
+    def _longer(self) -> int:
+        """Return the cost of one iteration of a scalar loop, in units of moving an element."""
+        if not any(around for _, around in nested(self.stages)):
+            return 1
+        return 1 + len([*postorder(self.expressions)]) // _OPERATIONS
+
+    @cached_property
+    def _halves(self) -> int:
+        """Return how often the elements of a group are halved; a function counts as two moves."""
+        functions = sum(expr.op in BLOCKS for expr in postorder(self.expressions))
+        return min(FINEST, (1 + 2 * functions).bit_length() - 1)
+
+    def rows(self, arguments: Sequence[Size]) -> Size:
+        """Return the number of rows of the grouped axes for these integer arguments."""
+        values = dict(zip(self.arguments, arguments, strict=True))
+        axes = self.axes[len(self.axes) - self.grouped :]
+        return prod((_extent(axis, values) for axis in axes), start=1)
+
+    def room(self, arguments: Sequence[Size]) -> dict[str, Size]:
+        """Elements that each scratch operand needs, by its name.
+
+        Where rows are stored to, one element more than the farthest place.
+        """
+        values = dict(zip(self.arguments, arguments, strict=True))
+        found: dict[str, Size] = {}
+        for stage, _ in nested(self.stages):
+            for statement in statements(stage):
+                if isinstance(statement, ColumnAccumulate):
+                    assert isinstance(stage, Map)
+                    extent = _extent(stage.axis, values)
+                    words = column_words(extent, self.rows(arguments), self.lanes)
+                    found[statement.scratch] = words
+                elif isinstance(statement, Order):
+                    assert isinstance(stage, Sort)
+                    extents = (_extent(stage.axis, values), _extent(stage.kept, values))
+                    found[statement.scratch] = order_words(statement.key.dtype, *extents)
+        for operand, places in self._scratch_places().items():
+            count = self.jammed if operand in self.own_rows else 1
+            for axes, access in places:
+                last: Size = 0
+                for name, stride in access.strides:
+                    last = last + (_extent(axes[name], values) - 1) * number_of(stride, values)
+                for place in access.positions:
+                    if place.extent is not None:
+                        far = number_of(place.extent, values) - 1
+                    else:
+                        far = number_of(place.start, values)
+                        for name, step in place.terms:
+                            moved = (_extent(axes[name], values) - 1) * number_of(step, values)
+                            far = far + moved
+                    last = last + far * number_of(place.stride, values)
+                found[operand] = maximum(found.get(operand, 0), count * (last + 1))
+        return found
+
+    @cached_property
+    def own_rows(self) -> dict[str, Places]:
+        """The scratch operands that each row uses anew, with where they are stored to.
+
+        Interleaved rows have one each, one behind the other.
+        """
+        found = self._scratch_places()
+        outer = [axis.name for axis in self.axes]
+        return {
+            operand: places
+            for operand, places in found.items()
+            if all(access.stride(axis) == 0 for _, access in places for axis in outer)
+        }
+
+    def _scratch_places(self) -> dict[str, Places]:
+        own = {operand.name for operand in self.operands if operand.mode == "scratch"}
+        found: dict[str, Places] = {}
+        for stage, around in nested(self.stages) if own else ():
+            axes = {a.name: a for a in (*self.axes, *around, *parts(stage)[-1][1])}
+            for statement in statements(stage):
+                if isinstance(statement, Store) and statement.access.operand in own:
+                    found.setdefault(statement.access.operand, []).append((axes, statement.access))
+        return found
+
+    @cached_property
+    def _by_name(self) -> dict[str, Operand]:
+        return {operand.name: operand for operand in self.operands}
+
+    def operand(self, name: str) -> Operand:
+        """The operand called ``name``; a kernel may have thousands of them."""
+        return self._by_name[name]
+
+
+def number_of(extent: Extent, values: Mapping[str, S]) -> int | S:
+    """Return an extent, stride or start: a literal, or the value of the argument it names."""
+    return extent if isinstance(extent, int) else values[extent]
+
+
+def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:
+    return number_of(axis.extent, values)

@@ -1,0 +1,520 @@
+"""The stages of a kernel: loops over scalar expressions, and statements that store their values.
+
+A stage runs once for each position of the kernel's outer axes. Within one, every distinct Expr
+object is evaluated once, where the first statement needs it.
+
+Reductions of a row may search for the least or largest position at which a condition holds. Most
+vectors of a row have no such position, and behind the first one no other is the least. So writers
+compare positions only where there are some, and then leave the row (``nest.lower``).
+
+Products are cut into iterations by ``gemm_iterations``: chunks of rows times groups of panels of
+columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+from staticgrad.language.ir.expr import Access, Expr, postorder
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
+from staticgrad.language.types.dim import Size, kept_by_sizes, maximum, minimum
+from staticgrad.language.types.dtype import I64, DType
+from staticgrad.support.records import dataclass
+
+Extent = str | int  # an integer argument's name, or a literal
+Mode = Literal["in", "out", "inout", "scratch", "check"]
+
+#: The loop that runs over the lanes of vectors.
+LANES: Final = "j"
+#: Levels of a group's binary counter, at most: enough for 2**34 rows.
+COLUMN_LEVELS: Final = 24
+#: The largest prefetch distance.
+FARTHEST: Final = 1 << 20
+#: Bytes of a vector in a streaming store, at least.
+HALF_LINE: Final = 32
+#: Rows of C per iteration of a product over several loops.
+GEMM_ROWS: Final = 96
+#: The same of a product that is fed, at most: each chunk is fed anew.
+FED_ROWS: Final = 320
+#: Positions of loops of literal extents, all together, up to which code is written for each.
+FEW: Final = 16
+#: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
+#: them in order. The results do not depend on it.
+ORDER_ROOM: Final = 32
+
+
+def is_own(mode: Mode) -> bool:
+    """Return whether operands of this mode are private to a worker: an outer iteration first writes
+    what it reads there, or the smallest of the workers' notes is taken."""
+    return mode in ("scratch", "check")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Memory that a kernel touches. ``mode``: in, out, inout, scratch (uninitialised, own), check.
+
+    A ``check`` operand is two i64 words: the smallest failing position so far (or -1), and the
+    index found there. Every worker has scratch and check words of its own.
+    """
+
+    name: str
+    dtype: DType
+    mode: Mode
+
+    @property
+    def is_own(self) -> bool:
+        """True if each worker has its own memory for it."""
+        return is_own(self.mode)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A loop: its name and number of iterations.
+
+    ``past`` and ``first`` name numbers (i64) that an earlier stage keeps: positions from ``first``
+    on and before ``past`` alone are taken. A row of a stage may end so, its loop over a product's
+    rows or columns, the first of its inner loops, a loop of stages; a product's only inner loop may
+    also begin so.
+    """
+
+    name: str
+    extent: Extent
+    past: str = ""
+    first: str = ""
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The names of the numbers that it takes."""
+        return tuple(name for name in (self.first, self.past) if name)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Operands and integer arguments that differ in every outer iteration.
+
+    ``table`` is an i64 operand with a row for each iteration: the address of each operand's memory
+    and the value of each argument of ``names``, in their order. So one kernel runs over memory of
+    many places and sizes. Where a bound is needed, a listed argument stands for its largest value.
+    """
+
+    table: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """operand[access] = value; ``indices`` scatter.
+
+    ``combine``: one of ``COMBINERS``, by which the value is joined with what is there.
+    ``streamed``: by a streaming store, as nothing reads it soon. No result depends on it.
+    """
+
+    access: Access
+    value: Expr
+    indices: tuple[Expr, ...] = ()
+    combine: str = ""
+    streamed: bool = False
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """Combine ``value`` over the stage's loop into the result ``name``; kinds: ``COMBINERS``.
+
+    Sums follow ``ir/summation.py``. With ``blocks`` each value is the sum of some blocks of a row,
+    and they are combined by the counter rule alone.
+    """
+
+    name: str
+    kind: str
+    value: Expr
+    blocks: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnAccumulate:
+    """partials[group, j] = ``value`` combined over the rows of a group; kinds: ``COMBINERS``.
+
+    ``partials`` has a row of the loop's extent for each outer iteration. A ``Columns`` stage over
+    them gives the bits of one over all rows, since it adds so few in their order. ``scratch`` is an
+    operand of ``column_words`` elements.
+    """
+
+    kind: str
+    value: Expr
+    partials: str
+    scratch: str
+
+
+@dataclass(frozen=True)
+class Keep:
+    """name = ``value``: a number of the row, which later stages read by a ref."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Check:
+    """name = index, checked and clamped to [0, extent); failures are noted.
+
+    With ``wrap`` a negative index counts from the end; without, it fails. ``position`` (i64)
+    identifies the element in messages; the smallest failing one is kept.
+    """
+
+    name: str
+    index: Expr
+    extent: Extent
+    position: Expr
+    operand: str
+    wrap: bool = True
+
+
+@dataclass(frozen=True)
+class Search:
+    """name = how many of the first ``extent`` elements of an operand are below ``value``.
+
+    With ``right`` also those that equal it. The elements ascend, ``stride`` apart, from the
+    operand's first on; NaN is above all numbers.
+    """
+
+    name: str
+    value: Expr
+    operand: str
+    stride: Extent
+    extent: Extent
+    right: bool = False
+
+    @property
+    def access(self) -> Access:
+        """The access that it reads, at a position that it finds itself."""
+        return Access(self.operand, (), (self.stride,))
+
+
+@dataclass(frozen=True)
+class Order:
+    """The positions along the stage's first loop by ascending ``key`` (i32 or i64), stable.
+
+    ``name`` is a ref in the stage's stores: the position of the j-th. ``scratch`` is an i64 operand
+    of ``order_words`` elements.
+    """
+
+    name: str
+    key: Expr
+    scratch: str
+
+
+@dataclass(frozen=True)
+class Carry:
+    """A value that a Loop carries: name = value, before the first iteration or after one."""
+
+    name: str
+    value: Expr
+
+
+Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order | Carry
+
+
+@dataclass(frozen=True)
+class Map:
+    """for rows...: for j in axis: statements.
+
+    Accumulations run over j and are refs in later stages; a Map with rows has none.
+    """
+
+    axis: Axis
+    body: tuple[Statement, ...]
+    rows: tuple[Axis, ...] = ()
+    ahead: Prefetch | None = None
+
+    @property
+    def loops(self) -> tuple[Axis, ...]:
+        """Outermost first."""
+        return (*self.rows, self.axis)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """for j in axis: for rows...: accumulations; then stores. Accumulations run over the rows.
+
+    The rows are flattened in C order; their sum follows the column rule of ``ir/summation.py``, or
+    (``in_lanes``) the lane rule: what is summed is a row that lies across memory.
+    """
+
+    axis: Axis
+    rows: tuple[Axis, ...]
+    body: tuple[Accumulate, ...]
+    stores: tuple[Store, ...]
+    in_lanes: bool = False
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Statements once per outer iteration; refs name accumulations of earlier stages."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """ref("acc") = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
+
+    Each of i, j and k is one loop or several, flattened in C order; the innermost ones are called
+    i, j and k. ``a`` moves along those of i and k, ``b`` along those of k and j, both also along
+    the loops around the stage. The sum is one chain per ``GEMM_BLOCK`` of the flattened k.
+
+    ``fed``: maps that run at each position of the first loop of k, before what is multiplied there;
+    they move with it, and ``a`` and ``b`` read what they store.
+    """
+
+    i: tuple[Axis, ...]
+    j: tuple[Axis, ...]
+    k: tuple[Axis, ...]
+    a: Access
+    b: Access
+    stores: tuple[Store, ...]
+    fed: tuple[Map, ...] = ()
+
+    @property
+    def by_first(self) -> bool:
+        """True if the first of several loops of k runs around tiles of all results."""
+        return bool(self.fed or (len(self.k) > 1 and self.k[0].past))
+
+    @property
+    def plain(self) -> bool:
+        """True if it is a product of matrices: one loop each, and no positions."""
+        single = len(self.i) == len(self.j) == len(self.k) == 1
+        return single and not (self.a.positions or self.b.positions)
+
+    @property
+    def loops(self) -> tuple[Axis, ...]:
+        """All loops of the stage."""
+        return (*self.i, *self.j, *self.k)
+
+
+@dataclass(frozen=True)
+class Sort:
+    """for j in axis: the order of the keys; then, for j in kept: the stores, in that order.
+
+    ``kept`` is the same extent, or a smaller one: then no more than that many are ever in order.
+    """
+
+    axis: Axis
+    kept: Axis
+    order: Order
+    stores: tuple[Store, ...]
+
+    @property
+    def whole(self) -> bool:
+        """True if all elements are kept."""
+        return self.axis.extent == self.kept.extent
+
+
+@dataclass(frozen=True)
+class Loop:
+    """name = value for first; for axis: the stages, then name = value for following, all at once.
+
+    One iteration after the other, in each outer iteration. What is carried, one element each, is a
+    ref in the stages, in what follows an iteration and in the stages behind the loop; results of
+    its stages are refs inside of it only. Accesses and positions move with the loop. ``jammed``:
+    so many iterations are taken side by side, of a loop whose iterations have nothing to do with
+    each other; loops in it take one at a time.
+    ``going``: the carry (bool) that holds before each iteration that is made; the first that finds
+    it false ends the loop.
+    """
+
+    axis: Axis
+    first: tuple[Carry, ...]
+    stages: tuple[Stage, ...]
+    following: tuple[Carry, ...]
+    jammed: int = 1
+    going: str = ""
+
+
+Stage = Map | Columns | Scalar | Gemm | Sort | Loop
+#: How deep loops of stages may nest.
+MOST_NESTED: Final = 8
+
+
+def parts(stage: Stage) -> tuple[tuple[tuple[Statement, ...], tuple[Axis, ...]], ...]:
+    """The statements of a stage in order, in parts, each with the loops of the stage around it.
+
+    What a Loop runs, and what feeds a Gemm, are stages of their own.
+    """
+    match stage:
+        case Map():
+            return ((stage.body, stage.loops),)
+        case Columns(axis=axis):
+            return (stage.body, (axis, *stage.rows)), (stage.stores, (axis,))
+        case Scalar():
+            return ((stage.body, ()),)
+        case Gemm():
+            return ((stage.stores, (*stage.i, *stage.j)),)
+        case Sort():
+            return ((stage.order,), (stage.axis,)), (stage.stores, (stage.kept,))
+        case Loop():
+            return (stage.first, ()), (stage.following, (stage.axis,))
+
+
+def statements(stage: Stage) -> tuple[Statement, ...]:
+    """The statements of a stage, in order; those of a Loop's own stages are not its."""
+    return tuple([statement for own, _ in parts(stage) for statement in own])
+
+
+def loops_of(stage: Stage) -> tuple[Axis, ...]:
+    """Return all loops of a stage, without those of a Loop's own stages."""
+    if isinstance(stage, Gemm):
+        return stage.loops
+    return tuple(dict.fromkeys(axis for _, loops in parts(stage) for axis in loops))
+
+
+def nested(
+    stages: Iterable[Stage], around: tuple[Axis, ...] = ()
+) -> Iterator[tuple[Stage, tuple[Axis, ...]]]:
+    """Every stage, those in a Loop or a Gemm after it, with the loops of stages around it."""
+    for stage in stages:
+        yield stage, around
+        if isinstance(stage, Loop):
+            yield from nested(stage.stages, (*around, stage.axis))
+        elif isinstance(stage, Gemm) and stage.fed:
+            yield from nested(stage.fed, (*around, stage.k[0]))
+
+
+def small(axes: Iterable[Axis]) -> bool:
+    """Return whether loops are so few and short, for all sizes, that they are unrolled fully.
+
+    Not for a loop that may end early: skipped positions would still be computed.
+    """
+    count = 1
+    for axis in axes:
+        if isinstance(axis.extent, str) or axis.past:
+            return False
+        count *= axis.extent
+    return count <= FEW
+
+
+def roots(statement: Statement) -> tuple[Expr, ...]:
+    """The expressions a statement evaluates."""
+    if isinstance(statement, Store):
+        return (*statement.indices, statement.value)
+    if isinstance(statement, Order):
+        return (statement.key,)
+    if isinstance(statement, Check):
+        return (statement.index, statement.position)
+    return (statement.value,)
+
+
+def gemm_chunk(stage: Gemm) -> int:
+    """Return the rows of an iteration of a product over several loops."""
+    return FED_ROWS if stage.by_first else GEMM_ROWS
+
+
+def panel_columns(dtype: DType) -> int:
+    """Columns of a panel of a product."""
+    return 2 * dtype.lanes
+
+
+def operands_read(stages: Iterable[Stage]) -> set[str]:
+    """The names of the operands that stages load from, search, or multiply."""
+    found: set[str] = set()
+    for stage, _ in nested(stages):
+        if isinstance(stage, Gemm):
+            found |= {stage.a.operand, stage.b.operand}
+        found |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}
+        evaluated = postorder([expr for s in statements(stage) for expr in roots(s)])
+        found |= {e.attribute.operand for e in evaluated if isinstance(e.attribute, Access)}
+    return found
+
+
+def order_words(key: DType, extent: Size, kept: Size) -> Size:
+    """Elements of the scratch of an Order: twice its room, a word each, or two for wide keys.
+
+    The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more.
+    """
+    room = extent if kept == extent else 2 * kept + ORDER_ROOM
+    return 2 * room * (2 if keys_apart(key) else 1)
+
+
+def keys_apart(key: DType) -> bool:
+    """Return whether the keys of an Order are too wide to share a word with their positions."""
+    return 2 * key.bits > I64.bits
+
+
+@kept_by_sizes
+def group_rows(rows: Size) -> Size:
+    """Rows of a group, of which the last one may have fewer: ``summation.group_length``."""
+    return maximum(SHORTEST_GROUP, (rows + (GROUPS - 1)) // GROUPS)
+
+
+@kept_by_sizes
+def column_words(extent: Size, rows: Size, lanes: int) -> Size:
+    """Elements of the scratch of a ColumnAccumulate: a row of accumulators, and of each level.
+
+    ``rows`` are all that are grouped; the blocks of one group are counted in binary.
+    """
+    blocks = (group_rows(rows) + (COLUMN_BLOCK - 1)) // COLUMN_BLOCK
+    levels = blocks + COLUMN_LEVELS - maximum(blocks, COLUMN_LEVELS)
+    return (levels + 1) * ((extent + (lanes - 1)) // lanes * lanes)
+
+
+#: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
+CHUNK: Final = 128
+PANELS: Final = 4
+#: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
+FEWEST: Final = 12
+#: Rows up to which the second factor is read in the order in which it lies; and where it is
+#: transposed first, or has so few terms that it is near.
+STREAMED: Final = 8
+LONE: Final = 2
+
+
+def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Size:
+    """Chunks of rows times groups of panels of a product with so many rows and columns.
+
+    The bits of an element do not depend on it. Where rows are packed, several panels are to read
+    them, as long as workers have enough to share; where they are few, each panel is an iteration.
+    Where they are so few that the other factor is read as it lies, iterations take long runs of it.
+    """
+    if stage.plain:
+        return _iterations(rows, columns, dtype, streamed_rows(stage))
+    chunk, panel = gemm_chunk(stage), panel_columns(dtype)
+    return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
+
+
+def streamed_rows(stage: Gemm) -> int:
+    """Rows up to which the second factor of a product of matrices is read as it lies."""
+    return STREAMED if stage.b.stride(LANES) == 1 else LONE
+
+
+@kept_by_sizes
+def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int) -> Size:
+    width = panel_columns(dtype)
+    panels = (columns + (width - 1)) // width
+    chunks = (rows + (CHUNK - 1)) // CHUNK
+    shared = minimum(chunks, chunks * panels // FEWEST)
+    wanted = maximum(shared, PANELS * (streamed + 1 - rows))
+    group = maximum(minimum(wanted, PANELS), 1)
+    return chunks * ((panels + (group - 1)) // group)
+
+
+#: Reductions in which what is joined twice counts once.
+_EXTREMES: Final = ("min", "max")
+
+
+def is_found(statement: Accumulate) -> bool:
+    """Return whether a reduction finds the least or largest position where a condition holds."""
+    value = statement.value
+    if statement.kind not in _EXTREMES or statement.blocks or value.op != "select":
+        return False
+    return value.args[1].op == "index" and value.args[1].attribute == LANES
+
+
+def is_first(statement: Statement) -> bool:
+    """Return whether a reduction finds the first position, so that later ones do not matter."""
+    return isinstance(statement, Accumulate) and statement.kind == "min" and is_found(statement)
+
+
+def may_leave(stage: Map) -> bool:
+    """Return whether the loop of a stage may end when all its searches have succeeded."""
+    return not stage.rows and all(map(is_first, stage.body))

@@ -1,0 +1,343 @@
+"""Kernels as text: one canonical spelling; kernels are equal where their texts are.
+
+::
+
+    kernel(p0: in f32, p1: in i64, p2: out f32, p3: check i64; n0, n1, n2) over i0: n0 {
+      map j: n1 {
+        %0: i64 = load p1[j]
+        @c0: i64 = check %0 in n2 wrap at j to p3
+        %1: f32 = load p0[i0*n1 + @c0]
+        %2: f32 = mul %1, f32(2.0)
+        store p2[i0*n1 + j] = %2
+        @r0: f32 = sum %2
+      }
+    }
+
+Every load and every primitive has a line of its own, numbered through the kernel and written before
+the first statement that needs it, so that what is shared stays shared. Literals, loop positions
+(``j``), sizes (``n2``) and results of statements (``@c0``, ``@r0``) stand where they are used.
+Stages evaluate what they need themselves: nothing numbered is used in another stage.
+
+An access adds a term per loop, then one per gather index, then one per position that several loops
+move or that has ends: ``p0[i0*n1 + [i1*n2 + i2 + -1 in n3]*n4 + [j + n5]]``; a load there may say
+what lies beyond the ends, ``load p0[[j + -1 in n3]] else f32(-inf)``. ``[i1*32 + i within n3]`` is
+known to be inside. Sums of a row's blocks add up in ``@r0: f32 = sum of blocks %2``. A Columns
+stage holds its accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where
+they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, or before
+that with ``fed { maps }``, which run at each position of its first k. A Sort is
+``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
+taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
+``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` interleaves four rows. A scalar stage may
+keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches,
+and ``stream p2[j] = %2`` is a streaming store.
+``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
+A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
+which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
+``loop i1: n2 by 4`` interleaves four iterations. A loop may begin and end at numbers that
+were kept, ``k: n2 from @r3 to @r4``. ``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``:
+``n0`` is always a multiple of 16 and from 1 to ``BLOCK``, ``n1`` 0 or more than ``LONE``, and 8
+at most; ``uneven``, it is no multiple of ``EVEN``.
+``parser`` reads the text back; this module only writes, also what a verifier would refuse.
+
+The names inside a kernel: a letter for what it is, and a number.
+
+Renderers derive names of their own from these, and have words that no kernel may take. So every
+role has its letters, and nothing else is a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import count, zip_longest
+from typing import Final
+
+from staticgrad.language.ir.expr import Access, Expr, Position, postorder
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import (
+    LANES,
+    Accumulate,
+    Axis,
+    Carry,
+    Check,
+    ColumnAccumulate,
+    Columns,
+    Extent,
+    Gemm,
+    Keep,
+    Loop,
+    Map,
+    Order,
+    Search,
+    Sort,
+    Stage,
+    Statement,
+    Store,
+    nested,
+    parts,
+    roots,
+    statements,
+)
+from staticgrad.language.ir.text import element_text
+from staticgrad.language.types.dtype import ALL_DTYPES
+from staticgrad.language.types.lexis import name_text
+
+#: Words that start a literal where a loop or size may stand.
+_RESERVED: Final = {dtype.code for dtype in ALL_DTYPES}
+INDENT: Final = "  "
+
+
+def print_kernel(kernel: Kernel) -> str:
+    """The canonical text of a kernel that stands alone."""
+    return "\n".join(_block(signature(kernel), _stages(kernel, kernel.stages, count()))) + "\n"
+
+
+def kernel_lines(kernel: Kernel, name: str) -> list[str]:
+    """The same in a schedule, where a kernel has a name."""
+    return [f"{signature(kernel, name)} {{", *kernel.text.split("\n")[1:-1]]
+
+
+def signature(kernel: Kernel, name: str = "") -> str:
+    """``kernel k0(p0: in f32, p1: out f32; n0) over i0: n0``."""
+    operands = ", ".join(f"{_name(o.name)}: {o.mode} {o.dtype.code}" for o in kernel.operands)
+    arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
+    serial = "serial " if kernel.serial else ""
+    outer = f" over {_outer(kernel)}" if kernel.axes else ""
+    outer += f" where {', '.join(map(_known, kernel.known))}" if kernel.known else ""
+    called = f" {name_text(name)}" if name else ""
+    return f"{serial}kernel{called}({operands}{arguments}){outer}"
+
+
+def _known(known: Known) -> str:
+    """``n0 of 2 most 16 short many uneven``."""
+    multiple = f" of {known.multiple}" if known.multiple > 1 else ""
+    most = f" most {known.most}" if known.most else ""
+    words = ("short", known.short), ("many", known.many), ("uneven", known.uneven)
+    return f"{_name(known.name)}{multiple}{most}{''.join(f' {word}' * on for word, on in words)}"
+
+
+def _outer(kernel: Kernel) -> str:
+    """``i0: n0, groups of i1: n1, i2: n2 by 4 in strips``."""
+    apart = len(kernel.axes) - kernel.grouped
+    axes = [_axes(kernel.axes[:apart])] if apart else []
+    if kernel.grouped:
+        axes.append(f"groups of {_axes(kernel.axes[apart:])}")
+    text = ", ".join(axes) + (f" by {kernel.jammed}" if kernel.jammed != 1 else "")
+    text += " in strips" if kernel.in_strips else ""
+    if kernel.listed is None:
+        return text
+    names = ", ".join(map(_name, kernel.listed.names))
+    return f"{text} from {_name(kernel.listed.table)} ({names})"
+
+
+def _stages(kernel: Kernel, stages: Iterable[Stage], numbers: Iterator[int]) -> Iterator[str]:
+    for stage in stages:
+        yield from _block(_head(stage), _stage_lines(kernel, stage, numbers))
+
+
+def _block(head: str, lines: Iterable[str]) -> Iterator[str]:
+    yield f"{head} {{"
+    for line in lines:
+        yield INDENT + line
+    yield "}"
+
+
+def _head(stage: Stage) -> str:
+    match stage:
+        case Map(loops=loops, ahead=ahead):
+            near = f" ahead {_name(ahead.axis)} + {ahead.distance}" if ahead else ""
+            return f"map {_axes(loops)}{near}"
+        case Columns(axis=axis):
+            return f"columns {_axis(axis)}"
+        case Gemm(i=i, j=j, k=k):
+            groups = (_axes(g) if len(g) == 1 else f"({_axes(g)})" for g in (i, j, k))
+            return f"gemm {', '.join(groups)}"
+        case Loop(axis=axis, jammed=jammed, going=going):
+            while_ = f" while @{name_text(going)}" if going else ""
+            return f"loop {_axis(axis)}{while_}" + (f" by {jammed}" if jammed != 1 else "")
+    return type(stage).__name__.lower()
+
+
+def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
+    match stage:
+        case Columns(rows=rows, body=body):
+            head = f"{'lanes' if stage.in_lanes else 'rows'} {_axes(rows)}".rstrip()
+            yield from _block(head, _statement_lines(body, numbers))
+        case Sort(axis=axis, kept=kept, order=order):
+            yield from _block(f"keys {_axis(axis)}", _statement_lines((order,), numbers))
+            yield from _block(f"kept {_axis(kept)}", _statement_lines(stage.stores, numbers))
+            return
+        case Loop(first=first, following=following):
+            if first:
+                yield from _block("first", _statement_lines(first, numbers))
+            yield from _stages(kernel, stage.stages, numbers)
+            if following:
+                yield from _block("following", _statement_lines(following, numbers))
+            return
+        case Gemm(fed=fed, a=a, b=b):
+            if fed:
+                yield from _block("fed", _stages(kernel, fed, numbers))
+            codes = (o.dtype.compute.code for o in kernel.operands if o.name == a.operand)
+            yield f"@acc: {next(codes, '?')} = sum {access_text(a)} * {access_text(b)}"
+    last, _ = parts(stage)[-1]
+    yield from _statement_lines(last, numbers)
+
+
+def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:
+    """Statements in order, each behind the lines of what it is the first to need."""
+    known: dict[int, str] = {}
+    walk = postorder(root for statement in statements for root in roots(statement))
+    for statement in statements:
+        for root in roots(statement):
+            while id(root) not in known:
+                expr = next(walk)
+                if expr.op not in ("literal", "index", "size", "ref"):
+                    known[id(expr)] = f"%{next(numbers)}"
+                    args = [known[id(arg)] for arg in expr.args]
+                    yield f"{known[id(expr)]}: {expr.dtype.code} = {_primitive(expr, args)}"
+                else:
+                    known[id(expr)] = leaf_text(expr)
+        yield statement_text(statement, [known[id(root)] for root in roots(statement)])
+
+
+def leaf_text(expr: Expr) -> str:
+    """A literal, loop position, size or result of a statement."""
+    if expr.op == "literal":
+        return f"{expr.dtype.code}({element_text(expr.attribute, expr.dtype)})"
+    name = str(expr.attribute)
+    return f"@{name_text(name)}" if expr.op == "ref" else _name(name)
+
+
+def _primitive(expr: Expr, args: Sequence[str]) -> str:
+    if isinstance(expr.attribute, Access):
+        indices = len(expr.attribute.gather)
+        fill = f" else {args[indices]}" if len(args) > indices else ""
+        return f"{expr.op} {access_text(expr.attribute, args[:indices])}{fill}"
+    return f"{expr.op} {', '.join(args)}"
+
+
+def statement_text(statement: Statement, values: Sequence[str]) -> str:
+    """A statement over the texts of the expressions it evaluates, as ``roots`` lists them."""
+    code = "i64"
+    match statement:
+        case Store(access=access, combine=kind, streamed=streamed):
+            verb = "stream" if streamed else "store"
+            assign = {"": "=", "sum": "+="}.get(kind, f"{kind} =")
+            return f"{verb} {access_text(access, values[:-1])} {assign} {values[-1]}"
+        case ColumnAccumulate(kind=kind, partials=partials, scratch=scratch):
+            return f"column {kind} {values[0]} to {_name(partials)} in {_name(scratch)}"
+        case Accumulate(kind=kind, value=value, blocks=blocks):
+            code, text = value.dtype.code, f"{kind}{' of blocks' if blocks else ''} {values[0]}"
+        case Keep(value=value) | Carry(value=value):
+            code, text = value.dtype.code, f"{type(statement).__name__.lower()} {values[0]}"
+        case Check(extent=extent, wrap=wrap, operand=operand):
+            inside = f"{values[0]} in {_extent(extent)}{' wrap' if wrap else ''}"
+            text = f"check {inside} at {values[1]} to {_name(operand)}"
+        case Search(operand=operand, right=right, stride=stride, extent=extent):
+            place = f"{_name(operand)} step {_extent(stride)} of {_extent(extent)}"
+            text = f"search {'right' if right else 'left'} {values[0]} in {place}"
+        case Order(scratch=scratch):
+            text = f"order {values[0]} in {_name(scratch)}"
+    return f"@{name_text(statement.name)}: {code} = {text}"
+
+
+def access_text(access: Access, indices: Iterable[str] = ()) -> str:
+    """``p0[i0*n1 + j + @c0*n2]``; ``p0[0]`` for one that nothing moves."""
+    terms = [_scaled(_name(axis), stride) for axis, stride in access.strides]
+    for index, stride in zip_longest(indices, access.gather, fillvalue="?"):
+        text = str(index)
+        value = text if text[0] in "%@" or text.endswith(")") else f"({text})"
+        terms.append(_scaled(value, stride))
+    terms += [_scaled(position_text(p), p.stride) for p in access.positions]
+    return f"{_name(access.operand)}[{' + '.join(terms) or '0'}]"
+
+
+def position_text(position: Position) -> str:
+    """``[i0*n1 + i1 + -1 in n2]``: the loops that move it, its start, its extent."""
+    terms = [_scaled(_name(axis), step) for axis, step in position.terms]
+    if position.start != 0 or not terms:
+        terms.append(_extent(position.start))
+    word = "within" if position.within else "in"
+    ends = "" if position.extent is None else f" {word} {_extent(position.extent)}"
+    return f"[{' + '.join(terms)}{ends}]"
+
+
+def _scaled(text: str, stride: Extent) -> str:
+    return text if stride == 1 else f"{text}*{_extent(stride)}"
+
+
+def _axes(axes: Iterable[Axis]) -> str:
+    return ", ".join(map(_axis, axes))
+
+
+def _axis(axis: Axis) -> str:
+    first = f" from @{name_text(axis.first)}" if axis.first else ""
+    past = f" to @{name_text(axis.past)}" if axis.past else ""
+    return f"{_name(axis.name)}: {_extent(axis.extent)}{first}{past}"
+
+
+def _extent(extent: Extent) -> str:
+    return _name(extent) if isinstance(extent, str) else str(extent)
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> str:
+    return name_text(name, _RESERVED)
+
+
+#: The result of a Gemm's product.
+PRODUCT: Final = "acc"
+_NUMBERED: Final = re.compile("([a-z])(0|[1-9][0-9]*)")
+_LETTERS: Final[dict[str, str]] = {
+    "operand": "p",
+    "argument": "n",
+    "loop": "i",
+    "result": "r",
+    "check": "c",
+    "carry": "s",
+}
+#: The role of a statement's name.
+_OF_RESULTS: Final[dict[type, str]] = {
+    Accumulate: "result", Keep: "result", Carry: "carry", Check: "check", Search: "check",
+    Order: "at",
+}  # fmt: skip
+
+
+def misnamed(kernel: Kernel) -> str:
+    """Return what is wrong with the first unfit name; empty if all names fit."""
+    for role, name in _roles(kernel):
+        letter = _LETTERS.get(role)
+        found = _NUMBERED.fullmatch(name)
+        if letter is None and name != role:
+            what = "an order" if role == "at" else "this loop of the stage"
+            return f"{name!r} is not a name for {what}: {role}"
+        if letter is not None and (found is None or found[1] != letter):
+            what = f"a{'n' * (role[0] in 'aeiou')} {role}"
+            return f"{name!r} is not a name for {what}: {letter}0, {letter}1, ..."
+    return ""
+
+
+def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
+    """Every role (of what has one name only: that name) with the name in it."""
+    yield from (("operand", operand.name) for operand in kernel.operands)
+    yield from (("argument", name) for name in kernel.arguments)
+    outer = LANES if kernel.in_lanes else "loop"
+    yield from ((outer, axis.name) for axis in kernel.axes)
+    for stage, _ in nested(kernel.stages):
+        match stage:
+            case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
+                yield LANES, axis.name
+                yield from (("loop", row.name) for row in rows)
+            case Gemm(i=i, j=j, k=k):
+                for letter, axes in (("i", i), (LANES, j), ("k", k)):
+                    yield from (("loop", axis.name) for axis in axes[:-1])
+                    yield letter, axes[-1].name
+            case Loop(axis=axis):
+                yield "loop", axis.name
+            case Sort(axis=axis, kept=kept):
+                yield from ((LANES, axis.name), (LANES, kept.name))
+        for statement in statements(stage):
+            if role := _OF_RESULTS.get(type(statement)):
+                yield role, statement.name  # type: ignore[union-attr]

@@ -1,0 +1,790 @@
+"""The invariants of a kernel, one small function each; linear in its text.
+
+A kernel that keeps them can be rendered: every name is declared once and where it is used, every
+expression is typed, nothing is read before it is written, iterations that run at the same time are
+independent. A broken invariant is a VerifyError that shows the place as text. What operands are
+bound to is ``verify_schedule``'s to check.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from keyword import iskeyword
+from typing import Final, NoReturn
+
+from staticgrad.language.ir.expr import Access, Expr, mistyped, mistyped_indices, postorder, ref
+from staticgrad.language.ir.forms import COMBINERS, Combiner
+from staticgrad.language.ir.kernels.bodies import Body, accesses, bodies, bodies_of
+from staticgrad.language.ir.kernels.kernel import MOST_JAMMED, Kernel
+from staticgrad.language.ir.kernels.known import BOUND, LARGEST
+from staticgrad.language.ir.kernels.stages import (
+    FARTHEST,
+    HALF_LINE,
+    MOST_NESTED,
+    Accumulate,
+    Axis,
+    Carry,
+    Check,
+    ColumnAccumulate,
+    Columns,
+    Extent,
+    Gemm,
+    Keep,
+    Loop,
+    Map,
+    Order,
+    Scalar,
+    Search,
+    Sort,
+    Stage,
+    Statement,
+    Store,
+    loops_of,
+    nested,
+    roots,
+    statements,
+)
+from staticgrad.language.ir.kernels.text import (
+    PRODUCT,
+    access_text,
+    misnamed,
+    signature,
+    statement_text,
+)
+from staticgrad.language.ir.kernels.width import may_take_strips
+from staticgrad.language.types.dtype import BOOL, I32, I64, DType
+from staticgrad.support.errors import VerifyError
+
+
+def verify_kernel(kernel: Kernel) -> None:
+    """Check every invariant."""
+    for check in CHECKS:
+        check(kernel)
+
+
+def _broken(kernel: Kernel, headline: str, *place: Access | Statement | str) -> NoReturn:
+    details = [p if isinstance(p, str) else _shown(p) for p in place]
+    raise VerifyError(f"kernel: {headline}", details=[*details, signature(kernel)])
+
+
+def _shown(place: Access | Statement) -> str:
+    """The text of an access, or of a statement without its expressions."""
+    if isinstance(place, Access):
+        return access_text(place)
+    return statement_text(place, ["..." for _ in roots(place)])
+
+
+def _kind(stage: Stage | Statement) -> str:
+    return type(stage).__name__.lower()
+
+
+def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
+    """The expressions of a statement that no earlier one of its body evaluates."""
+    stack: list[Expr] = list(roots(statement))
+    while stack:
+        expr = stack.pop()
+        if id(expr) not in seen:
+            seen.add(id(expr))
+            yield expr
+            stack += expr.args
+
+
+def _accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
+    for expr in _unseen(statement, seen):
+        if isinstance(expr.attribute, Access):
+            yield expr.attribute
+    if isinstance(statement, Search):
+        yield statement.access
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def _stages_fit_together(kernel: Kernel) -> None:
+    """There is a stage; a Gemm or Sort stands alone; only what has a rule for rows across memory
+    follows it; rows that are grouped are outer loops of an ordinary kernel."""
+    if not kernel.stages:
+        _broken(kernel, "there is no stage")
+    if not 0 <= kernel.grouped <= len(kernel.axes):
+        _broken(kernel, f"{kernel.grouped} of {len(kernel.axes)} outer loops are grouped")
+    if kernel.grouped and kernel.serial:
+        _broken(kernel, "iterations that run in order are not grouped")
+    if not 1 <= kernel.jammed <= MOST_JAMMED:
+        _broken(kernel, f"{kernel.jammed} interleaved rows: 1 to {MOST_JAMMED}")
+    every = list(nested(kernel.stages))
+    for stage, around in every:
+        alone = isinstance(stage, Sort) and len(every) > 1
+        if alone or (kernel.grouped and isinstance(stage, Gemm | Sort | Loop)):
+            shared = "other stages" if len(every) > 1 else "groups of rows"
+            _broken(kernel, f"a {_kind(stage)} shares the kernel with {shared}")
+        if isinstance(stage, Loop):
+            _check_loop(kernel, stage, len(around))
+        if isinstance(stage, Gemm) and stage.fed:
+            if len(stage.k) < 2:
+                _broken(kernel, "a product of one loop is not fed")
+            every_fed = [each for fed in stage.fed for each in (fed, *fed.body)]
+            if not all(isinstance(each, Map | Store) for each in every_fed):
+                _broken(kernel, "a product is fed by what only stores")
+        if isinstance(stage, Columns) and stage.in_lanes:
+            rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
+            if rules - {"tree"}:
+                _broken(kernel, "only sums have a rule of lanes")
+
+
+def _check_loop(kernel: Kernel, stage: Loop, depth: int) -> None:
+    loop = f"the loop {stage.axis.name}"
+    if not stage.stages:
+        _broken(kernel, f"{loop} does nothing")
+    if depth >= MOST_NESTED:
+        _broken(kernel, f"loops of stages nest {MOST_NESTED} deep at most")
+    first, following = (
+        [(carry.name, carry.value.dtype) for carry in carries]
+        for carries in (stage.first, stage.following)
+    )
+    if first != following:
+        _broken(kernel, f"{loop} starts with other carries than it continues with")
+    if stage.going and (stage.going, BOOL) not in first:
+        _broken(kernel, f"{loop} continues by a value that is not one of its bool carries")
+
+
+def _strips_leave_numbers(kernel: Kernel) -> None:
+    """Rows in strips are those of one loop, and leave nothing but numbers to later stages."""
+    if kernel.in_strips and not may_take_strips(kernel):
+        _broken(kernel, "these rows cannot run in strips")
+
+
+def _lists_have_tables(kernel: Kernel) -> None:
+    """Listed operands are declared, listed once, no loop's number of iterations and not private to
+    a worker; the table is an i64 input that nothing else reads."""
+    if kernel.listed is None:
+        return
+    if kernel.outer != "axes" or not kernel.axes or kernel.jammed > 1:
+        _broken(kernel, "only rows one by one have operands from a table")
+    table, names = kernel.listed.table, kernel.listed.names
+    shared = {operand.name for operand in kernel.operands if not operand.is_own}
+    known = (shared | {*kernel.arguments}) - {table, *(axis.extent for axis in kernel.axes)}
+    if not names or len({*names}) != len(names) or not known.issuperset(names):
+        _broken(kernel, f"a table cannot list {', '.join(names) or 'nothing'}")
+    if [(o.dtype, o.mode) for o in kernel.operands if o.name == table] != [(I64, "in")]:
+        _broken(kernel, f"{table} is not a table: an i64 input is")
+    if table in {access.operand for access, _ in accesses(kernel)}:
+        _broken(kernel, f"the table {table} is read by a stage")
+    if any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages)):
+        _broken(kernel, "a product takes no sizes from a table")
+
+
+def _statements_fit_stages(kernel: Kernel) -> None:
+    """Accumulations stand where a loop runs over them, an order where its keys are; no stage does
+    nothing."""
+    allowed: dict[type, tuple[type[Statement], ...]]
+    allowed = {Map: (Store, Accumulate, Check, Search), Scalar: (Store, Keep, Check)}
+    if kernel.grouped:
+        allowed[Map] += (ColumnAccumulate,)
+    allowed[Loop] = (Carry,)
+    for body in bodies(kernel):
+        stage = body.stage
+        inner = isinstance(stage, Columns) and body.statements is stage.body
+        kinds = (Accumulate,) if inner else allowed.get(type(stage), (Store,))
+        if isinstance(stage, Sort) and body.statements is not stage.stores:
+            kinds = (Order,)
+        if isinstance(stage, Map) and stage.rows:
+            kinds = (Store, Check, Search)  # an accumulation runs over one loop
+        for statement in body.statements:
+            counted = isinstance(statement, Accumulate) and statement.blocks
+            if not isinstance(statement, kinds) or (inner and counted):
+                place = "the rows" if inner else f"a {_kind(stage)} stage"
+                _broken(kernel, f"this statement has no place in {place}", statement)
+        if inner and not body.statements:
+            _broken(kernel, "a columns stage accumulates nothing")
+        if isinstance(stage, Map | Scalar) and not body.statements:
+            _broken(kernel, f"a {_kind(stage)} stage does nothing")
+
+
+def _names_are_distinct(kernel: Kernel) -> None:
+    """Operands, arguments, outer loops and results have identifiers of their own; so do the loops
+    around each body."""
+    results = [
+        statement.name
+        for body in bodies(kernel)
+        for statement in body.statements
+        if isinstance(statement, Accumulate | Keep | Check | Search | Order)
+    ]
+    around: dict[tuple[str, ...], None] = {(): None}
+    for stage, outside in nested(kernel.stages):
+        results += [carry.name for carry in stage.first] if isinstance(stage, Loop) else []
+        apart = [(axis,) for axis in loops_of(stage)]  # of a Sort, whose loops follow each other
+        for loops in apart if isinstance(stage, Sort) else [loops_of(stage)]:
+            around[tuple([axis.name for axis in (*outside, *loops)])] = None
+    if any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages)):
+        results.append(PRODUCT)
+    outer = [axis.name for axis in kernel.axes]
+    fixed = [*(o.name for o in kernel.operands), *kernel.arguments, *outer, *results]
+    for names in around:
+        seen: set[str] = set()
+        for name in (*fixed, *names):
+            if not name.isidentifier() or iskeyword(name):
+                _broken(kernel, f"{name!r} is not an identifier")
+            if name in seen:
+                _broken(kernel, f"two things are called {name}")
+            seen.add(name)
+
+
+def _names_fit(kernel: Kernel) -> None:
+    """Every name is one of its role, so that renderers can derive others from it."""
+    if wrong := misnamed(kernel):
+        _broken(kernel, wrong)
+
+
+def _extents_are_arguments(kernel: Kernel) -> None:
+    """Extents and sizes are declared arguments or literals; no extent is negative."""
+    declared = frozenset(kernel.arguments)
+    for axis in kernel.axes:
+        if axis.limits:
+            _broken(kernel, f"the outer loop {axis.name} has no limits")
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    axes = [*kernel.axes, *(axis for s in stages if isinstance(s, Gemm) for axis in s.loops)]
+    axes += [axis for body in bodies(kernel) for axis in body.loops[len(kernel.axes) :]]
+    for axis in dict.fromkeys(axes):
+        _check_extent(kernel, declared, axis.extent, f"the extent of {axis.name}")
+    for body in bodies(kernel):
+        for statement in body.statements:
+            if isinstance(statement, Check | Search):
+                what = f"the extent of a {_kind(statement)}"
+                _check_extent(kernel, declared, statement.extent, what)
+        for expr in body.expressions:
+            if expr.op == "size" and expr.attribute not in declared:
+                _broken(kernel, f"the size {expr.attribute} is not an argument")
+
+
+def _check_extent(kernel: Kernel, declared: Set[str], extent: Extent, what: str) -> None:
+    if isinstance(extent, str):
+        if extent not in declared:
+            _broken(kernel, f"{what} is {extent}, which is not an argument")
+    elif extent < 0:
+        _broken(kernel, f"{what} is {extent}")
+
+
+def _arguments_are_known(kernel: Kernel) -> None:
+    """Known facts are about arguments shared by all iterations, in their order, once."""
+    listed = kernel.listed.names if kernel.listed else ()
+    names = [known.name for known in kernel.known]
+    if names != [name for name in kernel.arguments if name in names and name not in listed]:
+        _broken(kernel, "what is known of arguments is not in their order")
+    for known in kernel.known:
+        wrong = known.multiple < 1 or LARGEST % known.multiple or not 0 <= known.most <= BOUND
+        if known.is_nothing or wrong:
+            _broken(kernel, f"what is known of {known.name} is nothing")
+
+
+def _accesses_move_along_loops(kernel: Kernel) -> None:
+    """Every access names a declared operand, and moves along loops around it, each once, by
+    arguments or literals; a scratch, whose size follows from that, has no other places."""
+    declared = frozenset(kernel.arguments)
+    modes = {operand.name: operand.mode for operand in kernel.operands}
+    for access, loops in accesses(kernel):
+        numbers: list[Extent] = [*(stride for _, stride in access.strides), *access.gather]
+        for position in access.positions:
+            steps = (step for _, step in position.terms)
+            numbers += [position.start, position.stride, *steps]
+        for number in numbers:
+            if isinstance(number, str) and number not in declared:
+                _broken(kernel, f"the stride {number} is not an argument", access)
+        for position in access.bounded:
+            _check_extent(kernel, declared, position.extent or 0, "the extent of a position")
+        if access.operand not in modes:
+            _broken(kernel, f"{access.operand} is not an operand", access)
+        if modes[access.operand] == "scratch" and access.gather:
+            _broken(kernel, "a scratch is not gathered", access)
+        around = {axis.name for axis in loops}
+        for axis, _ in access.moves:
+            if axis not in around:
+                _broken(kernel, f"no loop {axis} runs around this access", access)
+            around.remove(axis)
+
+
+def _memory_is_prefetched_in_time(kernel: Kernel) -> None:
+    """A map prefetches along a loop around its statements."""
+    for stage, loops in nested(kernel.stages):
+        if isinstance(stage, Map) and stage.ahead is not None:
+            around = {axis.name for axis in (*kernel.axes, *loops, *stage.loops)}
+            if stage.ahead.axis not in around:
+                _broken(
+                    kernel, f"no loop {stage.ahead.axis} is around the map that it prefetches for"
+                )
+            if not 0 < stage.ahead.distance <= FARTHEST:
+                _broken(kernel, f"a prefetch distance of {stage.ahead.distance}: 1 to {FARTHEST}")
+
+
+def _whole_vectors_are_streamed(kernel: Kernel) -> None:
+    """Streaming stores write whole vectors of a map, contiguously, of half a cache line at least,
+    to operands that the kernel only stores to."""
+    outs = {operand.name for operand in kernel.operands if operand.mode == "out"}
+    for stage, _ in nested(kernel.stages):
+        for s in statements(stage):
+            if not isinstance(s, Store) or not s.streamed:
+                continue
+            behind = isinstance(stage, Map) and s.access.stride(stage.axis.name) == 1
+            wide = kernel.lanes * s.value.dtype.itemsize >= HALF_LINE
+            alone = not (s.combine or s.access.gather or s.access.bounded)
+            if not (behind and wide and alone and s.access.operand in outs):
+                _broken(kernel, "only whole vectors of results are streamed", s)
+
+
+# -- types ----------------------------------------------------------------------------------------
+
+
+def _expressions_are_typed(kernel: Kernel) -> None:
+    """Every primitive takes the dtypes of its operands and gives its own; every position is that of
+    a loop around it."""
+    for body in bodies(kernel):
+        around = {axis.name for axis in body.loops}
+        for expr in body.expressions:
+            if expr.op == "index" and expr.attribute not in around:
+                _broken(kernel, f"no loop {expr.attribute} runs around its position")
+            if wrong := mistyped(expr):
+                _broken(kernel, wrong, repr(expr))
+
+
+def _memory_is_typed(kernel: Kernel) -> None:
+    """Loads, stores and products have the dtypes of their operands; indices are i64."""
+    dtypes = {operand.name: operand.dtype for operand in kernel.operands}
+
+    def check(access: Access, dtype: DType, what: str) -> None:
+        own = dtypes[access.operand]
+        if own is not dtype:
+            _broken(kernel, f"{access.operand} is {own.code}, the {what} {dtype.code}", access)
+
+    for body in bodies(kernel):
+        for expr in body.expressions:
+            if isinstance(expr.attribute, Access):
+                check(expr.attribute, expr.dtype, "load")
+        for statement in body.statements:
+            if isinstance(statement, Store | Search):
+                check(statement.access, statement.value.dtype, _kind(statement))
+            if wrong := _mistyped_statement(kernel, dtypes, statement):
+                _broken(kernel, wrong, statement)
+    for stage, _ in nested(kernel.stages):
+        if isinstance(stage, Gemm):  # factors of one dtype, either of them stored in a narrower one
+            for access in (stage.a, stage.b):
+                if access.gather:
+                    _broken(kernel, "a factor of a product is not gathered", access)
+            dtype = dtypes[stage.a.operand]
+            if dtype.compute is not dtypes[stage.b.operand].compute:
+                check(stage.b, dtype, "product")
+            if dtype.is_bool:
+                _broken(kernel, "there is no product of bools", stage.a)
+
+
+def _mistyped_statement(
+    kernel: Kernel, dtypes: Mapping[str, DType], statement: Statement
+) -> str | None:
+    """Return what is wrong with the dtypes of a statement."""
+    match statement:
+        case Store(access=access, indices=indices, combine=kind):
+            if wrong := mistyped_indices(access, indices):
+                _broken(kernel, wrong, access)
+            if kind:
+                _combiner(kernel, kind, statement)
+        case Accumulate(kind=kind) | ColumnAccumulate(kind=kind):
+            combiner, dtype = _combiner(kernel, kind, statement), statement.value.dtype
+            if isinstance(statement, ColumnAccumulate):
+                own = {dtypes.get(statement.partials), dtypes.get(statement.scratch)}
+                return f"a column is not all {dtype.code}" if own != {dtype} else None
+            if statement.blocks and not combiner.is_ordered(dtype):
+                return "no order of blocks matters"
+        case Search(value=value) if value.dtype.is_bool:
+            return "a search takes numbers only"
+        case Order(key=key, scratch=scratch):
+            if key.dtype not in (I32, I64) or dtypes.get(scratch) is not I64:
+                return "keys are i32 or i64, their scratch is i64"
+        case Check(index=index, position=position, operand=operand):
+            if (index.dtype, position.dtype, dtypes.get(operand)) != (I64, I64, I64):
+                return "a check takes and notes i64 only"
+    return None
+
+
+def _combiner(
+    kernel: Kernel, kind: str, statement: Store | Accumulate | ColumnAccumulate
+) -> Combiner:
+    combiner, dtype = COMBINERS.get(kind), statement.value.dtype
+    if combiner is None:
+        _broken(kernel, f"{kind!r} is not a kind of accumulation", statement)
+    if dtype.kind not in combiner.kinds or dtype.is_storage:
+        _broken(kernel, f"there is no {kind} of {dtype.code}", statement)
+    return combiner
+
+
+# -- order ----------------------------------------------------------------------------------------
+
+
+def _results_come_first(kernel: Kernel) -> None:
+    """A ref names a result of its dtype that is there: a check before it in its body, what the
+    stage's first body gave (Columns, Sort), what an earlier Map accumulated, an earlier Scalar kept
+    or checked, or a Loop around it or before it carries, which is one element per row."""
+    _results_of(kernel, kernel.stages, {})
+
+
+def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]) -> None:
+    """Add the results of stages to ``ready``; results of a Loop's stages stay inside."""
+    for stage in stages:
+        _check_limits(kernel, stage, ready)
+        if isinstance(stage, Loop):
+            _check_refs(kernel, stage.first, ready)
+            ready |= {carry.name: carry.value.dtype for carry in stage.first}
+            inside = dict(ready)
+            _results_of(kernel, stage.stages, inside)
+            _check_refs(kernel, stage.following, inside)
+            continue
+        vectors: dict[str, DType] = {}  # which only the stores of the stage may read
+        if isinstance(stage, Gemm):
+            _results_of(kernel, stage.fed, dict(ready))
+            vectors[PRODUCT] = kernel.operand(stage.a.operand).dtype.compute
+        for body in bodies_of(stage, ()):
+            if body.stage is not stage:  # what feeds it
+                continue
+            given = _check_refs(kernel, body.statements, ready | vectors)
+            found = {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
+            found |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
+            if isinstance(stage, Columns | Sort):
+                vectors = found  # the stores after them give none
+            else:
+                ready |= found | (given if isinstance(stage, Scalar) else {})
+
+
+def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> None:
+    """A loop takes its limits from i64 numbers of the row that are there, where it may have any."""
+    ends: tuple[Axis, ...] = ()
+    begins: tuple[Axis, ...] = ()
+    match stage:
+        case Map(axis=axis) if not stage.rows:
+            ends = (axis,)
+        case Loop(axis=axis):
+            ends = begins = (axis,)
+        case Gemm(i=i, j=j, k=k):
+            ends = tuple(axes[0] for axes in (i, j, k) if len(axes) == 1)
+            begins = k if len(k) == 1 else ()
+            ends = (*ends, k[0]) if stage.by_first else ends
+    for axis in loops_of(stage):
+        if axis.limits and (axis not in ends or (axis.first and axis not in begins)):
+            _broken(kernel, f"the loop {axis.name} has no numbers from which or to which it runs")
+        for name in axis.limits:
+            _check_ref(kernel, ref(name, I64), ready)
+
+
+def _check_refs(
+    kernel: Kernel, statements: Sequence[Statement], known: Mapping[str, DType]
+) -> dict[str, DType]:
+    """Return the results of statements; each may read earlier ones and ``known``."""
+    given: dict[str, DType] = {}
+    seen: set[int] = set()
+    for statement in statements:
+        for expr in _unseen(statement, seen):
+            if expr.op == "ref":
+                _check_ref(kernel, expr, given if expr.attribute in given else known)
+        if isinstance(statement, Check | Search | Keep):
+            given[statement.name] = statement.value.dtype if isinstance(statement, Keep) else I64
+    return given
+
+
+def _check_ref(kernel: Kernel, expr: Expr, ready: Mapping[str, DType]) -> None:
+    name = str(expr.attribute)
+    if name not in ready:
+        _broken(kernel, f"@{name} is used before anything gives it")
+    if ready[name] is not expr.dtype:
+        _broken(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
+
+
+def _columns_stand_alone(kernel: Kernel) -> None:
+    """Nothing else accesses what a column accumulates to and in."""
+    touched = Counter(access.operand for access, _ in accesses(kernel))
+    every = (s for body in bodies(kernel) for s in body.statements)
+    columns = [s for s in every if isinstance(s, ColumnAccumulate)]
+    touched.update(name for s in columns for name in (s.partials, s.scratch))
+    for statement in columns:
+        for name in (statement.partials, statement.scratch):
+            if touched[name] > 1:
+                _broken(kernel, f"{name} is used elsewhere too", statement)
+
+
+def _modes_are_kept(kernel: Kernel) -> None:
+    """in is only read; out and scratch are read only after a statement before has stored to them,
+    in the text or in an earlier iteration of a Loop; check is only noted to; each operand is used
+    for what it says."""
+    modes = {operand.name: operand.mode for operand in kernel.operands}
+    read = {kernel.listed.table} if kernel.listed else set[str]()
+    stored: set[str] = set()
+    noted: set[str] = set()
+
+    def check_read(access: Access, earlier: Set[str] = frozenset()) -> None:
+        name, mode = access.operand, modes[access.operand]
+        there = name in stored or name in earlier
+        if mode == "check" or (mode in ("out", "scratch") and not there):
+            _broken(kernel, f"{mode} operand {name} is read", access)
+
+    for body in bodies(kernel):
+        stage = body.stage
+        for factor in (stage.a, stage.b) if isinstance(stage, Gemm) else ():
+            check_read(factor, _of_earlier_iterations(body, factor))
+            read.add(factor.operand)
+        seen: set[int] = set()
+        for statement in body.statements:
+            for access in _accesses_of(statement, seen):
+                check_read(access, _of_earlier_iterations(body, access))
+                read.add(access.operand)
+            match statement:
+                case Store(access=access):
+                    if modes[access.operand] in ("in", "check"):
+                        written = f"{modes[access.operand]} operand {access.operand} is written"
+                        _broken(kernel, written, statement)
+                    if statement.combine:
+                        check_read(access)
+                    stored.add(access.operand)
+                case Check(operand=operand):
+                    noted.add(operand)
+                case Order(scratch=scratch):
+                    if modes.get(scratch) != "scratch":
+                        _broken(kernel, "keys are ordered in what is not a scratch", statement)
+                    stored.add(scratch)
+                case ColumnAccumulate(partials=partials, scratch=scratch):
+                    if (modes.get(partials), modes.get(scratch)) != ("out", "scratch"):
+                        _broken(kernel, "a column goes to an output, in a scratch", statement)
+                    stored |= {partials, scratch}
+    used = {"in": read, "out": stored, "inout": stored, "scratch": stored, "check": noted}
+    for name, mode in modes.items():
+        if name not in used[mode]:
+            _broken(kernel, f"{mode} operand {name} is not used as such")
+    wrong = noted - {name for name, mode in modes.items() if mode == "check"}
+    if wrong:
+        _broken(kernel, f"a check is noted to {min(wrong)}, which is not a check operand")
+
+
+def _of_earlier_iterations(body: Body, access: Access) -> set[str]:
+    """Return the operands that surrounding Loops store to, unless the first iteration reads them:
+    a bounded position of the read moves with the loops."""
+    return {
+        statement.access.operand
+        for iteration in body.iterations
+        if any(position.step(iteration.axis.name) != 0 for position in access.bounded)
+        for stage, _ in nested(iteration.stages)
+        for statement in statements(stage)
+        if isinstance(statement, Store)
+    }
+
+
+# -- iterations at the same time ------------------------------------------------------------------
+
+
+def _lanes_store_apart(kernel: Kernel) -> None:
+    """No two lanes of a vector store to one element: it moves along the loop, or its index does."""
+    for body in bodies(kernel):
+        if isinstance(body.stage, Scalar | Loop) or body.loops[-1].extent in (0, 1):
+            continue
+        axis = body.loops[-1].name
+        moving = {s.name for s in statements(body.stage) if isinstance(s, Order)}
+        for statement in body.statements:
+            if isinstance(statement, Check | Search):
+                if _moves(roots(statement)[:1], axis, moving):
+                    moving.add(statement.name)
+            elif isinstance(statement, Store):
+                moves = statement.access.stride(axis) or _moves(statement.indices, axis, moving)
+                if not moves:
+                    _broken(kernel, f"all lanes of {axis} store to one element", statement)
+
+
+def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
+    """Return whether an expression varies along a loop, given the results that do."""
+    for expr in postorder(exprs):
+        access = expr.attribute
+        if isinstance(access, Access) and access.stride(axis):
+            return True
+        if (expr.op, access) == ("index", axis) or (expr.op == "ref" and access in moving):
+            return True
+    return False
+
+
+def _iterations_store_apart(kernel: Kernel) -> None:
+    """No two iterations store to one element, unless they run in order: each element that workers
+    share moves along every outer loop, or what a run finds tells its place.
+
+    It is necessary, not sufficient: that the strides keep iterations apart is for those who make
+    kernels. But a store that an iteration does not move leaves what the last one computed.
+    """
+    listed = kernel.listed.names if kernel.listed else ()
+    shared = {o.name for o in kernel.operands if not o.is_own and o.name not in listed}
+    outer = [axis.name for axis in kernel.axes if axis.extent not in (0, 1)]
+    if kernel.serial or not outer:
+        return
+    for body in bodies(kernel):
+        for store in body.statements:
+            if not isinstance(store, Store) or store.access.operand not in shared or store.indices:
+                continue
+            ends = [p for p in store.access.bounded if p.extent == 1]  # one iteration alone stores
+            for axis in outer:
+                if store.access.stride(axis) == 0 and not any((axis, 1) in p.terms for p in ends):
+                    _broken(kernel, f"all iterations along {axis} store to one element", store)
+
+
+def _lanes_read_apart(kernel: Kernel) -> None:
+    """No lane reads what another one of its stage stores, and no load waits for a store unless it
+    moves with it: lanes run at the same time, and what does not move is loaded before the loop."""
+    for body in bodies(kernel):
+        if isinstance(body.stage, Scalar | Loop):
+            continue
+        axis = body.loops[len(body.around)] if isinstance(body.stage, Columns) else body.loops[-1]
+        written = statements(body.stage) if isinstance(body.stage, Columns) else body.statements
+        stored = [s.access for s in written if isinstance(s, Store)]
+        if isinstance(body.stage, Gemm):
+            for factor in (body.stage.a, body.stage.b):
+                if factor.operand in {access.operand for access in stored}:
+                    _broken(kernel, "a product stores to its factor", factor)
+        seen: set[int] = set()
+        before: set[str] = set()
+        for statement in body.statements:
+            for access in _accesses_of(statement, seen):
+                # An offset added to both, equal for all lanes, is guaranteed by the author.
+                own = access.stride(axis.name)
+                strides = {s.stride(axis.name) for s in stored if s.operand == access.operand}
+                follows = not strides or (strides == {own} and own != 0)
+                alone = axis.extent in (0, 1) and access.operand not in before
+                if not (follows or alone):
+                    _broken(kernel, "a lane reads where others store", access)
+            if isinstance(statement, Store):
+                before.add(statement.access.operand)
+
+
+def _rows_fill_lanes(kernel: Kernel) -> None:
+    """Rows that are the lanes of vectors have scalars and loops of them only, and read nothing that
+    is stored; each stores to elements of its own, or the first one alone does."""
+    if not kernel.in_lanes:
+        return
+    if kernel.serial or kernel.grouped or kernel.jammed > 1 or kernel.listed is not None:
+        _broken(kernel, "rows that are lanes are taken in no other way")
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    for stage in stages:
+        if not isinstance(stage, Scalar | Loop):
+            _broken(kernel, f"a {_kind(stage)} takes no rows as lanes")
+        _ends_for_all(kernel, stage)
+    row = kernel.axes[0].name
+    written = [s for stage in stages for s in statements(stage)]
+    stored = {s.access.operand for s in written if isinstance(s, Store)}
+    kept = {s.name for s in written if isinstance(s, Keep | Carry)}
+    limits = {name for stage in stages for axis in loops_of(stage) for name in axis.limits}
+    for s in written:
+        if isinstance(s, Keep) and s.name in limits and _moves([s.value], row, kept):
+            _broken(kernel, "a loop ends elsewhere in each row", s)
+        if isinstance(s, Store):
+            first = any(p.terms == ((row, 1),) and p.extent == 1 for p in s.access.bounded)
+            if s.combine or s.indices or not (s.access.stride(row) != 0 or first):
+                _broken(kernel, "rows that are lanes store to one element", s)
+    for body in bodies(kernel):
+        for expr in body.expressions:
+            if isinstance(expr.attribute, Access) and expr.attribute.operand in stored:
+                _broken(kernel, "a row reads where others store", expr.attribute)
+
+
+def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
+    """A loop that ends by what a row carries is that of one row."""
+    if isinstance(stage, Loop) and stage.going:
+        _broken(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
+
+
+def _rows_stand_apart(kernel: Kernel) -> None:
+    """Interleaved rows have maps, scalars and loops of them only, run in any order, and touch of
+    what they store their own elements alone: it moves along every outer loop, or each has a scratch
+    of its own."""
+    for loop, _ in nested(kernel.stages):
+        if isinstance(loop, Loop) and loop.jammed != 1:
+            _iterations_stand_apart(kernel, loop)
+        if kernel.jammed > 1:
+            _ends_alike(kernel, loop, None)
+    if kernel.jammed == 1:
+        return
+    if not kernel.axes or kernel.serial:
+        _broken(kernel, "there are no rows to interleave")
+    for stage, _ in nested(kernel.stages):
+        if not isinstance(stage, Map | Scalar | Loop):
+            _broken(kernel, f"the rows of a {_kind(stage)} are not interleaved")
+        _ends_for_all(kernel, stage)
+
+    def outer(access: Access) -> tuple[Extent, ...]:
+        return tuple(access.stride(axis.name) for axis in kernel.axes)
+
+    stored: dict[str, tuple[Extent, ...]] = {}
+    for body in bodies(kernel):
+        for s in body.statements:
+            if isinstance(s, Store):
+                name, strides = s.access.operand, outer(s.access)
+                own = kernel.operand(name).mode == "scratch" and not any(strides)
+                if not (all(strides) or own):
+                    _broken(kernel, "interleaved rows store to one element", s)
+                stored[name] = strides
+    for access, _ in accesses(kernel):
+        if stored.get(access.operand, outer(access)) != outer(access):
+            _broken(kernel, "a row reads or writes where others store", access)
+
+
+def _iterations_stand_apart(kernel: Kernel, loop: Loop) -> None:
+    """The same of the iterations of a loop, which carry nothing."""
+    axis = loop.axis.name
+    if not 1 <= loop.jammed <= MOST_JAMMED or kernel.jammed > 1:
+        _broken(kernel, f"{loop.jammed} interleaved iterations of {axis}: 1 to {MOST_JAMMED}")
+    if loop.first or loop.following:
+        _broken(kernel, f"an iteration of {axis} waits for the one before")
+    for stage, _ in nested(loop.stages):
+        if not isinstance(stage, Map | Scalar | Loop):
+            _broken(kernel, f"iterations of a {_kind(stage)} are not interleaved")
+        if isinstance(stage, Loop) and stage.jammed != 1:
+            inner = stage.axis.name
+            _broken(
+                kernel, f"iterations of {inner} are interleaved inside interleaved ones of {axis}"
+            )
+        _ends_for_all(kernel, stage)
+        _ends_alike(kernel, stage, loop)
+    inside = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
+    stores = [s for body in inside for s in body.statements if isinstance(s, Store)]
+    stored = {store.access.operand: store.access.stride(axis) for store in stores}
+    for store in stores:
+        stride = store.access.stride(axis)
+        if stride == 0 or stored[store.access.operand] != stride:
+            _broken(kernel, "interleaved iterations store to one element", store)
+    for access in (expr.attribute for body in inside for expr in body.expressions):
+        if isinstance(access, Access):
+            stride = access.stride(axis)
+            if stored.get(access.operand, stride) != stride:
+                _broken(kernel, "an iteration reads where others store", access)
+
+
+def _ends_alike(kernel: Kernel, stage: Stage, loop: Loop | None) -> None:
+    """The loops of interleaved iterations have one end, which is known before any of them runs."""
+    inside = [s for each, _ in nested(loop.stages if loop else ()) for s in statements(each)]
+    own = {s.name for s in inside if isinstance(s, Accumulate | Keep | Check | Search | Carry)}
+    for axis in loops_of(stage):
+        if axis.limits and (loop is None or own.intersection(axis.limits)):
+            _broken(kernel, f"the loop {axis.name} ends elsewhere in each row")
+
+
+#: Every invariant, in an order in which each may rely on those before it.
+CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
+    _stages_fit_together,
+    _lists_have_tables,
+    _statements_fit_stages,
+    _names_are_distinct,
+    _names_fit,
+    _extents_are_arguments,
+    _arguments_are_known,
+    _accesses_move_along_loops,
+    _memory_is_prefetched_in_time,
+    _whole_vectors_are_streamed,
+    _expressions_are_typed,
+    _memory_is_typed,
+    _results_come_first,
+    _lanes_store_apart,
+    _rows_stand_apart,
+    _rows_fill_lanes,
+    _iterations_store_apart,
+    _strips_leave_numbers,
+    _columns_stand_alone,
+    _modes_are_kept,
+    _lanes_read_apart,
+)

@@ -1,0 +1,268 @@
+"""The width of a kernel's vectors: full registers, strips of rows, transposed access, interleaving.
+
+**Full registers.** The order of a sum allows 16 elements in a vector, so that a vector of bytes
+fills a quarter of a register. A map that only stores, or finds the least or largest of integers or
+bools, has no such order and may take whole registers. If rows fill half of a vector at most, a map
+that stores may take half vectors: a processor whose registers of 512 bits are two halves then takes
+half the time.
+
+**Strips.** A scalar stage after a sum of the row computes one number in the time of a vector. In a
+strip, as many rows as a vector has lanes run a stage before any of them runs the next one, so that
+such a stage is a vector. No bit depends on it: each lane computes what a row alone does.
+
+**Transposed access.** Some operands have every element of a vector in another cache line. If a loop
+around the map goes along memory, as many of its rows as a vector has lanes read or write whole
+lines together (``nest.transposed``).
+
+**Equal look-ups.** Checked indices along the vectors may be the same in all rows. Interleaved rows
+check such indices once, and find each lane's element once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.language.ir.expr import (
+    ARITHMETIC,
+    BITWISE,
+    COMPARE,
+    EXTREMA,
+    Access,
+    Expr,
+    postorder,
+)
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.stages import (
+    Accumulate,
+    Axis,
+    ColumnAccumulate,
+    Keep,
+    Map,
+    Operand,
+    Scalar,
+    Stage,
+    Store,
+    roots,
+    statements,
+)
+from staticgrad.language.types.dtype import F32, F64, I32, I64
+
+if TYPE_CHECKING:
+    from staticgrad.language.ir.kernels.kernel import Kernel
+
+#: Bits of a register, and the widest elements of which more than 16 fill one.
+_REGISTER: Final = 512
+_WIDEST: Final = 16
+#: What processors do to whole registers of narrow elements.
+_WHOLE: Final = (
+    ARITHMETIC.keys() | BITWISE.keys() | COMPARE.keys() | EXTREMA.keys() | {"literal", "select"}
+) - {"div"}
+
+
+def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int:
+    """The narrow elements that fill a register, where a kernel's maps have no others; else 0.
+
+    They store to elements one behind the other, or find extremes, and read such elements or ones
+    that stay.
+    """
+    widest = max((operand.dtype.itemsize for operand in operands), default=0) * 8
+    if not 0 < widest <= _WIDEST:
+        return 0
+    return _REGISTER // widest if all(_moves_whole(stage, widest) for stage in stages) else 0
+
+
+def half_registers(stage: Map, operands: Sequence[Operand], lanes: int) -> int:
+    """The lanes of half vectors, if a map may take such: it stores, and they fill 256 bits; else 0.
+
+    A row that is added up has the lanes that the order of its sum says.
+    """
+    half = lanes // 2
+    bits = 8 * max((operand.dtype.itemsize for operand in operands), default=0)
+    stores = all(isinstance(s, Store) and not s.streamed for s in stage.body)
+    return half if stores and 2 * half * bits >= _REGISTER else 0
+
+
+def _moves_whole(stage: Stage, widest: int) -> bool:
+    """Return whether a stage is scalar, or a map over registers of ``widest``-bit elements."""
+    if isinstance(stage, Scalar):
+        return True
+    if not isinstance(stage, Map):
+        return False
+    along = stage.axis.name
+    stores = [statement for statement in stage.body if isinstance(statement, Store)]
+    extent, full = stage.axis.extent, _REGISTER // widest
+    if isinstance(extent, int) and extent < full and len(stores) < len(stage.body):
+        return False  # joining the lanes of a register takes longer than a row of fewer
+    for statement in stage.body:  # it stores along the loop, or finds an extreme of exact numbers
+        if isinstance(statement, Store):
+            fits = _runs(statement.access, along, (1,))
+        elif isinstance(statement, Accumulate) and not statement.value.dtype.is_float:
+            fits = COMBINERS[statement.kind].rule == "any" and not statement.blocks
+        else:
+            fits = False
+        if not fits:
+            return False
+    values = postorder(root for statement in stage.body for root in roots(statement))
+    return all(_fills(value, along, widest) for value in values)
+
+
+def _fills(value: Expr, along: str, widest: int) -> bool:
+    """Return whether a value fits a register of elements of ``widest`` bits."""
+    if value.dtype.itemsize * 8 > widest:
+        return False
+    if isinstance(value.attribute, Access):
+        return _runs(value.attribute, along, (0, 1))
+    return value.op in _WHOLE or (value.op in ("cast", "bitcast") and not value.dtype.is_float)
+
+
+def _runs(access: Access, along: str, steps: Sequence[int]) -> bool:
+    """Return whether an access has no bounds, no indices, and moves by one of the steps."""
+    return not (access.gather or access.bounded) and access.stride(along) in steps
+
+
+#: What rows leave for later stages: elements of these dtypes.
+KEPT: Final = (F32, F64, I32, I64)
+
+
+def may_take_strips(kernel: Kernel) -> bool:
+    """Return whether rows may be taken in strips: one loop runs over them, its stages are maps and
+    scalars, and a row passes only numbers to later stages."""
+    moving = kernel.grouped or len(kernel.axes)
+    if moving != 1 or kernel.serial or kernel.listed is not None or kernel.own_rows:
+        return False
+    if kernel.outer not in ("axes", "groups") or kernel.in_lanes:
+        return False
+    return all(_fits(stage) for stage in kernel.stages)
+
+
+def _fits(stage: object) -> bool:
+    if isinstance(stage, Map):
+        inner = (Store, Accumulate, ColumnAccumulate)
+        return not (stage.rows or stage.axis.limits) and all(
+            isinstance(s, inner) and _kept(s) and not getattr(s, "blocks", False)
+            for s in stage.body
+        )
+    if not isinstance(stage, Scalar):
+        return False
+    return all(
+        isinstance(s, Keep | Store) and _kept(s) and not getattr(s, "combine", "")
+        for s in statements(stage)
+    )
+
+
+def _kept(statement: object) -> bool:
+    """Return whether the value that a statement keeps, if any, has a dtype kept between stages."""
+    return not isinstance(statement, Keep | Accumulate) or statement.value.dtype in KEPT
+
+
+#: Strides along vectors, of either sign, up to which whole vectors are read and lanes chosen: in
+#: kernels those are literals.
+SHORT_STRIDE: Final = 4
+#: Elements of a row that lies in a lane from which on they are read in squares.
+PLACES: Final = 3
+#: Squares of elements, one behind the other along memory, that are read together: of each line a
+#: run of so many vectors.
+SQUARES: Final = 4
+
+
+def loads_across(
+    wanted: Iterable[Expr], row: str, vector: str, stored: Collection[str] = ()
+) -> Iterator[Expr]:
+    """Loads that lie across memory along ``vector``, and go along it with the loop ``row``.
+
+    None of operands that are ``stored`` to.
+    """
+    for load in postorder(wanted):
+        access = load.attribute
+        if not isinstance(access, Access) or access.operand in stored:
+            continue
+        if _is_across(access, row, vector):
+            yield load
+
+
+def _is_across(access: Access, row: str, vector: str) -> bool:
+    """Return whether an access moves far along ``vector``, and by one element along ``row``."""
+    moved = any(place.has_ends or place.step(vector) != 0 for place in access.positions)
+    if access.gather or moved:
+        return False
+    stride = access.stride(vector)
+    far = isinstance(stride, str) or abs(stride) > SHORT_STRIDE
+    return far and (row, 1) in access.strides
+
+
+def transposed_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Expr]:
+    """Yield the transposed loads of a kernel's only map, which only stores."""
+    stage = _only_map(axes, stages)
+    if stage is not None:
+        stored = [s.access.operand for s in stage.body if isinstance(s, Store)]
+        wanted = (root for statement in stage.body for root in roots(statement))
+        yield from loads_across(wanted, row, stage.axis.name, stored)
+
+
+def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
+    """Stores across memory of a kernel's one map, each the only one to its operand.
+
+    None where lanes read rows of several elements: those lie between each other, and reading them
+    takes more than storing what they come to.
+    """
+    stage = _only_map(axes, stages)
+    if stage is None:
+        return
+    stores = [s for s in stage.body if isinstance(s, Store)]
+    counts = Counter(store.access.operand for store in stores)
+    loads = [e.attribute for e in postorder(root for store in stores for root in roots(store))]
+    accesses = {access for access in loads if isinstance(access, Access)}
+    loaded = {access.operand for access in accesses}
+    found = [
+        store
+        for store in stores
+        if counts[store.access.operand] == 1 and store.access.operand not in loaded
+        if not store.combine and _is_across(store.access, row, stage.axis.name)
+    ]
+    if _in_rows(accesses, stage.axis.name) < PLACES * len(found) or not found:
+        yield from found
+
+
+def _in_rows(accesses: Iterable[Access], vector: str) -> int:
+    strides = [(access.operand, access.stride(vector)) for access in accesses]
+    counts = Counter(name for name, step in strides if isinstance(step, int) and step > 1)
+    return max(counts.values(), default=0)
+
+
+def _only_map(axes: Sequence[Axis], stages: Sequence[Stage]) -> Map | None:
+    """A kernel's one map inside of loops, if all that it does is to store."""
+    stage = stages[0]
+    if not axes or len(stages) > 1 or not isinstance(stage, Map) or stage.rows or stage.axis.past:
+        return None
+    return stage if all(isinstance(statement, Store) for statement in stage.body) else None
+
+
+def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence[Axis]:
+    """The outer axes; last the one along which most operands that lie across memory go along it."""
+
+    def across(axis: Axis) -> int:
+        found = (transposed_loads, transposed_stores)
+        return sum(len([*those(axes, stages, axis.name)]) for those in found)
+
+    counts = Counter({axis: across(axis) for axis in axes})
+    best = max(reversed(axes), key=lambda axis: counts[axis], default=None)
+    if best is None or counts[best] == 0:
+        return axes
+    return (*(axis for axis in axes if axis is not best), best)
+
+
+def differs(
+    expr: Expr, axes: Collection[str], stored: Collection[str], given: Collection[str]
+) -> bool:
+    """Return whether an expression may vary along loops, whatever its arguments are.
+
+    ``stored``: operands that are stored to; ``given``: results that differ.
+    """
+    access = expr.attribute
+    if isinstance(access, Access):
+        return access.operand in stored or any(access.stride(axis) != 0 for axis in axes)
+    if expr.op == "ref":
+        return access in given
+    return expr.op == "index" and access in axes

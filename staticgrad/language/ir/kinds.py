@@ -1,0 +1,146 @@
+"""Kinds of values: the one that operands select, and its declaration for type checkers.
+
+An operation on values of a kind gives a value of the kind. A parameter plus one is a ``Value``, not
+a parameter; a tensor plus one is a ``Tensor``. So operators are not typed ``Self``: each kind says
+with ``of_kind`` what its operations give. Functions are generic in ``AnyValue``: of tensors they
+give tensors, of anything else values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from staticgrad.language.ir.execution import computing_kind, held, is_holding
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.dim import Dim
+from staticgrad.support.errors import DTypeError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as WithDefault
+
+    from staticgrad.eager.tensor import Tensor  # the type alone
+
+    #: What operands are and results become; where no operand says it, a symbolic value.
+    AnyValue = WithDefault("AnyValue", Value, Tensor, default=Value)
+else:
+    AnyValue = TypeVar("AnyValue")
+
+
+class Numbers(Protocol):
+    """An array of NumPy or of another library; values have sizes that need not be numbers."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of elements along each axis."""
+
+
+#: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
+#: scalars are weak.
+Operand: TypeAlias = AnyValue | Dim | float | Sequence[Any] | Numbers
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Of(Protocol[V_co]):
+    """A value whose operations give ``V_co``. A type only: nothing has the attribute in a run."""
+
+    @property
+    def of_kind(self) -> V_co:
+        """Return the value that operations give."""
+
+
+class Places(Protocol[V_co]):
+    """``x.at``: ``x.at[key]`` names elements."""
+
+    def __getitem__(self, key: Any, /) -> Elements[V_co]:
+        """The elements at ``key``."""
+
+
+class Elements(Protocol[V_co]):
+    """``x.at[key]``: copies of x in which the elements differ."""
+
+    def get(self) -> V_co:
+        """``x[key]``."""
+
+    def set(self, values: Any) -> V_co:
+        """x with the elements replaced."""
+
+    def add(self, values: Any) -> V_co:
+        """x with ``values`` added to the elements."""
+
+    def subtract(self, values: Any) -> V_co:
+        """x with ``values`` subtracted from the elements."""
+
+    def multiply(self, values: Any) -> V_co:
+        """x with the elements multiplied by ``values``."""
+
+    def divide(self, values: Any) -> V_co:
+        """x with the elements divided by ``values``."""
+
+    def power(self, values: Any) -> V_co:
+        """x with the elements to the power of ``values``."""
+
+    def max(self, values: Any) -> V_co:
+        """x with the larger one of each element and of ``values``."""
+
+    def min(self, values: Any) -> V_co:
+        """x with the smaller one of each element and of ``values``."""
+
+
+_DEFAULT_KIND: list[type[Value]] = []
+
+
+def set_default_kind(kind: type[Value]) -> None:
+    """The kind that an op without Value operands is bound to: symbolic values register here."""
+    _DEFAULT_KIND[:] = [kind]
+
+
+def binding_kind(args: tuple[Any, ...]) -> type[Any]:
+    """Return the kind of value that the operands select, a subclass of Value.
+
+    A parameter beside eager values counts as one of them.
+    """
+    found: type[Value] | None = None
+    for arg in args:
+        if isinstance(arg, Value):
+            kind: type[Value] = getattr(arg, "kind", type(arg))
+            if found is not None and kind is not found:
+                return _where_they_meet(found, kind, args)
+            found = kind
+    return found or computing_kind() or _DEFAULT_KIND[0]
+
+
+def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]) -> type[Value]:
+    """Return the kind of all operands except parameters, if it is a graph's or eager.
+
+    Return the kind of graphs if eager values may be their operands.
+    """
+    values = [arg for arg in args if isinstance(arg, Value) and not arg.is_stored]
+    kinds = {getattr(arg, "kind", type(arg)) for arg in values or args if isinstance(arg, Value)}
+    parts = {getattr(kind, "part_kind", kind) for kind in kinds}
+    if len(parts) == 1:
+        (kind,) = parts
+        every = [getattr(arg, "kind", type(arg)) for arg in args if isinstance(arg, Value)]
+        if any(hasattr(each, "part_kind") for each in every):  # a pair takes real operands
+            return kind.complex_kind
+        if kind.computes or kind is _DEFAULT_KIND[0]:
+            return kind
+    if is_holding() and all(kind.computes or kind is _DEFAULT_KIND[0] for kind in kinds):
+        return _DEFAULT_KIND[0]
+    raise two_kinds(one, other)
+
+
+def two_kinds(one: type[Value], other: type[Value]) -> DTypeError:
+    """The error where values of these kinds meet."""
+    names = f"{one.__name__} and {other.__name__}"
+    return DTypeError(
+        f"values of two kinds cannot meet in one op: {names}", hint=other.meeting or one.meeting
+    )
+
+
+def of_kind(value: Any, kind: Any) -> Any:
+    """A value as one of ``kind``: itself, the present array of a parameter, or what holds it."""
+    if kind.computes:
+        return kind.lift(value) if value.is_stored else value
+    return held(value)

@@ -1,0 +1,308 @@
+"""Pictures of a graph, its operations beside their lines, and of a plan, its arena over time.
+
+A band of a graph's picture is a line of the program, with its scope; where there are too many, a
+scope or a function. See ``ladder``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from staticgrad.language.ir.graph import Graph, Node, ancestors
+from staticgrad.language.ir.op import Constant, Input, ParameterLeaf
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.printer import op_text, print_graph
+from staticgrad.language.ir.schedule import Buffer
+from staticgrad.support.pictures.arena import Held, arena
+from staticgrad.support.pictures.ladder import Band, Box, Chip, Column, ladder
+from staticgrad.support.pictures.markup import STYLE, fold, fragment, paragraph, preformatted
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import Location, SourceLine
+
+#: Bands of a picture; boxes of a cell, from which on equal ones are one, and those that are drawn.
+_MOST_BANDS: Final = 64
+_ALIKE, _MOST_BOXES = 6, 18
+Key = tuple[str, ...]
+#: A part of a scope that a module made: its place, and its class.
+_OF_MODULE: Final = re.compile(r"^(\S+) [A-Z]\w*$")
+
+
+#: A variable of the style with its value; a theme's own one, with what else holds; a rule.
+_VARIABLE: Final = re.compile(r"(--\w+): ([^;]+);")
+_THEME: Final = re.compile(r"var\([\w-]+, (.*)\)")
+_RULE: Final = re.compile(r"\s*([^{}]+?)\s*\{([^{}]*)\}")
+_COLOUR: Final = {"f": "", "b": ', color="#c2571a"', "u": ', color="#2e7d4f"'}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A kernel that runs part of a graph: its name, its label, whether it is in the derivative."""
+
+    name: str
+    label: str
+    phase: int
+    origins: tuple[Location, ...]
+
+
+def columns_of(graph: Graph) -> dict[Node, Column]:
+    """Return the column of each node: forward, backward, or updates only."""
+    outputs = set(ancestors(graph.outputs.values()))
+    backward = [node for node in graph.nodes if node.order]
+    read = set(ancestors([arg for node in backward for arg in node.args]))
+    found: dict[Node, Column] = {}
+    for node in graph.nodes:
+        forward = node in outputs or node in read or node.is_leaf
+        found[node] = "b" if node.order else "f" if forward else "u"
+    return found
+
+
+def graph_svg(graph: Graph, runners: Sequence[Runner] = ()) -> str:
+    """The picture; ``runners`` are the kernels that compute it, shown behind their lines."""
+    drawn = GraphDrawing(graph, runners)
+    return ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, f"graph {graph.name}")
+
+
+def svg_file(graph: Graph) -> str:
+    """The picture as a file of its own: with its colours, those of a light page."""
+    text, colours = STYLE, dict(_VARIABLE.findall(STYLE.partition("@media")[0]))
+    colours = {name: _THEME.sub(r"\1", colour) for name, colour in colours.items()}
+    text = re.sub(r"var\((--\w+)\)", lambda found: colours[found[1]], text)
+    rules = [rule for rule in _RULE.findall(text) if rule[0].startswith(".sg svg")]
+    style = "".join(f"{names.replace('.sg svg', 'svg')} {{{body}}}\n" for names, body in rules)
+    picture = graph_svg(graph)
+    head, _, inner = picture.partition(">")
+    named = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    return f"{named}><style>\n{style}</style>{inner}\n"
+
+
+def dot(graph: Graph) -> str:
+    """The graph in the language of Graphviz; backward and update nodes have colours."""
+    number = {node: f"n{k}" for k, node in enumerate(graph.nodes)}
+    columns = columns_of(graph)
+    lines = [
+        f"digraph {_quoted(graph.name)} {{",
+        '  node [shape=box, fontname="sans-serif", fontsize=10];',
+    ]
+    for node, name in number.items():
+        shown = ", ".join(map(str, node.types))
+        label = _quoted(f"{node.label or op_text(node.op, lambda body: body.name)}\n{shown}")
+        style = ", style=dashed" if node.is_leaf else _COLOUR[columns[node]]
+        lines.append(f"  {name} [label={label}{style}];")
+        lines += [f"  {number[value.node]} -> {name};" for value in node.args]
+    ends = [*graph.outputs.items(), *((f"{p.name} =", value) for p, value in graph.updates)]
+    for k, (label, value) in enumerate(ends):
+        lines.append(f"  out{k} [label={_quoted(label)}, shape=plaintext];")
+        lines.append(f"  {number[value.node]} -> out{k};")
+    return "\n".join([*lines, "}"])
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def graph_html(graph: Graph) -> str:
+    """Return the HTML that a notebook shows for a graph."""
+    nodes = sum(not node.is_leaf for node in graph.nodes)
+    said = (
+        f"graph {graph.name}: {nodes:,} operations, {len(graph.parameters):,} parameters, "
+        f"results {', '.join(graph.outputs) or 'none'}"
+    )
+    return fragment(
+        paragraph(said),
+        f'<div class="scroll">{graph_svg(graph)}</div>' if nodes else "",
+        fold("text", preformatted(print_graph(graph))),
+    )
+
+
+class GraphDrawing:
+    """A graph as bands, boxes, edges and chips."""
+
+    def __init__(self, graph: Graph, runners: Sequence[Runner] = ()) -> None:
+        self._graph, self._runners = graph, runners
+        self._columns = columns_of(graph)
+        self._lines = {node: node.origin.resolve() for node in graph.nodes}
+        self.key = self._chosen()
+        self._readers: dict[Node, Node] = {}
+        for node in graph.nodes:
+            for arg in node.args:
+                self._readers.setdefault(arg.node, node)
+        self.number: dict[Key, int] = {}
+        self.places: dict[tuple[str, str], int] = {}  # scope and line -> the number of its band
+        self.bands: list[Band] = []
+        self.boxes: list[Box] = []
+        self._box_of: dict[Node, int] = {}
+        shown = [
+            node
+            for node in graph.nodes
+            if not isinstance(node.op, Constant) and (not node.is_leaf or node in self._readers)
+        ]
+        made = [node for node in shown if not node.is_leaf]
+        for node in sorted(made, key=lambda n: self._columns[n] != "f"):  # forward lines first
+            self._band_of(self._line(node))
+        self._fill(shown)
+        self.edges = self._edges()
+        self.chips = [chip for chip, _, _ in self._chips()]
+
+    def _line(self, node: Node) -> SourceLine:
+        """Return the line of a node; for a leaf, that of its first reader, where it is drawn."""
+        return self._lines[self._readers[node] if node.is_leaf else node]
+
+    def _chosen(self) -> Callable[[SourceLine], Key]:
+        """Return the key by which lines are grouped, so that there are not too many."""
+        lines = {(each.scope, each.short): each for each in self._lines.values()}
+        ways: tuple[Callable[[SourceLine], Key], ...] = (
+            lambda at: (at.scope, at.short),
+            lambda at: (at.short,),
+            lambda at: (at.scope, at.file, at.function),
+            lambda at: (at.file, at.function),
+        )
+        for way in ways:
+            if len({way(each) for each in lines.values()}) <= _MOST_BANDS:
+                return way
+        return lambda at: (at.file,)
+
+    def _band_of(self, line: SourceLine) -> int:
+        key = self.key(line)
+        if key not in self.number:
+            self.number[key] = len(self.bands)
+            self.bands.append(_band(f"l{len(self.bands)}", key, line))
+        self.places.setdefault((line.scope, line.short), self.number[key])
+        return self.number[key]
+
+    def _fill(self, nodes: Iterable[Node]) -> None:
+        """The boxes: a node each, or one for equal ones where a cell has many."""
+        cells: dict[tuple[int, Column], list[Node]] = {}
+        for node in nodes:
+            cell = self._band_of(self._line(node)), self._columns[node]
+            cells.setdefault(cell, []).append(node)
+        for (band, column), own in cells.items():
+            own_chips = (each for each in self._chips() if each[1] == band)
+            chips = [c.token for c, _, phase in own_chips if bool(phase) == (column != "f")]
+            links = (self.bands[band].token, *dict.fromkeys(chips))
+            for group in _grouped(own):
+                for node in group:
+                    self._box_of[node] = len(self.boxes)
+                self.boxes.append(_box(group, band, column, links))
+
+    def _chips(self) -> list[tuple[Chip, int, int]]:
+        """The kernels of each band, with the band and the order of derivatives.
+
+        Lines are known by base name and number, as graphs that were read from text have them.
+        """
+        found: dict[tuple[int, str], tuple[Chip, int, int]] = {}
+        for runner in self._runners:
+            for origin in runner.origins:
+                for place in origin.resolve().places:
+                    band = self.places.get((place.scope, place.short))
+                    if band is not None:
+                        chip = Chip(band, runner.name, runner.name, runner.label)
+                        found.setdefault((band, runner.name), (chip, band, runner.phase))
+        return list(found.values())
+
+    def _edges(self) -> list[tuple[int, int]]:
+        """Return the edges between boxes; a leaf is connected only to its first reader."""
+        found: dict[tuple[int, int], None] = {}
+        for node in self._graph.nodes:
+            for arg in node.args:
+                one = self._box_of.get(arg.node)
+                two = self._box_of.get(node)
+                near = not arg.node.is_leaf or self._readers[arg.node] is node
+                if one is not None and two is not None and one != two and near:
+                    found[one, two] = None
+        return list(found)
+
+
+def _band(token: str, key: Key, line: SourceLine) -> Band:
+    """The band of a line; of a scope, whose name is then its text; or of a function."""
+    text = line.text.strip()
+    if key[-1] == line.short:
+        if line.scope and key[0] == line.scope:
+            *outer, inner = line.scope.split("/")  # the class of the innermost module alone
+            path = "/".join([*(_OF_MODULE.sub(r"\1", part) for part in outer), inner])
+            return Band(token, f"{line.short}  {text}", path)
+        return Band(token, line.short, text or line.short)
+    return Band(token, line.short.rpartition(":")[0], f"{line.function or line.short}()")
+
+
+def _grouped(own: Sequence[Node]) -> list[list[Node]]:
+    """The nodes of a cell one by one; if they are many, equal ones together; at last by name."""
+    if len(own) <= _ALIKE:
+        return [[node] for node in own]
+    ways: tuple[Callable[[Node], object], ...] = (
+        lambda n: (n.is_leaf, _name(n) if not n.is_leaf else type(n.op), str(n.types[0])),
+        lambda n: (n.is_leaf, type(n.op)),
+    )
+    groups: dict[object, list[Node]] = {}
+    for way in ways:
+        groups = {}
+        for node in own:
+            groups.setdefault(way(node), []).append(node)
+        if len(groups) <= _MOST_BOXES:
+            break
+    return list(groups.values())
+
+
+def _name(node: Node) -> str:
+    return node.label if node.is_leaf else node.op.name
+
+
+def _box(group: Sequence[Node], band: int, column: Column, links: tuple[str, ...]) -> Box:
+    first = group[0]
+    kinds = list(dict.fromkeys(str(node.types[0]) for node in group))
+    note = kinds[0] if len(kinds) == 1 else f"{len(kinds)} types"
+    name = _name(first)
+    if first.is_leaf and len(group) > 1:
+        name = "parameter" if isinstance(first.op, ParameterLeaf) else "input"
+    listed = ", ".join(dict.fromkeys(map(_name, group)))
+    title = f"{listed}: {', '.join(kinds[:6])} from {first.origin.resolve().labelled}"
+    is_leaf = isinstance(first.op, Input | ParameterLeaf)
+    return Box(band, column, name, note, len(group), is_leaf, title, links)
+
+
+def plan_svg(plan: Plan) -> str:
+    """The arena over the positions; a box has the colour of what writes it, at first or again."""
+    by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
+    held = [
+        Held(
+            _called(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
+            columns[min(p.first, len(columns) - 1)] if columns else "f",
+        )
+        for p in plan.placements
+        if p.nbytes
+    ]  # fmt: skip
+    return arena(held, len(plan.steps), plan.peak_bytes, columns)
+
+
+def columns_of_steps(plan: Plan) -> list[Column]:
+    """Return the column of each position: forward, backward, or writing a parameter."""
+    roles = {buffer.name: buffer.role for buffer in plan.schedule.buffers}
+    found: list[Column] = []
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        updates = any(roles[name] == "parameter" for name in step.writes())
+        found.append("u" if updates else "b" if step.phase else "f")
+    return found
+
+
+def columns_with_repeats(plan: Plan) -> list[Column]:
+    """The same; what a step computes again has a column of its own."""
+    found, ran = columns_of_steps(plan), set[int]()
+    for position, planned in enumerate(plan.steps):
+        if planned.step in ran:
+            found[position] = "k"
+        ran.add(planned.step)
+    return found
+
+
+def plan_html(plan: Plan) -> str:
+    """Return the HTML that a notebook shows for a plan."""
+    drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""
+    return fragment(paragraph(repr(plan).strip("<>")), drawn, fold("text", preformatted(str(plan))))
+
+
+def _called(buffer: Buffer) -> str:
+    name = buffer.label or buffer.name
+    return f"{name} ({buffer.origin.resolve().labelled})" if buffer.origin else name

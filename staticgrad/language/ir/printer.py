@@ -1,0 +1,424 @@
+"""Graphs as text, and what the documents of all text forms share.
+
+::
+
+    staticgrad-ir 1
+    size batch {min=1, hint=64}
+    graph step(%x: f32[batch, 784]) params(@w: f32[784, 10]) {
+      %0: f32[batch, 10] = matmul(%x, @w)   # train.py:8 [head]
+      %1: f32[] ^1 = sum{axes=(0, 1)}(%0)   # train.py:9
+      return loss = %1
+    }
+
+There is one canonical spelling, independent of ids, hashes and time. Inputs and parameters are in
+the header only, and a graph read back has them first. Results are numbered in node order,
+attributes come in field order without their defaults, ``^k`` is the derivative order, a comment is
+the user's line. A ``complex`` value has real and imaginary parts along its last axis. A dead node
+is printed like any other. ``parser`` reads the text back. Two graphs are the same if they have the
+same nodes in the same order; ``same_graph`` compares them.
+
+Graphs, Schedules and Plans are documents: ``staticgrad-ir 1``, then a line for each named size with
+bounds or a hint, then the thing itself. ``text`` has the grammar of names, sizes and values. Large
+arrays are named by a digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import zip_longest
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.text import INLINE_ELEMENTS, Reader, array_text, value_text
+from staticgrad.language.types.arrays import ArrayData, TensorType
+from staticgrad.language.types.dim import Dim, Named, Size, dim, named_sizes
+from staticgrad.language.types.lexis import Tokens, name_text, quoted
+from staticgrad.support.errors import ArgumentError, OpDefinitionError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.source import Location, SourceLine
+
+VERSION: Final = 1
+_PROMISES: Final = ("min", "max", "multiple_of", "hint")
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def header_line(form: str) -> str:
+    """The first line of a document of ``form`` (``ir``, ``schedule``, ``plan``)."""
+    return f"staticgrad-{form} {VERSION}"
+
+
+def size_line(named: Named, *, hint: bool = True) -> str:
+    """The declaration of a named size with its promises."""
+    promises = {
+        "min": (named.min, 0),
+        "max": (named.max, None),
+        "multiple_of": (named.multiple_of, 1),
+    }
+    if hint:
+        promises["hint"] = (named.hint, None)
+    stated = [f"{key}={value}" for key, (value, default) in promises.items() if value != default]
+    return f"size {named} {{{', '.join(stated)}}}"
+
+
+def size_lines(names: Iterable[Named]) -> list[str]:
+    """The declarations of those sizes that promise or hint at something."""
+    return [
+        size_line(named)
+        for named in names
+        if (named.min, named.max, named.multiple_of, named.hint) != (0, None, 1, None)
+    ]
+
+
+def distinct_sizes(sizes: Iterable[Size]) -> list[Named]:
+    """Every named size in ``sizes``, in order of first appearance."""
+    found: dict[str, Named] = {}
+    for size in dict.fromkeys(sizes):
+        for named in () if isinstance(size, int) else named_sizes(size):
+            found.setdefault(named.name, named)
+    return list(found.values())
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, ArrayData]:
+    """The arrays that a caller binds to digests."""
+    if not isinstance(constants, Mapping | None):
+        raise ArgumentError(
+            f"constants are arrays by digest, not {kind_of(constants)}",
+            hint="constants=graph_constants(graph), or schedule_constants, gives them",
+        )
+    found = {digest: ArrayData(array) for digest, array in (constants or {}).items()}
+    for digest, data in found.items():
+        if data.digest != digest:
+            raise ArgumentError(
+                f"the array bound for constant {digest!r} has the digest {data.digest!r}"
+            )
+    return found
+
+
+class DocumentReader(Reader):
+    """Reads what stands before the thing itself, and comments."""
+
+    def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
+        super().__init__(tokens, constants)
+        self._lines: dict[str, SourceLine | None] = {}  # by comment
+
+    def header(self, form: str, thing: str) -> None:
+        """The first line; ``thing`` is what people call the document: a graph, a plan."""
+        if self.texts[:3] != ["staticgrad", "-", form]:
+            self.fail(f"the text of a {thing} starts with '{header_line(form)}'", 0)
+        self.at = 3
+        if self.integer("the version of the text form") != VERSION:
+            self.fail(
+                f"this is staticgrad-{form} {self.texts[3]}; this release reads version {VERSION}",
+                3,
+            )
+
+    def size_declarations(self) -> None:
+        """``size batch {min=1, hint=64}``, any number of times."""
+        while self.accept("size"):
+            start = self.at
+            token = self.texts[self.at]
+            quoted = self.kinds[self.at] == "size"
+            self.at += quoted
+            name = self.unquote(token[1:]) if quoted else self.take("name", "the name of a size")
+            if name in self.sizes:
+                self.fail(f"the size {token} is declared twice", start)
+            self.expect("{", "the name of the size")
+            promises = dict(self.sequence(self._promise, "}"))
+            try:
+                self.sizes[name] = dim(name, **promises)
+            except ValueError as error:
+                self.fail(str(error), start)
+
+    def _promise(self) -> tuple[str, int]:
+        key = self.take("name", f"one of {', '.join(_PROMISES)}")
+        if key not in _PROMISES:
+            self.fail(f"a size promises {', '.join(_PROMISES)}, not {key}", self.at - 1)
+        self.expect("=", key)
+        return key, self.integer(f"the number of {key}")
+
+    def named_line(self) -> SourceLine | None:
+        """The line, or lines, that the comment behind the token just read names."""
+        comment = self.tokens.comments.get(self.at - 1, "")
+        if comment not in self._lines:
+            try:
+                self._lines[comment] = SourceLine.from_text(comment)
+            except ValueError:  # a remark, or nothing
+                self._lines[comment] = None
+        return self._lines[comment]
+
+    def finished(self, thing: str) -> None:
+        """Nothing follows."""
+        if self.kinds[self.at] != "end":
+            self.fail(f"the {thing} has ended, but {self.found} follows")
+
+
+#: File of the origins that the parser gives to nodes without a comment; never printed.
+NO_FILE: Final = "<text>"
+
+Names = Mapping[tuple[Node, int], str]
+
+
+def print_graph(graph: Graph, *, comments: bool = True) -> str:
+    """The canonical text; without ``comments`` nothing in it names the user's files."""
+    lines = [header_line("ir"), *size_lines(sizes_of(graph)), *graph_lines(graph, comments)]
+    return "\n".join(lines) + "\n"
+
+
+def graph_lines(graph: Graph, comments: bool = True, orders: bool = True) -> list[str]:
+    """Return the lines after the header: signature, nodes, roots."""
+    names = value_names(graph)
+    nodes = node_lines(graph, names, comments, orders)
+    return [signature(graph), *nodes, *root_lines(graph, names), "}"]
+
+
+def value_names(graph: Graph) -> dict[tuple[Node, int], str]:
+    """The name of every value in the text: ``%x``, ``@w``, ``%0``, by (node, index)."""
+    names: dict[tuple[Node, int], str] = {}
+    number = 0
+    for node in graph.nodes:
+        if isinstance(node.op, Input | ParameterLeaf):
+            names[node, 0] = leaf_name(node)
+            continue
+        for index in range(len(node.types)):
+            names[node, index] = f"%{number}"
+            number += 1
+    return names
+
+
+def leaf_name(node: Node) -> str:
+    """The name of an input (``%x``) or parameter (``@w``) node."""
+    return ("@" if isinstance(node.op, ParameterLeaf) else "%") + name_text(node.label)
+
+
+def sizes_of(graph: Graph) -> list[Named]:
+    """Every named size of types and attributes, in order of first appearance in the text."""
+    found: dict[str, Named] = {}
+    leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
+    for node in (*leaves, *(node for node in graph.nodes if not _is_header_leaf(node))):
+        for named in _sizes_in(node.types):
+            found.setdefault(named.name, named)
+        for _, value in () if node.is_leaf else node.op.attributes():
+            for named in _sizes_in(value):
+                found.setdefault(named.name, named)
+    return list(found.values())
+
+
+def _sizes_in(value: object) -> Iterator[Named]:
+    if isinstance(value, Dim):
+        yield from named_sizes(value)
+    elif isinstance(value, TensorType):
+        yield from _sizes_in(value.shape)
+    elif isinstance(value, Graph):
+        yield from sizes_of(value)
+    elif isinstance(value, tuple):
+        for part in value:
+            if not isinstance(part, int):
+                yield from _sizes_in(part)
+
+
+def signature(graph: Graph) -> str:
+    """The line that opens a graph: its name, inputs and parameters."""
+    text = f"graph {name_text(graph.name)}({_declarations(graph.inputs)})"
+    if graph.parameters:
+        text += f" params({_declarations(graph.parameters)})"
+    return text + " {"
+
+
+def _declarations(values: Iterable[Symbolic]) -> str:
+    return ", ".join(map(_declaration, (value.node for value in values)))
+
+
+def _declaration(node: Node) -> str:
+    """An input or parameter with its type; ``complex``: the last axis has both parts."""
+    op: Any = node.op
+    is_complex = op.store.is_complex if isinstance(op, ParameterLeaf) else op.is_complex
+    return f"{leaf_name(node)}: {node.types[0]}" + " complex" * is_complex
+
+
+def node_lines(graph: Graph, names: Names, comments: bool = True, orders: bool = True) -> list[str]:
+    """One line per node that is not in the header; more for one that has bodies."""
+    bodies = partial(body_text, comments=comments, orders=orders)
+    return [
+        f"  {node_text(node, names, orders=orders, bodies=bodies)}"
+        + (comment([node.origin]) if comments else "")
+        for node in graph.nodes
+        if not _is_header_leaf(node)
+    ]
+
+
+def body_text(graph: Graph, *, comments: bool = False, orders: bool = False) -> str:
+    """A graph as the attribute of a node."""
+    return "\n".join(graph_lines(graph, comments, orders)).replace("\n", "\n  ")
+
+
+def _is_header_leaf(node: Node) -> bool:
+    return isinstance(node.op, Input | ParameterLeaf)
+
+
+def comment(origins: Iterable[Location]) -> str:
+    """``   # train.py:8 [head], train.py:5``: every line once; nothing of places in parsed text."""
+    places = (place for origin in origins for place in origin.places)
+    lines = (place.labelled for place in places if getattr(place, "file", None) != NO_FILE)
+    where = ", ".join(dict.fromkeys(lines))
+    return f"   # {where}" if where else ""
+
+
+def node_text(
+    node: Node, names: Names, *, orders: bool = True, bodies: Callable[[Graph], str] | None = None
+) -> str:
+    """``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; a value without a name is ``%?``.
+
+    ``bodies`` writes the graphs of an op that has some; without it they are left out, for messages.
+    """
+    results = ", ".join(names.get((node, index), "%?") for index in range(len(node.types)))
+    types = ", ".join(map(str, node.types))
+    order = f" ^{node.order}" if node.order and orders else ""
+    args = ", ".join([names.get((arg.node, arg.index), "%?") for arg in node.args])
+    op = op_text(node.op, bodies)
+    return f"{results}: {types}{order} = {op}{f'({args})' if args else ''}"
+
+
+def op_text(op: Op, bodies: Callable[[Graph], str] | None = None) -> str:
+    """An op with its attributes: ``sum{axes=(0,)}``."""
+    if isinstance(op, Input | ParameterLeaf):  # in the header of a text, here in messages only
+        return op.name
+    if isinstance(op, Constant):
+        inline = op.data.array.size <= INLINE_ELEMENTS
+        data = f"value={array_text(op.data)}" if inline else f"digest={quoted(op.data.digest)}"
+        return f"constant{{{data}}}"
+    try:
+        written = partial(_attribute_text, bodies=bodies)
+        attributes = [
+            name if value is True else f"{name}={written(value)}" for name, value in op.attributes()
+        ]
+    except TypeError as error:
+        raise OpDefinitionError(
+            f"{op.name}: {error}", hint="an op's attributes are immutable plain data"
+        ) from None
+    name = name_text(op.name)
+    return f"{name}{{{', '.join(attributes)}}}" if attributes else name
+
+
+def _attribute_text(value: object, bodies: Callable[[Graph], str] | None) -> str:
+    if isinstance(value, Graph):
+        return bodies(value) if bodies else f"graph {name_text(value.name)}"
+    if isinstance(value, tuple) and any(isinstance(part, Graph) for part in value):
+        inner = ", ".join(_attribute_text(part, bodies) for part in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return value_text(value)
+
+
+def root_lines(graph: Graph, names: Names) -> list[str]:
+    """The lines that close a graph: ``return`` with every output, one ``update`` per parameter."""
+    returned = ", ".join(
+        f"{name_text(label)} = {names.get(value.key, '%?')}"
+        + " complex" * (label in graph.complex_outputs)
+        for label, value in graph.outputs.items()
+    )
+    lines = [f"  return {returned}"] if returned else []
+    for parameter, value in graph.updates:
+        lines.append(f"  update {leaf_name(parameter.node)} = {names.get(value.key, '%?')}")
+    return lines
+
+
+def summary(graph: Graph) -> str:
+    """Name and counts, for ``repr``."""
+    counts = {
+        "input": len(graph.inputs),
+        "parameter": len(graph.parameters),
+        "node": sum(not _is_header_leaf(node) for node in graph.nodes),
+        "output": len(graph.outputs),
+        "update": len(graph.updates),
+    }
+    parts = [
+        f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count
+    ]
+    return f"<graph {name_text(graph.name)}: {', '.join(parts)}>"
+
+
+def graph_constants(graph: Graph) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that the text names by digest: what ``parse(text, constants=...)`` needs."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for node in graph.nodes:
+        for _, value in node.op.attributes():
+            for data in _arrays_in(value):
+                if data.array.size > INLINE_ELEMENTS:
+                    found.setdefault(data.digest, data.array)
+    return found
+
+
+def _arrays_in(value: object) -> Iterator[ArrayData]:
+    if isinstance(value, ArrayData):
+        yield value
+    elif isinstance(value, Graph):
+        for node in value.nodes:
+            yield from _arrays_in(tuple(each for _, each in node.op.attributes()))
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _arrays_in(part)
+
+
+@boundary
+def same_graph(left: Graph, right: Graph) -> bool:
+    """Return whether two graphs are structurally equal.
+
+    Nodes are compared in order, by op, operands and type; lines of programs do not count.
+
+    Args:
+        left, right: graphs.
+
+    Returns:
+        Whether they are.
+
+    Raises:
+        ArgumentError: something else than graphs.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> same_graph(sg.Graph({"y": x + 1.0}), sg.Graph({"y": x + 2.0}))
+    False
+    """
+    for graph in (left, right):
+        if not isinstance(graph, Graph):
+            raise ArgumentError(f"same_graph takes graphs, not {kind_of(graph)}")
+    return first_difference(left, right) is None
+
+
+def first_difference(left: Graph, right: Graph) -> str | None:
+    """Return two lines that show the first difference, ``left``, then ``right``; None if equal."""
+    if left is right:
+        return None
+    for one, other in zip_longest(_lines(left), _lines(right), fillvalue="(nothing)"):
+        if one != other:
+            return f"left:  {one}\nright: {other}"
+    return None
+
+
+def digest_of(graph: Graph) -> str:
+    """A hash of the lines that ``same_graph`` compares; large constants count by their own."""
+    from hashlib import blake2b  # loads OpenSSL, and only graphs with bodies have digests
+
+    return blake2b("\n".join(_lines(graph)).encode(), digest_size=16).hexdigest()
+
+
+def _lines(graph: Graph) -> list[str]:
+    names = value_names(graph)
+    leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
+    header = set(leaves)
+    lines = [
+        size_line(named, hint=False) for named in sorted(sizes_of(graph), key=lambda n: n.name)
+    ]
+    lines += map(_declaration, leaves)
+    body = (node for node in graph.nodes if node not in header)
+    lines += [node_text(node, names, orders=False, bodies=body_text) for node in body]
+    return lines + [line.strip() for line in root_lines(graph, names)]

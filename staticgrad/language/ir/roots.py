@@ -1,0 +1,306 @@
+"""The roots of a graph as the user wrote them: outputs by name, updates by parameter.
+
+Both are read and checked here, and so are the names in the graph: inputs, parameters and named
+sizes may not share one among themselves. The conditions on sizes under which a graph holds are
+derived here from its roots; they are never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+from staticgrad.language.ir.op import Input, ParameterLeaf, result_types
+from staticgrad.language.ir.pairs import Complex, ComplexParameter, next_parts
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.dim import Guard, Named, collecting_guards, named_sizes
+from staticgrad.support import ranks
+from staticgrad.support.errors import GraphError, NameConflictError, Related
+from staticgrad.support.errors.wording import kind_of, shown
+
+if TYPE_CHECKING:
+    from staticgrad.language.ir.graph import Node, Parameter, Symbolic
+
+_PAIRS = (
+    "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them; of two"
+    " optimizers {**first, **second}"
+)
+
+
+def read_outputs(outputs: Any) -> dict[Any, Any]:
+    """Outputs by name; one value is called ``"output"``."""
+    if isinstance(outputs, Value):
+        return {"output": outputs}
+    if isinstance(outputs, Mapping) or outputs is None:
+        return dict(outputs or {})
+    raise GraphError(
+        f"the outputs are {kind_of(outputs)}, not a dict",
+        hint='name them: sg.Graph({"loss": loss, "accuracy": accuracy})',
+    )
+
+
+def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
+    """Updates as pairs."""
+    if isinstance(updates, Mapping):
+        return tuple(updates.items())
+    pairs = tuple(updates) if isinstance(updates, Iterable) and not _is_value(updates) else (None,)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise GraphError(f"the updates hold {shown(pair)}", hint=_PAIRS)
+    return tuple((parameter, value) for parameter, value in pairs)
+
+
+def real_roots(
+    outputs: dict[Any, Any], updates: tuple[tuple[Any, Any], ...], inputs: Any
+) -> tuple[dict[Any, Any], tuple[tuple[Any, Any], ...], Any, frozenset[str]]:
+    """Outputs, updates and inputs with real values for complex ones; the complex outputs."""
+    whole = frozenset(name for name, value in outputs.items() if isinstance(value, Complex))
+    if whole:
+        outputs = {n: value.joined() if n in whole else value for n, value in outputs.items()}
+    updates = tuple(
+        (p.stored, next_parts(p, value)) if isinstance(p, ComplexParameter) else (p, value)
+        for p, value in updates
+    )
+    if isinstance(inputs, list | tuple):
+        inputs = [getattr(x, "stored", x) if isinstance(x, Complex) else x for x in inputs]
+    return outputs, updates, inputs, whole
+
+
+def check_roots(
+    outputs: Mapping[Any, Any], updates: Sequence[tuple[Any, Any]], inputs: Sequence[Any]
+) -> None:
+    """Check what a graph shall compute, and the inputs that it shall have in any case."""
+    if not outputs and not updates:
+        raise GraphError("a graph needs at least one output or update")
+    for label, value in outputs.items():
+        if _is_value(label):
+            raise GraphError(
+                f"output {shown(label)} has a value for a name: outputs map names to symbolic"
+                " values",
+                hint="updates stand beside them: sg.Graph(outputs, updates={w: its next value})",
+                related=[_related(label)],
+            )
+        if not isinstance(label, str) or not _is_value(value):
+            raise GraphError(
+                f"output {label!r} is {shown(value)}: outputs map names to symbolic values",
+                hint=_hint(value) if isinstance(label, str) else "a name is a text",
+            )
+    check_updates(updates)
+    job = ranks.running()
+    if job is not None and job.ranks > 1:
+        _check_equal_on_ranks(updates)
+    if isinstance(inputs, Value) or not isinstance(inputs, Iterable):
+        raise GraphError(f"inputs= is {kind_of(inputs)}, not a list", hint="inputs=[x]")
+    for value in inputs:
+        if not (_is_value(value) and isinstance(value.node.op, Input)):
+            raise GraphError(
+                f"inputs= holds {shown(value)}, which is not an input",
+                hint="list the values themselves: inputs=[x]",
+            )
+
+
+def check_graph_name(name: Any) -> None:
+    """Check what a text form shall call a graph."""
+    if not isinstance(name, str):
+        raise GraphError(f"a graph's name is {shown(name)}, not a text", hint='name="step"')
+
+
+def _check_equal_on_ranks(updates: Sequence[tuple[Any, Any]]) -> None:
+    """Refuse next values that mix what the ranks exchange with numbers that each draws for itself.
+
+    Parameters that begin equal on all ranks would no longer be equal.
+    """
+    for parameter, value in updates:
+        seen: set[Any] = set()
+        stack = [value.node]
+        draws, exchanged = None, False
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.op.exchanges:
+                exchanged = True
+                continue
+            if node.op.draws_by_rank:
+                draws = node
+            stack += [each.node for each in node.args]
+        if draws is not None and exchanged:
+            raise GraphError(
+                f"the next value of {parameter.name!r} adds random numbers, which differ between"
+                " the ranks, to what the ranks exchange",
+                hint="the same numbers on all ranks: sg.random.Generator(seed, shared=True)",
+                related=[(draws.op.name, str(draws.types[0]), draws.origin)],
+            )
+
+
+def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:
+    """Check parameters and their next values: those of a graph, or tensors (``computed``)."""
+    seen: set[Any] = set()
+    for parameter, value in updates:
+        if computed and isinstance(value, Value):
+            _check_type(parameter, value)
+        elif not computed:
+            if not (_is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
+                raise GraphError(
+                    f"update of {shown(parameter)}, which is not a parameter",
+                    hint="sg.parameter(name, array) makes what updates can change",
+                    related=[_related(parameter)] if _is_value(parameter) else [],
+                )
+            if not _is_value(value):
+                raise GraphError(
+                    f"update of parameter {parameter.name!r}: {shown(value)} is not a symbolic"
+                    " value",
+                    hint=_hint(value),
+                    related=[_related(parameter)],
+                )
+            _check_type(parameter, value)
+        if parameter.node in seen:
+            raise GraphError(
+                f"parameter {parameter.name!r} is updated twice",
+                hint="updates are simultaneous: write its next value as one expression",
+                related=[_related(parameter)],
+            )
+        seen.add(parameter.node)
+
+
+def _check_type(parameter: Parameter, value: Value) -> None:
+    if parameter.type != value.type:
+        own = parameter.dtype.numpy.name
+        if parameter.shape != value.shape:
+            hint = "an update keeps shape and dtype; reduce or reshape the new value"
+        elif parameter.dtype.is_float and value.dtype.is_float:
+            hint = (
+                "an update keeps its dtype, and np.float64 and float64 arrays widen what they"
+                " meet\n"
+                f"use Python floats or {own} arrays, or convert: value.astype({own!r})"
+            )
+        else:
+            kept = f"an update keeps its dtype: value.astype({own!r})"
+            hint = f"{kept}, or a parameter of another one"
+        next_one = [_related(value, "its next value")] if _is_value(value) else []
+        raise GraphError(
+            f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
+            hint=hint,
+            related=[_related(parameter), *next_one],
+        )
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, dict) and any(_is_value(key) for key in value):
+        return "updates stand beside the outputs: sg.Graph(outputs, updates)"
+    if isinstance(value, list | tuple | dict):
+        return "one name per value; sg.stack([a, b]) makes one value of several"
+    return "sg.constant(array) makes a value of an array or a number"
+
+
+def _is_value(data: Any) -> bool:
+    return isinstance(data, Value) and hasattr(data, "node")
+
+
+def _related(value: Any, what: str = "value") -> Related:
+    label = value.node.label or what
+    return label, str(value.type), value.node.origin
+
+
+_OWN_NAME: Final = {
+    "input": "give each its own name",
+    "parameter": "give each its own name; optimizers and generators take one: Adam(name='critic')",
+}
+_OF_COPIES: Final = (
+    "\nwhat a pickle gives back has the names of what went in; copy.deepcopy(model) has its own"
+)
+Describe = Callable[["Symbolic", int], Related]
+
+
+def check_names(
+    inputs: Sequence[Symbolic], parameters: Sequence[Parameter], describe: Describe
+) -> None:
+    """Refuse two inputs or two parameters of one name, and two declarations of one size."""
+    for what, values in (("input", inputs), ("parameter", parameters)):
+        seen: dict[str, Symbolic] = {}
+        for value in values:
+            label = value.node.label
+            if label in seen:
+                lines = {each.node.origin.resolve() for each in (seen[label], value)}
+                copied = what == "parameter" and len(lines) == 1
+                raise NameConflictError(
+                    f"two {what}s are named {label!r}",
+                    hint=_OWN_NAME[what] + (_OF_COPIES if copied else ""),
+                    related=[describe(seen[label], 0), describe(value, 1)],
+                )
+            seen[label] = value
+    declared: dict[str, tuple[Named, Symbolic]] = {}
+    for value in inputs:
+        for named in (n for extent in value.shape for n in named_sizes(extent)):
+            first = declared.setdefault(named.name, (named, value))
+            if first[0] != named:
+                raise NameConflictError(
+                    f"size {named.name!r} is declared twice, with different bounds",
+                    hint=f"declare it once, sg.dim({named.name!r}, ...), and use that object",
+                    related=[describe(first[1], 0), describe(value, 1)],
+                )
+
+
+#: Inputs of the bodies of loops and branches that functions were traced into.
+BODY_INPUTS: Final[WeakSet[Node]] = WeakSet()
+
+
+def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> None:
+    """Refuse a graph that reads what the body of a loop or branch was given."""
+    for value in inputs if BODY_INPUTS else ():
+        if value.node in BODY_INPUTS:
+            readers = (node for node in nodes if any(arg.node is value.node for arg in node.args))
+            read = [("read at", str(n.types[0]), n.origin) for n in islice(readers, 1)]
+            raise GraphError(
+                f"a value inside of a loop or of vmap ({value.type}) is used outside of it",
+                hint="an iteration passes values on by what its function returns: as the carry, or"
+                " an output\ninside, nothing is compiled or evaluated: there are no numbers yet",
+                related=[("made for", str(value.type), value.node.origin), *read],
+            )
+
+
+def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
+    """Yield every guard that the inference of these nodes notes, in their order.
+
+    Guards depend on an op and its operands' types only, so each such pair is inferred once.
+    """
+    known: dict[tuple[object, ...], list[Guard]] = {}
+    named: dict[int, bool] = {}  # shapes by identity: most are those of an operand
+    for node in nodes:
+        for body in node.op.bodies:
+            yield from body.guards
+        if node.is_leaf:
+            continue
+        types = [arg.type for arg in node.args]
+        shapes = [kind.shape for kind in (*node.types, *types)]
+        for shape in shapes:
+            if id(shape) not in named:
+                named[id(shape)] = any(not isinstance(extent, int) for extent in shape)
+        if not any(named[id(shape)] for shape in shapes):
+            continue
+        key = (node.op, *types)
+        guards = known.get(key)
+        if guards is None:
+            with collecting_guards() as guards:
+                result_types(node.op, types)
+            known[key] = guards
+        for guard in guards:
+            yield guard, node
+
+
+def sizes_of(nodes: Iterable[Node]) -> dict[str, Named]:
+    """Every named size of a type or of an op, by name, in order of first appearance."""
+    found: dict[str, Named] = {}
+    met: set[int] = set()  # shapes by identity: most are those of an operand
+    for node in nodes:
+        shapes = [kind.shape for kind in node.types if id(kind.shape) not in met]
+        met.update(map(id, shapes))
+        extents = [extent for shape in shapes for extent in shape]
+        for extent in (*extents, *node.op.sizes()):
+            if not isinstance(extent, int):
+                for named in named_sizes(extent):
+                    found.setdefault(named.name, named)
+    return found

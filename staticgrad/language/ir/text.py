@@ -1,0 +1,457 @@
+"""Literals of the text forms: element values, attributes, sizes and types; writing and reading.
+
+One spelling per value: floats by the shortest digits that read back to the same bits, NaN without
+sign and payload, tuples with Python's commas. ``Reader`` is the part of a parser that Graph,
+Schedule and Plan share: a cursor over tokens, and the grammar of literals.
+
+    >>> from staticgrad.language.types.dtype import F32
+    >>> value_text((1, F32, 2.5, "ij,jk->ik", dim("batch") // 2))
+    '(1, f32, 2.5, "ij,jk->ik", batch//2)'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import ArrayData, TensorType, convert_array
+from staticgrad.language.types.dim import Dim, Size, dim, product_weight, weight
+from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, DType
+from staticgrad.language.types.lexis import Tokens, quoted, unquoted
+from staticgrad.support.errors import ArgumentError, ParseError
+
+INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside
+MAX_NESTING: Final = 64  # tuples, parentheses, lists: deeper text is refused, not recursed into
+MAX_DIGITS: Final = 40  # of an integer; seeds and sizes have 64 bits
+_SIZE_WORK: Final = 2**15  # names and terms that the sizes of one text may multiply out to,
+_SIZE_WORK_PER_TOKEN: Final = 16  # and as many more for each of its tokens
+_MOST_KNOWN: Final = 2000  # names among which a misspelt one is looked for
+_LONGEST_GUESS: Final = 60  # characters of a misspelt name
+_FLOAT_MAX: Final = float(np.finfo(np.float64).max)
+_DTYPES: Final = {dtype.code: dtype for dtype in ALL_DTYPES}
+_WORDS: Final[dict[str, bool | float | None]] = {
+    "None": None,
+    "True": True,
+    "False": False,
+    "inf": float("inf"),
+    "nan": float("nan"),
+}
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def float_text(value: float, dtype: DType | None = None) -> str:
+    """The shortest decimal that reads back as ``value`` in ``dtype`` (by default float64)."""
+    if value != value:
+        return "nan"
+    if dtype is None or dtype.digits == F64.digits or not np.isfinite(value):
+        return repr(float(value))
+    numbers = (float(f"{value:.{digits}g}") for digits in range(1, 17))
+    with np.errstate(over="ignore"):
+        return repr(next((n for n in numbers if _in_dtype(n, dtype) == value), float(value)))
+
+
+def _in_dtype(number: float, dtype: DType) -> float:
+    if dtype is F32:  # most are, and this takes a tenth of the time
+        return float(np.float32(number))
+    return float(convert_array(np.asarray(number), dtype))
+
+
+def element_text(value: Any, dtype: DType) -> str:
+    """One array element of ``dtype``."""
+    if dtype.is_float:
+        return float_text(float(value), dtype)
+    return repr(bool(value) if dtype.is_bool else int(value))
+
+
+def array_text(data: ArrayData) -> str:
+    """Every element, in nested lists; ``[]`` for an array without elements, of any shape."""
+    return _nested_text(data.array, data.dtype) if data.array.size else "[]"
+
+
+def _nested_text(array: npt.NDArray[Any], dtype: DType) -> str:
+    if array.ndim == 0:
+        return element_text(array[()], dtype)
+    return "[" + ", ".join(_nested_text(part, dtype) for part in array) + "]"
+
+
+def value_text(value: object) -> str:
+    """An attribute value."""
+    if isinstance(value, tuple):
+        inner = ", ".join(map(value_text, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, float):
+        return float_text(value)
+    if isinstance(value, ArrayData):
+        inline = value.array.size <= INLINE_ELEMENTS
+        return f"{value.type} {array_text(value) if inline else quoted(value.digest)}"
+    if isinstance(value, DType):
+        return value.code
+    if value is None or isinstance(value, bool | int | Dim | TensorType):
+        return str(value)
+    raise TypeError(f"the text form has no way to write {value!r}, a {type(value).__name__}")
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+class Reader:
+    """A cursor over tokens, and the grammar of names, sizes, types and attribute values.
+
+    Every method reads its construct at the cursor, moves behind it, and raises ParseError at the
+    first token that does not fit. ``constants`` holds arrays by digest; ``sizes`` the declared
+    named sizes, to which those met on the way are added.
+    """
+
+    def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
+        self.tokens = tokens
+        self.kinds, self.texts = tokens.kinds, tokens.texts
+        self.at = 0
+        self.constants = constants or {}
+        self.sizes: dict[str, Size] = {}
+        self._depth = 0
+        self._size_work = _SIZE_WORK + _SIZE_WORK_PER_TOKEN * len(self.kinds)
+
+    # tokens
+
+    def mistake(self, headline: str, at: int | None = None, hint: str = "") -> ParseError:
+        """A ParseError that points at token ``at``, by default the one at the cursor."""
+        index = self.at if at is None else at
+        return self.tokens.error(headline, self.tokens.starts[index], len(self.texts[index]), hint)
+
+    def fail(self, headline: str, at: int | None = None, hint: str = "") -> NoReturn:
+        """Raise that ParseError."""
+        raise self.mistake(headline, at, hint) from None
+
+    def accept(self, text: str) -> bool:
+        """Step over the word or mark ``text`` if it stands at the cursor."""
+        if self.texts[self.at] == text and self.kinds[self.at] in ("name", "mark"):
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, text: str, after: str = "") -> None:
+        """Step over the word or mark ``text``."""
+        if not self.accept(text):
+            where = f" after {after}" if after else ""
+            self.fail(f"expected {text!r}{where}, found {self.found}")
+
+    @property
+    def found(self) -> str:
+        """The token at the cursor, for a message."""
+        return repr(self.texts[self.at]) if self.kinds[self.at] != "end" else "the end of the text"
+
+    def take(self, kind: str, what: str) -> str:
+        """The text of the token at the cursor, of ``kind``, which people call ``what``."""
+        if self.kinds[self.at] != kind:
+            self.fail(f"expected {what}, found {self.found}")
+        self.at += 1
+        return self.texts[self.at - 1]
+
+    def unquote(self, token: str, at: int | None = None) -> str:
+        """The string of a quoted token, by default the one just read."""
+        try:
+            return unquoted(token)
+        except (ValueError, OverflowError) as error:
+            self.fail(str(error), self.at - 1 if at is None else at)
+
+    def marked(self, mark: str, what: str) -> str:
+        """The name of a value, which begins with ``mark``."""
+        token = self.take("value", what)
+        if token[0] != mark:
+            self.fail(f"expected {what}, found {token!r}", self.at - 1)
+        return self.unmarked(token)
+
+    def unmarked(self, token: str) -> str:
+        """The name in a token behind its mark, bare or quoted."""
+        return self.unquote(token[1:]) if token[1] == '"' else token[1:]
+
+    def name(self, what: str) -> str:
+        """A name, bare or quoted."""
+        if self.kinds[self.at] == "string":
+            self.at += 1
+            return self.unquote(self.texts[self.at - 1])
+        return self.take("name", what)
+
+    def integer(self, what: str) -> int:
+        """A non-negative integer literal."""
+        return self._int(self.take("int", what))
+
+    def _int(self, token: str) -> int:
+        if len(token) > MAX_DIGITS:
+            self.fail(f"an integer of too many digits: more than {MAX_DIGITS}", self.at - 1)
+        return int(token)
+
+    def sequence(self, item: Callable[[], Any], close: str) -> list[Any]:
+        """``item`` separated by commas (none behind the last) up to the mark ``close``."""
+        items: list[Any] = []
+        if self.accept(close):
+            return items
+        while True:
+            items.append(item())
+            if self.accept(close):
+                return items
+            if not self.accept(","):
+                self.fail(f"expected ',' or {close!r}, found {self.found}")
+
+    def separated(self, item: Callable[[], Any]) -> list[Any]:
+        """One or more items with commas between them."""
+        items = [item()]
+        while self.accept(","):
+            items.append(item())
+        return items
+
+    def listed(
+        self, first: Callable[[], Any], second: Callable[[], Any], of: str
+    ) -> tuple[list[Any], list[Any]]:
+        """``(a, b; c, d)``: items of two kinds; without ``;`` there are none of the second."""
+        self.expect("(", of)
+        left = [] if self.texts[self.at] in (";", ")") else self.separated(first)
+        if self.accept(";"):
+            return left, self.sequence(second, ")")
+        if not self.accept(")"):
+            self.fail(f"expected ',', ';' or ')', found {self.found}")
+        return left, []
+
+    def nested(self, read: Callable[[], Any]) -> Any:
+        """``read()`` one level deeper; refuses text that nests without end."""
+        self._depth += 1
+        if self._depth > MAX_NESTING:
+            self.fail(f"nested more than {MAX_NESTING} deep")
+        result = read()
+        self._depth -= 1
+        return result
+
+    # sizes: sum = term {("+" | "-") term}; term = factor {("*" | "//") factor}; as in Python
+
+    def size(self, first: Size | None = None) -> Size:
+        """An integer expression over named sizes; ``first`` is its first factor if already read."""
+        parts = [(1, self._term(first))]
+        while self.texts[self.at] in ("+", "-"):
+            self.at += 1
+            sign = 1 if self.texts[self.at - 1] == "+" else -1
+            parts.append((sign, self._term(None)))
+        if len(parts) == 1:
+            return parts[0][1]
+        self._spend(sum(weight(part) for _, part in parts))
+        return self._bounded(dims.sum_of(parts))
+
+    def _term(self, first: Size | None) -> Size:
+        product = self._factor() if first is None else first
+        while self.texts[self.at] in ("*", "//"):
+            operator = self.at
+            self.at += 1
+            factor = self._factor()
+            if factor == 0 and self.texts[operator] == "//":
+                self.fail("a size divided by 0", operator)
+            self._spend(product_weight(product, factor))
+            try:
+                if self.texts[operator] == "*":
+                    product = product * factor
+                else:
+                    product = dims.floordiv(product, factor)
+            except ArgumentError as error:  # it multiplies out to too much
+                self.fail(error.headline, operator)
+            product = self._bounded(product)
+        return product
+
+    def _spend(self, work: int) -> None:
+        """Count what it takes to multiply sizes out; a short text can ask for a very long size."""
+        self._size_work -= work
+        if self._size_work < 0:
+            self.fail("the sizes of this text multiply out to too many terms", self.at - 1)
+
+    def _bounded(self, size: Size) -> Size:
+        """``size``, if its numbers are not beyond every use."""
+        numbers = [size] if isinstance(size, int) else [number for _, number in size.terms]
+        if any(abs(number) >= 10**MAX_DIGITS for number in numbers):
+            self.fail(f"a size of more than {MAX_DIGITS} digits", self.at - 1)
+        return size
+
+    def _factor(self) -> Size:
+        kind, text = self.kinds[self.at], self.texts[self.at]
+        self.at += 1
+        if kind == "int":
+            return self._int(text)
+        if text == "-":
+            negated: Size = self.nested(self._factor)
+            return -negated
+        if text == "(":
+            inner: Size = self.nested(self.size)
+            self.expect(")", "the size")
+            return inner
+        if text == "max" and self.accept("("):
+            return self._maximum()
+        if kind == "size" or (kind == "name" and text not in _DTYPES and text not in _WORDS):
+            return self._named(self.unquote(text[1:]) if kind == "size" else text)
+        self.at -= 1
+        raise self.mistake(f"expected a size, found {self.found}")
+
+    def _maximum(self) -> Size:
+        left: Size = self.nested(self.size)
+        self.expect(",", "the first size of max")
+        right: Size = self.nested(self.size)
+        self.expect(")", "the second size of max")
+        self._spend(weight(left) + weight(right))
+        return dims.maximum(left, right)
+
+    def _named(self, name: str) -> Size:
+        known = self.sizes.get(name)
+        if known is not None:
+            return known
+        if not name:
+            self.fail("a size needs a name", self.at - 1)
+        return self.sizes.setdefault(name, dim(name))
+
+    # types
+
+    def dtype(self) -> DType:
+        """An element type: ``f32``."""
+        text = self.texts[self.at]
+        found = _DTYPES.get(text)
+        if found is None:
+            self.fail(
+                f"expected an element type, found {self.found}", hint=suggestion(text, _DTYPES)
+            )
+        self.at += 1
+        return found
+
+    def type(self) -> TensorType:
+        """Element type and shape: ``f32[batch, 784]``."""
+        dtype = self.dtype()
+        self.expect("[", f"the element type {dtype.code}")
+        return TensorType(dtype, tuple(self.sequence(self._extent, "]")))
+
+    def _extent(self) -> Size:
+        start = self.at
+        if self.kinds[start] == "int" and self.texts[start + 1] in (",", "]"):
+            return self.integer("a size")
+        extent = self.size()
+        if (dims.bounds(extent)[1] or 0) < 0:
+            self.fail(f"the size {extent} is negative", start)
+        return extent
+
+    # attribute values
+
+    def value(self) -> Any:
+        """Any attribute value; an array's elements come as nested lists."""
+        kind, text = self.kinds[self.at], self.texts[self.at]
+        if kind in ("string", "float") or (kind == "name" and text in _WORDS):
+            self.at += 1
+            return _simple(text) if kind != "string" else self.unquote(text)
+        if kind == "name" and text in _DTYPES:
+            return self._dtype_or_more()
+        if text == "(":
+            return self._tuple_or_size()
+        if text == "[":
+            self.at += 1
+            return self.nested(lambda: self.sequence(self.value, "]"))
+        if text == "-" and (self.kinds[self.at + 1] == "float" or self.texts[self.at + 1] == "inf"):
+            self.at += 2
+            return -_simple(self.texts[self.at - 1])
+        if kind in ("int", "name", "size") or text == "-":
+            return self.size()
+        raise self.mistake(f"expected a value, found {self.found}")
+
+    def _tuple_or_size(self) -> Any:
+        opening = self.at
+        self.at += 1
+        items: list[Any] = []
+        while not self.accept(")"):
+            items.append(self.nested(self.value))
+            if self.accept(","):
+                continue
+            self.expect(")", "the value")
+            if len(items) > 1:
+                break
+            if not isinstance(items[0], int | Dim) or isinstance(items[0], bool):
+                self.fail("a tuple of one value is written (value,)", opening)
+            return self.size(items[0])
+        return tuple(items)
+
+    def _dtype_or_more(self) -> DType | TensorType | ArrayData:
+        if self.texts[self.at + 1] != "[":
+            return self.dtype()
+        start = self.at
+        found = self.type()
+        if self.kinds[self.at] == "string":
+            return self.bound_array(self.value(), found, self.at - 1)
+        if self.texts[self.at] in ("[", "-") or self.kinds[self.at] in ("int", "float", "name"):
+            return self.array(self.value(), found, start)
+        return found
+
+    def array(self, elements: Any, declared: TensorType, at: int) -> ArrayData:
+        """Nested lists as array data of the declared type; ``at`` is the token to blame."""
+        shape = self._literal_shape(declared, at)
+        flat = self._flatten(elements, shape, at) if 0 not in shape or elements != [] else []
+        for element in flat:
+            if not _fits(element, declared.dtype):
+                self.fail(f"{element!r} is not a {declared.dtype.numpy.name}", at)
+        try:
+            held = np.float64 if declared.dtype.is_storage else declared.dtype.numpy
+            array = np.array(flat, held).reshape(shape)
+        except (ValueError, OverflowError):  # too many axes, or a size beyond every address
+            self.fail(f"no array can be {declared}", at)
+        return ArrayData(array, declared.dtype)
+
+    def _flatten(self, elements: Any, shape: tuple[int, ...], at: int) -> list[Any]:
+        level = [elements]
+        for extent in shape:
+            if not all(isinstance(part, list) and len(part) == extent for part in level):
+                self.fail(f"the elements do not have the shape {shape}", at)
+            level = [element for part in level for element in part]
+        return level
+
+    def _literal_shape(self, declared: TensorType, at: int) -> tuple[int, ...]:
+        if not all(isinstance(extent, int) for extent in declared.shape):
+            self.fail(f"an array cannot be {declared}: its sizes must be literal", at)
+        return tuple(int(extent) for extent in declared.shape)
+
+    def bound_array(self, digest: str, declared: TensorType, at: int) -> ArrayData:
+        """The array bound from outside for ``digest``."""
+        data = self.constants.get(digest)
+        if data is None:
+            self.fail(
+                f"no array is bound for the constant {quoted(digest)}",
+                at,
+                hint="constants=graph_constants(graph), or schedule_constants, gives it",
+            )
+        if data.type != declared:
+            self.fail(f"the bound array is {data.type}, the text says {declared}", at)
+        return data
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """``did you mean 'matmul'?``, or nothing when no known name is near."""
+    from difflib import get_close_matches
+
+    if len(wrong) > _LONGEST_GUESS:
+        return ""
+    names = [name for name in islice(known, _MOST_KNOWN) if len(name) <= 2 * _LONGEST_GUESS]
+    near = get_close_matches(wrong, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _simple(text: str) -> Any:
+    return _WORDS[text] if text in _WORDS else float(text)
+
+
+def _fits(element: Any, dtype: DType) -> bool:
+    if dtype.is_bool or isinstance(element, bool):
+        return dtype.is_bool and isinstance(element, bool)
+    if not dtype.is_float:
+        limits = np.iinfo(dtype.numpy.name)
+        return isinstance(element, int) and int(limits.min) <= element <= int(limits.max)
+    if not isinstance(element, int | float) or abs(element) > _FLOAT_MAX:
+        return isinstance(element, float)  # an infinity
+    number = float(element)
+    with np.errstate(over="ignore"):
+        return number != number or bool(np.isfinite(_in_dtype(number, dtype)))

@@ -1,0 +1,370 @@
+"""Graphs over a batch: every node by the rule of its op, those of bodies too.
+
+What ``vmap`` is made of. A closed graph and operands, some with a batch axis in front: its nodes
+are built again in order, those that depend on no such operand as they are, the others by
+``Op.batched``. An op without a rule of its own runs as a loop over the batch, one element an
+iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import singledispatch
+from typing import Any, Final
+
+from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.loops import NUMBER, Branch, Loop, While
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import BOOL, I64
+from staticgrad.support.building import here, within
+from staticgrad.support.errors import OpDefinitionError
+from staticgrad.support.errors.wording import shown
+
+#: Ops that never raise; of finite operands, derivatives of every order are finite, overflow apart.
+_NAMES: Final = """
+    abs add again at_least at_most bit_and bit_not bit_or bit_xor broadcast cast ceil checkpoint
+    checkpoint_name concat
+    constant cos cumsum eq erf floor ge gt input iota le logical_and logical_not logical_or
+    logical_xor lt matmul max maximum min minimum mul ne neg pad random_bits reshape rint sigmoid
+    sign sin size slice stop_gradient sub sum tanh transpose trunc where
+"""
+_TAME: Final = frozenset(_NAMES.split())
+
+
+def is_tame(body: Graph) -> bool:
+    """Return whether every op of a body is, and of the bodies of its loops."""
+    return all(
+        node.op.name in _TAME or (isinstance(node.op, Loop) and is_tame(node.op.body))
+        for node in body.nodes
+    )
+
+
+def for_all(
+    takes: Any, tame: bool, args: Sequence[Any], over: Sequence[bool], size: Size
+) -> list[Any]:
+    """Replace operands of elements that do not take the case by harmless values."""
+    if tame:
+        return [
+            chosen(takes, arg, functions.zeros_like(arg)) if has and arg.dtype.is_float else arg
+            for arg, has in zip(args, over, strict=True)
+        ]
+    number = functions.iota((size,), like=takes)
+    one = functions.max(functions.where(takes, number, functions.zeros_like(number)), initial=0)
+    found = []
+    for arg, has in zip(args, over, strict=True):
+        if has:
+            other = functions.broadcast_to(functions.take(arg, one, axis=0), arg.shape)
+            arg = chosen(takes, arg, functions.stop_gradient(other))
+        found.append(arg)
+    return found
+
+
+def takers(index: Any, place: int, count: int) -> Any:
+    """Return which elements of a batch take case ``place`` of ``count``, by their indices."""
+    if place == 0:
+        return functions.less_equal(index, 0)
+    if place == count - 1:
+        return functions.greater_equal(index, place)
+    return functions.equal(index, place)
+
+
+def chosen(flags: Any, new: Any, old: Any) -> Any:
+    """``new`` for the elements of the batch that ``flags`` marks, else ``old``."""
+    shape = (flags.shape[0], *(1,) * (new.ndim - 1))
+    return functions.where(functions.reshape(flags, shape), new, old)
+
+
+#: A value of a graph over a batch, and whether it has the batch axis.
+Batched = tuple[Any, bool]
+
+
+def over_batch(
+    body: Graph, operands: Sequence[Any], over: Sequence[bool], size: Size
+) -> list[Batched]:
+    """The outputs of a closed graph over a batch."""
+    known: dict[tuple[Node, int], Batched] = {
+        value.key: pair
+        for value, pair in zip(body.inputs, zip(operands, over, strict=True), strict=True)
+    }
+    kind = binding_kind(tuple(operands))
+    for node in body.nodes:
+        if isinstance(node.op, Input):
+            continue
+        pairs = [known[arg.key] for arg in node.args]
+        if any(has for _, has in pairs):
+            _build(node, pairs, known, size)
+        else:
+            found = _as_it_is(node, [value for value, _ in pairs], kind)
+            known.update(((node, k), (value, False)) for k, value in enumerate(found))
+    return [known[value.key] for value in body.outputs.values()]
+
+
+def moved_over_batch(
+    values: Sequence[Symbolic], element: Symbolic, batch: Any, size: Size
+) -> list[Batched]:
+    """Values of a graph when ``batch``, of ``size`` elements, takes the place of ``element``.
+
+    Nothing else is built again: what does not depend on ``element`` is shared by all.
+    """
+    known: dict[tuple[Node, int], Batched] = {element.key: (batch, True)}
+    nodes = ancestors(values, oldest=element.node.serial)
+    for node in sorted(nodes, key=lambda node: node.serial):
+        pairs = [known.get(arg.key, (arg, False)) for arg in node.args]
+        if any(has for _, has in pairs):
+            _build(node, pairs, known, size)
+    return [known.get(value.key, (value, False)) for value in values]
+
+
+def _build(
+    node: Node, pairs: Sequence[Batched], known: dict[tuple[Node, int], Batched], size: Size
+) -> None:
+    """Note the results of a node some of whose operands have the batch axis."""
+    with within(node.origin, node.order):
+        found = _by_rule(node, [value for value, _ in pairs], [has for _, has in pairs], size)
+    known.update(((node, k), (value, True)) for k, value in enumerate(found))
+
+
+def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
+    """The results of a node that no operand with the axis reaches."""
+    if kind.computes:
+        if isinstance(node.op, Constant):
+            return [kind.lift(node.op.data.array)]
+        # an op without operands would bind to a graph
+        return _tuple(node.op(*args) if args else kind.bind(node.op, ()))
+    if isinstance(node.op, Constant):
+        return node.values
+    copy = Node(node.op, tuple(args), node.types, node.origin, node.order)
+    copy.verified = node.verified
+    return copy.values
+
+
+def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
+    """The results of a node by the rule of its op, checked."""
+    found = node.op.batched(size, args, over)
+    if found is None:
+        return one_by_one(node, args, over, size)
+    results = _tuple(found)
+    wanted = [kind.with_shape((size, *kind.shape)) for kind in node.types]
+    if [getattr(result, "type", None) for result in results] != wanted:
+        raise OpDefinitionError(
+            f"{node.op.name}: batched gives {', '.join(shown(result) for result in results)},"
+            f" not {', '.join(map(str, wanted))}",
+            hint="the results of the op with the batch axis in front",
+        )
+    return results
+
+
+def one_by_one(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
+    """The results of a node by a loop over the batch, an element of it each iteration."""
+    number = body_input("i", NUMBER, *here())
+    given: list[Symbolic] = []
+    slices: list[Symbolic] = []
+    rest: list[Symbolic] = []
+    for arg, has in zip(node.args, over, strict=True):
+        role, label = (slices, "x") if has else (rest, "p")
+        given.append(body_input(f"{label}{len(role)}", arg.type, *here()))
+        role.append(given[-1])
+    copy = Node(node.op, tuple(given), node.types, node.origin, node.order)
+    outputs = {f"y{place}": value for place, value in enumerate(copy.values)}
+    loop = Loop(body_of([number, *slices, *rest], outputs), size, 0, len(slices))
+    sliced = [arg for arg, has in zip(args, over, strict=True) if has]
+    shared = [arg for arg, has in zip(args, over, strict=True) if not has]
+    return _tuple(loop(*sliced, *shared))
+
+
+def _tuple(found: Any) -> tuple[Any, ...]:
+    return tuple(found) if isinstance(found, tuple | list) else (found,)
+
+
+# -- ops that run bodies --------------------------------------------------------------------------
+
+
+@singledispatch
+def of_bodies(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The results of an op that runs bodies, by one that runs them over the batch."""
+
+
+class _BodyOverBatch:
+    """A body over a batch: new inputs, some with the axis, and what it gives for them."""
+
+    def __init__(self, body: Graph, over: Sequence[bool], size: Size) -> None:
+        self.size, self.over = size, over
+        self.inputs = [
+            body_input(
+                value.node.label,
+                _with_axis(value.type, size) if has else value.type,
+                value.node.origin,
+                value.node.order,
+            )
+            for value, has in zip(body.inputs, over, strict=True)
+        ]
+        self.labels = [*body.outputs]
+        self.results = over_batch(body, self.inputs, over, size)
+
+    @property
+    def gives(self) -> list[bool]:
+        """Return which results have the axis."""
+        return [has for _, has in self.results]
+
+    def graph(self, over: Sequence[bool]) -> Graph:
+        """The body, its results with the axis where ``over`` says so."""
+        found = [
+            in_front(self.size, [value], [has or not wanted])[0]
+            for (value, has), wanted in zip(self.results, over, strict=True)
+        ]
+        return body_of(self.inputs, dict(zip(self.labels, found, strict=True)))
+
+
+def _with_axis(kind: TensorType, size: Size) -> TensorType:
+    return kind.with_shape((size, *kind.shape))
+
+
+def _settled(
+    body: Graph, over: Sequence[bool], size: Size, first: int, carries: int
+) -> _BodyOverBatch:
+    """The body when every carry that comes back with the axis begins with it.
+
+    ``first`` inputs stand in front of so many ``carries``.
+    """
+    now = list(over)
+    while True:
+        made = _BodyOverBatch(body, now, size)
+        after = list(now)
+        for place, has in enumerate(made.gives[:carries]):
+            after[first + place] = now[first + place] or has
+        if after == now:
+            return made
+        now = after
+
+
+@of_bodies.register
+def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The same loop: slices have the batch behind the axis of iterations, and so have outputs."""
+    ends = op.carries, op.carries + op.slices
+    made = _settled(op.body, [False, *over], size, 1, op.carries)
+    has = made.over[1:]
+    first = [
+        in_front(size, [arg], [own or not wanted])[0]
+        for arg, own, wanted in zip(args[: ends[0]], over, has, strict=False)
+    ]
+    slices = [
+        functions.swapaxes(arg, 0, 1) if own else arg
+        for arg, own in zip(args[ends[0] : ends[1]], over[ends[0] : ends[1]], strict=True)
+    ]
+    gives = [*has[: op.carries], *made.gives[op.carries :]]
+    found = _tuple(replace(op, body=made.graph(gives))(*first, *slices, *args[ends[1] :]))
+    stacks = [
+        functions.swapaxes(stack, 0, 1) if own else stack
+        for stack, own in zip(found[op.carries :], gives[op.carries :], strict=True)
+    ]
+    return _single(in_front(size, [*found[: op.carries], *stacks], gives))
+
+
+@of_bodies.register
+def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The same loop where all elements of the batch take the same test; else ``_until_all``."""
+    made = _settled(op.body, [False, *over], size, 1, op.carries)
+    test = _BodyOverBatch(op.test, made.over, size)
+    if test.gives[0]:
+        return _until_all(op, size, args, over)
+    has = made.over[1:]
+    first = [
+        in_front(size, [arg], [own or not wanted])[0]
+        for arg, own, wanted in zip(args[: op.carries], over, has, strict=False)
+    ]
+    bodies = test.graph([False]), made.graph(has[: op.carries])
+    found = _tuple(op.with_bodies(bodies)(*first, *args[op.carries :]))
+    return _single(in_front(size, found, [*has[: op.carries], False]))
+
+
+def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """A loop that runs as long as the test of one element holds; the others keep their carries.
+
+    Two carries come first: which elements go on, and the iterations that each has done.
+    """
+    count = op.carries
+    carries = in_front(size, args[:count], over[:count])
+    rest, has = args[count:], [*[True] * count, *over[count:]]
+    iterations = functions.zeros((size,), I64, like=args[0])
+    number = functions.zeros((), I64, like=args[0])
+    ((going, _),) = over_batch(op.test, [number, *carries, *rest], [False, *has], size)
+    i = body_input("i", NUMBER, *here())
+    flags = body_input("c0", TensorType(BOOL, (size,)), *here())
+    done = body_input("c1", TensorType(I64, (size,)), *here())
+    own = [body_input(f"c{k + 2}", arg.type, *here()) for k, arg in enumerate(carries)]
+    more = [body_input(f"p{k}", arg.type, *here()) for k, arg in enumerate(rest)]
+    inputs = [i, flags, done, *own, *more]
+    given, each = [*own, *more], [True] * count + has[count:]
+    if size != 0:
+        given = for_all(flags, is_tame(op.body) and is_tame(op.test), given, each, size)
+    found = over_batch(op.body, [i, *given], [False, *each], size)
+    results = in_front(size, [value for value, _ in found], [each for _, each in found])
+    kept = [chosen(flags, new, old) for new, old in zip(results, own, strict=True)]
+    ((holds, _),) = over_batch(op.test, [i + 1, *results, *given[count:]], [False, *each], size)
+    following = [
+        functions.logical_and(flags, holds),
+        done + functions.astype(flags, I64),
+        *kept,
+    ]
+    body = body_of(inputs, {f"c{k}": value for k, value in enumerate(following)})
+    still: Any = functions.any(flags)
+    test = body_of(inputs, {"go": still})
+    loop = While(test, body, count + 2, op.most)
+    ends = _tuple(loop(going, iterations, *carries, *rest))
+    return _single([*ends[2 : 2 + count], ends[1]])
+
+
+@of_bodies.register
+def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """A branch of cases over the batch; where the index has the axis, all cases, and a choice."""
+    if not over[0]:
+        made = [_BodyOverBatch(case, over[1:], size) for case in op.cases]
+        has = [any(flags) for flags in zip(*(each.gives for each in made), strict=True)]
+        branch = Branch(tuple([each.graph(has) for each in made]))
+        return _single(in_front(size, _tuple(branch(*args)), has))
+    found = [_case_for_all(op, place, size, args, over) for place in range(len(op.cases))]
+    ends = found[-1]
+    for place in reversed(range(len(found) - 1)):
+        takes = takers(args[0], place, len(found))
+        ends = [chosen(takes, a, b) for a, b in zip(found[place], ends, strict=True)]
+    return _single(ends)
+
+
+def _case_for_all(
+    op: Branch, place: int, size: Size, args: Sequence[Any], over: Sequence[bool]
+) -> list[Any]:
+    """Return what one case gives for each element: anything for one that does not take it."""
+    case, operands, has = op.cases[place], args[1:], over[1:]
+
+    def results(given: Sequence[Any]) -> list[Any]:
+        found = over_batch(case, given, has, size)
+        return in_front(size, [value for value, _ in found], [each for _, each in found])
+
+    if len(op.cases) == 1 or size == 0:
+        return results(operands)
+    takes = takers(args[0], place, len(op.cases))
+    if is_tame(case):
+        return results(for_all(takes, True, operands, has, size))
+    flags = body_input("p0", TensorType(BOOL, (size,)), *here())
+    inputs = [
+        flags,
+        *(body_input(f"p{k + 1}", arg.type, *here()) for k, arg in enumerate(operands)),
+    ]
+    taken = results(for_all(flags, False, inputs[1:], has, size))
+    skipped: list[Any] = [functions.zeros(value.shape, value.dtype, like=flags) for value in taken]
+    bodies = [
+        body_of(inputs, dict(zip(case.outputs, each, strict=True))) for each in (skipped, taken)
+    ]
+    index = functions.astype(functions.any(takes), I64)
+    return [*_tuple(Branch(tuple(bodies))(index, takes, *operands))]
+
+
+def _single(results: Sequence[Any]) -> Any:
+    return results[0] if len(results) == 1 else tuple(results)

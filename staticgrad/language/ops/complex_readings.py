@@ -1,0 +1,467 @@
+"""What ops mean of complex values: one table from op to its reading of pairs of real values.
+
+A reading gets the op and its operands, real or complex, and builds real ops. A part that is None is
+exactly zero, so that a real operand costs what it costs: ``x * z`` are two products. Linear ops act
+on both parts; products are those of (a + ib)(c + id) = (ac - bd) + i(ad + bc), written out.
+
+Elementary functions: W. Kahan, "Branch cuts for complex elementary functions, or much ado about
+nothing's sign bit", 1987; division: R. L. Smith, "Algorithm 116", 1962, as NumPy has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.ir.functional import functions as f
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.pairs import Complex, Part, Reading, joined, takes_real
+from staticgrad.language.ops.arithmetic import (
+    Abs,
+    Add,
+    Div,
+    IntegerPow,
+    Mul,
+    Neg,
+    Pow,
+    Rint,
+    Sign,
+    Sub,
+    multiplied,
+)
+from staticgrad.language.ops.convert import Cast
+from staticgrad.language.ops.custom import Marker
+from staticgrad.language.ops.indexing import Concat, Take
+from staticgrad.language.ops.logic import Eq, Ne
+from staticgrad.language.ops.marks import FirstOperand, Mark
+from staticgrad.language.ops.operands import BilinearOp, LinearOp
+from staticgrad.language.ops.reduce import Sum
+from staticgrad.language.ops.scans import CumProd, CumSum, LinearScan
+from staticgrad.language.ops.selection import Where
+from staticgrad.language.ops.transcendental import (
+    Acos,
+    Acosh,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
+    Cos,
+    Cosh,
+    Exp,
+    Exp2,
+    Expm1,
+    Log,
+    Log1p,
+    Log2,
+    Log10,
+    Sigmoid,
+    Sin,
+    Sinh,
+    Sqrt,
+    Tan,
+    Tanh,
+)
+from staticgrad.language.types.arrays import broadcast_shapes
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.errors import DTypeError
+
+Parts = tuple[Part, Part]
+_LN2: Final = 0.6931471805599453
+_LOG2_E, _LOG10_E = 1.4426950408889634, 0.4342944819032518
+
+
+def parts_of(value: Any) -> Parts:
+    """The parts of an operand; None is an exact zero."""
+    return (value.re, value.im) if isinstance(value, Complex) else (value, None)
+
+
+def pair(re: Part, im: Part) -> Any:
+    """The complex value of two parts."""
+    part = im if re is None else re
+    return part.kind.complex_kind(re, im)
+
+
+# -- arithmetic, with exact zeros -----------------------------------------------------------------
+
+
+def _plus(a: Part, b: Part) -> Part:
+    return b if a is None else a if b is None else a + b
+
+
+def _minus(a: Part, b: Part) -> Part:
+    return a if b is None else -b if a is None else a - b
+
+
+def _times(a: Part, b: Part, product: Callable[[Any, Any], Any]) -> Part:
+    return None if a is None or b is None else product(a, b)
+
+
+def _bilinear(product: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
+    """A product that is linear in both operands: two, or four, real ones."""
+    (a, b), (c, d) = parts_of(x), parts_of(y)
+    re = _minus(_times(a, c, product), _times(b, d, product))
+    im = _plus(_times(a, d, product), _times(b, c, product))
+    return pair(re, im)
+
+
+def _linear(op: Op, x: Any, *others: Any) -> Any:
+    """An op that is linear in its first operand alone: it acts on both parts."""
+    for other in others:
+        if other.dtype.is_complex:
+            raise takes_real(op.name, other)
+    return pair(*[None if part is None else op(part, *others) for part in parts_of(x)])
+
+
+def _taken(op: Any, x: Any, indices: Any) -> Any:
+    """Read rows of the whole array, where there is one: a part of it would be copied, in a loop in
+    front of it."""
+    if x.stored is None or indices.dtype.is_complex:
+        return _linear(op, x, indices)
+    behind = x.shape[op.axis + 1 :]
+    rows = f.reshape(x.stored, (*x.shape[: op.axis + 1], math.prod(behind) * 2))
+    found = op(rows, indices)
+    whole = f.reshape(found, (*found.shape[:-1], *behind, 2))
+    return whole.kind.complex_kind.of(whole)
+
+
+def _shaped(op: Op, x: Any, y: Any) -> Any:
+    """A sum or difference, in the shape in which operands meet."""
+    (a, b), (c, d) = parts_of(x), parts_of(y)
+    combine = _plus if isinstance(op, Add) else _minus
+    found = [combine(a, c), combine(b, d)]
+    if x.shape != y.shape:  # a part of one operand alone has its shape
+        shape = broadcast_shapes([x.shape, y.shape])
+        found = [None if p is None else f.broadcast_to(p, shape) for p in found]
+    return pair(*found)
+
+
+def _divided(op: Op, x: Any, y: Any) -> Any:
+    (a, b), (c, d) = parts_of(x), parts_of(y)
+    if d is None:
+        return pair(*[None if part is None else op(part, c) for part in (a, b)])
+    if c is None:  # by an imaginary number
+        return pair(None if b is None else op(b, d), None if a is None else -op(a, d))
+    large = f.absolute(c) >= f.absolute(d)
+    big, small = f.where(large, c, d), f.where(large, d, c)
+    ratio = small / f.where(big == 0.0, 1.0, big)
+    scale = big + small * ratio
+    # (a + ib)(c - id): with the larger part of the divisor taken out
+    one, other = (f.where(large, 1.0, ratio), f.where(large, ratio, 1.0))
+    re = _plus(_times(a, one, _mul), _times(b, other, _mul))
+    im = _minus(_times(b, one, _mul), _times(a, other, _mul))
+    return pair(re / scale, im / scale)
+
+
+def _mul(a: Any, b: Any) -> Any:
+    return a * b
+
+
+def squared(z: Any) -> Any:
+    """The square of the magnitude: re * re + im * im, real."""
+    return _plus(*[_times(part, part, _mul) for part in parts_of(z)])
+
+
+def magnitude(z: Any) -> Any:
+    """The magnitude, without overflow on the way; its derivative at 0 is 0."""
+    a, b = parts_of(z)
+    if a is None or b is None:
+        return f.absolute(b if a is None else a)
+    return f.hypot(a, b)
+
+
+def angle(z: Any) -> Any:
+    """The argument, from -pi to pi, scaled so that squares in its derivative stay in range."""
+    a, b = z.real, z.imag
+    most = f.maximum(f.absolute(a), f.absolute(b))
+    exponent = np.finfo(a.dtype.numpy).maxexp  # 128 or 1024
+    limit, scale = 2.0 ** (exponent * 15 // 32), 2.0 ** (exponent * 25 // 32)  # powers of 2: exact
+    scaling = f.where(most < 1.0 / limit, scale, f.where(most > limit, 1.0 / scale, f.ones_like(a)))
+    return f.arctan2(b * scaling, a * scaling)
+
+
+def _sign(_: Op, z: Any) -> Any:
+    length = magnitude(z)
+    safe = f.where(length == 0.0, 1.0, length)
+    return pair(*[None if part is None else part / safe for part in parts_of(z)])
+
+
+def _integer_power(op: Any, z: Any) -> Any:
+    if op.exponent == 0:
+        return pair(f.ones_like(z.real), None)
+    power = multiplied(z, abs(op.exponent))
+    return power if op.exponent > 0 else 1.0 / power
+
+
+def _power(_: Op, z: Any, w: Any) -> Any:
+    """exp(w log z); of z = 0 it is 1 for w = 0, else 0."""
+    zero = (z.real == 0.0) & (z.imag == 0.0)
+    base = f.where(zero, 1.0, z)
+    found = f.exp(w * f.log(base))
+    none = zero & ~((w.real == 0.0) & (w.imag == 0.0))
+    return f.where(none, 0.0, found)
+
+
+# -- elementary functions -------------------------------------------------------------------------
+
+
+def _exp(_: Op, z: Any) -> Any:
+    a, b = parts_of(z)
+    if b is None:
+        return pair(f.exp(a), None)
+    size = None if a is None else f.exp(a)
+    cos, sin = f.cos(b), f.sin(b)
+    if size is None:
+        return pair(cos, sin)
+    return pair(size * cos, _without_overflow(size, b, sin))
+
+
+def _without_overflow(size: Any, b: Any, sin: Any) -> Any:
+    """size * sin(b), and 0 where that is an infinity times 0."""
+    return f.where((b == 0.0) & (size == math.inf), b, size * sin)
+
+
+def _expm1(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    half = f.sin(0.5 * b)
+    im = _without_overflow(f.exp(a), b, f.sin(b))
+    return pair(f.expm1(a) * f.cos(b) - 2.0 * half * half, im)
+
+
+def _log_magnitude(a: Any, b: Any) -> Any:
+    """log(hypot(a, b)); near 1 from the distance of the squares, which keeps all digits."""
+    x, y = f.absolute(a), f.absolute(b)
+    most, least = f.maximum(x, y), f.minimum(x, y)
+    near = (most > 0.5) & (most < 1.5) & (least < 1.5)
+    inside, beside = f.where(near, most, 1.0), f.where(near, least, 0.0)
+    off = (inside - 1.0) * (inside + 1.0) + beside * beside
+    return f.where(near, 0.5 * f.log1p(off), f.log(f.where(near, 1.0, f.hypot(a, b))))
+
+
+def _log(_: Op, z: Any) -> Any:
+    return pair(_log_magnitude(z.real, z.imag), angle(z))
+
+
+def _log1p(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    off = a * (2.0 + a) + b * b
+    near = f.absolute(off) < 0.5
+    far = f.log(f.where(near, 1.0, f.hypot(1.0 + a, b)))
+    size = f.where(near, 0.5 * f.log1p(f.where(near, off, 0.0)), far)
+    return pair(size, angle(pair(1.0 + a, b)))
+
+
+def _sqrt(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    right, below = a >= 0.0, f.signbit(b)
+    # halves, so that neither the sum nor the magnitude overflows
+    root = f.sqrt(0.5 * f.where(right, a, -a) + f.hypot(0.5 * a, 0.5 * b))
+    half = 0.5 * b / f.where(root == 0.0, 1.0, root)
+    # a magnitude and a sign that are not lost where they change: by branches, not by abs
+    other = [f.where(below, -part, part) for part in (half, root)]
+    return pair(f.where(right, root, other[0]), f.where(right, half, other[1]))
+
+
+def _sin(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    return pair(f.sin(a) * f.cosh(b), f.cos(a) * f.sinh(b))
+
+
+def _cos(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    return pair(f.cos(a) * f.cosh(b), -(f.sin(a) * f.sinh(b)))
+
+
+def _sinh(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    return pair(f.sinh(a) * f.cos(b), f.cosh(a) * f.sin(b))
+
+
+def _cosh(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    return pair(f.cosh(a) * f.cos(b), f.sinh(a) * f.sin(b))
+
+
+#: From here on tanh is 1 to all digits.
+_FLAT: Final = 22.0
+
+
+def _tanh(_: Op, z: Any) -> Any:
+    a, b = z.real, z.imag
+    flat = f.absolute(a) > _FLAT
+    x = f.where(flat, 1.0, a)
+    sinh, cos = f.sinh(x), f.cos(b)
+    scale = sinh * sinh + cos * cos
+    decay = f.exp(-2.0 * f.absolute(f.where(flat, a, _FLAT)))
+    re = f.where(flat, f.sign(a), sinh * f.cosh(x) / scale)
+    im = f.where(flat, 4.0 * f.sin(b) * cos * decay, f.sin(b) * cos / scale)
+    return pair(re, im)
+
+
+def _turned(z: Any) -> Any:
+    """The value times i."""
+    return pair(-z.imag, z.real)
+
+
+def _turned_back(z: Any) -> Any:
+    """The value times -i."""
+    return pair(z.imag, -z.real)
+
+
+def _tan(_: Op, z: Any) -> Any:
+    return _turned_back(f.tanh(_turned(z)))
+
+
+def _roots(z: Any) -> tuple[Any, Any]:
+    """sqrt(1 - z) and sqrt(1 + z); signs of a zero imaginary part choose the side of a cut."""
+    return f.sqrt(pair(1.0 - z.real, -z.imag)), f.sqrt(pair(1.0 + z.real, z.imag))
+
+
+def _asin(_: Op, z: Any) -> Any:
+    left, right = _roots(z)
+    re = f.arctan2(z.real, left.real * right.real - left.imag * right.imag)
+    return pair(re, f.arcsinh(left.real * right.imag - left.imag * right.real))
+
+
+def _acos(_: Op, z: Any) -> Any:
+    left, right = _roots(z)
+    re = 2.0 * f.arctan2(left.real, right.real)
+    return pair(re, f.arcsinh(right.real * left.imag - right.imag * left.real))
+
+
+def _acosh(_: Op, z: Any) -> Any:
+    less, more = f.sqrt(pair(z.real - 1.0, z.imag)), f.sqrt(pair(z.real + 1.0, z.imag))
+    re = f.arcsinh(less.real * more.real + less.imag * more.imag)
+    return pair(re, 2.0 * f.arctan2(less.imag, more.real))
+
+
+def _asinh(_: Op, z: Any) -> Any:
+    return _turned_back(f.arcsin(_turned(z)))
+
+
+def _atanh(_: Op, z: Any) -> Any:
+    limit = 2.0 ** (np.finfo(z.real.dtype.numpy).nmant // 2 + 4)  # 1 / limit**2 is below epsilon
+    far = f.maximum(f.absolute(z.real), f.absolute(z.imag)) > limit
+    a, b = (f.where(far, 0.5, part) for part in (z.real, z.imag))
+    re = 0.25 * f.log1p(4.0 * a / ((1.0 - a) * (1.0 - a) + b * b))
+    im = 0.5 * f.arctan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b)
+    # far away 1 / z and a quarter turn, to all digits; squares would overflow
+    rest = 1.0 / f.where(far, z, 1.0)
+    quarter = f.copysign(0.5 * math.pi, z.imag)
+    return pair(f.where(far, rest.real, re), f.where(far, quarter + rest.imag, im))
+
+
+def _atan(_: Op, z: Any) -> Any:
+    return _turned_back(f.arctanh(_turned(z)))
+
+
+# -- truth, conversions, several operands ---------------------------------------------------------
+
+
+def _equal(op: Op, x: Any, y: Any) -> Any:
+    same = [op(one, other) for one, other in ((x.real, y.real), (x.imag, y.imag))]
+    return same[0] & same[1] if isinstance(op, Eq) else same[0] | same[1]
+
+
+def _cast(op: Any, z: Any) -> Any:
+    dtype: DType = op.dtype
+    if dtype.is_bool:
+        return (z.real != 0.0) | (z.imag != 0.0)
+    if not dtype.is_complex:
+        raise DTypeError(
+            f"astype: {z.dtype} does not convert to {dtype}: the imaginary part would be lost",
+            hint="z.real",
+        )
+    return pair(*[None if p is None else f.astype(p, dtype.real) for p in parts_of(z)])
+
+
+def _concat(op: Op, *operands: Any) -> Any:
+    none = [all(parts_of(x)[k] is None for x in operands) for k in (0, 1)]
+    re = None if none[0] else op(*[x.real for x in operands])
+    return pair(re, None if none[1] else op(*[x.imag for x in operands]))
+
+
+def _where(op: Op, condition: Any, x: Any, y: Any) -> Any:
+    (a, b), (c, d) = parts_of(x), parts_of(y)
+    re = None if a is None and c is None else op(condition, x.real, y.real)
+    return pair(re, None if b is None and d is None else op(condition, x.imag, y.imag))
+
+
+def _cumulative_product(op: Any, z: Any) -> Any:
+    """Products of all that came before, by doubling the distance; log2(n) products each."""
+    axis = op.axis
+    size = z.shape[axis]
+    if not isinstance(size, int):
+        raise DTypeError(
+            "cumprod: complex values along a named size have no running product here",
+            hint="give the axis a literal size; or sg.associative_scan(sg.multiply, z)",
+        )
+    rows, step = f.moveaxis(z, axis, 0), 1
+    while step < size:
+        rows = f.concatenate([rows[:step], rows[step:] * rows[:-step]], 0)
+        step *= 2
+    return f.moveaxis(rows, 0, axis)
+
+
+def _marked(op: Any, *operands: Any) -> Any:
+    """The mark over stored values; letters say which of them are complex."""
+    letters = "".join("c" if isinstance(x, Complex) else "-" for x in operands)
+    found = type(op)(op.rule, op.over, letters)(*map(joined, operands))
+    return found.kind.complex_kind.of(found) if letters[0] == "c" else found
+
+
+def _recurrence(op: Op, a: Any, b: Any) -> Any:
+    if parts_of(a)[1] is not None:
+        raise DTypeError(
+            "linear_scan: the factors are real; the terms may be complex",
+            hint="sg.scan takes any recurrence",
+        )
+    return pair(*[None if p is None else op(a.real, p) for p in parts_of(b)])
+
+
+_TABLE: Final[dict[type[Op], Reading]] = {
+    **dict.fromkeys((LinearOp, Sum, CumSum, Neg, Rint, Mark, FirstOperand), _linear),
+    Take: _taken,
+    Marker: _marked,
+    BilinearOp: lambda op, x, y: _bilinear(op, x, y),
+    Mul: lambda op, x, y: _bilinear(_mul, x, y),
+    Add: _shaped,
+    Sub: _shaped,
+    Div: _divided,
+    Abs: lambda op, z: magnitude(z),
+    Sign: _sign,
+    IntegerPow: _integer_power,
+    Pow: _power,
+    Exp: _exp,
+    Exp2: lambda op, z: f.exp(z * _LN2),
+    Expm1: _expm1,
+    Log: _log,
+    Log2: lambda op, z: f.log(z) * _LOG2_E,
+    Log10: lambda op, z: f.log(z) * _LOG10_E,
+    Log1p: _log1p,
+    Sqrt: _sqrt,
+    Sin: _sin,
+    Cos: _cos,
+    Tan: _tan,
+    Sinh: _sinh,
+    Cosh: _cosh,
+    Tanh: _tanh,
+    Asin: _asin,
+    Acos: _acos,
+    Atan: _atan,
+    Asinh: _asinh,
+    Acosh: _acosh,
+    Atanh: _atanh,
+    Sigmoid: lambda op, z: 1.0 / (1.0 + f.exp(-z)),
+    Eq: _equal,
+    Ne: _equal,
+    Cast: _cast,
+    Concat: _concat,
+    Where: _where,
+    CumProd: _cumulative_product,
+    LinearScan: _recurrence,
+}
+
+Complex.readings.update(_TABLE)

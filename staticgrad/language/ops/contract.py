@@ -1,0 +1,292 @@
+"""Matrix products, and products with a matrix that is stored in panels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from staticgrad.language.ir.forms import Contract, Form
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.ranges import Range, RangeOf, peeled
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.batch_axis import lined_up
+from staticgrad.language.ops.cotangent import unbroadcast, widened
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import Transpose, reshape, transpose
+from staticgrad.language.ops.operands import (
+    BilinearOp,
+    as_values,
+    promoted_values,
+    related,
+    shape_text,
+)
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import (
+    BroadcastError,
+    Shape,
+    TensorType,
+    broadcast_shapes,
+    is_sparse,
+)
+from staticgrad.language.types.dim import Size
+from staticgrad.support.errors import DTypeError, RankError, ShapeError
+from staticgrad.support.upward import up
+
+#: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
+LONGEST_DOWN: Final = 1 << 15
+
+
+class MatMul(BilinearOp, name="matmul"):
+    """a @ b over the last two axes; the axes before them broadcast.
+
+    With ``transpose_a`` the operand is read as if its last two axes were exchanged, and so for b.
+    ``down``: of a product with a vector the terms follow each other down the rows of the matrix, as
+    in a sum over its first axis; no matrix-matrix product depends on it. It stays what it was as
+    rules move transposes, since the order of a sum may not depend on them.
+    """
+
+    flops: ClassVar[int] = 2  # per element and inner index
+    transpose_a: bool = False
+    transpose_b: bool = False
+    down: bool = False
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        """The dtype of the operands; guards where sizes agree only for some names."""
+        if a.dtype is not b.dtype:
+            raise DTypeError(f"matmul: operands of {a.dtype.numpy} and {b.dtype.numpy}")
+        if a.dtype.is_bool:
+            raise DTypeError("matmul: takes numbers, not bools", hint="x.astype('int64')")
+        if a.rank < 2 or b.rank < 2:
+            raise RankError(f"matmul: {a} and {b} need two axes each, or more")
+        rows, inner = _matrix(a.shape, self.transpose_a)
+        inner_b, columns = _matrix(b.shape, self.transpose_b)
+        _check_inner(inner, inner_b, _flagged(a, self.transpose_a), _flagged(b, self.transpose_b))
+        return TensorType(a.dtype, (*_batch(a.shape, b.shape), rows, columns))
+
+    def reference(self, a: Array, b: Array) -> Any:
+        left = a.swapaxes(-1, -2) if self.transpose_a else a
+        right = b.swapaxes(-1, -2) if self.transpose_b else b
+        with np.errstate(all="ignore"):  # a BLAS adds up in another order where strides differ
+            return np.matmul(np.ascontiguousarray(left), np.ascontiguousarray(right))
+
+    def eager(self, a: Array, b: Array) -> Any:
+        """The reference, where NumPy's warnings are silent already."""
+        left = a.swapaxes(-1, -2) if self.transpose_a else a
+        return np.matmul(left, b.swapaxes(-1, -2) if self.transpose_b else b)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """Return cotangents as ``vjp``, and None for an operand that is not ``needed``.
+
+        A product with a vector adds ``down`` where its matrix is read across its rows.
+        """
+        a, b = args
+        if not out.dtype.is_float:
+            return None, None
+        if not a.shape[:-2] == b.shape[:-2] == out.shape[:-2]:  # products that are added up
+            ct, a, b = map(widened, (ct, a, b))
+        ta, tb = self.transpose_a, self.transpose_b
+        (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
+        by_a = by_b = None
+        if needed[0]:
+            down = tb != _is_transposed(b) and _is_one(rows) and _is_row(inner)
+            by_a = unbroadcast(
+                MatMul(tb, True, down)(b, ct) if ta else MatMul(False, not tb, down)(ct, b), a.type
+            )
+        if needed[1]:
+            down = _is_one(inner) or ta == _is_transposed(a)
+            down = down and _is_one(inner) != _is_one(columns)
+            down = down and _is_row(columns if _is_one(inner) else inner)
+            by_b = unbroadcast(
+                MatMul(True, ta, down)(ct, a) if tb else MatMul(not ta, False, down)(a, ct), b.type
+            )
+        return by_a, by_b
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Batch axes meet; rows of a batch times one matrix are rows of one product."""
+        a, b = args
+        if not over[1] and b.ndim == 2 and not self.transpose_a:
+            rows = functions.reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
+            found = MatMul(False, self.transpose_b)(rows, b)
+            return functions.reshape(found, (*a.shape[:-1], found.shape[-1]))
+        columns = b.shape[-2] if self.transpose_b else b.shape[-1]
+        if not over[0] and a.ndim == 2 and (self.transpose_b or columns == 1):
+            inner = b.shape[-1] if self.transpose_b else b.shape[-2]
+            rows = functions.reshape(b, (prod(b.shape[:-2]) * columns, inner))
+            found = MatMul(False, not self.transpose_a)(rows, a)  # transposed as a whole
+            shape = (*b.shape[:-2], columns, found.shape[-1])
+            return functions.swapaxes(functions.reshape(found, shape), -1, -2)
+        return self(*lined_up(args, over))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Contract(self.transpose_a, self.transpose_b)
+
+    def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
+        return (of(a) * of(b)).summed() if peeled(a).node is not peeled(b).node else None
+
+
+def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:
+    """Rows and columns of the operand as it is read."""
+    rows, columns = shape[-2:]
+    return (columns, rows) if transposed else (rows, columns)
+
+
+def _is_one(size: Size) -> bool:
+    """Return whether a size is known to be 1."""
+    return isinstance(size, int) and size == 1
+
+
+def _is_row(size: Size) -> bool:
+    """Return whether rows of this size may be added up one after the other: not one
+    column, and not so many that a row and its sums leave the cache."""
+    return not isinstance(size, int) or 1 < size <= LONGEST_DOWN
+
+
+def _is_transposed(x: Any) -> bool:
+    """Return whether a value is another one with its last two axes exchanged."""
+    transposed = False
+    if x.computes:  # a tensor has no node, and takes long to say so
+        return False
+    while isinstance(op := getattr(getattr(x, "node", None), "op", None), Transpose):
+        transposed ^= op.perm[-2:] == (x.ndim - 1, x.ndim - 2)
+        x = x.node.args[0]
+    return transposed
+
+
+def _flagged(x: TensorType, transposed: bool) -> str:
+    return f"{shape_text(x.shape)} transposed" if transposed else shape_text(x.shape)
+
+
+def _check_inner(left: Size, right: Size, a: str, b: str) -> None:
+    """Refuse inner sizes that cannot agree, or note the guard under which they do."""
+    text = f"matmul: inner sizes differ, {left} != {right}"
+    if not dims.equal(left, right, text):
+        raise ShapeError(
+            text,
+            details=[f"{a} @ {b}"],
+            hint="the last axis of the first and the second to last of the second must agree",
+        )
+
+
+def _batch(a: Shape, b: Shape) -> Shape:
+    try:
+        return broadcast_shapes((a[:-2], b[:-2]))
+    except BroadcastError as error:
+        raise ShapeError(
+            f"matmul: batch axes do not broadcast, {error.left} != {error.right}",
+            details=[f"{shape_text(a)} @ {shape_text(b)}: all axes but the last two"],
+        ) from None
+
+
+def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """a @ b: over the last axis of a and the second to last of b; axes before them broadcast.
+
+    One of them may be a sparse matrix (``sg.sparse``, or of SciPy), of two axes.
+
+    A vector (one axis) on the left is a row, on the right a column; its axis is not in the result.
+    Integers multiply and add in their promoted dtype, and wrap.
+
+    Args:
+        a, b: numbers with one axis or more; dtypes promote.
+
+    Returns:
+        The products: [..., n, m] of [..., n, k] and [..., k, m].
+
+    >>> sg.evaluate(sg.matmul([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
+    array([3., 7.])
+    """
+    if is_sparse(a) or is_sparse(b):
+        as_ours = up("staticgrad.language.functions").sparse.csr
+        product: AnyValue = as_ours(a) @ b if is_sparse(a) else as_ours(b).__rmatmul__(a)
+        return product
+    left, right = promoted_values("matmul", (a, b))
+    if left.ndim == 0 or right.ndim == 0:
+        raise RankError(
+            f"matmul: {shape_text(left.shape)} @ {shape_text(right.shape)}: a scalar is not a"
+            " matrix",
+            hint="multiply with *",
+            related=related(left, right),
+        )
+    if left.ndim == 1 or right.ndim == 1:
+        return _with_vectors(left, right)
+    if left.ndim > 2 and right.ndim == 2:
+        return _one_matrix(left, right)
+    return MatMul()(left, right)
+
+
+def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
+    """The product where an operand is a vector: a matrix for the op, its axis dropped after."""
+    left, right = as_values("matmul", left, right)  # of one kind: an axis may come to one alone
+    _check_vectors(left, right)
+    a = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
+    b = reshape(right, (*right.shape, 1)) if right.ndim == 1 else right
+    out = matmul(a, b)
+    kept = out.shape[:-2]
+    kept += () if left.ndim == 1 else out.shape[-2:-1]
+    kept += () if right.ndim == 1 else out.shape[-1:]
+    return reshape(out, kept)
+
+
+def _one_matrix(left: AnyValue, right: AnyValue) -> AnyValue:
+    """A batch times one matrix, its batch axes as rows: the matrix' gradient is one product too."""
+    left, right = as_values("matmul", left, right)
+    _check_vectors(left, right)
+    rows = reshape(left, (prod(left.shape[:-1]), left.shape[-1]))
+    return reshape(MatMul()(rows, right), (*left.shape[:-1], right.shape[-1]))
+
+
+def _check_vectors(left: Value, right: Value) -> None:
+    """The check of inner sizes while the operands still have the user's shapes."""
+    inner = right.shape[-2] if right.ndim > 1 else right.shape[0]
+    try:
+        _check_inner(left.shape[-1], inner, shape_text(left.shape), shape_text(right.shape))
+    except ShapeError as error:
+        raise error.with_related(related(left, right)) from None
+
+
+class PanelMatMul(BilinearOp, name="panel_matmul"):
+    """a @ b, where b is stored as panels [n / c, k, c] of c columns: [m, n] of [m, k]."""
+
+    flops: ClassVar[int] = 2  # per element and inner index
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        if a.dtype is not b.dtype or a.dtype.is_bool:
+            raise DTypeError(f"panel_matmul: takes numbers of one dtype, not {a} and {b}")
+        if a.rank != 2 or b.rank != 3 or a.shape[1] != b.shape[1]:
+            raise ShapeError(f"panel_matmul: {a} and {b} are no matrix and its panels")
+        return TensorType(a.dtype, (a.shape[0], b.shape[0] * b.shape[2]))
+
+    def reference(self, a: Array, b: Array) -> Any:
+        with np.errstate(all="ignore"):
+            panels, inner, columns = b.shape
+            whole = b.swapaxes(0, 1).reshape(inner, panels * columns)
+            return np.matmul(np.ascontiguousarray(a), whole)
+
+    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
+        """Return the cotangents of the product, with the gradient of b in panels too."""
+        if not out.dtype.is_float:
+            return None, None
+        panels, inner, columns = b.shape
+        by_b = reshape(MatMul(True, False)(a, ct), (inner, panels, columns))
+        whole = reshape(transpose(b, (1, 0, 2)), (inner, panels * columns))
+        return MatMul(False, True)(ct, whole), transpose(by_b, (1, 0, 2))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Rows of a batch times one matrix are rows of one product; others take b as a whole."""
+        a, b = args
+        if not over[1]:
+            rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
+            found = self(rows, b)
+            return reshape(found, (*a.shape[:-1], found.shape[-1]))
+        batch, panels, inner, columns = b.shape
+        whole = reshape(transpose(b, (0, 2, 1, 3)), (batch, inner, panels * columns))
+        return MatMul(False, False)(*lined_up((a, whole), over))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Contract(False, False, panels=True)

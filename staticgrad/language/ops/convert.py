@@ -1,0 +1,118 @@
+"""Conversions: between element types, and from sizes to values."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.ir.expr import Expr
+from staticgrad.language.ir.forms import Form, Pointwise
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ir.ranges import Range, RangeOf, Zero
+from staticgrad.language.ops.cotangent import ONE, Partial
+from staticgrad.language.ops.elementwise import Elementwise, Operand
+from staticgrad.language.ops.operands import as_value, dtype_of
+from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType, convert_array
+from staticgrad.language.types.dim import Dim, Size, bounds
+from staticgrad.language.types.dtype import F64, DType
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import shown
+
+
+class Cast(Elementwise, name="cast"):
+    """x converted to ``dtype``, as NumPy does it; ``types/arrays.py`` says what does not fit.
+
+    Carries gradients between floating dtypes only.
+    """
+
+    exact = True
+    rounds_once = True
+    dtype: DType
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """The operand as it is: a conversion does not promote."""
+        return lift_all(args)
+
+    def result_dtype(self, operand: DType) -> DType:
+        return self.dtype
+
+    def reference(self, x: Array) -> Any:
+        return convert_array(np.asarray(x), self.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.cast(self.dtype)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (ONE,)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        """Return the range of the operand; values beyond the dtype's range are infinite."""
+        found = of(x)
+        if not self.dtype.is_float:
+            return found
+        low = found.low if found.low >= -self.dtype.largest else -inf
+        high = found.high if found.high <= self.dtype.largest else inf
+        return Range(low, high, found.zero)
+
+
+class SizeValue(Op, name="size"):
+    """A size as a 0-d value of ``dtype``, known when the feeds are. Carries no gradient."""
+
+    exact = True
+    differentiable = False
+    flops = 0
+    dim: Size
+    dtype: DType
+
+    def infer(self) -> TensorType:
+        return TensorType(self.dtype)
+
+    def reference(self) -> Any:
+        return convert_array(np.asarray(int(self.dim), np.int64), self.dtype)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Pointwise(lambda size: size.cast(self.dtype), sizes=(self.dim,))
+
+    def value_range(self, of: RangeOf) -> Range | None:
+        """A size counts as at least 1: of no elements nothing is asked here."""
+        low, high = bounds(self.dim)
+        return Range(max(1.0, float(low or 1)), inf if high is None else float(high), Zero.NEVER)
+
+
+def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
+    """x converted to ``dtype``; x itself if it has that dtype. Carries gradients between floats.
+
+    Args:
+        dtype: an element type, as NumPy spells it.
+    """
+    target = dtype_of("astype", dtype)
+    value: Any = as_value("astype", x)
+    if value.dtype is target:
+        return value
+    if target.is_complex and not value.dtype.is_complex:
+        return value.kind.complex_kind(astype(value, target.real), None)
+    found: AnyValue = Cast(target)(value)
+    return found
+
+
+def apart(x: AnyValue) -> AnyValue:
+    """Return the elements of x as a new value, to differentiate with respect to it."""
+    return Cast(x.dtype)(x)
+
+
+def size_value(size: Size, dtype: Any = F64) -> Any:
+    """A size as a 0-d value, to compute with.
+
+    Args:
+        size: a size of a shape, as ``x.shape[0]``.
+        dtype: of the result.
+    """
+    target = dtype_of("size_value", dtype).real
+    if isinstance(size, Dim):
+        return SizeValue(size, target)()
+    if not -MOST_SIZE <= size <= MOST_SIZE:
+        raise ArgumentError(f"size_value: the size {shown(size)} is too large: {BEYOND}")
+    return convert_array(np.asarray(size, np.int64), target)[()]

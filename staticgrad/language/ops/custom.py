@@ -1,0 +1,709 @@
+"""Functions with a user's derivative rule (``custom_vjp``, ``custom_jvp``), and user code as ops.
+
+A user's function may run inside of a step: any Python code, or code compiled by Numba. The op
+contains the function's *name*, so that graphs with it print, parse and pickle like any other; a
+process that reads such a graph defines the function again. The function must be pure, with results
+that depend on its operands alone: equal calls are made once, and a call whose operands are
+constants may be made when the program is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, overload
+
+import numpy as np
+
+from staticgrad.language.ir.calls import module_of, pickled
+from staticgrad.language.ir.forms import CallForm, Form
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Constant, Node, Symbolic
+from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ir.pairs import Complex, is_complex_data, joined, parts_type, whole_type
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.cotangent import TRANSPOSES, zeros_like_type
+from staticgrad.language.ops.elementwise import common_dtype, is_weak, lifted
+from staticgrad.language.ops.marks import FirstOperand
+from staticgrad.language.ops.operands import as_value, as_values, dtype_of, related, shape_of
+from staticgrad.language.types.arrays import TensorType, array_of, as_parts, of_parts
+from staticgrad.language.types.dim import Size, dim
+from staticgrad.language.types.dtype import F64
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import (
+    ArgumentError,
+    CallError,
+    GradientError,
+    OpDefinitionError,
+    UnknownAttributeError,
+)
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import NamedTuple
+
+Rule = Callable[..., Any]
+_rules: Final[dict[str, Rule]] = {}
+#: The names of rules that take batches, as axes in front of all operands.
+OF_BATCHES: Final[set[str]] = set()
+
+
+class Marker(FirstOperand):
+    """The first operand; how derivatives go by the others, the rule named ``rule`` says."""
+
+    rule_is_foreign = True
+    rule: str
+    over: tuple[str, ...] = ()  # a letter per operand: "b" where it has a batch axis, else "-"
+    pairs: str = ""  # a letter per operand of the rule: "c" where it is complex, else "-"
+
+    def definition(self) -> tuple[Any, ...] | None:
+        rule = _rules.get(self.rule)
+        return None if rule is None else (define_rule, self.rule, rule)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The body over the batch; the rule will be mapped over it, unless it takes batches."""
+        if self.rule in OF_BATCHES:
+            return self(*in_front(size, args, over))
+        body = in_front(size, args[:1], over[:1])
+        letters = "".join("b" if has else "-" for has in over[1:])
+        return type(self)(self.rule, (*self.over, letters), self.pairs)(*body, *args[1:])
+
+    def ruled(
+        self,
+        over_batch: Callable[[Rule, str], Rule],
+        over_pairs: Callable[[Rule, str, str], Rule],
+        takes: str,
+        operands: tuple[Any, Any, Sequence[Any]],
+    ) -> Any:
+        """Return what the rule gives, over batches, the innermost one first in ``over``."""
+        rule = rule_named(self.rule)
+        given, out, args = operands
+        check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", takes)
+        if self.pairs:
+            rule = over_pairs(rule, self.pairs[0], self.pairs[1:])
+        for letters in self.over:
+            rule = over_batch(rule, letters)
+        try:
+            return rule(given, out, *args)
+        except Exception as error:
+            error.add_note(f"in the derivative rule of {self.rule}")
+            raise
+
+
+class CustomVjp(Marker, name="custom_vjp"):
+    """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
+
+    def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
+        if not out.dtype.is_float:
+            return (None,) * (1 + len(args))
+        shares = self.ruled(_over_batch, _over_pairs, "(ct, out, *operands)", (ct, out, args))
+        if not isinstance(shares, tuple) or len(shares) != len(args):
+            raise OpDefinitionError(
+                f"{self.rule}: the rule gives {shown(shares)},"
+                f" not a tuple of {len(args)} cotangent{'s' * (len(args) != 1)}",
+                hint="one per operand, None where there is none: return (ct * 2.0,)",
+            )
+        return (None, *shares)
+
+
+def _over_batch(rule: Rule, letters: str) -> Rule:
+    """The share of an operand that has no batch axis is the sum over the batch."""
+
+    def mapped(ct: Any, out: Any, *args: Any) -> Any:
+        axes = (0, 0, *(0 if letter == "b" else None for letter in letters))
+        shares = functions.vmap(rule, axes)(ct, out, *args)
+        if not isinstance(shares, tuple) or len(shares) != len(letters):
+            return shares
+        return tuple(
+            share if share is None or letter == "b" else functions.sum(share, 0)
+            for share, letter in zip(shares, letters, strict=True)
+        )
+
+    return mapped
+
+
+def _whole(pairs: str, values: Sequence[Any]) -> list[Any]:
+    """The complex values among those that are stored, as letters say."""
+    return [
+        x.kind.complex_kind.of(x) if letter == "c" and x is not None else x
+        for letter, x in zip(pairs, values, strict=True)
+    ]
+
+
+def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
+    """The rule over stored complex values; it has JAX's cotangents, which are conjugates."""
+
+    def stored(ct: Any, out: Any, *args: Any) -> Any:
+        given = _whole(pairs, args)
+        if isinstance(out, tuple):  # of several results
+            cts = [x if x is None else functions.conj(x) for x in _whole(of_outs, ct)]
+            shares = rule(tuple(cts), tuple(_whole(of_outs, out)), *given)
+        else:
+            ct, out = _whole(of_outs * 2, (ct, out))
+            shares = rule(functions.conj(ct), out, *given)
+        if not isinstance(shares, tuple) or len(shares) != len(args):
+            return shares
+        return tuple(
+            share
+            if not isinstance(share, Value)
+            else joined(functions.conj(functions.astype(share, arg.dtype)))
+            if letter == "c"
+            else share.real
+            for letter, share, arg in zip(pairs, shares, given, strict=True)
+        )
+
+    return stored
+
+
+def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
+    """Refuse a rule that cannot be called with ``count`` arguments."""
+    try:
+        signature(rule).bind(*range(count))
+    except ValueError:  # a callable that does not say what it takes
+        return
+    except TypeError:
+        raise OpDefinitionError(
+            f"{what} is called with {count} arguments, {takes}", hint=f"it takes {signature(rule)}"
+        ) from None
+
+
+class CustomFunction:
+    """A function of values with a custom derivative rule; created by ``custom_vjp``."""
+
+    kind: ClassVar[str] = "custom_vjp"
+    takes: ClassVar[str] = "ct, out, *args"
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = function, name
+        self.__doc__, self.__module__ = function.__doc__, function.__module__
+
+    def __reduce__(self) -> Any:
+        """Pickle by name, or by value with cloudpickle, together with the rule."""
+        own = getattr(self.function, "__qualname__", "")
+        arguments = (type(self), self.function, self.name, _rules.get(self.name))
+        return pickled(self, own, (_again, arguments))
+
+    if not TYPE_CHECKING:
+
+        @boundary
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            hint = f"@function.rule stands above its rule: def _({self.takes})"
+            raise UnknownAttributeError(f"a function of {self.kind} has no {name!r}", hint=hint)
+
+    def rule(self, rule: Rule) -> Rule:
+        """Register the derivative rule, ``rule(ct, out, *args)``: a decorator.
+
+        ``ct`` is the cotangent of the result ``out``; the rule returns a tuple with the cotangent
+        of each operand, in its type (None: it carries no gradient).
+        """
+        if not callable(rule):
+            raise OpDefinitionError(
+                f"{self.name}: the derivative rule is {kind_of(rule)}, not a function",
+                hint=f"@function.rule stands above a function: def _({self.takes})",
+            )
+        define_rule(self.name, rule)
+        return rule
+
+    @boundary
+    def __call__(self, *args: Any) -> Value:
+        """The function's value, its derivative that of the rule."""
+        if self.name not in _rules:
+            raise GradientError(
+                f"{self.name} has no derivative rule yet",
+                hint=f"write one below it: @function.rule, def _({self.takes})",
+            )
+        kind, dtype = binding_kind(args), common_dtype(self.name, args)
+        values = [
+            lifted(self.name, kind, arg, dtype) if is_weak(arg) else as_value(self.name, arg, kind)
+            for arg in args
+        ]
+        # Tensors that were recorded inside would say so: only what is captured is.
+        body = self.function(*(v.detach() if hasattr(v, "detach") else v for v in values))
+        if not isinstance(body, Value):
+            raise OpDefinitionError(
+                f"{self.name} gives {shown(body)}, not one value",
+                hint="it returns the value that it builds"
+                if body is None
+                else "one function per value, or one value that sg.concatenate joins",
+            )
+        captured = list(_captured(body, values))
+        if captured or getattr(body, "requires_grad", False):
+            raise GradientError(
+                f"{self.name} reads a value that is not among its operands: it would get no"
+                " gradient",
+                hint="pass it as an operand, or take sg.stop_gradient of it",
+                related=related(*captured),
+            )
+        return self._marked(body, values)
+
+    def _marked(self, body: Value, values: Sequence[Value]) -> Value:
+        """The body's value with the rule behind it."""
+        return CustomVjp(self.name)(body, *values)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+
+def _captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
+    """Floating inputs and parameters that ``body`` depends on otherwise than through ``values``."""
+    operands = {value.key for value in _parts(values) if isinstance(value, Symbolic)}
+    stack = [value for value in _parts([body]) if isinstance(value, Symbolic)]
+    seen: set[tuple[Node, int]] = set()
+    while stack:
+        value = stack.pop()
+        if value.key in seen or value.key in operands or not _carries_gradient(value):
+            continue
+        seen.add(value.key)
+        if value.node.is_leaf:
+            yield value
+        stack.extend(value.node.args)
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Any]:
+    """Values, and for complex ones both parts and what they are parts of."""
+    for value in values:
+        if isinstance(value, Complex):
+            yield from (value.re, value.im, value.stored)
+        else:
+            yield value
+
+
+def _carries_gradient(value: Symbolic) -> bool:
+    op = value.node.op
+    return value.dtype.is_float and op.differentiable and not isinstance(op, Constant)
+
+
+@overload
+def custom_vjp(function: Callable[..., Any], *, name: str = "") -> CustomFunction:
+    """The decorator itself."""
+
+
+@overload
+def custom_vjp(*, name: str = "") -> Callable[[Callable[..., Any]], CustomFunction]:
+    """A decorator that gives the rule a name."""
+
+
+def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") -> Any:
+    """Make a function of values differentiable by a rule of your own: a decorator.
+
+    The function builds its one result with the ordinary functions, and so does the rule: both fuse,
+    and both differentiate again. Forward mode follows from the rule by transposing it, so the rule
+    must be linear in the cotangent.
+
+    Args:
+        function: takes values, arrays or numbers by position, each an operand of the result.
+            Everything floating that it reads must be among them.
+        name: what the text of graphs calls the rule; by default ``module.function``. A graph that
+            was parsed or unpickled finds the rule by it, in a process that has defined it.
+
+    Returns:
+        The function, with a method ``rule`` that takes the rule; without a function a decorator.
+
+    Raises:
+        ArgumentError: no function; or a function inside another takes a name that is taken: two
+            functions made by one piece of code would share a rule.
+
+    >>> @sg.custom_vjp
+    ... def clipped(x):
+    ...     return sg.minimum(x, 1.0)
+    >>> @clipped.rule
+    ... def _(ct, out, x):  # straight through: as if nothing had been clipped
+    ...     return (ct,)
+    >>> x = sg.input("x", (2,), "float64")
+    >>> y = clipped(x)
+    >>> sg.evaluate([y, sg.grad(y.sum(), x)], {"x": [0.5, 3.0]})
+    [array([0.5, 1. ]), array([1., 1.])]
+    """
+    if function is None:
+        return lambda decorated: custom_vjp(decorated, name=name)
+    return made(CustomFunction, function, name)
+
+
+def _again(cls: type[CustomFunction], function: Any, name: str, rule: Any) -> CustomFunction:
+    """A function with a rule, in the process that unpickles it."""
+    if rule is not None:
+        define_rule(name, rule)
+    return cls(function, name)
+
+
+def define_rule(name: str, rule: Rule) -> None:
+    """Let markers of that name have a rule."""
+    _rules[name] = rule
+
+
+def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
+    """A function with a rule, under its name."""
+    if not callable(function):
+        raise ArgumentError(f"{cls.kind} takes a function, not {kind_of(function)}")
+    own = getattr(function, "__qualname__", None)
+    if not name and own is None:
+        raise ArgumentError(
+            f"{shown(function)} has no name of its own", hint=f"{cls.kind}(function, name=...)"
+        )
+    chosen = name or f"{module_of(function)}.{own}"
+    if chosen in _rules and (name or "<locals>" in chosen):
+        raise ArgumentError(
+            f"a derivative rule named {chosen!r} exists already",
+            hint=f"give each function a name of its own: @sg.{cls.kind}(name=...)",
+        )
+    return cls(function, chosen)
+
+
+def rule_named(name: str) -> Rule:
+    """The rule of that name."""
+    rule = _rules.get(name)
+    if rule is None:
+        raise GradientError(
+            f"this process has no derivative rule named {name!r}",
+            hint="import the module that defines it with @sg.custom_vjp or @sg.custom_jvp",
+        )
+    return rule
+
+
+class CustomJvp(Marker, name="custom_jvp"):
+    """The first operand; its tangent is what ``rule`` says of the tangents of the others."""
+
+    def jvp(self, tangents: Sequence[Any], out: Any, body: Any, *args: Any) -> Any:
+        """The rule's tangent; that of the body does not count."""
+        if not out.dtype.is_float or all(each is None for each in tangents[1:]):
+            return None
+        given = [
+            zeros_like_type(arg.type, arg) if tangent is None and arg.dtype.is_float else tangent
+            for tangent, arg in zip(tangents[1:], args, strict=True)
+        ]
+        return self._pushed(tuple(given), out, args)
+
+    def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
+        if not out.dtype.is_float:
+            return (None,) * (1 + len(args))
+
+        def push(tangents: tuple[Any, ...]) -> Any:
+            return self._pushed(tangents, out, args)
+
+        return (None, *TRANSPOSES[ct.kind](push, args, ct))
+
+    def _pushed(self, tangents: tuple[Any, ...], out: Any, args: tuple[Any, ...]) -> Any:
+        operands = (tangents, out, args)
+        found = self.ruled(_jvp_over_batch, _jvp_over_pairs, "(tangents, out, *args)", operands)
+        if not isinstance(found, Value) or found.type != out.type:
+            what = found.type if isinstance(found, Value) else shown(found)
+            raise OpDefinitionError(
+                f"{self.rule}: the rule gives {what}, not a tangent of type {out.type}",
+                hint="return tangents[0] * slope; None among the tangents belongs to integers",
+            )
+        return found
+
+
+def _jvp_over_batch(rule: Rule, letters: str) -> Rule:
+    def mapped(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
+        places = [0 if letter == "b" else None for letter in letters]
+        moved = tuple(
+            place if tangent is not None else None
+            for place, tangent in zip(places, tangents, strict=True)
+        )
+        return functions.vmap(rule, (moved, 0, *places))(tangents, out, *args)
+
+    return mapped
+
+
+def _jvp_over_pairs(rule: Rule, of_out: str, pairs: str) -> Rule:
+    """The rule over stored complex values; tangents are not conjugated."""
+
+    def stored(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
+        given = _whole(of_out + pairs, (out, *args))
+        return joined(rule(tuple(_whole(pairs, tangents)), *given))
+
+    return stored
+
+
+class CustomTangent(CustomFunction):
+    """A function of values with a rule for tangents; ``custom_jvp`` makes it."""
+
+    kind: ClassVar[str] = "custom_jvp"
+    takes: ClassVar[str] = "tangents, out, *args"
+
+    def _marked(self, body: Value, values: Sequence[Value]) -> Value:
+        found: Value = CustomJvp(self.name)(body, *values)
+        return found
+
+
+@overload
+def custom_jvp(function: Callable[..., Any], *, name: str = "") -> CustomTangent:
+    """The decorator itself."""
+
+
+@overload
+def custom_jvp(*, name: str = "") -> Callable[[Callable[..., Any]], CustomTangent]:
+    """A decorator that gives the rule a name."""
+
+
+def custom_jvp(function: Callable[..., Any] | None = None, *, name: str = "") -> Any:
+    """Make a function of values differentiable by a rule for tangents: a decorator.
+
+    The rule, ``rule(tangents, out, *args)``, gives the tangent of the result ``out``, in its type.
+    ``tangents`` is a tuple with one for each operand: zeros for one that does not move, None for
+    integers. It is built with the ordinary functions and linear in the tangents, so that gradients
+    follow by transposing it, and derivatives of every order.
+
+    Args:
+        function: takes values, arrays or numbers by position, each an operand of the result.
+            Everything floating that it reads must be among them.
+        name: what the text of graphs calls the rule; by default ``module.function``, as of
+            ``custom_vjp``.
+    """
+    if function is None:
+        return lambda decorated: custom_jvp(decorated, name=name)
+    return made(CustomTangent, function, name)
+
+
+class _Known(NamedTuple):
+    """A function, its derivative rule, and a number that changes when the name is defined anew."""
+
+    function: Callable[..., Any]
+    rule: Callable[..., Any] | None
+    number: int
+
+
+_known: Final[dict[str, _Known]] = {}
+_numbers: Final = count()
+
+
+def define(label: str, function: Callable[..., Any], rule: Callable[..., Any] | None) -> None:
+    """Let calls of that name be calls of a function."""
+    before = _known.get(label)
+    if before is None or before.function is not function or before.rule is not rule:
+        _known[label] = _Known(function, rule, next(_numbers))
+
+
+class _UserCall(Op):
+    """The result of the function named ``label``, with the declared types."""
+
+    exact = True
+    rule_is_foreign = True
+    family: ClassVar[str] = "host"
+    label: str
+    types: tuple[TensorType, ...]
+    pairs: str = ""  # a letter per operand and result: "c" where it is complex, else "-"
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Operands as they are: nothing promotes."""
+        return lift_all(args)
+
+    def definition(self) -> tuple[Any, ...] | None:
+        known = _known.get(self.label)
+        return None if known is None else (define, self.label, known.function, known.rule)
+
+    def known(self) -> _Known:
+        """The function of that name."""
+        found = _known.get(self.label)
+        if found is None:
+            raise CallError(
+                f"{self.family}_call: this process has no function {self.label!r}",
+                hint="run the code that calls it once, to define it here",
+            )
+        return found
+
+    def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
+        """The types that are promised."""
+        for each in (*types, *self.types):
+            if each.dtype.is_storage:
+                raise ArgumentError(
+                    f"{self.family}_call: {each} is for storage", hint="x.astype('float32')"
+                )
+        return self.types if len(self.types) > 1 else self.types[0]
+
+    def reference(self, *arrays: Array) -> Any:
+        from staticgrad.native.libraries.user_calls import checked
+
+        letters = self.pairs or "-" * (len(arrays) + len(self.types))
+        pairs = zip(letters, arrays, strict=False)
+        given = [of_parts(array) if letter == "c" else array for letter, array in pairs]
+        kinds = self._whole_types([*(TensorType(F64, (2,)) for _ in arrays), *self.types])
+        outs = [np.zeros(tuple(map(int, t.shape)), t.dtype.numpy) for t in kinds[len(arrays) :]]
+        checked(self.label, self.computed(self.known().function, given), outs, self.array_of)
+        outs = [as_parts(out) if is_complex_data(out) else out for out in outs]
+        return tuple(outs) if len(outs) > 1 else outs[0]
+
+    def array_of(self, result: Any) -> Array:
+        """Return what the function gave, as an array."""
+        return array_of(result, f"what {self.label} gives", CallError)
+
+    def _whole_types(self, types: Sequence[TensorType]) -> list[TensorType]:
+        """The types of operands and results as the function has them: complex ones have no parts.
+
+        Both are the same bytes.
+        """
+        letters = self.pairs or "-" * len(types)
+        pairs = zip(letters, types, strict=True)
+        return [whole_type(each) if letter == "c" else each for letter, each in pairs]
+
+    def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
+        """Return what the function gives for copies of the operands."""
+        return function(*(array.copy() for array in arrays))
+
+    def form(self, *types: TensorType) -> Form:
+        from staticgrad.native.libraries import user_calls
+
+        known, results = self.known(), len(self.types)
+        operands = self._whole_types([*types[results:], *types[:results]])
+        operands, outs = operands[: -results or None], operands[-results:]
+        kinds = [[(t.dtype.numpy.name, t.rank) for t in each] for each in (operands, outs)]
+        function = user_calls.UserFunction(
+            self.label, known.function, tuple(kinds[0]), tuple(kinds[1]), self.array_of
+        )
+        name = "".join(c if c.isalnum() else "_" for c in self.label)
+        return CallForm(
+            user_calls.routine(self.family, f"{name}.{known.number}", function),
+            tuple(chain.from_iterable(t.shape for t in (*operands, *outs))),
+            checks=True,
+            alone=self.family == "host",
+        )
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        rule = self.known().rule
+        if rule is None:
+            raise GradientError(
+                f"{self.family}_call of {self.label} has no derivative rule",
+                hint=f"{self.family}_call(..., vjp=rule): a function (ct, out, *operands) that"
+                " gives a tuple of cotangents\nit serves sg.jvp, too, which does not read the rule"
+                " of an sg.custom_vjp around the call: move that here",
+            )
+        check_arguments(rule, 2 + len(args), f"the rule of {self.label}", "(ct, out, *operands)")
+        if self.pairs:
+            rule = _over_pairs(rule, self.pairs[len(args) :], self.pairs[: len(args)])
+        shares = rule(ct, out, *args)
+        if not isinstance(shares, tuple) or len(shares) != len(args):
+            raise OpDefinitionError(
+                f"{self.label}: the rule gives {shown(shares)},"
+                f" not a tuple of {len(args)} cotangent{'s' * (len(args) != 1)}",
+                hint="one per operand, None where there is none: return (ct * 2.0,)",
+            )
+        return shares
+
+
+class HostCall(_UserCall, name="call.host"):
+    """The result of a Python function, called inside of the step with the interpreter's lock."""
+
+    family = "host"
+    label: str
+    types: tuple[TensorType, ...]
+    pairs: str = ""
+    kink = "no gradient without a rule of its own"
+
+
+class NumbaCall(_UserCall, name="call.numba"):
+    """The result of a function compiled by Numba; called as machine code, without the lock."""
+
+    family = "numba"
+    label: str
+    types: tuple[TensorType, ...]
+    pairs: str = ""
+    kink = "no gradient without a rule of its own"
+
+    def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
+        """Return what the function gives as Python code; operands without axes are numbers."""
+        plain = getattr(function, "py_func", function)
+        return plain(*(array.copy() if array.ndim else array[()] for array in arrays))
+
+
+def _types_of(op: str, given: Any) -> tuple[TensorType, ...]:
+    """The types that a caller promises: one or a list, each a value or a shape and a dtype."""
+    found = []
+    for each in given if isinstance(given, list) else [given]:
+        if isinstance(each, Value):
+            found.append(each.type)
+            continue
+        if isinstance(each, TensorType):
+            found.append(each)
+            continue
+        if not isinstance(each, tuple) or len(each) != 2:
+            raise ArgumentError(
+                f"{op}: types={shown(each)} is not a type",
+                hint='types=((3, "n"), "float64"), a value of the same type, or a list of these',
+            )
+        shape, dtype = each
+        sizes = shape if isinstance(shape, list | tuple) else (shape,)
+        named = tuple(dim(size) if isinstance(size, str) else size for size in sizes)
+        found.append(TensorType(dtype_of(op, dtype), shape_of(op, named)))
+    if not found:
+        raise ArgumentError(f"{op}: types=[] promises no result")
+    return tuple(found)
+
+
+def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any, name: str) -> Any:
+    op = f"{cls.family}_call"
+    if not callable(function):
+        raise ArgumentError(f"{op} takes a function, not {kind_of(function)}")
+    if vjp is not None and not callable(vjp):
+        raise ArgumentError(f"{op}: vjp={shown(vjp)} is not a function")
+    plain = getattr(function, "py_func", function)
+    own = getattr(plain, "__qualname__", type(plain).__name__)
+    label = name or f"{module_of(plain)}.{own}"
+    before = _known.get(label)
+    is_known = before is None or (before.function is function and before.rule is vjp)
+    if not is_known and not name:  # another function of the same code
+        label = f"{label}.{len(_known)}"
+    define(label, function, vjp)
+    values, kinds = as_values(op, *args), _types_of(op, types)
+    pairs = "".join("c" if each.dtype.is_complex else "-" for each in (*values, *kinds))
+    stored = tuple(parts_type(t) if t.dtype.is_complex else t for t in kinds)
+    found = cls(label, stored, pairs if "c" in pairs else "")(*map(joined, values))
+    whole = _whole(pairs[len(values) :], found if isinstance(found, tuple) else (found,))
+    return tuple(whole) if isinstance(found, tuple) else whole[0]
+
+
+def host_call(
+    function: Callable[..., Any],
+    *args: Any,
+    types: Any,
+    vjp: Callable[..., Any] | None = None,
+    name: str = "",
+) -> Any:
+    """Call a Python function of arrays as a value: NumPy code inside of a compiled step.
+
+    The call holds the interpreter's lock, on the thread that runs the program, while no other step
+    runs. What it raises, the run raises, before any parameter changes. The function must not run
+    the program that calls it: in its own thread that is an error (SG413); a thread that it starts
+    and joins waits for the end of the run, and so for ever.
+
+    Args:
+        function: takes a NumPy array (a copy) for each operand, and gives an array, or a tuple of
+            them. It must be pure: equal calls run once, and unused calls do not run.
+        args: operands, values or arrays. They are not promoted.
+        types: what the function gives: ``(shape, dtype)`` or a value of that type; a list of these
+            for a tuple of results. Sizes may be named: ``(("batch", 3), "float32")``.
+        vjp: the derivative rule, ``vjp(ct, out, *operands)`` over values, as for ``custom_vjp``; of
+            several results ``ct`` and ``out`` are tuples. It may call ``host_call`` again.
+        name: what the text of graphs calls the function; by default ``module.function``.
+    """
+    return _called(HostCall, function, args, types, vjp, name)
+
+
+@like(host_call)
+def numba_call(
+    function: Callable[..., Any],
+    *args: Any,
+    types: Any,
+    vjp: Callable[..., Any] | None = None,
+    name: str = "",
+) -> Any:
+    """Return what a function gives that Numba compiles in nopython mode: called without the lock.
+
+    It is compiled by the first program that runs it; evaluated, and with ``STATICGRAD_JIT=0``, it
+    is plain Python.
+
+    Args:
+        function: jitted (``numba.njit``) or not. It takes read-only arrays in C order, numbers for
+            operands without axes, and gives arrays of exactly the shapes that ``types`` says, or
+            numbers.
+    """
+    if isinstance(function, np.ufunc):
+        raise ArgumentError(
+            f"numba_call: np.{function.__name__} is a ufunc, and Numba compiles functions",
+            hint=f"lambda x: np.{function.__name__}(x)",
+        )
+    return _called(NumbaCall, function, args, types, vjp, name)

@@ -1,0 +1,894 @@
+"""Elements by index (take, scatter), and regular parts of values (slice, pad, concatenation).
+
+``take`` and ``scatter`` are each other's transpose; indices are checked in the run. ``slice`` and
+``pad`` are each other's transpose, with a start and a step per axis; every size may be named.
+``functions/indexing.py`` reads Python's indexing syntax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from itertools import accumulate
+from math import prod
+from operator import or_
+from typing import Any, Final, overload
+
+import numpy as np
+
+from staticgrad.language.ir.forms import (
+    COMBINERS,
+    Assemble,
+    AxisMap,
+    Form,
+    Gather,
+    GatherAlong,
+    Region,
+    Scatter,
+    ScatterAlong,
+    View,
+)
+from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ir.ranges import EMPTY, Range, RangeOf
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.cotangent import zeros_like_type
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, ravel
+from staticgrad.language.ops.operands import (
+    Axes,
+    LinearOp,
+    as_value,
+    as_values,
+    axes_of,
+    axis_of,
+    dtype_of,
+    integer,
+    promoted_values,
+    related,
+    shape_text,
+    size_of,
+)
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import Shape, TensorType, convert_array
+from staticgrad.language.types.dim import Dim, Size
+from staticgrad.language.types.dtype import I64, DType, as_dtype
+from staticgrad.support.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    IndexOutOfRange,
+    RankError,
+    ShapeError,
+)
+from staticgrad.support.errors.wording import Related, shown
+from staticgrad.support.source import Location
+
+#: Elements that are added at a time on tensors, at least.
+_AT_ONCE: Final = 1024
+
+
+class Take(LinearOp, name="take"):
+    """x read at ``indices`` along ``axis``: out[p, i, q] = x[p, indices[i], q].
+
+    The axes of the indices stand in place of the axis. Negative indices count from the end; others
+    outside the axis raise.
+    """
+
+    reads_part = "some"
+    exact = True
+    flops = 0
+    axis: int
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        _check_indices(self.name, x, indices, self.axis)
+        before, after = x.shape[: self.axis], x.shape[self.axis + 1 :]
+        return x.with_shape((*before, *indices.shape, *after))
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        return np.take(x, checked(indices, x.shape[self.axis]), self.axis)
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Batch with one x, or one set of indices, for all; else read one index per element."""
+        x, indices = args
+        if not over[1]:
+            return Take(self.axis + 1)(x, indices)
+        if not over[0]:
+            return functions.moveaxis(Take(self.axis)(x, indices), self.axis, 0)
+        before, after = x.shape[1 : self.axis + 1], x.shape[self.axis + 2 :]
+        places = _along(indices, size, before, after)
+        found = TakeAlong(self.axis + 1)(x, places)
+        return functions.reshape(found, (size, *before, *indices.shape[1:], *after))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Gather(self.axis)
+
+
+class ScatterIntoAxis(LinearOp, name="scatter_add"):
+    """``take`` transposed: zeros; then out[p, indices[i], q] += x[p, i, q], i ascending.
+
+    The axes of the indices, from ``axis`` of x on, become one axis of size ``size``.
+    """
+
+    exact = True
+    axis: int
+    size: Size
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        _check_addends(self.name, x)
+        return lands(self.name, x, indices, self.axis, self.size)
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        return self._added(x, indices, x.size)
+
+    def eager(self, x: Array, indices: Array) -> Any:
+        """A few rows at a time, so that next to nothing is held beside the result."""
+        return self._added(x, indices, max(_AT_ONCE, x.size // 64))
+
+    def _added(self, x: Array, indices: Array, each: int) -> Any:
+        """The sums, of about ``each`` elements of x at a time."""
+        size = integer(self.name, "size", self.size)
+        places = checked(indices, size).ravel()
+        before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
+        out = np.zeros((size, *before, *after), x.dtype)
+        with np.errstate(all="ignore"):
+            step = max(each * len(rows) // max(rows.size, 1), 1)
+            for turn in turns(places):  # within a turn no place occurs twice
+                for part in (turn[k : k + step] for k in range(0, len(turn), step)):
+                    out[places[part]] += rows[part]
+        return np.moveaxis(out, 0, self.axis) if self.axis else out  # no view where it can be none
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return Take(self.axis)(ct, *indices)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Batch with one set of indices for all; else write to one index per element."""
+        x, indices = args
+        if not over[1]:
+            return ScatterIntoAxis(self.axis + 1, self.size)(x, indices)
+        (x,) = in_front(size, [x], [over[0]])
+        last = self.axis + indices.ndim
+        before, after = x.shape[1 : self.axis + 1], x.shape[last:]
+        places = _along(indices, size, before, after)
+        along = ScatterIntoAlong(self.axis + 1, self.size)
+        return along(functions.reshape(x, places.shape), places)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Scatter(self.axis)
+
+    def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
+        """Sums of the elements that go to one place; 0 where none does."""
+        return of(x).summed() | EMPTY
+
+
+class TakeAlong(LinearOp, name="take_along"):
+    """x read at one position per element: out[p, i, q] = x[p, indices[p, i, q], q] along ``axis``.
+
+    Negative indices count from the end, unless ``wrap`` is False; others outside the axis raise.
+    """
+
+    exact = True
+    flops = 0
+    axis: int
+    wrap: bool = True
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        _check_along(self.name, x, indices, self.axis)
+        return x.with_shape(indices.shape)
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        places = checked(indices, x.shape[self.axis], self.wrap)
+        return np.take_along_axis(x, places, self.axis)
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return ScatterIntoAlong(self.axis, x.shape[self.axis], self.wrap)(ct, *indices)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return GatherAlong(self.axis, self.wrap)
+
+
+class ScatterIntoAlong(LinearOp, name="scatter_along"):
+    """``take_along`` transposed: zeros; then out[p, indices[p, i, q], q] += x[p, i, q] in order.
+
+    The result has size ``size`` along ``axis``. For ``wrap`` see ``take_along``.
+    """
+
+    exact = True
+    axis: int
+    size: Size
+    wrap: bool = True
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        _check_addends(self.name, x)
+        _check_along(self.name, x, indices, self.axis, whole=True)
+        return x.with_shape((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]))
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        size = integer(self.name, "size", self.size)
+        places = np.moveaxis(checked(indices, size, self.wrap), self.axis, 0)
+        rows = np.moveaxis(x, self.axis, 0)
+        out = np.zeros((size, *rows.shape[1:]), x.dtype)
+        others = np.indices(rows.shape[1:])
+        with np.errstate(all="ignore"):
+            for place, row in zip(places, rows, strict=True):
+                out[(place, *others)] += row
+        return np.moveaxis(out, 0, self.axis)
+
+    def eager(self, x: Array, indices: Array) -> Any:
+        """Written at once where there is one element per row, as of class labels."""
+        if x.shape[self.axis] != 1:
+            return self.reference(x, indices)
+        size = integer(self.name, "size", self.size)
+        shape = (*x.shape[: self.axis], size, *x.shape[self.axis + 1 :])
+        out = np.zeros(shape, x.dtype)
+        np.put_along_axis(out, checked(indices, size, self.wrap), x, self.axis)
+        return out
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return TakeAlong(self.axis, self.wrap)(ct, *indices)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return ScatterAlong(self.axis, self.wrap)
+
+    def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
+        """Sums of the elements that go to one place; 0 where none does."""
+        return of(x).summed() | EMPTY
+
+
+def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
+    """Indices of each element of a batch as one axis, repeated over the axes around theirs."""
+    count = prod(indices.shape[1:])
+    shape = (size, *(1,) * len(before), count, *(1,) * len(after))
+    return functions.broadcast_to(functions.reshape(indices, shape), (size, *before, count, *after))
+
+
+def lands(op: str, x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
+    """Return the type of x scattered to ``indices`` along one axis of ``size``."""
+    after = axis + indices.rank
+    if not 0 <= axis <= after <= x.rank:
+        raise RankError(f"{op}: {x} does not have the axes of {indices} at {axis}")
+    out = x.with_shape((*x.shape[:axis], size, *x.shape[after:]))
+    _check_indices(op, out, indices, axis)
+    for own, of in zip(x.shape[axis:after], indices.shape, strict=True):
+        text = f"{op}: {x} has size {own} where the indices {indices} have {of}"
+        if not dims.equal(own, of, text):
+            raise ShapeError(text)
+    return out
+
+
+def checked(indices: Array, size: int, wrap: bool = True) -> Array:
+    """``indices`` as int64 in [0, size), negative ones counted from the end if ``wrap``."""
+    wrong = indices >= size
+    if indices.dtype.kind != "u":
+        wrong |= indices < (-size if wrap else 0)
+    if wrong.any():
+        position = int(np.argmax(wrong.ravel()))
+        raise out_of_range(int(indices.ravel()[position]), size, position, wrap)
+    places = indices.astype(np.int64)
+    return np.where(places < 0, places + size, places)
+
+
+def out_of_range(
+    found: int,
+    size: int,
+    position: int,
+    wrap: bool = True,
+    at: Location | None = None,
+    related: Sequence[Related] = (),
+) -> IndexOutOfRange:
+    """The error about an index that a run met: in the same words whoever runs it."""
+    noun, plural = ("index", "indices") if wrap else ("label", "labels")
+    outside = f"an axis of size {size}" if wrap else f"{size} classes"
+    valid = f"{plural} from {-size if wrap else 0} to {size - 1} are valid"
+    return IndexOutOfRange(
+        f"{noun} {found} is out of range for {outside}",
+        details=[f"it is element {position} of the {plural}, counted in C order"],
+        hint=valid if size else "the axis is empty",
+        at=at,
+        related=related,
+    )
+
+
+def turns(places: Array) -> list[Array]:
+    """Positions in ``places``, cut so that the k-th turn holds every place's k-th occurrence."""
+    order = np.argsort(places, kind="stable")
+    ordered = places[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    occurrence = np.arange(places.size) - first
+    by_turn = order[np.argsort(occurrence, kind="stable")]
+    return np.split(by_turn, np.cumsum(np.bincount(occurrence))[:-1]) if places.size else []
+
+
+def _check_indices(op: str, x: TensorType, indices: TensorType, axis: int) -> None:
+    if not indices.dtype.is_integer:
+        raise _not_integers(op, indices.dtype)
+    if not 0 <= axis < x.rank:
+        raise RankError(f"{op}: no axis {axis} in {x}")
+
+
+def _not_integers(op: str, dtype: DType) -> DTypeError:
+    text = f"{op}: indices are integers, not {dtype.numpy}"
+    return DTypeError(text, hint="convert: astype('int64')")
+
+
+def _check_addends(op: str, x: TensorType) -> None:
+    if x.dtype.is_bool:
+        raise DTypeError(f"{op}: bools are counted as integers", hint="x.astype('int64')")
+
+
+def _check_along(
+    op: str, x: TensorType, indices: TensorType, axis: int, whole: bool = False
+) -> None:
+    _check_indices(op, x, indices, axis)
+    if x.rank != indices.rank:
+        raise RankError(f"{op}: {x} and the indices {indices} have different numbers of axes")
+    for k, (own, of) in enumerate(zip(x.shape, indices.shape, strict=True)):
+        text = f"{op}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
+        if (k != axis or whole) and not dims.equal(own, of, text):
+            raise ShapeError(text)
+
+
+def take(
+    x: Operand[AnyValue],
+    indices: Operand[AnyValue],
+    axis: int | None = None,
+    *,
+    mode: str = "raise",
+) -> AnyValue:
+    """x read at ``indices`` (integers of any shape) along ``axis``; of x flattened if it is None.
+
+    Args:
+        indices: integers; negative ones count from the end.
+        axis: which axis.
+        mode: of an index outside, ``"raise"`` in the run that meets it; ``"wrap"`` it round;
+            ``"clip"`` it to the first or last place, negative ones to the first.
+
+    Returns:
+        Elements: the axis of x is replaced by those of the indices.
+
+    >>> sg.evaluate(sg.take([[1, 2], [3, 4]], [1, 0], axis=1))
+    array([[2, 1],
+           [4, 3]])
+    """
+    value, places = as_values("take", x, indices)
+    if not places.dtype.is_integer:  # said here, where x still has the user's shape
+        raise _not_integers("take", places.dtype).with_related(related(value, places))
+    if axis is None:
+        value, axis = ravel(value), 0
+    place = axis_of("take", axis, value)
+    return Take(place)(value, within("take", places, value.shape[place], mode))
+
+
+def within(op: str, indices: AnyValue, size: Size, mode: str) -> AnyValue:
+    """``indices`` brought into an axis of ``size`` as NumPy's ``mode`` says."""
+    if mode == "raise":
+        return indices
+    if mode not in ("wrap", "clip"):
+        raise ArgumentError(f"{op}: mode={shown(mode)}", hint="'raise', 'wrap' or 'clip'")
+    places = functions.astype(indices, I64)
+    length = functions.size_value(size, I64)
+    if mode == "wrap":
+        return functions.remainder(places, length)
+    return functions.maximum(functions.minimum(places, length - 1), 0)
+
+
+def take_along_axis(
+    x: Operand[AnyValue], indices: Operand[AnyValue], axis: int | None = -1
+) -> AnyValue:
+    """Read x at one index per element along ``axis``: out[i, j] = x[i, indices[i, j]].
+
+    x and the indices have as many axes, whose sizes are equal or broadcast, but along the axis.
+    Negative indices count from the end. One outside raises, in the run that meets it.
+
+    Args:
+        indices: integers.
+        axis: which axis; None for x flattened, of which one axis of indices reads.
+
+    Returns:
+        The elements: along the axis as many as indices, along others as x and the indices meet.
+
+    >>> sg.evaluate(sg.take_along_axis([[3, 1], [2, 4]], [[1], [0]], 1))
+    array([[1],
+           [2]])
+    """
+    value, places = as_values("take_along_axis", x, indices)
+    if axis is None:
+        return TakeAlong(0)(ravel(value), places)
+    place = axis_of("take_along_axis", axis, value)
+    if value.ndim == places.ndim:  # otherwise the op refuses them
+        value, places = _stretched(value, places, place), _stretched(places, value, place)
+    return TakeAlong(place)(value, places)
+
+
+def _stretched(x: AnyValue, to: AnyValue, axis: int) -> AnyValue:
+    """x with the sizes of ``to`` where its own are a literal 1, but along ``axis``."""
+    sizes = list(x.shape)
+    for k, (own, other) in enumerate(zip(x.shape, to.shape, strict=True)):
+        if own == 1 and k != axis:
+            sizes[k] = other
+    return broadcast_to(x, tuple(sizes))
+
+
+def scatter_add(
+    x: Operand[AnyValue], indices: Operand[AnyValue], size: Size, axis: int = 0
+) -> AnyValue:
+    """Add x to zeros with ``size`` entries along ``axis`` at ``indices``, in order.
+
+    The transpose of ``take``: x has the axes of the indices, which become the axis ``axis`` of the
+    result. Sums per group: ``scatter_add(values, group_of, groups)``.
+
+    Args:
+        x: the numbers to add.
+        indices: integers; below 0 they count from the end, outside they raise in the run.
+        size: how many places there are.
+        axis: the position of the new axis in the result.
+
+    >>> sg.evaluate(sg.scatter_add([1.0, 2.0, 4.0], [0, 2, 0], 3))
+    array([5., 0., 2.])
+    """
+    value, places = as_values("scatter_add", x, indices)
+    place = axis_of("scatter_add", axis, value, value.ndim - places.ndim + 1)
+    return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)
+
+
+_UFUNCS: Final = {"max": np.maximum, "min": np.minimum}
+
+
+class ScatterExtreme(Op, name="scatter_extreme"):
+    """out[p, indices[i], q] is the largest of the x[p, i, q] sent there, or the smallest.
+
+    The axes of the indices, from ``axis`` of x on, become one axis of size ``size``. Where none is
+    sent stands what loses against all: -inf for ``kind`` max of floats. NaN wins, and -0 is below
+    0. Negative indices count from the end; others outside the axis raise.
+    """
+
+    exact = True
+    kink = "the last of the elements equal to a result has its cotangent; NaN equals NaN"
+    kind: str
+    axis: int
+    size: Size
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        if self.kind not in _UFUNCS:
+            raise ArgumentError(f"{self.name}: {self.kind!r} is not a kind", hint="'max' or 'min'")
+        return lands(self.name, x, indices, self.axis, self.size)
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        out, rows, places = self._begun(x, indices)
+        for turn in turns(places):  # within a turn no place occurs twice
+            out[places[turn]] = _of_two(self.kind, out[places[turn]], rows[turn])
+        return np.moveaxis(out, 0, self.axis)
+
+    def eager(self, x: Array, indices: Array) -> Any:
+        """Run NumPy's loop only where it must decide which of two zeros wins."""
+        out, rows, places = self._begun(x, indices)
+        _UFUNCS[self.kind].at(out, places, rows)
+        return np.moveaxis(out, 0, self.axis)
+
+    def _begun(self, x: Array, indices: Array) -> tuple[Array, Array, Array]:
+        """Places to which nothing was sent, the rows of x, and where each goes."""
+        size = integer(self.name, "size", self.size)
+        places = checked(indices, size).ravel()
+        before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
+        dtype = as_dtype(x.dtype)
+        none = convert_array(np.asarray(COMBINERS[self.kind].empty(dtype)), dtype)
+        return np.full((size, *before, *after), none, x.dtype), rows, places
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """At one set of indices for all; else into as many places for each of the batch."""
+        x, indices = args
+        if not over[1]:
+            return ScatterExtreme(self.kind, self.axis + 1, self.size)(x, indices)
+        (x,) = in_front(size, [x], [over[0]])
+        own = Take(0)(iota((self.size,), 0, like=indices), indices)  # none below 0, none outside
+        first = iota(own.shape, 0, like=indices) * functions.size_value(self.size, I64)
+        moved = functions.moveaxis(x, 0, self.axis)
+        whole = ScatterExtreme(self.kind, self.axis, size * self.size)(moved, own + first)
+        before, after = whole.shape[: self.axis], whole.shape[self.axis + 1 :]
+        parted = functions.reshape(whole, (*before, size, self.size, *after))
+        return functions.moveaxis(parted, self.axis, 0)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Scatter(self.axis, kind=self.kind)
+
+    def last(self, out: Any, x: Any, indices: Any) -> Any:
+        """Return whether an element of x is the last of those that equal what its place has."""
+        flat, entries = self._flat(x, indices)
+        won = functions.equal(entries, Take(self.axis)(out, flat))
+        won = functions.logical_or(won, entries != entries)
+        number = iota(entries.shape, self.axis, like=x)
+        numbers = functions.where(won, number, -1)
+        latest = ScatterExtreme("max", self.axis, self.size)(numbers, flat)
+        chosen = functions.equal(Take(self.axis)(latest, flat), number)
+        return functions.reshape(chosen, x.shape)
+
+    def vjp(self, ct: Any, out: Any, x: Any, indices: Any) -> tuple[Any, ...]:
+        """The cotangent of a place for the last element that it equals."""
+        if not out.dtype.is_float:
+            return None, None
+        share = Take(self.axis)(ct, indices)
+        return functions.where(self.last(out, x, indices), share, 0.0), None
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any, indices: Any) -> Any:
+        """The tangent of the last element that a place equals; 0 where none was sent."""
+        if not out.dtype.is_float or tangents[0] is None:
+            return None
+        kept = functions.where(self.last(out, x, indices), tangents[0], 0.0)
+        return functions.scatter_add(kept, indices, self.size, self.axis)
+
+    def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
+        """Anything that its dtype holds, where nothing is sent."""
+        return None
+
+    def _flat(self, x: Any, indices: Any) -> tuple[Any, Any]:
+        """The indices along one axis, and x with that axis in place of theirs."""
+        before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        count = prod(indices.shape)
+        flat = functions.reshape(indices, (count,))
+        return flat, functions.reshape(x, (*before, count, *after))
+
+
+def _of_two(kind: str, a: Array, b: Array) -> Array:
+    """The extreme of two elements, also of two zeros."""
+    found = np.asarray(_UFUNCS[kind](a, b))
+    if found.dtype.kind != "f":
+        return found
+    join = np.logical_and if kind == "max" else np.logical_or
+    negative = join(np.signbit(a), np.signbit(b))
+    zero = np.where(negative, found.dtype.type(-0.0), found.dtype.type(0.0))
+    return np.where((a == 0) & (b == 0), zero, found)
+
+
+def last_entries(flat: Any, size: Size) -> Any:
+    """Return the last position in ``flat`` of each index below ``size``; negative if absent."""
+    numbers = iota(flat.shape, 0, like=flat)
+    return ScatterExtreme("max", 0, size)(numbers, flat)
+
+
+class Slice(LinearOp, name="slice"):
+    """Index i along axis k of the result is index ``starts[k] + steps[k] * i`` along that of x.
+
+    ``lengths`` is the result's shape. Every index must lie inside x; an axis of length 0 may start
+    anywhere. Steps may be negative, never 0.
+    """
+
+    reads_part = "some"
+    exact = True
+    flops = 0
+    starts: tuple[Size, ...]
+    lengths: tuple[Size, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The dtype of x with shape ``lengths``; a guard where a named size may be too small."""
+        if not len(self.starts) == len(self.lengths) == len(self.steps) == x.rank:
+            raise RankError(f"slice: one start, length and step per axis of {x} are needed")
+        if 0 in self.steps:
+            raise ArgumentError("slice: a step of 0 leads nowhere")
+        parts = zip(self.starts, self.lengths, self.steps, strict=True)
+        for axis, (start, length, step) in enumerate(parts):
+            _check_range(axis, x.shape[axis], start, length, step)
+        return x.with_shape(self.lengths)
+
+    def reference(self, x: Array) -> Any:
+        return x[_positions(self.starts, self.lengths, self.steps)]
+
+    def eager(self, x: Array) -> Any:
+        """A view, instead of a gathered copy."""
+        return x[_slices(self.starts, self.lengths, self.steps)]
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return Pad(x.shape, self.starts, self.steps)(ct)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return Slice((0, *self.starts), (size, *self.lengths), (1, *self.steps))(*args)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        parts = zip(self.starts, self.steps, strict=True)
+        return View(tuple(AxisMap(axis, start, step) for axis, (start, step) in enumerate(parts)))
+
+
+def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) -> None:
+    """Refuse a slice that leaves its axis, or note the guard under which it does not."""
+    if length == 0:
+        return
+    inner = _if_any(length)
+    first, last = (start, start + step * (inner - 1))[:: 1 if step > 0 else -1]
+    for low, high in ((0, first), (last + 1, size)):
+        if dims.is_at_least(high, low):
+            continue
+        # Multiplied by the length: an empty part may start anywhere.
+        if not dims.at_least(high * length, low * length, _range_text(axis, size, start, length)):
+            raise ShapeError(
+                _range_text(axis, size, start, length),
+                hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
+            )
+
+
+def _if_any(length: Size) -> Size:
+    """``length`` where it is not 0: e for max(e, 0)."""
+    sizes = [size for size in dims.maximum_of(length) if size != 0]
+    return sizes[0] if len(sizes) == 1 else length
+
+
+def _range_text(axis: int, size: Size, start: Size, length: Size) -> str:
+    from_end = start - size
+    shown = from_end if isinstance(start, Dim) and isinstance(from_end, int) else start
+    if length == 1:
+        return f"index {shown} is out of range for axis {axis} of size {size}"
+    return f"{length} elements from index {shown} are not inside axis {axis} of size {size}"
+
+
+def _positions(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[Array, ...]:
+    """The indices of a slice with integers for sizes, as NumPy takes them."""
+    parts = zip(starts, lengths, steps, strict=True)
+    return np.ix_(*(start + step * np.arange(length) for start, length, step in parts))
+
+
+def _slices(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[slice, ...]:
+    """The same as Python's slices."""
+    found = []
+    for start, length, step in zip(starts, lengths, steps, strict=True):
+        stop = start + step * length if length else start
+        found.append(slice(start, None if stop < 0 else stop, step))
+    return tuple(found)
+
+
+class Pad(LinearOp, name="pad"):
+    """``slice`` transposed: zeros of ``shape``, x at ``starts[k] + steps[k] * i`` along axis k.
+
+    Every element must land inside; an axis of length 0 may start anywhere. Steps are not 0.
+    """
+
+    reads_part = "all"
+    exact = True
+    flops = 0
+    shape: tuple[Size, ...]
+    starts: tuple[Size, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        if not len(self.shape) == len(self.starts) == len(self.steps) == x.rank:
+            raise RankError(f"pad: one size, start and step per axis of {x} are needed")
+        Slice(self.starts, x.shape, self.steps).infer(x.with_shape(self.shape))
+        return x.with_shape(self.shape)
+
+    def reference(self, x: Array) -> Any:
+        out = np.zeros(self.shape, x.dtype)
+        out[_positions(self.starts, x.shape, self.steps)] = x
+        return out
+
+    def eager(self, x: Array) -> Any:
+        """Written through a view, instead of element by element."""
+        out = np.zeros(self.shape, x.dtype)
+        out[_slices(self.starts, x.shape, self.steps)] = x
+        return out
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return Slice(self.starts, x.shape, self.steps)(ct)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return Pad((size, *self.shape), (0, *self.starts), (1, *self.steps))(*args)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Assemble((Region(self.starts, self.steps),), fill=0)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x) | EMPTY
+
+
+class Concat(Op, name="concat"):
+    """The operands one after the other along ``axis``; all other sizes are equal."""
+
+    reads_part = "all"
+    exact = True
+    flops = 0
+    axis: int
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        return promoted_values("concat", args)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        first = types[0]
+        for position, other in enumerate(types[1:], 2):
+            if other.rank != first.rank:
+                raise RankError(f"concat: operand 1 is {first}, operand {position} is {other}")
+            if other.dtype is not first.dtype:
+                raise DTypeError(f"concat: dtypes {first.dtype.numpy} and {other.dtype.numpy}")
+            for k, (one, two) in enumerate(zip(first.shape, other.shape, strict=True)):
+                text = f"concat: sizes {one} and {two} of axis {k} differ"
+                if k != self.axis and not dims.equal(one, two, text):
+                    details = [f"operand 1 is {first}, operand {position} is {other}"]
+                    raise ShapeError(
+                        text, details=details, hint=f"only axis {self.axis} may differ"
+                    )
+        if not 0 <= self.axis < first.rank:
+            raise AxisError(f"concat: no axis {self.axis} in {first}")
+        total = dims.sum_of((1, each.shape[self.axis]) for each in types)
+        return first.with_shape((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :]))
+
+    def reference(self, *arrays: Array) -> Any:
+        return np.concatenate(arrays, self.axis)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        if not out.dtype.is_float:
+            return (None,) * len(args)
+        starts = self.starts([arg.type for arg in args])
+        return tuple(
+            part(ct, self.axis, start, arg.shape[self.axis]) if want else None
+            for start, arg, want in zip(starts, args, needed, strict=True)
+        )
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """The tangents one after the other, zeros where there is none."""
+        if not out.dtype.is_float or all(tangent is None for tangent in tangents):
+            return None
+        pairs = zip(tangents, args, strict=True)
+        return self(*(zeros_like_type(x.type, x) if t is None else t for t, x in pairs))
+
+    def starts(self, types: Sequence[TensorType]) -> list[Size]:
+        """Return where each operand begins along the axis."""
+        sizes: list[Size] = [t.shape[self.axis] for t in types]
+        return list(accumulate(sizes[:-1], initial=0))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return Concat(self.axis + 1)(*in_front(size, args, over))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        steps = (1,) * out.rank
+        return Assemble(
+            tuple(
+                Region(tuple(start if k == self.axis else 0 for k in range(out.rank)), steps)
+                for start in self.starts(types)
+            )
+        )
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        return reduce(or_, map(of, args))
+
+
+def part(x: AnyValue, axis: int, start: Size, length: Size) -> AnyValue:
+    """``length`` elements of x from ``start`` along ``axis``, the other axes whole."""
+    starts = tuple(start if k == axis else 0 for k in range(x.ndim))
+    lengths = tuple(length if k == axis else size for k, size in enumerate(x.shape))
+    return sliced(x, starts, lengths, (1,) * x.ndim)
+
+
+def sliced(x: AnyValue, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -> AnyValue:
+    """The slice of x, or x itself where that is all of it."""
+    if lengths == x.shape and all(step == 1 for step in steps) and all(s == 0 for s in starts):
+        return x
+    return Slice(starts, lengths, steps)(x)
+
+
+def flip(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+    """x with its elements in reverse order along ``axis`` (all axes by default).
+
+    Args:
+        axis: one axis or several; None for all.
+
+    >>> sg.evaluate(sg.flip([1, 2, 3]))
+    array([3, 2, 1])
+    """
+    value = as_value("flip", x)
+    axes = axes_of("flip", axis, value)
+    starts = tuple(size - 1 if k in axes else 0 for k, size in enumerate(value.shape))
+    steps = tuple(-1 if k in axes else 1 for k in range(value.ndim))
+    return sliced(value, starts, value.shape, steps)
+
+
+@overload
+def concatenate(
+    values: Sequence[AnyValue], axis: int | None = ..., *, dtype: Any = ...
+) -> AnyValue: ...
+@overload
+def concatenate(values: Sequence[Any], axis: int | None = ..., *, dtype: Any = ...) -> Any: ...
+def concatenate(
+    values: Sequence[Operand[AnyValue]], axis: int | None = 0, *, dtype: Any = None
+) -> AnyValue:
+    """The values one after the other along ``axis``; flattened first if it is None.
+
+    In ``dtype`` if one is given, else in the one in which they meet.
+
+    Args:
+        values: two or more values, or one.
+        axis: along which; None flattens them first.
+        dtype: convert to it.
+
+    >>> sg.evaluate(sg.concatenate([[1, 2], [3]]))
+    array([1, 2, 3])
+    """
+    operands = _joined("concatenate", values, axis, dtype)
+    if axis is None:
+        operands = tuple(functions.ravel(value) for value in operands)
+        axis = 0
+    if operands[0].ndim == 0:
+        raise RankError("concatenate: 0-d values have no axis to join", hint="use sg.stack")
+    place = axis_of("concatenate", axis, operands[0])
+    return operands[0] if len(operands) == 1 else Concat(place)(*operands)
+
+
+@overload
+def stack(values: Sequence[AnyValue], axis: int = ..., *, dtype: Any = ...) -> AnyValue: ...
+@overload
+def stack(values: Sequence[Any], axis: int = ..., *, dtype: Any = ...) -> Any: ...
+def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = None) -> AnyValue:
+    """The values, all of one shape, side by side along a new axis ``axis`` of the result.
+
+    In ``dtype`` if one is given, else in the one in which they meet.
+
+    Args:
+        values: values of one shape.
+        axis: the place of the new axis.
+        dtype: convert to it.
+
+    >>> sg.evaluate(sg.stack([[1, 2], [3, 4]], axis=1))
+    array([[1, 3],
+           [2, 4]])
+    """
+    operands = _joined("stack", values, axis, dtype)
+    place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)
+    first = operands[0].shape
+    for value in operands[1:]:
+        text = f"stack: {shape_text(first)} and {shape_text(value.shape)} differ"
+        if value.ndim != len(first):
+            raise RankError(text, related=related(operands[0], value))
+        if not all(dims.equal(a, b, text) for a, b in zip(first, value.shape, strict=True)):
+            raise ShapeError(text, hint="sg.concatenate joins", related=related(operands[0], value))
+    return concatenate([expand_dims(value, place) for value in operands], place)
+
+
+def several(op: str, values: Any, parts: bool = True) -> list[Any]:
+    """Values in a list; ``parts``: or those of one value along its first axis."""
+    if parts and isinstance(values, Value) and values.ndim:
+        return list(values)  # type: ignore[call-overload]
+    if not isinstance(values, Sequence | np.ndarray):
+        raise ArgumentError(
+            f"{op}: takes a list or tuple of values, not {values!r}", hint=f"sg.{op}([a, b])"
+        )
+    if not len(values):
+        raise ArgumentError(f"{op}: no values to join")
+    return list(values)
+
+
+def _joined(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
+    """Return the values to join: those in a list, or the slices of one value."""
+    operands = promoted_values(op, several(op, values, not isinstance(axis, Value)))
+    if dtype is None:
+        return operands
+    wanted = dtype_of(op, dtype)
+    if not np.can_cast(operands[0].dtype.numpy, wanted.numpy, "same_kind"):
+        raise DTypeError(
+            f"{op}: {operands[0].dtype.numpy} is not converted to dtype={wanted.numpy} unasked",
+            hint="convert the operands: x.astype(dtype)",
+            related=related(*operands),
+        )
+    return tuple(functions.astype(value, wanted) for value in operands)
+
+
+def with_zeros(x: AnyValue, pairs: Sequence[tuple[Size, Size]]) -> AnyValue:
+    """x with so many zeros before and after it, along each axis."""
+    shape = tuple(size + a + b for size, (a, b) in zip(x.shape, pairs, strict=True))
+    if shape == x.shape:
+        return x
+    return Pad(shape, tuple(before for before, _ in pairs), (1,) * x.ndim)(x)
+
+
+NUMPY_NAMES.update(concat="concatenate")

@@ -1,0 +1,357 @@
+"""Reading arguments for all families but the elementwise one, and the bases of linear ops.
+
+Arguments are lifted to values, axes are normalized, and errors say which argument is wrong. The
+bases are those of ops that are linear in their first operand, or in each of two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.graph import Symbolic
+from staticgrad.language.ir.kinds import AnyValue, binding_kind, of_kind
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.ranges import Range, RangeOf
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.cotangent import reached
+from staticgrad.language.ops.elementwise import (
+    Operand,
+    array_dtype,
+    common_dtype,
+    dtype_hint,
+    lifted,
+    shared_dtype,
+    strong_dtype,
+)
+from staticgrad.language.types.arrays import (
+    BEYOND,
+    MOST_SIZE,
+    Array,
+    Shape,
+    TensorType,
+    array_of,
+    convert_array,
+)
+from staticgrad.language.types.dim import Dim, Size, equal
+from staticgrad.language.types.dtype import F64, I64, U64, DType, as_dtype
+from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
+from staticgrad.support.errors.wording import shown
+
+Axes = int | Sequence[int] | None
+#: The maximum number of values that one function returns.
+MOST_PARTS: Final = 1_000_000
+
+
+class LinearOp(Op):
+    """An op that is linear in its first operand; the others are indices and carry no gradient."""
+
+    rounds_once = True
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        """The cotangent of ``x``, given that of the result."""
+        raise self._undefined("its transpose", "transposed(self, ct, x, *indices)")
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """The transpose, for floating elements."""
+        share = self.transposed(ct, *args) if out.dtype.is_float else None
+        return (share, *(None for _ in args[1:]))
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """The op itself, applied to the tangent."""
+        if tangents[0] is None or not out.dtype.is_float:
+            return None
+        return self(tangents[0], *args[1:])
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        """Elements of the first operand elsewhere."""
+        return of(args[0]) if args else None
+
+    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """An element counts where one of the result's that it is moved to does."""
+        if mask is True or not out.dtype.is_float:
+            return super().counted(mask, out, *args)
+        return (reached(self, mask, out, *args), *[True] * (len(args) - 1))
+
+
+class BilinearOp(Op):
+    """An op that is linear in each of its two operands, of one dtype."""
+
+    rounds_once = True
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Operands as values of the dtype in which they meet."""
+        return promoted_values(self.name, args)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
+        """The op of each tangent and the other operand, added up."""
+        if not out.dtype.is_float:
+            return None
+        by_a, by_b = tangents
+        terms = [self(by_a, b)] if by_a is not None else []
+        terms += [self(a, by_b)] if by_b is not None else []
+        if len(terms) == 2:
+            return terms[0] + terms[1]
+        return terms[0] if terms else None
+
+
+def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = None) -> AnyValue:
+    """``data`` as a value."""
+    if isinstance(data, Value):
+        found: AnyValue = data if kind is None else of_kind(data, kind)
+        return found
+    if isinstance(data, Dim):
+        return functions.size_value(data, I64)
+    strong_dtype(op, data)
+    return (kind or binding_kind(())).lift(data)
+
+
+def floating(op: str, x: Operand[AnyValue]) -> AnyValue:
+    """x as a floating value: integers and bools become float64."""
+    value = as_value(op, x)
+    return value if value.dtype.is_float else functions.astype(value, F64)
+
+
+def as_values(op: str, *data: Operand[AnyValue]) -> tuple[AnyValue, ...]:
+    """``data`` as values of the kind that they have or ask for; nothing promotes."""
+    kind = binding_kind(data)
+    return tuple(as_value(op, item, kind) for item in data)
+
+
+def promoted_values(op: str, data: Sequence[Operand[AnyValue]]) -> tuple[AnyValue, ...]:
+    """``data`` as values of one kind and of the dtype in which they meet."""
+    shared, numbers = shared_dtype(data)
+    if shared is not None and not numbers:
+        return tuple(data)  # type: ignore[arg-type]
+    kind, dtype = binding_kind(tuple(data)), common_dtype(op, data)
+    return tuple(lifted(op, kind, item, dtype) for item in data)
+
+
+def related(*values: object) -> list[Related]:
+    """Operands as an error message lists them: name, type, where made. Symbolic ones only."""
+    return [
+        (
+            value.node.label or f"operand {position}",
+            str(value.type),
+            value.node.origin,
+        )
+        for position, value in enumerate(values, 1)
+        if isinstance(value, Symbolic)
+    ]
+
+
+def axis_of(op: str, axis: Any, x: Value, rank: int | None = None) -> int:
+    """Return ``axis`` as a non-negative int below ``rank`` (by default that of ``x``)."""
+    limit = x.ndim if rank is None else rank
+    number = integer(op, "axis", axis, x)
+    if not -limit <= number < limit:
+        of = {0: "a 0-d value has none", 1: "there is one: axis 0"}.get(
+            limit, f"there are {limit}: 0 to {limit - 1}"
+        )
+        raise AxisError(f"{op}: no axis {number} in {x.type}", hint=of, related=related(x))
+    return number % limit
+
+
+def axes_of(op: str, axis: Axes, x: Value) -> tuple[int, ...]:
+    """``axis`` as sorted non-negative ints: None is every axis."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    given = axis if isinstance(axis, list | tuple) else (axis,)
+    return tuple(sorted(distinct_axes(op, given, x)))
+
+
+def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
+    """``axes`` as non-negative ints, in their order."""
+    found = [axis_of(op, axis, x, rank) for axis in axes]
+    for axis in found:
+        if found.count(axis) > 1:
+            raise AxisError(f"{op}: axis {axis} is named twice", related=related(x))
+    return found
+
+
+def integer(
+    op: str,
+    what: str,
+    data: Any,
+    *values: Value,
+    most_bits: int | None = 64,
+    least: int | None = None,
+) -> int:
+    """Return ``data``, a number or a value that computes at once, as a Python int."""
+    found = known_integer(data)
+    if found is not None:
+        if least is not None and found < least:
+            raise ArgumentError(
+                f"{op}: {what} must be >= {least}, got {shown(found)}", related=related(*values)
+            )
+        if most_bits is not None and found.bit_length() > most_bits:
+            raise ArgumentError(
+                f"{op}: {what} {shown(data)} has more than {most_bits} bits",
+                related=related(*values),
+            )
+        return found
+    raise ArgumentError(
+        f"{op}: {what} {shown(data)} is not an integer",
+        hint=_whole(what, data),
+        related=related(*values, data),
+    )
+
+
+def known_integer(data: Any) -> int | None:
+    """``data`` as a Python int, of any length, if it is an integer whose value is known now."""
+    known: Any = data
+    if not isinstance(data, Value | Dim) or (isinstance(data, Value) and data.computes):
+        try:
+            return index(known)
+        except TypeError:
+            pass
+    return None
+
+
+def number_of_parts(op: str, data: Any, *values: Value) -> int:
+    """Return ``data`` as the number of parts into which a value is divided."""
+    count = integer(op, "number of parts", data, *values)
+    if not 1 <= count <= MOST_PARTS:
+        most = f": at most {MOST_PARTS:,}, as each is a value" if count > 0 else ""
+        raise ArgumentError(f"{op}: {count} parts{most}", related=related(*values))
+    return count
+
+
+def _whole(what: str, data: object) -> str:
+    """Return a hint with a replacement for a non-integer."""
+    if isinstance(data, Value):
+        known = "it is only known in a run, and shapes are decided when the graph is built"
+        traced = "\na traced function has a Python int when it is traced: f(x, int(n))"
+        return known + (traced if running_session() is not None else "")
+    if isinstance(data, str) and what == "seed":
+        return "the same number gives the same draws"
+    if isinstance(data, str):
+        is_axis = what == "axis"
+        return "axes are numbers: 0, 1, -1" if is_axis else "a named size: x.shape[0], sg.dim(name)"
+    if isinstance(data, np.ndarray) and what == "size":
+        return "a shape is a tuple of sizes, (3, 4) or array.shape; an input has no numbers yet"
+    if isinstance(data, float) and data.is_integer():
+        return f"write {int(data)}; a division that stays whole is //"
+    return ""
+
+
+def is_number(data: object) -> bool:
+    """Return whether ``data`` is a real number of Python or NumPy, and not a bool."""
+    kinds = int | float | np.integer | np.floating
+    return isinstance(data, kinds) and not isinstance(data, bool)
+
+
+def check_positive(op: str, word: str, number: object) -> None:
+    """Refuse what is not a finite number above 0."""
+    if not is_number(number) or not 0 < number < math.inf:  # type: ignore[operator]
+        raise ArgumentError(f"{op}: {word}={shown(number)} is not a positive, finite number")
+
+
+def check_choice(
+    op: str, word: str, given: object, choices: Iterable[str], *values: Value, hint: str = ""
+) -> None:
+    """Refuse a text that is none of the choices."""
+    if not isinstance(given, str) or given not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ArgumentError(
+            f"{op}: {word}={shown(given)} is not one of {known}",
+            hint=hint,
+            related=related(*values),
+        )
+
+
+def check_equal(
+    text: str, size: Size, other: Size, *values: Value, hint: str = "", details: Sequence[str] = ()
+) -> None:
+    """Refuse sizes that differ with ``text``; named ones must be equal in each run."""
+    if not equal(size, other, text):
+        raise ShapeError(text, details=details, hint=hint, related=related(*values))
+
+
+def check_vector(text: str, x: Value, size: Size, *values: Value, hint: str = "") -> None:
+    """Refuse what is not a vector of so many elements with ``text``."""
+    if x.ndim != 1 or not equal(x.shape[0], size, text):
+        raise ShapeError(text, hint=hint, related=related(*values, x))
+
+
+def size_of(op: str, data: Any, *values: Value) -> Size:
+    """``data`` as a size: a Dim, or a non-negative int."""
+    if isinstance(data, Dim):
+        return data
+    found = known_integer(data)
+    size = integer(op, "size", data, *values) if found is None else found
+    if not 0 <= size <= MOST_SIZE:
+        why = "is negative" if size < 0 else f"is too large: {BEYOND}"
+        raise ShapeError(f"{op}: the size {shown(size)} {why}", related=related(*values))
+    return size
+
+
+def shape_of(op: str, data: Any, *values: Value) -> Shape:
+    """Return ``data`` as a shape: one size or a sequence of sizes."""
+    entries = data if isinstance(data, list | tuple) else (data,)
+    return tuple(size_of(op, entry, *values) for entry in entries)
+
+
+def dtype_of(op: str, spec: object) -> DType:
+    """The element type that ``spec`` names."""
+    try:
+        return as_dtype(spec)
+    except TypeError as error:
+        raise DTypeError(f"{op}: {error}", hint=dtype_hint(spec)) from None
+
+
+def leaf_array(op: str, data: Any, dtype: Any = None, of_floats: DType = F64) -> Array:
+    """Return ``data`` as an array in ``dtype``, by default in its own; it may share memory.
+
+    Arrays keep their element type. Python floats, and lists of them, become ``of_floats``.
+    """
+    own = array_dtype(op, data)
+    if dtype is not None:
+        own = dtype_of(op, dtype)
+    elif own is F64 and not _has_arrays(data):
+        own = of_floats
+    found = array_of(data, op)
+    return found if found.dtype == own.numpy else convert_array(found, own)
+
+
+def _has_arrays(data: Any) -> bool:
+    """Return whether data that is float64 contains more than Python floats and integers."""
+    if isinstance(data, list | tuple):
+        return any(map(_has_arrays, data))
+    return isinstance(data, np.float64) or not isinstance(data, int | float)
+
+
+def counting_dtype(op: str, own: DType, asked: Any = None) -> DType:
+    """Return the dtype of sums and products of ``own`` elements: ``asked`` if it is given.
+
+    By default NumPy's: 64 bits for integers and bools.
+    """
+    if asked is not None:
+        wanted = dtype_of(op, asked)
+        if wanted.is_bool:
+            raise DTypeError(f"{op}: dtype=bool: bools are not numbers", hint="x.any(), x.all()")
+        return wanted
+    if own.is_float:
+        return own
+    return U64 if own.kind == "u" else I64
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape as messages write it: ``[batch, 784]``."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def kept_axes(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that a reduction over ``axes`` keeps."""
+    return tuple(axis for axis in range(rank) if axis not in axes)
+
+
+def without(x: TensorType, axes: tuple[int, ...]) -> Shape:
+    """The shape of ``x`` without ``axes``."""
+    return tuple(x.shape[axis] for axis in kept_axes(x.rank, axes))

@@ -1,0 +1,200 @@
+"""The reductions: sum, max and min over axes, which the result drops.
+
+A sum adds in the order that ``ir/summation.py`` defines; of max and min the order cannot be told.
+Choosing axes and dtypes, and what is made of these three, is in ``aggregate.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import nan, prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from staticgrad.language.ir.forms import COMBINERS, Form, Reduce
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ir.ranges import Range, RangeOf, Zero
+from staticgrad.language.ir.summation import tree_sum
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.cotangent import reached
+from staticgrad.language.ops.movement import Broadcast
+from staticgrad.language.ops.operands import kept_axes, without
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import as_dtype
+from staticgrad.support.errors import AxisError, DTypeError, EmptyReductionError
+
+
+class Reduction(Op):
+    """Elements combined over ``axes`` (ascending, at least one), which the result drops."""
+
+    kind: ClassVar[str] = ""
+    axes: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        canonical = list(self.axes) == sorted(set(self.axes)) and self.axes
+        if not canonical or not all(0 <= axis < x.rank for axis in self.axes):
+            raise AxisError(f"{self.name}: {self.axes} are not ascending axes of {x}")
+        return x.with_shape(without(x, self.axes))
+
+    def spread(self, reduced: Any, x: Any) -> Value:
+        """A value of the result's shape, repeated to the shape of x."""
+        return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(reduced)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return replace(self, axes=tuple(axis + 1 for axis in self.axes))(*args)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Reduce(self.kind, self.axes)
+
+
+class Sum(Reduction, name="sum"):
+    """The sum over ``axes``, in the dtype of x; 0 if empty. Integers wrap."""
+
+    positive = "kept"
+    exact = True
+    rounds_once = True
+    kind = "sum"
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.dtype.is_bool:
+            raise DTypeError("sum: bools are counted as integers", hint="x.astype('int64')")
+        return super().infer(x)
+
+    def reference(self, x: Array) -> Any:
+        return tree_sum(x, self.axes)
+
+    def eager(self, x: Array) -> Any:
+        """NumPy's own order of adding up, several times faster than the tree written out."""
+        if x.size == 0 or x.dtype.kind != "f":
+            return np.add.reduce(x, self.axes, dtype=x.dtype)
+        return np.add.reduce(x, self.axes, dtype=x.dtype, initial=-0.0)  # -0.0 is what changes none
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        return (self.spread(ct, x) if out.dtype.is_float else None,)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
+        return self(tangents[0]) if out.dtype.is_float and tangents[0] is not None else None
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).summed()
+
+    def counted(self, mask: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """The elements of a sum that counts."""
+        float_mask = mask is not True and out.dtype.is_float
+        return (reached(self, mask, out, x) if float_mask else True,)
+
+
+class Extreme(Reduction):
+    """Maximum or minimum over ``axes``. All elements equal to it share the cotangent equally.
+
+    Where the result is NaN, all elements have the derivative NaN. Of no elements, ``neutral`` gives
+    what loses against everything (-inf for a maximum of floats) where there is an error otherwise.
+    """
+
+    exact = True
+    kink = "all elements equal to the result share the cotangent equally; NaN for all if it is NaN"
+    axes: tuple[int, ...]
+    neutral: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The dtype of x, its shape without the axes; a guard where a named size could be 0."""
+        out = super().infer(x)
+        if self.neutral:
+            return out
+        count = prod(x.shape[axis] for axis in self.axes)
+        wanted = {"max": "largest", "min": "smallest"}.get(self.kind, self.kind)  # of argmax, too
+        text = f"the {wanted} of no elements: {_named(self.axes)} of {x}"
+        if not dims.at_least(count, 1, text):
+            raise EmptyReductionError(text, hint="an empty axis has none")
+        return out
+
+    def least(self, x: Array) -> Any:
+        """Return the initial value: the neutral element, or None if an empty axis is an error."""
+        return COMBINERS[self.kind].identity(as_dtype(x.dtype)) if self.neutral else None
+
+    def loses(self, x: Any, out: Any) -> Value:
+        """Return where an element is not the one chosen."""
+        raise TypeError(f"op {self.name} does not say which elements lose")
+
+    def weights(self, out: Any, x: Any) -> tuple[Value, Any]:
+        """Return where elements lose, and how many of each result's elements do not, in its dtype.
+
+        NaN where the result is: a NaN has won against nothing.
+        """
+        lost = self.loses(x, self.spread(out, x))
+        chosen = functions.logical_not(lost)
+        count = Sum(self.axes)(functions.astype(chosen, out.dtype))
+        return lost, functions.where(functions.equal(out, out), count, nan)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """An equal share of the cotangent for each element that was chosen."""
+        if not out.dtype.is_float:
+            return (None,)
+        lost, count = self.weights(out, x)
+        return (functions.where(lost, 0.0, self.spread(ct / count, x)),)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
+        """The mean tangent of the elements that were chosen."""
+        if not out.dtype.is_float or tangents[0] is None:
+            return None
+        lost, count = self.weights(out, x)
+        return Sum(self.axes)(functions.where(lost, 0.0, tangents[0])) / count
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a = of(x)
+        return a if a.low >= 0 or a.high <= 0 else replace(a, zero=Zero.MAYBE)
+
+
+class Max(Extreme, name="max"):
+    """The largest element over ``axes``: NaN wins, +0 is above -0. On bools: any."""
+
+    positive = "kept"
+    kind = "max"
+
+    def reference(self, x: Array) -> Any:
+        return _extreme(np.maximum, x, self.axes, self.least(x), zero=np.logical_and)
+
+    def eager(self, x: Array) -> Any:
+        """NumPy's: of zeros of both signs either may win."""
+        return np.maximum.reduce(x, self.axes, initial=self.least(x))
+
+    def loses(self, x: Any, out: Any) -> Value:
+        return functions.less(x, out)
+
+
+class Min(Extreme, name="min"):
+    """The smallest element over ``axes``: NaN wins, -0 is below +0. On bools: all."""
+
+    kind = "min"
+
+    def reference(self, x: Array) -> Any:
+        return _extreme(np.minimum, x, self.axes, self.least(x), zero=np.logical_or)
+
+    def eager(self, x: Array) -> Any:
+        """NumPy's: of zeros of both signs either may win."""
+        return np.minimum.reduce(x, self.axes, initial=self.least(x))
+
+    def loses(self, x: Any, out: Any) -> Value:
+        return functions.greater(x, out)
+
+
+def _extreme(
+    choose: np.ufunc, x: Array, axes: tuple[int, ...], least: Any, zero: np.ufunc
+) -> Array:
+    """NumPy's reduction with the sign of a zero decided: ``zero`` combines the sign bits."""
+    found = np.asarray(choose.reduce(x, axis=axes, initial=least))
+    if x.dtype.kind != "f":
+        return found
+    # Elements that are not zero vote neutrally: for `and` with True, for `or` with False.
+    negative = np.where(x == 0, np.signbit(x), zero is np.logical_and)
+    signed = np.where(zero.reduce(negative, axis=axes), x.dtype.type(-0.0), x.dtype.type(0.0))
+    return np.asarray(np.where(found == 0, signed, found))
+
+
+def _named(axes: tuple[int, ...]) -> str:
+    return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"

@@ -1,0 +1,329 @@
+"""Putting elements in order: sort, argsort, the k largest; each gives values and positions at once.
+
+An element's place is decided by an integer key: a float's bits with those below its sign flipped
+where it is negative, so that kernels compare integers only and every NaN has one place, the last.
+Positions carry no gradient; a value's cotangent goes to the element it came from. What is built on
+these (medians, quantiles) stands in ``order_statistics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import numpy as np
+
+from staticgrad.language.ir.expr import Expr, literal, select
+from staticgrad.language.ir.forms import Form, SearchForm, SortForm
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ops.cotangent import ZERO
+from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import ScatterIntoAlong, TakeAlong
+from staticgrad.language.ops.movement import ravel
+from staticgrad.language.ops.operands import (
+    as_value,
+    axis_of,
+    integer,
+    promoted_values,
+    related,
+    size_of,
+)
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I8, I32, I64, DType
+from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
+
+#: Longer rows are refused: a position shares a word with a key of 32 bits.
+_LONGEST: Final = 2**32 - 1
+_KINDS: Final = (None, "quicksort", "mergesort", "heapsort", "stable")
+
+
+class _Ordered(Op):
+    """Elements along ``axis`` in order and their positions: two results."""
+
+    exact = True
+    kink = "equal elements keep their order; the cotangent of a place goes to the one that took it"
+    axis: int
+
+    def kept(self, size: Size) -> Size:
+        """Return how many of ``size`` elements the results hold."""
+        return size
+
+    def falls(self) -> bool:
+        """Return whether the largest element comes first."""
+        raise TypeError(f"op {self.name} does not say its order")
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        if not 0 <= self.axis < x.rank:
+            raise AxisError(f"{self.name}: no axis {self.axis} in {x}")
+        size = x.shape[self.axis]
+        if isinstance(size, int) and size > _LONGEST:
+            raise ShapeError(f"{self.name}: axis {self.axis} of {x} is too long to be put in order")
+        keep = self.kept(size)
+        text = f"{self.name}: k is {keep}, axis {self.axis} of {x} has size {size}"
+        if not (dims.at_least(size, keep, text) and dims.at_least(keep, 0, text)):
+            raise ShapeError(text)
+        shape = (*x.shape[: self.axis], keep, *x.shape[self.axis + 1 :])
+        return x.with_shape(shape), TensorType(I64, shape)
+
+    def reference(self, x: Array) -> tuple[Array, Array]:
+        if self.falls():
+            last = x.shape[self.axis] - 1
+            mirrored = np.argsort(np.flip(x, self.axis), self.axis, kind="stable")
+            places = last - np.flip(mirrored, self.axis)
+        else:
+            places = np.argsort(x, self.axis, kind="stable")
+        keep = integer(self.name, "k", self.kept(x.shape[self.axis]))
+        first = (slice(None),) * self.axis + (slice(keep),)
+        places = places[first].astype(np.int64)
+        return np.take_along_axis(x, places, self.axis), places
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return replace(self, axis=self.axis + 1)(*args)
+
+    def form(self, *types: TensorType) -> Form:
+        keep = types[0].shape[self.axis]
+        return SortForm(self.axis, keep, descending_key if self.falls() else ascending_key)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """The cotangent of the values, each element's at the position that it came from."""
+        _, places = out
+        share, _ = ct
+        if not x.dtype.is_float:
+            return (None,)
+        if isinstance(share, float):
+            return (ZERO,)
+        return (ScatterIntoAlong(self.axis, x.shape[self.axis])(share, places),)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> tuple[Any, ...]:
+        """The tangent, read at the positions."""
+        if tangents[0] is None or not x.dtype.is_float:
+            return None, None
+        return TakeAlong(self.axis)(tangents[0], out[1]), None
+
+
+class Sort(_Ordered, name="sort"):
+    """x along ``axis`` from the smallest to the largest element, and where each stood.
+
+    Equal elements (-0 and 0 are) keep their order; NaN comes last. With
+    ``descending`` the largest comes first, NaN before it; equal elements keep their order too.
+    """
+
+    descending: bool = False
+
+    def falls(self) -> bool:
+        return self.descending
+
+
+class TopK(_Ordered, name="topk"):
+    """The first ``k`` of a descending (``smallest``: ascending) sort along ``axis``."""
+
+    axis: int
+    k: Size
+    smallest: bool = False
+
+    def kept(self, size: Size) -> Size:
+        return self.k
+
+    def falls(self) -> bool:
+        return not self.smallest
+
+
+class SearchSorted(Op, name="searchsorted"):
+    """Number of elements of the ascending vector a below each of v (``right``: not above it).
+
+    NaN is above all numbers. A binary search of one length for all: its way through an a that does
+    not ascend is defined too.
+    """
+
+    exact = True
+    differentiable = False
+    right: bool = False
+
+    def infer(self, a: TensorType, v: TensorType) -> TensorType:
+        if a.rank != 1:
+            raise RankError(f"searchsorted: {a} is not a vector")
+        if a.dtype is not v.dtype or a.dtype.is_bool:
+            raise DTypeError(f"searchsorted: numbers of one dtype, not {v} among {a}")
+        return TensorType(I64, v.shape)
+
+    def reference(self, a: Array, v: Array) -> Any:
+        found, left = np.zeros(v.shape, np.int64), a.size
+        while left > 1:
+            half = left // 2
+            found = np.where(self._before(a[found + (half - 1)], v), found + half, found)
+            left -= half
+        return found + self._before(a[found], v) if left else found
+
+    def _before(self, element: Array, value: Array) -> Array:
+        """Return whether an element comes before the place of a value."""
+        nan = np.not_equal(value, value)
+        if self.right:
+            return np.asarray((element <= value) | nan)
+        return np.asarray((element < value) | (nan & (element == element)))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Among one vector all at once; a vector each is searched in a loop."""
+        return None if over[0] else self(*args)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return SearchForm(self.right)
+
+
+def ascending_key(x: Expr) -> Expr:
+    """An i32 (for elements of 64 bits: i64) Expr in the order of x; NaN is the largest."""
+    x = x.cast(x.dtype.compute)
+    dtype = x.dtype
+    if dtype.is_float:
+        return _float_key(x, dtype.signed)
+    if dtype.digits < I32.bits:
+        return x.cast(I32)
+    if dtype.kind == "u":
+        return x.bitcast(dtype.signed) ^ -(1 << (dtype.bits - 1))
+    return x
+
+
+def descending_key(x: Expr) -> Expr:
+    """The same in the opposite order."""
+    return ~ascending_key(x)
+
+
+def _float_key(x: Expr, signed: DType) -> Expr:
+    """The bits, those of a negative number below its sign flipped; 0 for both zeros."""
+    bits = x.bitcast(signed)
+    largest = literal((1 << (signed.bits - 1)) - 1, signed)
+    key = bits ^ ((bits >> (signed.bits - 1)) & largest)
+    return select(x.eq(x), select(x.eq(0.0), literal(0, signed), key), largest)
+
+
+def sort(
+    x: Operand[AnyValue],
+    axis: int | None = -1,
+    kind: str | None = None,
+    order: None = None,
+    *,
+    stable: bool | None = None,
+    descending: bool = False,
+) -> AnyValue:
+    """Sort the elements of x along ``axis`` in ascending order; None flattens x.
+
+    Always stable: equal elements (-0 and 0 are equal) stay in their order. NaN comes last.
+
+    Args:
+        x: a value of any dtype.
+        axis: one axis; negative ones count from the end.
+        kind, stable: accepted as NumPy does; there is one algorithm, a merge sort.
+        order: there are no fields; None.
+        descending: from the largest to the smallest, NaN first, equal elements in their order.
+
+    Raises:
+        ArgumentError: a ``kind`` that NumPy does not have, or an ``order``.
+
+    >>> sg.evaluate(sg.sort([3.0, 1.0, 2.0]))
+    array([1., 2., 3.])
+    """
+    return sorted_along("sort", x, axis, (kind, order, stable), descending)[0]
+
+
+def argsort(
+    x: Operand[AnyValue],
+    axis: int | None = -1,
+    kind: str | None = None,
+    order: None = None,
+    *,
+    stable: bool | None = None,
+    descending: bool = False,
+) -> AnyValue:
+    """The positions (int64) along ``axis`` that put x in order; arguments as for ``sort``.
+
+    Of equal elements the lowest position comes first. Raises as ``sort``.
+
+    Args:
+        x, axis, kind, order, stable, descending: as for ``sort``.
+
+    Returns:
+        int64 positions, of x's shape; flat where the axis is None.
+
+    >>> sg.evaluate(sg.argsort([3.0, 1.0, 2.0]))
+    array([1, 2, 0])
+    """
+    return sorted_along("argsort", x, axis, (kind, order, stable), descending)[1]
+
+
+def topk(
+    x: Operand[AnyValue], k: Size, axis: int = -1, *, largest: bool = True
+) -> tuple[AnyValue, AnyValue]:
+    """The ``k`` largest elements along ``axis``, largest first, and their positions (int64).
+
+    Of equal elements the lowest position comes first. NaN counts as larger than every number, as
+    it does in a sort. For a small k no row is sorted.
+
+    Args:
+        x: a value of any dtype, with an axis of n elements.
+        k: a literal int, or a size; at most n, which is an error when the graph is built, and for
+            named sizes in the run that finds otherwise.
+        axis: one axis; negative ones count from the end.
+        largest: False takes the smallest, smallest first; NaN then comes last.
+    """
+    value = as_value("topk", x)
+    place = axis_of("topk", axis, value)
+    count = size_of("topk", k, value)
+    found = TopK(place, count, not largest)(value)
+    return found[0], found[1]
+
+
+def searchsorted(
+    a: Operand[AnyValue],
+    v: Operand[AnyValue],
+    side: str = "left",
+    sorter: Operand[AnyValue] | None = None,
+) -> AnyValue:
+    """Return where each element of v would go into the vector a to keep it ascending, as int64.
+
+    Among equal elements of a the first place (``"right"``: behind the last); n behind all. NaN is
+    above all numbers. A binary search for every element; a that does not ascend is not noticed.
+
+    Args:
+        a: n numbers in ascending order.
+        v: what to place, of any shape; both are converted to the dtype in which they meet.
+        side: ``"left"`` or ``"right"``.
+        sorter: positions that put a in order, as ``argsort`` gives them.
+
+    Returns:
+        int64 positions, of the shape of v.
+
+    >>> sg.evaluate(sg.searchsorted([1.0, 3.0], [0.0, 2.0, 5.0]))
+    array([0, 1, 2])
+    """
+    if side not in ("left", "right"):
+        raise ArgumentError(f"searchsorted: side={side!r} is neither 'left' nor 'right'")
+    row, values = promoted_values("searchsorted", (a, v))
+    if sorter is not None:
+        row = functions.take(row, sorter, 0)
+    if row.dtype.is_bool:
+        row, values = (functions.astype(x, I8) for x in (row, values))
+    return SearchSorted(side == "right")(row, values)
+
+
+def sorted_along(
+    op: str, x: Operand[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
+) -> tuple[AnyValue, AnyValue]:
+    """x sorted along ``axis`` (None: flat), and where each element was; checks NumPy's options."""
+    kind, order, stable = unused
+    value = as_value(op, x)
+    if kind not in _KINDS or (kind is not None and stable is not None):
+        raise ArgumentError(
+            f"{op}: kind={kind!r}, stable={stable!r}",
+            hint=f"one of them at most; kinds are {', '.join(map(repr, _KINDS[1:]))}",
+            related=related(value),
+        )
+    if order is not None:
+        raise ArgumentError(f"{op}: order={order!r}: elements have no fields")
+    if axis is None:
+        value, axis = ravel(value), 0
+    values, places = cast(Any, Sort(axis_of(op, axis, value), bool(descending))(value))
+    return values, places

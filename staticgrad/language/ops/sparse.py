@@ -1,0 +1,243 @@
+"""Products of sparse matrices with a fixed pattern and dense rows, and their transposes.
+
+A pattern is six vectors of integers, ``starts, places, rows, starts_t, places_t, order``: those of
+CSR, the row of each element, and the same matrix by columns, where ``order`` names the elements. So
+each op is the derivative of the others, whatever is differentiated, and nothing is sorted in a run.
+
+    sparse_product(data, x)              A @ x
+    sparse_product{transposed}(data, x)  A.T @ x
+    sampled_product(u, v)                (u @ v.T) at the elements of the pattern
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.ir.forms import CallForm, Form
+from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ops.batch_axis import in_front, merged, parted
+from staticgrad.language.ops.elementwise import quiet
+from staticgrad.language.ops.operands import promoted_values, shape_text
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import Shape, TensorType, product
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import F32, F64, I32, I64, DType
+from staticgrad.support.errors import DTypeError, RankError, ShapeError
+
+_REALS: Final = {F32: "f32", F64: "f64"}
+_WHOLES: Final = {I32: "i32", I64: "i64"}
+#: Rows of a product, and elements of a sampled one, that one iteration takes: long enough to hide
+#: the start of an iteration, short enough to share a matrix between threads.
+_ROWS: Final = 128
+_ELEMENTS: Final = 1024
+#: How many operands a pattern is.
+PATTERN: Final = 6
+
+
+class PatternOp(Op):
+    """An op of two floating operands and a pattern; axes in front are a batch, or none."""
+
+    exact = True
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        operands = lift_all(args)
+        return *promoted_values(self.name, operands[:2]), *operands[2:]
+
+    def checked(self, *types: TensorType) -> tuple[DType, Size, Size, Size]:
+        """Return the dtype, and how many rows, columns and elements the matrix has."""
+        (a, b), pattern = types[:2], types[2:]
+        if len(pattern) != PATTERN or any(p.rank != 1 or p.dtype not in _WHOLES for p in pattern):
+            raise RankError(f"{self.name}: a pattern is {PATTERN} vectors of int32 or int64")
+        if any(p.dtype is not pattern[0].dtype for p in pattern):
+            raise DTypeError(f"{self.name}: the vectors of a pattern are of one dtype")
+        if a.dtype not in _REALS or a.dtype is not b.dtype:
+            raise DTypeError(
+                f"{self.name}: takes float32 or float64, not {a.dtype.numpy} and {b.dtype.numpy}",
+                hint="A.astype('float32'), x.astype('float32')",
+            )
+        starts, places, *others = (p.shape[0] for p in pattern)
+        for other in (others[0], *others[2:]):
+            text = f"{self.name}: patterns of {places} and {other} elements"
+            if not dims.equal(places, other, text):
+                raise ShapeError(text)
+        return a.dtype, starts - 1, others[1] - 1, places
+
+    def check_shape(self, what: str, given: Shape, wanted: Shape) -> None:
+        """Refuse an operand whose last axes are not the wanted ones."""
+        text = f"{self.name}: {what} is {shape_text(given)}, its last axes are {shape_text(wanted)}"
+        last = given[len(given) - len(wanted) :] if len(given) >= len(wanted) else None
+        if last is None or not all(
+            dims.equal(one, other, text) for one, other in zip(last, wanted, strict=True)
+        ):
+            raise ShapeError(text)
+
+    def batch(self, a: Shape, b: Shape) -> Shape:
+        """Return the axes in front: of one operand, or the same ones of both."""
+        if a and b and a != b:
+            raise ShapeError(f"{self.name}: batches {shape_text(a)} and {shape_text(b)} differ")
+        return a or b
+
+    def called(
+        self, kind: str, types: Sequence[TensorType], sizes: tuple[Size, ...], each: int, axes: int
+    ) -> Form:
+        """The form; ``sizes`` end with rows or elements, of which an iteration takes ``each``."""
+        out, a, _, pattern, *_ = types
+        name = f"sparse:{kind}.{_REALS[a.dtype]}.{_WHOLES[pattern.dtype]}"
+        batch = out.shape[: out.rank - axes]
+        parts = -(-sizes[-1] // each)
+        count, k = types[4].shape[0], sizes[2]
+        flops = 2 * count * k // dims.maximum(parts, 1)
+        return CallForm(name, (*sizes, each), total=product((*batch, parts)), flops=flops)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """A further axis of the batch, of the operands that have it, or have a batch already."""
+        if any(over[2:]):
+            return None
+        batches = [a.ndim - has - own for a, has, own in zip(args, over, self.ranks, strict=False)]
+        need = [bool(has or rank) for has, rank in zip(over, batches, strict=False)]
+        operands = [
+            in_front(size, [a], [has])[0] if wanted else a
+            for a, has, wanted in zip(args, over, need, strict=False)
+        ]
+        return self(*operands, *args[2:])
+
+    ranks = (1, 2)  # axes of the operands behind the batch
+
+
+class SparseProduct(PatternOp, name="sparse_product"):
+    """A @ x, or with ``transposed`` A.T @ x, where A has ``data`` at the elements of a pattern.
+
+    ``data`` is [..., elements], x [..., columns, k].
+    """
+
+    transposed: bool = False
+
+    def infer(self, data: TensorType, x: TensorType, *pattern: TensorType) -> TensorType:
+        dtype, rows, columns, count = self.checked(data, x, *pattern)
+        if self.transposed:
+            rows, columns = columns, rows
+        if x.rank < 2:
+            raise RankError(f"sparse_product: {x} is not a matrix")
+        self.check_shape("data", data.shape, (count,))
+        self.check_shape("x", x.shape, (columns, x.shape[-1]))
+        batch = self.batch(data.shape[:-1], x.shape[:-2])
+        return TensorType(dtype, (*batch, rows, x.shape[-1]))
+
+    @quiet
+    def reference(self, data: Array, x: Array, *pattern: Array) -> Any:
+        starts, places, _, starts_t, places_t, order = pattern
+        numbers = np.arange(places.size)
+        if self.transposed:
+            starts, places, numbers = starts_t, places_t, order
+        low, high = np.maximum(starts[:-1], 0), np.minimum(starts[1:], places.size)
+        lengths = np.maximum(high - low, 0)
+        rows = np.repeat(np.arange(low.size), lengths)
+        at = np.arange(rows.size) - np.repeat(np.cumsum(lengths) - lengths - low, lengths)
+        inside = (places[at] >= 0) & (places[at] < x.shape[-2])
+        inside &= (numbers[at] >= 0) & (numbers[at] < data.shape[-1])
+        at, rows = at[inside], rows[inside]
+        terms = data[..., numbers[at], None] * x[..., places[at], :]
+        out = np.zeros((*terms.shape[:-2], low.size, x.shape[-1]), data.dtype)
+        at_rows: Any = (..., rows, slice(None))
+        np.add.at(out, at_rows, terms)  # in the order of the elements
+        return out
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        data, x, *_ = types
+        rows, inner, k, count = out.shape[-2], x.shape[-2], x.shape[-1], data.shape[-1]
+        steps = (count if data.rank > 1 else 0, inner * k if x.rank > 2 else 0, rows * k)
+        kind = "transposed" if self.transposed else "product"
+        sizes = (rows, inner, k, count, *steps, rows)
+        return self.called(kind, (out, *types), sizes, _ROWS, 2)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """Return a sampled product for the data, and the transposed product for x."""
+        data, x, *pattern = args
+        by_data = by_x = None
+        if needed[0]:
+            pair = (x, ct) if self.transposed else (ct, x)
+            by_data = _summed(SampledProduct()(*pair, *pattern), data.ndim)
+        if needed[1]:
+            by_x = _summed(SparseProduct(not self.transposed)(data, ct, *pattern), x.ndim)
+        return by_data, by_x, *(None,) * PATTERN
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        return _linear_in_each(self, tangents, args)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Further columns, if x has vectors and data no batch; else a further axis of the batch."""
+        data, x, *pattern = args
+        if not over[0] and data.ndim == 1 and x.ndim == 3 and x.shape[-1] == 1:
+            return parted(self(data, merged(x, 2), *pattern), 1, size, 1)
+        return super().batched(size, args, over)
+
+
+class SampledProduct(PatternOp, name="sampled_product"):
+    """The elements of u @ v.T at those of a pattern: [..., elements] of [..., rows, k] and
+    [..., columns, k].
+    """
+
+    ranks = (2, 2)
+
+    def infer(self, u: TensorType, v: TensorType, *pattern: TensorType) -> TensorType:
+        dtype, rows, columns, count = self.checked(u, v, *pattern)
+        if u.rank < 2 or v.rank < 2:
+            raise RankError(f"sampled_product: {u} and {v} are not matrices")
+        self.check_shape("u", u.shape, (rows, u.shape[-1]))
+        self.check_shape("v", v.shape, (columns, u.shape[-1]))
+        return TensorType(dtype, (*self.batch(u.shape[:-2], v.shape[:-2]), count))
+
+    @quiet
+    def reference(self, u: Array, v: Array, *pattern: Array) -> Any:
+        _, places, rows, *_ = pattern
+        inside = (rows >= 0) & (rows < u.shape[-2]) & (places >= 0) & (places < v.shape[-2])
+        terms = u[..., rows[inside], :] * v[..., places[inside], :]
+        k = u.shape[-1]
+        lanes = 1 if k == 1 else 64 // u.itemsize  # of a vector of 512 bits
+        total = np.zeros((*terms.shape[:-1], lanes), u.dtype)
+        for c in range(0, k, lanes):  # as the kernel: by vectors, whose lanes are joined by halving
+            part = terms[..., c : c + lanes]
+            total = total + np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, lanes - part.shape[-1])])
+        while lanes > 1:
+            lanes //= 2
+            total = total[..., :lanes] + total[..., lanes:]
+        out = np.zeros((*terms.shape[:-2], rows.size), u.dtype)
+        out[..., inside] = total[..., 0]
+        return out
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        u, v, *_ = types
+        rows, inner, k, count = u.shape[-2], v.shape[-2], v.shape[-1], out.shape[-1]
+        steps = (rows * k if u.rank > 2 else 0, inner * k if v.rank > 2 else 0, count)
+        sizes = (rows, inner, k, count, *steps, count)
+        return self.called("sampled", (out, *types), sizes, _ELEMENTS, 1)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """Return products with the matrix that has the cotangent as its elements."""
+        u, v, *pattern = args
+        by_u = _summed(SparseProduct()(ct, v, *pattern), u.ndim) if needed[0] else None
+        by_v = _summed(SparseProduct(True)(ct, u, *pattern), v.ndim) if needed[1] else None
+        return by_u, by_v, *(None,) * PATTERN
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        return _linear_in_each(self, tangents, args)
+
+
+def _linear_in_each(op: PatternOp, tangents: Sequence[Any], args: Sequence[Any]) -> Any:
+    (by_a, by_b), (a, b), pattern = tangents[:2], args[:2], args[2:]
+    one = None if by_a is None else op(by_a, b, *pattern)
+    other = None if by_b is None else op(a, by_b, *pattern)
+    return other if one is None else one if other is None else one + other
+
+
+def _summed(x: Any, rank: int) -> Any:
+    """x over the batch axes that an operand of this rank does not have."""
+    return functions.sum(x, tuple(range(x.ndim - rank))) if x.ndim > rank else x

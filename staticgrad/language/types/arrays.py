@@ -1,0 +1,330 @@
+"""Arrays: the conversion of what a user passes as numbers, and tensor types with broadcasting.
+
+Feeds, constants, parameters, operands, outputs and tensors are all converted here, so that they
+take the same things: NumPy's arrays, what follows its protocols or DLPack, lists, pandas. A
+subclass of ndarray is viewed as the plain array that it is in memory, whatever it says of itself. A
+masked array is refused: no kernel reads its mask, and masked elements are not data. A constant's
+array is copied once, read-only, and compared by content.
+
+A tensor type is an element type and a shape of sizes. Named sizes never broadcast, not even at 1:
+an axis of literal size 1 stretches, nothing else does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.dim import Dim, Named, Size, evaluate, kept_by_sizes, named_sizes
+from staticgrad.language.types.dtype import DType, as_dtype, complex_of, whole_bools
+from staticgrad.support.errors import DTypeError, Related, StaticgradError
+from staticgrad.support.errors.values import masked_array
+from staticgrad.support.errors.wording import why_no_array
+from staticgrad.support.narrow_floats import narrowed
+from staticgrad.support.records import dataclass
+
+Shape = tuple[Size, ...]
+#: The longest axis: what 64 bits with a sign count, as in NumPy.
+MOST_SIZE: Final = (1 << 63) - 1
+BEYOND: Final = "sizes are below 2**63"
+
+
+@dataclass(frozen=True, eq=False)
+class TensorType:
+    """Element type and shape of a value: ``f32[batch, 784]``."""
+
+    dtype: DType
+    shape: Shape = ()
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> Size:
+        """Number of elements."""
+        return product(self.shape)
+
+    @property
+    def nbytes(self) -> Size:
+        """Bytes of a contiguous array of this type."""
+        return self.size * self.dtype.itemsize
+
+    def with_shape(self, shape: Shape) -> TensorType:
+        return TensorType(self.dtype, shape)
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        return TensorType(dtype, self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:  # most are: results share the type of an operand
+            return True
+        if not isinstance(other, TensorType):
+            return NotImplemented
+        return self.dtype is other.dtype and self.shape == other.shape
+
+    def __hash__(self) -> int:
+        return hash((self.dtype, self.shape))
+
+    def __str__(self) -> str:
+        return f"{self.dtype.code}[{', '.join(map(str, self.shape))}]"
+
+    __repr__ = __str__
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """The product of sizes, the literal ones first: those cost nothing."""
+    literal, named = 1, []
+    for size in sizes:
+        if isinstance(size, Dim):
+            named.append(size)
+        else:
+            literal *= size
+    return prod(named, start=literal)
+
+
+class BroadcastError(Exception):
+    """Two sizes of one axis can never agree; raised by shape inference, reported by the caller."""
+
+    def __init__(self, axis_from_end: int, left: Size, right: Size) -> None:
+        super().__init__(f"{left} != {right}")
+        self.axis_from_end, self.left, self.right = axis_from_end, left, right
+
+
+def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
+    """The shape in which ``shapes`` meet, by NumPy's rule for literal sizes."""
+    if shapes.count(shapes[0]) == len(shapes):
+        return shapes[0]
+    shapes = [shape for shape in shapes if shape]  # a scalar meets everything
+    if len(shapes) == 1:
+        return shapes[0]
+    rank = max(len(shape) for shape in shapes)
+    out: list[Size] = []
+    for position in range(rank, 0, -1):
+        sizes = [shape[-position] for shape in shapes if len(shape) >= position]
+        wide = [size for size in sizes if size != 1]
+        # A literal size is the better name of the two, a named size the more general: literals win.
+        chosen = next((size for size in wide if not isinstance(size, Dim)), wide[0] if wide else 1)
+        for size in wide:
+            agree = f"sizes {chosen} and {size} must agree"
+            if size != chosen and not dims.equal(chosen, size, agree):
+                raise BroadcastError(position, chosen, size)
+        out.append(chosen)
+    return tuple(out)
+
+
+@kept_by_sizes
+def c_strides(shape: Shape) -> Shape:
+    """Strides in elements of a C-contiguous array; an axis of size 0 counts as one of size 1."""
+    strides: list[Size] = []
+    step: Size = 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step = step * (extent or 1 if isinstance(extent, int) else extent)
+    return tuple(reversed(strides))
+
+
+def hint_value(size: Size, default: int = 64) -> int:
+    """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
+    if isinstance(size, int):
+        return size
+    found = size.typical.get(default)
+    if found is None:
+        values = {n.name: typical_value(n, default) for n in named_sizes(size)}
+        found = size.typical[default] = evaluate(size, values)
+    return found
+
+
+def hint_product(sizes: Iterable[Size]) -> int:
+    """The typical value of a product: that of ``hint_value``, without the product of the sizes."""
+    return prod([hint_value(size) for size in sizes])
+
+
+def hint_bytes(kind: TensorType) -> int:
+    """Bytes of a contiguous array of a type, typically."""
+    return hint_product(kind.shape) * kind.dtype.itemsize
+
+
+def typical_value(named: Named, default: int = 64) -> int:
+    """The hint of a named size; without one, ``default`` as far as its bounds allow."""
+    if named.hint is not None:
+        return named.hint
+    rounded = -(-max(named.min, default) // named.multiple_of) * named.multiple_of
+    if named.max is None or rounded <= named.max:
+        return rounded
+    return named.max // named.multiple_of * named.multiple_of
+
+
+Array = npt.NDArray[Any]
+
+
+def array_of(
+    data: Any,
+    what: str = "the operand",
+    error: type[StaticgradError] = DTypeError,
+    related: Sequence[Related] = (),
+) -> Array:
+    """Return ``data`` as a plain array of any dtype, layout and byte order.
+
+    No copy if it has memory. ``what`` begins the message of an ``error``.
+    """
+    if type(data) is np.ndarray:
+        return data
+    if _is_masked(data):
+        raise masked_array(what, related)
+    if isinstance(data, np.ndarray):
+        return np.asarray(data)
+    try:
+        if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
+            return np.from_dlpack(data)
+        found = np.asarray(data)
+        if found.dtype.kind == "O" and is_pandas(data):
+            found = _of_pandas(data)
+    except StaticgradError:
+        raise
+    except (TypeError, ValueError, RuntimeError, BufferError) as reason:
+        raise error(f"{what} is not an array: {why_no_array(reason)}", related=related) from None
+    return found
+
+
+def as_parts(array: Array) -> Array:
+    """The real array with a last axis of 2 that a complex array is in memory, if contiguous."""
+    dtype = as_dtype(array.dtype)
+    parts: Array = np.asarray(array, dtype.numpy, order="C")[..., None].view(dtype.real.numpy)
+    return parts.reshape(*array.shape, 2)
+
+
+def of_parts(array: Array) -> Array:
+    """The complex array that a real one with a last axis of 2 is in memory, if contiguous."""
+    found: Array = np.asarray(array, order="C").view(complex_of(as_dtype(array.dtype)).numpy)
+    return found.reshape(array.shape[:-1])
+
+
+def _is_masked(data: Any) -> bool:
+    """Return whether ``data`` is a masked array, or a list with one: NumPy would drop the mask."""
+    known = sys.modules.get("numpy.ma")  # loaded by whoever has such an array
+    masked = getattr(known, "MaskedArray", None)
+    if masked is None:
+        return False
+    pending = [data]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, masked):
+            return True
+        if isinstance(each, list | tuple):
+            pending.extend(each)
+    return False
+
+
+def is_pandas(data: Any) -> bool:
+    """Return whether something is an object of pandas, which is loaded then."""
+    return type(data).__module__.partition(".")[0] == "pandas"
+
+
+def is_sparse(data: Any) -> bool:
+    """Return whether something is a sparse matrix, of SciPy or of ``sg.sparse``."""
+    home = type(data).__module__
+    ours_or_theirs = home.startswith(("scipy.sparse.", "staticgrad.language.functions.sparse"))
+    return ours_or_theirs and hasattr(type(data), "tocsr")
+
+
+def _of_pandas(data: Any) -> Array:
+    """The numbers of a table whose columns have several dtypes, or of a nullable column."""
+    if data.ndim == 1:
+        return _of_column(data)
+    columns = [_of_column(data.iloc[:, place]) for place in range(data.shape[1])]
+    if any(column.dtype.kind not in "biuf" for column in columns):
+        return np.asarray(data)
+    return np.stack(columns, axis=1)
+
+
+def _of_column(column: Any) -> Array:
+    """One column; a missing number is NaN, a missing bool is an error."""
+    kind = getattr(column.dtype, "numpy_dtype", None)
+    if kind is None or kind.kind not in "biuf":
+        return np.asarray(column)
+    missing = bool(column.isna().any())
+    if missing and kind.kind == "b":
+        raise ValueError("a column of bools has missing values: column.fillna(False)")
+    if missing:
+        kind = kind if kind.kind == "f" else np.dtype(np.float64)
+        return np.asarray(column.to_numpy(dtype=kind, na_value=np.nan))
+    return np.asarray(column.to_numpy(dtype=kind))
+
+
+class ArrayData:
+    """A read-only array with value semantics: equal dtype, shape and bytes are equal data."""
+
+    __slots__ = ("_digest", "array", "dtype")
+
+    def __init__(self, data: npt.ArrayLike, dtype: DType | None = None) -> None:
+        source = whole_bools(array_of(data, "the constant"))
+        self.dtype = as_dtype(source.dtype) if dtype is None else dtype
+        if self.dtype.is_storage:  # rounded once, also from float64
+            source = convert_array(source, self.dtype)
+        array = np.array(source, dtype=self.dtype.numpy, order="C", copy=True)
+        array.flags.writeable = False
+        self.array: npt.NDArray[Any] = array
+        self._digest: str | None = None
+
+    @property
+    def type(self) -> TensorType:
+        return TensorType(self.dtype, self.array.shape)
+
+    @property
+    def digest(self) -> str:
+        """BLAKE2b of dtype, shape and bytes, as hexadecimal text."""
+        if self._digest is None:
+            import hashlib  # loads OpenSSL, and most programs compare no constants
+
+            head = f"{self.dtype.code}{self.array.shape}".encode()
+            self._digest = hashlib.blake2b(head + self.array.tobytes(), digest_size=16).hexdigest()
+        return self._digest
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, ArrayData) and self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"ArrayData({self.type})" if self.array.size > 1 else f"ArrayData({self.array})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ArrayData, (self.array, self.dtype))
+
+
+def convert_array(x: Array, dtype: DType) -> Array:
+    """``x`` as an array of ``dtype``.
+
+    Float to integer truncates. NaN and what does not fit becomes the smallest int64 (for int64,
+    uint32 and uint64) or int32 (for the others), narrowed; uint64 takes floats up to 2**64 and
+    wraps above. To bool: x != 0. To a storage dtype rounded once, from whatever dtype.
+    """
+    if x.dtype == dtype.numpy:
+        return x.astype(dtype.numpy)
+    if x.dtype.kind == "V":  # a float that NumPy does not know converts to NumPy's exactly
+        x = x.astype(np.float32)
+    if dtype.is_storage:
+        return narrowed(dtype.code, x).view(dtype.numpy)
+    if x.dtype.kind != "f" or not dtype.is_integer:
+        return x.astype(dtype.numpy)
+    if dtype.code == "u64":
+        large = x >= 2.0**63
+        low = _truncated(np.where(large, x - x.dtype.type(2.0**63), x), 64)
+        return np.where(large, low ^ np.int64(-(2**63)), low).astype(dtype.numpy)
+    return _truncated(x, 64 if dtype.code in ("i64", "u32") else 32).astype(dtype.numpy)
+
+
+def _truncated(x: Array, bits: int) -> Array:
+    """x without its fraction as a signed integer; the smallest one where it does not fit."""
+    whole = np.trunc(x)
+    fits = (whole >= -(2.0 ** (bits - 1))) & (whole < 2.0 ** (bits - 1))
+    inside = np.where(fits, whole, 0).astype(f"int{bits}")
+    return np.where(fits, inside, inside.dtype.type(-(2 ** (bits - 1))))
