@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
+from staticgrad.analysis.planning.problem import MemoryOp, MemoryProblem, MemoryValue
 
 _FLOPS: Final = 100e9
 _BYTES: Final = 20e9

@@ -36,10 +36,10 @@ from benchmarks.machine import describe
 from passes.pipelines import pipeline
 from passes.remat.abstract import abstracted
 from passes.remat.base import Problem
+from staticgrad.analysis.planning.exact import solved
 from staticgrad.language.ir.plan import Plan
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
-from staticgrad.planning.exact import solved
 
 BATCH = 256
 BUDGETS = 20

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory_problems import PROBLEMS
+from staticgrad.analysis.planning.checking import check_plan
+from staticgrad.analysis.planning.planner import plan_abstract
+from staticgrad.analysis.planning.problem import MemoryProblem
 from staticgrad.errors import BudgetInfeasible
-from staticgrad.planning.checking import check_plan
-from staticgrad.planning.planner import plan_abstract
-from staticgrad.planning.problem import MemoryProblem
 
 Row = dict[str, Any]
 

@@ -26,6 +26,9 @@ import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
     evaluate
 )
+from staticgrad.analysis.planning.planner import (
+    plan_abstract
+)
 from staticgrad.compiling.compiler import (
     Compiled, compile
 )
@@ -175,9 +178,6 @@ from staticgrad.language.types.dtype import (
 )
 from staticgrad.lints import (
     lint
-)
-from staticgrad.planning.planner import (
-    plan_abstract
 )
 from staticgrad.programs.derivatives import (
     grad, jvp, linearize, value_and_grad, vjp

@@ -119,7 +119,7 @@ OTHERS = {
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
     "staticgrad.compiling.mixed_precision": "precision",
-    "staticgrad.planning.planner": "plan_abstract",
+    "staticgrad.analysis.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
     "staticgrad.programs.sparse": "hessian hvp jacobian sparse_hessian sparse_jacobian",

@@ -21,7 +21,7 @@ and add only sequences that no other dominates, so that a front only improves.
 Walks from sequences that are there, which move runs as well as drop and make again.
 
 A large value may have to wait only because what runs again stands in the wrong order. Walks
-(``staticgrad.planning.walks``) find other orders; each begins where the next cheaper sequence
+(``staticgrad.analysis.planning.walks``) find other orders; each begins where the next cheaper sequence
 is far away, or at the smallest, and what it finds is kept where none is as good.
 """
 
@@ -34,9 +34,9 @@ from itertools import pairwise, product
 from random import Random
 from typing import Final
 
-from staticgrad.planning.descents import SLOPES, Descents, Slope
-from staticgrad.planning.problem import Net
-from staticgrad.planning.sequences import BEYOND_ALL
+from staticgrad.analysis.planning.descents import SLOPES, Descents, Slope
+from staticgrad.analysis.planning.problem import Net
+from staticgrad.analysis.planning.sequences import BEYOND_ALL
 from staticgrad.support.records import dataclass
 
 _BELOW: Final = 8  # sequences of fewer bytes that are looked at for one budget

@@ -17,9 +17,9 @@ from typing import Final
 from staticgrad.analysis.cost import all_seconds, counted_work, plan_seconds
 from staticgrad.analysis.liveness import Flow, Life, SizeNumbers
 from staticgrad.analysis.plan_check import peak_buffers
+from staticgrad.analysis.planning.offsets import Spans, place
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import Buffer, Step
-from staticgrad.planning.offsets import Spans, place
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass
 
@@ -294,7 +294,7 @@ class ArenaLayout:
         """The layout with an offset for each block; more effort finds lower arenas."""
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *self._placed_briefly())
-        from staticgrad.planning.offset_search import place_tightly
+        from staticgrad.analysis.planning.offset_search import place_tightly
 
         bound = self.load + slack
         return Placed(self, *place_tightly(self.spans, self.sizes, bound, effort, order))
@@ -304,7 +304,7 @@ class ArenaLayout:
         found = place(self.spans, self.sizes, self.load)
         if found[1] <= self.load:
             return found
-        from staticgrad.planning.offset_search import lowered_briefly
+        from staticgrad.analysis.planning.offset_search import lowered_briefly
 
         return lowered_briefly(self.spans, self.sizes, self.load, found)
 

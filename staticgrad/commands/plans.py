@@ -17,8 +17,8 @@ from typing import IO, Final, get_args
 import click
 
 import staticgrad as sg
-from staticgrad.planning.planner import Effort, plan_abstract
-from staticgrad.planning.problem import problem_document
+from staticgrad.analysis.planning.planner import Effort, plan_abstract
+from staticgrad.analysis.planning.problem import problem_document
 from staticgrad.reports.memory_page import memory_page
 from staticgrad.support.errors import BudgetInfeasible, StaticgradError
 

@@ -54,8 +54,8 @@ from staticgrad.support.pictures.markup import (
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
+    from staticgrad.analysis.planning.problem import MemoryProblem
     from staticgrad.compiling.compiler import Compilable, Compiled
-    from staticgrad.planning.problem import MemoryProblem
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA = "staticgrad-tradeoff/1"
@@ -105,7 +105,7 @@ class Tradeoff:
     @property
     def problem(self) -> MemoryProblem:
         """The input of ``sg.plan_abstract``: kernels that store everything, with what each costs,
-        reads and makes, and the user's lines. ``staticgrad.planning.problem`` writes it."""
+        reads and makes, and the user's lines. ``staticgrad.analysis.planning.problem`` writes it."""
         plan = self.everything.plan
         return Planner(plan.schedule, workers=plan.workers).problem(dict(self.sizes))
 

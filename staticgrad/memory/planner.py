@@ -3,7 +3,7 @@
 A policy (``passes.remat``) proposes sequences of steps, the lowest arena wins; a budget picks the
 cheapest plan that meets it from the front of plans. Results take the bytes of operands that die
 there where the kernel allows it, and what lives in the arena is placed by
-``staticgrad.planning.offsets``. What does not depend on sizes is derived once, so that a new batch
+``staticgrad.analysis.planning.offsets``. What does not depend on sizes is derived once, so that a new batch
 size takes milliseconds. No kernel is compiled or run here.
 """
 
@@ -22,16 +22,16 @@ from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.plan_report import ArenaLayout, Placed, Timeline
+from staticgrad.analysis.planning.offsets import MOST_BYTES
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.memory.order import Order, candidate_orders
-from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.support.caches import Kept, cached_property, collection_paused
 from staticgrad.support.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
 
 if TYPE_CHECKING:
-    from staticgrad.planning.problem import MemoryProblem
+    from staticgrad.analysis.planning.problem import MemoryProblem
 
 _TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
 _FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs

@@ -15,11 +15,11 @@ from passes.remat.recompute import Recompute
 from passes.remat.search import BudgetSearch, Cheapest, Found, walk
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.analysis.planning.descents import SLOPES, Descents
+from staticgrad.analysis.planning.planner import lower_bound
+from staticgrad.analysis.planning.problem import Net
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
-from staticgrad.planning.descents import SLOPES, Descents
-from staticgrad.planning.planner import lower_bound
-from staticgrad.planning.problem import Net
 from tests.memory.models import BATCH, MODELS
 from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 

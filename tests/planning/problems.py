@@ -5,7 +5,7 @@ import itertools
 import random
 from collections import Counter
 
-from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
+from staticgrad.analysis.planning.problem import MemoryOp, MemoryProblem, MemoryValue
 
 
 def random_problem(seed, count=6):

@@ -10,17 +10,17 @@ from hypothesis import assume, given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.analysis.plan_report import Timeline
-from staticgrad.commands import cli
-from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownArgumentError, VerifyError
-from staticgrad.memory.planner import Planner
-from staticgrad.planning.checking import check_plan
-from staticgrad.planning.planner import plan_abstract
-from staticgrad.planning.problem import (
+from staticgrad.analysis.planning.checking import check_plan
+from staticgrad.analysis.planning.planner import plan_abstract
+from staticgrad.analysis.planning.problem import (
     MemoryProblem,
     MemoryValue,
     problem_document,
     problem_of,
 )
+from staticgrad.commands import cli
+from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownArgumentError, VerifyError
+from staticgrad.memory.planner import Planner
 from tests.planning.problems import chain, random_problem
 
 

@@ -6,20 +6,18 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
-from staticgrad.native import words
-from staticgrad.planning import sequences
-from staticgrad.planning.checking import check_plan
-from staticgrad.planning.descents import Descents
-from staticgrad.planning.exact import solved
-from staticgrad.planning.offset_search import (
+from staticgrad.analysis.planning import sequences
+from staticgrad.analysis.planning.checking import check_plan
+from staticgrad.analysis.planning.descents import Descents
+from staticgrad.analysis.planning.exact import solved
+from staticgrad.analysis.planning.offset_search import (
     Ejections,
     place_tightly,
     placed_by_ejections,
 )
-from staticgrad.planning.offsets import ORDERS, Spans, best_fit, first_fit, fit, place
-from staticgrad.planning.planner import lower_bound, plan_abstract
-from staticgrad.planning.problem import (
+from staticgrad.analysis.planning.offsets import ORDERS, Spans, best_fit, first_fit, fit, place
+from staticgrad.analysis.planning.planner import lower_bound, plan_abstract
+from staticgrad.analysis.planning.problem import (
     MemoryOp,
     MemoryProblem,
     MemoryValue,
@@ -27,7 +25,9 @@ from staticgrad.planning.problem import (
     problem_document,
     problem_of,
 )
-from staticgrad.planning.walks import walk
+from staticgrad.analysis.planning.walks import walk
+from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
+from staticgrad.native import words
 from staticgrad.support.config import options
 from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from staticgrad.planning.offset_search import place_tightly
-from staticgrad.planning.offsets import Spans
-from staticgrad.planning.problem import PLAN_FORMAT, Document, Identifier, Net
+from staticgrad.analysis.planning.offset_search import place_tightly
+from staticgrad.analysis.planning.offsets import Spans
+from staticgrad.analysis.planning.problem import PLAN_FORMAT, Document, Identifier, Net
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
 

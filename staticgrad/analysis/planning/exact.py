@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from staticgrad.planning.problem import Net
+from staticgrad.analysis.planning.problem import Net
 from staticgrad.support.records import dataclass
 
 _Terms = dict[int, float]

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from random import Random
 from typing import Final
 
-from staticgrad.planning import sequences, walks
-from staticgrad.planning.problem import Net, machine_code
-from staticgrad.planning.sequences import (
+from staticgrad.analysis.planning import sequences, walks
+from staticgrad.analysis.planning.problem import Net, machine_code
+from staticgrad.analysis.planning.sequences import (
     BEYOND_ALL,
     MOST_GROUPS,
     MOST_REFUSED,
@@ -34,7 +34,7 @@ from staticgrad.planning.sequences import (
     insert_closure,
     lay_out,
 )
-from staticgrad.planning.walks import settle
+from staticgrad.analysis.planning.walks import settle
 from staticgrad.support.records import dataclass
 
 

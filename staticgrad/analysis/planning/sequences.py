@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
-from staticgrad.planning.problem import Net
+from staticgrad.analysis.planning.problem import Net
 from staticgrad.support.records import dataclass
 
 SCALE: Final = 1 << 32  # what the cost of all steps counts

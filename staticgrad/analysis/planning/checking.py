@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from staticgrad.planning.problem import Identifier, MemoryOp, MemoryProblem
+from staticgrad.analysis.planning.problem import Identifier, MemoryOp, MemoryProblem
 from staticgrad.support.errors import VerifyError
 from staticgrad.support.records import dataclass
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.planning.sequences import (
+from staticgrad.analysis.planning.sequences import (
     BEYOND_ALL,
     SequenceArrays,
     find_closure,

@@ -14,7 +14,7 @@ which fewer bytes are alive near the budget: those are placed more easily. Where
 searches aim lower by what placement lost; of few ops only where no plan is known, since that
 takes longer than all before.
 
-Walks (``staticgrad.planning.walks``) move runs as well, and so find other orders. Effort is
+Walks (``staticgrad.analysis.planning.walks``) move runs as well, and so find other orders. Effort is
 counted in events; there is no clock.
 """
 
@@ -26,10 +26,16 @@ from pathlib import Path
 from random import Random
 from typing import Final, Literal, get_args
 
-from staticgrad.planning.descents import SLOPES, Descents
-from staticgrad.planning.offsets import MOST_BYTES
-from staticgrad.planning.placed import MemoryPlan
-from staticgrad.planning.problem import MemoryProblem, Net, problem_of, read_problem, refuse
+from staticgrad.analysis.planning.descents import SLOPES, Descents
+from staticgrad.analysis.planning.offsets import MOST_BYTES
+from staticgrad.analysis.planning.placed import MemoryPlan
+from staticgrad.analysis.planning.problem import (
+    MemoryProblem,
+    Net,
+    problem_of,
+    read_problem,
+    refuse,
+)
 from staticgrad.support.config import read_bytes, read_share
 from staticgrad.support.errors import ArgumentError, BudgetInfeasible
 from staticgrad.support.errors.tracebacks import boundary
@@ -323,7 +329,7 @@ def plan_abstract(
     for "exact", whose solver has a minute for each of two orders.
 
     Args:
-        problem: ops and values, as ``staticgrad.planning.problem`` has them, or the document
+        problem: ops and values, as ``staticgrad.analysis.planning.problem`` has them, or the document
             (``staticgrad-memgraph/1``) or the file that describes them.
         budget: bytes of the arena: a number, or text as "64MiB"; "50%" and 0.5 are shares of what
             storing everything needs. None means unlimited.
@@ -341,7 +347,7 @@ def plan_abstract(
         BudgetInfeasible: no plan was found; the error has the smallest arena found, and a bound
             below which no plan exists.
 
-    >>> from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
+    >>> from staticgrad.analysis.planning.problem import MemoryOp, MemoryProblem, MemoryValue
     >>> values = [MemoryValue(name, 100) for name in "abc"]
     >>> ops = [MemoryOp(0, "make", (), ("a",)), MemoryOp(1, "one", ("a",), ("b",))]
     >>> ops += [MemoryOp(2, "other", ("a", "b"), ("c",))]
@@ -406,7 +412,7 @@ def _limit(budget: int | float | str | None, everything: int) -> int:
 def _proven(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
     """Return the best of a plan and of the solver's plans for its order of first runs and for the
     order of the problem, with a lower bound of the cost for the plan's own order."""
-    from staticgrad.planning.exact import solved
+    from staticgrad.analysis.planning.exact import solved
 
     given = tuple(range(len(net.ops)))
     orders = {given: 0.0} if best is None else {first_runs(best.sequence): 0.0, given: 0.0}

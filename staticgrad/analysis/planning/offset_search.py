@@ -26,8 +26,8 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.planning.offsets import Spans, best_fit, first_fit, fit, place, swept
-from staticgrad.planning.problem import machine_code
+from staticgrad.analysis.planning.offsets import Spans, best_fit, first_fit, fit, place, swept
+from staticgrad.analysis.planning.problem import machine_code
 from staticgrad.support.records import dataclass
 
 PRIME: Final = 2147483647
