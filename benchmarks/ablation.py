@@ -102,7 +102,7 @@ def _product(form: str, m: int, n: int, k: int) -> tuple[sg.Graph, dict[str, Any
 @contextmanager
 def _nothing_kept() -> Iterator[None]:
     """No schedule comes from the cache: it has those of the paths that were there."""
-    from staticgrad.compiling import scheduling
+    from staticgrad.compiler.compiling import scheduling
 
     before = scheduling.entry_name
     scheduling.entry_name = lambda *_, **__: None

@@ -25,9 +25,9 @@ import numpy as np
 import staticgrad as sg
 from benchmarks.machine import describe
 from passes.pipelines import pipeline
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.plan import Plan
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 Weight = Callable[..., Any]

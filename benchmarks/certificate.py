@@ -27,9 +27,9 @@ from benchmarks.truth import Truth
 from benchmarks.workload import Adam, Arrays, Data, Workload
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import Term, work_of
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.kernels.kernel import Kernel
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 
 CERTAIN = 1e-4  # relative error of a central difference that still certifies
 

@@ -47,17 +47,20 @@ LIBRARIES: Final = {
 STAGES: Final = {
     "grad": ("staticgrad:grad",),
     "passes": ("passes.base:Pipeline.run",),
-    "prepare": ("staticgrad.lowering.fuse:prepared",),
-    "fuse": ("staticgrad.lowering.fuse:taken", "staticgrad.lowering.fuse:with_copies"),
-    "lower": ("staticgrad.lowering.fuse:scheduled",),
+    "prepare": ("staticgrad.compiler.lowering.fuse:prepared",),
+    "fuse": (
+        "staticgrad.compiler.lowering.fuse:taken",
+        "staticgrad.compiler.lowering.fuse:with_copies",
+    ),
+    "lower": ("staticgrad.compiler.lowering.fuse:scheduled",),
     "verify": ("staticgrad.language.ir.verify_schedule:verify_schedule",),
-    "render": ("staticgrad.backends:render",),
+    "render": ("staticgrad.compiler.backends:render",),
     "to IR": ("staticgrad.native.jit:parts",),
     "LLVM": ("staticgrad.native.jit:compile_ir",),
     "link": ("staticgrad.native.loader:load",),
-    "plan": ("staticgrad.compiling.artifacts:Plans.plan",),
+    "plan": ("staticgrad.compiler.compiling.artifacts:Plans.plan",),
     "cache": tuple(
-        f"staticgrad.compiling.scheduling:{name}"
+        f"staticgrad.compiler.compiling.scheduling:{name}"
         for name in ("entry_name", "read_entry", "write_entry")
     ),
 }

@@ -37,9 +37,9 @@ from passes.pipelines import pipeline
 from passes.remat.abstract import abstracted
 from passes.remat.base import Problem
 from staticgrad.analysis.planning.exact import solved
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.plan import Plan
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 
 BATCH = 256
 BUDGETS = 20

@@ -193,10 +193,10 @@ def as_told() -> Iterator[None]:
 
 #: A move that changes no group.
 _UNCHANGED: Final = _returns(())
-_FUSION: Final = "staticgrad.fusion."
-_NEST: Final = "staticgrad.nest."
-_PREPARED: Final = "staticgrad.preparation."
-_LOWERED: Final = "staticgrad.lowering."
+_FUSION: Final = "staticgrad.compiler.fusion."
+_NEST: Final = "staticgrad.compiler.nest."
+_PREPARED: Final = "staticgrad.compiler.preparation."
+_LOWERED: Final = "staticgrad.compiler.lowering."
 
 PATHS: Final = (
     # which nodes share a kernel
@@ -313,7 +313,7 @@ PATHS: Final = (
     ),
     Path(
         "tested_iterations",
-        "staticgrad.preparation.loops:with_tested_iterations",
+        "staticgrad.compiler.preparation.loops:with_tested_iterations",
         _first,
         row="small:endless loop",
     ),

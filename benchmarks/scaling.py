@@ -27,9 +27,9 @@ import numpy as np
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.verify_schedule import verify_schedule
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 
 Make = Callable[[int], tuple[sg.Value, sg.Value]]
 FEEDS = {"x": np.linspace(-1, 1, 8, dtype=np.float32)}

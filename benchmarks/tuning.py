@@ -2,7 +2,7 @@
 
 Every kernel of the ablation's corpus that is no product is timed alone at the sizes of its step.
 *Tuned* is what ``sg.compile(tune=True)`` takes of four sets beside the default; *best* is the least
-of all sets that ``staticgrad.compiling.tuning`` can list.
+of all sets that ``staticgrad.compiler.compiling.tuning`` can list.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.ablation import compiled, corpus
-from staticgrad.compiling import tuning
+from staticgrad.compiler.compiling import tuning
+from staticgrad.compiler.nest.directives import describe
 from staticgrad.language.ir.schedule import KernelStep, Schedule
-from staticgrad.nest.directives import describe
 
 
 @dataclass(frozen=True)

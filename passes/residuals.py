@@ -21,16 +21,19 @@ from typing import TYPE_CHECKING, Final
 from passes.base import Pass, Watch
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
+from staticgrad.compiler.preparation.marks import is_mark, leave_unmarked, unmarked
+from staticgrad.compiler.preparation.regions import leave_joined, with_joined_pads
 from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.language.types.arrays import hint_bytes, hint_product
-from staticgrad.preparation.marks import is_mark, leave_unmarked, unmarked
-from staticgrad.preparation.regions import leave_joined, with_joined_pads
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
-    from staticgrad.fusion.groups import Group, Home  # fusion is loaded where the pass runs
+    from staticgrad.compiler.fusion.groups import (  # fusion is loaded where the pass runs
+        Group,
+        Home,
+    )
 
 #: Bytes that are worth ``flops`` operations.
 WORTH_BYTES: Final = 4
@@ -255,7 +258,7 @@ class _Kernels:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        from staticgrad.fusion.merging import fused
+        from staticgrad.compiler.fusion.merging import fused
 
         self.seen, self._new = unmarked(graph)
         self.groups = fused(self.seen)
@@ -265,7 +268,7 @@ class _Kernels:
 
     def _place(self, key: ValueKey) -> Home:
         node, index = key
-        from staticgrad.fusion.groups import Home
+        from staticgrad.compiler.fusion.groups import Home
 
         return Home(*(self._new[node][index].key if node in self._new else key))
 
@@ -277,7 +280,7 @@ class _Kernels:
 
     def leave(self) -> None:
         """Store the groups with the graph, so that fusion need not run again."""
-        from staticgrad.fusion.merging import leave
+        from staticgrad.compiler.fusion.merging import leave
 
         leave_unmarked(self.graph, self.seen)
         leave(self.seen, self.groups)

@@ -29,13 +29,13 @@ from staticgrad.analysis.evaluate import (
 from staticgrad.analysis.planning.planner import (
     plan_abstract
 )
-from staticgrad.compiling.compiler import (
+from staticgrad.compiler.compiling.compiler import (
     Compiled, compile
 )
-from staticgrad.compiling.mixed_precision import (
+from staticgrad.compiler.compiling.mixed_precision import (
     precision
 )
-from staticgrad.compiling.tradeoffs import (
+from staticgrad.compiler.compiling.tradeoffs import (
     tradeoff
 )
 from staticgrad.eager.at_once import (

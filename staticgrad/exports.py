@@ -95,7 +95,7 @@ FUNCTIONS = {
 #: Module -> what the facade takes from it; of ``staticgrad.language.functions`` the standard's other names.
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
-    "staticgrad.compiling.compiler": "Compiled compile",
+    "staticgrad.compiler.compiling.compiler": "Compiled compile",
     "staticgrad.support.config": "options show_config",
     "staticgrad.eager.at_once": "eager_mode",
     "staticgrad.support.errors": "BudgetInfeasible StaticgradError",
@@ -118,14 +118,14 @@ OTHERS = {
     "staticgrad.language.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
-    "staticgrad.compiling.mixed_precision": "precision",
+    "staticgrad.compiler.compiling.mixed_precision": "precision",
     "staticgrad.analysis.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
     "staticgrad.programs.sparse": "hessian hvp jacobian sparse_hessian sparse_jacobian",
     "staticgrad.saving": "load save",
     "staticgrad.language.scopes": "scope",
-    "staticgrad.compiling.tradeoffs": "tradeoff",
+    "staticgrad.compiler.compiling.tradeoffs": "tradeoff",
 }
 #: Module -> what it gives to ``staticgrad.nn``: functions, and modules that call them.
 LAYERS = {

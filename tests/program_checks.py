@@ -13,13 +13,13 @@ import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import at_sizes, in_float64, same_bytes
 from staticgrad.analysis.interpret import interpret
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import FeedError, NonFiniteError
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F64
-from staticgrad.memory.planner import Planner
 from staticgrad.testing.variants import LAYOUTS
 from tests.compiled.agreement import as_tuple, differing
 from tests.limits import finfo

@@ -3,14 +3,14 @@
 import numpy as np
 
 from staticgrad import native
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
+from staticgrad.compiler.memory.planner import plan
+from staticgrad.compiler.runtime.arena import Arena
+from staticgrad.compiler.runtime.guard import GuardedTable
+from staticgrad.compiler.runtime.step import Program
 from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import evaluate
-from staticgrad.memory.planner import plan
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guard import GuardedTable
-from staticgrad.runtime.step import Program
 
 
 def run_schedule(schedule, graph, feeds, sizes):

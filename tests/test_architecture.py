@@ -133,7 +133,7 @@ LOCKS = {
     "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
     "staticgrad/native/table/pool_code.py": "registered; in native code",
     "staticgrad/native/undisturbed.py": "of one call, for whose end a fork waits",
-    "staticgrad/runtime/entry.py": "a gate that is waited for with a time limit",
+    "staticgrad/compiler/runtime/entry.py": "a gate that is waited for with a time limit",
     "staticgrad/language/storage/locks.py": "registered",
     "staticgrad/language/storage/reservation.py": "a memory fence: nothing else refers to the lock",
     "staticgrad/support/terminal.py": "never waited for: who does not get it shows no line",
@@ -222,7 +222,7 @@ def test_what_goes_up_is_listed():
                 asked.add(texts[0] if texts else "staticgrad")
     assert asked == {*upward.UPWARD}
     with pytest.raises(LookupError, match="not listed"):
-        upward.up("staticgrad.compiling")
+        upward.up("staticgrad.compiler.compiling")
 
 
 def test_every_module_stands_in_a_layer():

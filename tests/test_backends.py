@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import backends, native
-from staticgrad.backends import render
+from staticgrad import native
+from staticgrad.compiler import backends
+from staticgrad.compiler.backends import render
 from staticgrad.errors import ConfigError, NameConflictError
 from tests.beside import python
 from tests.native.support import assert_same
@@ -138,7 +139,7 @@ def test_a_kernel_that_a_backend_refuses_is_an_error_at_its_line():
 
 
 ANNOUNCED = """
-from staticgrad import backends
+from staticgrad.compiler import backends
 from tests.test_backends import interpreted
 mine = backends.Backend("mine", interpreted)
 """

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiling import arguments
-from staticgrad.compiling.compiler import compile
+from staticgrad.compiler.compiling import arguments
+from staticgrad.compiler.compiling.compiler import compile
 from staticgrad.language.functions import take
 
 LAYOUTS = ("plain", "reversed", "strided", "fortran", "float64", "big-endian", "read-only")

@@ -20,9 +20,9 @@ import staticgrad as sg
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.analysis.repeats import Repeats
+from staticgrad.compiler.memory.planner import plan
 from staticgrad.errors import ArgumentError, DistributedError, ExportError, VerifyError
 from staticgrad.language.ops.collective import RankMean
-from staticgrad.memory.planner import plan
 from staticgrad.optim import data_parallel
 from staticgrad.support import ranks
 from staticgrad.support.ranks import blocks as blocks_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiling import compiler
+from staticgrad.compiler.compiling import compiler
 from staticgrad.eager import Tensor, tensor
 from staticgrad.errors import (
     StaticgradError,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.compiler.reports import profiling
+from staticgrad.compiler.reports.profiling import Limits
+from staticgrad.compiler.runtime.sections import Alone
 from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.table import pool
-from staticgrad.reports import profiling
-from staticgrad.reports.profiling import Limits
-from staticgrad.runtime.sections import Alone
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 #: are written with ops as users write them.
 NAMING = (
     *("staticgrad/language/ops/", "staticgrad/language/functions/", "staticgrad/lints/"),
-    *("passes/rules/", "staticgrad/preparation/"),
+    *("passes/rules/", "staticgrad/compiler/preparation/"),
 )
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
@@ -28,10 +28,10 @@ EXCEPTIONS = {
         "what loops and branches hold and carry is known to passes over them",
     ),
     "staticgrad/onnx/writer.py": "ops are written as operators of ONNX",
-    "staticgrad/memory/loop_pairs.py": "loops over what others stack, or over blocks of rows",
+    "staticgrad/compiler/memory/loop_pairs.py": "loops over what others stack, or over blocks of rows",
     "staticgrad/eager/stepping.py": "ops that NumPy computes in place",
     "passes/narrow.py": "values between two conversions",
-    "staticgrad/memory/segments.py": "loops as nested ones, their arrays as rows of rows",
+    "staticgrad/compiler/memory/segments.py": "loops as nested ones, their arrays as rows of rows",
     "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of iterations",
     "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
     "staticgrad/autodiff/sums.py": "formulas: sums over rows, and sums of products over time",

@@ -10,9 +10,9 @@ import staticgrad as sg
 from passes.base import Pass, Pipeline
 from passes.dce import DeadNodes
 from passes.remat.recompute import StoreAll
-from staticgrad import backends
-from staticgrad.compiling import scheduling
-from staticgrad.compiling.scheduling import KnownSchedule
+from staticgrad.compiler import backends
+from staticgrad.compiler.compiling import scheduling
+from staticgrad.compiler.compiling.scheduling import KnownSchedule
 from staticgrad.language.ops.transcendental import Exp
 from staticgrad.native import cache
 from staticgrad.native.jit import ObjectCode
@@ -159,11 +159,13 @@ def repeated():
 
 
 def test_a_changed_source_of_the_package_makes_all_anew(tmp_path, reads, monkeypatch):
-    files = [tmp_path / each for each in ("staticgrad/nest/a.py", "passes/rules/b.py")]
+    files = [tmp_path / each for each in ("staticgrad/compiler/nest/a.py", "passes/rules/b.py")]
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text("x = 1\n")
-    monkeypatch.setattr(scheduling, "__file__", str(tmp_path / "staticgrad/compiling/c.py"))
+    monkeypatch.setattr(
+        scheduling, "__file__", str(tmp_path / "staticgrad/compiler/compiling/c.py")
+    )
     monkeypatch.setattr(scheduling, "_sources", sources_of_package.__wrapped__)
     graph = step()
     sg.compile(graph)
@@ -267,7 +269,7 @@ def test_another_process_finds_it(tmp_path):
             import sys
             import numpy as np
             import staticgrad as sg
-            from staticgrad.compiling import scheduling
+            from staticgrad.compiler.compiling import scheduling
             from passes.base import Pipeline
 
             scheduling.LEAST_NODES = 0
@@ -292,7 +294,7 @@ def test_another_process_finds_it(tmp_path):
     assert first[0].split()[1:] == second[0].split()[1:]
     assert [first[0][0], second[0][0]] == ["1", "0"]
     assert (first[1], second[1]) == (
-        "staticgrad.lowering.fuse staticgrad.fusion staticgrad.lowering staticgrad.nest",
+        "staticgrad.compiler.lowering.fuse staticgrad.compiler.fusion staticgrad.compiler.lowering staticgrad.compiler.nest",
         "",
     )
     assert first[2] == second[2] == "True 1", "explain asks for the passes"

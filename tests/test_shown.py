@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.compiler.reports.profiling import Limits, Profile, StepProfile
 from staticgrad.errors import ArgumentError
-from staticgrad.reports.profiling import Limits, Profile, StepProfile
 
 #: Characters of a terminal's screen.
 SCREEN = 2000

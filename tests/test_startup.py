@@ -35,7 +35,12 @@ LATER = (
 OURS = ("staticgrad", "passes", "numpy")
 #: Ours that the same is true of.
 OURS_LATER = (
-    *("staticgrad.compiling", "staticgrad.native", "staticgrad.nest", "staticgrad.runtime"),
+    *(
+        "staticgrad.compiler.compiling",
+        "staticgrad.native",
+        "staticgrad.compiler.nest",
+        "staticgrad.compiler.runtime",
+    ),
     *(
         "staticgrad.support.config",
         "staticgrad.commands",
@@ -62,7 +67,11 @@ OURS_LATER = (
         "staticgrad.language.ops.linalg",
         "passes.base",
     ),
-    *("passes.pipelines", "staticgrad.lowering.fuse", "staticgrad.memory.planner"),
+    *(
+        "passes.pipelines",
+        "staticgrad.compiler.lowering.fuse",
+        "staticgrad.compiler.memory.planner",
+    ),
 )
 
 

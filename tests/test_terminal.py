@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import sys, time
 import numpy as np, staticgrad as sg
-from staticgrad.compiling.artifacts import Kernels
+from staticgrad.compiler.compiling.artifacts import Kernels
 
 def slowly(*args, program=Kernels.program, **kwargs):
     time.sleep(float(sys.argv[1]))

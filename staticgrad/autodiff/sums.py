@@ -10,7 +10,7 @@ order of these sums is that of nodes of the graph.
 For many iterations the products are those of blocks of about ``BLOCK_ROWS`` rows, added up by a
 loop over blocks in the order of the loop before it. A block is complete when that loop has made its
 iterations. So a loop that runs in segments of whole blocks can add up each of them, and the stacks
-need not exist as a whole (``staticgrad/memory/segments.py``).
+need not exist as a whole (``staticgrad/compiler/memory/segments.py``).
 
 **Rows.** The cotangent of what all rows of a batch share (a constant of an equation, a bias) is a
 sum over rows in each iteration. Carried row by row it is arithmetic of each row alone, and the sum

@@ -19,7 +19,7 @@ import click
 import staticgrad as sg
 from staticgrad.analysis.planning.planner import Effort, plan_abstract
 from staticgrad.analysis.planning.problem import problem_document
-from staticgrad.reports.memory_page import memory_page
+from staticgrad.compiler.reports.memory_page import memory_page
 from staticgrad.support.errors import BudgetInfeasible, StaticgradError
 
 _FILE = click.Path(dir_okay=False)

@@ -47,11 +47,11 @@ from staticgrad.comparison.report import (
     refusal_of,
 )
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
+from staticgrad.compiler.reports.explain import dead_nodes
+from staticgrad.compiler.reports.pictures import runners
 from staticgrad.eager.tape import serials
 from staticgrad.language.ir.graph import Graph
 from staticgrad.optim import Optimizer
-from staticgrad.reports.explain import dead_nodes
-from staticgrad.reports.pictures import runners
 from staticgrad.support.errors import MeasurementError, StaticgradError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import listed

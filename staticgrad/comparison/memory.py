@@ -15,9 +15,9 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
-from staticgrad.compiling.tradeoffs import tradeoff
+from staticgrad.compiler.compiling.tradeoffs import tradeoff
+from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.language.ir.pictures import columns_of_steps
-from staticgrad.reports.profiling import live_bytes
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 #: The budgets that are shown.

@@ -29,9 +29,9 @@ from staticgrad.comparison.report import (
     Refusal,
     TapeAlone,
 )
+from staticgrad.compiler.reports.pictures import passes_table
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import GraphDrawing, plan_svg
-from staticgrad.reports.pictures import passes_table
 from staticgrad.support.building import is_package_file
 from staticgrad.support.pictures import charts, markup
 from staticgrad.support.pictures.charts import Line

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from staticgrad.analysis.pass_report import Report
-from staticgrad.compiling.artifacts import CompiledKernel
+from staticgrad.compiler.compiling.artifacts import CompiledKernel
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import Runner
 from staticgrad.language.ir.plan import Plan

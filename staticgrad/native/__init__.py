@@ -4,7 +4,7 @@
     native.driver()(block.ctypes.data, 0, 3)  # its head names a table of ``native.Row`` words
 
 Two backends compile one source, and its results have the same bytes (others take kernels, not
-sources, and are registered in ``staticgrad/backends.py``): ``vector`` writes LLVM IR from
+sources, and are registered in ``staticgrad/compiler/backends.py``): ``vector`` writes LLVM IR from
 its statements, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This
 package imports neither Numba nor llvmlite by itself; ``vector``, and a kernel found on disk, need
 llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, to the same

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, o
 
 import numpy as np
 
-from staticgrad.compiling.compiler import Compiled, compile as compile_program
+from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_program
 from staticgrad.language.functions.call_types import (
     Gradient,
     OfArrays,

@@ -23,7 +23,7 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.compiling.compiler import Compiled, compile as compile_graph
+from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.draws import draws_from_0, steps_of
 from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten

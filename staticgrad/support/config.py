@@ -187,7 +187,7 @@ class Config:
             "x86-64-v3", any with AVX2, on which results are equal. Kernels and times are those of
             that processor then.
         tune: measure a few schedules of each kernel when a program is compiled, and keep the
-            fastest (``staticgrad.compiling.tuning``). Results are equal. ``sg.compile(...,
+            fastest (``staticgrad.compiler.compiling.tuning``). Results are equal. ``sg.compile(...,
             tune=)`` says it for one program.
         log: topics that are logged to standard error.
         traceback: what errors show of the calls that led to them: "user", the lines of the user's

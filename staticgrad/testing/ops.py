@@ -19,7 +19,7 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
-from staticgrad.compiling.compiler import Compiled, compile as compile_graph
+from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Pointwise

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.budgets import marked_bound
 from staticgrad.analysis.plan_check import lower_bound
-from staticgrad.memory.planner import Planner
+from staticgrad.compiler.memory.planner import Planner
 
 N = 1000
 

@@ -11,8 +11,8 @@ from staticgrad.analysis.cost import (
     step_seconds,
     work_of,
 )
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import plan
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import plan
 from tests.passes.test_memory import chain
 from tests.runtime.handmade import ADD3, NEGATE, TAKE
 

@@ -8,11 +8,11 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.runtime.step import Table
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.language.ir.schedule_text import parse_plan
-from staticgrad.lowering.fuse import fuse
 from staticgrad.native import ROW_WORDS, Row
-from staticgrad.runtime.step import Table
 from tests.diagonals import diagonals
 from tests.safety.fenced_runs import LOOKUPS
 

@@ -14,9 +14,9 @@ import staticgrad as sg
 from passes.pipelines import pipeline as read_pipeline
 from passes.remat import StoreAll
 from staticgrad import checkpoint_policies as cp
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.divided import divided
-from staticgrad.memory.planner import plan
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.divided import divided
+from staticgrad.compiler.memory.planner import plan
 
 STEPS, BLOCKS, SIZE = 20, 3, 12
 #: States beside those that are stored: operands and results of the kernel that runs.

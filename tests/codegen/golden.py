@@ -7,7 +7,7 @@ sources compute is tested by ``test_random_kernels.py``, not by their text.
 import sys
 from pathlib import Path
 
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine

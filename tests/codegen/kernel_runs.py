@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
 from staticgrad.native.machine import Machine
 from tests.exporting.printed import run_printed
 from tests.native.support import call

@@ -5,12 +5,12 @@ from itertools import pairwise, product as product_of
 import numpy as np
 import pytest
 
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
+from staticgrad.compiler.nest.products import direct, gemm
+from staticgrad.compiler.nest.products.streams import WIDEST
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.stages import CHUNK, LONE, STREAMED
 from staticgrad.native.machine import Machine
-from staticgrad.nest.products import direct, gemm
-from staticgrad.nest.products.streams import WIDEST
 from staticgrad.support.narrow_floats import STORED, narrowed
 from tests.codegen.kernel_runs import assert_close
 from tests.exporting.printed import run_printed

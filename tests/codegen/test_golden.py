@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from staticgrad import native
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
 from staticgrad.language.ir.kernels.stages import Stage
 from tests.codegen.golden import FOLDER, kernel_of, renewed
 

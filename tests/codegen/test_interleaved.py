@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_runs import run

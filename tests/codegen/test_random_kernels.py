@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
 from staticgrad.errors import VerifyError
 from staticgrad.language.ir.expr import Access, index, literal, ref
 from staticgrad.language.ir.kernels.known import known_of

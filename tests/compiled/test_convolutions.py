@@ -13,10 +13,10 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.compiler.preparation.windows import with_patches, with_remainders
 from staticgrad.language.ir.forms import WindowReduce
 from staticgrad.language.ir.kernels.stages import Gemm, nested
 from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
-from staticgrad.preparation.windows import with_patches, with_remainders
 from tests.compiled.agreement import assert_same
 from tests.compiled.ways import check, drawn, kernels, scheduled
 from tests.diagonals import diagonals

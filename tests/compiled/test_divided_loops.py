@@ -11,19 +11,19 @@ from passes.pipelines import pipeline
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.autodiff import sums
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory import segments
+from staticgrad.compiler.memory.divided import Divisions, divisions
+from staticgrad.compiler.memory.loop_pairs import pairs_of
+from staticgrad.compiler.memory.planner import Planner
+from staticgrad.compiler.memory.segments import with_segments
+from staticgrad.compiler.preparation import loops
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.language.ir.bodies import BodyStep, body_input, body_of, walk_bodies
 from staticgrad.language.ir.schedule_text import parse_schedule
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.ops.loops import NUMBER, Loop
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory import segments
-from staticgrad.memory.divided import Divisions, divisions
-from staticgrad.memory.loop_pairs import pairs_of
-from staticgrad.memory.planner import Planner
-from staticgrad.memory.segments import with_segments
-from staticgrad.preparation import loops
 from tests.diagonals import diagonals
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.fusion.merging import LONG_ROW, PIECE
+from staticgrad.compiler.fusion.merging import LONG_ROW, PIECE
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import hint_value
 from tests.compiled.ways import check, drawn, scheduled

@@ -15,11 +15,11 @@ import staticgrad as sg
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.lowering.loops import time_loops
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.kernels.stages import Loop, nested
-from staticgrad.lowering.loops import time_loops
-from staticgrad.memory.planner import Planner
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import with_workers

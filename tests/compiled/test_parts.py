@@ -6,9 +6,9 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.fusion.windows import FEW_ELEMENTS
+from staticgrad.compiler.fusion.windows import FEW_ELEMENTS
+from staticgrad.compiler.preparation.regions import MOST_STEP
 from staticgrad.language.ops.indexing import Concat, Pad, Slice
-from staticgrad.preparation.regions import MOST_STEP
 from tests.compiled.ways import numbers
 from tests.diagonals import diagonals
 from tests.random_programs import Chooser

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import backends
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.autodiff import sums
+from staticgrad.compiler import backends
+from staticgrad.compiler.reports.memory_page import held_bands
+from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.language.ir.pictures import columns_with_repeats
-from staticgrad.reports.memory_page import held_bands
-from staticgrad.reports.profiling import live_bytes
 
 
 def network():

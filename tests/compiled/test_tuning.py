@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiling import tuning
+from staticgrad.compiler.compiling import tuning
+from staticgrad.compiler.nest.directives import (
+    IllegalDirectiveError,
+    directives_of,
+    with_directives,
+)
 from staticgrad.errors import VerifyError
 from staticgrad.language.ir.kernels.directives import Interleave, Prefetch, Stream, Vector
 from staticgrad.language.ir.schedule import KernelStep
-from staticgrad.nest.directives import IllegalDirectiveError, directives_of, with_directives
 
 RNG = np.random.default_rng(3)
 

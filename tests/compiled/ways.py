@@ -5,7 +5,7 @@ import numpy as np
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.lowering.fuse import fuse
+from staticgrad.compiler.lowering.fuse import fuse
 from tests.compiled.agreement import assert_near, assert_same, differing
 
 WAYS = ({"fuse": False}, {"threads": 3})

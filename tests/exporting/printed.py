@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from staticgrad.compiler.exporting.expressions import Functions
+from staticgrad.compiler.exporting.kernels import KernelWriter
+from staticgrad.compiler.exporting.prelude import PRELUDE
+from staticgrad.compiler.exporting.running import HEAD
 from staticgrad.errors import ExportError
-from staticgrad.exporting.expressions import Functions
-from staticgrad.exporting.kernels import KernelWriter
-from staticgrad.exporting.prelude import PRELUDE
-from staticgrad.exporting.running import HEAD
 
 
 @cache

@@ -13,7 +13,11 @@ from staticgrad.analysis.budgets import marked_bound
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
+from staticgrad.compiler.memory.planner import Planner
+from staticgrad.compiler.runtime.arena import Arena
+from staticgrad.compiler.runtime.guard import GuardedTable
+from staticgrad.compiler.runtime.step import Program, Table
 from staticgrad.errors import VerifyError
 from staticgrad.language.ir.kernels.bodies import Reach
 from staticgrad.language.ir.schedule import (
@@ -27,10 +31,6 @@ from staticgrad.language.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.types.dim import Size, dim
 from staticgrad.language.types.dtype import F32
-from staticgrad.memory.planner import Planner
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guard import GuardedTable
-from staticgrad.runtime.step import Program, Table
 from staticgrad.support.source import Location
 from tests.ir.repeated_step import Repeated
 from tests.ir.schedule_samples import SCHEDULE

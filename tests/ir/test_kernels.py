@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.language.ir.expr import Access, apply, index, literal, load, postorder, size
 from staticgrad.language.ir.kernels.bodies import accesses, reaches, stores_apart
@@ -26,7 +27,6 @@ from staticgrad.language.ir.kernels.stages import (
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.language.ir.schedule import Binding
 from staticgrad.language.types.dtype import BOOL, F32, F64, I32, I64, U64
-from staticgrad.memory.planner import Planner
 from tests.codegen.random_kernels import random_kernel
 from tests.ir.kernel_samples import EVERYTHING, KERNELS
 from tests.runtime.handmade import NEGATE, Builder, N

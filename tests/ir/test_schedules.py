@@ -10,6 +10,8 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import ArgumentError, FeedError, ParseError, VerifyError
 from staticgrad.language.ir.expr import Access, Expr, Position, index, literal, load, ref, size
 from staticgrad.language.ir.kernels.kernel import Kernel
@@ -38,8 +40,6 @@ from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import BOOL, F32, F64, I32, I64
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 from tests.cases import check_all
 from tests.ir.schedule_samples import PLAN, SCHEDULE
 from tests.random_programs import random_graph, with_gradients

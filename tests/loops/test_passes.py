@@ -6,10 +6,10 @@ import pytest
 import staticgrad as sg
 from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import plan
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.verify import verify_graph
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import plan
 from tests.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable

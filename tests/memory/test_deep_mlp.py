@@ -8,9 +8,9 @@ from passes.pipelines import pipeline
 from passes.remat import Recompute, Sqrt
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound, verify_plan
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import BudgetInfeasible
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 
 WIDTH, BATCH = 256, {"batch": 1024}
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from staticgrad import nest
+from staticgrad.compiler import nest
+from staticgrad.compiler.nest.directives import IllegalDirectiveError, checked, defaults
 from staticgrad.language.ir.kernels.directives import (
     Directive,
     Directives,
@@ -25,7 +26,6 @@ from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.stages import Loop, Map, nested
 from staticgrad.native.machine import Machine, current
-from staticgrad.nest.directives import IllegalDirectiveError, checked, defaults
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told

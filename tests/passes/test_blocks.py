@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.fusion.blocks import blocked
-from staticgrad.fusion.engine import Engine
-from staticgrad.fusion.grouping import group
+from staticgrad.compiler.fusion.blocks import blocked
+from staticgrad.compiler.fusion.engine import Engine
+from staticgrad.compiler.fusion.grouping import group
 from staticgrad.language.ir.kernels.stages import Loop
 from staticgrad.language.ir.schedule import KernelStep
 from tests.compiled.ways import check, drawn

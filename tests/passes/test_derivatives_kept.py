@@ -7,8 +7,8 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import LEVELS, PASSES, pipeline
+from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.language.ir.printer import graph_constants
-from staticgrad.lowering.fuse import fuse
 from tests.random_programs import kinked_graph
 
 SEEDS = range(40)

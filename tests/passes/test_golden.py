@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.lowering.fuse import fuse
+from staticgrad.compiler.lowering.fuse import fuse
 from tests.passes.golden_models import MODELS
 
 #: Ops whose number follows from the formulas. Every matrix product makes one more for each operand

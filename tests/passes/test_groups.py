@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-import staticgrad.lowering.signatures
+import staticgrad.compiler.lowering.signatures
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.cost import cut_cycles, cycles
+from staticgrad.compiler.fusion import cutting
+from staticgrad.compiler.fusion.copies import with_copies, with_late_copies
+from staticgrad.compiler.fusion.engine import Engine
+from staticgrad.compiler.fusion.grouping import group
+from staticgrad.compiler.fusion.groups import Group, Home, Parts
+from staticgrad.compiler.fusion.merging import fused, merged
+from staticgrad.compiler.fusion.walks import broken_rows
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.lowering.signatures import Lowerings
+from staticgrad.compiler.lowering.stages import lower_group
 from staticgrad.errors import FeedError
-from staticgrad.fusion import cutting
-from staticgrad.fusion.copies import with_copies, with_late_copies
-from staticgrad.fusion.engine import Engine
-from staticgrad.fusion.grouping import group
-from staticgrad.fusion.groups import Group, Home, Parts
-from staticgrad.fusion.merging import fused, merged
-from staticgrad.fusion.walks import broken_rows
 from staticgrad.language.ir.forms import Leaf, Pointwise
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32
-from staticgrad.lowering.fuse import fuse
-from staticgrad.lowering.signatures import Lowerings
-from staticgrad.lowering.stages import lower_group
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 from tests.passes.golden_models import MODELS
@@ -201,7 +201,7 @@ def cut_anywhere(seed):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_golden_models_cut_anywhere_have_owners_and_reasons(name, monkeypatch):
-    from staticgrad.lowering.fuse import fusion
+    from staticgrad.compiler.lowering.fuse import fusion
 
     graph = pipeline("O1")(MODELS[name]())
     for seed in range(5):

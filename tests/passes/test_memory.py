@@ -11,12 +11,12 @@ from hypothesis import given, settings, strategies as st
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.planning.offsets import Spans, place, swept
+from staticgrad.compiler.memory import planner as memory
+from staticgrad.compiler.memory.planner import Planner, plan
 from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError, VerifyError
 from staticgrad.language.ir.schedule import Binding
 from staticgrad.language.types.dim import dim, evaluate
 from staticgrad.language.types.dtype import I64
-from staticgrad.memory import planner as memory
-from staticgrad.memory.planner import Planner, plan
 from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N
 
 M = dim("m")

@@ -10,8 +10,8 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import LARGEST
-from staticgrad.fusion.reasons import Why
-from staticgrad.lowering.fuse import fusion
+from staticgrad.compiler.fusion.reasons import Why
+from staticgrad.compiler.lowering.fuse import fusion
 from tests.passes.golden_models import MODELS
 
 

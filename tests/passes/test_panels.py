@@ -6,8 +6,8 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
+from staticgrad.compiler.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
 from staticgrad.language.ir.bodies import BodyStep
-from staticgrad.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
 from tests.diagonals import diagonals
 
 ITERATIONS = 24

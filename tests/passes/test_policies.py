@@ -14,10 +14,10 @@ from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
 from passes.saved import SavedValues
 from staticgrad import checkpoint_policies as cp
-from staticgrad.compiling import scheduling
+from staticgrad.compiler.compiling import scheduling
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner, plan
 from staticgrad.errors import ArgumentError, ParseError, PolicyError, StaticgradError
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner, plan
 from tests.diagonals import diagonals
 from tests.memory.models import MODELS
 from tests.optimizers import SAMPLES, Case

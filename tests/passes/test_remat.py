@@ -13,9 +13,9 @@ from passes.remat import Recompute, Sqrt, StoreAll
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound, verify_plan
 from staticgrad.analysis.plan_report import memory_table, repeated_steps, stored_buffers
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner, plan
 from staticgrad.errors import VerifyError
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner, plan
 from tests.passes.test_memory import schedules, training_step
 
 POLICIES = (StoreAll(), Sqrt(), Recompute())

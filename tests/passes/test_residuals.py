@@ -9,9 +9,9 @@ from passes.pipelines import pipeline
 from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.verify import verify_graph
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 
 SETTLED = "stabilize,dce,fixpoint(simplify,cse,fold),dce"
 

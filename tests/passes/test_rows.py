@@ -6,9 +6,9 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
+from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.language.ir.kernels.stages import Columns, Map
 from staticgrad.language.ir.schedule import KernelStep
-from staticgrad.lowering.fuse import fuse
 from tests.compiled.agreement import assert_same
 from tests.diagonals import diagonals
 

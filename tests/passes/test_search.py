@@ -18,8 +18,8 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.analysis.planning.descents import SLOPES, Descents
 from staticgrad.analysis.planning.planner import lower_bound
 from staticgrad.analysis.planning.problem import Net
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from tests.memory.models import BATCH, MODELS
 from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-import staticgrad.lowering.fuse
+import staticgrad.compiler.lowering.fuse
 from passes.pipelines import pipeline
 from passes.remat import Recompute, Sqrt
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError, VerifyError
 from staticgrad.language.ir.verify_schedule import verify_schedule
-from staticgrad.lowering.fuse import fuse
-from staticgrad.memory.planner import Planner
 from tests.diagonals import diagonals
 from tests.passes.test_remat import judged
 from tests.schedules import run_schedule

@@ -19,8 +19,8 @@ from staticgrad.analysis.planning.problem import (
     problem_of,
 )
 from staticgrad.commands import cli
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownArgumentError, VerifyError
-from staticgrad.memory.planner import Planner
 from tests.planning.problems import chain, random_problem
 
 

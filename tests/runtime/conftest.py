@@ -2,7 +2,7 @@
 
 import pytest
 
-from staticgrad.runtime import executor
+from staticgrad.compiler.runtime import executor
 
 
 @pytest.fixture(autouse=True)

@@ -6,15 +6,15 @@ import numpy as np
 
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.memory.planner import Planner
+from staticgrad.compiler.runtime.arena import Arena
+from staticgrad.compiler.runtime.executor import Executor
+from staticgrad.compiler.runtime.step import Table
 from staticgrad.language.ir.kernels.chain_parts import PART
 from staticgrad.language.types.dim import evaluate
-from staticgrad.memory.planner import Planner
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.native.plain.control import follow
 from staticgrad.native.table.control_code import ThroughWord
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.executor import Executor
-from staticgrad.runtime.step import Table
 from tests.native.support import ENTRY
 
 #: Bytes on both sides of an arena, which nobody may touch.

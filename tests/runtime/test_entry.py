@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.compiler.runtime import executor
 from staticgrad.errors import (
     FeedDTypeError,
     FeedError,
@@ -22,7 +23,6 @@ from staticgrad.errors import (
 from staticgrad.language.storage.reservation import SETTLED
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import SMALL
-from staticgrad.runtime import executor
 from tests.safety.mxcsr import STATES, only_x86, state
 
 needs_entry = pytest.mark.skipif(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiling.compiler import compile
+from staticgrad.compiler.compiling.compiler import compile
+from staticgrad.compiler.runtime import arena as arena_module, feeds as outputs_module
 from staticgrad.errors import OutOfMemory
-from staticgrad.runtime import arena as arena_module, feeds as outputs_module
 from tests.beside import in_threads
 from tests.test_compiler import chain, swap
 

@@ -5,12 +5,12 @@ import array as arrays
 import numpy as np
 import pytest
 
+from staticgrad.compiler.runtime.feeds import FeedBinder
 from staticgrad.errors import FeedDTypeError, MissingFeedError, UnknownFeedError
 from staticgrad.language.ir.graph import Graph, Input, Symbolic
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import F32, I64, U8
-from staticgrad.runtime.feeds import FeedBinder
 
 N = dim("n")
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
+from staticgrad.compiler.memory.planner import plan
+from staticgrad.compiler.runtime.arena import Arena
+from staticgrad.compiler.runtime.guard import GuardedTable
+from staticgrad.compiler.runtime.step import Program
 from staticgrad.errors import KernelAccessError
 from staticgrad.language.storage.parameter import ParameterStore
-from staticgrad.memory.planner import plan
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guard import GuardedTable
-from staticgrad.runtime.step import Program
 from tests.runtime.handmade import ADD, COPY, NEGATE, Builder
 
 #: p1[j] = -p0[j], the loop and the last statements to be filled in.

@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from staticgrad.compiler.runtime.arena import Arena
+from staticgrad.compiler.runtime.feeds import OutputPool, check_apart, given_outputs
 from staticgrad.errors import OutOfMemory, OutputArrayError
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.feeds import OutputPool, check_apart, given_outputs
 
 F4 = np.dtype(np.float32)
 SHAPES = {"y": (3, 4)}

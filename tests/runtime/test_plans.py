@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiling import artifacts
+from staticgrad.compiler.compiling import artifacts
+from staticgrad.compiler.memory.planner import Planner
+from staticgrad.compiler.runtime import executor
 from staticgrad.errors import VerifyError
-from staticgrad.memory.planner import Planner
-from staticgrad.runtime import executor
 from staticgrad.support.caches import Budget
 from tests.diagonals import diagonals
 

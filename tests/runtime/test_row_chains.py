@@ -7,8 +7,8 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.barriers import ByteRange, StepBytes
-from staticgrad.runtime import cuts
-from staticgrad.runtime.cuts import RowsApart, chains
+from staticgrad.compiler.runtime import cuts
+from staticgrad.compiler.runtime.cuts import RowsApart, chains
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
 

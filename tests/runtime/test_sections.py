@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
+from staticgrad.compiler.runtime.sections import LEAST_SECTION, Alone, PlannedRow, shared
 from staticgrad.native import Row
-from staticgrad.runtime.sections import LEAST_SECTION, Alone, PlannedRow, shared
 
 ROWS = st.lists(
     st.builds(

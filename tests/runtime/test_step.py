@@ -8,13 +8,13 @@ from hypothesis import given, strategies as st
 
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.backends import render
+from staticgrad.compiler.backends import render
+from staticgrad.compiler.memory.planner import plan
+from staticgrad.compiler.runtime.arena import Arena
+from staticgrad.compiler.runtime.step import ParameterLocks, Program, Table, nothing
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dtype import I64
-from staticgrad.memory.planner import plan
-from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
 from tests.passes.test_memory import schedules
 from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 

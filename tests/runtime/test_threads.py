@@ -11,9 +11,9 @@ import pytest
 
 import staticgrad as sg
 import staticgrad.language.ir.kernels.kernel
+from staticgrad.compiler.runtime import sections
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
 from staticgrad.native.table import pool
-from staticgrad.runtime import sections
 from tests.beside import in_threads
 from tests.random_programs import random_graph
 

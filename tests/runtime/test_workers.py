@@ -12,14 +12,14 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 import staticgrad.language.ir.kernels.kernel
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.memory.planner import Planner
+from staticgrad.compiler.runtime import cuts as module
+from staticgrad.compiler.runtime.cuts import staged_products
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.language.ir.kernels.chain_parts import PART, ChainPart
 from staticgrad.language.ir.kernels.stages import Gemm
 from staticgrad.language.ir.schedule_text import parse_plan
 from staticgrad.language.types.dim import evaluate
-from staticgrad.memory.planner import Planner
-from staticgrad.runtime import cuts as module
-from staticgrad.runtime.cuts import staged_products
 from tests.diagonals import diagonals
 from tests.native.support import ENTRY
 from tests.random_programs import random_graph

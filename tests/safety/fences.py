@@ -15,9 +15,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from staticgrad.compiler.runtime import arena, feeds
 from staticgrad.language.storage import parameter
 from staticgrad.language.types import arrays as constant
-from staticgrad.runtime import arena, feeds
 from tests.safety.child import say
 
 PAGE = mmap.PAGESIZE

@@ -64,7 +64,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.environ["STATICGRAD_CACHE_DIR"] = folder
         if kind == "import":
-            from staticgrad.compiling import compiler  # noqa: F401
+            from staticgrad.compiler.compiling import compiler  # noqa: F401
 
             amounts = [40, 100, 150, 165, 180, 200, 230, 500]
         else:

@@ -10,7 +10,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.memory.planner import Planner
+from staticgrad.compiler.memory.planner import Planner
 from tests.memory.test_deep_mlp import deep
 from tests.random_programs import random_step
 

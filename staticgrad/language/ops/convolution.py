@@ -72,7 +72,7 @@ class Convolution(BilinearOp):
 
     ``extents`` are the last sizes of the result.
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
-    (``staticgrad/preparation/windows.py``). No derivative is taken of what is put so.
+    (``staticgrad/compiler/preparation/windows.py``). No derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term

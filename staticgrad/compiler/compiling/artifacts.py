@@ -1,0 +1,259 @@
+"""The compiled parts of one program, cached: its kernels by source, its plans by sizes.
+
+A kernel is compiled, or found in the cache, and named. A plan is made by a function that the caller
+hands in. Every plan of a new kind is checked by code that shares nothing with the planner; with the
+setting ``check``, every plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, Protocol
+
+from staticgrad import native
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler import backends
+from staticgrad.compiler.reports.stats import Counts
+from staticgrad.compiler.runtime.step import Program
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import CallStep, Schedule, Step, routines
+from staticgrad.native.libraries import routines as native_routines
+from staticgrad.support import config
+from staticgrad.support.caches import SEEN_SIZES, Kept, collection_paused
+from staticgrad.support.errors import CompileError
+from staticgrad.support.forks import ProcessLock
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import lines_of
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.fusion.neighbours import KernelPair
+    from staticgrad.compiler.reports.explain import Apart, StepSection
+
+_VERIFIED: Final = 1 << 20  # bytes of kinds of plans that were verified
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """One distinct kernel: its generated source, what it computes, where its code came from.
+
+    ``compiler`` is the backend that compiled it, which ``auto`` leaves open; ``python`` where the
+    jit is off.
+    """
+
+    name: str
+    source: str = field(repr=False)
+    label: str
+    origin: str
+    address: int
+    compiler: str
+
+    @property
+    def llvm(self) -> str:
+        """The LLVM IR of its machine code, generated on request.
+
+        Raises:
+            ArgumentError: another backend than ``vector`` and ``numba`` compiled it, or none.
+        """
+        return native.as_text(self.source, self.compiler, "llvm")
+
+    @property
+    def asm(self) -> str:
+        """Its machine code as assembly of this machine's target, generated on request.
+
+        Raises:
+            ArgumentError: as ``llvm``.
+        """
+        return native.as_text(self.source, self.compiler, "asm")
+
+    def _title(self) -> str:
+        how = {"memory": "from memory", "disk": "from disk"}.get(self.origin, "compiled")
+        return f"{self.name}: {self.label}; {how}, by {self.compiler}"
+
+    def __str__(self) -> str:
+        return f"# {self._title()}\n{self.source}"
+
+    def _repr_html_(self) -> str:
+        from staticgrad.compiler.reports.pictures import kernel_html
+
+        return kernel_html(self._title(), self.source)
+
+
+class Kernels:
+    """Native code by source, for the schedules of one program.
+
+    By the backend of that name; None: the setting's.
+    """
+
+    def __init__(self, counts: Counts, backend: str | None, threads: int = 1) -> None:
+        self._counts = counts
+        self._backend = backend
+        self._threads = threads
+        self._found: dict[str, CompiledKernel] = {}
+        self._of: dict[Kernel, CompiledKernel] = {}
+        self._sources: dict[tuple[Kernel, int], str] = {}
+
+    @property
+    def all(self) -> tuple[CompiledKernel, ...]:
+        """The distinct kernels in order of first use."""
+        return tuple(self._found.values())
+
+    def know(self, sources: backends.Sources) -> None:
+        """Takes sources that were rendered before, on the same machine."""
+        self._sources.update(sources)
+
+    def sources(self, *schedules: Schedule) -> backends.Sources:
+        """The sources of schedules' kernels, which backends that are built in compile."""
+        kernels = [kernel for schedule in schedules for kernel in first_steps(schedule)]
+        found = backends.sources(kernels, self._sources, self._backend)
+        self._sources.update(found)
+        return found
+
+    def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
+        """A schedule with its code; sources that are new are compiled, or found in the cache."""
+        steps = first_steps(schedule)
+        loops = any(step.bodies() for step in schedule.steps)
+        backends.prepare(self.sources(schedule), self._backend, loops)
+        made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
+        self._of.update(made)
+        used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
+        if loops:
+            native.control()  # now, for no run compiles anything
+            if self._threads > 1 and any(kernel.outer == "tiles" for kernel in steps):
+                native.through()
+        return Program(
+            schedule,
+            {kernel: code.address for kernel, code in made.items()},
+            {each.name: each.store for each in parameters if each.name in used},
+            native.driver(),
+            {kernel: code.name for kernel, code in made.items()},
+            {each: native_routines.code(each.name) for each in routines(schedule)},
+            partial(self.program, parameters=parameters),
+        )
+
+    def name(self, step: Step) -> str:
+        """Return the name that messages use for the kernels of a step, or its routine."""
+        if isinstance(step, CallStep):
+            return step.routine.name
+        return ", ".join(self._of[kernel].name for kernel in step.kernels())
+
+    def sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
+        """A program's steps as sections; kernels that no run has needed are compiled."""
+        from staticgrad.compiler.reports.explain import StepSection
+
+        if not first_steps(schedule).keys() <= self._of.keys():
+            self.program(schedule)
+        return tuple(
+            StepSection(
+                self.name(step),
+                step.phase,
+                step.label,
+                tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
+                tuple(self.sections(body.schedule) for body in step.bodies()),
+            )
+            for step in schedule.steps
+        )
+
+    def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
+        try:
+            code = backends.compiled(kernel, self._backend)
+        except CompileError as error:
+            error.at = step.origins[0] if step.origins else error.at
+            source = backends.render(kernel)
+            error.add_note(f"the kernel computes {step.label}; its source:\n{source}")
+            raise
+        if code.source not in self._found:
+            lines = lines_of(step.origins)
+            label = f"{step.label} at {lines}" if lines else step.label
+            name = f"k{len(self._found)}"
+            made = CompiledKernel(
+                name, code.source, label, code.origin, code.address, code.compiler
+            )
+            self._found[code.source] = made
+            self._counts.add_kernel(name, label, code)
+        return self._found[code.source]
+
+
+def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
+    """The distinct kernels in order of first use, each with the first step that uses it."""
+    found: dict[Kernel, Step] = {}
+    for step in schedule.steps:
+        for kernel in step.kernels():
+            found.setdefault(kernel, step)
+    return found
+
+
+def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:
+    """Return why neighbouring steps are not fused, as a section."""
+    from staticgrad.compiler.reports.explain import Apart
+
+    return tuple(
+        Apart(
+            pair.computed_in,
+            pair.read_in,
+            pair.node.op.name,
+            pair.reader.op.name,
+            (pair.node.origin.resolve().labelled, pair.reader.origin.resolve().labelled),
+            pair.reason.why.name,
+            pair.reason.numbers,
+            str(pair.reason),
+        )
+        for pair in pairs
+    )
+
+
+class Make(Protocol):
+    """Makes a plan of sizes and the buffer names of inputs whose feeds are copied."""
+
+    def __call__(self, sizes: Mapping[str, int], *, staged: frozenset[str]) -> Plan: ...
+
+
+class Plans:
+    """Plans by sizes and copied feeds; safe from several threads."""
+
+    def __init__(self, make: Make, counts: Counts) -> None:
+        self._make, self._counts = make, counts
+        self._lock = ProcessLock()
+        self._kept: Kept[object, Plan] = Kept(SEEN_SIZES)
+        #: By the hash of a kind, which has the identity of the schedule: it must not go away.
+        self._verified: Kept[int, Schedule] = Kept(_VERIFIED)
+
+    @collection_paused()
+    @in_graphs()
+    def plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
+        """The plan at these sizes; feeds of the ``staged`` buffers are copied first."""
+        key = (tuple(sorted(sizes.items())), staged)
+        with self._lock.taken:
+            found = self._kept.get(key)
+            if found is None:
+                found = self._make(sizes, staged=staged)
+                kind = hash(_kind(found))
+                if self._verified.get(kind) is None or config.current().check:
+                    verify_plan(found)
+                    self._verified.put(kind, found.schedule, 200)
+                self._counts.add_plan(found)
+                self._kept.put(key, found, found.held_bytes)
+        return found
+
+
+def _kind(plan: Plan) -> tuple[object, ...]:
+    """Return all of a plan but its numbers.
+
+    The steps in order and the buffers in the order of the arena, with what is empty. Computing it
+    takes a fiftieth of the time of planning; ``verify_plan`` takes twice that time.
+    """
+    return (
+        id(plan.schedule),
+        plan.workers,
+        plan.commit,
+        tuple([(s.step, s.total > 0, s.fails, *map(_kind, s.bodies)) for s in plan.steps]),
+        tuple(
+            [(p.buffer, p.first, p.last) for p in sorted(plan.placements, key=attrgetter("offset"))]
+        ),
+        tuple([nbytes > 0 for _, nbytes in plan.buffer_bytes]),
+    )

@@ -1,0 +1,627 @@
+"""Graph -> Compiled: passes, fusion, rendering, native code, plans. The only file where they meet.
+
+Nothing is decided here: each stage is a function of the one before. What is kept is what a user
+asks about afterwards: the graph, the schedule, the kernels' sources, and why each was compiled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from contextvars import copy_context
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+
+import numpy.typing as npt
+
+from passes.base import Pass, Pipeline
+from passes.pipelines import pipeline as read_pipeline
+from passes.remat import Policy
+from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
+from staticgrad.compiler.compiling.arguments import (
+    Options,
+    all_sizes,
+    feeds_by_keyword,
+    read_budget,
+    read_checkpoint,
+    read_fuse,
+    read_passes,
+    read_program,
+    read_sizes,
+    room_here,
+    unknown_size,
+)
+from staticgrad.compiler.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
+from staticgrad.compiler.compiling.scheduling import Scheduling, scheduled
+from staticgrad.compiler.memory.planner import Planner
+from staticgrad.compiler.reports.stats import Counts, Stats
+from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
+from staticgrad.compiler.runtime.sections import LEAST_SECTION
+from staticgrad.compiler.runtime.step import Table
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import Size, evaluate, named_sizes
+from staticgrad.native import processors
+from staticgrad.native.environment import default_environment
+from staticgrad.support import config, terminal
+from staticgrad.support.building import capture
+from staticgrad.support.caches import collection_paused
+from staticgrad.support.errors import (
+    ExportError,
+    GraphError,
+    ParseError,
+    UnknownAttributeError,
+    hints,
+)
+from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.wording import did_you_mean
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as WithDefault
+
+    from staticgrad.compiler.reports.explain import Explanation
+    from staticgrad.compiler.reports.profiling import Profile
+    from staticgrad.compiler.runtime.arena import BoundRun
+    from staticgrad.language.functions.checkpoints.saveable import Saveable
+
+    #: What a run gives: an array or a dict of them.
+    Results = WithDefault("Results", default=Any)
+else:
+    Results = TypeVar("Results")
+
+Array = npt.NDArray[Any]
+Compilable = Graph | Value | Mapping[str, Value]
+
+
+@overload
+def compile(
+    program: Value,
+    *,
+    memory_budget: float | str | None = None,
+    checkpoint: str | Policy | Saveable = "store_all",
+    sizes: Mapping[str, int] | None = None,
+    pipeline: str | Pass = "O1",
+    fuse: bool = True,
+    debug: bool | Literal["nan"] | None = None,
+    backend: str | None = None,
+    threads: int | Literal["auto"] | None = None,
+    tune: bool | None = None,
+) -> Compiled[Array]: ...
+@overload
+def compile(
+    program: Graph | Mapping[str, Value],
+    *,
+    memory_budget: float | str | None = None,
+    checkpoint: str | Policy | Saveable = "store_all",
+    sizes: Mapping[str, int] | None = None,
+    pipeline: str | Pass = "O1",
+    fuse: bool = True,
+    debug: bool | Literal["nan"] | None = None,
+    backend: str | None = None,
+    threads: int | Literal["auto"] | None = None,
+    tune: bool | None = None,
+) -> Compiled[dict[str, Array]]: ...
+@public
+def compile(
+    program: Compilable,
+    *,
+    memory_budget: float | str | None = None,
+    checkpoint: str | Policy | Saveable = "store_all",
+    sizes: Mapping[str, int] | None = None,
+    pipeline: str | Pass = "O1",
+    fuse: bool = True,
+    debug: bool | Literal["nan"] | None = None,
+    backend: str | None = None,
+    threads: int | Literal["auto"] | None = None,
+    tune: bool | None = None,
+) -> Compiled[Any]:
+    """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
+
+    Args:
+        program: what to compute. One Value in, one array out; else results come in a dict.
+        memory_budget: upper limit of the arena: bytes (``"2MiB"``), a share of what storing all
+            values needs (``0.5``, ``"50%"``), or ``"fit"``, all physical memory that is free. To
+            meet the budget some kernels are recomputed, cheapest first.
+        checkpoint: what is stored for the backward pass, and what is recomputed: ``"store_all"``,
+            ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``; or a predicate of
+            ``sg.checkpoint_policies``, also by name, that selects ops. With a budget, the peak is
+            at most that of the policy as well. Values that ``sg.checkpoint`` marks are stored.
+        sizes: values of named sizes that every run will have; the feeds must agree.
+        pipeline: the passes to run first: text, a level (``"O0"``, ``"O1"``), or a ``Pass``.
+        fuse: merge neighbouring operations into kernels.
+        debug: True: every kernel's reads and writes are checked against the plan, in poisoned
+            memory between red zones. ``"nan"``: an operation that makes a NaN or an infinity from
+            finite numbers raises NonFiniteError. None: the setting.
+        backend: the compiler of kernels: ``"vector"`` writes LLVM IR, ``"numba"`` uses Numba,
+            ``"auto"`` is the former, and the latter for kernels that it refuses; or one of
+            ``staticgrad.backends``. None: the setting, also where a pickle is loaded.
+        threads: the number of threads that may run it, the calling one included. ``"auto"``: as
+            many as there are processors for them. None: the setting.
+        tune: True: each kernel is timed with a few schedules at its sizes (named sizes that
+            ``sizes`` lacks: at their hints), and the fastest is used from then on. Choices are
+            stored in the kernel cache. None: the setting.
+
+    Returns:
+        The program: ``run`` it with feeds, ask for its ``plan``. Its results are bitwise identical
+        for every budget, policy, backend, number of threads, ``fuse``, ``debug`` and ``tune``.
+
+    Raises:
+        ArgumentError, ConfigError: an option of the wrong kind; an unknown policy or backend.
+        BudgetInfeasible: all sizes are known, and the step needs more than the budget.
+        CompileError, CPUError: a kernel does not compile; this processor is not supported.
+
+    >>> import staticgrad as sg
+    >>> compile(sg.input("x", ("n",), "float64") * 2.0).run({"x": [1.0, 2.0]})
+    array([2., 4.])
+    """
+    read_checkpoint(Pipeline(()), checkpoint)
+    settings = config.current(debug=debug, backend=backend, threads=threads, tune=tune)
+    options = Options(
+        memory_budget=read_budget(memory_budget),
+        checkpoint=checkpoint,
+        sizes=read_sizes(sizes),
+        pipeline=read_passes(pipeline),
+        fuse=read_fuse(fuse),
+        debug=settings.debug,
+        backend=backend,
+        threads=None if threads is None else settings.threads,
+        tune=settings.tune,
+    )
+    return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
+
+
+class Compiled(Generic[Results]):
+    """A program that runs: ``run`` it, ask for its ``plan``, read its ``source``.
+
+    ``sg.compile`` makes it. It may be called from several threads: runs of one object are
+    serialized. It pickles as the graph's text with the options, and compiles again when loaded.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", ("n",), "float64")
+    >>> f = sg.compile({"y": x * 2.0})
+    >>> f.run({"x": [1.0, 2.0]}), f.plan(n=2).peak_bytes
+    ({'y': array([2., 4.])}, 0)
+    """
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        @boundary
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            raise UnknownAttributeError(
+                f"a compiled program has no {name!r}",
+                hint=lambda: hints.OF_PROGRAMS.get(name) or did_you_mean(name, known),
+            )
+
+    @collection_paused()
+    @config.read_once()
+    @default_environment()
+    @in_graphs()
+    def __init__(self, program: Compilable, options: Options) -> None:
+        """Compile at once. ``program_graph`` is the graph as given, whose guards feeds must meet.
+
+        Args:
+            program, options: what ``compile`` was given.
+        """
+        self.program_graph, self.single = read_program(program)
+        self.options = options
+        try:
+            passes = read_pipeline(options.pipeline)
+        except ParseError as error:
+            error.details = ("in the pipeline", *error.at.resolve().excerpt(), *error.details)
+            error.at = capture()
+            raise
+        passes, policy = read_checkpoint(passes, options.checkpoint)
+        for name, _ in options.sizes:
+            if name not in self.program_graph.sizes:
+                raise unknown_size(name, self.program_graph)
+        self._counts = Counts()
+        self.threads = processors.threads(config.current(threads=options.threads).threads)
+        self._kernels = Kernels(self._counts, options.backend, self.threads)
+        once = Table if options.debug == "nan" else self._table_maker()
+        self._scheduling = Scheduling(
+            self.program_graph,
+            passes,
+            dict(options.sizes),
+            (
+                policy,
+                room_here(options.memory_budget),
+                self.threads,
+                LEAST_SECTION,
+            ),
+            partial(scheduled, fuse=options.fuse, tuned_at=options.sizes if options.tune else None),
+            None if options.debug else (options.fuse, options.backend, options.tune),
+            self._kernels,
+            once,
+        )
+        with terminal.working(f"compiling {self.program_graph.name}") as line:
+            line.stage = "passes and fusion"
+            (self.schedule, self._constants, note), planner = self._scheduling.found
+            if note:
+                self._counts.note(note)
+            self._plans = Plans(planner.plan, self._counts)
+            line.stage = f"machine code of {len(self.schedule.steps)} steps"
+            step = self._kernels.program(self.schedule, self.program_graph.parameters)
+        self._executor = Executor(
+            self.program_graph,
+            step,
+            self._plans.plan,
+            dict(options.sizes),
+            self._table_maker(),
+            self.single,
+        )
+        known = self.program_graph.sizes.keys() <= dict(options.sizes).keys()
+        self._fixed_plan = self.plan() if known else None
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def run(self, feeds: Feeds | None = None, out: object = None, **unknown: object) -> Results:
+        """The results for these feeds; parameters take their updates.
+
+        Args:
+            feeds: input name or input Value -> array, or anything that NumPy sees as one. They
+                are never written, and read in place where they are contiguous and of the input's
+                dtype.
+            out: arrays to write into, in the structure of the results; a dict may lack some.
+
+        Returns:
+            One array where one Value was compiled, else a dict of arrays by output name. They
+            alias nothing; an array is used again for later results once the caller dropped it.
+
+        Raises:
+            FeedError, OutputArrayError, OutOfMemory, BudgetInfeasible: before anything has run.
+            IndexOutOfRange: before any parameter has changed.
+        """
+        try:
+            if unknown:
+                raise feeds_by_keyword(unknown)
+            if feeds is None:
+                feeds = {}
+            if out is None:
+                entered: Results | None = self._executor.enter(feeds)
+                if entered is not None:
+                    return entered
+            results: Any = self._executor.run(feeds, out)
+            return results["output"] if self.single else results  # type: ignore[no-any-return]
+        except Exception as error:
+            cut(error)
+            raise
+
+    __call__ = run
+
+    @boundary
+    def bind(
+        self, feeds: Feeds | None = None, out: object = None, **unknown: object
+    ) -> BoundRun[Results]:
+        """Return a run bound to these feeds: ``call = f.bind(feeds)``, then ``call()`` repeatedly.
+
+        ``call()`` gives what ``f.run(feeds, out)`` would give then: it reads what the arrays hold
+        when it is called, and writes into those of ``out``. The dicts are read now.
+
+        Raises:
+            FeedError, OutputArrayError: as ``run`` does, for what the arrays are now.
+        """
+        if unknown:
+            raise feeds_by_keyword(unknown)
+        return self._executor.bind({} if feeds is None else feeds, out)
+
+    # -- what it takes and gives ------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict[str, TensorType]:
+        """The element type and shape of each feed of ``run``, by name.
+
+        Sizes are ints, or named ones, whose text is the name; those that were fixed by ``sizes=``
+        are ints.
+
+        >>> import staticgrad as sg
+        >>> f = sg.compile({"y": sg.input("x", ("n", 3), "float32").sum(axis=1)})
+        >>> f.inputs, f.outputs
+        ({'x': f32[n, 3]}, {'y': f32[n]})
+        >>> [(name, each.dtype, each.shape) for name, each in f.inputs.items()]
+        [('x', sg.float32, (n, 3))]
+        """
+        return self._with_sizes(self.program_graph.input_types)
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """The element type and shape of each result, by name, as ``inputs``.
+
+        A program of one value, whose ``run`` gives one array, calls it ``"output"``.
+        """
+        return self._with_sizes(self.program_graph.output_types)
+
+    def _with_sizes(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+        """Types with the sizes that were given when it was compiled."""
+        known = dict(self.options.sizes)
+
+        def fixed(size: Size) -> Size:
+            names = {named.name for named in named_sizes(size)}
+            return evaluate(size, known) if names <= known.keys() else size
+
+        return {n: t.with_shape(tuple(map(fixed, t.shape))) for n, t in types.items()}
+
+    # -- planning and memory ----------------------------------------------------------------------
+
+    @public
+    def plan(self, *, staged: object = (), **sizes: int) -> Plan:
+        """Return the plan at these sizes, cached; nothing runs or is compiled.
+
+        Args:
+            staged: inputs, or their names, whose feeds are copied into the arena before the run:
+                strided or misaligned ones, those of another dtype or byte order, and bools of
+                other bytes than 0 and 1. By default none is.
+            sizes: values of the named sizes that ``compile`` did not get.
+
+        Raises:
+            UnknownNameError: a size that the graph does not have, or one that is missing.
+            UnknownFeedError: a ``staged`` input that the graph does not have.
+            SizeGuardError: sizes that the graph's conditions exclude.
+            BudgetInfeasible: the plan needs more than ``memory_budget``.
+        """
+        known = all_sizes(self.program_graph, dict(self.options.sizes), sizes)
+        copied = self._executor.buffers_of(named_inputs(self.program_graph, staged, "staged"))
+        check_sizes(self.program_graph, known)
+        return self._plans.plan(known, copied)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of the arena in the latest run, copies of its feeds included.
+
+        Before any run, where all sizes are known: those of a run whose feeds need no copy.
+
+        Raises:
+            GraphError: sizes are open and nothing has run yet.
+        """
+        return self._current_plan().peak_bytes
+
+    @property
+    def memory(self) -> Memory:
+        """Bytes of arena, feeds, parameters, outputs, constants, by the plan of ``peak_bytes``."""
+        return self._executor.memory(self._current_plan())
+
+    @property
+    def highest_touched(self) -> int | None:
+        """Arena bytes that the latest run has been seen to work in, counted from the start.
+
+        Measured under ``debug=True``, None otherwise: where the highest byte ends that was really
+        written, or that a kernel got as scratch or to note a failing index (which it need not do),
+        on the next border of 64. It is the ``peak_bytes`` of the plan that ran, for a buffer takes
+        whole lines of 64 bytes.
+        """
+        return self._executor.highest_touched
+
+    def _current_plan(self) -> Plan:
+        plan = self._latest_or_fixed()
+        if plan is None:
+            names = ", ".join(self.program_graph.sizes)
+            asked = ", ".join(f"{name}=..." for name in self.program_graph.sizes)
+            raise GraphError(
+                f"the peak depends on {names}, and nothing has run yet",
+                hint=f"ask for a plan: f.plan({asked})",
+            )
+        return plan
+
+    def _latest_or_fixed(self) -> Plan | None:
+        """The plan that ran last; before that, the one that is known from the sizes alone."""
+        return self._executor.latest or self._fixed_plan
+
+    # -- what it was made of ----------------------------------------------------------------------
+
+    @property
+    def kernels(self) -> tuple[CompiledKernel, ...]:
+        """The distinct kernels of all that has run or was explained, in order of first use."""
+        return self._kernels.all
+
+    @property
+    def graph(self) -> Graph:
+        """The graph after the passes."""
+        return self._scheduling.graph
+
+    @property
+    def source(self) -> str:
+        """The source of every distinct kernel, each under a line that says what it is."""
+        return (
+            "\n\n".join(f"# {k.name}: {k.label}\n{k.source.rstrip()}" for k in self.kernels) + "\n"
+        )
+
+    # -- debug modes ------------------------------------------------------------------------------
+
+    def _table_maker(self) -> MakeTable:
+        """Return the maker of tables that run plans; debug modes are imported on use."""
+        if self.options.debug == "nan":
+            from staticgrad.compiler.runtime.probed import Watch
+            from staticgrad.compiler.runtime.side_run import SideProgram
+
+            def beside(graph: Graph) -> SideProgram:  # with a kernel for each operation
+                schedule = scheduled(graph, fuse=False)
+                code = Kernels(Counts(), self.options.backend).program(schedule, graph.parameters)
+                return SideProgram(graph, code, Planner(schedule).plan)
+
+            return Watch(self.graph, beside).table
+        if self.options.debug:
+            from staticgrad.compiler.runtime.guard import GuardedTable
+
+            return GuardedTable
+        return Table
+
+    # -- reports ----------------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> Stats:
+        """Counts of compiles, cache hits, plans and runs, with reasons."""
+        return self._counts.read(self._executor.runs)
+
+    @public
+    def explain(self, *, staged: object = (), before: bool = False, **sizes: int) -> str:
+        """Explain each pass, the kernels that run, in the order listed, and the memory they need.
+
+        That is the plan of ``plan(staged=..., **sizes)`` where either is given, else that of
+        ``peak_bytes``: what lives at the peak, which feeds are copied, what is stored from forward
+        to backward, what is computed again, each with the user's lines. Nodes that nothing needs
+        are counted. With ``before=True`` the graph as it was ahead of the passes comes last.
+        """
+        return str(self.explanation(staged=staged, before=before, **sizes))
+
+    @public
+    def explanation(
+        self, *, staged: object = (), before: bool = False, **sizes: int
+    ) -> Explanation:
+        """Return the content of ``explain`` as data, with ``as_json``: equal for equal programs."""
+        from staticgrad.compiler.lowering.fuse import fusion
+        from staticgrad.compiler.reports.explain import Explanation, Sharing, dead_nodes, unread_of
+
+        asked, once = bool(sizes) or bool(staged), self._constants
+        plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
+        schedule = self.schedule if plan is None else plan.schedule
+        graph, reports = self._scheduling.scheduled(schedule), self._scheduling.reports
+        return Explanation(
+            graph=self.program_graph.name,
+            pipeline=str(self.options.pipeline),
+            passes=tuple([r.at({} if plan is None else dict(plan.sizes)) for r in reports]),
+            computed_once=() if once is None else self._kernels.sections(once),
+            steps=self._kernels.sections(schedule),
+            kernels=len(self.kernels),
+            compilers=Counter(kernel.compiler for kernel in self.kernels),
+            apart=reasons_apart(fusion(graph, self.options.fuse).neighbours()),
+            unread=unread_of(self.graph, schedule),
+            open_sizes=tuple(self.program_graph.sizes),
+            plan=plan,
+            sharing=None if plan is None else Sharing.of(plan),
+            dead=dead_nodes(
+                self.program_graph, self.graph, None if plan is None else dict(plan.sizes)
+            ),
+            before=self.program_graph if before else None,
+            tuning=self._choices(schedule),
+        )
+
+    def _choices(self, schedule: Schedule) -> tuple[str, ...]:
+        if not self.options.tune:
+            return ()
+        from staticgrad.compiler.compiling.tuning import choices
+
+        return tuple(map(str, choices(schedule, dict(self.options.sizes))))
+
+    @public
+    def report(self, path: str | Path, **sizes: int) -> Path:
+        """Write a page of one file: which tensors, scopes and lines hold memory when, in the plan
+        and where everything is stored, what is computed again, and what less memory would cost.
+
+        Args:
+            path: where to write it, ``"memory.html"``.
+            sizes: values of the named sizes that ``compile`` did not get.
+
+        Returns:
+            The path.
+
+        Raises:
+            UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
+            ArgumentError: ``path`` is not a path. OSError: the file cannot be written.
+        """
+        from staticgrad.compiler.compiling.tradeoffs import tradeoff
+        from staticgrad.compiler.reports.memory_page import memory_page
+        from staticgrad.compiler.reports.pictures import written
+
+        front = tradeoff(self, sizes)
+        return written(path, memory_page(self.program_graph.name, self.plan(**sizes), front))
+
+    @public
+    def profile(self, feeds: Feeds | None = None, *, runs: int = 10) -> Profile:
+        """Measure each step with these feeds: time, bytes, operations, share of the limits.
+
+        Steps run one after the other, so many times; parameters are then as they were before.
+        The limits are those of this machine, measured by the first profile of a process.
+        """
+        from staticgrad.compiler.reports.profiling import profile_of
+        from staticgrad.compiler.runtime.probed import timed_runs
+
+        table = timed_runs(self._executor, feeds or {}, runs)
+        steps = self._kernels.sections(table.plan.schedule)
+        return profile_of(
+            self.program_graph.name, table, steps, lambda v, n: compile(v, threads=n).run
+        )
+
+    @public
+    def export(
+        self, path: str | Path, *, header: str | Path | None = None, **sizes: int | Sequence[int]
+    ) -> Path:
+        """Write this program as a file that runs without staticgrad.
+
+        ``"step.py"``: a module that needs NumPy and Numba alone. It has kernels as plain loops, the
+        plan and ``run(feeds)``; the parameters are in a file of the same name that ends in
+        ``.npz``. ``"step.so"``, ``"step.o"`` or ``"step.a"``: a library for C, which needs nothing
+        but LAPACK where the program calls it; cc, gcc or clang links it. Files that are there are
+        replaced.
+
+        Args:
+            path: where to write it.
+            header: where to write the header of a library, by default beside it; its stem is the
+                prefix of all names.
+            sizes: values of named sizes, by default those of the latest run. A library has plans
+                for these alone; sizes of several values, ``batch=(64, 17)``, are arguments of a
+                run. In a module they stay free, unless ``compile`` got them, and are those at which
+                the order of steps is planned.
+
+        Returns:
+            The path.
+
+        Raises:
+            ExportError: a part of the program has no such form, as a call of a user's function; a
+                library without a C compiler, or of open sizes.
+            UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
+            ArgumentError: ``path`` is not a path of such a file. OSError: a file cannot be written.
+        """
+        from staticgrad.compiler.exporting import LIBRARIES, export
+        from staticgrad.language.types.arrays import typical_value
+
+        latest = self._latest_or_fixed()
+        free = [name for name, values in sizes.items() if isinstance(values, Sequence)]
+        plans = [] if latest is None or sizes else [latest]
+        if not plans:
+            typical = {n: typical_value(each, 64) for n, each in self.program_graph.sizes.items()}
+            asked = {n: v for n, v in typical.items() if n not in dict(self.options.sizes)}
+            if str(path).endswith(LIBRARIES):
+                self._check_sizes_of_library(asked.keys() - sizes.keys())
+            several = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
+            chosen = [dict(zip(sizes, values, strict=True)) for values in product(*several)]
+            plans = [self.plan(**(asked | each)) for each in chosen]
+        stores, fixed = self._executor.program.stores, dict(self.options.sizes)
+        return export(path, self.program_graph, plans, stores, fixed, self.single, header, free)
+
+    def _check_sizes_of_library(self, open_sizes: Set[str]) -> None:
+        if open_sizes:
+            names = ", ".join(sorted(open_sizes))
+            raise ExportError(
+                f"a library has fixed sizes, and {names} is open",
+                hint=f"f.export(path, {', '.join(f'{n}=...' for n in sorted(open_sizes))})",
+            )
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(self.program_graph.outputs) or "none"
+        return (
+            f"<compiled {self.program_graph.name}: {len(self.kernels)} kernels, outputs {outputs}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from staticgrad.compiler.reports.pictures import compiled_html
+
+        steps = [(self._kernels.name(step), step) for step in self.schedule.steps]
+        return compiled_html(
+            repr(self), self.program_graph, steps, self.kernels, self._latest_or_fixed()
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (self.program_graph, self.single, self.options)
+
+
+def _restore(graph: Graph, single: bool, options: Options) -> Compiled:
+    return Compiled(graph["output"] if single else graph, options)

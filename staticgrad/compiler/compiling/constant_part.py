@@ -1,0 +1,117 @@
+"""The part of a graph that depends on constants alone, as a graph of its own.
+
+``fold`` computes exact ops by their references; whatever else is constant has bytes that only the
+compiled kernels give. So that part becomes a program, which whoever compiles runs once, and its
+results stand in the rest as constants. Nothing is compiled or run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.compiler.preparation.marks import without_marks
+from staticgrad.language.ir.forms import Identity, ReshapeForm, View
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.language.types.arrays import ArrayData
+from staticgrad.support.records import dataclass
+
+#: Bytes of results that are held beyond those of the constants that the program has itself, and
+#: bytes in which these are computed once whatever the budget of the program's runs is.
+ROOM: Final = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantPart:
+    """The constant part of ``whole``: ``graph`` computes ``values``, in order.
+
+    ``graph`` has neither inputs nor parameters nor named sizes.
+    """
+
+    whole: Graph
+    values: tuple[Symbolic, ...]
+
+    @property
+    def graph(self) -> Graph:
+        """The part as a program; its outputs are called by their numbers."""
+        named = {str(number): value for number, value in enumerate(self.values)}
+        return Graph(named, name=f"{self.whole.name} once")
+
+    def unfilled(self) -> Graph:
+        """Return the whole with zeros in place of the part's results, for planning only."""
+        kinds = [(value.type.shape, value.dtype.numpy) for value in self.values]
+        return self.replaced({str(n): np.zeros(*kind) for n, kind in enumerate(kinds)})
+
+    def replaced(self, arrays: Mapping[str, Any]) -> Graph:
+        """The whole with the part's results as constants, at their lines and orders."""
+        known = {v.key: _constant(v, arrays[str(n)]) for n, v in enumerate(self.values)}
+        nodes = {value.node for value in self.values}
+
+        def constants(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+            return [known.get(v.key, v) for v in node.values] if node in nodes else None
+
+        return self.whole.replace_nodes(constants).without_dead_nodes()
+
+
+def constant_part(graph: Graph) -> ConstantPart | None:
+    """Return the part that depends on constants alone and that ``fold`` cannot compute, or None.
+
+    A result is left out where storing it gains nothing: exact ops are as quick where they
+    are read, views cost nothing, and all results together take no more bytes than the graph's own
+    constants, and ``ROOM``.
+    """
+    graph = without_marks(graph)
+    worth = _worth(graph)
+    if not worth:
+        return None
+    room = ROOM + sum(n.op.data.array.nbytes for n in graph.nodes if isinstance(n.op, Constant))
+    wanted = {value.key: value for value in graph.roots}
+    held: list[Symbolic] = []
+    for node in reversed(graph.nodes):
+        read = [value for value in node.values if value.key in wanted]
+        nbytes = sum(map(_nbytes, read)) if node in worth else 0
+        if not read:
+            continue
+        if node in worth and not _is_free(node) and nbytes <= room:
+            room -= nbytes
+            held += read
+        else:
+            wanted.update((arg.key, arg) for arg in node.args)
+    return ConstantPart(graph, tuple(reversed(held))) if held else None
+
+
+def _constant(value: Symbolic, array: Any) -> Symbolic:
+    data = ArrayData(array, value.dtype)
+    return Symbolic(Node(Constant(data), (), (data.type,), value.node.origin, value.node.order))
+
+
+def _worth(graph: Graph) -> set[Node]:
+    """Nodes over constants of literal sizes that compute something which ``fold`` does not."""
+    constant: set[Node] = set()
+    worth: set[Node] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, Input | ParameterLeaf) or not _is_literal(node):
+            continue
+        if all(arg.node in constant for arg in node.args):
+            constant.add(node)
+            inexact = not (node.op.exact or node.is_leaf or _is_free(node))
+            if inexact or any(arg.node in worth for arg in node.args):
+                worth.add(node)
+    return worth
+
+
+def _is_literal(node: Node) -> bool:
+    extents = [extent for kind in node.types for extent in kind.shape]
+    return all(isinstance(extent, int) for extent in (*extents, *node.op.sizes()))
+
+
+def _is_free(node: Node) -> bool:
+    return isinstance(node.form, View | Identity | ReshapeForm)
+
+
+def _nbytes(value: Symbolic) -> int:
+    size = value.type.size
+    assert isinstance(size, int)
+    return size * value.dtype.itemsize

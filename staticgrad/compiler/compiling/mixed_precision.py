@@ -1,0 +1,268 @@
+"""The accuracy and the savings of storing values in a narrow float, on the user's feeds.
+
+A program is compiled with the pass ``narrow`` and without it, and both run on the same feeds. What
+it writes to parameters counts among its results, so that no parameter moves. An error is given
+relative to the root mean square of the exact result, so that elements near zero do not decide it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from passes.base import Pipeline
+from passes.narrow import Narrow
+from passes.pipelines import pipeline as read_pipeline
+from staticgrad.analysis.binding import bind_feeds, bind_sizes
+from staticgrad.compiler.compiling.arguments import read_passes, read_program
+from staticgrad.compiler.compiling.compiler import Compiled, compile
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.op import Array
+from staticgrad.language.ops.operands import dtype_of
+from staticgrad.language.types.dtype import as_dtype, kind_of_elements
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.pictures.markup import (
+    fold,
+    fragment,
+    nbytes,
+    paragraph,
+    seconds,
+    table,
+    text_table,
+)
+from staticgrad.support.records import dataclass
+
+if TYPE_CHECKING:
+    from passes.base import Pass
+    from staticgrad.compiler.compiling.compiler import Compilable
+
+#: The name and version of the document that ``as_json`` gives.
+SCHEMA: Final = "staticgrad-precision/1"
+#: The number of results that a page shows at first.
+_MOST_ROWS: Final = 12
+_HEADS: Final = ("result", "largest error", "in ULP", "mean error", "in ULP", "not finite")
+
+
+@dataclass(frozen=True)
+class ResultError:
+    """The error of a result against the exact one, relative to the root mean square of that.
+
+    ``overflowed``: the number of elements that are finite only in the exact one.
+    """
+
+    name: str
+    largest: float
+    mean: float
+    overflowed: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one of the two programs: bytes of its arena, seconds of a run."""
+
+    peak_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A program with narrow values beside itself: ``errors`` by result, what each of both takes.
+
+    ``pipeline`` is the text that ``sg.compile`` and ``sg.function`` take; ``ulp`` the distance from
+    1 to the next number of ``dtype``. Prints as a table; notebooks draw it.
+    """
+
+    graph: str
+    dtype: str
+    pipeline: str
+    rounded: int
+    ulp: float
+    errors: tuple[ResultError, ...]
+    exact: Cost
+    narrow: Cost
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all figures as JSON has them."""
+        costs = {"exact": self.exact, "narrow": self.narrow}
+        return {
+            "schema": SCHEMA, "graph": self.graph, "dtype": self.dtype, "pipeline": self.pipeline,
+            "rounded": self.rounded, "ulp": self.ulp,
+            "errors": [
+                {
+                    "result": e.name, "largest": e.largest, "mean": e.mean,
+                    "overflowed": e.overflowed,
+                }
+                for e in self.errors
+            ],
+            **{
+                name: {"peak_bytes": c.peak_bytes, "seconds": c.seconds}
+                for name, c in costs.items()
+            },
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        lines = text_table(_HEADS, self._rows(), range(1, len(_HEADS)))
+        return "\n".join([self._title(), *lines, *self._savings()])
+
+    def _repr_html_(self) -> str:
+        rows, numbers = self._rows(), range(1, len(_HEADS))
+        shown = [table(_HEADS, rows, numbers)]
+        if len(rows) > _MOST_ROWS:
+            order = sorted(range(len(rows)), key=lambda k: -self.errors[k].largest)
+            most = table(_HEADS, [rows[k] for k in sorted(order[:_MOST_ROWS])], numbers)
+            shown = [
+                paragraph(f"The {_MOST_ROWS} results with the largest errors:"),
+                most,
+                fold(f"all {len(rows)} results", *shown),
+            ]
+        return fragment(paragraph(self._title()), *map(paragraph, self._savings()), *shown)
+
+    def _title(self) -> str:
+        return f"{self.graph}: {self.rounded} values in {self.dtype}, pipeline {self.pipeline}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                e.name, f"{e.largest:.1e}", f"{e.largest / self.ulp:.2g}",
+                f"{e.mean:.1e}", f"{e.mean / self.ulp:.2g}", f"{e.overflowed:,}",
+            )
+            for e in self.errors
+        ]  # fmt: skip
+
+    def _savings(self) -> list[str]:
+        one, other = self.exact, self.narrow
+        pairs = (
+            ("arena", nbytes(one.peak_bytes), nbytes(other.peak_bytes)),
+            ("a run", seconds(one.seconds), seconds(other.seconds)),
+        )
+        lines = [f"{what}: {before} exact, {after} narrow" for what, before, after in pairs]
+        if not self.rounded:
+            lines.append("nothing is rounded: there is no value to choose that is stored")
+        elif other.peak_bytes > 0.95 * one.peak_bytes:
+            lines.append(
+                "little is saved: at the peak of the arena lie other values than those that are"
+                " rounded, which f.explain() lists"
+            )
+        return lines
+
+
+@in_graphs()
+@public
+def precision(
+    program: Compilable | Compiled,
+    feeds: Mapping[Any, Any] | None = None,
+    *,
+    dtype: Any = "bfloat16",
+    ops: str = "*",
+    scopes: str = "*",
+    readers: str = "backward",
+    pipeline: str | Pass = "O1",
+    memory_budget: float | str | None = None,
+    runs: int = 5,
+) -> Precision:
+    """Measure the errors and savings of storing values in ``dtype``, on these feeds.
+
+    Everything is still computed and added up in float32. Parameters do not move: what the program
+    would write to them is compared with its other results. To compile the program so, give the
+    ``pipeline`` of what comes back to ``sg.compile`` or ``sg.function``.
+
+    Args:
+        program: a Graph, a Value, a dict of Values, or a compiled program. Of an ``sg.function``,
+            ``f.graph(x, y)``.
+        feeds: arrays for its inputs, as ``run`` takes them.
+        dtype: ``"bfloat16"`` or ``"float16"``.
+        ops: patterns of names of ops whose results are rounded: ``"tanh mul"``, ``"* !exp"``.
+        scopes: patterns of the names that ``sg.scope`` gave to parts of the program, or, of what
+            modules build, their paths: ``"decoder.*"``.
+        readers: ``"backward"``: gradients alone read what was rounded, ``"all"``: everybody does
+            who reads it from memory.
+        pipeline: the passes before it, as ``compile`` takes them.
+        memory_budget: of both programs, as ``compile`` takes it.
+        runs: how often each is run for its time; the least counts.
+
+    Returns:
+        The errors of each result, relative and in units of the last place of ``dtype``, and bytes
+        and seconds of both programs.
+
+    Raises:
+        ArgumentError: ``program`` is not a program, or ``runs`` not a positive number.
+        PipelineError: an unsupported dtype, kind of readers, or op.
+        FeedError: feeds that ``run`` refuses.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> x, w = sg.input("x", (64, 32), "float32"), sg.parameter("w", np.eye(32, dtype="float32"))
+    >>> loss = (sg.tanh(sg.tanh(x @ w) @ w) ** 2).mean()
+    >>> program = {"loss": loss, "slope": sg.grad(loss, w)}
+    >>> found = sg.precision(program, {"x": np.ones((64, 32), "float32")})
+    >>> found.errors[0].largest, found.errors[1].largest < 0.01
+    (0.0, True)
+    >>> f = sg.compile(program, pipeline=found.pipeline)
+    """
+    narrow = Narrow(
+        dtype if isinstance(dtype, str) else dtype_of("precision", dtype).name, ops, scopes, readers
+    )
+    if callable(getattr(program, "graph", None)):
+        raise ArgumentError(
+            "precision takes a graph, not a function", hint="sg.precision(f.graph(x, y), feeds)"
+        )
+    if type(runs) is not int or runs < 1:
+        raise ArgumentError(f"precision: runs={runs!r} is not a positive number")
+    graph = program.program_graph if isinstance(program, Compiled) else read_program(program)[0]
+    before = read_pipeline(read_passes(pipeline))
+    after = Pipeline((*before.passes, narrow))
+    written = {f"next {parameter.name}": value for parameter, value in graph.updates}
+    unmoved = graph
+    if written:  # they count among the outputs, so that no parameter moves
+        unmoved = Graph({**graph.outputs, **written}, name=graph.name, inputs=graph.inputs)
+    fed = bind_feeds(graph, feeds or {})
+    sizes = bind_sizes(graph, {name: array.shape for name, array in fed.items()})
+    compiled = partial(compile, memory_budget=memory_budget)
+    both = [compiled(unmoved, pipeline=each) for each in (before, after)]
+    (wanted, found), times = _run(both, fed, runs)
+    if unmoved is not graph:
+        both = [compiled(graph, pipeline=each) for each in (before, after)]
+    peaks = [each.plan(**sizes).peak_bytes for each in both]
+    exact, narrowed = (Cost(*each) for each in zip(peaks, times, strict=True))
+    rounded = sum(report.hits.get(narrow.name, 0) for report in after.run(graph)[1])
+    ulp = 2.0 ** (1 - as_dtype(narrow.dtype).digits)
+    errors = tuple(_error(name, array, found[name]) for name, array in wanted.items())
+    return Precision(graph.name, narrow.dtype, str(after), rounded, ulp, errors, exact, narrowed)
+
+
+def _run(
+    both: Sequence[Compiled], feeds: Mapping[str, Array], runs: int
+) -> tuple[list[dict[str, Array]], list[float]]:
+    """The results of both programs, and the least seconds of some runs in turns."""
+    results = [dict(each.run(feeds)) for each in both]
+    times = [inf, inf]
+    for _ in range(runs):
+        for place, each in enumerate(both):
+            start = time.perf_counter()
+            each.run(feeds)
+            times[place] = min(times[place], time.perf_counter() - start)
+    return results, times
+
+
+def _error(name: str, wanted: Array, found: Array) -> ResultError:
+    """Return the error of one result; if it is not a float, the share of elements that differ."""
+    if wanted.size == 0:
+        return ResultError(name, 0.0, 0.0, 0)
+    if kind_of_elements(wanted.dtype) != "f":
+        share = float(np.mean(wanted != found))
+        return ResultError(name, share, share, 0)
+    one, other = wanted.astype(np.float64), found.astype(np.float64)
+    known = np.isfinite(one)
+    lost = int(np.sum(known & ~np.isfinite(other)))
+    known &= np.isfinite(other)
+    if not known.any():
+        return ResultError(name, 0.0, 0.0, lost)
+    apart = np.abs(one[known] - other[known])
+    size = float(np.sqrt(np.mean(np.square(one[known])))) or 1.0
+    return ResultError(name, float(apart.max() / size), float(apart.mean() / size), lost)

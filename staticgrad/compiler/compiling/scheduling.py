@@ -1,0 +1,438 @@
+"""From a program to its schedule (passes, constants, fusion), and schedules cached on disk.
+
+If the schedule was on disk, the graph after the passes and their reports are computed on request:
+they follow from the program.
+
+An entry of the kernel cache contains the schedule of one program and the sources of its kernels,
+pickled; reading it needs neither fusion nor code generation. Its name is a digest of everything
+that they follow from: the graph with its lines and their files, the options, this package's
+sources, the processor and its L1 cache, and for programs with linear algebra the core that OpenBLAS
+chose. A schedule that another package has a part in is not cached, since its code may change
+unseen. An entry is as trusted as the machine code beside it and is read under the same conditions
+(``native.cache``); a damaged or unreadable one is made anew.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from passes.base import Fixpoint, Pass, Pipeline, Report
+from passes.remat import Policy
+from passes.remat.recompute import StoreAll
+from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
+from staticgrad.compiler.backends import Sources
+from staticgrad.compiler.compiling.artifacts import Kernels
+from staticgrad.compiler.memory.divided import KEPT, Divided, Divisions, divided, divisions
+from staticgrad.compiler.memory.planner import Planner
+from staticgrad.compiler.runtime.executor import Executor, MakeTable
+from staticgrad.compiler.runtime.step import LoopLimitError, Program, Table
+from staticgrad.language.ir.expr import Expr, postorder
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.printer import op_text, signature, size_lines
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.native import cache, machine, target
+from staticgrad.native.jit import ObjectCode
+from staticgrad.native.libraries import scipy_library
+from staticgrad.support import config
+from staticgrad.support.caches import cached_property
+from staticgrad.support.errors import (
+    BudgetInfeasible,
+    CallError,
+    IndexOutOfRange,
+    OpDefinitionError,
+    OutOfMemory,
+)
+from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import Location, Origin, position
+
+#: Nodes from which on passes and fusion take longer than an entry does.
+LEAST_NODES: Final = 64
+#: Bytes of constants up to which a schedule, which holds them, is kept.
+_MOST_CONSTANTS: Final = 1 << 20
+_MOST_BYTES: Final = 16 << 20
+#: What entries of kernels have a symbol for.
+_KIND: Final = "schedule"
+#: The packages whose code makes schedules.
+_PACKAGES: Final = ("staticgrad", "passes")
+
+
+class KnownSchedule(NamedTuple):
+    """The schedule of a program; the one that computed its constants, once, and a note on that."""
+
+    schedule: Schedule
+    once: Schedule | None
+    note: str
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The schedules in it."""
+        return (self.schedule,) if self.once is None else (self.schedule, self.once)
+
+
+def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | None:
+    """Return the name of a program's cache entry; None for one that is not stored."""
+    settings = config.current()
+    watched = settings.check or settings.dump is not None or "passes" in settings.log
+    if len(graph.nodes) < LEAST_NODES or watched or not settings.jit:
+        return None
+    if cache.directory(settings) is None:
+        return None
+    sources = _sources()
+    if sources is None or not all(map(_is_own, (policy, *_each(passes)))):
+        return None
+    try:
+        text = "\n".join([sources, str(passes), repr((policy, told)), *_described(graph)])
+        text += f"\n{machine.current()}"
+    except (OpDefinitionError, _NotKeptError):
+        return None
+    return cache.key(text, target.host())
+
+
+def read_entry(name: str) -> tuple[KnownSchedule, Sources] | None:
+    """The entry of that name, if there is one; sources are those that built-in backends compile."""
+    entry = cache.read(name)
+    if entry is None or entry.symbol != _KIND:
+        return None
+    try:
+        _, found, sources = pickle.loads(entry.elf)
+    except Exception as error:  # whatever reading it runs into: a schedule can be made anew
+        config.logger.warning("a schedule on disk cannot be read, made anew: %r", error)
+        cache.discard(name)
+        return None
+    if not isinstance(found, KnownSchedule) or not isinstance(sources, dict):
+        return None
+    return found, sources
+
+
+def write_entry(name: str, found: KnownSchedule, sources: Sources) -> None:
+    """Keeps a schedule and its kernels' sources for later processes.
+
+    Unless they are too large, or deeper than pickle goes. Expressions stand before the schedule,
+    operands before their readers: pickle, which writes an object once and goes from each to its
+    parts, then goes one expression deep.
+    """
+    try:
+        content = pickle.dumps((_expressions(found), found, dict(sources)), protocol=5)
+    except RecursionError:
+        config.logger.info("a schedule of so many nodes in a tree is made anew by each process")
+        return
+    if len(content) <= _MOST_BYTES:
+        cache.write(name, ObjectCode(content, _KIND))
+
+
+def _expressions(found: KnownSchedule) -> list[Expr]:
+    """Every expression of the kernels, operands before their readers."""
+    steps = [step for schedule in found.schedules for step in schedule.steps]
+    kernels = {id(kernel): kernel for step in steps for kernel in step.kernels()}
+    return [*postorder([root for kernel in kernels.values() for root in kernel.expressions])]
+
+
+# -- what a schedule follows from -----------------------------------------------------------------
+
+
+class _NotKeptError(Exception):
+    """Something in a program is not of this package, or large."""
+
+
+def _each(passes: Pipeline | Fixpoint) -> Iterator[Pass]:
+    """The passes, those of passes too."""
+    for each in passes.passes:
+        yield each
+        if isinstance(each, Pipeline | Fixpoint):
+            yield from _each(each)
+
+
+def _is_own(each: object) -> bool:
+    """Return whether a pass or policy depends only on code of this package."""
+    own = type(each).__module__.partition(".")[0] in _PACKAGES
+    return own and not getattr(each, "is_foreign", False)
+
+
+@functools.cache
+def _sources() -> str | None:
+    """The time of change and the size of every source file of this package; None if unknown."""
+    found = []
+    try:
+        for package in _PACKAGES:
+            folders = [str(Path(__file__).parents[1].with_name(package))]
+            for folder in folders:
+                for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+                    if entry.name.endswith(".py"):
+                        status = entry.stat()
+                        found.append(f"{entry.path} {status.st_mtime_ns} {status.st_size}")
+                    elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
+                        folders.append(entry.path)
+    except OSError:
+        return None
+    return blake2b("\n".join(found).encode(), digest_size=16).hexdigest()
+
+
+def _described(graph: Graph) -> Iterator[str]:
+    """Everything about a graph that a schedule or a message of its run may show."""
+    files: dict[str, None] = {}
+    operations = _Operations()
+    yield from _lines(graph, operations, files)
+    yield from map(_file_state, files)
+    if operations.call_lapack:  # whose results, computed beforehand, may stand in the schedule
+        yield f"OpenBLAS {scipy_library.core()}"
+
+
+def _lines(graph: Graph, operations: _Operations, files: dict[str, None]) -> Iterator[str]:
+    yield signature(graph)
+    yield from size_lines(graph.sizes.values())
+    numbers: dict[Node, int] = {}
+    instructions: dict[tuple[int, int], str] = {}
+    for node in graph.nodes:
+        numbers[node] = len(numbers)
+        args = [f"{numbers[arg.node]}.{arg.index}" for arg in node.args]
+        place = _place(node.origin, instructions, files)
+        yield f"{operations.text(node.op)} {args} {operations.types(node)} {node.order} {place}"
+        for body in node.op.bodies:
+            yield from _lines(body, operations, files)
+    for name, value in graph.outputs.items():
+        yield f"{name!r} {numbers[value.node]} {value.index}"
+    for parameter, value in graph.updates:
+        yield f"update {parameter.name!r} {numbers[value.node]} {value.index}"
+
+
+class _Operations:
+    """Ops and types as text, each written once; constants are counted."""
+
+    def __init__(self) -> None:
+        self._ops: dict[tuple[object, ...], str] = {}
+        self._types: dict[tuple[object, ...], str] = {}
+        self._room = _MOST_CONSTANTS
+        self.call_lapack = False
+
+    def text(self, op: Op) -> str:
+        """An op without its bodies."""
+        if isinstance(op, Constant):
+            self._room -= op.data.array.nbytes
+            if self._room < 0:
+                raise _NotKeptError
+            return op_text(op)
+        if isinstance(op, Input | ParameterLeaf):
+            return f"{op.name} {op.label!r}"
+        found = self._ops.get(op.key)
+        if found is None:
+            if not _is_own(op) or op.rule_is_foreign:
+                raise _NotKeptError
+            found = self._ops[op.key] = op_text(op)
+            self.call_lapack |= hasattr(op, "routine")  # ops.linalg.base.LinearAlgebra
+        return found
+
+    def types(self, node: Node) -> str:
+        """The types of a node's results."""
+        found = self._types.get(node.types)
+        if found is None:
+            found = self._types[node.types] = str(node.types)
+        return found
+
+
+def _place(
+    origin: Location, instructions: dict[tuple[int, int], str], files: dict[str, None]
+) -> str:
+    """Describe where a node was made: all that a message may say of it, given its file's text.
+
+    Not by the offset: within one instruction it moves once the interpreter has specialised it.
+    """
+    if isinstance(origin, Origin):
+        code, offset, scope = origin
+        found = instructions.get((id(code), offset))
+        if found is None:
+            place = f"{code.co_filename}:{code.co_qualname}:{code.co_firstlineno}"
+            found = instructions[id(code), offset] = f"{place} {position(code, offset)}"
+            files[code.co_filename] = None
+        return f"{found} {scope}"
+    for each in origin.places:
+        if isinstance(each, Origin):
+            files[each[0].co_filename] = None
+    return repr(origin.resolve())
+
+
+def _file_state(name: str) -> str:
+    """Return a value that changes when the text of a file changes."""
+    try:
+        status = Path(name).stat()
+    except (OSError, ValueError):
+        return repr(linecache.getlines(name))
+    return f"{name} {status.st_mtime_ns} {status.st_size}"
+
+
+#: Predicted nanoseconds of the loops that are computed beforehand. They may have no end; the limit
+#: is a prediction so that what is compiled does not depend on the load of the machine.
+LOOP_LIMIT: Final = 1_000_000_000
+#: What a planner takes beside a schedule: policy, budget, workers, the least time shared.
+Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
+
+
+def scheduled(
+    graph: Graph, fuse: bool, tuned_at: Iterable[tuple[str, int]] | None = None
+) -> Schedule:
+    """The kernels of a graph; the schedule is checked by code that shares nothing with fusion.
+
+    ``tuned_at``: the sizes at which kernels are timed with several schedules; None: they are not.
+    """
+    from staticgrad.compiler.lowering.fuse import (
+        fuse as fuse_graph,  # not where the schedule is on disk
+    )
+    from staticgrad.language.ir.verify_schedule import verify_schedule
+
+    schedule = fuse_graph(graph, fuse)
+    if tuned_at is not None:
+        from staticgrad.compiler.compiling.tuning import tuned  # not by default
+
+        schedule = tuned(schedule, dict(tuned_at))
+    verify_schedule(schedule)
+    return schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Scheduling:
+    """The stages from one program to its schedule.
+
+    ``make`` makes the schedule of a graph; ``told`` is all else that it depends on, as values that
+    print alike if they are equal; None where the schedule is not to be kept. ``make_table``: what
+    runs the part of constants.
+    """
+
+    program: Graph
+    passes: Pipeline
+    sizes: Mapping[str, int]
+    limits: Limits
+    make: Callable[[Graph], Schedule]
+    told: object
+    kernels: Kernels
+    make_table: MakeTable
+
+    @cached_property
+    def found(self) -> tuple[KnownSchedule, Divisions]:
+        """The schedule and its plans; it is on disk afterwards, if it can be."""
+        known, planner = self._found()
+        return known, Divisions(planner, self._divisions)
+
+    def _found(self) -> tuple[KnownSchedule, Planner]:
+        name = None
+        if self.told is not None:
+            told = (self.told, *self._deciding, *self.sizes.items())
+            name = entry_name(self.program, self.passes, self.limits[0], told)
+        entry = None if name is None else read_entry(name)
+        if entry is None:
+            made, known = self._made
+            if name is not None:
+                write_entry(name, known, self.kernels.sources(*known.schedules))
+            return known, made.planner
+        known, sources = entry
+        self.kernels.know(sources)
+        if known.once is not None:
+            self.kernels.program(known.once)  # whose kernels reports name
+        return known, Planner(known.schedule, *self._limits)
+
+    def planners(self) -> Iterator[Planner]:
+        """The planners of the program's divisions, that of its schedule first."""
+        yield self.found[1].chosen
+        yield from (each.planner for each in self._divisions(KEPT))
+
+    @property
+    def graph(self) -> Graph:
+        """The graph after the passes."""
+        return self._passed[0]
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """The report of each pass."""
+        return self._passed[1]
+
+    def scheduled(self, schedule: Schedule) -> Graph:
+        """The graph whose operations a schedule of this program runs."""
+        return self.found[1].graph(schedule) or self._made[0].graph
+
+    def _divisions(self, kept: Sequence[int] = ()) -> Iterator[Divided]:
+        if not self._has_bodies:
+            return iter(())
+        return divisions(self._computed[0], self.make, self._limits, kept)
+
+    @property
+    def _deciding(self) -> tuple[object, ...]:
+        """The limits that decide on the schedule: how many workers there are does where a policy
+        or a budget has loops to divide."""
+        policy, budget, *workers = self.limits
+        divides = self._has_bodies and (budget is not None or policy != StoreAll())
+        return (budget, *workers) if divides else (budget,)
+
+    @property
+    def _has_bodies(self) -> bool:
+        return any(node.op.bodies for node in self.program.nodes)
+
+    @cached_property
+    def _limits(self) -> tuple[Policy, int | Limit | None, int, float]:
+        """Return the limits, with a budget that can be evaluated at any sizes."""
+        policy, budget, workers, least = self.limits
+        if isinstance(budget, BudgetShare | BudgetFit):
+            limit = AtSizes(budget, lambda sizes: self._everything.plan(sizes))
+            return policy, limit, workers, least
+        return policy, budget, workers, least
+
+    @cached_property
+    def _everything(self) -> Planner:
+        """Plans that store everything, of loops as they are."""
+        whole = self.make(self._computed[0]) if self._has_bodies else self.found[0].schedule
+        return Planner(whole, StoreAll(), None, *self.limits[2:])
+
+    @cached_property
+    def _passed(self) -> tuple[Graph, tuple[Report, ...]]:
+        return self.passes.run(self.program)
+
+    @cached_property
+    def _made(self) -> tuple[Divided, KnownSchedule]:
+        graph, once, note = self._computed
+        chosen = divided(graph, self.sizes, self.make, self._limits)
+        return chosen, KnownSchedule(chosen.schedule, once, note)
+
+    @cached_property
+    def _computed(self) -> tuple[Graph, Schedule | None, str]:
+        """The graph with what its constants give as constants: computed here, once, by kernels.
+
+        With the schedule that did it, and a note. Where that fails, takes loops longer than
+        ``LOOP_LIMIT``, or needs more than the budget and more than ``ROOM``, the step computes it.
+        """
+        from staticgrad.compiler.compiling.constant_part import ROOM, constant_part
+
+        part = constant_part(self.graph)
+        if part is None:
+            return self.graph, None, ""
+        once = part.graph
+        schedule = self.make(once)
+        budget = self.limits[1]
+        limit = budget if budget is None or isinstance(budget, int) else 0
+        planner = Planner(schedule, budget=None if limit is None else max(limit, ROOM))
+        executor = Executor(
+            once,
+            self.kernels.program(schedule),
+            lambda sizes, staged: planner.plan(sizes, staged=staged),
+            make_table=self._limited_table,
+        )
+        try:
+            arrays = executor.run({})
+        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError, LoopLimitError):
+            return self.graph, None, ""
+        nbytes = sum(array.nbytes for array in arrays.values())
+        note = f"computed once: {len(arrays)} values of constants, {nbytes} bytes"
+        return part.replaced(arrays), schedule, note
+
+    def _limited_table(self, program: Program, plan: Plan) -> Table:
+        """A table whose loops may take no longer than ``LOOP_LIMIT``."""
+        table = self.make_table(program, plan)
+        if table.pace.comes_back and not config.current().jit:
+            raise LoopLimitError  # plain Python does not count
+        table.loop_limit = LOOP_LIMIT
+        return table

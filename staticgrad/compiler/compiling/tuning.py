@@ -1,0 +1,339 @@
+"""The choice of each kernel's directives by measurement, for ``sg.compile(tune=True)``.
+
+A kernel is run alone, on memory of its own, at the sizes of its step: first as lowering made it,
+then with a few other sets of directives (``CANDIDATES``). They take turns, so that a machine that
+is slow for a while is slow for all of them. The fastest is taken if it beats the default by
+``MARGIN`` twice. Results never change: no bit depends on directives. Choices are kept in the kernel
+cache, by what the kernel computes, its class of sizes and the processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter_ns
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad import native
+from staticgrad.compiler.backends import render
+from staticgrad.compiler.nest.directives import (
+    IllegalDirectiveError,
+    describe,
+    directives_of,
+    with_directives,
+)
+from staticgrad.language.ir.bodies import BodyStep
+from staticgrad.language.ir.kernels.directives import (
+    Directives,
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+)
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Map, Store, nested, statements
+from staticgrad.language.ir.schedule import Buffer, KernelStep, Schedule, Step
+from staticgrad.language.types.arrays import convert_array, hint_value, typical_value
+from staticgrad.language.types.dim import Size, evaluate, named_sizes
+from staticgrad.native import cache, target
+from staticgrad.support import config
+from staticgrad.support.errors import CompileError, VerifyError
+from staticgrad.support.records import dataclass, replace
+
+#: A choice must take less than this part of the default's time.
+MARGIN: Final = 0.95
+#: Rounds of a measurement, and nanoseconds that all runs of a set in one measurement may take.
+ROUNDS: Final = (5, 40)
+BUDGET: Final = 4_000_000
+#: Nanoseconds of a run below which a kernel keeps its default: the call takes as long.
+LEAST: Final = 3_000
+#: Sets that are tried beside the default, at most.
+MOST: Final = 4
+#: Bytes of operands beyond which a kernel keeps its default: they are allocated once more.
+MOST_BYTES: Final = 1 << 30
+#: Integers are drawn below this: indices that most operands have.
+SMALL: Final = 8
+#: Elements beyond the end of each operand that prefetches and masked loads may touch.
+_MARGIN_ELEMENTS: Final = 4096
+_CALL: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
+
+
+@dataclass(frozen=True)
+class ScheduleChoice:
+    """The measurement of one kernel.
+
+    Attributes:
+        label: the operations of the step.
+        chosen: the directives that it runs with, as text.
+        nanoseconds: the least time of a run with each set, by its text; lowering's choice first.
+    """
+
+    label: str
+    chosen: str
+    nanoseconds: Mapping[str, int]
+
+    def __str__(self) -> str:
+        default = next(iter(self.nanoseconds), "")
+        times = "; ".join(f"{text}: {ns / 1e3:.1f} us" for text, ns in self.nanoseconds.items())
+        chosen = "as lowered" if self.chosen == default else self.chosen
+        return f"{self.label}: {chosen} (as lowered {times})"
+
+
+# -- sets that are tried --------------------------------------------------------------------------
+
+
+def _without(directives: Directives, *kinds: type) -> Directives:
+    return tuple(d for d in directives if not isinstance(d, kinds))
+
+
+def _rows(count: int) -> Callable[[Kernel, Directives], Directives]:
+    def changed(kernel: Kernel, default: Directives) -> Directives:
+        rows = Interleave("o", kernel.jammed)
+        others = tuple(d for d in _without(default, Strips) if d != rows)
+        return (Interleave("o", count), *others) if count > 1 else others
+
+    return changed
+
+
+def _ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives]:
+    """Prefetch the longest map: along its vectors if it has no rows, else some rows ahead."""
+
+    def changed(kernel: Kernel, default: Directives) -> Directives:
+        others = _without(default, Prefetch)
+        maps = [
+            (number, stage)
+            for number, (stage, around) in enumerate(nested(kernel.stages))
+            if isinstance(stage, Map) and not around
+        ]
+        if not maps or not vectors:
+            return others
+        number, stage = maps[-1]
+        if kernel.axes:
+            return (*others, Prefetch(kernel.axes[-1].name, rows, number))
+        return (*others, Prefetch(stage.axis.name, vectors * kernel.lanes, number))
+
+    return changed
+
+
+def _streamed(kernel: Kernel, default: Directives) -> Directives:
+    others = _without(default, Stream)
+    if others != default:
+        return others
+    stores = [s for stage in kernel.stages for s in statements(stage) if isinstance(s, Store)]
+    return (*default, *map(Stream, sorted({store.access.operand for store in stores})))
+
+
+def _in_strips(kernel: Kernel, default: Directives) -> Directives:
+    others = _without(default, Strips)
+    return others if others != default else (*default, Strips())
+
+
+#: The unit of outer iterations (``Kernel.outer``) -> changes of the default, the likeliest first.
+CANDIDATES: Final[Mapping[str, Sequence[Callable[[Kernel, Directives], Directives]]]] = {
+    "lanes": (_ahead(32, 0), _ahead(0, 0), _streamed, _ahead(128, 0)),
+    "axes": (_rows(4), _ahead(32, 4), _rows(1), _rows(2), _ahead(0, 0), _in_strips),
+    "groups": (_rows(4), _rows(1), _ahead(32, 16), _rows(2), _in_strips, _ahead(0, 0)),
+}
+
+
+def candidates(kernel: Kernel, most: int = MOST) -> dict[Directives, Kernel]:
+    """Return the kernel by default, then with up to ``most`` other legal sets of directives."""
+    default = directives_of(kernel)
+    found = {default: kernel}
+    for change in CANDIDATES.get(kernel.outer, ()):
+        if len(found) <= most:
+            try:
+                changed = with_directives(kernel, change(kernel, default))
+            except (VerifyError, IllegalDirectiveError):
+                continue
+            found.setdefault(directives_of(changed), changed)
+    return found
+
+
+# -- measuring ------------------------------------------------------------------------------------
+
+
+class TimedOperands:
+    """The operands of a kernel, filled with numbers near 1 and small indices, and its arguments."""
+
+    def __init__(
+        self, kernels: Sequence[Kernel], arguments: Sequence[int], elements: Sequence[int]
+    ) -> None:
+        random = np.random.default_rng(0)
+        rooms = [kernel.room(arguments) for kernel in kernels]
+        self._arrays: list[np.ndarray[Any, Any]] = []
+        self._changed: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
+        shared: list[int] = []
+        own: list[int] = []
+        for operand, size in zip(kernels[0].operands, elements, strict=True):
+            if operand.mode == "scratch":
+                size = max(hint_value(room.get(operand.name, 0)) for room in rooms)
+            array = np.zeros(size + _MARGIN_ELEMENTS, operand.dtype.numpy)
+            if operand.mode == "check":
+                array[0] = -1
+            elif operand.mode in ("in", "inout"):
+                drawn = random.random(array.size, "float32")
+                drawn = drawn + 0.5 if operand.dtype.is_float else np.floor(drawn * SMALL)
+                array[:] = convert_array(drawn, operand.dtype)
+            if operand.mode == "inout":
+                self._changed.append((array, array.copy()))
+            self._arrays.append(array)
+            (own if operand.is_own else shared).append(array.ctypes.data)
+        self._table = np.array([*shared, *arguments], np.int64)
+        self._own = np.array([*own, 0], np.int64)
+        self._iterations = hint_value(kernels[0].iterations(arguments))
+
+    def timed(self, address: int) -> int:
+        """Run the kernel at an address once; return the nanoseconds that it took."""
+        for array, before in self._changed:
+            array[:] = before
+        call, words = _CALL(address), (self._table.ctypes.data, self._own.ctypes.data)
+        start = perf_counter_ns()
+        call(*words, 0, self._iterations)
+        return perf_counter_ns() - start
+
+
+def measure(
+    addresses: Mapping[Directives, int], operands: TimedOperands
+) -> dict[Directives, list[int]]:
+    """Return the times of each set in nanoseconds, from as many rounds in turns."""
+    first = {each: operands.timed(address) for each, address in addresses.items()}
+    least, most = ROUNDS
+    rounds = min(max(BUDGET // max(*first.values(), 1), least), most)
+    times: dict[Directives, list[int]] = {each: [] for each in addresses}
+    for _ in range(rounds):
+        for each, address in addresses.items():
+            times[each].append(operands.timed(address))
+    return times
+
+
+def measured(
+    sets: Mapping[Directives, Kernel], arguments: Sequence[int], elements: Sequence[int]
+) -> tuple[Directives, dict[Directives, int]]:
+    """Return the fastest of some sets, the first unless another one is faster twice, and the times.
+
+    Args:
+        sets: one kernel with each of them, the default first.
+        arguments: the values of its integer arguments.
+        elements: the number of elements of each operand.
+    """
+    codes = {}
+    for directives, each in sets.items():
+        try:
+            codes[directives] = native.kernel(render(each)).address
+        except CompileError:  # of a set that this machine does not take
+            continue
+    default, operands = next(iter(sets)), TimedOperands([*sets.values()], arguments, elements)
+    least = {each: min(times) for each, times in measure(codes, operands).items()}
+    best = min(least, key=lambda each: least[each])
+    if best == default or least[default] < LEAST or least[best] > MARGIN * least[default]:
+        return default, least
+    again = measure({each: codes[each] for each in (default, best)}, operands)
+    return best if min(again[best]) <= MARGIN * min(again[default]) else default, least
+
+
+#: What was measured in this process, by key, where there is no cache on disk.
+_known: Final[dict[str, str]] = {}
+
+
+def _key(kernel: Kernel, arguments: Sequence[int], elements: Sequence[int]) -> str:
+    classes = [each.bit_length() for each in (*arguments, *elements)]
+    return cache.key(f"directives\0{with_directives(kernel, ()).text}\0{classes}", target.host())
+
+
+def recalled(key: str, label: str) -> ScheduleChoice | None:
+    """Return the choice that was made before, in this process or by one with the same cache."""
+    text = _known.get(key) or cache.recall(key)
+    return None if text is None else ScheduleChoice(label, *json.loads(text))
+
+
+def choose(kernel: Kernel, label: str, arguments: Sequence[int], elements: Sequence[int]) -> Kernel:
+    """Return a kernel with the fastest of its candidates at these sizes, as measured now or before.
+
+    Args:
+        kernel: the kernel as lowering made it.
+        label: its operations, for people.
+        arguments: the values of its integer arguments.
+        elements: the number of elements of each operand.
+    """
+    sets = candidates(kernel)
+    nbytes = (n * o.dtype.itemsize for o, n in zip(kernel.operands, elements, strict=True))
+    if len(sets) == 1 or sum(nbytes) > MOST_BYTES:
+        return kernel
+    by_text = {describe(each): made for each, made in sets.items()}
+    key = _key(kernel, arguments, elements)
+    known = recalled(key, label)
+    if known is not None and known.chosen in by_text:
+        return by_text[known.chosen]
+    best, least = measured(sets, arguments, elements)
+    _known[key] = json.dumps([describe(best), {describe(each): ns for each, ns in least.items()}])
+    cache.remember(key, _known[key])
+    return sets[best]
+
+
+# -- schedules ------------------------------------------------------------------------------------
+
+
+def tuned(schedule: Schedule, sizes: Mapping[str, int]) -> Schedule:
+    """Return the schedule with the fastest directives of each kernel at these sizes.
+
+    Args:
+        schedule: what lowering made.
+        sizes: values of named sizes; others are taken at their hints.
+    """
+    if not config.current().jit:
+        return schedule
+    buffers = schedule.by_name
+    steps = [_tuned_step(step, buffers, sizes) for step in schedule.steps]
+    rooms: dict[str, Size] = {}
+    for step in steps:
+        if isinstance(step, KernelStep):
+            room = step.kernel.room(step.arguments)
+            for operand, binding in zip(step.kernel.operands, step.operands, strict=True):
+                if operand.mode == "scratch" and operand.name in room:
+                    rooms[binding.buffer] = room[operand.name]
+    return replace(
+        schedule,
+        steps=tuple(steps),
+        buffers=tuple(replace(b, size=rooms.get(b.name, b.size)) for b in schedule.buffers),
+    )
+
+
+def _tuned_step(step: Step, buffers: Mapping[str, Buffer], sizes: Mapping[str, int]) -> Step:
+    if isinstance(step, BodyStep):
+        return replace(step, schedules=tuple(tuned(body, sizes) for body in step.schedules))
+    if not isinstance(step, KernelStep) or step.kernel.listed is not None:
+        return step
+    kernel = choose(step.kernel, step.label, *sizes_of(step, buffers, sizes))
+    if kernel is step.kernel:
+        return step
+    about = step.phase, step.label, step.origins
+    return KernelStep.of(kernel, step.operands, step.arguments, *about)
+
+
+def choices(schedule: Schedule, sizes: Mapping[str, int]) -> Iterator[ScheduleChoice]:
+    """Yield what was measured of a schedule's kernels at these sizes, those of loops too."""
+    for step in schedule.steps if config.current().jit else ():
+        for body in step.bodies():
+            yield from choices(body.schedule, sizes)
+        if isinstance(step, KernelStep) and step.kernel.listed is None:
+            found = recalled(
+                _key(step.kernel, *sizes_of(step, schedule.by_name, sizes)), step.label
+            )
+            yield from [] if found is None else [found]
+
+
+def sizes_of(
+    step: KernelStep, buffers: Mapping[str, Buffer], sizes: Mapping[str, int]
+) -> tuple[list[int], list[int]]:
+    """Return the arguments of a step's kernel and the elements of its operands at these sizes."""
+
+    def number(size: Size) -> int:
+        names = () if isinstance(size, int) else named_sizes(size)
+        return evaluate(size, {n.name: sizes.get(n.name, typical_value(n)) for n in names})
+
+    elements = [number(buffers[binding.buffer].size) for binding in step.operands]
+    return [number(each) for each in step.arguments], elements

@@ -1,0 +1,85 @@
+"""Compiled programs as files that run without this package: in Python, or as a library for C."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.compiler.exporting.program import ProgramWriter
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import kind_of
+
+__all__ = ["export"]
+
+#: How the files of libraries for C end.
+LIBRARIES: Final = (".so", ".o", ".a")
+
+
+def export(
+    path: str | PathLike[str],
+    graph: Graph,
+    plans: Sequence[Plan],
+    stores: Mapping[str, ParameterStore],
+    fixed: Mapping[str, int],
+    single: bool,
+    header: str | PathLike[str] | None = None,
+    free: Sequence[str] = (),
+) -> Path:
+    """Write a program into ``path``: a file of Python, with its arrays in an ``.npz`` beside it, or
+    a library for C with its header.
+
+    Args:
+        path: where to write it, ``"step.py"``, ``"step.so"``, ``"step.o"``, ``"step.a"``.
+        graph: what feeds are checked by.
+        plans: in which order, and, where all sizes are fixed, where in memory. Of a library those
+            of all sizes that it takes; of a module one.
+        stores: the parameters by name.
+        fixed: the sizes that every run has.
+        single: whether ``run`` gives one array instead of a dict.
+        header: where to write the header of a library, by default beside it.
+        free: names of sizes of which plans have different values.
+
+    Raises:
+        ArgumentError: ``path`` is no path of such a file.
+        ExportError: a part of the program has no such form; it names the operation and its line.
+        OSError: a file cannot be written.
+    """
+    if not isinstance(path, str | PathLike):
+        raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
+    found = Path(path)
+    if found.suffix in LIBRARIES:
+        from staticgrad.compiler.exporting.library import export_library  # by far the rarer
+
+        above = found.with_suffix(".h") if header is None else Path(header)
+        export_library(found, above, graph, plans, stores, free)
+        return found
+    if header is not None:
+        raise ArgumentError(
+            f"a header belongs to a library, and {found.name!r} is none",
+            hint=f"a library ends in {', '.join(LIBRARIES)}",
+        )
+    if found.suffix != ".py" or not found.stem.isidentifier():
+        raise ArgumentError(
+            f"a program is exported as a module of Python or a library, got {found.name!r}",
+            hint='"step.py", or "step.so" with header="step.h"',
+        )
+    if free:
+        raise ArgumentError(
+            f"in a module the size {free[0]} stays free", hint=f"f.export(path, {free[0]}=64)"
+        )
+    writer, arrays = ProgramWriter(graph, plans[0], fixed, single), found.with_suffix(".npz")
+    text = writer.text(arrays.name)
+    stored: dict[str, Any] = dict(writer.constants)
+    for name, store in stores.items():
+        stored[name] = store.numbers(store.read())
+    with arrays.open("wb") as file:
+        np.savez(file, **stored)
+    found.write_text(text, "utf-8")
+    return found

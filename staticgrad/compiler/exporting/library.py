@@ -1,0 +1,672 @@
+"""Compiled programs as libraries for C: object code of the kernels, and the plan as a file of C.
+
+Each plan is for fixed sizes, so it is constants: each kernel is called with the words that a run of
+this package gives it. Where sizes have several values, a run finds the plan of those that it is
+given. The plans are compiled by the C compiler of this machine; what is made needs the C library
+alone, neither Python nor LLVM, and LAPACK where the program calls it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.compiler import backends
+from staticgrad.compiler.exporting.expressions import Indented
+from staticgrad.compiler.exporting.steps import lines_of, variable
+from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.plan import Plan, PlannedStep, own_stride
+from staticgrad.language.ir.schedule import KernelStep, Step, StepBody
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.dim import Size, evaluate
+from staticgrad.language.types.dtype import DType
+from staticgrad.native import jit, target
+from staticgrad.native.libraries import routines
+from staticgrad.support.errors import ArgumentError, CompileError, ExportError
+
+#: Kinds of libraries: how each is made of objects. ``{}`` is the file, objects follow.
+LINKING: Final = {
+    ".so": ("{cc}", "-shared", "-o", "{path}"),
+    ".o": ("{cc}", "-r", "-nostdlib", "-o", "{path}"),
+    ".a": ("ar", "rcs", "{path}"),
+}
+_C_TYPES: Final = {"float32": "float", "float64": "double", "bool": "uint8_t"}
+#: Element types that C has no name for, as integers of their bits.
+_AS_BITS: Final = frozenset({"float16", "bfloat16"})
+_KEYWORDS: Final = frozenset(
+    re.findall(
+        r"\w+",
+        """auto break case char const continue default do double else enum extern float for goto if
+        inline int long register restrict return short signed sizeof static struct switch typedef
+        union unsigned void volatile while class new delete template this private public""",
+    )
+)
+#: Bytes on whose multiples arrays of the data begin.
+_LINE: Final = 64
+
+_HEADER: Final = """\
+/* {name}: a compiled program for C, {about}.
+
+   Arrays are contiguous, in C order, and do not overlap. Parameters are read and updated in place.
+   A library is compiled for one kind of processor: {target}. */
+#ifndef {guard}
+#define {guard}
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{structs}
+/* Part of a kernel: iterations [begin, end). */
+typedef void (*{name}_task)(void *job, int64_t begin, int64_t end);
+
+/* Threads of the caller. `run` calls task(job, begin, end) for parts that cover [0, total), each of
+   which begins at a multiple of grain, from any threads, and returns when all have ended. */
+typedef struct {{
+    void (*run)(void *pool, {name}_task task, void *job, int64_t total, int64_t grain);
+    void *pool;
+}} {name}_pool;
+
+{lapack}/* Bytes of memory that a run works in{unplanned}.
+   It begins at a multiple of 64, and keeps nothing between runs. */
+size_t {name}_arena_bytes({only_sizes});
+
+/* Copy the values that the parameters had when the library was made. */
+void {name}_initial(const {name}_params *params);
+
+/* Run the program; pool may be NULL: one thread. Several threads may run it at once with arenas,
+   outputs and parameters of their own. Returns 0, or the number of a check that failed before any
+   parameter was written, which {name}_message explains. */
+int {name}_run({sizes}const {name}_inputs *inputs, const {name}_params *params,
+    const {name}_outputs *outputs, void *arena, const {name}_pool *pool);
+
+/* What a result of {name}_run says, in English. */
+const char *{name}_message(int result);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+_LAPACK: Final = """\
+/* Functions of LAPACK and BLAS with 32-bit integers that it calls, by their names in Fortran: link
+   with -llapack -lblas. A library with other names needs lines such as
+       #define JUMP(f) __asm__(".globl " #f "_\\n" #f "_: jmp scipy_" #f "_@PLT");
+       {name}_LAPACK(JUMP) */
+#define {name}_LAPACK(f) {functions}
+
+"""
+
+_PLAN: Final = """\
+static int run{number}(const {name}_inputs *inputs, const {name}_params *params,
+    const {name}_outputs *outputs, void *given, const {name}_pool *pool) {{
+    char *const arena = given;
+    (void)arena, (void)inputs, (void)params, (void)outputs, (void)pool;
+{checks}
+{steps}
+    return 0;
+}}
+"""
+
+_SOURCE: Final = """\
+#include <string.h>
+#include "{header}"
+
+#define WORD(pointer) ((int64_t)(intptr_t)(pointer))
+typedef void kernel(const int64_t *t, const int64_t *own, int64_t begin, int64_t end);
+{kernels}
+
+extern const char {name}_data[];
+__asm__(
+    ".section .rodata\\n"
+    ".balign 64\\n"
+    ".local {name}_data\\n"
+    "{name}_data:\\n"
+    ".incbin \\"{data}\\"\\n"
+    ".byte 0\\n"
+    ".previous\\n");
+
+typedef struct {{
+    kernel *code;
+    const int64_t *t, *own;
+    int64_t words, workers, total, grain;
+}} job;
+
+static void part(void *given, int64_t begin, int64_t end) {{
+    const job *each = given;
+    each->code(each->t, each->own, begin, end);
+}}
+
+/* Shares of a kernel of which each worker has memory of its own. */
+static void worker(void *given, int64_t begin, int64_t end) {{
+    const job *each = given;
+    const int64_t groups = (each->total + each->grain - 1) / each->grain;
+    for (int64_t n = begin; n < end; n++) {{
+        const int64_t first = groups * n / each->workers * each->grain;
+        const int64_t after = groups * (n + 1) / each->workers * each->grain;
+        each->code(each->t, each->own + n * each->words, first,
+            after < each->total ? after : each->total);
+    }}
+}}
+
+static void shared(const {name}_pool *pool, kernel *code, const int64_t *t, const int64_t *own,
+    int64_t words, int64_t workers, int64_t total, int64_t grain) {{
+    job each = {{code, t, own, words, workers, total, grain}};
+    if (!pool || grain == 0 || total <= grain || (words && workers == 1))
+        code(t, own, 0, total);
+    else if (words)
+        pool->run(pool->pool, worker, &each, workers, 1);
+    else
+        pool->run(pool->pool, part, &each, total, grain);
+}}
+
+/* Threads of LAPACK are the caller's. */
+static inline void unguarded(int64_t state, int64_t change) {{ (void)state, (void)change; }}
+
+size_t {name}_arena_bytes({only_sizes}) {{
+{arenas}
+}}
+
+void {name}_initial(const {name}_params *params) {{
+    (void)params;
+{initial}
+}}
+
+const char *{name}_message(int result) {{
+    static const char *const messages[] = {{{messages}}};
+    return result >= 0 && result < {count} ? messages[result] : "unknown result";
+}}
+
+{plans}
+int {name}_run({sizes}const {name}_inputs *inputs, const {name}_params *params,
+    const {name}_outputs *outputs, void *arena, const {name}_pool *pool) {{
+{runs}
+}}
+"""
+
+
+def export_library(
+    path: Path,
+    header: Path,
+    graph: Graph,
+    plans: Sequence[Plan],
+    stores: Mapping[str, ParameterStore],
+    free: Sequence[str] = (),
+) -> None:
+    """Write a program as a library for C, and its header.
+
+    Args:
+        path: the library, a shared object, an object or an archive by its suffix.
+        header: the header, whose stem is the prefix of all names.
+        graph: what inputs, outputs and parameters are called.
+        plans: the steps, for each of the sizes that runs may have.
+        free: names of sizes that are arguments of a run.
+        stores: the parameters by name.
+
+    Raises:
+        ArgumentError: the header's stem is not a name in C.
+        ExportError: a step calls a function of the user, or there is no C compiler.
+        CompileError: the C compiler refuses the plan.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", header.stem, re.ASCII):
+        raise ArgumentError(
+            f"the stem of a header is a prefix in C, got {header.stem!r}", hint='header="step.h"'
+        )
+    compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if compiler is None:
+        raise ExportError(
+            "a library is linked by a C compiler, and there is none",
+            hint="install gcc or clang: cc, gcc and clang are tried",
+        )
+    writer = LibraryWriter(header.stem, graph, plans, stores, free)
+    with tempfile.TemporaryDirectory() as folder:
+        names = ("plan.c", "plan.o", "data", "kernels.o", header.name, f"made{path.suffix}")
+        glue, plan_object, data, kernels, above, made = (Path(folder) / name for name in names)
+        glue.write_text(writer.source(header.name, str(data)), "utf-8")
+        data.write_bytes(writer.data)
+        above.write_text(writer.header(), "utf-8")
+        kernels.write_bytes(_object_code(writer.sources.values()))
+        _call(compiler, "-std=gnu11", "-O2", "-fPIC", "-c", str(glue), "-o", str(plan_object))
+        command = [word.format(cc=compiler, path=made) for word in LINKING[path.suffix]]
+        _call(*command, str(kernels), str(plan_object))
+        shutil.copy(made, path)
+        shutil.copy(above, header)
+
+
+def _call(*command: str) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode:
+        raise CompileError(f"{command[0]} failed", details=ran.stderr.splitlines()[:20])
+
+
+def _object_code(sources: Iterable[str]) -> bytes:
+    """Return one object with the code of kernels and of all that they share."""
+    texts: dict[str, None] = {}
+    for source in sources:
+        own, shared = jit.parts(source, "vector", target.host())
+        texts |= dict.fromkeys((*own, *shared.values()))
+    return jit.compile_ir([jit.merged(texts)], "", target.host()).elf
+
+
+class LibraryWriter:
+    """The text of a program in C. ``sources`` are those of its kernels, ``data`` the bytes of its
+    constants and of the first values of its parameters."""
+
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        plans: Sequence[Plan],
+        stores: Mapping[str, ParameterStore],
+        free: Sequence[str],
+    ) -> None:
+        self.name, self.graph, self.plans, self.stores = name, graph, plans, stores
+        self.free = {size: variable(size, (), _KEYWORDS) for size in free}
+        self.sizes = dict(plans[0].sizes)
+        self.sources: dict[Kernel | Routine, str] = {}
+        self.functions: dict[str, None] = {}  # of LAPACK
+        self.data = b""
+        self._stored_at: dict[bytes, str] = {}
+        self.checks: list[str] = []
+        self.lines = Indented()
+        self._counter = 0
+        self._fields = {
+            "inputs": _fields(v.node.label for v in graph.inputs),
+            "params": _fields(p.name for p in graph.parameters),
+            "outputs": _fields(graph.outputs),
+        }
+
+    def size(self, size: Size) -> int:
+        """The value of a size."""
+        return evaluate(size, self.sizes)
+
+    def fresh(self, name: str) -> str:
+        """A variable that nothing has yet."""
+        self._counter += 1
+        return f"{name}{self._counter}"
+
+    # -- the files --------------------------------------------------------------------------------
+
+    def header(self) -> str:
+        """The header."""
+        outputs = self.graph.outputs.items()
+        fields = {
+            "inputs": [("const ", v.node.label, v.dtype, v.shape) for v in self.graph.inputs],
+            "params": [("", p.name, p.type.dtype, p.type.shape) for p in self.graph.parameters],
+            "outputs": [("", name, value.dtype, value.shape) for name, value in outputs],
+        }
+        structs = "\n".join(self._struct(kind, rows) for kind, rows in fields.items())
+        return _HEADER.format(
+            name=self.name,
+            about=self._about() or "of literal sizes",
+            **self._arguments(),
+            unplanned=", 0 for other sizes" if self.free else "",
+            lapack=self._lapack(),
+            target=target.host().cpu,
+            guard=f"{self.name.upper()}_H",
+            structs=structs,
+        )
+
+    def _about(self) -> str:
+        """The sizes of runs."""
+        return ", or ".join(
+            ", ".join(f"{name} = {size}" for name, size in plan.sizes) for plan in self.plans
+        )
+
+    def _arguments(self) -> dict[str, str]:
+        """The sizes as parameters of C functions: alone, and before others."""
+        found = [f"int64_t {name}" for name in self.free.values()]
+        return {"only_sizes": ", ".join(found) or "void", "sizes": "".join(f"{s}, " for s in found)}
+
+    def _lapack(self) -> str:
+        functions = " ".join(f"f({name})" for name in sorted(self.functions))
+        return _LAPACK.format(name=self.name, functions=functions) if functions else ""
+
+    def _of_plans(self, results: Iterable[str], otherwise: str) -> str:
+        """The lines that return the result for the sizes of each plan."""
+        lines = []
+        for plan, result in zip(self.plans, results, strict=True):
+            own = dict(plan.sizes)
+            tests = " && ".join(f"{name} == {own[size]}" for size, name in self.free.items())
+            lines.append(f"    {f'if ({tests}) ' if tests else ''}return {result};")
+        return "\n".join([*lines, *([f"    return {otherwise};"] if self.free else [])])
+
+    def _field(self, kind: str, name: str) -> str:
+        return f"{kind}->{self._fields[kind][name]}"
+
+    def _struct(self, kind: str, rows: Iterable[tuple[str, str, DType, Sequence[Size]]]) -> str:
+        lines = [
+            f"    {const}{_c_type(dtype)} *{self._fields[kind][name]}; "
+            f"/* {dtype}[{', '.join(str(s if self.free else self.size(s)) for s in shape)}] */"
+            for const, name, dtype, shape in rows
+        ]
+        lines = lines or ["    char unused;"]
+        return "\n".join(["typedef struct {", *lines, f"}} {self.name}_{kind};", ""])
+
+    def source(self, header: str, data: str) -> str:
+        """The plans, given the header's name and the path of the data."""
+        plans = [self._plan(number, plan) for number, plan in enumerate(self.plans)]
+        initial = [self._initial(name, store) for name, store in self.stores.items()]
+        messages = ["it ran", *self.checks]
+        if self.free:
+            messages.append(f"there is no plan for these sizes: {self._about()}")
+        kernels = [f"extern kernel {_symbol(source)};" for source in self.sources.values()]
+        kernels += [f"extern void {function}_();" for function in self.functions]
+        calls = [
+            f"run{number}(inputs, params, outputs, arena, pool)" for number in range(len(plans))
+        ]
+        return _SOURCE.format(
+            name=self.name,
+            header=header,
+            **self._arguments(),
+            kernels="\n".join(kernels),
+            data=data.replace("\\", "\\\\"),
+            arenas=self._of_plans((str(max(p.peak_bytes, 1)) for p in self.plans), "0"),
+            initial="\n".join(initial),
+            messages=", ".join(map(quoted, messages)),
+            count=len(messages),
+            plans="\n".join(plans),
+            runs=self._of_plans(calls, str(len(messages) - 1)),
+        )
+
+    def _plan(self, number: int, plan: Plan) -> str:
+        """The function that runs a plan."""
+        self.sizes, first_check = dict(plan.sizes), len(self.checks)
+        self.lines = Indented()
+        self.lines.depth = 1
+        scope: dict[str, str] = {}
+        for buffer in plan.schedule.buffers:
+            if buffer.role == "input":
+                scope[buffer.name] = f"((char *){self._field('inputs', buffer.label)})"
+            elif buffer.role == "parameter":
+                scope[buffer.name] = f"((char *){self._field('params', buffer.label)})"
+        outputs = [(self._field("outputs", n), made) for n, made in plan.schedule.outputs]
+        for place, made in outputs:
+            scope.setdefault(made, f"((char *){place})")
+        self.write(plan, scope)
+        for place, made in outputs:
+            if scope[made] != f"((char *){place})":  # one value that has two names
+                nbytes = self.size(plan.schedule.buffer(made).nbytes)
+                self.lines.add(f"memcpy({place}, {scope[made]}, {nbytes});")
+        numbers, words = range(first_check, len(self.checks)), ", ".join(["-1, 0"] * plan.workers)
+        return _PLAN.format(
+            number=number,
+            name=self.name,
+            checks="\n".join(f"    int64_t check{n}[] = {{{words}}};" for n in numbers),
+            steps="\n".join(self.lines.text),
+        )
+
+    def _initial(self, name: str, store: ParameterStore) -> str:
+        array = np.ascontiguousarray(store.read())
+        place = self._stored(array)
+        return f"    memcpy({self._field('params', name)}, {place}, {array.nbytes});"
+
+    def _stored(self, array: np.ndarray[Any, Any]) -> str:
+        """The place of an array in the data, to which it is added."""
+        content = array.tobytes()
+        if content not in self._stored_at:
+            begin = -(-len(self.data) // _LINE) * _LINE
+            self.data = self.data.ljust(begin, b"\0") + content
+            self._stored_at[content] = f"({self.name}_data + {begin})"
+        return self._stored_at[content]
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def write(self, plan: Plan, scope: dict[str, str], base: int = 0, outer: bool = True) -> None:
+        """The steps of a plan whose arena begins at ``base``.
+
+        ``scope`` has the address of each buffer; those of the arena are added. An ``outer`` plan,
+        no body of a loop, ends at its commit where a check has failed.
+        """
+        schedule, first_check = plan.schedule, len(self.checks)
+        for buffer in schedule.buffers:
+            if buffer.name not in scope and buffer.role == "check":
+                scope[buffer.name] = f"((char *)check{len(self.checks)})"
+                step = next(s for s in schedule.steps if buffer.name in s.writes())
+                what = "an index is out of range" if isinstance(step, KernelStep) else "failed"
+                self.checks.append(f"{what}: {step.label}: {lines_of(step)}")
+            elif buffer.name not in scope and buffer.data is not None:
+                scope[buffer.name] = f"((char *){self._stored(np.asarray(buffer.data.array))})"
+        offsets: dict[str, int] = {}  # in the arena, of the buffers that are there now
+        for position, planned in enumerate(plan.steps):
+            if outer and position == plan.commit:
+                self._look(first_check, plan.workers)
+            for placed in plan.placements:
+                if placed.first == position and schedule.buffer(placed.buffer).role != "check":
+                    offsets[placed.buffer] = base + placed.offset
+                    scope[placed.buffer] = f"(arena + {offsets[placed.buffer]})"
+            self._step(plan, planned, scope, offsets)
+        if outer and plan.commit >= len(plan.steps):
+            self._look(first_check, plan.workers)
+
+    def _look(self, first: int, workers: int) -> None:
+        for number in range(first, len(self.checks)):
+            tests = [f"check{number}[{2 * worker}] >= 0" for worker in range(workers)]
+            self.lines.add(f"if ({' || '.join(tests)}) return {number + 1};")
+
+    def _step(
+        self,
+        plan: Plan,
+        planned: PlannedStep,
+        scope: dict[str, str],
+        offsets: Mapping[str, int],
+    ) -> None:
+        step = plan.schedule.steps[planned.step]
+        comment = f"{step.label}: {lines_of(step)}".replace("*/", "* /").replace("/*", "/ *")
+        self.lines.add(f"/* {comment} */")
+        if step.bodies():
+            rooms = [own.buffer for own in step.scratch() if own.per == "bodies"]
+            self._bodies(step, planned, scope, offsets.get(rooms[0], 0))
+        else:
+            self._call(plan, planned, scope)
+
+    def _call(self, plan: Plan, planned: PlannedStep, scope: Mapping[str, str]) -> None:
+        """The call of a kernel, or of a routine."""
+        step = plan.schedule.steps[planned.step]
+        (call,) = step.calls(planned.arguments)
+        symbol, tail = self._code(call.kernel, step)
+        words, own = (
+            list[str](),
+            list[tuple[str, int]](),
+        )  # own places, and the distance to the next
+        for access, offset in zip(step.accesses(), planned.offsets, strict=True):
+            place = f"{scope[access.buffer]} + {offset}"
+            if access.is_own:
+                buffer = plan.schedule.buffer(access.buffer)
+                own.append((place, own_stride(buffer.role, self.size(buffer.nbytes))))
+            else:
+                words.append(f"WORD({place})")
+        words += [*map(str, call.arguments), *tail]
+        rows = [
+            f"WORD({place} + {worker * stride})"
+            for worker in range(plan.workers)
+            for place, stride in own
+        ]
+        for check in step.checks():
+            if check.name in planned.fails:
+                self.lines.add(f"*(int64_t *){scope[check.buffer]} = 0;")
+        self.lines.add("{")
+        self.lines.add(f"    const int64_t t[] = {{{', '.join(words) or '0'}}};")
+        self.lines.add(f"    const int64_t own[] = {{{', '.join(rows) or '0'}}};")
+        shape = f"{len(own)}, {plan.workers}, {planned.total}, {planned.grain}"
+        self.lines.add(f"    shared(pool, {symbol}, t, own, {shape});")
+        self.lines.add("}")
+
+    def _code(self, kernel: Kernel | Routine, step: Step) -> tuple[str, list[str]]:
+        """The symbol of a kernel or of a routine, and the last words of its record."""
+        functions: tuple[str, ...] = ()
+        if isinstance(kernel, Routine):
+            linked = routines.linked(kernel.name)
+            if linked is None:
+                at = step.origins[0] if step.origins else None
+                hint = 'f.export("step.py") writes a file of Python, which has them'
+                raise ExportError(
+                    f"{step.label}: Fourier transforms cannot go to a library for C"
+                    if kernel.name.startswith("fft:")
+                    else f"{step.label}: a call of what is not LAPACK cannot be exported",
+                    hint=hint if kernel.name.startswith("fft:") else "",
+                    at=at,
+                )
+            self.sources[kernel], functions = linked
+            self.functions |= dict.fromkeys(functions)
+        elif kernel not in self.sources:
+            self.sources[kernel] = backends.render(kernel)
+        tail = ["WORD(unguarded)", "0", *(f"WORD({name}_)" for name in functions)]
+        return _symbol(self.sources[kernel]), tail if isinstance(kernel, Routine) else []
+
+    # -- loops and branches -----------------------------------------------------------------------
+
+    def _bodies(
+        self, step: Step, planned: PlannedStep, scope: Mapping[str, str], base: int
+    ) -> None:
+        """A loop or a branch; the arenas of its bodies begin at ``base``."""
+        bodies = [*zip(step.bodies(), planned.bodies, strict=True)]
+        places = [
+            f"({scope[a.buffer]} + {self.size(a.begin)})" if a.buffer in scope else ""
+            for a in step.accesses()
+        ]
+        control, lines = step.control, self.lines
+        if control.kind == "branch":
+            case = self.fresh("case")  # numbers beyond the cases are the first or the last
+            lines.add(f"const int64_t {case} = *(const int64_t *){places[control.decides]};")
+            lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
+            for number, (body, plan) in enumerate(bodies):
+                last = number == len(bodies) - 1
+                lines.add("default: {" if last else f"case {number}: {{")
+                lines.depth += 1
+                self.write(plan, {n: places[at] for n, at in body.outside}, base, outer=False)
+                lines.add("break;")
+                lines.depth -= 1
+                lines.add("}")
+            lines.add("}")
+            return
+        nbytes = {
+            buffer.name: self.size(buffer.nbytes)
+            for body, _ in bodies
+            for buffer in body.schedule.buffers
+        }
+        iterations = self.size(step.arguments[0])
+        LoopLines(self, step, places, nbytes, iterations).write(bodies, base)
+
+
+class LoopLines:
+    """Writes a loop: carried values take turns in two places, the last iteration writes the result.
+
+    ``places`` are the addresses of the step's accesses, ``nbytes`` those of the bodies' buffers.
+    """
+
+    def __init__(
+        self,
+        writer: LibraryWriter,
+        step: Step,
+        places: Sequence[str],
+        nbytes: Mapping[str, int],
+        iterations: int,
+    ) -> None:
+        self.writer, self.control, self.places = writer, step.control, places
+        self.nbytes, self.iterations = nbytes, iterations
+        self.turns = [
+            tuple(writer.fresh(word) for word in ("old", "new", "spare"))
+            for _ in self.control.carries
+        ]
+        self.t, self.row = writer.fresh("t"), writer.fresh("row")
+
+    def _bytes(self, carry: int) -> int:
+        found = self.nbytes.get(f"out.c{carry}")
+        return self.nbytes[f"in.c{carry}"] if found is None else found
+
+    def write(self, bodies: Sequence[tuple[StepBody, Plan]], base: int) -> None:
+        """The lines of the loop around its bodies, whose arenas begin at ``base``."""
+        control, lines, places = self.control, self.writer.lines, self.places
+        rest = [n for n in range(len(self.turns)) if n not in control.logged]
+        lines.add("{")
+        lines.depth += 1
+        for n, (first, last, other) in enumerate(control.carries):
+            old, new, spare = self.turns[n]
+            if n in control.logged:
+                at = self.iterations * self._bytes(n) if control.backwards else 0
+                lines.add(f"memmove({places[last]} + {at}, {places[first]}, {self._bytes(n)});")
+                lines.add(f"char *{old}, *{new};")
+                continue
+            one, two = places[last], places[other]
+            if last != other and self.iterations % 2 == 0:
+                one, two = two, one
+            lines.add(f"char *{old} = {places[first]}, *{new} = {one}, *{spare} = {two};")
+        lines.add(f"int64_t {self.t} = 0;")
+        lines.add(f"for (; {self.t} < {self.iterations}; {self.t}++) {{")
+        lines.depth += 1
+        row = f"{self.iterations} - 1 - {self.t}" if control.backwards else self.t
+        lines.add(f"const int64_t {self.row} = {row};")
+        lines.add(f"(void){self.row};")
+        for n in control.logged:
+            place, count = places[control.carries[n][1]], self._bytes(n)
+            here, after = f"{self.row} * {count}", f"({self.row} + 1) * {count}"
+            here, after = (after, here) if control.backwards else (here, after)
+            lines.add(f"{self.turns[n][0]} = {place} + {here};")
+            lines.add(f"{self.turns[n][1]} = {place} + {after};")
+        for number, (body, plan) in enumerate(bodies):
+            self.writer.write(plan, self._scope(body), base, outer=False)
+            if control.kind == "while" and number == 0:
+                lines.add(f"if (!*(const uint8_t *){places[control.decides]}) break;")
+        for n in rest:
+            old, new, spare = self.turns[n]
+            lines.add(f"{old} = {new}, {new} = {spare}, {spare} = {old};")
+        lines.depth -= 1
+        lines.add("}")
+        for n in rest:
+            result = places[control.carries[n][1]]
+            lines.add(f"memmove({result}, {self.turns[n][0]}, {self._bytes(n)});")
+        if control.done >= 0:
+            lines.add(f"*(int64_t *){places[control.done]} = {self.t};")
+        lines.depth -= 1
+        lines.add("}")
+
+    def _scope(self, body: StepBody) -> dict[str, str]:
+        """Return the addresses of what a body reads and writes outside in one iteration."""
+        inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
+        carried, scope = dict(body.carried), dict[str, str]()
+        for name, at in body.outside:
+            scope[name] = self.places[at]
+            if name in carried:
+                scope[name] = self.turns[carried[name]][0 if name in inputs else 1]
+            elif name in body.rows:
+                scope[name] = f"({self.places[at]} + {self.row} * {self.nbytes[name]})"
+        if body.number:
+            name = self.writer.fresh("iteration")
+            self.writer.lines.add(f"const int64_t {name}[] = {{{self.row}}};")
+            scope[body.number] = f"((char *){name})"
+        return scope
+
+
+def _c_type(dtype: DType) -> str:
+    """Return the type of an element in C; narrow floats are integers of their bits."""
+    name = str(dtype)
+    return _C_TYPES.get(name) or ("uint16_t" if name in _AS_BITS else f"{name}_t")
+
+
+def _symbol(source: str) -> str:
+    return jit.symbol_of(source, "vector")
+
+
+def _fields(names: Iterable[str]) -> dict[str, str]:
+    """Return names as those of the fields of one struct."""
+    found: dict[str, str] = {}
+    for name in names:
+        found[name] = variable(name, found.values(), _KEYWORDS)
+    return found
+
+
+def quoted(text: str) -> str:
+    """Return a text as a string in C."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,0 +1,354 @@
+"""The movement of a group's operands over its domain, strided rows, and look-ups within rows.
+
+**Look-ups.** A group of rows has a domain of outer axes and a row, its last ``row`` axes. A node of
+it is computed either for each element of the domain, or once per row; the latter has the shape of
+the outer axes, with or without axes of size 1 in the place of the row's.
+
+Class labels pick an element of each row, and the gradient of that sets one. Both lie in their row:
+what is picked is computed at that place once more, and what is set is told by comparing positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import Final
+
+from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.layout import Strided, collapse, is_one_run
+from staticgrad.compiler.fusion.groups import (
+    Group,
+    GroupReduction,
+    GroupValues,
+    Home,
+    Key,
+    Source,
+    Walk,
+    meets_elements,
+)
+from staticgrad.compiler.fusion.windows import window_walks
+from staticgrad.language.ir import forms
+from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hint_value
+from staticgrad.language.types.dim import Size
+
+#: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
+#: lie across memory; fewer would leave most lanes empty.
+FEWEST_ACROSS: Final = 8
+#: Sums that are taken so at a time, at most: each has accumulators in the nearest memory.
+MOST_ACROSS: Final = 4
+#: Instructions of a kernel in which each element of a row is written out, at most.
+MOST_WRITTEN_OUT: Final = 1500
+#: Elements of a row from which on lanes no longer take rows whose elements are stored, as multiples
+#: of the lanes of a vector: their values, each in a vector, are more than there are registers.
+_OUTGROWN: Final = 1.5
+
+
+def outer_shape(domain: Shape, row: int) -> Shape:
+    """The axes outside the row."""
+    return domain[: len(domain) - row]
+
+
+def is_per_row(shape: Shape, domain: Shape, row: int) -> bool:
+    """Whether values of a shape have one element for each row of the domain."""
+    outer = outer_shape(domain, row)
+    return shape in (outer, (*outer, *(1,) * row)) and shape != domain
+
+
+def row_walk(source: Source, shape: Shape, domain: Shape, row: int) -> Walk:
+    """How a source moves over the domain if a node of ``shape`` reads it, one of the two."""
+    if shape == domain:
+        strides = source.layout.broadcast(source.type.shape, domain)
+    else:
+        outer = outer_shape(domain, row)
+        strides = source.layout.broadcast(source.type.shape, shape)[: len(outer)]
+        strides = (*strides, *(0,) * row)
+    return Walk(source.base, source.layout.offset, strides)
+
+
+def meets_rows(walk: Walk, domain: Shape, row: int) -> bool:
+    """Whether a walk over a value with one element per row meets that of the row it is in."""
+    outer = outer_shape(domain, row)
+    wanted = (*c_strides(outer), *(0,) * row)
+    return walk.offset == 0 and all(
+        extent == 1 or stride == want
+        for extent, stride, want in zip(domain, walk.strides, wanted, strict=True)
+    )
+
+
+def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
+    """Return the walk of a source (or of its copy) over the domain of the group that reads it.
+
+    The source may have fewer axes than the domain, and stretches over the others. ``shape``: of the
+    node that reads it, where that has one element per row of a group of rows.
+    """
+    if shape is not None and group.kind == "rows" and is_per_row(shape, group.domain, group.row):
+        return row_walk(source, shape, group.domain, group.row)
+    strides = source.layout.broadcast(source.type.shape, group.domain)
+    walk = Walk(source.base, source.layout.offset, strides)
+    copy = group.copied.get(walk)
+    return walk if copy is None else Walk(copy, 0, c_strides(group.domain))
+
+
+def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
+    """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
+    rest = len(group.domain) - len(shape)
+    return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
+
+
+def computes(groups: GroupValues, group: Group, source: Source) -> bool:
+    """Return whether the group itself computes the source, by element or by row."""
+    if group.kind == "rows":
+        return not source.inline and groups.computes(group, source.base)
+    return (
+        meets_elements(source, group.domain)
+        and not group.transfers
+        and source.base not in group.reductions
+        and groups.computes(group, source.base)
+    )
+
+
+def operand_walks(groups: GroupValues, group: Group) -> list[Walk]:
+    """The walks of everything that a group reads from memory; of a product those of its epilogue.
+
+    A walk that several nodes take occurs several times.
+    """
+    walks: list[Walk] = []
+    for node in group.nodes:
+        form = node.form
+        if group.kind == "rows" and isinstance(form, forms.GatherAlong):
+            data, place = map(groups.source, node.args)
+            walks += source_walks(groups, group, [place], node.types[0].shape)
+            walks += [] if computes(groups, group, data) else gather_walks(groups, node)[:1]
+        elif isinstance(form, forms.Gather | forms.GatherAlong):
+            walks += gather_walks(groups, node)[:2]
+        elif isinstance(form, forms.Assemble):
+            walks += window_walks(groups, node)
+        elif isinstance(form, forms.SearchForm):
+            walks += source_walks(groups, group, [groups.source(node.args[1])])
+        elif not isinstance(form, forms.Contract | forms.WINDOWED):
+            sources = [groups.source(a) for a in node.args]
+            walks += source_walks(groups, group, sources, node.types[0].shape)
+    results = (*group.reductions.values(), *group.columns.values())
+    walks += source_walks(groups, group, [each.source for each in results])
+    return walks
+
+
+def source_walks(
+    groups: GroupValues, group: Group, sources: Iterable[Source], shape: Shape | None = None
+) -> list[Walk]:
+    """The walks that a group takes to read these values, those behind inline values too.
+
+    ``shape``: of the node that reads them, as for ``walk_of``.
+    """
+    found = [each for each in groups.behind(sources) if not computes(groups, group, each)]
+    return [walk_of(group, each, shape) for each in found]
+
+
+def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
+    """Return the walk of a gather's data, the walk of its indices, and the index stride.
+
+    For a scatter the data is the result, laid out contiguously.
+    """
+    form = node.form
+    assert isinstance(form, forms.INDEXED)
+    axis = form.axis
+    indices = groups.source(node.args[1])
+    base: Key
+    if isinstance(form, forms.Gather | forms.GatherAlong):
+        data = groups.source(node.args[0])
+        base, layout = data.base, data.layout
+    else:
+        base, layout = Home(node), Strided.contiguous(node.types[0].shape)
+    before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
+    if isinstance(form, forms.Gather | forms.Scatter):
+        rank = indices.type.rank
+        moves = (*before, *(0,) * rank, *after)
+        index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))
+    else:
+        moves = (*before, 0, *after)
+        index_moves = indices.layout.strides
+    return (
+        Walk(base, layout.offset, moves),
+        Walk(indices.base, indices.layout.offset, index_moves),
+        stride,
+    )
+
+
+def rows_together(
+    domain: Shape, walks: Sequence[Walk], a_rows: Size
+) -> tuple[Size, dict[Walk, Size]] | None:
+    """The rows of all matrices of a batch as those of one: how many, and each walk's move by one.
+
+    The first walk is that of the matrices ``a``, which move by ``a_rows``. None where some walk
+    does not take all rows alike, or is that of ``a`` and moves by rows in another way.
+    """
+    a, *others = walks
+    if a in others:
+        return None
+    found = dict.fromkeys(walks)
+    moves = [(*w.strides[:-2], a_rows if w is a else w.strides[-2]) for w in found]
+    extents, merged = collapse(domain[:-1], moves)
+    if len(extents) != 1:
+        return None
+    return extents[0], {w: move for w, (move,) in zip(found, merged, strict=True)}
+
+
+def sums_across(groups: GroupValues, group: Group) -> bool:
+    """Return whether a group is a few sums over strided rows, whose columns are contiguous.
+
+    Then whole vectors of neighbouring rows are read at once, a term of each.
+    """
+    if any(key not in group.reductions for key in group.stored):
+        return False
+    last = len(group.domain) - group.row - 1
+    if last < 0 or group.windowed or group.checked or group.regions:
+        return False
+    pointwise = all(isinstance(node.form, forms.Pointwise) for node in group.nodes)
+    if group.indexed and not (group.row == 1 and pointwise):
+        return False  # positions along merged axes are not known
+    kinds = [(each.kind, each.source.type.dtype) for each in group.reductions.values()]
+    ordered = all(forms.COMBINERS[kind].is_ordered(dtype) for kind, dtype in kinds)
+    if len(kinds) != 1 and not (0 < len(kinds) <= MOST_ACROSS and ordered):
+        return False
+    moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
+    across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
+    along = any(kept not in (0, 1) for kept, _ in moves)
+    return across and not along and hint_value(group.domain[last]) >= FEWEST_ACROSS
+
+
+def has_short_rows(groups: GroupValues, group: Group) -> bool:
+    """Return whether the rows are so short that each lane of a vector takes one row.
+
+    Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
+    are mostly waiting: for each other in a sum, for comparisons in an extreme of floats, for masks
+    in one of bools. Extremes of integers are not, so that their rows are shorter. So are rows along
+    memory whose elements are stored behind what is reduced of them: all wait for that in registers.
+    """
+    if group.kind not in ("map", "rows") or not group.reductions:
+        return False
+    if group.columns or group.regions or (group.checked and group.kind == "map"):
+        return False
+    reductions = group.reductions.values()
+    work = sum(map(instructions, group.nodes))
+    if not may_be_short(group.domain, group.row, reductions, work):
+        return False
+    if not _outgrows_registers(group):
+        return True
+    walks = operand_walks(groups, group)
+    runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
+    return not (runs and all(walk.strides[-1] in (0, 1) for walk in walks))
+
+
+def _outgrows_registers(group: Group) -> bool:
+    # Where it finds positions in rows, as argmax does, that does not count: along a row they take
+    # twice as long.
+    if group.kind != "rows" or any(map(_is_extreme_of_integers, group.reductions.values())):
+        return False
+    length = hint_product(group.domain[len(group.domain) - group.row :])
+    homes = [key for key in group.stored if isinstance(key, Home)]
+    kept = any(key.node.types[key.result].shape == group.domain for key in homes)
+    return kept and length >= _OUTGROWN * fewest_lanes(group.reductions.values())
+
+
+def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:
+    """Return the lanes of a vector of the widest elements that are reduced."""
+    return min(each.source.type.dtype.compute.lanes for each in reductions)
+
+
+def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], work: int) -> bool:
+    """The same of a group of these reductions, with so many instructions for an element.
+
+    Of several the one that takes longest along a row counts: for the others its elements are there.
+    """
+    split = len(domain) - row
+    length = prod(domain[split:], start=1)
+    if (
+        not isinstance(length, int)
+        or length < 1
+        or length > max(map(_longest_short, reductions), default=0)
+    ):
+        return False
+    around = max(map(hint_value, domain[:split]), default=0)
+    return around >= FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT
+
+
+def _longest_short(reduction: GroupReduction) -> int:
+    longest = reduction.source.type.dtype.compute.lanes
+    return longest if _is_extreme_of_integers(reduction) else 2 * longest - 1
+
+
+def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
+    is_integer = reduction.source.type.dtype.compute.is_integer
+    return is_integer and forms.COMBINERS[reduction.kind].rule != "tree"
+
+
+def broken_rows(groups: GroupValues, group: Group) -> Sequence[Walk]:
+    """The operands whose rows are several runs of memory: a reduction must read copies of them.
+
+    A reduction over one axis has none, and neither has one whose rows lie across memory.
+    """
+    if group.kind != "map" or group.row < 2 or not group.reductions or group.keeps_axes:
+        return ()
+    if has_short_rows(groups, group) or sums_across(groups, group):
+        return ()
+    walks = dict.fromkeys(operand_walks(groups, group))
+    return [walk for walk in walks if not is_one_run(walk.strides, group.domain, group.row)]
+
+
+def may_fold(group: Group) -> bool:
+    """Return whether the last of several axes may be folded, whatever the operands are."""
+    if len(group.domain) < 2 or not group.nodes:
+        return False
+    return isinstance(group.domain[-1], int)
+
+
+def lies_in_order(source: Source) -> bool:
+    """Return whether a value is in C order, at any offset in its buffer."""
+    layout = Strided(0, source.layout.strides)
+    return layout.is_contiguous(source.type.shape)
+
+
+#: Operations that are computed once more at a place that is picked, at most.
+_MOST_AGAIN: Final = 24
+
+
+def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
+    """Return whether a scatter sets one element per row and its readers read elements."""
+    form = node.form
+    return (
+        isinstance(form, forms.ScatterAlong)
+        and _one_of_row(node, form.axis)
+        and not node.types[0].dtype.is_bool
+        and all(isinstance(user.form, forms.Pointwise | forms.Reduce) for user in users)
+        and bool(users)
+    )
+
+
+def picks_of_row(node: Node) -> bool:
+    """Return whether a gather picks one element of each row."""
+    form = node.form
+    return isinstance(form, forms.GatherAlong) and _one_of_row(node, form.axis)
+
+
+def _one_of_row(node: Node, axis: int) -> bool:
+    shape = node.args[1].shape
+    return axis == len(shape) - 1 and shape[axis] == 1
+
+
+def may_compute_again(value: Symbolic, domain: Shape) -> bool:
+    """Return whether an element of a value over ``domain`` can be recomputed at an index."""
+    waiting, seen = [value.node], {value.node}
+    while waiting:
+        node = waiting.pop()
+        form = node.form
+        if isinstance(form, forms.ScatterAlong | forms.Assemble):
+            return False
+        if not isinstance(form, forms.Pointwise) or node.types[0].shape != domain:
+            continue
+        if form.indexed or len(seen) > _MOST_AGAIN:
+            return False
+        below = [arg.node for arg in node.args if arg.node not in seen]
+        seen.update(below)
+        waiting += below
+    return True

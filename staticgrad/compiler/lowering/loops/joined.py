@@ -1,0 +1,526 @@
+"""The kernel of a loop, made of the stages of its bodies' kernels.
+
+Carries are rows of scratch, and each iteration runs the stages of all kernels of the body and of
+the test over them, one after the other. So rows that read each other stay vectors of any length,
+while ``time_loops`` writes out every number; and no iteration returns to the
+driver. Slices and stacks are accessed in place. A carry has one buffer if the kernel that writes it
+may overwrite what it reads, and the old value is not read later; else the next value has a buffer
+of its own, and is copied at the end of an iteration.
+
+``JoinedStages`` turns the stages of a step's kernel into those of the joined kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import isnan
+from typing import Any, Final
+
+from staticgrad.compiler.fusion.groups import CheckBuffer, Key, ScratchBuffer
+from staticgrad.compiler.lowering.loops.driven import LoweredBodies
+from staticgrad.compiler.lowering.loops.written_out import (
+    NotWrittenOutError,
+    StepKernel,
+    bound_places,
+)
+from staticgrad.compiler.lowering.operands import LoweredStep
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position, postorder
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
+    LANES,
+    MOST_NESTED,
+    Accumulate,
+    Axis,
+    Carry,
+    Check,
+    Columns,
+    Extent,
+    Keep,
+    Loop,
+    Map,
+    Mode,
+    Operand,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+    nested,
+    operands_read,
+)
+from staticgrad.language.ir.schedule import Buffer, Schedule, Step
+from staticgrad.language.types.dim import Size, is_at_least
+from staticgrad.language.types.dtype import BOOL, I64, DType
+from staticgrad.support.records import NamedTuple
+
+#: The loop over iterations.
+ITERATIONS: Final = "i0"
+#: Loops of a joined kernel around the stages of the others.
+_AROUND: Final = 1
+
+
+class JoinedNames:
+    """The operands, integer arguments and results of the joined kernel.
+
+    ``operands``: by number, or by name for scratch; ``rooms``: dtype and size of scratch.
+    """
+
+    def __init__(self) -> None:
+        self.operands: dict[int | str, Operand] = {}
+        self.rooms: dict[str, tuple[DType, Size]] = {}
+        self.sizes: dict[Size, str] = {}
+        self._counts: dict[str, int] = {}
+
+    def operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
+        """Return the operand of a number, or of a name for scratch."""
+        if number not in self.operands:
+            self.operands[number] = Operand(f"p{len(self.operands)}", dtype, mode)
+        return self.operands[number].name
+
+    def scratch(self, name: str, dtype: DType, size: Size) -> str:
+        """Return the operand for scratch of ``size`` elements."""
+        self.rooms.setdefault(name, (dtype, size))
+        return self.operand(name, dtype, "scratch")
+
+    def argument(self, value: Size) -> str:
+        """Return the argument that holds a size."""
+        return self.sizes.setdefault(value, f"n{len(self.sizes)}")
+
+    def size(self, value: Size) -> Expr:
+        """Return a size as an expression."""
+        return ex.size(self.argument(value))
+
+    def fresh(self, letter: str, dtype: DType) -> Expr:
+        """Return a reference to a new result (r), carry of a loop (s) or checked index (c)."""
+        self._counts[letter] = number = self._counts.get(letter, -1) + 1
+        return ex.ref(f"{letter}{number}", dtype)
+
+
+class JoinedMemory(NamedTuple):
+    """The location of a buffer: an operand, and its strides by iteration."""
+
+    operand: str
+    strides: tuple[tuple[str, Extent], ...] = ()
+    positions: tuple[Position, ...] = ()
+    is_scratch: bool = False
+
+
+class JoinedStages(StepKernel):
+    """One step whose stages become those of another kernel."""
+
+    def __init__(
+        self,
+        names: JoinedNames,
+        step: Step,
+        schedule: Schedule,
+        memory: Callable[[Buffer], JoinedMemory],
+    ) -> None:
+        """``memory`` returns the location of a buffer of the step's schedule."""
+        super().__init__(step)
+        kernel = self.kernel
+        if kernel.grouped or kernel.in_strips or kernel.in_tiles:
+            raise NotWrittenOutError
+        deepest = max(len(around) for _, around in nested(kernel.stages))
+        if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
+            raise NotWrittenOutError
+        #: The loop over rows: that of lanes, if there is one, is a loop as others are.
+        self._lanes = f"i{MOST_NESTED}" if kernel.in_lanes else LANES
+        self._names, self._memory, self._schedule = names, memory, schedule
+        self._refs: dict[str, Expr] = {}
+        self._alone = ""  # the loop of extent 1 that a stage had
+        self._known: dict[int, Expr] = {}
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the stages, in loops over the rows of the kernel."""
+        stages = tuple(self._each(self.kernel.stages))
+        jammed = self.kernel.jammed
+        for axis in reversed(self.kernel.axes):
+            stages = (Loop(self._axis(axis), (), stages, (), jammed),)
+            jammed = 1
+        return stages
+
+    def _each(self, stages: Sequence[Stage]) -> Iterator[Stage]:
+        for stage in stages:
+            self._known, self._alone = {}, ""
+            part: Stage = stage
+            if isinstance(stage, Map) and not stage.rows and self.number(stage.axis.extent) == 1:
+                combines = any(isinstance(each, Accumulate) for each in stage.body)
+                self._alone = "" if combines else stage.axis.name
+                part = stage if combines else Scalar(stage.body)
+            if isinstance(part, Map):
+                checks = tuple(each for each in part.body if isinstance(each, Check))
+                if checks:
+                    if not self._are_one(part, checks):
+                        raise NotWrittenOutError
+                    yield self._made(Scalar(checks))
+                    rest = tuple(each for each in part.body if not isinstance(each, Check))
+                    part = replace(part, body=rest)
+            yield self._made(part)
+
+    def _are_one(self, stage: Map, checks: Sequence[Check]) -> bool:
+        """Return whether all elements of a stage check the same indices, and there is one."""
+        axis = stage.axis
+        if stage.rows or axis.limits or not is_at_least(self.number(axis.extent), 1):
+            return False
+
+        def varies(part: Expr) -> bool:
+            if isinstance(part.attribute, Access):
+                return any(name == axis.name for name, _ in part.attribute.moves)
+            return part.op == "ref" or (part.op == "index" and part.attribute == axis.name)
+
+        parts = postorder([part for each in checks for part in (each.index, each.position)])
+        return not any(map(varies, parts))
+
+    def _made(self, part: Any) -> Any:
+        """Return a part of a stage for the joined kernel."""
+        make = _MADE.get(type(part))
+        if make is None:
+            raise NotWrittenOutError
+        return make(self, part)
+
+    def _fields(self, record: Any) -> Any:
+        return replace(record, **{name: self._made(each) for name, each in vars(record).items()})
+
+    def _loop(self, loop: Loop) -> Loop:
+        if loop.going or loop.jammed != 1:
+            raise NotWrittenOutError
+        first = self._carries(loop.first)
+        inner = tuple(self._each(loop.stages))
+        self._known = {}
+        return Loop(self._made(loop.axis), first, inner, self._carries(loop.following))
+
+    def _carries(self, carries: Sequence[Carry]) -> tuple[Carry, ...]:
+        for each in carries:
+            if each.name not in self._refs:
+                self._refs[each.name] = self._names.fresh("s", each.value.dtype)
+        return tuple(
+            Carry(str(self._refs[each.name].attribute), self._value(each.value)) for each in carries
+        )
+
+    def _result(self, statement: Accumulate | Keep) -> Statement:
+        after = self._value(statement.value)
+        self._refs[statement.name] = name = self._names.fresh("r", after.dtype)
+        return replace(statement, name=str(name.attribute), value=after)
+
+    def _check(self, check: Check) -> Check:
+        words = self._schedule.by_name[self.bound[check.operand][0]]
+        index, position = self._value(check.index), self._value(check.position)
+        self._refs[check.name] = name = self._names.fresh("c", I64)
+        operand, extent = self._memory(words).operand, self._extent(check.extent)
+        return Check(str(name.attribute), index, extent, position, operand, check.wrap)
+
+    # -- expressions ------------------------------------------------------------------------------
+
+    def _value(self, root: Expr) -> Expr:
+        known = self._known
+        for node in postorder([root], known):
+            known[id(node)] = self._node(node, tuple(known[id(arg)] for arg in node.args))
+        return known[id(root)]
+
+    def _node(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
+        match node.op:
+            case "literal":
+                return node
+            case "index" if node.attribute == self._alone:
+                return ex.literal(0, I64)
+            case "index":
+                return ex.index(self._renamed(str(node.attribute)))
+            case "size":
+                return self._names.size(self.sizes[str(node.attribute)])
+            case "ref":
+                return self._refs[str(node.attribute)]
+            case "load":
+                assert isinstance(node.attribute, Access)
+                return self._load(node.attribute, node.dtype, args)
+        return Expr(node.op, node.dtype, args, node.attribute)
+
+    def _load(self, access: Access, dtype: DType, args: tuple[Expr, ...]) -> Expr:
+        data = self._schedule.by_name[self.bound[access.operand][0]].data
+        if data is None:
+            return Expr("load", dtype, args, self._access(access))
+        value = data.array.reshape(-1)[0].item() if data.array.size == 1 else None
+        if value is None or access.bounded or (isinstance(value, float) and isnan(value)):
+            raise NotWrittenOutError
+        return ex.literal(value, dtype)
+
+    def _access(self, access: Access) -> Access:
+        name, begin = self.bound[access.operand]
+        strides = [
+            (self._renamed(a), self._extent(s)) for a, s in access.strides if a != self._alone
+        ]
+        positions = [
+            replace(
+                each,
+                terms=tuple(
+                    (self._renamed(a), self._extent(step))
+                    for a, step in each.terms
+                    if a != self._alone
+                ),
+                start=self._extent(each.start),
+                stride=self._extent(each.stride),
+                extent=None if each.extent is None else self._extent(each.extent),
+            )
+            for each in access.positions
+        ]
+        if begin != 0:
+            start = begin if isinstance(begin, int) else self._names.argument(begin)
+            positions.append(Position((), start))
+        memory = self._memory(self._schedule.by_name[name])
+        strides = [*memory.strides, *strides]
+        gather = tuple(map(self._extent, access.gather))
+        if gather and memory.is_scratch:
+            raise NotWrittenOutError
+        return Access(memory.operand, tuple(strides), gather, (*memory.positions, *positions))
+
+    # -- loops and sizes --------------------------------------------------------------------------
+
+    def _axis(self, axis: Axis) -> Axis:
+        if axis.limits:
+            raise NotWrittenOutError
+        return Axis(self._renamed(axis.name), self._extent(axis.extent))
+
+    def _renamed(self, name: str) -> str:
+        return self._lanes if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
+
+    def _ahead(self, ahead: Prefetch) -> Prefetch:
+        return Prefetch(self._renamed(ahead.axis), ahead.distance)
+
+    def _extent(self, value: Extent) -> Extent:
+        return value if isinstance(value, int) else self._names.argument(self.sizes[value])
+
+
+_MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
+    **dict.fromkeys((Map, Scalar, Columns, Store), JoinedStages._fields),
+    **dict.fromkeys((Accumulate, Keep), JoinedStages._result),
+    **dict.fromkeys((str, bool, type(None)), lambda _, each: each),
+    Check: JoinedStages._check,
+    Loop: JoinedStages._loop,
+    Axis: JoinedStages._axis,
+    Prefetch: JoinedStages._ahead,
+    Access: JoinedStages._access,
+    Expr: JoinedStages._value,
+    tuple: lambda self, each: tuple([self._made(part) for part in each]),
+}
+
+
+#: Scratch besides rows: the number of the iteration, and the result of the test.
+_NUMBER: Final = "number"
+_GOES: Final = "goes"
+
+
+class LoopBuilder:
+    """A builder of the kernel of a loop: its operands, arguments, and in the end the kernel."""
+
+    kernel: Kernel
+
+    def __init__(self, bodies: LoweredBodies) -> None:
+        self._bodies, self._names = bodies, JoinedNames()
+        self._body, self._node = bodies.schedules[-1], bodies.writes[0].node
+        self._iterations: Size = bodies.iterations
+        #: The first operand of each kind: carries, slices, what all iterations read, results.
+        form, inputs = bodies.form, bodies.inputs
+        self._first = {"in.c": 0, "in.x": form.carries, "in.p": form.carries + form.slices}
+        self._first |= {"out.c": inputs, "out.y": inputs + form.carries}
+        self._used: dict[int | str, Operand] = {}
+
+    @property
+    def arguments(self) -> tuple[Size, ...]:
+        """The integer arguments of the kernel."""
+        return tuple(self._names.sizes)
+
+    def step(self) -> LoweredStep:
+        """Return the step that runs the loop."""
+        rooms = self._names.rooms
+        scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
+        bound: list[tuple[Key, Size]] = []
+        for number in self._used:
+            if not isinstance(number, str):
+                bound.append(self._bodies.operands[number])
+            elif number in scratch:
+                bound.append((scratch[number], 0))
+            else:
+                origin = self._body.by_name[number].origin
+                bound.append((CheckBuffer(self._node, number, origin), 0))
+        modes = (operand.mode for operand in self.kernel.operands)
+        touched = tuple((key, mode) for (key, _), mode in zip(bound, modes, strict=True))
+        kept = tuple((scratch[name], *room) for name, room in rooms.items())
+        return LoweredStep(self.kernel, tuple(bound), self.arguments, touched, kept)
+
+    def _finish(self, axes: tuple[Axis, ...], stages: tuple[Stage, ...]) -> None:
+        read, operands = operands_read(stages), self._names.operands
+        self._used = {n: o for n, o in operands.items() if o.mode != "in" or o.name in read}
+        names = tuple(self._names.sizes.values())
+        self.kernel = Kernel(tuple(self._used.values()), names, axes, stages)
+
+    def _number(self) -> Expr:
+        """Return the number of the iteration."""
+        if not self._bodies.form.reverse:
+            return ex.index(ITERATIONS)
+        last = self._names.size(self._iterations - 1)
+        return ex.apply("sub", last, ex.index(ITERATIONS))
+
+    def _operand(self, kind: str, number: int, buffer: Buffer) -> JoinedMemory:
+        """Return the location of an operand of the loop: that of a buffer of its body."""
+        mode: Mode = "in" if kind.startswith("in") else "out"
+        operand = self._names.operand(self._first[kind] + number, buffer.dtype, mode)
+        if kind not in ("in.x", "out.y"):
+            return JoinedMemory(operand)
+        stride = self._names.argument(buffer.size)
+        if not self._bodies.form.reverse:
+            return JoinedMemory(operand, ((ITERATIONS, stride),))
+        last = self._names.argument(self._iterations - 1)
+        return JoinedMemory(operand, (), (Position(((ITERATIONS, -1),), last, stride),))
+
+
+class JoinedIterations(LoopBuilder):
+    """A builder of the kernel of a loop that ends by a test or has a number of iterations."""
+
+    #: The number of stages of an iteration; each depends on the one before.
+    stages_of_iteration: int
+
+    def __init__(self, bodies: LoweredBodies) -> None:
+        """``bodies`` are those of a loop without a log."""
+        super().__init__(bodies)
+        self._is_tested = bodies.form.kind == "while"
+        self._carries = [self._body.by_name[f"out.c{n}"] for n in range(bodies.form.carries)]
+        self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
+
+    def write(self) -> None:
+        """Make the kernel."""
+        self._finish((), self._stages())
+        needed = self.kernel.room(self.arguments)
+        for name, (_, size) in self._names.rooms.items():
+            if not is_at_least(size, needed.get(self._names.operands[name].name, 0)):
+                raise NotWrittenOutError
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _stages(self) -> tuple[Stage, ...]:
+        begin = [
+            self._copied(self._row(n), self._operand("in.c", n, each).operand, each)
+            for n, each in enumerate(self._carries)
+        ]
+        last = [
+            self._copied(self._operand("out.c", n, each).operand, self._row(n), each)
+            for n, each in enumerate(self._carries)
+            if self._bodies.writes[n] in self._bodies.stored
+        ]
+        if self._is_tested:
+            return (*begin, *self._tested_iterations(), *last)
+        iteration = [*self._numbered(self._number()), *self._iteration()]
+        self.stages_of_iteration = len(list(nested(iteration)))
+        return (*begin, Loop(self._axis, (), tuple(iteration), ()), *last)
+
+    @property
+    def _axis(self) -> Axis:
+        return Axis(ITERATIONS, self._names.argument(self._bodies.iterations))
+
+    def _iteration(self) -> list[Stage]:
+        moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
+        return [*self._joined(self._body), *moved]
+
+    def _tested_iterations(self) -> Sequence[Stage]:
+        names, carries = self._names, self._bodies.form.carries
+        begin, goes = self._tested(ex.literal(0, I64))
+        done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
+        again, goes_on = self._tested(done)
+        iteration = [*self._iteration(), *again]
+        going, count, made = names.fresh("s", BOOL), names.fresh("s", I64), names.fresh("r", I64)
+        iteration.append(Scalar((Keep(str(made.attribute), done),)))
+        last = []
+        if self._bodies.writes[carries] in self._bodies.stored:
+            to = names.operand(self._bodies.inputs + carries, I64, "out")
+            last.append(Scalar((Store(Access(to), count),)))
+        self.stages_of_iteration = len(list(nested(iteration)))
+        state, total = str(going.attribute), str(count.attribute)
+        iterations = Loop(
+            self._axis,
+            (Carry(state, goes), Carry(total, ex.literal(0, I64))),
+            tuple(iteration),
+            (Carry(state, goes_on), Carry(total, made)),
+            going=state,
+        )
+        return (*begin, iterations, *last)
+
+    def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
+        stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
+        found = self._names.fresh("r", BOOL)
+        goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
+        return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
+
+    def _numbered(self, number: Expr) -> Iterator[Stage]:
+        steps = [step for each in self._bodies.schedules for step in each.steps]
+        if any("in.i" in step.reads() for step in steps):
+            place = self._names.scratch(_NUMBER, I64, 1)
+            yield Scalar((Store(Access(place), number),))
+
+    def _joined(self, schedule: Schedule) -> list[Stage]:
+        def memory(buffer: Buffer) -> JoinedMemory:
+            return self._memory(buffer, schedule)
+
+        steps = schedule.steps
+        joined = (JoinedStages(self._names, each, schedule, memory) for each in steps)
+        return [stage for each in joined for stage in each.stages()]
+
+    def _copied(self, to: str, source: str, each: Buffer) -> Stage:
+        if each.size == 1:
+            return Scalar((Store(Access(to), ex.load(Access(source), each.dtype)),))
+        along = ((LANES, 1),)
+        value = ex.load(Access(source, along), each.dtype)
+        axis = Axis(LANES, self._names.argument(each.size))
+        return Map(axis, (Store(Access(to, along), value),))
+
+    # -- where rows are ---------------------------------------------------------------------------
+
+    def _has_one_place(self, number: int) -> bool:
+        """Return whether an iteration may write a carry in place."""
+        old, new = f"in.c{number}", f"out.c{number}"
+        steps = self._body.steps
+        writers = [n for n, step in enumerate(steps) if new in step.writes()]
+        readers = [n for n, step in enumerate(steps) if old in step.reads()]
+        if len(writers) != 1 or any(n > writers[0] for n in readers):
+            return False
+        kernels = steps[writers[0]].kernels()
+        if writers[0] not in readers:
+            return True
+        places = bound_places(steps[writers[0]])
+        results = [name for name, place in places.items() if place[0] == new]
+        return len(kernels) == 1 and all(
+            place == (old, 0) and all((out, name) in kernels[0].in_place for out in results)
+            for name, place in places.items()
+            if place[0] == old
+        )
+
+    def _row(self, number: int) -> str:
+        each = self._carries[number]
+        return self._names.scratch(f"c{number}", each.dtype, each.size)
+
+    def _next(self, number: int) -> str:
+        each = self._carries[number]
+        if number not in self._moved:
+            return self._row(number)
+        return self._names.scratch(f"next c{number}", each.dtype, each.size)
+
+    def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
+        """Return the location of a buffer of a body."""
+        name, dtype = buffer.name, buffer.dtype
+        kind = name.rstrip("0123456789")
+        number = int(name.removeprefix(kind) or 0)
+        if buffer.role == "check" and schedule is self._body:
+            return JoinedMemory(self._names.operand(name, I64, "check"))
+        if kind in ("in.p", "in.x", "out.y"):
+            return self._operand(kind, number, buffer)
+        if buffer.role in ("temp", "scratch"):
+            own = "body" if schedule is self._body else "test"
+            operand = self._names.scratch(f"{own} {name}", dtype, buffer.size)
+        elif name == "in.i":
+            operand = self._names.scratch(_NUMBER, I64, 1)
+        elif name == "out.go":
+            operand = self._names.scratch(_GOES, BOOL, 1)
+        elif kind in ("in.c", "out.c"):
+            operand = self._row(number) if kind == "in.c" else self._next(number)
+        else:
+            raise NotWrittenOutError
+        return JoinedMemory(operand, is_scratch=True)

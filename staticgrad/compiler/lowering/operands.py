@@ -1,0 +1,554 @@
+"""The state of lowering one group: loops (also of products), operands, arguments, expressions.
+
+Every operand is first a *walk*: a start and a stride per axis of the group's domain. Axes that all
+walks can merge are collapsed; then names are assigned (operands ``p0...``, integer arguments
+``n0...``, loops ``i0...`` and ``j``), so that equal computations over other shapes give equal
+kernels. ``stages`` has the stages for each kind of group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
+from itertools import chain, product
+from operator import itemgetter
+from typing import Final
+
+from staticgrad.analysis.layout import Strided, collapse
+from staticgrad.compiler.fusion.groups import (
+    CheckBuffer,
+    Group,
+    GroupValues,
+    Key,
+    ScratchBuffer,
+    Source,
+    Walk,
+)
+from staticgrad.compiler.fusion.walks import computes, gather_walks, store_walk, walk_of
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import (
+    INDEXED,
+    Gather,
+    GatherAlong,
+    Pointwise,
+    Scatter,
+    ScatterAlong,
+)
+from staticgrad.language.ir.graph import Constant, Node, Symbolic
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
+    Axis,
+    Check,
+    Extent,
+    Mode,
+    Operand,
+    Search,
+    Stage,
+    Store,
+    operands_read,
+)
+from staticgrad.language.ir.kernels.width import SHORT_STRIDE, along_memory_last
+from staticgrad.language.ir.rounded import element
+from staticgrad.language.types.arrays import Shape, hint_value
+from staticgrad.language.types.dim import Size, maximum, sum_of
+from staticgrad.language.types.dtype import BOOL, I64, U64, DType
+from staticgrad.support.records import dataclass, replace
+
+VECTOR = "j"
+#: Elements of an axis from which on vectors may run along it instead of along the last one.
+_WIDE: Final = 32
+#: Steps along vectors, at most, of walks between whose elements others lie: they are literals.
+_PASSING: Final = 16
+#: Instructions of a square tile up to which a processor's window holds the stores of several.
+_SHORT_TILE: Final = 128
+#: How many loads across memory take as long as one store across it behind a longer tile.
+_LATE: Final = 3
+
+
+@dataclass
+class Loops:
+    """The loops of a kernel after collapsing, with their extents: those of each segment.
+
+    ``axes``: the loop of each axis of the domain in segments that nothing was merged in.
+    """
+
+    segments: list[list[tuple[str, Size]]]
+    strides: dict[Walk, tuple[tuple[str, Size], ...]]
+    axes: dict[int, str]
+
+    @property
+    def next(self) -> str:
+        """The name of a further loop."""
+        return f"i{sum(map(len, self.segments))}"
+
+    def places(self, segment: int) -> Iterator[dict[str, int]]:
+        """Yield every place of the loops of a segment that are written out."""
+        names = [name for name, _ in self.segments[segment]]
+        for place in product(*(range(int(extent)) for _, extent in self.segments[segment])):
+            yield dict(zip(names, place, strict=True))
+
+
+def loops_over(
+    domain: Shape,
+    segments: Sequence[Sequence[int]],
+    walks: Iterable[Walk],
+    merge: bool | Sequence[bool],
+    count: int = 0,
+) -> Loops:
+    """Collapse each segment of the domain's axes over all walks, and name what is left.
+
+    ``segments``: axes by role (outer axes; the row). ``merge``: False keeps every axis (somebody
+    asks for positions), of all segments or of each. ``count``: loops around these.
+    """
+    walks = list(dict.fromkeys(walks))
+    strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}
+    found = Loops([], {}, {})
+    merges = [merge] * len(segments) if isinstance(merge, bool) else merge
+    for axes, merged in zip(segments, merges, strict=True):
+        kept = [domain[a] for a in axes]
+        moves: list[list[Size]] = [[w.strides[a] for a in axes] for w in walks]
+        if merged:
+            kept, moves = collapse(kept, moves)
+        labels = [f"i{count + n}" for n in range(len(kept))]
+        count += len(kept)
+        found.segments.append(list(zip(labels, kept, strict=True)))
+        found.axes |= {} if merged else dict(zip(axes, labels, strict=True))
+        for walk, move in zip(walks, moves, strict=True):
+            strides[walk] += [(n, s) for n, s in zip(labels, move, strict=True) if s != 0]
+    found.strides = {walk: tuple(moves) for walk, moves in strides.items()}
+    return found
+
+
+@dataclass(frozen=True)
+class LoweredStep:
+    """The kernel of a group, and what its operands and arguments stand for.
+
+    Operand n is the buffer of a value from an element on: ``operands[n]``. ``touched`` are all
+    values whose buffers lowering asked for, in that order, and how; ``scratch`` those that hold
+    nothing before and after the kernel, with their elements.
+    """
+
+    kernel: Kernel
+    operands: tuple[tuple[Key, Size], ...]
+    arguments: tuple[Size, ...]
+    touched: tuple[tuple[Key, Mode], ...]
+    scratch: tuple[tuple[Key, DType, Size], ...] = ()
+
+    @property
+    def reads(self) -> tuple[Key, ...]:
+        """The values that the kernel reads."""
+        return tuple(dict.fromkeys(key for key, mode in self.touched if mode == "in"))
+
+    @property
+    def writes(self) -> tuple[Key, ...]:
+        """The values that it writes."""
+        written = ("out", "inout")
+        return tuple(dict.fromkeys(key for key, mode in self.touched if mode in written))
+
+
+@dataclass
+class Lowering:
+    """The state of lowering one group; ``finish`` gives the result.
+
+    GroupValues are known by their keys: which buffers they lie in is the caller's business.
+    """
+
+    groups: GroupValues
+    group: Group
+    loops: Loops = field(init=False)
+    rename: dict[str, str] = field(default_factory=dict)
+    operands: dict[tuple[Key, Size, str], Operand] = field(default_factory=dict)
+    scratch: dict[Key, str] = field(default_factory=dict)
+    sizes: dict[Size, str] = field(default_factory=dict)
+    arguments: dict[str, Size] = field(default_factory=dict)
+    memo: dict[object, Expr] = field(default_factory=dict)
+    place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
+    shape: Shape = field(init=False)  # of the node that reads
+    panels_before: dict[str, Expr] = field(
+        default_factory=dict
+    )  # columns of panels before this one
+    loads: dict[object, Expr] = field(default_factory=dict)
+    checks: list[Check | Search] = field(default_factory=list)
+    indices: dict[Node, Expr] = field(default_factory=dict)  # that are checked already
+    #: Of walks between whose elements others lie: where the first of them starts, and how far on.
+    near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shape = self.group.domain
+
+    # -- operands and arguments -------------------------------------------------------------------
+
+    def argument(self, value: Size, liked: Extent = 0) -> Extent:
+        """Return the argument that holds ``value``, ``liked`` if that does; 0 and 1 are literal."""
+        if isinstance(value, int) and value in (0, 1):
+            return value
+        is_it = isinstance(liked, str) and self.arguments[liked] == value
+        return liked if is_it else self.extent(value)
+
+    def stride(self, loop: str, value: Size) -> Extent:
+        """Return the stride of an access along a loop; short strides along vectors are literals."""
+        if loop == VECTOR and isinstance(value, int) and abs(value) <= SHORT_STRIDE:
+            return value
+        return self.argument(value)
+
+    def extent(self, value: Size) -> Extent:
+        """Return the argument for a loop extent; never a literal: kernels serve all shapes."""
+        found = self.sizes.get(value)
+        return self.sized(value) if found is None else found
+
+    def sized(self, value: Size) -> str:
+        """Return a separate argument for a size, not shared with equal sizes."""
+        name = self.sizes[value] = f"n{len(self.arguments)}"
+        self.arguments[name] = value
+        return name
+
+    def operand(self, key: Key, offset: Size, dtype: DType, mode: Mode) -> str:
+        """Return the kernel operand for a value's buffer from ``offset`` on, added if it is new."""
+        place = (key, offset, mode)
+        if place not in self.operands:
+            self.operands[place] = Operand(f"p{len(self.operands)}", dtype, mode)
+        return self.operands[place].name
+
+    def scratch_operand(self, node: Node, dtype: DType = I64) -> str:
+        """Return the operand for the scratch that belongs to a node of the group."""
+        key = ScratchBuffer(node)
+        self.scratch[key] = self.operand(key, 0, dtype, "scratch")
+        return self.scratch[key]
+
+    def access(
+        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
+    ) -> Access:
+        """Return an access along ``walk`` after collapsing, where unrolled loops are now."""
+        offset, start = self.near.get(walk, (walk.offset, 0))
+        name = self.operand(walk.base, offset, dtype, mode)
+        moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
+        fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
+        strides = [(loop, self.stride(loop, s)) for loop, s in self._renamed(moves)]
+        positions = [
+            Position((), place, self.argument(s))
+            for place, s in fixed
+            if place and not isinstance(s, int)
+        ]
+        start += sum(place * s for place, s in fixed if isinstance(s, int))
+        step = dict(self._renamed(moves)).get(VECTOR, 0)
+        if (fixed or walk in self.near) and isinstance(step, int) and step > 1:
+            positions.insert(0, Position(((VECTOR, step),), start))
+            strides = [(a, s) for a, s in strides if a != VECTOR]
+        elif start:
+            positions.insert(0, Position((), start))
+        along = tuple(self.argument(s) for s in gather)
+        return Access(name, tuple(strides), along, tuple(positions))
+
+    def _renamed(self, moves: Iterable[tuple[str, Size]]) -> list[tuple[str, Size]]:
+        return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
+
+    def stored(self, access: Access, value: Expr, streamed: bool) -> Store:
+        """Return a store of elements: a streaming store, if so and they are contiguous."""
+        return Store(access, value, streamed=streamed and access.strides[-1:] == ((VECTOR, 1),))
+
+    def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
+        """Return a walk, and where it is along the unrolled loops that move it."""
+        moves = (a for a, s in self.loops.strides[walk] if s != 0)
+        return walk, tuple(self.place[a] for a in moves if a in self.place)
+
+    def finish(
+        self,
+        stages: Sequence[Stage],
+        axes: Sequence[Axis],
+        serial: bool = False,
+        jammed: int = 1,
+        grouped: int = 0,
+        in_strips: bool = False,
+    ) -> LoweredStep:
+        """Return the kernel made of these stages, without unread operands.
+
+        An op need not read all of its operands: x ** 0 is 1.
+        """
+        read = operands_read(stages)
+        used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
+        names, sizes = tuple(self.arguments), tuple(self.arguments.values())
+        operands = tuple(used.values())
+        if not serial and not grouped:
+            axes = along_memory_last(axes, stages)
+        kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, jammed)
+        if in_strips:
+            kernel = replace(kernel, in_strips=True)
+        room = kernel.room(sizes) if self.scratch else {}
+        return LoweredStep(
+            kernel,
+            tuple((key, offset) for key, offset, _ in used),
+            sizes,
+            tuple([(key, operand.mode) for (key, *_), operand in self.operands.items()]),
+            scratch=tuple((k, kernel.operand(p).dtype, room[p]) for k, p in self.scratch.items()),
+        )
+
+    def whole_walks(self, keys: Iterable[Key]) -> list[tuple[Key, Walk]]:
+        """Return values, each with the walk of its whole buffer."""
+        return [(key, self.store_walk(key, self.groups.value_type(key).shape)) for key in keys]
+
+    def put(self, key: Key, walk: Walk, streamed: bool = False) -> Store:
+        """Return the store of the current element of a value of the group."""
+        access = self.access(walk, self.groups.value_type(key).dtype, "out")
+        return self.stored(access, self.memo[key], streamed)
+
+    # -- expressions ------------------------------------------------------------------------------
+
+    def walk(self, source: Source) -> Walk:
+        """Return the walk of a source over the group's domain."""
+        return walk_of(self.group, source, self.shape)
+
+    def own(self, key: Key) -> Expr:
+        """Return the element of a value that the group computes."""
+        return self.memo[key]
+
+    def store_walk(self, key: Key, shape: Shape) -> Walk:
+        """Return the walk of a contiguous buffer over the domain's leading axes (``shape``)."""
+        return store_walk(self.group, key, shape)
+
+    def value(self, source: Source) -> Expr:
+        """Return the element of a source at the current position."""
+        if source.inline:
+            return self.inline(source)
+        if computes(self.groups, self.group, source):
+            return self.own(source.base)
+        walk = self.walk(source)
+        here = self.here(walk)
+        if here not in self.loads:
+            self.loads[here] = ex.load(self.access(walk, source.type.dtype), source.type.dtype)
+        return self.loads[here]
+
+    def inline(self, source: Source) -> Expr:
+        """Return a literal, size or position, rebuilt here."""
+        node = source.base.node
+        if isinstance(node.op, Constant):
+            return ex.literal(node.op.data.array[()].item(), node.op.data.dtype)
+        if node not in self.memo:
+            self.memo[node] = self.scalar(node)
+        return self.memo[node]
+
+    def scalar(self, node: Node) -> Expr:
+        """One element of a pointwise node."""
+        form = node.form
+        assert isinstance(form, Pointwise)
+        args = [self.widened(self.groups.source(a)) for a in node.args]
+        sizes = [self.size(s) for s in form.sizes]
+        positions = self.positions(node.types[0].shape) if form.indexed else []
+        return element(form.scalar, node.types[0].dtype, *args, *sizes, *positions)
+
+    def widened(self, source: Source) -> Expr:
+        """Return the element of a source in the dtype in which it is computed."""
+        return self.widest(self.value(source))
+
+    def widest(self, value: Expr) -> Expr:
+        """Return a value in its compute dtype."""
+        if not value.dtype.is_storage:
+            return value
+        if ("widened", value) not in self.memo:
+            self.memo["widened", value] = value.cast(value.dtype.compute)
+        return self.memo["widened", value]
+
+    def size(self, value: Size) -> Expr:
+        """Return a size as an i64 expression."""
+        argument = self.argument(value)
+        return ex.literal(argument, I64) if isinstance(argument, int) else ex.size(argument)
+
+    def axis_names(self) -> list[str]:
+        """Return the loop of every axis of the domain that was not merged, in its order."""
+        names = [self.loops.axes[axis] for axis in range(len(self.loops.axes))]
+        return [self.rename.get(name, name) for name in names]
+
+    def positions(self, shape: Shape) -> list[Expr]:
+        """Return the position along each axis of a value that broadcasts to the domain."""
+        names = self.axis_names()
+        trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
+        return [
+            ex.literal(0, I64) if extent == 1 and wanted != 1 else self.index(name)
+            for extent, (name, wanted) in zip(shape, trailing, strict=True)
+        ]
+
+    def as_axes(self, loops: Iterable[tuple[str, Size]]) -> list[Axis]:
+        """Return loops of the kernel with their extents."""
+        return [Axis(self.rename.get(name, name), self.extent(extent)) for name, extent in loops]
+
+    def index(self, name: str) -> Expr:
+        """Return the position along a loop."""
+        known = name in self.place
+        found = ex.literal(self.place[name], I64) if known else ex.index(name)
+        return self.panels_before[name] + found if name in self.panels_before else found
+
+    def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
+        """Return the terms of a position that moves along a loop by a step."""
+        return ((loop, step),)
+
+    # -- gathers ----------------------------------------------------------------------------------
+
+    def computed(self, node: Node) -> Expr:
+        """Return the element of a node at the current position."""
+        index = self.indices.get(node)
+        match node.form:
+            case Gather() | GatherAlong():
+                return self.picked(node, self.loaded_index(node) if index is None else index)
+            case ScatterAlong():  # zeros but for one place, where a number was added to zero
+                index = self.looked_up(node) if index is None else index
+                value = self.widened(self.groups.source(node.args[0]))
+                zero = ex.literal(0, value.dtype)
+                here = self.positions(node.types[0].shape)[-1]
+                return ex.select(here.eq(index), zero + value, zero).cast(node.types[0].dtype)
+        return self.scalar(node)
+
+    def loaded_index(self, node: Node) -> Expr:
+        """Return the checked index of a node, read from memory."""
+        walk, dtype = gather_walks(self.groups, node)[1], node.args[1].type.dtype
+        return self.checked(node, ex.load(self.access(walk, dtype), dtype))
+
+    def looked_up(self, node: Node) -> Expr:
+        """Return the checked index in a row, which only outer axes move."""
+        return self.checked(node, self.value(self.groups.source(node.args[1])))
+
+    def picked(self, node: Node, index: Expr) -> Expr:
+        """Return the element of what a node looks up in memory."""
+        walk, _, stride = gather_walks(self.groups, node)
+        dtype = node.types[0].dtype
+        return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, index)
+
+    def checked(self, node: Node, index: Expr) -> Expr:
+        """Return the index of a node at the current position: wrapped, clamped and, if it fails,
+        noted."""
+        form, shape = node.form, node.args[1].shape
+        assert isinstance(form, INDEXED)
+        whole = node.args[0] if isinstance(form, Gather | GatherAlong) else node.values[0]
+        first = form.axis if isinstance(form, Gather | Scatter) else 0
+        names = self.axis_names()[first : first + len(shape)]
+        strides = self.groups.source(node.args[1]).layout.strides
+        position: Expr = ex.literal(0, I64)  # of the index, in C order
+        for name, size, stride in zip(names, shape, strides, strict=True):
+            here = ex.literal(0, I64) if size == 1 or stride == 0 else self.index(name)
+            position = position * self.size(size) + here
+        name = f"c{len(self.checks)}"
+        operand = self.operand(CheckBuffer(node), 0, I64, "check")
+        if index.dtype is U64:  # what no i64 holds must not come out as a negative index
+            index = index.minimum(ex.literal(2**63 - 1, U64))
+        wide = index.cast(I64)
+        missing = self._missing(node.args[1])
+        if missing != 0:
+            wide = ex.select(self.size(missing).eq(ex.literal(0, I64)), wide, ex.literal(0, I64))
+        extent = self.extent(whole.shape[form.axis] + missing)
+        self.checks.append(Check(name, wide, extent, position, operand, form.wrap))
+        return ex.ref(name, I64)
+
+    def _missing(self, indices: Symbolic) -> Size:
+        # A loop over what repeats an index lies inside of its check, which so would look at indices
+        # that are none: they become 0, along an axis that has a place then.
+        source = self.groups.source(indices)
+        repeated = zip(source.type.shape, source.layout.strides, strict=True)
+        extents = dict.fromkeys(extent for extent, stride in repeated if stride == 0)
+        return sum_of((1, maximum(1 - extent, 0)) for extent in extents)
+
+
+def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
+    """Have walks along vectors that pass between each other's elements start from one operand."""
+    along = next((own for own, name in low.rename.items() if name == VECTOR), None)
+    alike: dict[tuple[Key, tuple[tuple[str, Size], ...], int], list[tuple[int, Walk]]] = {}
+    for walk in dict.fromkeys(walks):
+        moves = low.loops.strides[walk]
+        step = dict(moves).get(along, 0) if along is not None else 0
+        if isinstance(walk.offset, int) and isinstance(step, int) and 1 < step <= _PASSING:
+            alike.setdefault((walk.base, moves, step), []).append((walk.offset, walk))
+    for (_, _, step), found in alike.items():
+        several = sorted(found, key=itemgetter(0))
+        while several:
+            first = several[0][0]
+            family = [each for each in several if each[0] < first + step]
+            if len(family) > 1:
+                low.near |= {walk: (first, offset - first) for offset, walk in family}
+            several = several[len(family) :]
+
+
+def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> Sequence[int]:
+    """Return the axes of the domain, with that one last along which vectors run.
+
+    It is the domain's last, or another one along which fewer operands lie across memory. Stores
+    count more where a tile takes long to compute: their lines come one after the other then.
+    """
+    domain, read, written = low.group.domain, dict.fromkeys(loads), dict.fromkeys(stores)
+    axes = range(len(domain))
+    wide = [axis for axis in axes[:-1] if hint_value(domain[axis]) >= _WIDE]
+    if not wide:
+        return axes
+    types = [low.groups.value_type(walk.base).dtype for walk in (*read, *written)]
+    lanes = max((dtype.lanes for dtype in types if not dtype.is_bool), default=BOOL.lanes)
+    each = 1 if low.group.instructions * lanes <= _SHORT_TILE else _LATE
+
+    def cost(axis: int) -> int:
+        loaded, stored = ([_is_across(walk, axis) for walk in walks] for walks in (read, written))
+        return sum(loaded) + each * sum(stored)
+
+    best = min((axes[-1], *wide), key=cost)
+    return [*(axis for axis in axes if axis != best), best]
+
+
+def _is_across(walk: Walk, axis: int) -> bool:
+    """Return whether a walk has a long stride along an axis and stride 1 along another one."""
+    stride = walk.strides[axis]
+    near = isinstance(stride, int) and abs(stride) <= SHORT_STRIDE
+    return not near and any(step == 1 for step in walk.strides)
+
+
+def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
+    """Outer axes, and the last axis of a segment as the vector axis (extent 1 if empty)."""
+    *outer, along = low.loops.segments[: segment + 1]
+    if along:
+        low.rename[along[-1][0]] = VECTOR
+    axes = low.as_axes([*chain(*outer), *along[:-1]])
+    return axes, Axis(VECTOR, low.extent(along[-1][1]) if along else 1)
+
+
+def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
+    """Return the loops of a map that are not merged. Behind the others, the last that has several
+    elements, where the last of all has one: that one is no loop."""
+    flat = low.loops.segments[0]
+    several = [loop for loop in flat if loop[1] != 1]
+    if low.group.windowed or not several or flat[-1] == several[-1]:
+        return vector_axis(low, 0)
+    low.place = {name: 0 for name, extent in flat if extent == 1}
+    *outer, (name, extent) = several
+    low.rename[name] = VECTOR
+    return low.as_axes(outer), Axis(VECTOR, low.extent(extent))
+
+
+def matrix(
+    low: Lowering, source: Source, transposed: bool = False, panels: bool = False
+) -> tuple[Walk, Size, Size]:
+    """Return the walk of a matrix operand over the batch axes, and its (row, column) strides."""
+    rank, apart = len(low.group.domain), -3 if panels else -2
+    batch = Strided(0, source.layout.strides[:apart]).broadcast(
+        source.type.shape[:apart], low.group.domain[: rank - 2]
+    )
+    rows, columns = source.layout.strides[-2:]
+    if transposed:
+        rows, columns = columns, rows
+    return Walk(source.base, source.layout.offset, (*batch, 0, 0)), rows, columns
+
+
+def keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> None:
+    """Add the two matrix axes, uncollapsed, to the loops; ``moves``: of each walk by a row."""
+    rank = len(low.group.domain)
+    low.loops.axes |= {rank - 2: "i", rank - 1: VECTOR}
+    low.loops.segments += [[("i", rows)], [(VECTOR, low.group.domain[-1])]]
+    for walk, move in moves.items():
+        steps = [(n, s) for n, s in (("i", move), (VECTOR, walk.strides[-1])) if s != 0]
+        low.loops.strides[walk] = (*low.loops.strides[walk], *steps)
+
+
+def add_panels(low: Lowering, walk: Walk, b: Source) -> Size:
+    """Add the loop over panels of b around the product; gives the columns of one, its loop j."""
+    (count, _, columns), loops = b.type.shape, low.loops
+    name = "i0"
+    loops.segments.append([(name, count)])
+    for each, moves in loops.strides.items():
+        step = b.layout.strides[0] if each is walk else each.strides[-1] * columns
+        loops.strides[each] = (*((name, step),) * (step != 0), *moves)
+    if low.group.indexed:
+        low.panels_before[VECTOR] = ex.index(name) * low.size(columns)
+    return columns

@@ -1,0 +1,262 @@
+"""Filter gradients of convolutions: an image at a time, or all small images tap by tap.
+
+An iteration has some channels of the image and a panel of output channels, and loops over the
+batch. It copies the channels of an image with the border. In the copy every tap of every window has
+a fixed offset, for any step, so that no row of the product is packed. The windows of the image are
+transposed once for all rows. The sums are those of the product that reads windows in place, term
+by term.
+
+**Small images.** The terms of each tap are copied to a row. Image by image, a run of terms is a row
+of windows: less than a vector if images are small. Here an iteration copies some channels of all
+images once for each tap, in the order in which that tap reads them. A row of the copy has all terms
+of a tap in the order of the sum, and the result is a product of plain matrices, stored row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Final
+
+from staticgrad.analysis.layout import collapse
+from staticgrad.compiler.fusion.groups import Source
+from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
+from staticgrad.compiler.lowering.windows.places import AxisPlace, along, map_over
+from staticgrad.compiler.lowering.windows.products import WindowProducts
+from staticgrad.compiler.lowering.windows.strips import STRIP
+from staticgrad.compiler.preparation.windows import even_part, is_fed
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.forms import WindowProduct
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.stages import (
+    FED_ROWS,
+    Axis,
+    Gemm,
+    Keep,
+    Map,
+    Scalar,
+    Store,
+    panel_columns,
+)
+from staticgrad.language.types.arrays import Shape, c_strides, hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64
+
+#: Elements of the copied channels, about: they stay in L2.
+COPIED: Final = 1 << 17
+#: Rows of a product below which more iterations do not pay, and how many of those there should be.
+_LEAST_ROWS: Final = 64
+_WANTED: Final = 4
+#: The numbers of columns, and of images, that are left for an iteration.
+_COLUMNS: Final = "r0"
+_IMAGES: Final = "r1"
+
+
+class WindowFilters(WindowProducts):
+    """The state of lowering a filter gradient."""
+
+    def lowered(self) -> LoweredStep:
+        """Return the kernel of the group: a product that copies images first."""
+        axes, dtype = self.form.axes, self.first.type.dtype
+        numbers, images, part = self._images()
+        self.g = self._group()
+        out, self.channels = self.group.domain[len(part) :][:2]
+        self.out = self._part(out)
+        self.wide = [axis.step * (axis.windows - 1) + axis.reach + 1 for axis in axes]
+        self.plane, *self.apart = c_strides((1, *self.wide))
+        width = panel_columns(dtype)
+        self.part = self._channels_together(width)
+        limit, column, place = self._panel(width)
+        self.chunk = self.outer_loop(-(-self.channels // self.part))
+        product = self._product_of(part, column, place, images)
+        return self.finish((*numbers, *limit, product), self.outer)
+
+    def _product_of(
+        self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
+    ) -> Gemm:
+        axes = self.form.axes
+        c = self.loop(self.part)
+        taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
+        ys = self._flattened([axis.windows for axis in axes], "k")
+        b = self._factor(self.second, (self.image, place, *along(*ys)))
+        stored = self.at((self.chunk, self.part), (c, 1), extent=self.channels)
+        self.places = (*part, place, stored, *along(*taps))
+        moved: list[tuple[Axis | None, Size]] = [(c, self.plane)]
+        for axis, apart, tap, y in zip(axes, self.apart, taps, ys, strict=True):
+            moved += [(tap, axis.dilation * apart), (y, axis.step * apart)]
+        return Gemm(
+            (c, *(tap for tap in taps if tap)),
+            (column,),
+            (images, *(y for y in ys if y)),
+            self.in_scratch(0, moved),
+            b,
+            tuple(self.stores(ex.ref("acc", self.first.type.dtype))),
+            (self._copied(c),),
+        )
+
+    # -- sizes ------------------------------------------------------------------------------------
+
+    def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AxisPlace, ...]]:
+        """Return the loop over images: all, or those of a part.
+
+        Before it the stage that stores how many are left; after it the place among the parts.
+        """
+        batch = self.second.type.shape[0]
+        if not self.form.parts:
+            images = self.loop(batch)
+            (self.image,) = along(images)
+            return (), images, ()
+        each, part = -(-batch // self.form.parts), self.outer_loop(self.form.parts)
+        images = self.loop(each, past=_IMAGES)
+        self.image = self.at((part, each), (images, 1), extent=batch, within=True)
+        left = self.size(batch) - ex.index(part.name) * self.size(each)
+        return (Scalar((Keep(_IMAGES, left),)),), images, along(part)
+
+    def _channels_together(self, width: int) -> int:
+        taps = prod(int(axis.taps) for axis in self.form.axes)
+        channels = max(1, hint_value(self.channels))
+        around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
+        most = min(FED_ROWS, max(28, COPIED // max(1, hint_value(self.plane)) * taps)) // taps
+        chunks = -(-channels // max(1, most))
+        pays = max(1, channels * taps // _LEAST_ROWS)
+        chunks = max(chunks, min(pays, -(-_WANTED // max(1, around))))
+        if chunks > 1 and chunks * around % 2:
+            chunks += 1
+        return -(-channels // chunks)
+
+    def _panel(self, width: int) -> tuple[tuple[Scalar, ...], Axis, AxisPlace]:
+        """Return the loop over the columns of a panel, and the place of its output channels.
+
+        Before it the stage that stores how many are left.
+        """
+        if isinstance(self.out, int) and self.out <= width:
+            column = self.loop(self.out, VECTOR)
+            return (), column, self.at((self.g, self.out), (column, 1))
+        panel, column = self.outer_loop(-(-self.out // width)), Axis(VECTOR, width, _COLUMNS)
+        self.sizes_of[VECTOR] = width
+        left = self.size(self.out) - ex.index(panel.name) * ex.literal(width, I64)
+        terms = (self.g, self.out), (panel, width), (column, 1)
+        place = self.at(*terms, extent=self.out * self.form.groups, within=True)
+        return (Scalar((Keep(_COLUMNS, left),)),), column, place
+
+    # -- the product ------------------------------------------------------------------------------
+
+    def _copied(self, c: Axis) -> Map:
+        rows = self.nest(*self.wide)
+        places = [
+            self.at((row, 1), start=-axis.before, extent=axis.image)
+            for axis, row in zip(self.form.axes, rows, strict=True)
+        ]
+        terms = (self.g, self.channels), (self.chunk, self.part), (c, 1)
+        channel = self.at(*terms, extent=self.channels * self.form.groups)
+        value = self.element(self.first, (self.image, channel, *places))
+        moved = [(c, self.plane), *zip(rows, self.apart, strict=True)]
+        return map_over([c, *rows], [Store(self.in_scratch(0, moved), value)])
+
+
+class WindowPoints(WindowFilters):
+    """Filter gradients with one tap, the elements of the image: rows are read in place."""
+
+    def _channels_together(self, width: int) -> int:
+        found = even_part(int(self.channels))
+        assert found is not None
+        return found
+
+    def _product_of(
+        self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
+    ) -> Gemm:
+        axes, given = self.form.axes, (self.first, self.second)
+        c = self.loop(self.part, "i")
+        points, _, strides = _points(self, *given)
+        channel = self.at((self.chunk, self.part), (c, 1))
+        self.places = (*part, place, channel, *along(*[None] * len(axes)))
+        a, b = (
+            self._factor(
+                source, (self.image, at, *along(*points)), (*source.layout.strides[:2], *steps)
+            )
+            for source, at, steps in zip(given, (channel, place), strides, strict=True)
+        )
+        result = ex.ref("acc", self.first.type.dtype)
+        return Gemm((c,), (column,), (images, *points), a, b, tuple(self.stores(result)))
+
+
+def _points(
+    low: WindowProducts, *given: Source
+) -> tuple[list[Axis], Shape, Sequence[Sequence[Size]]]:
+    """Return loops over windows, as few as the operands allow, their extents, and the strides."""
+    windows = [axis.windows for axis in low.form.axes]
+    extents, strides = collapse(windows, [source.layout.strides[2:] for source in given])
+    if not extents:  # an image has one window
+        extents, strides = [1], [[1] for _ in given]
+    return [*map(low.loop, extents[:-1]), low.loop(extents[-1], "k")], tuple(extents), strides
+
+
+#: Elements of the copies of an iteration, at most.
+_NEAR: Final = 2 * STRIP
+#: Iterations that there should be; panels of columns of an iteration, at least.
+_WANTED_COPIES: Final = 4
+_PANELS: Final = 2
+#: Rows of w windows, image by image, take 1 + 4 / w of a plain product's time; 1 + 8 / w with
+#: steps. A vector of copies costs 30 multiplications of vectors; transposed panels cost a
+#: twentieth of the product.
+_SHORT: Final = 4
+_COPIED: Final = 30
+_TRANSPOSED: Final = 0.05
+
+
+def channels_by_columns(node: Node) -> int:
+    """Return the channels of an iteration, by the sizes' hints; 0 if copies do not pay."""
+    form, dtype = node.form, node.types[0].dtype
+    assert isinstance(form, WindowProduct)
+    if not is_fed(form, dtype) or form.parts or form.tiles or form.groups > 1:
+        return 0
+    out, channels, *taps = node.types[0].shape
+    if not (isinstance(channels, int) and all(isinstance(tap, int) for tap in taps)):
+        return 0
+    last = form.axes[-1]
+    wide, slow = hint_value(last.windows), _SHORT * (2 if last.step > 1 else 1)
+    spared = hint_value(out) / (2 * dtype.lanes) * (slow - _TRANSPOSED * wide)
+    if wide >= dtype.lanes or spared < _COPIED:
+        return 0
+    count = prod(int(tap) for tap in taps)
+    terms = prod(hint_value(axis.windows) for axis in form.axes)
+    terms *= max(1, hint_value(node.args[0].type.shape[0]))
+    most = min(_NEAR // max(1, count * terms), channels // _WANTED_COPIES)
+    part = next((n for n in range(most, 0, -1) if channels % n == 0), 0)
+    return part if part * count >= _PANELS * panel_columns(dtype) else 0
+
+
+class WindowFilterColumns(WindowProducts):
+    """The state of lowering such a gradient."""
+
+    def lowered(self) -> LoweredStep:
+        axes, dtype = self.form.axes, self.anchor.types[0].dtype
+        kept, _ = self.merge_last(1 + len(axes), [])
+        if len(kept) != 1:  # something else is read or stored in another order
+            return WindowFilters(self.groups, self.group).lowered()
+        part, (out, channels) = channels_by_columns(self.anchor), self.group.domain[:2]
+        chunk = self.outer_loop(channels // part)
+        batch, windows = self.second.type.shape[0], [axis.windows for axis in axes]
+        apart = c_strides((batch, *windows))
+        counts, terms = tuple(int(axis.taps) for axis in axes), prod(windows, start=batch)
+        c, image = self.loop(part), self.loop(batch)
+        taps = [self.loop(count, taps=True) for count in counts]
+        rows = self.nest(*windows)
+        places = [self.read_place(*each) for each in zip(axes, rows, taps, strict=True)]
+        channel = self.at((chunk, part), (c, 1))
+        value = self.element(self.first, (*along(image), channel, *places))
+        moved = [(c, prod(counts) * terms)]
+        moved += [(tap, s * terms) for tap, s in zip(taps, c_strides(counts), strict=True)]
+        moved += zip((image, *rows), apart, strict=True)
+        store = Store(self.in_scratch(0, moved), value)
+        copied = map_over([c, *taps, image, *rows], [store])
+        columns = part * prod(counts)
+        i, j = self.loop(out, "i"), self.loop(columns, VECTOR)
+        points, extents, (given,) = _points(self, self.second)
+        strides = (*self.second.layout.strides[:2], *given)
+        a = self._factor(self.second, along(image, i, *points), strides)
+        moved = [(j, terms), (image, apart[0])]
+        b = self.in_scratch(0, [*moved, *zip(points, c_strides(extents), strict=True)])
+        self.places = (*along(i), self.at((chunk, columns), (j, 1)))
+        stores = tuple(self.stores(ex.ref("acc", dtype)))
+        return self.finish([copied, Gemm((i,), (j,), (image, *points), a, b, stores)], self.outer)

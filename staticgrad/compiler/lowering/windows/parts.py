@@ -1,0 +1,110 @@
+"""Values assembled from parts, read on demand: each part at positions with bounds.
+
+An element is that of the part whose region contains it. Along an axis that a region does not fill
+the read is a ``Position`` with bounds, moved by the loop of that axis. Along all other axes it is
+an ordinary walk, so that these axes can still be collapsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from staticgrad.compiler.fusion.windows import AxisShift, Part, axis_walk, parts_of
+from staticgrad.compiler.lowering.operands import Lowering
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr, Position
+from staticgrad.language.ir.forms import Assemble
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import I64, DType
+from staticgrad.support.records import replace
+
+
+def windowed(low: Lowering, node: Node) -> Expr:
+    """Return the element of an assembly at the current position, in the dtype of its parts."""
+    form, dtype = node.form, node.types[0].dtype
+    assert isinstance(form, Assemble)
+    fill = None if form.fill is None else ex.literal(form.fill, dtype.compute)
+    parts = [  # but for those outside of which loops that are written out place the element
+        part
+        for part in parts_of(low.groups, node)
+        if all(_is_inside(low, node, place) is not False for place in part.places)
+    ]
+    if not parts:
+        assert fill is not None
+        return fill.cast(dtype)
+    if fill is None:  # codegen has a loop of its own for the last one
+        parts.sort(key=lambda part: hint_value(part.source.type.size))
+    *others, last = parts
+    value = _element(low, node, last)
+    told = [place for place in last.places if not place.is_bounded or last.source.uniform]
+    if not others and (fill is None or not told):  # the access alone says what lies outside
+        return value
+    value = low.widest(value)
+    if fill is not None and (inside := _inside(low, node, told)) is not None:
+        value = ex.select(inside, value, fill)
+    for part in reversed(others):
+        element, inside = low.widest(_element(low, node, part)), _inside(low, node, part.places)
+        value = element if inside is None else ex.select(inside, element, value)
+    return value.cast(dtype)
+
+
+def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:
+    """Return whether a place lies in the part; None if a loop that is not written out moves it."""
+    index, extent = _index(low, node, place), place.extent
+    return 0 <= index < extent if isinstance(index, int) and isinstance(extent, int) else None
+
+
+def _index(low: Lowering, node: Node, place: AxisShift) -> Size | None:
+    loop = _loop(low, node, place.axis)
+    if loop is not None and loop not in low.place:
+        return None
+    return place.start + place.step * (0 if loop is None else low.place[loop])
+
+
+def _element(low: Lowering, node: Node, part: Part) -> Expr:
+    """Return the element of a part; outside of the part 0, or any of its elements."""
+    if part.source.uniform:
+        return low.value(part.source)
+    dtype: DType = part.source.type.dtype
+    access = low.access(part.walk, dtype)
+    positions = [_position(low, node, p) for p in part.places if p.is_bounded]
+    return ex.load(replace(access, positions=(*access.positions, *positions)), dtype)
+
+
+def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
+    loop, index = _loop(low, node, place.axis), _index(low, node, place)
+    if _is_inside(low, node, place) and isinstance(place.stride, int):
+        assert isinstance(index, int)
+        return Position((), index * place.stride)
+    name = "" if loop is None else low.rename.get(loop, loop)
+    terms = low.position_terms(name, place.step) if name and index is None else ()
+    start = low.argument(place.start if index is None else index)
+    stride = low.stride(name if place.step == 1 else "", place.stride)
+    return Position(terms, start, stride, low.extent(place.extent))
+
+
+def _loop(low: Lowering, node: Node, axis: int) -> str | None:
+    """Return the original name of the loop of an axis; None for an axis of size 1."""
+    moves = low.loops.strides[axis_walk(node, axis)]
+    return moves[0][0] if moves else None
+
+
+def _inside(low: Lowering, node: Node, places: Sequence[AxisShift]) -> Expr | None:
+    tests: list[Expr] = []
+    for place in places:
+        if _is_inside(low, node, place):
+            continue
+        loop = _loop(low, node, place.axis)
+        at = ex.literal(0, I64) if loop is None else low.index(low.rename.get(loop, loop))
+        # Where the part begins and behind its end, as positions of the whole.
+        first, end = -place.start, place.extent - place.start
+        if place.step != 1:
+            first, end = place.start - place.extent + 1, place.start + 1
+        if first != 0:
+            tests.append(at >= low.size(first))
+        if end != node.types[0].shape[place.axis]:
+            tests.append(at < low.size(end))
+    return reduce(lambda one, other: one & other, tests) if tests else None

@@ -1,0 +1,375 @@
+"""Accesses of kernels that read windows: several loops move an index along one axis.
+
+Each axis of an operand, and of the group's results, has an ``AxisPlace``: the loops that move the
+index, its start, and its bounds where a loop may leave them. Places and strides make an access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import field, replace
+from functools import cached_property
+from typing import Final
+
+from staticgrad.analysis.layout import collapse
+from staticgrad.compiler.fusion.groups import Home, ScratchBuffer, Source, Walk
+from staticgrad.compiler.fusion.walks import operand_walks
+from staticgrad.compiler.lowering.operands import VECTOR, Lowering
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import WINDOWED, WindowAxis
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.stages import Axis, Extent, Map, Mode, Store
+from staticgrad.language.types.arrays import Shape
+from staticgrad.language.types.dim import Size, is_at_least
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.records import dataclass
+
+#: Extents of windows, and what moves by them, up to which a kernel is one for that number alone.
+MOST_LITERAL: Final = 16
+#: Farther than any index: an index moved so far lies outside of every axis.
+_OUTSIDE: Final = 1 << 40
+#: A loop that moves an index, or where it is. None: an axis of one element, which has no loop.
+Loop = Axis | int | None
+
+
+@dataclass(frozen=True)
+class AxisPlace:
+    """The index along an axis: start + the sum of step * loop over ``terms``.
+
+    It may leave [0, extent) where there is an ``extent``; ``within``: its loops end before that.
+    """
+
+    terms: tuple[tuple[str, Size], ...]
+    start: Size = 0
+    extent: Size | None = None
+    within: bool = False
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Taps along an axis: ``first`` + ``step`` * t of the filter, t below ``count``.
+
+    They read the strip, or a copy of it, at ``start`` + ``moved`` * t.
+    """
+
+    count: Size
+    first: int
+    step: int
+    start: Size
+    moved: int
+
+
+@dataclass(frozen=True)
+class StripAxis:
+    """An axis along which a strip is read, and results are computed.
+
+    Results are at ``phase`` + ``step`` * q of ``every``, for q below ``found`` and each phase below
+    ``step``. The strip is read from ``start`` on, ``reach`` places more than results, of ``given``.
+    There may be ``copies`` of it, each ``apart`` further, whose places are ``stride`` apart.
+    """
+
+    of: WindowAxis
+    over_windows: bool
+
+    @property
+    def step(self) -> int:
+        return 1 if self.over_windows else self.of.step
+
+    @property
+    def every(self) -> Size:
+        return self.of.windows if self.over_windows else self.of.image
+
+    @property
+    def given(self) -> Size:
+        return self.of.image if self.over_windows else self.of.windows
+
+    @property
+    def found(self) -> Size:
+        return -(-self.every // self.step)
+
+    @property
+    def start(self) -> Size:
+        of = self.of
+        return -of.before if self.over_windows else window_over(of, of.taps - 1)
+
+    @property
+    def reach(self) -> Size:
+        return self.of.reach if self.over_windows else window_over(self.of, 0) - self.start
+
+    @property
+    def copies(self) -> Size:
+        return self.of.taps if self.over_windows else self.reach + 1
+
+    @property
+    def apart(self) -> int:
+        return self.of.dilation if self.over_windows else 1
+
+    @property
+    def stride(self) -> int:
+        return self.of.step if self.over_windows else 1
+
+    def taps(self, phase: int, copied: bool) -> Taps:
+        """Return the taps of the results at a phase; ``copied``: each reads a copy."""
+        of, step = self.of, self.of.step
+        if self.over_windows:
+            return Taps(of.taps, 0, 1, 0, 1 if copied else of.dilation)
+        found = ((k, window_over(of, k)) for k in range(step))
+        first, window = next(
+            (k, y) for k, y in found if step * y + of.dilation * k - of.before == phase
+        )
+        return Taps(-(-(of.taps - first) // step), first, step, window - self.start, -of.dilation)
+
+
+def window_over(axis: WindowAxis, tap: Size, apart: int = 0) -> Size:
+    """Return the window whose tap is one of the first ``step`` elements of an image, or lies
+    ``apart`` elements before one."""
+    return (axis.before - axis.dilation * tap - apart + axis.step - 1) // axis.step
+
+
+def along(*loops: Axis | None) -> tuple[AxisPlace, ...]:
+    """Return the places at these loops."""
+    return tuple(AxisPlace(((loop.name, 1),) if loop else ()) for loop in loops)
+
+
+def map_over(
+    loops: Sequence[Axis | None], stores: Sequence[Store], ahead: Prefetch | None = None
+) -> Map:
+    """Return the map over those loops that there are; the last one runs along vectors."""
+    *rows, last = (loop for loop in loops if loop)
+    return Map(last, tuple(stores), tuple(rows), ahead)
+
+
+@dataclass
+class WindowLowering(Lowering):
+    """The state of lowering a group with windows; ``places`` are those of its domain's axes.
+
+    ``literal_ends``: bounds of places are literals if they are small, like extents of taps.
+    """
+
+    places: tuple[AxisPlace, ...] = ()
+    literal_ends: bool = False
+    merged: dict[Shape, Shape] = field(default_factory=dict)  # strides over axes taken as one
+    loaded: dict[tuple[Access, object], Expr] = field(default_factory=dict)
+    outer: list[Axis] = field(default_factory=list)
+    sizes_of: dict[str, Size] = field(default_factory=dict)  # of loops, by name
+
+    @property
+    def anchor(self) -> Node:
+        """The node whose windows are read."""
+        return next(node for node in self.group.nodes if isinstance(node.form, WINDOWED))
+
+    @cached_property
+    def first(self) -> Source:
+        """The image, or its gradient's windows."""
+        return self.groups.source(self.anchor.args[0])
+
+    @cached_property
+    def second(self) -> Source:
+        """The filter, the windows of its gradient, or the places of the largest elements."""
+        return self.groups.source(self.anchor.args[1])
+
+    def number(self, value: Size, most: int = MOST_LITERAL) -> Extent:
+        """Return a step, a start, or a stride between taps; a literal if it is small."""
+        if isinstance(value, int) and abs(value) <= most:
+            return value
+        return self.argument(value)
+
+    def _end(self, value: Size | None) -> Extent | None:
+        if value is None:
+            return None
+        return self._count(value) if self.literal_ends else self.extent(value)
+
+    def _count(self, value: Size) -> Extent:
+        return value if isinstance(value, int) and value <= MOST_LITERAL else self.extent(value)
+
+    # -- loops and places -------------------------------------------------------------------------
+
+    def loop(self, extent: Size, name: str = "", taps: bool = False, past: str = "") -> Axis:
+        """Return a loop of the kernel; small extents of ``taps`` are literals."""
+        name = name or f"i{len(self.sizes_of)}"
+        self.sizes_of[name] = extent
+        return Axis(name, self._count(extent) if taps else self.extent(extent), past)
+
+    def outer_loop(self, extent: Size, taps: bool = False) -> Axis:
+        """Return a new loop around the stages."""
+        self.outer.append(self.loop(extent, taps=taps))
+        return self.outer[-1]
+
+    def nest(self, *extents: Size) -> list[Axis]:
+        """Return loops, the last one along vectors."""
+        return [*map(self.loop, extents[:-1]), self.loop(extents[-1], VECTOR)]
+
+    def at(
+        self,
+        *terms: tuple[Loop, Size],
+        start: Size = 0,
+        extent: Size | None = None,
+        within: bool = False,
+    ) -> AxisPlace:
+        """Return the index start + the sum of step * loop, bounded if it may leave the extent."""
+        moved = []
+        for loop, step in terms:
+            if isinstance(loop, int):
+                start = start + step * loop
+            elif loop:
+                moved.append((loop.name, step))
+        low = high = start
+        for name, step in moved:
+            by = step * (self.sizes_of[name] - 1)
+            if isinstance(step, int) and step < 0:
+                low = low + by
+            else:
+                high = high + by
+        if extent is not None and is_at_least(low, 0) and is_at_least(extent, high + 1):
+            extent = extent if within else None
+        return AxisPlace(tuple(moved), start, extent, within)
+
+    def read_place(self, axis: WindowAxis, window: Loop, tap: Loop) -> AxisPlace:
+        """Return the index in the image of a tap of a window."""
+        terms = (window, axis.step), (tap, axis.dilation)
+        return self.at(*terms, start=-axis.before, extent=axis.image)
+
+    def image_place(self, axis: WindowAxis, q: Loop, u: Loop, apart: Loop) -> AxisPlace:
+        """Return the element number q of an image that the taps u + residues * t are at.
+
+        Elements with ``apart`` > 0 have no taps.
+        """
+        terms = (q, axis.step), (u, axis.dilation), (apart, 1)
+        start = axis.step * _first(axis) - axis.before
+        return self.at(*terms, start=start, extent=axis.image)
+
+    def window_place(self, axis: WindowAxis, q: Loop, t: Loop, apart: Loop = None) -> AxisPlace:
+        """Return the window whose tap u + residues * t is at the element number q."""
+        terms = (q, 1), (t, -axis.dilation // axis.shared), (apart, -_OUTSIDE)
+        return self.at(*terms, start=_first(axis), extent=axis.windows)
+
+    # -- accesses ---------------------------------------------------------------------------------
+
+    def located(
+        self,
+        source: Walk,
+        places: Sequence[AxisPlace],
+        dtype: DType,
+        mode: Mode = "in",
+        most: int = 1,
+    ) -> Access:
+        """Return the access of an operand that has these places along its axes.
+
+        It has no bound along a repeated axis. Strides up to ``most`` are literals.
+        """
+        name = self.operand(source.base, source.offset, dtype, mode)
+        strides: list[tuple[str, Extent]] = []
+        positions = []
+        for stride, own in zip(source.strides, places, strict=True):
+            repeats = stride == 0 and own.extent != 1
+            place = replace(own, extent=None) if repeats else own
+            single = len(place.terms) == 1 and place.start == 0
+            if stride == 0 and place.extent is None:
+                continue
+            if place.extent is None and (single or not place.terms) and place.start == 0:
+                limit = MOST_LITERAL if stride == 1 else most
+                strides += [(n, self.number(step * stride, limit)) for n, step in place.terms]
+                continue
+            terms = tuple((loop, self.number(step)) for loop, step in place.terms)
+            extent = self._end(place.extent)
+            moved = 1 if stride == 0 else stride  # of a single element
+            positions.append(
+                Position(
+                    terms, self.number(place.start), self.number(moved, most), extent, place.within
+                )
+            )
+        return Access(name, tuple(strides), (), tuple(positions))
+
+    def access(
+        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
+    ) -> Access:
+        """Return an access over the domain."""
+        strides = self.merged.get(walk.strides, walk.strides)
+        return self.located(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
+
+    def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
+        """Return the walk itself; its places are the current ``places``."""
+        return walk, ()
+
+    def move_to(self, places: Iterable[AxisPlace]) -> None:
+        """Move to other places and clear the memo of evaluated values."""
+        self.places = tuple(places)
+        self.memo, self.loads = {}, {}
+
+    def value(self, source: Source) -> Expr:
+        """Return the element of a source at the current places; equal loads are one."""
+        found = super().value(source)
+        if found.op == "load":
+            assert isinstance(found.attribute, Access)
+            return self.loaded.setdefault((found.attribute, None), found)
+        return found
+
+    def element(
+        self, source: Source, places: Sequence[AxisPlace], fill: bool | int | float = 0
+    ) -> Expr:
+        """Return an operand's element at some places, in its compute dtype; ``fill`` outside."""
+        dtype = source.type.dtype
+        access = self.located(
+            Walk(source.base, source.layout.offset, source.layout.strides), places, dtype
+        )
+        filled = ex.literal(fill, dtype) if access.bounded and fill != 0 else None
+        key = (access, fill if access.bounded else None)
+        if key not in self.loaded:
+            self.loaded[key] = ex.load(access, dtype, fill=filled)
+        return self.widest(self.loaded[key])
+
+    def in_scratch(
+        self,
+        number: int,
+        moved: Iterable[tuple[Axis | None, Size]],
+        start: Size = 0,
+        *more: Position,
+        dtype: DType | None = None,
+    ) -> Access:
+        """Return an access to a scratch buffer, by default of the anchor's dtype."""
+        key = ScratchBuffer(self.anchor, number)
+        dtype = self.anchor.types[0].dtype if dtype is None else dtype
+        self.scratch[key] = self.operand(key, 0, dtype, "scratch")
+        strides = [(loop.name, self.stride(loop.name, step)) for loop, step in moved if loop]
+        places = () if start == 0 else (Position((), self.argument(start)),)
+        return Access(self.scratch[key], tuple(strides), (), (*more, *places))
+
+    def evaluate(self, anchor: Expr | None) -> None:
+        """Evaluate the nodes at the current places, where the anchor has this element."""
+        for node in self.group.nodes:
+            found = anchor if isinstance(node.form, WINDOWED) else None
+            self.memo[Home(node)] = self.scalar(node) if found is None else found
+
+    def stores(self, anchor: Expr) -> list[Store]:
+        """Return the stores at the current places, where the anchor has this element."""
+        self.evaluate(anchor)
+        return [self.put(key, walk) for key, walk in self.whole_walks(self.group.stored)]
+
+    def merge_last(self, count: int, others: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
+        """Return the extents of the domain's last axes, collapsed where all walks allow it.
+
+        ``others`` are strides of operands over the same axes; they are returned collapsed.
+        """
+        domain = self.group.domain
+        walks = [
+            *operand_walks(self.groups, self.group),
+            *(w for _, w in self.whole_walks(self.group.stored)),
+        ]
+        strides = list(dict.fromkeys(walk.strides for walk in walks))
+        first = len(domain) - count
+        moves = [each[first:] for each in strides] + [*others]
+        kept, moved = collapse(domain[first:], moves)
+        for own, found in zip(strides, moved, strict=False):
+            self.merged[own] = (*own[:first], *found)
+        return tuple(kept), [tuple(each) for each in moved[len(strides) :]]
+
+
+def _first(axis: WindowAxis) -> Size:
+    return window_over(axis, axis.residues - 1, axis.shared - 1)
+
+
+def elements(axis: WindowAxis) -> Size:
+    """Return the largest number of elements of an image that one remainder of the strides has."""
+    return (axis.image - 1 + axis.before) // axis.step - _first(axis) + 1

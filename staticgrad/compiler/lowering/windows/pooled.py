@@ -1,0 +1,169 @@
+"""Pools in the kernel that computes their image: the taps are elements in registers.
+
+Windows that do not overlap read each element of an image once, at most. So the kernel that computes
+the image evaluates it at each tap of a window, and takes the sum, the largest, or its place. The
+image is stored, tap by tap, only if another kernel reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Final, Self
+
+from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key
+from staticgrad.compiler.lowering.operands import LoweredStep
+from staticgrad.compiler.lowering.windows.maps import largest_of, place_of, sum_of
+from staticgrad.compiler.lowering.windows.places import AxisPlace, WindowLowering, along, map_over
+from staticgrad.compiler.lowering.windows.strips import RESULT, WindowStrips
+from staticgrad.compiler.lowering.windows.tiles import RESULTS, TILES, WindowTiles
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Expr, Position
+from staticgrad.language.ir.forms import WindowAxis, WindowReduce
+from staticgrad.language.ir.kernels.stages import Axis, Map, Store
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.records import replace
+
+#: The offset of a tap from the first one of its window, along each axis.
+Tap = tuple[int, ...]
+#: Where a tap is in the image, and the element of the product there, if there is one.
+At = tuple[Sequence[AxisPlace], Expr | None]
+
+
+class _Pooled(WindowLowering):
+    pools: Group
+
+    @classmethod
+    def over(cls, groups: GroupValues, group: Group) -> Self:
+        assert group.image is not None
+        nodes = {*group.image.nodes}
+        stored = tuple(key for key in group.stored if key.node in nodes)
+        made = cls(groups, replace(group.image, stored=stored))
+        made.pools = group
+        return made
+
+    @property
+    def windows(self) -> tuple[WindowAxis, ...]:
+        forms = (node.form for node in self.pools.nodes)
+        return next(form.axes for form in forms if isinstance(form, WindowReduce))
+
+    def steps(self, count: int) -> list[int]:
+        steps = [axis.step for axis in self.windows]
+        return [1] * (count - len(steps)) + steps
+
+    def taps(self, count: int) -> list[Tap]:
+        taps = product(*(range(int(axis.taps)) for axis in self.windows))
+        return [(0,) * (count - len(self.windows)) + tap for tap in taps]
+
+    def pooled(
+        self, taps: Sequence[Tap], image: Callable[[Tap], At], places: Sequence[AxisPlace]
+    ) -> tuple[Store, ...]:
+        """Return the stores at the image's elements, and at the ``places`` of the windows."""
+        pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
+        read = [self.groups.source(node.args[0]) for node in pools]
+        found: dict[Key, list[Expr]] = {source.base: [] for source in read}
+        stores: list[Store] = []
+        for tap in taps:
+            at, anchor = image(tap)
+            self.move_to(at)
+            self.evaluate(anchor)
+            for source in dict.fromkeys(read):
+                found[source.base].append(self.widened(source))
+            stores += self._stored()
+        self.group = self.pools
+        self.move_to(places)
+        for node in self.pools.nodes:
+            if isinstance(node.form, WindowReduce):
+                dtype, base = node.types[0].dtype, self.groups.source(node.args[0]).base
+                self.memo[Home(node)] = _POOLED[node.form.kind](found[base], dtype).cast(dtype)
+            else:
+                self.memo[Home(node)] = self.scalar(node)
+        return (*stores, *self._stored())
+
+    def _stored(self) -> list[Store]:
+        # What is stored of the image stands among the pools', too.
+        mine = [key for key in self.group.stored if key.node in self.group.nodes]
+        return [self.put(key, walk) for key, walk in self.whole_walks(mine)]
+
+
+class PooledStrips(_Pooled, WindowStrips):
+    """Pools over the results of a convolution, strip by strip."""
+
+    def _cut(self) -> tuple[int, int]:
+        step, (strip, images) = self.steps(len(self.axes))[0], super()._cut()
+        return -(-strip // step) * step, images
+
+    def _followed(self, phases: Sequence[int], kept: Sequence[bool]) -> Map:
+        count = len(self.axes)
+        steps, windows = self.steps(count), self.pools.domain[2:]
+        strip = self.strip // steps[0]
+        i, loops = self.loop(self.each), self.nest(strip, *windows[1:])
+        lead = (*along(self.n), self._channel(i, self.g))
+
+        def image(tap: Tap) -> At:
+            terms = (self.strips, self.strip), (loops[0], steps[0])
+            first = self.at(*terms, start=tap[0], extent=self.axes[0].found)
+            others = zip(loops[1:], steps[1:], tap[1:], strict=True)
+            rest = [self.at((loop, step), start=start) for loop, step, start in others]
+            return (*lead, first, *rest), self._result(i, loops, tap)
+
+        first = self.at((self.strips, strip), (loops[0], 1), extent=windows[0])
+        places = (*lead, first, *along(*loops[1:]))
+        return map_over([i, *loops], self.pooled(self.taps(count), image, places))
+
+    def _result(self, i: Axis, loops: Sequence[Axis], tap: Tap) -> Expr:
+        steps = self.steps(len(loops))
+        moved: list[tuple[Axis | None, Size]] = [(i, self.panels)]
+        start: Size = sum(k * apart for k, apart in zip(tap[:-1], self.apart[:-1], strict=True))
+        for loop, step, apart in zip(loops[:-1], steps[:-1], self.apart[:-1], strict=True):
+            moved.append((loop, step * apart))
+        positions = [Position(((loops[-1].name, steps[-1]),), tap[-1])] * (steps[-1] != 1)
+        moved += [(loops[-1], 1)] * (steps[-1] == 1)
+        dtype = self.dtype.compute
+        access = self.in_scratch(RESULT, moved, start, *positions, dtype=dtype)
+        return ex.load(access, dtype).cast(self.dtype)
+
+
+class PooledTiles(_Pooled, WindowTiles):
+    """Pools over tiles of two by two results: each is a window, or has one."""
+
+    def _followed(self) -> Map:
+        high, wide = self.pools.domain[2:]
+        loops = o, n, row, column = self._over(self.each, wide)
+        lead = (self._image_of(n), self._channel_of(o))
+
+        def image(tap: Tap) -> At:
+            odd, place = tap
+            across = self.at((column, RESULTS), start=place)
+            sums, start = self._result(o, n, row), odd * RESULTS * self.run
+            result = self._every_second(TILES, sums, start, place, column)
+            return (*lead, self._row_of_results(row, odd), across), result
+
+        first = self.at((self.strip, self.rows), (row, 1), extent=high)
+        places = (*lead, first, *along(column))
+        return map_over(loops, self.pooled(self.taps(2), image, places))
+
+
+class PooledMaps(_Pooled):
+    """Pools over elements that are computed from others, without a product."""
+
+    def lowered(self) -> LoweredStep:
+        """Return the kernel of the group: a map over windows."""
+        domain = self.pools.domain
+        loops, steps = self.nest(*domain), self.steps(len(domain))
+
+        def image(tap: Tap) -> At:
+            found = zip(loops, steps, tap, strict=True)
+            return [self.at((loop, step), start=start) for loop, step, start in found], None
+
+        stores = self.pooled(self.taps(len(domain)), image, along(*loops))
+        lead = len(domain) - len(self.windows) or len(domain) - 1
+        return self.finish([map_over(loops[lead:], stores)], loops[:lead])
+
+
+_POOLED: Final[dict[str, Callable[[Sequence[Expr], DType], Expr]]] = {
+    "sum": lambda values, _: sum_of(values),
+    "max": lambda values, _: largest_of(values),
+    "place": place_of,
+}

@@ -1,0 +1,497 @@
+"""3 x 3 convolutions and their filter gradients in tiles (Winograd), and the sizes of tiles.
+
+The data passed between the stages of an iteration stays in L2, which limits its tiles. Products
+and combinations process whole vectors of tiles. The cheapest cut within the limit has the lowest
+cost of both for each useful tile.
+
+**Results.** A tile of results needs four by four elements of the image. These are combined by
+additions (``IMAGE``). Sixteen products over the channels with the combined filters follow, one for
+each combination (``staticgrad/compiler/preparation/windows.py``); sums of these are the results
+(``RESULT``). An iteration takes a strip of an image, or several images, so that all data passed
+between stages stays in L2, and the combinations, four of the sixteen at a time, in L1. Even and odd
+rows of the strip are copied separately, with the border; even and odd columns are separated in
+registers.
+
+Rows of tiles that do not fill whole vectors may be joined. Each row of the strip then has one more
+tile, of border, so that the elements of a tile have a fixed offset in every row. Vectors cross from
+row to row, and the values of tiles between rows are never stored. Products process those tiles,
+too; ``best_cut`` chooses the cheaper layout.
+
+**Filter gradients.** The contribution of a tile of two by two results to the nine taps is F(3x3,
+2x2) of the algorithm above. The tile's four by four elements of the image are combined as there,
+and its results are combined, too (``_GIVEN``). Sixteen products are summed over all tiles of all
+images; sums of these are the taps. An iteration has some channels of each side, and loops over the
+batch, a strip of an image at a time; the sums stay in L2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from staticgrad.compiler.fusion.groups import Walk
+from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
+from staticgrad.compiler.lowering.windows.places import AxisPlace, StripAxis, along, map_over
+from staticgrad.compiler.lowering.windows.products import WindowProducts
+from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.forms import WindowProduct
+from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.kernels.stages import Axis, Gemm, Keep, Loop, Map, Scalar, Stage, Store
+from staticgrad.language.ops.convolution import CHANNELS_TOGETHER
+from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.dim import Size, minimum
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.records import dataclass, replace
+
+#: Results of a tile along an axis.
+RESULTS: Final = 2
+#: Combinations of a tile, for which products are made.
+COMBINATIONS: Final = 16
+#: Bytes that the products read and write for the tiles of an iteration, about; and its tiles.
+_NEAR: Final = 1 << 19
+_FEWEST_TILES: Final = 64
+_MOST_TILES: Final = 256
+#: Desired iterations; the channels of an iteration are a multiple of ``_ROWS``; from ``_MANY``
+#: channels each it pays that several iterations combine the same elements.
+WANTED: Final = 4
+_ROWS: Final = 16
+_MANY: Final = 64
+#: Costs in multiplications of vectors, for one channel: to combine a vector of tiles; to combine
+#: a partial vector; to copy a vector of an image or of results.
+_COMBINED: Final = 70
+_MASKED: Final = 140
+_COPIED: Final = 12
+#: Fewer vectors of tiles than this take the same time: filters are read once for all.
+_FEWEST_VECTORS: Final = 2
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Rows of tiles and images in an iteration; ``joined``: rows are contiguous, with an unused
+    tile of border between them. ``parts``: each part of the result's channels has iterations of
+    its own if there are few strips; the image is copied and combined for each part."""
+
+    rows: int
+    images: int
+    joined: bool
+    parts: int = 1
+
+
+def best_cut(node: Node) -> Cut:
+    """Return the cheapest cut of a convolution, or of the image of one, at likely sizes; if equal,
+    that of fewest tiles: each worker has scratch for them."""
+    form, dtype = node.form, node.types[0].dtype
+    assert isinstance(form, WindowProduct)
+    of_image, lanes = form.result == "image", dtype.lanes
+    out, inner = (hint_value(size) for size in node.args[1].type.shape[:2][:: 1 - 2 * of_image])
+    extents = [hint_value(axis.image if of_image else axis.windows) for axis in form.axes]
+    high, wide = (max(1, -(-extent // RESULTS)) for extent in extents)
+    batch = max(1, hint_value(node.args[0].type.shape[0]))
+    most = _NEAR // ((out + inner) * COMBINATIONS * dtype.itemsize)
+    most = max(_FEWEST_TILES, min(most, _MOST_TILES))
+
+    def tiles(cut: Cut) -> int:
+        return cut.images * cut.rows * (wide + cut.joined)
+
+    def cost(cut: Cut) -> float:
+        """Return the cost per image in multiplications of vectors."""
+        vectors = max(_FEWEST_VECTORS, -(-tiles(cut) // lanes))
+        runs, run = (1, cut.rows * (wide + 1)) if cut.joined else (cut.rows, wide)
+        combined = runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
+        row = -(-RESULTS * wide // lanes) * RESULTS * _COPIED
+        strips, turns = -(-high // cut.rows), -(-batch // cut.images)
+        given = cut.parts * inner * (combined + (cut.rows + 1) * row)
+        around = given + out * (combined + cut.rows * row)
+        idle = max(1.0, WANTED / (turns * strips * cut.parts))
+        multiplied = vectors * COMBINATIONS * out * inner / cut.images
+        return (multiplied + around) * strips * idle * (turns * cut.images / batch)
+
+    def cuts() -> Iterator[Cut]:
+        for joined in (False, True):
+            for rows in range(1, max(1, min(high, most // (wide + joined))) + 1):
+                yield Cut(-(-high // -(-high // rows)), 1, joined)
+            shared = out >= WANTED * _MANY
+            for images in range(2, (batch if shared else batch // WANTED) + 1):
+                if images * high * (wide + joined) > most:
+                    break
+                yield Cut(high, images, joined)
+
+    def with_parts(cut: Cut) -> Cut:
+        wanted = -(-WANTED // (-(-batch // cut.images) * -(-high // cut.rows)))
+        fits = (n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
+        return replace(cut, parts=next(fits))
+
+    return min(map(with_parts, cuts()), key=lambda cut: (cost(cut), tiles(cut)))
+
+
+#: Elements of the image that a tile needs along an axis.
+SIDE: Final = 4
+#: Rows of signs.
+Signs = Sequence[Sequence[int]]
+#: The signs of the combinations of four elements of the image, and of four sums of products.
+IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
+#: Loops of a stage: channels, images, rows of tiles (None: joined), columns.
+Loops = tuple[Axis, Axis, Axis | None, Axis]
+#: Loops that move an access, with their strides.
+Moved = tuple[tuple[Axis | None, Size], ...]
+#: Bytes between addresses of the same L1 set, and the offset from there to the next buffer.
+_PAGE: Final = 1 << 12
+_BESIDE: Final = 1 << 8
+#: The scratch: the strip of an image with its border, its combinations, the sums of products, the
+#: results.
+PLANE, COMBINED, SUMS, TILES = range(4)
+
+
+class WindowTiles(WindowProducts):
+    """The state of lowering such a convolution, or its image gradient."""
+
+    def lowered(self) -> LoweredStep:
+        """Return the kernel of the group: combinations, products, results and epilogue."""
+        self.dtype: DType = self.anchor.types[0].dtype
+        over_windows = self.form.result == "windows"
+        self.axes = [StripAxis(axis, over_windows) for axis in self.form.axes]
+        filters = self.second.type.shape[:2]
+        self.out, self.inner = filters if over_windows else filters[::-1]
+        high, self.wide = (-(-axis.every // RESULTS) for axis in self.axes)
+        self._cut(high)
+        stages: tuple[Stage, ...] = (*self._zeros_around(), self._copied())
+        for row, signs in enumerate(IMAGE):
+            stages = (*stages, self._combined([signs]), self._multiplied(row * SIDE))
+        return self.finish((*stages, self._summed(), self._followed()), self.outer)
+
+    def _cut(self, high: Size) -> None:
+        """Cut ``high`` rows of tiles into about equally long strips; take several images together
+        if they are small; cut the channels into parts if there are few strips."""
+        cut = best_cut(self.anchor)
+        self.rows, self.batch = cut.rows, self.first.type.shape[0]
+        self.images: Size = cut.images
+        self.each = hint_value(self.out) // cut.parts
+        self.chunk = self.outer_loop(-(-self.batch // self.images))
+        self.strip = self.outer_loop(-(-high // self.rows))
+        self.part = self.outer_loop(self.out // self.each)
+        self.there: Size = minimum(self.images, self.batch)
+        self.joined, self.pitch = cut.joined, self.wide + cut.joined
+        self.run = self.rows * self.pitch
+        lanes = self.dtype.lanes
+        self.tiles = -(-self.there * self.run // lanes) * lanes  # so that vectors are whole
+
+    @property
+    def row_of_plane(self) -> Size:
+        """Elements from one row of the strip to the next: pairs, of which a tile reads two."""
+        return RESULTS * (self.wide + 1)
+
+    def _image_of(self, loop: Axis) -> AxisPlace:
+        return self.at((self.chunk, self.images), (loop, 1), extent=self.batch)
+
+    def _read_channel(self, loop: Axis) -> AxisPlace:
+        return self.at((loop, 1))
+
+    def _channel_of(self, loop: Axis) -> AxisPlace:
+        return self.at((self.part, self.each), (loop, 1))
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _zeros_around(self) -> tuple[Map, ...]:
+        # No result depends on them. But old bytes there may be subnormal numbers, and arithmetic
+        # with subnormal numbers takes a hundred times as long.
+        zero, zeros = ex.literal(0, self.dtype), []
+        if self.joined:
+            pair = self.loop(RESULTS, VECTOR)
+            behind = self.in_scratch(PLANE, [(pair, 1)], RESULTS * self.inner * self._plane_size)
+            zeros.append(map_over([pair], [Store(behind, zero)]))
+        left = self.tiles - self.there * self.run
+        if left != 0:
+            c, tile = self.loop(self.inner), self.loop(left, VECTOR)
+            moved, start = [(c, self.tiles), (tile, 1)], self.there * self.run
+            starts = (number * self.apart(self.inner) + start for number in range(SIDE))
+            stores = [Store(self.in_scratch(COMBINED, moved, at), zero) for at in starts]
+            zeros.append(map_over([c, tile], stores))
+        return tuple(zeros)
+
+    def _copied(self) -> Map:
+        """Return the map that copies the strip with its border, even and odd rows separately."""
+        loops = c, image, row, column = self._over(self.inner, self.row_of_plane, self.rows + 1)
+        high, wide = self.axes
+        stores = []
+        for odd in range(RESULTS):
+            terms = (self.strip, RESULTS * self.rows), (row, RESULTS)
+            down = self.at(*terms, start=high.start + odd, extent=high.given)
+            across = self.at((column, 1), start=wide.start, extent=wide.given)
+            lead = (self._image_of(image), self._read_channel(c))
+            value = self.element(self.first, (*lead, down, across))
+            moved = (*self._in_plane(c, image, row), (column, 1))
+            start = odd * self.inner * self._plane_size
+            stores.append(Store(self.in_scratch(PLANE, moved, start), value))
+        return map_over(loops, stores)
+
+    @property
+    def _plane_size(self) -> Size:
+        """The number of elements of even or odd rows of the images of a channel."""
+        return self.there * (self.rows + 1) * self.row_of_plane
+
+    def _in_plane(self, c: Axis, image: Axis, row: Axis | None) -> Moved:
+        wide = self.row_of_plane
+        return (c, self._plane_size), (image, (self.rows + 1) * wide), (row, wide)
+
+    def _combined(self, rows: Signs = IMAGE) -> Map:
+        loops = c, image, row, column = self._for_tiles(self.inner)
+        moved = self._in_plane(c, image, row)
+
+        def given(a: int, b: int) -> Expr:
+            start = a % RESULTS * self.inner * self._plane_size + a // RESULTS * self.row_of_plane
+            return self._every_second(PLANE, moved, start, b, column)
+
+        return map_over(
+            loops, self._kept(COMBINED, self.inner, loops, both_ways(IMAGE, given, rows))
+        )
+
+    def _kept(
+        self, number: int, channels: Size, loops: Loops, values: Sequence[Expr]
+    ) -> list[Store]:
+        """Return the stores of combinations of tiles."""
+        to, apart = self._tile(*loops), self.apart(channels)
+        return [
+            Store(self.in_scratch(number, to, n * apart), value) for n, value in enumerate(values)
+        ]
+
+    def _tile(self, channel: Axis, image: Axis, row: Axis | None, column: Axis) -> Moved:
+        return (channel, self.tiles), (image, self.run), (row, self.pitch), (column, 1)
+
+    def apart(self, channels: Size) -> Size:
+        """Return the stride from one of the sixteen combinations of channels to the next.
+
+        All are written, or read, together: the stride avoids that they map to the same L1 set.
+        """
+        size, itemsize = channels * self.tiles, self.dtype.itemsize
+        return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
+
+    def _multiplied(self, first: int) -> Loop:
+        t, i, j = (
+            self.loop(SIDE, taps=True),
+            self.loop(self.each, "i"),
+            self.loop(self.tiles, VECTOR),
+        )
+        k = self.loop(self.inner, "k")
+        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), (k, self.tiles), (j, 1)))
+        moved = ((t, self.apart(self.each)), (i, self.tiles), (j, 1))
+        to = self.in_scratch(SUMS, moved, first * self.apart(self.each))
+        rows, columns, _, apart = self.second.layout.strides
+        walk = Walk(self.second.base, self.second.layout.offset, (rows, columns, apart))
+        channels = (self._channel_of(i), *along(k))
+        places = channels if self.form.result == "windows" else channels[::-1]
+        taps = self.located(walk, (*places, self.at((t, 1), start=first)), self.dtype)
+        product = Gemm((i,), (j,), (k,), taps, b, (Store(to, ex.ref("acc", self.dtype)),))
+        return Loop(t, (), (product,), ())
+
+    def _summed(self) -> Map:
+        """Return the map of the results of each tile, even and odd rows separately."""
+        loops = o, image, row, column = self._for_tiles(self.each)
+
+        def given(a: int, b: int) -> Expr:
+            start = (a * SIDE + b) * self.apart(self.each)
+            return ex.load(self.in_scratch(SUMS, self._tile(*loops), start), self.dtype)
+
+        stores = []
+        for number, value in enumerate(both_ways(RESULT, given)):
+            odd, place = divmod(number, RESULTS)
+            moved, start = self._result(o, image, row), odd * RESULTS * self.run
+            at = Position(((column.name, RESULTS),), place)
+            stores.append(Store(self.in_scratch(TILES, moved, start, at), value))
+        return map_over(loops, stores)
+
+    def _result(self, channel: Axis, image: Axis, row: Axis | None) -> Moved:
+        size = RESULTS**2 * self.run
+        return (channel, self.there * size), (image, size), (row, RESULTS * self.pitch)
+
+    def _followed(self) -> Map:
+        loops = o, image, row, column = self._over(self.each, self.axes[1].every)
+        moved = (*self._result(o, image, row), (column, 1))
+        stores: list[Store] = []
+        for odd in range(RESULTS):
+            lead = (self._image_of(image), self._channel_of(o))
+            self.move_to((*lead, self._row_of_results(row, odd), *along(column)))
+            start = odd * RESULTS * self.run
+            stores += self.stores(ex.load(self.in_scratch(TILES, moved, start), self.dtype))
+        return map_over(loops, stores)
+
+    def _row_of_results(self, row: Axis, odd: int) -> AxisPlace:
+        """Return the place of the even or odd row of results of a row of tiles."""
+        terms = (self.strip, RESULTS * self.rows), (row, RESULTS)
+        return self.at(*terms, start=odd, extent=self.axes[0].every)
+
+    def _for_tiles(self, channels: Size) -> Loops:
+        if not self.joined:
+            return self._over(channels, self.wide)
+        c, image = self.loop(channels), self.loop(self.there)
+        return c, image, None, self.loop(self.run, VECTOR)
+
+    def _over(self, channels: Size, wide: Size, rows: int = 0) -> tuple[Axis, Axis, Axis, Axis]:
+        """Return loops over channels, images, rows of tiles, and ``wide``."""
+        c, image, row, column = self.nest(channels, self.there, rows or self.rows, wide)
+        return c, image, row, column
+
+    def _every_second(
+        self, number: int, moved: Moved, start: Size, place: int, column: Axis
+    ) -> Expr:
+        at = Position(((column.name, RESULTS),), place)
+        return ex.load(self.in_scratch(number, moved, start, at), self.dtype)
+
+
+def both_ways(
+    signs: Signs, given: Callable[[int, int], Expr], rows: Signs | None = None, side: int = SIDE
+) -> list[Expr]:
+    """Return the combinations of ``side`` by ``side`` elements, down and then along, row by row.
+
+    ``rows`` are the signs of the rows to compute, by default all.
+    """
+    columns = [[given(a, b) for a in range(side)] for b in range(side)]
+    down = [_combinations(rows or signs, column) for column in columns]
+    return [value for row in zip(*down, strict=True) for value in _combinations(signs, row)]
+
+
+def _combinations(signs: Signs, given: Sequence[Expr]) -> list[Expr]:
+    return [_sum(sorted(zip(row, given, strict=True), key=lambda each: -each[0])) for row in signs]
+
+
+def _sum(terms: Sequence[tuple[int, Expr]]) -> Expr:
+    (_, total), *rest = terms
+    for sign, value in rest:
+        if sign:
+            total = total + value if sign > 0 else total - value
+    return total
+
+
+#: The signs of the combinations of two results.
+_GIVEN: Final = ((1, 0), (1, 1), (1, -1), (0, 1))
+#: Tiles of a strip, about: the combinations of a strip stay in L2, or nearly.
+_TILES: Final = 256
+#: Iterations that there should be, and channels of one, at least.
+_WANTED_SHARES: Final = 2
+_FEWEST: Final = 16
+#: The scratch: the strip of an image with its border, its combinations, those of the results, sums.
+_GIVENS, _SUMS = 2, 3
+
+
+class WindowTileFilters(WindowTiles):
+    """The state of lowering such a gradient; its first axis has the parts of the batch."""
+
+    def lowered(self) -> LoweredStep:
+        """Return the kernel: combinations and products, image by image, then the taps."""
+        self.dtype = self.anchor.types[0].dtype
+        self.axes = [StripAxis(axis, over_windows=True) for axis in self.form.axes]
+        parts, self.result, self.channels = self.group.domain[:3]
+        self.batch = self.first.type.shape[0]
+        strips = self._cut_strips()
+        self._cut_channels(int(parts))
+        self.chunk = self.outer_loop(parts)
+        self.part = self.outer_loop(-(-self.result // self.each))
+        self.read_part = self.outer_loop(-(-self.channels // self.inner))
+        left = self.size(self.batch) - ex.index(self.chunk.name) * self.size(self.images)
+        kept = Scalar((Keep("r0", left),))
+        self.n, self.strip = self.loop(self.images, past="r0"), self.loop(strips)
+        zeros = self._zeros()
+        stages = (self._copied(), self._combined(), self._givens(), self._products())
+        images = Loop(self.n, (), (Loop(self.strip, (), stages, ()),), ())
+        return self.finish((zeros, kept, images, self._nine()), self.outer)
+
+    def _cut_strips(self) -> Size:
+        high, self.wide = (-(-axis.every // RESULTS) for axis in self.axes)
+        rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
+        strips = -(-rows // max(1, _TILES // wide))
+        self.there, self.rows = 1, -(-rows // strips)
+        self.joined, self.pitch = False, self.wide
+        self.run = self.tiles = self.rows * self.wide
+        return -(-high // self.rows)
+
+    def _cut_channels(self, parts: int) -> None:
+        """Set the images of a part, and the channels of an iteration on both sides: fewer than the
+        maximum if there are too few parts of the batch."""
+        self.images = -(-self.batch // parts)
+        out, channels = hint_value(self.result), hint_value(self.channels)
+        shares = [-(-count // CHANNELS_TOGETHER) for count in (out, channels)]
+        each = max(1, hint_value(self.images))
+        around = -(-max(1, hint_value(self.batch)) // each)
+        for side, count in ((1, channels), (0, out)):
+            while (
+                around * shares[0] * shares[1] < _WANTED_SHARES
+                and count >= shares[side] * 2 * _FEWEST
+            ):
+                shares[side] *= 2
+        self.each, self.inner = -(-out // shares[0]), -(-channels // shares[1])
+
+    # -- places -----------------------------------------------------------------------------------
+
+    def _image_of(self, loop: Axis) -> AxisPlace:
+        terms = (self.chunk, self.images), (self.n, 1)
+        return self.at(*terms, extent=self.batch, within=True)
+
+    def _read_channel(self, loop: Axis) -> AxisPlace:
+        return self.at((self.read_part, self.inner), (loop, 1), extent=self.channels)
+
+    def _channel_of(self, loop: Axis) -> AxisPlace:
+        return self.at((self.part, self.each), (loop, 1), extent=self.result)
+
+    def _added(self, t: Axis | None, o: Axis, column: Axis, start: Size = 0) -> Access:
+        moved = ((t, self.each * self.inner), (o, self.inner), (column, 1))
+        return self.in_scratch(_SUMS, moved, start)
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _zeros(self) -> Map:
+        """Return the map that sets the sums to 0."""
+        t, (o, column) = self.loop(SIDE**2, taps=True), self.nest(self.each, self.inner)
+        store = Store(self._added(t, o, column), ex.literal(0, self.dtype))
+        return map_over([t, o, column], [store])
+
+    def _givens(self) -> Map:
+        loops = o, image, row, column = self._over(self.each, self.wide)
+
+        def given(a: int, b: int) -> Expr:
+            across = self.at((column, RESULTS), start=b, extent=self.axes[1].every)
+            lead = (self._image_of(image), self._channel_of(o))
+            return self.element(self.second, (*lead, self._row_of_results(row, a), across))
+
+        values = both_ways(_GIVEN, given, side=RESULTS)
+        return map_over(loops, self._kept(_GIVENS, self.each, loops, values))
+
+    def _products(self) -> Loop:
+        t, i, j = (
+            self.loop(SIDE**2, taps=True),
+            self.loop(self.each, "i"),
+            self.loop(self.inner, VECTOR),
+        )
+        k = self.loop(self.tiles, "k")
+        a = self.in_scratch(_GIVENS, ((t, self.apart(self.each)), (i, self.tiles), (k, 1)))
+        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), (k, 1), (j, self.tiles)))
+        to = self._added(t, i, j)
+        value = ex.load(to, self.dtype) + ex.ref("acc", self.dtype)
+        return Loop(t, (), (Gemm((i,), (j,), (k,), a, b, (Store(to, value),)),), ())
+
+    def _nine(self) -> Map:
+        o, column = self.nest(self.each, self.inner)
+        size = self.each * self.inner
+        sums = [
+            [
+                ex.load(self._added(None, o, column, (a * SIDE + b) * size), self.dtype)
+                for b in range(SIDE)
+            ]
+            for a in range(SIDE)
+        ]
+        down = [_three(each) for each in zip(*sums, strict=True)]
+        taps = [_three(row) for row in zip(*down, strict=True)]
+        stores: list[Store] = []
+        for number, value in enumerate(tap for row in taps for tap in row):
+            channels = (self._channel_of(o), self._read_channel(column))
+            taken = (self.at((k, 1)) for k in divmod(number, 3))
+            self.move_to((*along(self.chunk), *channels, *taken))
+            stores += self.stores(value)
+        return map_over([o, column], stores)
+
+
+def _three(given: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
+    first, plus, minus, last = given
+    half = ex.literal(0.5, first.dtype)
+    both = (plus + minus) * half
+    return first + both, (plus - minus) * half, both - last

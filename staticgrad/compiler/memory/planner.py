@@ -1,0 +1,443 @@
+"""The planner: a Schedule at concrete sizes becomes a Plan, a sequence and a place for every byte.
+
+A policy (``passes.remat``) proposes sequences of steps, the lowest arena wins; a budget picks the
+cheapest plan that meets it from the front of plans. Results take the bytes of operands that die
+there where the kernel allows it, and what lives in the arena is placed by
+``staticgrad.analysis.planning.offsets``. What does not depend on sizes is derived once, so that a new batch
+size takes milliseconds. No kernel is compiled or run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set as AbstractSet
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from passes.remat.base import FAR, Policy, Problem, Steps, are_alike, canonical_sizes, nearest
+from passes.remat.front import Front, Layout, Layouts, Point, Sequences, lowest
+from passes.remat.recompute import StoreAll
+from staticgrad.analysis.budgets import Limit
+from staticgrad.analysis.cost import FASTEST, all_seconds
+from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
+from staticgrad.analysis.lookups import failing_checks
+from staticgrad.analysis.plan_check import lower_bound
+from staticgrad.analysis.plan_report import ArenaLayout, Placed, Timeline
+from staticgrad.analysis.planning.offsets import MOST_BYTES
+from staticgrad.analysis.repeats import Repeats
+from staticgrad.compiler.memory.order import Order, candidate_orders
+from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.support.caches import Kept, cached_property, collection_paused
+from staticgrad.support.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
+
+if TYPE_CHECKING:
+    from staticgrad.analysis.planning.problem import MemoryProblem
+
+_TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
+_FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs
+_SEQUENCES: Final = 16 << 20  # bytes of sequences kept; one set of them per canonical sizes
+_STORE_ALL: Final = StoreAll()
+_Sizes = tuple[tuple[str, int], ...]
+_SequencesKey = tuple[_Sizes, frozenset[int], int]  # sizes, staged, workers
+_FrontKey = tuple[_SequencesKey, _Sizes]  # where its sequences were sought, and its own sizes
+
+
+def plan(
+    schedule: Schedule,
+    sizes: Mapping[str, int],
+    *,
+    staged: AbstractSet[str] = frozenset(),
+    policy: Policy = _STORE_ALL,
+    budget: int | Limit | None = None,
+    workers: int = 1,
+) -> Plan:
+    """The plan of a schedule for one set of sizes; ``Planner`` when there will be more of them."""
+    return Planner(schedule, policy, budget, workers).plan(sizes, staged=staged)
+
+
+class Planner:
+    """Plans of one schedule. Without a budget the same sizes always give the same plan; under one,
+    sizes may take over what runs again from sizes that were planned before."""
+
+    @collection_paused()
+    def __init__(
+        self,
+        schedule: Schedule,
+        policy: Policy = _STORE_ALL,
+        budget: int | Limit | None = None,
+        workers: int = 1,
+        least_shared: float = 0.0,
+    ) -> None:
+        """Derive what does not depend on sizes. Each of ``workers`` has its own scratch.
+
+        Plans are for one worker if fewer than ``least_shared`` seconds are predicted, or if only
+        such a plan meets the budget.
+        """
+        if workers < 1:
+            raise ValueError(f"{workers} workers")
+        self.schedule, self.policy, self.budget = schedule, policy, budget
+        self.workers, self._least_shared = workers, least_shared
+        self.flow = Flow(schedule)
+        self.extents = Extents(schedule)
+        self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
+        self._kept = frozenset(i for i, b in enumerate(schedule.buffers) if b.kept)
+        self._bodies = {
+            (step, count): tuple(Planner(body.schedule, workers=count) for body in found)
+            for step, made in enumerate(schedule.steps)
+            if (found := made.bodies())
+            for count in {1, workers}
+        }
+        self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
+        self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
+        self._sequences: Kept[_SequencesKey, Sequences] = Kept(_SEQUENCES)
+        #: Sizes that sequences were sought at, by staged inputs and workers.
+        self._sought: dict[tuple[frozenset[int], int], tuple[_Sizes, ...]] = {}
+        self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
+
+    @cached_property
+    def orders(self) -> tuple[Order, ...]:
+        """The orders to choose from, the listed one first."""
+        return candidate_orders(self.flow, self.extents.typical().nbytes)
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """The steps that may run again."""
+        return Repeats(self.flow)
+
+    @collection_paused()
+    def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
+        """Return the plan for these sizes.
+
+        Without a budget, the policy's. With one, the cheapest of the front that needs no more than
+        the budget, and no more than the policy's plan.
+        """
+        if not staged <= self._inputs:
+            unknown = ", ".join(sorted(map(repr, staged - self._inputs)))
+            raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
+        numbers = self.extents.at(sizes)
+        self._check_bytes(numbers, sizes)
+        workers = self._workers(numbers)
+        if workers > 1 and self._exceeds(sizes, staged, workers):
+            workers = 1
+        try:
+            return self._plan_for(workers, sizes, staged)
+        except BudgetInfeasible:
+            if workers == 1:
+                raise
+        return self._plan_for(1, sizes, staged)
+
+    def _check_bytes(self, numbers: SizeNumbers, sizes: Mapping[str, int]) -> None:
+        """Refuse sizes at which a buffer has fewer bytes than 0, or more than are addressed."""
+        for extreme in (min, max) if numbers.nbytes else ():
+            nbytes = extreme(numbers.nbytes)
+            if not 0 <= nbytes <= MOST_BYTES:
+                buffer = self.schedule.buffers[numbers.nbytes.index(nbytes)]
+                at = ", ".join(f"{name}={value}" for name, value in sizes.items())
+                what = f"{nbytes:,} bytes, and processors address {MOST_BYTES:,}"
+                raise SizeGuardError(f"at {at}, a value has {what}", at=buffer.origin)
+
+    def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
+        """Return whether a lower bound proves that no plan for so many workers meets the budget;
+        False if one was sought before."""
+        budget = self.budget_at(sizes)
+        copied = frozenset(self.flow.index[name] for name in staged)
+        if budget is None or (copied, workers) in self._sought:
+            return False
+        numbers = self._numbers(sizes, workers)
+        return budget < self._lower_bound(sizes, numbers, copied, workers)
+
+    def bound(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> int:
+        """Bytes that no plan for these sizes can do without; nothing is sought for it."""
+        copied = frozenset(self.flow.index[name] for name in staged)
+        every = {1, self._workers(self.extents.at(sizes))}
+        return min(self._lower_bound(sizes, self._numbers(sizes, w), copied, w) for w in every)
+
+    def stored(self, sizes: Mapping[str, int]) -> int:
+        """Bytes of the arena at these sizes where every step runs once, without a copied feed."""
+        numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
+        return self._everything(numbers, frozenset()).height
+
+    def problem(self, sizes: Mapping[str, int]) -> MemoryProblem:
+        """Return the problem at these sizes in the terms of ``sg.plan_abstract``: no feed is
+        copied, bytes are aligned, costs are predicted seconds."""
+        from passes.remat.abstract import exported
+
+        numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
+        return exported(self._problem(numbers, frozenset()))
+
+    def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
+        """The plan for these sizes and so many workers."""
+        numbers = self._numbers(sizes, workers)
+        copied = frozenset(self.flow.index[name] for name in staged)
+        budget = self.budget_at(sizes)
+        chosen = self._chosen(sizes, numbers, copied, workers, budget)
+        made = self._plan(sizes, numbers, copied, chosen, workers)
+        if budget is not None and made.peak_bytes > budget:
+            from staticgrad.analysis.budgets import over_budget
+
+            uncopied = self._smallest_uncopied(sizes) if copied else None
+            error = over_budget(made, budget, uncopied)
+            if not isinstance(self.budget, int) and self.budget is not None:
+                error.details += (self.budget.words(sizes),)
+            raise error
+        if self.policy == _STORE_ALL or len(made.steps) > len(self.schedule.steps):
+            return made
+        wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
+        return replace(made, remark=f"nothing is computed again: {wanting} bytes")
+
+    def budget_at(self, sizes: Mapping[str, int]) -> int | None:
+        """Return the bytes that the budget allows at these sizes, or None without a budget."""
+        if self.budget is None or isinstance(self.budget, int):
+            return self.budget
+        return self.budget.at(sizes)
+
+    def _workers(self, numbers: SizeNumbers) -> int:
+        """Return the number of workers that a plan for these sizes is made for."""
+        if self.workers == 1 or not self._least_shared:
+            return self.workers
+        seconds = all_seconds(self.schedule.steps, numbers.arguments, FASTEST)
+        return self.workers if sum(seconds) >= self._least_shared else 1
+
+    def _numbers(self, sizes: Mapping[str, int], workers: int) -> SizeNumbers:
+        """The schedule's numbers, those of bodies' arenas included."""
+        numbers = self.extents.at(sizes, workers)
+        if not self._bodies:
+            return numbers
+        plans = {
+            step: tuple(planner.plan(sizes) for planner in planners)
+            for (step, count), planners in self._bodies.items()
+            if count == workers
+        }
+        rooms = {
+            self.flow.index[own.buffer]: max(plan.peak_bytes for plan in found)
+            for step, found in plans.items()
+            for own in self.schedule.steps[step].scratch()
+            if own.per == "bodies"
+        }
+        return numbers.with_bodies(plans, rooms)
+
+    def _chosen(
+        self,
+        sizes: Mapping[str, int],
+        numbers: SizeNumbers,
+        staged: frozenset[int],
+        workers: int,
+        budget: int | None,
+    ) -> Point:
+        """Return the policy's plan, or the front's cheapest within the budget, or its smallest."""
+        if budget is None:
+            return self._by_policy(numbers, staged)
+        most = budget
+        if self.policy != _STORE_ALL or self._least_load(numbers, staged) <= budget:
+            own = self._by_policy(numbers, staged)
+            if self.policy == _STORE_ALL and own.height <= budget:
+                return own
+            most = min(budget, own.height)
+        problem = self._problem(numbers, staged)
+        if (borrowed := self._borrowed(sizes, problem, workers, most)) is not None:
+            return borrowed
+        smallest: list[Point] = []
+        for key, front, layouts in self._fronts_at(sizes, problem, workers):
+            found = front.within(problem, most, layouts)
+            if found is None:
+                smallest.append(front.smallest(problem, layouts))
+            self._keep(key, front)
+            if found is not None:
+                return found
+            if most < self._lower_bound(sizes, numbers, staged, workers):
+                break  # no other front has a plan
+        return min(self._by_policy(numbers, staged), *smallest, key=lambda point: point.height)
+
+    def _borrowed(
+        self, sizes: Mapping[str, int], problem: Problem, workers: int, most: int
+    ) -> Point | None:
+        """The cheapest plan within so many bytes of the sequences for the nearest sizes that have
+        any, where these sizes have none of their own and those are as cheap here as there."""
+        copied = problem.staged
+        own = {tuple(sorted(each.items())) for each in (sizes, canonical_sizes(sizes))}
+        known = self._sought.get((copied, workers), ())
+        if not known or not own.isdisjoint(known):
+            return None
+        near = nearest(sizes, map(dict, known))
+        there = self._numbers(near, workers)
+        if self._sequences.get((tuple(sorted(near.items())), copied, workers)) is None:
+            return None
+        if not are_alike(problem.numbers, there, self._arena, FAR):
+            return None
+        here = self._layouts(problem.numbers, copied)
+        key, front = self._front(sizes, problem, near, there, workers)
+        found = front.within(problem, most, Layouts(here, self._layouts(there, copied)))
+        if found is None or not front.is_as_cheap(found, most, here):
+            return None
+        self._keep(key, front)
+        return found
+
+    def _least_load(self, numbers: SizeNumbers, staged: frozenset[int]) -> int:
+        """The fewest bytes alive at once in an order that runs every step once."""
+        layout = self._layouts(numbers, staged)
+        return min(layout(order).load for order in self.orders)
+
+    def _layouts(self, numbers: SizeNumbers, staged: frozenset[int]) -> Layout:
+        """Layouts of sequences at these sizes, whose timelines are kept for the next ones."""
+
+        def layout(sequence: Steps) -> ArenaLayout:
+            order = tuple(sequence)
+            timeline = self._timeline(order, staged)
+            found = timeline.layout(numbers)
+            self._timelines.put((order, staged), timeline, timeline.held_bytes)
+            return found
+
+        return layout
+
+    def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
+        """Return the peak without copied feeds: of the smallest plan if none meets the budget."""
+        try:
+            return self.plan(sizes).peak_bytes
+        except BudgetInfeasible as error:
+            return error.smallest_peak
+
+    def front(
+        self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
+    ) -> tuple[tuple[Plan, float], ...]:
+        """Return the plans that a budget chooses from, with predicted seconds, cheapest first."""
+        found = self.extents.at(sizes)
+        self._check_bytes(found, sizes)
+        workers = self._workers(found)
+        numbers = self._numbers(sizes, workers)
+        copied = frozenset(self.flow.index[name] for name in staged)
+        problem = self._problem(numbers, copied)
+        kept: list[Point] = []
+        for key, front, layouts in self._fronts_at(sizes, problem, workers):
+            points = front.points(problem, layouts)
+            for each in points:
+                if kept and each.height >= kept[-1].height:
+                    continue
+                while kept and kept[-1].seconds > each.seconds:
+                    kept.pop()  # a search at the very sizes may find what is better in both
+                kept.append(each)
+            self._keep(key, front)
+        return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in kept)
+
+    def _fronts_at(
+        self, sizes: Mapping[str, int], problem: Problem, workers: int
+    ) -> Iterator[tuple[_FrontKey, Front, Layouts]]:
+        """Fronts of these sizes, of which the first that meets a budget counts: of the sequences
+        for canonical sizes, where these are like them, then of those for the very sizes."""
+        canonical = canonical_sizes(sizes)
+        here = self._layouts(problem.numbers, problem.staged)
+        if canonical != dict(sizes):
+            numbers = self._numbers(canonical, workers)
+            if are_alike(problem.numbers, numbers, self._arena):
+                layouts = Layouts(here, self._layouts(numbers, problem.staged))
+                yield *self._front(sizes, problem, canonical, numbers, workers), layouts
+        yield *self._front(sizes, problem, sizes, problem.numbers, workers), Layouts(here)
+
+    def _front(
+        self,
+        sizes: Mapping[str, int],
+        problem: Problem,
+        sought_at: Mapping[str, int],
+        there: SizeNumbers,
+        workers: int,
+    ) -> tuple[_FrontKey, Front]:
+        """The front at some sizes of the sequences that are found at others."""
+        at = tuple(sorted(sought_at.items())), problem.staged, workers
+        key = at, tuple(sorted(sizes.items()))
+        front = self._fronts.get(key)
+        if front is None:
+            sequences = self._sequences.get(at)
+            if sequences is None:
+                bound = self._lower_bound(sought_at, there, problem.staged, workers)
+                sequences = Sequences(self._problem(there, problem.staged), bound)
+                where = problem.staged, workers
+                known = dict.fromkeys((*self._sought.get(where, ()), at[0]))
+                self._sought[where] = tuple(known)
+            front = Front(problem, sequences)
+        return key, front
+
+    def _lower_bound(
+        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int], workers: int
+    ) -> int:
+        """Bytes that no plan for these sizes can do without."""
+        order = self._timeline(self.orders[0], staged)
+        placed = Point.of(order.layout(numbers).placed(), 0.0)
+        return lower_bound(self._plan(sizes, numbers, staged, placed, workers))
+
+    def _keep(self, key: _FrontKey, front: Front) -> None:
+        """Keep a front and its sequences, with the bytes that they take now."""
+        self._fronts.put(key, front, front.held_bytes)
+        self._sequences.put(key[0], front.sequences, front.sequences.held_bytes)
+
+    def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
+        if self.policy != _STORE_ALL:
+            return lowest(self._problem(numbers, staged), self.policy)
+        return Point.of(self._everything(numbers, staged), 0.0)
+
+    def _everything(self, numbers: SizeNumbers, staged: frozenset[int]) -> Placed:
+        """The order of the lowest arena in which every step runs once; of equals the first."""
+        layouts = [*map(self._layouts(numbers, staged), self.orders)]
+        best: Placed | None = None
+        for layout in sorted(layouts, key=lambda candidate: candidate.load):
+            if best is not None and layout.load >= best.height:
+                break
+            placed = layout.placed()
+            if best is None or placed.height < best.height:
+                best = placed
+        if best is None:
+            raise ValueError("a schedule has at least one order")
+        return best
+
+    def _problem(self, numbers: SizeNumbers, staged: frozenset[int]) -> Problem:
+        seconds = all_seconds(self.schedule.steps, numbers.arguments)
+        return Problem(self.flow, self.repeats, numbers, staged, self.orders, seconds, self._kept)
+
+    def _timeline(self, order: Order, staged: frozenset[int]) -> Timeline:
+        found = self._timelines.get((order, staged))
+        return Timeline(self.flow, order, staged) if found is None else found
+
+    def _fails(self, numbers: SizeNumbers) -> dict[int, tuple[str, ...]]:
+        """The steps with lookups that cannot but fail, each with its checks of them."""
+        steps = self.schedule.steps
+        found = {
+            step: failing_checks(steps[step], numbers.arguments[step], numbers.totals[step])
+            for step in self.flow.looking
+        }
+        return {step: fails for step, fails in found.items() if fails}
+
+    def _plan(
+        self,
+        sizes: Mapping[str, int],
+        numbers: SizeNumbers,
+        staged: frozenset[int],
+        point: Point,
+        workers: int,
+    ) -> Plan:
+        names = self.flow.names
+        known = self._timelines.get((tuple(point.sequence), staged))
+        lives = self.flow.lives(point.sequence, staged) if known is None else known.lives
+        fails = self._fails(numbers)
+        steps = tuple(
+            PlannedStep(
+                step, numbers.arguments[step], numbers.offsets[step],
+                0 if step in fails else numbers.totals[step],
+                self.schedule.steps[step].grain, fails.get(step, ()),
+                numbers.bodies.get(step, ()),
+            )
+            for step in point.sequence
+        )  # fmt: skip
+        placements = tuple(
+            Placement(
+                names[life.buffer], offset, numbers.nbytes[life.buffer], life.first, life.last
+            )
+            for life, offset in zip(lives, point.offsets, strict=True)
+        )  # fmt: skip
+        return Plan(
+            schedule=self.schedule,
+            sizes=tuple(sizes.items()),
+            steps=steps,
+            placements=placements,
+            peak_bytes=point.height,
+            commit=self.flow.commit(point.sequence),
+            buffer_bytes=tuple(zip(names, numbers.nbytes, strict=True)),
+            workers=workers,
+        )

@@ -1,0 +1,886 @@
+"""Kernels to nests: stages become loops, under directives that say how the loops run.
+
+Sums follow ``ir/summation.py`` to the bit: lanes inside of a block, blocks joined by a binary
+counter, groups of rows in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import ExitStack
+from functools import partial
+from itertools import groupby
+from typing import Any, Final
+
+from staticgrad.compiler.nest.block_functions import element
+from staticgrad.compiler.nest.columns import ColumnSums
+from staticgrad.compiler.nest.directives import checked, defaults, may_be_mixed, work
+from staticgrad.compiler.nest.products.gemm import write_gemm
+from staticgrad.compiler.nest.products.looped import write_product
+from staticgrad.compiler.nest.records import (
+    Apply,
+    Block,
+    Builder,
+    Each,
+    Function,
+    Let,
+    Name,
+    Nest,
+    Offset,
+    UnsupportedError,
+    When,
+    copies_of,
+    pick,
+)
+from staticgrad.compiler.nest.runs import load_run, store_at_last
+from staticgrad.compiler.nest.sorting import Sorting
+from staticgrad.compiler.nest.sums import RowSums
+from staticgrad.compiler.nest.transposed import TransposedRows
+from staticgrad.compiler.nest.values import Values, stored
+from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
+from staticgrad.language.ir.kernels.directives import (
+    Directives,
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+    Vector,
+    whole_vectors,
+)
+from staticgrad.language.ir.kernels.interleaving import runs_of
+from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
+from staticgrad.language.ir.kernels.known import Known, known_of
+from staticgrad.language.ir.kernels.stages import (
+    LANES,
+    Accumulate,
+    Axis,
+    Check,
+    ColumnAccumulate,
+    Columns,
+    Extent,
+    Gemm,
+    Keep,
+    Loop,
+    Map,
+    Scalar,
+    Search,
+    Sort,
+    Stage,
+    Store,
+    is_found,
+    may_leave,
+    nested,
+    roots,
+    statements,
+)
+from staticgrad.language.ir.kernels.width import half_registers
+from staticgrad.native.machine import Machine
+
+PARAMETERS: Final = ("t", "own", "begin", "end")
+#: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
+_LONG: Final = 8
+#: A function, for it hardly ever runs.
+_NOTE: Final = "outlined_note"
+_NOTE_TEXT: Final = f"""\
+def {_NOTE}(words, position, index):
+    if words[0] < 0 or position < words[0]:
+        store1(words, 0, i64x1(position))
+        store1(words, 1, i64x1(index))"""
+#: Expressions of a stored value from which on such values are computed in turn.
+_LONG_VALUES: Final = 16
+#: Operations of a body that is written for vectors inside of ends, too, at most.
+_LONGEST: Final = 96
+_LONGEST_WITH_MASKS: Final = 32
+#: Operations of vectors of rows side by side, at most.
+_LANES_ROOM: Final = 500
+
+
+def lower(kernel: Kernel, machine: Machine, directives: Directives | None = None) -> Nest:
+    """Return the nest of a kernel under directives; None: those that it has by default.
+
+    Raises:
+        UnsupportedError: no nest can be made of this kernel.
+        IllegalDirectiveError: a directive is not legal.
+    """
+    chosen = defaults(kernel, machine) if directives is None else checked(kernel, directives)
+    return KernelLowering(kernel, machine, chosen).nest()
+
+
+class KernelLowering:
+    """One kernel on its way to a nest.
+
+    ``words``: the arguments; ``at``: the positions along loops; ``pointers``: the operands;
+    ``refs``: the results of statements, of which ``vector_refs`` are vectors. ``copies``: the rows
+    side by side.
+    """
+
+    def __init__(self, kernel: Kernel, machine: Machine, directives: Directives) -> None:
+        self.kernel, self.machine, self.directives = kernel, machine, directives
+        self.b = Builder()
+        self.words: dict[str, Name] = {}
+        self.at: dict[str, Any] = {}
+        self.pointers: dict[str, Any] = {}
+        self.refs: dict[str, Any] = {}
+        self.vector_refs: set[str] = set()
+        self.functions: dict[str, Any] = {}
+        self.copies = 1
+        self.on: Any = None
+        self.known = {each.name: each for each in kernel.known}
+        self.sums, self.column_sums = RowSums(self), ColumnSums(self)
+        self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
+        self.in_strips = Strips() in directives
+        self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested(kernel.stages))}
+
+    def nest(self) -> Nest:
+        """The whole kernel."""
+        k, b = self.kernel, self.b
+        t, own, begin, end = parameters = tuple([Name(n, 0, builder=b) for n in PARAMETERS])
+        self.table = t
+        b.reserved |= {*PARAMETERS, *k.arguments, *(o.name for o in k.operands)}
+        listed = k.listed.names if k.listed else ()
+        shared = private = 0
+        for o in k.operands:
+            source, number = (own, private) if o.is_own else (t, shared)
+            private, shared = private + o.is_own, shared + (not o.is_own)
+            word = b.op("getitem", source, number)
+            if o.name not in listed:
+                self.pointers[o.name] = b.named(o.name, f"ptr_{element(o.dtype)}", word)
+        for number, argument in enumerate(k.arguments):
+            if argument not in listed:
+                self.words[argument] = b.named(argument, "getitem", t, shared + number)
+        if k.outer == "lanes":
+            (stage,) = k.stages
+            self.stage(stage, begin, end)
+        elif k.outer == "groups":
+            self.column_sums.groups(begin, end)
+        elif k.in_lanes:
+            self.rows_as_lanes(begin, end)
+        elif k.in_tiles:
+            TransposedRows(self).write(begin, end)
+        elif k.outer == "tiles" and isinstance(k.stages[0], Gemm) and k.stages[0].plain:
+            write_gemm(self, k.stages[0], begin, end)
+        elif k.outer == "tiles":
+            with b.loop(begin, end, 1, stored(k.stages), "o") as turn:
+                self.at["o"] = turn
+                self.stage(k.stages[0])
+        else:
+            self.rows(k.axes, begin, end)
+        if self.streamed:
+            b.do("settle")
+        body = tuple(b.blocks[0].out)
+        if k.outer != "tiles":
+            body = _with_loads_guarded(body, Apply("lt", (begin, end)))
+        return Nest(Function("kernel", parameters, body), self.functions)
+
+    # -- words
+
+    def number(self, extent: Extent) -> Any:
+        """An argument or a literal."""
+        return extent if isinstance(extent, int) else self.words[extent]
+
+    def positions(self, axes: Iterable[Axis]) -> Any:
+        """The number of positions of loops."""
+        found: Any = 1
+        for axis in axes:
+            found = found * self.number(axis.extent)
+        return found
+
+    def not_before(self, start: Any, stop: Any, told: Known) -> Any:
+        """The end of a loop, or its start: differences of sizes may be negative extents."""
+        if told.short or told.many:
+            return stop
+        if type(start) is int and type(stop) is int:
+            return max(start, stop)
+        return self.b.op("choose_lt", stop, start, start, stop)
+
+    def place_word(self, place: Offset) -> Any:
+        """A place as a word."""
+        found: Any = 0
+        for a, b in place.terms:
+            found = found + a * b
+        return found + place.constant
+
+    def place_of(self, word: Any) -> Offset:
+        """A word as a place."""
+        return Offset((), word) if type(word) is int else Offset(((word, 1),))
+
+    def told(self, extent: Extent) -> Known:
+        """What is known of an extent."""
+        if isinstance(extent, int):
+            return known_of(str(extent), [extent])
+        return self.known.get(extent, Known(extent))
+
+    def note(self) -> str:
+        """The function that notes an index that does not fit, if it is the first."""
+        self.functions[_NOTE] = _NOTE_TEXT
+        return _NOTE
+
+    # -- rows
+
+    def rows(self, axes: Sequence[Axis], start: Any, stop: Any) -> None:
+        """All stages, for the rows along ``axes`` from one number to another."""
+        if self.in_strips:
+            self.strips(axes[0], start, stop)
+        else:
+            self.some_rows(axes, start, stop, self.kernel.stages)
+
+    def some_rows(
+        self,
+        axes: Sequence[Axis],
+        start: Any,
+        stop: Any,
+        stages: Sequence[Stage],
+        before: Callable[[Any], None] = lambda numbers: None,
+        behind: Callable[[Any], None] = lambda numbers: None,
+    ) -> None:
+        """Some stages, for the rows along ``axes``, with something before and behind them."""
+        k = self.kernel
+        count = self.chosen(Interleave, "factor", 1, axis="o")
+        sizes = {name: self.own_size(name) for name in k.own_rows} if count > 1 else {}
+
+        def inside(numbers: Any, copies: int) -> None:
+            pointers, words = self.pointers, self.words
+            if copies > 1:
+                self.pointers = pointers | {
+                    name: Each(self.derived(pointers[name], size, n) for n in range(copies))
+                    for name, size in sizes.items()
+                }
+            if k.listed is not None:
+                self.listed(numbers)
+            self.decode(axes, numbers)
+            self.at["o"] = numbers
+            self.turn = (numbers, stop) if copies == 1 else None
+            before(numbers)
+            for stage in k.stages:
+                if any(stage is each for each in stages):
+                    self.stage(stage)
+            behind(numbers)
+            self.pointers, self.words = pointers, words
+
+        self.jammed(start, stop, count, stages, inside)
+
+    def jammed(
+        self,
+        start: Any,
+        stop: Any,
+        count: int,
+        stages: Sequence[Stage],
+        inside: Callable[[Any, int], None],
+    ) -> None:
+        """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
+        runs again to fill them; else what is left runs one by one."""
+        b, every = self.b, [s for stage, _ in nested(stages) for s in statements(stage)]
+        columns = any(isinstance(s, ColumnAccumulate) for s in every)
+        adds = any(isinstance(s, Store) and s.combine for s in every)
+        written, outer, on = stored(stages), self.copies, self.on
+        checks = any(isinstance(s, Check) for s in every)
+        if count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
+            whole = start + (stop - start) // count * count
+            parts: list[tuple[Any, Any, int, Any]]
+            parts = [(start, whole, count, None), (whole, stop, 1, None)]
+        else:
+            parts = [(start, stop, count, stop if count > 1 else None)]
+        for first, end, copies, last in parts:
+            with b.loop(first, end, copies, written, "o") as number:
+                self.copies, self.on = max(copies, outer), None
+                numbers: Any = number
+                if copies > 1:
+                    behind = [number + n for n in range(1, copies)]
+                    if last is not None:
+                        final = last - 1
+                        if columns:
+                            lanes = self.kernel.lanes
+                            counts = [b.op("choose_lt", each, last, lanes, 0) for each in behind]
+                            self.on = [b.op(f"mask{lanes}", each) for each in counts]
+                        behind = [b.op("choose_lt", each, last, each, final) for each in behind]
+                    numbers = Each((number, *behind))
+                inside(numbers, copies)
+            self.copies, self.on = outer, on
+
+    def listed(self, number: Any) -> None:
+        """The operands and arguments of an iteration, from its row of the table."""
+        b, listed = self.b, self.kernel.listed
+        assert listed is not None
+        dtypes = {operand.name: operand.dtype for operand in self.kernel.operands}
+        entry = number * len(listed.names)
+        pointers, words = dict(self.pointers), dict(self.words)
+        for place, name in enumerate(listed.names):
+            word = b.op("getitem", pointers[listed.table], entry + place)
+            if name in dtypes:
+                pointers[name] = b.op(f"ptr_{element(dtypes[name])}", word)
+            else:
+                words[name] = word
+        self.pointers, self.words = pointers, words
+
+    def strips(self, row: Axis, start: Any, stop: Any) -> None:
+        """Rows in strips: a vector of rows runs each stage before any of them runs the next.
+
+        Stages of scalars are vectors along the rows. Numbers that other stages read lie in local
+        memory meanwhile, one for each row.
+        """
+        b, k, lanes = self.b, self.kernel, self.kernel.lanes
+        runs = [[*run] for _, run in groupby(k.stages, key=lambda s: isinstance(s, Scalar))]
+        given = {s.name: s.value for stages in runs for s in _results(stages)}
+        passed = {
+            name
+            for n, stages in enumerate(runs)
+            for name in _read(stages)
+            if any(s.name == name for earlier in runs[:n] for s in _results(earlier))
+        }
+        room = {name: b.local(element(given[name].dtype), lanes) for name in sorted(passed)}
+        with b.loop(start, stop, lanes, stored(k.stages), "s") as strip:
+            past = b.least(strip + lanes, stop)
+            for stages in runs:
+                made = {s.name for s in _results(stages)}
+                read = [name for name in room if name in _read(stages) and name not in made]
+                if isinstance(stages[0], Scalar):
+                    self.at[row.name] = strip
+                    mask = b.op(f"mask{lanes}", past - strip)
+                    for name in read:
+                        self.refs[name] = b.load(
+                            "", f"load{lanes}", room[name], self.here(strip, 0)
+                        )
+                    self.vector_refs |= {*read, *made}
+                    for stage in stages:
+                        assert isinstance(stage, Scalar)
+                        around = Values(self, lanes, True, mask=mask, axis=row.name)
+                        self.scalar(stage, around)
+                    for name in room:
+                        if name in made:
+                            b.do(f"store{lanes}", room[name], self.here(strip, 0), self.refs[name])
+                    self.vector_refs -= {*read, *made}
+                    continue
+
+                def place(number: Any) -> Offset:
+                    return self.place_of(number - strip)
+
+                def before(numbers: Any, read: Sequence[str] = read) -> None:
+                    for name in read:
+                        each = numbers if type(numbers) is Each else [numbers]
+                        found = (b.load("", "load1", room[name], place(n)) for n in each)
+                        self.refs[name] = copies_of(found)
+
+                def behind(numbers: Any, made: Set[str] = made) -> None:
+                    for name in room:
+                        if name in made:
+                            each = numbers if type(numbers) is Each else [numbers]
+                            for copy, n in enumerate(each):
+                                b.do("store1", room[name], place(n), pick(self.refs[name], copy))
+
+                self.some_rows([row], strip, past, stages, before, behind)
+
+    def here(self, moving: Name, constant: int) -> Offset:
+        """A constant place that is read anew in each iteration of a loop."""
+        return Offset(((moving, 0),), constant)
+
+    def rows_as_lanes(self, start: Any, stop: Any) -> None:
+        """Rows are the lanes of vectors: all stages, for some vectors of rows side by side."""
+        k = self.kernel
+        exprs = [*postorder(k.expressions)]
+        total = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
+        count = max(1, whole_vectors(total, LANE_VECTORS, _LANES_ROOM))
+        self.vectors(
+            start, stop, k.lanes, count, Known(""), False, stored(k.stages),
+            lambda values: self.lane_stages(k.stages, values),
+        )  # fmt: skip
+
+    def lane_stages(self, stages: Sequence[Stage], values: Values) -> None:
+        for stage in stages:
+            self.around = values
+            if not isinstance(stage, Scalar | Loop):
+                raise UnsupportedError("rows as lanes of this stage")
+            self.stage(stage)
+        self.around = None
+
+    around: Values | None = None
+
+    def derived(self, pointer: Name, size: Any, times: int) -> Name:
+        """A pointer so many times a size further on."""
+        if times == 0:
+            return pointer
+        place = Offset((), size * times) if type(size) is int else Offset(((size, times),))
+        found: Name = self.b.op("at", pointer, place)
+        found.at = pointer, place
+        return found
+
+    def own_size(self, operand: str) -> Any:
+        """The elements of a scratch operand that each row has for itself."""
+        found: Any = None
+        for axes, access in self.kernel.own_rows[operand]:
+            size: Any = 1
+            for axis, stride in access.strides:
+                size = size + self.farthest(axes[axis], stride, 1)
+            for p in access.positions:
+                last = self.number(p.start)
+                if p.extent is not None:
+                    last = self.number(p.extent) - 1
+                else:
+                    for axis, step in p.terms:
+                        last = last + self.farthest(axes[axis], step, 1)
+                size = size + last * self.number(p.stride)
+            found = size if found is None else self.b.op("choose_gt", found, size, found, size)
+        return found
+
+    def farthest(self, axis: Axis, stride: Extent, less: int) -> Any:
+        """How far the last position along a loop moves an access."""
+        last = self.number(axis.extent) - less
+        return last * self.number(stride)
+
+    def decode(self, axes: Sequence[Axis], flat: Any) -> None:
+        """The positions along axes, given their flat number in C order."""
+        rest = flat
+        for axis in reversed(axes[1:]):
+            extent = self.number(axis.extent)
+            self.at[axis.name] = rest % extent
+            rest = rest // extent
+        if axes:
+            self.at[axes[0].name] = rest
+
+    # -- stages
+
+    def stage(self, stage: Stage, start: Any = 0, stop: Any = None) -> None:
+        """One stage, for the rows that are there; its loop from ``start`` to ``stop``."""
+        if isinstance(stage, Map):
+            told = Known("")
+            if stop is None:
+                start, stop = self.span(stage.axis)
+                told = told if stage.axis.past else self.told(stage.axis.extent)
+            if any(axis.limits for axis in stage.rows):
+                raise UnsupportedError("inner loops that end early")
+            self.map(stage, start, stop, told)
+        elif isinstance(stage, Columns):
+            stop = self.number(stage.axis.extent) if stop is None else stop
+            self.column_sums.write(stage, start, stop)
+        elif isinstance(stage, Scalar):
+            self.scalar(stage, self.scope())
+        elif isinstance(stage, Loop):
+            self.loop(stage)
+        elif isinstance(stage, Sort):
+            Sorting(self, stage).write()
+        else:
+            write_product(self, stage)
+
+    def scope(self) -> Values:
+        """Values outside of vector loops: of one lane, or of the rows that are lanes."""
+        a = self.around
+        return Values(self) if a is None else Values(self, a.lanes, True, a.offsets, a.mask)
+
+    def limit(self, axis: Axis, name: str) -> Any:
+        """Where a loop ends (or begins) that does so at a number of the row."""
+        kept = self.refs[name]
+        if type(kept) is Each:
+            raise UnsupportedError("rows side by side that end apart")
+        return self.b.least(self.b.op("word", kept), self.number(axis.extent))
+
+    def span(self, axis: Axis) -> tuple[Any, Any]:
+        """The start and the end of a loop."""
+        start: Any = 0
+        stop = self.limit(axis, axis.past) if axis.past else self.number(axis.extent)
+        if axis.first:
+            start = self.limit(axis, axis.first)
+            start = self.b.op("choose_lt", start, 0, 0, start)
+        return start, stop
+
+    def loop(self, stage: Loop) -> None:
+        """A loop of stages, with what it carries from iteration to iteration."""
+        b = self.b
+        start, stop = self.span(stage.axis)
+        together = self.chosen(Interleave, "factor", 1, stage, stage.axis.name)
+        if together > 1:
+            stop = self.not_before(start, stop, Known(""))
+        values, limits = self.scope(), _limits(self.kernel)
+        first = [values.result(c.value, c.name in limits) for c in stage.first]
+        for carry, value in zip(stage.first, first, strict=True):
+            own = (b.variable("c", "copy", pick(value, copy)) for copy in range(values.copies))
+            self.refs[carry.name] = copies_of(own)
+            if values.vector and carry.name not in limits:
+                self.vector_refs.add(carry.name)
+
+        def inside(numbers: Any, copies: int) -> None:
+            self.at[stage.axis.name] = numbers
+            if stage.going:
+                going = b.op("word", self.refs[stage.going])
+                if type(going) is Each:
+                    raise UnsupportedError("rows side by side that end apart")
+                with b.branch("eq", going, 0):
+                    b.do("break")
+            around = self.around
+            for inner in stage.stages:
+                self.around = around
+                self.stage(inner)
+            self.around = around
+            values = self.scope()
+            following = [values.result(c.value, c.name in limits) for c in stage.following]
+            following = [b.op("copy", value) for value in following]
+            for carry, value in zip(stage.following, following, strict=True):
+                b.assign(self.refs[carry.name], "copy", value)
+
+        self.jammed(start, stop, together, stage.stages, inside)
+
+    def scalar(self, stage: Scalar, values: Values) -> None:
+        """Statements once per row."""
+        limits = _limits(self.kernel)
+        for s in stage.body:
+            if isinstance(s, Store):
+                values.store(s)
+            elif isinstance(s, Keep):
+                self.refs[s.name] = values.result(s.value, s.name in limits)
+                if values.vector and s.name not in limits:
+                    self.vector_refs.add(s.name)
+            elif isinstance(s, Check):
+                values.check(s)
+            elif isinstance(s, Search):
+                values.search(s)
+            else:
+                raise UnsupportedError(f"a statement {type(s).__name__}")
+
+    # -- maps
+
+    def chosen(
+        self, kind: Any, field: str, default: Any, stage: Stage | None = None, axis: str = ""
+    ) -> Any:
+        """The value of a directive, of a stage or of all of them."""
+        found, number = default, self.numbers.get(id(stage), -1)
+        for d in self.directives:
+            if isinstance(d, kind) and getattr(d, "axis", "") == axis:
+                if getattr(d, "stage", -1) == number:
+                    return getattr(d, field)
+                if getattr(d, "stage", -1) == -1:
+                    found = getattr(d, field)
+        return found
+
+    def map(self, stage: Map, start: Any, stop: Any, told: Known) -> None:
+        """The vector loop of a Map, and what is accumulated over it."""
+        if self.kernel.outer != "lanes":
+            stop = self.not_before(start, stop, told)
+        lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
+        half = half_registers(stage, self.kernel.operands, lanes)
+        if half and type(start) is int and told.short and 0 < told.most <= half:
+            lanes = half  # processors take half the time for half registers
+        runs = runs_of(stage)
+        running: dict[str, Any] = {}
+        leaves = [f"{s.name} found" for s in sums] if may_leave(stage) else []
+
+        def body(values: Values) -> Any:
+            values.runs, values.load_run = runs.loads, load_run
+            self.prefetch(stage, values)
+            if values.copies == 1:
+                self.in_turn(stage, values)
+            for s in stage.body:
+                if s in still or store_at_last(values, runs, s):
+                    continue
+                if isinstance(s, Accumulate) and is_found(s):
+                    self.sums.position(s, values, running, start, stop)
+                else:
+                    self.statement(s, values, running)
+            if leaves and all(name in running for name in leaves):
+                done = 0
+                for name in leaves:
+                    for copy in range(self.copies):
+                        done = done + pick(running[name], copy)
+                return self.b.op("choose_eq", done, len(leaves) * self.copies, 1, 0)
+            return None
+
+        with ExitStack() as stack:
+            written = stored([stage])
+            for axis in stage.rows:
+                loop = self.b.loop(0, self.number(axis.extent), stored=written)
+                self.at[axis.name] = stack.enter_context(loop)
+            count = self.chosen(Interleave, "factor", 1, stage, "j")
+            mixed = self.copies == 1 and may_be_mixed(stage.body)
+            if not mixed or runs.loads or runs.waiting or any(s.blocks for s in sums):
+                count = 1
+            masked = self.chosen(Vector, "tail", "peel", stage) == "mask"
+            short = type(start) is int and told.short
+
+            adds = self.adds_rows(stage)
+            windows = self.windows(stage)
+            still = [
+                s for s in stage.body if isinstance(s, Check) and self.stands_still(s, written)
+            ]
+            for s in still:
+                self.scope().check(s)
+
+            def vectors(first: Any, last: Any, known: Known) -> None:
+                self.vectors(first, last, lanes, count, known, masked, written, body, adds, windows)
+
+            for name in leaves:
+                running[name] = self.sums.per_copy(partial(self.b.variable, "d", "copy", 0))
+            self.sums.reduced(sums, running, vectors, start, stop, told, short, written)
+
+    def stands_still(self, s: Check, written: Set[str]) -> bool:
+        """Return whether an index is the same for all vectors of a map that writes operands."""
+        along = Values(self, self.kernel.lanes, True)
+        for e in postorder(roots(s)):
+            if along.moves_itself(e) or (e.op == "ref" and e.attribute not in self.refs):
+                return False
+            if isinstance(e.attribute, Access) and e.attribute.operand in written:
+                return False
+        return True
+
+    def windows(self, stage: Map) -> list[Position]:
+        """The positions whose ends vectors cross, if the body is short enough to be written twice
+        more: vectors that cross none need no masks."""
+        exprs = [*postorder([root for s in stage.body for root in roots(s)])]
+        accesses = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
+        accesses += [s.access for s in stage.body if isinstance(s, Store)]
+        found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(LANES) != 0)
+        if any(p.step(LANES) != 1 for p in found):
+            return []  # these have masks in all vectors
+        lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
+        extent, masks = stage.axis.extent, self.machine.has_mask_registers
+        whole = isinstance(extent, int) and extent % self.kernel.lanes == 0
+        if len(found) == 1 and masks and not whole:
+            return []  # vectors have a mask of their own: that of the window joins it
+        return [*found] if lines <= (_LONGEST_WITH_MASKS if masks else _LONGEST) else []
+
+    def peeled(
+        self,
+        start: Any,
+        stop: Any,
+        lanes: int,
+        written: frozenset[str],
+        body: Callable[[Values], Any],
+        windows: Sequence[Position],
+    ) -> None:
+        """Vectors that may cross an end, those that do not, and those that may again."""
+        b, inner, outer = self.b, start, stop
+        self.at[LANES] = start
+        values = Values(self, lanes, True)
+        for first, end in map(values.window, windows):
+            inner = b.op("choose_lt", inner, first, first, inner)
+            outer = b.least(outer, end)
+        behind = inner - start + (lanes - 1)
+        low = start + behind // lanes * lanes
+        length = b.op("choose_gt", outer, low, outer - low, 0)
+        high = low + length // lanes * lanes
+        with b.loop(0, 2, 1, written, "e") as part:
+            first = b.op("choose_eq", part, 0, start, high)
+            last = b.op("choose_eq", part, 0, b.least(low, stop), stop)
+            with b.loop(first, last, lanes, written, "j") as index:
+                self.at[LANES] = index
+                left = stop - index
+                body(Values(self, lanes, True, mask=b.op(f"mask{lanes}", left), left=left))
+            first = b.op("choose_eq", part, 0, low, high)
+            with b.loop(first, high, lanes, written, "j") as index:
+                self.at[LANES] = index
+                body(Values(self, lanes, True, inside=True))
+
+    def adds_rows(self, stage: Map) -> bool:
+        """Return whether each row of a map is added to contiguous elements of memory: a processor
+        forwards a store to a load of the same bytes at once, but no store under a mask."""
+        stores = [s for s in stage.body if isinstance(s, Store)]
+        if not self.kernel.serial or stage.rows or stage.axis.extent == 1 or not stores:
+            return False
+        if not all(s.combine and s.access.stride(LANES) == 1 for s in stores):
+            return False
+        indices = [*postorder([index for s in stores for index in s.indices])]
+        loads = [e.attribute for e in indices if isinstance(e.attribute, Access)]
+        along = any(e.op == "index" and e.attribute == LANES for e in indices)
+        moved = any(access.stride(LANES) != 0 for access in loads) or along
+        return not moved and not any(s.access.bounded for s in stores)
+
+    def in_turn(self, stage: Map, values: Values) -> None:
+        """Compute stored values that are long and alike one operation of each in turn: a processor
+        finds what does not wait among the next few hundred instructions."""
+        stores = [s for s in stage.body if isinstance(s, Store)]
+        if len(stores) < 2 or len(stores) < len(stage.body):
+            return
+        if len([*postorder(roots(stores[0]))]) < _LONG_VALUES:
+            return
+        for without in ((), LEAVES):  # one may have a number where others load
+            orders = [[e for e in postorder(roots(s)) if e.op not in without] for s in stores]
+            ops = [e.op for e in orders[0]]
+            if all([e.op for e in order] == ops for order in orders):
+                for alike in zip(*orders, strict=True):
+                    values.emit(alike)
+                return
+
+    def statement(self, s: Any, values: Values, running: dict[str, Any]) -> None:
+        if isinstance(s, Store):
+            values.store(s)
+        elif isinstance(s, Accumulate):
+            self.sums.accumulate(s, values, running)
+        elif isinstance(s, ColumnAccumulate):
+            self.column_sums.column(s, values)
+        elif isinstance(s, Check):
+            values.check(s)
+        elif isinstance(s, Search):
+            values.search(s)
+        else:
+            raise UnsupportedError(f"a statement {type(s).__name__}")
+
+    def vectors(
+        self,
+        start: Any,
+        stop: Any,
+        lanes: int,
+        count: int,
+        told: Known,
+        masked: bool,
+        written: frozenset[str],
+        body: Callable[[Values], Any],
+        narrower: bool = False,
+        windows: Sequence[Position] = (),
+    ) -> None:
+        """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
+        ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""
+        b, from_zero = self.b, type(start) is int and start == 0
+        multiple = told.multiple if from_zero else 1
+
+        def one(index: Any, left: Any, loops: bool = True) -> None:
+            self.at[LANES] = index
+            mask = None if left is None else b.op(f"mask{lanes}", left)
+            done = body(Values(self, lanes, True, mask=mask, left=left, is_last=not loops))
+            if loops and done is not None:
+                with b.branch("eq", done, 1):
+                    b.do("break")
+
+        if from_zero and told.short and 0 < told.most <= lanes:  # one vector
+            one(0, None if multiple % lanes == 0 else stop, False)
+            return
+        step = lanes * count
+        if windows and self.copies == 1:
+            self.peeled(start, stop, lanes, written, body, windows)
+            return
+        if type(stop) is int and from_zero and stop < step:
+            masked = True
+        if masked:
+            with b.loop(start, stop, lanes, written, "j") as index:
+                one(index, None if multiple % lanes == 0 else stop - index)
+            return
+        exact = multiple % step == 0
+        end = stop if exact else start + (stop - start) // step * step
+        with b.loop(start, end, step, written, "j") as index:
+            self.at[LANES] = index
+            done = body(Values(self, lanes, True, tuple(range(0, step, lanes))))
+            if done is not None:
+                with b.branch("eq", done, 1):
+                    b.do("break")
+        if exact:
+            return
+        if narrower:
+            at: Any = b.variable("j", "copy", end)
+            while lanes > 1 and multiple % lanes:
+                lanes //= 2
+                with b.branch("le", at + lanes, stop):
+                    self.at[LANES] = at
+                    body(Values(self, lanes, True))
+                    b.assign(at, "add", at, lanes)
+            return
+        if count == 1:
+            with b.branch("lt", end, stop):
+                one(end, stop - end, False)
+            return
+        with b.loop(end, stop, lanes, written, "j") as index:
+            whole = multiple % lanes == 0
+            one(index, None if whole else stop - index)
+
+    # -- prefetches
+
+    def prefetch_next(self, stage: Map, values: Values) -> None:
+        """Prefetch the next vectors of rows that run a vector each before any runs the next."""
+        self.prefetched(stage, values, [Prefetch(LANES, self.kernel.lanes)])
+
+    def prefetch(self, stage: Map, values: Values) -> None:
+        """Prefetch what is touched further on, each line of memory once."""
+        of = self.numbers[id(stage)], -1
+        ahead = [d for d in self.directives if isinstance(d, Prefetch) and d.stage in of]
+        if values.is_last:
+            ahead = [d for d in ahead if d.axis != LANES]
+        if ahead:
+            self.prefetched(stage, values, ahead)
+
+    def prefetched(self, stage: Map, values: Values, ahead: Sequence[Prefetch]) -> None:
+        scratch = {o.name for o in self.kernel.operands if o.mode == "scratch"}
+        touched: list[tuple[str, Access]] = [
+            ("prefetch_write", s.access)
+            for s in stage.body
+            if isinstance(s, Store) and s.access.operand not in self.streamed
+        ]
+        loads = postorder([root for s in stage.body for root in roots(s)])
+        word = "prefetch_second" if self.in_strips else "prefetch"
+        touched += [(word, e.attribute) for e in loads if isinstance(e.attribute, Access)]
+        done: dict[Any, None] = {}
+        for d in ahead:
+            for word, access in touched:
+                if access.stride(LANES) != 1 or access.gather or access.operand in scratch:
+                    continue
+                far = self.far(stage, access, d)
+                if type(far) is int and far == 0:
+                    continue
+                size = self.kernel.operand(access.operand).dtype.itemsize
+                for copy in range(values.copies):
+                    place = values.place(access, (), copy)
+                    for first in range(0, values.lanes, self.machine.line // size):
+                        moved = self.moved(place, far, first)
+                        key = (access.operand, moved, copy if self.copies > 1 else 0)
+                        if key not in done:
+                            done[key] = None
+                            pointer = pick(self.pointers[access.operand], copy)
+                            self.b.do(word, *self.b.pointer(pointer, moved))
+
+    def far(self, stage: Map, access: Access, d: Prefetch) -> Any:
+        """How far ahead, in elements, an access is prefetched; 0: it is not."""
+        if d.axis != "*":
+            return self.number_of(access.stride(d.axis)) * d.distance
+        b, axis, extent = self.b, (*self.kernel.axes, *stage.rows)[-1], stage.axis.extent
+        stride = self.number_of(access.stride(axis.name))
+        if type(stride) is int and stride == 0:
+            return 0
+        if isinstance(extent, int):
+            if extent >= _LONG * d.distance:
+                return d.distance
+            return stride * (d.distance // max(extent, 1) + 1)
+        length, most = self.number(extent), _LONG * d.distance
+        rows = b.quotient(d.distance, b.op("choose_lt", length, 1, 1, length)) + 1
+        rows = b.op("choose_ge", length, most, 0, rows)
+        if not stage.rows and self.kernel.jammed == 1 and self.turn is not None:
+            number, end = self.turn  # rows behind may be another worker's, which is writing them
+            rows = b.op("choose_lt", number + rows, end, rows, 0)
+        return stride * rows + b.op("choose_ge", length, most, d.distance, 0)
+
+    turn: tuple[Any, Any] | None = None
+
+    def number_of(self, stride: str | int) -> Any:
+        """A stride, or the product of two that stands for one."""
+        if isinstance(stride, int):
+            return stride
+        found: Any = 1
+        for part in stride.split(" * "):
+            literal = part.removeprefix("-").isdecimal()
+            found = found * (int(part) if literal else self.words[part])
+        return found
+
+    def moved(self, place: Offset, far: Any, first: int) -> Offset:
+        """A place so far on."""
+        if type(far) is int:
+            return Offset(place.terms, place.constant + far + first)
+        return Offset((*place.terms, (far, 1)), place.constant + first)
+
+
+def _with_loads_guarded(body: Block, test: Apply) -> Block:
+    """Return the statements, from the first load before all loops on under a test: a call without
+    iterations touches no memory, which may be that of nothing."""
+    for at, s in enumerate(body):
+        if isinstance(s, Let) and s.value.name.startswith("load"):
+            return (*body[:at], When(test, body[at:]))
+    return body
+
+
+def _results(stages: Sequence[Stage]) -> list[Accumulate | Keep]:
+    """The statements of stages that give a number a name."""
+    every = [s for stage in stages for s in statements(stage)]
+    return [s for s in every if isinstance(s, Accumulate | Keep)]
+
+
+def _read(stages: Sequence[Stage]) -> set[str]:
+    """The names that stages read."""
+    every = postorder(root for stage in stages for s in statements(stage) for root in roots(s))
+    return {str(e.attribute) for e in every if e.op == "ref"}
+
+
+def _limits(kernel: Kernel) -> set[str]:
+    """The names of the numbers at which loops begin and end."""
+    loops = (stage.axis for stage, _ in nested(kernel.stages) if isinstance(stage, Loop))
+    return {name for axis in loops for name in axis.limits}

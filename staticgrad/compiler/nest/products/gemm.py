@@ -1,0 +1,526 @@
+"""Products of matrices to nests: blocks in caches, register tiles, and the epilogue.
+
+One outer iteration is a chunk of rows times a group of panels of columns (``gemm_iterations``).
+Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in
+order, whatever the tile: rows past the end are computed and not stored.
+
+The loops are those of BLIS: a part of the inner indices, for which some panels of b are packed
+into L2; then tile after tile of rows goes through all of them, packed before if the layout of the
+rows is bad. Tiles are functions (``tiles``), which prefetch the next rows meanwhile. They
+add to the results in place if nothing follows; else the epilogue goes along the rows of a tile
+after the last part of k. No result depends on their sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from staticgrad.compiler.nest.block_functions import element
+from staticgrad.compiler.nest.products.direct import DirectProduct, is_direct, write_direct
+from staticgrad.compiler.nest.products.narrow import has_rows_for_lanes, write_rows_for_lanes
+from staticgrad.compiler.nest.products.packing import FEW_WAYS, WAY
+from staticgrad.compiler.nest.products.plain import FEW_TERMS, MATRIX, TALL_ROWS, PlainProduct
+from staticgrad.compiler.nest.products.streams import write_few_rows
+from staticgrad.compiler.nest.products.tiles import EVEN_TILE, MOST_EVEN
+from staticgrad.compiler.nest.records import Apply, Name, Word, copies_of
+from staticgrad.compiler.nest.values import Values
+from staticgrad.language.ir.expr import postorder
+from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.lower import KernelLowering
+
+#: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
+#: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
+AHEAD: Final = 24
+#: Rows of c up to which a panel is read where it lies.
+FEW_ROWS: Final = 32
+#: Fewer rows go through each panel before the next is packed, in the first cache, if the second one
+#: holds all of them.
+FEWER: Final = 240
+#: Expressions of an epilogue up to which two vectors run side by side.
+PLAIN: Final = 8
+_COLUMN: Final = frozenset({"i", "j"})
+
+
+def write_gemm(nest: KernelLowering, stage: Gemm, begin: Name, end: Name) -> None:
+    """Write the loop over the iterations of a product of matrices."""
+    product = MatrixProduct(nest, stage)
+    write: Callable[[MatrixProduct], None] = MatrixProduct.some_rows
+    if has_rows_for_lanes(product):
+        write = write_rows_for_lanes
+    elif is_direct(product) and not product.in_panels:
+        write = write_direct
+    product.write(begin, end, write)
+
+
+class MatrixProduct(PlainProduct):
+    """The loops of one product of matrices.
+
+    Words are named as in the loops: rows of an iteration are ``first_row`` to ``last_row``, its
+    columns ``left`` to ``right``; those of a block of panels ``first_column`` to ``last_column``;
+    inner indices of a part ``depth`` to ``past``; a tile's rows ``top`` to ``under``.
+    """
+
+    panel: Any  # local memory for panels, or None
+
+    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+        super().__init__(nest, stage)
+        self.rows_of_c, self.columns_of_c, self.terms = map(nest.number, (self.m, self.n, self.k))
+        self.a_row, self.a_inner = nest.number_of(self.row), nest.number_of(self.inner)
+        self.b_down, self.b_across = nest.number_of(self.down), nest.number_of(self.across)
+        self.local = f"local_{self.element}"
+
+    # the iterations, as ``ir.product_iterations`` cuts them
+
+    def cut(self, begin: Name, end: Name) -> None:
+        """Compute the partition into iterations, before the loop over them."""
+        b, m, n, columns = self.b, self.rows_of_c, self.columns_of_c, self.columns
+        self.begin, self.end = begin, end
+        self.first_k: Word = 0
+        self.past_k: Word = self.terms
+        if self.streams and left_in(self.kernel) is not None:
+            self._read_part()
+        self.chunks = self.choose("gt", m, 0, (m + (CHUNK - 1)) // CHUNK, 1)
+        each = b.quotient(m + self.chunks - 1, self.chunks)
+        self.chunk = (each + 7) // 8 * 8
+        self.panels_of_c = (n + (columns - 1)) // columns
+        group = b.least(self.chunks * self.panels_of_c // FEWEST, self.chunks)
+        group = self.choose("gt", group, PANELS, PANELS, group)
+        group = self.choose("le", m, self.streamed, PANELS, group)
+        group = self.choose("lt", group, 1, 1, group)
+        self.groups = b.quotient(self.panels_of_c + group - 1, group)
+        self.group = group * columns
+
+    def _read_part(self) -> None:
+        """Read which inner indices and iterations a call computes, if k is split over calls."""
+        b, words = self.b, record_words(self.kernel)
+        starts = {"first": 0, "past": self.terms, "begin": self.begin, "end": self.end}
+        held = [b.variable(name, "copy", value) for name, value in starts.items()]
+        with b.branch("lt", self.end, 0):
+            for number, each in enumerate(held):
+                b.assign(each, "getitem", self.nest.table, words + number)
+        self.first_k, self.past_k, self.begin, self.end = (b.op("copy", each) for each in held)
+
+    def position(self, turn: Name) -> None:
+        """The rows and columns of an iteration."""
+        b = self.b
+        self.turn = self.nest.at["o"] = turn
+        self.left = turn % self.groups * self.group
+        rest = turn // self.groups
+        self.first_row = rest % self.chunks * self.chunk
+        self.nest.decode(self.kernel.axes, rest // self.chunks)
+        self.last_row = b.least(self.first_row + self.chunk, self.rows_of_c)
+        self.right = b.least(self.left + self.group, self.columns_of_c)
+        self.count = self.last_row - self.first_row
+
+    def _cover(self) -> None:
+        """Merge the iterations that follow into this one: all columns of some chunks of rows.
+
+        It is one chunk where its results are kept in local memory, or columns are left over.
+        """
+        b, turn = self.b, self.turn
+        chunks: Word = 1
+        if self.straight is not None or self.one_part:
+            on = b.variable("chunks", "copy", 1)
+            with b.branch("eq", self.left, 0), b.branch("gt", self.end - turn, self.groups):
+                behind = self.chunks - turn // self.groups % self.chunks
+                b.assign(on, "copy", b.least((self.end - turn) // self.groups, behind))
+            chunks = b.op("copy", on)
+            self.last_row = b.least(self.first_row + chunks * self.chunk, self.rows_of_c)
+            self.count = self.last_row - self.first_row
+        past = b.least((turn // self.groups + chunks) * self.groups, self.end)
+        b.assign(self.covered, "copy", past)
+        self.right = b.least(self.left + (past - turn) * self.group, self.columns_of_c)
+
+    # an iteration
+
+    def write(self, begin: Name, end: Name, inside: Callable[[MatrixProduct], None]) -> None:
+        """All iterations: some rows times some columns each."""
+        b = self.b
+        self.cut(begin, end)
+        # No load is moved before this test: operands may be empty where there are no iterations.
+        loop = self.loop(self.begin, self.end, 1, "o")
+        with b.branch("lt", self.begin, self.end), loop as turn:
+            self.position(turn)
+            inside(self)
+
+    def some_rows(self) -> None:
+        """Rows and columns of an iteration, by what is best for their number."""
+        choose, few = self.choose, DirectProduct(self)
+        self.declare(self.room, self.packed * self.depth + self.lanes * self.columns)
+        cases: list[tuple[tuple[Any, ...], Callable[[], None]]] = []
+        if self.streams:
+            rows = choose("gt", self.terms, 1, self.rows_of_c, self.streamed + 1)
+            cases.append((("le", rows, self.streamed), lambda: write_few_rows(self)))
+        if few.serves_few_terms:
+            terms = choose("gt", self.terms, 0, self.terms, FEW_TERMS + 1)
+            cases.append((("le", terms, FEW_TERMS), few.write))
+        if self.only_streams:
+            write_few_rows(self)
+        elif self.in_panels:
+            self.b.cases([*cases, ((), self._blocks)])
+        else:
+            self.covered = self.before_all("covered", self.begin)
+            with self.b.branch("ge", self.turn, self.covered):
+                self.b.cases([*cases, ((), self._blocks)])
+
+    def declare(self, tile: int, panel: int) -> None:
+        """Local memory for results, and for panels."""
+        self.tile = self.b.named("tile", self.local, tile) if tile else None
+        self.panel = self.b.named("panel", self.local, panel) if panel else None
+
+    def _declare_packed(self) -> None:
+        """Local memory for what is packed."""
+        b = self.b
+        self.packs: Word = 0
+        if self.packs_rows:
+            self.packed_rows = b.named("packed", self.local, self.packed_elements)
+            self.packs = self._packs()
+        if self.widens_squares:
+            stored = f"local_{element(self.b_stored)}"
+            self.square = b.named("square", stored, self.lanes * self.lanes)
+
+    def _packs(self) -> Word:
+        """1 if rows are packed, as a word.
+
+        Rows across memory are packed if many panels read them, rows along it if they evict each
+        other from L1: even fewer rows than a set has lines map to the same set if pages lie
+        between them. Packing rows of neighbouring pages takes longer than it saves.
+        """
+        choose, panels = self.choose, self.panels_of_c
+        if self.a_stored.is_storage:
+            return 1
+        if self.rows == "across":
+            readers = panels if self.most_terms else self.chunks * panels
+            tall = choose("gt", self.rows_of_c, TALL_ROWS, 1, 0)
+            return choose("gt", readers, PANELS, tall, 0)  # type: ignore[no-any-return]
+        way = WAY // self.dtype.itemsize
+        least = way if self.height > FEW_WAYS else 2 * way
+        far = choose("ge", self.a_row, least, 1, 0)
+        return choose("eq", self.a_row % way, 0, far, 0)  # type: ignore[no-any-return]
+
+    def _blocks(self) -> None:
+        """A block of panels at a time: blocks of inner indices, and their parts."""
+        b, columns, terms = self.b, self.columns, self.terms
+        self._declare_packed()
+        if not self.in_panels:
+            self._cover()
+        self.span: Word = columns
+        if not self.is_one_panel:
+            # Few rows go through each panel before the next is packed.
+            holds = self.nest.machine.l2 // self.dtype.itemsize
+            small = self.choose("lt", self.count * terms, holds, self.count, FEWER)
+            if self.packs_rows:
+                small = self.choose("eq", self.packs, 0, small, FEWER)
+            self.span = self.choose("lt", small, FEWER, columns, self.packed)
+            self._prefetch_panels()
+        self.width = self.span if self.keeps_blocks else columns
+        most = self.choose("gt", terms, 0, terms, 1)  # of no inner indices sums are zeros
+        with self.iterations(
+            self.left, self.right, self.span, self.is_one_panel, "column"
+        ) as self.first_column:
+            self.last_column = b.least(self.first_column + self.span, self.right)
+            with self.iterations(0, most, GEMM_BLOCK, self.one_block, "block") as self.block:
+                self.stop = b.least(self.block + GEMM_BLOCK, terms)
+                self.into = 0 if self.one_block else self.choose("gt", self.block, 0, self.whole, 0)
+                past = (
+                    self.stop if self.one_block else self.choose("gt", self.stop, 1, self.stop, 1)
+                )
+                with self.iterations(
+                    self.block, past, self.depth, self.one_part, "depth"
+                ) as self.depth_at:
+                    self.past = b.least(self.depth_at + self.depth, self.stop)
+                    self.fresh = self.choose("eq", self.depth_at, self.block, 1, 0)
+                    self._pack_panels()
+                    self._tiles()
+
+    def _prefetch_panels(self) -> None:
+        """How tiles bring the next panels near: ``every`` so many of them the same vector."""
+        lines = self.lanes if self.transposed else self.b_down * self.lanes
+        self.every: Word = 1
+        if not self.transposed:
+            for tiles in (2**power for power in range(self.lanes.bit_length() - 1)):
+                most = 4 * self.height * tiles
+                self.every = self.choose("ge", self.count, most, 2 * tiles, self.every)
+            lines = self.b.quotient(lines, self.every)
+        self.next_leap: Word = lines
+
+    # panels of b
+
+    def slot(self, j0: Word) -> Word:
+        """The start of a panel among the packed ones."""
+        return 0 if self.is_one_panel else (j0 - self.first_column) * self.depth
+
+    def _pack_panels(self) -> None:
+        """Pack a part's panels, one behind the other, unless they are read in place."""
+        start, columns = self.first_column, self.columns
+        if self.in_panels:
+            return
+        if self.reads_in_place:
+            whole = (self.last_column - self.first_column) // columns * columns
+            whole = self.choose("le", self.count, FEW_ROWS, whole, 0)
+            start = self.packed_from = self.first_column + whole
+        with self.loop(start, self.last_column, columns, "j") as j0:
+            if self.widens_squares:
+                self._pack_squares(j0)
+                return
+            place = (
+                self.base_of(self.stage.b, MATRIX)
+                + self.depth_at * self.b_down
+                + j0 * self.b_across
+            )
+            name = self.panels.panel(self.nest.functions, columns, self.lies)
+            at = self.pointer(self.stage.b), self.panel, place, self.b_down, self.b_across
+            size = self.past - self.depth_at, self.columns_of_c - j0, self.slot(j0)
+            self.b.do(name, *at, *size, stores="panel")
+
+    def _pack_squares(self, j0: Name) -> None:
+        """A panel of squares of b, transposed in registers as they are stored, and widened then."""
+        b, lanes, columns = self.b, self.lanes, self.columns
+        loop = self.loop(self.depth_at, self.past, lanes, "k")
+        with self.loop(0, columns, lanes, "half") as half, loop as k:
+            column = j0 + half
+            place = self.base_of(self.stage.b, MATRIX) + k + column * self.b_across
+            size = self.b_across, self.columns_of_c - column, self.past - k
+            at = self.pointer(self.stage.b), self.nest.place_of(place)
+            b.do(f"transpose{lanes}", *at, *size, self.square, 0, lanes, stores="square")
+            with self.loop(0, lanes, 1, "row") as row:
+                to = self.slot(j0) + (k - self.depth_at + row) * columns + half
+                value = self.local_load("square", self.square, row * lanes)
+                self.local_store("panel", self.panel, to, self.panels.widen(b, value))
+
+    # tiles of rows
+
+    def _tiles(self) -> None:
+        """The rows, tile by tile, each through all panels, with its epilogue behind the last k."""
+        b = self.b
+        if not (self.in_panels or self.is_one_panel):
+            self._first_prefetch()
+        over = b.variable("top", "copy", 0)
+        with b.repeat(Apply("lt", (over, self.count)), self.written):
+            self.top = b.op("copy", over)
+            rows = self.count - self.top
+            if self.tiles.wide and not 0 < self.most_rows <= EVEN_TILE:
+                even = self.choose("eq", rows % EVEN_TILE, 0, rows, MOST_EVEN + 1)
+                rows = self.choose("le", even, MOST_EVEN, EVEN_TILE, rows)
+            self.tall = b.least(rows, self.height)
+            self.under = b.least(self.top + self.tall, self.count)
+            self._place_rows()
+            with self.iterations(
+                self.first_column, self.last_column, self.columns, self.is_one_panel, "j"
+            ) as j0:
+                self._panel(j0)
+            b.assign(over, "copy", self.under)
+
+    def _first_prefetch(self) -> None:
+        """What tiles prefetch first: the next part of the panels, or the next panels."""
+        b = self.b
+        k = self.choose("eq", self.past, self.terms, 0, self.past)
+        j = self.choose("eq", self.past, self.terms, self.last_column, self.first_column)
+        line = self.base_of(self.stage.b, MATRIX) + k * self.b_down + j * self.b_across
+        line = line + (0 if self.transposed else self.lanes - 1)
+        self.next_last = line + (self.span - self.lanes) * self.b_across
+        self.next_vector = b.variable("vector", "copy", line)
+        self.next_line = b.variable("line", "copy", line)
+        self.repeated = b.variable("turn", "copy", 0)
+
+    def _place_rows(self) -> None:
+        """The address and strides of a tile's rows, packed or not, and of the prefetch.
+
+        The last tile prefetches the first one of the next part.
+        """
+        b, row, inner = self.b, self.a_row, self.a_inner
+        base, a = self.base_of(self.stage.a, MATRIX), self.pointer(self.stage.a)
+        at = base + (self.first_row + self.top) * row + self.depth_at * inner
+        first = base + self.first_row * row + self.past * inner
+        self.line = self.choose("eq", self.under, self.count, first, at + self.tall * row)
+        self.tile_rows: dict[str, Any] = {"a": a, "at": at, "row": row, "inner": inner}
+        if not self.packs_rows:
+            return
+        values = {"a": b.op("address", a), "at": at, "row": row, "inner": inner}
+        held = {name: b.variable(name, "copy", value) for name, value in values.items()}
+        steps = self.past - self.depth_at
+        with b.branch("eq", self.packs, 1):
+            packed, functions = self.packed_rows, self.nest.functions
+            if self.rows == "across":
+                name, row, inner = self.packing.rows(functions, self.height), 1, self._pitch
+                left = self.rows_of_c - self.first_row - self.top
+                b.do(name, a, packed, at, self.a_inner, steps, left, stores="packed")
+            else:
+                name, row = self.packing.lines(functions, inner == 1), self.depth + self.lanes
+                size = self.under - self.top, steps, row
+                b.do(name, a, packed, at, self.a_row, inner, *size, stores="packed")
+                inner = 1
+            found = {"a": b.op("address", packed), "at": 0, "row": row, "inner": inner}
+            for key, value in found.items():
+                b.assign(held[key], "copy", value)
+        self.tile_rows = {key: b.op("copy", each) for key, each in held.items()}
+        self.tile_rows["a"] = b.op(f"ptr_{self.element}", self.tile_rows["a"])
+
+    @property
+    def _pitch(self) -> int:
+        return self.packing.pitch(self.height)
+
+    def _panel(self, j0: Word) -> None:
+        """A tile of rows times a panel, and what follows the last inner index."""
+        b = self.b
+        wide = self.columns_of_c - j0
+        given = {**self.tile_rows, **self._panel_place(j0)}
+        given |= {"last": self.under - self.top - 1, "depth": self.past - self.depth_at}
+        given |= {"fresh": self.fresh, "wide": wide}
+        to, c = self.straight, self.tile
+        place, width = self.into, self.width
+        if to is None and not self.one_part:
+            place = place + self.top * self.width + (j0 - self.first_column)
+        elif to is not None:
+            c, width = self.pointer(to), self.nest.number_of(to.stride("i"))
+            place = self.base_of(to, _COLUMN) + (self.first_row + self.top) * width + j0
+        result = place
+        if to is not None and not self.fills_panels:
+            c, place, width = self._begin_last_panel(wide, c, place, width)
+        memory = "tile" if to is None else to.operand
+        vectors = max(self.tiles.heights)
+        name = self.tiles.function(self.nest.functions, vectors)
+        for part in range(0, self.columns, vectors * self.lanes):
+            own = given | {"c": c, "width": width}
+            own |= {"to": place + part, "down": given["down"] + part}
+            with b.branch("gt", wide, part) if part else nullcontext():
+                b.do(name, *(own[each] for each in self.tiles.arguments), stores=memory)
+        if to is None:
+            self._finish(j0, place)
+        elif not self.fills_panels:
+            with b.branch("lt", wide, self.columns):
+                self._last_panel(wide, result, stores=True)
+
+    def _panel_place(self, j0: Word) -> dict[str, Any]:
+        """The address of a panel and the tile's prefetch."""
+        b, near = self.b, self.rows != "across"
+        pointer, address = f"ptr_{self.element}", b.op("address", self.pointer(self.stage.b))
+        values: dict[str, Any] = {
+            "near": b.op("address", self.pointer(self.stage.a)),
+            "ahead": self.line,
+            "hop": self.a_row if near else self.a_inner,
+            "leap": self.a_inner * self.lanes,
+        }
+        if not self.in_panels:
+            values |= {
+                "b": b.op("address", self.panel),
+                "down": self.slot(j0),
+                "step": self.columns,
+            }
+        down = self.base_of(self.stage.b, MATRIX) + self.depth_at * self.b_down + j0
+        lying = {"b": address, "down": down, "step": self.b_down}
+        ahead = {"near": address, "hop": self.b_down, "leap": self.b_down * self.lanes}
+        first = ahead | {"ahead": down + self.b_down * AHEAD + (self.lanes - 1)}
+        if self.in_panels:
+            behind = down + (self.past - self.depth_at) * self.b_down + (self.lanes - 1)
+            values |= lying | ahead
+            values["ahead"] = self.choose("eq", self.top, 0, first["ahead"], behind)
+        else:
+            held = {name: b.variable(name, "copy", value) for name, value in values.items()}
+            if not self.is_one_panel:
+                self._next_prefetch(j0, held)
+            if self.reads_in_place:
+                with b.branch("lt", j0, self.packed_from):
+                    for name, value in lying.items():
+                        b.assign(held[name], "copy", value)
+                    with b.branch("eq", self.top, 0):
+                        for name, value in first.items():
+                            b.assign(held[name], "copy", value)
+            values = {name: b.op("copy", each) for name, each in held.items()}
+        values["b"], values["near"] = (b.op(pointer, values[name]) for name in ("b", "near"))
+        return values
+
+    def _next_prefetch(self, j0: Word, held: dict[str, Name]) -> None:
+        """Let tiles bring a vector of the next panels near, so many each; the first one the rows.
+
+        One tile would bring more lines than arrive from beyond L2 meanwhile. Those of
+        a transposed vector are neighbours.
+        """
+        b, steps = self.b, self.past - self.depth_at
+        span = self.choose("gt", j0, self.first_column, self.columns, self.span)
+        with b.branch("eq", span, self.columns):
+            b.assign(held["near"], "address", self.pointer(self.stage.b))
+            b.assign(held["ahead"], "copy", self.next_line)
+            b.assign(held["hop"], "copy", self.b_across if self.transposed else self.b_down)
+            b.assign(held["leap"], "copy", self.next_leap)
+            b.assign(self.next_line, "add", self.next_line, steps // self.lanes * self.next_leap)
+            b.assign(self.repeated, "add", self.repeated, 1)
+            with b.branch("eq", self.repeated, self.every):
+                b.assign(self.repeated, "copy", 0)
+                with b.branch("lt", self.next_vector, self.next_last):
+                    lanes = self.b_across * self.lanes
+                    b.assign(self.next_vector, "add", self.next_vector, lanes)
+                b.assign(self.next_line, "copy", self.next_vector)
+
+    def _begin_last_panel(
+        self, wide: Word, c: Name, place: Word, width: Word
+    ) -> tuple[Name, Word, Word]:
+        """Results of a panel that is not full, of which tiles store more, in local memory."""
+        b = self.b
+        address = b.variable("c", "address", c)
+        held = [b.variable("to", "copy", each) for each in (place, width)]
+        with b.branch("lt", wide, self.columns):
+            b.assign(address, "address", self.tile)
+            b.assign(held[0], "copy", 0)
+            b.assign(held[1], "copy", self.columns)
+            if not self.one_part:
+                with b.branch("eq", self.fresh, 0):
+                    self._last_panel(wide, place, stores=False)
+        place, width = (b.op("copy", each) for each in held)
+        return b.op(f"ptr_{self.element}", address), place, width
+
+    def _last_panel(self, wide: Word, there: Word, stores: bool) -> None:
+        """Copy such results from where they belong, or to there."""
+        b, to = self.b, self.straight
+        assert to is not None
+        c, stride = self.pointer(to), self.nest.number_of(to.stride("i"))
+        with self.loop(0, self.under - self.top) as i:
+            for half in range(0, self.columns, self.lanes):
+                mask = b.op(f"mask{self.lanes}", wide - half)
+                at = c, self.nest.place_of(there + i * stride + half)
+                here = i * self.columns + half
+                if stores:
+                    value = self.local_load("tile", self.tile, here)
+                    b.do("store", *at, value, mask, stores=to.operand)
+                else:
+                    self.local_store("tile", self.tile, here, b.load(to.operand, "load", *at, mask))
+
+    # the epilogue
+
+    def _finish(self, j0: Word, to: Word) -> None:
+        """What follows the tiles of some rows: blocks are added, and results stored."""
+        b, whole = self.b, self.whole
+        if not self.one_block:
+            ends = self.choose("gt", self.block, 0, self.past, -1)
+            with b.branch("eq", ends, self.stop), self.loop(0, self.under - self.top) as i:
+                cell = to + i * self.width
+                for half in range(0, self.columns, self.lanes):
+                    self.add_block(cell + (half - whole), cell + half)
+        end = b.least(j0 + self.columns, self.last_column)
+        rows = self.first_row + self.top, self.first_row + self.under
+        with nullcontext() if self.one_part else b.branch("eq", self.past, self.terms):
+            self.epilogue(rows, (j0, end), to if self.one_part else to - self.into, self.width)
+
+    def epilogue(
+        self, rows: tuple[Word, Word], columns: tuple[Word, Word], place: Word, width: Word
+    ) -> None:
+        """The stores of some rows and columns, whose results begin at ``place``."""
+        nest, (first, past), (j0, end) = self.nest, rows, columns
+        with self.loop(first, past) as i:
+            nest.at["i"] = i
+            begun = place + (i - first) * width
+
+            def body(values: Values) -> None:
+                at = [begun + ((nest.at[LANES] + each) - j0) for each in values.offsets]
+                found = [self.local_load("tile", self.tile, each) for each in at]
+                self.store(values, copies_of(found))
+
+            count = 2 if len([*postorder(self.stored_exprs)]) <= PLAIN else 1
+            nest.vectors(j0, end, self.lanes, count, Known(""), count == 1, self.written, body)

@@ -1,0 +1,715 @@
+"""Products over several loops, or of windows, to nests; their operands are never copied out.
+
+i, j and k are flattened. Each part of k goes through the register tiles that products of matrices
+have (``nest.products.tiles``). Each element is one FMA chain in ascending k per block
+(``GEMM_BLOCK``), block results added in order, as in ``nest.products.gemm``.
+
+Rows of a are read in place: with one stride each along i and along the loops of k, or by tables of
+words that contain the offset of each row, and of each run of the innermost k. Rows that have ends
+are packed, a tile at a time. Panels of b are packed a part of k at a time, run by run of the
+innermost j; if their columns are adjacent and few rows read them, whole panels are read in place.
+
+Maps that write factors run at each position of the first loop of k, while the results of a chunk of
+rows and a panel of columns stay. Each position is multiplied by itself, so that its parts and
+tables begin anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from math import inf, prod
+from typing import TYPE_CHECKING, Any, Final
+
+from staticgrad.compiler.nest.products.loops import ProductLoops
+from staticgrad.compiler.nest.products.plain import stored_as_is
+from staticgrad.compiler.nest.products.tiles import Tiles
+from staticgrad.compiler.nest.records import Apply, Name, UnsupportedError, Word
+from staticgrad.compiler.nest.values import Values
+from staticgrad.language.ir.expr import Access, Position, load
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.stages import (
+    LANES,
+    Axis,
+    Extent,
+    Gemm,
+    gemm_chunk,
+    nested,
+)
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.lower import KernelLowering
+
+#: Elements of panels that are kept, at most: they stay in L2, and on the stack.
+KEPT: Final = 1 << 15
+#: Bytes of an inner index' part of a panel, times the inner indices packed at a time; inner indices
+#: of a part where maps write factors, and where panels are read in place.
+PANEL_BYTES: Final = 16384
+FED_DEPTH: Final = 512
+DEPTH: Final = 640
+
+
+def write_product(nest: KernelLowering, stage: Gemm) -> None:
+    """Write one chunk of one panel for the iteration ``o``, or all of a product among stages."""
+    if nest.copies > 1:
+        raise UnsupportedError("products of rows side by side")
+    LoopedProduct(nest, stage).write()
+
+
+class LoopedProduct(ProductLoops):
+    """One product; its local memory has names that begin with ``name``.
+
+    Words are named as in the loops: rows of a chunk are ``first_row`` to ``last``, columns of a
+    panel ``left`` to ``past``, inner indices of a part ``begun`` to ``end``; a tile's rows begin at
+    ``top``, and have ``count``.
+    """
+
+    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+        super().__init__(nest, stage)
+        self.name = nest.b.name("w", 0).text
+        a, b = stage.a, stage.b
+        self.chunk = gemm_chunk(stage)
+        #: The loop of k whose positions are multiplied one after the other, and the others.
+        self.first = stage.k[0] if stage.by_first else None
+        self.rest = stage.k[1:] if self.first else stage.k
+        self.inner = frozenset(axis.name for axis in stage.k)
+        self.packs_rows = bool(a.bounded) or self.a_stored.is_storage
+        places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
+        self.down = flat_step(self._steps(b), self.rest)
+        self.tiles = Tiles(
+            self.element, self.lanes, self.dtype.is_float, self.one_register, placed=places
+        )
+        self.lying = replace(self.tiles, looked=self.lies and self.down is None)
+        self.rows = self.lying.highest
+        packed = PANEL_BYTES // (self.columns * self.dtype.itemsize)
+        self.depth = FED_DEPTH if self.first else DEPTH if self.lies else max(self.lanes, packed)
+        #: The loops of k that are a run of rows, with those around.
+        count = next(n for n in range(len(self.rest)) if self._step(n) is not None)
+        self.around, self.along = self.rest[:count], self.rest[count:]
+        self.run = self.nest.positions(self.along)
+        block = len(stage.k) == 1 and self.nest.told(stage.k[0].extent).short
+        #: Whether there is one block of k, one part of it.
+        self.one_block, self.one_part = block, block and self.most(stage.k) <= self.depth
+        #: Offsets of b by words: the steps along k of each table, and its memory.
+        self.tables: dict[str, dict[str, Extent]] = {}
+        self.packed_b = None
+        if not (self.is_transposed or (self.lies and self.fills_vectors)):
+            self.packed_b = self._packed_access()
+        if self.lying.looked:
+            self.tables["b"] = self._steps(b)
+        self._declare()
+
+    def _steps(self, access: Access) -> dict[str, Extent]:
+        """The strides of an access along the loops of a position of k."""
+        names = {axis.name for axis in self.rest}
+        return {axis: stride for axis, stride in access.moves if axis in names}
+
+    @cached_property
+    def lies(self) -> bool:
+        """True if whole panels of b are read in place."""
+        b, packs = self.stage.b, self.packs_rows or self.b_stored.is_storage
+        lies = len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
+        return lies and not (self.first or b.bounded or packs)
+
+    def _step(self, first: int) -> Extent | None:
+        """The stride of rows along the loops of a position from a number on, if it is one."""
+        names = {axis.name for axis in self.rest[first:]}
+        steps = {name: step for name, step in self._steps(self.stage.a).items() if name in names}
+        return flat_step(steps, self.rest[first:])
+
+    @property
+    def room(self) -> int:
+        """The elements of the chunk's results, with those that tiles write beyond its last row."""
+        return (self.chunk + self.rows) * self.columns
+
+    def _declare(self) -> None:
+        """Extents, local memory and tables, before the loop over iterations."""
+        self.m, self.n, self.deep = map(self._extent, (self.stage.i, self.stage.j, self.stage.k))
+        self.begin: Word = self.nest.span(self.stage.k[0])[0]
+        self.each = self.nest.positions(self.rest) if self.first else self.deep
+        self.tile = self._local("tile", self.element, 2 * self.room)
+        if not (self.lies and self.fills_vectors):
+            room = self.depth * self.columns
+            if self.keeps_panels:
+                self.kept, self.of = (
+                    self.before_all(f"{self.name}_kept", 0),
+                    self.before_all(f"{self.name}_of", -1),
+                )
+                room = max(room, KEPT)
+            self.panel = self._local("panel", self.element, room + self.lanes * self.columns)
+        if self.packs_rows:
+            self.packed_rows = self._local("rows", self.element, self.rows * self.depth)
+        if self.tiles.placed:
+            self.places = self._local("places", "i64", self.chunk)
+            self.runs = self._local("runs", "i64", GEMM_BLOCK + 2)
+        self.words = {name: self._local(f"{name}_t", "i64", GEMM_BLOCK) for name in self.tables}
+        self.has_words = bool(self.tables) or self.tiles.placed
+        if self.has_words:
+            self.tabled = self.before_all(f"{self.name}_tabled", -1)
+
+    def _extent(self, axes: Sequence[Axis]) -> Word:
+        """The positions of loops, of which the first may end early."""
+        past: Word = self.nest.span(axes[0])[1] if axes[0].past else self.nest.positions(axes)
+        return past
+
+    def _local(self, name: str, code: str, count: int) -> Name:
+        return self.b.named(f"{self.name}_{name}", f"local_{code}", count)
+
+    @cached_property
+    def keeps_panels(self) -> bool:
+        """True if the next iterations reuse packed panels.
+
+        A product in a loop over tiles of rows multiplies by the same second factor in every
+        iteration. Its panels are packed in the first iteration that needs them, one behind the
+        other.
+        """
+        kernel, b = self.kernel, self.stage.b
+        if not self.is_transposed or kernel.outer != "axes" or kernel.listed is not None:
+            return False
+        if kernel.operand(b.operand).is_own or kernel.operand(b.operand).mode != "in":
+            return False
+        around = next(loops for each, loops in nested(kernel.stages) if each is self.stage)
+        names = {axis.name for axis in around}
+        whole = not any(axis.limits for axis in self.stage.k)
+        return bool(around) and whole and not any(axis in names for axis, _ in b.moves)
+
+    @property
+    def is_transposed(self) -> bool:
+        """True if b is stored transposed: its panels are packed by squares."""
+        b = self.stage.b
+        transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(LANES)
+        return transposed and not b.bounded and not self.b_stored.is_storage
+
+    def most(self, axes: Iterable[Axis]) -> float:
+        """The positions of loops, at most."""
+
+        def positions(extent: Extent) -> float:
+            return extent if isinstance(extent, int) else self.nest.told(extent).most or inf
+
+        return prod(positions(axis.extent) for axis in axes)
+
+    @property
+    def fills_vectors(self) -> bool:
+        """True if columns are known to be whole vectors: the last panel may have one less."""
+        (j, *more) = self.stage.j
+        return not (more or j.past) and self.nest.told(j.extent).multiple % self.lanes == 0
+
+    def write(self) -> None:
+        """The chunks of rows, each panel by panel; or one of these."""
+        columns, chunk = self.columns, self.chunk
+        if self.kernel.outer == "tiles":
+            panels, rest = (self.n + (columns - 1)) // columns, self.nest.at["o"]
+            chunks = (self.m + (chunk - 1)) // chunk
+            self.left, rest = rest % panels * columns, rest // panels
+            self.first_row = rest % chunks * chunk
+            self.nest.decode(self.kernel.axes, rest // chunks)
+            self._write_tile()
+            return
+        stage = self.stage
+        has_columns = all(not axis.limits and self.nest.told(axis.extent).short for axis in stage.j)
+        once_panel = self.most(stage.j) <= columns and has_columns
+        once_chunk = self.most(stage.i) <= chunk
+        with (
+            self.iterations(0, self.m, chunk, once_chunk, "row") as self.first_row,
+            self.iterations(0, self.n, columns, once_panel, "left") as self.left,
+        ):
+            self._write_tile()
+
+    def _write_tile(self) -> None:
+        """A chunk of rows, a panel of columns."""
+        b, nest = self.b, self.nest
+        self.last = b.least(self.first_row + self.chunk, self.m)
+        self.past = b.least(self.left + self.columns, self.n)
+        self._choose_height()
+        if self.tiles.placed:
+            self._write_places()
+        if not self.one_block:
+            self.into, self.fresh = b.variable("into", "copy", 0), b.variable("fresh", "copy", 1)
+        self.origin = 0
+        if self.first:
+            with self.loop(
+                0, self.deep if self.first.past else nest.number(self.first.extent)
+            ) as at:
+                nest.at[self.first.name] = at
+                for stage in self.stage.fed:
+                    nest.stage(stage)
+                self.origin = at * self.each
+                self._write_parts()
+        else:
+            self._write_parts()
+        if not self.one_block:
+            with b.branch("eq", self.fresh, 0), b.branch("gt", self.into, 0):
+                self._add_block()
+            with b.branch("gt", self.fresh, self.into):
+                self._write_zeros()
+        elif self.stage.k[0].limits and not self.one_part:  # whose tiles write zeros then
+            with b.branch("le", self.deep, self.begin):
+                self._write_zeros()
+        self._write_epilogue()
+
+    # parts of the inner indices
+
+    def _write_parts(self) -> None:
+        """The parts of k, or of a position of its first loop: each in one block and one table."""
+        b = self.b
+        if self.one_part:
+            self.begun, self.end = self.begin, self.each
+            self._write_part(0)
+            return
+        depth = b.variable("depth", "copy", self.begin)
+        with b.repeat(Apply("lt", (depth, self.each)), self.written):
+            self.begun = b.op("copy", depth)
+            self.end = b.least(self.begun + self.depth, self.each)
+            at: Word = self.origin + self.begun
+            stop = at // GEMM_BLOCK * GEMM_BLOCK + GEMM_BLOCK - self.origin
+            if not self.one_block:
+                self.end = b.least(self.end, stop)
+            self._write_part(stop)
+            b.assign(depth, "copy", self.end)
+
+    def _write_part(self, stop: Word) -> None:
+        """One part of a block that ends at ``stop``."""
+        b = self.b
+        if self.has_words:
+            self.base = self.begun // GEMM_BLOCK * GEMM_BLOCK
+            if self.first:
+                self.end = b.least(self.end, self.base + GEMM_BLOCK)
+            self._write_tables()
+        if not self.lies:
+            self._write_pack()
+        elif not self.fills_vectors:
+            with b.branch("lt", self.past - self.left, self.columns):
+                self._write_pack()
+        with self.loop(self.first_row, self.last, self.tall, "top") as self.top:
+            self._write_chains()
+        if not self.one_block:
+            b.assign(self.fresh, "copy", 0)
+            with b.branch("eq", self.end, stop):
+                with b.branch("gt", self.into, 0):
+                    self._add_block()
+                b.assign(self.into, "copy", self.room)
+                b.assign(self.fresh, "copy", 1)
+
+    def _add_block(self) -> None:
+        """Add the results of a block to those of the blocks before."""
+        with self.loop(0, self.chunk * self.columns, self.lanes, "at") as at:
+            self.add_block(at, at + self.room)
+
+    def _write_zeros(self) -> None:
+        """Results without inner indices."""
+        with self.loop(0, self.chunk * self.columns, self.lanes, "at") as at:
+            self.local_store("tile", self.tile, at, self.tiles.zeros(self.b))
+
+    # what loops add to a place
+
+    def _along_k(self, label: str, steps: dict[str, Extent]) -> tuple[tuple[str, Extent], ...]:
+        """A term over the flattened k, or over the words of a table, for steps along its loops."""
+        flat = flat_step(steps, self.rest)
+        if flat is not None:
+            return ((f"{self.name}_at", flat),) if flat != 0 else ()
+        self.tables[label] = steps
+        return ((f"{self.name}_{label}", 1),)
+
+    def _packed_access(self) -> Access:
+        """The access to b, whose loops of a position of k add terms of their own."""
+        b, inside = self.stage.b, {axis.name for axis in self.rest}
+        steps = {axis: step for axis, step in b.strides if axis in inside}
+        positions = []
+        for at, position in enumerate(b.positions):
+            own = {axis: step for axis, step in position.terms if axis in inside}
+            terms = tuple(term for term in position.terms if term[0] not in inside)
+            if not position.has_ends:
+                steps |= {axis: b.stride(axis) for axis in own}
+            else:
+                terms += self._along_k(f"q{at}", own)
+            positions.append(Position(terms, position.start, position.stride, position.extent))
+        outer = tuple(move for move in b.strides if move[0] not in inside)
+        return Access(b.operand, outer + self._along_k("b", steps), (), tuple(positions))
+
+    def _moved(self, steps: Mapping[str, Extent], axes: Iterable[str]) -> Word:
+        """What loops add, by their strides."""
+        found: Word = 0
+        for axis in axes:
+            found = found + self.nest.at[axis] * self.nest.number_of(steps.get(axis, 0))
+        return found
+
+    def _store_word(self, table: Name, at: Word, word: Word) -> None:
+        self.b.do("store1", table, self.nest.place_of(at), self.b.op("i64x1", word))
+
+    def _write_tables(self) -> None:
+        """The words of the inner indices from ``base`` on, unless they are there."""
+        b, nest, base = self.b, self.nest, self.base
+        with b.branch("ne", self.tabled, base):
+            b.assign(self.tabled, "copy", base)
+            made = b.least(base + GEMM_BLOCK, self.nest.positions(self.rest))
+            if self.tiles.placed:
+                steps, names = self._steps(self.stage.a), [axis.name for axis in self.around]
+                first, last = (b.quotient(each, self.run) for each in (base, made))
+                with self.loop(first, last + 1, 1, "run") as at:
+                    nest.decode(self.around, at)
+                    self._store_word(self.runs, at - first, self._moved(steps, names))
+            if not self.tables:
+                return
+            nest.decode(self.rest, base)
+            held = {
+                axis.name: b.variable(axis.name, "copy", nest.at[axis.name]) for axis in self.rest
+            }
+            with self.loop(base, made, 1, "at") as at:
+                nest.at.update(held)
+                for table, steps in self.tables.items():
+                    self._store_word(self.words[table], at - base, self._moved(steps, steps))
+                self._count_on(held, self.rest)
+
+    def _count_on(self, held: Mapping[str, Name], axes: Sequence[Axis]) -> None:
+        """The next positions along loops."""
+        b, (*around, last) = self.b, axes
+        b.assign(held[last.name], "add", held[last.name], 1)
+        if around:
+            with b.branch("eq", held[last.name], self.nest.number(last.extent)):
+                b.assign(held[last.name], "copy", 0)
+                self._count_on(held, around)
+
+    def _write_places(self) -> None:
+        """Write the table of the offsets of the chunk's rows from the first row of all."""
+        names = {axis.name for axis in self.stage.i}
+        steps = {axis: step for axis, step in self.stage.a.moves if axis in names}
+        with self.loop(self.first_row, self.last, 1, "row") as row:
+            self.nest.decode(self.stage.i, row)
+            self._store_word(self.places, row - self.first_row, self._moved(steps, steps))
+
+    # packing
+
+    def _write_pack(self) -> None:
+        """The inner indices of a part of the panel, one behind the other."""
+        b, nest = self.b, self.nest
+        self.slot: Word = 0
+        if self.keeps_panels:
+            with b.branch("eq", self._find_kept_panel(), 1):
+                self._pack_squares()
+            return
+        if self.packed_b is None:
+            self._pack_squares()
+            return
+        value = load(self.packed_b, self.b_stored).cast(self.dtype)
+
+        def pack(v: Name, mask: Name) -> None:
+            with self.loop(self.begun, self.end, 1, "at") as at:
+                nest.at[f"{self.name}_at"] = at
+                for table, words in self.words.items():
+                    word = b.op("getitem", words, at - self.base)
+                    nest.at[f"{self.name}_{table}"] = word
+                values = Values(nest, self.lanes, True, mask=mask)
+                place = (at - self.begun) * self.columns + (v - self.left)
+                self._store_masked(self.panel, "panel", place, values.vec(value), mask)
+
+        self._runs(lambda first, end, shift: self._vectors(first, end, shift, pack))
+
+    def _store_masked(self, memory: Name, name: str, place: Word, value: Any, mask: Name) -> None:
+        self.b.do("store", memory, self.nest.place_of(place), value, mask, stores=name)
+
+    def _find_kept_panel(self) -> Word:
+        """Find the panel of ``left``, or where it is packed; return 1 if it is packed.
+
+        A panel of more inner indices than ``depth`` is packed a part at a time in every iteration.
+        """
+        b, size = self.b, self.columns * self.deep
+        slot = b.variable("slot", "mul", self.left, self.deep)
+        packs = b.variable("packs", "copy", 1)
+        most = self.choose("gt", self.deep, self.depth, KEPT + 1, slot + size)
+        with b.branch("gt", most, KEPT):
+            b.assign(slot, "copy", 0)
+            b.assign(self.kept, "copy", 0)
+        with b.otherwise():
+            before = self.choose("eq", self.of, self.nest.at["o"], self.kept, 0)
+            with b.branch("lt", self.left, before):
+                b.assign(packs, "copy", 0)
+            with b.otherwise():
+                b.assign(self.kept, "copy", self.left + self.columns)
+                b.assign(self.of, "copy", self.nest.at["o"])
+        self.slot = b.op("copy", slot)
+        self.packs = b.op("copy", packs)
+        return self.packs  # type: ignore[no-any-return]
+
+    def _pack_squares(self) -> None:
+        """The same where b lies the other way round: squares, transposed in registers."""
+        b, lanes, access = self.b, self.lanes, self.stage.b
+        pointer, step = self.pointer(access), self.nest.number_of(access.stride(LANES))
+        columns, halves = self.n, self.past - self.left
+        if self.keeps_panels:  # other iterations may have more columns
+            columns, halves = self.nest.number(self.stage.j[0].extent), self.columns
+        if len(self.stage.k) == 1:
+            base = self.base_of(access, {LANES, *self.inner}) + self.begun + self.left * step
+            name = self.panels.panel(self.nest.functions, self.columns, "transposed")
+            size = self.end - self.begun, columns - self.left, self.slot
+            b.do(name, pointer, self.panel, base, 1, step, *size, stores="panel")
+            return
+
+        def squares(at: Word, run: Word) -> None:
+            base = self.base_of(access, {LANES})
+            with self.loop(0, halves, lanes, "half") as half, self.loop(0, run, lanes, "k") as k:
+                place = self.nest.place_of(base + k + (self.left + half) * step)
+                to = self.slot + (at + k - self.begun) * self.columns + half
+                size = columns - (self.left + half), run - k, self.panel, to, self.columns
+                b.do(f"transpose{lanes}", pointer, place, step, *size, stores="panel")
+
+        self._inner_runs(squares)
+
+    def _pack_rows(self) -> None:
+        """The rows of a tile, run by run of the innermost k."""
+        b, nest, lanes = self.b, self.nest, self.lanes
+        value = load(along_vectors(self.stage.a), self.a_stored).cast(self.dtype)
+
+        def rows(at: Word, run: Word) -> None:
+            start = nest.at["k"]
+            with self.loop(0, self.count, 1, "row") as row:
+                nest.decode(self.stage.i, self.top + row)
+                with self.loop(0, run, lanes, "v") as v:
+                    nest.at[LANES] = start + v
+                    mask = b.op(f"mask{lanes}", run - v)
+                    values = Values(nest, lanes, True, mask=mask)
+                    place = row * self.depth + (at + v - self.begun)
+                    found = values.vec(value)
+                    self._store_masked(self.packed_rows, "packed", place, found, mask)
+
+        self._inner_runs(rows)
+
+    # loops
+
+    def _runs(self, inside: Callable[[Word, Word, Word], None]) -> None:
+        """The panel's columns, run by run of the innermost j: its first, its end, and how much
+        further positions along j are."""
+        b, nest, j = self.b, self.nest, self.stage.j
+        if len(j) == 1:
+            inside(self.left, self.past, 0)
+            return
+        over = b.variable("c", "copy", self.left)
+        with b.repeat(Apply("lt", (over, self.past)), self.written):
+            first = b.op("copy", over)
+            nest.decode(j, first)
+            shift = nest.at[LANES] - first
+            end = b.least(nest.number(j[-1].extent) - shift, self.past)
+            inside(first, end, shift)
+            b.assign(over, "copy", end)
+
+    def _vectors(
+        self, first: Word, end: Word, shift: Word, body: Callable[[Name, Name], None]
+    ) -> None:
+        """The vectors of a run of columns."""
+        with self.loop(first, end, self.lanes, "v") as v:
+            self.nest.at[LANES] = v + shift
+            body(v, self.b.op(f"mask{self.lanes}", end - v))
+
+    def _inner_runs(self, body: Callable[[Word, Word], None]) -> None:
+        """Inner indices of a part, ``run`` of the innermost k at a time."""
+        b, nest = self.b, self.nest
+        if len(self.rest) == 1:
+            nest.at[self.rest[0].name] = self.begun
+            body(self.begun, self.end - self.begun)
+            return
+        over = b.variable("at", "copy", self.begun)
+        with b.repeat(Apply("lt", (over, self.end)), self.written):
+            at = b.op("copy", over)
+            nest.decode(self.rest, at)
+            last = self.rest[-1]
+            run = b.least(nest.number(last.extent) - nest.at[last.name], self.end - at)
+            body(at, run)
+            b.assign(over, "copy", at + run)
+
+    # tiles
+
+    def _choose_height(self) -> None:
+        """Rows from tile to tile, equal heights if two tiles do, and which of the tiles store."""
+        heights = self.lying.heights[max(self.lying.heights)]
+        count = self.last - self.first_row
+        self.tall: Word = self.rows
+        if 2 * heights[1] > self.rows:
+            low = self.choose("le", count, 2 * heights[1], heights[1], self.rows)
+            self.tall = self.choose("gt", count, self.rows, low, self.rows)
+        if self.straight is None:
+            return
+        # The end of the rows whose tiles store: they have no more rows than there are.
+        rest = self.b.op("mod", count, self.tall)
+        self.kept_rows = self.last - rest
+        for height in (0, *self.lying.covering):
+            self.kept_rows = self.choose("eq", rest, height, self.last, self.kept_rows)
+        if not self.one_block:
+            for test, other in (("gt", GEMM_BLOCK), ("eq", 0)):
+                first = self.first_row
+                self.kept_rows = self.choose(test, self.deep, other, first, self.kept_rows)
+
+    @cached_property
+    def straight(self) -> Access | None:
+        """The access to which tiles store results without epilogue; None if they may not. Other
+        threads do not see the results, and columns are whole vectors."""
+        to = stored_as_is(self.kernel, self.stage)
+        limited = self.stage.i[0].past or self.stage.k[0].limits
+        if to is None or limited or not (self.lies and self.fills_vectors):
+            return None
+        return to if self.kernel.operand(to.operand).mode == "scratch" else None
+
+    def _write_chains(self) -> None:
+        """The FMA chains of a tile of rows."""
+        b = self.b
+        self.count = b.least(self.last - self.top, self.tall)
+        if self.packs_rows:
+            self._pack_rows()
+        elif self.tiles.placed:
+            skip = {axis.name for axis in (*self.rest, *self.stage.i)}
+            self.a_at = self.base_of(self.stage.a, skip)
+        else:
+            self.nest.decode(self.stage.i, self.top)
+            base = self.base_of(self.stage.a, {axis.name for axis in self.rest})
+            self.a_at = base + self.begun * self.nest.number_of(self._step(0) or 0)
+        self.wide = self.past - self.left
+        below = (self.top - self.first_row) * self.columns
+        if self.one_block:
+            self.to = below
+            self.first_part = (
+                1 if self.one_part else self.choose("eq", self.begun, self.begin, 1, 0)
+            )
+        else:
+            self.to, self.first_part = self.into + below, b.op("copy", self.fresh)
+        if self.lies and not self.fills_vectors:
+            with b.branch("eq", self.wide, self.columns):
+                self._write_calls(packed=False)
+            with b.otherwise():
+                self._write_calls(packed=True)
+        else:
+            self._write_calls(packed=not self.lies)
+
+    def _write_calls(self, packed: bool) -> None:
+        """The calls of tiles, for each part of the panel that one takes."""
+        b, tiles, to = self.b, self.tiles if packed else self.lying, self.straight
+        vectors = max(tiles.heights)
+        name = tiles.function(self.nest.functions, vectors)
+        for part in range(0, self.columns, vectors * self.lanes):
+            with b.branch("gt", self.wide, part) if part else nullcontext():
+                named = self._arguments(part, packed)
+
+                def call(named: Mapping[str, Any], memory: str) -> None:
+                    b.do(name, *(named[each] for each in tiles.arguments), stores=memory)
+
+                if to is None:
+                    call(named, "tile")
+                    continue
+                axis = self.stage.i[0].name
+                width = self.nest.number_of(to.stride(axis))
+                place = self.base_of(to, {LANES, axis}) + self.top * width + self.left + part
+                with b.branch("lt", self.top, self.kept_rows):
+                    own = {"c": self.pointer(to), "to": place, "width": width}
+                    call(named | own, to.operand)
+                with b.otherwise():
+                    call(named, "tile")
+
+    def _arguments(self, part: int, packed: bool) -> dict[str, Any]:
+        """Return the arguments of a tile, for a part of the panel."""
+        nest, access, packs = self.nest, self.stage.b, self.packs_rows
+        named: dict[str, Any] = {
+            "a": self.packed_rows if packs else self.pointer(self.stage.a),
+            "c": self.tile,
+            "at": 0 if packs else self.a_at,
+            "row": self.depth if packs else nest.number_of(self.stage.a.stride("i")),
+            "inner": 1 if packs else nest.number_of(self._step(len(self.around)) or 0),
+            "last": self.count - 1,
+            "wide": self.wide,
+            "to": self.to + part,
+            "width": self.columns,
+            "depth": self.end - self.begun,
+            "fresh": self.first_part,
+        }
+        if self.tiles.placed:
+            named |= {"places": self.places, "top": self.top - self.first_row, "runs": self.runs}
+            begun = self.b.quotient(self.base, self.run) * self.run
+            named |= {"run": self.run, "went": self.begun - begun}
+        if packed:
+            named |= {"b": self.panel, "near": self.panel, "ahead": 0, "hop": 0, "leap": 0}
+            named |= {"down": self.slot + part, "step": self.columns}
+            if self.keeps_panels:
+                named |= self._prefetch_next_panel()
+            return named
+        pointer = self.pointer(access)
+        named |= {"b": pointer, "near": pointer}
+        base = self.base_of(access, {LANES, *self.inner}) + self.left + part
+        if self.lying.looked:
+            lead = self.begun - self.base
+            named |= {"down": base, "reads": self.words["b"], "lead": lead}
+            return named | {"ahead": 0, "hop": 0, "leap": 0}
+        down = nest.number_of(self.down or 0)
+        first = base + self.begun * down
+        named |= {"down": first, "step": down, "hop": down}  # and the next panel's rows
+        return named | {"ahead": first + self.columns, "leap": down * self.lanes}
+
+    def _prefetch_next_panel(self) -> dict[str, Any]:
+        """The panel that is packed next: the processor prefetches no rows so far apart. The first
+        tile prefetches one half, and others the second one."""
+        access = self.stage.b
+        across = self.nest.number_of(access.stride(LANES))
+        base = self.base_of(access, {LANES, *self.inner}) + self.begun
+        behind = self.choose("gt", self.top, self.first_row, across * self.lanes, 0)
+        ahead = base + (self.left + self.columns) * across + behind
+        hop, leap = self.packs * across, self.packs * self.lanes
+        return {"near": self.pointer(access), "ahead": ahead, "hop": hop, "leap": leap}
+
+    def _write_epilogue(self) -> None:
+        """Each stored vector of the chunk through the stores' expressions."""
+
+        def results(row: Name, v: Name, mask: Name | None) -> None:
+            place = (row - self.first_row) * self.columns + (v - self.left)
+            values = Values(self.nest, self.lanes, True, mask=mask)
+            self.store(values, self.local_load("tile", self.tile, place))
+
+        if self.fills_vectors and self.kernel.outer != "tiles":
+            with self._each_row() as row, self.loop(self.left, self.past, self.lanes, "v") as v:
+                self.nest.at[LANES] = v
+                results(row, v, None)
+            return
+
+        def run(first: Word, end: Word, shift: Word) -> None:
+            with self._each_row() as row:
+                self._vectors(first, end, shift, lambda v, mask: results(row, v, mask))
+
+        self._runs(run)
+
+    @contextmanager
+    def _each_row(self) -> Iterator[Name]:
+        """The rows of the chunk whose results are not where they belong."""
+        begin = self.first_row if self.straight is None else self.kept_rows
+        with self.loop(begin, self.last, 1, "row") as row:
+            self.nest.decode(self.stage.i, row)
+            yield row
+
+
+def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
+    """Return the one stride along loops flattened in C order, or None if that is not known."""
+    if len(axes) == 1:
+        return steps.get(axes[0].name, 0)
+    if all(step == 0 for step in steps.values()):
+        return 0
+    inner = steps.get(axes[-1].name, 0)
+    wanted = inner
+    for axis, around in zip(reversed(axes), reversed(axes[:-1]), strict=False):
+        if not isinstance(wanted, int) or not isinstance(axis.extent, int):
+            return None
+        wanted = wanted * axis.extent
+        if steps.get(around.name, 0) != wanted:
+            return None
+    return inner
+
+
+def along_vectors(access: Access) -> Access:
+    """The access with the innermost k as the loop over lanes."""
+    names = {"k": LANES}
+    strides = tuple((names.get(axis, axis), stride) for axis, stride in access.strides)
+    positions = tuple(
+        Position(
+            tuple((names.get(axis, axis), step) for axis, step in p.terms),
+            p.start,
+            p.stride,
+            p.extent,
+            p.within,
+        )
+        for p in access.positions
+    )
+    return Access(access.operand, strides, (), positions)

@@ -1,0 +1,118 @@
+"""Writing of a product's loops: words, memory, and what is stored."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from staticgrad.compiler.nest.block_functions import element
+from staticgrad.compiler.nest.products.packing import Packing
+from staticgrad.compiler.nest.records import Apply, Let, Name, Word
+from staticgrad.compiler.nest.values import Values, stored
+from staticgrad.language.ir.expr import Access, Expr
+from staticgrad.language.ir.kernels.stages import Gemm, panel_columns, roots
+from staticgrad.language.ir.kernels.text import PRODUCT
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.lower import KernelLowering
+
+
+class ProductLoops:
+    """The loops of one product under construction.
+
+    ``written``: the operands and local memory that they store to.
+    """
+
+    tile: Any  # local memory for results, or None
+
+    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+        self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
+        #: How the factors lie: those of a dtype for storage are widened while they are packed.
+        self.a_stored, self.b_stored = (
+            nest.kernel.operand(f.operand).dtype for f in (stage.a, stage.b)
+        )
+        self.is_narrow = self.a_stored.is_storage or self.b_stored.is_storage
+        self.dtype = self.a_stored.compute
+        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
+        self.columns = panel_columns(self.dtype)
+        #: Whether a vector is one register.
+        self.one_register = self.lanes * self.dtype.bits <= nest.machine.vector_bits
+        self.packing, self.panels = (
+            Packing(self.element, self.lanes, element(each))
+            for each in (self.a_stored, self.b_stored)
+        )
+        self.written = stored([stage]) | {"tile", "panel", "packed", "square"}
+
+    def choose(self, test: str, a: Word, b: Word, yes: Word, no: Word) -> Any:
+        """One of two words."""
+        if isinstance(a, int) and isinstance(b, int):
+            return yes if getattr(operator, test)(a, b) else no
+        return self.b.op(f"choose_{test}", a, b, yes, no)
+
+    def pointer(self, access: Access) -> Name:
+        """The memory of an operand."""
+        found: Name = self.nest.pointers[access.operand]
+        return found
+
+    def base_of(self, access: Access, skip: Set[str]) -> Word:
+        """Where an access lies without what some loops add."""
+        nest, found = self.nest, 0
+        for axis, stride in access.strides:
+            if axis not in skip:
+                found = found + nest.at[axis] * nest.number_of(stride)
+        for p in access.positions:
+            moved = nest.number(p.start)
+            for axis, step in p.terms:
+                if axis not in skip:
+                    moved = moved + nest.at[axis] * nest.number_of(step)
+            found = found + moved * nest.number_of(p.stride)
+        return found
+
+    def loop(self, start: Word, stop: Word, step: Word = 1, prefix: str = "i") -> Any:
+        """A counted loop that may store to all that the product stores to."""
+        return self.b.loop(start, stop, step, self.written, prefix)
+
+    @contextmanager
+    def iterations(
+        self, start: Word, stop: Word, step: Word, once: bool, prefix: str
+    ) -> Iterator[Word]:
+        """A counted loop, or its one iteration."""
+        if once:
+            yield start
+            return
+        with self.loop(start, stop, step, prefix) as index:
+            yield index
+
+    def before_all(self, name: str, value: Word) -> Name:
+        """A variable that is there before all loops."""
+        found = self.b.name(name, 0, True)
+        self.b.blocks[0].out.append(Let(found, Apply("copy", (value,))))
+        return found
+
+    def local_load(self, memory: str, pointer: Name, place: Word) -> Any:
+        """A vector of local memory."""
+        return self.b.load(memory, f"load{self.lanes}", pointer, self.nest.place_of(place))
+
+    def local_store(self, memory: str, pointer: Name, place: Word, value: Any) -> None:
+        """Store a vector to local memory."""
+        self.b.do(f"store{self.lanes}", pointer, self.nest.place_of(place), value, stores=memory)
+
+    def add_block(self, to: Word, block: Word) -> None:
+        """Add a vector of a block's results to that of the blocks before."""
+        old, new = (self.local_load("tile", self.tile, place) for place in (to, block))
+        self.local_store("tile", self.tile, to, self.b.op("add", old, new))
+
+    @property
+    def stored_exprs(self) -> list[Expr]:
+        """The expressions of the stores."""
+        return [root for store in self.stage.stores for root in roots(store)]
+
+    def store(self, values: Values, sums: Any) -> None:
+        """Vectors of the results, through the stores' expressions."""
+        nest = self.nest
+        nest.refs[PRODUCT] = sums
+        nest.vector_refs.add(PRODUCT)
+        for each in self.stage.stores:
+            values.store(each)

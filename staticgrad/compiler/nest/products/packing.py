@@ -1,0 +1,203 @@
+"""Packing operands of products: functions that kernels share, for each layout of a factor.
+
+A panel of b contains the vectors of one inner index behind those of another; rows of a that lie
+across memory are packed as tiles in the same order of inner indices. Elements beyond the ends of a
+matrix are zero, or not written if they are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from staticgrad.compiler.nest.records import Builder, Function, Name, Word, function, place_at
+from staticgrad.language.ir.kernels.known import EVEN
+from staticgrad.support.records import NamedTuple, dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.lower import KernelLowering
+
+#: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
+#: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
+PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide", "to")
+#: Arguments of what packs a tile of rows across memory: a from ``at`` on, where an inner index is
+#: ``inner`` further; ``left`` rows to the matrix's end.
+ROWS: Final = ("a", "packed", "at", "inner", "steps", "left")
+#: Arguments of what packs rows as they lie: a from ``at`` on, ``rows`` of ``steps`` inner indices,
+#: a row ``row`` and an inner index ``inner`` further; packed, a row is ``depth`` further.
+LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
+#: Bytes between rows of which all lie in the same few lines of the L1 cache: a way of it.
+WAY: Final = 4096
+#: Lines of a set of L1 that are few: those of a tile's rows, and what passes beside.
+FEW_WAYS: Final = 8
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Functions for factors that lie as ``stored``, and are packed as ``lanes`` of ``element``."""
+
+    element: str
+    lanes: int
+    stored: str
+
+    @property
+    def _suffix(self) -> str:
+        return self.element if self.stored == self.element else f"{self.element}_{self.stored}"
+
+    def widen(self, b: Builder, value: Name) -> Name:
+        """Stored elements as those that are multiplied."""
+        if self.stored == self.element:
+            return value
+        found: Name = b.op(f"cast_{self.element}", value)
+        return found
+
+    def panel(self, functions: dict[str, Any], columns: int, lies: str) -> str:
+        """The name of the function that packs a panel of so many columns.
+
+        ``lies``: one column next to the other (``along``), one inner index next to the other
+        (``transposed``), or neither (``strided``).
+        """
+        name = f"shared_panel{columns // self.lanes}_{self._suffix}_{lies}"
+        if name not in functions:
+            functions[name] = _panel(self, name, columns, lies)
+        return name
+
+    def lines(self, functions: dict[str, Any], along: bool) -> str:
+        """The name of the function that packs rows one behind the other, zeros behind their ends.
+
+        ``along``: an inner index is one element further.
+        """
+        name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
+        if name not in functions:
+            functions[name] = _lines(self, name, along)
+        return name
+
+    def pitch(self, height: int) -> int:
+        """Elements from a step of k to the next in packed tiles: whole vectors, where hardly any of
+        them is empty, so that no store crosses a line."""
+        width = -(-height // self.lanes) * self.lanes
+        return width if (width - height) * 8 <= width else height
+
+    def rows(self, functions: dict[str, Any], height: int) -> str:
+        """The name of the function that packs a tile of rows that lie across memory.
+
+        What a store has too much, the next one overwrites, or nobody reads.
+        """
+        name = f"shared_rows{height}_{self._suffix}"
+        if name not in functions:
+            functions[name] = _rows(self, name, height)
+        return name
+
+
+@cache
+def _panel(packing: Packing, name: str, columns: int, lies: str) -> Function:
+    lanes = packing.lanes
+
+    def squares(b: Builder, p: Mapping[str, Name]) -> None:
+        """Square blocks, transposed in registers."""
+        halves = b.op("choose_gt", p["wide"], lanes, columns, lanes) if columns > lanes else columns
+        with b.loop(0, halves, lanes) as half, b.loop(0, p["steps"], lanes, prefix="k") as k:
+            place = place_at((p["at"] + k + half * p["across"], 1))
+            size = p["across"], p["wide"] - half, p["steps"] - k
+            to = p["panel"], p["to"] + k * columns + half, columns
+            b.do(f"transpose{lanes}", p["b"], place, *size, *to, stores="panel")
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(PANEL, given, strict=True))
+        across = 1 if lies == "along" else p["across"]
+        if lies == "transposed":
+            squares(b, p)
+            return
+        stepped = Stepped((p["b"], p["at"], p["step"], across), p["panel"], p["to"], columns)
+        stepped.write(packing, b, p["wide"], p["steps"], columns)
+
+    return function(name, PANEL, write)
+
+
+@cache
+def _rows(packing: Packing, name: str, height: int) -> Function:
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(ROWS, given, strict=True))
+        stepped = Stepped((p["a"], p["at"], p["inner"], 1), p["packed"], 0, packing.pitch(height))
+        stepped.write(packing, b, p["left"], p["steps"], height)
+
+    return function(name, ROWS, write)
+
+
+class Stepped(NamedTuple):
+    """Vectors at each inner index, from memory (pointer, place, step of an inner index, stride of
+    the lanes) to ``to`` and ``pitch`` further each."""
+
+    source: tuple[Name, Name, Name, Word]
+    target: Name
+    to: Word
+    pitch: int
+
+    def write(self, packing: Packing, b: Builder, there: Name, steps: Name, columns: int) -> None:
+        """The vectors of ``columns``, of which so many are ``there``, for all inner indices.
+
+        The processor brings nothing near for masked loads, so whole vectors run apart.
+        """
+        pointer, at, step, across = self.source
+        lanes = packing.lanes
+        parts = range(0, columns, lanes)
+
+        def loop(masks: Mapping[int, Name]) -> None:
+            with b.loop(0, steps, prefix="k") as k:
+                for part in parts:
+                    place = place_at((at, 1), (k, step), (across, part))
+                    verb = (
+                        f"load{lanes}" if not masks else "load" if across == 1 else "load_strided"
+                    )
+                    stride = () if across == 1 else (across,)
+                    mask = (masks[part],) if masks else ()
+                    value = b.load("", verb, *b.pointer(pointer, place), *stride, *mask)
+                    to = place_at((self.to, 1), (k, self.pitch), constant=part)
+                    b.do(f"store{lanes}", *b.pointer(self.target, to), packing.widen(b, value))
+
+        def ends() -> None:
+            loop({part: b.op(f"mask{lanes}", there - part) for part in parts})
+
+        if across != 1:
+            ends()
+            return
+        with b.branch("ge", there, len(parts) * lanes):
+            loop({})
+        with b.otherwise():
+            ends()
+
+
+@cache
+def _lines(packing: Packing, name: str, along: bool) -> Function:
+    lanes = packing.lanes
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(LINES, given, strict=True))
+        inner: Word = 1 if along else p["inner"]
+        whole: Word = p["steps"] // lanes * lanes if along else 0
+        with b.loop(0, p["rows"], prefix="i") as i:
+            for first, past in ((0, whole), (whole, p["steps"])):
+                if first is past:
+                    continue
+                with b.loop(first, past, lanes, prefix="k") as k:
+                    place = place_at((p["at"], 1), (i, p["row"]), (k, inner))
+                    if past is whole:
+                        value = b.load("", f"load{lanes}", *b.pointer(p["a"], place))
+                    else:
+                        mask = b.op(f"mask{lanes}", p["steps"] - k)
+                        verb = ("load",) if along else ("load_strided",)
+                        value = b.load(
+                            "", *verb, *b.pointer(p["a"], place), *(() if along else (inner,)), mask
+                        )
+                    to = place_at((i, p["depth"]), (k, 1))
+                    b.do(f"store{lanes}", *b.pointer(p["packed"], to), packing.widen(b, value))
+
+    return function(name, LINES, write)
+
+
+def may_collide(nest: KernelLowering, stride: str | int, itemsize: int) -> bool:
+    """Return whether elements at this stride may map to the same lines of L1."""
+    elements = WAY // itemsize
+    told = elements % EVEN == 0 and nest.told(stride).uneven
+    return not (told or (isinstance(stride, int) and stride % elements != 0))

@@ -1,0 +1,139 @@
+"""Facts about a product of matrices: how factors lie, what is known of sizes, blocks in caches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.compiler.nest.products.loops import ProductLoops
+from staticgrad.compiler.nest.products.packing import FEW_WAYS, may_collide
+from staticgrad.compiler.nest.products.tiles import Tiles
+from staticgrad.language.ir.expr import Access
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import CHUNK, LANES, Gemm, streamed_rows
+from staticgrad.language.ir.kernels.text import PRODUCT
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.lower import KernelLowering
+
+#: Terms up to which a result takes no longer to compute than to store.
+FEW_TERMS: Final = 8
+#: Columns that products of few rows take together, times rows: a multiple of all panels'.
+WIDEST: Final = 4096
+#: Bytes of a vector of b times the inner indices of a part, and where rows lie across memory, of
+#: which each inner index takes a line: a panel and the rows of a tile are in the first cache.
+DEPTH_BYTES: Final = (16384, 8192)
+#: Bytes of panels that are packed at a time, and of results that are kept between parts, at most:
+#: both are on the stack, and in L2.
+PANEL_BYTES: Final = 1 << 18
+KEPT_BYTES: Final = 7 << 15
+#: Rows from which on those across memory are packed; fewer ones take a tenth less where they lie.
+TALL_ROWS: Final = 112
+#: The loops of a product.
+MATRIX: Final = frozenset({"i", "j", "k"})
+
+
+def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
+    """Return where results are stored unchanged, by rows; None if more is done with them."""
+    if len(stage.stores) != 1 or len(stage.i) != 1:
+        return None
+    (store,) = stage.stores
+    to, value = store.access, store.value
+    alone = to.operand not in {stage.a.operand, stage.b.operand}
+    plain = value.op == "ref" and value.attribute == PRODUCT
+    plain = plain and value.dtype == kernel.operand(to.operand).dtype
+    simple = plain and not (store.indices or store.combine or to.bounded)
+    lies = to.stride(LANES) == 1 and to.stride(stage.i[0].name) != 0
+    return to if alone and simple and lies else None
+
+
+class PlainProduct(ProductLoops):
+    """One product of matrices."""
+
+    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+        super().__init__(nest, stage)
+        self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
+        self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
+        self.down, self.across = stage.b.stride("k"), stage.b.stride(LANES)
+        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, self.one_register)
+        self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
+        self.transposed = self.down == 1 != self.across
+        self.height = self.tiles.highest
+        m, n, k = (nest.told(extent) for extent in (self.m, self.n, self.k))
+        self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
+        #: Rows up to which b is read as it lies; whether there are always, or never, so few.
+        self.streamed = streamed_rows(stage)
+        few = 0 < m.most <= self.streamed
+        self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
+        self.streams = self.across == 1 or self.transposed
+        self.streams &= not (self.is_narrow or (m.many and not few))
+        self.only_streams = self.streams and few and self.deep and self.one_block
+        self.fills_panels = n.multiple % self.columns == 0
+        #: Whether there may be few terms, of which b is read as it lies.
+        self.flat = k.multiple <= FEW_TERMS and not k.most and self.across == 1
+        self.flat &= not any(store.combine for store in stage.stores)
+        #: Whether an outer axis goes over panels of b that lie one behind the other.
+        self.in_panels = self._lies_in_panels()
+        #: Where tiles store their results themselves, if nothing follows them.
+        self.straight = stored_as_is(nest.kernel, stage) if self.one_block else None
+        size = self.dtype.itemsize
+        self.depth = DEPTH_BYTES[self.rows == "across"] // (self.lanes * size)
+        self.one_part = self.one_block and 0 < k.most <= self.depth
+        keeps = self.straight is None and not self.one_part
+        panels = PANEL_BYTES // (self.depth * self.columns * size)
+        if keeps:
+            panels = min(panels, KEPT_BYTES // (CHUNK * self.columns * size))
+        panels = min(panels, -(-n.most // self.columns) or panels)
+        #: Columns whose panels are packed together.
+        self.packed = panels * self.columns
+        #: Whether results of all packed panels are in local memory; a stream's are, too.
+        self.keeps_blocks = keeps and not self.is_one_panel
+        kept = CHUNK * self.packed if keeps else self.height * self.columns
+        self.whole = max(kept, (WIDEST + self.streamed * self.columns) * self.streams)
+        self.room = self.whole * (1 if self.one_block else 2)
+        #: Whether rows may be packed, tile by tile.
+        self.packs_rows = (
+            (self.rows == "across" and not 0 < m.most <= TALL_ROWS)
+            or self.a_stored.is_storage
+            or (
+                nest.machine.ways <= FEW_WAYS
+                and self.rows == "along"
+                and may_collide(nest, self.row, self.dtype.itemsize)
+            )
+        )
+
+    def _lies_in_panels(self) -> bool:
+        """Return whether an outer axis goes over consecutive panels of b, and a does not move.
+
+        Then an iteration is one panel with contiguous rows, and nothing is packed.
+        """
+        a, b = self.stage.a, self.stage.b
+        whole = self.fills_panels and 0 < self.most_columns <= self.columns
+        lies = self.reads_in_place and self.down == self.n
+        moved = [axis.name for axis in self.kernel.axes if b.stride(axis.name) != 0]
+        return whole and lies and bool(moved) and all(a.stride(name) == 0 for name in moved)
+
+    @property
+    def reads_in_place(self) -> bool:
+        """True if tiles of few rows may read panels in place."""
+        return self.across == 1 and not self.b_stored.is_storage
+
+    @property
+    def lies(self) -> str:
+        """The layout of the columns of b, as the packing functions name it."""
+        return "transposed" if self.transposed else "along" if self.across == 1 else "strided"
+
+    @property
+    def is_one_panel(self) -> bool:
+        """True if panels are packed one by one."""
+        return self.packed == self.columns
+
+    @property
+    def widens_squares(self) -> bool:
+        """True if square blocks of b are transposed in their storage type, then widened."""
+        return self.transposed and self.b_stored.is_storage
+
+    @property
+    def packed_elements(self) -> int:
+        """Room for the rows of a tile."""
+        pitch = self.packing.pitch(self.height)
+        return max(pitch * self.depth, self.height * (self.depth + self.lanes)) + self.lanes

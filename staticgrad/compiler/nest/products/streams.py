@@ -1,0 +1,129 @@
+"""Products of few rows: their operand is streamed from memory.
+
+Iterations are partitioned as for tiles, but one continues over those that follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from staticgrad.compiler.nest.products.packing import WAY
+from staticgrad.compiler.nest.products.plain import MATRIX, WIDEST
+from staticgrad.compiler.nest.records import Word
+from staticgrad.compiler.nest.values import Values
+from staticgrad.language.ir.expr import Access
+from staticgrad.language.ir.kernels.chain_parts import left_in
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.stages import LANES, LONE
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.products.gemm import MatrixProduct
+
+#: Rows of which as long parts are taken again as there is room for.
+SOME: Final = 4
+
+
+def write_few_rows(p: MatrixProduct) -> None:
+    """All columns of the iterations that follow: b is read in the order in which it lies."""
+    m, widest = p.rows_of_c, WIDEST // LONE
+    if p.streamed > LONE:  # there is room for so many rows at most, and fewer longer ones
+        some = p.choose("le", m, SOME, WIDEST // SOME, WIDEST // p.streamed)
+        widest = p.choose("le", m, LONE, widest, some)
+    with spans(p, widest):
+        columns = p.columns
+        width = (p.right - p.left + (columns - 1)) // columns * columns
+        # Rows a page apart displace each other.
+        apart = p.choose("eq", width % (WAY // p.dtype.itemsize), 0, columns, 0)
+        _write_rows(p, width + apart)
+
+
+def _write_rows(p: MatrixProduct, width: Word) -> None:
+    """The sums of all rows, which are ``width`` apart in local memory, and what follows them."""
+    b, left, start, past = p.b, left_in(p.kernel), p.first_k, p.past_k
+    fresh: Word = 1
+    if left is not None:
+        fresh = p.choose("gt", start, 0, 0, 1)
+        with b.branch("eq", fresh, 0):
+            _move(p, left, width, stores=False)
+    with p.iterations(start, past, GEMM_BLOCK, p.one_block, "block") as block:
+        stop = b.least(block + GEMM_BLOCK, past)
+        into = 0 if p.one_block else p.choose("gt", block, start, p.whole, 0)
+        _call(p, (block, stop), {"to": into, "fresh": fresh, "width": width})
+        if not p.one_block:
+            with b.branch("gt", block, start), p.loop(0, p.count * width, p.lanes, "at") as at:
+                p.add_block(at, at + p.whole)
+
+    def end() -> None:
+        p.epilogue((p.first_row, p.last_row), (p.left, p.right), 0, width)
+
+    if left is None:
+        end()
+        return
+    with b.branch("lt", past, p.terms):
+        _move(p, left, width, stores=True)
+    with b.otherwise():
+        end()
+
+
+def _call(p: MatrixProduct, span: tuple[Word, Word], given: dict[str, Word]) -> None:
+    """The function for few rows, for some inner indices."""
+    a, b, (block, stop) = p.stage.a, p.stage.b, span
+    down = p.base_of(b, MATRIX) + block * p.b_down + p.left * p.b_across
+    named: dict[str, Any] = given | {
+        "a": p.pointer(a),
+        "b": p.pointer(b),
+        "c": p.tile,
+        "at": p.base_of(a, MATRIX) + p.first_row * p.a_row + block * p.a_inner,
+        "row": p.a_row,
+        "inner": p.a_inner,
+        "last": p.count - 1,
+        "wide": p.right - p.left,
+        "down": down,
+        "step": p.b_across if p.transposed else p.b_down,
+        "depth": stop - block,
+    }
+    passed = [named[name] for name in p.tiles.stream_arguments]
+    functions = p.nest.functions
+    if p.transposed:
+        stream = p.tiles.few_transposed_rows(functions)
+        passed.append(p.panel)
+    else:
+        stream = p.tiles.few_rows(functions, p.nest.machine.l2)
+    p.b.do(stream, *passed, stores="tile")
+
+
+def _move(p: MatrixProduct, to: Access, width: Word, stores: bool) -> None:
+    """The chains of all rows and columns from where they were left, or to there."""
+    nest, stride = p.nest, p.nest.number_of(to.stride("i"))
+    with p.loop(p.first_row, p.last_row) as i:
+
+        def move(values: Values) -> None:
+            j = nest.at[LANES]
+            at = p.pointer(to), nest.place_of(p.base_of(to, {"i", LANES}) + i * stride + j)
+            here = (i - p.first_row) * width + (j - p.left)
+            if stores:
+                value = p.local_load("tile", p.tile, here)
+                p.b.do("store", *at, value, values.full(), stores=to.operand)
+            else:
+                value = p.b.load(to.operand, "load", *at, values.full())
+                p.local_store("tile", p.tile, here, value)
+
+        nest.vectors(p.left, p.right, p.lanes, 1, Known(""), True, p.written, move)
+
+
+@contextmanager
+def spans(p: MatrixProduct, widest: Word) -> Iterator[None]:
+    """An iteration that covers the following ones, up to the next multiple of ``widest`` columns.
+
+    ``widest`` is rounded down to whole iterations, so that no other begins within one.
+    """
+    b, right = p.b, p.right
+    span = b.quotient(widest, p.group) * p.group
+    with b.branch("eq", p.choose("gt", p.turn, p.begin, p.left % span, 0), 0):
+        past = b.least(p.left + (p.end - p.turn) * p.group, (p.left // span + 1) * span)
+        p.right = b.least(past, p.columns_of_c)
+        yield
+    p.right = right

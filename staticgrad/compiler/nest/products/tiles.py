@@ -1,0 +1,566 @@
+"""Register tiles of products: a function of all heights and widths, which kernels share.
+
+A tile's accumulators fill the registers. In a separate function they are not spilled, whatever the
+kernel around needs, and all kernels of a process call one machine code. The smallest height that
+covers the remaining rows is chosen when the kernel runs. While a tile runs, it prefetches memory
+that its kernel reads next, a line at each step of k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from typing import Any, Final
+
+from staticgrad.compiler.nest.records import (
+    Apply,
+    Builder,
+    Function,
+    Name,
+    Offset,
+    Word,
+    function,
+    place_at,
+)
+from staticgrad.support.records import dataclass
+
+#: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
+#: less those of the factors. A vector of 512 bits may be two registers.
+#: Fewer rows than the highest tile has are taken in lower ones.
+WIDE: Final = {2: (14, 8, 4), 1: (8,)}
+NARROW: Final = {1: (6, 4, 2)}
+#: The same of placed rows, which are taps of filters: often three by three.
+PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
+#: The same where places are looked up.
+LOOKED: Final = dict.fromkeys(WIDE, WIDE[2])
+#: Rows of a tile, and the most rows, that are taken in such tiles where these cover them exactly:
+#: higher ones would compute some that are not there.
+EVEN_TILE: Final = 8
+MOST_EVEN: Final = 24
+#: Inner indices that products of few rows take at a time.
+STEPS: Final = 4
+#: Vectors of columns that are taken together then, at most, and half of it where registers are few,
+#: or where the other factor is so many times twice L2 that no cache holds it.
+MOST_JAMMED: Final = 4
+BEYOND: Final = 4
+#: The prefetch distance, in vectors, for a factor that L2 does not hold.
+FAR: Final = 512
+#: Rows of the highest tile that are read from one address: the others are distances that registers
+#: hold. An address for each row would take more registers than there are.
+BASED: Final = 5
+#: How rows of the first factor lie that are not placed.
+STRIDES: Final = ("row", "inner")
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
+
+    ``wide`` says that a vector is one register, ``placed`` that the offsets of rows of a, and of
+    runs of k, are words, ``looked`` that those of b are. Rows of a along memory
+    and across it are one function, and so are results in a block and where they belong: two would
+    take twice as long to compile, and run within 1 % of it.
+    """
+
+    element: str
+    lanes: int
+    floating: bool
+    wide: bool
+    placed: bool = False
+    looked: bool = False
+
+    @property
+    def heights(self) -> Mapping[int, tuple[int, ...]]:
+        """Rows of the tiles of so many vectors, the highest first."""
+        if not self.wide:
+            return NARROW
+        if self.looked:
+            return LOOKED
+        return PLACED if self.placed else WIDE
+
+    @property
+    def covering(self) -> tuple[int, ...]:
+        """So many rows left are computed by a tile that stores no row beyond them, however many
+        vectors it has."""
+        widest = self.heights[max(self.heights)]
+        if not (self.placed or self.looked):  # rows beyond are the last one again
+            return widest
+        return tuple(h for h in widest if all(h in each for each in self.heights.values()))
+
+    @property
+    def highest(self) -> int:
+        """Rows of the highest tile."""
+        return max(max(heights) for heights in self.heights.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return int(self.element[1:]) // 8
+
+    def zeros(self, b: Builder) -> Name:
+        """A vector of zeros."""
+        found: Name = b.op(f"{self.element}x{self.lanes}", 0.0 if self.floating else 0)
+        return found
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of a tile's arguments, which are words but for the first four.
+
+        ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
+        the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``, or it is
+        moved by the words of ``reads`` from ``lead`` on. Placed rows begin at the words of
+        ``places`` from ``top`` on, each ``run`` of their steps of k at one of ``runs``, the first
+        of which has ``went`` steps before. ``c``
+        goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
+        prefetched, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
+        those began. Rows of c are ``width`` apart.
+        """
+        places = (
+            "at",
+            *(("inner", "places", "top", "runs", "run", "went") if self.placed else STRIDES),
+            "last",
+            "wide",
+            "down",
+            *(("reads", "lead") if self.looked else ("step",)),
+            "to",
+            "width",
+            "depth",
+            "fresh",
+            "ahead",
+            "hop",
+            "leap",
+        )
+        return ("a", "b", "c", "near", *places)
+
+    def function(self, functions: dict[str, Any], vectors: int) -> str:
+        """The name of the function for panels of so many vectors, or fewer; written on first use.
+
+        It computes the rows up to the ``last``.
+        """
+        kind = f"{'_placed' if self.placed else ''}{'_looked' if self.looked else ''}"
+        name = f"shared_tiles{vectors}_{self.element}{kind}"
+        if name not in functions:
+            functions[name] = _tile_function(self, name, vectors)
+        return name
+
+    def fma(self, b: Builder, x: Name, y: Name, to: Name) -> tuple[Any, ...]:
+        """x * y + to, as an operation; of floats rounded once."""
+        return ("fma", x, y, to) if self.floating else ("add", to, b.op("mul", x, y))
+
+    @property
+    def stream_arguments(self) -> tuple[str, ...]:
+        """The argument names of functions for a few rows: those of tiles up to ``fresh``."""
+        names = replace(self, placed=False).arguments
+        names = tuple([name for name in names if name != "width"])
+        return (*names[:3], *names[names.index("at") : names.index("ahead")], "width")
+
+    def few_rows(self, functions: dict[str, Any], l2: int) -> str:
+        """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
+
+        All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
+        order in which it lies, as many lines side by side as there are registers for. What is
+        loaded of it stays in registers while all rows are multiplied. However a lies, it is one
+        function; ``width`` is a multiple of a panel's.
+        """
+        name = f"shared_streams_{self.element}"
+        if name not in functions:
+            functions[name] = _few_rows(self, name, l2)
+        return name
+
+    def few_transposed_rows(self, functions: dict[str, Any]) -> str:
+        """The same where b lies transposed: by squares of it, which ``square`` has room for.
+
+        A line of b is read once, and what is packed for one row of results is not a whole panel.
+        """
+        name = f"shared_streams_{self.element}_transposed"
+        if name not in functions:
+            functions[name] = _few_transposed_rows(self, name)
+        return name
+
+
+@cache
+def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
+    def write(b: Builder, *given: Name) -> None:
+        tile = _Tile(tiles, b, dict(zip(tiles.arguments, given, strict=True)))
+        (tile.covering if tiles.placed or tiles.looked else tile.exact)(
+            [v for v in tiles.heights if v <= vectors]
+        )
+
+    return function(name, tiles.arguments, write)
+
+
+class _Tile:
+    """The tiles of one function; ``p`` are its parameters."""
+
+    def __init__(self, tiles: Tiles, b: Builder, p: Mapping[str, Name]) -> None:
+        self.tiles, self.b, self.p = tiles, b, p
+        self.lanes, self.size, self.pointer = tiles.lanes, tiles.size, f"ptr_{tiles.element}"
+
+    def address(self, pointer: str, elements: Word) -> Word:
+        """The bytes at which an element of a parameter lies."""
+        found: Word = self.b.op("address", self.p[pointer]) + elements * self.size
+        return found
+
+    def exact(self, widths: Sequence[int]) -> None:
+        """The highest tile where all of its rows are there, else lower ones, some rows at a time.
+
+        Those past the last row are that one again, also in the results.
+        """
+        b, p, most, highest = self.b, self.p, max(widths), self.tiles.highest
+        lower = {v: [h for h in self.tiles.heights[v] if h < highest] for v in widths}
+        step = lower[most][0]
+
+        def lower_ones() -> None:
+            with b.loop(0, p["last"] + 1, step, prefix="top") as top:
+                left = p["last"] - top
+                rows, results = [p["at"] + top * p["row"]], [p["to"] + top * p["width"]]
+                for r in range(1, step):
+                    rows.append(rows[-1] + b.op("choose_ge", left, r, p["row"], 0))
+                    results.append(results[-1] + b.op("choose_ge", left, r, p["width"], 0))
+                self.by_width(widths, lambda v: self.by_height(lower[v], v, left, rows, results))
+
+        def whole() -> None:
+            with b.branch("ge", p["last"], highest - 1):
+                self.whole(most)
+            with b.otherwise():
+                lower_ones()
+
+        if most == 1:
+            whole()
+            return
+        both = b.op("choose_gt", p["wide"], self.lanes, p["last"], 0)
+        with b.branch("ge", both, highest - 1):
+            self.whole(most)
+        with b.otherwise():
+            lower_ones()
+
+    def covering(self, widths: Sequence[int]) -> None:
+        """The least tile that covers all rows: past the last one it reads that again."""
+        b, p, rows = self.b, self.p, list[Word]()
+        for r in range(self.tiles.highest):
+            if self.tiles.placed:
+                row = p["top"] + b.op("choose_gt", p["last"], r, r, p["last"])
+                rows.append(p["at"] + b.op("getitem", p["places"], row))
+            else:
+                rows.append(
+                    rows[-1] + b.op("choose_ge", p["last"], r, p["row"], 0) if r else p["at"]
+                )
+        self.by_width(
+            widths, lambda v: self.by_height(self.tiles.heights[v], v, p["last"], rows, None)
+        )
+
+    def by_width(self, widths: Sequence[int], write: Callable[[int], None]) -> None:
+        """Tiles of one vector where there are not more columns."""
+        if len(widths) == 1:
+            write(widths[0])
+            return
+        with self.b.branch("gt", self.p["wide"], self.lanes):
+            write(max(widths))
+        with self.b.otherwise():
+            write(min(widths))
+
+    def by_height(
+        self,
+        heights: Sequence[int],
+        vectors: int,
+        last: Word,
+        rows: Sequence[Word],
+        results: Sequence[Word] | None,
+    ) -> None:
+        """The least of these tiles that covers the row ``last``."""
+        self.b.cases(
+            [
+                (
+                    ("ge", last, under),
+                    lambda height=height: self.lower(height, vectors, rows, results),  # type: ignore[misc]
+                )
+                for height, under in zip(heights, (*heights[1:], 0), strict=True)
+            ]
+        )
+
+    def whole(self, vectors: int) -> None:
+        """The highest tile, whose rows are all there, by few addresses."""
+        b, p, height = self.b, self.p, self.tiles.highest
+        base = self.address("a", p["at"])
+        bases: list[Name] = []
+        for each in range(0, height, BASED):
+            first = ("add", bases[-1], p["row"] * (BASED * self.size)) if each else ("copy", base)
+            bases.append(b.variable("base", *first))
+        distances = [p["row"] * r for r in range(BASED)]
+        further = p["inner"] * self.size
+
+        def rows() -> Iterator[Name]:
+            pointers = [b.op(self.pointer, each) for each in bases]
+            for r in range(height):
+                yield self.element_of_a(pointers[r // BASED], distances[r % BASED])
+
+        def on() -> None:
+            for each in bases:
+                b.assign(each, "add", each, further)
+
+        self.tile(height, vectors, None, rows, on)
+
+    def lower(
+        self, height: int, vectors: int, rows: Sequence[Word], results: Sequence[Word] | None
+    ) -> None:
+        """A lower tile, or one that reads by words."""
+        b, p, placed = self.b, self.p, self.tiles.placed
+        # An address that moves, and distances of rows that do not, take one addition a step.
+        here = b.variable("here", *(("copy", 0) if placed else ("address", p["a"])))
+
+        def loaded() -> Iterator[Name]:
+            pointer = p["a"] if placed else b.op(self.pointer, here)
+            for row in rows[:height]:
+                yield self.element_of_a(pointer, row, *((here,) if placed else ()))
+
+        def on() -> None:
+            b.assign(here, "add", here, p["inner"] * (1 if placed else self.size))
+
+        self.tile(height, vectors, results, loaded, on, here)
+
+    def element_of_a(self, pointer: Name, *places: Word) -> Name:
+        """An element of a in every lane."""
+        place = place_at(*((each, 1) for each in places))
+        one = self.b.load("a", "load1", *self.b.pointer(pointer, place))
+        found: Name = self.b.op(f"splat{self.lanes}", one)
+        return found
+
+    def tile(
+        self,
+        height: int,
+        vectors: int,
+        results: Sequence[Word] | None,
+        rows: Callable[[], Iterator[Name]],
+        on: Callable[[], None],
+        here: Name | None = None,
+    ) -> None:
+        """All steps of k of a tile whose rows of results begin there, or ``width`` apart.
+
+        An element of a is loaded right before it is multiplied: there are no registers for more.
+        """
+        b, p, lanes = self.b, self.p, self.lanes
+        cells = [
+            [b.variable("c", "copy", self.tiles.zeros(b)) for _ in range(vectors)]
+            for _ in range(height)
+        ]
+        with b.branch("ne", p["fresh"], 1):
+            for cell, pointer in self.cells(cells, results):
+                b.assign(cell, f"load{lanes}", *pointer)
+        looked, plain = self.tiles.looked, not (self.tiles.placed or self.tiles.looked)
+        start = b.variable("b", "copy", self.address("b", p["down"]) if plain else p["down"])
+        lead = b.variable("lead", "copy", p["lead"]) if looked else None
+
+        def step() -> None:
+            terms: tuple[tuple[Name, Word], ...] = () if plain else ((start, 1),)
+            pointer = b.op(self.pointer, start) if plain else p["b"]
+            if lead is not None:
+                terms += ((b.op("getitem", p["reads"], lead), 1),)
+            places = [Offset(terms, v * lanes) for v in range(vectors)]
+            columns = [b.load("b", f"load{lanes}", pointer, place) for place in places]
+            for x, row in zip(rows(), cells, strict=True):
+                for y, cell in zip(columns, row, strict=True):
+                    b.assign(cell, *self.tiles.fma(b, x, y, cell))
+            on()
+            if lead is not None:
+                b.assign(lead, "add", lead, 1)
+            else:
+                b.assign(start, "add", start, p["step"] * (self.size if plain else 1))
+
+        if self.tiles.placed:
+            assert here is not None
+            self.placed_steps(step, here)
+        elif looked:
+            with b.loop(0, p["depth"], prefix="k"):
+                step()
+        else:
+            self.prefetching_steps(step)
+        for cell, pointer in self.cells(cells, results):
+            b.do(f"store{lanes}", *pointer, cell)
+
+    def cells(
+        self, cells: Sequence[Sequence[Name]], results: Sequence[Word] | None
+    ) -> list[tuple[Name, tuple[Name, Offset]]]:
+        """Every vector of every row of the results, and where it lies."""
+        b, p, found = self.b, self.p, []
+        at = b.variable("row", "copy", p["to"])
+        for r, row in enumerate(cells):
+            if results is not None:
+                b.assign(at, "copy", results[r])
+            elif r:
+                b.assign(at, "add", at, p["width"])
+            place = b.op("copy", at)
+            for v, cell in enumerate(row):
+                found.append((cell, (p["c"], Offset(((place, 1),), v * self.lanes))))
+        return found
+
+    def placed_steps(self, step: Callable[[], None], here: Name) -> None:
+        """``step`` for every k, run by run."""
+        b, p, run = self.b, self.p, self.p["run"]
+        number = b.variable("run", "floordiv", p["went"], run)
+        first = b.variable("k", "copy", 0)
+        begun = p["went"] - number * run
+        b.assign(here, "add", b.op("getitem", p["runs"], number), begun * p["inner"])
+        with b.repeat(Apply("lt", (first, p["depth"]))):
+            stop = b.least((number + 1) * run - p["went"], p["depth"])
+            with b.loop(0, stop - first, prefix="k"):
+                step()
+            b.assign(number, "add", number, 1)
+            b.assign(here, "getitem", p["runs"], number)
+            b.assign(first, "copy", stop)
+
+    def prefetching_steps(self, step: Callable[[], None]) -> None:
+        """``step`` for every k, with a line prefetched in each."""
+        b, p, size = self.b, self.p, self.size
+        start = b.variable("near", "copy", self.address("near", p["ahead"]))
+        with b.loop(0, p["depth"], self.lanes, prefix="k") as first:
+            stop = b.least(first + self.lanes, p["depth"])
+            line = b.variable("line", "copy", start)
+            with b.loop(first, stop, prefix="k"):
+                b.do("prefetch", b.op(self.pointer, line), Offset(()))
+                b.assign(line, "add", line, p["hop"] * size)
+                step()
+            b.assign(start, "add", start, p["leap"] * size)
+
+
+@cache
+def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
+    lanes = tiles.lanes
+    large = 2 * l2 // tiles.size  # elements of twice L2
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(tiles.stream_arguments, given, strict=True))
+        depth, step, wide = p["depth"], p["step"], p["wide"]
+        _write_zeros(tiles, b, p)
+        elements = depth * step
+        few, most = step * STEPS, FAR * lanes
+        # Where b is small, it is near.
+        far = b.op(
+            "choose_lt",
+            few,
+            most,
+            b.op("floordiv", most, b.op("choose_gt", few, 0, few, 1)) * few,
+            few,
+        )
+        far = b.op("choose_gt", elements, large, far, 0)
+        jammed = MOST_JAMMED if tiles.wide else MOST_JAMMED // 2
+        whole = wide // (jammed * lanes) * (jammed * lanes)
+        whole = b.op("choose_gt", elements, large * BEYOND, 0, whole)
+        k = b.variable("k", "copy", 0)
+        at, down = b.variable("at", "copy", p["at"]), b.variable("down", "copy", p["down"])
+        for count, loops in (
+            (STEPS, ((0, whole, jammed), (whole, wide, jammed // 2))),
+            (1, ((0, wide, 1),)),
+        ):
+            with b.repeat(Apply("le", (k, depth - count))):
+                for first, past, vectors in loops:
+                    with b.loop(first, past, vectors * lanes, prefix="j") as j:
+                        ends = past is wide
+                        _few_steps(tiles, b, p, (count, vectors), (at, down, j), far, ends)
+                b.assign(k, "add", k, count)
+                b.assign(at, "add", at, p["inner"] * count)
+                b.assign(down, "add", down, step * count)
+
+    return function(name, tiles.stream_arguments, write)
+
+
+def _write_zeros(tiles: Tiles, b: Builder, p: Mapping[str, Name]) -> None:
+    """All results are zero at the beginning."""
+    with b.branch("eq", p["fresh"], 1):
+        past = p["to"] + (p["last"] + 1) * p["width"]
+        with b.loop(p["to"], past, tiles.lanes, prefix="cell") as cell:
+            b.do(f"store{tiles.lanes}", p["c"], Offset(((cell, 1),)), tiles.zeros(b))
+
+
+def _few_steps(
+    tiles: Tiles,
+    b: Builder,
+    p: Mapping[str, Name],
+    count: tuple[int, int],
+    place: tuple[Name, Name, Name],
+    far: Name,
+    ends: bool,
+) -> None:
+    """So many inner indices to some vectors of columns of all rows; under masks if it ``ends``.
+
+    Hardware does not know what follows the end of a short line of b, nor what is loaded under
+    a mask, so what is read some time later is prefetched.
+    """
+    (steps, vectors), (at, down, j), lanes = count, place, tiles.lanes
+    masks = [b.op(f"mask{lanes}", p["wide"] - j - v * lanes) for v in range(vectors if ends else 0)]
+    here = down + j
+
+    def around(q: int, v: int) -> Offset:
+        return place_at((here, 1), (p["step"], q), constant=v * lanes)
+
+    if steps == STEPS:
+        with b.branch("gt", far, 0):
+            for q, v in product(range(steps), range(vectors)):
+                terms, part = around(q, v)
+                b.do("prefetch_second", *b.pointer(p["b"], Offset((*terms, (far, 1)), part)))
+    columns = {}
+    for q, v in product(range(steps), range(vectors)):
+        word, mask = ("load", (masks[v],)) if ends else (f"load{lanes}", ())
+        columns[q, v] = b.load("b", word, *b.pointer(p["b"], around(q, v)), *mask)
+    cell = b.variable("cell", "copy", p["to"] + j)
+    line = b.variable("line", "copy", at)
+    with b.loop(0, p["last"] + 1, prefix="r"):
+        places = [(p["c"], Offset(((cell, 1),), v * lanes)) for v in range(vectors)]
+        sums = [b.load("c", f"load{lanes}", *place) for place in places]
+        for q in range(steps):
+            one = b.load("a", "load1", *b.pointer(p["a"], place_at((line, 1), (p["inner"], q))))
+            x = b.op(f"splat{lanes}", one)
+            for v in range(vectors):
+                sums[v] = b.op(*tiles.fma(b, x, columns[q, v], sums[v]))
+        for sum_, place_ in zip(sums, places, strict=True):
+            b.do(f"store{lanes}", *place_, sum_)
+        b.assign(cell, "add", cell, p["width"])
+        b.assign(line, "add", line, p["row"])
+
+
+@cache
+def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
+    lanes = tiles.lanes
+    names = (*tiles.stream_arguments, "square")
+
+    def write(b: Builder, *given: Name) -> None:
+        p = dict(zip(names, given, strict=True))
+        depth, step, wide, square = p["depth"], p["step"], p["wide"], p["square"]
+
+        def rows(k: Name, j: Name, steps: int | None) -> None:
+            """The inner indices of a square to all rows, written out, or in a loop."""
+            with b.loop(0, p["last"] + 1, prefix="r") as r:
+                place = b.pointer(p["c"], Offset(((p["to"], 1), (r, p["width"]), (j, 1))))
+                total = b.variable("v", f"load{lanes}", *place)
+
+                def one(q: Word) -> None:
+                    line = place_at((p["at"], 1), (r, p["row"]), (k + q, p["inner"]))
+                    x = b.op(f"splat{lanes}", b.load("a", "load1", *b.pointer(p["a"], line)))
+                    y = b.load("square", f"load{lanes}", square, place_at((q, lanes)))
+                    b.assign(total, *tiles.fma(b, x, y, total))
+
+                if steps is None:
+                    with b.loop(0, depth - k, prefix="q") as term:
+                        one(term)
+                else:
+                    for q in range(steps):
+                        one(q)
+                b.do(f"store{lanes}", *place, total)
+
+        _write_zeros(tiles, b, p)
+        stored = frozenset({"square"})
+        with b.loop(0, wide, lanes, stored, "j") as j, b.loop(0, depth, lanes, stored, "k") as k:
+            place = place_at((p["down"] + j * step + k, 1))
+            at, to = (p["b"], place, step), (square, 0, lanes)
+            whole = b.op("choose_ge", wide, j + lanes, depth, 0)
+            with b.branch("ge", whole, k + lanes):
+                b.do(f"transpose{lanes}", *at, lanes, lanes, *to, stores="square")
+            with b.otherwise():
+                b.do(f"transpose{lanes}", *at, wide - j, depth - k, *to, stores="square")
+            with b.branch("ge", depth, k + lanes):
+                rows(k, j, lanes)
+            with b.otherwise():
+                rows(k, j, None)
+
+    return function(name, names, write)

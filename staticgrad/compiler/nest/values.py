@@ -1,0 +1,623 @@
+"""Expressions of a kernel to values of a nest, for the body of one loop.
+
+A value is *uniform* if it is the same for all lanes: then it is a vector of one lane, which is
+broadcast where a vector reads it. Where several rows, or several vectors, run side by side, a value
+that differs between them is an ``Each``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from typing import TYPE_CHECKING, Any, Final
+
+from staticgrad.compiler.nest.block_functions import element, function_name, function_text
+from staticgrad.compiler.nest.division import (
+    DIVIDENDS,
+    DIVISORS,
+    dividend_fields,
+    is_power_of_two,
+    quotient_name,
+    quotient_text,
+    root_name,
+    root_text,
+)
+from staticgrad.compiler.nest.records import (
+    Apply,
+    Arg,
+    Each,
+    Name,
+    Offset,
+    UnsupportedError,
+    Value,
+    pick,
+)
+from staticgrad.language.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
+from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.stages import (
+    HALF_LINE,
+    LANES,
+    Check,
+    ColumnAccumulate,
+    Order,
+    Search,
+    Stage,
+    Store,
+    nested,
+    roots,
+    statements,
+)
+from staticgrad.support.records import dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.lower import KernelLowering
+
+_NAMES: Final = {
+    "div": "truediv", "and": "and_", "or": "or_", "not": "invert", "shl": "lshift",
+    "shr": "rshift", "abs": "absolute", "rarely": "select", "c_fmod": "fmod",
+}  # fmt: skip
+#: Comparisons with the same ones of exchanged operands.
+_MIRRORED: Final = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+#: The largest i64: behind every position.
+_LAST: Final = 2**63 - 1
+
+
+def _is_place(expr: Expr) -> bool:
+    """Whether sizes and positions make a number, so that words hold what is next to it."""
+    made = ("literal", "index", "size", "add", "sub", "mul")
+    return all(each.op in made for each in postorder([expr]))
+
+
+def operation(op: str) -> str:
+    """The name of a primitive in the kernel language."""
+    return _NAMES.get(op, op)
+
+
+@dataclass
+class Values:
+    """The values of expressions in one loop's body.
+
+    ``vector``: lanes run along ``axis``, from its position on, and ``offsets`` further on in each
+    copy. ``mask`` has the lanes that count; None: all. ``is_last``: no vector of the loop follows.
+    """
+
+    nest: KernelLowering
+    lanes: int = 1
+    vector: bool = False
+    offsets: tuple[int, ...] = (0,)
+    mask: Name | None = None
+    axis: str = LANES
+    left: Any = None
+    inside: bool = False
+    is_last: bool = False
+    runs: Mapping[Expr, Any] = field(default_factory=dict)
+    load_run: Callable[[Any, Any], None] | None = None
+    names: dict[Expr, Any] = field(default_factory=dict)
+    moving: set[Expr] = field(default_factory=set)
+    wide: dict[Any, Any] = field(default_factory=dict)
+    inverses: dict[Expr, tuple[Any, Any]] = field(default_factory=dict)
+    met: set[int] = field(default_factory=set)
+
+    def moves_itself(self, e: Expr) -> bool:
+        """Return whether an expression is a vector, whatever its arguments are."""
+        if not self.vector:
+            return False
+        if isinstance(e.attribute, Access):
+            return any(axis == self.axis and step != 0 for axis, step in e.attribute.moves)
+        if e.op == "ref":
+            return e.attribute in self.nest.vector_refs
+        return e.op == "index" and e.attribute == self.axis
+
+    # -- values
+
+    def emit(self, wanted: Sequence[Expr]) -> None:
+        """Compute everything that ``wanted`` needs."""
+        for e in not_met(wanted, self.met):
+            if e in self.runs and e not in self.names and self.load_run is not None:
+                self.load_run(self, self.runs[e])
+            if e not in self.names:
+                self.names[e] = self._write(e)
+
+    def one(self, e: Expr) -> Any:
+        """A uniform value, as a vector of one lane."""
+        self.emit([e])
+        if e.op == "literal":
+            return self.nest.b.op(f"{element(e.dtype)}x1", e.attribute)  # type: ignore[arg-type]
+        if e in self.moving:
+            raise UnsupportedError("a vector where one value is needed")
+        return self.names[e]
+
+    def vec(self, e: Expr) -> Any:
+        """A value in every lane."""
+        self.emit([e])
+        if e in self.moving:
+            return self.names[e]
+        if e.op == "literal":
+            return self.nest.b.op(f"{element(e.dtype)}x{self.lanes}", e.attribute)  # type: ignore[arg-type]
+        return self.splat(self.names[e])
+
+    def splat(self, value: Any) -> Any:
+        """A uniform value in every lane."""
+        return value if self.lanes == 1 else self.nest.b.op(f"splat{self.lanes}", value)
+
+    def result(self, e: Expr, is_limit: bool) -> Any:
+        """A value that a name stands for: a vector where rows are lanes, except loop limits."""
+        return self.vec(e) if self.vector and not is_limit else self.one(e)
+
+    def word(self, e: Expr) -> Any:
+        """A uniform integer as a word."""
+        if e.op == "size":
+            return self.nest.words[str(e.attribute)]
+        if e.op == "literal":
+            return e.attribute
+        return self.nest.b.op("word", self.one(e))
+
+    def _write(self, e: Expr) -> Any:
+        b = self.nest.b
+        if e.op == "literal":
+            return e.attribute
+        if e.op == "ref":
+            name = str(e.attribute)
+            if self.vector and name in self.nest.vector_refs:
+                self.moving.add(e)
+            return self.nest.refs[name]
+        if e.op == "index":
+            if self.vector and e.attribute == self.axis:
+                self.moving.add(e)
+                return b.op(f"iota{self.lanes}", self.position())
+            return b.op("i64x1", self.nest.at[str(e.attribute)])
+        if e.op == "size":
+            return b.op("i64x1", self.nest.words[str(e.attribute)])
+        if e.op == "load":
+            return self._load(e)
+        if self.vector and e.op in _MIRRORED:
+            beyond = self._beyond(e)
+            if beyond is not None:
+                return beyond
+        return self._computed(e)
+
+    def _beyond(self, e: Expr) -> Any:
+        """A comparison of the position along the vectors with a uniform place, as a mask.
+
+        The position may have a uniform place added. None: the comparison is another one.
+        """
+        b, _nest, op = self.nest.b, self.nest, e.op
+        at, end = e.args
+        if end in self.moving:
+            at, end, op = end, at, _MIRRORED[op]
+        first: Expr | None = None
+        if at.op == "add" and self._runs_on(at.args[1]):
+            first, at = at.args
+        around = [each for each in (first, end) if each is not None]
+        if not self._runs_on(at) or any(x in self.moving or not _is_place(x) for x in around):
+            return None
+        self.moving.add(e)
+        until = self.word(end)
+        if first is not None:
+            until = until - self.word(first)
+        if op in ("le", "gt"):
+            until = until + 1
+        mask = b.op(f"mask{self.lanes}", until - self.position())
+        if op in ("ge", "gt"):
+            mask = b.op("xor", b.op(f"mask{self.lanes}", self.lanes), mask)
+        true, false = (b.op(f"b8x{self.lanes}", flag) for flag in (True, False))
+        return b.op("select_mask", mask, true, false)
+
+    def _runs_on(self, e: Expr) -> bool:
+        return e.op == "index" and e.attribute == self.axis
+
+    def _computed(self, e: Expr) -> Any:
+        b, code = self.nest.b, element
+        moves = any(a in self.moving for a in e.args)
+        lanes = self.lanes if moves else 1
+        args = [self.names[a] for a in e.args]
+        if moves:
+            self.moving.add(e)
+            for k, a in enumerate(e.args):
+                if a not in self.moving and a.op != "literal":
+                    args[k] = self.splat(args[k])
+            if self.lanes > 1 and e.dtype in DIVISORS and self.nest.machine.has_mask_registers:
+                if e.op == "sqrt":
+                    self.nest.functions[root_name(e.dtype)] = root_text(e.dtype)
+                    return b.op(root_name(e.dtype), *args)
+                if e.op == "div" and self._divides_all(e.args[1]):
+                    return self._quotient(e, args[0])
+        literals = [k for k, a in enumerate(e.args) if a.op == "literal"]
+        if e.op in BLOCKS:
+            name = function_name(e.op, e.dtype)
+            if name not in self.nest.functions:
+                wide = self.nest.machine.has_mask_registers
+                self.nest.functions[name] = function_text(e.op, e.dtype, wide)
+            for k in literals:
+                args[k] = b.op(f"{code(e.args[k].dtype)}x{lanes}", args[k])
+            return b.op(name, *args)
+        for k in literals:
+            if e.args[k].dtype.is_storage:
+                args[k] = b.op(f"{code(e.args[k].dtype)}x{lanes}", args[k])
+        values = range(e.op in CHOICES, len(args))
+        if literals and all(k in literals for k in values) and not e.args[-1].dtype.is_storage:
+            args[-1] = b.op(f"{code(e.args[-1].dtype)}x{lanes}", args[-1])
+        if e.op in CHOICES and 0 in literals:
+            args[0] = b.op(f"b8x{lanes}", args[0])
+        if e.op in ("cast", "bitcast"):
+            return b.op(f"{e.op}_{code(e.dtype)}", *args)
+        return b.op(operation(e.op), *args)
+
+    def _divides_all(self, divisor: Expr) -> bool:
+        """Return whether a loop divides by one number, which is faster as products."""
+        if divisor in self.moving:
+            return False
+        return not (divisor.op == "literal" and is_power_of_two(divisor.attribute))
+
+    def _quotient(self, e: Expr, dividend: Any) -> Any:
+        b, dtype, divisor = self.nest.b, e.dtype, e.args[1]
+        if divisor not in self.inverses:
+            s, bits = self.one(divisor), dtype.unsigned.code
+            first, end = dividend_fields(dtype, DIVIDENDS[dtype])
+            most = DIVISORS[dtype]
+            size = b.op("absolute", s)
+            usual = b.op("and_", b.op("ge", size, 2.0**-most), b.op("le", size, 2.0**most))
+            span = b.op("select", usual, b.op(f"{bits}x1", end - first), b.op(f"{bits}x1", 0))
+            inverse = b.op("truediv", b.op(f"{dtype.code}x1", 1.0), s)
+            self.inverses[divisor] = self.splat(inverse), self.splat(span)
+        self.nest.functions[quotient_name(dtype)] = quotient_text(dtype)
+        if e.args[0].op == "literal":
+            dividend = self.vec(e.args[0])
+        return b.op(quotient_name(dtype), dividend, self.vec(divisor), *self.inverses[divisor])
+
+    # -- places
+
+    @property
+    def copies(self) -> int:
+        """The rows, or vectors, side by side."""
+        return max(len(self.offsets), self.nest.copies)
+
+    def each(self, make: Callable[[int], Arg]) -> Value:
+        """What ``make`` gives for each copy; one value if all are the same."""
+        found = [make(k) for k in range(self.copies)]
+        first = found[0]
+        if all(value is first or value == first for value in found[1:]):
+            return first
+        return Each(found)
+
+    def position(self) -> Any:
+        """The position of the first lane, as a word."""
+        at = self.nest.at[self.axis]
+        if len(self.offsets) == 1:
+            return at
+        return Each(at + offset for offset in self.offsets)
+
+    def full(self) -> Any:
+        """The mask of the lanes that count."""
+        if self.mask is not None:
+            return self.mask
+        return self.nest.b.op(f"mask{self.lanes}", self.lanes)
+
+    def _offset(self, copy: int) -> int:
+        return self.offsets[copy] if len(self.offsets) > 1 else 0
+
+    def place(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
+        """Where the first lane of an access lies."""
+        terms: list[tuple[Name, Name | int]] = []
+        constant = 0
+
+        def add(position: Any, stride: Any) -> None:
+            nonlocal constant
+            if type(position) is int:
+                position, stride = stride, position
+            if type(position) is int:
+                constant += position * stride
+            elif stride != 0 or type(stride) is Name:
+                terms.append((position, stride))
+
+        nest = self.nest
+        for axis, step in access.strides:
+            stride = nest.number(step)
+            add(pick(nest.at[axis], copy), stride)
+            if self.vector and axis == self.axis:
+                add(self._offset(copy), stride)
+        for p in access.positions:
+            stride = nest.number(p.stride)
+            add(nest.number(p.start), stride)
+            for axis, step in p.terms:
+                both = nest.number(step) * stride
+                add(pick(nest.at[axis], copy), both)
+                if self.vector and axis == self.axis:
+                    add(self._offset(copy), both)
+        for index, step in zip(indices, access.gather, strict=True):
+            if index not in self.moving:
+                add(pick(self.word(index), copy), nest.number(step))
+        return Offset(tuple(terms), constant)
+
+    def _spot(self, p: Position, copy: int, skip: bool = False) -> Any:
+        """A position as a word; ``skip``: without what the vector axis adds."""
+        nest = self.nest
+        found: Any = nest.number(p.start)
+        for axis, step in p.terms:
+            if self.vector and axis == self.axis:
+                if skip:
+                    continue
+                found = found + nest.number(step) * self._offset(copy)
+            at = pick(nest.at[axis], copy)
+            found = found + at * nest.number(step)
+        return found
+
+    def guard(self, access: Access, copy: int) -> Any:
+        """The mask of the lanes that count and whose positions lie inside of their ends."""
+        masks = [self._ends(p, copy) for p in self._crossed(access)]
+        if self.mask is not None:
+            masks.insert(0, self.mask)
+        found = masks[0] if masks else self.full()
+        for mask in masks[1:]:
+            found = self.nest.b.op("and_", found, mask)
+        return found
+
+    def _crossed(self, access: Access) -> list[Position]:
+        """The positions that may lie beyond their ends."""
+        return [p for p in access.bounded if not (self.inside and p.step(self.axis) == 1)]
+
+    def window(self, p: Position) -> tuple[Any, Any]:
+        """The first position along the vectors at which another position is inside, and the end."""
+        rest = self._spot(p, 0, skip=True)
+        extent = self.nest.number(p.extent)  # type: ignore[arg-type]
+        return 0 - rest, extent - rest
+
+    def _ends(self, p: Position, copy: int) -> Any:
+        b, nest, lanes = self.nest.b, self.nest, self.lanes
+        at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
+        step = p.step(self.axis) if self.vector else 0
+        if step == 0:
+            return b.op(f"mask{lanes}", b.op("inside", at, extent, lanes, 0))
+        if isinstance(step, int) and step > 0:
+            last, first = extent - at, 0 - at
+            if step > 1:
+                last, first = ((n + (step - 1)) // step for n in (last, first))
+            before = b.op("xor", b.op(f"mask{lanes}", lanes), b.op(f"mask{lanes}", first))
+            return b.op("and_", b.op(f"mask{lanes}", last), before)
+        spot = b.op("mul", b.op(f"iota{lanes}", 0), nest.number(step))
+        spot = b.op("add", spot, at)
+        return b.op("mask_of", b.op("and_", b.op("ge", spot, 0), b.op("lt", spot, extent)))
+
+    def _near(self, access: Access, place: Offset, copy: int) -> Offset:
+        """The place of a load; 0 if no lane of it lies inside of the ends.
+
+        A processor takes hundreds of cycles for an unmapped address, of which no lane is loaded.
+        """
+        crossed = self._crossed(access)
+        if not crossed:
+            return place
+        nest, where = self.nest, self.nest.place_word(place)
+        for p in crossed:
+            at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
+            if self.vector and p.step(self.axis) == 1:
+                at, extent = at + (self.lanes - 1), extent + (self.lanes - 1)
+            where = nest.b.op("inside", at, extent, where, 0)
+        return nest.place_of(where)
+
+    def lanes_at(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
+        """The element of each lane of a gather or scatter, without the place that all add."""
+        b, nest = self.nest.b, self.nest
+        found: Any = None
+        moved = access.stride(self.axis)
+        if moved != 0:
+            at = nest.at[self.axis] + self._offset(copy)
+            found = b.op(f"iota{self.lanes}", at)
+            if moved != 1:
+                found = b.op("mul", found, nest.number_of(moved))
+        for index, step in zip(indices, access.gather, strict=True):
+            if index in self.moving:
+                part = b.op("mul", pick(self.names[index], copy), nest.number(step))
+                found = part if found is None else b.op("add", found, part)
+        return found
+
+    def _still(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
+        """The place that all lanes of a gather or scatter have in common."""
+        still = Access(
+            access.operand,
+            tuple((a, s) for a, s in access.strides if a != self.axis),
+            access.gather,
+            tuple(
+                Position(tuple(t for t in p.terms if t[0] != self.axis), p.start, p.stride)
+                for p in access.positions
+            ),
+        )
+        return self.place(still, indices, copy)
+
+    def _scattered(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
+        base = self.nest.place_word(self._still(access, indices, copy))
+        lanes = self.lanes_at(access, indices, copy)
+        return lanes if base == 0 else self.nest.b.op("add", lanes, base)
+
+    # -- memory
+
+    def _load(self, e: Expr) -> Any:
+        access: Any = e.attribute
+        indices = e.args[: len(access.gather)]
+        gathers = any(i in self.moving for i in indices)
+        moves = gathers or self.moves_itself(e)
+        if moves:
+            self.moving.add(e)
+        fill = e.args[-1] if len(e.args) > len(indices) else None
+        if moves or not self.vector:
+            lanes = self.lanes
+        else:
+            return Values(self.nest)._uniform(self, e, indices, fill)
+        return self._loaded(access, indices, fill, lanes, gathers)
+
+    def _uniform(self, around: Values, e: Expr, indices: Sequence[Expr], fill: Any) -> Any:
+        """A load of one lane, for a loop of vectors."""
+        self.names, self.met = around.names, around.met
+        assert isinstance(e.attribute, Access)
+        return self._loaded(e.attribute, indices, fill, 1, False)
+
+    def _loaded(
+        self, access: Access, indices: Sequence[Expr], fill: Any, lanes: int, gathers: bool
+    ) -> Value:
+        b, nest, operand = self.nest.b, self.nest, access.operand
+        step = access.stride(self.axis) if self.vector else 1
+
+        def filled(value: Name, mask: Any) -> Name:
+            if fill is None:
+                return value
+            beyond = b.op(f"{element(fill.dtype)}x{lanes}", fill.attribute)
+            found: Name = b.op("select_mask", mask, value, beyond)
+            return found
+
+        def load(copy: int) -> Arg:
+            pointer = pick(nest.pointers[operand], copy)
+            if gathers:
+                mask = self.guard(access, copy)
+                there = self._scattered(access, indices, copy)
+                return filled(b.load(operand, "load_at", pointer, there, mask), mask)
+            place = self.place(access, indices, copy)
+            if self._crossed(access):
+                mask = self.guard(access, copy)
+                if step == 1:
+                    place = self._near(access, place, copy)
+                    found = b.load(operand, "load", *b.pointer(pointer, place), mask)
+                else:
+                    at = b.pointer(pointer, place)
+                    found = b.load(operand, "load_strided", *at, nest.number_of(step), mask)
+                return filled(found, mask)
+            at = b.pointer(pointer, place)
+            if step != 1:
+                return b.load(operand, "load_strided", *at, nest.number_of(step), self.full())
+            if self.mask is None or lanes == 1:
+                return b.load(operand, f"load{lanes}", *at)
+            return b.load(operand, "load", *at, self.mask)
+
+        return self.each(load)
+
+    def store(self, s: Store) -> None:
+        """A store, or a combination with what is there."""
+        b, nest, access = self.nest.b, self.nest, s.access
+        self.emit(roots(s))
+        value = self.vec(s.value) if self.vector else self.one(s.value)
+        operand, step = access.operand, access.stride(self.axis) if self.vector else 1
+        scatters = any(i in self.moving for i in s.indices)
+        fills = self.lanes * s.value.dtype.itemsize >= HALF_LINE  # half registers may not
+        if step == 0 and not scatters:
+            step = 1  # the loop has one iteration
+        for copy in range(self.copies):
+            pointer, own = pick(nest.pointers[operand], copy), pick(value, copy)
+            is_whole = self.mask is None and not self._crossed(access)
+            if scatters:
+                verb, mask = "_at", [self.guard(access, copy)]
+                at: tuple[Any, ...] = (pointer, self._scattered(access, s.indices, copy))
+            else:
+                at = b.pointer(pointer, self.place(access, s.indices, copy))
+                verb = "_strided" if step != 1 else str(self.lanes) if is_whole else ""
+                mask = [] if verb.isdecimal() else [self.guard(access, copy)]
+                if step != 1:
+                    mask.insert(0, nest.number_of(step))
+            if s.combine:
+                there = b.load(operand, f"load{verb}", *at, *mask)
+                own = b.op(operation(COMBINERS[s.combine].combine), there, own)
+            behind = (own, *mask) if verb != "_strided" else (*mask[:1], own, *mask[1:])
+            if self.vector and operand in nest.streamed and step == 1 and fills and not scatters:
+                with b.branch("fits", *at, self.guard(access, copy)):
+                    b.do("stream", *at, own, stores=operand)
+                with b.otherwise():
+                    b.do(f"store{verb}", *at, *behind, stores=operand)
+            else:
+                b.do(f"store{verb}", *at, *behind, stores=operand)
+
+    # -- checks
+
+    def check(self, c: Check) -> None:
+        """An index, checked and clamped."""
+        self.emit(roots(c))
+        if c.index in self.moving or c.position in self.moving:
+            self._check_vector(c)
+            return
+        b, nest, extent = self.nest.b, self.nest, self.nest.number(c.extent)
+        index, position = self.word(c.index), self.word(c.position)
+
+        def checked(copy: int) -> Name:
+            i, at = pick(index, copy), pick(position, copy)
+            wrapped = b.op("choose_lt", i, 0, i + extent, i) if c.wrap else i
+            kept = b.variable("w", "copy", wrapped)
+            with b.branch("outside", wrapped, extent, rare=True):
+                b.do(nest.note(), pick(nest.pointers[c.operand], copy), at, i)
+                b.assign(kept, "copy", 0)
+            found: Name = b.op("i64x1", kept)
+            return found
+
+        nest.refs[c.name] = self.each(checked)
+
+    def search(self, s: Search) -> None:
+        """Count the elements of a sorted operand below each lane's value, by halving."""
+        b, nest, lanes = self.nest.b, self.nest, self.lanes
+        wanted = self._ordered(s, self.vec(s.value))
+        step = nest.number(s.stride)
+
+        def counted(copy: int) -> Name:
+            own = pick(wanted, copy)
+
+            def before(at: Any) -> Any:
+                place = b.op("mul", at, step)
+                found = b.load(s.operand, "load_at", nest.pointers[s.operand], place, self.full())
+                found = self._ordered(s, found)
+                less = b.op("le" if s.right else "lt", found, own)
+                if s.value.dtype.is_float:
+                    other = b.op("ne", own, own)
+                    if not s.right:
+                        other = b.op("and_", other, b.op("eq", found, found))
+                    less = b.op("or_", less, other)
+                return less
+
+            count: Name = b.variable("s", f"i64x{lanes}", 0)
+            left = b.variable("n", "copy", nest.number(s.extent))
+            with b.repeat(Apply("gt", (left, 1))):
+                half = b.op("floordiv", left, 2)
+                less = before(b.op("add", count, b.op("sub", half, 1)))
+                b.assign(count, "select", less, b.op("add", count, half), count)
+                b.assign(left, "sub", left, half)
+            with b.branch("eq", left, 1):
+                b.assign(count, "select", before(count), b.op("add", count, 1), count)
+            return count
+
+        nest.refs[s.name] = self.each(counted)
+        nest.vector_refs.add(s.name)
+
+    def _ordered(self, s: Search, value: Any) -> Any:
+        """Elements of a search in a dtype that has an order."""
+        dtype = s.value.dtype
+        return (
+            self.nest.b.op(f"cast_{element(dtype.compute)}", value) if dtype.is_storage else value
+        )
+
+    def _check_vector(self, c: Check) -> None:
+        b, nest, lanes = self.nest.b, self.nest, self.lanes
+        extent, operand = nest.number(c.extent), nest.pointers[c.operand]
+        index, position = self.vec(c.index), self.vec(c.position)
+        zero, last = b.op(f"i64x{lanes}", 0), b.op(f"i64x{lanes}", _LAST)
+
+        def checked(copy: int) -> Name:
+            i, at = pick(index, copy), pick(position, copy)
+            wrapped = i
+            if c.wrap:
+                wrapped = b.op("select", b.op("lt", i, 0), b.op("add", i, extent), i)
+            wrong = b.op("or_", b.op("lt", wrapped, 0), b.op("ge", wrapped, extent))
+            if self.mask is not None:
+                wrong = b.op("select_mask", self.mask, wrong, False)
+            found: Name = b.op("select", wrong, zero, wrapped)
+            with b.branch("some", wrong, rare=True):
+                places = b.op("select", wrong, at, last)
+                first = b.op("hmin", places)
+                same = b.op("eq", places, b.op(f"splat{lanes}", first))
+                which = b.op("hmin", b.op("select", same, i, last))
+                b.do(nest.note(), operand, b.op("word", first), b.op("word", which))
+            return found
+
+        nest.refs[c.name] = self.each(checked)
+        nest.vector_refs.add(c.name)
+
+
+def stored(stages: Sequence[Stage]) -> frozenset[str]:
+    """The operands that stages store to."""
+    every = [s for stage, _ in nested(stages) for s in statements(stage)]
+    orders = {s.scratch for s in every if isinstance(s, Order)}
+    found = orders | {s.access.operand for s in every if isinstance(s, Store)}
+    found |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}
+    return frozenset(found | {s.operand for s in every if isinstance(s, Check)})

@@ -1,0 +1,420 @@
+"""A report of what the compiler did: sections on passes, kernels and memory; text and JSON.
+
+A section is data that was counted or decided, never timed, so that two explanations of one program
+are equal, and any difference is a difference of the program. The compiler passes the sections in.
+
+Unneeded nodes are counted too: those never reached, and those that passes dropped.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, field
+from typing import Any
+
+from staticgrad.analysis.binding import input_label
+from staticgrad.analysis.pass_report import Report
+from staticgrad.analysis.plan_check import peak_buffers
+from staticgrad.analysis.plan_report import bodies_of, copied_feeds, memory_table
+from staticgrad.analysis.work import GraphWork, work_of
+from staticgrad.autodiff.reverse import grad
+from staticgrad.compiler.runtime.cuts import TOGETHER, cuts
+from staticgrad.compiler.runtime.places import BufferPlaces
+from staticgrad.compiler.runtime.sections import Alone, shared
+from staticgrad.compiler.runtime.words import Codes, RowWriter
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.support.errors import StaticgradError
+from staticgrad.support.records import dataclass
+
+
+@dataclass(frozen=True)
+class UnreadGradients:
+    """Gradients that the loss has but that no call requested, so that they were never built.
+
+    ``of``: names of inputs and parameters. ``without``, ``having``: the work of the derivative as
+    it is, and as it were with these gradients; ``forward``: the work of the loss itself.
+    """
+
+    of: tuple[str, ...]
+    forward: GraphWork
+    without: GraphWork
+    having: GraphWork
+
+    @property
+    def spared(self) -> GraphWork:
+        """The work that is not done."""
+        one, other = self.having, self.without
+        return GraphWork(
+            one.operations - other.operations, one.nbytes - other.nbytes, one.flops - other.flops
+        )
+
+    def __str__(self) -> str:
+        whole = self.forward.flops
+        ratios = [f"{each.flops / max(whole, 1):.2f}" for each in (self.without, self.having)]
+        return (
+            f"gradients that nobody asks for: {', '.join(self.of)}. Backward takes {ratios[0]}"
+            f" times the FLOPs of forward, with them {ratios[1]} times:"
+            f" {self.spared.flops:,} FLOPs and {self.spared.nbytes:,} bytes of values less"
+        )
+
+
+@dataclass(frozen=True)
+class NodeCounts:
+    """The number of nodes of a program, by kind.
+
+    ``built``: from its first operation to its last, in the order of creation; ``reached``: those of
+    them that an output or update depends on; ``left``: what the passes left of these. ``before``,
+    ``after``: the work of what was reached, and of what was left; None where sizes are open.
+    """
+
+    built: int
+    reached: int
+    left: int
+    before: GraphWork | None
+    after: GraphWork | None
+    unread: UnreadGradients | None
+
+    def lines(self) -> Iterator[str]:
+        """Return the lines for ``explain``."""
+        text = f"nodes: {self.built:,} built, {self.reached:,} reached from outputs and updates"
+        text += f", {self.left:,} left by the passes"
+        if self.before is not None and self.after is not None:
+            text += f"; {self.before.nbytes:,} -> {self.after.nbytes:,} bytes of values"
+            text += f", {self.before.flops:,} -> {self.after.flops:,} FLOPs"
+        yield text
+        if self.unread is not None:
+            yield str(self.unread)
+
+
+def dead_nodes(graph: Graph, after: Graph, sizes: Mapping[str, int] | None) -> NodeCounts:
+    """Count the nodes of a graph, before and after the passes."""
+    roots = [*graph.outputs.values(), *(value for _, value in graph.updates)]
+    live = set(ancestors(roots))
+    made = [node.serial for node in graph.nodes if not node.is_leaf]
+    first, last = min(made, default=0), max(made, default=-1)
+    inside = sum(first <= node.serial <= last for node in live)
+    outside = len(live) - inside
+    built, left = max(last - first + 1, inside) + outside, len(after.nodes)
+    if sizes is None:
+        return NodeCounts(built, len(live), left, None, None, None)
+    work = work_of(live, sizes), work_of(after.nodes, sizes)
+    return NodeCounts(built, len(live), left, *work, _unread(graph, live, sizes))
+
+
+def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGradients | None:
+    """The gradients of the loss that are not part of the graph.
+
+    The loss is the one floating output of one element that is no derivative.
+    """
+    losses = [
+        value for value in graph.outputs.values()
+        if value.dtype.is_float and not value.shape and not value.node.order
+    ]  # fmt: skip
+    derived = [node for node in live if node.order]
+    if len(losses) != 1 or not derived:
+        return None
+    forward = set(ancestors(losses))
+    leaves = [node for node in forward if node.is_leaf and node.label]
+    wanted = {n.label: Symbolic(n) for n in leaves if n.types[0].dtype.is_float}
+    try:
+        slopes = grad(losses[0], wanted, allow_disconnected=True)
+        numbers: dict[Any, int] = {}
+        known = {*_numbered(live, numbers).values()}
+        of_slopes = _numbered(ancestors(slopes.values()), numbers)
+        asked = [name for name, slope in slopes.items() if of_slopes[slope.node] in known]
+        unread = tuple(sorted({*wanted} - {*asked}))
+        if not unread or not asked:
+            return None
+        own = grad(losses[0], [wanted[name] for name in asked], allow_disconnected=True)
+    except StaticgradError:  # an op without a rule on the way
+        return None
+    having = set(ancestors(slopes.values())) - forward
+    without = set(ancestors(own)) - forward
+    return UnreadGradients(
+        unread, work_of(forward, sizes), work_of(without, sizes), work_of(having, sizes)
+    )
+
+
+def _numbered(nodes: Iterable[Node], numbers: dict[Any, int]) -> dict[Node, int]:
+    """A number for each node, the same for nodes that compute the same."""
+    found: dict[Node, int] = {}
+    for node in sorted(nodes, key=lambda node: node.serial):
+        args = tuple([(found[arg.node], arg.index) for arg in node.args])
+        key = node if node.label else (node.op, args, node.types)
+        found[node] = numbers.setdefault(key, len(numbers))
+    return found
+
+
+#: Counts up when a field of the JSON document changes its meaning or goes.
+SCHEMA = 1
+_LISTED = 20  # steps that are named
+
+
+@dataclass(frozen=True)
+class StepSection:
+    """One step: its kernel, the derivative order that it belongs to, what it computes and where.
+
+    ``inside``: the steps of each of its bodies.
+    """
+
+    kernel: str
+    phase: int
+    computes: str
+    lines: tuple[str, ...]
+    inside: tuple[tuple[StepSection, ...], ...] = ()
+
+    def __str__(self) -> str:
+        order = f" ^{self.phase}" if self.phase else ""
+        return f"{self.kernel}{order} {self.computes}  # {', '.join(self.lines)}"
+
+
+def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) -> Iterator[str]:
+    """A line for each step; behind a loop or branch what an iteration or case takes, and its
+    steps."""
+    known = {} if plan is None else {planned.step: planned for planned in plan.steps}
+    for number, step in enumerate(steps):
+        yield f"{margin}{number:3} {step}"
+        planned = known.get(number)
+        found = None if plan is None or planned is None else bodies_of(plan, planned)
+        for place, inside in enumerate(step.inside):
+            if found is not None:
+                yield f"{margin}      {found[place]}"
+            body = None if planned is None else planned.bodies[place]
+            yield from _step_lines(inside, body, margin + "      ")
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The reason why two steps are not fused: step ``read_in`` reads a value of ``computed_in``.
+
+    ``computes`` and ``reads``: the operation that computes the value, and one that reads it, with
+    their lines. ``reason`` is the kind of reason, ``numbers`` are what decided it.
+    """
+
+    computed_in: int
+    read_in: int
+    computes: str
+    reads: str
+    lines: tuple[str, str]
+    reason: str
+    numbers: Mapping[str, object]
+    text: str
+
+    @property
+    def told(self) -> str:
+        """The text without the numbers of the steps."""
+        return f"{self.computes} -> {self.reads}: {self.text}  # {' -> '.join(self.lines)}"
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The number of threads that may run a plan, and the numbers of the steps that they share.
+
+    Most of these are cut into groups of rows and columns. ``in_parts`` are products of few rows,
+    cut into parts of the inner indices, so that a thread keeps the rows of weights that it has
+    changed. Each of ``chains`` is run through by a thread for rows of its own, without waiting
+    for the others in between. Other steps run on the calling thread; ``alone`` has them by the
+    reason why.
+    """
+
+    threads: int
+    steps: tuple[int, ...] = ()
+    in_parts: tuple[int, ...] = ()
+    chains: tuple[tuple[int, ...], ...] = ()
+    alone: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan) -> Sharing:
+        """Read the rows of a plan's table; steps with bodies are the caller's."""
+        writer = RowWriter(plan.workers, Codes(defaultdict(int), {}), TOGETHER)
+        first_rows = writer.write(BufferPlaces(plan, {}))
+        rows = shared(writer.drafts, plan.workers)
+        reasons: dict[Alone | None, list[int]] = {None: []}
+        chains: list[tuple[int, ...]] = []
+        in_parts: list[int] = []
+        for at, cut in cuts(plan, TOGETHER).items():
+            steps = [planned.step for planned in plan.steps[at : cut.behind]]
+            if cut.ranges:
+                chains.append(tuple(steps))
+            elif cut.stages:
+                in_parts += steps
+            why = Alone.BODIES if plan.steps[at].bodies else rows[first_rows[at]].alone
+            reasons.setdefault(why, []).extend(steps)
+        every = tuple(sorted(reasons[None]))
+        alone = {why.value: tuple(sorted(reasons[why])) for why in Alone if why in reasons}
+        return cls(plan.workers, every, tuple(in_parts), tuple(chains), alone)
+
+    def __str__(self) -> str:
+        sharing = f"{len(self.steps)} steps: {_listed(self.steps)}"
+        if not self.steps:
+            sharing = "no step: the calling one runs all"
+        lines = [f"threads: {self.threads}, sharing {sharing}"]
+        if self.in_parts:
+            cut = f"  by inner indices, since the weights are trained: {_listed(self.in_parts)}"
+            lines.append(f"{cut}; each thread keeps its rows of them")
+        own = "  each thread its own rows, without a wait:"
+        lines.extend(f"{own} {_listed(chain)}" for chain in self.chains)
+        if self.threads > 1:
+            each = self.alone.items()
+            lines.extend(f"  the calling one alone, since {why}: {_listed(n)}" for why, n in each)
+        return "\n".join(lines)
+
+
+def _listed(steps: Sequence[int]) -> str:
+    """The first of some steps, and how many more there are."""
+    listed = ", ".join(map(str, steps[:_LISTED]))
+    return f"{listed} and {len(steps) - _LISTED} more" if len(steps) > _LISTED else listed
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Unused declarations: names of inputs, of parameters, of updated parameters.
+
+    No step reads the inputs: their feeds are checked, never copied. The parameters are neither
+    read nor written, and not locked. The updates write what is there already.
+    """
+
+    inputs: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    updates: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """A line for each kind that there is."""
+        for what, names in (
+            ("inputs that nothing reads", self.inputs),
+            ("parameters that nothing reads", self.parameters),
+            ("updates that change nothing", self.updates),
+        ):
+            if names:
+                yield f"{what}: {', '.join(names)}"
+
+
+def unread_of(graph: Graph, schedule: Schedule) -> Unread:
+    """Return the declarations that no step reads."""
+    read = {name for step in schedule.steps for name in step.reads()}
+    written = {name for step in schedule.steps for name in step.writes()}
+    own = [(b.role, b.label, b.name) for b in schedule.buffers]
+    touched = {(role, label) for role, label, name in own if name in read | written}
+    changed = {label for role, label, name in own if role == "parameter" and name in written}
+    inputs = [input_label(value) for value in graph.inputs]
+    return Unread(
+        tuple(name for name in inputs if ("input", name) not in touched),
+        tuple(p.name for p in graph.parameters if ("parameter", p.name) not in touched),
+        tuple(p.name for p, _ in graph.updates if p.name not in changed),
+    )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All sections of one program; ``plan`` is None if its sizes are unknown.
+
+    ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
+    ``compilers``: how many of its kernels each backend compiled.
+    ``apart``: every pair of steps of which one reads what the other computes.
+    ``tuning``: kernels whose schedules were measured, with the times (``sg.compile(tune=True)``).
+    ``dead``: the nodes that nothing needs, counted. ``before``: the graph ahead of all passes, if
+    it was asked for.
+    """
+
+    graph: str
+    pipeline: str
+    passes: tuple[Report, ...]
+    computed_once: tuple[StepSection, ...]
+    steps: tuple[StepSection, ...]
+    kernels: int
+    compilers: Mapping[str, int]
+    apart: tuple[Apart, ...]
+    unread: Unread
+    open_sizes: tuple[str, ...]
+    plan: Plan | None
+    sharing: Sharing | None = None
+    dead: NodeCounts | None = None
+    before: Graph | None = None
+    tuning: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        from staticgrad.compiler.reports.pictures import explanation_html
+
+        return explanation_html(self)
+
+    def _lines(self) -> Iterator[str]:
+        by = ", ".join(f"{n} by {name}" for name, n in self.compilers.items())
+        yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels{by and f', {by}'}"
+        yield from [] if self.dead is None else self.dead.lines()
+        yield f"passes: {self.pipeline or 'none'}"
+        for each in self.passes:
+            yield f"  {each.summary}"
+            yield from (f"      {count:4}x {name}" for name, count in each.hits.items())
+        if self.computed_once:
+            yield "computed once, of constants:"
+            yield from (f"      {step}" for step in self.computed_once)
+        yield "steps:"
+        yield from _step_lines(self.steps, self.plan, "  ")
+        if self.tuning:
+            yield "schedules by measurement:"
+            yield from (f"      {each}" for each in self.tuning)
+        yield from self._apart_lines()
+        yield from self.unread.lines()
+        if self.plan is None:
+            yield f"arena: depends on {', '.join(self.open_sizes)}"
+        else:
+            yield memory_table(self.plan)
+            yield from self._narrow_lines(self.plan)
+            yield str(self.sharing)
+        if self.before is not None:
+            yield f"before the passes:\n{self.before}"
+
+    def _narrow_lines(self, plan: Plan) -> Iterator[str]:
+        """Yield the share of narrow values in the peak, if the narrow pass ran."""
+        if not any(each.name == "narrow" for each in self.passes):
+            return
+        kinds = [(place.nbytes, buffer.dtype) for place, buffer in peak_buffers(plan)]
+        narrow = sum(n for n, dtype in kinds if dtype.is_storage)
+        little = narrow < plan.peak_bytes / 20  # each spares as many bytes as it takes
+        yield f"narrow values are {narrow:,} of the {plan.peak_bytes:,} bytes at the peak" + (
+            ": narrow saves little here, for it does not round the others" if little else ""
+        )
+
+    def _apart_lines(self) -> Iterator[str]:
+        """A line for each pair of steps; pairs that differ in the steps alone share one."""
+        alike: dict[str, list[str]] = {}
+        for each in self.apart:
+            alike.setdefault(each.told, []).append(f"{each.computed_in} -> {each.read_in}")
+        if alike:
+            yield "neighbours that are two steps:"
+        for told, pairs in alike.items():
+            more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+            yield f"      {pairs[0]}{more}: {told}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The explanation as JSON has it; ``peak_bytes`` is None where sizes are open."""
+        return {
+            "schema": SCHEMA,
+            "graph": self.graph,
+            "pipeline": self.pipeline,
+            "passes": [each.as_json() for each in self.passes],
+            "computed_once": [asdict(each) for each in self.computed_once],
+            "steps": [asdict(each) for each in self.steps],
+            "kernels": self.kernels,
+            "compilers": dict(self.compilers),
+            "tuning": [*self.tuning],
+            "apart": [asdict(each) for each in self.apart],
+            "unread": asdict(self.unread),
+            "sizes": None if self.plan is None else dict(self.plan.sizes),
+            "peak_bytes": None if self.plan is None else self.plan.peak_bytes,
+            "bodies": []
+            if self.plan is None
+            else [
+                {"step": planned.step, **asdict(each)}
+                for planned in self.plan.steps
+                for each in bodies_of(self.plan, planned)
+            ],
+            "sharing": None if self.sharing is None else asdict(self.sharing),
+            "copied_feeds": [] if self.plan is None else [*copied_feeds(self.plan)],
+        }

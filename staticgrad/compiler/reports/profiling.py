@@ -1,0 +1,348 @@
+"""The time of each step, next to the bytes and operations it needs and the machine's limits.
+
+Bytes and operations are counted from the kernels, as predictions do (``analysis.cost``): each
+operand once, however often a kernel reads it. Limits are measured on this machine, once per process
+and number of threads: a matrix product, and a copy of arrays beyond the caches. A step in a cache
+may move more bytes in a second than that copy does. Each step is waited for, also those that
+workers run in other runs (``runtime/cuts.py``), so the sum may exceed the time of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.analysis.cost import counted_work
+from staticgrad.compiler.reports.explain import StepSection
+from staticgrad.compiler.reports.pictures import written
+from staticgrad.compiler.runtime.probed import TimedTable
+from staticgrad.language.functions.creation import input as symbolic
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.value import Value
+from staticgrad.support.records import dataclass
+
+_SIDE: Final = 768  # of the product
+_COPIED: Final = 1 << 24  # elements of the copy
+_TURNS: Final = 12
+#: Rows below this part of the time are put together; lines that a row names.
+_SMALL: Final = 0.01
+_LINES: Final = 4
+#: Rates that differ by less than a tenth do not contradict each other.
+_SLACK: Final = 0.9
+#: (value, threads) -> a function of feeds.
+Compile = Callable[[Value, int], Callable[[Mapping[str, Any]], object]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of this machine for a thread count: f32 operations of a product, bytes of a copy.
+
+    Both by the second.
+    """
+
+    threads: int
+    flops: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class StepProfile:
+    """One position of the plan.
+
+    ``seconds`` is the median of the runs, ``fastest`` the least. ``nbytes`` and ``flops`` are
+    counted, ``products`` those of matrix products among them, which count twice in f64. ``share``:
+    the least time that the limits allow, as a part of ``seconds``. ``live`` are the bytes of the
+    arena in use meanwhile. A loop makes so many ``iterations``; of one that a test ends they are
+    not counted. ``module`` is the outermost scope that it was made in.
+    """
+
+    position: int
+    step: int
+    kernel: str
+    computes: str
+    lines: tuple[str, ...]
+    threads: int
+    seconds: float
+    fastest: float
+    nbytes: float
+    flops: float
+    share: float
+    live: int
+    iterations: int = 1
+    products: float = 0.0
+    module: str = ""
+
+    @property
+    def told(self) -> str:
+        """The kernel, what it computes, and of a loop what an iteration takes."""
+        text = f"{self.kernel} {self.computes}"
+        if self.iterations < 2:
+            return text
+        each = self.seconds / self.iterations * 1e6
+        return f"{text}, {self.iterations:,} iterations of {each:.3f} us"
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """Steps that a table shows in one row."""
+
+    steps: tuple[StepProfile, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps together."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def told(self) -> str:
+        """A description of what the steps compute, or their number."""
+        first, count = self.steps[0], len(self.steps)
+        if count == 1:
+            return first.told
+        kernels = {step.kernel for step in self.steps}
+        if len(kernels) == 1:
+            return f"{first.kernel} {first.computes}, {count} times"
+        modules = {step.module for step in self.steps}
+        where = f" in {first.module}" if len(modules) == 1 and first.module else ""
+        return f"{count} steps of {len(kernels)} kernels{where}"
+
+    def cells(self, profile: Profile) -> tuple[str, ...]:
+        """The row of a table: us, %, threads, GB/s, GFLOP/s, % of the limit, what, lines.
+
+        There is no % of a limit that the steps exceed: their bytes come from caches.
+        """
+        spent = self.seconds or 1e-9
+        share = sum(step.share * step.seconds for step in self.steps) / spent
+        lines = tuple(dict.fromkeys(line for step in self.steps for line in step.lines))
+        more = f" and {len(lines) - _LINES} more" if len(lines) > _LINES else ""
+        return (
+            f"{self.seconds * 1e6:.2f}",
+            f"{100 * self.seconds / (profile.seconds or 1.0):.1f}",
+            ", ".join(map(str, sorted({step.threads for step in self.steps}))),
+            f"{sum(step.nbytes for step in self.steps) / spent / 1e9:.1f}",
+            f"{sum(step.flops for step in self.steps) / spent / 1e9:.1f}",
+            "-" if profile.doubt else "in caches" if share > 1 else f"{100 * share:.1f}",
+            self.told,
+            ", ".join(lines[:_LINES]) + more,
+        )
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All positions of one plan in order, ``begins`` in seconds from the start of one run."""
+
+    graph: str
+    sizes: Mapping[str, int]
+    runs: int
+    limits: tuple[Limits, ...]
+    steps: tuple[StepProfile, ...]
+    begins: tuple[float, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps together."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def doubt(self) -> str:
+        """Evidence that the limits are too low, as the machine was busy; empty if there is none.
+
+        A step that reads from caches may be faster than the copy. A step that moves as much as the
+        copy may not; no step may be faster than the product, nor fewer threads than more.
+        """
+        fewest = self.limits[0]
+        for each in self.limits[1:]:
+            if min(each.flops / fewest.flops, each.bandwidth / fewest.bandwidth) < _SLACK:
+                return f"{each.threads} threads reach less than {fewest.threads}"
+        rates = {each.threads: each.flops for each in self.limits}
+        for own in self.steps:
+            if own.products * _SLACK > rates[own.threads] * own.seconds:
+                return f"{own.kernel} is faster than a product"
+            if own.nbytes >= 4 * _COPIED and own.share * _SLACK > 1:
+                return f"{own.kernel} is faster than a copy"
+        return ""
+
+    def rows(self, full: bool = False) -> list[ProfileRow]:
+        """Return the steps by their time, the longest first.
+
+        Steps below a hundredth of the time are put together: those of one kernel, then what is
+        still below by module, then the rest. ``full``: every step has a row of its own.
+        """
+        rows = [ProfileRow((step,)) for step in self.steps]
+        keys: tuple[Callable[[StepProfile], str], ...] = (
+            lambda step: step.kernel,
+            lambda step: step.module,
+            lambda step: "",
+        )
+        for key in () if full else keys:
+            groups: dict[str, list[StepProfile]] = {}
+            large = [row for row in rows if row.seconds >= _SMALL * self.seconds]
+            for row in rows:
+                if row.seconds < _SMALL * self.seconds:
+                    groups.setdefault(key(row.steps[0]), []).extend(row.steps)
+            rows = large + [ProfileRow(tuple(steps)) for steps in groups.values()]
+        return sorted(rows, key=lambda row: -row.seconds)
+
+    def title(self) -> list[str]:
+        """Return the title and the limits, a line each."""
+        lines = [f"{self.graph}: {self.seconds * 1e6:.1f} us in steps, median of {self.runs} runs"]
+        lines += [
+            f"limits, {each.threads} threads: {each.flops / 1e9:.0f} GFLOP/s,"
+            f" {each.bandwidth / 1e9:.1f} GB/s"
+            for each in self.limits
+        ]
+        if self.doubt:
+            lines.append(
+                f"these limits are too low, the machine was busy: {self.doubt}; there is no %"
+            )
+        return lines
+
+    def text(self, full: bool = False) -> str:
+        """Return a table of ``rows``; ``full``: one row for every step."""
+        lines = self.title()
+        lines.append("       us      %  threads   GB/s  GFLOP/s  % of limit  kernel")
+        for row in self.rows(full):
+            spent, part, threads, bandwidth, flops, share, told, at = row.cells(self)
+            lines.append(
+                f"{spent:>9}  {part:>5}  {threads:>7}  {bandwidth:>5}  {flops:>7}  {share:>10}"
+                f"  {told}  # {at}"
+            )
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        from staticgrad.compiler.reports.pictures import profile_html
+
+        return profile_html(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """The profile as JSON has it."""
+        return asdict(self)
+
+    def trace(self) -> dict[str, Any]:
+        """The profile for Chrome's trace viewer: steps, and live bytes of the arena."""
+        events: list[dict[str, Any]] = []
+        for begin, timed in zip(self.begins, self.steps, strict=True):
+            place = {"pid": 0, "tid": 0, "ts": begin * 1e6}
+            args = {"lines": list(timed.lines), "bytes": timed.nbytes, "flops": timed.flops,
+                    "threads": timed.threads, "percent of limit": 100 * timed.share}  # fmt: skip
+            name = f"{timed.kernel} {timed.computes}"
+            events.append(
+                {"name": name, "ph": "X", "dur": timed.seconds * 1e6, "args": args, **place}
+            )
+            events.append({"name": "live bytes", "ph": "C", "args": {"arena": timed.live}, **place})
+        return {"traceEvents": events, "displayTimeUnit": "ns"}
+
+    def save_trace(self, path: str | Path) -> None:
+        """Write ``trace`` to a file, for chrome://tracing or ui.perfetto.dev."""
+        written(path, json.dumps(self.trace()))
+
+
+def profile_of(
+    graph: str, table: TimedTable, sections: tuple[StepSection, ...], compile: Compile
+) -> Profile:
+    """Return the times of the runs of a table, without the first run if there are others.
+
+    Limits that the runs contradict are measured once more.
+    """
+    workers = sorted({1, table.plan.workers})
+    for again in (False, True):
+        limits = {n: limits_of(n, compile, again) for n in workers}
+        found = _profile(graph, table, sections, limits)
+        if not found.doubt:
+            break
+    return found
+
+
+def _profile(
+    graph: str, table: TimedTable, sections: tuple[StepSection, ...], limits: Mapping[int, Limits]
+) -> Profile:
+    plan, runs = table.plan, table.runs[1:] or table.runs
+    live, steps = live_bytes(plan), []
+    for position, planned in enumerate(plan.steps):
+        spent = [run[position][1] / 1e9 for run in runs]
+        threads = table.threads(position)
+        work = counted_work(plan.schedule.steps[planned.step], planned.arguments)
+        section = sections[planned.step]
+        limit = limits[threads]
+        # outside of products an addition is no half of a fused one: half the rate
+        busy = (work.products + 2 * work.maps) / limit.flops
+        least = max(busy, work.nbytes / limit.bandwidth)
+        seconds = median(spent)
+        steps.append(
+            StepProfile(
+                position, planned.step, section.kernel, section.computes, section.lines, threads,
+                seconds, min(spent), work.nbytes, work.products + work.maps,
+                least / seconds if seconds else 0.0, live[position], iterations_of(plan, planned),
+                work.products, module_of(plan, planned),
+            )
+        )  # fmt: skip
+    start = runs[-1][0][0] if plan.steps else 0
+    begins = tuple((begun - start) / 1e9 for begun, _ in runs[-1])
+    return Profile(graph, dict(plan.sizes), len(runs), tuple(limits.values()), tuple(steps), begins)
+
+
+def module_of(plan: Plan, planned: PlannedStep) -> str:
+    """The outermost scope of the first line of a step that is in one."""
+    scopes = [each.resolve().scope for each in plan.schedule.steps[planned.step].origins]
+    return next((scope.partition("/")[0] for scope in scopes if scope), "")
+
+
+def iterations_of(plan: Plan, planned: PlannedStep) -> int:
+    """Return the number of iterations of a step; 1 if it is not a loop."""
+    step = plan.schedule.steps[planned.step]
+    return planned.arguments[0] if planned.bodies and step.control.kind == "loop" else 1
+
+
+def live_bytes(plan: Plan) -> list[int]:
+    """The bytes of the arena that are in use at each position; what shares bytes counts once."""
+    found = []
+    for position in range(len(plan.steps)):
+        live = [p for p in plan.placements if p.first <= position <= p.last]
+        used = reached = 0
+        for offset, end in sorted((p.offset, p.offset + p.nbytes) for p in live):
+            used += max(0, end - max(offset, reached))
+            reached = max(reached, end)
+        found.append(used)
+    return found
+
+
+_known: Final[dict[int, Limits]] = {}
+
+
+def limits_of(threads: int, compile: Compile, again: bool = False) -> Limits:
+    """Return the limits of this machine for a thread count: the best measured so far.
+
+    They are measured when first asked for, and ``again`` if asked to.
+    """
+    if again or threads not in _known:
+        a = symbolic("a", (_SIDE, _SIDE))
+        x = symbolic("x", (_COPIED,))
+        square = np.ones((_SIDE, _SIDE), np.float32)
+        product = _fastest(compile(a @ a, threads), {"a": square})
+        copied = np.ones(_COPIED, np.float32)
+        copy = _fastest(compile(x + 1.0, threads), {"x": copied})
+        flops, bandwidth = 2.0 * _SIDE**3 / product, 8.0 * _COPIED / copy
+        before = _known.get(threads, Limits(threads, 0.0, 0.0))
+        _known[threads] = Limits(
+            threads, max(flops, before.flops), max(bandwidth, before.bandwidth)
+        )
+    return _known[threads]
+
+
+def _fastest(run: Callable[[Mapping[str, Any]], object], feeds: Mapping[str, Any]) -> float:
+    found = []
+    for _ in range(_TURNS):
+        begun = perf_counter()
+        run(feeds)
+        found.append(perf_counter() - begun)
+    return min(found)

@@ -1,0 +1,219 @@
+"""The arena of a compiled step, the parameters that it updates, and runs with bound feeds.
+
+It is allocated once and replaced when a plan needs more; the old block is freed first, so that the
+two never stand side by side. The plan says which buffer lies where in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes
+from staticgrad.native.entry import callables as native_entry
+from staticgrad.native.entry.words import BoundWord
+from staticgrad.support.errors import FeedError, OutOfMemory
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.runtime.entry import Entry, TableRecord
+    from staticgrad.compiler.runtime.executor import Executor
+
+#: NumPy's C interface: the pointer to the data is the first field after the object's header.
+_DATA: Final = object.__basicsize__
+_word: Final = ctypes.c_size_t.from_address
+
+
+def address_as_asked(array: npt.NDArray[Any]) -> int:
+    """Return the address of an array. (``array.ctypes`` leaves cycles to the collector.)"""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def address_as_laid_out(array: npt.NDArray[Any]) -> int:
+    """The same, read from the array's own field: a tenth of the time."""
+    return _word(id(array) + _DATA).value
+
+
+def _layout_is_known() -> bool:
+    """Return whether the field holds the address that NumPy reports, on this interpreter."""
+    if sys.implementation.name != "cpython":
+        return False
+    block = np.empty((4, 6), np.uint8)
+    views = (block, block[1:, 2:], block[::-1], block.T, block[:0])
+    return all(address_as_laid_out(view) == address_as_asked(view) for view in views)
+
+
+#: Where an array's first element is, the quicker way that is known to be right.
+address_of: Final = address_as_laid_out if _layout_is_known() else address_as_asked
+
+
+class Arena:
+    """Bytes from ``base`` on, 64-byte aligned; ``words`` are the same bytes as i64.
+
+    ``capacity`` is what is allocated; a step uses exactly the ``peak_bytes`` of its plan.
+    """
+
+    def __init__(self) -> None:
+        self._free()
+        self.reserve(0)
+
+    def reserve(self, nbytes: int) -> None:
+        """Make room for ``nbytes``; what the arena held is lost where it has to grow.
+
+        Raises:
+            OutOfMemory: the system gives no such block. The arena is empty then, and a later step
+                that needs less runs.
+        """
+        if nbytes <= self.capacity:
+            return
+        self._free()
+        try:
+            self._take(nbytes)
+        except (MemoryError, ValueError, OverflowError):
+            raise OutOfMemory(
+                f"the step needs an arena of {nbytes} bytes, which the system does not give",
+                hint="run it on smaller feeds; nothing was run and no parameter has changed",
+            ) from None
+
+    @classmethod
+    def over(cls, block: npt.NDArray[np.uint8]) -> Arena:
+        """An arena of exactly these bytes, which start on a 64-byte border; it cannot grow."""
+        arena = cls.__new__(cls)
+        arena._block, arena.words = block, block.data.cast("q")
+        arena.base, arena.capacity = address_of(block), block.size
+        return arena
+
+    def array(self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """The bytes from ``offset`` on as an array; to be dropped before the arena may grow."""
+        return np.ndarray(shape, dtype, self._block, offset)
+
+    def _free(self) -> None:
+        self._block = np.empty(0, np.uint8)
+        self.words = self._block.data.cast("q")
+        self.capacity = -1
+
+    def _take(self, nbytes: int) -> None:
+        self._block = aligned_bytes(-(-max(nbytes, ALIGNMENT) // ALIGNMENT) * ALIGNMENT)
+        self.words = self._block.data.cast("q")
+        self.base = address_of(self._block)
+        self.capacity = nbytes
+
+
+class WrittenMemory:
+    """Ranges of bytes that no feed may lie in."""
+
+    def __init__(self, arrays: Iterable[npt.NDArray[Any]]) -> None:
+        """``arrays`` do not overlap."""
+        ranges = sorted((address_of(a), address_of(a) + a.nbytes) for a in arrays if a.nbytes)
+        self._starts = [start for start, _ in ranges]
+        self._ends = [end for _, end in ranges]
+
+    def __bool__(self) -> bool:
+        return bool(self._ends)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """(address, end) of each range, in order."""
+        return zip(self._starts, self._ends, strict=True)
+
+    def refuse(self, name: str, first: int, end: int) -> None:
+        """Raise where the feed of that name, at these addresses, lies in it.
+
+        Raises:
+            FeedError: it does.
+        """
+        at = bisect_left(self._starts, end) - 1
+        if at >= 0 and self._ends[at] > first < end:
+            raise FeedError(
+                f"feed {name!r} shares memory with a parameter that the step updates",
+                hint="feed a copy: parameter.value is one",
+            )
+
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+#: What cannot change, nor share memory with an array.
+_NUMBERS: Final = (int, float, np.float32, np.float64)
+
+
+class BoundRun(Generic[T]):
+    """``call()`` is ``f.run(feeds, out)`` of the program and the objects that were bound.
+
+    It reads what the arrays hold when it is called. They may change in all that they are, too:
+    each call looks at that, as ``run`` does.
+    """
+
+    __slots__ = ("_enter", "_executor", "_feeds", "_given", "_words")
+
+    def __init__(
+        self, executor: Executor, feeds: Mapping[str, Any], given: Mapping[str, Any] | None
+    ) -> None:
+        """``feeds`` by input name; ``given``: arrays by output name."""
+        self._executor, self._feeds = executor, dict(feeds)
+        self._given = None if given is None else dict(given)
+        self._words: _BoundWords | None = None
+        self._enter: Callable[[], Any] = _no_entry
+
+    def __call__(self) -> T:
+        """The results; see ``Compiled.run`` for what it raises."""
+        results: T | None = self._enter()
+        if results is not None:
+            return results
+        found: T = self._executor.run_bound(self._feeds, self._given, self)
+        return found
+
+    def note(self, entry: Entry, record: TableRecord, results: Mapping[str, Array]) -> None:
+        """A run has gone well, and the entry may run the same again; while that is closed."""
+        if self._words is None:
+            self._words = _BoundWords(entry, self._feeds, self._given or {})
+            self._enter = native_entry.with_bound(self._words.words)
+        if self._given:
+            self._words.note(record, results)
+
+
+class _BoundWords:
+    """The words of ``BoundWord``, and what they point to."""
+
+    def __init__(self, entry: Entry, feeds: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        self._feeds = [feeds[each.name] for each in entry.inputs]
+        self._given = [given.get(each.name) for each in entry.outputs]
+        self._names = [each.name for each in entry.outputs]
+        self._objects = _filled([id(feed) for feed in self._feeds])
+        self._arrays = _filled([0 if array is None else id(array) for array in self._given])
+        self._feed_addresses = _filled([0] * len(self._feeds))
+        self._result_addresses = _filled([0] * len(self._given))
+        self._entry = entry
+        self.words = np.zeros(len(BoundWord), np.int64)
+        for word, pointed in (
+            (BoundWord.HEAD, entry.head),
+            (BoundWord.FEEDS_AT, self._objects),
+            (BoundWord.RESULTS_AT, self._arrays),
+            (BoundWord.FEED_ADDRESSES_AT, self._feed_addresses),
+            (BoundWord.RESULT_ADDRESSES_AT, self._result_addresses),
+        ):
+            self.words[word] = address_of(pointed)
+        self.words[BoundWord.GIVEN] = int(any(array is not None for array in self._given))
+
+    def note(self, record: TableRecord, results: Mapping[str, Array]) -> None:
+        """The arrays, where they are now, do not meet; their shapes are those of the record."""
+        self.words[BoundWord.RECORD] = 0
+        for number, feed in enumerate(self._feeds):
+            # 0: a number lies in no array, and -1: nothing does
+            other = 0 if type(feed) in _NUMBERS else -1
+            self._feed_addresses[number] = address_of(feed) if type(feed) is np.ndarray else other
+        for number, name in enumerate(self._names):
+            self._result_addresses[number] = address_of(results[name])
+        self.words[BoundWord.RECORD] = record.address
+
+
+def _filled(words: list[int]) -> npt.NDArray[np.int64]:
+    return np.array([*words, 0], np.int64)
+
+
+def _no_entry() -> None:
+    """Do nothing: there is no run in native code."""

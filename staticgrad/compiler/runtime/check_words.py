@@ -1,0 +1,102 @@
+"""The words in which a run notes failures, and their errors: bad indices, failed routines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from staticgrad.analysis.lookups import index_failure
+from staticgrad.compiler.runtime.places import BufferPlaces
+from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.schedule import CallStep, Step
+from staticgrad.native.libraries import routines
+from staticgrad.support.errors import IndexOutOfRange, StaticgradError
+from staticgrad.support.records import dataclass
+from staticgrad.support.source import Location
+
+
+@dataclass(frozen=True)
+class CheckWords:
+    """Pairs of i64 words of the arena in which a step's workers note the smallest failing position.
+
+    ``words`` has the first of each worker's pair, by number; ``path`` the number of the step, of
+    one in a body behind those of the body and of the steps around it. ``certain``: the step cannot
+    but fail, and does not run.
+    """
+
+    words: tuple[int, ...]
+    path: tuple[int, ...]
+    plan: Plan
+    planned: PlannedStep
+    operand: str
+    origin: Location | None
+    certain: bool
+
+    def failure(self, words: memoryview) -> BaseException | None:
+        """The error about what workers have noted, None where that is nothing."""
+        noted = [(words[at], words[at + 1]) for at in self.words if words[at] >= 0]
+        empty = self.operand in self.planned.fails
+        if self.certain or (empty and noted):
+            return IndexOutOfRange(
+                "no index is in range for an axis of size 0",
+                hint="the axis is empty",
+                at=self.origin,
+            )
+        if not noted:
+            return None
+        position, found = min(noted)
+        step = self.plan.schedule.steps[self.planned.step]
+        if not isinstance(step, CallStep):
+            schedule, in_body = self.plan.schedule, len(self.path) > 1
+            return index_failure(
+                schedule, self.planned, self.operand, position, found, self.origin, in_body
+            )
+        error = routines.failure(step.routine.name, position, found)
+        if isinstance(error, StaticgradError) and self.origin is not None:
+            error.at = self.origin
+        return error
+
+
+def find_checks(places: BufferPlaces) -> list[CheckWords]:
+    """The words of every check of a plan, those of the first step first.
+
+    What runs again after the commit has passed its check.
+    """
+    plan = places.plan
+    found: list[CheckWords] = []
+    for position, planned in enumerate(plan.steps[: plan.commit]):
+        step = plan.schedule.steps[planned.step]
+        parts = {
+            check.buffer: places.parts(check.buffer, position, planned.offsets[check.access])
+            for check in step.checks()
+            if places.offset(check.buffer, position) is not None
+        }
+        found += _checks_of(plan, planned, parts, (planned.step,))
+    return sorted(found, key=lambda check: check.path)
+
+
+def _checks_of(
+    plan: Plan, planned: PlannedStep, parts: dict[str, Sequence[int]], path: tuple[int, ...]
+) -> Iterator[CheckWords]:
+    """Yield the checks of one step, or of the steps of its bodies; ``parts``: of each buffer."""
+    step = plan.schedule.steps[planned.step]
+    if not planned.bodies:
+        for check in step.checks():
+            if check.buffer in parts:
+                words = tuple(part // 8 for part in parts[check.buffer])
+                origin = plan.schedule.buffer(check.buffer).origin or _origin(step)
+                certain = check.name in planned.fails and len(path) == 1
+                yield CheckWords(words, path, plan, planned, check.name, origin, certain)
+        return
+    accesses = step.accesses()
+    for number, (body, inner) in enumerate(zip(step.bodies(), planned.bodies, strict=True)):
+        inside = {
+            name: parts[accesses[access].buffer]
+            for name, access in body.outside
+            if accesses[access].buffer in parts
+        }
+        for each in inner.steps:
+            yield from _checks_of(inner, each, inside, (*path, number, each.step))
+
+
+def _origin(step: Step) -> Location | None:
+    return step.origins[0] if step.origins else None

@@ -1,0 +1,343 @@
+"""Feeds of one run (checked, read in place or copied) and the arrays of its results.
+
+A C-contiguous, aligned array of the input's dtype in native byte order is read in place, a
+bool one where its bytes are 0 and 1. Any other is copied into the arena before the run, and the
+plan counts that copy. NumPy first converts other objects, as lists, outside the arena.
+Dtypes convert as in NumPy's ``same_kind``: within a kind in both directions (float64 to float32
+rounds, int64 to int32 wraps), and from a lower kind to a higher (bool, integer, floating), never
+down. Feeds are never written, and no reference to them outlives the run.
+
+**Results** are written into recycled or fresh arrays, or the caller's own. An array handed out is a
+view of a block that only this file holds. When the block's reference count is down to ours, the
+caller has dropped the array and every view of it, and the block is used again. Results therefore
+never alias each other, the arena, a feed or a parameter.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.analysis.binding import Feeds, fed_type, feed_array, name_feeds
+from staticgrad.compiler.runtime.arena import address_of
+from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.storage.parameter import aligned_bytes
+from staticgrad.language.types.arrays import array_of, convert_array
+from staticgrad.language.types.dtype import as_dtype
+from staticgrad.native.environment import default_environment
+from staticgrad.support.errors import OutOfMemory, OutputArrayError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple
+
+Array = npt.NDArray[Any]
+_IN_PLACE: Final = 0x0001 | 0x0100  # ndarray.flags.num: C_CONTIGUOUS and ALIGNED
+
+
+class BoundFeeds(NamedTuple):
+    """One array per input, in the graph's order.
+
+    ``key`` decides the plan: the shapes, and the names of inputs that are copied first.
+    """
+
+    arrays: tuple[Array, ...]
+    key: tuple[tuple[tuple[int, ...], ...], frozenset[str]]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return self.key[0]
+
+    @property
+    def staged(self) -> frozenset[str]:
+        return self.key[1]
+
+
+class FeedBinder:
+    """The inputs of a graph; binds the feeds of a run."""
+
+    def __init__(self, graph: Graph, unused: frozenset[str] = frozenset()) -> None:
+        """``unused`` names inputs that no kernel reads: they are checked, never copied."""
+        self._graph = graph
+        self._inputs = {value.node.label: value for value in graph.inputs}
+        dtypes = [(name, fed_type(value).dtype) for name, value in self._inputs.items()]
+        self._dtypes = tuple((name, dtype.numpy, dtype.is_bool) for name, dtype in dtypes)
+        self._unused = unused
+
+    def bind(self, feeds: Feeds) -> BoundFeeds:
+        """Return the feeds as arrays, with the facts that a plan depends on.
+
+        Args:
+            feeds: input name or input value -> array, or anything that NumPy sees as one.
+
+        Raises:
+            MissingFeedError, UnknownFeedError, FeedDTypeError: as ``analysis.binding`` words them.
+                Shapes are checked by ``bind_sizes`` when they are seen for the first time.
+        """
+        named = feeds
+        if type(feeds) is not dict or feeds.keys() != self._inputs.keys():
+            named = self.named(feeds)
+        arrays = []
+        staged = []
+        for name, dtype, is_bool in self._dtypes:
+            data = named[name]
+            if type(data) is not np.ndarray:
+                with default_environment():
+                    data = feed_array(self._inputs[name], data)
+            own = data.dtype  # mostly the very object
+            if (own is not dtype and own != dtype) or data.flags.num & _IN_PLACE != _IN_PLACE:
+                data = feed_array(self._inputs[name], data)
+                if name not in self._unused:
+                    staged.append(name)
+            elif is_bool and data.size and name not in self._unused and _has_other_bytes(data):
+                staged.append(name)
+            arrays.append(data)
+        shapes = tuple([array.shape for array in arrays])
+        return BoundFeeds(tuple(arrays), (shapes, frozenset(staged)))
+
+    def reasons(self, feeds: Feeds, bound: BoundFeeds) -> dict[str, tuple[str, str]]:
+        """Return why each copied feed is copied, and what to feed instead, by input, in order."""
+        named = self.named(feeds)
+        arrays = dict(zip(self._inputs, bound.arrays, strict=True))
+        return {
+            name: _reason(name, named[name], arrays[name], fed_type(self._inputs[name]).dtype.numpy)
+            for name in arrays
+            if name in bound.staged
+        }
+
+    def named(self, feeds: Feeds) -> Mapping[str, Any]:
+        """The feeds by the names of their inputs."""
+        return name_feeds(self._graph, feeds)
+
+
+def copy_feed(place: Array, feed: Array) -> None:
+    """Copy a feed to where kernels read it, of the dtype of ``place``; a true bool becomes 1."""
+    if feed.dtype == np.bool_ == place.dtype:  # NumPy allows any byte for True, kernels only 1
+        np.not_equal(feed.view(np.uint8), 0, out=place)
+    elif "V" in (feed.dtype.kind, place.dtype.kind):  # NumPy would round twice on the way
+        place[...] = convert_array(feed, as_dtype(place.dtype))
+    else:
+        np.copyto(place, feed, casting="same_kind")
+
+
+def _reason(name: str, given: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
+    """Return why a feed is copied, and what needs no copy."""
+    shown = name if name.isidentifier() else "feed"
+    if not isinstance(given, np.ndarray):
+        was = f"it is {kind_of(given)}, which NumPy makes {array.dtype}, and the input is {dtype}"
+        return was, f"np.asarray({shown}, {dtype.name!r})"
+    contiguous = bool(array.flags.c_contiguous)
+    if array.dtype != dtype:
+        same = array.dtype.newbyteorder("=") == dtype
+        was = "its bytes stand in the other order" if same else f"it is {array.dtype}"
+        if contiguous:
+            return f"{was}, and the input is {dtype}", f"{shown}.astype({dtype.name!r})"
+        was = f"{was} and strided, and the input is {dtype}"
+        return was, f"np.ascontiguousarray({shown}, {dtype.name!r})"
+    if not contiguous:
+        return f"it is strided, {array.strides} bytes", f"np.ascontiguousarray({shown})"
+    if not array.flags.aligned:
+        return "it is misaligned", f"{shown}.copy()"
+    return "its bools have bytes other than 0 and 1", f"{shown}.view('uint8') != 0"
+
+
+def _has_other_bytes(data: Array) -> bool:
+    """Return whether a contiguous array of bools has bytes other than 0 and 1."""
+    return bool(data.view(np.uint8).max() > 1)
+
+
+_BLOCKS: Final = 2  # blocks kept per output: a loop holds its last result while it makes the next
+_OVERLAP_WORK: Final = 10_000  # effort for an exact answer; beyond it, two arrays count as meeting
+
+
+class _Block:
+    """Memory of one output array. ``owner`` is what every view of the array refers to."""
+
+    __slots__ = ("address", "owner", "template")
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        count = dtype.itemsize
+        for extent in shape:
+            count *= extent
+        self.template: Array = aligned_bytes(count).view(dtype).reshape(shape)
+        self.owner = self.template.base
+        self.address = address_of(self.template)
+
+    def references(self) -> int:
+        return sys.getrefcount(self.owner)
+
+
+#: What ``references`` counts while nobody but the block refers to its memory.
+_UNUSED: Final = _Block((1,), np.dtype(np.uint8)).references()
+
+
+class OutputPool:
+    """Arrays for one output, one after the other."""
+
+    def __init__(self, name: str, dtype: np.dtype[Any]) -> None:
+        self.name, self.dtype = name, dtype
+        self._blocks: list[_Block] = []
+        self._noted: memoryview | None = None
+
+    def take(self, shape: tuple[int, ...]) -> tuple[Array, int]:
+        """An uninitialised array of ``shape`` that nobody else refers to, and its address.
+
+        Raises:
+            OutOfMemory: the system gives no such block.
+        """
+        for block in self._blocks:
+            if block.template.shape == shape and block.references() == _UNUSED:
+                return block.template.view(), block.address
+        kept = [block for block in self._blocks if block.template.shape == shape]
+        try:
+            block = _Block(shape, self.dtype)
+        except (MemoryError, ValueError, OverflowError):
+            raise OutOfMemory(
+                f"output {self.name!r} of shape {shape} does not fit into memory",
+                hint="nothing was run and no parameter has changed",
+            ) from None
+        self._keep([*kept[len(kept) + 1 - _BLOCKS :], block])
+        return block.template.view(), block.address
+
+    def note_blocks(self, words: memoryview) -> None:
+        """Write the addresses of the blocks' arrays to these words from now on, 0 for none."""
+        self._noted = words
+        self._keep(self._blocks)
+
+    def _keep(self, blocks: list[_Block]) -> None:
+        if self._noted is not None:
+            for number in range(_BLOCKS):
+                self._noted[number] = id(blocks[number].template) if number < len(blocks) else 0
+        self._blocks = blocks
+
+
+def given_outputs(
+    out: object, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, np.dtype[Any]]
+) -> dict[str, Array]:
+    """The caller's arrays by output name, checked one by one.
+
+    Args:
+        out: a mapping from output names to arrays (some outputs may be left out), or one array
+            when there is one output. A subclass of ndarray is written as the plain array that it
+            is in memory.
+        shapes, dtypes: what each output is in this run.
+
+    Raises:
+        MaskedArrayError: a masked array.
+        OutputArrayError: an unknown name, no array, or one that the result does not fit.
+    """
+    if not isinstance(out, Mapping):
+        if len(shapes) != 1:
+            raise OutputArrayError(
+                f"out= is a {type(out).__name__}, and there are {len(shapes)} outputs",
+                hint=f"give a dict with the keys {', '.join(map(repr, shapes))}",
+            )
+        out = {next(iter(shapes)): out}
+    given: dict[str, Array] = {}
+    for name, data in out.items():
+        if name not in shapes:
+            known = ", ".join(map(repr, shapes))
+            raise OutputArrayError(f"out= names {name!r}; the outputs are {known}")
+        if not isinstance(data, np.ndarray):
+            raise OutputArrayError(
+                f"the array for output {name!r} is {kind_of(data)}, not an array",
+                hint=f"np.empty({shapes[name]}, {dtypes[name].name!r}) fits",
+            )
+        array = array_of(data, f"the array for output {name!r}")
+        problem = _misfit(array, shapes[name], dtypes[name])
+        if problem:
+            raise OutputArrayError(
+                f"the array for output {name!r} {problem}",
+                hint=f"np.empty({shapes[name]}, {dtypes[name].name!r}) fits",
+            )
+        given[name] = array
+    return given
+
+
+def _misfit(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    if array.shape != shape:
+        return f"has shape {array.shape}, the result {shape}"
+    if array.dtype != dtype:
+        return f"is {array.dtype}, the result {dtype.name}"
+    if not array.flags.writeable:
+        return "is read-only"
+    if not array.flags.c_contiguous or not array.flags.aligned:
+        return "is not contiguous in C order and aligned"
+    return ""
+
+
+def check_apart(given: Mapping[str, Array], others: Iterable[tuple[str, Array]]) -> None:
+    """Check that the caller's output arrays share no byte with each other or with ``others``.
+
+    Args:
+        given: output arrays by name.
+        others: (what it is, array) of everything that the step reads or updates.
+
+    Raises:
+        OutputArrayError: two that do, or might.
+    """
+    arrays = list(given.items())
+    for i, (name, array) in enumerate(arrays):
+        rest: Sequence[tuple[str, Array]] = [(f"output {n!r}", a) for n, a in arrays[:i]]
+        for what, other in (*rest, *others):
+            if _meet(array, other):
+                raise OutputArrayError(
+                    f"the array for output {name!r} shares memory with {what}",
+                    hint="outputs are written while the step runs: give an array of its own",
+                )
+
+
+def _meet(one: Array, two: Array) -> bool:
+    if not np.may_share_memory(one, two):
+        return False
+    try:
+        # NumPy takes any amount of work; its stubs know two of them
+        return np.shares_memory(one, two, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+class Port(NamedTuple):
+    """An input or output: its public name, its buffer, its dtype and rank.
+
+    ``buffer`` is None of an input that no step has. ``is_read``: some step reads it.
+    ``is_checked``: its bytes must be 0 and 1. ``number_bytes``: how many it has where it may be
+    fed as a number, else 0.
+    """
+
+    name: str
+    buffer: str | None
+    dtype: np.dtype[Any]
+    rank: int
+    is_read: bool = True
+    is_checked: bool = False
+    number_bytes: int = 0
+
+
+def input_ports(graph: Graph, schedule: Schedule) -> tuple[Port, ...]:
+    """The inputs of a graph, in order."""
+    buffers = {b.label: b.name for b in schedule.buffers if b.role == "input"}
+    read = {name for step in schedule.steps for name in step.reads()}
+    return tuple([_input(value, buffers, read) for value in graph.inputs])
+
+
+def _input(value: Symbolic, buffers: Mapping[str, str], read: set[str]) -> Port:
+    name, kind = value.node.label, fed_type(value)
+    buffer = buffers.get(name)
+    is_read = buffer in read
+    dtype = kind.dtype.numpy
+    takes_numbers = kind.rank == 0 and dtype in (np.float32, np.float64)
+    return Port(
+        name, buffer, dtype, kind.rank, is_read, value.dtype.is_bool and is_read,
+        value.dtype.itemsize if takes_numbers else 0,
+    )  # fmt: skip
+
+
+def output_ports(graph: Graph, schedule: Schedule) -> tuple[Port, ...]:
+    """The outputs of a graph, in order."""
+    buffers = dict(schedule.outputs)
+    types = graph.output_types
+    return tuple([Port(n, buffers[n], kind.dtype.numpy, kind.rank) for n, kind in types.items()])

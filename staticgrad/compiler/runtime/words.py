@@ -1,0 +1,516 @@
+"""The words of a driver's table: rows, records, and a block for each worker, written from a plan.
+
+A row is ``native.Row``. Its record holds one pointer per access that workers share, then one word
+per integer argument. Its words in a worker's block are one pointer for each access that is the
+worker's own: scratch and check words. The block begins with a ``native.Head``. Rows of a step that
+has bodies are those of their plans, each once, between rows that say where to go on: loops and
+branches are jumps.
+
+What a word of a record points to may change from iteration to iteration of a loop: then the loop
+has an entry for it (``native.control_code``), whose own words say where it points in the first
+iteration, in the second, and so on. In a loop inside another one those may change, too: they are
+words like others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+
+from staticgrad import native
+from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
+from staticgrad.compiler.runtime.arena import address_of
+from staticgrad.compiler.runtime.cuts import RowRange, Rows, StepCut, cuts, part_of, row_ranges
+from staticgrad.compiler.runtime.places import (
+    ARENA,
+    FIXED,
+    WORDS,
+    BufferPlaces,
+    Moved,
+    Moves,
+    Place,
+    further,
+)
+from staticgrad.compiler.runtime.sections import Alone, PlannedRow, shared
+from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.kernels.chain_parts import PART
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.plan import PlannedStep
+from staticgrad.language.ir.schedule import Call, Step, StepBody, Touch
+from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
+from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord, ThroughWord
+from staticgrad.support.records import NamedTuple
+
+
+class Codes(NamedTuple):
+    """The address of each kernel and routine; the words that records of routines end with."""
+
+    addresses: Mapping[Kernel | Routine, int]
+    tails: Mapping[Kernel | Routine, tuple[int, ...]]
+
+
+class RowWriter:
+    """Rows, records and blocks as they are written.
+
+    In a row, the record is the number of its first word among all records'. A block begins with the
+    words of its head; its others are bytes from the start of the arena. ``pointers`` are words that
+    hold the address of another word, by their numbers.
+    """
+
+    def __init__(self, workers: int, codes: Codes, rows: Rows) -> None:
+        self._rows = rows
+        self._addresses, self._tails = codes.addresses, codes.tails
+        self.drafts: list[PlannedRow] = []
+        self.records: list[int] = []
+        self.blocks: list[list[int]] = [[0] * HEAD_WORDS for _ in range(workers)]
+        self.in_arena: list[tuple[int, int]] = []
+        self.outside: list[tuple[int, str, int]] = []
+        self.pointers: list[tuple[int, int]] = []
+        self._known: dict[Call, float] = {}
+        self.times = 1  # iterations of the loops around what is written now, as far as known
+        self.part: RowRange | None = None  # the rows that are written now, of a loop or a chain
+
+    def write(self, places: BufferPlaces) -> list[int]:
+        """The rows of a plan; the number of the first one of each position."""
+        plan = places.plan
+        first_rows: list[int] = []
+        for position, cut in cuts(plan, "single" if places.is_inside else self._rows).items():
+            planned = plan.steps[position]
+            step = plan.schedule.steps[planned.step]
+            first_rows.append(len(self.drafts))
+            if cut.ranges:
+                self._write_chain(places, position, cut)
+                first_rows += [len(self.drafts)] * (cut.behind - position - 1)
+            elif planned.bodies:
+                _BodyWriter(self, places, position, planned, step).write()
+            elif planned.fails and places.is_inside:
+                self._write_notes(places, position, planned, step)
+            else:
+                self._write_row(places, position, cut)
+        return first_rows
+
+    def _write_chain(self, places: BufferPlaces, first: int, cut: StepCut) -> None:
+        def write() -> None:
+            for position in range(first, cut.behind):
+                self._write_row(places, position, StepCut(position + 1, False))
+
+        self.write_through(cut.ranges, cut.seconds, write)
+
+    def write_through(
+        self, ranges: Sequence[RowRange], seconds: float, write: Callable[[], object]
+    ) -> None:
+        """A row that workers share, each running all that ``write`` writes for rows of its own.
+
+        Those rows are words of its record, with a head.
+        """
+        drafts, record = self.drafts, len(self.records)
+        self.records += [0] * (len(ThroughWord) * len(ranges))
+        for number, self.part in enumerate(ranges):
+            self.drafts = []
+            write()
+            place = record + len(ThroughWord) * number
+            self.pointers.append((place + ThroughWord.FIRST, len(self.records)))
+            for row, *_ in self.drafts:
+                at = len(self.records) + Row._fields.index("record")
+                self.pointers.append((at, row.record))
+                self.records += row._replace(record=0)
+            end = len(self.records)
+            self.pointers += (place + ThroughWord.BEHIND, end), (place + ThroughWord.HEAD, end)
+            self.records += Head(0)
+        self.drafts, self.part = drafts, None
+        row = Row(native.through(), record, 0, len(ranges), 1)
+        self.drafts.append(PlannedRow(row, True, seconds, None, self.times))
+
+    def _write_row(self, places: BufferPlaces, position: int, cut: StepCut) -> None:
+        """The row of a single step; of a product in stages one for each worker in each stage."""
+        planned = places.plan.steps[position]
+        step = places.plan.schedule.steps[planned.step]
+        (call,) = step.calls(planned.arguments)
+        workers, own = len(self.blocks), 8 * len(self.blocks[0])
+        accesses = [*zip(step.accesses(), planned.offsets, strict=True)]
+        for access, inside in accesses:
+            if access.is_own:
+                parts = places.parts(access.buffer, position, inside)
+                for block, own_place in zip(self.blocks, parts, strict=True):
+                    block.append(own_place)
+        alone = Alone.CALL if isinstance(call.kernel, Routine) and call.kernel.alone else None
+        part = part_of(call, planned, self.part)
+        seconds, total, grain = 0.0, part.total, planned.grain
+        if workers > 1 and total:
+            seconds = self._seconds(call._replace(arguments=part.arguments))
+        if cut.stages:
+            seconds, grain = seconds / len(cut.stages) / workers, 0
+        tail = self._tails.get(call.kernel, ())
+        for stage in cut.stages or ((None,),):
+            for number, words in enumerate(stage):
+                if cut.stages:
+                    total = PART if words else 0
+                code, record = self._addresses[call.kernel], len(self.records)
+                row = Row(code, record, own, total, grain, first=part.first)
+                waits = (cut.waits and number == 0) or alone is not None  # parts run together
+                draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps)
+                self.drafts.append(draft)
+                for (access, inside), moved in zip(accesses, part.moved, strict=True):
+                    if not access.is_own:
+                        place = places.find(access.buffer, position, inside)
+                        self.point(self.word(), further(place, moved))
+                self.records += (*part.arguments, *tail, *(words or ()))
+
+    def _write_notes(
+        self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
+    ) -> None:
+        """Write a note, in place of the step, where a check of a body is sure to fail."""
+        for check in step.checks():
+            if check.name in planned.fails:
+                self.control(ControlKind.NOTE)
+                parts = places.parts(check.buffer, position, planned.offsets[check.access])
+                self.point(self.word(), (ARENA, parts[0]))
+
+    def _seconds(self, call: Call) -> float:
+        """Return the predicted seconds of a row on one processor at its best."""
+        if call not in self._known:
+            self._known[call] = call_seconds(call, FASTEST)
+        return self._known[call]
+
+    # -- words and control ------------------------------------------------------------------------
+
+    def word(self, value: int = 0) -> int:
+        """A new word; its number."""
+        self.records.append(value)
+        return len(self.records) - 1
+
+    def point(self, word: int, place: Place) -> None:
+        """Let a word point to a place."""
+        if isinstance(place, Moved):
+            place.loop.append((word, place))
+            return
+        memory, at = place
+        if memory == ARENA:
+            self.in_arena.append((word, at))
+        elif memory == WORDS:
+            self.pointers.append((word, at))
+        elif memory == FIXED:
+            self.records[word] = at
+        else:
+            self.outside.append((word, memory, at))
+
+    def control(self, kind: ControlKind, record: int | None = None) -> int:
+        """A row that runs nothing, with the record that is written next or another one."""
+        at = len(self.records) if record is None else record
+        self.drafts.append(PlannedRow(Row(0, at, kind, 0, 0), True, 0.0, Alone.BODIES))
+        return len(self.drafts) - 1
+
+    def go(self, row: int, to: int | None = None) -> None:
+        """Let a control row lead to another row, or to the next one that is written."""
+        draft, to = self.drafts[row], len(self.drafts) if to is None else to
+        self.drafts[row] = draft._replace(row=draft.row._replace(total=abs(to - row)))
+
+    def entries(self, loop: Moves) -> tuple[int, int, int]:
+        """The entries of a loop whose body is written: where they begin, and how many of each."""
+        begin = len(self.records)
+        moved = sorted(loop, key=lambda each: each[1].third is not None)
+        for word, place in moved:
+            at = len(self.records)
+            self.records += [0] * len(EntryWord)
+            self.pointers.append((at + EntryWord.WORD, word))
+            self.point(at + EntryWord.FIRST, place.first)
+            self.point(at + EntryWord.SECOND, place.second)
+            if place.third is None:
+                self.records[at + EntryWord.THIRD] = place.stride
+            else:
+                self.point(at + EntryWord.THIRD, place.third)
+        turns = sum(place.third is not None for _, place in moved)
+        return begin, len(moved) - turns, turns
+
+
+#: A loop, its record, and where it reads and writes each carried value.
+WrittenLoop = tuple[Moves, int, Sequence[tuple[Moved, Moved]]]
+
+
+class _BodyWriter:
+    """Writes the rows of one step with bodies."""
+
+    def __init__(
+        self,
+        writer: RowWriter,
+        places: BufferPlaces,
+        position: int,
+        planned: PlannedStep,
+        step: Step,
+    ) -> None:
+        self.writer, self.places, self.position = writer, places, position
+        self.planned, self.step, self.control = planned, step, step.control
+        self.accesses = step.accesses()
+        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
+        self.base = places.offset(room, position) or 0
+        self.bodies = [*zip(planned.bodies, step.bodies(), strict=True)]
+        self.iterations = planned.arguments[0]
+
+    def write(self) -> None:
+        """Control rows, and those of the bodies between them."""
+        if self.control.kind == "branch":
+            self._write_branch()
+        else:
+            self._write_loop()
+
+    def _place(self, access: int) -> Place:
+        """Return where an access begins while the step runs."""
+        inside = self.planned.offsets[access]
+        return self.places.find(self.accesses[access].buffer, self.position, inside)
+
+    def _write_body(self, number: int, bound: dict[str, Place]) -> None:
+        """The rows of one body, of which the first waits for what was before."""
+        plan, body = self.bodies[number]
+        checks = {
+            name: self.places.parts(
+                self.accesses[access].buffer, self.position, self.planned.offsets[access]
+            )
+            for name, access in body.outside
+            if self.accesses[access].mode == "check"
+        }
+        inner = BufferPlaces(plan, _constants(body), bound, self.base, checks)
+        first = len(self.writer.drafts)
+        self.writer.write(inner)
+        if first < len(self.writer.drafts):
+            drafts = self.writer.drafts
+            drafts[first] = drafts[first]._replace(waits=True)
+
+    # -- branches ---------------------------------------------------------------------------------
+
+    def _write_branch(self) -> None:
+        writer = self.writer
+        choice = writer.control(ControlKind.CASE)
+        writer.point(writer.word(), self._place(self.control.decides))
+        writer.word(len(self.bodies))
+        cases = [writer.word() for _ in self.bodies]
+        ends = []
+        for number, (_, body) in enumerate(self.bodies):
+            writer.records[cases[number]] = len(writer.drafts) - choice
+            self._write_body(number, {name: self._place(at) for name, at in body.outside})
+            ends.append(writer.control(ControlKind.GO))
+        for end in ends:
+            writer.go(end)
+
+    # -- loops ------------------------------------------------------------------------------------
+
+    def _write_loop(self) -> None:
+        self._write_first_rows()
+        loop, record, carried = self._write_parts() or self._write_iterations()
+        self._write_results(record, carried)
+        self._finish(loop, record)
+
+    def _write_parts(self) -> WrittenLoop | None:
+        """A row that workers share, each running all iterations for rows of its own; the last part.
+
+        None where iterations are not such: nothing is written then.
+        """
+        writer, (plan, body) = self.writer, self.bodies[0]
+        ranges, seconds = row_ranges(plan, body, self.control, self.iterations)
+        if not ranges or writer.part is not None or not native.through():
+            return None
+        found: list[WrittenLoop] = []
+
+        def write() -> None:
+            if found:
+                self._finish(*found[-1][:2])
+            found.append(self._write_iterations())
+
+        writer.write_through(ranges, seconds, write)
+        writer.go(writer.control(ControlKind.GO))  # what follows waits
+        return found[-1]
+
+    def _write_iterations(self) -> WrittenLoop:
+        """The rows of all iterations."""
+        writer, control = self.writer, self.control
+        loop, record = Moves(), len(writer.records)
+        begin = writer.control(ControlKind.BEGIN)
+        writer.records += [0] * len(LoopWord)
+        times = writer.times
+        writer.times = times * max(1, self.iterations if control.kind == "loop" else 1)
+        carried = [self._carried(loop, number) for number in range(len(control.carries))]
+        leave = -1
+        for number, (_, body) in enumerate(self.bodies):
+            self._write_body(number, self._bound(number, body, loop, record, carried))
+            if control.kind == "while" and number == 0:
+                leave = writer.control(ControlKind.UNLESS)
+                writer.point(writer.word(), self._place(control.decides))
+        writer.times = times
+        end = writer.control(ControlKind.END, record)
+        writer.go(end, begin + 1)
+        writer.go(begin)
+        if leave >= 0:
+            writer.go(leave)
+        return loop, record, carried
+
+    def _write_first_rows(self) -> None:
+        """Move the initial values of logged carries to where the first iteration reads them."""
+        for number in self.control.logged:
+            first, last, _ = self.control.carries[number]
+            stride = self._row_bytes(number)
+            row = further(self._place(last), stride * self.iterations * self.control.backwards)
+            self._move(row, self._place(first), stride)
+
+    def _row_bytes(self, number: int) -> int:
+        """The bytes of a carried value."""
+        return dict(self.planned.bodies[-1].buffer_bytes)[f"out.c{number}"]
+
+    def _move(self, to: Place, source: Place, nbytes: int) -> None:
+        self.writer.control(ControlKind.MOVE)
+        self.writer.point(self.writer.word(), to)
+        self.writer.point(self.writer.word(), source)
+        self.writer.word(nbytes)
+
+    def _carried(self, loop: Moves, number: int) -> tuple[Moved, Moved]:
+        """Return where a carried value is read and where it is written, over the iterations."""
+        first, last, other = self.control.carries[number]
+        if number in self.control.logged:
+            stride, place = self._row_bytes(number), self._place(last)
+            rows = [place, further(place, stride)]
+            read, written = rows[::-1] if self.control.backwards else rows
+            return self._rows(loop, read, stride), self._rows(loop, written, stride)
+        one, two = self._place(last), self._place(other)
+        if self.iterations % 2 == 0:  # the last iteration shall write the result
+            one, two = two, one
+        read = Moved(loop, self._place(first), one, two)
+        return read, Moved(loop, one, two, one)
+
+    def _bound(
+        self,
+        number: int,
+        body: StepBody,
+        loop: Moves,
+        record: int,
+        carried: Sequence[tuple[Moved, Moved]],
+    ) -> dict[str, Place]:
+        """Return the locations of the inputs and outputs of a body."""
+        plan = self.planned.bodies[number]
+        nbytes = dict(plan.buffer_bytes)
+        inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
+        carries = dict(body.carried)
+        bound: dict[str, Place] = {}
+        for name, access in body.outside:
+            place = self._place(access)
+            if name in carries:
+                place = carried[carries[name]][name not in inputs]
+            elif name in body.rows:
+                place = self._rows(loop, place, nbytes[name])
+            bound[name] = place
+        if body.number:
+            bound[body.number] = (WORDS, record + LoopWord.NUMBER)
+        return bound
+
+    def _rows(self, loop: Moves, place: Place, stride: int) -> Moved:
+        """The rows of an array, one in each iteration."""
+        if self.control.backwards:
+            place, stride = further(place, stride * (self.iterations - 1)), -stride
+        return Moved(loop, place, further(place, stride), None, stride)
+
+    def _write_results(self, record: int, carried: Sequence[tuple[Moved, Moved]]) -> None:
+        """Move the final carries to their destinations, unless they are already there."""
+        nbytes = dict(self.places.plan.buffer_bytes)
+        for number, (read, _) in enumerate(carried):
+            if number not in self.control.logged:
+                last = self.control.carries[number][1]
+                self._move(self._place(last), read, nbytes[self.accesses[last].buffer])
+        if self.control.done >= 0:
+            self._move(self._place(self.control.done), (WORDS, record + LoopWord.NUMBER), 8)
+
+    def _finish(self, loop: Moves, record: int) -> None:
+        """Fill in the loop's record, and the entries of all that it moves."""
+        begin, rows, turns = self.writer.entries(loop)
+        records = self.writer.records
+        backwards = self.control.backwards
+        cost = sum(plan_seconds(plan, ROWS) for plan in self.planned.bodies)
+        records[record + LoopWord.ITERATIONS] = self.iterations
+        records[record + LoopWord.FROM] = self.iterations - 1 if backwards else 0
+        records[record + LoopWord.BY] = -1 if backwards else 1
+        records[record + LoopWord.ROWS], records[record + LoopWord.TURNS] = rows, turns
+        records[record + LoopWord.COST] = int(cost * 1e9)
+        self.writer.pointers.append((record + LoopWord.ENTRIES, begin))
+
+
+def _constants(body: StepBody) -> dict[str, int]:
+    """The addresses of a body's constants, by buffer."""
+    buffers = body.schedule.buffers
+    return {b.name: address_of(b.data.array) for b in buffers if b.data is not None}
+
+
+class Words:
+    """The words of one plan. ``address`` is where the rows begin.
+
+    Attributes:
+        array: all words. Those that point into the arena, or into what a run binds, are 0.
+        first_rows: the first row of each position of the plan, and behind the last one's. The row
+            of a chain is that of its first position; the others' is the next one.
+        waits: for each row whether every earlier one must be finished before it begins.
+        arena_words, arena_offsets: words that point into the arena, and the bytes from its start.
+        slots: by buffer that a run binds, words that point into it, with the bytes from its start.
+    """
+
+    def __init__(self, places: BufferPlaces, codes: Codes, rows: Rows) -> None:
+        workers = places.plan.workers
+        writer = RowWriter(workers, codes, rows)
+        self.first_rows = (*writer.write(places), len(writer.drafts))
+        self.waits = bytes(draft.waits for draft in writer.drafts)
+        written = [each.row for each in shared(writer.drafts, workers)]
+        first = ROW_WORDS * len(written)
+        blocks = writer.blocks
+        self._block_start, self._block_words = first + len(writer.records), len(blocks[0])
+        words = [*chain.from_iterable(written), *writer.records, *chain(*blocks)]
+        self.array = np.array(words, np.int64)
+        self.address = address_of(self.array)
+        self.array[1:first:ROW_WORDS] *= 8
+        self.array[1:first:ROW_WORDS] += self.address + 8 * first
+        for word, target in writer.pointers:
+            self.array[first + word] = self.address + 8 * (first + target)
+        starts = range(self._block_start, len(self.array), self._block_words)
+        head = Head(self.address, 0, 8 * self._block_words, workers, 1)
+        if any(row.function == 0 for row in written):
+            head = head._replace(control=native.control())
+        for start in starts:
+            self.array[start : start + len(head)] = head
+        arena = [(first + word, at) for word, at in writer.in_arena]
+        for start, block in zip(starts, blocks, strict=True):
+            arena += enumerate(block[HEAD_WORDS:], start + HEAD_WORDS)
+        self.arena_words, self.arena_offsets = np.array(arena, np.int64).reshape(-1, 2).T.copy()
+        self.slots: dict[str, list[tuple[int, int]]] = {}
+        for word, memory, at in writer.outside:
+            self.slots.setdefault(memory, []).append((first + word, at))
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows."""
+        words = self.array[: ROW_WORDS * self.first_rows[-1]].reshape(-1, ROW_WORDS)
+        return tuple(Row(*row) for row in words.tolist())
+
+    @property
+    def has_sections(self) -> bool:
+        """True if there are rows that workers may share."""
+        last = ROW_WORDS * self.first_rows[-1]
+        return bool(self.array[Row._fields.index("section") : last : ROW_WORDS].any())
+
+    def share(self, pool: int) -> None:
+        """Let the driver share sections with the workers of the pool at an address."""
+        self.array[self.head("pool")] = pool
+
+    def head(self, name: str) -> int:
+        """The number of a word at the head of the caller's block."""
+        return self._block_start + Head._fields.index(name)
+
+    def row_at(self, address: int) -> int:
+        """The number of the row at an address; -1 for 0."""
+        return (address - self.address) // (8 * ROW_WORDS) if address else -1
+
+    def block(self, worker: int) -> int:
+        """The address of a worker's block, by its number."""
+        return self.address + 8 * (self._block_start + worker * self._block_words)
+
+    def of_row(self, row: int, accesses: Sequence[Touch]) -> Iterator[int]:
+        """The word that points to each operand of a row, as the first worker has it."""
+        at, own = (int(word) for word in self.array[ROW_WORDS * row + 1 : ROW_WORDS * row + 3])
+        at, own = (at - self.address) // 8, self._block_start + own // 8
+        for access in accesses:
+            yield own if access.is_own else at
+            at, own = at + (not access.is_own), own + access.is_own
