@@ -1,13 +1,14 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import passes as passes
-import staticgrad.bridges.jax as jax
-import staticgrad.bridges.scipy as scipy
-import staticgrad.bridges.sklearn as sklearn
-import staticgrad.bridges.torch as torch
-import staticgrad.distributed as distributed
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
+import staticgrad.interop.distributed as distributed
+import staticgrad.interop.jax as jax
+import staticgrad.interop.onnx as onnx
+import staticgrad.interop.scipy as scipy
+import staticgrad.interop.sklearn as sklearn
+import staticgrad.interop.torch as torch
 import staticgrad.language.functions.checkpoints.policies as checkpoint_policies
 import staticgrad.language.functions.fft as fft
 import staticgrad.language.functions.linalg as linalg
@@ -17,7 +18,6 @@ import staticgrad.language.functions.sparse as sparse
 import staticgrad.language.functions.special as special
 import staticgrad.language.functions.tree as tree
 import staticgrad.nn as nn
-import staticgrad.onnx as onnx
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
 import staticgrad.support.errors as errors

@@ -1,4 +1,4 @@
-"""``sg.jax``: the module ``staticgrad.bridges.jax``.
+"""``sg.jax``: the module ``staticgrad.interop.jax``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.bridges import jax as module
+from staticgrad.interop import jax as module
 
 if TYPE_CHECKING:
-    from staticgrad.bridges.jax import (
+    from staticgrad.interop.jax import (
         function as function
     )
 

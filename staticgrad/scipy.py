@@ -1,4 +1,4 @@
-"""``sg.scipy``: the module ``staticgrad.bridges.scipy``.
+"""``sg.scipy``: the module ``staticgrad.interop.scipy``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.bridges import scipy as module
+from staticgrad.interop import scipy as module
 
 if TYPE_CHECKING:
-    from staticgrad.bridges.scipy import (
+    from staticgrad.interop.scipy import (
         hessian_operator as hessian_operator, jacobian_operator as jacobian_operator, least_squares
         as least_squares, minimize as minimize, ravel as ravel, root as root
     )

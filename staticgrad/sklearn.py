@@ -1,4 +1,4 @@
-"""``sg.sklearn``: the module ``staticgrad.bridges.sklearn``.
+"""``sg.sklearn``: the module ``staticgrad.interop.sklearn``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.bridges import sklearn as module
+from staticgrad.interop import sklearn as module
 
 if TYPE_CHECKING:
-    from staticgrad.bridges.sklearn import (
+    from staticgrad.interop.sklearn import (
         Classifier as Classifier, Regressor as Regressor
     )
 

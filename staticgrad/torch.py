@@ -1,4 +1,4 @@
-"""``sg.torch``: the module ``staticgrad.bridges.torch``.
+"""``sg.torch``: the module ``staticgrad.interop.torch``.
 
 Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
 """
@@ -8,10 +8,10 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.bridges import torch as module
+from staticgrad.interop import torch as module
 
 if TYPE_CHECKING:
-    from staticgrad.bridges.torch import (
+    from staticgrad.interop.torch import (
         function as function
     )
 

@@ -55,7 +55,7 @@ OURS_LATER = (
     *(
         "staticgrad.train",
         "staticgrad.onnx",
-        "staticgrad.bridges",
+        "staticgrad.interop",
         "staticgrad.language.ops.custom",
         "staticgrad.language.functions.loops.loops",
     ),

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad.language.functions as sg
+from staticgrad.interop.onnx.operators import SAME, STATISTICS
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.nodes import Node, Symbolic
 from staticgrad.language.ir.op import Constant, Input
@@ -22,7 +23,6 @@ from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import FloorDiv, Named, Size
 from staticgrad.language.types.dtype import DType
-from staticgrad.onnx.operators import SAME, STATISTICS
 from staticgrad.support.errors import ExportError
 from staticgrad.support.optional import onnx
 

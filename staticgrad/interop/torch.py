@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgrad.bridges.programs import Bridged, Programs, caller
+from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import public
 from staticgrad.support.errors import ArgumentError

@@ -9,12 +9,12 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+from staticgrad.interop.onnx.model import OnnxModel, model_from
+from staticgrad.interop.onnx.writer import model_of
 from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import Graph
 from staticgrad.nn.module import Module
-from staticgrad.onnx.model import OnnxModel, model_from
-from staticgrad.onnx.writer import model_of
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of

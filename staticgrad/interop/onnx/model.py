@@ -17,12 +17,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.pairs import stored_of
-from staticgrad.language.ir.value import Value
-from staticgrad.nn.module import Module
-from staticgrad.onnx.operators import (
+from staticgrad.interop.onnx.operators import (
     KNOWN,
     OF_SIZES,
     OPERATORS,
@@ -31,6 +26,11 @@ from staticgrad.onnx.operators import (
     as_operand,
     known as known_sizes,
 )
+from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.pairs import stored_of
+from staticgrad.language.ir.value import Value
+from staticgrad.nn.module import Module
 from staticgrad.support.building import within
 from staticgrad.support.errors import (
     ArgumentError,
@@ -503,7 +503,7 @@ def _function_of_types(
     what = "has no function here" if schema is not None else "is no operator"
     raise ExportError(
         f"{name} {what}, version {version} of the operators",
-        hint="@staticgrad.onnx.operators.operator(name) makes a function its row",
+        hint="@staticgrad.interop.onnx.operators.operator(name) makes a function its row",
     )
 
 
