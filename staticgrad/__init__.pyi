@@ -21,7 +21,7 @@ import staticgrad.nn as nn
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
 import staticgrad.support.errors as errors
-import staticgrad.testing as testing
+import staticgrad.tools.testing as testing
 import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
     evaluate
@@ -176,9 +176,6 @@ from staticgrad.language.types.dtype import (
     as float32, F64 as float64, I16 as int16, I32 as int32, I64 as int64, I8 as int8, U16 as
     uint16, U32 as uint32, U64 as uint64, U8 as uint8
 )
-from staticgrad.lints import (
-    lint
-)
 from staticgrad.programs.derivatives import (
     grad, jvp, linearize, value_and_grad, vjp
 )
@@ -202,6 +199,9 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.wording import (
     StaticgradWarning
+)
+from staticgrad.tools.lints import (
+    lint
 )
 
 __all__ = [

@@ -1,6 +1,6 @@
 """``python -m staticgrad``: the command line. It says nothing that ``cli`` does not."""
 
-from staticgrad.commands.cli import main
+from staticgrad.tools.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -108,7 +108,7 @@ OTHERS = {
         " uint8=U8"
     ),
     "staticgrad.language.ir.parser": "parse",
-    "staticgrad.lints": "lint",
+    "staticgrad.tools.lints": "lint",
     "staticgrad.language.functions": (
         "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan2=arctan2 atan=arctan"
         " atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
@@ -201,7 +201,7 @@ MODULES = {
     "sklearn": "staticgrad.interop.sklearn",
     "sparse": "staticgrad.language.functions.sparse",
     "special": "staticgrad.language.functions.special",
-    "testing": "staticgrad.testing",
+    "testing": "staticgrad.tools.testing",
     "torch": "staticgrad.interop.torch",
     "train": "staticgrad.train",
     "tree": "staticgrad.language.functions.tree",

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import staticgrad as sg
-from staticgrad.lints import lint
+from staticgrad.tools.lints import lint
 
 
 def main(path):

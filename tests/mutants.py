@@ -978,7 +978,7 @@ MUTANTS = (
         "figures of the comparison",
         (
             "state-counts-as-parameters",
-            "staticgrad/comparison/programs.py",
+            "staticgrad/tools/comparison/programs.py",
             "read = [p for p in self.graph.parameters if p.node in nodes]",
             "read = [*self.graph.parameters]",
             "averages of Adam and running statistics are counted as parameters",
@@ -986,7 +986,7 @@ MUTANTS = (
         ),
         (
             "earlier-counts-as-later",
-            "staticgrad/comparison/report.py",
+            "staticgrad/tools/comparison/report.py",
             "if late >= 0.005",
             "if late",
             "a first result that comes earlier is listed as a disadvantage",
@@ -994,7 +994,7 @@ MUTANTS = (
         ),
         (
             "lines-of-the-training-step",
-            "staticgrad/comparison/page.py",
+            "staticgrad/tools/comparison/page.py",
             "used.pop(training.__file__, None)",
             "used.pop(None, None)",
             "the page of a Sequential shows the comparison's own file",

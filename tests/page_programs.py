@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from staticgrad.documentation.site import GUIDE
+from staticgrad.tools.documentation.site import GUIDE
 
 FILE = "train.py"  # what the pages' programs are called
 NOTEBOOKS = Path(__file__).parents[1] / "examples" / "notebooks"
@@ -141,7 +141,7 @@ def _relinked(link):
         return f"[{label}]({Path(address).stem}.ipynb)"
     if not (GUIDE / address).is_file():
         return label
-    return f"[{label}](../../staticgrad/documentation/guide/{address}{anchor or ''})"
+    return f"[{label}](../../staticgrad/tools/documentation/guide/{address}{anchor or ''})"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import scipy.linalg
 import scipy.special
 
 import staticgrad as sg
-from staticgrad.documentation.site import GUIDE
+from staticgrad.tools.documentation.site import GUIDE
 
 PAGE = GUIDE / "names.md"
 SIGNATURES = Path(__file__).with_name("torch_signatures.json")

@@ -20,7 +20,7 @@ from staticgrad.language.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F64
-from staticgrad.testing.variants import LAYOUTS
+from staticgrad.tools.testing.variants import LAYOUTS
 from tests.compiled.agreement import as_tuple, differing
 from tests.limits import finfo
 from tests.random_programs import input_value, label

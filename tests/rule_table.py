@@ -1,4 +1,4 @@
-"""The tables of passes, rewrite rules and lints in ``staticgrad/documentation/guide/passes.md``.
+"""The tables of passes, rewrite rules and lints in ``staticgrad/tools/documentation/guide/passes.md``.
 
 ``python -m tests.rule_table`` writes them; a test compares the page with the code.
 """
@@ -11,8 +11,8 @@ from passes.pipelines import LEVELS, PASSES
 from passes.rewrite import Rewrite
 from passes.rewrite.rule import Term
 from passes.rules.tables import TABLES
-from staticgrad.documentation.site import GUIDE
-from staticgrad.lints import LINTS
+from staticgrad.tools.documentation.site import GUIDE
+from staticgrad.tools.lints import LINTS
 from tests.passes.golden_models import hits_table
 
 PAGE = GUIDE / "passes.md"
@@ -74,13 +74,13 @@ def generated():
     lines = [BEGIN, "", *passes(), "", f"There are {total} rules.", ""]
     for name, rules in TABLES.items():
         lines += [f"### {name.capitalize()} (`{_file(rules)}`)", "", *rows(rules), ""]
-    lines += ["### Hazards that no rule mends (`staticgrad/lints/`)", "", *lints(), ""]
+    lines += ["### Hazards that no rule mends (`staticgrad/tools/lints/`)", "", *lints(), ""]
     lines += ["### What O1 does in four training steps (`tests/passes/golden_models.py`)", ""]
     return "\n".join([*lines, *hits_table(), "", END])
 
 
 def page():
-    """``staticgrad/documentation/guide/passes.md`` with its generated part renewed."""
+    """``staticgrad/tools/documentation/guide/passes.md`` with its generated part renewed."""
     text = PAGE.read_text("utf-8")
     before, _, rest = text.partition(BEGIN)
     return before + generated() + rest.partition(END)[2]

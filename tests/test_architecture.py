@@ -117,7 +117,7 @@ def test_the_environment_is_read_by_the_settings_alone():
     }
     assert found == {
         "staticgrad/support/config.py",
-        "staticgrad/comparison/measure.py",
+        "staticgrad/tools/comparison/measure.py",
         "staticgrad/support/terminal.py",
     }
 
@@ -340,7 +340,7 @@ def test_what_type_checkers_read_is_written_from_the_tables(path):
 
 
 PUBLIC_MODULES = sorted(
-    {"staticgrad", "staticgrad.comparison", "staticgrad.lints"}
+    {"staticgrad", "staticgrad.tools.comparison", "staticgrad.tools.lints"}
     | {*exports.MODULES.values()} - {"passes"}
 )
 

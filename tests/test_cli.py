@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.commands import cli
 from staticgrad.native import loader
+from staticgrad.tools.commands import cli
 from tests.beside import python
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def test_a_misspelt_command_exits_with_2(arguments):
 def test_help_loads_no_compiler():
     program = """
 import sys
-from staticgrad.commands.cli import main
+from staticgrad.tools.commands.cli import main
 try: main(["demo", "--help"])
 except SystemExit: pass
 print(*{"numba", "llvmlite", "scipy", "sklearn", "rich"} & set(sys.modules), sep=",")

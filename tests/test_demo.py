@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.commands import cli, demo
+from staticgrad.tools.commands import cli, demo
 
 
 @pytest.fixture(scope="module", autouse=True)

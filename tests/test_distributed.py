@@ -422,7 +422,9 @@ def test_state_in_parts_is_of_several_ranks():
 @several
 @pytest.mark.slow
 def test_the_program_of_the_guide_prints_what_the_page_says(tmp_path):
-    page = (HERE.parent / "staticgrad/documentation/guide/more-than-one-machine.md").read_text()
+    page = (
+        HERE.parent / "staticgrad/tools/documentation/guide/more-than-one-machine.md"
+    ).read_text()
     source, printed = re.search(r"```py\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL).groups()
     (tmp_path / "train.py").write_text(source)
     done = subprocess.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import staticgrad.errors
-from staticgrad.commands.cli import main
+from staticgrad.tools.commands.cli import main
 from tests.beside import python
 from tests.page_programs import outputs, programs
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import staticgrad as sg
-from staticgrad.commands import demo
-from staticgrad.documentation.site import build
 from staticgrad.errors import MissingPackageError
 from staticgrad.support import ranks
 from staticgrad.support.optional import PACKAGES, ml_dtypes
+from staticgrad.tools.commands import demo
+from staticgrad.tools.documentation.site import build
 from tests.beside import python
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))

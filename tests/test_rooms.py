@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 #: Where ops may be named: ops and what is composed of them, and formulas in place of others, which
 #: are written with ops as users write them.
 NAMING = (
-    *("staticgrad/language/ops/", "staticgrad/language/functions/", "staticgrad/lints/"),
+    *("staticgrad/language/ops/", "staticgrad/language/functions/", "staticgrad/tools/lints/"),
     *("passes/rules/", "staticgrad/compiler/preparation/"),
 )
 #: Files beyond these that name ops, each with the reason.
@@ -81,7 +81,7 @@ def test_the_search_for_names_of_ops_finds_them():
         "from staticgrad.language.ops.reduce import Sum\nfound = node.op.name in ('mul', 'input')"
     )
     assert sorted(ops_named_in(ast.parse(text))) == ["Sum", "mul"]
-    assert sorted(ops_named_in(trees()["staticgrad/lints/ranges.py"])) == []
+    assert sorted(ops_named_in(trees()["staticgrad/tools/lints/ranges.py"])) == []
     assert sorted(ops_named_in(trees()["staticgrad/language/ir/ranges.py"])) == []
 
 

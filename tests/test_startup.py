@@ -43,7 +43,7 @@ OURS_LATER = (
     ),
     *(
         "staticgrad.support.config",
-        "staticgrad.commands",
+        "staticgrad.tools.commands",
         "staticgrad.optim",
         "staticgrad.language.ir.parser",
     ),

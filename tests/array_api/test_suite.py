@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from staticgrad.documentation.site import GUIDE
+from staticgrad.tools.documentation.site import GUIDE
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"

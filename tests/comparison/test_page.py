@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.comparison import Comparison, compare
-from staticgrad.comparison.page import page
+from staticgrad.tools.comparison import Comparison, compare
+from staticgrad.tools.comparison.page import page
 
 X = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
 CLASSES = np.arange(12) % 3

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.comparison.acts import _said
-from staticgrad.comparison.loading import subject
-from staticgrad.comparison.page import _lines_of
-from staticgrad.comparison.programs import ComparedProgram, program
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
+from staticgrad.tools.comparison.acts import _said
+from staticgrad.tools.comparison.loading import subject
+from staticgrad.tools.comparison.page import _lines_of
+from staticgrad.tools.comparison.programs import ComparedProgram, program
+from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(8, 4)).astype("float32")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.comparison import torch_peer
-from staticgrad.comparison.loading import subject
-from staticgrad.comparison.memory import tape_peak
-from staticgrad.comparison.programs import program, unchanged
+from staticgrad.tools.comparison import torch_peer
+from staticgrad.tools.comparison.loading import subject
+from staticgrad.tools.comparison.memory import tape_peak
+from staticgrad.tools.comparison.programs import program, unchanged
 
 RULES: dict[str, Callable[[], Any]] = {
     "sgd": lambda: sg.optim.SGD(0.01),

@@ -25,7 +25,7 @@ from staticgrad.language.ops.marks import Mark
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32, F64, as_dtype
 from staticgrad.language.vecmath.blocks import LONG, ULP
-from staticgrad.testing.variants import LAYOUTS, repeated, views
+from staticgrad.tools.testing.variants import LAYOUTS, repeated, views
 from tests.compiled.agreement import (
     as_tuple,
     assert_near,

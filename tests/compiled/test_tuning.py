@@ -175,7 +175,7 @@ def test_without_machine_code_nothing_is_measured(tmp_path):
 def test_command(tmp_path):
     from click.testing import CliRunner
 
-    from staticgrad.commands.cli import main
+    from staticgrad.tools.commands.cli import main
 
     path = tmp_path / "graph.txt"
     path.write_text(str(sg.Graph(softmax())))

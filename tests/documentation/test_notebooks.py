@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from staticgrad import documentation
-from staticgrad.documentation.site import GUIDE
+from staticgrad.tools import documentation
+from staticgrad.tools.documentation.site import GUIDE
 from tests.page_programs import COURSE, NOTEBOOKS, notebook, outputs, programs
 
 

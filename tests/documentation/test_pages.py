@@ -7,11 +7,12 @@ import pytest
 
 import staticgrad as sg
 from passes.remat import search
-from staticgrad import documentation, errors
-from staticgrad.documentation import reference
-from staticgrad.documentation.site import GUIDE
+from staticgrad import errors
 from staticgrad.errors import hints
 from staticgrad.exports import MODULES
+from staticgrad.tools import documentation
+from staticgrad.tools.documentation import reference
+from staticgrad.tools.documentation.site import GUIDE
 from tests.page_programs import outputs, programs
 from tests.test_cli import answer, invoke
 
@@ -151,7 +152,9 @@ def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_markdown_has_what_mkdocs_takes(tmp_path, monkeypatch):
-    monkeypatch.setattr("staticgrad.documentation.site.pages", lambda: {"reference/nn": "# A"})
+    monkeypatch.setattr(
+        "staticgrad.tools.documentation.site.pages", lambda: {"reference/nn": "# A"}
+    )
     assert answer("docs", "--write", str(tmp_path))["written"] == str(tmp_path / "mkdocs.yml")
     assert (tmp_path / "pages" / "reference" / "nn.md").read_text() == "# A"
     assert '"nav"' in (tmp_path / "mkdocs.yml").read_text()

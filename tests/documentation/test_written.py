@@ -19,12 +19,12 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import LEVELS, PASSES, pipeline
 from passes.rules.tables import TABLES
-from staticgrad.documentation import names as other_names
-from staticgrad.documentation.site import GUIDE
 from staticgrad.eager import xp
 from staticgrad.errors import hints
 from staticgrad.exports import MODULES
-from staticgrad.lints import LINTS
+from staticgrad.tools.documentation import names as other_names
+from staticgrad.tools.documentation.site import GUIDE
+from staticgrad.tools.lints import LINTS
 from tests import peer_names
 from tests.array_api.test_suite import HERE as ARRAY_API
 from tests.doors import cells

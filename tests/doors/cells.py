@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import staticgrad as sg
-from staticgrad.documentation.site import GUIDE
+from staticgrad.tools.documentation.site import GUIDE
 from tests.doors.doors import DOORS
 from tests.doors.kinds import KINDS, Case
 

@@ -961,7 +961,7 @@ def _(case):
 
 @door("compare", "sg.comparison.compare", words="compare", slow=True)
 def _(case):
-    from staticgrad.comparison import compare
+    from staticgrad.tools.comparison import compare
 
     found = compare(lambda x, w: case.loss(x, w), case.x, case.w, batches=[], seconds=0.0)
     found.as_json()

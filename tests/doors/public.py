@@ -6,9 +6,9 @@ import inspect
 from fnmatch import fnmatchcase
 
 import staticgrad as sg
-from staticgrad.commands.cli import main as commands
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
 from staticgrad.support.config import Config
+from staticgrad.tools.commands.cli import main as commands
 from tests.doors.doors import DOORS
 
 OF_VALUES = "a function of values: every op has its own table of types (tests/ops/test_every_op.py)"

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad import lints as package
-from staticgrad.commands import cli
 from staticgrad.errors import ArgumentError, OpDefinitionError
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.ranges import Zero
-from staticgrad.lints import LINTS, Lint, lint
-from staticgrad.lints.ranges import ranges_of
 from staticgrad.support import building
+from staticgrad.tools import lints as package
+from staticgrad.tools.commands import cli
+from staticgrad.tools.lints import LINTS, Lint, lint
+from staticgrad.tools.lints.ranges import ranges_of
 from tests.passes import golden_models
 
 

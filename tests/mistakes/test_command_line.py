@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from staticgrad.commands import cli
+from staticgrad.tools.commands import cli
 
 GRAPH = """\
 staticgrad-ir 1

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import documentation
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import ULP
+from staticgrad.tools import documentation
 from tests.limits import finfo
 
 mp = mpmath.MPContext()

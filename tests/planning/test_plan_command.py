@@ -18,9 +18,9 @@ from staticgrad.analysis.planning.problem import (
     problem_document,
     problem_of,
 )
-from staticgrad.commands import cli
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownArgumentError, VerifyError
+from staticgrad.tools.commands import cli
 from tests.planning.problems import chain, random_problem
 
 

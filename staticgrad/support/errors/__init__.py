@@ -253,7 +253,7 @@ class OpDefinitionError(StaticgradError, TypeError):
 
 
 class CheckError(StaticgradError, AssertionError):
-    """A check of a derivative, an op or a graph that fails; see ``staticgrad.testing``."""
+    """A check of a derivative, an op or a graph that fails; see ``staticgrad.tools.testing``."""
 
     code = "SG207"
 

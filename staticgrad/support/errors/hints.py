@@ -304,12 +304,12 @@ _ROOMS: Final = {
     "sg.optim": "staticgrad.optim",
     "sg.random": "staticgrad.language.functions.random",
     "sg.special": "staticgrad.language.functions.special",
-    "sg.testing": "staticgrad.testing",
+    "sg.testing": "staticgrad.tools.testing",
     "sg.train": "staticgrad.train",
     "sg.tree": "staticgrad.language.functions.tree",
 }
 
-_IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
+_IMPORTED: Final = ("staticgrad.tools.comparison", "staticgrad.eager")
 """Modules that ``sg`` has no name for: users import from them."""
 
 

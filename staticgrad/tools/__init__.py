@@ -1,0 +1,1 @@
+"""What is built on the public names: comparison, tests for users, lints, pages, commands."""

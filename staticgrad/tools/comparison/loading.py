@@ -1,0 +1,166 @@
+"""Finding the model that somebody names: one of the package, a user's file, or the thing itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.nn.module import Module
+from staticgrad.optim import Optimizer
+from staticgrad.programs.function import Function
+from staticgrad.support.errors import ArgumentError, UnknownNameError
+from staticgrad.support.errors.wording import did_you_mean, listed
+from staticgrad.tools.comparison.models import MODELS
+from staticgrad.tools.comparison.programs import ComparedProgram, function_line, named, program
+
+#: A name, ``path.py:name``, a function that makes a program, or the thing itself.
+Spec = str | Callable[..., Any] | tuple[Any, ...]
+_NEEDED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def subject(
+    spec: Spec,
+    arrays: Sequence[Any] = (),
+    loss: Callable[..., Any] | None = None,
+    optimizer: Optimizer | None = None,
+) -> ComparedProgram:
+    """Load what is to be compared.
+
+    Args:
+        spec: ``linear``, ``mlp``, ``deep``, ``chars``; ``path.py:name``, or ``path.py`` where
+            there is one candidate in it; in Python the thing itself. A name in a file stands for
+            a tuple of a module or function and its arrays, a function that returns such a tuple, or
+            a module, beside which the file has its arrays: the argument, and the target if there is
+            one.
+        arrays: with which a module or function is called; see ``programs.program``.
+        loss: of a module.
+        optimizer: of a module, or of a function that is a loss.
+
+    Raises:
+        UnknownNameError: no such model, file or name.
+        ArgumentError: it is none of these; a part is not what it has to be.
+        ProgramError: the user's file or function fails by itself.
+    """
+    beside: dict[str, Any] = {}
+    found: Any = spec
+    if isinstance(spec, str):
+        found = MODELS.get(spec)
+        if found is None:
+            found, beside = _from_file(spec)
+    if arrays:
+        return program(found, arrays, loss, optimizer)
+    if loss is not None or optimizer is not None:
+        raise ArgumentError(
+            "loss= and optimizer= are of a module or function that is given with its arrays",
+            hint="compare(module, x, target, optimizer=...)",
+        )
+    name = spec if isinstance(spec, str) else getattr(found, "__name__", "model")
+    if callable(found) and not isinstance(found, Module | Function):
+        if _needed(found):
+            raise ArgumentError(
+                f"{name!r} takes {inspect.signature(found)}: a function of arrays needs some",
+                hint="compare(function, x, y), or in a file: def name(): return function, x, y",
+                at=function_line(found),
+            )
+        with named(f"{name!r}", found):
+            found = found()
+    if isinstance(found, tuple) and found and callable(found[0]):
+        return program(found[0], found[1:])
+    if isinstance(found, Module) and beside:
+        return program(found, _arrays_beside(str(spec), found, beside))
+    if isinstance(found, Module | Function):
+        return program(found, ())  # raises: there are no arrays
+    is_named = callable(spec) or isinstance(spec, str)
+    raise ArgumentError(
+        f"model {name!r} is or returns {type(found).__name__}" if is_named else
+        f"a model is a name, or a module or function with arrays, not {type(spec).__name__}",
+        hint="a tuple (module or function, *arrays)",
+        at=function_line(spec) if is_named else None,
+    )  # fmt: skip
+
+
+def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
+    """Return the object ``path.py:name``, or the only candidate of ``path.py``, and all names."""
+    path, colon, name = spec.rpartition(":")
+    if not colon or spec.endswith(".py"):
+        path, name = spec, ""
+        if not spec.endswith(".py"):
+            raise UnknownNameError(
+                f"no model is named {spec!r}", hint=f"{', '.join(MODELS)}, or path.py:name"
+            )
+    file = Path(path).resolve()
+    taken = sys.modules.get(file.stem)
+    is_free = taken is None or getattr(taken, "__file__", None) == str(file)
+    module_name = file.stem if is_free else f"compared_{file.stem}"
+    loading = importlib.util.spec_from_file_location(module_name, file)
+    if loading is None or loading.loader is None or not file.is_file():
+        raise UnknownNameError(f"there is no Python file {path!r}")
+    module = importlib.util.module_from_spec(loading)
+    # As for a script, the module has its name and its folder is on the path while the file runs
+    # and afterwards, since functions may import later; unless the file fails.
+    paths, before = [*sys.path], sys.modules.get(module_name)
+    sys.modules[module_name] = module
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    try:
+        with named(f"{path!r}", None):
+            loading.loader.exec_module(module)
+    except BaseException:
+        sys.path[:] = paths
+        del sys.modules[module_name]
+        if before is not None:
+            sys.modules[module_name] = before
+        raise
+    if not name:
+        name = _only_candidate(path, module)
+    if not hasattr(module, name):
+        raise UnknownNameError(f"{path!r} has no {name!r}", hint=did_you_mean(name, vars(module)))
+    return getattr(module, name), vars(module)
+
+
+def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]:
+    """The arrays of a file that has a module: one, or two of the same number of examples."""
+    arrays = {n: v for n, v in names.items() if isinstance(v, np.ndarray) and n[:1] != "_"}
+    rows = {array.shape[:1] for array in arrays.values()}
+    if 1 <= len(arrays) <= 2 and len(rows) == 1 and rows != {()}:
+        return [*arrays.values()]
+    name = next(n for n, v in names.items() if v is found)
+    shapes = [f"{n} {list(array.shape)}" for n, array in arrays.items()]
+    chosen = ", ".join([*arrays][:2]) or "x, y"
+    raise ArgumentError(
+        f"{spec!r} has the module {name!r} and {listed(shapes) if shapes else 'no arrays'}: a"
+        " module is compared on its argument and a target",
+        hint=f"write in the file which they are: example = {name}, {chosen}",
+    )
+
+
+def _only_candidate(path: str, module: ModuleType) -> str:
+    """The name of what a file has to compare: tuples, else functions, else modules."""
+
+    own = {n: v for n, v in vars(module).items() if not n.startswith("_")}
+    ready = [n for n, v in own.items() if isinstance(v, tuple) and len(v) > 1 and callable(v[0])]
+    makers = [
+        n
+        for n, v in own.items()
+        if inspect.isfunction(v) and v.__module__ == module.__name__ and not _needed(v)
+    ]
+    found = ready or makers or [n for n, v in own.items() if isinstance(v, Module)]
+    if len(found) != 1:
+        listed = ", ".join(f"{path}:{n}" for n in found) or f"{path}:name"
+        raise UnknownNameError(
+            f"{path!r} has {len(found) or 'no'} candidates for a comparison",
+            hint=f"say which: {listed}",
+        )
+    return found[0]
+
+
+def _needed(function: Callable[..., Any]) -> bool:
+    takes = inspect.signature(function).parameters.values()
+    return any(p.default is p.empty and p.kind in _NEEDED for p in takes)

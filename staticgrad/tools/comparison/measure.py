@@ -1,0 +1,431 @@
+"""A program run both ways, and what that took: time, memory, first results.
+
+Both ways run on one thread and take turns, so that a noisy machine is noisy for both; times are the
+least processor time of all turns, because wall time counts whatever else a machine does. First
+results come from fresh processes. Bytes, kernels and operations are counted, and so exact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import cycle
+from typing import Any, Final
+
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from staticgrad.analysis.work import work_of
+from staticgrad.compiler.reports.explain import dead_nodes
+from staticgrad.compiler.reports.pictures import runners
+from staticgrad.eager.tape import serials
+from staticgrad.language.ir.graph import Graph
+from staticgrad.optim import Optimizer
+from staticgrad.support.errors import MeasurementError, StaticgradError
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.wording import listed
+from staticgrad.support.pictures.markup import nbytes, number
+from staticgrad.tools.comparison import memory
+from staticgrad.tools.comparison.acts import acts
+from staticgrad.tools.comparison.loading import Spec, subject
+from staticgrad.tools.comparison.page import ShownComparison, ShownTape
+from staticgrad.tools.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
+from staticgrad.tools.comparison.report import (
+    EMPTY,
+    TAPE,
+    WARM,
+    WRITTEN,
+    Anatomy,
+    Changes,
+    Comparison,
+    FirstResult,
+    Pair,
+    Peer,
+    Refusal,
+    StepCost,
+    TapeAlone,
+    Timing,
+    WorkRow,
+    refusal_of,
+)
+from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
+
+_STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
+_RUNS: Final = 8  # of the compiled program, whose steps are timed one by one
+_FIRST: Final = "staticgrad.tools.comparison.first"
+#: The environment that keeps the libraries of a fresh process on one thread.
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+Watch = Callable[[str], object]
+
+
+@boundary
+def compare(
+    spec: Spec = "mlp",
+    *arrays: Any,
+    loss: Callable[..., Any] | None = None,
+    optimizer: Optimizer | None = None,
+    batches: Iterable[int] | None = None,
+    seconds: float = 1.0,
+    watch: Watch = lambda what: None,
+) -> Comparison | TapeAlone:
+    """Run a program both ways and report; a notebook shows the report as a page.
+
+    Args:
+        spec: a model's name, ``path.py:name``, or a function that returns a module or function with
+            its arrays; with ``arrays`` a module, or a function that takes them (``sg.function`` or
+            plain). First results are measured of what has a name, which a fresh process can find.
+        arrays: examples, also dicts, lists, tuples and dataclasses of arrays; the first axis of
+            those that are as long as the first one counts them. A module takes as many as its
+            ``forward`` needs, its loss the rest. Or one function of a ``numpy.random.Generator``
+            that gives the arrays of a step, whose sizes may differ from step to step.
+        loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
+            whole numbers, else the mean square.
+        optimizer: of a module or loss, one of ``sg.optim``; by default plain descent.
+        batches: batch sizes to time a step at; by default a quarter to four times the usual one.
+        seconds: of wall time per timing of a pair; twenty measurements of each way at least.
+        watch: called with a description of what is being measured.
+
+    Returns:
+        The report, as data and ``as_json()``; ``comparison.page.page`` makes its page. Of a program
+        that runs on the tape and makes no graph, as one with Python's ``while`` on a value, what
+        the tape does and what the graph refuses.
+
+    Raises:
+        UnknownNameError, ArgumentError, ProgramError: see ``loading.subject``.
+        MissingPackageError: the model's data comes with a package that is not installed.
+        GradientError: a parameter that the loss does not depend on.
+        MeasurementError: a process that measures a first result failed.
+    """
+    chosen = subject(spec, arrays, loss, optimizer)
+    about: dict[str, Any] = {
+        "model": chosen.name,
+        "parameters": chosen.size,
+        "batch_size": chosen.batch_size,
+        "rule": chosen.rule,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores,"
+        f" Python {platform.python_version()}",
+    }
+    with one_thread(), unchanged(chosen):
+        if chosen.graph is None:
+            watch("the tape alone: there is no graph")
+            return _tape_alone(chosen, seconds, about)
+        usual = chosen.batch_size
+        watch("whether both ways agree")
+        trained = DefineThenRun(chosen)
+        agreed = agreement(chosen, trained)
+        named = [*trained.graph.sizes] == [BATCH]
+        wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
+        serves = {n: _refused_size(chosen, trained, n) for n in wanted if named and n != usual}
+        sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
+        refusal = next(filter(None, (chosen.refusal, *serves.values())), None)
+        timings = [_race(chosen, n) for n in sizes]
+        forward = [_race(chosen, usual, "forward")] if chosen.loss else []
+        for part in range(PARTS):
+            watch(f"the time of steps, part {part + 1} of {PARTS}")
+            for race in (*timings, *forward):
+                race.run(seconds / PARTS)
+        watch("memory")
+        by_policy = memory.compiled_by_policy(chosen)
+        memories = tuple(memory.bytes_of(chosen, n, by_policy) for n in sizes)
+        batch = chosen.draw(usual, np.random.default_rng(0))
+        watch("what a graph cannot do")
+        return ShownComparison(
+            **about,
+            threads=_pools_while_timed(),
+            agreement=agreed,
+            batches=tuple(race.pair() for race in timings),
+            forward=forward[0].pair() if forward else None,
+            first=_first_results(spec, usual, watch),
+            memories=memories,
+            budgets=memory.budgets(trained, usual),
+            program=str(trained.graph),
+            work=work(trained, usual),
+            acts=acts(chosen, trained),
+            timelines=memory.timelines(chosen, by_policy),
+            anatomy=_anatomy(chosen.graph, trained, batch, trained.sizes(usual)),
+            module="\n".join(map(repr, chosen.modules)),
+            dead=tuple(
+                dead_nodes(chosen.graph, trained.compiled.graph, trained.sizes(usual)).lines()
+            ),
+            refusal=refusal,
+            changes=_changes(chosen) if chosen.changes else None,
+            peer=_peer(chosen, seconds, watch),
+        )
+
+
+def _refused_size(chosen: ComparedProgram, trained: DefineThenRun, size: int) -> Refusal | None:
+    """Return why a program does not run with ``size`` examples, or None if it does."""
+    try:
+        trained.plan(size)
+        DefineByRun(chosen).step(chosen.draw(size, np.random.default_rng(0)))
+        chosen.restore()
+    except StaticgradError as error:
+        return refusal_of(error, chosen.origin, LITERAL)
+    return None
+
+
+def _pools_while_timed() -> int:
+    """Return the threads of libraries while steps are timed, also of those loaded since."""
+    with one_thread():
+        return pools()
+
+
+def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any]) -> TapeAlone:
+    """Run the tape, each step from the start values, and say why there is no graph."""
+    draw = np.random.default_rng(0)
+    batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
+    tape = DefineByRun(chosen)
+    losses, operations = [], []
+
+    def from_start(batch: Batch) -> float:
+        chosen.restore()
+        return tape.step(batch)
+
+    for batch in batches:
+        before = next(serials)
+        losses.append(from_start(batch))
+        operations.append(next(serials) - before - 1)
+    race = Race(chosen.batch_size, lambda: from_start(batches[0]))
+    for _ in range(2):
+        race.run(seconds)
+    assert chosen.refusal is not None
+    return ShownTape(
+        **about,
+        threads=_pools_while_timed(),
+        refusal=chosen.refusal,
+        tape=race.timings()[0],
+        nbytes=memory.tape_peak(chosen, batches[0]),
+        operations=tuple(operations),
+        losses=tuple(losses),
+        timeline=memory.tape_timeline(chosen, batches[0]),
+    )
+
+
+def _changes(chosen: ComparedProgram) -> Changes:
+    draw = np.random.default_rng(11)
+    batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
+    axes: dict[str, set[int]] = {}
+    for batch in batches:
+        for name, array in batch.items():
+            for axis, size in enumerate(array.shape):
+                axes.setdefault(f"{name}.shape[{axis}]", set()).add(size)
+    trained, function = DefineThenRun(chosen), chosen.new_function()
+
+    def compiled(batch: Batch) -> object:
+        return function(*batch.values()) if chosen.retraces else trained.step(batch)
+
+    runs = {"tape": DefineByRun(chosen).step, "new": compiled, "again": compiled}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for batch in batches:
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run(batch)
+            times[name].append(time.perf_counter() - begin)
+    graphs, plans, usual = 1, trained.compiled.stats.plans, {}
+    if chosen.retraces:
+        graphs = plans = function.stats.traces
+    else:
+        usual = trained.sizes(chosen.batch_size)
+    planned = {
+        name: tuple(
+            trained.compiled.plan(**{**usual, name: each}).peak_bytes
+            for each in (max(size // 2, 1), size, size * 2)
+        )
+        for name, size in usual.items()
+    }
+    return Changes(
+        sizes={name: (min(found), max(found)) for name, found in axes.items() if len(found) > 1},
+        steps=len(batches),
+        shapes=len({tuple(a.shape for a in batch.values()) for batch in batches}),
+        graphs=graphs,
+        plans=plans,
+        **{name: statistics.median(each) for name, each in times.items()},
+        planned=planned,
+    )
+
+
+def _peer(chosen: ComparedProgram, seconds: float, watch: Watch) -> Peer | None:
+    watch("PyTorch, if it is installed")
+    silent = "KINETO_LOG_LEVEL"  # PyTorch's profiler reads it, and else reports on stderr
+    said = silent in os.environ
+    os.environ.setdefault(silent, "99")
+    try:
+        from staticgrad.tools.comparison.torch_peer import measured  # imports PyTorch
+
+        return measured(chosen, seconds)
+    finally:
+        if not said:
+            del os.environ[silent]
+
+
+def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
+    """Return steps of both ways, to be timed; each sees the same few batches again and again."""
+    draw = np.random.default_rng(1)
+    batches = [chosen.draw(size, draw) for _ in range(4)]
+
+    def runner(way: Any) -> Callable[[], float]:
+        run: Callable[[Any], float] = getattr(way, method)
+        turn = cycle(batches)
+        run(batches[0])
+        return lambda: run(next(turn))
+
+    return Race(size, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen)))
+
+
+def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstResult]:
+    """Measure the first result of a program with a name in fresh processes."""
+    if not isinstance(spec, str):
+        return {}
+    watch("first results in fresh processes")
+    found = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for state in (TAPE, EMPTY, WARM):
+            way = "tape" if state == TAPE else "compiled"
+            begun = repr(time.monotonic())
+            done = subprocess.run(
+                [sys.executable, "-m", _FIRST, way, spec, str(size), begun],
+                env={**os.environ, **_ONE_THREAD, "STATICGRAD_CACHE_DIR": cache},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                raise MeasurementError(f"the process that measures the first result failed: {last}")
+            found[state] = FirstResult(**json.loads(done.stdout.splitlines()[-1]))
+    return found
+
+
+def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
+    """Return rows of the work of a step: the joint graph as written, after each pass that changed
+    it, as kernels."""
+    sizes = step.sizes(size)
+    explained = step.compiled.explanation(before=False, **sizes)
+
+    def row(name: str, graph: Graph) -> WorkRow:
+        found = work_of(graph.nodes, sizes)
+        return WorkRow(name, found.operations, found.nbytes, found.flops)
+
+    def shown(row: WorkRow) -> tuple[int, str, str]:
+        return row.operations, nbytes(row.nbytes), number(row.flops)
+
+    rows = [row(WRITTEN, step.graph)]
+    dead = explained.dead
+    if dead is not None and dead.unread is not None and dead.before is not None:
+        spared, built = dead.unread.spared, dead.before
+        rows.insert(0, WorkRow(
+            f"with gradients of {listed(dead.unread.of)}", built.operations + spared.operations,
+            built.nbytes + spared.nbytes, built.flops + spared.flops,
+        ))  # fmt: skip
+    for report in explained.passes:
+        if isinstance(report.after, Graph):
+            after = row(f"after {report.name}", report.after)
+            if shown(after) != shown(rows[-1]):
+                rows.append(after)
+    plan = step.compiled.plan(**sizes)
+    size_of = dict(plan.buffer_bytes)
+    written = [b.name for b in plan.schedule.buffers if b.role in ("temp", "output", "scratch")]
+    total = sum(size_of[name] for name in written)
+    return (*rows, WorkRow("fused into kernels", len(plan.steps), total, rows[-1].flops))
+
+
+def _anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str, int]) -> Anatomy:
+    """Return the compiled form of a graph, and the time of its steps with a batch."""
+    compiled = way.compiled
+    found = compiled.explanation(before=False, **sizes)
+    timed = compiled.profile(batch, runs=_RUNS)
+    steps = compiled.schedule.steps
+    names = [(section.kernel, step) for section, step in zip(found.steps, steps, strict=True)]
+    return Anatomy(
+        graph=graph,
+        reports=found.passes,
+        runners=tuple(runners(names)),
+        kernels=compiled.kernels,
+        plan=compiled.plan(**sizes),
+        costs=tuple(
+            StepCost(each.kernel, steps[each.step].phase, each.computes, each.lines, each.fastest)
+            for each in timed.steps
+        ),
+        apart=tuple(dict.fromkeys(each.told for each in found.apart)),
+    )
+
+
+_MOST: Final = 100  # turns of one part
+#: Seconds of one measurement: shorter steps are repeated within it. It is far below the time slice
+#: of a system, so that some measurements are not interrupted.
+_LEAST: Final = 2e-4
+_BURST: Final = 4  # measurements of a way in its turn: the first finds the caches of the other
+PARTS: Final = 5  # of a measurement; the range of a ratio is that among them
+Run = Callable[[], object]
+Sample = tuple[float, float]  # seconds of one run: of the processor, of the clock
+
+
+def one_thread() -> Any:
+    """Return a context in which matrix products of NumPy and SciPy run on one thread."""
+    return threadpool_limits(limits=1)
+
+
+def pools() -> int:
+    """Return the largest number of threads that a library of this process uses."""
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+class Race:
+    """Two ways of doing something, timed in turns, in several parts that may lie far apart.
+
+    A machine that is busy for a second hides the minimum time of whatever is timed in that second;
+    so several races take turns, too.
+    """
+
+    def __init__(self, at: int, *runs: Run) -> None:
+        """Run each way twice, to warm up and to estimate its time."""
+        self._at, self._runs = at, runs
+        self._repeats = []
+        for run in runs:
+            run()
+            self._repeats.append(max(1, min(1000, int(_LEAST / max(_sample(run, 1)[1], 1e-6)))))
+        self._parts: list[list[list[Sample]]] = []  # of each part the samples of both ways
+
+    def run(self, seconds: float) -> None:
+        """Run one part: turns until ``seconds`` of wall time are over, at least one."""
+        samples: list[list[Sample]] = [[] for _ in self._runs]
+        end = time.perf_counter() + seconds
+        with one_thread():  # a library may have been loaded since
+            for turn in range(_MOST):
+                if turn and time.perf_counter() > end:
+                    break
+                for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
+                    own += [_sample(run, times) for _ in range(_BURST)]
+        self._parts.append(samples)
+
+    def timings(self) -> list[Timing]:
+        """Return the measured times of each way; at least two samples must have been taken."""
+        ways = zip(*self._parts, strict=True)
+        return [_timing([sample for part in parts for sample in part]) for parts in ways]
+
+    def pair(self) -> Pair:
+        """Return the measured times of two ways."""
+        ratios = [min(one)[0] / min(two)[0] for one, two in self._parts]
+        one, two = self.timings()
+        return Pair(self._at, one, two, (min(ratios), max(ratios)))
+
+
+def _sample(run: Run, times: int) -> Sample:
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        run()
+    return (time.process_time() - cpu) / times, (time.perf_counter() - wall) / times
+
+
+def _timing(samples: Sequence[Sample]) -> Timing:
+    cpu, wall = zip(*samples, strict=True)
+    return Timing(min(cpu), sum(wall) / sum(cpu))

@@ -1,0 +1,412 @@
+"""A comparison as one self-contained page: the program, tables and charts, each with its reason.
+
+The texts are in ``html/both.html`` and ``html/tape.html``; what is computed here are the values of
+their ``$names``.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from itertools import pairwise
+from math import isfinite
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+import staticgrad as sg
+from staticgrad.analysis.pass_report import Report
+from staticgrad.compiler.reports.pictures import passes_table
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.pictures import GraphDrawing, plan_svg
+from staticgrad.support.building import is_package_file
+from staticgrad.support.pictures import charts, markup
+from staticgrad.support.pictures.charts import Line
+from staticgrad.support.pictures.ladder import ladder
+from staticgrad.support.pictures.markup import fold, nbytes, preformatted, ratio, seconds
+from staticgrad.support.source import Origin
+from staticgrad.tools.comparison import table, training
+from staticgrad.tools.comparison.report import (
+    WARM,
+    Anatomy,
+    Comparison,
+    HeldBytes,
+    Pair,
+    Refusal,
+    TapeAlone,
+)
+
+BY_RUN: Final = "define by run"
+THEN_RUN: Final = "define then run"
+_HTML: Final = Path(__file__).parent / "html"
+_LINK: Final = re.compile(r'<h2 id="(\w+)"')  # of a section that is linked from the top
+_GAP: Final = 6  # lines between two that are used, at most, that are shown too
+_MOST_LINES, _MOST_CHANGES = 400, 60
+#: Characters of all kernels' sources that a page has, and of one.
+_ALL_SOURCES, _ONE_SOURCE = 240_000, 24_000
+_NO_LINES: Final = "<p>The program is the module: its step has no other line.</p>"
+_LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
+
+
+def page(found: Comparison | TapeAlone) -> str:
+    """Return the page as HTML text that needs nothing else."""
+    style = f"<style>{markup.STYLE}{_text('page.css')}</style>"
+    if isinstance(found, TapeAlone):
+        main = Template(_text("tape.html")).substitute(_tape_values(found))
+        body = f'<div class="sg">{style}<main>{main}</main></div>'
+    else:
+        text = _text("both.html")
+        links = "".join(f'<a href="#{name}">{name}</a>' for name in _LINK.findall(text))
+        main = Template(text).substitute(_values(found))
+        script = f"<script>{_text('page.js')}</script>"
+        body = f'<div class="sg linked">{style}<nav>{links}</nav><main>{main}</main>{script}</div>'
+    return markup.document(f"{found.model}: define by run, define then run", body)
+
+
+def _text(name: str) -> str:
+    return (_HTML / name).read_text("utf-8")
+
+
+class _Shown:
+    """A page that a notebook shows in a frame, so that their styles do not mix."""
+
+    def _repr_html_(self: Any) -> str:
+        return (
+            f'<iframe srcdoc="{escape(page(self), quote=True)}" title="{escape(self.model)}"'
+            ' style="width:100%;height:80vh;border:1px solid #8884;border-radius:8px"></iframe>'
+        )
+
+
+class ShownComparison(_Shown, Comparison):
+    """A comparison that a notebook shows as a page."""
+
+
+class ShownTape(_Shown, TapeAlone):
+    """The report of a program without a graph that a notebook shows as a page."""
+
+
+def _title(found: Comparison | TapeAlone, more: str = "") -> str:
+    about = (
+        f"{found.parameters:,} parameters, batch size {found.batch_size}", found.rule,
+        f"staticgrad {sg.__version__} on {found.machine}",
+    )  # fmt: skip
+    return f'<h1>{escape(found.model)}</h1><p class="sub">{escape("; ".join(about))}.{more}</p>'
+
+
+def _alarm(text: str) -> str:
+    return f'<p class="alarm">{escape(text)}</p>'
+
+
+def _refused(refusal: Refusal) -> str:
+    """Return a refusal: the user's line, the message, the cure."""
+    where = preformatted(f"{refusal.line}: {refusal.text}") if refusal.line else ""
+    cure = "<br>".join(map(escape, refusal.cure.splitlines()))
+    return f"{where}{_alarm(refusal.message)}<p><b>Write</b> {cure}</p>"
+
+
+def _plain_lines(series: Sequence[Line], x: str, y: str, **options: Any) -> str:
+    return charts.lines(series, x, y, log_x=False, log_y=False, **options)
+
+
+def _held(timelines: Iterable[HeldBytes]) -> str:
+    """Draw the memory in use over a step."""
+    shown = []
+    for each in timelines:
+        values, count = each.nbytes, len(each.nbytes)
+        points = [
+            (100 * (k + end) / count, float(values[k])) for k in range(count) for end in (0, 1)
+        ]
+        shown.append(Line(each.name, points))
+    return _plain_lines(
+        shown, "percent of a step's operations", "bytes held, from its beginning to its end",
+        show_y=nbytes,
+    )  # fmt: skip
+
+
+def _tape_values(found: TapeAlone) -> dict[str, str]:
+    low, high = min(found.operations), max(found.operations)
+    figures = (
+        (seconds(found.tape.cpu), "the processor time of a step on the tape"),
+        (nbytes(found.nbytes), "the memory of a step on the tape, measured"),
+        (f"{low:,}" if low == high else f"{low:,} to {high:,}",
+         f"operations that the tape recorded in {len(found.operations)} steps, each from the"
+         " start values: where they differ, each step is another graph"),
+    )  # fmt: skip
+    recorded = Line("operations", [(float(k), float(n)) for k, n in enumerate(found.operations, 1)])
+    steps = _plain_lines([recorded], "step", "operations recorded", show_y=lambda n: f"{n:,.0f}")
+    return {
+        "title": _title(found),
+        "figures": markup.figure_boxes(figures),
+        "refusal": _refused(found.refusal),
+        "charts": steps + _held([found.timeline]),
+    }
+
+
+def _values(found: Comparison) -> dict[str, str]:
+    """Return the values of the names in ``both.html``."""
+    anatomy, both = found.anatomy, found.agreement
+    drawn = GraphDrawing(anatomy.graph, anatomy.runners)
+    picture = ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, "the graph of one step")
+    source, is_library = _source(anatomy, drawn)
+    factors, split = _split(found)
+    idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
+    peer = table.peer(found)
+    losses = [
+        Line(name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)])
+        for name, values in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
+    ]
+    return {
+        "head": _head(found),
+        "module": fold("the module", preformatted(found.module), opened=is_library)
+        if found.module else "",
+        "source": source,
+        "nodes": f"{sum(not node.is_leaf for node in anatomy.graph.nodes):,}",
+        "picture": picture,
+        "text": fold(
+            f"as text, {len(found.program.splitlines()):,} lines", preformatted(found.program)
+        ),
+        "idle": f" Nothing was left to do for {escape(', '.join(idle))}." if idle else "",
+        "passes": _passes(found),
+        "steps": str(len(anatomy.plan.steps)),
+        "distinct": str(len(anatomy.kernels)),
+        "apart": fold(
+            "why two neighbours are two", preformatted("\n".join(anatomy.apart) or "none are")
+        ),
+        "work": table.work(found).html(),
+        "kernels": _kernels(anatomy),
+        "factors": factors,
+        "split": split,
+        "time_chart": _time_chart(found.batches) if len(found.batches) > 1 else "",
+        "times": table.times(found).html()
+        + (f"<h3>The same in PyTorch</h3>{peer.html()}" if peer.rows else ""),
+        "first": _first_results(found) if found.first else "",
+        "memory_charts": _memory_charts(found),
+        "memory": _memory(found),
+        "acts": _acts(found),
+        "agreement": escape(table.verdict(found))
+        + (": sums are added up in another order." if found.holds else "."),
+        "losses": _plain_lines(losses, "step", "loss", from_zero=False)
+        if all(line.points for line in losses) else "",
+    }  # fmt: skip
+
+
+def _head(found: Comparison) -> str:
+    usual, held = found.usual, found.memory
+    plans = [(size, held.times[policy], policy) for policy, size in held.arena.items()]
+    plans += [(b.peak, b.time, b.name) for b in found.budgets]
+    least, longer, plan = min(plans)
+    figures = [
+        (
+            ratio(usual.ratio),
+            "the processor time per step on the tape, relative to the compiled step"
+            f" ({table.between(usual)} among parts of the measurement). {found.about_the_tape}",
+        ),
+        (
+            nbytes(least),
+            f"the least memory of a compiled step ({plan}, {ratio(longer)} the predicted time),"
+            f" known beforehand; the tape, which keeps all, takes {nbytes(held.tape)}",
+        ),
+        (
+            f"{found.written.operations} to {found.work[-1].operations}",
+            "from operations of the program and its gradient to kernels",
+        ),
+    ]
+    if found.first:
+        paid = table.paid(found.break_even[WARM])
+        paid = f"step {paid}" if paid[0].isdigit() else paid
+        figures.insert(1, (paid, "from here on compiling has paid for itself, kernels cached"))
+    alarms = [*([] if found.holds else [table.verdict(found)]), *found.warnings]
+    more = (
+        " Both ways run the same rules on the same data from the same values, each on"
+        f" {found.threads} thread{'s' * (found.threads > 1)}."
+    )
+    parts = [_title(found, more), *map(_alarm, alarms), markup.figure_boxes(figures)]
+    if found.refusal:
+        parts.append(f"<h2>What one graph refuses</h2>{_refused(found.refusal)}")
+    if found.changes is not None:
+        rows = markup.table(("", ""), table.changes(found.changes).rows)
+        parts.append(f"<h2>Sizes that change from step to step</h2>{rows}")
+    if found.against:
+        items = "".join(f"<li>{escape(text)}</li>" for text in found.against)
+        parts.append(f"<h3>Where define-then-run loses</h3><ul>{items}</ul>")
+    return "".join(parts)
+
+
+def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
+    """Return the lines of the program with their costs and links, and whether all are ours."""
+    costs: dict[str, list[float]] = {}  # seconds of each line, forward and in derivatives
+    for cost in anatomy.costs:
+        of_cost = list(dict.fromkeys(each for line in cost.lines for each in _LINE.findall(line)))
+        for each in of_cost:
+            costs.setdefault(each, [0.0, 0.0])[bool(cost.phase)] += cost.seconds / len(of_cost)
+    most = max(map(sum, costs.values()), default=1.0) or 1.0
+    tokens: dict[str, list[str]] = defaultdict(list)
+    for (_, short), band in drawn.places.items():
+        tokens[short].append(drawn.bands[band].token)
+
+    def row(short: str, text: str) -> str:
+        own = " ".join(tokens.get(short, ()))
+        linked = f' data-id="s{escape(short)}" data-to="{own}"' if own else ' class="dark"'
+        bar = said = ""
+        if short in costs:
+            forward, backward = costs[short]
+            said = f' title="forward {seconds(forward)}, backward {seconds(backward)}"'
+            bar = "".join(
+                f'<i class="{kind}" style="width:{100 * part / most:.1f}%"></i>'
+                for kind, part in (("f", forward), ("b", backward))
+            )
+        return (
+            f'<div{linked}><span class="at">{short.rpartition(":")[2]}</span><span class="cost"'
+            f"{said}>{bar}</span><span>{escape(text.rstrip() or ' ')}</span></div>"
+        )
+
+    rows, shown = [], [*_lines_of(anatomy.graph)]
+    for file, lines in shown:
+        name = file.replace("\\", "/").rpartition("/")[2]
+        rows.append(f'<div><span class="file">{escape(name)}</span></div>')
+        text = {line: linecache.getline(file, line) for line in lines}
+        margin = min((len(t) - len(t.lstrip()) for t in text.values() if t.strip()), default=0)
+        for before, line in pairwise([lines[0] - 1, *lines]):
+            if line != before + 1:
+                rows.append('<div class="dark"><span class="at">…</span></div>')
+            rows.append(row(f"{name}:{line}", text[line][margin:]))
+    return "".join(rows) or _NO_LINES, all(is_package_file(file) for file, _ in shown)
+
+
+def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
+    """Yield the files and lines that nodes come from, with the lines between them."""
+    used: dict[str, set[int]] = defaultdict(set)
+    for node in graph.nodes:
+        if node.is_leaf and node.label:
+            continue
+        for place in node.origin.resolve().places:
+            if linecache.getline(place.file, place.line):
+                used[place.file].update(range(place.line, (place.end_line or place.line) + 1))
+        for each in node.origin.places:  # the lines that begin their functions
+            if isinstance(each, Origin) and each[0].co_name.isidentifier():
+                used[each[0].co_filename].add(each[0].co_firstlineno)
+    used.pop(training.__file__, None)  # the step that trains a module: no line of the user's
+    left = _MOST_LINES
+    for file, lines in used.items():
+        ordered = sorted(lines)
+        for one, two in pairwise(ordered):
+            if two - one <= _GAP:
+                lines.update(range(one, two))
+        chosen = sorted(lines)[:left]
+        left -= len(chosen)
+        if chosen:
+            yield file, chosen
+
+
+def _passes(found: Comparison) -> str:
+    """Describe what each pass did, with the lines it removed and added."""
+    reports = found.anatomy.reports
+    dead = (f"<p>{escape(line)}.</p>" for line in found.dead)
+    changed = passes_table([report for report in reports if report.changed])
+    return "".join([*dead, changed, *map(_changes, reports)])
+
+
+def _changes(report: Report) -> str:
+    """Show the lines of text that a pass removed and added, without the numbers of nodes."""
+    if not report.changed or not isinstance(report.before, Graph):
+        return ""
+
+    def numberless(graph: Any) -> Counter[str]:
+        lines = [line for line in str(graph).splitlines() if line.startswith("  %")]
+        return Counter(re.sub(r"%\d+", "%", line).strip().removeprefix("%: ") for line in lines)
+
+    before, after = numberless(report.before), numberless(report.after)
+    gone, come = [*(before - after).elements()], [*(after - before).elements()]
+    lines = []
+    for sign, changed in (("-", gone), ("+", come)):
+        lines += [f"{sign} {line}" for line in changed[:_MOST_CHANGES]]
+        lines += [f"  and {len(changed) - _MOST_CHANGES:,} more"] * (len(changed) > _MOST_CHANGES)
+    title = f"{report.name}: {len(gone):,} lines went, {len(come):,} came"
+    return fold(title, preformatted("\n".join(lines)))
+
+
+def _kernels(anatomy: Anatomy) -> str:
+    spent: Counter[str] = Counter()
+    for cost in anatomy.costs:
+        spent[cost.kernel] += cost.seconds  # type: ignore[assignment]  # a sum of seconds
+    whole, left, parts = sum(spent.values()) or 1.0, _ALL_SOURCES, []
+    for kernel in anatomy.kernels:
+        own, most = spent[kernel.name], min(_ONE_SOURCE, max(left, 0))
+        left -= min(len(kernel.source), most)
+        source = "<p>left out: the page has enough of them; f.source has all.</p>"
+        if most > 1000:
+            source = preformatted(kernel.source, most)
+        title = f"{kernel.name}  {100 * own / whole:.0f} %, {seconds(own)}: {kernel.label}"
+        parts.append(
+            f'<details data-id="{kernel.name}"><summary>{escape(title)}</summary>{source}</details>'
+        )
+    return "".join(parts)
+
+
+def _split(found: Comparison) -> tuple[str, str]:
+    """Compare the time of the forward pass with that of the rest, in words and drawn."""
+    parts = [0.0, 0.0]
+    for cost in found.anatomy.costs:
+        parts[bool(cost.phase)] += cost.seconds
+    whole, tape = found.usual.then_run.cpu, found.usual.by_run.cpu
+    forward, backward = (whole * part / (sum(parts) or 1.0) for part in parts)
+    rows, kinds, factors = [("tape", tape)], "abb", ""
+    if found.forward is not None:
+        first = found.forward.by_run.cpu
+        rest = max(tape - first, 0.0)
+        rows, kinds = [("tape, forward", first), ("tape, backward and update", rest)], "aabb"
+        factors = f"{ratio(rest / first)} of it on the tape, " if first else ""
+    rows += [("compiled, forward kernels", forward), ("compiled, backward and update", backward)]
+    factors += ratio(backward / forward) if forward else "-"
+    return factors, charts.bars(rows, seconds, "time of a step by part", kinds)
+
+
+def _time_chart(pairs: Sequence[Pair]) -> str:
+    series = []
+    for name, times in (
+        (BY_RUN, [p.by_run for p in pairs]), (THEN_RUN, [p.then_run for p in pairs])
+    ):  # fmt: skip
+        points = [(float(p.at), t.cpu) for p, t in zip(pairs, times, strict=True)]
+        series.append(Line(name, points))
+    return charts.lines(series, "batch size", "time of a step", show_y=seconds)
+
+
+def _first_results(found: Comparison) -> str:
+    return (
+        "<h3>First result, and when compiling has paid for itself</h3>"
+        '<p class="why">A tape can start at once. The compiler builds the gradient, runs its passes'
+        " and makes native code first; a second process finds the code on disk. In fresh"
+        " processes, by the clock; CPU is processor time, as in the last column.</p>"
+        f"{table.first_results(found).html()}"
+    )
+
+
+def _memory_charts(found: Comparison) -> str:
+    usual = found.memory
+    values = [("tape, measured", float(usual.tape))]
+    kinds = "a" + "b" * len(usual.arena) + "d" * len(found.budgets)
+    values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
+    values += [(b.name, float(b.peak)) for b in found.budgets]
+    different = {each.nbytes: each for each in reversed(found.timelines) if each.nbytes}
+    held = _held(each for each in found.timelines if each in different.values())
+    return held + charts.bars(values, nbytes, "bytes of a step", kinds)
+
+
+def _memory(found: Comparison) -> str:
+    plan = found.anatomy.plan
+    arena = f'<h3>The arena, as it was planned</h3><div class="scroll">{plan_svg(plan)}</div>'
+    return table.memory(found).html() + (arena if plan.placements else "")
+
+
+def _acts(found: Comparison) -> str:
+    """Show what a graph and a tape cannot do, by what really happened."""
+    return "".join(
+        f'<div class="act"><h3><code>{escape(act.title)}</code></h3><div class="pair">'
+        f'<div class="tape"><span class="soft">{BY_RUN}</span><pre>{escape(act.tape)}</pre>'
+        f'</div><div class="graph"><span class="soft">{THEN_RUN}</span>'
+        f"<pre>{escape(act.graph)}</pre></div></div><p>{escape(act.moral)}</p></div>"
+        for act in found.acts
+    )

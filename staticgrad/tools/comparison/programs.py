@@ -1,0 +1,540 @@
+"""Compared programs: a module or a function, with the arrays that it is run on.
+
+A module is trained on its loss; a function that steps its parameters itself runs as it is;
+a loss is trained if it reads parameters, otherwise differentiated by its arguments; for any other
+function the results are compared. Parameters start with their current values, which are restored
+afterwards.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import random
+import re
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.eager.at_once import eager_mode
+from staticgrad.eager.tensor import TapeLeaf
+from staticgrad.language.functions.trees import flatten, mapped
+from staticgrad.language.ir.execution import Session, traced_in
+from staticgrad.language.ir.graph import Constant, Graph, Parameter
+from staticgrad.language.storage.parameter import write_all
+from staticgrad.nn.module import Module, as_scopes
+from staticgrad.optim import SGD, Optimizer
+from staticgrad.programs.arguments import CallArguments
+from staticgrad.programs.function import Function
+from staticgrad.support.building import capture, is_user_file, within
+from staticgrad.support.errors import (
+    ArgumentError,
+    GradientError,
+    ProgramError,
+    StaticgradError,
+    TracingWarning,
+)
+from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.source import Location, Origin
+from staticgrad.tools.comparison import training
+from staticgrad.tools.comparison.report import Refusal, refusal_of
+
+Array = npt.NDArray[Any]
+Batch = Mapping[str, Array]
+#: The size that examples are counted by, in the shapes of inputs.
+BATCH: Final = "batch"
+_PACKAGE: Final = str(Path(sg.__file__).parent)
+_RATE: Final = 0.05
+#: The words of ``sg.function`` for a function that takes no named sizes.
+_REFUSES: Final = "which it refuses: "
+LITERAL: Final = (
+    "the graph serves these sizes alone: the program has the number of examples as a literal;"
+    " read it from an array, x.shape[0], and one graph serves all"
+)
+_EACH_SIZE: Final = (
+    "each new size is traced and compiled again; written with sg.scan and sg.scatter_add one graph"
+    " serves all sizes"
+)
+_FROZEN: Final = (
+    "the loss gives another graph each time it is called: a number of Python's (random, a"
+    " counter, a clock) is frozen where a graph is built, and new in every step of a tape;"
+    " draw from sg.random.Generator(seed), or feed the number"
+)
+Step = Callable[..., Any]
+Draw = Callable[[np.random.Generator], Batch]
+_POSITIONAL: Final = inspect.Parameter.POSITIONAL_ONLY
+
+
+class ComparedProgram:
+    """A function of arrays to compare.
+
+    Attributes:
+        name: the text that tables and pages show.
+        plain: the step as Python has it, ``wrap(evaluate)``; ``evaluate`` gives its loss.
+        function: the step as ``sg.function`` traces it.
+        loss: the loss alone, where ``wrap`` adds to it.
+        graph: its graph, whose first result is called ``loss``; None if there is none.
+        batch_size: how many examples the arrays hold.
+        changes: whether sizes may differ from step to step.
+        parameters: the start values of the parameters, by name.
+        rule: how parameters are updated, in words.
+        warned: what tracing warned of; empty if nothing.
+        refusal: the reason why there is no graph, or why it serves only these sizes.
+        updates, is_loss: for a program without a graph whether a run on the tape updated
+            parameters, and whether its result is a loss.
+        trained: for a module: it, its loss (None: the usual one) and its optimizer.
+    """
+
+    trained: tuple[Module, Callable[..., Any] | None, Optimizer] | None = None
+
+    def __init__(
+        self, evaluate: Step, example: Batch, drawn: Draw | None, made_of: Any, rule: str,
+        wrap: Callable[[Step], Step] | None = None, loss: Callable[..., Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self._blamed = _called(made_of), _inner(loss or made_of)
+        self.origin = function_line(_inner(made_of))
+        self.rule, self._evaluate, self._wrap = rule, evaluate, wrap or (lambda step: step)
+        self.plain = self._wrap(evaluate)
+        self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None
+        lengths = [array.shape[0] for array in example.values() if array.ndim]
+        self.batch_size = next(iter(lengths), 1)
+        if not self.batch_size:
+            raise ArgumentError(f"compare: the arrays of {self.name} are empty: no example to draw")
+        self.modules = _modules_of(made_of)
+        self.refusal: Refusal | None = None
+        self.warned = ""
+        self.updates = self.is_loss = False
+        self.read: list[Parameter] = []
+        self.graph: Any = None
+        self._sizes: Mapping[str, Sequence[str | None]] = {}
+        self._trace()
+        self.loss = wrap and self._traced(evaluate, self._sizes)
+        self.parameters = {p.name: np.array(p.value) for p, _ in self._start}
+
+    @property
+    def size(self) -> int:
+        """Return how many floating numbers the parameters have that the results depend on.
+
+        State of optimizers, running statistics of training and generators are left out.
+        """
+        read: Sequence[Parameter] = self.read
+        if self.graph is not None:
+            nodes = {*Graph(self.graph.outputs).nodes}
+            read = [p for p in self.graph.parameters if p.node in nodes]
+        return sum(np.size(p.value) for p in read if p.dtype.is_float or p.dtype.is_complex)
+
+    @property
+    def retraces(self) -> bool:
+        """True if sizes change and each needs a separate graph."""
+        return self.changes and self.refusal is not None
+
+    def draw(self, size: int, draw: np.random.Generator) -> Batch:
+        """Draw ``size`` examples; all examples in order if ``size`` is their number."""
+        if self._drawn_arrays is not None:
+            return self._drawn_arrays(draw)
+        count = self.batch_size
+        rows = np.arange(count) if size == count else draw.integers(0, count, size)
+        return {
+            name: array[rows] if _counts(array, count) else array
+            for name, array in self._example.items()
+        }
+
+    def at_once(self, batch: Batch) -> Any:
+        """Return the result of the function, computed line by line."""
+        with named(self.name, self._blamed):
+            return self.function.eagerly(*batch.values())
+
+    def new_function(self, change: Step | None = None) -> Function[..., Any]:
+        """Return the step as a function that has not been traced, with ``change(loss)``."""
+        if change is None:
+            return self._traced(self.plain, self._sizes)
+
+        def changed(*arrays: Any) -> Any:
+            result = self._evaluate(*arrays)
+            while isinstance(result, dict | list | tuple):
+                result = next(iter(result.values() if isinstance(result, dict) else result))
+            with within(self.origin):
+                return change(result)
+
+        step = self._wrap(changed)
+        step.__name__ = self.name
+        return self._traced(step, self._sizes)
+
+    def frozen(self) -> str:
+        """Return a description of numbers that are frozen in the graph; empty if none are."""
+        if self.warned or self.retraces:
+            return self.warned
+        with python_random_kept(), warnings.catch_warnings(), as_scopes(*self.modules):
+            warnings.simplefilter("ignore")
+            traces = [self._traced(self._evaluate, self._sizes) for _ in range(2)]
+            graphs = [each.graph(*self._example.values()) for each in traces]
+        numbers = [[n.op for n in graph.nodes if isinstance(n.op, Constant)] for graph in graphs]
+        return "" if numbers[0] == numbers[1] else _FROZEN
+
+    def restore(self) -> None:
+        """Write the start values to the parameters."""
+        write_all([(p.store, value) for p, value in self._start])
+
+    def own_graph(self) -> Graph:
+        """Return the graph over its own parameters, with the start values."""
+        found: Graph = pickle.loads(self._copy)
+        return found
+
+    def _trace(self) -> None:
+        """Trace with a named size for the examples; without; or run on the tape alone."""
+        counted = {
+            name: (BATCH, *(None,) * (array.ndim - 1))
+            for name, array in self._example.items() if _counts(array, self.batch_size)
+        }  # fmt: skip
+        first = last = None
+        for sizes in [{}] if self.changes else [counted, {}]:
+            self._sizes, self.function = sizes, self._traced(self.plain, sizes)
+            try:
+                self.graph, self.warned = self._drawn()
+            except GradientError:
+                raise  # it has no derivative on the tape either
+            except Exception as error:
+                first, last = first or error, error
+                continue
+            self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
+            if first is not None:
+                self.refusal = refusal_of(first, self.origin, LITERAL)
+            elif self.changes:
+                self.refusal = self._refused_names()
+            self._copy = pickle.dumps(self.graph)
+            return
+        assert first is not None and last is not None  # noqa: PT018
+        if not self._runs_on_the_tape():
+            raise last  # with sizes as numbers
+        self._start = [(p, np.array(p.value)) for p in self.read]
+        self.refusal = refusal_of(first, self.origin)
+
+    def _traced(self, step: Step, sizes: Mapping[str, Sequence[str | None]]) -> Function[..., Any]:
+        """Return a step as a function of arrays with these names and named sizes."""
+
+        def named_step(*arrays: Any) -> Any:
+            return step(*arrays)
+
+        kinds = [inspect.Parameter(n, _POSITIONAL) for n in self._example]
+        named_step.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
+        named_step.__name__ = named_step.__qualname__ = getattr(step, "__name__", "step")
+        return sg.function(named_step, sizes=sizes, threads=1)
+
+    def _drawn(self) -> tuple[Graph, str]:
+        arrays = [*self._example.values()]
+        with (
+            warnings.catch_warnings(record=True) as said, python_random_kept(),
+            as_scopes(*self.modules), named(self.name, self._blamed),
+        ):  # fmt: skip
+            warnings.simplefilter("always")
+            found = self.function.graph(*arrays)
+            if not found.outputs:
+                raise ArgumentError(
+                    f"{self.name} gives no result that depends on its arrays", at=self.origin
+                )
+        texts = [str(each.message) for each in said if issubclass(each.category, TracingWarning)]
+        return self._named(found), texts[0] if texts else ""
+
+    def _named(self, found: Graph) -> Graph:
+        """Return the graph with its first floating result under the name ``loss``.
+
+        Arrays that it does not read are inputs, too, so that it takes whole batches.
+        """
+        results = list(found.outputs.values())
+        first = next((v for v in results if v.type.dtype.is_float), results[0])
+        rest = {f"result{k}": v for k, v in enumerate(results) if v is not first}
+        inputs: dict[str, Any] = {value.node.label: value for value in found.inputs}
+        for name, array in self._example.items():
+            if name not in inputs and not self.changes:
+                names = self._sizes.get(name, (None,) * array.ndim)
+                shape = [label or size for label, size in zip(names, array.shape, strict=True)]
+                inputs[name] = sg.input(name, shape, array.dtype)
+        inputs = {name: inputs[name] for name in self._example if name in inputs}
+        outputs = {"loss": first, **rest}
+        return Graph(outputs, found.updates, inputs=[*inputs.values()], name="step")
+
+    def _refused_names(self) -> Refusal | None:
+        """Trace with further sizes; return the reason if the function takes no names for them."""
+        for seed in (1, 2, 3):
+            batch = self.draw(self.batch_size, np.random.default_rng(seed))
+            with warnings.catch_warnings(), named(self.name, self._blamed):
+                warnings.simplefilter("ignore")
+                found = self.function.graph(*batch.values())
+        refused = [each for each in self.function.stats.reasons if _REFUSES in each]
+        if not refused:
+            self.graph = self._named(found)
+            return None
+        where = self.origin.resolve()
+        message = refused[-1].partition(_REFUSES)[2]
+        return Refusal(message, where.short, where.text.strip(), _EACH_SIZE)
+
+    def _runs_on_the_tape(self) -> bool:
+        """Run the program on the tape, and note the parameters that it reads and updates."""
+        noted, tensors = Session(computes=True), [*map(Tensor.of, self._example.values())]
+        for tensor in tensors:
+            tensor.requires_grad = tensor.type.dtype.is_float
+        try:
+            with traced_in(noted), eager_mode():
+                found = self.plain(*tensors)
+        except Exception:
+            return False
+        leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Tensor)]
+        self.updates = any(p.dtype.is_float for p, _ in noted.updates)
+        self.is_loss = len(leaves) == 1 and leaves[0].size == 1 and leaves[0].dtype.is_float
+        read = {p.node: p for p, _ in noted.updates}
+        for leaf in noted.present.values():
+            if isinstance(leaf, TapeLeaf) and leaf.parameter is not None:
+                read[leaf.parameter.node] = leaf.parameter
+        self.read = [*read.values()]
+        return bool(leaves)
+
+
+def program(
+    what: Any,
+    arrays: Sequence[Any],
+    loss: Callable[..., Any] | None = None,
+    optimizer: Optimizer | None = None,
+) -> ComparedProgram:
+    """Return a module or function with example arrays as it is compared."""
+    if not callable(what) or isinstance(what, type):
+        raise ArgumentError(
+            f"compare takes a module or a function, not {shown(what)}, {kind_of(what)}",
+            hint="an object of a class of modules: compare(Net(), x, y)",
+        )
+    if not arrays:
+        raise ArgumentError(
+            f"{_called(what)} needs arrays to be called with", at=function_line(_inner(what)),
+            hint="compare(model, x, y), or in a file: def name(): return model, x, y",
+        )  # fmt: skip
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise ArgumentError(
+            f"optimizer is {kind_of(optimizer)}, not one of sg.optim", hint="sg.optim.Adam(1e-3)"
+        )
+    steps = optimizer or SGD(_RATE)
+    rule = type(steps).__name__ if optimizer else f"plain gradient descent, learning rate {_RATE:g}"
+    drawn = None
+    if len(arrays) == 1 and inspect.isroutine(arrays[0]):
+
+        def drawn_arguments(random: np.random.Generator) -> tuple[Any, ...]:
+            found = arguments_of(random)
+            return found if isinstance(found, tuple) else (found,)
+
+        def drawn(random: np.random.Generator) -> Batch:
+            return _in_a_row(names, drawn_arguments(random))[0]
+
+        arguments_of = arrays[0]
+        with named(f"the draw of {_called(what)}", arguments_of):
+            arrays = drawn_arguments(np.random.default_rng(0))
+    if isinstance(what, Module):
+        evaluate, names = _of_module(what, arrays, loss)
+    elif loss is not None:
+        raise ArgumentError("a function is compared as it is: loss= is for modules")
+    else:
+        evaluate, names = _inner(what), _names_of(_inner(what), len(arrays))
+    example, in_a_row = _in_a_row(names, arrays)
+    evaluate = in_a_row(evaluate)
+    if not isinstance(what, Module):
+        return _of_function(what, evaluate, example, drawn, steps, rule)
+    wrap = lambda f: training.step_of(f, steps)  # noqa: E731
+    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss)
+    made.trained = what, loss, steps
+    return made
+
+
+def _of_module(
+    module: Module, arrays: Sequence[Any], loss: Callable[..., Any] | None
+) -> tuple[Step, list[str]]:
+    """Return the loss of a module as a function of all arrays, and their names."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    wanted = [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
+    count = min(max(len(wanted), 1), len(arrays))
+    targets = len(arrays) - count
+    if loss is None and targets != 1:
+        raise ArgumentError(
+            f"{_called(module)} is given {len(arrays)} arrays, of which forward takes {count}:"
+            f" {targets} are left for the loss",
+            hint="compare(module, x, target), or loss=lambda output, *rest: ...",
+        )
+    names = [*(wanted[:count] or ["x"]), *(["target"] if targets == 1 else [])]
+    names += [f"target{k}" for k in range(len(arrays) - len(names))]
+    return training.loss_of(module, loss or training.usual_loss, count), names
+
+
+def _of_function(
+    what: Any, evaluate: Step, example: Batch, drawn: Draw | None, steps: Optimizer, rule: str
+) -> ComparedProgram:
+    """Return a step as it is, a loss with its gradient, or another function."""
+    as_is = ComparedProgram(evaluate, example, drawn, what, "as the function does it")
+    is_loss, updates, free = as_is.is_loss, as_is.updates, as_is.read
+    steps_itself = updates
+    graph = as_is.graph
+    if graph is not None:
+        result = graph.outputs["loss"]
+        is_loss = all(size == 1 for size in result.shape) and result.type.dtype.is_float
+        is_loss &= len(graph.outputs) == 1 and not any(node.order for node in graph.nodes)
+        read = set(Graph(result).nodes)
+        free = [p for p in graph.parameters if p.node in read]
+        updates = bool(graph.updates)
+        steps_itself = any(p.dtype.is_float and p.node in read for p, _ in graph.updates)
+    if steps_itself or not is_loss:
+        as_is.rule = as_is.rule if updates else "nothing: results alone are compared"
+        return as_is
+    if any(p.dtype.is_float for p in free):
+        wrap = lambda f: training.step_of(f, steps)  # noqa: E731
+        return ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+    wanted = [k for k, a in enumerate(example.values()) if a.dtype.kind == "f"]
+    if not wanted:
+        return as_is
+    rule = "nothing: the value and its gradient are compared"
+    wrap = lambda f: training.gradient_of(f, wanted)  # noqa: E731
+    return ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+
+
+# -- arguments ------------------------------------------------------------------------------------
+
+
+def _in_a_row(
+    names: Sequence[str], arguments: Sequence[Any]
+) -> tuple[dict[str, Array], Callable[[Step], Step]]:
+    """Return all arrays in arguments, and what makes a function of the arguments one of the arrays.
+
+    An array in a container is named by the path to it, ``batch['x']`` as ``batch_x``.
+    """
+    takes = inspect.Signature([inspect.Parameter(n, _POSITIONAL) for n in names])
+    given = CallArguments(takes.bind(*map(_with_arrays, arguments)), ())
+    own = [re.sub(r"\W+", "_", name).strip("_") for name in given.arrays]
+    if len({*own}) < len(own):
+        own = [f"{name}_{k}" for k, name in enumerate(own)]
+
+    def in_a_row(function: Step) -> Step:
+        if [*given.arrays] == [*names]:
+            return function
+
+        def evaluate(*arrays: Any) -> Any:
+            return given.called(function, arrays)[0]
+
+        evaluate.__name__ = evaluate.__qualname__ = getattr(function, "__name__", "evaluate")
+        return evaluate
+
+    return dict(zip(own, given.arrays.values(), strict=True)), in_a_row
+
+
+def _with_arrays(tree: Any) -> Any:
+    """Return the tree with arrays in the place of numbers, lists of numbers and tensors."""
+    if isinstance(tree, dict):
+        return {key: _with_arrays(each) for key, each in tree.items()}
+    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+        leaves, _ = flatten(tree)
+        if leaves and all(isinstance(leaf, int | float | np.generic) for leaf in leaves):
+            return np.asarray(tree)
+        return type(tree)(map(_with_arrays, tree))
+
+    def as_array(leaf: Any) -> Any:
+        is_kept = isinstance(leaf, str | bytes | np.ndarray)
+        return leaf if is_kept else np.asarray(getattr(leaf, "data", leaf))
+
+    return mapped(as_array, tree)
+
+
+def _names_of(function: Any, count: int) -> list[str]:
+    """Return the names of a function's first arguments, as far as its signature has them."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind(*range(count))
+    except TypeError as error:
+        raise ArgumentError(
+            f"{_called(function)} is given {count} arrays: {error}", at=function_line(function)
+        ) from None
+    except ValueError:  # built in, without a signature
+        return [f"x{k}" for k in range(count)]
+    own = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    return [own[k] if k < len(own) else f"x{k}" for k in range(count)]
+
+
+def _counts(array: Array, count: int) -> bool:
+    """Return whether the first axis of an array counts the examples."""
+    return array.shape[:1] == (count,)
+
+
+def _called(what: Any) -> str:
+    inner = _inner(what)
+    return getattr(inner, "__name__", None) or type(inner).__name__
+
+
+def _inner(what: Any) -> Any:
+    return inspect.unwrap(what) if isinstance(what, Function) else what
+
+
+def _modules_of(what: Any) -> list[Module]:
+    """Return a module itself, or the modules that a function reads."""
+    if isinstance(what, Module):
+        return [what]
+    try:
+        around = inspect.getclosurevars(_inner(what))
+    except TypeError:
+        return []
+    held = [*around.nonlocals.values(), *around.globals.values()]
+    return [each for each in held if isinstance(each, Module)]
+
+
+@contextmanager
+def unchanged(chosen: ComparedProgram) -> Iterator[None]:
+    """Restore the parameters of a program at the end."""
+    try:
+        yield
+    finally:
+        chosen.restore()
+
+
+@contextmanager
+def python_random_kept() -> Iterator[None]:
+    """Restore the state of Python's and NumPy's global random numbers at the end."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def function_line(function: Any) -> Location:
+    """Return the first line of a function of the user's, otherwise the running line."""
+    while isinstance(function, partial):
+        function = function.func
+    inner = inspect.unwrap(function) if callable(function) else function
+    if not hasattr(inner, "__code__"):
+        kind: Any = type(inner)  # of an object that is called, a module perhaps
+        inner = getattr(kind, "forward", None) or vars(kind).get("__call__")
+    code = getattr(inner, "__code__", None)
+    if code is None or not is_user_file(code.co_filename):
+        return capture()
+    return Origin((code, 0, ""))
+
+
+@contextmanager
+def named(what: str, function: Any) -> Iterator[None]:
+    """Errors of a function as coded errors with the user's lines, innermost last."""
+    try:
+        yield
+    except StaticgradError as error:
+        if error.at.resolve().file == training.__file__:  # a step that the user has not written
+            error.at = function_line(function)
+        raise
+    except Exception as error:
+        passed = traceback.extract_tb(error.__traceback__)
+        frames = [f for f in passed if not f.filename.startswith(_PACKAGE) and f.line]
+        lines = [f"{f.filename}:{f.lineno}, in {f.name}: {f.line}" for f in frames[-3:]]
+        raise ProgramError(
+            f"{what} fails: {type(error).__name__}: {error}", details=lines,
+            at=function_line(function),
+        ) from None  # fmt: skip

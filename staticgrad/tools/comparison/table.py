@@ -1,0 +1,189 @@
+"""The tables of a comparison, for a terminal and for its page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.support.pictures import markup
+from staticgrad.support.pictures.markup import nbytes, number, ratio, seconds
+from staticgrad.support.records import NamedTuple
+from staticgrad.tools.comparison.report import TAPE, Changes, Comparison, Pair, Refusal, TapeAlone
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: Parameters with a larger difference need an explanation.
+_NOISE: Final = 1e-3
+
+
+class FigureTable(NamedTuple):
+    """Rows of a name and figures."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def html(self) -> str:
+        """Return the table for a page."""
+        return markup.table(("", *self.heads), self.rows, numbers=range(1, 1 + len(self.heads)))
+
+    def text(self) -> RenderableType:
+        """Return the table for a terminal."""
+        from rich import box
+        from rich.table import Table
+
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for k, head in enumerate((self.title, *self.heads)):
+            shown.add_column(head, no_wrap=True, justify="right" if k else "left")
+        for row in self.rows:
+            shown.add_row(*row)
+        return shown
+
+
+def tables(found: Comparison | TapeAlone) -> RenderableType:
+    """Return the report for a terminal: time, first result, memory, work under each other."""
+    from rich.console import Group
+
+    title = f"{found.model} ({found.parameters:,} parameters"
+    refused = [] if found.refusal is None else lines_of(found.refusal)
+    if isinstance(found, TapeAlone):
+        low, high = min(found.operations), max(found.operations)
+        rows = [
+            ("processor time", seconds(found.tape.cpu)),
+            ("memory, measured", nbytes(found.nbytes)),
+            (f"operations in each of {len(found.operations)} steps", f"{low:,} to {high:,}"),
+        ]
+        said = "There is no graph of this program: only the tape is measured."
+        shown = FigureTable("a step of the tape", ("",), rows).text()
+        return Group(f"{title}; {found.rule})", said, *refused, "", shown)
+    threads = f"on {found.threads} thread{'s' * (found.threads > 1)}"
+    measured = (
+        f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
+        " range among parts of the measurement"
+    )
+    parts = [times(found), peer(found), first_results(found), memory(found), work(found)]
+    parts += [changes(found.changes)] if found.changes else []
+    against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
+    return Group(
+        f"{title}, batch size {found.batch_size}; {found.rule})",
+        *(verdict(found), *refused, measured, found.about_the_tape, *found.warnings, ""),
+        *(table.text() for table in parts if table.rows),
+        *(against if found.against else ()),
+    )
+
+
+def lines_of(refusal: Refusal) -> list[str]:
+    """Return a refusal in lines: what, where, and what to write."""
+    where = [f"  {refusal.line}: {refusal.text}"] if refusal.line else []
+    first, *others = refusal.cure.splitlines()
+    cure = [f"  write: {first}", *(f"         {line}" for line in others)]
+    return [f"REFUSED: {refusal.message}", *where, *cure]
+
+
+def verdict(found: Comparison) -> str:
+    """Return whether both ways agree, and how far, or why not."""
+    both = found.agreement
+    if both.problem:
+        return f"PROBLEM: {both.problem}"
+    figures = [f"losses of {len(both.by_run)} steps to {both.losses:.0e}"]
+    if both.parameters is not None:
+        figures.append(f"parameters afterwards to {both.parameters:.0e}")
+    noise = (
+        "; where losses agree and a parameter does not, its gradient is rounding alone, as that of"
+        " a bias in front of a normalization"
+    )
+    known = (both.parameters or 0.0) < _NOISE
+    return f"Both ways agree: relatively, {', '.join(figures)}{'' if known else noise}"
+
+
+def times(found: Comparison) -> FigureTable:
+    """Return a row for everything that was timed."""
+    pairs = [(f"batch size {pair.at}", pair) for pair in found.batches]
+    pairs += [("  its forward pass", found.forward)] if found.forward else []
+    rows = [
+        (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), between(p))
+        for what, p in pairs
+    ]
+    return FigureTable("a step", ("tape", "compiled", "ratio", "its range"), rows)
+
+
+def between(pair: Pair) -> str:
+    """Return the range of the ratio."""
+    return "-".join(ratio(value).removesuffix("x") for value in pair.ratios)
+
+
+def peer(found: Comparison) -> FigureTable:
+    """Return the time and memory of PyTorch, or why it has no figures."""
+    heads = ("time", "/ compiled", "its range", "peak", "losses")
+    rows: list[tuple[str, ...]] = []
+    if found.peer is not None:
+        pair = found.peer.pair
+        rows = [
+            ("eager", seconds(pair.by_run.cpu), ratio(pair.ratio), between(pair),
+             nbytes(found.peer.tape), f"to {found.peer.losses:.0e}")
+            if pair is not None else (f"PyTorch: {found.peer.reason}", *[""] * 5)
+        ]  # fmt: skip
+    return FigureTable("a step in PyTorch", heads, rows)
+
+
+def first_results(found: Comparison) -> FigureTable:
+    """Return the parts of the time to the first loss, by state of the kernel cache."""
+    rows = []
+    for state, first in found.first.items():
+        parts = (first.imports, first.build + first.compile, first.step, first.total, first.cpu)
+        even = "" if state == TAPE else paid(found.break_even[state])
+        rows.append((state.removeprefix("compiled, "), *map(seconds, parts), even))
+    heads = ("import", "compile", "step", "in all", "CPU", "pays at step")
+    return FigureTable("first result", heads, rows)
+
+
+def paid(step: float | None) -> str:
+    """Return the step by which compiling has paid for itself."""
+    if step is None:
+        return "never"
+    return f"{step:,.0f}" if step >= 0.5 else "at once"
+
+
+def memory(found: Comparison) -> FigureTable:
+    """Return the peaks of the tape, of each policy and within each budget, by batch size."""
+    memories = found.memories
+
+    def row(name: str, sizes: Sequence[float], time: str = "") -> tuple[str, ...]:
+        return (name, *map(nbytes, sizes), time)
+
+    def usual(name: str, size: float, time: str) -> tuple[str, ...]:
+        return (name, *(nbytes(size) if m.at == found.batch_size else "" for m in memories), time)
+
+    rows = [row("tape, measured", [each.tape for each in memories])]
+    for policy, time_of in found.memory.times.items():
+        sizes = [each.arena[policy] for each in memories]
+        rows.append(row(f"{policy}, planned", sizes, ratio(time_of)))
+    rows += [usual(each.name, each.peak, ratio(each.time)) for each in found.budgets]
+    return FigureTable(
+        "memory of a step", (*(f"batch {each.at}" for each in memories), "time"), rows
+    )
+
+
+def work(found: Comparison) -> FigureTable:
+    """Return the operations of a step, as written and after each pass."""
+    rows = [(w.name, f"{w.operations:,}", nbytes(w.nbytes), number(w.flops)) for w in found.work]
+    return FigureTable("what a step executes", ("operations", "results written", "FLOPs"), rows)
+
+
+def changes(found: Changes) -> FigureTable:
+    """Return the cost of steps with other sizes."""
+    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in found.sizes.items()]
+    graphs = f"{found.graphs} graph{'s' * (found.graphs != 1)}"
+    rows += [
+        (f"{found.shapes} different shapes in {found.steps} steps",
+         f"{graphs}, {found.plans} plans"),
+        ("a step of the tape", seconds(found.tape)),
+        ("a compiled step with new sizes", seconds(found.new)),
+        ("the same step again", seconds(found.again)),
+    ]  # fmt: skip
+    rows += [
+        (f"bytes at half, usual, twice {name}", ", ".join(map(nbytes, sizes)))
+        for name, sizes in found.planned.items()
+    ]
+    return FigureTable("sizes that change", ("",), rows)

@@ -1,0 +1,166 @@
+"""The two ways of running a program: a tape written while it runs, and a graph compiled before.
+
+Both start from the same values, see the same batches, draw the same random numbers and update by
+the same rules. Each has ``step`` (one batch in, the loss out, parameters updated), ``forward`` (the
+loss alone, of a program that is trained) and ``values``.
+
+``agreement`` says whether both compute equal results, or why not. The two ways add in different
+orders, so figures agree only up to rounding; ``TOLERANCE`` states what counts as agreement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.analysis.binding import bind_sizes
+from staticgrad.eager import Tensor, no_grad
+from staticgrad.language.functions.trees import flatten
+from staticgrad.language.ir.plan import Plan
+from staticgrad.tools.comparison.programs import BATCH, Array, Batch, ComparedProgram
+from staticgrad.tools.comparison.report import Agreement
+
+
+class DefineByRun:
+    """A program on the tape, computed line by line on NumPy arrays from the start values."""
+
+    def __init__(self, program: ComparedProgram) -> None:
+        self._program = program
+        program.restore()
+
+    def step(self, batch: Batch) -> float:
+        """Call it once; return the first of its results, or the mean of that."""
+        return _as_number(self._program.at_once(batch))
+
+    def forward(self, batch: Batch) -> float:
+        """Return the loss, with nothing recorded."""
+        assert self._program.loss is not None
+        with no_grad():
+            return _as_number(self._program.loss.eagerly(*batch.values()))
+
+    def values(self) -> Mapping[str, Array]:
+        """Return the current values of the parameters."""
+        return {p.name: p.value for p in self._program.graph.parameters if p.dtype.is_float}
+
+
+class DefineThenRun:
+    """The graph: differentiated and compiled as a whole, over parameters of its own."""
+
+    def __init__(self, program: ComparedProgram, checkpoint: str = "store_all") -> None:
+        self._program = program
+        self.graph = program.own_graph()
+        self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
+        self._run, self._retraces = self.compiled.run, program.retraces
+
+    def step(self, batch: Batch) -> float:
+        """Call the compiled program, or that for these sizes if each has a graph."""
+        if self._retraces:
+            return _as_number(self._program.function(*batch.values()))
+        loss = self._run(batch)["loss"]
+        return float(loss.item()) if loss.size == 1 else _as_number(loss)
+
+    def forward(self, batch: Batch) -> float:
+        """Call the compiled loss once."""
+        return _as_number(self._forward.run(batch)["loss"])
+
+    def sizes(self, size: int) -> dict[str, int]:
+        """Return the named sizes of a batch of ``size`` examples."""
+        if {*self.graph.sizes} <= {BATCH}:
+            return dict.fromkeys(self.graph.sizes, size)
+        batch = self._program.draw(size, np.random.default_rng(0))
+        return bind_sizes(self.graph, {name: array.shape for name, array in batch.items()})
+
+    def plan(self, size: int) -> Plan:
+        """Return the plan of a step at a batch size, known without running it."""
+        return self.compiled.plan(**self.sizes(size))
+
+    def values(self) -> Mapping[str, Array]:
+        """Return the current values of the parameters."""
+        graph = self._program.graph if self._retraces else self.graph
+        return {p.name: p.value for p in graph.parameters if p.dtype.is_float}
+
+    @cached_property
+    def _forward(self) -> sg.Compiled:
+        outputs = {"loss": self.graph.outputs["loss"]}
+        return sg.compile(sg.Graph(outputs, inputs=self.graph.inputs, name="forward"), threads=1)
+
+
+def _as_number(result: Any) -> float:
+    """Return the first floating array of a result as one number."""
+    leaves, _ = flatten(result)
+    arrays = [np.asarray(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
+    first = next((a for a in arrays if a.dtype.kind == "f"), arrays[0])
+    return float(first.item() if first.size == 1 else np.mean(first, dtype=np.float64))
+
+
+STEPS: Final = 20
+#: The allowed relative difference of losses, by element type.
+TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-9}
+
+
+def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
+    """Train both ways for ``STEPS`` steps on the same batches and compare.
+
+    The losses decide, which depend on the parameters: a parameter whose gradient is rounding alone
+    differs where optimizers divide by its size.
+    """
+    tape, draw = DefineByRun(chosen), np.random.default_rng(0)
+    batches = [chosen.draw(chosen.batch_size, draw) for _ in range(STEPS)]
+    taped = tuple(map(tape.step, batches))
+    values = {name: np.array(value) for name, value in tape.values().items()}
+    chosen.restore()
+    ran = tuple(map(compiled.step, batches))
+    losses = max(_difference(a, b) for a, b in zip(taped, ran, strict=True))
+    kinds = [array.dtype.name for array in chosen.parameters.values()]
+    default = TOLERANCE["float32"]
+    tolerance = max((TOLERANCE.get(kind, default) for kind in kinds), default=default)
+    problem = chosen.frozen() or _diverged(taped, ran)
+    if not problem and not losses <= tolerance:
+        problem = f"the losses differ by {losses:.1e}, relatively"
+    return Agreement(taped, ran, losses, _apart(values, compiled.values()), problem)
+
+
+def _diverged(by_run: Sequence[float], then_run: Sequence[float]) -> str:
+    """Return a sentence on the first step with a loss that is not finite, or ""."""
+    tape, graph = (
+        next((k for k, loss in enumerate(losses, 1) if not math.isfinite(loss)), math.inf)
+        for losses in (by_run, then_run)
+    )
+    step = min(tape, graph)
+    if step == math.inf:
+        return ""
+    one, two = by_run[int(step) - 1], then_run[int(step) - 1]
+    if tape == graph:
+        kind = "NaN" if math.isnan(by_run[-1]) else "infinity"
+        return (
+            f"diverged to {kind} on both sides: the loss is {one} at step"
+            f" {step} of {len(by_run)}; try a smaller learning rate"
+        )
+    return f"at step {step} the tape's loss is {one}, the compiled one's {two}"
+
+
+def _difference(one: float, two: float) -> float:
+    """Return the relative difference; 0 if both are equal, or both NaN."""
+    if one == two or (math.isnan(one) and math.isnan(two)):
+        return 0.0
+    apart = abs(one - two) / max(abs(one), abs(two))
+    return apart if math.isfinite(apart) else math.inf
+
+
+def _apart(one: Mapping[str, Array], two: Mapping[str, Array]) -> float | None:
+    """Return the largest Euclidean distance over the larger norm; None without parameters."""
+    found = []
+    for name, array in one.items():
+        a, b = np.float64(array).ravel(), np.float64(two[name]).ravel()
+        if np.array_equal(a, b, equal_nan=True):
+            found.append(0.0)
+            continue
+        with np.errstate(all="ignore"):
+            apart = float(np.linalg.norm(a - b) / max(np.linalg.norm(a), np.linalg.norm(b)))
+        found.append(apart if math.isfinite(apart) else math.inf)
+    return max(found, default=None)

@@ -1,0 +1,241 @@
+"""The pages by their addresses: as a folder of Markdown, and as a site of HTML by MkDocs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from staticgrad.support.errors import UnknownNameError
+from staticgrad.support.errors.wording import did_you_mean
+from staticgrad.support.optional import material
+from staticgrad.tools.documentation import names, reference
+
+#: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.
+_SETTINGS: Final = {
+    "site_name": "staticgrad",
+    "docs_dir": "pages",
+    "use_directory_urls": False,
+    "theme": {
+        "name": "material",
+        "font": False,
+        "features": [
+            "content.code.copy", "navigation.footer", "navigation.indexes", "navigation.top",
+            "search.highlight", "search.suggest", "toc.follow",
+        ],
+        "palette": [
+            {
+                "media": f"(prefers-color-scheme{scheme})",
+                "scheme": colours,
+                "primary": "black" if colours == "slate" else "indigo",
+                "toggle": {"icon": f"material/{icon}", "name": f"Switch to {following}"},
+            }
+            for scheme, colours, icon, following in (
+                ("", "default", "brightness-auto", "light mode"),
+                (": light", "default", "weather-sunny", "dark mode"),
+                (": dark", "slate", "weather-night", "the mode of the system"),
+            )
+        ],
+    },
+    "plugins": ["search", "offline"],
+    "extra": {"polyfills": ["iframe-worker.js"]},
+    "markdown_extensions": [
+        "attr_list", "md_in_html", "tables", {"toc": {"permalink": True}},
+        {"pymdownx.highlight": {"guess_lang": False}}, "pymdownx.superfences",
+    ],
+    "validation": {"links": {"anchors": "warn", "unrecognized_links": "warn"}},
+}  # fmt: skip
+#: Browsers start no worker from a file: the search then runs in a hidden frame.
+_WORKER: Final = """\
+if (location.protocol === "file:") window.Worker = class extends EventTarget {
+  constructor(url) {
+    super();
+    const frame = document.body.appendChild(document.createElement("iframe"));
+    frame.hidden = true;
+    this.frame = frame;
+    addEventListener("message", event => {
+      if (event.source === frame.contentWindow)
+        this.dispatchEvent(new MessageEvent("message", {data: event.data}));
+    });
+    const text = frame.contentDocument;
+    text.open();
+    text.write(`<body><script>
+      postMessage = data => parent.postMessage(data, "*");
+      importScripts = (...urls) => urls.reduce((before, url) => before.then(() => new Promise(
+        done => {
+          const script = document.createElement("script");
+          script.onload = done;
+          script.src = url;
+          document.body.appendChild(script);
+        })), Promise.resolve());
+      </script><script src="${url}"></script></body>`);
+    text.close();
+    this.ready = new Promise(done => { frame.contentWindow.onload = done; });
+  }
+  postMessage(data) {
+    this.ready.then(() =>
+      this.frame.contentWindow.dispatchEvent(new MessageEvent("message", {data})));
+  }
+  terminate() { this.frame.remove(); }
+};
+"""
+_NAME: Final = re.compile(r"^(## (sg\.[\w.]+))$", re.MULTILINE)
+
+
+def write(folder: str | Path) -> Path:
+    """Write ``pages/*.md`` and ``mkdocs.yml``, which ``mkdocs build`` takes.
+
+    Args:
+        folder: where to; it is made if it is not there.
+
+    Returns:
+        The path of ``mkdocs.yml``.
+    """
+    root = Path(folder)
+    for name, text in pages().items():
+        path = root / "pages" / f"{name}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_NAME.sub(r"\1 {#\2}", text), "utf-8")  # gru and GRU have a link each
+    (root / "pages" / "iframe-worker.js").write_text(_WORKER, "utf-8")
+    contents: list[Any] = []
+    for part, named in titles().items():
+        entries = [{heading: f"{name}.md"} for name, heading in named.items()]
+        contents += [{part: entries}] if part else entries
+    settings = root / "mkdocs.yml"
+    settings.write_text(json.dumps({**_SETTINGS, "nav": contents}, indent=2) + "\n", "utf-8")
+    return settings
+
+
+def build(folder: str | Path, work: str | Path) -> Path:
+    """Build the site with MkDocs; a link that leads nowhere is an error.
+
+    Args:
+        folder: where the HTML goes.
+        work: where the Markdown goes.
+
+    Returns:
+        The first page.
+
+    Raises:
+        MissingPackageError: mkdocs-material is not installed.
+    """
+    material()  # the theme, which brings MkDocs
+    from mkdocs.commands.build import build as build_site
+    from mkdocs.config import load_config
+
+    site = Path(folder).resolve()
+    logging.getLogger("mkdocs").setLevel(logging.WARNING)
+    settings = load_config(str(write(work)), site_dir=str(site), strict=True)
+    build_site(settings)
+    return site / "index.html"
+
+
+GUIDE: Final = Path(__file__).parent / "guide"
+#: Pages that are made of the code.
+_MADE: Final[dict[str, Callable[[], str]]] = {
+    "errors": reference.codes,
+    "other-names": names.page,
+}
+
+#: Part of the documentation -> the addresses of its guides, in the order in which to read them.
+CONTENTS: Final[dict[str, tuple[str, ...]]] = {
+    "": ("index",),
+    "Learn": (
+        "first-gradient", "the-tape", "forward-and-reverse", "vanishing-gradients",
+        "where-memory-goes", "fit-into-memory", "loops-and-branches", "mixed-precision",
+        "write-a-pass", "an-engine", "exercises",
+    ),
+    "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
+    "How to: use": (
+        "run-a-program", "train-and-save", "pytorch-weights", "beside", "more-than-one-machine",
+        "onnx", "export", "tune", "compare", "sparse-matrices",
+    ),
+    "Cookbook": (
+        "cookbook", "gaussian-process", "fit-an-ode", "fit-a-pde", "sample-a-posterior",
+        "sparse-newton", "deploy",
+    ),
+    "How to: extend": ("write-an-op", "passes", "policies", "write-a-backend"),
+    "Explain": (
+        "run-or-define", "complex-numbers", "dead-nodes", "numba", "read-a-kernel", "security",
+    ),
+    "Reference": (
+        "conventions", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
+        "array-api", "other-names",
+    ),
+}  # fmt: skip
+
+
+def pages() -> dict[str, str]:
+    """Return all pages: the address, as in ``reference/nn``, and the Markdown."""
+    found = {name: page(name) for names in CONTENTS.values() for name in names}
+    known = {name: reference.page(room) for name, room in reference.rooms().items()}
+    return found | {
+        f"reference/{name}": text for name, text in (known | reference.indexes()).items()
+    }
+
+
+def page(name: str) -> str:
+    """One page by its address, or what the reference says of a public name.
+
+    Args:
+        name: ``first-gradient``, ``reference/nn``, ``sg.exp``, ``exp``.
+
+    Returns:
+        Its Markdown.
+
+    Raises:
+        UnknownNameError: no page and no public name.
+    """
+    if name in _MADE:
+        return _MADE[name]()
+    if any(name in names for names in CONTENTS.values()):
+        return (GUIDE / f"{name}.md").read_text("utf-8")
+    rooms = reference.rooms()
+    address = name.removeprefix("reference/") if name.startswith("reference/") else ""
+    if address in rooms:
+        return reference.page(rooms[address])
+    indexes = reference.indexes() if address else {}
+    if address in indexes:
+        return indexes[address]
+    known = reference.find(name)
+    if known is not None:
+        return reference.entry(*known)
+    listed = [each for part in CONTENTS.values() for each in part]
+    public = [each for _, _, known in rooms.values() for each in known]
+    raise UnknownNameError(
+        f"there is no page and no public name {name!r}",
+        hint=did_you_mean(name, [*listed, *public]) or "staticgrad docs lists the pages",
+    )
+
+
+def title(markdown: str) -> str:
+    """The headline of a page."""
+    return markdown.partition("\n")[0].lstrip("# ")
+
+
+def contents() -> str:
+    """The table of contents as text: an address and a title in each line."""
+    parts = titles()
+    width = max(len(name) for named in parts.values() for name in named)
+    return "\n".join(
+        f"{name:<{width}}  {heading}" for named in parts.values() for name, heading in named.items()
+    )
+
+
+def titles() -> dict[str, dict[str, str]]:
+    """Part -> address -> title, of all pages; parts of the reference come last, by prefix."""
+    found = {part: {name: title(page(name)) for name in names} for part, names in CONTENTS.items()}
+    rooms = reference.rooms()
+    for path in reference.SUBJECTS:
+        room = path.removeprefix("sg.")
+        found[path] = {f"reference/{room}": f"All names of {path}"}
+        found[path] |= {
+            f"reference/{name}": rooms[name][0] for name in rooms if name.startswith(f"{room}/")
+        }
+    found["Other modules"] = {
+        f"reference/{name}": rooms[name][0] for name in rooms if "/" not in name
+    }
+    return found

@@ -1,0 +1,102 @@
+"""Numeric lints: hazards that no rewrite mends, named with the user's line and what to write.
+
+A pure analysis of a graph: nothing runs, nothing changes. The lints stand in tables by subject,
+each with programs that have the hazard and programs that do not; ``LINTS`` has all by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.value import Value
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import did_you_mean, listed
+from staticgrad.tools.lints import broadcasting, derivatives, exponentials, gradients, precision
+from staticgrad.tools.lints.program import LintedGraph, stabilized
+from staticgrad.tools.lints.table import (
+    Finding as Finding,
+    Findings,
+    Lint as Lint,
+    Severity as Severity,
+    by_op,
+)
+
+__all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+_SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting)
+#: Every lint, by name.
+LINTS: Final[Mapping[str, Lint]] = {
+    each.name: each
+    for subject in _SUBJECTS
+    for each in vars(subject).values()
+    if isinstance(each, Lint)
+}
+
+
+@public
+def lint(
+    program: Graph | Value | Mapping[str, Value],
+    *,
+    without: Collection[str] = (),
+    notes: bool = False,
+) -> tuple[Finding, ...]:
+    """Return the numeric hazards of a program, by line; a finding is a hint, not proof of an error.
+
+    Args:
+        program: what ``sg.compile`` takes: a Graph, one Value, or a dict of Values. If it holds
+            gradients, hazards of derivatives are reported where gradients flow; else everywhere.
+        without: names of lints to leave out.
+        notes: also what is less certain: ``arccos`` of something that is not known to stay
+            inside.
+
+    Returns:
+        One Finding per lint and line; each prints as at most five lines.
+
+    Raises:
+        ArgumentError: ``without`` names a lint that there is not.
+        GraphError: a program of another kind.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (3,))
+    >>> [finding.rule for finding in sg.lint(sg.sqrt((x * x).sum()))]
+    ['sqrt-at-zero']
+    """
+    unknown = [name for name in without if name not in LINTS]
+    if unknown:
+        raise ArgumentError(
+            f"there is no lint {unknown[0]!r}",
+            hint=f"{did_you_mean(unknown[0], LINTS)}there are {listed(list(LINTS))}",
+        )
+    built = LintedGraph(program if isinstance(program, Graph) else Graph(program))
+    chosen = [each for each in LINTS.values() if each.name not in without]
+    found = [
+        *_findings(built, [each for each in chosen if each.where == "built"]),
+        *_findings(stabilized(built), [each for each in chosen if each.where == "stabilized"]),
+    ]
+    kept = {(each.rule, each.at): each for each in reversed(found)}
+    shown = [each for each in reversed(kept.values()) if notes or each.severity == "warning"]
+    return Findings(sorted(shown, key=_place))
+
+
+def _findings(program: LintedGraph, lints: Iterable[Lint]) -> list[Finding]:
+    table = by_op(lints)
+    return [
+        finding
+        for node in program.graph.nodes
+        if not node.order
+        for each in table.get(node.op.name, ())
+        for finding in each.findings(program, node)
+    ]
+
+
+def _place(finding: Finding) -> tuple[str, int, int]:
+    where = finding.at.resolve()
+    return where.file, where.line, where.column or 0

@@ -1,0 +1,283 @@
+"""Lints of lost digits and of dtypes that nobody asked for.
+
+Long float32 sums and counts, variance as a difference, equality of rounded numbers, and float64
+that comes in by one constant.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language import functions as sg
+from staticgrad.language.ir.graph import Constant, Node, Symbolic
+from staticgrad.language.ir.ranges import peeled
+from staticgrad.language.types.arrays import Shape, hint_value
+from staticgrad.language.types.dim import dim
+from staticgrad.language.types.dtype import F32, F64
+from staticgrad.tools.lints.program import LintedGraph
+from staticgrad.tools.lints.table import Seen, hazard
+
+#: float32 holds every whole number up to here.
+_WHOLE: Final = 2**24
+#: From here on a running sum in float32 loses half of its digits.
+_RUNNING: Final = 2**20
+
+
+def _count(sizes: Shape) -> int:
+    """Return the number of elements for literal or hinted sizes; others count as one."""
+    return prod(hint_value(size, default=1) for size in sizes)
+
+
+@hazard(
+    "widened-to-float64",
+    "a float64 constant, array or input that makes a float32 computation float64",
+    ("cast",),
+    bad=(
+        lambda x: x * np.float64(2.0),
+        lambda x: x + np.ones(3),
+        lambda x: x * sg.input("scale", (), "float64"),
+        lambda x: x / sg.mean(sg.input("counts", ("n", 3), "int64")),
+    ),
+    good=(
+        lambda x: x * 2.0,
+        lambda x: x + np.ones(3, "float32"),
+        lambda x: x * sg.input("counts", ("n", 3), "int64"),
+        lambda x: x.astype("float64") * sg.input("scale", (), "float64"),
+        lambda x: sg.sum(x, dtype="float64"),
+    ),
+)
+def _widened(program: LintedGraph, node: Node) -> Seen | None:
+    if node.types[0].dtype is not F64 or node.args[0].dtype is not F32:
+        return None
+    for reader in program.readers(node):
+        if not _same_place(reader, node) or not reader.op.elementwise:
+            continue
+        for other in reader.args:
+            if other.node is not node and other.dtype is F64 and _is_cause(other, node):
+                what, fix = _cause(other)
+                return Seen(f"float32 becomes float64 here: {what}", fix)
+    return None
+
+
+def _is_cause(other: Symbolic, cast: Node) -> bool:
+    """Return whether ``other`` widened the operand of ``cast``; parsed text has no columns."""
+    if other.node.op.name == "cast":
+        return False
+    return cast.origin.resolve().column is not None or (other.node.is_leaf and other.ndim > 0)
+
+
+def _cause(other: Symbolic) -> tuple[str, str]:
+    op = other.node.op
+    if isinstance(op, Constant) and op.data.array.ndim == 0:
+        number = op.data.array.item()
+        return f"np.float64({number:g}) is an array's number", f"a Python number: {number:g}"
+    if isinstance(op, Constant):
+        return "it meets a float64 array", 'convert the array: array.astype("float32")'
+    label = getattr(op, "label", "")
+    if label:
+        return f"it meets {label!r}, which is float64", "declare both with one dtype"
+    made = other.node.origin.short
+    return f"it meets a float64 value, made at {made}", 'convert it: value.astype("float32")'
+
+
+@hazard(
+    "long-float32-sum",
+    "float32 sums over 2**24 elements and more, running ones from 2**20 on",
+    ("sum", "cumsum"),
+    bad=(
+        lambda: sg.mean(sg.input("x", (2**12, 2**12), "float32")),
+        lambda: sg.sum(sg.input("x", (dim("n", hint=2**25),), "float32")),
+        lambda: sg.cumsum(sg.input("x", (2**20,), "float32")),
+    ),
+    good=(
+        lambda x: sg.mean(x),
+        lambda: sg.mean(sg.input("x", (2**12, 2**12), "float32"), 0),
+        lambda: sg.sum(sg.input("x", (2**12, 2**12), "float32"), dtype="float64"),
+        lambda: sg.sum(sg.input("x", (2**12, 2**12), "float64")),
+        lambda: sg.cumsum(sg.input("x", (2**19,), "float32")),
+    ),
+)
+def _long_sum(program: LintedGraph, node: Node) -> Seen | None:
+    if node.types[0].dtype is not F32:
+        return None
+    shape = node.args[0].shape
+    op: Any = node.op  # of a class that its name tells, as below
+    if op.name == "cumsum":
+        count = _count((shape[op.axis],))
+        limit, what = _RUNNING, "a running sum over"
+    else:
+        count = _count(tuple(shape[axis] for axis in op.axes))
+        limit, what = _WHOLE, "a sum over"
+    if count < limit:
+        return None
+    return Seen(
+        f"{what} {count:,} float32 elements loses digits: float32 has 24 bits",
+        'add in float64: sg.sum(x, axis, dtype="float64"); x.astype("float64") for a mean',
+    )
+
+
+@hazard(
+    "count-in-float32",
+    "whole numbers beyond 2**24 converted to float32",
+    ("cast",),
+    bad=(
+        lambda: sg.sum(sg.input("x", (2**13, 2**13), "float32") > 0).astype("float32"),
+        lambda: sg.iota(2**25).astype("float32"),
+    ),
+    good=(
+        lambda x: sg.sum(x > 0).astype("float32"),
+        lambda: sg.iota(2**24).astype("float32"),
+        lambda: sg.iota(2**25).astype("float64"),
+        lambda: sg.input("labels", ("n",), "int64").astype("float32"),
+    ),
+)
+def _big_count(program: LintedGraph, node: Node) -> Seen | None:
+    operand = node.args[0]
+    if node.types[0].dtype is not F32 or not operand.dtype.is_integer:
+        return None
+    source = peeled(operand).node
+    largest = program.range(operand).high
+    op: Any = source.op
+    if op.name == "sum":
+        largest = _count(tuple(source.args[0].shape[axis] for axis in op.axes))
+    elif op.name == "iota":
+        largest = _count((source.types[0].shape[op.axis],)) - 1
+    if not _WHOLE < largest < np.inf:
+        return None
+    return Seen(
+        f"whole numbers up to {largest:,.0f} become float32, which holds them up to {_WHOLE:,}",
+        'convert to float64: count.astype("float64")',
+    )
+
+
+#: Ops whose results a mean divides by.
+_COUNTS: Final = ("constant", "size")
+
+
+def _squared(value: Symbolic) -> Symbolic | None:
+    """x, if the value is x * x."""
+    node = peeled(value).node
+    op: Any = node.op
+    if op.name == "integer_pow" and op.exponent == 2:
+        return node.args[0]
+    same = node.op.name == "mul" and node.args[0].key == node.args[1].key
+    return node.args[0] if same else None
+
+
+def _averaged(value: Symbolic) -> Symbolic | None:
+    """x, if the value is a mean of x."""
+    node = peeled(value).node
+    if node.op.name != "div" or (by := peeled(node.args[1]).node).op.name not in _COUNTS:
+        return None
+    if isinstance(by.op, Constant) and by.op.data.array.ndim:
+        return None
+    total = peeled(node.args[0]).node
+    return total.args[0] if total.op.name == "sum" else None
+
+
+@hazard(
+    "variance-by-difference",
+    "a variance as the mean square less the squared mean",
+    ("sub",),
+    bad=(
+        lambda x: sg.mean(x * x) - sg.mean(x) ** 2,
+        lambda x: sg.mean(x**2, 0, keepdims=True) - sg.square(sg.mean(x, 0, keepdims=True)),
+    ),
+    good=(
+        lambda x: sg.var(x),
+        lambda x, y: sg.mean(x * x) - sg.mean(y) ** 2,
+        lambda x: sg.mean(x * x) - sg.mean(x),
+    ),
+)
+def _variance(program: LintedGraph, node: Node) -> Seen | None:
+    mean_of = _averaged(node.args[0])
+    root = _squared(node.args[1])
+    square = None if mean_of is None else _squared(mean_of)
+    mean = None if root is None else _averaged(root)
+    if square is None or mean is None or peeled(square).key != peeled(mean).key:
+        return None
+    return Seen(
+        "mean(x * x) - mean(x) ** 2 cancels: it can be far off, and negative",
+        "sg.var(x, axis), which subtracts the mean first",
+    )
+
+
+#: Their results are operands, or rounded to something that is compared exactly.
+_EXACT: Final = frozenset(
+    {
+        *("max", "min", "maximum", "minimum", "at_least", "at_most", "where", "sort", "topk"),
+        *("abs", "neg", "sign", "floor", "ceil", "rint", "trunc"),
+        *("take", "take_along", "slice", "concat", "pad"),
+    }
+)
+
+
+def _computed(value: Symbolic) -> bool:
+    """Return whether a floating value is the rounded result of arithmetic."""
+    for _ in range(16):
+        node = peeled(value).node
+        if node.is_leaf or (node.op.name == "cast" and not node.args[0].dtype.is_float):
+            return False
+        if node.op.name not in _EXACT and node.op.name != "cast":
+            return node.op.name not in ("size", "iota", "random_bits")
+        if node.op.name in ("floor", "ceil", "rint", "trunc", "sign"):
+            return False
+        value = node.args[1] if node.op.name == "where" else node.args[0]
+    return False
+
+
+@hazard(
+    "float-equality",
+    "== or != between floats of which one is computed",
+    ("eq", "ne"),
+    bad=(
+        lambda x: sg.where(x * 0.1 == 0.3, 1.0, 0.0),
+        lambda x, y: x + y != y * 2.0,
+    ),
+    good=(
+        lambda x: (z := x * 3.0) == z,
+        lambda x: sg.isnan(x * 3.0),
+        lambda x: (z := x * 3.0) == sg.max(z),
+        lambda x: x == 1.0,
+        lambda x: x - 1.0 == 0.0,
+        lambda x: sg.floor(x / 2.0) == 3.0,
+        lambda x, y: sg.isclose(x * 3.0, y),
+        lambda x: sg.histogram(x[:, 0])[0],
+        lambda x, y: x.astype("int64") == y.astype("int64"),
+    ),
+)
+def _equality(program: LintedGraph, node: Node) -> Seen | None:
+    a, b = node.args
+    if not a.dtype.is_float or peeled(a).key == peeled(b).key:
+        return None
+    computed = [value for value in (a, b) if _computed(value)]
+    if not computed or all(program.is_internal(node, value) for value in computed):
+        return None
+    numbers = [program.range(value).number for value in (a, b)]
+    if any(number is not None and (number == 0 or abs(number) == np.inf) for number in numbers):
+        return None
+    readers = [user for user in program.readers(node) if _same_place(user, node)]
+    if _is_picked(a, b) or any(user.op.name.startswith("logical_") for user in readers):
+        return None  # x == max(x), or isclose
+    sign = "==" if node.op.name == "eq" else "!="
+    return Seen(
+        f"{sign} compares computed floats: equal up to rounding is not equal",
+        "sg.isclose(x, y, rtol=..., atol=...), or abs(x - y) <= tolerance",
+    )
+
+
+def _same_place(one: Node, two: Node) -> bool:
+    """Return whether one call made both."""
+    return one.origin.places[0] == two.origin.places[0]
+
+
+def _is_picked(a: Symbolic, b: Symbolic) -> bool:
+    """Return whether one is picked out of the other: x == max(x)."""
+    one, two = peeled(a).node, peeled(b).node
+    for whole, part in ((one, two), (two, one)):
+        if part.op.name in _EXACT and any(peeled(arg).node is whole for arg in part.args):
+            return True
+    return False

@@ -1,0 +1,31 @@
+"""Checks for your own programs and ops: derivatives, whole ops, graphs.
+
+They raise ``CheckError`` (an AssertionError) that shows the sample which fails, and need no test
+framework. Public as ``sg.testing``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> worst = sg.testing.check_gradients(lambda x: sg.tanh(x) * x, [np.array([0.3, -1.2])])
+    >>> worst < 1e-7
+    True
+"""
+
+from typing import TYPE_CHECKING, NoReturn
+
+from staticgrad.support.errors import CheckError
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.tools.testing.gradients import assert_same_graph, check_gradients
+from staticgrad.tools.testing.ops import check_op
+
+__all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_op"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    @boundary
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.testing", name)
