@@ -3,8 +3,8 @@
     python -m benchmarks tape [--repeats 5] [--seconds 1] [NAME ...]
 
 Models of ``staticgrad compare`` and modules under three optimizers, each compared as that command
-does it (``staticgrad.tools.comparison.torch_peer`` trains it by PyTorch). The peak of PyTorch is the
-running sum of its profiler's allocation events, that of the tape what ``tracemalloc`` sees;
+does it (``staticgrad.tools.comparison.torch_peer`` trains it by PyTorch). The peak of PyTorch is
+the running sum of its profiler's allocation events, that of the tape what ``tracemalloc`` sees;
 parameters, state and batch stand before in both. All run on one thread, in turns; times are the
 least processor time of a step. PyTorch comes with the extra ``bench-torch``.
 """

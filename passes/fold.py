@@ -1,8 +1,8 @@
 """Constant folding: what depends on constants alone is computed now, by the op's reference.
 
 Only exact ops are folded, whose kernel gives the bytes of the reference on every input; the rest
-of a constant subgraph (``staticgrad.compiler.compiling.constant_part``) runs once, through the compiled
-kernels, when the program is compiled.
+of a constant subgraph (``staticgrad.compiler.compiling.constant_part``) runs once, through the
+compiled kernels, when the program is compiled.
 """
 
 from __future__ import annotations

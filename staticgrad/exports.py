@@ -1,16 +1,16 @@
 """Every public name of ``staticgrad``, once: the module that defines it.
 
-The facade (``staticgrad/__init__.py``), the package of functions (``staticgrad/language/functions``),
-what type checkers read of both (their ``.pyi``) and the reference (``staticgrad docs``) are derived
-from these tables. To add a public function, write it and name it here; ``python -m tests.exports``
-writes the stubs, which a test compares with the tables. Arguments, types and overloads stand
-with the definition alone. Nothing is imported here.
+The facade (``staticgrad/__init__.py``), the package of functions
+(``staticgrad/language/functions``), what type checkers read of both (their ``.pyi``) and the
+reference (``staticgrad docs``) are derived from these tables. To add a public function, write it
+and name it here; ``python -m tests.exports`` writes the stubs, which a test compares with the
+tables. Arguments, types and overloads stand with the definition alone. Nothing is imported here.
 """
 
 __all__ = ["FUNCTIONS", "LAYERS", "MODULES", "OTHERS", "homes"]
 
-#: Module -> what it gives to ``staticgrad.language.functions``, which publishes functions of values: there,
-#: and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
+#: Module -> what it gives to ``staticgrad.language.functions``, which publishes functions of
+#: values: there, and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
 FUNCTIONS = {
     "staticgrad.language.functions.aggregate": (
         "all amax=max amin=min any argmax argmin max mean min std sum var"
@@ -92,7 +92,8 @@ FUNCTIONS = {
     "staticgrad.language.ops.sorting": "argsort searchsorted sort topk",
     "staticgrad.programs.transformed": "vmap",
 }
-#: Module -> what the facade takes from it; of ``staticgrad.language.functions`` the standard's other names.
+#: Module -> what the facade takes from it; of ``staticgrad.language.functions`` the standard's
+#: other names.
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler.compiling.compiler": "Compiled compile",

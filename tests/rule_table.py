@@ -1,4 +1,4 @@
-"""The tables of passes, rewrite rules and lints in ``staticgrad/tools/documentation/guide/passes.md``.
+"""The tables of passes, rewrite rules and lints in the guide's page ``passes.md``.
 
 ``python -m tests.rule_table`` writes them; a test compares the page with the code.
 """

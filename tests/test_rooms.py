@@ -28,7 +28,7 @@ EXCEPTIONS = {
         "what loops and branches hold and carry is known to passes over them",
     ),
     "staticgrad/interop/onnx/writer.py": "ops are written as operators of ONNX",
-    "staticgrad/compiler/memory/loop_pairs.py": "loops over what others stack, or over blocks of rows",
+    "staticgrad/compiler/memory/loop_pairs.py": "loops over what others stack, or blocks of rows",
     "staticgrad/eager/stepping.py": "ops that NumPy computes in place",
     "passes/narrow.py": "values between two conversions",
     "staticgrad/compiler/memory/segments.py": "loops as nested ones, their arrays as rows of rows",

@@ -294,7 +294,8 @@ def test_another_process_finds_it(tmp_path):
     assert first[0].split()[1:] == second[0].split()[1:]
     assert [first[0][0], second[0][0]] == ["1", "0"]
     assert (first[1], second[1]) == (
-        "staticgrad.compiler.lowering.fuse staticgrad.compiler.fusion staticgrad.compiler.lowering staticgrad.compiler.nest",
+        "staticgrad.compiler.lowering.fuse staticgrad.compiler.fusion"
+        " staticgrad.compiler.lowering staticgrad.compiler.nest",
         "",
     )
     assert first[2] == second[2] == "True 1", "explain asks for the passes"

@@ -117,13 +117,15 @@ BY_NAME = {
     "import pickle, staticgrad as sg; print(pickle.loads(pickle.dumps(sg.nanmax)) is sg.nanmax)": (
         "True"
     ),
-    "from staticgrad import functions; print(functions.getitem.__name__, functions.at.__name__)": (
+    "from staticgrad.language import functions; print(functions.getitem.__name__, functions.at.__name__)": (
         "getitem at"
     ),
     "from staticgrad.language.functions import absolute, abs; print(abs is absolute)": "True",
-    "from staticgrad import functions; print(functions.linalg.det.__name__)": "det",
+    "from staticgrad.language import functions; print(functions.linalg.det.__name__)": "det",
     "import staticgrad as sg; print(sg.nn.max_pool.__name__)": "max_pool",
-    "from staticgrad.language.ir.op import registered_ops; print('svd' in registered_ops())": "True",
+    "from staticgrad.language.ir.op import registered_ops; print('svd' in registered_ops())": (
+        "True"
+    ),
     """
 import staticgrad as sg
 from staticgrad.language.ir.op import Op

@@ -1,4 +1,4 @@
-"""Translation of a schedule at concrete sizes to ``staticgrad.analysis.planning``, and of sequences back.
+"""Translate a schedule at concrete sizes to ``staticgrad.analysis.planning``, and sequences back.
 
 The values of that problem are contents of buffers in the arena, one for each step that writes a
 buffer; it takes over the bytes of the one before. Values outside of the arena have 0 bytes and only

@@ -21,8 +21,8 @@ and add only sequences that no other dominates, so that a front only improves.
 Walks from sequences that are there, which move runs as well as drop and make again.
 
 A large value may have to wait only because what runs again stands in the wrong order. Walks
-(``staticgrad.analysis.planning.walks``) find other orders; each begins where the next cheaper sequence
-is far away, or at the smallest, and what it finds is kept where none is as good.
+(``staticgrad.analysis.planning.walks``) find other orders; each begins where the next cheaper
+sequence is far away, or at the smallest, and what it finds is kept where none is as good.
 """
 
 from __future__ import annotations

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from typing import ClassVar
 
 from passes.base import Pass, Watch
 from passes.rewrite.driver import rewrite
-from passes.rewrite.rule import Rule, table
+from passes.rewrite.rule import Rule, rules_of, table
 from staticgrad.language.ir.graph import Graph
 from staticgrad.support.errors import PipelineError
 
@@ -38,19 +37,14 @@ class Rewrite(Pass):
         """
         unknown = sorted(set(self.without) - set(table(self.rules)))
         if unknown:
-            unknown = sorted({*unknown} - set(table(self._of_ops(self.later))))
+            unknown = sorted({*unknown} - set(table(rules_of(self.later, self.later))))
         if unknown:
             raise PipelineError(f"pass {self.name!r} has no rule {', '.join(map(repr, unknown))}")
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the rewritten graph, and how often each rule applied."""
-        later = self.later and {*self.later} & {node.op.name for node in program.nodes}
-        rules = (*self.rules, *self._of_ops(later))
+        names = {node.op.name for node in program.nodes} if self.later else ()
+        rules = (*self.rules, *rules_of(names, self.later))
         chosen = [each for each in rules if each.name not in self.without]
         limit = None if self.limit < 0 else self.limit
         return rewrite(program, chosen, limit=limit, watch=watch)
-
-    def _of_ops(self, names: Iterable[str]) -> Iterator[Rule]:
-        """Yield the further rules of a graph that has these ops."""
-        for module in dict.fromkeys(self.later[name] for name in sorted(names)):
-            yield from import_module(module).RULES

@@ -15,7 +15,8 @@ says nothing about types but what its rule states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from staticgrad.language.ir.op import Op
@@ -264,6 +265,12 @@ class Rule:
 def rule(name: str, pattern: Any, replacement: Any, kind: RuleClass = "exact", **more: Any) -> Rule:
     """Return a rule; see ``Rule`` for the rest of the arguments."""
     return Rule(name, pattern, replacement, kind, **more)
+
+
+def rules_of(names: Iterable[str], later: Mapping[str, str]) -> Iterator[Rule]:
+    """Yield the rules of ops that have some: ``later`` has op -> the module whose ``RULES`` they are."""
+    for module in dict.fromkeys(later[name] for name in sorted({*names} & {*later})):
+        yield from import_module(module).RULES
 
 
 def table(rules: Iterable[Rule]) -> dict[str, Rule]:

@@ -7,8 +7,12 @@ from typing import Final
 
 from passes import rules
 from passes.rewrite.rule import Rule, table
-from passes.rules import windows
+from passes.rules import spectral, windows
 
 #: Table -> its rules, in the order in which they are tried.
-TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {**rules.TABLES, "windows": windows.RULES}
+TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    **rules.TABLES,
+    "spectral": spectral.RULES,
+    "windows": windows.RULES,
+}
 RULES: Final[Mapping[str, Rule]] = table(each for found in TABLES.values() for each in found)

@@ -33,7 +33,7 @@ import numpy as np
 
 from passes.clones import Clones
 from passes.rewrite import Rewritten, rewrite_nodes
-from passes.rules import BELOW_DERIVATIVES, OF_DERIVATIVES, STABLE
+from passes.rules import STABILIZING, STABLE, below_derivatives
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.structure import (
     by_stored,
@@ -195,7 +195,9 @@ def stable_formulas(
     for key, target in wanted.items():
         if key not in kept:  # something in the middle: there it stays what it is
             own, alone = cone_between(outputs, [target]), {key: target}
-            found = rewrite_nodes(own.nodes, BELOW_DERIVATIVES, (target.node,), own.beside)
+            found = rewrite_nodes(
+                own.nodes, below_derivatives(own.nodes), (target.node,), own.beside
+            )
             plain = Formula(own, tuple(outputs), alone)
             formulas.append(plain if found is None else _formula(outputs, alone, found))
     return formulas
@@ -207,16 +209,17 @@ def _stabilized(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None:
     A target that is a reshape stays one of what is read, unless a stable formula is behind it: its
     gradients shall depend on it when they are differentiated by it again.
     """
-    found = rewrite_nodes(cone.nodes, BELOW_DERIVATIVES, beside=cone.beside)
+    rules = below_derivatives(cone.nodes)
+    found = rewrite_nodes(cone.nodes, rules, beside=cone.beside)
     if found is None:
         return None
     merged = {t.node for t in targets if t.node.op.copies and not found.keeps(t)}
     if not merged:
         return found
-    again = rewrite_nodes(cone.nodes, BELOW_DERIVATIVES, merged, cone.beside)
+    again = rewrite_nodes(cone.nodes, rules, merged, cone.beside)
     kept = {} if again is None else again.hits
-    rules = (*STABLE, *OF_DERIVATIVES)
-    return again if all(found.hits.get(r.name) == kept.get(r.name) for r in rules) else found
+    chosen = [r.name for r in rules if r in STABLE or r not in STABILIZING]
+    return again if all(found.hits.get(name) == kept.get(name) for name in chosen) else found
 
 
 def _formula(

@@ -1,8 +1,8 @@
 """Networks: functions of values, and modules, which hold their parameters. Public as ``sg.nn``.
 
-Functions (``relu``, ``conv``, ``cross_entropy``) stand in ``staticgrad/language/functions``. Modules of one
-subject are one file here, loaded when it is asked for; ``module.py`` and ``layers.py`` come first.
-Names and the order of arguments are those of ``torch.nn``, axes those of
+Functions (``relu``, ``conv``, ``cross_entropy``) stand in ``staticgrad/language/functions``.
+Modules of one subject are one file here, loaded when it is asked for; ``module.py`` and
+``layers.py`` come first. Names and the order of arguments are those of ``torch.nn``, axes those of
 NumPy.
 """
 

@@ -31,7 +31,7 @@ _LIBRARY_FOLDERS: Final = tuple(
     for package in ("staticgrad", "passes")
     for separator in "/\\"
 )
-_COMMANDS: Final = f"{_LIBRARY_FOLDERS[0]}commands{os.sep}"
+_COMMANDS: Final = f"{_LIBRARY_FOLDERS[0]}tools{os.sep}commands{os.sep}"
 #: Standard modules that only carry a call (a context manager, ``replace``, ``copy``).
 _CARRIERS: Final = frozenset(
     str(module.__file__) for module in (contextlib, functools, dataclasses, copy)

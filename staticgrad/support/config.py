@@ -98,7 +98,7 @@ _backends: Final = ["auto", "vector", "numba"]
 
 
 def add_backend(name: str) -> None:
-    """Let the setting ``backend`` have that value; ``staticgrad.backends`` registers it."""
+    """Let the setting ``backend`` have that value; ``compiler/backends.py`` registers it."""
     if name not in _backends:
         _backends.append(name)
 

@@ -14,8 +14,8 @@ which fewer bytes are alive near the budget: those are placed more easily. Where
 searches aim lower by what placement lost; of few ops only where no plan is known, since that
 takes longer than all before.
 
-Walks (``staticgrad.analysis.planning.walks``) move runs as well, and so find other orders. Effort is
-counted in events; there is no clock.
+Walks (``staticgrad.analysis.planning.walks``) move runs as well, and so find other orders. Effort
+is counted in events; there is no clock.
 """
 
 from __future__ import annotations
@@ -329,7 +329,8 @@ def plan_abstract(
     for "exact", whose solver has a minute for each of two orders.
 
     Args:
-        problem: ops and values, as ``staticgrad.analysis.planning.problem`` has them, or the document
+        problem: ops and values, as ``staticgrad.analysis.planning.problem`` has them, or the
+        document
             (``staticgrad-memgraph/1``) or the file that describes them.
         budget: bytes of the arena: a number, or text as "64MiB"; "50%" and 0.5 are shares of what
             storing everything needs. None means unlimited.

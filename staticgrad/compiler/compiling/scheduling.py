@@ -163,7 +163,7 @@ def _sources() -> str | None:
     found = []
     try:
         for package in _PACKAGES:
-            folders = [str(Path(__file__).parents[1].with_name(package))]
+            folders = [str(Path(__file__).parents[2].with_name(package))]
             for folder in folders:
                 for entry in sorted(os.scandir(folder), key=lambda each: each.name):
                     if entry.name.endswith(".py"):

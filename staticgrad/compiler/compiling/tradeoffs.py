@@ -105,7 +105,7 @@ class Tradeoff:
     @property
     def problem(self) -> MemoryProblem:
         """The input of ``sg.plan_abstract``: kernels that store everything, with what each costs,
-        reads and makes, and the user's lines. ``staticgrad.analysis.planning.problem`` writes it."""
+        reads and makes, and the user's lines; ``analysis/planning/problem.py`` writes it."""
         plan = self.everything.plan
         return Planner(plan.schedule, workers=plan.workers).problem(dict(self.sizes))
 

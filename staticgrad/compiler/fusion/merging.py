@@ -8,7 +8,8 @@ bytes, reads fewer, and leaves no value for which a step would run again.
 **Pieces.** A kernel that reduces rows has an iteration for each of them, which one worker runs: of
 one row the others would have nothing to do. So one kernel reduces pieces of the row, with all that
 it computes beside, and another one combines what they come to. A piece is a power of two of the
-blocks in which sums are taken (``staticgrad.language.ir.summation``), so that the tree of a sum is the same.
+blocks in which sums are taken (``staticgrad.language.ir.summation``), so that the tree of a sum is
+the same.
 
 **Totals.** A loss is a sum over rows, and what its gradient multiplies each row by is computed
 beside it: of a product of the row, ``x @ w``, for a sum across rows, ``x.T @ r``. The total of all

@@ -2,7 +2,8 @@
 
 A gradient of a slice is zeros with the cotangent somewhere inside, a shift is two slices one behind
 the other. Where such a value is read element by element, it needs no memory: a kernel over its
-positions reads each part where that lies in its region (``staticgrad.compiler.lowering.windows.parts``).
+positions reads each part where that lies in its region
+(``staticgrad.compiler.lowering.windows.parts``).
 
 **Masks.** A condition that never holds where the column is more than ``reach`` behind the row, as
 that of causal attention, leaves literals there: ``where(condition, x, 0.0)`` is 0.0. What would

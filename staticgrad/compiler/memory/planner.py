@@ -3,8 +3,8 @@
 A policy (``passes.remat``) proposes sequences of steps, the lowest arena wins; a budget picks the
 cheapest plan that meets it from the front of plans. Results take the bytes of operands that die
 there where the kernel allows it, and what lives in the arena is placed by
-``staticgrad.analysis.planning.offsets``. What does not depend on sizes is derived once, so that a new batch
-size takes milliseconds. No kernel is compiled or run here.
+``staticgrad.analysis.planning.offsets``. What does not depend on sizes is derived once, so that a
+new batch size takes milliseconds. No kernel is compiled or run here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ shifted positions, with zero beyond the borders. Results stay bitwise identical.
 
 The sum whose gradient this is runs over fewer elements than the gradient has. It can run over all
 of them if it adds -0.0 after its last term, or after the last ones of both its steps, which changes
-no bit (``staticgrad.language.ir.summation``). Then one kernel computes both, and reads the array once.
+no bit (``staticgrad.language.ir.summation``). Then one kernel computes both, and reads the array
+once.
 
 Sums across rows of cheap formulas compute the formulas themselves. A formula that only a sum across
 rows reads, and that shares a part with other values, would be stored for the sum by the kernel of

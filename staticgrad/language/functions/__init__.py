@@ -1,4 +1,4 @@
-"""The public functions: those of ``staticgrad/language/ops`` that apply one op, and those composed of ops.
+"""The public functions: those of ``language/ops`` that apply one op, and those composed of ops.
 
 What it offers is the table ``FUNCTIONS`` of ``staticgrad/exports.py``, public as ``sg.<name>``,
 beside ``linalg``, ``special``, ``random``, ``standard`` and what ``sg.nn`` has of functions. A

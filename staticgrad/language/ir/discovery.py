@@ -21,7 +21,7 @@ from staticgrad.support.errors import PluginWarning, warn
 from staticgrad.support.errors.wording import shortened
 
 BUILT_IN = "staticgrad.language.ops"
-ENTRY_POINTS = "staticgrad.language.ops"  # other packages announce modules that define ops here
+ENTRY_POINTS = "staticgrad.ops"  # other packages announce modules that define ops here
 
 _loaded = False
 _announced_loaded = False

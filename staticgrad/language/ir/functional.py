@@ -1,9 +1,9 @@
 """The public functions, as ``sg`` has them, for code that cannot import them.
 
 Operators and methods of values stand below the ops, and ops of one family use functions of others,
-so neither can import what it calls. The package ``staticgrad.language.functions`` registers them (by the
-table of ``staticgrad/exports.py``), each at its first use. For type checkers ``functions`` is that
-package: they report a name that it does not have, and an argument that does not fit.
+so neither can import what it calls. The package ``staticgrad.language.functions`` registers them
+(by the table of ``staticgrad/exports.py``), each at its first use. For type checkers ``functions``
+is that package: they report a name that it does not have, and an argument that does not fit.
 """
 
 from __future__ import annotations

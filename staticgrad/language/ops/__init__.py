@@ -1,4 +1,5 @@
 """The ops: one class each, by family, with the public functions that apply one op to its operands.
 
-Functions that are composed of several ops stand in ``staticgrad/language/functions``, which publishes all.
+Functions that are composed of several ops stand in ``staticgrad/language/functions``, which
+publishes all.
 """

@@ -203,7 +203,7 @@ class Refusal:
     cure: str
 
 
-_PACKAGE = str(Path(__file__).parent.parent)
+_PACKAGE = str(Path(__file__).parents[2])
 #: The cure of a refusal whose error names none.
 _OTHERWISE = "choices and loops on values: sg.where, sg.cond, sg.while_loop, sg.scan"
 

@@ -217,7 +217,7 @@ def rooms() -> dict[str, Room]:
 def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]:
     """Return the pages of a module of several subjects, by the defining module of each name."""
     subject_of = {
-        f"staticgrad.{module}": subject
+        f".{module}": subject
         for subject, (_, modules) in SUBJECTS[path].items()
         for module in modules.split()
     }
@@ -225,7 +225,8 @@ def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]
     for name in names:
         value = getattr(owner(path), name)
         module = getattr(inspect.unwrap(value) if callable(value) else value, "__module__", None)
-        parts[subject_of[module] if module else "dtypes"].append(name)  # pi has no module
+        subjects = [s for end, s in subject_of.items() if module and module.endswith(end)]
+        parts[subjects[0] if module else "dtypes"].append(name)  # pi has no module
     room = path.removeprefix("sg.")
     for subject, (title, _) in SUBJECTS[path].items():
         yield f"{room}/{subject}", (title, path, tuple(parts[subject]))

@@ -2,9 +2,9 @@
 
 A kernel says *what* is computed, its directives say how. Those that lowering chooses are written
 in the kernel beside what they concern (rows ``by 4``, a map ``ahead j + 512``, ``stream``);
-``staticgrad/compiler/nest/directives.py`` lists them, adds those of a machine, and says which are legal.
-Stages are counted as ``nested`` yields them; stage -1 is all of them. Estimates and kernels share
-the number of vectors that an iteration interleaves.
+``staticgrad/compiler/nest/directives.py`` lists them, adds those of a machine, and says which are
+legal. Stages are counted as ``nested`` yields them; stage -1 is all of them. Estimates and kernels
+share the number of vectors that an iteration interleaves.
 """
 
 from __future__ import annotations
