@@ -268,7 +268,7 @@ def rule(name: str, pattern: Any, replacement: Any, kind: RuleClass = "exact", *
 
 
 def rules_of(names: Iterable[str], later: Mapping[str, str]) -> Iterator[Rule]:
-    """Yield the rules of ops that have some: ``later`` has op -> the module whose ``RULES`` they are."""
+    """Yield the rules of these ops: ``later`` has op -> the module whose ``RULES`` they are."""
     for module in dict.fromkeys(later[name] for name in sorted({*names} & {*later})):
         yield from import_module(module).RULES
 
