@@ -117,7 +117,7 @@ BY_NAME = {
     "import pickle, staticgrad as sg; print(pickle.loads(pickle.dumps(sg.nanmax)) is sg.nanmax)": (
         "True"
     ),
-    "from staticgrad.language import functions; print(functions.getitem.__name__, functions.at.__name__)": (
+    "from staticgrad.language.functions import getitem, at; print(getitem.__name__, at.__name__)": (
         "getitem at"
     ),
     "from staticgrad.language.functions import absolute, abs; print(abs is absolute)": "True",
