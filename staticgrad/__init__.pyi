@@ -1,6 +1,7 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import passes as passes
+import staticgrad.compiler.backends as backends
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
 import staticgrad.interop.distributed as distributed
@@ -21,6 +22,7 @@ import staticgrad.nn as nn
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
 import staticgrad.support.errors as errors
+import staticgrad.tools.comparison as comparison
 import staticgrad.tools.testing as testing
 import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
@@ -211,46 +213,46 @@ __all__ = [
     "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition",
     "argsort", "array_equal", "array_equiv", "array_split", "asarray", "asin", "asinh",
     "associative_scan", "astype", "at", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d",
-    "atleast_3d", "average", "bfloat16", "bincount", "bitwise_and", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block", "bool_",
-    "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "checkpoint",
-    "checkpoint_name", "checkpoint_policies", "choose", "clip", "column_stack", "compile",
-    "complex", "complex128", "complex64", "concat", "concatenate", "cond", "conj", "conjugate",
-    "constant", "conventions", "convolve", "copy", "copysign", "corrcoef", "correlate", "cos",
-    "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax", "cummin", "cumprod",
-    "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad",
-    "degrees", "diag", "diagflat", "diagonal", "diff", "digitize", "dim", "distributed",
-    "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager", "eager_mode", "ediff1d",
-    "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp",
-    "exp2", "expand_dims", "expm1", "eye", "fabs", "fft", "finfo", "fix", "flip", "fliplr",
-    "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax",
-    "fmin", "fmod", "fori_loop", "full", "full_like", "function", "geomspace", "getitem",
-    "grad", "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
-    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
-    "iinfo", "imag", "implicit", "inf", "inner", "input", "insert", "int16", "int32", "int64",
-    "int8", "interp", "invert", "iota", "isclose", "iscomplex", "isdtype", "isfinite", "isin",
-    "isinf", "isnan", "isneginf", "isposinf", "isreal", "jacobian", "jax", "jvp", "kron",
-    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linearize",
-    "linspace", "lint", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
-    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod",
-    "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod",
-    "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod",
-    "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm",
-    "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim",
-    "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
-    "permute_dims", "pi", "piecewise", "plan_abstract", "polyval", "positive", "pow", "power",
-    "precision", "prod", "ptp", "quantile", "rad2deg", "radians", "random", "ravel", "real",
-    "reciprocal", "remainder", "repeat", "reshape", "resize", "result_type", "right_shift",
-    "rint", "roll", "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scipy",
-    "scope", "searchsorted", "select", "shape", "show_config", "sigmoid", "sign", "signbit",
-    "sin", "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view", "sort",
-    "sparse", "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "torch", "trace",
-    "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc",
-    "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "vander",
-    "var", "vdot", "vecdot", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy",
-    "xp", "zeros", "zeros_like"
+    "atleast_3d", "average", "backends", "bfloat16", "bincount", "bitwise_and",
+    "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil",
+    "checkpoint", "checkpoint_name", "checkpoint_policies", "choose", "clip", "column_stack",
+    "comparison", "compile", "complex", "complex128", "complex64", "concat", "concatenate",
+    "cond", "conj", "conjugate", "constant", "conventions", "convolve", "copy", "copysign",
+    "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp",
+    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
+    "custom_vjp", "deg2rad", "degrees", "diag", "diagflat", "diagonal", "diff", "digitize",
+    "dim", "distributed", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager",
+    "eager_mode", "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors",
+    "evaluate", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "fft", "finfo", "fix",
+    "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "function",
+    "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal", "heaviside",
+    "hessian", "histogram", "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp",
+    "hypot", "i0", "identity", "iinfo", "imag", "implicit", "inf", "inner", "input", "insert",
+    "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose", "iscomplex",
+    "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal",
+    "jacobian", "jax", "jvp", "kron", "left_shift", "less", "less_equal", "lexsort", "linalg",
+    "linear_scan", "linearize", "linspace", "lint", "load", "log", "log10", "log1p", "log2",
+    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logspace", "map", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
+    "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num",
+    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian",
+    "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim",
+    "negative", "newaxis", "nn", "norm", "not_equal", "numba_call", "ode", "one_hot", "ones",
+    "ones_like", "onnx", "optim", "options", "outer", "pad", "parameter", "parse", "partition",
+    "passes", "percentile", "permute_dims", "pi", "piecewise", "plan_abstract", "polyval",
+    "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg", "radians",
+    "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape", "resize",
+    "result_type", "right_shift", "rint", "roll", "rot90", "round", "same_graph", "save",
+    "scan", "scatter_add", "scipy", "scope", "searchsorted", "select", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn",
+    "sliding_window_view", "sort", "sparse", "sparse_hessian", "sparse_jacobian", "special",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
+    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
+    "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree",
+    "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
+    "value_and_grad", "vander", "var", "vdot", "vecdot", "vjp", "vmap", "vsplit", "vstack",
+    "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

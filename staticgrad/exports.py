@@ -184,7 +184,9 @@ LAYERS = {
 
 #: Public name of a module -> where it stands.
 MODULES = {
+    "backends": "staticgrad.compiler.backends",
     "checkpoint_policies": "staticgrad.language.functions.checkpoints.policies",
+    "comparison": "staticgrad.tools.comparison",
     "distributed": "staticgrad.interop.distributed",
     "eager": "staticgrad.eager",
     "errors": "staticgrad.support.errors",

@@ -118,7 +118,7 @@ def test_every_public_module_says_what_it_does_not_have():
         (sg, "solve", "it is sg.linalg.solve"),
         (sg.optim, "sgd", "it is sg.optim.SGD"),
         (sg.optim, "RMSprop", "it is sg.optim.RMSProp"),
-        (sg, "compare", "from staticgrad.tools.comparison import compare"),
+        (sg, "compare", "from staticgrad.comparison import compare"),
         (sg, "Batches", "it is sg.train.Batches"),
         (sg.nn, "grad", "it is sg.grad"),
         (sg.optim, "map", "it is sg.map"),  # before sg.tree.map

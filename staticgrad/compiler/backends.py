@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from staticgrad import native
 from staticgrad.language.ir.discovery import announced
@@ -29,6 +29,8 @@ from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
 from staticgrad.support import config
 from staticgrad.support.errors import ArgumentError, ConfigError, NameConflictError
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import dataclass
 
@@ -40,6 +42,7 @@ __all__ = [
     "compiled",
     "prepare",
     "register",
+    "render",
     "sources",
 ]
 
@@ -179,3 +182,14 @@ def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
 
 for _name in native.BUILT_IN:
     register(Backend(_name, partial(_by_source, _name)))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    @boundary
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.backends", name)

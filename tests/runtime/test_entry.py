@@ -23,10 +23,11 @@ from staticgrad.errors import (
 from staticgrad.language.storage.reservation import SETTLED
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import SMALL
+from staticgrad.support import config
 from tests.safety.mxcsr import STATES, only_x86, state
 
 needs_entry = pytest.mark.skipif(
-    not sg.config.current().jit or native_entry.unused_references() is None,
+    not config.current().jit or native_entry.unused_references() is None,
     reason="there is no native entry",
 )
 

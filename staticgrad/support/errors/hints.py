@@ -309,7 +309,7 @@ _ROOMS: Final = {
     "sg.tree": "staticgrad.language.functions.tree",
 }
 
-_IMPORTED: Final = ("staticgrad.tools.comparison", "staticgrad.eager")
+_IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
 """Modules that ``sg`` has no name for: users import from them."""
 
 

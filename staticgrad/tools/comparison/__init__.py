@@ -5,6 +5,10 @@
 ``table`` show it.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
+from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.tools.comparison.measure import compare
 from staticgrad.tools.comparison.report import Comparison
 
@@ -13,3 +17,10 @@ __all__ = ["Comparison", "compare"]
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    @boundary
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.comparison", name)

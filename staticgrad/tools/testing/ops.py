@@ -105,8 +105,9 @@ def check_op(
         CheckError: something does not hold; shows the sample.
         ArgumentError: no op, no samples, or samples of a dtype that is not among ``dtypes``.
 
-    >>> import numpy as np, staticgrad as sg
-    >>> check_op(sg.ops.transcendental.Tanh(), [(np.array([0.5, -1.0]),)], compiled=False)
+    >>> import numpy as np
+    >>> from staticgrad.language.ops.transcendental import Tanh
+    >>> check_op(Tanh(), [(np.array([0.5, -1.0]),)], compiled=False)
     """
     smooth, further = _copies(samples), _copies(rough)
     given = [*smooth, *further]

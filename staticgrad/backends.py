@@ -1,0 +1,20 @@
+"""``sg.backends``: the module ``staticgrad.compiler.backends``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.compiler import backends as module
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.backends import (
+        Backend as Backend, Code as Code, Sources as Sources, backend_names as backend_names,
+        compiled as compiled, prepare as prepare, register as register, render as render, sources as
+        sources
+    )
+
+sys.modules[__name__] = module

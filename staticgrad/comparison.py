@@ -1,0 +1,18 @@
+"""``sg.comparison``: the module ``staticgrad.tools.comparison``.
+
+Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+import sys
+from typing import TYPE_CHECKING
+
+from staticgrad.tools import comparison as module
+
+if TYPE_CHECKING:
+    from staticgrad.tools.comparison import (
+        Comparison as Comparison, compare as compare
+    )
+
+sys.modules[__name__] = module
