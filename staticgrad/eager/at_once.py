@@ -21,7 +21,6 @@ from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.language.functions.draws import GENERATORS
 from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.calls import Constructed
 from staticgrad.language.ir.execution import (
     Session,
     computing,
@@ -39,10 +38,12 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import change_together
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.records import dataclass
 
 
-class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as the others in ``modes.py``
+@bounded
+class eager_mode(computing):  # noqa: N801 - as the others in ``modes.py``
     """Compute at once inside of this context, unless an operand is a graph's value.
 
     A parameter alone is the tensor of its present array, arrays and numbers alone become tensors,

@@ -26,14 +26,12 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import SymbolicValueError
-from staticgrad.support.errors.calls import carries
 
 #: Bytes of the first operand in one block: small enough for a cache, large beside a call.
 _BLOCK: Final = 1 << 16
 
 
-@carries
-def by_rows(function: Rowwise, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def by_rows(function: Rowwise, /, *args: Any, **kwargs: Any) -> Any:
     """The result, recorded as one operation where that keeps less; else as it is written."""
     worth = recording.innermost() and args[0].array.nbytes > _BLOCK and not checking.innermost()
     tensors = [arg for arg in args if isinstance(arg, Tensor)]

@@ -34,7 +34,7 @@ from staticgrad.eager.tape import (
     settled,
     shared_with,
 )
-from staticgrad.language.ir.calls import as_method, public
+from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.nodes import Parameter
@@ -56,7 +56,6 @@ from staticgrad.support.errors import (
     TapeError,
     UnknownAttributeError,
 )
-from staticgrad.support.errors.calls import carries
 from staticgrad.support.errors.hints import WRITE, instead_of_method
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import as_object, is_scipy_product
@@ -287,13 +286,12 @@ class Tensor(WithArray, Value):
         return outs if applied.several else outs[0]
 
     @classmethod
-    @carries
-    def by_rows(cls, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def by_rows(cls, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A function by rows: one operation on the tape, where that keeps less."""
         from staticgrad.eager.rowwise import by_rows  # it stands above tensors
 
         named = {name: cls._met(arg) for name, arg in kwargs.items()}
-        return by_rows(function, tuple(map(cls._met, args)), named)
+        return by_rows(function, *map(cls._met, args), **named)
 
     @classmethod
     def _met(cls, arg: Any) -> Any:
@@ -398,7 +396,7 @@ class Tensor(WithArray, Value):
             return self.permute(*axes or (None,))
         return cast(Self, functions.swapaxes(self, *axes))
 
-    @as_method
+    @public
     def copy(self, order: str = "C") -> Self:
         """The same elements in an array of its own; gradients go through."""
         return cast(Self, functions.where(np.True_, self, self))

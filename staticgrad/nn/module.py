@@ -64,7 +64,7 @@ from staticgrad.support.building import within
 from staticgrad.support.errors import ArgumentError, ParameterValueError
 from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.support.errors.hints import OF_MODULES, no_such_attribute
-from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted, table
 from staticgrad.support.records import NamedTuple, dataclass
@@ -447,21 +447,18 @@ class Module:
                 hint="def forward(self, x): in the class",
             )
 
+    @boundary
     def __call__(self: WithForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result of ``forward``, in the mode of its operands."""
-        try:
-            with _mode_of(args, kwargs), scope_of(self):
-                try:
-                    return self.forward(*args, **kwargs)
-                except TypeError as error:
-                    if raised_inside(error):
-                        raise
-                    refused = error
-                check_call(type(self), self.forward, args, kwargs)
-                raise refused
-        except Exception as error:
-            cut(error)
-            raise
+        with _mode_of(args, kwargs), scope_of(self):
+            try:
+                return self.forward(*args, **kwargs)
+            except TypeError as error:
+                if raised_inside(error):
+                    raise
+                refused = error
+            check_call(type(self), self.forward, args, kwargs)
+            raise refused
 
     # -- what it holds ----------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.calls import Constructed
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
@@ -20,7 +19,7 @@ from staticgrad.support.errors.tracebacks import bounded
 
 
 @bounded
-class Average(metaclass=Constructed):
+class Average:
     """An exponential moving average of parameters: Polyak and Juditsky (1992) with forgetting.
 
     a' = decay * a + (1 - decay) * p', with p' the parameter after the step, and a at first the

@@ -20,13 +20,13 @@ import numpy as np
 
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions.trees import mapped
-from staticgrad.language.ir.calls import Constructed, public
+from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ops.operands import is_number
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import shown
-from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple, Settings, dataclass
 
 
 def require(holds: bool, name: str, what: str) -> None:
@@ -208,7 +208,7 @@ _MOST_DOUBLINGS: Final = 60
 
 @bounded
 @dataclass(frozen=True, eq=False)
-class LossScale(metaclass=Constructed):
+class LossScale(Settings):
     """A loss scale that finds itself: Micikevicius et al. (ICLR 2018), section 3.2.
 
     It is halved, and the step skipped, where a gradient is not finite; it is doubled after

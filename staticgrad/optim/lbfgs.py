@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from staticgrad.autodiff.reverse import grad
 from staticgrad.language.functions.trees import flatten, unflatten, with_complex_values
-from staticgrad.language.ir.calls import Constructed
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import ComplexParameter
@@ -22,7 +21,7 @@ from staticgrad.optim.gradients import Count, Positive, check_fields
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple, Settings, dataclass
 
 #: Required decrease of the loss, and of the slope, to accept a step: c1 and c2 (Wolfe).
 _FALL: Final = 1e-4
@@ -60,7 +59,7 @@ class _At(NamedTuple):
 
 @bounded
 @dataclass(frozen=True)
-class LBFGS(metaclass=Constructed):
+class LBFGS(Settings):
     """L-BFGS, for losses of all data: few evaluations of an exact gradient, no learning rate.
 
     The loss is a function of what it is minimised by, for it is evaluated at several places. In a

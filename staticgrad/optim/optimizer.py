@@ -11,7 +11,7 @@ import numpy as np
 
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
-from staticgrad.language.ir.calls import Constructed, public
+from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
@@ -55,6 +55,7 @@ from staticgrad.support.errors import (
 from staticgrad.support.errors.hints import OF_OPTIMIZERS, no_such_attribute
 from staticgrad.support.errors.tracebacks import boundary, bounded
 from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import Settings
 
 if TYPE_CHECKING:
     from staticgrad.optim.on_tensors import TensorSteps
@@ -91,7 +92,7 @@ def _is_default(value: object, default: object) -> bool:
 @dataclass_transform(frozen_default=True, eq_default=False)
 def rule(cls: type[T]) -> type[T]:
     """Make a class of hyperparameters: a frozen dataclass, which says how a rate is changed."""
-    made = dataclass(frozen=True, eq=False)(cls)
+    made = bounded(dataclass(frozen=True, eq=False)(cls))
     made.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
     return made
 
@@ -127,7 +128,7 @@ class Ways(NamedTuple):
 
 @bounded
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Optimizer(metaclass=Constructed):
+class Optimizer(Settings):
     """The base of all optimizers. Subclasses define in ``step`` how a gradient becomes an update.
 
     A step takes the mean of accumulated gradients, clips it by value, then by norm, and hands it to
@@ -575,7 +576,6 @@ def checked_gradients(name: str, grads: Any) -> Any:
     return grads
 
 
-@bounded
 @rule
 class ParameterGroups(Optimizer):
     """Different options, or a different optimizer, for some of the parameters.

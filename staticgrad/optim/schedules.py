@@ -16,7 +16,6 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import numpy as np
 
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.calls import Constructed
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter, Symbolic
@@ -35,13 +34,13 @@ from staticgrad.optim.gradients import (
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import Settings, dataclass
 
 T = TypeVar("T")
 
 
 @bounded
-class RateSchedule(metaclass=Constructed):
+class RateSchedule(Settings):
     """A learning rate that depends on the number of steps.
 
     Args:
@@ -87,7 +86,7 @@ def schedule(cls: type[T]) -> type[T]:
     """Make a class of settings with bounds, and a formula of them, a schedule."""
     if "__post_init__" not in vars(cls):
         cls.__post_init__ = check_fields  # type: ignore[attr-defined]
-    return dataclass(frozen=True, eq=False)(cls)
+    return bounded(dataclass(frozen=True, eq=False)(cls))
 
 
 def require_rate(rate: Any, name: str) -> None:
@@ -127,7 +126,6 @@ def tensor_of(data: Any, dtype: Any = None) -> Any:
     return Tensor.of(np.asarray(data, dtype))
 
 
-@bounded
 @schedule
 class constant(RateSchedule):  # noqa: N801 - called as a function
     """The same rate in every step.
@@ -142,7 +140,6 @@ class constant(RateSchedule):  # noqa: N801 - called as a function
         return self.rate
 
 
-@bounded
 @schedule
 class step_decay(RateSchedule):  # noqa: N801 - called as a function
     """``rate * factor**floor(t / every)``: multiplied after every so many steps."""
@@ -155,7 +152,6 @@ class step_decay(RateSchedule):  # noqa: N801 - called as a function
         return self.rate * functions.power(self.factor, functions.floor(t / self.every))
 
 
-@bounded
 @schedule
 class exponential(RateSchedule):  # noqa: N801 - called as a function
     """``rate * factor**(t / every)``: multiplied by ``factor`` in ``every`` steps.
@@ -173,7 +169,6 @@ class exponential(RateSchedule):  # noqa: N801 - called as a function
         return self.rate * functions.power(self.factor, t / self.every)
 
 
-@bounded
 @schedule
 class cosine(RateSchedule):  # noqa: N801 - called as a function
     """Half a cosine from ``rate`` to ``least``, where it stays: Loshchilov and Hutter (2017), eq 5.
@@ -198,7 +193,6 @@ class cosine(RateSchedule):  # noqa: N801 - called as a function
         return _half_cosine(self.rate, self.least, t / self.steps)
 
 
-@bounded
 @schedule
 class warm_up(RateSchedule):  # noqa: N801 - called as a function
     """A line up to the first rate of ``then``, and behind it ``then`` from its beginning.
@@ -222,7 +216,6 @@ class warm_up(RateSchedule):  # noqa: N801 - called as a function
         return functions.where(t < self.steps, rising, later)
 
 
-@bounded
 @schedule
 class one_cycle(RateSchedule):  # noqa: N801 - called as a function
     """Half a cosine up to ``rate`` and one down: Smith and Topin (2019), as torch's OneCycleLR.

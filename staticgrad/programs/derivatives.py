@@ -21,7 +21,6 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.calls import carries
 from staticgrad.support.errors.wording import shown
 
 AnyFunction = Callable[..., Any]
@@ -50,7 +49,6 @@ def takes_argnums(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     """
 
     def decorated(derivative: Callable[..., Any]) -> Callable[..., Any]:
-        @carries
         @functools.wraps(derivative)
         def called(*args: Any, **kwargs: Any) -> Any:
             if word in kwargs and is_function(args[0] if args else kwargs.get("y")):

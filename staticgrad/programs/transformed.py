@@ -66,7 +66,7 @@ from staticgrad.programs.arguments import (
 )
 from staticgrad.programs.function import Function, function
 from staticgrad.support.errors import ArgumentError, GradientError
-from staticgrad.support.errors.tracebacks import cut
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of, shown
 
 AnyFunction = Callable[..., Any]
@@ -90,23 +90,20 @@ class Transformed:
         if tells_names(f):
             vars(self)[TELLS_NAMES] = True
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results, of the kind of the arguments and of what the function closes over."""
+        if runs_directly(args, kwargs):
+            return self._rule(args, kwargs, False)
+        given = [
+            mapped(as_array, each) if place in self._places else each
+            for place, each in enumerate(args)
+        ]
         try:
-            if runs_directly(args, kwargs):
+            return self.program(*given, **kwargs)
+        except TensorMet as met:
+            with computing(met.kind):
                 return self._rule(args, kwargs, False)
-            given = [
-                mapped(as_array, each) if place in self._places else each
-                for place, each in enumerate(args)
-            ]
-            try:
-                return self.program(*given, **kwargs)
-            except TensorMet as met:
-                with computing(met.kind):
-                    return self._rule(args, kwargs, False)
-        except Exception as error:
-            cut(error)
-            raise
 
     @functools.cached_property
     def program(self) -> Function[..., Any]:

@@ -75,6 +75,12 @@ class Immutable:
         raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
 
+class Settings:
+    """Base of public records that are settings, as of an optimizer: not containers of values."""
+
+    __slots__ = ()
+
+
 class _Made:
     """Stands in signatures for what a ``default_factory`` makes."""
 

@@ -16,7 +16,6 @@ from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.execution import computing, computing_kind, holding, is_holding
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
-from staticgrad.support.errors.calls import carries
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +46,6 @@ def by_all_operands(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
-    @carries
     def decided(*args: P.args, **kwargs: P.kwargs) -> R:
         leaves, _ = flatten([*args, *kwargs.values()])
         values = [v for v in leaves if isinstance(v, Value) and not v.is_stored]

@@ -22,7 +22,6 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.dtype import F32, DType, as_dtype
 from staticgrad.support.errors import StaticgradError
-from staticgrad.support.errors.calls import carries
 from staticgrad.support.records import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,16 +62,15 @@ def _declared(function: F, by_first: bool) -> F:
     declared = _Declared(function, places, names[:1], at, by_first)
 
     @wraps(function)
-    @carries
     def called(*args: Any, **kwargs: Any) -> Any:
         for arg in args:
             if arg.__class__ not in _PLAIN and _is_narrow(arg):
-                return declared.widely(args, kwargs)
+                return declared.widely(*args, **kwargs)
         for arg in kwargs.values():
             if arg.__class__ not in _PLAIN and _is_narrow(arg):
-                return declared.widely(args, kwargs)
+                return declared.widely(*args, **kwargs)
         if takes_dtype and (args[at] if len(args) > at else kwargs.get("dtype")) is not None:
-            return declared.widely(args, kwargs)
+            return declared.widely(*args, **kwargs)
         return function(*args, **kwargs)
 
     return cast(F, called)
@@ -103,8 +101,7 @@ class _Declared:
     at: int
     by_first: bool
 
-    @carries
-    def widely(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def widely(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function with narrow operands in float32, and round what it gives."""
         args = present(args)
         asked, args, kwargs = self._without_dtype(args, kwargs)

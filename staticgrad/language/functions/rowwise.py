@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.value import Value
-from staticgrad.support.errors.calls import carries
 from staticgrad.support.records import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,10 +60,9 @@ def rowwise(*inner: int, fixed: Mapping[str, Any] = MappingProxyType({})) -> Cal
         composite = Rowwise(once, len(inner), inner, fixed)
 
         @wraps(function)
-        @carries
         def called(*args: Any, **kwargs: Any) -> Any:
             if args and isinstance(args[0], Value):
-                return type(args[0]).by_rows(composite, args, kwargs)
+                return type(args[0]).by_rows(composite, *args, **kwargs)
             return once(*args, **kwargs)
 
         called.by_rows = composite  # type: ignore[attr-defined]  # for tests that go over all

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from staticgrad.language.ir.calls import Constructed
 from staticgrad.language.ir.execution import held
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.pairs import Complex, ComplexParameter, is_complex_data
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import of_parts
 from staticgrad.support.errors import GradientError, RankError
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import Settings, dataclass
 
 _PART = "?"  # how a leaf is written in messages
 _FUNCTION = "function"
@@ -185,13 +184,9 @@ def is_module(tree: Any) -> bool:
 
 
 def is_record(tree: Any) -> bool:
-    """Return whether ``tree`` is a user's dataclass; the public classes here are not containers."""
+    """Return whether ``tree`` is a user's dataclass. Settings (an optimizer) are no containers."""
     kind = type(tree)
-    return (
-        hasattr(kind, "__dataclass_fields__")
-        and not isinstance(tree, Value | type)
-        and not isinstance(kind, Constructed)
-    )
+    return hasattr(kind, "__dataclass_fields__") and not isinstance(tree, Value | Settings | type)
 
 
 def fields_of(record: Any) -> tuple[str, ...]:

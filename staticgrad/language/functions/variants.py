@@ -7,7 +7,6 @@ from inspect import signature
 from typing import Any, TypeVar
 
 from staticgrad.support.docstrings import like
-from staticgrad.support.errors.calls import carries
 
 Base = TypeVar("Base", bound=Callable[..., Any])
 
@@ -21,7 +20,7 @@ def variant(base: Base) -> Callable[[Callable[..., Any]], Base]:
     def made(function: Any) -> Any:
         function.__signature__ = signature(base)
         function.__annotations__ = base.__annotations__
-        return like(base)(carries(function))
+        return like(base)(function)
 
     return made
 

@@ -16,9 +16,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from abc import ABCMeta
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from staticgrad.support.errors.calls import (
     unknown_argument,
     what_it_takes,
 )
-from staticgrad.support.errors.tracebacks import cut, refuse_misfit
+from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
 
@@ -80,29 +79,31 @@ def public(
     """``function`` as users call it: arguments that do not fit are read as NumPy would."""
     owner, _, name = function.__qualname__.rpartition(".")
     name = owner.rpartition(".")[2] if name == "__init__" else name  # that of its class
-    called: Callable[P, T] = _reading(function, name, name, operands)
+    # A method takes what the method of that name takes of arrays: a.sum, not np.sum.
+    numpy_name = f"ndarray.{name}" if owner.isidentifier() and hasattr(np.ndarray, name) else name
+    called = boundary(function, _reader(function, name, numpy_name, operands))
     called.__module__ = home or function.__module__
     called.__doc__ = with_shared_arguments(function)
     return called
 
 
-def as_method(method: Callable[P, T]) -> Callable[P, T]:
-    """A method of values that reads arguments which do not fit as the array's of that name does."""
-    called: Callable[P, T] = _reading(method, method.__name__, f"ndarray.{method.__name__}")
-    return called
-
-
-def _reading(
-    function: Callable[P, T], name: str, numpy_name: str, operands: Callable[[Any], Any] = tuple
-) -> Any:
-    """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are.
-
-    Errors leave it without the package's frames (``errors/tracebacks.py``).
-    """
+def _reader(
+    function: Callable[..., T], name: str, numpy_name: str, operands: Callable[[Any], Any]
+) -> Callable[..., T]:
+    """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are."""
     flags = _flags(function)
     first = min((place for place, _ in flags.values()), default=0)
 
-    def read(args: Any, kwargs: dict[str, Any]) -> Any:
+    def read(*args: Any, **kwargs: Any) -> Any:
+        for flag in flags:
+            if len(args) > first or type(kwargs.get(flag, True)) is not bool:
+                args, kwargs = _with_flags(name, flags, args, kwargs)
+                break
+        if len(args) + len(kwargs) > 1:
+            block = beside_arrays(args, kwargs)
+            if block is not None:
+                with block:
+                    return read(*args, **kwargs)
         try:
             return function(*operands(args), **kwargs)
         except TypeError as error:
@@ -110,28 +111,7 @@ def _reading(
                 raise
         return _read(function, numpy_name, args, kwargs)
 
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            try:
-                for flag in flags:
-                    if len(args) > first or type(kwargs.get(flag, True)) is not bool:
-                        args, kwargs = _with_flags(name, flags, args, kwargs)
-                        break
-                if len(args) + len(kwargs) > 1:
-                    block = beside_arrays(args, kwargs)
-                    if block is not None:
-                        with block:
-                            return read(args, kwargs)
-                return read(args, kwargs)
-            except Exception as error:
-                refuse_misfit(error, function, args, kwargs)
-                raise
-        except Exception as error:
-            cut(error)
-            raise
-
-    return called
+    return read
 
 
 def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
@@ -187,34 +167,6 @@ def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) ->
         if raised_inside(error):
             raise
     return _read(function, name, args, kwargs)
-
-
-class Constructed(ABCMeta):
-    """Metaclass of public classes: an argument that their constructor does not take is refused as
-    by a public function. An ABCMeta, so that subclasses may be abstract."""
-
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        """The arguments of the constructor; without it ``inspect`` shows those of ``__call__``."""
-        whole = _construction(cls)
-        return whole.replace(parameters=[*whole.parameters.values()][1:])
-
-    if not TYPE_CHECKING:  # a type checker shall read the constructor, not this
-
-        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            try:
-                try:
-                    return super().__call__(*args, **kwargs)
-                except Exception as error:
-                    refuse_misfit(error, cls.__init__, (None, *args), kwargs)
-                    raise
-            except Exception as error:
-                cut(error)
-                raise
-
-
-def _construction(cls: Any) -> inspect.Signature:
-    return inspect.signature(cls.__init__)
 
 
 # -- flags ----------------------------------------------------------------------------------------

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 
 from staticgrad.language.ir import functional
-from staticgrad.language.ir.calls import as_method, as_numpy
+from staticgrad.language.ir.calls import as_numpy, public
 from staticgrad.language.types.arrays import Shape, TensorType, is_pandas, is_sparse
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ArgumentError, AxisError, RankError
-from staticgrad.support.errors.calls import carries
 from staticgrad.support.errors.tracebacks import boundary, cut
 from staticgrad.support.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.support.errors.wording import shown
@@ -154,8 +153,7 @@ class Value(StandardArray):
         """A constant of this kind; ``like`` is the dtype a Python scalar takes."""
 
     @classmethod
-    @carries
-    def by_rows(cls, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def by_rows(cls, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A function by rows (``ops.rowwise``), as it is written."""
         return function.function(*args, **kwargs)
 
@@ -254,12 +252,12 @@ class Value(StandardArray):
         """The imaginary part."""
         return functions.imag(self)
 
-    @as_method
+    @public
     def conj(self: Of[V]) -> V:
         """The complex conjugate; of a real value itself."""
         return functions.conj(self)
 
-    @as_method
+    @public
     def conjugate(self: Of[V]) -> V:
         """The complex conjugate; of a real value itself."""
         return functions.conj(self)
@@ -272,7 +270,7 @@ class Value(StandardArray):
         """All axes reversed."""
         return functions.transpose(self)
 
-    @as_method
+    @public
     def sum(
         self: Of[V],
         axis: Any = None,
@@ -285,7 +283,7 @@ class Value(StandardArray):
         """Sum over ``axis`` (all axes by default)."""
         return functions.sum(self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
-    @as_method
+    @public
     def mean(
         self: Of[V],
         axis: Any = None,
@@ -297,7 +295,7 @@ class Value(StandardArray):
         """Mean over ``axis`` (all axes by default)."""
         return functions.mean(self, axis, dtype, keepdims=keepdims, where=where)
 
-    @as_method
+    @public
     def max(
         self: Of[V],
         axis: Any = None,
@@ -309,7 +307,7 @@ class Value(StandardArray):
         """Maximum over ``axis`` (all axes by default)."""
         return functions.max(self, axis, keepdims=keepdims, initial=initial, where=where)
 
-    @as_method
+    @public
     def min(
         self: Of[V],
         axis: Any = None,
@@ -321,7 +319,7 @@ class Value(StandardArray):
         """Minimum over ``axis`` (all axes by default)."""
         return functions.min(self, axis, keepdims=keepdims, initial=initial, where=where)
 
-    @as_method
+    @public
     def prod(
         self: Of[V],
         axis: Any = None,
@@ -334,7 +332,7 @@ class Value(StandardArray):
         """Product over ``axis`` (all axes by default)."""
         return functions.prod(self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
-    @as_method
+    @public
     def var(
         self: Of[V],
         axis: Any = None,
@@ -350,7 +348,7 @@ class Value(StandardArray):
         options = {"where": where, "mean": mean, "correction": correction}
         return functions.var(self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
-    @as_method
+    @public
     def std(
         self: Of[V],
         axis: Any = None,
@@ -366,42 +364,42 @@ class Value(StandardArray):
         options = {"where": where, "mean": mean, "correction": correction}
         return functions.std(self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
-    @as_method
+    @public
     def any(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
         """Return whether any element over ``axis`` is true."""
         return functions.any(self, axis, keepdims=keepdims, where=where)
 
-    @as_method
+    @public
     def all(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
         """Return whether every element over ``axis`` is true."""
         return functions.all(self, axis, keepdims=keepdims, where=where)
 
-    @as_method
+    @public
     def argmax(self: Of[V], axis: Any = None, *, keepdims: bool = False) -> V:
         """Position of the largest element along ``axis``."""
         return functions.argmax(self, axis, keepdims=keepdims)
 
-    @as_method
+    @public
     def argmin(self: Of[V], axis: Any = None, *, keepdims: bool = False) -> V:
         """Position of the smallest element along ``axis``."""
         return functions.argmin(self, axis, keepdims=keepdims)
 
-    @as_method
+    @public
     def cumsum(self: Of[V], axis: Any = None, dtype: Any = None) -> V:
         """Running sum along ``axis`` (of all elements by default)."""
         return functions.cumsum(self, axis, dtype)
 
-    @as_method
+    @public
     def cumprod(self: Of[V], axis: Any = None, dtype: Any = None) -> V:
         """Running product along ``axis`` (of all elements by default)."""
         return functions.cumprod(self, axis, dtype)
 
-    @as_method
+    @public
     def clip(self: Of[V], min: Any = None, max: Any = None) -> V:
         """Held between ``min`` and ``max``."""
         return functions.clip(self, min, max)
 
-    @as_method
+    @public
     def round(self: Of[V], decimals: int = 0) -> V:
         """Rounded to ``decimals`` places, ties to even."""
         return functions.round(self, decimals)
@@ -410,12 +408,12 @@ class Value(StandardArray):
     def __round__(self: Of[V], decimals: int | None = None) -> V:
         return functions.round(self, decimals or 0)
 
-    @as_method
+    @public
     def ravel(self: Of[V], order: str = "C") -> V:
         """Return all elements along one axis, in C order (or Fortran's, ``"F"``)."""
         return functions.ravel(self, order)
 
-    @as_method
+    @public
     def flatten(self: Of[V], order: str | int = "C", end_dim: int = -1, *, start_dim: int = 0) -> V:
         """Return all elements along one axis, in C order (or Fortran's, ``"F"``).
 
@@ -436,60 +434,60 @@ class Value(StandardArray):
         joined = prod(value.shape[first : last + 1])
         return functions.reshape(value, (*value.shape[:first], joined, *value.shape[last + 1 :]))
 
-    @as_method
+    @public
     def copy(self: Of[V], order: str = "C") -> V:
         """The value itself, which never changes; of a tensor one with an array of its own."""
         return self  # type: ignore[return-value]
 
-    @as_method
+    @public
     def squeeze(self: Of[V], axis: Any = None) -> V:
         """Without axes of literal size 1."""
         return functions.squeeze(self, axis)
 
-    @as_method
+    @public
     def swapaxes(self: Of[V], axis1: int, axis2: int) -> V:
         """Return the value with two axes exchanged."""
         return functions.swapaxes(self, axis1, axis2)
 
-    @as_method
+    @public
     def repeat(self: Of[V], repeats: Any, axis: Any = None) -> V:
         """Each element ``repeats`` times along ``axis``."""
         return functions.repeat(self, repeats, axis)
 
-    @as_method
+    @public
     def take(self: Of[V], indices: Any, axis: Any = None, *, mode: str = "raise") -> V:
         """Read at ``indices`` along ``axis``."""
         return functions.take(self, indices, axis, mode=mode)
 
-    @as_method
+    @public
     def diagonal(self: Of[V], offset: int = 0, axis1: int = 0, axis2: int = 1) -> V:
         """The diagonal of two axes."""
         return functions.diagonal(self, offset, axis1, axis2)
 
-    @as_method
+    @public
     def trace(self: Of[V], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> V:
         """The sum of the diagonal of two axes."""
         return functions.trace(self, offset, axis1, axis2, dtype)
 
-    @as_method
+    @public
     def dot(self: Of[V], other: Any) -> V:
         """NumPy's ``dot``."""
         return functions.dot(self, other)
 
-    @as_method
+    @public
     def reshape(self: Of[V], *shape: Any, order: str = "C", copy: bool | None = None) -> V:
         """The elements under another shape, read and laid in ``order``; one size may be -1."""
         whole = len(shape) == 1 and isinstance(shape[0], tuple | list)
         return functions.reshape(self, shape[0] if whole else shape, order)
 
-    @as_method
+    @public
     def transpose(self: Of[V], *axes: Any) -> V:
         """Axes permuted; reversed by default."""
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
             return functions.transpose(self, axes[0])
         return functions.transpose(self, axes or None)
 
-    @as_method
+    @public
     def astype(self: Of[V], dtype: Any) -> V:
         """Elements converted to ``dtype``."""
         return functions.astype(self, dtype)

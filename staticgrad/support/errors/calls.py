@@ -11,21 +11,17 @@ import contextlib
 import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from inspect import Parameter, Signature, signature, unwrap
+from inspect import CO_VARKEYWORDS, Parameter, Signature, signature, unwrap
 from types import CodeType, UnionType
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import numpy as np
 
+from staticgrad.support.building import is_package_file
 from staticgrad.support.errors import ArgumentError, UnknownArgumentError
 from staticgrad.support.errors.hints import ARGUMENTS
-from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import did_you_mean, kind_of, listed, shown
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-#: Functions that only hand their arguments on.
-_carriers: Final[set[CodeType]] = {boundary(signature).__code__}
 _DECORATORS: Final = contextlib.__file__
 
 
@@ -48,20 +44,20 @@ def refuse_misfit(
         check_kinds(name, function, args, kwargs)
 
 
-def carries(function: F) -> F:
-    """A function that only hands its arguments on: what it calls counts as called in its place."""
-    _carriers.add(function.__code__)
-    return function
-
-
 def raised_inside(error: TypeError) -> bool:
     """Return whether the function that was called raised it, not the call itself."""
     inner = error.__traceback__ and error.__traceback__.tb_next
-    while inner is not None and (
-        inner.tb_frame.f_code in _carriers or inner.tb_frame.f_code.co_filename == _DECORATORS
-    ):
+    while inner is not None and _hands_on(inner.tb_frame.f_code):
         inner = inner.tb_next
     return error.__traceback__ is None or inner is not None
+
+
+def _hands_on(code: CodeType) -> bool:
+    """Return whether code of the package takes ``**kwargs``: such a wrapper hands them on, and what
+    it calls counts as called in its place. So do the decorators of ``contextlib``."""
+    if code.co_filename == _DECORATORS:
+        return True
+    return bool(code.co_flags & CO_VARKEYWORDS) and is_package_file(code.co_filename)
 
 
 def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:

@@ -28,16 +28,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def boundary(function: Callable[P, T]) -> Callable[P, T]:
-    """Let errors leave ``function`` without the package's frames."""
+def boundary(function: Callable[P, T], call: Callable[..., T] | None = None) -> Callable[P, T]:
+    """Make ``function`` public: errors leave it without the package's frames, and arguments that
+    its signature does not take are explained.
+
+    ``call`` runs in its place: it reads the arguments first (``language/ir/calls.py``).
+    """
     if function.__name__ == "__getattr__":
         return _lookup(function)
+    run = call or function
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             try:
-                return function(*args, **kwargs)
+                return run(*args, **kwargs)
             except Exception as error:
                 refuse_misfit(error, function, args, kwargs)
                 raise
@@ -64,7 +69,7 @@ def _lookup(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def bounded(kind: type[T]) -> type[T]:
-    """Make every public method, operator and property that a class defines a boundary."""
+    """Make the constructor and every public method, operator and property of a class boundaries."""
     for name, each in [*vars(kind).items()]:
         if name.startswith("_") and not name.endswith("__"):
             continue
