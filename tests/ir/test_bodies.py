@@ -19,6 +19,7 @@ from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.guard import GuardedTable
 from staticgrad.compiler.runtime.step import Program, Table
 from staticgrad.errors import VerifyError
+from staticgrad.language.ir.bodies import GOING, NUMBER, body_buffers
 from staticgrad.language.ir.kernels.bodies import Reach
 from staticgrad.language.ir.schedule import (
     Buffer,
@@ -287,3 +288,14 @@ def test_nothing_is_written_over_what_is_read_in_another_place():
         w.value = values
         f.run({"x": np.zeros(16)})
         assert w.value.tolist() == (values - 2 * values.T).tolist()
+
+
+def test_a_buffer_of_a_body_is_named_by_its_role_and_is_an_operand_of_the_step():
+    loop = body_buffers("loop", 1, 2, (0, 1, 2, 3), (4, 5))
+    assert {each.name: operand for each, operand in loop.items()} == {
+        "in.c0": 0, "in.x0": 1, "in.x1": 2, "in.p0": 3, "out.c0": 4, "out.y0": 5,
+    }  # fmt: skip
+    assert [each.name for each in loop if each.has_rows] == ["in.x0", "in.x1", "out.y0"]
+    branch = body_buffers("branch", 0, 0, (2, 5), (7,))  # operand 2 chooses the case
+    assert {each.name: operand for each, operand in branch.items()} == {"in.p0": 5, "out.y0": 7}
+    assert [each.name for each in (NUMBER, GOING)] == ["in.i", "out.go"]

@@ -208,15 +208,15 @@ def _inner(op: Loop, length: Size, outputs: Sequence[int]) -> tuple[Loop, bool]:
     body = body_of(op.body.inputs, named)
     counts = op.body.inputs[0].node in set(ancestors(kept))
     if counts:
-        body = _with_begin(body)
+        body = _with_begin(body, len(body.inputs) - 1 - op.carries - op.slices)
     return Loop(body, length, op.carries, op.slices, op.reverse), counts
 
 
-def _with_begin(body: Graph) -> Graph:
-    """The body with one more number, which is added to that of its iteration."""
+def _with_begin(body: Graph, stays: int) -> Graph:
+    """The body with one more number, which is added to that of its iteration; ``stays``: how many
+    values stay the same in all iterations."""
     given = [body_input(v.node.label, v.type, v.node.origin, v.node.order) for v in body.inputs]
     first = given[0].node
-    stays = sum(value.node.label.startswith("p") for value in given)
     begin = body_input(f"p{stays}", NUMBER, first.origin, first.order)
     with within(first.origin, first.order):
         number: Any = given[0] + begin

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -129,6 +130,71 @@ def rebuilt(
 
 
 Kind = Literal["loop", "while", "branch"]
+#: The role of a buffer of a body that is outside of it, and how its label begins: the number of the
+#: iteration; a carry at the begin of an iteration, and at its end; an array of which each iteration
+#: reads a row, and one of which it writes a row; a value that stays; the result of a test.
+BodyRole = Literal["number", "carry", "next", "slice", "result", "shared", "going"]
+_LABELS: Final[dict[BodyRole, str]] = {
+    "number": "i", "carry": "c", "next": "c", "slice": "x", "result": "y", "shared": "p",
+    "going": "go",
+}  # fmt: skip
+
+
+class BodyBuffer(NamedTuple):
+    """A buffer of a body that is outside of it: its role, and its number among those."""
+
+    role: BodyRole
+    number: int = 0
+
+    @property
+    def is_input(self) -> bool:
+        """True if the body reads it; it writes the others."""
+        return self.role not in ("next", "result", "going")
+
+    @property
+    def has_rows(self) -> bool:
+        """True if each iteration of a loop has its own row."""
+        return self.role in ("slice", "result")
+
+    @property
+    def label(self) -> str:
+        """What the body calls the value: ``c3``."""
+        alone = self.role in ("number", "going")
+        return f"{_LABELS[self.role]}{'' if alone else self.number}"
+
+    @property
+    def name(self) -> str:
+        """The name of the buffer in the body's schedule: ``in.c3``."""
+        return f"{'in' if self.is_input else 'out'}.{self.label}"
+
+
+#: The number of the iteration, and the byte that a test leaves.
+NUMBER: Final = BodyBuffer("number")
+GOING: Final = BodyBuffer("going")
+
+
+def body_buffers(
+    kind: Kind, carries: int, slices: int, given: Sequence[int], results: Sequence[int]
+) -> dict[BodyBuffer, int]:
+    """Return the operand of a loop or branch that a buffer of its bodies is, or is a row of.
+
+    ``given`` and ``results`` are the numbers of the operands that go in and come out.
+    """
+    parts: list[tuple[BodyRole, Sequence[int]]]
+    if kind == "branch":
+        parts = [("shared", given[1:]), ("result", results)]
+    else:
+        rows = carries + slices
+        parts = [("carry", given[:carries]), ("slice", given[carries:rows])]
+        parts += [("shared", given[rows:]), ("next", results[:carries])]
+        parts += [("result", results[carries:])]
+    return {
+        BodyBuffer(role, n): operand
+        for role, operands in parts
+        for n, operand in enumerate(operands)
+    }
+
+
 #: What an operand is for, and how it is touched: a value that goes in, a result, the second place
 #: of a carried value, the byte that a test leaves, the words of a check, the arenas of bodies.
 USES: Final[dict[str, Mode]] = {
@@ -254,40 +320,31 @@ class BodyStep(BoundStep):
     @cached_property
     def _bodies(self) -> tuple[StepBody, ...]:
         given, results = self.numbers("in"), self.numbers("out")
-        outside: dict[str, int] = {}
-        if self.kind == "branch":
-            outside = {f"in.p{n}": number for n, number in enumerate(given[1:])}
-            outside |= {f"out.y{n}": number for n, number in enumerate(results)}
-        else:
-            rows = self.carries + self.slices
-            outside = {f"in.c{n}": number for n, number in enumerate(given[: self.carries])}
-            outside |= {f"in.x{n}": number for n, number in enumerate(given[self.carries : rows])}
-            outside |= {f"in.p{n}": number for n, number in enumerate(given[rows:])}
-            outside |= {f"out.c{n}": number for n, number in enumerate(results[: self.carries])}
-            outside |= {f"out.y{n}": number for n, number in enumerate(results[self.carries :])}
-            for number in self.numbers("test"):
-                outside["out.go"] = number
+        outside = body_buffers(self.kind, self.carries, self.slices, given, results)
+        for number in self.numbers("test"):
+            outside[GOING] = number
         return tuple(self._body(number, outside) for number in range(len(self.schedules)))
 
-    def _body(self, number: int, outside: dict[str, int]) -> StepBody:
+    def _body(self, number: int, outside: dict[BodyBuffer, int]) -> StepBody:
         schedule = self.schedules[number]
-        known = {b.name for b in schedule.buffers}
-        names = {name: at for name, at in outside.items() if name in known}
+        known = schedule.by_name
+        used = {each.name: each for each in outside if each.name in known}
+        names = {name: outside[each] for name, each in used.items()}
         names |= {
             each.name: at
             for at, each in enumerate(self.types)
             if each.use == "check" and each.number == number
         }
         loops = self.kind != "branch"
-        rows = [f"in.x{n}" for n in range(self.slices)]
-        rows += [name for name in names if name.startswith("out.y") and loops]
-        carried = [(f"{way}.c{n}", n) for n in range(self.carries) for way in ("in", "out")]
+        carried = [
+            (name, each.number) for name, each in used.items() if each.role in ("carry", "next")
+        ]
         return StepBody(
             schedule,
             tuple(names.items()),
-            frozenset(name for name in rows if name in names),
-            tuple((name, n) for name, n in carried if name in names),
-            "in.i" if loops and "in.i" in known else "",
+            frozenset(name for name, each in used.items() if loops and each.has_rows),
+            tuple(sorted(carried, key=itemgetter(1))),
+            NUMBER.name if loops and NUMBER.name in known else "",
         )
 
     def bodies(self) -> tuple[StepBody, ...]:

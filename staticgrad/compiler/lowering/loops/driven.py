@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key
-from staticgrad.language.ir.bodies import BodyOperand
+from staticgrad.language.ir.bodies import BodyBuffer, BodyOperand, body_buffers
 from staticgrad.language.ir.forms import BodyForm
 from staticgrad.language.ir.schedule import Buffer, Schedule
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, I64
+from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
 
 #: Iterations of a loop that only its test ends.
@@ -39,6 +40,13 @@ class LoweredBodies:
     def inputs(self) -> int:
         """The number of operands that are inputs."""
         return sum(each.use == "in" for each in self.types)
+
+    @cached_property
+    def outside(self) -> dict[BodyBuffer, int]:
+        """The operand of each buffer of the bodies that is outside of them."""
+        form, inputs = self.form, self.inputs
+        given, results = range(inputs), range(inputs, len(self.operands))
+        return body_buffers(form.kind, form.carries, form.slices, given, results)
 
     @property
     def iterations(self) -> Size:

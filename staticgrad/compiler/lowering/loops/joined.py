@@ -26,6 +26,7 @@ from staticgrad.compiler.lowering.loops.written_out import (
 )
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.bodies import GOING, NUMBER, BodyBuffer
 from staticgrad.language.ir.expr import Access, Expr, Position, postorder
 from staticgrad.language.ir.kernels.directives import Prefetch
 from staticgrad.language.ir.kernels.kernel import Kernel
@@ -319,10 +320,7 @@ class LoopBuilder:
         self._bodies, self._names = bodies, JoinedNames()
         self._body, self._node = bodies.schedules[-1], bodies.writes[0].node
         self._iterations: Size = bodies.iterations
-        #: The first operand of each kind: carries, slices, what all iterations read, results.
-        form, inputs = bodies.form, bodies.inputs
-        self._first = {"in.c": 0, "in.x": form.carries, "in.p": form.carries + form.slices}
-        self._first |= {"out.c": inputs, "out.y": inputs + form.carries}
+        self._outside = {each.name: each for each in (*bodies.outside, NUMBER, GOING)}
         self._used: dict[int | str, Operand] = {}
 
     @property
@@ -361,11 +359,11 @@ class LoopBuilder:
         last = self._names.size(self._iterations - 1)
         return ex.apply("sub", last, ex.index(ITERATIONS))
 
-    def _operand(self, kind: str, number: int, buffer: Buffer) -> JoinedMemory:
+    def _operand(self, each: BodyBuffer, buffer: Buffer) -> JoinedMemory:
         """Return the location of an operand of the loop: that of a buffer of its body."""
-        mode: Mode = "in" if kind.startswith("in") else "out"
-        operand = self._names.operand(self._first[kind] + number, buffer.dtype, mode)
-        if kind not in ("in.x", "out.y"):
+        mode: Mode = "in" if each.is_input else "out"
+        operand = self._names.operand(self._bodies.outside[each], buffer.dtype, mode)
+        if not each.has_rows:
             return JoinedMemory(operand)
         stride = self._names.argument(buffer.size)
         if not self._bodies.form.reverse:
@@ -384,7 +382,8 @@ class JoinedIterations(LoopBuilder):
         """``bodies`` are those of a loop without a log."""
         super().__init__(bodies)
         self._is_tested = bodies.form.kind == "while"
-        self._carries = [self._body.by_name[f"out.c{n}"] for n in range(bodies.form.carries)]
+        carries = range(bodies.form.carries)
+        self._carries = [self._body.by_name[BodyBuffer("next", n).name] for n in carries]
         self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
 
     def write(self) -> None:
@@ -399,11 +398,11 @@ class JoinedIterations(LoopBuilder):
 
     def _stages(self) -> tuple[Stage, ...]:
         begin = [
-            self._copied(self._row(n), self._operand("in.c", n, each).operand, each)
+            self._copied(self._row(n), self._operand(BodyBuffer("carry", n), each).operand, each)
             for n, each in enumerate(self._carries)
         ]
         last = [
-            self._copied(self._operand("out.c", n, each).operand, self._row(n), each)
+            self._copied(self._operand(BodyBuffer("next", n), each).operand, self._row(n), each)
             for n, each in enumerate(self._carries)
             if self._bodies.writes[n] in self._bodies.stored
         ]
@@ -452,7 +451,7 @@ class JoinedIterations(LoopBuilder):
 
     def _numbered(self, number: Expr) -> Iterator[Stage]:
         steps = [step for each in self._bodies.schedules for step in each.steps]
-        if any("in.i" in step.reads() for step in steps):
+        if any(NUMBER.name in step.reads() for step in steps):
             place = self._names.scratch(_NUMBER, I64, 1)
             yield Scalar((Store(Access(place), number),))
 
@@ -476,7 +475,7 @@ class JoinedIterations(LoopBuilder):
 
     def _has_one_place(self, number: int) -> bool:
         """Return whether an iteration may write a carry in place."""
-        old, new = f"in.c{number}", f"out.c{number}"
+        old, new = BodyBuffer("carry", number).name, BodyBuffer("next", number).name
         steps = self._body.steps
         writers = [n for n, step in enumerate(steps) if new in step.writes()]
         readers = [n for n, step in enumerate(steps) if old in step.reads()]
@@ -506,21 +505,23 @@ class JoinedIterations(LoopBuilder):
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
         """Return the location of a buffer of a body."""
         name, dtype = buffer.name, buffer.dtype
-        kind = name.rstrip("0123456789")
-        number = int(name.removeprefix(kind) or 0)
         if buffer.role == "check" and schedule is self._body:
             return JoinedMemory(self._names.operand(name, I64, "check"))
-        if kind in ("in.p", "in.x", "out.y"):
-            return self._operand(kind, number, buffer)
         if buffer.role in ("temp", "scratch"):
             own = "body" if schedule is self._body else "test"
             operand = self._names.scratch(f"{own} {name}", dtype, buffer.size)
-        elif name == "in.i":
-            operand = self._names.scratch(_NUMBER, I64, 1)
-        elif name == "out.go":
-            operand = self._names.scratch(_GOES, BOOL, 1)
-        elif kind in ("in.c", "out.c"):
-            operand = self._row(number) if kind == "in.c" else self._next(number)
-        else:
+            return JoinedMemory(operand, is_scratch=True)
+        each = self._outside.get(name)
+        if each is None:
             raise NotWrittenOutError
+        if each.role == "number":
+            operand = self._names.scratch(_NUMBER, I64, 1)
+        elif each.role == "going":
+            operand = self._names.scratch(_GOES, BOOL, 1)
+        elif each.role == "carry":
+            operand = self._row(each.number)
+        elif each.role == "next":
+            operand = self._next(each.number)
+        else:
+            return self._operand(each, buffer)
         return JoinedMemory(operand, is_scratch=True)

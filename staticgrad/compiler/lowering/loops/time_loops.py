@@ -37,6 +37,7 @@ from staticgrad.compiler.lowering.loops.written_out import (
 )
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.language.ir import expr as ex
+from staticgrad.language.ir.bodies import NUMBER, BodyBuffer
 from staticgrad.language.ir.expr import Access, Expr, Position
 from staticgrad.language.ir.kernels.stages import (
     Axis,
@@ -122,13 +123,17 @@ class WrittenLoop(LoopBuilder):
         if isinstance(number, str):
             return self._body.by_name[number]
         if number == _NUMBER:
-            return Buffer("in.i", "input", I64, 1, label="i")
-        kind, first = [each for each in self._first.items() if each[1] <= number][-1]
-        name = f"{kind}{number - first}"
-        found = self._body.by_name[name.replace("in.c", "out.c")]
-        size = found.size * self._length if kind in ("in.x", "out.y") else found.size
-        role: Role = "input" if kind.startswith("in") else "output"
-        return Buffer(name, role, found.dtype, size, label=name.split(".")[1])
+            return Buffer(NUMBER.name, "input", I64, 1, label=NUMBER.label)
+        (each,) = (each for each, operand in self._bodies.outside.items() if operand == number)
+        found = self._body_buffer(each)
+        size = found.size * self._length if each.has_rows else found.size
+        role: Role = "input" if each.is_input else "output"
+        return Buffer(each.name, role, found.dtype, size, label=each.label)
+
+    def _body_buffer(self, each: BodyBuffer) -> Buffer:
+        """The buffer of the body; of a carry, which the body may not read, its new value's."""
+        read = BodyBuffer("next", each.number) if each.role == "carry" else each
+        return self._body.by_name[read.name]
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -136,10 +141,10 @@ class WrittenLoop(LoopBuilder):
         nexts = self._nexts()
         carries = self._bodies.form.carries
         stacked = [
-            Store(self._result("out.y", n, place), value)
+            Store(self._result(BodyBuffer("result", n), place), value)
             for n in range(len(self._body.outputs) - carries)
             if self._bodies.writes[carries + n] in self._bodies.stored
-            for place, value in self._results(f"out.y{n}").items()
+            for place, value in self._results(BodyBuffer("result", n)).items()
         ]
         body: list[Keep | Store | Check] = [*map(self._check, self._elements.lookups)]
         following = []
@@ -155,14 +160,14 @@ class WrittenLoop(LoopBuilder):
         first = [
             Carry(
                 str(self._carry(n, place).attribute),
-                self._load("in.c", n, self._body.by_name[f"out.c{n}"], place),
+                self._load(BodyBuffer("carry", n), place),
             )
             for n, place in nexts
         ]
         limit, axis = self._loop()
         iterations = Loop(axis, tuple(first), (Scalar(tuple(body)),), tuple(following))
         last = [
-            Store(self._result("out.c", n, place), self._carry(n, place))
+            Store(self._result(BodyBuffer("next", n), place), self._carry(n, place))
             for n, place in nexts
             if self._length or self._bodies.writes[n] in self._bodies.stored
         ]
@@ -172,7 +177,7 @@ class WrittenLoop(LoopBuilder):
         nexts = {
             (n, place): value
             for n in range(self._bodies.form.carries)
-            for place, value in self._results(f"out.c{n}").items()
+            for place, value in self._results(BodyBuffer("next", n)).items()
         }
         if not self._carried.keys() <= nexts.keys():
             raise NotWrittenOutError  # a row reads a carry of another row
@@ -202,20 +207,20 @@ class WrittenLoop(LoopBuilder):
         number = ex.load(Access(self._names.operand(_NUMBER, I64, "in")), I64)
         return self._elements.made("mul", I64, (number, self._names.size(self._length)))
 
-    def _results(self, name: str) -> Mapping[RowPlace, Expr]:
+    def _results(self, each: BodyBuffer) -> Mapping[RowPlace, Expr]:
         """Return the elements of a result of the body, all of which must be present."""
-        held = self._elements.memory.get(name, {})
+        held = self._elements.memory.get(each.name, {})
         count: Size = len(held)
         if any(place.row != 0 for place in held):
             assert self._rows is not None
             count = len(held) * self._rows
-        if not held or count != self._body.by_name[name].size:
+        if not held or count != self._body_buffer(each).size:
             raise NotWrittenOutError  # also where it has no elements: no store would name it
         return held
 
     def _carry(self, number: int, place: RowPlace) -> Expr:
         if (number, place) not in self._carried:
-            dtype = self._body.by_name[f"out.c{number}"].dtype
+            dtype = self._body_buffer(BodyBuffer("carry", number)).dtype
             self._carried[number, place] = ex.ref(f"s{len(self._carried)}", dtype)
         return self._carried[number, place]
 
@@ -227,31 +232,29 @@ class WrittenLoop(LoopBuilder):
         return self._names.argument(value)
 
     def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-        kind, number = name[:4], int(name[4:] or 0)
-        if name == "in.i":
+        each = self._outside[name]
+        if each.role == "number":
             return self._number()
-        if kind != "in.c":
-            return self._load(kind, number, self._body.by_name[name], place, indices)
+        if each.role != "carry":
+            return self._load(each, place, indices)
         if indices:
             raise NotWrittenOutError  # carries are not in memory
-        return self._carry(number, place)
+        return self._carry(each.number, place)
 
     def _number(self) -> Expr:
         within = super()._number()
         return ex.apply("add", self._begin(), within) if self._length else within
 
-    def _load(
-        self, kind: str, number: int, buffer: Buffer, place: RowPlace, indices: Found = ()
-    ) -> Expr:
+    def _load(self, each: BodyBuffer, place: RowPlace, indices: Found = ()) -> Expr:
         """Return an element of an operand of the loop, or of the iteration's slice of it."""
-        access = self._access(self._operand(kind, number, buffer), place)
+        buffer = self._body_buffer(each)
+        access = self._access(self._operand(each, buffer), place)
         strides = tuple(self._extent(stride) for _, stride in indices)
         at = tuple(index for index, _ in indices)
         return ex.load(replace(access, gather=strides), buffer.dtype, *at)
 
-    def _result(self, kind: str, number: int, place: RowPlace) -> Access:
-        buffer = self._body.by_name[f"{kind}{number}"]
-        access = self._access(self._operand(kind, number, buffer), place)
+    def _result(self, each: BodyBuffer, place: RowPlace) -> Access:
+        access = self._access(self._operand(each, self._body_buffer(each)), place)
         if self._rows is None or place.row != 0:
             return access
         if (bounds(self._rows)[0] or 0) < 1 and not self._ends:
@@ -336,8 +339,8 @@ def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stret
 def _is_far(lowered: LoweredBodies) -> bool:
     """Return whether a vector of rows accesses more pages in all iterations than the TLB holds,
     while a few iterations of all rows access few pages."""
-    body = lowered.schedules[-1]
-    moved = [each for each in body.buffers if each.name.startswith(("in.x", "out.y"))]
+    body = lowered.schedules[-1].by_name
+    moved = [body[each.name] for each in lowered.outside if each.has_rows and each.name in body]
     iteration = sum(hint_value(each.size) * each.dtype.itemsize for each in moved)
     return iteration >= _PAGE and iteration * hint_value(lowered.iterations) >= _FAR
 
