@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from staticgrad.language.ir.nodes import Input, Symbolic
+from staticgrad.language.ir.graph import Input, Symbolic
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import DType
@@ -139,10 +139,8 @@ class PythonNumber:
         self.arithmetic, self.place, self.sample = arithmetic, place, sample
         self.text, self.names = text, names
 
-    @property
-    def __class__(
-        self,
-    ) -> Any:  # what isinstance reads: the function does what it does with a float
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # isinstance reads it: the function does what it does with a float
         return type(self.sample)
 
     def refusal(self, what: str) -> SymbolicValueError:
