@@ -18,7 +18,7 @@ import staticgrad as sg
 from staticgrad.tools.documentation.site import GUIDE
 
 PAGE = GUIDE / "names.md"
-SIGNATURES = Path(__file__).with_name("torch_signatures.json")
+SIGNATURES = Path(__file__).parent / "interface" / "torch_signatures.json"
 #: Ours -> where PyTorch and SciPy have the same names.
 ROOMS = {
     "sg.nn": (sg.nn, ("torch.nn.functional", "torch.nn")),

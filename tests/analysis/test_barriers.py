@@ -9,7 +9,7 @@ from hypothesis import example, given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.barriers import ByteRange, ByteSet, barriers, touched_bytes
 from staticgrad.errors import IndexOutOfRange
-from tests.random_programs import random_graph
+from tests.helpers.random_programs import random_graph
 
 
 def conflicts(plan, i, j):

@@ -15,8 +15,8 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32, F64, I8, I32, U32, U64
 from staticgrad.native.plain.lanes import fma as fma_of_lanes
-from tests.chains import sum_chain
-from tests.limits import finfo
+from tests.helpers.chains import sum_chain
+from tests.helpers.limits import finfo
 from tests.native.support import assert_same
 
 

@@ -13,7 +13,7 @@ from staticgrad.compiler.runtime.step import Table
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.language.ir.schedule_text import parse_plan
 from staticgrad.native import ROW_WORDS, Row
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.safety.fenced_runs import LOOKUPS
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from staticgrad.analysis.vertex_cut import vertex_cut
-from tests.cases import check_all
+from tests.helpers.cases import check_all
 
 
 def parted(count, edges, sources, sinks, cut):

@@ -10,7 +10,7 @@ from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionErro
 from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ir.op import Op
 from tests.autodiff.test_random_programs import in_float64, smooth_program
-from tests.chains import sum_chain
+from tests.helpers.chains import sum_chain
 
 
 def vector(name, size=3):

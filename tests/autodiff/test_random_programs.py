@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from tests.random_programs import random_graph
+from tests.helpers.random_programs import random_graph
 
 STEP = 1e-5
 

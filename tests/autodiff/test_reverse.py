@@ -11,7 +11,7 @@ from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionErro
 from staticgrad.language.ir.graph import Symbolic, ancestors
 from staticgrad.language.ir.op import Op
 from staticgrad.language.types.arrays import TensorType
-from tests.chains import sum_chain
+from tests.helpers.chains import sum_chain
 
 
 def scalar(name, dtype="float64"):

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp, multigammaln
 
 from benchmarks.adapters import gradbench, pyhpc
-from tests.beside import python
+from tests.helpers.processes import python
 
 RANDOM = np.random.default_rng(0)
 RUNS = {"min_runs": 2, "min_seconds": 0}

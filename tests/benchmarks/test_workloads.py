@@ -9,7 +9,7 @@ from benchmarks.implementation import Settings
 from benchmarks.implementations.with_eager import EagerProgram
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
 from benchmarks.workloads import all_workloads
-from tests.diagonals import every_nth
+from tests.helpers.diagonals import every_nth
 
 WORKLOADS = all_workloads("")
 SETTINGS = Settings(1, "")

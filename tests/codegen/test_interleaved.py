@@ -7,7 +7,7 @@ from staticgrad.compiler.backends import render
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_runs import run
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.native.support import MODES, READERS, assert_same, call
 from tests.native.test_masks import Guarded
 

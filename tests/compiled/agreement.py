@@ -10,7 +10,7 @@ from staticgrad.language.ir.graph import Input, Node, Symbolic
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.building import capture
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 
 Arrays = Mapping[str, np.ndarray]
 

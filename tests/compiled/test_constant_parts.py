@@ -11,7 +11,7 @@ from staticgrad.compiler.compiling.constant_part import ROOM
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.language.ir.schedule_text import parse_schedule
 from staticgrad.language.ir.verify_schedule import verify_schedule
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 N = 50
 RNG = np.random.default_rng(7)

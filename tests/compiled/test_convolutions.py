@@ -19,7 +19,7 @@ from staticgrad.language.ir.kernels.stages import Gemm, nested
 from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
 from tests.compiled.agreement import assert_same
 from tests.compiled.ways import check, drawn, kernels, scheduled
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 CONVOLUTIONS = (Conv, ConvImage, ConvFilter)
 

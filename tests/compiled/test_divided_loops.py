@@ -24,7 +24,7 @@ from staticgrad.language.ir.schedule_text import parse_schedule
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.ops.loops import NUMBER, Loop
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 
 def recurrent(iterations, reverse=False):

@@ -7,7 +7,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.types.dtype import as_dtype
 from tests.compiled.agreement import assert_same
-from tests.limits import NUMPY_DTYPES
+from tests.helpers.limits import NUMPY_DTYPES
 
 DTYPES = [d.numpy for d in NUMPY_DTYPES]  # files and swapped bytes lose the others' names
 

@@ -21,7 +21,7 @@ from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.kernels.stages import Loop, nested
 from tests.compiled.agreement import assert_same
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.runtime.several_workers import with_workers
 
 

@@ -34,9 +34,9 @@ from tests.compiled.agreement import (
     input_like,
     used_feeds,
 )
-from tests.diagonals import diagonals, every_nth
+from tests.helpers.diagonals import diagonals, every_nth
+from tests.helpers.limits import finfo
 from tests.ir.test_vecmath import power_samples, samples as block_samples, truth, ulps
-from tests.limits import finfo
 from tests.ops.completeness import SIZES as SIZES_OF_ROWS
 from tests.ops.samples import Sample, declaration_of, samples_of
 

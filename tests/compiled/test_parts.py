@@ -10,8 +10,8 @@ from staticgrad.compiler.fusion.windows import FEW_ELEMENTS
 from staticgrad.compiler.preparation.regions import MOST_STEP
 from staticgrad.language.ops.indexing import Concat, Pad, Slice
 from tests.compiled.ways import numbers
-from tests.diagonals import diagonals
-from tests.random_programs import Chooser
+from tests.helpers.diagonals import diagonals
+from tests.helpers.random_programs import Chooser
 
 
 def differing(graph, feeds, **options):

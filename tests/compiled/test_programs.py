@@ -13,8 +13,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import FeedError
 from tests.compiled.agreement import assert_same, differing
-from tests.program_checks import WAYS, check_program
-from tests.random_programs import Program, feeds_at, random_description, whole_graph
+from tests.helpers.program_checks import WAYS, check_program
+from tests.helpers.random_programs import Program, feeds_at, random_description, whole_graph
 
 CHUNK = 10
 SIZES = [{"batch": batch, "n": n} for batch, n in ((3, 2), (17, 1), (0, 5), (1, 9), (33, 3))]

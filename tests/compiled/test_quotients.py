@@ -9,9 +9,9 @@ import staticgrad as sg
 from staticgrad.compiler.backends import render
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.native.machine import Machine
-from tests.diagonals import diagonals
 from tests.exporting.printed import run_exported
-from tests.limits import finfo
+from tests.helpers.diagonals import diagonals
+from tests.helpers.limits import finfo
 from tests.native.support import MODES, READERS, assert_same
 
 DTYPES = ("float32", "float64")

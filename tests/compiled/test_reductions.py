@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ir.kernels.stages import Loop, Map, Scalar
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.native.support import assert_same
 
 #: Shape (names are sizes), axis, and the stages of the kernel: one inside of a loop in brackets.

@@ -11,8 +11,8 @@ from staticgrad.errors import IndexOutOfRange
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.stages import Store
 from tests.compiled.ways import check, drawn, kernels, numbers, stages
-from tests.diagonals import diagonals
-from tests.limits import NUMPY_DTYPES
+from tests.helpers.diagonals import diagonals
+from tests.helpers.limits import NUMPY_DTYPES
 
 #: How rows of a length lie in memory, made of x [n, 3, length], or of transposed [length, 3, n].
 LAYOUTS = {

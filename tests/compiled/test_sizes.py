@@ -21,7 +21,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ir.summation import tree_sum
 from tests.compiled.agreement import assert_same, differing
 from tests.compiled.ways import assert_true
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 
 ROWS = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097, 3 * 4096 + 5)
 COLUMNS = (0, 1, 31, 32, 33, 1023, 1024, 1025, 1056, 2081)

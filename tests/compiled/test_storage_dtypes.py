@@ -15,9 +15,9 @@ from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
-from tests.diagonals import diagonals
-from tests.optimizers import SAMPLES
-from tests.random_programs import random_graph
+from tests.helpers.diagonals import diagonals
+from tests.helpers.random_programs import random_graph
+from tests.training.optimizers import SAMPLES
 
 STORAGE = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
 every_storage = pytest.mark.parametrize("dtype", STORAGE, ids=str)

@@ -8,7 +8,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ir.summation import tree_sum
 from staticgrad.language.ops.contract import MatMul
 from tests.compiled.agreement import assert_same
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 #: (rows, inner, columns)
 SIZES = [(1, 33, 1), (40, 17, 1), (1, 300, 40), (9, 1, 20), (1, 1, 1), (1, 4097, 9), (5, 0, 1)]

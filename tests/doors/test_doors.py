@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.cases import check_all
 from tests.doors import cells, public
 from tests.doors.doors import DOORS
 from tests.doors.kinds import KINDS
+from tests.helpers.cases import check_all
 
 STATES, REASONS = cells.read()
 COMPILED = [name for name, door in DOORS.items() if not door.quick]

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor, no_grad
-from tests.limits import NUMPY_DTYPES
+from tests.helpers.limits import NUMPY_DTYPES
 from tests.ops.messages import assert_each_raises
 
 

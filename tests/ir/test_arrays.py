@@ -11,7 +11,7 @@ from staticgrad.eager import Tensor
 from staticgrad.errors import MaskedArrayError, StaticgradError
 from staticgrad.language.types.arrays import array_of
 from staticgrad.train import Batches
-from tests.cases import check_all
+from tests.helpers.cases import check_all
 
 NUMBERS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "float32")
 OTHER = np.arange(6.0, dtype="float32").reshape(3, 2)

@@ -18,9 +18,9 @@ from staticgrad.language.types.dtype import (
     promote,
     promote_weak,
 )
-from tests.beside import python
-from tests.cases import check_all
-from tests.limits import NUMPY_DTYPES, finfo
+from tests.helpers.cases import check_all
+from tests.helpers.limits import NUMPY_DTYPES, finfo
+from tests.helpers.processes import python
 
 
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)

@@ -24,8 +24,8 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.support.building import within
+from tests.helpers.random_programs import graphs, input_value, parameter_value
 from tests.ir.sample_ops import Link, TopTwo
-from tests.random_programs import graphs, input_value, parameter_value
 
 VECTOR = TensorType(F32, (3,))
 

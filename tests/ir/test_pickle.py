@@ -18,9 +18,9 @@ from staticgrad.language.ir.printer import first_difference, same_graph
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32
-from tests.beside import python
+from tests.helpers.processes import python
+from tests.helpers.random_programs import graphs, input_value, parameter_value
 from tests.ir.sample_ops import Link
-from tests.random_programs import graphs, input_value, parameter_value
 
 LINK = Link()
 VECTOR = TensorType(F32, (3,))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import staticgrad as sg
-from tests.beside import python
+from tests.helpers.processes import python
 
 SOUND = """
 from staticgrad.language.ops.elementwise import Elementwise

@@ -40,9 +40,9 @@ from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import BOOL, F32, F64, I32, I64
-from tests.cases import check_all
+from tests.helpers.cases import check_all
+from tests.helpers.random_programs import random_graph, with_gradients
 from tests.ir.schedule_samples import PLAN, SCHEDULE
-from tests.random_programs import random_graph, with_gradients
 
 
 @pytest.mark.slow

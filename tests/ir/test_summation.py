@@ -13,7 +13,7 @@ from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.reduce import Reduction
 from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.native.plain.control import VOCABULARY
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 
 # -- the definition once more, one number at a time -----------------------------------------------
 

@@ -25,12 +25,12 @@ from staticgrad.language.types.arrays import ArrayData, TensorType
 from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64
 from staticgrad.support.building import within
-from tests.beside import python
-from tests.cases import check_all
+from tests.helpers.cases import check_all
+from tests.helpers.processes import python
+from tests.helpers.random_programs import graphs, input_value, parameter_value
 from tests.ir.kernel_samples import KERNELS
 from tests.ir.sample_ops import STEP, Everything
 from tests.ir.schedule_samples import PLAN, SCHEDULE
-from tests.random_programs import graphs, input_value, parameter_value
 
 
 def vector(name="x", extent=3):
@@ -76,7 +76,7 @@ staticgrad-ir 1 graph   g(
 _PRINTS = """
 import sys; sys.path.insert(0, sys.argv[1])
 import numpy as np
-from tests.random_programs import random_graph
+from tests.helpers.random_programs import random_graph
 for seed in range(12):
     print(random_graph(np.random.default_rng(seed))[0])
 """

@@ -13,7 +13,7 @@ from staticgrad.language.ir.expr import BLOCKS, postorder, ref
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import LONG, ULP, expand
 from staticgrad.language.vecmath.trigonometric import SMALLEST
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 
 FLOATS = (F32, F64)
 TRIGONOMETRIC = ("sin", "cos", "tan")

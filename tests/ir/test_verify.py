@@ -9,8 +9,8 @@ from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.support.building import within
+from tests.helpers.random_programs import input_value, parameter_value
 from tests.ir.sample_ops import Link
-from tests.random_programs import input_value, parameter_value
 
 VECTOR = TensorType(F32, (3,))
 

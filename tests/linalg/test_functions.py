@@ -11,8 +11,8 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ops.linalg import COLUMNS
 from staticgrad.testing import check_gradients
-from tests.diagonals import diagonals
-from tests.limits import finfo
+from tests.helpers.diagonals import diagonals
+from tests.helpers.limits import finfo
 from tests.ops.linalg_samples import spread
 
 L, N = sg.linalg, np.linalg

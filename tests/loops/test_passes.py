@@ -10,7 +10,7 @@ from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.verify import verify_graph
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable
 

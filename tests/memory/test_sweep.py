@@ -9,7 +9,7 @@ import staticgrad as sg
 from staticgrad.optim import SGD, Adam
 from tests.memory.models import MODELS
 from tests.memory.sweep import subject
-from tests.optimizers import Case, counted, mixed_cases, norms, plain_cases
+from tests.training.optimizers import Case, counted, mixed_cases, norms, plain_cases
 
 SMALL = ("recurrent", "dropped_out")
 QUICK = ("mlp", "parts", "hessian_vector")

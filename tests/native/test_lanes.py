@@ -8,8 +8,8 @@ import pytest
 from staticgrad import native
 from staticgrad.language.storage.parameter import aligned_bytes
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from tests.diagonals import diagonals
-from tests.limits import finfo
+from tests.helpers.diagonals import diagonals
+from tests.helpers.limits import finfo
 from tests.native.support import MODES, assert_same, call
 from tests.native.test_masks import Guarded
 

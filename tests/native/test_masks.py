@@ -11,7 +11,7 @@ import pytest
 from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
 from staticgrad.support.config import options
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.native.support import MODES, assembly, call
 
 PAGE = mmap.PAGESIZE

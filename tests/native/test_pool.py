@@ -15,7 +15,7 @@ import pytest
 from staticgrad import native
 from staticgrad.native.table import pool_code
 from staticgrad.native.table.pool import Pool
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.native.pool_points import Counted, pool_of
 from tests.native.test_process import python
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from staticgrad.native.language.kinds import ELEMENTS as EVERY_ELEMENT, LANES
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 from tests.native.support import MODES, assert_same, call, number_dtype
 
 #: NumPy does not know bf16: what there is of it is in ``test_stored``.

@@ -7,7 +7,7 @@ from staticgrad.language.ir.op import op_class
 from staticgrad.language.ir.rounded import widened
 from staticgrad.language.ops.custom import CustomFunction
 from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I32, I64, U32, U64
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 from tests.ops.graphs import variable
 from tests.ops.samples import Sample, declare, provides
 
@@ -49,7 +49,7 @@ REDUCED += (((2, 3, 4), (0, 2)), ((2, 3, 4), (0, 1, 2)), ((1, 5, 1), (0, 2)))
 
 @provides("rank_mean")
 def _rank_mean(rng):
-    """Of one rank: several need MPI (``tests/test_distributed.py``)."""
+    """Of one rank: several need MPI (``tests/distributed/test_distributed.py``)."""
     cls = op_class("rank_mean")
     yield from everywhere(cls(1), (6, 9), rng, (F32, F64))
     yield Sample(cls(1), (np.ones((0, 3)), np.ones((), np.float32)))

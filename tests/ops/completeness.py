@@ -15,7 +15,7 @@ from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import ALL_DTYPES, as_dtype
 from staticgrad.tools.testing.gradients import CORNERS, grid, kinks
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 from tests.ops.samples import Sample, declaration_of, samples_of
 
 LEAVES = ("input", "parameter", "constant")

@@ -15,7 +15,7 @@ import staticgrad as sg
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import ULP
 from staticgrad.tools import documentation
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 
 mp = mpmath.MPContext()
 mp.dps = 50

@@ -9,7 +9,7 @@ import pytest
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ir.rounded import widened
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 from tests.ops import samples as registry
 from tests.ops.completeness import missing, op_names
 from tests.ops.samples import declaration_of, samples_of

@@ -10,7 +10,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor, gradcheck
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.exports import LAYERS
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.nn.oracles import turned
 from tests.ops.messages import assert_each_raises
 

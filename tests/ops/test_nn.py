@@ -18,7 +18,7 @@ from staticgrad.errors import (
     SizeGuardError,
 )
 from staticgrad.testing import check_gradients
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 

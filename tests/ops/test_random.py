@@ -20,7 +20,7 @@ from staticgrad.errors import (
 )
 from staticgrad.language.ops.philox import FOLDED, STREAMS, RandomBits
 from staticgrad.language.types.dtype import F32, U32, U64
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 

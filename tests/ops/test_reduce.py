@@ -17,7 +17,7 @@ from staticgrad.errors import (
 from staticgrad.language.ir.summation import tree_sum
 from staticgrad.language.ops.reduce import Max, Sum
 from staticgrad.language.types.dtype import ALL_DTYPES
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 

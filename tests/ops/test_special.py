@@ -16,8 +16,8 @@ from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import LONG, ULP, expand
 from tests.compiled.agreement import differing
 from tests.exporting.printed import run_exported
+from tests.helpers.limits import finfo
 from tests.ir.test_vecmath import needs_extended, ulps
-from tests.limits import finfo
 from tests.native.support import LONG_BY_NUMBA
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_refused

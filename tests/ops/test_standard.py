@@ -9,7 +9,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError
 from staticgrad.language.types.dtype import ALL_DTYPES
-from tests.limits import NUMPY_DTYPES
+from tests.helpers.limits import NUMPY_DTYPES
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 

@@ -17,8 +17,8 @@ from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardErr
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ops.philox import FOLDED, RandomBits
 from staticgrad.language.types.dtype import U64, as_dtype
-from tests.diagonals import every_nth
-from tests.limits import finfo
+from tests.helpers.diagonals import every_nth
+from tests.helpers.limits import finfo
 from tests.ops.graphs import run_all, variable
 from tests.ops.samples import samples_of
 from tests.ops.test_every_op import NAMES, as_tuple, every_op

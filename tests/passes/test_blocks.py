@@ -14,7 +14,7 @@ from staticgrad.compiler.fusion.grouping import group
 from staticgrad.language.ir.kernels.stages import Loop
 from staticgrad.language.ir.schedule import KernelStep
 from tests.compiled.ways import check, drawn
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 APART = ({"fuse": False},)
 

@@ -16,8 +16,8 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import within
-from tests.chains import sum_chain
 from tests.compiled.agreement import assert_same
+from tests.helpers.chains import sum_chain
 
 cse = CommonSubexpressions()
 

@@ -9,7 +9,7 @@ import staticgrad as sg
 from passes.pipelines import LEVELS, PASSES, pipeline
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.language.ir.printer import graph_constants
-from tests.random_programs import kinked_graph
+from tests.helpers.random_programs import kinked_graph
 
 SEEDS = range(40)
 

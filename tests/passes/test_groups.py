@@ -27,11 +27,11 @@ from staticgrad.language.ir.forms import Leaf, Pointwise
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32
 from tests.compiled.agreement import assert_same
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
+from tests.helpers.random_programs import graphs, random_graph, with_gradients
 from tests.passes.golden_models import MODELS
+from tests.passes.schedules import run_schedule
 from tests.passes.test_neighbours import check
-from tests.random_programs import graphs, random_graph, with_gradients
-from tests.schedules import run_schedule
 
 GOLDEN = {name: pipeline("O1")(make()) for name, make in MODELS.items()}
 

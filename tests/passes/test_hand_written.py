@@ -1,11 +1,11 @@
-"""Formulas in every spelling of ``tests.hand_written``: value, gradient and Hessian, anywhere."""
+"""Formulas in every spelling of ``hand_written.py``: value, gradient and Hessian, anywhere."""
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from tests.hand_written import FORMULAS, POINTS, REDUCTIONS, errors, program, true_values
+from tests.passes.hand_written import FORMULAS, POINTS, REDUCTIONS, errors, program, true_values
 
 #: Largest errors, in units of the last place of the true value, or of 1 where that is larger.
 MOST = 32.0

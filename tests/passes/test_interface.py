@@ -12,7 +12,7 @@ import staticgrad as sg
 from passes.base import Fixpoint, Pass, Pipeline
 from staticgrad.errors import PassInterfaceError
 from staticgrad.language.ir.graph import Graph
-from tests.cases import check_all
+from tests.helpers.cases import check_all
 
 A, B = sg.input("a", ("n", 4)), sg.input("b", (4,))
 W, V = sg.parameter("w", np.ones(4, "f4")), sg.parameter("v", np.zeros(4, "f4"))

@@ -6,7 +6,7 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 
 
 def _part(rng, size):

@@ -14,7 +14,7 @@ from staticgrad.language.ir.bodies import walk_bodies
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.types.dtype import as_dtype
 from tests.compiled.agreement import assert_same
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 WIDTH = 8
 ROUNDINGS = ("bfloat16", "float16")

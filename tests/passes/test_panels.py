@@ -8,7 +8,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.compiler.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
 from staticgrad.language.ir.bodies import BodyStep
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 ITERATIONS = 24
 

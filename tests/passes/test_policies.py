@@ -18,10 +18,10 @@ from staticgrad.compiler.compiling import scheduling
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import Planner, plan
 from staticgrad.errors import ArgumentError, ParseError, PolicyError, StaticgradError
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.memory.models import MODELS
-from tests.optimizers import SAMPLES, Case
 from tests.passes.test_remat import chain_of, layers
+from tests.training.optimizers import SAMPLES, Case
 
 
 class Proposes(Policy):

@@ -11,8 +11,8 @@ from passes.pipelines import LEVELS, PASSES, pipeline
 from passes.rewrite import Rewrite, hole, rule
 from passes.validation import mismatch
 from staticgrad.language.ir.verify import verify_graph
-from tests.program_checks import MismatchError, compare, run
-from tests.random_programs import Program, random_description, random_graph
+from tests.helpers.program_checks import MismatchError, compare, run
+from tests.helpers.random_programs import Program, random_description, random_graph
 
 #: Every pass that keeps each byte, with its options; combinations; and the levels.
 PIPELINES = (

@@ -10,7 +10,7 @@ from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.language.ir.kernels.stages import Columns, Map
 from staticgrad.language.ir.schedule import KernelStep
 from tests.compiled.agreement import assert_same
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 
 def kernels(outputs, level="O1"):

@@ -15,7 +15,7 @@ from passes.pipelines import pipeline
 from passes.rewrite import holes, rule
 from passes.rules.tables import RULES
 from staticgrad.autodiff.reverse import pulled_back
-from tests.limits import finfo
+from tests.helpers.limits import finfo
 from tests.passes.test_rules import STEEP, _closed, attempts
 from tests.passes.true_values import true_values
 

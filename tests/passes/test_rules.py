@@ -25,8 +25,8 @@ from staticgrad.language.ops.convert import Cast
 from staticgrad.language.ops.movement import Reshape
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.dtype import as_dtype
-from tests.diagonals import diagonals
-from tests.limits import finfo
+from tests.helpers.diagonals import diagonals
+from tests.helpers.limits import finfo
 from tests.passes.true_values import true_values
 
 FLOATS = [0.0, -0.0, 1.0, -1.0, 2.5, -0.5, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1e-40,

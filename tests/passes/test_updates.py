@@ -20,9 +20,9 @@ from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError, VerifyError
 from staticgrad.language.ir.verify_schedule import verify_schedule
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
+from tests.passes.schedules import run_schedule
 from tests.passes.test_remat import judged
-from tests.schedules import run_schedule
 
 WIDTH, LAYERS = 8, 6
 

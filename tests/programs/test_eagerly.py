@@ -8,7 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor, no_grad
-from tests.beside import in_threads
+from tests.helpers.processes import in_threads
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(6, 3))

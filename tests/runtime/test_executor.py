@@ -13,8 +13,8 @@ import staticgrad as sg
 from staticgrad.compiler.compiling.compiler import compile
 from staticgrad.compiler.runtime import arena as arena_module, feeds as outputs_module
 from staticgrad.errors import OutOfMemory
-from tests.beside import in_threads
-from tests.test_compiler import chain, swap
+from tests.compiler.test_compiler import chain, swap
+from tests.helpers.processes import in_threads
 
 
 @pytest.fixture

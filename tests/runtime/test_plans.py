@@ -12,7 +12,7 @@ from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime import executor
 from staticgrad.errors import VerifyError
 from staticgrad.support.caches import Budget
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 
 N = 1000
 

@@ -9,7 +9,7 @@ from staticgrad import native
 from staticgrad.analysis.barriers import ByteRange, StepBytes
 from staticgrad.compiler.runtime import cuts
 from staticgrad.compiler.runtime.cuts import RowsApart, chains
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
 
 WIDE = 64

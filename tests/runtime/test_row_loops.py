@@ -7,7 +7,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import NonFiniteError
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.runtime.several_workers import check_equal_bytes
 
 ITERATIONS = 7

@@ -8,7 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
 from tests.runtime.several_workers import check_equal_bytes
 
 ITERATIONS = 9

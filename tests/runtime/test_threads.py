@@ -14,8 +14,8 @@ import staticgrad.language.ir.kernels.kernel
 from staticgrad.compiler.runtime import sections
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
 from staticgrad.native.table import pool
-from tests.beside import in_threads
-from tests.random_programs import random_graph
+from tests.helpers.processes import in_threads
+from tests.helpers.random_programs import random_graph
 
 pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this system")
 

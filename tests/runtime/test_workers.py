@@ -20,9 +20,9 @@ from staticgrad.language.ir.kernels.chain_parts import PART, ChainPart
 from staticgrad.language.ir.kernels.stages import Gemm
 from staticgrad.language.ir.schedule_text import parse_plan
 from staticgrad.language.types.dim import evaluate
-from tests.diagonals import diagonals
+from tests.helpers.diagonals import diagonals
+from tests.helpers.random_programs import random_graph
 from tests.native.support import ENTRY
-from tests.random_programs import random_graph
 from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
 
 

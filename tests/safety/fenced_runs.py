@@ -20,8 +20,8 @@ from staticgrad.errors import IndexOutOfRange
 from staticgrad.language.ir.op import registered_ops
 from tests.compiled.agreement import as_tuple, differing, input_like
 from tests.compiled.test_ops import LEAVES, spread
+from tests.helpers.random_programs import parameter_value, random_graph
 from tests.ops.samples import samples_of
-from tests.random_programs import parameter_value, random_graph
 from tests.safety.child import say
 from tests.safety.fences import fenced, fences
 

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import FeedError, OutputArrayError
-from tests.random_programs import random_step
+from tests.helpers.random_programs import random_step
 
 
 def memory_of(f, feeds):

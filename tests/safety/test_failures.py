@@ -14,7 +14,7 @@ from importlib.util import find_spec
 import pytest
 
 from staticgrad.native import cache
-from tests.beside import python
+from tests.helpers.processes import python
 from tests.safety.child import ROOT, entry_at, run_child
 
 needs_hooks = pytest.mark.skipif(

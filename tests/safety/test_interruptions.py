@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from tests.beside import python
+from tests.helpers.processes import python
 from tests.safety.child import ROOT, run_child
 
 #: More of the moments of steps that have many.

@@ -11,8 +11,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.compiler.memory.planner import Planner
+from tests.helpers.random_programs import random_step
 from tests.memory.test_deep_mlp import deep
-from tests.random_programs import random_step
 
 BEYOND = 4096  # bytes behind the plan's that are watched, too
 

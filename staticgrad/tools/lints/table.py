@@ -1,7 +1,7 @@
 """The record of a lint (name, ops, check, examples) and its findings.
 
-``tests/lints`` runs every lint on its own examples; a lint needs examples that it reports and
-examples that it does not.
+``tests/tools/test_lints.py`` runs every lint on its own examples; a lint needs examples that it
+reports and examples that it does not.
 """
 
 from __future__ import annotations

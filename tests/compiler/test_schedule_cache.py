@@ -1,0 +1,312 @@
+"""Schedules on disk: what is read back is what would be made, and nothing else is read back."""
+
+import pickle
+import textwrap
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.base import Pass, Pipeline
+from passes.dce import DeadNodes
+from passes.remat.recompute import StoreAll
+from staticgrad.compiler import backends
+from staticgrad.compiler.compiling import scheduling
+from staticgrad.compiler.compiling.scheduling import KnownSchedule
+from staticgrad.language.ops.transcendental import Exp
+from staticgrad.native import cache
+from staticgrad.native.jit import ObjectCode
+from staticgrad.support.building import within
+from tests.helpers.processes import python
+from tests.helpers.random_programs import Program, random_description
+
+#: That of the package itself; tests have one of their own.
+sources_of_package = scheduling._sources
+NO_SCHEDULE = KnownSchedule(None, None, "")
+
+
+OPTIONS = [
+    {},
+    {"pipeline": "O0"},
+    {"pipeline": "O2"},
+    {"fuse": False},
+    {"checkpoint": "sqrt"},
+    {"checkpoint": "recompute"},
+    {"threads": 1},
+    {"threads": 3},
+    {"sizes": {"n": 6}},
+    {"sizes": {"n": 6}, "memory_budget": "1MiB"},
+    {"backend": "vector"},
+]
+
+
+@pytest.fixture(autouse=True)
+def _entries(tmp_path, monkeypatch):
+    """Entries of the test's own; kernels are shared. Small programs are kept, too."""
+    monkeypatch.setattr(scheduling, "LEAST_NODES", 0)
+    monkeypatch.setattr(scheduling, "_sources", lambda: str(tmp_path))
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Whether each compilation so far found its schedule; some have no entry."""
+    found = []
+    read = scheduling.read_entry
+
+    def watched(name):
+        known = read(name)
+        found.append(known is not None)
+        return known
+
+    monkeypatch.setattr(scheduling, "read_entry", watched)
+    return found
+
+
+def step(scale=0.5, hint=6):
+    """A loss with an index to look up, a constant part, two phases, and an update."""
+    n = sg.dim("n", min=1, hint=hint)
+    x = sg.input("x", (n, 4), "float32")
+    at = sg.input("at", (n,), "int64")
+    w = sg.parameter("w", np.ones((4, 3), "float32"))
+    table = sg.exp(np.arange(12, dtype="float32").reshape(4, 3) * np.float32(scale))
+    rows = sg.take(sg.nn.softmax(x @ w), at, axis=0)
+    loss = (rows * (w * table).sum(0)).mean()
+    return sg.Graph({"loss": loss}, updates={w: w - 0.1 * sg.grad(loss, w)}, name="step")
+
+
+def feeds(n=6):
+    x = np.linspace(-1, 1, n * 4, dtype="float32").reshape(n, 4)
+    return {"x": x, "at": np.arange(n) % n}
+
+
+def results(f):
+    """What two steps give, and what they leave in the parameters, which are set back."""
+    parameters = f.program_graph.parameters
+    before = [p.value.copy() for p in parameters]
+    found = {f"{name} {k}": each for k in range(2) for name, each in f.run(feeds()).items()}
+    found |= {p.name: p.value.copy() for p in parameters}
+    for p, value in zip(parameters, before, strict=True):
+        p.value = value
+    return found
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_what_is_found_is_what_was_made(options, reads, monkeypatch):
+    graph = step()
+    made = sg.compile(graph, **options)
+    with monkeypatch.context() as without:
+        without.setattr(backends, "render", None)
+        found = sg.compile(graph, **options)
+    assert reads == [False, True]
+    assert str(found.schedule) == str(made.schedule)
+    assert found.explain(n=6) == made.explain(n=6)
+    assert [k.name for k in found.kernels] == [k.name for k in made.kernels]
+    assert found.source == made.source
+    assert str(found.graph) == str(made.graph)
+    assert found.plan(n=6).peak_bytes == made.plan(n=6).peak_bytes
+    wanted, got = results(made), results(found)
+    assert wanted.keys() == got.keys()
+    assert all(wanted[name].tobytes() == got[name].tobytes() for name in wanted)
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_are_found_with_their_bytes(seed, reads):
+    program = Program(random_description(np.random.default_rng(seed), 24, seed % 2 == 0))
+    runs = []
+    for _ in range(2):
+        program.reset()
+        runs.append(sg.compile(program.graph).run(program.feeds))
+    assert len(reads) in (0, 2)  # those of foreign rules have no entry
+    assert all(each.tobytes() == runs[1][name].tobytes() for name, each in runs[0].items())
+
+
+def test_errors_of_a_found_program_are_at_the_users_line(reads):
+    graph = step()
+    texts = []
+    for _ in range(2):
+        with pytest.raises(sg.errors.IndexOutOfRange) as caught:
+            sg.compile(graph).run(feeds() | {"at": np.full(6, 9)})
+        texts.append(str(caught.value))
+    assert reads == [False, True]
+    assert texts[0] == texts[1]
+    assert "sg.take(sg.nn.softmax(x @ w), at, axis=0)" in texts[1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: sg.compile(step(scale=0.25)),
+        lambda: sg.compile(step(hint=7)),
+        lambda: sg.compile(step(), pipeline="O0"),
+        lambda: sg.compile(step(), fuse=False),
+        lambda: sg.compile(step(), checkpoint="recompute"),
+        lambda: sg.compile(step(), memory_budget="1MiB"),
+        lambda: sg.compile(step(), sizes={"n": 6}),
+    ],
+)
+def test_another_program_is_not_found(other, reads):
+    sg.compile(step(), threads=2)
+    other()
+    assert reads == [False, False]
+
+
+def repeated():
+    """The slope of a loop, whose iterations a budget may divide."""
+    x = sg.input("x", (64, 8), "float32")
+    end = sg.fori_loop(0, 16, lambda _, y: sg.tanh(y) * 1.5, x)
+    return sg.Graph({"slope": sg.grad(end.sum(), x)}, name="repeated")
+
+
+def test_a_changed_source_of_the_package_makes_all_anew(tmp_path, reads, monkeypatch):
+    files = [tmp_path / each for each in ("staticgrad/compiler/nest/a.py", "passes/rules/b.py")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("x = 1\n")
+    monkeypatch.setattr(
+        scheduling, "__file__", str(tmp_path / "staticgrad/compiler/compiling/c.py")
+    )
+    monkeypatch.setattr(scheduling, "_sources", sources_of_package.__wrapped__)
+    graph = step()
+    sg.compile(graph)
+    sg.compile(graph)
+    for file in files:
+        file.write_text("x = 22\n")
+        sg.compile(graph)
+    assert reads == [False, True, False, False]
+
+
+def made_in(file, text):
+    """The graph that a file of that text makes."""
+    file.write_text(textwrap.dedent(text))
+    names = {}
+    exec(compile(file.read_text(), str(file), "exec"), names)
+    return names["graph"]
+
+
+def test_a_changed_file_is_another_program(tmp_path, reads):
+    """Its lines stand in messages."""
+    file = tmp_path / "program.py"
+    text = """
+    import staticgrad as sg
+    x = sg.input("x", (3,), "float32")
+    graph = sg.Graph({"y": sg.exp(x) + 1.0})
+    """
+    sg.compile(made_in(file, text))
+    sg.compile(made_in(file, text + "# a word more\n"))
+    assert reads == [False, False]
+
+
+class Foreign(Pass, name="foreign"):
+    """A pass of somebody else, which may do something else tomorrow."""
+
+    def __call__(self, program):
+        return program
+
+
+class ForeignExp(Exp, name="foreign.exp"):
+    """An op of somebody else."""
+
+
+class ForeignPolicy(StoreAll):
+    """A policy of somebody else."""
+
+
+def test_what_others_have_a_part_in_is_not_kept(reads, monkeypatch, tmp_path):
+    x = sg.input("x", (3,), "float32")
+    sg.compile(sg.exp(sg.host_call(np.sort, x, types=x)))
+    sg.compile(sg.exp(ForeignExp()(x)))
+    sg.compile(step(), pipeline=Pipeline((DeadNodes(), Foreign())))
+    sg.compile(step(), checkpoint=ForeignPolicy())
+    sg.compile(step(), debug=True)
+    sg.compile(step(), debug="nan")
+    with sg.options(check=True):
+        sg.compile(step())
+    with sg.options(dump=tmp_path):
+        sg.compile(step())
+    with sg.options(jit=False):
+        sg.compile(step())
+    monkeypatch.setattr(scheduling, "LEAST_NODES", 10_000)
+    sg.compile(step())
+    assert reads == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no pickle",
+        pickle.dumps(("another", "thing", "")),
+        pickle.dumps(((), NO_SCHEDULE)),
+        pickle.dumps(((), NO_SCHEDULE, "sources")),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_made_anew(content, reads, monkeypatch):
+    graph, names = step(), list[str]()
+    write = cache.write
+
+    def watched(name, code, *rest):
+        names.extend([name] if code.symbol == "schedule" else [])
+        return write(name, code, *rest)
+
+    monkeypatch.setattr(cache, "write", watched)
+    wanted = results(sg.compile(graph))
+    (name,) = names
+    write(name, ObjectCode(content, "schedule"))
+    again = sg.compile(graph)
+    assert all(wanted[k].tobytes() == each.tobytes() for k, each in results(again).items())
+    sg.compile(graph)
+    assert reads == [False, False, True]
+
+
+@pytest.mark.slow
+def test_another_process_finds_it(tmp_path):
+    """And neither runs passes nor fuses, nor loads what makes kernels."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            import numpy as np
+            import staticgrad as sg
+            from staticgrad.compiler.compiling import scheduling
+            from passes.base import Pipeline
+
+            scheduling.LEAST_NODES = 0
+            ran = []
+            run = Pipeline.run
+            Pipeline.run = lambda self, graph: ran.append(graph) or run(self, graph)
+            x = sg.input("x", ("n", 3), "float32")
+            w = sg.parameter("w", np.ones((3,), "float32"))
+            loss = (sg.exp(x * w).sum(1) ** 2).mean()
+            f = sg.compile(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
+            found = f.run({"x": np.ones((2, 3), "float32")})
+            print(len(ran), found["loss"].tobytes().hex(), found["dw"].tobytes().hex())
+            makers = [
+                f"staticgrad.{name}" for name in ("lowering.fuse", "fusion", "lowering", "nest")
+            ]
+            print(*[each for each in makers if each in sys.modules])
+            print(len(f.explain()) > 100, len(ran))
+            """
+        )
+    )
+    first, second = (python(script).stdout.split("\n") for _ in range(2))
+    assert first[0].split()[1:] == second[0].split()[1:]
+    assert [first[0][0], second[0][0]] == ["1", "0"]
+    assert (first[1], second[1]) == (
+        "staticgrad.compiler.lowering.fuse staticgrad.compiler.fusion"
+        " staticgrad.compiler.lowering staticgrad.compiler.nest",
+        "",
+    )
+    assert first[2] == second[2] == "True 1", "explain asks for the passes"
+
+
+def test_graphs_that_differ_in_the_derivative_order_of_a_node_have_two_entries():
+    def name(order):
+        x = sg.input("x", ("n",))
+        with within(order=order):
+            graph = sg.Graph({"y": sg.exp(x) + 1.0})
+        return scheduling.entry_name(graph, Pipeline(()), StoreAll(), ())
+
+    assert name(0) == name(0) is not None
+    assert name(0) != name(1)

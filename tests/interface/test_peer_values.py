@@ -1,0 +1,242 @@
+"""One call, one number: our functions beside those of the same name, and at sizes 0 to 2.
+
+Every public function is called with made-up operands (``peer_calls.py``). What NumPy, SciPy or
+PyTorch gives, ours gives too, or it refuses. A size with a name means what the literal one does.
+"""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import SizeGuardError
+from tests.interface.peer_calls import (
+    ROOMS,
+    Call,
+    Program,
+    agree,
+    calls,
+    functions_of,
+    of_numpy,
+    of_staticgrad,
+    of_torch,
+    peers,
+    torch_rooms,
+    with_keywords,
+)
+
+#: Operands of every rank.
+SHAPES = ((), (3,), (2, 3), (2, 2, 3), (2, 2, 2, 3))
+#: Functions that are not called, and why.
+NOT_COMPARED = {
+    **dict.fromkeys(("compile", "cond", "vmap", "while_loop", "jvp"), "takes functions"),
+    **dict.fromkeys(("load", "save", "show_config", "manual_seed"), "acts on the process or files"),
+    **dict.fromkeys(("empty", "empty_like"), "holds anything"),
+    **dict.fromkeys(
+        ("can_cast", "isdtype", "astype", "result_type", "finfo", "iinfo"), "of dtypes"
+    ),
+    "select": "takes a list of conditions and one of values: tests/ops/keyword_calls.py",
+    "piecewise": "takes lists of conditions and functions: tests/ops/test_numpy_names.py",
+    "cho_solve": "takes a pair of a factor: tests/linalg",
+    "scatter_add": "PyTorch's has another order of operands, which is refused",
+    **dict.fromkeys(
+        ("gru", "gru_cell", "lstm", "lstm_cell", "rnn_tanh"), "PyTorch's takes lists of weights"
+    ),
+    "gumbel_softmax": "random",
+    "batch_norm": "PyTorch's operands by place are statistics, which ours refuses",
+    **dict.fromkeys(("layer_norm", "rms_norm"), "PyTorch's second operand, a shape, is refused"),
+    "ctc_loss": "tests/ops/test_losses.py",
+    "affine_grid": "tests/interface/test_peer_names.py",
+    "fold": "takes axes of windows: guide names",
+    "unfold": "gives axes of windows: guide names",
+    "betaln": "NaN below 0, as its docstring says",
+    "beta": "NaN below 0, as its docstring says",
+    "zeta": "NaN for x below 1, as its docstring says",
+    "cho_factor": "SciPy's flag is an array for batches",
+}
+
+
+def has_ties(call):
+    return any(len(np.unique(arg)) < np.size(arg) for arg in call.args)
+
+
+def no_axis(call):
+    return call.kwargs.get("axis") is None and call.args[0].ndim not in (1,)
+
+
+#: Function -> which calls may differ, and why.
+DIFFERENT = {
+    "argsort": (has_ties, "equal elements keep their order; NumPy's do not by default"),
+    **dict.fromkeys(
+        ("partition", "argpartition"),
+        (lambda call: True, "NumPy's order is any: tests/ops/test_numpy_names.py"),
+    ),
+    "gradient": (has_ties, "coordinates that occur twice divide by 0"),
+    "searchsorted": (lambda call: True, "only sorted operands: tests/ops/test_sorting.py"),
+    "reciprocal": (
+        lambda call: np.asarray(call.args[0]).dtype.kind != "f",
+        "integers become float64; NumPy's whole quotients are 0 or 1",
+    ),
+    "trapezoid": (
+        lambda call: call.args[0].dtype.kind == "b",
+        "bools are numbers; NumPy joins them by or",
+    ),
+    "lstsq": (lambda call: True, "one sum of squares whatever the rank is: its docstring"),
+    "local_response_norm": (
+        lambda call: call.args[0].dtype.kind != "f",
+        "integers become float64; PyTorch's stay whole",
+    ),
+    "hardtanh": (
+        lambda call: np.asarray(call.args[0]).dtype.kind != "f",
+        "integers become float64; PyTorch's stay whole",
+    ),
+    "softmax": (no_axis, "PyTorch's deprecated default: guide from-pytorch"),
+    "log_softmax": (no_axis, "PyTorch's deprecated default: guide from-pytorch"),
+    "logsumexp": (
+        lambda call: np.ndim(call.args[0]) == 0,
+        "SciPy's keepdims of a number gives an axis",
+    ),
+    "norm": (
+        lambda call: isinstance(call.args[0], list),
+        "a list of arrays is one array in NumPy",
+    ),
+}
+#: Functions whose results are right up to signs of vectors.
+UP_TO_SIGNS = {"eigh", "svd"}
+#: Functions of which PyTorch gives the positions too, after the values.
+VALUES_ONLY = {"cummax", "cummin"}
+#: Combinations of one function that run daily, at least; the others are slow.
+DAILY = 2
+
+
+def last(path):
+    return path.rpartition(".")[2]
+
+
+@cache
+def pairs(home):
+    """Path -> our function and theirs."""
+    of = peers(ROOMS if home == "numpy" else torch_rooms())
+    found = {path: (ours, theirs) for path, ours, theirs in of if last(path) not in NOT_COMPARED}
+    if home == "torch":
+        found = {path: pair for path, pair in found.items() if path not in pairs("numpy")}
+    return found
+
+
+def compare(home, path, most=None):
+    """Compare a function's calls that both sides take; return how many."""
+    ours, theirs = pairs(home)[path]
+    given = of_numpy if home == "numpy" else of_torch
+    differs = DIFFERENT.get(last(path), (lambda call: False, ""))[0]
+    count, wrong = 0, []
+    for shape in SHAPES:
+        for_shape = 0
+        for call in (c for plain in calls(shape) for c in with_keywords(ours, plain)):
+            if most is not None and for_shape == most:
+                break
+            wanted = given(theirs, call)
+            if wanted is None:
+                continue
+            found = of_staticgrad(ours, call)
+            if isinstance(found, sg.StaticgradError):
+                continue
+            wanted = wanted[:1] if last(path) in VALUES_ONLY else wanted
+            count, for_shape = count + 1, for_shape + 1
+            if last(path) in UP_TO_SIGNS:
+                found, wanted = ([np.abs(each) for each in side] for side in (found, wanted))
+            if not agree(found, wanted) and not differs(call):
+                wrong.append(f"{path}({call}): {found} beside {wanted}")
+    assert not wrong, f"{len(wrong)} of {count} differ:\n" + "\n".join(wrong[:4])
+    return count
+
+
+@pytest.mark.parametrize("path", pairs("numpy"))
+def test_the_numbers_of_numpy_and_scipy(path):
+    assert compare("numpy", path, DAILY), "no call is taken by both: see NOT_COMPARED"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", pairs("numpy"))
+def test_all_numbers_of_numpy_and_scipy(path):
+    compare("numpy", path)
+
+
+@pytest.mark.slow
+def test_the_numbers_of_torch():
+    pytest.importorskip("torch")
+    for path in pairs("torch"):
+        assert compare("torch", path), f"{path}: no call is taken by both: see NOT_COMPARED"
+
+
+# -- sizes 0, 1 and 2 -----------------------------------------------------------------------------
+
+#: The axes of size n of operands with 4 elements along the others.
+PATTERNS = (("n",), ("n", 4), ("n", "n"))
+#: Functions whose results depend on how many elements there are.
+SIZED = {
+    "sg": "median nanmedian mean var std cov corrcoef sum max prod cumsum diff flip sort roll",
+    "sg.linalg": "expm det inv matrix_transpose",
+}
+#: Function -> why a named size is not what the literal one is.
+NAMED_DIFFERS = {
+    **dict.fromkeys(("cov", "corrcoef"), "one variable gives a number, a named one a matrix"),
+}
+#: Function -> why NumPy differs at these sizes.
+SIZES_DIFFER = {
+    **dict.fromkeys(("cov", "corrcoef"), "NumPy does not transpose a y of one row"),
+    "median": "NumPy refuses several axes if all elements are none",
+}
+
+
+def sizes_of(path, ours, theirs):
+    """Yield where a named size, or NumPy, disagrees with a literal size."""
+    for pattern in PATTERNS[:1] if isinstance(theirs, np.ufunc) else PATTERNS:
+        at = {n: [*calls(tuple(n if s == "n" else s for s in pattern))] for n in (0, 1, 2, 3)}
+        for number, plain in enumerate(at[3]):
+            if numbers(plain) != numbers(at[0][number]):  # a size as a number has no name
+                continue
+            for call in with_keywords(ours, plain):
+                try:
+                    Program(ours, call)
+                except sg.StaticgradError:
+                    continue
+                try:
+                    named = Program(ours, call, {3: "n"})
+                except sg.StaticgradError:
+                    named = None
+                for n in (0, 1, 2):
+                    each = Call(at[n][number].args, call.kwargs)
+                    literal = of_staticgrad(ours, each)
+                    yield from disagreement(path, n, each, literal, named, theirs, plain)
+
+
+def numbers(call):
+    """What a call passes beside arrays."""
+    return str([arg for arg in call.args if not isinstance(arg, np.ndarray | list)])
+
+
+def disagreement(path, n, call, literal, named, theirs, at_three):
+    refused = isinstance(literal, sg.StaticgradError)
+    if named is not None and last(path) not in NAMED_DIFFERS:
+        found = named.run(call)
+        broadcasts = n == 1 and isinstance(found, SizeGuardError)  # a named size never does
+        differs = isinstance(found, sg.StaticgradError) != refused
+        if not broadcasts and (differs or (not refused and not agree(literal, found))):
+            yield f"n={n} {path}({call}): literal {literal}, named {found}"
+    if theirs is None or last(path) in SIZES_DIFFER:
+        return
+    wanted = of_numpy(theirs, call)
+    if (wanted is None) != refused and of_numpy(theirs, Call(at_three.args, call.kwargs)):
+        yield f"n={n} {path}({call}): {literal}, NumPy {wanted}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [f"{room}.{name}" for room, names in SIZED.items() for name in names.split()]
+)
+def test_small_sizes_mean_the_same_named_and_literal(path):
+    ours = dict(functions_of({"sg.nn": sg.nn, **{p: room for p, (room, _) in ROOMS.items()}}))[path]
+    theirs = pairs("numpy").get(path, (None, None))[1]
+    wrong = [*sizes_of(path, ours, theirs)]
+    assert not wrong, f"{len(wrong)} disagree:\n" + "\n".join(wrong[:4])

@@ -1,0 +1,208 @@
+"""A package of somebody else: one addition of each kind, made without a change of ours.
+
+``test_additions.py`` runs it in a process of its own (``python -m tests.repository.outside``), for
+what is registered here is known to the whole process. It prints the name of each part that went
+through.
+"""
+
+import ctypes
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+
+import staticgrad as sg
+from passes.base import Pass
+from passes.pipelines import pipeline
+from passes.remat.base import Policy
+from passes.remat.segments import Forward
+from passes.rewrite import holes, rule
+from passes.rewrite.base import Rewrite
+from staticgrad import native
+from staticgrad.compiler import backends
+from staticgrad.compiler.backends import render
+from staticgrad.eager import Tensor
+from staticgrad.language.ir.forms import COMBINERS, Combiner
+from staticgrad.language.ops.elementwise import Floating
+from staticgrad.language.ops.reduce import Reduction
+from tests.native.support import assert_same
+
+POINTS = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)
+
+
+def every_way(program, feeds):
+    """What every reader of kernels gives, and the program read back from text and pickle."""
+    found = [sg.compile(program, backend=name).run(feeds) for name in ("vector", "numba")]
+    with sg.options(jit=False):
+        found.append(sg.compile(program).run(feeds))
+    graph = sg.Graph({"y": program})
+    for again in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
+        found += [sg.compile(again).run(feeds)["y"], sg.evaluate(again, feeds)["y"]]
+    for other in found[1:]:
+        assert_same(other, found[0], str(graph))
+    return found[0]
+
+
+class Bump(Floating, name="outside.bump"):
+    """1 / (1 + x * x)."""
+
+    exact = True
+
+    def reference(self, x):
+        return 1 / (x * x + 1)
+
+    def scalar(self, x):
+        return 1.0 / (x * x + 1.0)
+
+    def partials(self, out, x):
+        return (-2.0 * x * out * out,)
+
+
+def bump(x):
+    """A public function applies a class, or composes others."""
+    return Bump()(x)
+
+
+def op():
+    sg.testing.check_op(Bump(), [(np.linspace(-2, 2, 6),)])
+    x = sg.input("x", ("n", 5))
+    assert_same(every_way(bump(x), {"x": POINTS}), 1 / (POINTS * POINTS + 1), "bump")
+    slope = every_way(sg.grad(bump(x).sum(), x), {"x": POINTS})
+    np.testing.assert_allclose(slope, -2 * POINTS / (POINTS * POINTS + 1) ** 2, rtol=1e-5)
+    tensor = Tensor(POINTS, requires_grad=True)
+    bump(tensor).sum().backward()
+    np.testing.assert_allclose(tensor.grad, slope, rtol=1e-5)
+
+
+x, y = holes("x y")
+
+
+class Undo(Rewrite, name="outside.undo"):
+    """A table of one rule."""
+
+    rules = (rule("outside-bump-minus", bump(-x), bump(x)),)
+
+
+def rewrite_rule():
+    z = sg.input("z", (3,))
+    graph, _ = pipeline("outside.undo,dce").run(sg.Graph({"z": bump(-z)}))
+    assert "neg" not in str(graph)
+    assert "outside.bump(%z)" in str(graph)
+
+
+class Count(Pass, name="outside.count"):
+    """The same graph; how many nodes it has is noted."""
+
+    def __call__(self, graph):
+        SEEN.append(len(graph.nodes))
+        return graph
+
+
+SEEN = []
+
+
+def graph_pass():
+    f = sg.compile(sg.tanh(sg.input("x", (3,))), pipeline="outside.count,dce")
+    assert len(SEEN) == 1
+    assert "outside.count" in f.explain()
+
+
+class Pairs(Policy, name="outside.pairs"):
+    """Segments of two forward steps."""
+
+    def sequences(self, problem):
+        for order in problem.orders:
+            forward = Forward.of(problem, order)
+            found = forward.sequence(range(1, forward.places - 1, 2))
+            if found is not None:
+                yield found
+
+
+def chain():
+    h = sg.input("x", (64, 16))
+    weights = [sg.parameter(f"w{i}", np.eye(16, dtype="float32")) for i in range(8)]
+    for w in weights:
+        h = sg.tanh(h @ w)
+    return (h * h).mean(), weights
+
+
+def policy():
+    loss, weights = chain()
+    step = sg.Graph({"loss": loss}, Signs(rate=0.1).updates(loss, weights))
+    plain, own = (sg.compile(step, checkpoint=c) for c in ("store_all", "outside.pairs"))
+    assert own.peak_bytes < plain.peak_bytes
+    feeds = {"x": np.ones((64, 16), np.float32)}
+    before = [w.value for w in weights]
+    wanted = plain.run(feeds)["loss"]
+    for w, value in zip(weights, before, strict=True):
+        w.value = value
+    assert_same(own.run(feeds)["loss"], wanted, "loss")
+
+
+@dataclass(frozen=True)
+class Signs(sg.optim.Optimizer):
+    """A step of one length against the sign of each gradient."""
+
+    rate: float = 0.1
+
+    def step(self, grads):
+        return {p: p - self.rate * sg.sign(gradient) for p, gradient in grads.items()}
+
+
+def optimizer():
+    w = sg.parameter("w", np.array([1.0, -2.0]))
+    loss = (w * w).sum()
+    sg.compile(sg.Graph({"loss": loss}, Signs(rate=0.5).updates(loss, [w]))).run()
+    assert w.value.tolist() == [0.5, -1.5]
+    assert Signs in sg.optim.registered_optimizers()
+
+
+COMBINERS["conjunction"] = Combiner(
+    "conjunction", "and", "hand", "any", "b", lambda dtype: True, lambda dtype: True
+)
+
+
+class Conjunction(Reduction, name="outside.conjunction"):
+    """Whether all elements over ``axes`` hold."""
+
+    kind = "conjunction"
+
+    def reference(self, x):
+        return np.logical_and.reduce(x, self.axes)
+
+
+def kind_of_reduction():
+    truths = np.random.default_rng(0).random((9, 37)) < 0.97
+    x = sg.input("x", ("n", "m"), "bool")
+    for axes in ((0,), (1,), (0, 1)):
+        found = every_way(Conjunction(axes)(x), {"x": truths})
+        assert_same(found, truths.all(axes), f"axes {axes}")
+
+
+def interpreted(kernel):
+    """Code that calls back into Python: the kernel's source over NumPy lanes."""
+    source = render(kernel)
+    with sg.options(jit=False):
+        python = native.kernel(source).python
+    called = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(python)
+    address = ctypes.cast(called, ctypes.c_void_p).value or 0
+    return backends.Code("interpreted", address, source, "outside.python", keep=called)
+
+
+backends.register(backends.Backend("outside.python", interpreted))
+
+
+def backend():
+    x = sg.input("x", ("n", 5))
+    f = sg.compile(sg.nn.softmax(bump(x)), backend="outside.python")
+    assert {kernel.compiler for kernel in f.kernels} == {"outside.python"}
+    wanted = sg.compile(sg.nn.softmax(bump(x))).run({"x": POINTS})
+    assert_same(f.run({"x": POINTS}), wanted, "softmax")
+
+
+PARTS = (op, rewrite_rule, graph_pass, policy, optimizer, kind_of_reduction, backend)
+
+if __name__ == "__main__":
+    for part in PARTS:
+        part()
+        print(part.__name__, flush=True)  # noqa: T201 - the test reads it

@@ -1,0 +1,195 @@
+"""Imports inside of functions, and circles of imports: each exception with its reason."""
+
+import ast
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+
+LAZY = {
+    "passes.base": "only check=True compares graphs",
+    "staticgrad.compiler.memory.divided": "few programs have loops that a budget divides",
+    "staticgrad.compiler.lowering.fuse": "few programs have loops",
+    "passes.loops.whole": "few programs have loops",
+    "staticgrad.compiler.lowering.copies": "few programs have short rows",
+    "staticgrad.compiler.lowering.stages": "few programs have windows, scans or short rows",
+    "staticgrad.compiler.memory.planner": "few programs exceed a budget",
+    "passes.remat.front": "a program without a budget starts without the search",
+    "passes.residuals": "fusion is loaded where no schedule is on disk",
+    "passes.rewrite": "the base class needs the package's own names",
+    "staticgrad.analysis.plan_report": "placements that first fit finds need no search",
+    "staticgrad": "the facade loads nothing before it is asked",
+    "staticgrad.compiler.compiling.artifacts": "few programs are explained",
+    "staticgrad.compiler.backends": "code is written where no schedule is on disk",
+    "staticgrad.compiler.compiling.scheduling": "fusion is loaded where no schedule is on disk",
+    "staticgrad.tools.lints.program": "derivatives first look whether a folder hides the package",
+    "staticgrad.compiler.compiling.arguments": "few programs have a policy of their own",
+    "staticgrad.tools.commands.cli": "each command loads what it needs",
+    "staticgrad.compiler.compiling.compiler": "no profiler is loaded that nobody asks for",
+    "staticgrad.eager.tape": "detect_mutation alone reads settings",
+    "staticgrad.eager.tensor": "functions by rows and checkpoints stand above tensors",
+    "staticgrad.compiler.reports.explain": "pictures are loaded by who looks at them",
+    "staticgrad.compiler.reports.profiling": "pictures are loaded by who looks at them",
+    "staticgrad.train.fitting": "pictures are loaded by who looks at them",
+    "staticgrad.language.functions.draws": "linear algebra is loaded for who draws vectors",
+    "staticgrad.language.ir.calls": "NumPy's functions are looked up when one is called",
+    "staticgrad.compiler.exporting": "a program becomes a module, seldom a library",
+    "staticgrad.language.ir.graph": "text and pickles stand above graphs, but are methods",
+    "staticgrad.language.ir.nodes": "pickles stand above nodes, and are a method of theirs",
+    "staticgrad.language.ir.kernels.kernel": "text stands above kernels, and is a method of theirs",
+    "staticgrad.language.ir.plan": "text stands above plans, and is a method of theirs",
+    "staticgrad.language.ir.verify_schedule": "text is for schedules that are refused",
+    "staticgrad.language.ir.schedule": "text stands above schedules, and is a method of theirs",
+    "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
+    "staticgrad.native.entry.callables": "the package, and with it LLVM, makes code of the text",
+    "staticgrad.native.jit": "Numba is for few kernels",
+    "staticgrad.native.libraries.routines": "LLVM, SciPy and Python kernels are for who calls them",
+    "staticgrad.native.libraries.scipy_library": "the package, and with it LLVM, makes the code",
+    "staticgrad.native.libraries.user_calls": "the first function that Numba compiles loads it",
+    "staticgrad.analysis.planning.problem": "placements that first fit finds need no compiler",
+    "staticgrad.analysis.planning.planner": "effort='exact' and others' policies alone need SciPy",
+    "staticgrad.programs.derivatives": "derivatives of values need no compiler; few are forward",
+    "staticgrad.programs.linear_systems": "tensors are loaded by who has them",
+    "staticgrad.programs.transformed": "tensors are loaded by who has them",
+    "staticgrad.programs.function": "tensors are loaded by who runs a function at once",
+    "staticgrad.nn.module": "weights of PyTorch stand above the layers, and are methods of theirs",
+    "staticgrad.optim.averaging": "tensors are loaded by who has them",
+    "staticgrad.optim.lbfgs": "tensors are loaded by who has them",
+    "staticgrad.optim.optimizer": "tensors are loaded by who has them",
+    "staticgrad.optim.schedules": "tensors are loaded by who has them",
+    "staticgrad.language.ops.collective": "building loads nothing native",
+    "staticgrad.language.ops.custom": "building loads nothing native",
+    "staticgrad.language.ops.fourier": "building loads nothing native",
+    "staticgrad.language.ops.linalg": "building loads nothing native",
+    "staticgrad.compiler.runtime.executor": "a program of one run or two needs no native entry",
+    "staticgrad.tools.comparison.measure": "programs are translated where PyTorch is installed",
+    "staticgrad.native.machine": "caches are read when the first kernel is made",
+    "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
+}
+
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("staticgrad", "passes")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file, as text and as a tree."""
+
+    name: str
+    path: Path
+    text: str = field(repr=False)
+
+    @cached_property
+    def tree(self):
+        return ast.parse(self.text)
+
+
+@dataclass(frozen=True)
+class Import:
+    """``module`` is imported by ``by``; inside of a function, or for type checkers only."""
+
+    by: str
+    module: str
+    inside: bool
+    checked: bool
+
+
+class Tree:
+    """The packages of a checkout."""
+
+    def __init__(self, root):
+        self.root = root
+        self.modules = {m.name: m for m in self._read(*PACKAGES)}
+
+    def _read(self, *folders):
+        for folder in folders:
+            for path in sorted((self.root / folder).rglob("*.py")):
+                parts = path.relative_to(self.root).with_suffix("").parts
+                name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+                yield Module(name, path, path.read_text("utf-8"))
+
+    def imports(self):
+        """Imports of own modules, wherever they stand."""
+        for module in self.modules.values():
+            yield from self._imports(module.tree, module.name, False, False)
+
+    def _imports(self, node, by, inside, checked):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                continue  # holds no statement
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                for name in self._named(child):
+                    yield Import(by, name, inside, checked)
+            function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+            yield from self._imports(child, by, inside or function, checked or typing)
+
+    def _named(self, node):
+        if isinstance(node, ast.Import):
+            asked = {alias.name for alias in node.names}
+        else:
+            asked = {f"{node.module}.{alias.name}" for alias in node.names}
+            asked = {name if name in self.modules else str(node.module) for name in asked}
+        return asked & self.modules.keys()
+
+    def circles(self):
+        """Groups of modules that import each other in a run, at its start or from a function."""
+        edges = defaultdict(set)
+        for each in self.imports():
+            if (
+                not each.checked
+                and each.by != each.module
+                and not f"{each.by}.".startswith(f"{each.module}.")
+            ):
+                edges[each.by].add(each.module)
+        return [group for group in components(edges) if len(group) > 1]
+
+
+def components(edges):
+    """Strongly connected components (Tarjan), iteratively."""
+    number = {}
+    low = {}
+    stack = []
+    found = []
+    for root in [*edges]:
+        work = [(root, iter(sorted(edges.get(root, ()))))] if root not in number else []
+        if work:
+            number[root] = low[root] = len(number)
+            stack.append(root)
+        while work:
+            node, rest = work[-1]
+            for other in rest:
+                if other not in number:
+                    number[other] = low[other] = len(number)
+                    stack.append(other)
+                    work.append((other, iter(sorted(edges.get(other, ())))))
+                    break
+                if other in stack:
+                    low[node] = min(low[node], number[other])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == number[node]:
+                    group = {*stack[stack.index(node) :]}
+                    del stack[stack.index(node) :]
+                    found.append(group)
+    return found
+
+
+@cache
+def tree():
+    return Tree(ROOT)
+
+
+def test_imports_inside_of_functions_have_a_reason():
+    found = {each.by for each in tree().imports() if each.inside and not each.checked}
+    assert found == {*LAZY}
+
+
+def test_circles_are_those_of_imports_with_a_reason():
+    """Without the imports in functions there is none: modules can be loaded in any order."""
+    circles = tree().circles()
+    assert all(group & {*LAZY} for group in circles), circles
+    assert len(circles) <= 7

@@ -1,0 +1,238 @@
+"""Which line of the user's program is reported, and how it reads."""
+
+import copy
+import dataclasses
+import json
+import linecache
+import pickle
+import sys
+from pathlib import Path
+from types import CodeType
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad.language.scopes import scope
+from staticgrad.support import building, source
+from staticgrad.support.source import Origin, SourceLine
+from tests.helpers.processes import python
+
+_PACKAGE = Path(source.__file__).parent
+_HERE = Path(__file__).name
+
+
+def run_as(file, text, **names):
+    """Run ``text`` as the contents of ``file``; linecache knows it, as it does in a notebook."""
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    names["capture"] = building.capture
+    exec(compile(text, file, "exec"), names)
+    return names
+
+
+def library(text, file=_PACKAGE / "not_a_file.py", **names):
+    return run_as(str(file), text, **names)
+
+
+def carets(location):
+    """The part of the source text that the message underlines."""
+    _, text, marks = location.long.splitlines()
+    start = marks.index("^")
+    assert set(marks[:start]) <= {" "}
+    assert set(marks[start:]) == {"^"}
+    return text[start : len(marks)]
+
+
+def test_the_line_and_the_exact_columns():
+    made = [0, building.capture(), 1][1]
+    line = made.resolve()
+    assert line.file == __file__
+    assert line.text == "    made = [0, building.capture(), 1][1]"
+    assert carets(made) == "building.capture()"
+    assert made.short == f"{_HERE}:{line.line}" == str(made) == str(line)
+    assert line.function == "test_the_line_and_the_exact_columns"
+    assert sys.getsizeof(made) <= 80
+    assert isinstance(made[0], CodeType)
+    assert made[0] is sys._getframe().f_code
+
+
+def test_library_frames_are_passed_over():
+    deep = library("def f(): return capture()\ndef g(): return f()\ndef h(): return g()")["h"]
+    assert carets(deep()) == "deep()"
+    from_passes = library("def f(): return capture()", _PACKAGE.parent / "passes" / "x.py")["f"]
+    assert carets(from_passes()) == "from_passes()"
+    deep = library("def f(n): return capture(n)\ndef g(n): return f(n)")["g"]
+    assert [carets(deep(0)), carets(deep(1)), carets(deep(2))] == ["deep(0)", "deep(1)", "deep(2)"]
+
+
+def test_a_folder_of_the_user_named_passes_is_the_users(tmp_path):
+    file = tmp_path / "passes" / "mine.py"
+    assert library("made = capture()", file)["made"].short == "mine.py:1"
+
+
+def test_frames_of_numpy_and_of_generated_code_are_passed_over():
+    inner = library("def f(*_): made.append(capture()); return 0", made=(made := []))["f"]
+    np.apply_along_axis(inner, 0, np.zeros((1, 1)))
+    assert carets(made[-1]) == "np.apply_along_axis(inner, 0, np.zeros((1, 1)))"
+
+    hook = library("def hook(self): self.made = capture()")["hook"]
+    op_class = dataclasses.make_dataclass("Op", ["n"], namespace={"__post_init__": hook})
+    op = op_class(1)
+    assert carets(op.made) == "op_class(1)"
+    assert carets(dataclasses.replace(op, n=2).made) == "dataclasses.replace(op, n=2)"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "/env/lib/python3.11/site-packages/frames/core.py",
+        "/usr/lib/python3/dist-packages/frames.py",
+        "C:\\env\\Lib\\site-packages\\frames\\core.py",
+        str(Path(json.__file__)),
+        str(Path(sys.prefix) / "bin" / "train"),
+    ],
+)
+def test_frames_of_installed_packages_are_passed_over(file):
+    inner = library("def f(): return capture()")["f"]
+    outer = library("def apply(f): return f()", file)["apply"]
+    assert carets(outer(inner)) == "outer(inner)"
+    mine = lambda: inner()  # noqa: E731
+    assert carets(outer(mine)) == "inner()"
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ("<ipython-input-3-0a1b2c>", "<ipython-input-3-0a1b2c>:2"),
+        ("/scratch/ipykernel_4711/1234567.py", "<cell>:2"),
+        ("C:\\Users\\ada\\train.py", "train.py:2"),
+        ("<stdin>", "<stdin>:2"),
+        ("odd\nname.py", "odd?name.py:2"),
+    ],
+)
+def test_notebooks_prompts_and_odd_names(file, shown):
+    names = run_as(file, "x = 1\nmade = [x, capture()]")
+    made = names["made"][1]
+    assert made.short == shown
+    assert carets(made) == "capture()"
+
+
+def test_a_program_without_source_text():
+    program = (
+        "import staticgrad as sg, staticgrad.support.building as s\n"
+        "with sg.scope('block'):\n"
+        "    print(s.capture().long)"
+    )
+    shown = python("-c", program, cwd=_PACKAGE.parent)
+    assert shown.stdout.splitlines()[0] == "<string>:3 [block]"
+
+
+def test_a_call_over_several_lines_is_marked_on_its_first():
+    made = [
+        building.capture(
+            0
+        )
+    ][0]  # fmt: skip
+    line = made.resolve()
+    assert (line.line + 2, line.column, line.end_column) == (line.end_line, 8, 9)
+    assert carets(made) == "building.capture("
+
+
+def test_a_long_line_is_cut_around_the_carets():
+    text = f"made = [{'0, ' * 200}capture(), {'1, ' * 200}][200]"
+    made = run_as("<long>", text)["made"]
+    assert carets(made) == "capture()"
+    assert max(map(len, made.long.splitlines())) <= 104
+    größe, made = "größe", building.capture()
+    assert größe in made.resolve().text
+    assert carets(made) == "building.capture()"
+
+
+@given(st.lists(st.sampled_from(["a", "+", "b  c", "\t"]), min_size=1, max_size=99), st.data())
+def test_carets_stand_under_their_text(parts, data):
+    text = "".join(parts) + "z"
+    column = data.draw(st.sampled_from([i for i, c in enumerate(text) if not c.isspace()]))
+    end = data.draw(st.integers(column + 1, min(len(text), column + 60)))
+    line = SourceLine("t.py", 1, column, end, 1, text)
+    assert carets(line) == text[column:end].replace("\t", " ")
+
+
+def test_scopes_nest_and_end():
+    block = scope("block")
+    with scope("encoder"), block:
+        made = building.capture()
+        with block:
+            inner = building.capture()
+    assert made.scope == "encoder/block"
+    assert inner.scope == "encoder/block/block"
+    assert made.labelled == f"{made.short} [encoder/block]"
+    assert made.long.splitlines()[0].endswith("[encoder/block]")
+    assert building.capture().scope == ""
+
+
+def test_what_is_built_on_behalf_of_a_line_has_that_line():
+    with scope("layer"):
+        forward = building.capture()
+    with building.within(forward):
+        assert building.capture() is forward
+        with scope("inner"):
+            assert building.capture() is forward
+    assert building.capture() is not forward
+
+
+def test_copies_and_pickles_are_resolved_lines():
+    with scope("block"):
+        made = building.capture()
+    line = made.resolve()
+    assert isinstance(made, Origin)
+    for twin in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy([made])[0]):
+        assert isinstance(twin, SourceLine)
+        assert twin == line == line.resolve()
+        assert twin.long == made.long
+    assert pickle.loads(pickle.dumps(line)) == line
+
+
+def test_lines_read_back_from_text():
+    assert SourceLine.from_text(" train.py:8 ") == SourceLine("train.py", 8)
+    assert SourceLine.from_text("a b:c.py:8 [x/y z]") == SourceLine("a b:c.py", 8, scope="x/y z")
+    text = "train.py:8 [a, b], model.py:5, x y.py:1 [c]"
+    line = SourceLine.from_text(text)
+    assert [(each.file, each.line, each.scope) for each in line.places] == [
+        ("train.py", 8, "a, b"), ("model.py", 5, ""), ("x y.py", 1, "c"),
+    ]  # fmt: skip
+    assert line.labelled == text
+    assert SourceLine.from_text("a:1,  b.py:2") == SourceLine("a:1,  b.py", 2)  # one odd name
+    for text in ("", "train.py", "train.py:", "train.py:8 [x", "train.py:8, and a remark"):
+        with pytest.raises(ValueError, match="expected file:line"):
+            SourceLine.from_text(text)
+    line = SourceLine("train.py", 8, text="    y = x @ w")
+    assert line.long == "train.py:8\n    y = x @ w"  # without columns there are no carets
+    assert SourceLine.from_text("train.py:8").long == "train.py:8"
+
+
+def test_a_path_below_the_working_directory_is_shown_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inside, outside = tmp_path / "models" / "mlp.py", tmp_path.parent / "mlp.py"
+    assert SourceLine(str(inside), 3).long == f"{Path('models', 'mlp.py')}:3"
+    assert SourceLine(str(outside), 3).long == f"{outside}:3"
+
+
+def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_others():
+    first, again = (building.capture() for _ in range(2))
+    with scope("block"):
+        other = building.capture()
+    both = source.merged([first, other, again])
+    assert source.merged([first, again]) is first
+    assert both.places == (first, other)
+    assert both == source.merged([both, first])
+    assert hash(both) == hash(source.merged([first, other]))
+    line = both.resolve()
+    assert (line.line, line.also) == (first.resolve().line, (other.resolve(),))
+    assert line.places == (first.resolve(), other.resolve())
+    assert both.labelled == line.labelled == f"{first.short}, {other.labelled}"
+    assert (both.short, both.scope, str(both)) == (first.short, "", first.short)
+    assert both.long == line.long == f"{first.long}\nalso from {other.labelled}"
+    for twin in (pickle.loads(pickle.dumps(both)), copy.copy(both), copy.deepcopy([both])[0]):
+        assert twin == line
+    with building.within(both):
+        assert building.capture() is both

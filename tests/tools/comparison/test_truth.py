@@ -1,0 +1,146 @@
+"""What a comparison claims: agreement, divergence, frozen numbers."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import staticgrad as sg
+from staticgrad.tools.commands.cli import main
+from staticgrad.tools.comparison import measure, ways
+from staticgrad.tools.comparison.programs import program
+from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement as agree
+
+RANDOM = np.random.default_rng(0)
+W = sg.parameter("w", RANDOM.normal(size=(3, 4)).astype("float32"))
+V = sg.parameter("v", RANDOM.normal(size=(4,)).astype("float32"))
+X = RANDOM.normal(size=(8, 3)).astype("float32")
+ARRAYS = X, X.sum(1)
+
+
+def loss(x, y):
+    return ((sg.tanh(x @ W) @ V - y) ** 2).mean()
+
+
+def found(step, optimizer=None):
+    chosen = program(step, ARRAYS, optimizer=optimizer)
+    both = agree(chosen, DefineThenRun(chosen))
+    chosen.restore()
+    return both
+
+
+OPTIMIZERS = {
+    "none": sg.optim.SGD(0.05),
+    "momentum": sg.optim.SGD(0.05, momentum=0.9),
+    "nesterov": sg.optim.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "accumulate": sg.optim.SGD(0.05, accumulate=3),
+    "adam": sg.optim.Adam(1e-2),
+    "adamw": sg.optim.AdamW(1e-2, accumulate=2),
+    "clipped": sg.optim.AdamW(1e-2, max_norm=0.1),
+    "rmsprop": sg.optim.RMSProp(sg.optim.cosine(1e-2, steps=9), centered=True),
+    "groups": sg.optim.ParameterGroups(
+        sg.optim.Lion(1e-3), [(lambda p: p.ndim < 2, sg.optim.Adafactor())]
+    ),
+}
+
+
+@pytest.mark.thinned
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_both_ways_take_the_same_steps(name: str) -> None:
+    before = W.value.copy()
+    both = found(loss, OPTIMIZERS[name])
+    assert not both.problem
+    assert max(both.losses, both.parameters) < 1e-5
+    assert both.by_run[-1] != both.by_run[0]
+    np.testing.assert_array_equal(W.value, before)
+
+
+def test_random_numbers_are_drawn_alike() -> None:
+    random = sg.random.Generator(0)
+
+    def noisy(x, y):
+        hidden = sg.tanh(x @ W)
+        kept = random.uniform(shape=hidden.shape) < 0.7
+        return ((hidden * kept @ V + random.normal(shape=(4,)).sum() - y) ** 2).mean()
+
+    both = found(noisy)
+    assert not both.problem
+    chosen = program(noisy, ARRAYS)
+    tape, same = DefineByRun(chosen), chosen.draw(8, np.random.default_rng(0))
+    steps = [tape.step(same) for _ in range(2)]
+    chosen.restore()
+    assert abs(steps[0] - steps[1]) > 1e-3 * abs(steps[0])  # every step draws anew
+
+
+def test_forward_is_the_loss_alone() -> None:
+    chosen = program(loss, ARRAYS)
+    batch = chosen.draw(8, np.random.default_rng(0))
+    ways = DefineByRun(chosen), DefineThenRun(chosen)
+    losses = [way.forward(batch) for way in ways for _ in range(2)]
+    np.testing.assert_allclose(
+        losses, np.mean((np.tanh(X @ W.value) @ V.value - X.sum(1)) ** 2), 1e-6
+    )
+
+
+CALLS = iter(range(10_000))
+FRESH = np.random.default_rng()
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda: np.random.rand(),
+        lambda: float(next(CALLS)),
+        lambda: np.random.default_rng().random(),
+        lambda: float(FRESH.random()),
+        lambda: time.perf_counter() % 1.0,  # of seconds since long ago, a step is too few
+        lambda: FRESH.random(4).astype("float32"),
+    ],
+)
+def test_a_frozen_number_is_reported(number) -> None:
+    both = found(lambda x, y: loss(x, y) + (V * number()).sum())
+    assert "frozen" in both.problem or "differs from time to time" in both.problem
+
+
+def test_divergence_is_reported() -> None:
+    both = found(loss, sg.optim.SGD(1e12))
+    assert "diverged to" in both.problem
+    assert "on both sides" in both.problem
+
+
+@pytest.mark.parametrize(
+    ("by_run", "then_run", "says"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], ""),
+        ([1.0, np.nan], [1.0, np.nan], "diverged to NaN on both sides"),
+        ([1.0, np.inf], [1.0, np.inf], "diverged to infinity on both sides"),
+        ([1.0, np.nan], [1.0, 2.0], "at step 2 the tape's loss is nan, the compiled one's 2.0"),
+        ([1.0, 2.0], [np.inf, np.nan], "at step 1 the tape's loss is 1.0, the compiled one's inf"),
+    ],
+)
+def test_losses_that_are_no_numbers(by_run, then_run, says) -> None:
+    said = ways._diverged(by_run, then_run)
+    assert said.startswith(says)
+    assert bool(said) == bool(says)
+
+
+@pytest.mark.slow
+def test_exit_codes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_first_results", lambda *_: {})
+    file = tmp_path / "diverging.py"
+    file.write_text(
+        "from tests.tools.comparison.test_truth import loss, ARRAYS, sg\n"
+        "def step(x, y):\n"
+        "    found = loss(x, y)\n"
+        "    sg.optim.SGD(1e12).minimize(found)\n"
+        "    return found\n"
+        "example = step, *ARRAYS\n"
+    )
+    arguments = ["compare", "--model", f"{file}:example", "--seconds", "0", "--batch", "4"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert "PROBLEM: diverged" in " ".join(done.output.split())

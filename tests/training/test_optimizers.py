@@ -1,0 +1,682 @@
+"""Every optimizer of the registry and L-BFGS: by hand, on tensors, in functions, in one kernel."""
+
+import inspect
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import optim
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, DTypeError, SavedFileError, ShapeError
+from staticgrad.optim.lbfgs import _times_inverse
+from tests.training.optimizer_rules import by_hand
+from tests.training.optimizers import SAMPLES, missing
+
+CASES = [
+    pytest.param(cls, options, id=f"{cls.__name__}{number}")
+    for cls, samples in SAMPLES.items()
+    for number, options in enumerate(samples)
+]
+every = pytest.mark.parametrize(("cls", "options"), CASES)
+
+
+def start(dtype="float64"):
+    draw = np.random.default_rng(5)
+    return [draw.normal(size=shape).astype(dtype) for shape in ((3, 4), (4,), (200, 2))]
+
+
+def batch(run, dtype="float64"):
+    return np.random.default_rng(run).normal(size=(4,)).astype(dtype)
+
+
+def loss_of(x, params):
+    """Of matrices and vectors, of any kind of values, and not quadratic."""
+    a, b, c = params
+    return ((a * b + x) ** 2).sum() + sg.sqrt(c * c + 1.0).sum() * 0.3 + (b * b * b).sum()
+
+
+def gradient(run, params):
+    a, b, c = params
+    inner = 2 * (a * b + batch(run))
+    return [inner * b, (inner * a).sum(0) + 3 * b**2, 0.3 * c / np.sqrt(c * c + 1.0)]
+
+
+def compiled(optimizer, dtype="float64", **options):
+    """The parameters, and a function of the number of a run that steps them."""
+    x = sg.input("x", (4,), dtype)
+    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start(dtype))]
+    loss = loss_of(x, params)
+    step = sg.compile(sg.Graph({"loss": loss}, optimizer.updates(loss, params)), **options)
+    return params, lambda run: step.run({"x": batch(run, dtype)})
+
+
+@every
+def test_three_steps_are_those_by_hand(cls, options):
+    optimizer = cls(**options)
+    params, step = compiled(optimizer)
+    runs = 3 * optimizer.accumulate
+    for run in range(runs):
+        step(run)
+    for p, wanted in zip(params, by_hand(optimizer, start(), gradient, runs), strict=True):
+        np.testing.assert_allclose(p.value, wanted, rtol=1e-10, atol=1e-14, err_msg=p.name)
+
+
+@pytest.mark.thinned(20)
+@every
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-11)])
+def test_tensors_take_the_same_steps(cls, options, dtype, tolerance):
+    optimizer = cls(**options)
+    params, step = compiled(optimizer, dtype)
+    tensors = [Tensor(array, requires_grad=True, dtype=dtype) for array in start(dtype)]
+    steps = optimizer.on(tensors)
+    for run in range(3 * optimizer.accumulate):
+        step(run)
+        steps.zero_grad()
+        loss_of(Tensor(batch(run, dtype), dtype=dtype), tensors).backward()
+        steps.step()
+    for p, tensor in zip(params, tensors, strict=True):
+        assert tensor.data.dtype == p.value.dtype == dtype
+        np.testing.assert_allclose(tensor.data, p.value, rtol=tolerance, atol=tolerance)
+
+
+def minimizing(optimizer):
+    """The parameters, and a function that steps them."""
+    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start("float32"))]
+
+    @sg.function(threads=2)
+    def train(x):
+        loss = loss_of(x, params)
+        optimizer.minimize(loss)
+        return loss
+
+    return params, train
+
+
+@pytest.mark.thinned(15)
+@every
+def test_functions_and_threads_take_them_to_the_bit(cls, options):
+    """A traced function minimizes, on two threads and on the tape; the graph runs on one."""
+    optimizer = cls(**options)
+    params, train = minimizing(optimizer)
+    at_once, eagerly = minimizing(cls(**options))
+    others, step = compiled(cls(**options), "float32", threads=1)
+    for run in range(2 * optimizer.accumulate):
+        losses = train(batch(run, "float32")), step(run)["loss"]
+        assert losses[0] == losses[1]
+        eagerly.eagerly(batch(run, "float32"))
+    for p, other in zip(params, others, strict=True):
+        np.testing.assert_array_equal(p.value, other.value)
+    for p, other in zip(params, at_once, strict=True):
+        np.testing.assert_allclose(other.value, p.value, rtol=2e-5, atol=2e-5)
+
+
+#: Kernels that an update takes beside the one of a step counter.
+KERNELS = {
+    optim.Adafactor: "means of rows and of the whole",
+    optim.Lion: "one for each result",
+    optim.Muon: "products",
+}
+
+
+@pytest.mark.thinned(10)
+@every
+def test_a_parameter_is_updated_in_one_kernel(cls, options):
+    together = {"max_norm", "skip_nonfinite", "loss_scale", "accumulate"}
+    options = {name: given for name, given in options.items() if name not in together}
+    w = sg.parameter("w", np.ones((64, 64), "float32"))
+    updates = cls(**options).apply({w: sg.input("g", (64, 64))})
+    counters = [p for p in updates if not p.ndim]
+    kernels = len(sg.compile(sg.Graph({}, updates)).kernels) - len(counters)
+    assert (kernels > 1) is (cls in KERNELS)
+    assert kernels == 1 or cls is not optim.Lion or kernels == 2
+
+
+# -- what all of them share ------------------------------------------------------------------------
+
+
+def test_steps_that_are_not_finite_change_nothing():
+    optimizer = optim.Adam(0.1, skip_nonfinite=True)
+    w = sg.parameter("w", np.ones(3))
+    updates = optimizer.apply({w: sg.input("g", (3,), "float64")})
+    step = sg.compile(sg.Graph({}, updates))
+    step.run({"g": np.ones(3)})
+    before = {p.name: p.value.copy() for p in updates}
+    step.run({"g": np.array([1.0, np.nan, 1.0])})
+    step.run({"g": np.array([1.0, np.inf, 1.0])})
+    for p in updates:
+        np.testing.assert_array_equal(p.value, before[p.name])
+    step.run({"g": np.ones(3)})
+    assert int(next(p for p in updates if p.name == "adam.step").value) == 2
+
+
+def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_ones():
+    w = sg.parameter("w", np.zeros((), "float32"))
+    x = sg.input("x", (), "float32")
+    optimizer = optim.SGD(1.0, loss_scale=optim.LossScale(2.0**10, every=3))
+    updates = optimizer.updates(w * x, [w])
+    doublings, steps = (
+        next(p for p in updates if p.name == f"sgd.{n}") for n in ("doublings", "finite_steps")
+    )
+    step = sg.compile(sg.Graph({}, updates))
+    found = []
+    for value in (1.0, 3e38, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -3e38):
+        step.run({"x": np.float32(value)})
+        found.append((int(doublings.value), int(steps.value), float(w.value)))
+    assert found == [
+        (0, 1, -1.0), (-1, 0, -1.0), (-1, 1, -2.0), (-1, 2, -3.0), (0, 0, -4.0),
+        (0, 1, -5.0), (0, 2, -6.0), (1, 0, -7.0), (0, 0, -7.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.thinned(30)
+@every
+def test_gradients_of_ones_own_take_the_steps_of_minimize(cls, options):
+    """In a function over three traces, at once on its tape, and as arrays where nothing is traced.
+
+    To the last bits where both are compiled; what is kept from step to step is the same.
+    """
+    one, other = cls(**options), cls(**options)
+    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start())]
+    twins = [sg.parameter(f"p{k}", array) for k, array in enumerate(start())]
+
+    @sg.function
+    def minimized(x):
+        one.minimize(loss_of(x.mean(0), params))
+
+    @sg.function
+    def applied(x):
+        slopes = sg.grad(loss_of(x.mean(0), twins), twins)
+        other.apply_gradients(dict(zip(twins, slopes, strict=True)))
+
+    for count in (1, 3, 4):
+        x = np.random.default_rng(count).normal(size=(count, 4))
+        minimized(x)
+        applied(x)
+    applied.eagerly(x)
+    minimized(x)
+    slopes = sg.grad(lambda values: loss_of(x.mean(0), values))([p.value for p in twins])
+    other.apply_gradients(dict(zip(twins, slopes, strict=True)))
+    minimized(x)
+    for p, twin in zip(params, twins, strict=True):
+        np.testing.assert_allclose(twin.value, p.value, rtol=1e-11, atol=1e-13)
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert {*ours} == {*theirs}
+    for name, state in ours.items():
+        np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.thinned
+@every
+def test_states_of_another_kind_are_refused_when_they_are_loaded(cls, options):
+    """What an optimizer has kept goes into its like, and not into one that keeps nothing."""
+    one, like, plain = cls(**options), cls(**options), optim.SGD(0.1)
+    params, step = compiled(one)
+    step(0)
+    states = one.state_dict()
+    like.load_state_dict(states)
+    assert {*like.state_dict()} == {*states}
+    if any(state.ndim for state in states.values()):
+        with pytest.raises(SavedFileError, match="SGD keeps nothing for a parameter"):
+            plain.load_state_dict(states)
+        assert plain.state_dict() == {}
+    else:
+        plain.load_state_dict(states)
+    del params
+
+
+class Numbered(sg.nn.Module):
+    """Names of parameters of it differ in their numbers, and so do those of its instances."""
+
+    def __init__(self):
+        self.layers = [sg.nn.Linear(2, 2, seed=k) for k in range(11)]  # 10 is behind 9, not 1
+        self.scale = sg.parameter("numbered", np.ones(2, "float32"))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = sg.tanh(layer(x))
+        return x * self.scale
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["graph", "function", "tape"])
+@pytest.mark.parametrize("before", [0, 1], ids=["before its first step", "after a step"])
+def test_states_go_to_another_model_of_the_class_by_order(how, before):
+    x = np.linspace(-1, 1, 6, dtype="float32").reshape(3, 2)
+
+    def made():
+        model, opt = Numbered(), optim.Adam(0.05)
+        if how == "graph":
+            loss = (model(sg.input("x", (3, 2), "float32")) ** 2).mean()
+            f = sg.compile(sg.Graph({"loss": loss}, opt.updates(loss, model)))
+            return model, opt, lambda: f.run({"x": x})
+
+        @sg.function
+        def step(x):
+            opt.minimize((model(x) ** 2).mean(), model)
+
+        return model, opt, lambda: step(x) if how == "function" else step.eagerly(x)
+
+    (one, adam, step), (other, its, further) = made(), made()
+    for _ in range(3):
+        step()
+    for _ in range(before):
+        further()
+    other.load_state_dict(one.state_dict())
+    its.load_state_dict(adam.state_dict())
+    for _ in range(2):
+        step(), further()
+    for p, twin in zip(one.parameters(), other.parameters(), strict=True):
+        assert p.name != twin.name
+        np.testing.assert_array_equal(twin.value, p.value)
+
+
+W = sg.parameter("w", np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: optim.ParameterGroups(0.1), "ParameterGroups takes optimizers"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1, accumulate=2)), "is of all"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1), {"w": 1}), "pairs of what belongs"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1), [lambda p: True]), "pairs of what belongs"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1), [([], {"lr": 1})]), "lr"),
+        (lambda: optim.LossScale(3.0), "initial must be a power of two"),
+        (lambda: optim.LossScale(every=0), "every must be 1 or more"),
+        (lambda: optim.SGD(0.1, loss_scale=-1.0), "loss_scale must be positive"),
+        (lambda: optim.SGD(0.1, max_norm=0.0), "max_norm must be positive"),
+        (lambda: optim.SGD(0.1).on([]), "SGD: there are no parameters"),
+        (lambda: optim.SGD(0.1).on([np.ones(2)]), "takes tensors"),
+        (lambda: optim.SGD(0.1).step(3.0), "runs nothing"),
+        (lambda: optim.SGD(0.1).apply_gradients([np.ones(2)]), "takes gradients by parameter"),
+        (lambda: optim.SGD(0.1).apply({W: np.ones(3)}), "'w' is .3., the parameter .2."),
+        (lambda: optim.SGD(0.1).apply_gradients({W: W * 2.0}), "no function is traced"),
+        (lambda: setattr(optim.SGD(0.1), "learning_rate", 1.0), "SGD.learning_rate is set when"),
+        (lambda: optim.Adam([W]), "learning_rate comes first, not"),
+        (lambda: optim.warm_up(-1.0, 3), "rate must be 0 or more, not -1.0"),
+        (lambda: optim.clip_by_value([], -1.0), "max_value must be positive"),
+        (lambda: optim.Average([], decay=1.0), "decay must be"),
+        (lambda: optim.SGD(-1.0), "learning_rate must be 0 or more"),
+        (lambda: optim.SGD(0.1, weight_decay=-1.0), "weight_decay must be 0 or more"),
+        (lambda: optim.SGD(0.1, accumulate=0), "accumulate must be 1 or more"),
+        (lambda: optim.LBFGS(1.0), "max_iter must be a whole number, 1 or more"),
+        (lambda: optim.SGD(sg.input("r", (2,), "float64")), "learning_rate is f64"),
+        (lambda: optim.Adam(beta1=1.0), "beta1 must be"),
+        (lambda: optim.Adam(beta2=-0.1), "beta2 must be"),
+        (lambda: optim.Adam(eps=-1.0), "eps must be"),
+        (lambda: optim.AdamW(weight_decay=-1.0), "weight_decay must be"),
+        (lambda: optim.clip_by_global_norm([], 1.0), "norm of no gradients"),
+        (lambda: optim.clip_by_global_norm([], 0.0), "max_norm must be positive"),
+        (lambda: optim.SGD(0.1, skip_nonfinite=1), "skip_nonfinite must be True or False"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(make, says):
+    with pytest.raises(sg.StaticgradError, match=says):
+        make()
+
+
+# -- schedules and averages ------------------------------------------------------------------------
+
+T = np.arange(12.0)
+#: A schedule, and what it is by hand at 0, 1, ... 11.
+SCHEDULES = {
+    "constant": (optim.constant(0.3), np.full(12, 0.3)),
+    "step_decay": (optim.step_decay(0.8, every=4, factor=0.5), 0.8 * 0.5 ** (T // 4)),
+    "exponential": (optim.exponential(0.8, 0.9, every=2), 0.8 * 0.9 ** (T / 2)),
+    "cosine": (
+        optim.cosine(0.5, steps=8, least=0.1),
+        0.1 + 0.2 * (1 + np.cos(np.pi * np.minimum(T / 8, 1))),
+    ),
+    "warm_up": (
+        optim.warm_up(optim.step_decay(0.5, every=3), steps=4),
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.05, 0.05, 0.05, 0.005, 0.005],
+    ),
+    "one_cycle": (
+        optim.one_cycle(1.0, steps=10, rise=0.4, first=5.0, last=10.0),
+        np.where(
+            T < 3,
+            1.0 - 0.4 * (1 + np.cos(np.pi * T / 3)),
+            0.02 + 0.49 * (1 + np.cos(np.pi * np.minimum((T - 3) / 6, 1))),
+        ),
+    ),
+    "own": (optim.RateSchedule(lambda t: 0.1 / (1.0 + t)), 0.1 / (1.0 + T)),
+}
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules(name):
+    """As numbers, as values of a graph, and as steps of an optimizer with and without a counter."""
+    schedule, wanted = SCHEDULES[name]
+    np.testing.assert_allclose(schedule(T), wanted, rtol=1e-13)
+    assert schedule(3) == pytest.approx(wanted[3])
+    t = sg.input("t", (), "int64")
+    found = sg.astype(schedule(t), "float64") if name != "constant" else t * 0.0 + schedule(t)
+    assert sg.evaluate(found, {"t": np.int64(5)}) == pytest.approx(wanted[5])
+    v, w = sg.parameter("v", 0.0), sg.parameter("w", 0.0)
+    updates = {
+        **optim.SGD(schedule).updates(v * 1.0, [v]),
+        **optim.Lion(schedule).updates(w * 1.0, [w]),
+    }
+    step = sg.compile(sg.Graph({}, updates))
+    for _ in range(12):
+        step.run()
+    assert [float(v.value), float(w.value)] == pytest.approx([-np.sum(wanted)] * 2)
+    if name != "own":
+        assert repr(eval(repr(schedule), vars(optim))) == repr(schedule)
+
+
+#: A schedule, and the one of torch over 60 steps: a function of the module, a rate and its own.
+TORCH_SCHEDULES = {
+    "constant": (optim.constant(0.3), lambda lrs, opt: lrs.ConstantLR(opt, 1.0), 0.3),
+    "step_decay": (optim.step_decay(0.8, every=7), lambda lrs, opt: lrs.StepLR(opt, 7), 0.8),
+    "exponential": (
+        optim.exponential(0.8, 0.9),
+        lambda lrs, opt: lrs.ExponentialLR(opt, 0.9),
+        0.8,
+    ),
+    "cosine": (
+        optim.cosine(0.5, steps=60, least=0.1),
+        lambda lrs, opt: lrs.CosineAnnealingLR(opt, 60, 0.1),
+        0.5,
+    ),
+    "warm_up": (
+        optim.warm_up(optim.cosine(0.5, steps=50), steps=10),
+        lambda lrs, opt: lrs.SequentialLR(
+            opt, [lrs.LinearLR(opt, 1 / 11, 1.0, 10), lrs.CosineAnnealingLR(opt, 50)], [10]
+        ),
+        0.5,
+    ),
+    "one_cycle": (
+        optim.one_cycle(0.5, steps=60),
+        lambda lrs, opt: lrs.OneCycleLR(opt, 0.5, total_steps=60),
+        0.5,
+    ),
+    "one_cycle of another form": (
+        optim.one_cycle(0.5, steps=60, rise=0.01, first=3.0, last=7.0),
+        lambda lrs, opt: lrs.OneCycleLR(
+            opt, 0.5, total_steps=60, pct_start=0.01, div_factor=3.0, final_div_factor=7.0
+        ),
+        0.5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORCH_SCHEDULES)
+def test_schedules_are_those_of_torch(name):
+    torch = pytest.importorskip("torch", reason="the schedules are compared with PyTorch's")
+    schedule, make, rate = TORCH_SCHEDULES[name]
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SequentialLR calls its own deprecated argument
+        other, wanted = make(torch.optim.lr_scheduler, opt), []
+        for _ in range(60):
+            wanted.append(opt.param_groups[0]["lr"])
+            opt.step()
+            if len(wanted) < 60:
+                other.step()
+    np.testing.assert_allclose(schedule(np.arange(60.0)), wanted, rtol=1e-11)
+
+
+def test_a_plateau_is_that_of_torch():
+    torch = pytest.importorskip("torch", reason="the schedules are compared with PyTorch's")
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    other = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        opt, factor=0.5, patience=2, threshold=0.1, threshold_mode="abs", min_lr=0.1
+    )
+    own = optim.Plateau(1.0, factor=0.5, patience=2, gain=0.1, least=0.1)
+    losses = np.round(np.random.default_rng(0).normal(size=60) ** 2, 2).tolist()
+    for loss in [*losses[:20], float("nan"), *losses[20:]]:
+        other.step(loss)
+        own.observe(loss)
+        assert float(own.rate.value) == opt.param_groups[0]["lr"]
+
+
+def test_a_plateau_falls_after_its_patience():
+    def losses():
+        return [5.0, 4.0, 4.0, 3.95, 3.0, 3.0, 3.0, np.nan, 3.0, 3.0]
+
+    wanted = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
+    at_once = optim.Plateau(1.0, factor=0.5, patience=1, least=0.25, gain=0.1)
+    found = []
+    for loss in losses():
+        at_once.observe(loss)
+        found.append(float(at_once.rate.value))
+    assert found == wanted
+    traced = optim.Plateau(1.0, factor=0.5, patience=1, least=0.25, gain=0.1)
+    w = sg.parameter("w", 0.0)
+    optimizer = optim.SGD(traced)
+
+    @sg.function
+    def step(loss):
+        optimizer.minimize(w * 1.0, [w])
+        traced.observe(loss)
+        return traced.rate * 1.0
+
+    before = [float(step(np.float64(loss))) for loss in losses()]
+    assert [*before[1:], float(traced.rate.value)] == wanted
+    assert float(w.value) == -sum(before)
+
+
+@pytest.mark.parametrize("warm_up", [0, 10])
+def test_averages(warm_up):
+    w = sg.parameter("w", np.zeros(2, "float32"))
+    optimizer, mean = optim.SGD(1.0), optim.Average([w], decay=0.75, warm_up=warm_up)
+
+    @sg.function
+    def step(x):
+        loss = (w * x).sum()
+        optimizer.minimize(loss)
+        mean.update()
+        return loss
+
+    wanted, now = np.zeros(2), np.zeros(2)
+    for t in range(4):
+        step(np.array([1.0, -2.0], "float32"))
+        now = now - np.array([1.0, -2.0])
+        decay = min(0.75, (1 + t) / (10 + t)) if warm_up else 0.75
+        wanted = decay * wanted + (1 - decay) * now
+        np.testing.assert_allclose(mean.averages[w].value, wanted, rtol=1e-6)
+    with mean.applied():
+        np.testing.assert_allclose(w.value, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(w.value, now)
+    before = mean.averages[w].value.copy()
+    mean.update()
+    assert not np.array_equal(mean.averages[w].value, before)
+    updates = optimizer.updates((w * w).sum(), [w])
+    graph = sg.Graph({}, {**updates, **mean.updates(updates)})
+    sg.compile(graph).run()
+
+
+def test_signatures_name_the_hyperparameters():
+    """What ``help``, editors and notebooks show."""
+    shown = [*inspect.signature(sg.optim.Adam).parameters]
+    assert shown[:5] == ["learning_rate", "beta1", "beta2", "eps", "accumulate"]
+    assert [*inspect.signature(sg.optim.cosine).parameters] == ["rate", "steps", "least"]
+    for cls in sg.optim.registered_optimizers():
+        assert "kwargs" not in inspect.signature(cls).parameters
+
+
+A = np.array([[2.0, 0.5], [0.5, 1.0]])
+START = np.array([1.0, -2.0])
+
+
+def quadratic(w):
+    """w·Aw/2, whose gradient is A @ w."""
+    return ((sg.constant(A) * w).sum(1) * w).sum() * 0.5
+
+
+def evaluated(step, feeds):
+    """The value of w after each run; the updates are committed."""
+    found = []
+    for feed in feeds:
+        _, updates = sg.evaluate(step, feed, updates=True)
+        for p, _value in step.updates:
+            p.value = updates[p.name]
+        found.append(updates["w"])
+    return np.array(found)
+
+
+def test_state_is_named_after_its_parameter_and_optimizer():
+    w = sg.parameter("w", START)
+    momentum = sg.optim.SGD(0.1, momentum=0.9, accumulate=2).updates(quadratic(w), [w])
+    assert {p.name: str(p.type) for p in momentum} == {
+        "w": "f64[2]",
+        "w.momentum": "f64[2]",
+        "w.accumulator": "f64[2]",
+        "sgd.micro_step": "i64[]",
+    }
+    adam = sg.optim.Adam(name="fast").updates(quadratic(w), [w])
+    assert {p.name for p in adam} == {"w", "w.first_moment", "w.second_moment", "fast.step"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_learning_rates_that_are_inputs_or_parameters(dtype):
+    rate, w = sg.input("rate", (), dtype), sg.parameter("w", START)
+    step = sg.Graph(updates=sg.optim.SGD(rate).updates(quadratic(w), [w]))
+    found = evaluated(step, [{"rate": r} for r in (0.5, 0.25, 0.0)])
+    first = START - 0.5 * A @ START
+    second = first - 0.25 * A @ first
+    np.testing.assert_allclose(found, [first, second, second], rtol=1e-14)
+    rate, w = sg.parameter("rate", 0.5), sg.parameter("w", START)
+    updates = {**sg.optim.SGD(rate).updates(quadratic(w), [w]), rate: rate * 0.5}
+    found = evaluated(sg.Graph(updates=updates), [{}, {}])
+    np.testing.assert_allclose(found, [first, second], rtol=1e-14)
+
+
+def test_clipping_scales_all_gradients_together():
+    a, b = sg.input("a", (2,), "float64"), sg.input("b", (), "float32")
+    clipped = sg.optim.clip_by_global_norm({"a": a, "b": [b]}, 1.0)
+    assert [str(clipped["a"].type), str(clipped["b"][0].type)] == ["f64[2]", "f32[]"]
+    values = [clipped["a"], clipped["b"][0], sg.optim.global_norm([a, b])]
+    found = sg.evaluate(values, {"a": [2.0, 3.0], "b": 6.0})
+    assert found[2] == 7.0
+    np.testing.assert_allclose(found[0], [2 / 7, 3 / 7], rtol=1e-15)
+    np.testing.assert_allclose(found[1], 6 / 7, rtol=1e-7)
+    short = sg.evaluate(values, {"a": [0.1, 0.2], "b": 0.3})
+    assert short[0].tolist() == [0.1, 0.2]
+    zero = sg.evaluate(values, {"a": [0.0, 0.0], "b": 0.0})
+    assert zero[0].tolist() == [0.0, 0.0]
+    assert np.isnan(sg.evaluate(values, {"a": [np.nan, 0.0], "b": 1.0})[1])
+    w = sg.parameter("w", START)
+    (g,) = sg.optim.clip_by_global_norm([sg.grad(quadratic(w), w)], 0.5)
+    step = sg.Graph(updates=sg.optim.SGD(1.0).apply({w: g}))
+    moved = START - evaluated(step, [{}])[0]
+    assert np.linalg.norm(moved) == pytest.approx(0.5, rel=1e-14)
+
+
+def test_every_optimizer_and_option_has_a_sample(monkeypatch):
+    @dataclass(frozen=True, eq=False)
+    class Signed(sg.optim.SGD):
+        """Registered by being defined."""
+
+    found = sg.optim.registered_optimizers()
+    assert found.index(sg.optim.SGD) < found.index(Signed)
+    assert found.index(sg.optim.Adam) < found.index(sg.optim.AdamW)
+    assert missing() == []
+    monkeypatch.setitem(SAMPLES, sg.optim.SGD, SAMPLES[sg.optim.SGD][:1])
+    monkeypatch.delitem(SAMPLES, sg.optim.AdamW)
+    assert {"AdamW has no sample", "SGD: no sample sets nesterov"} <= {*missing()}
+
+
+RNG = np.random.default_rng(3)
+DATA = RNG.normal(size=(12, 5))
+B = RNG.normal(size=12)
+
+
+def rosenbrock(x):
+    return ((1.0 - x[:-1]) ** 2 + 100.0 * (x[1:] - x[:-1] ** 2) ** 2).sum()
+
+
+def walled(x):
+    """Defined where all elements are above 0, which a first step may leave."""
+    return (x - sg.log(x)).sum() * 40.0
+
+
+#: DATA loss, where it begins, and where it is least.
+LOSSES = {
+    "valley": (rosenbrock, np.array([-1.2, 1.0, 0.5]), np.ones(3)),
+    "least squares": (
+        lambda x: ((DATA @ x - B) ** 2).sum(), np.zeros(5), np.linalg.lstsq(DATA, B, rcond=None)[0]
+    ),
+    "log": (walled, np.full(3, 0.01), np.ones(3)),
+    "there": (lambda x: (x**2).sum(), np.zeros(2), np.zeros(2)),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOSSES)
+def test_minima_are_found_in_both_worlds(name):
+    loss, start, place = LOSSES[name]
+    opt = sg.optim.LBFGS(history_size=5, tolerance_grad=1e-7)
+    search = sg.function(lambda x: opt.minimum(loss, x))
+    found, at_once = search(start), search.eagerly(start)
+    np.testing.assert_allclose(found.x, place, atol=1e-7)
+    assert found.converged
+    assert found.slope <= 1e-7
+    assert found.iterations == at_once.iterations <= (0 if name == "there" else 60)
+    np.testing.assert_allclose(at_once.x, found.x, rtol=1e-6, atol=1e-8)
+    assert isinstance(opt.minimum(loss, Tensor(start, dtype="float64")).x, Tensor)
+
+
+def test_the_inverse_is_that_of_bfgs_written_as_matrices():
+    steps, slope = RNG.normal(size=(4, 6)), RNG.normal(size=6)
+    curved = np.diag(np.arange(1.0, 7.0))
+    steps[0] = 0.0  # no step yet
+    changes = steps @ curved
+    inverse = np.eye(6) * (steps[-1] @ changes[-1]) / (changes[-1] @ changes[-1])
+    for s, y in zip(steps[1:], changes[1:], strict=True):
+        left = np.eye(6) - np.outer(s, y) / (s @ y)
+        inverse = left @ inverse @ left.T + np.outer(s, s) / (s @ y)
+    found = sg.function(_times_inverse)(slope, steps, changes)
+    np.testing.assert_allclose(found, inverse @ slope, rtol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_module_is_fitted_to_batches_of_any_size(dtype):
+    model = sg.nn.Sequential(sg.nn.Linear(3, 1, dtype=dtype), sg.tanh)
+    opt = sg.optim.LBFGS(max_iter=30, tolerance_grad=1e-4)
+
+    @sg.function
+    def fit(x, y):
+        return opt.minimize(lambda m: ((m(x)[:, 0] - y) ** 2).mean(), model).value
+
+    weights = np.array([0.5, -0.3, 0.2])
+    for rows in (20, 30, 40):
+        x = RNG.normal(size=(rows, 3)).astype(dtype)
+        assert fit(x, np.tanh(x @ weights + 0.1).astype(dtype)) < 1e-6
+    assert fit.stats.traces == 2
+    weight, bias = (p.value for p in model.parameters())
+    np.testing.assert_allclose(weight[:, 0], weights, atol=3e-3)
+    np.testing.assert_allclose(bias, 0.1, atol=3e-3)
+    before = [p.value for p in model.parameters()]
+    fit.eagerly(x, np.tanh(x @ weights).astype(dtype))
+    np.testing.assert_allclose(model.parameters()[1].value, 0.0, atol=3e-3)
+    assert not np.array_equal(before[1], model.parameters()[1].value)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_minimised_is_refused():
+    opt, x = sg.optim.LBFGS(), sg.input("x", (3,), "float64")
+    with pytest.raises(ArgumentError, match="not a function"):
+        opt.minimum(x.sum(), x)
+    with pytest.raises(ShapeError, match="one number"):
+        opt.minimum(lambda x: x, x)
+    with pytest.raises(DTypeError, match="int64"):
+        opt.minimum(rosenbrock, np.arange(3))
+    with pytest.raises(DTypeError, match="one floating dtype"):
+        opt.minimum(lambda t: t[0].sum(), (x, np.ones(2, "float32")))
+    with pytest.raises(ArgumentError, match="nothing to be moved"):
+        opt.minimum(rosenbrock, ())
+    with pytest.raises(ArgumentError, match="not a parameter"):
+        opt.minimize(rosenbrock, x)
+    for wrong in ({"max_iter": 0}, {"history_size": 1.5}, {"tolerance_grad": 0.0}):
+        with pytest.raises(ArgumentError, match=next(iter(wrong))):
+            sg.optim.LBFGS(**wrong)
+    stuck = sg.function(lambda x: opt.minimum(lambda x: sg.sqrt(x).sum() * np.nan, x))(np.ones(2))
+    assert (stuck.iterations, bool(stuck.converged)) == (0, False)
+    np.testing.assert_array_equal(stuck.x, 1.0)
