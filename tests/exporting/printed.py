@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from staticgrad.compiler.exporting.expressions import Functions
-from staticgrad.compiler.exporting.kernels import KernelWriter
-from staticgrad.compiler.exporting.prelude import PRELUDE
-from staticgrad.compiler.exporting.running import HEAD
+from staticgrad.compiler.plain.expressions import Functions
+from staticgrad.compiler.plain.kernels import KernelWriter
+from staticgrad.compiler.plain.prelude import IMPORTS, PRELUDE
 from staticgrad.errors import ExportError
 
 
 @cache
 def helpers():
     """Return the names of a file that has every helper; machine code is kept between processes."""
-    text = "\n\n\n".join([HEAD, *PRELUDE.values()])
+    text = "\n\n\n".join([IMPORTS, *PRELUDE.values()])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir(), f"exported-helpers-{os.getuid()}", f"h{key}.py")
     path.parent.mkdir(mode=0o700, exist_ok=True)

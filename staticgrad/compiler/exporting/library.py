@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.compiler import backends
-from staticgrad.compiler.exporting.expressions import Indented
 from staticgrad.compiler.exporting.steps import lines_of, variable
+from staticgrad.compiler.plain.expressions import Indented
 from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kernels.kernel import Kernel

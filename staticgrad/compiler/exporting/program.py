@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.compiler.exporting.prelude import prelude_of
 from staticgrad.compiler.exporting.running import HEAD, RUN
 from staticgrad.compiler.exporting.steps import RESERVED, StepsWriter, variable
+from staticgrad.compiler.plain.prelude import IMPORTS, prelude_of
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pairs import whole_type
 from staticgrad.language.ir.plan import Plan
@@ -50,6 +50,7 @@ class ProgramWriter:
         takes = [*outside[:taken], *steps.constants, *outside[taken:], *self.free.values()]
         kernels = [function.text(steps.helpers) for function in steps.functions.values()]
         head = HEAD.replace("<name>", self.graph.name).replace("<arrays>", arrays_file)
+        head = head.replace("<imports>", IMPORTS)
         body = "\n".join(steps.lines.text)
         # Of loops alone: Numba would compile every kernel once more, and it has not all of NumPy.
         jit = "@jit\n" if steps.has_loops and not steps.calls_numpy else ""

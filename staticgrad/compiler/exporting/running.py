@@ -19,29 +19,8 @@ that its number of terms fixes, so that results are the same whatever compiles t
 linear algebra and Fourier transforms are NumPy's.
 """
 
-import sys
-from functools import partial
 from pathlib import Path
-
-import numba
-import numpy as np
-from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
-from numba.core import cgutils
-from numba.extending import intrinsic
-
-bool_, int8, int16, int32, int64 = np.bool_, np.int8, np.int16, np.int32, np.int64
-u8, u16, u32, u64, f32, f64 = np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.float64
-at = np.uint64
-
-
-def jit(function=None, **options):
-    """Compile a function when it is first called; machine code is kept in __pycache__, from where
-    Numba imports this module by its name."""
-    if function is None:
-        return partial(jit, **options)
-    kept = __name__ in sys.modules
-    return numba.njit(error_model="numpy", cache=kept, nogil=True, **options)(function)
+<imports>
 '''
 
 RUN: Final = '''

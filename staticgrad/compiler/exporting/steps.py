@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.exporting.expressions import Functions, Indented, storable
-from staticgrad.compiler.exporting.kernels import KernelWriter
 from staticgrad.compiler.exporting.libraries import call_of
-from staticgrad.compiler.exporting.prelude import PRELUDE
+from staticgrad.compiler.plain.expressions import Functions, Indented, storable
+from staticgrad.compiler.plain.kernels import KernelWriter
+from staticgrad.compiler.plain.prelude import PRELUDE
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Operand
 from staticgrad.language.ir.plan import Plan, PlannedStep

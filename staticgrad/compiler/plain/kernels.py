@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.compiler.exporting.expressions import (
+from staticgrad.compiler.plain.expressions import (
     WORDS,
     Functions,
     Indented,

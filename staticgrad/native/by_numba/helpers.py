@@ -1,12 +1,38 @@
-"""Functions that exported files define before their kernels; a file contains those it needs."""
+"""Functions that kernels of plain loops call, compiled by Numba.
 
-from __future__ import annotations
+The backend ``numba`` calls them here. Exported files contain the head of this module, from its
+imports on, and of its functions those that they need (``compiler/plain/prelude.py`` reads the
+text). So what is used here must be defined here.
+"""
 
-import re
-from collections.abc import Collection
-from typing import Final
+# ruff: noqa: E741, B905, SIM110
+import sys
+from functools import partial
 
-_TEXT: Final = '''
+import numba
+import numpy as np
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+bool_, int8, int16, int32, int64 = np.bool_, np.int8, np.int16, np.int32, np.int64
+u8, u16, u32, u64, f32, f64 = np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.float64
+at = np.uint64
+
+
+def jit(function=None, **options):
+    """Compile a function when it is first called; machine code is kept in __pycache__, from where
+    Numba imports this module by its name."""
+    if function is None:
+        return partial(jit, **options)
+    kept = __name__ in sys.modules
+    return numba.njit(error_model="numpy", cache=kept, nogil=True, **options)(function)
+
+
+# -- functions of kernels: files have those that they need ---------------------------------------
+
+
 def _instruction(name, operands=1):
     """An operation of the processor that NumPy does not have, or has only slower."""
 
@@ -145,11 +171,13 @@ fma = _instruction("llvm.fma", 3)
 
 @jit(forceinline=True)
 def larger(a, b):
+    """The larger of two integers."""
     return a if a > b else b
 
 
 @jit(forceinline=True)
 def smaller(a, b):
+    """The smaller of two integers."""
     return a if a < b else b
 
 
@@ -177,12 +205,14 @@ def c_fmod(a, b):
 
 @jit(forceinline=True)
 def shift_left(a, count, bits):
-    return a << count if 0 <= count and count < bits else a - a
+    """a * 2**count; 0 if no bit is left."""
+    return a << count if 0 <= count < bits else a - a
 
 
 @jit(forceinline=True)
 def shift_right(a, count, bits):
-    if 0 <= count and count < bits:
+    """a / 2**count, rounded down; all bits are the sign's if none is left."""
+    if 0 <= count < bits:
         return a >> count
     return a >> (bits - 1) if a < 0 else a - a
 
@@ -264,7 +294,7 @@ def window(position, words):
 def checked(index, extent, wrap, position, words):
     """An index of an axis; one out of range is noted, with the smallest position, and is then 0."""
     found = index + extent if wrap and index < 0 else index
-    if 0 <= found and found < extent:
+    if 0 <= found < extent:
         return found
     if words[0] < 0 or position < words[0]:
         words[0] = position
@@ -296,6 +326,7 @@ def search(values, stride, count, value, right):
 
 @jit(forceinline=True)
 def copy(to, source, count):
+    """Copy so many elements."""
     for j in range(count):
         to[j] = source[j]
 
@@ -562,7 +593,7 @@ def pack(b, b_k, b_j, panel, rows):
     """Columns of b as ``multiply`` reads them, and the step of a row; whole vectors have no copy
     if rows of b are short or those of a few. For one or two rows of a, nothing is needed."""
     lanes, inner, along = 64 // b.itemsize, len(b_k), evenly(b_j, 1)
-    if rows <= 2 and along or inner == 0:
+    if (rows <= 2 and along) or inner == 0:
         return panel[:0], 0
     if along and rows <= 32 and len(b_j) % width_of(len(b_j), lanes) == 0 and inner > 1:
         step = b_k[1] - b_k[0]
@@ -729,26 +760,3 @@ def sampled_product(u, v, rows, places, out, sizes, steps, total, lanes):
                 for c in range(width):
                     sums[c] += sums[c + width]
             out[at(b * steps[2] + e)] = sums[0]
-'''
-
-
-def texts(source: str) -> dict[str, str]:
-    """The text of each function, or of the comment in front of several, by its name."""
-    return {
-        match[1] if (match := re.search(r"^(?:def )?(\w+)(?:\(| = )", text, re.M)) else text: text
-        for text in re.split(r"\n\n\n", source.strip("\n"))
-    }
-
-
-PRELUDE: Final = texts(_TEXT)
-
-
-def prelude_of(names: Collection[str]) -> list[str]:
-    """Return the texts of the named functions and of those that they call, in table order."""
-    needed, waiting = set[str](), [*names]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += [o for o in PRELUDE if o != name and re.search(rf"\b{o}\b", PRELUDE[name])]
-    return [text for name, text in PRELUDE.items() if name in needed]

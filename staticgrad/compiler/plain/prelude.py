@@ -1,0 +1,57 @@
+"""The functions that exported files define before their kernels; a file contains those it needs.
+
+They are modules of this package (``native/by_numba/helpers.py`` and ``matrices.py``), which are
+read as text: writing a file imports no Numba.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from staticgrad.native import by_numba
+
+_FOLDER: Final = Path(by_numba.__file__).parent
+
+
+def _texts(module: str) -> tuple[str, dict[str, str]]:
+    """Return the head of a module, from its imports to its first definition behind a ruler, and
+    the text of each definition behind that, with the comment above it, by name."""
+    source = (_FOLDER / module).read_text("utf-8")
+    lines, found = source.splitlines(), dict[str, str]()
+    body = ast.parse(source).body[1:]  # behind the docstring
+    ruler = next((n for n, line in enumerate(lines) if line.startswith("# -- ")), 0)
+    for node in body:
+        match node:
+            case ast.FunctionDef(name=name):
+                first = min([node.lineno, *(each.lineno for each in node.decorator_list)]) - 1
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                first = node.lineno - 1
+            case _:
+                continue
+        if first > ruler:
+            while lines[first - 1].startswith("#"):
+                first -= 1
+            found[name] = "\n".join(lines[first : node.end_lineno])
+    return "\n".join(lines[body[0].lineno - 1 : ruler]).strip("\n"), found
+
+
+#: The imports of exported files, and what all their functions use.
+IMPORTS, _KERNELS = _texts("helpers.py")
+_, _MATRICES = _texts("matrices.py")
+#: The text of each function by name, those that others call first.
+PRELUDE: Final = _KERNELS | _MATRICES
+
+
+def prelude_of(names: Collection[str]) -> list[str]:
+    """Return the texts of the named functions and of those that they call, in table order."""
+    needed, waiting = set[str](), [*names]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += [o for o in PRELUDE if o != name and re.search(rf"\b{o}\b", PRELUDE[name])]
+    return [text for name, text in PRELUDE.items() if name in needed]
