@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from staticgrad.exports import LAYERS, homes
+from staticgrad.language.ir.calls import published
 from staticgrad.support.errors.hints import no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 
@@ -27,6 +28,9 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _FILES:
         raise no_such_name("sg.nn", name)
-    found = getattr(import_module(_FILES[name][0]), _FILES[name][1])
+    home, attribute = _FILES[name]
+    found = getattr(import_module(home), attribute)
+    if home.startswith("staticgrad.language"):
+        found = published(found, __name__)
     globals()[name] = found
     return found

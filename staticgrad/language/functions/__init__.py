@@ -15,16 +15,12 @@ from types import FunctionType
 from typing import Any, Final
 
 from staticgrad import exports
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import present
+from staticgrad.language.ir.calls import published
 from staticgrad.language.ir.functional import FUNCTIONS
 from staticgrad.support.caches import collection_paused
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)
 _ROOMS: Final = ("fft", "linalg", "nn", "random", "sparse", "special", "standard")
-#: Function -> what users call, which reads NumPy's names, its order and flags. One form under
-#: several names; the functions call each other directly.
-_forms: Final[dict[FunctionType, Any]] = {}
 __all__ = [*_HOMES, "fft", "linalg", "nn", "random", "sparse", "special"]
 
 
@@ -37,7 +33,7 @@ def load(name: str) -> Any:
         found = getattr(import_module(home), attribute)
     if isinstance(found, FunctionType):
         FUNCTIONS.setdefault(name, found)
-        found = _forms.get(found) or _forms.setdefault(found, public(found, __name__, present))
+        found = published(found, __name__)
     globals()[name] = found
     return found
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.nn import softmax, softplus
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import Operand
@@ -145,6 +143,3 @@ def gumbel_softmax(
     drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
     noise: Any = -functions.log(maximum(drawn, drawn.dtype.smallest_normal))
     return softmax((value + functions.astype(noise, value.dtype)) * (1.0 / tau), axis)
-
-
-publish(globals(), __name__, LAYERS[__name__].split())

@@ -9,13 +9,11 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.normalization import largest
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
@@ -151,6 +149,3 @@ def rotary(
     first, second = value[..., :half], value[..., half:]
     turned = [first * cos - second * sin, second * cos + first * sin]
     return functions.concatenate(turned, -1)
-
-
-publish(globals(), __name__, LAYERS[__name__].split())

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.attention import attention as attention, embedding as embedding
 from staticgrad.language.functions.losses.basic import (
@@ -35,7 +34,6 @@ from staticgrad.language.functions.normalization import (
 )
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import transcendental as of
@@ -234,6 +232,3 @@ def binary_cross_entropy_with_logits(
         more = as_values(name, scores, pos_weight)[1] * wanted
         losses = (1.0 - wanted) * softplus(scores) + more * softplus(-scores)
     return reduced(name, losses, reduction)
-
-
-publish(globals(), __name__, LAYERS[__name__].split())

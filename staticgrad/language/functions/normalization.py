@@ -14,11 +14,9 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.aggregate import mean, sum as total
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.complex_readings import squared
@@ -304,6 +302,3 @@ def local_response_norm(
     for first in range(1, count):
         total = total + squares[:, first : first + channels]
     return value / (k + alpha / count * total) ** beta
-
-
-publish(globals(), __name__, LAYERS[__name__].split())

@@ -16,7 +16,6 @@ from typing import Any
 from staticgrad.language.functions.loops.loops import scan
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.trees import mapped
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ops.operands import as_value, check_vector, related
 from staticgrad.support.docstrings import like
@@ -28,7 +27,6 @@ from staticgrad.support.errors.wording import kind_of
 Step = Callable[[Any, Any, Any], Any]
 
 
-@public
 @rounded_once
 def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     """``tanh(x @ w + h @ u + b)``: the next state, of inputs of one time.
@@ -39,7 +37,6 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     return _rnn_step(functions.matmul(x, w) + b, h, u)
 
 
-@public
 @rounded_once
 def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> tuple[Any, Any]:
     """The next state (h, c) of an LSTM; gates: input, forget, cell, output.
@@ -50,7 +47,6 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
     return _lstm_step(functions.matmul(x, w) + b, _pair("lstm_cell", state), u)
 
 
-@public
 @rounded_once
 def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> Any:
     """The next state of a GRU; gates: reset, update, new.
@@ -84,7 +80,6 @@ def _gru_step(gates: Any, h: Any, u: Any, b_new: Any = 0.0) -> Any:
     return n + z * (h - n)
 
 
-@public
 def rnn(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
     reverse: bool = False,
@@ -110,7 +105,6 @@ def rnn(
 
 
 @like(rnn)
-@public
 def lstm(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
     reverse: bool = False,
@@ -133,7 +127,6 @@ def lstm(
 
 
 @like(rnn)
-@public
 def gru(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, b_new: Any = 0.0,
     lengths: Any = None, reverse: bool = False,
@@ -156,7 +149,6 @@ def gru(
     return _layer("gru", step, 3, x, w, u, b, state, lengths, reverse)
 
 
-@public
 def bidirectional(
     layer: Callable[..., tuple[Any, Any]], x: Any, ahead: Sequence[Any], back: Sequence[Any],
     **options: Any,
@@ -171,7 +163,6 @@ def bidirectional(
     return functions.concatenate([one, other], -1), (first, second)
 
 
-@public
 def stacked(
     layer: Callable[..., tuple[Any, Any]], x: Any, weights: Sequence[Sequence[Any]], **options: Any
 ) -> tuple[Any, list[Any]]:

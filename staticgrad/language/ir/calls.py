@@ -17,6 +17,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -32,7 +33,7 @@ from staticgrad.support.errors.calls import (
     unknown_argument,
     what_it_takes,
 )
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.tracebacks import boundary, is_boundary
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
 
@@ -114,14 +115,24 @@ def _reader(
     return read
 
 
+#: Function -> its public form: one under several names.
+_forms: Final[dict[FunctionType, Any]] = {}
+
+
+def published(function: FunctionType, home: str) -> Any:
+    """Return the public form of a function of values, an attribute of the module ``home``.
+
+    Public modules publish what their tables name; functions call each other directly.
+    """
+    if is_boundary(function):
+        return function
+    return _forms.get(function) or _forms.setdefault(function, public(function, home, present))
+
+
 def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
-    """Put the public form of ``functions`` into a module's names; one form under several names."""
-    made: dict[Any, Any] = {}
+    """Put the public forms of ``functions`` into a module's names."""
     for name in functions:
-        function = names[name]
-        if function not in made:
-            made[function] = public(function, home, present)
-        names[name] = made[function]
+        names[name] = published(names[name], home)
 
 
 def module_of(function: Any) -> str:

@@ -18,7 +18,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from importlib.util import find_spec
 from types import FrameType, FunctionType, TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from staticgrad.support.building import is_package_file, is_user_file
 from staticgrad.support.errors import ShadowedPackageError, StaticgradError
@@ -53,6 +53,11 @@ def boundary(function: Callable[P, T], call: Callable[..., T] | None = None) -> 
     return called
 
 
+def is_boundary(function: FunctionType) -> bool:
+    """Return whether ``boundary`` made the function."""
+    return function.__code__ is _CALLED
+
+
 def _lookup(function: Callable[P, T]) -> Callable[P, T]:
     """Make a ``__getattr__`` a boundary. Programs probe attributes by the thousand: an attribute
     that does not exist costs neither a look at the settings nor one at the arguments."""
@@ -66,6 +71,9 @@ def _lookup(function: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return looked_up
+
+
+_CALLED: Final = boundary(FunctionType).__code__
 
 
 def bounded(kind: type[T]) -> type[T]:

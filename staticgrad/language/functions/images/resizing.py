@@ -12,9 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ops.elementwise import Operand, lifted
@@ -414,6 +412,3 @@ def _weighted(x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: 
     for other, term in zip(others, terms[1:], strict=True):  # constants stay constants
         total = total + (other - first) * weights(term, size)
     return total
-
-
-publish(globals(), __name__, LAYERS[__name__].split())

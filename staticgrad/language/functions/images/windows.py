@@ -11,9 +11,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Final, cast
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -658,6 +656,3 @@ def _along(
     place = whole.ndim - 2 * (behind + 1)
     kept = reshape(whole, (*whole.shape[: place + 1], *whole.shape[place + 1 + behind :]))
     return functions.max(kept, place) if kind is WindowMax else functions.sum(kept, place)
-
-
-publish(globals(), __name__, LAYERS[__name__].split())

@@ -8,12 +8,10 @@ from __future__ import annotations
 from itertools import repeat
 from typing import Any, Literal
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.aggregate import mean, sum as total
 from staticgrad.language.functions.normalization import constant_shift
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -318,6 +316,3 @@ def _how_to_label(op: str, logits: Value, labels: Value) -> str:
             "probabilities: sg.nn.cross_entropy(logits, p)"
         )
     return "class ids are whole numbers: labels.astype('int64')"
-
-
-publish(globals(), __name__, LAYERS[__name__].split())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from staticgrad.exports import LAYERS
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.loops.loops import scan
 from staticgrad.language.functions.losses.basic import (
@@ -22,7 +21,6 @@ from staticgrad.language.functions.losses.basic import (
 from staticgrad.language.functions.nn import logsumexp
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.statistics import norm, vector_norm_over
-from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.complex_readings import squared
@@ -314,6 +312,3 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
     count = functions.arange(emitted.shape[0], like=path)
     last, _ = scan(iteration, begin.astype(emitted.dtype), (emitted, count))
     return last
-
-
-publish(globals(), __name__, LAYERS[__name__].split())
