@@ -81,6 +81,25 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "reached from the tables",
+        (
+            "pass-in-no-table",
+            "passes/pipelines.py",
+            "    Residuals,\n    Narrow,\n",
+            "    Residuals,\n",
+            "a pass is in no table of built-in passes: its name is unknown until somebody imports it",
+            "tests/repository/test_reached.py",
+        ),
+        (
+            "lint-in-no-table",
+            "staticgrad/tools/lints/__init__.py",
+            "_SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting)",
+            "_SUBJECTS: Final = (derivatives, exponentials, precision, gradients)",
+            "the lints of a file are never run",
+            "tests/repository/test_reached.py",
+        ),
+    ),
+    *_row(
         "Python numbers as arguments",
         (
             "numbers-are-never-inputs",
