@@ -120,8 +120,12 @@ def test_what_a_file_defines_is_in_the_table_of_its_kind(kind):
     assert {_name(x) for x in defined if id(x) not in tables} == {*parts}
 
 
-#: Folders whose files are imported by a walk over the folder.
-WALKED = ("staticgrad.language.ops.", "staticgrad.language.vecmath.")
+#: Folders whose files are imported by a walk over the folder, or read as text by ``plain/prelude``.
+WALKED = (
+    "staticgrad.language.ops.",
+    "staticgrad.language.vecmath.",
+    "staticgrad.native.by_numba.",
+)
 #: Files that only tests and commands of the repository import.
 FOR_TESTS = {
     "staticgrad.analysis.planning.checking": "checks plans with nothing of the planner",
