@@ -425,7 +425,7 @@ PATHS: Final = (
     Path("vector_chains", _NEST + "directives:_is_chain", _returns(False), row="small:long chain"),
     Path(
         "vectors_jammed",
-        _NEST + "directives:may_be_mixed",
+        "staticgrad.language.ir.kernels.legality:may_be_mixed",
         _returns(False),
         row="small:long chain",
     ),
@@ -438,8 +438,8 @@ PATHS: Final = (
     Path("half_registers", _NEST + "lower:half_registers", _returns(0), row="small:patches"),
     Path(
         "interleaved_rows",
-        _NEST + "directives:_one_by_one",
-        _returns("rows are not interleaved"),
+        _LOWERED + "rows:interleaving",
+        _returns(()),
         row="small:cumulative sum",
     ),
     Path(

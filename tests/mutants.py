@@ -994,6 +994,41 @@ MUTANTS = (
          "if False:", "an integer parameter takes floats", "tests/storage/test_parameter_value.py"),
     ),
     *_row(
+        "directives",
+        (
+            "rows-share-an-element",
+            "staticgrad/language/ir/kernels/legality.py",
+            "if not (all(strides) or own):",
+            "if not (any(strides) or own):",
+            "rows that store to one element along an outer loop are interleaved",
+            "tests/codegen/test_directives.py -k refused",
+        ),
+        (
+            "directive-beside-the-others",
+            "staticgrad/language/ir/kernels/legality.py",
+            "if any(d.factor > 1 and d.axis not in",
+            "if any(d.factor > 99 and d.axis not in",
+            "rows are interleaved whose loops have interleaved iterations",
+            "tests/codegen/test_directives.py -k refused",
+        ),
+        (
+            "directive-of-another-stage",
+            "staticgrad/language/ir/kernels/directives.py",
+            "found = [each._replace(stage=numbers[id(stage)]) for stage, each in beside]",
+            "found = [each._replace(stage=min(numbers[id(stage)], 4)) for stage, each in beside]",
+            "a prefetch is that of an earlier stage",
+            "tests/compiled/test_tuning.py -k numbers_of_their_stages",
+        ),
+        (
+            "directive-is-not-read",
+            "staticgrad/language/ir/kernels/parser.py",
+            "return Interleave(self._loop_name",
+            "return Interleave(\"\" and self._loop_name",
+            "the text of an interleaved loop reads back as another one",
+            "tests/codegen/test_directives.py -k no_byte",
+        ),
+    ),
+    *_row(
         "figures of the comparison",
         (
             "state-counts-as-parameters",

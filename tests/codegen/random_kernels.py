@@ -28,8 +28,15 @@ from staticgrad.language.ir.expr import (
     size,
 )
 from staticgrad.language.ir.forms import COMBINERS
-from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.directives import (
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+    of_stages,
+)
 from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.legality import legal_ones
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -74,6 +81,8 @@ class _Maker:
 
     random: Random
     grouped: bool = False
+    streamed: list = field(default_factory=list)
+    beside: list = field(default_factory=list)  # stages and directives for them
     operands: list[Operand] = field(default_factory=list)
     refs: list[Expr] = field(default_factory=list)
     stored: list[tuple[Access, DType]] = field(default_factory=list)
@@ -193,7 +202,9 @@ class _Maker:
         self.stored.append((access, value.dtype))
         streamed = mode == "out" and strides[-1:] == [("j", 1)] and value.dtype.itemsize >= 4
         kind = ("sum", "max", "min")[self.named % 3] if add else ""
-        return Store(access, value, (), kind, streamed and self.named % 3 == 0)
+        if streamed and self.named % 3 == 0:
+            self.streamed.append(access.operand)
+        return Store(access, value, (), kind)
 
     def lookups(self, loops):
         """A check or a search now and then, and what reads by it."""
@@ -247,10 +258,11 @@ class _Maker:
             own = {o.name for o in self.operands if o.mode == "scratch"}
             self.stored = [pair for pair in self.stored if pair[0].operand not in own]
         self.refs += [ref(s.name, s.value.dtype) for s in results]
-        ahead = None
+        stage = Map(axis, tuple(body), rows)
         if self.random.random() < 0.3:
             ahead = Prefetch(self.random.choice(loops), self.random.choice((1, 4, 512)))
-        return Map(axis, tuple(body), rows, ahead)
+            self.beside.append((stage, ahead))
+        return stage
 
     def limited(self, axis, first=False):
         """The loop, or now and then one that ends (and begins) at a number that was kept."""
@@ -401,7 +413,6 @@ class _Maker:
         self.refs = [*known, *(ref(s.name, s.value.dtype) for s in body)]
         loops = (*outer, "j")
         stores = [self.store(loops, self.value(loops, [ref(s.name, s.value.dtype)])) for s in body]
-        stores = [replace(each, streamed=False) for each in stores]  # only maps stream
         self.refs = known
         rows = self.random.choice((DEEP, DEEP, 3))
         return Columns(Axis("j", COLUMNS), (Axis("i1", rows),), body, tuple(stores), in_lanes)
@@ -426,13 +437,17 @@ def random_kernel(seed):
     kernel = Kernel(
         tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR, WIDE), axes, tuple(stages)
     )
-    kernel = _without_idle(replace(kernel, grouped=int(made.grouped), jammed=jammed))
+    rows = (Interleave("o", jammed),) if jammed > 1 else ()
+    directives = (*rows, *of_stages(stages, made.beside))
+    kernel = _without_idle(replace(kernel, grouped=int(made.grouped), directives=directives))
+    streams = legal_ones(kernel, map(Stream, dict.fromkeys(made.streamed)))
+    kernel = replace(kernel, directives=(*directives, *streams))
     alone = bool(axes) and kernel.outer == "axes" and jammed == 1
     alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))
     if alone and random.random() < 0.3:
         return _listed(kernel, random)
     strips = may_take_strips(kernel) and random.random() < 0.8
-    return replace(kernel, in_strips=True) if strips else kernel
+    return replace(kernel, directives=(*kernel.directives, Strips())) if strips else kernel
 
 
 def _listed(kernel, random):

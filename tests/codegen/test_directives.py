@@ -54,12 +54,12 @@ kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1
 #: The same in a loop: each iteration has a row of p1; r3 is one number for all iterations.
 ITERATIONS = """\
 kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1, n2, n3)\
- over i0: n0 {
+ over i0: n0 under interleave 2 of i1 in stage 1 {
   map j: n2 {
     %0: f32 = load p4[j]
     @r3: f32 = sum %0
   }
-  loop i1: n1 by 2 {
+  loop i1: n1 {
     map j: n2 {
       %1: f32 = load p0[i0*n3 + i1*n2 + j]
       @r0: f32 = max %1
@@ -119,9 +119,9 @@ kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1, n2, n3) over i0: n0 {
 def loop_of_totals(jammed):
     """The same with a loop in the place of the outer axis, so many of whose iterations are
     jammed."""
-    by = f" by {jammed}" if jammed > 1 else ""
-    text = TOTALS.replace("over i0: n0", "over i2: 1")
-    return text.replace("  loop i1", f"  loop i0: n0{by} {{\n  loop i1") + "}\n"
+    under = f" under interleave {jammed} of i0 in stage 0" if jammed > 1 else ""
+    text = TOTALS.replace("over i0: n0", f"over i2: 1{under}")
+    return text.replace("  loop i1", "  loop i0: n0 {\n  loop i1") + "}\n"
 
 
 #: Rows in their own memory, p1, whose scale p2 is changed where it stands; p3: their columns' sums.
@@ -152,7 +152,7 @@ kernel(p0: in f32, p1: inout f32, p2: inout f32, p3: out f32, p4: scratch f32; n
 #: A logistic regression: a sum of a row, a function of it, a sum across rows; and what it stores.
 LOGISTIC = """\
 kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32, p4: out f32, p5: scratch f32; n0, n1)\
- over groups of i0: n0 by 2 in strips {
+ over groups of i0: n0 under interleave 2, strips, prefetch i0+16 in stage 3 {
   scalar {
     %0: f32 = load p2[i0]
     %1: f32 = exp %0
@@ -170,7 +170,7 @@ kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32, p4: out f32, p5: scratch
     @r2: f32 = keep %6
     store p3[i0] = %6
   }
-  map j: n1 ahead i0 + 16 {
+  map j: n1 {
     %7: f32 = load p0[i0*n1 + j]
     %8: f32 = mul %7, @r2
     %9: f32 = mul %8, @r0
@@ -243,8 +243,9 @@ def multiples(count):
 
 
 AHEAD = """\
-kernel(p0: in f32, p1: inout f32, p2: in f64, p3: scratch f32, p4: in i64; n0, n1, n2) over i0: n0 {
-  map j: n1 ahead j + 512 {
+kernel(p0: in f32, p1: inout f32, p2: in f64, p3: scratch f32, p4: in i64; n0, n1, n2)\
+ over i0: n0 under prefetch j+512 in stage 0 {
+  map j: n1 {
     %0: f32 = load p0[i0*n1 + j]
     %1: f32 = load p1[i0*n1 + j]
     %2: f32 = add %0, %1
@@ -272,16 +273,17 @@ kernel(p0: in f32, p1: out f32, p2: in f32; n0, n1) over i0: n0 {{
 }}
 """
 STREAMED = """\
-kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1) over i0: n0 {
-  map j: n1 ahead j + 512 {
+kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1) over i0: n0\
+ under prefetch j+512 in stage 0, stream p1 {
+  map j: n1 {
     %0: f32 = load p0[i0*n1 + j]
     %1: f32 = mul %0, %0
-    stream p1[i0*n1 + j] = %1
+    store p1[i0*n1 + j] = %1
     store p2[i0*n1 + j] = %0
   }
 }
 """
-STREAM = "stream p1[i0*n1 + j] = %1"
+STREAM = "store p1[i0*n1 + j] = %1"
 #: p4 = p2 at the columns of p0, times p3.
 TAKE = """\
 kernel(p0: in i64, p1: check i64, p2: in f32, p3: in f32, p4: out f32; n0, n1, n2, n3)\
@@ -300,7 +302,7 @@ kernel(p0: in i64, p1: check i64, p2: in f32, p3: in f32, p4: out f32; n0, n1, n
 #: end there, a total of each.
 TILES = """\
 kernel(p0: in f32, p1: in f32, p2: inout f32, p3: inout f32, p4: in i64; n0, n1, n2, n3)\
- over i0: 1 {
+ over i0: 1 under interleave 2 of i2 in stage 3 {
   loop i1: n1 {
     scalar {
       %0: i64 = load p4[i0*n1 + i1]
@@ -315,7 +317,7 @@ kernel(p0: in f32, p1: in f32, p2: inout f32, p3: inout f32, p4: in i64; n0, n1,
       @acc: f32 = sum p0[k + [i1*2 + i within n2]*n3] * p1[k*n3 + j]
       store p2[j + [i1*2 + i within n2]*n3] += @acc
     }
-    loop i2: 2 to @r0 by 2 {
+    loop i2: 2 to @r0 {
       map j: n3 to @r1 {
         %4: f32 = load p2[j + [i1*2 + i2 within n2]*n3]
         @r3: f32 = sum %4
@@ -358,7 +360,7 @@ kernel(p0: in f32, p1: out f32, p2: out i64; n0, n1) over i0: n0 {
 }
 """
 COMPARED = """\
-kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1) over i0: n0 by 4 {
+kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1) over i0: n0 under interleave 4 {
   map j: n1 {
     %0: i64 = mul i0, i64(13)
     %1: i64 = sub %0, i64(20)
@@ -388,19 +390,23 @@ RUNS = [
     (
         "softmax",
         SOFTMAX,
-        ["", "i1: n1 { > i1: n1 by 2 {", "i1: n1 { > i1: n1 by 3 {"],
+        ["", *(f"i1: n1 {{ > i1: n1 under interleave {k} {{" for k in (2, 3))],
         [(3, 5, 37, 185)],
     ),
     (
         "loop of softmax",
         ITERATIONS,
-        [" by 2 > ", "", " by 2 >  by 3", " by 2 >  by 8"],
+        [
+            " under interleave 2 of i1 in stage 1 > ",
+            "",
+            *(f"interleave 2 > interleave {k}" for k in (3, 8)),
+        ],
         [(3, 5, 37, 185)],
     ),
     (
         "totals",
         TOTALS,
-        ["", *(f"i0: n0 {{ > i0: n0 by {k} {{" for k in (2, 3, 8))],
+        ["", *(f"i0: n0 {{ > i0: n0 under interleave {k} {{" for k in (2, 3, 8))],
         [(11, 4, 19, 76)],
     ),
     *((f"loop of totals by {k}", loop_of_totals(k), [""], [(11, 4, 19, 76)]) for k in (1, 2, 3, 8)),
@@ -408,7 +414,7 @@ RUNS = [
         (
             f"rows in place{more}",
             text,
-            ["", *(f"i0: n0 {{ > i0: n0 by {k} {{" for k in (2, 3, 4))],
+            ["", *(f"i0: n0 {{ > i0: n0 under interleave {k} {{" for k in (2, 3, 4))],
             [(rows, 18) for rows in (1, 2, 3, 5, 7, 33)],
         )
         for more, text in (("", IN_PLACE), (", added", IN_PLACE.replace(STORE, "store p2[i0] +=")))
@@ -418,10 +424,10 @@ RUNS = [
         LOGISTIC,
         [
             "",
-            " by 2 in strips > ",
-            " by 2 in strips >  in strips",
-            "by 2 in > by 4 in",
-            "by 2 in > by 3 in",
+            "interleave 2, strips,  > ",
+            "interleave 2,  > ",
+            "interleave 2 > interleave 4",
+            "interleave 2 > interleave 3",
         ],
         [(1, 18), (15, 16), (33, 5), (70, 40)],
     ),
@@ -435,9 +441,9 @@ RUNS = [
     ),
     ("sums together", multiples(14), [""], [(47, 1100), (33, 0)]),
     ("rows of a lane", FRAMED, [""], [(32, 150, 120)]),
-    ("ahead", AHEAD, ["", "ahead j + 512 > ahead i0 + 2"], [(7, 37, 1), (3, 0, 1)]),
+    ("ahead", AHEAD, ["", "prefetch j+512 > prefetch i0+2"], [(7, 37, 1), (3, 0, 1)]),
     ("long rows ahead", MAPPED, [""], [(7, 37), (2, 4099), (3, 0)]),
-    ("streamed", STREAMED, ["", "stream > store"], [(3, 5), (3, 96)]),
+    ("streamed", STREAMED, ["", ", stream p1 > "], [(3, 5), (3, 96)]),
     ("look-ups", TAKE, [""], [(rows, 37, 7, 14) for rows in (1, 4, 5, 11)]),
     ("tiles", TILES, [""], [(1, 2, 3, 7), (1, 2, 4, 40), (1, 3, 5, 33)]),
     ("going", GOING, [""], [(5, 0), (5, 2), (5, 50)]),
@@ -521,7 +527,7 @@ def test_no_byte_depends_on_a_directive(text, change, every, mode):
 
 # -- what is refused -------------------------------------------------------------------------------
 
-BY_2 = SOFTMAX.replace("i1: n1 {", "i1: n1 by 2 {")
+BY_2 = SOFTMAX.replace("i1: n1 {", "i1: n1 under interleave 2 {")
 CARRIED = ITERATIONS.replace(
     "      store p2[i0*n3 + i1*n2 + j] = %9\n    }\n",
     "      store p2[i0*n3 + i1*n2 + j] = %9\n    }\n"
@@ -537,30 +543,36 @@ COLUMNED = ITERATIONS.replace(
     "      rows {\n        %1: f32 = load p0[i0*n3 + i1*n2 + j]\n"
     "        @r0: f32 = max %1\n      }\n      store p3[i0*n1 + j] = @r0\n",
 ).replace(", @r0", ", @r3")
-FIRST = "  loop i1: n1 by 2 {\n    first {\n      @s0: f32 = carry @r3\n    }\n"
+FIRST = "  loop i1: n1 {\n    first {\n      @s0: f32 = carry @r3\n    }\n"
 WHOLE = "only whole vectors of results are streamed"
+RESULT = "no result of this name"
 STORED = "where others store"
 ONE = "store to one element"
 LIMIT = "is not an i64 that was kept"
+ELSEWHERE = "ends elsewhere in each"
 TRUTH = "continues by a value that is not one of its bool carries"
 #: Text, a change, and what the error says.
 REFUSED = [
-    (SOFTMAX, "i1: n1 {", "i1: n1 by 0 {", "0 interleaved rows"),
-    (SOFTMAX, "i1: n1 {", "i1: n1 by 17 {", "17 interleaved rows"),
-    (BY_2, "kernel(", "serial kernel(", "no rows to interleave"),
+    (BY_2, "interleave 2", "interleave 0", "0 interleaved rows"),
+    (BY_2, "interleave 2", "interleave 17", "17 interleaved rows"),
+    (BY_2, "interleave 2", "interleave 2, interleave 4", "given twice"),
+    (BY_2, "interleave 2", "interleave 2 of i7", "there is no such axis"),
+    (BY_2, "interleave 2", "interleave 2 of j in stage 4", "there is no such stage"),
+    (BY_2, "interleave 2", "wait", "a directive"),
+    (BY_2, "kernel(", "serial kernel(", "run in their order"),
     (BY_2, "store p2[i0*n3 + i1*n2 + j]", "store p2[i1*n2 + j]", ONE),
     (BY_2, "store p1[j]", "store p1[i1*n2 + j]", ONE),
     (BY_2, "%5: f32 = load p1[j]", "%5: f32 = load p1[i1*n2 + j]", STORED),
     (BY_2, "%7: f32 = load p4[j]", "%7: f32 = load p2[j]", STORED),
-    (ITERATIONS, "by 2", "by 0", "0 interleaved iterations of i1"),
-    (ITERATIONS, "by 2", "by 17", "17 interleaved iterations of i1"),
-    (ITERATIONS, "i0: n0 {", "i0: n0 by 2 {", "2 interleaved iterations of i1"),
+    (ITERATIONS, "interleave 2", "interleave 0", "0 interleaved iterations of i1"),
+    (ITERATIONS, "interleave 2", "interleave 17", "17 interleaved iterations of i1"),
+    (ITERATIONS, "under ", "under interleave 2, ", "iterations of its loops are interleaved"),
     (ITERATIONS, "store p2[i0*n3 + i1*n2 + j]", "store p2[i0*n3 + j]", ONE),
     (ITERATIONS, "store p1[i1*n2 + j]", "store p1[j]", ONE),
     (ITERATIONS, "%6: f32 = load p1[i1*n2 + j]", "%6: f32 = load p1[j]", STORED),
     (COLUMNED, "map j: n2 {\n      rows", "columns j: n2 {\n      rows", "are not interleaved"),
-    (CARRIED, "  loop i1: n1 by 2 {\n", FIRST, "waits for the one before"),
-    (loop_of_totals(2), "i1: n1 {", "i1: n1 by 2 {", "inside interleaved ones of i0"),
+    (CARRIED, "  loop i1: n1 {\n", FIRST, "waits for the one before"),
+    (loop_of_totals(2), "stage 0", "stage 0, interleave 2 of i1 in stage 1", "inside interleaved"),
     (loop_of_totals(2), "store p2[i0*n1 + i1]", "store p2[i1]", ONE),
     (loop_of_totals(2), "load p0[i0*n3 + i1*n2 + j]", "load p1[i1*n2 + j]", STORED),
     (LOGISTIC, "groups of i0: n0", "groups of i0: n0, i1: n1", ""),  # rows of two loops
@@ -578,28 +590,29 @@ REFUSED = [
     (CENTRED, "  map j: n1 {\n    %3", "  scalar {\n    %3", ""),
     (CENTRED, "@r1: f32 = keep %2", "@r1: f32 = sum %2", ""),
     (CENTRED, "kernel(", "serial kernel(", ""),
-    (AHEAD, "ahead j + 512 {", "ahead j + 0 {", ""),
-    (AHEAD, "ahead j + 512 {", "ahead j + 1048577 {", ""),
-    (AHEAD, "ahead j + 512 {", "ahead i1 + 4 {", ""),
-    (STREAMED, STREAM, "stream p1[i0*n1 + j*n0] = %1", WHOLE),
-    (STREAMED, STREAM, "stream p1[i0*n1 + [j in n1]] = %1", WHOLE),
-    (STREAMED.replace("p1: out", "p1: inout"), STREAM, "stream p1[i0*n1 + j] += %1", WHOLE),
-    (STREAMED, "p1: out", "p1: scratch", WHOLE),
+    (AHEAD, "j+512", "j+0", "one iteration at least"),
+    (AHEAD, "j+512", "j+1048577", "1048576 at most"),
+    (AHEAD, "j+512", "i1+4", "no such axis"),
+    (STREAMED, STREAM, "store p1[i0*n1 + j*n0] = %1", WHOLE),
+    (STREAMED, STREAM, "store p1[i0*n1 + [j in n1]] = %1", WHOLE),
+    (STREAMED.replace("p1: out", "p1: inout"), STREAM, "store p1[i0*n1 + j] += %1", RESULT),
+    (STREAMED, "p1: out", "p1: scratch", RESULT),
+    (STREAMED, "stream p1", "stream p0", RESULT),
     (
         STREAMED.replace("p1: out f32", "p1: out bool"),
         STREAM,
-        "%2: bool = lt %0, %1\n    stream p1[i0*n1 + j] = %2",
+        "%2: bool = lt %0, %1\n    store p1[i0*n1 + j] = %2",
         WHOLE,
     ),
     (TILES, "map j: n3 to @r1", "map j: n3 from @r1", "has no numbers from which or to which"),
     (TILES, "loop i1: n1 {", "loop i1: n1 to @r3 {", LIMIT),
     (TILES, "map j: n3 to @r1", "map j: n3 to @r3", LIMIT),
-    (TILES, "over i0: 1 {", "over i0: n0 by 2 {", "ends elsewhere in each row"),
-    (LATE, "to @r5", "to @r5", "ends elsewhere in each row"),
+    (TILES, "2 of i2 in stage 3", "2", ELSEWHERE),
+    (LATE, "to @r5", "to @r5", ELSEWHERE),
     (GOING, "while @s2", "while @s1", TRUTH),
     (GOING, "while @s2", "while @r1", TRUTH),
-    (GOING, "while @s2", "while @s2 by 2", "interleaved iterations of i1|waits for the one"),
-    (GOING, "over i0: n0 {", "over i0: n0 by 2 {", "goes on by what each row carries"),
+    (GOING, "i0: n0 {", "i0: n0 under interleave 2 of i1 {", "waits for the one before"),
+    (GOING, "i0: n0 {", "i0: n0 under interleave 2 {", "goes on by what each row carries"),
     *(
         (str(on_file("listed")), old, new, "")
         for old, new in (
@@ -607,7 +620,7 @@ REFUSED = [
             ("(p1, p2,", "(n0, p1, p2,"), ("(p1, p2,", "(p9, p1, p2,"),
             ("p0: in i64", "p0: in i32"), ("p0: in i64", "p0: inout i64"),
             ("from p0", "from p5"), ("over i0: n0", "over groups of i0: n0"),
-            ("over i0: n0", "over i0: n0 by 2"),
+            ("under", "under interleave 2,"),
         )
     ),
 ]  # fmt: skip

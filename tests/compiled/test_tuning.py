@@ -10,13 +10,10 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.compiler.compiling import tuning
-from staticgrad.compiler.nest.directives import (
-    IllegalDirectiveError,
-    directives_of,
-    with_directives,
-)
-from staticgrad.errors import VerifyError
 from staticgrad.language.ir.kernels.directives import Interleave, Prefetch, Stream, Vector
+from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ir.kernels.stages import Loop, Map, nested
 from staticgrad.language.ir.schedule import KernelStep
 
 RNG = np.random.default_rng(3)
@@ -102,11 +99,27 @@ def kernels(graph):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_directives_are_read_and_put_back(program):
     for kernel in kernels(sg.Graph(program())):
-        bare, directives = with_directives(kernel, ()), directives_of(kernel)
-        assert directives_of(bare) == ()
-        assert with_directives(bare, directives) == kernel
-        for other, changed in tuning.candidates(kernel).items():
-            assert directives_of(changed) == other
+        assert with_directives(with_directives(kernel, ()), kernel.directives) == kernel
+        for directives, changed in tuning.candidates(kernel).items():
+            read = parse_kernel(str(changed))
+            assert read == changed
+            assert read.directives == directives
+
+
+def attention():
+    q, k, v = (sg.input(name, (2, 64, 32), "float32") for name in "qkv")
+    return {"y": sg.nn.attention(q, k, v)}
+
+
+def test_directives_have_the_numbers_of_their_stages():
+    """Rows of a block are a loop of stages: scores before it, products behind it."""
+    (kernel,) = kernels(sg.Graph(attention()))
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    rows = next(n for n, stage in enumerate(stages) if isinstance(stage, Loop) and n > 0)
+    assert kernel.directives[0] == Interleave(stages[rows].axis.name, 4, rows)
+    maps = [rows + n for n, stage in enumerate(stages[rows:]) if isinstance(stage, Map)]
+    ahead = (Prefetch(stages[rows].axis.name, 4, number) for number in maps)
+    assert kernel.directives[1:] == tuple(ahead)
 
 
 ILLEGAL = {
@@ -114,14 +127,15 @@ ILLEGAL = {
     "more rows than registers": Interleave("o", 64),
     "an unknown axis": Prefetch("nowhere", 4, 0),
     "no distance": Prefetch("j", 0, 0),
-    "no place in a kernel": Vector("mask", 0),
+    "an unknown tail": Vector("none", 0),
+    "an unknown stage": Vector("mask", 1),
 }
 
 
 @pytest.mark.parametrize("directive", ILLEGAL.values(), ids=ILLEGAL)
 def test_illegal_directives_are_refused(directive):
     (kernel,) = kernels(sg.Graph(sg.exp(sg.input("x", (100,), "float32"))))
-    with pytest.raises((VerifyError, IllegalDirectiveError)):
+    with pytest.raises(IllegalDirectiveError):
         with_directives(kernel, (directive,))
 
 
@@ -129,7 +143,7 @@ def test_streaming_stores_are_for_whole_vectors_alone():
     x = sg.input("x", (64, 64), "float32")
     kernel = next(kernels(sg.Graph(x.sum(axis=1))))
     outs = tuple(o.name for o in kernel.operands if o.mode == "out")
-    with pytest.raises(VerifyError, match="whole vectors"):
+    with pytest.raises(IllegalDirectiveError, match="whole vectors"):
         with_directives(kernel, (*map(Stream, outs),))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from staticgrad.compiler import nest
-from staticgrad.compiler.nest.directives import IllegalDirectiveError, checked, defaults
+from staticgrad.compiler.nest.directives import defaults
 from staticgrad.language.ir.kernels.directives import (
     Directive,
     Directives,
@@ -23,6 +23,7 @@ from staticgrad.language.ir.kernels.directives import (
     Vector,
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.stages import Loop, Map, nested
 from staticgrad.native.machine import Machine, current
@@ -51,7 +52,7 @@ def directives_of(kernel: Kernel, random: Random) -> Directives:
     found: Directives = ()
     for each in drawn:
         try:
-            found = checked(kernel, (*found, each))
+            found = with_directives(kernel, (*found, each)).directives
         except IllegalDirectiveError:
             continue
     return found
@@ -144,25 +145,25 @@ serial kernel(p0: in f32, p1: inout f32; n0) over i0: n0 {
         (Interleave("k", 2), "no such axis"),
         (Prefetch("i7", 4), "no such axis"),
         (Prefetch("j", 0), "one iteration at least"),
-        (Stream("p7"), "no operand of this name"),
+        (Stream("p7"), "no result of this name"),
     ],
 )
 def test_illegal_directives_are_refused(directive: Directive, reason: str) -> None:
     with pytest.raises(IllegalDirectiveError, match=reason):
-        checked(parse_kernel(SOFTMAX), (directive,))
+        with_directives(parse_kernel(SOFTMAX), (directive,))
 
 
 @pytest.mark.parametrize("axis", ["o", "j"])
 def test_rows_that_run_in_their_order_are_not_interleaved(axis: str) -> None:
     with pytest.raises(IllegalDirectiveError, match="order"):
-        checked(parse_kernel(SCATTERED), (Interleave(axis, 2),))
+        with_directives(parse_kernel(SCATTERED), (Interleave(axis, 2),))
 
 
 def test_a_directive_is_given_once() -> None:
     kernel = parse_kernel(SOFTMAX)
-    checked(kernel, (Interleave("j", 2, 0), Interleave("j", 4, 1)))
+    with_directives(kernel, (Interleave("j", 2, 0), Interleave("j", 4, 1)))
     with pytest.raises(IllegalDirectiveError, match="twice"):
-        checked(kernel, (Interleave("j", 2, 0), Interleave("j", 4, 0)))
+        with_directives(kernel, (Interleave("j", 2, 0), Interleave("j", 4, 0)))
 
 
 def test_each_row_is_loaded_once_by_interleaved_copies() -> None:
@@ -210,7 +211,7 @@ STREAMS = "".join(
 )
 
 
-RUNNING = """kernel(p0: in f32, p1: out f32; n0) over i0: n0 by 4 {
+RUNNING = """kernel(p0: in f32, p1: out f32; n0) over i0: n0 under interleave 4 {
   loop i1: n0 {
     first {
       @s0: f32 = carry f32(-0.0)

@@ -19,12 +19,7 @@ import numpy as np
 
 from staticgrad import native
 from staticgrad.compiler.backends import render
-from staticgrad.compiler.nest.directives import (
-    IllegalDirectiveError,
-    describe,
-    directives_of,
-    with_directives,
-)
+from staticgrad.compiler.nest.directives import describe
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.kernels.directives import (
     Directives,
@@ -34,13 +29,14 @@ from staticgrad.language.ir.kernels.directives import (
     Strips,
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
 from staticgrad.language.ir.kernels.stages import Map, Store, nested, statements
 from staticgrad.language.ir.schedule import Buffer, KernelStep, Schedule, Step
 from staticgrad.language.types.arrays import convert_array, hint_value, typical_value
 from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.native import cache, target
 from staticgrad.support import config
-from staticgrad.support.errors import CompileError, VerifyError
+from staticgrad.support.errors import CompileError
 from staticgrad.support.records import dataclass, replace
 
 #: A choice must take less than this part of the default's time.
@@ -91,8 +87,8 @@ def _without(directives: Directives, *kinds: type) -> Directives:
 
 def _rows(count: int) -> Callable[[Kernel, Directives], Directives]:
     def changed(kernel: Kernel, default: Directives) -> Directives:
-        rows = Interleave("o", kernel.jammed)
-        others = tuple(d for d in _without(default, Strips) if d != rows)
+        others = _without(default, Strips)
+        others = tuple(d for d in others if not (isinstance(d, Interleave) and d.axis == "o"))
         return (Interleave("o", count), *others) if count > 1 else others
 
     return changed
@@ -141,15 +137,15 @@ CANDIDATES: Final[Mapping[str, Sequence[Callable[[Kernel, Directives], Directive
 
 def candidates(kernel: Kernel, most: int = MOST) -> dict[Directives, Kernel]:
     """Return the kernel by default, then with up to ``most`` other legal sets of directives."""
-    default = directives_of(kernel)
+    default = kernel.directives
     found = {default: kernel}
     for change in CANDIDATES.get(kernel.outer, ()):
         if len(found) <= most:
             try:
                 changed = with_directives(kernel, change(kernel, default))
-            except (VerifyError, IllegalDirectiveError):
+            except IllegalDirectiveError:
                 continue
-            found.setdefault(directives_of(changed), changed)
+            found.setdefault(changed.directives, changed)
     return found
 
 

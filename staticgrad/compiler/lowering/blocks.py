@@ -17,7 +17,7 @@ from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr, Position
 from staticgrad.language.ir.forms import COMBINERS, Contract
 from staticgrad.language.ir.graph import Node
-from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.directives import Interleave, Prefetch
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
@@ -68,7 +68,8 @@ class BlockLowering(Lowering):
         inside: list[Stage] = [Scalar(tuple(self._limits()))]
         inside += [self._scores(node) for node in self.roles.scores]
         iterations = Axis(self.iteration, self.height, self.last)
-        inside.append(Loop(iterations, (), tuple(self._row_stages()), (), _JAMMED))
+        rows = Loop(iterations, (), tuple(self._row_stages()), ())
+        inside.append(self.under(Interleave(self.iteration, _JAMMED), rows))
         inside += [self._over_rows(node) for node in self.roles.over_rows]
         loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
         after = map(self._over_columns, self.roles.over_columns)
@@ -317,7 +318,8 @@ class BlockLowering(Lowering):
                 for key in stage.reductions
             ]
             body += [self._keep(key, self.memo[key]) for key in stage.kept]
-            yield Map(self._columns(stage.ends), tuple(body), (), Prefetch(self.iteration, _JAMMED))
+            columns = Map(self._columns(stage.ends), tuple(body))
+            yield self.under(Prefetch(self.iteration, _JAMMED), columns)
         stored = [key for key in self.group.stored if key in self.roles.per_row]
         if stored:
             self._begin(self.iteration)

@@ -388,7 +388,7 @@ def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Map):
             extents.setdefault(stage.axis.extent, False)
-            if half_registers(stage, kernel.operands, kernel.lanes):
+            if half_registers(kernel, stage):
                 halved.add(stage.axis.extent)
         elif isinstance(stage, Gemm):
             extents |= dict.fromkeys((axis.extent for axis in stage.loops), True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from itertools import chain, product
 from operator import itemgetter
-from typing import Final
+from typing import Final, TypeVar
 
 from staticgrad.analysis.layout import Strided, collapse
 from staticgrad.compiler.fusion.groups import (
@@ -36,7 +36,16 @@ from staticgrad.language.ir.forms import (
     ScatterAlong,
 )
 from staticgrad.language.ir.graph import Constant, Node, Symbolic
+from staticgrad.language.ir.kernels.directives import (
+    Directive,
+    Interleave,
+    Prefetch,
+    StageDirective,
+    Stream,
+    of_stages,
+)
 from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.legality import legal_ones
 from staticgrad.language.ir.kernels.stages import (
     Axis,
     Check,
@@ -55,6 +64,7 @@ from staticgrad.language.types.dim import Size, maximum, sum_of
 from staticgrad.language.types.dtype import BOOL, I64, U64, DType
 from staticgrad.support.records import dataclass, replace
 
+S = TypeVar("S", bound=Stage)
 VECTOR = "j"
 #: Elements of an axis from which on vectors may run along it instead of along the last one.
 _WIDE: Final = 32
@@ -171,6 +181,8 @@ class Lowering:
     loads: dict[object, Expr] = field(default_factory=dict)
     checks: list[Check | Search] = field(default_factory=list)
     indices: dict[Node, Expr] = field(default_factory=dict)  # that are checked already
+    streamed: set[str] = field(default_factory=set)  # operands of streaming stores
+    of_stages: list[StageDirective] = field(default_factory=list)  # directives of stages
     #: Of walks between whose elements others lie: where the first of them starts, and how far on.
     near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
 
@@ -244,8 +256,15 @@ class Lowering:
         return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
 
     def stored(self, access: Access, value: Expr, streamed: bool) -> Store:
-        """Return a store of elements: a streaming store, if so and they are contiguous."""
-        return Store(access, value, streamed=streamed and access.strides[-1:] == ((VECTOR, 1),))
+        """Return a store of elements, which bypasses the caches if so and they are contiguous."""
+        if streamed and access.strides[-1:] == ((VECTOR, 1),):
+            self.streamed.add(access.operand)
+        return Store(access, value)
+
+    def under(self, directive: Interleave | Prefetch, stage: S) -> S:
+        """Return a stage of the kernel, which gets a directive of its own."""
+        self.of_stages.append((stage, directive))
+        return stage
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """Return a walk, and where it is along the unrolled loops that move it."""
@@ -257,13 +276,13 @@ class Lowering:
         stages: Sequence[Stage],
         axes: Sequence[Axis],
         serial: bool = False,
-        jammed: int = 1,
         grouped: int = 0,
-        in_strips: bool = False,
+        directives: Sequence[Directive] = (),
     ) -> LoweredStep:
         """Return the kernel made of these stages, without unread operands.
 
-        An op need not read all of its operands: x ** 0 is 1.
+        An op need not read all of its operands: x ** 0 is 1. ``directives`` are those of the
+        kernel, beside those of stages (``under``) and streaming stores.
         """
         read = operands_read(stages)
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
@@ -271,9 +290,12 @@ class Lowering:
         operands = tuple(used.values())
         if not serial and not grouped:
             axes = along_memory_last(axes, stages)
-        kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, jammed)
-        if in_strips:
-            kernel = replace(kernel, in_strips=True)
+        chosen = (*directives, *of_stages(stages, self.of_stages))
+        kernel = Kernel(
+            operands, names, tuple(axes), tuple(stages), serial, grouped, directives=chosen
+        )
+        if streams := legal_ones(kernel, map(Stream, sorted(self.streamed))):
+            kernel = replace(kernel, directives=(*chosen, *streams))
         room = kernel.room(sizes) if self.scratch else {}
         return LoweredStep(
             kernel,

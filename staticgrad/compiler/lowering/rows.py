@@ -34,7 +34,7 @@ from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr
 from staticgrad.language.ir.forms import GatherAlong, Pointwise, ScatterAlong
 from staticgrad.language.ir.graph import Node
-from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.directives import Directives, Interleave, Prefetch, Strips
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
@@ -52,7 +52,7 @@ from staticgrad.language.ir.rounded import element
 from staticgrad.language.types.arrays import hint_product
 from staticgrad.language.types.dtype import DType
 from staticgrad.native.machine import current
-from staticgrad.support.records import NamedTuple, replace
+from staticgrad.support.records import NamedTuple
 
 #: Instructions from which on it is quicker to read a value of an element again than to compute it.
 _WORTH_KEEPING: Final = 5
@@ -351,9 +351,10 @@ class RowLowering(Lowering):
         if strip:  # each strip brings the next one near, where the rows are in the cache
             near, ahead = max(maps), Prefetch(axes[-1].name, strip)
         if near in maps:
-            at = stages.index(maps[near])
-            stages[at] = replace(maps[near], ahead=ahead)
-        return self.finish(stages, axes, jammed=jammed, grouped=grouped, in_strips=strip > 0)
+            self.under(ahead, maps[near])
+        strips = (Strips(),) if strip else ()
+        directives = (*interleaving(jammed), *strips)
+        return self.finish(stages, axes, grouped=grouped, directives=directives)
 
     def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
         """Return the rows of a strip; 0 if the work per row is too small for a vector of rows,
@@ -531,6 +532,11 @@ def rows_jammed(low: Lowering, shared: bool = False) -> int:
     while count > 1 and (count * nbytes > _TOGETHER * current().l2 or rows < _ROUNDS * count):
         count //= 2
     return count
+
+
+def interleaving(rows: int) -> Directives:
+    """Return the directive that interleaves so many rows."""
+    return (Interleave("o", rows),) if rows > 1 else ()
 
 
 def memory_ahead(low: Lowering, axes: Sequence[Axis], jammed: int) -> Prefetch:

@@ -14,6 +14,7 @@ from typing import Final
 from staticgrad.compiler.fusion.groups import Home, Source, Walk
 from staticgrad.compiler.fusion.walks import source_walks
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from staticgrad.compiler.lowering.rows import interleaving
 from staticgrad.compiler.lowering.short_rows import FILLED, around_vector
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr, Position
@@ -122,7 +123,7 @@ def _side_by_side(low: Lowering) -> LoweredStep:
     loop = Loop(iterations, (Carry("s0", scanned.nothing),), (stage,), (Carry("s0", kept),))
     rows = prod((domain[k] for k in others), start=1)
     jammed = _JAMMED if not isinstance(rows, int) else max(1, min(rows, _JAMMED))
-    return low.finish([loop], axes, jammed=jammed if axes else 1)
+    return low.finish([loop], axes, directives=interleaving(jammed if axes else 1))
 
 
 def _iterations(low: Lowering) -> Axis:

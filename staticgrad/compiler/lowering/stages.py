@@ -55,6 +55,7 @@ from staticgrad.compiler.lowering.operands import (
 )
 from staticgrad.compiler.lowering.rows import (
     RowLowering,
+    interleaving,
     memory_ahead,
     rows_jammed,
 )
@@ -368,8 +369,10 @@ def _lower_map(low: Lowering) -> LoweredStep:
     shared = any(any(each[split:]) and not any(each[:split]) for each in moves)
     several = _waits_for_rows(group, shared) and bool(axes)
     jammed = rows_jammed(low, shared) if several else 1
-    ahead = memory_ahead(low, axes, jammed) if several else None
-    return low.finish([Map(vector, tuple(body), ahead=ahead), finals], axes, jammed=jammed)
+    stage = Map(vector, tuple(body))
+    if several:
+        stage = low.under(memory_ahead(low, axes, jammed), stage)
+    return low.finish([stage, finals], axes, directives=interleaving(jammed))
 
 
 class _Pieces(Lowering):

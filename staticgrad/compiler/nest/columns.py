@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from staticgrad.compiler.nest.block_functions import element
-from staticgrad.compiler.nest.directives import HELD, may_be_mixed, work
+from staticgrad.compiler.nest.directives import HELD, work
 from staticgrad.compiler.nest.records import (
     Each,
     Name,
@@ -34,6 +34,7 @@ from staticgrad.language.ir.expr import BLOCKS, Access, postorder
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.directives import Interleave
 from staticgrad.language.ir.kernels.known import Known
+from staticgrad.language.ir.kernels.legality import may_be_mixed
 from staticgrad.language.ir.kernels.stages import (
     LANES,
     Accumulate,

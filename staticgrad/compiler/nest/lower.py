@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.columns import ColumnSums
-from staticgrad.compiler.nest.directives import checked, defaults, may_be_mixed, work
+from staticgrad.compiler.nest.directives import defaults, work
 from staticgrad.compiler.nest.products.gemm import write_gemm
 from staticgrad.compiler.nest.products.looped import write_product
 from staticgrad.compiler.nest.records import (
@@ -42,14 +42,15 @@ from staticgrad.language.ir.kernels.directives import (
     Directives,
     Interleave,
     Prefetch,
-    Stream,
     Strips,
     Vector,
+    streamed_operands,
     whole_vectors,
 )
 from staticgrad.language.ir.kernels.interleaving import runs_of
 from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.language.ir.kernels.known import Known, known_of
+from staticgrad.language.ir.kernels.legality import may_be_mixed, with_directives
 from staticgrad.language.ir.kernels.stages import (
     LANES,
     Accumulate,
@@ -102,8 +103,9 @@ def lower(kernel: Kernel, machine: Machine, directives: Directives | None = None
         UnsupportedError: no nest can be made of this kernel.
         IllegalDirectiveError: a directive is not legal.
     """
-    chosen = defaults(kernel, machine) if directives is None else checked(kernel, directives)
-    return KernelLowering(kernel, machine, chosen).nest()
+    if directives is None:
+        return KernelLowering(kernel, machine, defaults(kernel, machine)).nest()
+    return KernelLowering(with_directives(kernel, directives), machine, directives).nest()
 
 
 class KernelLowering:
@@ -127,7 +129,7 @@ class KernelLowering:
         self.on: Any = None
         self.known = {each.name: each for each in kernel.known}
         self.sums, self.column_sums = RowSums(self), ColumnSums(self)
-        self.streamed = {d.operand for d in directives if isinstance(d, Stream)}
+        self.streamed = streamed_operands(directives)
         self.in_strips = Strips() in directives
         self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested(kernel.stages))}
 
@@ -554,7 +556,7 @@ class KernelLowering:
         if self.kernel.outer != "lanes":
             stop = self.not_before(start, stop, told)
         lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
-        half = half_registers(stage, self.kernel.operands, lanes)
+        half = half_registers(self.kernel, stage)
         if half and type(start) is int and told.short and 0 < told.most <= half:
             lanes = half  # processors take half the time for half registers
         runs = runs_of(stage)

@@ -28,8 +28,17 @@ from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.bodies import GOING, NUMBER, BodyBuffer
 from staticgrad.language.ir.expr import Access, Expr, Position, postorder
-from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.directives import (
+    Directive,
+    Interleave,
+    Prefetch,
+    StageDirective,
+    Stream,
+    Strips,
+    of_stages,
+)
 from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.legality import legal_ones
 from staticgrad.language.ir.kernels.stages import (
     LANES,
     MOST_NESTED,
@@ -65,13 +74,16 @@ _AROUND: Final = 1
 class JoinedNames:
     """The operands, integer arguments and results of the joined kernel.
 
-    ``operands``: by number, or by name for scratch; ``rooms``: dtype and size of scratch.
+    ``operands``: by number, or by name for scratch; ``rooms``: dtype and size of scratch;
+    ``streamed``: those of streaming stores; ``beside``: directives of stages.
     """
 
     def __init__(self) -> None:
         self.operands: dict[int | str, Operand] = {}
         self.rooms: dict[str, tuple[DType, Size]] = {}
         self.sizes: dict[Size, str] = {}
+        self.streamed: set[str] = set()
+        self.beside: list[StageDirective] = []
         self._counts: dict[str, int] = {}
 
     def operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
@@ -121,7 +133,7 @@ class JoinedStages(StepKernel):
         """``memory`` returns the location of a buffer of the step's schedule."""
         super().__init__(step)
         kernel = self.kernel
-        if kernel.grouped or kernel.in_strips or kernel.in_tiles:
+        if kernel.grouped or Strips() in kernel.directives or kernel.in_tiles:
             raise NotWrittenOutError
         deepest = max(len(around) for _, around in nested(kernel.stages))
         if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
@@ -136,10 +148,15 @@ class JoinedStages(StepKernel):
     def stages(self) -> Sequence[Stage]:
         """Return the stages, in loops over the rows of the kernel."""
         stages = tuple(self._each(self.kernel.stages))
-        jammed = self.kernel.jammed
         for axis in reversed(self.kernel.axes):
-            stages = (Loop(self._axis(axis), (), stages, (), jammed),)
-            jammed = 1
+            stages = (Loop(self._axis(axis), (), stages, ()),)
+            if axis is self.kernel.axes[-1] and self.kernel.jammed > 1:
+                rows = Interleave(self._renamed(axis.name), self.kernel.jammed)
+                self._names.beside.append((stages[0], rows))
+        for each in self.kernel.directives:
+            if isinstance(each, Stream):
+                buffer = self._schedule.by_name[self.bound[each.operand][0]]
+                self._names.streamed.add(self._memory(buffer).operand)
         return stages
 
     def _each(self, stages: Sequence[Stage]) -> Iterator[Stage]:
@@ -158,7 +175,18 @@ class JoinedStages(StepKernel):
                     yield self._made(Scalar(checks))
                     rest = tuple(each for each in part.body if not isinstance(each, Check))
                     part = replace(part, body=rest)
-            yield self._made(part)
+            made = self._made(part)
+            if isinstance(made, Map):
+                for each in self._directives_of(stage):
+                    if isinstance(each, Prefetch):
+                        ahead = each._replace(axis=self._renamed(each.axis))
+                        self._names.beside.append((made, ahead))
+            yield made
+
+    def _directives_of(self, stage: Stage) -> Iterator[Directive]:
+        for number, (each, _) in enumerate(nested(self.kernel.stages)):
+            if each is stage:
+                yield from (d for d in self.kernel.directives if getattr(d, "stage", -1) == number)
 
     def _are_one(self, stage: Map, checks: Sequence[Check]) -> bool:
         """Return whether all elements of a stage check the same indices, and there is one."""
@@ -185,7 +213,7 @@ class JoinedStages(StepKernel):
         return replace(record, **{name: self._made(each) for name, each in vars(record).items()})
 
     def _loop(self, loop: Loop) -> Loop:
-        if loop.going or loop.jammed != 1:
+        if loop.going or any(isinstance(d, Interleave) for d in self._directives_of(loop)):
             raise NotWrittenOutError
         first = self._carries(loop.first)
         inner = tuple(self._each(loop.stages))
@@ -285,9 +313,6 @@ class JoinedStages(StepKernel):
     def _renamed(self, name: str) -> str:
         return self._lanes if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
 
-    def _ahead(self, ahead: Prefetch) -> Prefetch:
-        return Prefetch(self._renamed(ahead.axis), ahead.distance)
-
     def _extent(self, value: Extent) -> Extent:
         return value if isinstance(value, int) else self._names.argument(self.sizes[value])
 
@@ -295,11 +320,10 @@ class JoinedStages(StepKernel):
 _MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
     **dict.fromkeys((Map, Scalar, Columns, Store), JoinedStages._fields),
     **dict.fromkeys((Accumulate, Keep), JoinedStages._result),
-    **dict.fromkeys((str, bool, type(None)), lambda _, each: each),
+    **dict.fromkeys((str, bool), lambda _, each: each),
     Check: JoinedStages._check,
     Loop: JoinedStages._loop,
     Axis: JoinedStages._axis,
-    Prefetch: JoinedStages._ahead,
     Access: JoinedStages._access,
     Expr: JoinedStages._value,
     tuple: lambda self, each: tuple([self._made(part) for part in each]),
@@ -350,7 +374,10 @@ class LoopBuilder:
         read, operands = operands_read(stages), self._names.operands
         self._used = {n: o for n, o in operands.items() if o.mode != "in" or o.name in read}
         names = tuple(self._names.sizes.values())
-        self.kernel = Kernel(tuple(self._used.values()), names, axes, stages)
+        beside = of_stages(stages, self._names.beside)
+        self.kernel = Kernel(tuple(self._used.values()), names, axes, stages, directives=beside)
+        streams = legal_ones(self.kernel, map(Stream, sorted(self._names.streamed)))
+        self.kernel = replace(self.kernel, directives=(*beside, *streams))
 
     def _number(self) -> Expr:
         """Return the number of the iteration."""

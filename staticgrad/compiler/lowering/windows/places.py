@@ -19,7 +19,6 @@ from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr, Position
 from staticgrad.language.ir.forms import WINDOWED, WindowAxis
 from staticgrad.language.ir.graph import Node
-from staticgrad.language.ir.kernels.directives import Prefetch
 from staticgrad.language.ir.kernels.stages import Axis, Extent, Map, Mode, Store
 from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size, is_at_least
@@ -133,12 +132,10 @@ def along(*loops: Axis | None) -> tuple[AxisPlace, ...]:
     return tuple(AxisPlace(((loop.name, 1),) if loop else ()) for loop in loops)
 
 
-def map_over(
-    loops: Sequence[Axis | None], stores: Sequence[Store], ahead: Prefetch | None = None
-) -> Map:
+def map_over(loops: Sequence[Axis | None], stores: Sequence[Store]) -> Map:
     """Return the map over those loops that there are; the last one runs along vectors."""
     *rows, last = (loop for loop in loops if loop)
-    return Map(last, tuple(stores), tuple(rows), ahead)
+    return Map(last, tuple(stores), tuple(rows))
 
 
 @dataclass

@@ -244,9 +244,8 @@ class WindowStrips(WindowProducts):
         rows = self.nest(*self.wide)
         value = self._read(None, c, [self._strip_place(k, row) for k, row in enumerate(rows)])
         moved = [(c, self.plane), *zip(rows, self.apart, strict=True)]
-        return map_over(
-            [c, *rows], [Store(self.in_scratch(PLANE, moved), value)], Prefetch(c.name, 1)
-        )
+        copied = map_over([c, *rows], [Store(self.in_scratch(PLANE, moved), value)])
+        return self.under(Prefetch(c.name, 1), copied)
 
     def _read(self, image: Axis | None, c: Axis, places: Sequence[AxisPlace]) -> Expr:
         channel = self.at((self.g, self.inner), (c, 1))

@@ -1,16 +1,17 @@
 """Directives: how the loops of a kernel run, as data. No bit of a result depends on them.
 
-A kernel says *what* is computed, its directives say how. Those that lowering chooses are written
-in the kernel beside what they concern (rows ``by 4``, a map ``ahead j + 512``, ``stream``);
-``staticgrad/compiler/nest/directives.py`` lists them, adds those of a machine, and says which are
-legal. Stages are counted as ``nested`` yields them; stage -1 is all of them. Estimates and kernels
-share the number of vectors that an iteration interleaves.
+The stages of a kernel say *what* is computed, ``Kernel.directives`` says how. ``legality`` says
+which directives a kernel may have; ``staticgrad/compiler/nest/directives.py`` adds those of a
+machine. Stages are counted as ``nested`` yields them; stage -1 is all of them. Estimates and
+kernels share the number of vectors that an iteration interleaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
+from staticgrad.language.ir.kernels.stages import Stage, nested
 from staticgrad.support.records import NamedTuple
 
 #: Interleaved vectors, at most. With more of them, register spills cost more than latencies.
@@ -82,6 +83,38 @@ class Strips(NamedTuple):
 
 Directive = Vector | Interleave | Prefetch | Stream | Strips
 Directives = tuple[Directive, ...]
+#: A stage that has no number yet, and a directive for it.
+StageDirective = tuple[Stage, Interleave | Prefetch]
+
+
+def concerns(directive: Directive) -> tuple[object, ...]:
+    """Return what a directive decides: of two directives that decide the same, one is too many."""
+    match directive:
+        case Vector(stage=stage):
+            return Vector, stage
+        case Interleave(axis, _, stage) | Prefetch(axis, _, stage):
+            return type(directive), axis, stage
+        case Stream(operand):
+            return Stream, operand
+        case Strips():
+            return (Strips,)
+
+
+def of_stages(stages: Iterable[Stage], beside: Iterable[StageDirective]) -> Directives:
+    """Return the directives of stages, with the numbers that those have among all of a kernel."""
+    numbers = {id(stage): number for number, (stage, _) in enumerate(nested(stages))}
+    found = [each._replace(stage=numbers[id(stage)]) for stage, each in beside]
+    return tuple(sorted(found, key=lambda each: each.stage))
+
+
+def interleaved_rows(directives: Iterable[Directive]) -> int:
+    """Return how many rows of a kernel are interleaved; 1 if none are."""
+    return next((d.factor for d in directives if isinstance(d, Interleave) and d.axis == "o"), 1)
+
+
+def streamed_operands(directives: Iterable[Directive]) -> frozenset[str]:
+    """Return the names of the operands whose stores bypass the caches."""
+    return frozenset(d.operand for d in directives if isinstance(d, Stream))
 
 
 def _of(stage: int) -> str:

@@ -22,6 +22,7 @@ from math import prod
 from typing import Final, Literal, TypeVar
 
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, postorder
+from staticgrad.language.ir.kernels.directives import Directives, interleaved_rows
 from staticgrad.language.ir.kernels.in_place import in_place_pairs
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import (
@@ -75,8 +76,6 @@ LANE_VECTORS: Final = 4
 FEWEST_COLUMNS: Final = 128
 #: Vectors of columns of which rows are read whole: 4 KiB of each.
 RUN: Final = 64
-#: Interleaved rows, at most: their values are to stay in registers.
-MOST_JAMMED: Final = 16
 #: Where an operand is stored to: the loops around it by name, and the place.
 Places = list[tuple[dict[str, Axis], Access]]
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
@@ -96,12 +95,9 @@ class Kernel:
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
-    jammed: int = 1  # interleaved rows; no bit depends on it
     listed: Listed | None = None
-    in_strips: bool = (
-        False  # a vector of rows runs each stage before the next; no bit depends on it
-    )
     known: tuple[Known, ...] = ()
+    directives: Directives = ()  # how its loops run; no bit depends on them
 
     @cached_property
     def text(self) -> str:
@@ -160,11 +156,10 @@ class Kernel:
         alone = self.outer == "axes" and not self.serial and self.listed is None
         return self.axes[-1].name if alone and self.jammed == 1 and self.axes else ""
 
-    @cached_property
-    def streams(self) -> bool:
-        """True if it has streaming stores."""
-        every = [s for stage, _ in nested(self.stages) for s in statements(stage)]
-        return any(isinstance(s, Store) and s.streamed for s in every)
+    @property
+    def jammed(self) -> int:
+        """The number of interleaved rows."""
+        return interleaved_rows(self.directives)
 
     @property
     def tile_rows(self) -> int:

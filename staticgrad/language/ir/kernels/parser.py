@@ -26,7 +26,14 @@ from staticgrad.language.ir.expr import (
     size,
 )
 from staticgrad.language.ir.forms import COMBINERS
-from staticgrad.language.ir.kernels.directives import Prefetch
+from staticgrad.language.ir.kernels.directives import (
+    Directive,
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+    Vector,
+)
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import (
@@ -61,6 +68,7 @@ from staticgrad.language.types.lexis import Tokens, name_text
 
 _ANYWHERE: Final = (Store, Accumulate, ColumnAccumulate, Keep, Check, Search)
 _STAGES: Final = ("map", "columns", "scalar", "gemm", "sort", "loop")
+_DIRECTIVES: Final = ("interleave", "prefetch", "stream", "strips", "peel", "mask")
 _MODES: Final = ("in", "out", "inout", "scratch", "check")
 _DTYPES: Final = {dtype.code for dtype in ALL_DTYPES}
 _LINES: Final = PRIMITIVES.keys() - set(LEAVES) | {"load"}
@@ -303,12 +311,9 @@ class KernelReader(DocumentReader):
         name = "" if self.texts[self.at] == "(" and not named else self.name("the kernel's name")
         self.listed(self._operand, self._argument, "kernel")
         axes, grouped = self._outer() if self.accept("over") else ((), 0)
-        jammed = self.integer("how many rows") if axes and self.accept("by") else 1
-        in_strips = bool(axes) and self.accept("in")
-        if in_strips:
-            self.expect("strips")
         listed = self._listed() if axes and self.accept("from") else None
         known = self.separated(self._fact) if self.accept("where") else []
+        directives = self.separated(self._directive) if self.accept("under") else []
         self.expect("{", "the kernel's signature")
         stages: list[Stage] = []
         while not self.accept("}"):
@@ -317,7 +322,7 @@ class KernelReader(DocumentReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        outer = (axes, tuple(stages), serial, grouped, jammed, listed, in_strips, tuple(known))
+        outer = (axes, tuple(stages), serial, grouped, listed, tuple(known), tuple(directives))
         return name, Kernel(operands, arguments, *outer)
 
     def _fact(self) -> Known:
@@ -327,6 +332,33 @@ class KernelReader(DocumentReader):
         most = self.integer("what it is at most") if self.accept("most") else 0
         short, many = self.accept("short"), self.accept("many")
         return Known(name, multiple, short, many, most, self.accept("uneven"))
+
+    def _directive(self) -> Directive:
+        """``interleave 4 of i1 in stage 2``: how some loops run."""
+        match self._word(_DIRECTIVES, "a directive"):
+            case "interleave":
+                factor = self.integer("how many are interleaved")
+                return Interleave(self._loop_name("of") or "o", factor, self._of_stage())
+            case "prefetch":
+                axis = "*" if self.accept("*") else self.name("a loop")
+                self.expect("+", "the loop")
+                return Prefetch(axis, self.integer("how far ahead"), self._of_stage())
+            case "stream":
+                return Stream(self._declared(self._operands, "an operand"))
+            case "strips":
+                return Strips()
+            case tail:
+                self.expect("tails")
+                return Vector(tail, self._of_stage())
+
+    def _loop_name(self, word: str) -> str:
+        return self.name("a loop") if self.accept(word) else ""
+
+    def _of_stage(self) -> int:
+        if not self.accept("in"):
+            return -1
+        self.expect("stage")
+        return self.integer("the number of a stage")
 
     def _outer(self) -> tuple[tuple[Axis, ...], int]:
         """``i0: n0, groups of i1: n1``: the outer loops, and how many are grouped."""
@@ -370,11 +402,10 @@ class KernelReader(DocumentReader):
                 self.fail("a columns stage has one loop", at)
             if kind == "gemm" and len(groups) != 3:
                 self.fail("a gemm stage has three loops (i, j, k), or groups of them", at)
-            ahead = self._ahead() if kind == "map" and self.accept("ahead") else None
             self.expect("{", "the head of the stage")
             match kind:
                 case "map":
-                    return Map(axes[-1], self._body(), axes[:-1], ahead)
+                    return Map(axes[-1], self._body(), axes[:-1])
                 case "columns":
                     return self._columns(axes[0])
                 case "sort":
@@ -384,10 +415,9 @@ class KernelReader(DocumentReader):
             return Scalar(self._body())
 
     def _loop(self) -> Loop:
-        """``i1: n0 while @s0 by 4 { first { ... } stages following { ... } }``."""
+        """``i1: n0 while @s0 { first { ... } stages following { ... } }``."""
         axis = self._axis()
         going = self._result_name() if self.accept("while") else ""
-        jammed = self.integer("how many iterations") if self.accept("by") else 1
         self.expect("{", "the head of the stage")
         self._depth += 1
         if self._depth > MOST_NESTED:
@@ -402,7 +432,7 @@ class KernelReader(DocumentReader):
         self._again = set()
         self.expect("}", "the stages of the loop")
         self._depth -= 1
-        return Loop(axis, first, tuple(stages), following, jammed, going)
+        return Loop(axis, first, tuple(stages), following, going)
 
     def _carries(self, word: str) -> tuple[Carry, ...]:
         """``first { @s0: f32 = carry %3 }``, or nothing."""
@@ -411,11 +441,6 @@ class KernelReader(DocumentReader):
         self.expect("{", word)
         found: tuple[Carry, ...] = self._body((Carry,))
         return found
-
-    def _ahead(self) -> Prefetch:
-        axis = self._declared(self._loops, "a loop around this stage's statements")
-        self.expect("+", "the loop")
-        return Prefetch(axis, self.integer("how far ahead"))
 
     def _columns(self, axis: Axis) -> Columns:
         in_lanes = self.texts[self.at] == "lanes"
@@ -506,13 +531,12 @@ class KernelReader(DocumentReader):
         return tuple(statements)
 
     def _statement(self) -> Statement:
-        streamed = self.accept("stream")
-        if streamed or self.accept("store"):
+        if self.accept("store"):
             access, indices = self._access()
             kind = "sum" if self.accept("+=") else next(filter(self.accept, COMBINERS), "")
             if kind != "sum":
                 self.expect("=", "the place to store to")
-            return Store(access, self._expression(), indices, kind, bool(streamed))
+            return Store(access, self._expression(), indices, kind)
         if self.accept("column"):
             kind = self._word(COMBINERS, "an accumulation")
             value = self._expression()

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from staticgrad.language.ir.expr import Access, Expr, postorder
-from staticgrad.language.ir.kernels.directives import Prefetch
 from staticgrad.language.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.language.types.dim import Size, kept_by_sizes, maximum, minimum
 from staticgrad.language.types.dtype import I64, DType
@@ -108,14 +107,12 @@ class Store:
     """operand[access] = value; ``indices`` scatter.
 
     ``combine``: one of ``COMBINERS``, by which the value is joined with what is there.
-    ``streamed``: by a streaming store, as nothing reads it soon. No result depends on it.
     """
 
     access: Access
     value: Expr
     indices: tuple[Expr, ...] = ()
     combine: str = ""
-    streamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,6 @@ class Map:
     axis: Axis
     body: tuple[Statement, ...]
     rows: tuple[Axis, ...] = ()
-    ahead: Prefetch | None = None
 
     @property
     def loops(self) -> tuple[Axis, ...]:
@@ -317,9 +313,7 @@ class Loop:
 
     One iteration after the other, in each outer iteration. What is carried, one element each, is a
     ref in the stages, in what follows an iteration and in the stages behind the loop; results of
-    its stages are refs inside of it only. Accesses and positions move with the loop. ``jammed``:
-    so many iterations are taken side by side, of a loop whose iterations have nothing to do with
-    each other; loops in it take one at a time.
+    its stages are refs inside of it only. Accesses and positions move with the loop.
     ``going``: the carry (bool) that holds before each iteration that is made; the first that finds
     it false ends the loop.
     """
@@ -328,7 +322,6 @@ class Loop:
     first: tuple[Carry, ...]
     stages: tuple[Stage, ...]
     following: tuple[Carry, ...]
-    jammed: int = 1
     going: str = ""
 
 

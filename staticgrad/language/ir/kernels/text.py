@@ -27,16 +27,15 @@ they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...
 that with ``fed { maps }``, which run at each position of its first k. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
-``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` interleaves four rows. A scalar stage may
-keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches,
-and ``stream p2[j] = %2`` is a streaming store.
+``column sum %3 to p5 in p6``. A scalar stage may keep a number: ``@r1: f32 = keep %4``.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
 A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
-which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
-``loop i1: n2 by 4`` interleaves four iterations. A loop may begin and end at numbers that
-were kept, ``k: n2 from @r3 to @r4``. ``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``:
-``n0`` is always a multiple of 16 and from 1 to ``BLOCK``, ``n1`` 0 or more than ``LONE``, and 8
-at most; ``uneven``, it is no multiple of ``EVEN``.
+which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``. A loop may
+begin and end at numbers that were kept, ``k: n2 from @r3 to @r4``.
+``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``: ``n0`` is always a multiple of 16 and
+from 1 to ``BLOCK``, ``n1`` 0 or more than ``LONE``, and 8 at most; ``uneven``, it is no multiple of
+``EVEN``. Directives end the head of a kernel, stages counted from 0:
+``under interleave 4, prefetch j+512 in stage 2, stream p2``.
 ``parser`` reads the text back; this module only writes, also what a verifier would refuse.
 
 The names inside a kernel: a letter for what it is, and a number.
@@ -106,6 +105,7 @@ def signature(kernel: Kernel, name: str = "") -> str:
     serial = "serial " if kernel.serial else ""
     outer = f" over {_outer(kernel)}" if kernel.axes else ""
     outer += f" where {', '.join(map(_known, kernel.known))}" if kernel.known else ""
+    outer += f" under {', '.join(map(str, kernel.directives))}" if kernel.directives else ""
     called = f" {name_text(name)}" if name else ""
     return f"{serial}kernel{called}({operands}{arguments}){outer}"
 
@@ -119,13 +119,12 @@ def _known(known: Known) -> str:
 
 
 def _outer(kernel: Kernel) -> str:
-    """``i0: n0, groups of i1: n1, i2: n2 by 4 in strips``."""
+    """``i0: n0, groups of i1: n1, i2: n2``."""
     apart = len(kernel.axes) - kernel.grouped
     axes = [_axes(kernel.axes[:apart])] if apart else []
     if kernel.grouped:
         axes.append(f"groups of {_axes(kernel.axes[apart:])}")
-    text = ", ".join(axes) + (f" by {kernel.jammed}" if kernel.jammed != 1 else "")
-    text += " in strips" if kernel.in_strips else ""
+    text = ", ".join(axes)
     if kernel.listed is None:
         return text
     names = ", ".join(map(_name, kernel.listed.names))
@@ -146,17 +145,15 @@ def _block(head: str, lines: Iterable[str]) -> Iterator[str]:
 
 def _head(stage: Stage) -> str:
     match stage:
-        case Map(loops=loops, ahead=ahead):
-            near = f" ahead {_name(ahead.axis)} + {ahead.distance}" if ahead else ""
-            return f"map {_axes(loops)}{near}"
+        case Map(loops=loops):
+            return f"map {_axes(loops)}"
         case Columns(axis=axis):
             return f"columns {_axis(axis)}"
         case Gemm(i=i, j=j, k=k):
             groups = (_axes(g) if len(g) == 1 else f"({_axes(g)})" for g in (i, j, k))
             return f"gemm {', '.join(groups)}"
-        case Loop(axis=axis, jammed=jammed, going=going):
-            while_ = f" while @{name_text(going)}" if going else ""
-            return f"loop {_axis(axis)}{while_}" + (f" by {jammed}" if jammed != 1 else "")
+        case Loop(axis=axis, going=going):
+            return f"loop {_axis(axis)}" + (f" while @{name_text(going)}" if going else "")
     return type(stage).__name__.lower()
 
 
@@ -222,10 +219,9 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
     """A statement over the texts of the expressions it evaluates, as ``roots`` lists them."""
     code = "i64"
     match statement:
-        case Store(access=access, combine=kind, streamed=streamed):
-            verb = "stream" if streamed else "store"
+        case Store(access=access, combine=kind):
             assign = {"": "=", "sum": "+="}.get(kind, f"{kind} =")
-            return f"{verb} {access_text(access, values[:-1])} {assign} {values[-1]}"
+            return f"store {access_text(access, values[:-1])} {assign} {values[-1]}"
         case ColumnAccumulate(kind=kind, partials=partials, scratch=scratch):
             return f"column {kind} {values[0]} to {_name(partials)} in {_name(scratch)}"
         case Accumulate(kind=kind, value=value, blocks=blocks):

@@ -16,11 +16,10 @@ from typing import Final, NoReturn
 from staticgrad.language.ir.expr import Access, Expr, mistyped, mistyped_indices, postorder, ref
 from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ir.kernels.bodies import Body, accesses, bodies, bodies_of
-from staticgrad.language.ir.kernels.kernel import MOST_JAMMED, Kernel
+from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.known import BOUND, LARGEST
+from staticgrad.language.ir.kernels.legality import legal
 from staticgrad.language.ir.kernels.stages import (
-    FARTHEST,
-    HALF_LINE,
     MOST_NESTED,
     Accumulate,
     Axis,
@@ -52,7 +51,6 @@ from staticgrad.language.ir.kernels.text import (
     signature,
     statement_text,
 )
-from staticgrad.language.ir.kernels.width import may_take_strips
 from staticgrad.language.types.dtype import BOOL, I32, I64, DType
 from staticgrad.support.errors import VerifyError
 
@@ -110,8 +108,6 @@ def _stages_fit_together(kernel: Kernel) -> None:
         _broken(kernel, f"{kernel.grouped} of {len(kernel.axes)} outer loops are grouped")
     if kernel.grouped and kernel.serial:
         _broken(kernel, "iterations that run in order are not grouped")
-    if not 1 <= kernel.jammed <= MOST_JAMMED:
-        _broken(kernel, f"{kernel.jammed} interleaved rows: 1 to {MOST_JAMMED}")
     every = list(nested(kernel.stages))
     for stage, around in every:
         alone = isinstance(stage, Sort) and len(every) > 1
@@ -148,18 +144,12 @@ def _check_loop(kernel: Kernel, stage: Loop, depth: int) -> None:
         _broken(kernel, f"{loop} continues by a value that is not one of its bool carries")
 
 
-def _strips_leave_numbers(kernel: Kernel) -> None:
-    """Rows in strips are those of one loop, and leave nothing but numbers to later stages."""
-    if kernel.in_strips and not may_take_strips(kernel):
-        _broken(kernel, "these rows cannot run in strips")
-
-
 def _lists_have_tables(kernel: Kernel) -> None:
     """Listed operands are declared, listed once, no loop's number of iterations and not private to
     a worker; the table is an i64 input that nothing else reads."""
     if kernel.listed is None:
         return
-    if kernel.outer != "axes" or not kernel.axes or kernel.jammed > 1:
+    if kernel.outer != "axes" or not kernel.axes:
         _broken(kernel, "only rows one by one have operands from a table")
     table, names = kernel.listed.table, kernel.listed.names
     shared = {operand.name for operand in kernel.operands if not operand.is_own}
@@ -301,34 +291,6 @@ def _accesses_move_along_loops(kernel: Kernel) -> None:
             if axis not in around:
                 _broken(kernel, f"no loop {axis} runs around this access", access)
             around.remove(axis)
-
-
-def _memory_is_prefetched_in_time(kernel: Kernel) -> None:
-    """A map prefetches along a loop around its statements."""
-    for stage, loops in nested(kernel.stages):
-        if isinstance(stage, Map) and stage.ahead is not None:
-            around = {axis.name for axis in (*kernel.axes, *loops, *stage.loops)}
-            if stage.ahead.axis not in around:
-                _broken(
-                    kernel, f"no loop {stage.ahead.axis} is around the map that it prefetches for"
-                )
-            if not 0 < stage.ahead.distance <= FARTHEST:
-                _broken(kernel, f"a prefetch distance of {stage.ahead.distance}: 1 to {FARTHEST}")
-
-
-def _whole_vectors_are_streamed(kernel: Kernel) -> None:
-    """Streaming stores write whole vectors of a map, contiguously, of half a cache line at least,
-    to operands that the kernel only stores to."""
-    outs = {operand.name for operand in kernel.operands if operand.mode == "out"}
-    for stage, _ in nested(kernel.stages):
-        for s in statements(stage):
-            if not isinstance(s, Store) or not s.streamed:
-                continue
-            behind = isinstance(stage, Map) and s.access.stride(stage.axis.name) == 1
-            wide = kernel.lanes * s.value.dtype.itemsize >= HALF_LINE
-            alone = not (s.combine or s.access.gather or s.access.bounded)
-            if not (behind and wide and alone and s.access.operand in outs):
-                _broken(kernel, "only whole vectors of results are streamed", s)
 
 
 # -- types ----------------------------------------------------------------------------------------
@@ -653,12 +615,19 @@ def _lanes_read_apart(kernel: Kernel) -> None:
                 before.add(statement.access.operand)
 
 
+def _directives_are_legal(kernel: Kernel) -> None:
+    """Every directive is legal for the kernel, beside the others."""
+    for directive in kernel.directives:
+        if reason := legal(kernel, directive):
+            _broken(kernel, f"{directive}: {reason}")
+
+
 def _rows_fill_lanes(kernel: Kernel) -> None:
     """Rows that are the lanes of vectors have scalars and loops of them only, and read nothing that
     is stored; each stores to elements of its own, or the first one alone does."""
     if not kernel.in_lanes:
         return
-    if kernel.serial or kernel.grouped or kernel.jammed > 1 or kernel.listed is not None:
+    if kernel.serial or kernel.grouped or kernel.listed is not None:
         _broken(kernel, "rows that are lanes are taken in no other way")
     stages = [stage for stage, _ in nested(kernel.stages)]
     for stage in stages:
@@ -689,81 +658,6 @@ def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
         _broken(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
 
 
-def _rows_stand_apart(kernel: Kernel) -> None:
-    """Interleaved rows have maps, scalars and loops of them only, run in any order, and touch of
-    what they store their own elements alone: it moves along every outer loop, or each has a scratch
-    of its own."""
-    for loop, _ in nested(kernel.stages):
-        if isinstance(loop, Loop) and loop.jammed != 1:
-            _iterations_stand_apart(kernel, loop)
-        if kernel.jammed > 1:
-            _ends_alike(kernel, loop, None)
-    if kernel.jammed == 1:
-        return
-    if not kernel.axes or kernel.serial:
-        _broken(kernel, "there are no rows to interleave")
-    for stage, _ in nested(kernel.stages):
-        if not isinstance(stage, Map | Scalar | Loop):
-            _broken(kernel, f"the rows of a {_kind(stage)} are not interleaved")
-        _ends_for_all(kernel, stage)
-
-    def outer(access: Access) -> tuple[Extent, ...]:
-        return tuple(access.stride(axis.name) for axis in kernel.axes)
-
-    stored: dict[str, tuple[Extent, ...]] = {}
-    for body in bodies(kernel):
-        for s in body.statements:
-            if isinstance(s, Store):
-                name, strides = s.access.operand, outer(s.access)
-                own = kernel.operand(name).mode == "scratch" and not any(strides)
-                if not (all(strides) or own):
-                    _broken(kernel, "interleaved rows store to one element", s)
-                stored[name] = strides
-    for access, _ in accesses(kernel):
-        if stored.get(access.operand, outer(access)) != outer(access):
-            _broken(kernel, "a row reads or writes where others store", access)
-
-
-def _iterations_stand_apart(kernel: Kernel, loop: Loop) -> None:
-    """The same of the iterations of a loop, which carry nothing."""
-    axis = loop.axis.name
-    if not 1 <= loop.jammed <= MOST_JAMMED or kernel.jammed > 1:
-        _broken(kernel, f"{loop.jammed} interleaved iterations of {axis}: 1 to {MOST_JAMMED}")
-    if loop.first or loop.following:
-        _broken(kernel, f"an iteration of {axis} waits for the one before")
-    for stage, _ in nested(loop.stages):
-        if not isinstance(stage, Map | Scalar | Loop):
-            _broken(kernel, f"iterations of a {_kind(stage)} are not interleaved")
-        if isinstance(stage, Loop) and stage.jammed != 1:
-            inner = stage.axis.name
-            _broken(
-                kernel, f"iterations of {inner} are interleaved inside interleaved ones of {axis}"
-            )
-        _ends_for_all(kernel, stage)
-        _ends_alike(kernel, stage, loop)
-    inside = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
-    stores = [s for body in inside for s in body.statements if isinstance(s, Store)]
-    stored = {store.access.operand: store.access.stride(axis) for store in stores}
-    for store in stores:
-        stride = store.access.stride(axis)
-        if stride == 0 or stored[store.access.operand] != stride:
-            _broken(kernel, "interleaved iterations store to one element", store)
-    for access in (expr.attribute for body in inside for expr in body.expressions):
-        if isinstance(access, Access):
-            stride = access.stride(axis)
-            if stored.get(access.operand, stride) != stride:
-                _broken(kernel, "an iteration reads where others store", access)
-
-
-def _ends_alike(kernel: Kernel, stage: Stage, loop: Loop | None) -> None:
-    """The loops of interleaved iterations have one end, which is known before any of them runs."""
-    inside = [s for each, _ in nested(loop.stages if loop else ()) for s in statements(each)]
-    own = {s.name for s in inside if isinstance(s, Accumulate | Keep | Check | Search | Carry)}
-    for axis in loops_of(stage):
-        if axis.limits and (loop is None or own.intersection(axis.limits)):
-            _broken(kernel, f"the loop {axis.name} ends elsewhere in each row")
-
-
 #: Every invariant, in an order in which each may rely on those before it.
 CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     _stages_fit_together,
@@ -774,16 +668,13 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     _extents_are_arguments,
     _arguments_are_known,
     _accesses_move_along_loops,
-    _memory_is_prefetched_in_time,
-    _whole_vectors_are_streamed,
     _expressions_are_typed,
     _memory_is_typed,
     _results_come_first,
     _lanes_store_apart,
-    _rows_stand_apart,
+    _directives_are_legal,
     _rows_fill_lanes,
     _iterations_store_apart,
-    _strips_leave_numbers,
     _columns_stand_alone,
     _modes_are_kept,
     _lanes_read_apart,

@@ -34,6 +34,7 @@ from staticgrad.language.ir.expr import (
     postorder,
 )
 from staticgrad.language.ir.forms import COMBINERS
+from staticgrad.language.ir.kernels.directives import streamed_operands
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -73,14 +74,15 @@ def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int
     return _REGISTER // widest if all(_moves_whole(stage, widest) for stage in stages) else 0
 
 
-def half_registers(stage: Map, operands: Sequence[Operand], lanes: int) -> int:
-    """The lanes of half vectors, if a map may take such: it stores, and they fill 256 bits; else 0.
+def half_registers(kernel: Kernel, stage: Map) -> int:
+    """The lanes of half vectors, if a map may take such: it stores, through the caches, and they
+    fill 256 bits; else 0.
 
     A row that is added up has the lanes that the order of its sum says.
     """
-    half = lanes // 2
-    bits = 8 * max((operand.dtype.itemsize for operand in operands), default=0)
-    stores = all(isinstance(s, Store) and not s.streamed for s in stage.body)
+    half, streamed = kernel.lanes // 2, streamed_operands(kernel.directives)
+    bits = 8 * max((operand.dtype.itemsize for operand in kernel.operands), default=0)
+    stores = all(isinstance(s, Store) and s.access.operand not in streamed for s in stage.body)
     return half if stores and 2 * half * bits >= _REGISTER else 0
 
 

@@ -1,0 +1,261 @@
+"""Legality of directives: the one place that says which ones a kernel may have, and why not.
+
+``verify_kernel``, lowering, tuning and the defaults of a machine call ``legal``. A directive is
+judged beside the others of its kernel: rows in which iterations are interleaved are not interleaved
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from staticgrad.language.ir.expr import Access, postorder
+from staticgrad.language.ir.kernels.bodies import Body, accesses, bodies, bodies_of
+from staticgrad.language.ir.kernels.directives import (
+    Directive,
+    Directives,
+    Interleave,
+    Prefetch,
+    Stream,
+    Strips,
+    Vector,
+    concerns,
+)
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import (
+    FARTHEST,
+    HALF_LINE,
+    LANES,
+    Accumulate,
+    Carry,
+    Check,
+    Columns,
+    Extent,
+    Keep,
+    Loop,
+    Map,
+    Scalar,
+    Search,
+    Stage,
+    Statement,
+    Store,
+    loops_of,
+    nested,
+    roots,
+    statements,
+)
+from staticgrad.language.ir.kernels.text import access_text
+from staticgrad.language.ir.kernels.width import may_take_strips
+from staticgrad.support.records import replace
+
+#: Interleaved rows or iterations, at most: their values are to stay in registers.
+MOST_INTERLEAVED: Final = 16
+#: Loads and stores of a body beyond which memory is what it waits for.
+_STREAMS: Final = 12
+#: Values of ``Vector.tail``.
+_TAILS: Final = ("peel", "mask")
+
+
+class IllegalDirectiveError(ValueError):
+    """A directive that a kernel does not allow; the message says why."""
+
+
+def legal(kernel: Kernel, directive: Directive) -> str:
+    """Return why a kernel cannot have a directive beside its others; empty if it can."""
+    if [*map(concerns, kernel.directives)].count(concerns(directive)) > 1:
+        return "it is given twice"
+    every = list(nested(kernel.stages))
+    if not isinstance(directive, Stream | Strips):
+        if not -1 <= directive.stage < len(every):
+            return "there is no such stage"
+        every = every if directive.stage < 0 else [every[directive.stage]]
+    stages = [stage for stage, _ in every]
+    match directive:
+        case Vector(tail):
+            return "" if tail in _TAILS else "there is no such tail"
+        case Interleave(axis="o"):
+            return next(_dependences_of_rows(kernel, directive.factor), "")
+        case Interleave(axis="j", factor=count):
+            return _dependence_of_vectors(kernel, stages, count)
+        case Interleave(axis, count):
+            loops = [s for s in stages if isinstance(s, Loop) and s.axis.name == axis]
+            found = (_dependences_of_iterations(kernel, loop, count) for loop in loops)
+            wrong = next((reason for each in found for reason in each), "")
+            return wrong if loops else "there is no such axis"
+        case Prefetch(axis, distance):
+            if not 0 < distance <= FARTHEST:
+                return f"the distance is one iteration at least, and {FARTHEST} at most"
+            maps = [(s, around) for s, around in every if isinstance(s, Map)]
+            axes = {a.name for s, around in maps for a in (*kernel.axes, *around, *s.loops)}
+            return "" if maps and axis in {"*", *axes} else "there is no such axis around a map"
+        case Stream(operand):
+            return _narrow_store(kernel, operand)
+        case Strips():
+            return "" if may_take_strips(kernel) else "these rows cannot run in strips"
+
+
+def with_directives(kernel: Kernel, directives: Iterable[Directive]) -> Kernel:
+    """Return the kernel with these directives in the place of its own.
+
+    Raises:
+        IllegalDirectiveError: one of them would change results, or names what is not there.
+    """
+    found = replace(kernel, directives=tuple(directives))
+    for each in found.directives:
+        if reason := legal(found, each):
+            raise IllegalDirectiveError(f"{each}: {reason}")
+    return found
+
+
+def legal_ones(kernel: Kernel, directives: Iterable[Directive]) -> Directives:
+    """Return those of some directives that a kernel may have beside its own."""
+    return tuple(
+        each
+        for each in directives
+        if not legal(replace(kernel, directives=(*kernel.directives, each)), each)
+    )
+
+
+# -- rows and iterations --------------------------------------------------------------------------
+
+
+def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
+    """Yield what keeps rows from being interleaved: they have maps, scalars and loops of them only,
+    run in any order, and touch of what they store their own elements alone: it moves along every
+    outer loop, or each has a scratch of its own."""
+    if not 1 <= count <= MOST_INTERLEAVED:
+        yield f"{count} interleaved rows: 1 to {MOST_INTERLEAVED}"
+    if kernel.serial:
+        yield "the rows of this kernel run in their order"
+    if not kernel.axes or kernel.outer not in ("axes", "groups"):
+        yield "there are no rows to interleave"
+    if kernel.in_lanes:
+        yield "rows that are lanes are taken in no other way"
+    if kernel.listed is not None:
+        yield "each row has operands and sizes of its own"
+    if any(d.factor > 1 and d.axis not in "oj" for d in _interleaved(kernel)):
+        yield "iterations of its loops are interleaved"
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    for stage in stages:
+        for axis in loops_of(stage):
+            if axis.limits:
+                yield f"the loop {axis.name} ends elsewhere in each row"
+    yield from _waits(stages, "rows")
+
+    def outer(access: Access) -> tuple[Extent, ...]:
+        return tuple(access.stride(axis.name) for axis in kernel.axes)
+
+    stored: dict[str, tuple[Extent, ...]] = {}
+    for s in _stores(bodies(kernel)):
+        name, strides = s.access.operand, outer(s.access)
+        own = kernel.operand(name).mode == "scratch" and not any(strides)
+        if not (all(strides) or own):
+            yield f"interleaved rows store to one element: {access_text(s.access)}"
+        stored[name] = strides
+    for access, _ in accesses(kernel):
+        if stored.get(access.operand, outer(access)) != outer(access):
+            yield f"a row reads or writes where others store: {access_text(access)}"
+
+
+def _dependences_of_iterations(kernel: Kernel, loop: Loop, count: int) -> Iterator[str]:
+    """Yield what keeps the iterations of a loop from being interleaved: the same, and carries."""
+    axis, inside = loop.axis.name, [stage for stage, _ in nested(loop.stages)]
+    if not 1 <= count <= MOST_INTERLEAVED:
+        yield f"{count} interleaved iterations of {axis}: 1 to {MOST_INTERLEAVED}"
+    if loop.first or loop.following or loop.going:
+        yield f"an iteration of {axis} waits for the one before"
+    yield from _waits(inside, "iterations")
+    numbers = {id(stage): number for number, (stage, _) in enumerate(nested(kernel.stages))}
+    for each in _interleaved(kernel):
+        deeper = {stage.axis.name for stage in inside if isinstance(stage, Loop)}
+        at = each.stage < 0 or any(numbers[id(stage)] == each.stage for stage in inside)
+        if each.factor > 1 and count > 1 and each.axis in deeper and at:
+            yield f"iterations of {each.axis} are interleaved inside interleaved ones of {axis}"
+    made = (Accumulate, Keep, Check, Search, Carry)
+    own = {s.name for stage in inside for s in statements(stage) if isinstance(s, made)}
+    for stage in inside:
+        for inner in loops_of(stage):
+            if own.intersection(inner.limits):
+                yield f"the loop {inner.name} ends elsewhere in each iteration"
+    computed = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
+    stores = [*_stores(computed)]
+    stored = {store.access.operand: store.access.stride(axis) for store in stores}
+    for store in stores:
+        stride = store.access.stride(axis)
+        if stride == 0 or stored[store.access.operand] != stride:
+            yield f"interleaved iterations store to one element: {access_text(store.access)}"
+    for access in (expr.attribute for body in computed for expr in body.expressions):
+        if isinstance(access, Access):
+            stride = access.stride(axis)
+            if stored.get(access.operand, stride) != stride:
+                yield f"an iteration reads where others store: {access_text(access)}"
+
+
+def _interleaved(kernel: Kernel) -> Iterator[Interleave]:
+    return (each for each in kernel.directives if isinstance(each, Interleave))
+
+
+def _waits(stages: Iterable[Stage], what: str) -> Iterator[str]:
+    """Yield which stages take one row or iteration at a time."""
+    for stage in stages:
+        if not isinstance(stage, Map | Scalar | Loop):
+            yield f"the {what} of a {type(stage).__name__.lower()} are not interleaved"
+        if isinstance(stage, Loop) and stage.going:
+            yield f"the loop {stage.axis.name} goes on by what each row carries"
+
+
+def _stores(computed: Iterable[Body]) -> Iterator[Store]:
+    return (s for body in computed for s in body.statements if isinstance(s, Store))
+
+
+# -- vectors --------------------------------------------------------------------------------------
+
+
+def _dependence_of_vectors(kernel: Kernel, stages: Sequence[Stage], count: int) -> str:
+    if count < 1 or count & (count - 1):
+        return "vectors are taken by powers of two"
+    if kernel.serial:
+        return "the elements of this kernel run in their order"
+    maps = [stage for stage in stages if isinstance(stage, Map)]
+    if any(isinstance(stage, Columns) for stage in stages):
+        return ""
+    mixed = any(may_be_mixed(stage.body) for stage in maps)
+    return "" if mixed else "a vector may read what another one stores"
+
+
+def may_be_mixed(statements: Sequence[Statement]) -> bool:
+    """Return whether several vectors of these statements may be interleaved."""
+    if not all(isinstance(statement, Store | Accumulate) for statement in statements):
+        return False
+    stores = [s.access for s in statements if isinstance(s, Store)]
+    evaluated = postorder(root for statement in statements for root in roots(statement))
+    loads = [e.attribute for e in evaluated if isinstance(e.attribute, Access)]
+    if any(access.bounded or access.gather for access in stores):
+        return False
+    if len({*loads, *stores}) > _STREAMS:
+        return False
+    stored = {access.operand: access for access in stores}
+    return not any(a.bounded or stored.get(a.operand, a) != a for a in loads) and all(
+        access == stored[access.operand] and access.stride(LANES) != 0 for access in stores
+    )
+
+
+def _narrow_store(kernel: Kernel, operand: str) -> str:
+    """Return what keeps stores to an operand from bypassing the caches: they write whole vectors of
+    maps, contiguously, of half a cache line at least, and the kernel does nothing else with it."""
+    stored = [
+        (stage, s)
+        for stage, _ in nested(kernel.stages)
+        for s in statements(stage)
+        if isinstance(s, Store) and s.access.operand == operand
+    ]
+    if not stored or kernel.operand(operand).mode != "out":
+        return "no result of this name is stored to"
+    for stage, s in stored:
+        behind = isinstance(stage, Map) and s.access.stride(stage.axis.name) == 1
+        wide = kernel.lanes * s.value.dtype.itemsize >= HALF_LINE
+        alone = not (s.combine or s.access.gather or s.access.bounded)
+        if not (behind and wide and alone):
+            return f"only whole vectors of results are streamed: {access_text(s.access)}"
+    return ""
