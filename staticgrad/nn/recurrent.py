@@ -44,7 +44,7 @@ def give_gates(
 class Direction(Module):
     """Weights of one layer in one direction: ``weight`` of its inputs, ``recurrent`` of states.
 
-    ``bias`` is that of all gates, ``bias_new`` that of the state's part of a GRU's new gate.
+    ``bias`` is added to all gates, ``bias_new`` to the recurrent term of a GRU's candidate.
     """
 
     def __init__(

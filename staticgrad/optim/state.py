@@ -152,7 +152,7 @@ _memories: Final[WeakKeyDictionary[object, _Memory]] = WeakKeyDictionary()
 
 
 def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
-    """Within, what an optimizer keeps is what it kept before."""
+    """Inside, existing state of the optimizer is reused."""
     memory = _memories.setdefault(optimizer, _Memory())
     noted = running_session()
 

@@ -452,8 +452,8 @@ def jacobian(
 
     Returns:
         A value of shape ``y.shape + x.shape`` in the dtype of ``y`` (in reverse mode: of ``x``), in
-        the containers of ``x``. Of a function a function, whose result has such a Jacobian for each
-        value in the containers of what it gives.
+        the containers of ``x``. For a function, a function that gives one Jacobian per output, in
+        the containers of the outputs.
 
     Raises:
         GradientError, DisconnectedError: as ``grad``.
@@ -503,8 +503,8 @@ def hessian(
         argnums: of a function, as in ``grad``.
 
     Returns:
-        A value of shape ``x.shape + x.shape`` in the dtype of ``x``. Of a function a function; of
-        several arrays its result has containers within containers, a block for each pair.
+        A value of shape ``x.shape + x.shape`` in the dtype of ``x``. For a function,
+        a function; for several arrays, containers of containers, a block for each pair.
 
     Raises:
         GradientError, DisconnectedError: as ``jacobian``.

@@ -39,7 +39,7 @@ def is_keeper(tree: Any) -> bool:
 
 
 def parts_of(tree: Any) -> dict[Any, Any] | None:
-    """The parts of a container by their keys; None of what is none.
+    """Return children by key, or None for a leaf.
 
     Generators, graphs, compiled programs, and what has ``parameters()``, hold parameters.
     """

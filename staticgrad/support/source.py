@@ -214,7 +214,7 @@ class Merged(tuple[Origin | SourceLine, ...]):
 
     @property
     def scope(self) -> str:
-        """That of the first."""
+        """The named scope of the first line."""
         return self[0].scope
 
     @property

@@ -406,8 +406,11 @@ BEGIN = (
 @pytest.mark.parametrize(
     ("node", "words"),
     [
-        ("[up] y = other.Twice(x)", r"node 'up', Twice: other.Twice is no operator, version 1"),
-        ("[up] y = DFT(x)", r"node 'up', DFT: DFT has no function here, version 17"),
+        (
+            "[up] y = other.Twice(x)",
+            r"node 'up', Twice: the operator other.Twice does not exist, version 1",
+        ),
+        ("[up] y = DFT(x)", r"node 'up', DFT: the operator DFT has no function here, version 17"),
         ("[up] y = Elu<beta = 1.0>(x)", r"node 'up', Elu: the attribute 'beta' is not supported"),
         ("[up] y = Elu(x, x)", r"node 'up', Elu: 2 inputs, and Elu takes 1[\s\S]*x f32\[n\]"),
         ("[up] y = Concat<axis = 3>(x, x)", r"node 'up', Concat: [\s\S]*axis"),

@@ -500,9 +500,9 @@ def _function_of_types(
         function.ParseFromString(text)
         return function
     name, version = f"{node.domain}.{node.op_type}".lstrip("."), opsets.get(node.domain, 1)
-    what = "has no function here" if schema is not None else "is no operator"
+    what = "has no function here" if schema is not None else "does not exist"
     raise ExportError(
-        f"{name} {what}, version {version} of the operators",
+        f"the operator {name} {what}, version {version} of the operators",
         hint="@staticgrad.interop.onnx.operators.operator(name) makes a function its row",
     )
 

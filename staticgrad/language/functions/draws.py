@@ -296,8 +296,8 @@ class Distributions:
     ) -> Value:
         """Normal vectors of a mean [..., n] and a covariance [..., n, n], by its Cholesky factor.
 
-        Gradients flow to both. ``shape`` is that of the result without its last axis; that in which
-        both meet by default.
+        Gradients flow to both. ``shape`` is the batch shape, the result's without its last axis; by
+        default that to which both broadcast.
         """
         from staticgrad.language.functions.linalg.matrices import (
             cholesky,  # LAPACK, loaded for this draw
@@ -519,8 +519,8 @@ class Distributions:
     def dirichlet(self, alpha: Operand, shape: Any = None, dtype: Any = F32) -> Value:
         """Shares that add up to 1 along the last axis, with positive parameters ``alpha``.
 
-        Gamma draws over their sum. ``shape`` is that of the result without its last axis, that of
-        alpha by default.
+        Gamma draws over their sum. ``shape`` is the batch shape, the result's without its last
+        axis; by default ``alpha.shape[:-1]``.
         """
         kind = floating_dtype("dirichlet", dtype)
         value = self._operand("dirichlet", alpha)

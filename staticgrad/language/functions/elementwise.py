@@ -48,8 +48,8 @@ _LN2: Final = math.log(2.0)
 def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
     """x to ``decimals`` places, ties to even: rint(x * 10 ** decimals) / 10 ** decimals.
 
-    What is too large for that product has no such places and stays as it is, as integers do;
-    float16 and bfloat16 are computed in float32. Carries no gradient.
+    Values too large for the product, and integers, are returned unchanged; float16 and bfloat16
+    are computed in float32. Carries no gradient.
 
     Args:
         decimals: how many places; negative ones are before the point.
@@ -74,7 +74,7 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
 
 
 def _to_places(value: Any, places: int) -> Any:
-    """Float32 or float64 to so many places, not 0, where the power of ten may be no such number."""
+    """Round float32 or float64 to ``places``, not 0, where 10**places may overflow."""
     kept = functions.stop_gradient(value)
     if abs(places) > math.log10(np.finfo(value.dtype.numpy).max):
         return kept if places > 0 else functions.where(isfinite(kept), kept * 0.0, kept)

@@ -1,6 +1,6 @@
 """Python functions as bodies: what they build is closed over what was there before.
 
-A function is called once, with values that stand for what an iteration gives it. What it builds is
+A function is called once, with placeholder values for those of an iteration. What it builds is
 newer than the trace, and becomes the body; what that reads of older values become operands of the
 loop. Small constants stay in the body. What a body of a loop builds of such operands alone is built
 once, before the loop, where that costs memory and cannot fail; views of them stay in the body, for

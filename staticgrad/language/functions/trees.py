@@ -288,8 +288,8 @@ def with_complex_values(tree: Any, kind: Any = None) -> Any:
 def matched(name: str, what: str, given: Any, tree: Tree, kind: Any = None) -> list[Any]:
     """Return the leaves of cotangents or tangents, which have the containers of their values.
 
-    In a function that is mapped over tensors a tensor is what stands for it, so that it is no
-    constant, and gets a gradient.
+    In a function that is mapped over tensors, tensors are replaced by placeholders, so that they
+    receive gradients.
     """
     leaves, own = flatten(with_complex_values(given, kind))
     if what == "cotangent" and pairs_in(own, leaves):

@@ -89,9 +89,9 @@ class Loop(_BodyOp, name="loop"):
     the number of the iteration falls from iterations - 1 to 0: it always is the index of the slice
     read and written. Without an iteration the last carries are the first ones.
 
-    In graphs of which kernels are made, carries may be ``logged``: the result of such a one is not
-    the last, but all that it was, with ``iterations + 1`` rows, of which the first, or with
-    ``reverse`` the last one, is what it begins with.
+    In graphs of which kernels are made, carries may be ``logged``: the result holds every
+    intermediate carry, ``iterations + 1`` rows; the first, or with ``reverse`` the last, is the
+    initial one.
     """
 
     kink = "as in the body"

@@ -1,6 +1,6 @@
 """The reductions: sum, max and min over axes, which the result drops.
 
-A sum adds in the order that ``ir/summation.py`` defines; of max and min the order cannot be told.
+A sum adds in the order that ``ir/summation.py`` defines; for max and min it does not matter.
 Choosing axes and dtypes, and what is made of these three, is in ``aggregate.py``.
 """
 

@@ -27,7 +27,7 @@ class Sweep(ABC, Generic[Node, Key]):
 
     @abstractmethod
     def results(self, node: Node) -> Iterable[Key | None]:
-        """The results of a node; None for one that nobody can want."""
+        """The results of a node; None for results that need no gradient."""
 
     @abstractmethod
     def operands(self, node: Node) -> Sequence[Key | None]:

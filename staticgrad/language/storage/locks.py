@@ -13,9 +13,9 @@ free, and look again every ``POLL`` seconds.
 
 A program that takes the same locks again and again may *reserve* them: while nobody else wants one
 of them, locking a token takes them all. Whoever looks at a reserved lock ends the reservation
-first, and only then asks whether the token is locked; who has locked it asks only then whether the
-reservation stands. So one of the two sees the other, whoever comes first. What has ended never
-stands again.
+first, and only then asks whether the token is locked; whoever has locked it checks
+afterwards that the reservation is still valid. So one of the two sees the other, whoever comes
+first. A reservation that has ended is never valid again.
 
 Code that interrupts its own thread (a signal handler, a finalizer, a debugger's watch) may meet
 what that thread holds. It may read: a step's own writes begin and end within one call that nothing

@@ -155,8 +155,8 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
     the values that it takes and gives, so that what it computes inside is recomputed first; of
     tensors, one that records nothing and runs once more when it is differentiated.
 
-    With a ``policy`` the function is one whose gradients compute again what the policy does not
-    save, whatever the budget. Its results and gradients keep their bytes. A loop in it is saved,
+    With a ``policy`` gradients of the function recompute everything that the policy does not save,
+    even if memory is free. Its results and gradients keep their bytes. A loop in it is saved,
     with the carries of its iterations, if the policy saves the loop or a value of its body.
 
     Args:

@@ -211,7 +211,7 @@ def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:
     r = integer(op, name, factor, least=1)
     if image.ndim < 3:
         raise RankError(
-            f"{op}: {image.type} where [..., channels, height, width] is due",
+            f"{op}: expected shape [..., channels, height, width], got {image.type}",
             related=related(image),
         )
     return image, r

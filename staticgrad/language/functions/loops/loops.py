@@ -343,8 +343,8 @@ class FirstCarries:
 
 
 class Sliced(NamedTuple):
-    """A body that is handed rows: the arrays whose rows they are, behind slices that were there,
-    and the values that it still takes as they are."""
+    """A body that takes rows: the arrays that they are rows of, behind slices that were there, and
+    the remaining unsliced operands."""
 
     body: Graph
     slices: list[Symbolic]

@@ -243,7 +243,8 @@ def ctc_loss(
     for value, wanted, axes in ((logs, 3, "time, batch, C"), (labels, 2, "batch, labels")):
         if value.ndim != wanted:
             raise RankError(
-                f"ctc_loss: {value.type} where [{axes}] is due", related=related(logs, labels),
+                f"ctc_loss: expected shape [{axes}], got {value.type}",
+                related=related(logs, labels),
                 hint="labels in rows, padded behind their ends; one sequence is a batch of one",
             )  # fmt: skip
     _check_integers("targets", labels)
