@@ -16,7 +16,7 @@ FUNCTIONS = {
         "all amax=max amin=min any argmax argmin max mean min std sum var"
     ),
     "staticgrad.language.functions.arrange": (
-        "array_split broadcast_arrays diag diagflat diagonal dsplit hsplit meshgrid pad repeat"
+        "array_split diag diagflat diagonal dsplit hsplit meshgrid pad repeat"
         " roll rot90 split tile trace vsplit"
     ),
     "staticgrad.language.functions.loops.loops": (
@@ -33,7 +33,7 @@ FUNCTIONS = {
     ),
     "staticgrad.language.functions.elementwise": (
         "allclose array_equal array_equiv choose copy copysign deg2rad degrees=rad2deg divmod"
-        " fabs float_power fmax fmin heaviside isclose isfinite isinf isnan isneginf isposinf"
+        " fabs float_power fmax fmin heaviside isclose isneginf isposinf"
         " logaddexp2 nan_to_num piecewise rad2deg radians=deg2rad round select sinc"
     ),
     "staticgrad.language.functions.complex_numbers": (
@@ -64,9 +64,9 @@ FUNCTIONS = {
     "staticgrad.language.ir.value": "Value",
     "staticgrad.language.ops.special": "i0",
     "staticgrad.language.ops.arithmetic": (
-        "abs=absolute absolute add ceil divide fix=trunc floor floor_divide fmod left_shift"
-        " mod=remainder multiply negative positive pow=power power reciprocal remainder"
-        " right_shift rint sign signbit square subtract trunc"
+        "abs=absolute absolute add ceil divide fix=trunc floor floor_divide fmod isfinite isinf"
+        " isnan left_shift mod=remainder multiply negative positive pow=power power reciprocal"
+        " remainder right_shift rint sign signbit square subtract trunc"
     ),
     "staticgrad.language.ops.logic": (
         "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
@@ -84,7 +84,8 @@ FUNCTIONS = {
     ),
     "staticgrad.language.ops.marks": "stop_gradient",
     "staticgrad.language.ops.movement": (
-        "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
+        "broadcast_arrays broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes"
+        " transpose"
     ),
     "staticgrad.language.ops.positions": "iota",
     "staticgrad.language.ops.scans": "cumprod cumsum linear_scan",

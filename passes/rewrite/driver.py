@@ -21,7 +21,6 @@ import numpy as np
 
 from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule, Term, filled
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import (
     Constant,
     Graph,
@@ -32,6 +31,7 @@ from staticgrad.language.ir.graph import (
     reads_any,
     rebuild,
 )
+from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.support.building import within
 from staticgrad.support.errors import PipelineError, StaticgradError
@@ -355,7 +355,7 @@ def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
     if built.shape == wanted.shape:
         return built
     try:
-        return cast(Symbolic, functions.broadcast_to(built, wanted.shape))
+        return cast(Symbolic, broadcast_to(built, wanted.shape))
     except StaticgradError:
         raise _refused(rule, wanted, built) from None
 

@@ -15,10 +15,10 @@ import numpy as np
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rules.identities import inverse_of
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ops.arithmetic import Div, Mul
 from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops.convert import size_value
 from staticgrad.language.ops.movement import Broadcast
 from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.types.arrays import hint_value
@@ -76,7 +76,7 @@ def _sum_of_repeated(match: Match) -> Any:
         return None
     kept = [k for k in range(len(spread.shape)) if k not in axes]
     places = tuple(kept.index(axis) for axis in spread.axes)
-    count = functions.size_value(prod(spread.shape[a] for a in axes), match.root.dtype)
+    count = size_value(prod(spread.shape[a] for a in axes), match.root.dtype)
     return Broadcast(match.root.shape, places)(match.x * count)
 
 

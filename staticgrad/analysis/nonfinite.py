@@ -17,8 +17,6 @@ import numpy as np
 
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.language.functions.aggregate import sum as total
-from staticgrad.language.functions.elementwise import isfinite, isnan
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import (
     Constant,
     Graph,
@@ -30,7 +28,8 @@ from staticgrad.language.ir.graph import (
 )
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.logic import logical_and, logical_not
+from staticgrad.language.ops.arithmetic import isfinite, isnan
+from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.errors import NonFiniteError, Related
@@ -255,4 +254,4 @@ def counted(graph: Graph) -> dict[ValueKey, Mask]:
 def _either(one: Mask, two: Mask) -> Mask:
     if isinstance(one, bool) or isinstance(two, bool):
         return True if one is True or two is True else two
-    return functions.logical_or(one, two)
+    return logical_or(one, two)

@@ -21,10 +21,12 @@ from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.autodiff.reverse import pulled_back_stably
 from staticgrad.autodiff.sums import OverTime, shares_of
 from staticgrad.language.ir.bodies import body_input, body_of, inlined
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
 from staticgrad.language.ir.op import Op
+from staticgrad.language.ops.arithmetic import add
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import zeros_like_type
+from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.loops import NUMBER, Branch, Loop, While
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import current, here
@@ -199,9 +201,9 @@ class BackwardIteration:
         where = dict(zip(self.moving, found, strict=False))
         where |= {k: by_value[value.key] for k, value in zip(self.sliced, sliced, strict=True)}
         for k, term in sums.terms(found[len(self.moving) : len(carried)]):
-            where[k] = functions.add(where[k], term) if k in where else term
+            where[k] = add(where[k], term) if k in where else term
         for k, total in sums.late.results(by_value, op.iterations, back.reverse).items():
-            where[k] = functions.add(total, where[k]) if k in where else total
+            where[k] = add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
 
 
@@ -220,7 +222,7 @@ class _SumsOfInvariants:
         self._parts = [(k, share) for k, total in rest for share in shares_of(total)]
         values: list[Any] = [share.value for _, share in self._parts]
         self.totals = Inputs().like("t", [value.type for value in values])
-        self.grown = [functions.add(t, v) for t, v in zip(self.totals, values, strict=True)]
+        self.grown = [add(t, v) for t, v in zip(self.totals, values, strict=True)]
 
     def stacked_beside(self, there: Sequence[Symbolic]) -> list[Symbolic]:
         """Return the values to stack for the sums after the loop that are not in ``there``."""
@@ -445,15 +447,13 @@ def bounded(op: While) -> Loop:
 
     def iteration(values: list[Symbolic]) -> Sequence[Symbolic]:
         inner = inlined(op.body, [values[0], *values[2:]], current().order)
-        return [functions.add(values[1], 1), *inner]  # type: ignore[list-item]
+        return [add(values[1], 1), *inner]  # type: ignore[list-item]
 
     def tested(values: list[Symbolic]) -> Sequence[Symbolic]:
         (go,) = inlined(op.test, [values[0], *values[2:]], current().order)
-        return apply(
-            Branch((case(unchanged), case(iteration))), [functions.astype(go, "int64"), *values]
-        )
+        return apply(Branch((case(unchanged), case(iteration))), [astype(go, "int64"), *values])
 
-    running = functions.astype(functions.equal(inputs.number, done), "int64")
+    running = astype(equal(inputs.number, done), "int64")
     found = apply(Branch((case(unchanged), case(tested))), [running, *operands])
     body = closed(
         [inputs.number], [("c", [done, *carries]), ("p", given[op.carries :])], [("c", found)]

@@ -23,8 +23,8 @@ from staticgrad.autodiff.structure import by_stored, check_floating, fitted, lea
 from staticgrad.language.functions.trees import check_whole, flatten, unflatten
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.cotangent import (
     check_share,
     in_dtype_of,
@@ -72,7 +72,7 @@ def _arrived(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -
         keys = [formula.outputs[place].key for formula in formulas]
         parts = [push.tangents.get(key) for push, key in zip(pushes, keys, strict=True)]
         known = [part for part in parts if part is not None]
-        found.append(reduce(functions.add, known) if known else None)
+        found.append(reduce(add, known) if known else None)
     return found
 
 
@@ -124,7 +124,7 @@ class _Push:
     def add(self, key: ValueKey, tangent: Any) -> None:
         """Add to the tangent of a value: one that is moved may move by itself and by others."""
         before = self.tangents.get(key)
-        self.tangents[key] = tangent if before is None else functions.add(before, tangent)
+        self.tangents[key] = tangent if before is None else add(before, tangent)
 
     def run(self) -> None:
         """Give every value of the cone its tangent."""

@@ -16,12 +16,15 @@ from staticgrad.language.functions.trees import check_real, check_whole, mapped
 from staticgrad.language.ir.bodies import body_input
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.batching import moved_over_batch
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import zeros_like_type
+from staticgrad.language.ops.logic import equal
+from staticgrad.language.ops.movement import moveaxis, reshape
+from staticgrad.language.ops.positions import iota
 from staticgrad.support.building import within
 from staticgrad.support.errors import ArgumentError, DisconnectedError
 
@@ -80,9 +83,9 @@ def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool
         if count == 0:
             return zeros_like_type(across.type.with_shape(shape))
         # A unit vector of the type of `value` for each of its elements, in C order.
-        places = functions.reshape(functions.iota((count,)), along.shape)
-        numbers = functions.reshape(functions.iota((count,)), (count, *(1,) * along.ndim))
-        units = functions.astype(functions.equal(numbers, places), along.dtype)
+        places = reshape(iota((count,)), along.shape)
+        numbers = reshape(iota((count,)), (count, *(1,) * along.ndim))
+        units = astype(equal(numbers, places), along.dtype)
         unit = body_input("unit", along.type, y.node.origin, y.node.order)
     product: Any = (
         jvp(y, x, unit, allow_disconnected) if forward else grad(y, x, unit, allow_disconnected)
@@ -90,9 +93,7 @@ def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool
     ((batch, has),) = moved_over_batch([product], unit, units, count)
     with within(y.node.origin, product.node.order):
         (batch,) = in_front(count, [batch], [has])
-        matrix: Value = functions.reshape(
-            functions.moveaxis(batch, 0, -1) if forward else batch, shape
-        )
+        matrix: Value = reshape(moveaxis(batch, 0, -1) if forward else batch, shape)
         return matrix
 
 

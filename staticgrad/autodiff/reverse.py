@@ -46,7 +46,6 @@ from staticgrad.autodiff.structure import (
 from staticgrad.language.functions.trees import check_whole, flatten, mapped, pairs_in
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
@@ -60,6 +59,7 @@ from staticgrad.language.ops.cotangent import (
     zeros_like_type,
 )
 from staticgrad.language.ops.marks import region_behind
+from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.sweep import Sweep
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import equal
@@ -490,7 +490,7 @@ def fitting(
         raise OpDefinitionError(
             f"{rule_name(node.op)}: {what.format(share.type, arg.type)}", at=node.origin
         )
-    return functions.reshape(resolve(share), arg.shape)
+    return reshape(resolve(share), arg.shape)
 
 
 def or_zeros(found: Value | None, value: Symbolic) -> Value:

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from staticgrad.autodiff.cone import cone_between, named
+from staticgrad.language.functions import creation
 from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Symbolic, constant
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import stack
 from staticgrad.language.types.arrays import array_of
 from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.building import within
@@ -111,12 +113,12 @@ def paired(structure: Any, given: Any, role: str) -> Iterator[tuple[Symbolic, An
     if isinstance(structure, Symbolic):
         yield structure, given
     elif isinstance(structure, SymbolicComplex):
-        whole = given if isinstance(given, Value) else functions.constant(given)
-        whole = functions.astype(whole, structure.dtype)
+        whole = given if isinstance(given, Value) else creation.constant(given)
+        whole = astype(whole, structure.dtype)
         (own, _), (parts, _) = flatten(structure), flatten(SymbolicComplex(whole.real, whole.imag))
         if role == "cotangent":
             parts[1] = -parts[1]
-        yield from zip(own, parts if len(own) == 2 else [functions.stack(parts, -1)], strict=True)
+        yield from zip(own, parts if len(own) == 2 else [stack(parts, -1)], strict=True)
     elif isinstance(structure, dict):
         if not isinstance(given, dict) or given.keys() != structure.keys():
             raise _differs(role, f"a dict of {', '.join(map(repr, structure))}", given)

@@ -24,14 +24,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.forms import Assemble, Contract, Reduce, ReshapeForm
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Node, Symbolic
+from staticgrad.language.ops.arithmetic import add
+from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.indexing import Slice
 from staticgrad.language.ops.loops import NUMBER, Loop
 from staticgrad.language.ops.marks import Mark
+from staticgrad.language.ops.movement import reshape, transpose
 from staticgrad.language.types.arrays import hint_product, hint_value, product
 from staticgrad.language.types.dim import Size
 from staticgrad.support.building import here, within
@@ -89,7 +92,7 @@ def added(values: list[Symbolic]) -> Symbolic:
     """The values, one added to the other."""
     total: Any = values[0]
     for value in values[1:]:
-        total = functions.add(total, value)
+        total = add(total, value)
     found: Symbolic = total
     return found
 
@@ -232,7 +235,7 @@ class OverTime:
         lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
         found = self._of_blocks(parts, count, length, reverse)
         more = self._sums(lasts, rest)
-        return {place: functions.add(total, more[place]) for place, total in found.items()}
+        return {place: add(total, more[place]) for place, total in found.items()}
 
     def _sums(self, stacks: Stacks, iterations: Size) -> dict[int, Any]:
         """The sums over the rows of these stacks, each at once."""
@@ -242,7 +245,7 @@ class OverTime:
                 with within(term.origin):
                     value = _made(term, stacks, iterations)
                     known = found.get(place)
-                    found[place] = value if known is None else functions.add(known, value)
+                    found[place] = value if known is None else add(known, value)
         return found
 
     def _of_blocks(self, stacks: Stacks, count: Size, length: int, reverse: bool) -> dict[int, Any]:
@@ -258,13 +261,11 @@ class OverTime:
         }
         sums = self._sums(parts, length)
         grown = {
-            f"c{n}": functions.add(total, sums[place])
+            f"c{n}": add(total, sums[place])
             for n, (place, total) in enumerate(zip(self.late, carried, strict=True))
         }
         body = body_of([*inputs, *carried, *parts.values()], grown)
-        blocks = [
-            functions.reshape(stacks[key], (count, length, *s.shape)) for key, s in sources.items()
-        ]
+        blocks = [reshape(stacks[key], (count, length, *s.shape)) for key, s in sources.items()]
         first = [zeros_like_type(self.types[place]) for place in self.late]
         found: Any = Loop(body, count, len(first), len(blocks), reverse)(*first, *blocks)
         return dict(zip(self.late, found if isinstance(found, tuple) else (found,), strict=True))
@@ -292,13 +293,13 @@ def block_length(iterations: Size, rows: int) -> int | None:
 def _made(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
     if isinstance(term, Total):
         (source,) = term.sources
-        stack = functions.reshape(stacks[source.key], (iterations, *term.value.shape))
-        return functions.sum(stack, (0, *(axis + 1 for axis in term.axes)))
+        stack = reshape(stacks[source.key], (iterations, *term.value.shape))
+        return aggregate.sum(stack, (0, *(axis + 1 for axis in term.axes)))
     left, right = (
-        functions.reshape(stacks[source.key], (product((iterations, f.shape[0])), f.shape[1]))
+        reshape(stacks[source.key], (product((iterations, f.shape[0])), f.shape[1]))
         for f, source in zip((term.left, term.right), term.sources, strict=True)
     )
-    return functions.matmul(functions.transpose(left), right)
+    return matmul(transpose(left), right)
 
 
 def _product(term: Symbolic) -> Product | None:
@@ -310,8 +311,8 @@ def _product(term: Symbolic) -> Product | None:
     right: Any
     left, right = term.node.args
     with within(term.node.origin):
-        left = left if form.transpose_a else functions.transpose(left)
-        right = functions.transpose(right) if form.transpose_b else right
+        left = left if form.transpose_a else transpose(left)
+        right = transpose(right) if form.transpose_b else right
     return Product(left, right, term.node.origin)
 
 

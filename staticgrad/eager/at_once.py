@@ -19,7 +19,7 @@ from staticgrad.eager import tape
 from staticgrad.eager.differentiate import check_connected, grad
 from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
-from staticgrad.language.functions.draws import GENERATORS
+from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.execution import (
     Session,

@@ -27,7 +27,7 @@ from staticgrad.language.functions.checkpoints.marks import (
     is_saved,
 )
 from staticgrad.language.functions.checkpoints.saveable import Saveable, parts_of
-from staticgrad.language.functions.draws import GENERATORS
+from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.marks import name_of

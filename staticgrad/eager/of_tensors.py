@@ -28,7 +28,7 @@ from staticgrad.language.functions.trees import (
     pairs_in,
     unflatten,
 )
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import DisconnectedError, GradientError
 from staticgrad.support.errors.wording import shown
@@ -125,9 +125,9 @@ def matrices(
                 _rows(name, slope, tangents.cts, allow_disconnected, again)[0]
                 for slope in tangents.slopes
             ]
-            found = [functions.moveaxis(each, 0, -1) for each in transposed]
+            found = [moveaxis(each, 0, -1) for each in transposed]
         pairs = zip(found, by, strict=True)
-        return [functions.reshape(part, (*y.shape, *each.shape)) for part, each in pairs]
+        return [reshape(part, (*y.shape, *each.shape)) for part, each in pairs]
 
 
 def _rows(name: str, y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:

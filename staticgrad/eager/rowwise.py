@@ -21,8 +21,8 @@ from staticgrad.eager.tape import checking, enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.functions.batching import over_elements
 from staticgrad.language.functions.rowwise import Rowwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array
+from staticgrad.language.ops.indexing import concatenate, stack
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import SymbolicValueError
@@ -185,9 +185,9 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
         else:
             if len(parts) == 1:
                 return list(parts[0])
-            return [functions.concatenate(list(part)) for part in zip(*parts, strict=True)]
+            return [concatenate(list(part)) for part in zip(*parts, strict=True)]
     rows = [one(_units(y, k, k + 1)[0]) for k in range(count)]
-    return [functions.stack(list(row)) for row in zip(*rows, strict=True)]
+    return [stack(list(row)) for row in zip(*rows, strict=True)]
 
 
 def _units(tensor: Tensor, first: int, past: int) -> Tensor:

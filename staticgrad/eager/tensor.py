@@ -36,14 +36,15 @@ from staticgrad.eager.tape import (
 )
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import running_session
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.nodes import Parameter
 from staticgrad.language.ir.op import Array, Op, as_array
 from staticgrad.language.ir.pairs import Complex, is_complex_data
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import STAND_INS
 from staticgrad.language.ops.elementwise import array_dtype
+from staticgrad.language.ops.movement import swapaxes, transpose
 from staticgrad.language.ops.operands import dtype_of, leaf_array
+from staticgrad.language.ops.selection import where
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import Shape, TensorType, convert_array
 from staticgrad.language.types.dtype import F32, DType, whole_bools
@@ -394,16 +395,16 @@ class Tensor(WithArray, Value):
         """The axes in reverse; by two integers those two exchanged; by a tuple all permuted."""
         if len(axes) != 2:
             return self.permute(*axes or (None,))
-        return cast(Self, functions.swapaxes(self, *axes))
+        return cast(Self, swapaxes(self, *axes))
 
     @public
     def copy(self, order: str = "C") -> Self:
         """The same elements in an array of its own; gradients go through."""
-        return cast(Self, functions.where(np.True_, self, self))
+        return cast(Self, where(np.True_, self, self))
 
     def permute(self, *axes: Any) -> Self:
         """Axis i of the result is axis ``axes[i]``."""
-        return cast(Self, functions.transpose(self, axes[0] if len(axes) == 1 else axes))
+        return cast(Self, transpose(self, axes[0] if len(axes) == 1 else axes))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if is_scipy_product(sys._getframe(1)):

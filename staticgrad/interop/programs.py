@@ -20,14 +20,15 @@ from types import MethodType
 from typing import Any
 
 from staticgrad.autodiff import reverse
+from staticgrad.language.functions.complex_numbers import conj
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.draws import steps_of
+from staticgrad.language.functions.streams import steps_of
 from staticgrad.language.functions.trees import Tree, flatten, unflatten
 from staticgrad.language.ir.calls import pickled
 from staticgrad.language.ir.execution import Session, in_graphs, running_session, traced_in
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
 from staticgrad.language.ir.pairs import Complex, joined
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
@@ -86,7 +87,7 @@ class Programs:
             _, saved, cotangents, slopes = self._joint(wrt, given[: self.count])
             values = [joined(value) for value in (*saved, *cotangents)]
             known = [
-                functions.astype(joined(each), value.dtype)
+                astype(joined(each), value.dtype)
                 for value, each in zip(values, given[self.count :], strict=True)
             ]
             pairs = zip(values, known, strict=True)
@@ -150,7 +151,7 @@ class Programs:
 
     def _turned(self, slopes: Sequence[Any]) -> list[Any]:
         """Turn derivatives from this library's convention to the other's, or back."""
-        return [functions.conj(each) for each in slopes] if self._conjugate else list(slopes)
+        return [conj(each) for each in slopes] if self._conjugate else list(slopes)
 
     def _once(self, kind: str, f: Callable[..., Any], count: int, wrt: Any) -> Programs:
         key = kind, wrt, count

@@ -42,8 +42,8 @@ from weakref import WeakSet, WeakValueDictionary
 import numpy as np
 
 from staticgrad.language.functions.call_types import P, R
-from staticgrad.language.functions.draws import GENERATORS
 from staticgrad.language.functions.random import Generator
+from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import Contents, flatten, is_module
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import (

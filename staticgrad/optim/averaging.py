@@ -10,8 +10,9 @@ import numpy as np
 
 from staticgrad.language.functions import parameter
 from staticgrad.language.ir.execution import running_session
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.selection import minimum
 from staticgrad.optim.gradients import require_decay, require_not_negative
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
@@ -105,8 +106,8 @@ class Average:
         decay: Any = self.decay
         found: dict[Parameter, Any] = {}
         if self.count is not None:
-            t = functions.astype(now(self.count), "float64")
-            decay = functions.minimum((1.0 + t) / (self.warm_up + t), self.decay)
+            t = astype(now(self.count), "float64")
+            decay = minimum((1.0 + t) / (self.warm_up + t), self.decay)
             found[self.count] = now(self.count) + 1
         for p, mean in self.averages.items():
             own = decay.astype(mean.dtype) if self.count is not None else decay

@@ -19,10 +19,14 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from staticgrad.autodiff.structure import leaves
+from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.trees import mapped
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.ops.arithmetic import isfinite, power
+from staticgrad.language.ops.logic import equal, logical_and
 from staticgrad.language.ops.operands import is_number
+from staticgrad.language.ops.selection import clip, maximum, minimum, where
+from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import shown
@@ -165,7 +169,7 @@ def clip_by_value(grads: Any, max_value: float) -> Any:
     """
     require_positive(max_value, "max_value")
     leaves(grads, _TAKES)
-    return mapped(lambda g: functions.clip(g, -max_value, max_value), grads)
+    return mapped(lambda g: clip(g, -max_value, max_value), grads)
 
 
 def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:
@@ -175,7 +179,7 @@ def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:
 
 
 def _scale(grads: Sequence[Any], max_norm: float) -> Any:
-    return max_norm / functions.maximum(_norm(grads), max_norm)
+    return max_norm / maximum(_norm(grads), max_norm)
 
 
 def _norm(grads: Sequence[Any]) -> Any:
@@ -185,7 +189,7 @@ def _norm(grads: Sequence[Any]) -> Any:
     for g in grads[1:]:
         total = total + (g * g).sum()
     over = _over_ranks.get()
-    return functions.sqrt(total if over is None else over(total))
+    return sqrt(total if over is None else over(total))
 
 
 #: The sum over the ranks, where each of them has a part of the gradients.
@@ -233,25 +237,25 @@ class LossScale(Settings):
     def scale(self, state: Callable[[str], Any]) -> Any:
         """The scale of this step in float32; a power of two, hence exact in every dtype."""
         doublings = state("doublings").astype("float64") + log2(self.initial)
-        return functions.power(2.0, doublings).astype("float32")
+        return power(2.0, doublings).astype("float32")
 
     def adjusted(self, state: Callable[[str], Any], finite: Any) -> dict[Any, Any]:
         """Its state after a step whose gradients were ``finite``, or not."""
         doublings, steps = state("doublings"), state("finite_steps")
-        due = functions.equal(steps + 1, self.every)
+        due = equal(steps + 1, self.every)
         least = -int(log2(self.initial))
-        more = functions.minimum(doublings + due.astype("int64"), _MOST_DOUBLINGS)
-        fewer = functions.maximum(doublings - 1, least)
+        more = minimum(doublings + due.astype("int64"), _MOST_DOUBLINGS)
+        fewer = maximum(doublings - 1, least)
         return {
-            doublings: functions.where(finite, more, fewer),
-            steps: functions.where(functions.logical_and(finite, ~due), steps + 1, 0),
+            doublings: where(finite, more, fewer),
+            steps: where(logical_and(finite, ~due), steps + 1, 0),
         }
 
 
 def are_finite(grads: Sequence[Any]) -> Any:
     """Return whether every element of every gradient is finite: a 0-d bool."""
-    found: Any = functions.all(functions.isfinite(grads[0]))
+    found: Any = aggregate.all(isfinite(grads[0]))
     for g in grads[1:]:
-        found = functions.logical_and(found, functions.all(functions.isfinite(g)))
+        found = logical_and(found, aggregate.all(isfinite(g)))
     over = _over_ranks.get()
-    return found if over is None else functions.equal(over((~found).astype("float32")), 0.0)
+    return found if over is None else equal(over((~found).astype("float32")), 0.0)

@@ -12,11 +12,18 @@ from math import prod
 from typing import Any, Final
 
 from staticgrad.autodiff.reverse import grad
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.creation import ones_like
 from staticgrad.language.functions.trees import flatten, unflatten, with_complex_values
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import ComplexParameter
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import absolute
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import concatenate, stack
+from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
+from staticgrad.language.ops.movement import ravel, reshape
+from staticgrad.language.ops.selection import minimum, where
 from staticgrad.optim.gradients import Count, Positive, check_fields
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.support.errors.tracebacks import bounded
@@ -96,16 +103,18 @@ class LBFGS(Settings):
         Returns:
             The place, the loss and the largest slope there; values, or of tensors tensors.
         """
+        from staticgrad.language.functions.loops.loops import while_loop
+
         space = _Space(f, start, args)
         first = space.at(space.begin)
-        steps = functions.stack([space.begin * 0.0] * self.history_size)
+        steps = stack([space.begin * 0.0] * self.history_size)
         state = (first, (steps, steps), space.count(0), space.count(1))
 
         def goes_on(state: Any) -> Any:
             at, _, taken, moves = state
-            return functions.logical_and(
-                functions.logical_and(taken < self.max_iter, moves > 0),
-                functions.logical_not(_largest(at.slope) <= self.tolerance_grad),
+            return logical_and(
+                logical_and(taken < self.max_iter, moves > 0),
+                logical_not(_largest(at.slope) <= self.tolerance_grad),
             )
 
         def further(state: Any) -> Any:
@@ -115,13 +124,13 @@ class LBFGS(Settings):
             step, change = found.x - at.x, found.slope - at.slope
             curves = (step * change).sum() > _LEAST_CURVATURE * (change * change).sum()
             pairs = tuple(
-                functions.where(curves, functions.concatenate([kept[1:], new[None]]), kept)
+                where(curves, concatenate([kept[1:], new[None]]), kept)
                 for kept, new in zip(pairs, (step, change), strict=True)
             )
-            moves = functions.astype(moved, taken.dtype)
+            moves = astype(moved, taken.dtype)
             return found, pairs, taken + moves, moves
 
-        at, _, taken, _ = functions.while_loop(goes_on, further, state)
+        at, _, taken, _ = while_loop(goes_on, further, state)
         least = _largest(at.slope)
         return Minimized(space.tree(at.x), at.value, least, taken, least <= self.tolerance_grad)
 
@@ -155,7 +164,7 @@ class _Space:
             )
         self._f, self._args = f, args
         leaves, self._shape = flatten(with_complex_values(start))
-        values = [functions.ravel(leaf) for leaf in leaves]
+        values = [ravel(leaf) for leaf in leaves]
         self._shapes = [leaf.shape for leaf in leaves]
         if not leaves:
             raise ArgumentError("LBFGS: there is nothing to be moved")
@@ -163,18 +172,18 @@ class _Space:
         if len(dtypes) > 1 or not values[0].dtype.is_float or values[0].dtype.is_storage:
             names = ", ".join(sorted(map(str, dtypes)))
             raise DTypeError(f"LBFGS: moves values of one floating dtype, not {names}")
-        self.begin: Any = _detached(functions.concatenate(values) if len(values) > 1 else values[0])
+        self.begin: Any = _detached(concatenate(values) if len(values) > 1 else values[0])
 
     def tree(self, x: Any) -> Any:
         leaves, first = [], 0
         for shape in self._shapes:
             size = prod(shape)
-            leaves.append(functions.reshape(x[first : first + size], shape))
+            leaves.append(reshape(x[first : first + size], shape))
             first += size
         return unflatten(self._shape, leaves)
 
     def count(self, number: int) -> Any:
-        return functions.sum(self.begin * 0.0).astype("int64") + number
+        return aggregate.sum(self.begin * 0.0).astype("int64") + number
 
     def at(self, x: Any) -> _At:
         """A place with the loss and the gradient there."""
@@ -205,7 +214,7 @@ def _detached(x: Any) -> Any:
 
 
 def _largest(slope: Any) -> Any:
-    return functions.max(functions.absolute(slope))
+    return aggregate.max(absolute(slope))
 
 
 def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
@@ -213,9 +222,11 @@ def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
 
     The two loops of algorithm 7.4, each a loop of the graph along the history.
     """
+    from staticgrad.language.functions.loops.loops import scan
+
     products = (steps * changes).sum(1)
     known = products > 0.0
-    inverses = functions.where(known, 1.0 / functions.where(known, products, 1.0), 0.0)
+    inverses = where(known, 1.0 / where(known, products, 1.0), 0.0)
 
     def down(q: Any, pair: Any) -> Any:
         step, change, inverse = pair
@@ -226,10 +237,10 @@ def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
         step, change, inverse, part = pair
         return r + step * (part - inverse * (change * r).sum()), None
 
-    q, parts = functions.scan(down, slope, (steps, changes, inverses), reverse=True)
+    q, parts = scan(down, slope, (steps, changes, inverses), reverse=True)
     size = (changes[-1] * changes[-1]).sum()
-    scale = functions.where(known[-1], products[-1] / functions.where(known[-1], size, 1.0), 1.0)
-    return functions.scan(up, scale * q, (steps, changes, inverses, parts))[0]
+    scale = where(known[-1], products[-1] / where(known[-1], size, 1.0), 1.0)
+    return scan(up, scale * q, (steps, changes, inverses, parts))[0]
 
 
 def _searched(space: _Space, at: _At, along: Any, taken: Any) -> tuple[_At, Any]:
@@ -238,31 +249,33 @@ def _searched(space: _Space, at: _At, along: Any, taken: Any) -> tuple[_At, Any]
     Between a step that is too short and one that is too long the middle is tried; while none was
     too long, the double. Where no trial is good the last place that is lower counts.
     """
+    from staticgrad.language.functions.loops.loops import while_loop
+
     falls = (at.slope * along).sum()
-    shorter = functions.minimum(1.0, 1.0 / functions.sum(functions.absolute(at.slope)))
-    first = functions.where(taken > 0, functions.ones_like(shorter), shorter)
+    shorter = minimum(1.0, 1.0 / aggregate.sum(absolute(at.slope)))
+    first = where(taken > 0, ones_like(shorter), shorter)
     nothing = first * 0.0
     state = (at, first, nothing, nothing, space.count(0), space.count(0))
 
     def goes_on(state: Any) -> Any:
         *_, tries, is_good = state
-        return functions.logical_and(tries < _TRIALS, is_good < 1)
+        return logical_and(tries < _TRIALS, is_good < 1)
 
     def further(state: Any) -> Any:
         _, size, low, high, tries, _ = state
         found = space.at(at.x + size * along)
         rise = (found.slope * along).sum()
         fell = found.value <= at.value + _FALL * size * falls
-        too_long = functions.logical_or(functions.logical_not(fell), rise > -_FLATTER * falls)
-        too_short = functions.logical_and(functions.logical_not(too_long), rise < _FLATTER * falls)
-        is_good = functions.logical_not(functions.logical_or(too_long, too_short))
-        high = functions.where(too_long, size, high)
-        low = functions.where(too_short, size, low)
-        between = functions.where(high > 0.0, 0.5 * (low + high), 2.0 * size)
-        size = functions.where(is_good, size, between)
+        too_long = logical_or(logical_not(fell), rise > -_FLATTER * falls)
+        too_short = logical_and(logical_not(too_long), rise < _FLATTER * falls)
+        is_good = logical_not(logical_or(too_long, too_short))
+        high = where(too_long, size, high)
+        low = where(too_short, size, low)
+        between = where(high > 0.0, 0.5 * (low + high), 2.0 * size)
+        size = where(is_good, size, between)
         return found, size, low, high, tries + 1, is_good.astype(tries.dtype)
 
-    found, *_ = functions.while_loop(goes_on, further, state)
-    is_lower = functions.logical_and(found.value < at.value, falls < 0.0)
-    kept = _At(*[functions.where(is_lower, new, old) for new, old in zip(found, at, strict=True)])
+    found, *_ = while_loop(goes_on, further, state)
+    is_lower = logical_and(found.value < at.value, falls < 0.0)
+    kept = _At(*[where(is_lower, new, old) for new, old in zip(found, at, strict=True)])
     return kept, is_lower

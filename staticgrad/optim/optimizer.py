@@ -13,12 +13,14 @@ from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import running_session
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import real_gradients
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.collective import Rows, rows_of
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.operands import related, shape_text
+from staticgrad.language.ops.selection import clip, where
 from staticgrad.optim.data_parallel import averaged, sharded
 from staticgrad.optim.gradients import (
     Count,
@@ -227,7 +229,7 @@ class Optimizer(Settings):
                 self._guarded(computed) if self.accumulate == 1 else self._accumulated(computed)
             )
         return {
-            p: functions.astype(value, p.dtype) if p.dtype.is_storage else value
+            p: astype(value, p.dtype) if p.dtype.is_storage else value
             for p, value in stepped.items()
         }
 
@@ -469,14 +471,14 @@ class Optimizer(Settings):
         own = dict(grads)
         if self.max_value is not None:
             top = self.max_value
-            own = {p: functions.clip(g, -top, top) for p, g in own.items()}
+            own = {p: clip(g, -top, top) for p, g in own.items()}
         if self.max_norm is not None:
             own = dict(zip(own, clipped([*own.values()], self.max_norm), strict=True))
         stepped = self.scheduled(own)
         if not self.skip_nonfinite and self.loss_scale is None:
             return stepped
         finite = are_finite([*grads.values()])
-        kept = {p: functions.where(finite, after, p) for p, after in stepped.items()}
+        kept = {p: where(finite, after, p) for p, after in stepped.items()}
         if isinstance(self.loss_scale, LossScale):
             kept |= self.loss_scale.adjusted(self.state, finite)
         return kept
@@ -484,8 +486,7 @@ class Optimizer(Settings):
     def _accumulated(self, grads: Mapping[Any, Any]) -> Updates:
         """Sum gradients in slots; every k-th run steps with their mean and empties the slots."""
         seen = self.state("micro_step")
-        due = functions.equal(seen + 1, self.accumulate)
-        where = functions.where
+        due = equal(seen + 1, self.accumulate)
         slots = {p: slot(p, ACCUMULATOR) for p in grads}
         totals = {p: slots[p] + gradient for p, gradient in grads.items()}
         stepped = self._guarded({p: total / self.accumulate for p, total in totals.items()})
@@ -498,7 +499,7 @@ class Optimizer(Settings):
 
 def in_compute_dtype(gradient: Any, p: Any) -> Any:
     """The gradient of ``p`` in the dtype in which ``p`` is computed."""
-    return functions.astype(gradient, p.dtype.compute) if p.dtype.is_storage else gradient
+    return astype(gradient, p.dtype.compute) if p.dtype.is_storage else gradient
 
 
 @public

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from math import sqrt
 from typing import Any, Final, Literal
 
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ops.arithmetic import power, sign
+from staticgrad.language.ops.movement import expand_dims, transpose
 from staticgrad.language.ops.operands import check_choice
+from staticgrad.language.ops.selection import maximum, minimum
+from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
@@ -112,13 +115,13 @@ class Adam(Optimizer):
         """Next parameters, moments and step counter."""
         count = self.state("step")
         t = (count + 1).astype("float64")
-        correction = 1.0 - functions.power(self.beta1, t)
-        scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t))
+        correction = 1.0 - power(self.beta1, t)
+        scale = correction / sqrt(1.0 - power(self.beta2, t))
         least = correction * self.eps
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
             m, v = self.moments(p, g, updates)
-            spread = functions.sqrt(v) * scale.astype(m.dtype)
+            spread = sqrt(v) * scale.astype(m.dtype)
             updates[p] = self.moved(p, m / (spread + least.astype(m.dtype)))
         return updates
 
@@ -226,8 +229,8 @@ class Muon(AdamW):
     def _factor(self, p: Parameter) -> float:
         rows, columns = (int(size) for size in p.shape)
         if self.adjust == "original":
-            return sqrt(max(1.0, rows / columns)) if columns else 1.0
-        return 0.2 * sqrt(max(rows, columns))
+            return math.sqrt(max(1.0, rows / columns)) if columns else 1.0
+        return 0.2 * math.sqrt(max(rows, columns))
 
 
 def orthogonal(matrix: Any, rounds: int) -> Any:
@@ -237,13 +240,13 @@ def orthogonal(matrix: Any, rounds: int) -> Any:
     """
     rows, columns = matrix.shape
     tall = int(rows) > int(columns)
-    x = functions.transpose(matrix) if tall else matrix
-    x = x / functions.maximum(functions.sqrt((x * x).sum()), 1e-7)
+    x = transpose(matrix) if tall else matrix
+    x = x / maximum(sqrt((x * x).sum()), 1e-7)
     first, third, fifth = _COEFFICIENTS
     for _ in range(rounds):
-        gram = x @ functions.transpose(x)
+        gram = x @ transpose(x)
         x = first * x + (third * gram + fifth * (gram @ gram)) @ x
-    return functions.transpose(x) if tall else x
+    return transpose(x) if tall else x
 
 
 @rule
@@ -270,7 +273,7 @@ class Lion(Optimizer):
         updates: Updates = {}
         for p, g in grads.items():
             m = slot(p, "momentum")
-            direction = functions.sign(moving_average(m, g, self.beta1))
+            direction = sign(moving_average(m, g, self.beta1))
             direction = with_decay(direction, self.weight_decay, p)
             updates[m] = moving_average(m, g, self.beta2)
             updates[p] = p - rate_for(self.learning_rate, p) * direction
@@ -315,8 +318,8 @@ class RMSProp(Optimizer):
             if self.centered:
                 m = slot(p, "first_moment")
                 updates[m] = mean = moving_average(m, g, self.decay)
-                spread = functions.maximum(spread - mean * mean, 0.0)  # rounding goes below
-            direction = g / (functions.sqrt(spread) + self.eps)
+                spread = maximum(spread - mean * mean, 0.0)  # rounding goes below
+            direction = g / (sqrt(spread) + self.eps)
             if self.momentum:
                 b = slot(p, "momentum")
                 updates[b] = direction = self.momentum * b + direction
@@ -349,7 +352,7 @@ class Adagrad(Optimizer):
             g = with_decay(g, self.weight_decay, p)
             squares = slot(p, "squares")
             updates[squares] = total = squares + g * g
-            direction = g / (functions.sqrt(total) + self.eps)
+            direction = g / (sqrt(total) + self.eps)
             updates[p] = p - rate_for(self.learning_rate, p) * direction
         return updates
 
@@ -389,19 +392,19 @@ class Adafactor(Optimizer):
         """Next parameters, moments and step counter."""
         count = self.state("step")
         t = (count + 1).astype("float64")
-        keep = 1.0 - functions.power(t, -self.decay)
+        keep = 1.0 - power(t, -self.decay)
         rate = self.learning_rate
         if rate is None:
-            rate = functions.minimum(1e-2, 1.0 / functions.sqrt(t))
+            rate = minimum(1e-2, 1.0 / sqrt(t))
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
             direction = self._direction(p, g, keep, updates)
             share = _rms(direction) / self.threshold
-            direction = direction / functions.maximum(share, 1.0)
+            direction = direction / maximum(share, 1.0)
             direction = with_decay(direction, self.weight_decay, p)
             length = rate_for(rate, p)
             if self.relative:
-                length = length * functions.maximum(_rms(in_compute_dtype(p, p)), self.least_scale)
+                length = length * maximum(_rms(in_compute_dtype(p, p)), self.least_scale)
             updates[p] = p - length * direction
         return updates
 
@@ -412,15 +415,15 @@ class Adafactor(Optimizer):
         if p.ndim < 2:
             v = slot(p, "second_moment")
             updates[v] = kept * v + (1.0 - kept) * squares
-            return g / functions.sqrt(updates[v])
+            return g / sqrt(updates[v])
         rows = state_of(p, "rows", p.shape[:-1], p.dtype.compute.numpy)
         columns = state_of(p, "columns", (*p.shape[:-2], p.shape[-1]), p.dtype.compute.numpy)
         updates[rows] = r = kept * rows + (1.0 - kept) * squares.mean(-1)
         updates[columns] = c = kept * columns + (1.0 - kept) * squares.mean(-2)
-        r = r / functions.expand_dims(r.mean(-1), -1)
-        by_row = functions.expand_dims(functions.sqrt(r), -1)
-        return g / (by_row * functions.expand_dims(functions.sqrt(c), -2))
+        r = r / expand_dims(r.mean(-1), -1)
+        by_row = expand_dims(sqrt(r), -1)
+        return g / (by_row * expand_dims(sqrt(c), -2))
 
 
 def _rms(x: Any) -> Any:
-    return functions.sqrt((x * x).mean())
+    return sqrt((x * x).mean())

@@ -17,10 +17,13 @@ import numpy as np
 
 from staticgrad.language.functions import parameter
 from staticgrad.language.ir.execution import running_session
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import floor, power
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import is_number, related
+from staticgrad.language.ops.selection import clip, maximum, where
+from staticgrad.language.ops.transcendental import cos
 from staticgrad.optim.gradients import (
     NotNegative,
     Positive,
@@ -72,7 +75,7 @@ class RateSchedule(Settings):
     def __call__(self, t: Any) -> Any:
         """The rate after ``t`` steps: a number of a number, an array of an array."""
         if isinstance(t, Value):
-            return self.at(functions.astype(t, "float64"))
+            return self.at(astype(t, "float64"))
         steps = np.asarray(t, "float64")
         found = np.broadcast_to(np.asarray(self.at(tensor_of(steps))), steps.shape)
         return found if found.shape else float(found)
@@ -149,7 +152,7 @@ class step_decay(RateSchedule):  # noqa: N801 - called as a function
     factor: Positive = 0.1
 
     def formula(self, t: Any) -> Any:
-        return self.rate * functions.power(self.factor, functions.floor(t / self.every))
+        return self.rate * power(self.factor, floor(t / self.every))
 
 
 @schedule
@@ -166,7 +169,7 @@ class exponential(RateSchedule):  # noqa: N801 - called as a function
     every: Positive = 1
 
     def formula(self, t: Any) -> Any:
-        return self.rate * functions.power(self.factor, t / self.every)
+        return self.rate * power(self.factor, t / self.every)
 
 
 @schedule
@@ -212,8 +215,8 @@ class warm_up(RateSchedule):  # noqa: N801 - called as a function
     def formula(self, t: Any) -> Any:
         then: Any = self.then  # a number is made a schedule above
         rising = (t + 1.0) / (self.steps + 1.0) * then.at(t * 0.0)
-        later = then.at(functions.maximum(t - self.steps, 0.0))
-        return functions.where(t < self.steps, rising, later)
+        later = then.at(maximum(t - self.steps, 0.0))
+        return where(t < self.steps, rising, later)
 
 
 @schedule
@@ -240,12 +243,12 @@ class one_cycle(RateSchedule):  # noqa: N801 - called as a function
         falling = _half_cosine(self.rate, begin / self.last, (t - top) / (self.steps - 1.0 - top))
         if top <= 0.0:
             return falling
-        return functions.where(t < top, _half_cosine(begin, self.rate, t / top), falling)
+        return where(t < top, _half_cosine(begin, self.rate, t / top), falling)
 
 
 def _half_cosine(begin: float, end: float, part: Any) -> Any:
-    angle = pi * functions.clip(part, 0.0, 1.0)
-    return end + (begin - end) * (0.5 * (1.0 + functions.cos(angle)))
+    angle = pi * clip(part, 0.0, 1.0)
+    return end + (begin - end) * (0.5 * (1.0 + cos(angle)))
 
 
 @bounded
@@ -315,12 +318,11 @@ class Plateau(RateSchedule):
             p.value = np.asarray(value)
 
     def _next(self, measure: Any, rate: Any, best: Any, waited: Any) -> tuple[Any, Any, Any]:
-        where = functions.where
-        now = functions.astype(measure, "float64")
+        now = astype(measure, "float64")
         better = now < best - self.gain
         count = where(better, 0, waited + 1)
         falls = count > self.patience
-        lower = functions.maximum(rate * self.factor, self.least)
+        lower = maximum(rate * self.factor, self.least)
         return where(falls, lower, rate), where(better, now, best), where(falls, 0, count)
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ from staticgrad.language.functions.call_types import (
     T,
     ValueAndGradient,
 )
-from staticgrad.language.functions.draws import draws_from_0
+from staticgrad.language.functions.streams import draws_from_0
 from staticgrad.language.functions.trees import mapped
 from staticgrad.language.ir.calls import pickled
 from staticgrad.language.ir.execution import computing, running_session

@@ -11,13 +11,20 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from staticgrad.language.functions import linalg
+from staticgrad.language.functions import aggregate, linalg
+from staticgrad.language.functions.creation import eye
+from staticgrad.language.functions.loops.loops import while_loop
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import absolute
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.custom import custom_vjp
+from staticgrad.language.ops.indexing import stack
+from staticgrad.language.ops.logic import logical_and, logical_not
+from staticgrad.language.ops.movement import ravel, reshape, transpose
 from staticgrad.language.ops.operands import as_value
+from staticgrad.language.ops.selection import where
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.linear_systems import leaf, recording
@@ -145,16 +152,16 @@ def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps
         def step(state: Any) -> Any:
             at, damping = state
             gradient, hessian = _linearized(slope, at, given)
-            damped = hessian + damping * functions.eye(hessian.shape[0], dtype=at.dtype, like=at)
+            damped = hessian + damping * eye(hessian.shape[0], dtype=at.dtype, like=at)
             after = at - _solved(damped, gradient)
             lower = f(after, *given) <= f(at, *given)
-            changed = functions.where(lower, damping * 0.1, damping * 10.0 + 1e-6)
-            return functions.where(lower, after, at), changed
+            changed = where(lower, damping * 0.1, damping * 10.0 + 1e-6)
+            return where(lower, after, at), changed
 
         def measure(state: Any) -> Any:
             return slope(state[0], *given)
 
-        begin = functions.sum(x * 0.0) + 1e-3
+        begin = aggregate.sum(x * 0.0) + 1e-3
         return _repeated(step, measure, (x, begin), tol, max_steps)[0]
 
     return _implicit("argmin", slope, solve, x0, args)
@@ -183,10 +190,10 @@ def _implicit(
     def _(ct: Any, out: Any, first: Any, *given: Any) -> tuple[Any, ...]:
         with recording(out):
             _, slopes = _linearized(residual, out, given)
-            back = _solved(functions.transpose(slopes), ct)
+            back = _solved(transpose(slopes), ct)
             moved = [leaf(each) if each.dtype.is_float else each for each in given]
             targets = [each for each in moved if each.dtype.is_float]
-            pulled = functions.sum(residual(out, *moved) * -back)
+            pulled = aggregate.sum(residual(out, *moved) * -back)
             found = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
         return (None, *(next(found) if each.dtype.is_float else None for each in given))
 
@@ -213,16 +220,16 @@ def _repeated(
     least = tol or _TOLERANCES.get(first.dtype.numpy.itemsize, 1e-3)
 
     def is_far(state: Any) -> Any:
-        largest = functions.max(functions.abs(measure(state[0])), initial=0.0)
-        return functions.logical_and(state[1] < max_steps, functions.logical_not(largest <= least))
+        largest = aggregate.max(absolute(measure(state[0])), initial=0.0)
+        return logical_and(state[1] < max_steps, logical_not(largest <= least))
 
     def further(state: Any) -> Any:
         after = step(state[0])
         kept = tuple(map(_kept, after)) if isinstance(after, tuple) else _kept(after)
         return kept, state[1] + 1
 
-    count = functions.sum(functions.astype(first, "int64") * 0)
-    return functions.while_loop(is_far, further, (begin, count))[0]
+    count = aggregate.sum(astype(first, "int64") * 0)
+    return while_loop(is_far, further, (begin, count))[0]
 
 
 def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -235,16 +242,16 @@ def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
             what = found.type if isinstance(found, Value) else kind_of(found)
             raise ArgumentError(f"implicit: f gives {what} for x of type {x.type}, not its shape")
         if x.computes:
-            flat = functions.ravel(found)
-            rows = [functions.ravel(grad(flat[k], at)) for k in range(x.size)]
-            return found, functions.stack(rows)
-        return found, functions.reshape(jacobian(found, at), (x.size, x.size))
+            flat = ravel(found)
+            rows = [ravel(grad(flat[k], at)) for k in range(x.size)]
+            return found, stack(rows)
+        return found, reshape(jacobian(found, at), (x.size, x.size))
 
 
 def _solved(matrix: Any, right: Any) -> Any:
     """The solution of a linear system, in the shape of its right side."""
-    found = linalg.solve(matrix, functions.ravel(right))
-    return functions.reshape(found, right.shape)
+    found = linalg.solve(matrix, ravel(right))
+    return reshape(found, right.shape)
 
 
 def _kept(x: Any) -> Any:

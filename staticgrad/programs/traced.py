@@ -25,7 +25,7 @@ import numpy as np
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.draws import draws_from_0, steps_of
+from staticgrad.language.functions.streams import draws_from_0, steps_of
 from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.ir.bodies import is_body_input
 from staticgrad.language.ir.execution import Session, in_graphs, traced_in

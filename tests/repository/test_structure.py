@@ -32,6 +32,8 @@ LAZY = {
     "staticgrad.compiler.reports.profiling": "pictures are loaded by who looks at them",
     "staticgrad.train.fitting": "pictures are loaded by who looks at them",
     "staticgrad.language.functions.draws": "linear algebra is loaded for who draws vectors",
+    "staticgrad.language.functions.indexing": "loops are loaded by products at equal indices",
+    "staticgrad.language.functions.normalization": "padding is loaded by norms across channels",
     "staticgrad.language.ir.calls": "NumPy's functions are looked up when one is called",
     "staticgrad.compiler.exporting": "a program becomes a module, seldom a library",
     "staticgrad.language.ir.graph": "text and pickles stand above graphs, but are methods",

@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from staticgrad.analysis.cost import ROWS, all_seconds
+from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import body_input, body_of, inlined, rebuilt
 from staticgrad.language.ir.forms import (
     CallForm,
@@ -37,14 +38,15 @@ from staticgrad.language.ir.forms import (
     ReshapeForm,
     View,
 )
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.indexing import Slice
+from staticgrad.language.ops.logic import equal, less, less_equal, logical_and
 from staticgrad.language.ops.loops import NUMBER, TRUTH, Branch, Loop, While
 from staticgrad.language.ops.movement import Reshape, swapaxes
+from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import TensorType, hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64
@@ -178,9 +180,9 @@ def with_selected_cases(graph: Graph) -> Graph:
             return None
         *before, found = [inlined(case, args[1:]) for case in cases]
         for number, case in reversed([*enumerate(before)]):
-            below: Any = functions.less_equal(args[0], number)
+            below: Any = less_equal(args[0], number)
             pairs = zip(case, found, strict=True)
-            found = [functions.where(below, one, other) for one, other in pairs]
+            found = [where(below, one, other) for one, other in pairs]
         return found
 
     def rewritten(node: Node, op: Any, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -256,7 +258,7 @@ def _stretch(node: Node, length: int) -> Graph:
     inner = While(_from_there(node, op.test), _from_there(node, op.body), op.carries, length)
     found: Any = inner(*outer.carries, outer.done, *outer.rest)
     *carries, made = found
-    goes = functions.equal(made, length)
+    goes = equal(made, length)
     values = [*carries, outer.done + made, goes]
     return body_of(outer.all, {f"c{number}": value for number, value in enumerate(values)})
 
@@ -270,8 +272,8 @@ def _from_there(node: Node, body: Graph) -> Graph:
     number: Any = done + i
     given: list[Any] = inlined(body, [number, *carries, *rest])
     if body is op.test and op.most is not None:
-        before: Any = functions.less(number, op.most)
-        given = [functions.logical_and(given[0], before)]
+        before: Any = less(number, op.most)
+        given = [logical_and(given[0], before)]
     return body_of([i, *carries, done, *rest], dict(zip(body.outputs, given, strict=True)))
 
 
@@ -281,7 +283,7 @@ def _in_stretches(node: Node, args: Sequence[Symbolic], stretch: Graph) -> Seque
     assert isinstance(op, While)
     test = body_of(inputs.all, {"go": inputs.goes})
     loop = While(test, stretch, op.carries + 2)
-    first: list[Any] = [*args[: op.carries], functions.constant(0, I64), functions.constant(True)]
+    first: list[Any] = [*args[: op.carries], constant(0, I64), constant(True)]
     found: Any = loop(*first, *args[op.carries :])
     results: Sequence[Symbolic] = found[: op.carries + 1]
     return results

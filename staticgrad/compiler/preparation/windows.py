@@ -43,6 +43,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.forms import (
     WINDOWED,
     Identity,
@@ -51,10 +52,10 @@ from staticgrad.language.ir.forms import (
     WindowAxis,
     WindowProduct,
 )
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kernels.stages import FED_ROWS, panel_columns
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convolution import (
     CHANNELS_TOGETHER,
     Conv,
@@ -63,6 +64,7 @@ from staticgrad.language.ops.convolution import (
     Convolution,
 )
 from staticgrad.language.ops.indexing import Pad, sliced
+from staticgrad.language.ops.movement import moveaxis, reshape, swapaxes, transpose
 from staticgrad.language.types.arrays import hint_value, product
 from staticgrad.language.types.dim import Size, floordiv, is_at_least
 from staticgrad.language.types.dtype import DType
@@ -170,31 +172,31 @@ class _Patches:
     def _windows(self, x: Any, w: Any) -> Any:
         filters = self._flat(w)
         if self.as_columns:
-            return functions.reshape(functions.matmul(filters, self._matrix(x)), self.kind.shape)
-        rows = functions.matmul(self._matrix(x), functions.swapaxes(filters, 0, 1))
+            return reshape(matmul(filters, self._matrix(x)), self.kind.shape)
+        rows = matmul(self._matrix(x), swapaxes(filters, 0, 1))
         batch, channels = self.kind.shape[:2]
-        return functions.moveaxis(functions.reshape(rows, (batch, *self.windows, channels)), -1, 1)
+        return moveaxis(reshape(rows, (batch, *self.windows, channels)), -1, 1)
 
     def _image(self, y: Any, w: Any) -> Any:
         filters = self._flat(w)
         if self.as_columns:
-            columns = functions.reshape(y, (*y.shape[:2], product(self.windows)))
-            return self._placed(functions.matmul(functions.swapaxes(filters, 0, 1), columns))
-        return self._placed(functions.matmul(self._to_rows(y), filters))
+            columns = reshape(y, (*y.shape[:2], product(self.windows)))
+            return self._placed(matmul(swapaxes(filters, 0, 1), columns))
+        return self._placed(matmul(self._to_rows(y), filters))
 
     def _filter(self, x: Any, y: Any) -> Any:
-        found = functions.matmul(functions.swapaxes(self._to_rows(y), 0, 1), self._matrix(x))
-        return functions.reshape(found, self.kind.shape)
+        found = matmul(swapaxes(self._to_rows(y), 0, 1), self._matrix(x))
+        return reshape(found, self.kind.shape)
 
     @staticmethod
     def _flat(w: Any) -> Any:
-        return functions.reshape(w, (w.shape[0], product(w.shape[1:])))
+        return reshape(w, (w.shape[0], product(w.shape[1:])))
 
     # -- results of windows: images, or a row for each window -------------------------------------
 
     def _to_rows(self, y: Any) -> Any:
-        moved = functions.moveaxis(y, 1, -1)
-        return functions.reshape(moved, (product(moved.shape[:-1]), y.shape[1]))
+        moved = moveaxis(y, 1, -1)
+        return reshape(moved, (product(moved.shape[:-1]), y.shape[1]))
 
     # -- images, or matrices of their patches -----------------------------------------------------
 
@@ -202,15 +204,15 @@ class _Patches:
         batch, channels = x.shape[:2]
         covered = (batch, channels, *self._covered())
         x = sliced(x, (0,) * len(covered), covered, (1,) * len(covered))
-        apart = functions.transpose(functions.reshape(x, self._split(batch, channels)), self._order)
-        return functions.reshape(apart, self._shape(batch, channels))
+        apart = transpose(reshape(x, self._split(batch, channels)), self._order)
+        return reshape(apart, self._shape(batch, channels))
 
     def _placed(self, matrix: Any) -> Any:
         batch, channels = self.kind.shape[:2]
         split, order = self._split(batch, channels), self._order
-        apart = functions.reshape(matrix, tuple([split[axis] for axis in order]))
+        apart = reshape(matrix, tuple([split[axis] for axis in order]))
         back = tuple([order.index(axis) for axis in range(len(order))])
-        x = functions.reshape(functions.transpose(apart, back), (batch, channels, *self._covered()))
+        x = reshape(transpose(apart, back), (batch, channels, *self._covered()))
         if x.shape == self.kind.shape:
             return x
         return Pad(self.kind.shape, (0,) * x.ndim, (1,) * x.ndim)(x)
@@ -274,9 +276,7 @@ def in_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = F
     op = replace(node.op, parts=parts, tiles=tiles)
     partial = op.infer(*(arg.type for arg in args))
     (value,) = Node(op, args, (partial,), node.origin, node.order).values
-    found: Any = (
-        functions.reshape(value, value.type.shape[1:]) if parts == 1 else functions.sum(value, 0)
-    )
+    found: Any = reshape(value, value.type.shape[1:]) if parts == 1 else aggregate.sum(value, 0)
     result: Symbolic = found
     return result
 
@@ -378,12 +378,12 @@ def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
     both = constant(np.kron(taps, taps))
     channels = filters.type.shape[:2]
     transposed = backwards and hint_value(channels[0] * channels[1]) >= _PAIRS
-    given: Any = functions.swapaxes(filters, 0, 1) if transposed else filters
+    given: Any = swapaxes(filters, 0, 1) if transposed else filters
     first, second = given.type.shape[:2]
-    flat: Any = functions.reshape(given, (first * second, _TAPS**2))
-    found: Any = functions.matmul(both, functions.swapaxes(flat, 0, 1))
-    apart: Any = functions.reshape(found, (4, 4, first, second))
-    result: Symbolic = functions.transpose(apart, (3, 2, 0, 1) if transposed else (2, 3, 0, 1))
+    flat: Any = reshape(given, (first * second, _TAPS**2))
+    found: Any = matmul(both, swapaxes(flat, 0, 1))
+    apart: Any = reshape(found, (4, 4, first, second))
+    result: Symbolic = transpose(apart, (3, 2, 0, 1) if transposed else (2, 3, 0, 1))
     return result
 
 
@@ -454,13 +454,13 @@ class _Remainders:
         whole = [taps * step for taps, step in zip(self.taps, self.steps, strict=True)]
         w = _padded(w, (o, c, *whole), (0,) * w.ndim)
         count = len(self.steps)
-        w = functions.reshape(w, (o, c, *_pairs(self.taps, self.steps)))
+        w = reshape(w, (o, c, *_pairs(self.taps, self.steps)))
         taps, remainders = range(2, 2 + 2 * count, 2), range(3, 3 + 2 * count, 2)
         if self.over_windows:
-            w = functions.transpose(w, (0, 1, *remainders, *taps))
-            return functions.reshape(w, (o, c * prod(self.steps), *self.taps))
-        w = functions.transpose(w, (1, *remainders, 0, *taps))
-        return functions.swapaxes(functions.reshape(w, (c * prod(self.steps), o, *self.taps)), 0, 1)
+            w = transpose(w, (0, 1, *remainders, *taps))
+            return reshape(w, (o, c * prod(self.steps), *self.taps))
+        w = transpose(w, (1, *remainders, 0, *taps))
+        return swapaxes(reshape(w, (c * prod(self.steps), o, *self.taps)), 0, 1)
 
     def _image(self, x: Any) -> Any:
         n, c = x.shape[:2]
@@ -470,18 +470,18 @@ class _Remainders:
         x = sliced(x, (0,) * x.ndim, kept, (1,) * x.ndim)
         x = _padded(x, (n, c, *whole), (0, 0, *(int(axis.before) for axis in self.axes)))
         count = len(self.steps)
-        x = functions.reshape(x, (n, c, *_pairs(self.places, self.steps)))
-        x = functions.transpose(x, (0, 1, *range(3, 3 + 2 * count, 2), *range(2, 2 + 2 * count, 2)))
-        return functions.reshape(x, (n, c * prod(self.steps), *self.places))
+        x = reshape(x, (n, c, *_pairs(self.places, self.steps)))
+        x = transpose(x, (0, 1, *range(3, 3 + 2 * count, 2), *range(2, 2 + 2 * count, 2)))
+        return reshape(x, (n, c * prod(self.steps), *self.places))
 
     def _together(self, x: Any) -> Any:
         n, c, *extents = self.kind.shape
         count = len(self.steps)
-        x = functions.reshape(x, (n, c, *self.steps, *self.places))
+        x = reshape(x, (n, c, *self.steps, *self.places))
         pairs = [2 + k + side * count for k in range(count) for side in (1, 0)]
-        x = functions.transpose(x, (0, 1, *pairs))
+        x = transpose(x, (0, 1, *pairs))
         whole = [places * step for places, step in zip(self.places, self.steps, strict=True)]
-        x = functions.reshape(x, (n, c, *whole))
+        x = reshape(x, (n, c, *whole))
         starts = (0, 0, *(int(axis.before) for axis in self.axes))
         ends = [min(int(a.image) + int(a.before), s) for a, s in zip(self.axes, whole, strict=True)]
         kept = (n, c, *(end - start for end, start in zip(ends, starts[2:], strict=True)))

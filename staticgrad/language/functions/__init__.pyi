@@ -10,8 +10,8 @@ from staticgrad.language.functions.aggregate import (
     all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.language.functions.arrange import (
-    array_split, broadcast_arrays, diag, diagflat, diagonal, dsplit, hsplit, meshgrid, pad,
-    repeat, roll, rot90, split, tile, trace, vsplit
+    array_split, diag, diagflat, diagonal, dsplit, hsplit, meshgrid, pad, repeat, roll, rot90,
+    split, tile, trace, vsplit
 )
 from staticgrad.language.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
@@ -29,9 +29,8 @@ from staticgrad.language.functions.curves import (
 )
 from staticgrad.language.functions.elementwise import (
     allclose, array_equal, array_equiv, choose, copy, copysign, deg2rad, rad2deg as degrees,
-    divmod, fabs, float_power, fmax, fmin, heaviside, isclose, isfinite, isinf, isnan, isneginf,
-    isposinf, logaddexp2, nan_to_num, piecewise, rad2deg, deg2rad as radians, round, select,
-    sinc
+    divmod, fabs, float_power, fmax, fmin, heaviside, isclose, isneginf, isposinf, logaddexp2,
+    nan_to_num, piecewise, rad2deg, deg2rad as radians, round, select, sinc
 )
 from staticgrad.language.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
@@ -69,8 +68,8 @@ from staticgrad.language.ir.value import (
 )
 from staticgrad.language.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, trunc as fix, floor, floor_divide, fmod,
-    left_shift, remainder as mod, multiply, negative, positive, power as pow, power, reciprocal,
-    remainder, right_shift, rint, sign, signbit, square, subtract, trunc
+    isfinite, isinf, isnan, left_shift, remainder as mod, multiply, negative, positive, power as
+    pow, power, reciprocal, remainder, right_shift, rint, sign, signbit, square, subtract, trunc
 )
 from staticgrad.language.ops.contract import (
     matmul
@@ -92,7 +91,8 @@ from staticgrad.language.ops.marks import (
     stop_gradient
 )
 from staticgrad.language.ops.movement import (
-    broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
+    broadcast_arrays, broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes,
+    transpose
 )
 from staticgrad.language.ops.positions import (
     iota

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from staticgrad.language.functions.arrange import split
 from staticgrad.language.functions.nn import softmax, softplus
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.arithmetic import absolute
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
     as_value,
     axis_of,
@@ -19,6 +22,7 @@ from staticgrad.language.ops.operands import (
     related,
 )
 from staticgrad.language.ops.selection import clip, maximum, where
+from staticgrad.language.ops.transcendental import expm1, log, sigmoid, tanh
 from staticgrad.language.types import dim as dims
 from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.wording import shown
@@ -61,7 +65,7 @@ def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
         raise ArgumentError("celu: alpha is 0, and x is divided by it")
     value: Any = floating("celu", x)
     scale: Any = alpha if is_number(alpha) else as_value("celu", alpha)
-    below = functions.expm1(where(value > 0, 0.0, value) * (1.0 / scale)) * scale
+    below = expm1(where(value > 0, 0.0, value) * (1.0 / scale)) * scale
     return where(value <= 0, below, value)
 
 
@@ -72,7 +76,7 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
     Its derivative at 0 is 1.0507 * 1.6733.
     """
     value: Any = floating("selu", x)
-    below = functions.expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
+    below = expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
     return where(value <= 0, below, value) * _SELU_SCALE
 
 
@@ -85,7 +89,7 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     value: Any
     value, slope = (floating("prelu", each) for each in promoted_values("prelu", (x, weight)))
     if slope.ndim == 1 and value.ndim > 2:
-        slope = functions.reshape(slope, (slope.shape[0], *(1,) * (value.ndim - 2)))
+        slope = reshape(slope, (slope.shape[0], *(1,) * (value.ndim - 2)))
     return where(value > 0, value, slope * value)
 
 
@@ -93,14 +97,14 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
 def mish(x: Operand[AnyValue]) -> AnyValue:
     """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
     value: Any = floating("mish", x)
-    return value * functions.tanh(softplus(value))
+    return value * tanh(softplus(value))
 
 
 @rounded_once
 def softsign(x: Operand[AnyValue]) -> AnyValue:
     """x / (1 + abs(x))."""
     value: Any = floating("softsign", x)
-    return value / (functions.absolute(value) + 1.0)
+    return value / (absolute(value) + 1.0)
 
 
 @rounded_once
@@ -120,8 +124,8 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
         raise ShapeError(
             f"glu: axis {axis} of {value.type} has no two halves", related=related(value)
         )
-    first, second = functions.split(value, 2, place)
-    return first * functions.sigmoid(second)
+    first, second = split(value, 2, place)
+    return first * sigmoid(second)
 
 
 @rounded_once
@@ -141,5 +145,5 @@ def gumbel_softmax(
         )
     value: Any = floating("gumbel_softmax", logits)
     drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
-    noise: Any = -functions.log(maximum(drawn, drawn.dtype.smallest_normal))
-    return softmax((value + functions.astype(noise, value.dtype)) * (1.0 / tau), axis)
+    noise: Any = -log(maximum(drawn, drawn.dtype.smallest_normal))
+    return softmax((value + astype(noise, value.dtype)) * (1.0 / tau), axis)

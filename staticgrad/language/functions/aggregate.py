@@ -6,10 +6,10 @@ they are added. The functions have NumPy's names, so this file does without the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from staticgrad.language.functions.complex_numbers import abs_square
 from staticgrad.language.functions.masking import (
     Mask,
     correction_of,
@@ -21,10 +21,12 @@ from staticgrad.language.functions.masking import (
 )
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.variants import variant
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import flat_root
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.logic import equal, logical_or, not_equal
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
     Axes,
@@ -35,7 +37,9 @@ from staticgrad.language.ops.operands import (
     dtype_of,
     related,
 )
-from staticgrad.language.ops.reduce import Extreme, Max, Min, Reduction, Sum
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.reduce import Extreme, Max, Min, Sum, reduced, with_axes
+from staticgrad.language.ops.selection import maximum, minimum
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import bounds
 from staticgrad.language.types.dtype import BOOL, F64, I64
@@ -67,7 +71,7 @@ def sum(
     value = as_value("sum", x)
     axes = axes_of("sum", axis, value)
     wanted = counting_dtype("sum", value.dtype, dtype)
-    value = functions.astype(value, wanted)
+    value = astype(value, wanted)
     if where is not None:
         value = counted(value, mask_of("sum", where, value), 0)
     return _total(value, axes, keepdims, initial)
@@ -77,7 +81,7 @@ def _total(
     value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue] | None
 ) -> AnyValue:
     if initial is None:
-        return _reduced(Sum, value, axes, keepdims)
+        return reduced(Sum, value, axes, keepdims)
     return _with_initial(value, axes, keepdims, initial)
 
 
@@ -85,7 +89,7 @@ def _total(
 def _with_initial(
     value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue]
 ) -> AnyValue:
-    out = _reduced(Sum, value, axes, keepdims)
+    out = reduced(Sum, value, axes, keepdims)
     return out + start_of("sum", initial, out)
 
 
@@ -142,15 +146,15 @@ def _extreme(
                 hint=f"sg.{op}(x, where=mask, initial=number) starts from a number",
                 related=related(value, mask),
             )
-        return _reduced(kind, value, axes, keepdims)
+        return reduced(kind, value, axes, keepdims)
     start = start_of(op, initial, value)
     value = counted(value, mask, start)
     if axes and not bounds(product(value.shape[axis] for axis in axes))[0]:
         found = kind(axes, neutral=True)(value)  # there may be no elements
-        found = _kept(found, value, axes) if keepdims else found
+        found = with_axes(found, value, axes) if keepdims else found
     else:
-        found = _reduced(kind, value, axes, keepdims)
-    further = functions.maximum if op == "max" else functions.minimum
+        found = reduced(kind, value, axes, keepdims)
+    further = maximum if op == "max" else minimum
     return further(found, start)
 
 
@@ -178,17 +182,17 @@ def mean(
     mask = mask_of("mean", where, value)
     wanted = None if dtype is None else dtype_of("mean", dtype)
     if wanted is not None:
-        value = functions.astype(value, wanted)
+        value = astype(value, wanted)
     if not value.dtype.is_float:
-        value = functions.astype(value, F64)
+        value = astype(value, F64)
     found = _mean(value, axes, mask, keepdims)
-    return found if wanted is None else functions.astype(found, wanted)
+    return found if wanted is None else astype(found, wanted)
 
 
 def _mean(
     value: AnyValue, axes: tuple[int, ...], mask: AnyValue | None, keepdims: bool
 ) -> AnyValue:
-    total = _reduced(Sum, counted(value, mask, 0.0), axes, keepdims)
+    total = reduced(Sum, counted(value, mask, 0.0), axes, keepdims)
     if not axes and mask is None:
         return total
     return total / count(value, axes, mask, keepdims)
@@ -242,9 +246,9 @@ def _variance(
     if dtype is not None and not dtype_of(op, dtype).is_float:
         raise DTypeError(f"{op}: dtype={dtype!r} is not floating", related=related(value))
     if dtype is not None or not value.dtype.is_float:
-        value = functions.astype(value, F64 if dtype is None else dtype)
+        value = astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
-    squares = _reduced(Sum, counted(functions.abs_square(away), mask, 0.0), axes, keepdims)
+    squares = reduced(Sum, counted(abs_square(away), mask, 0.0), axes, keepdims)
     found = squares / degrees_of_freedom(value, axes, mask, keepdims, less)
     return flat_root(found) if root else found
 
@@ -271,8 +275,8 @@ def any(
     """
     value = as_value("any", x)
     axes = axes_of("any", axis, value)
-    true = counted(functions.astype(value, BOOL), mask_of("any", where, value), False)
-    return _reduced(partial(Max, neutral=True), true, axes, keepdims)
+    true = counted(astype(value, BOOL), mask_of("any", where, value), False)
+    return reduced(partial(Max, neutral=True), true, axes, keepdims)
 
 
 @like(any)
@@ -288,8 +292,8 @@ def all(
     """
     value = as_value("all", x)
     axes = axes_of("all", axis, value)
-    true = counted(functions.astype(value, BOOL), mask_of("all", where, value), True)
-    return _reduced(partial(Min, neutral=True), true, axes, keepdims)
+    true = counted(astype(value, BOOL), mask_of("all", where, value), True)
+    return reduced(partial(Min, neutral=True), true, axes, keepdims)
 
 
 def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
@@ -321,24 +325,11 @@ def _position(
         value, place = reshape(value, value.size), 0
     else:
         place = axis_of(op, axis, value)
-    best = _reduced(kind, value, (place,), keepdims=True)
-    hit = functions.equal(value, best)
+    best = reduced(kind, value, (place,), keepdims=True)
+    hit = equal(value, best)
     if value.dtype.is_float:
-        hit = functions.logical_or(hit, functions.not_equal(value, value))
-    count = functions.size_value(value.shape[place], I64)
-    positions = functions.iota(value.shape, place, like=value)
-    found = _reduced(Min, functions.where(hit, positions, count), (place,), keepdims)
+        hit = logical_or(hit, not_equal(value, value))
+    count = size_value(value.shape[place], I64)
+    positions = iota(value.shape, place, like=value)
+    found = reduced(Min, selection.where(hit, positions, count), (place,), keepdims)
     return reshape(found, (1,) * len(shape)) if axis is None and keepdims else found
-
-
-def _reduced(
-    kind: Callable[[tuple[int, ...]], Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool
-) -> AnyValue:
-    if not axes:
-        return x
-    out = kind(axes)(x)
-    return _kept(out, x, axes) if keepdims else out
-
-
-def _kept(reduced: AnyValue, x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
-    return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from math import copysign
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.arithmetic import remainder
+from staticgrad.language.ops.convert import astype, size_value
+from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.indexing import concatenate, flip, part, sliced, take, with_zeros
+from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.movement import (
+    broadcast_arrays,
     broadcast_to,
     expand_dims,
     moveaxis,
     ravel,
     reshape,
+    swapaxes,
     with_size,
 )
 from staticgrad.language.ops.operands import (
@@ -38,6 +44,7 @@ from staticgrad.language.ops.operands import (
     size_of,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import array_of
 from staticgrad.language.types.dim import Dim, Size
@@ -68,8 +75,8 @@ def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
 def _rolled(x: AnyValue, shift: int, axis: int) -> AnyValue:
     size = x.shape[axis]
     if isinstance(size, Dim):  # the shift may be longer than the axis: only a run can tell
-        length = functions.size_value(size, I64)
-        return functions.take(x, (iota((size,)) - shift) % length, axis)
+        length = size_value(size, I64)
+        return take(x, (iota((size,)) - shift) % length, axis)
     moved = shift % size if size else 0
     if not moved:
         return x
@@ -184,11 +191,11 @@ def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> A
         case 0:
             return value
         case 1:
-            return functions.swapaxes(flip(value, second), first, second)
+            return swapaxes(flip(value, second), first, second)
         case 2:
             return flip(value, (first, second))
         case _:
-            return flip(functions.swapaxes(value, first, second), second)
+            return flip(swapaxes(value, first, second), second)
 
 
 def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyValue:
@@ -217,7 +224,7 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
             places = np.repeat(np.arange(counts.size), sizes)
         except (MemoryError, ValueError):
             raise ShapeError(f"repeat: {sum(sizes)} elements do not fit into memory") from None
-        return functions.take(value, places, place)
+        return take(value, places, place)
     (times,) = shape_of("repeat", (repeats,), value)
     shape = value.shape
     wide = expand_dims(value, place + 1)
@@ -257,9 +264,9 @@ def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int =
     length = dims.maximum(a + b - dims.maximum(a, b), 0)
     flat = reshape(moved, (*moved.shape[:-2], rows * columns))
     if isinstance(columns, Dim):
-        step = functions.size_value(columns + 1, I64)
-        start = functions.size_value(columns * first_row + first_column, I64)
-        return functions.take(flat, iota((length,)) * step + start, flat.ndim - 1)
+        step = size_value(columns + 1, I64)
+        start = size_value(columns * first_row + first_column, I64)
+        return take(flat, iota((length,)) * step + start, flat.ndim - 1)
     rank = flat.ndim - 1
     starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
     return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
@@ -277,10 +284,8 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     across = with_zeros(
         value, [(max(shift, 0), max(-shift, 0))]
     )  # out[i, j] holds the one of column j
-    hit = functions.equal(
-        iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value)
-    )
-    return functions.where(hit, across, np.zeros((), value.dtype.numpy))
+    hit = equal(iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value))
+    return where(hit, across, np.zeros((), value.dtype.numpy))
 
 
 def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
@@ -302,19 +307,10 @@ def trace(
     >>> sg.evaluate(sg.trace([[1, 2], [3, 4]]))
     array(5)
     """
-    return functions.sum(diagonal(x, offset, axis1, axis2), -1, dtype)
+    return aggregate.sum(diagonal(x, offset, axis1, axis2), -1, dtype)
 
 
 # -- several arrays -------------------------------------------------------------------------------
-
-
-def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
-    """Broadcast values to their common shape; dtypes are unchanged."""
-    if not values:
-        return []
-    operands = as_values("broadcast_arrays", *values)
-    shape = broadcast("broadcast_arrays", [value.shape for value in operands])
-    return [broadcast_to(value, shape) for value in operands]
 
 
 def meshgrid(
@@ -338,7 +334,7 @@ def meshgrid(
            [5, 5]])]
     """
     check_choice("meshgrid", "indexing", indexing, ("xy", "ij"))
-    vectors = [functions.ravel(v) for v in as_values("meshgrid", *values)]
+    vectors = [ravel(v) for v in as_values("meshgrid", *values)]
     rank = len(vectors)
     places = list(range(rank))
     if indexing == "xy" and rank > 1:
@@ -400,8 +396,8 @@ def pad(
             )
         total = size + before + after
         if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
-            places = iota((total,), like=value) - functions.size_value(before, I64)
-            value = take(value, _source(places, functions.size_value(size, I64), mode), axis)
+            places = iota((total,), like=value) - size_value(before, I64)
+            value = take(value, _source(places, size_value(size, I64), mode), axis)
         else:
             value = take(value, _source(np.arange(total) - before, size, mode, np), axis)
     return value
@@ -438,13 +434,17 @@ def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any
                     f"pad: constant_values {value.type} is not a number", related=related(value)
                 )
             shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))
-            slab = broadcast_to(functions.astype(value, x.dtype), shape)
+            slab = broadcast_to(astype(value, x.dtype), shape)
             parts.append([slab] if side != 0 else [])
         x = concatenate([*parts[0], x, *parts[1]], axis)
     return x
 
 
-def _source(places: Any, size: Any, mode: str, of: Any = functions) -> Any:
+#: What ``_source`` computes with: our functions of these names, or NumPy's module.
+_OURS: Final = SimpleNamespace(maximum=maximum, minimum=minimum, remainder=remainder, where=where)
+
+
+def _source(places: Any, size: Any, mode: str, of: Any = _OURS) -> Any:
     """Return the index of the element at each position, relative to the start of the array.
 
     ``of`` has the functions: ours, or NumPy's module.

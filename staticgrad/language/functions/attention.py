@@ -14,15 +14,20 @@ from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.normalization import largest
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops import transcendental
+from staticgrad.language.ops.arithmetic import power
+from staticgrad.language.ops.contract import MatMul, matmul
+from staticgrad.language.ops.convert import size_value
 from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import concatenate, take
+from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.operands import as_value, as_values, floating, promoted_values, related
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.transcendental import exp
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import DTypeError, RankError, ShapeError
@@ -50,7 +55,7 @@ def embedding(input: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
             hint="sg.nn.embedding(ids, table), as in torch",
             related=related(rows),
         )
-    return functions.take(rows, ids, 0)
+    return take(rows, ids, 0)
 
 
 @rowwise(2, 2, 2, fixed={"mask": None})
@@ -97,18 +102,18 @@ def attention(
             )
     if causal:
         t, s = scores.shape[-2:]
-        moved = iota((t, s), 0, like=scores) + functions.size_value(s - t, I64)
+        moved = iota((t, s), 0, like=scores) + size_value(s - t, I64)
         before = iota((t, s), 1, like=scores) <= moved
-        allowed = before if allowed is None else functions.logical_and(allowed, before)
+        allowed = before if allowed is None else logical_and(allowed, before)
     if allowed is not None:
         scores = where(allowed, scores, -q.dtype.largest)
-    raised = functions.exp(scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
+    raised = exp(scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
     if allowed is not None:
         raised = where(allowed, raised, 0.0)
     weights = raised / total(raised, -1, keepdims=True)
     if allowed is not None:
         weights = where(allowed, weights, 0.0)
-    return functions.matmul(weights, v)
+    return matmul(weights, v)
 
 
 def _scale(query: Value, scale: float | None) -> Any:
@@ -116,7 +121,7 @@ def _scale(query: Value, scale: float | None) -> Any:
     if scale is not None:
         return scale
     if isinstance(depth, Dim):
-        return 1.0 / functions.sqrt(functions.size_value(depth, query.dtype))
+        return 1.0 / transcendental.sqrt(size_value(depth, query.dtype))
     return 1.0 / sqrt(max(depth, 1))
 
 
@@ -142,10 +147,13 @@ def rotary(
         )
     wide = value.dtype.compute
     half = features // 2
-    rates = functions.power(base, arange(half, like=value).astype(wide) * (-2.0 / features))
+    rates = power(base, arange(half, like=value).astype(wide) * (-2.0 / features))
     places = (arange(value.shape[-2], like=value) + position).astype(wide)
     angles: Any = places[:, None] * rates
-    cos, sin = functions.cos(angles).astype(value.dtype), functions.sin(angles).astype(value.dtype)
+    cos, sin = (
+        transcendental.cos(angles).astype(value.dtype),
+        transcendental.sin(angles).astype(value.dtype),
+    )
     first, second = value[..., :half], value[..., half:]
     turned = [first * cos - second * sin, second * cos + first * sin]
-    return functions.concatenate(turned, -1)
+    return concatenate(turned, -1)

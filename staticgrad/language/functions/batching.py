@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from operator import index
 from typing import Any
 
-from staticgrad.language.functions.draws import loop_at_once
+from staticgrad.language.functions.streams import loop_at_once
 from staticgrad.language.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.language.functions.trees import (
     Tree,
@@ -26,14 +26,14 @@ from staticgrad.language.functions.trees import (
 )
 from staticgrad.language.ir.bodies import body_of
 from staticgrad.language.ir.execution import holding, present
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Constant
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.batching import over_batch
-from staticgrad.language.ops.movement import with_size
+from staticgrad.language.ops.movement import moveaxis, with_size
 from staticgrad.language.ops.operands import as_value, check_equal, related, size_of
+from staticgrad.language.ops.positions import iota
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.support.errors import ArgumentError, AxisError
@@ -79,7 +79,7 @@ class _Batches:
             sizes.insert(0, ("axis_size", size_of("vmap", size)))
         self.size = _common(sizes, [values[place] for place in axes])
         self.given = {
-            place: with_size(functions.moveaxis(value, axes[place], 0), 0, self.size)
+            place: with_size(moveaxis(value, axes[place], 0), 0, self.size)
             if place in axes
             else value
             for place, value in values.items()
@@ -107,7 +107,7 @@ class _Batches:
         (part,), captured = trace.close(once=not self.is_eager, folds=True)
         outer = map(self._at_once, captured) if self.is_eager else captured
         operands = present((*self.given.values(), *held.tensors, *outer))
-        number = functions.iota((self.size,), like=operands[0] if operands else None)
+        number = iota((self.size,), like=operands[0] if operands else None)
         over = [True, *self.over, *[False] * (len(operands) - len(self.over))]
         body = body_of(part.given, labelled("y", part.results))
         outs = over_batch(body, [number, *operands], over, self.size)
@@ -136,7 +136,7 @@ class _Batches:
                 f"vmap: out_axes is {axis} for {name}, which has {rank} axes with that of elements",
                 related=related(value),
             )
-        return functions.moveaxis(batch, 0, axis)
+        return moveaxis(batch, 0, axis)
 
 
 class _Held:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ops.complex_readings import pair, parts_of, squared
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.logic import equal, not_equal
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.ops.operands import as_value, promoted_values
+from staticgrad.language.ops.transcendental import arctan2
 from staticgrad.support.errors import DTypeError
 
 
@@ -29,7 +32,7 @@ def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
     if re.dtype.is_complex or not re.dtype.is_float:
         if re.dtype.is_complex:
             raise DTypeError(f"complex: a part is {re.dtype}", hint="real + 1j * imag")
-        re, im = (functions.astype(part, "float64") for part in (re, im))
+        re, im = (astype(part, "float64") for part in (re, im))
     if re.shape != im.shape:
         shape = broadcast("complex", [re.shape, im.shape])
         re, im = broadcast_to(re, shape), broadcast_to(im, shape)
@@ -51,7 +54,7 @@ def real(x: Operand[AnyValue]) -> AnyValue:
 def imag(x: Operand[AnyValue]) -> AnyValue:
     """Return the imaginary part: of a real value 0."""
     value: Any = as_value("imag", x)
-    found: AnyValue = value.imag if isinstance(value, Complex) else functions.zeros_like(value)
+    found: AnyValue = value.imag if isinstance(value, Complex) else zeros_like(value)
     return found
 
 
@@ -75,7 +78,7 @@ def iscomplex(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.iscomplex([1.0 + 0.0j, 1.0j]))
     array([False,  True])
     """
-    return functions.not_equal(imag(x), 0)
+    return not_equal(imag(x), 0)
 
 
 def isreal(x: Operand[AnyValue]) -> AnyValue:
@@ -84,7 +87,7 @@ def isreal(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.isreal([1.0 + 0.0j, 1.0j]))
     array([ True, False])
     """
-    return functions.equal(imag(x), 0)
+    return equal(imag(x), 0)
 
 
 @rounded_once
@@ -98,8 +101,8 @@ def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
     """
     value: Any = as_value("angle", z)
     if not value.dtype.is_float:
-        value = functions.astype(value, "float64")
-    found = functions.arctan2(imag(value), real(value))
+        value = astype(value, "float64")
+    found = arctan2(imag(value), real(value))
     return found * (180.0 / math.pi) if deg else found
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.execution import computing_kind
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import (
     Input,
     Node,
@@ -23,8 +22,19 @@ from staticgrad.language.ir.graph import (
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.pairs import ComplexParameter, SymbolicComplex, check_real
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops import arithmetic
+from staticgrad.language.ops.arithmetic import floor, power
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.language.ops.indexing import concatenate, flip
+from staticgrad.language.ops.logic import equal, greater_equal, less_equal
+from staticgrad.language.ops.movement import (
+    broadcast_arrays,
+    broadcast_to,
+    expand_dims,
+    moveaxis,
+    reshape,
+)
 from staticgrad.language.ops.operands import (
     as_value,
     as_values,
@@ -41,6 +51,9 @@ from staticgrad.language.ops.operands import (
     size_of,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.scans import cumprod
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.transcendental import exp, log
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import (
     BEYOND,
@@ -160,7 +173,7 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     array([2., 4.])
     """
     if isinstance(array, Symbolic | SymbolicComplex):
-        return array if dtype is None else cast(Symbolic, functions.astype(array, dtype))
+        return array if dtype is None else cast(Symbolic, astype(array, dtype))
     found = _array("constant", array, dtype)
     kind = computing_kind()
     return constant_node(found) if kind is None else cast(Value, kind.lift(found))
@@ -210,7 +223,7 @@ def full(
     """
     filled = as_value("full", fill_value, None if like is None else binding_kind((like,)))
     if dtype is not None:
-        filled = functions.astype(filled, dtype_of("full", dtype))
+        filled = astype(filled, dtype_of("full", dtype))
     return broadcast_to(filled, shape_of("full", shape))
 
 
@@ -246,7 +259,7 @@ def full_like(
     plain = is_number(fill_value) or isinstance(fill_value, complex)
     filled = kind.lift(fill_value, wanted) if plain else as_value("full_like", fill_value, kind)
     sizes = like.shape if shape is None else shape_of("full_like", shape)
-    return broadcast_to(functions.astype(filled, wanted), sizes)
+    return broadcast_to(astype(filled, wanted), sizes)
 
 
 def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
@@ -302,9 +315,9 @@ def arange(
         if most > MOST_SIZE:
             raise ShapeError(f"arange: {most:g} numbers are too many: {BEYOND}")
         count = max(math.ceil((end - first) / step), 0)
-        places = functions.astype(iota((count,), like=like), F64)
+        places = astype(iota((count,), like=like), F64)
         line = places * (float(first) + float(step) - float(first)) + float(first)
-        return functions.astype(line, F64 if dtype is None else dtype_of("arange", dtype))
+        return astype(line, F64 if dtype is None else dtype_of("arange", dtype))
     stride = integer("arange", "step", step)
     if stride == 0:
         raise ArgumentError("arange: a step of 0 leads nowhere")
@@ -315,8 +328,8 @@ def arange(
     if stride != 1:
         positions = positions * stride
     if isinstance(first, Dim) or first != 0:
-        positions = positions + functions.size_value(first, I64)
-    return functions.astype(positions, I64 if dtype is None else dtype_of("arange", dtype))
+        positions = positions + size_value(first, I64)
+    return astype(positions, I64 if dtype is None else dtype_of("arange", dtype))
 
 
 def _number(value: int, dtype: Any) -> Any:
@@ -337,9 +350,9 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
     if not value.dtype.is_integer:
         raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
     # Bool to float: the comparison is made in int64, where every class has its own number.
-    column = expand_dims(functions.astype(value, I64), -1)
-    hit = functions.equal(column, iota((size_of("one_hot", num_classes, value),), like=value))
-    return functions.astype(hit, dtype_of("one_hot", dtype))
+    column = expand_dims(astype(value, I64), -1)
+    hit = equal(column, iota((size_of("one_hot", num_classes, value),), like=value))
+    return astype(hit, dtype_of("one_hot", dtype))
 
 
 @overload
@@ -389,22 +402,22 @@ def linspace(
     array([0. , 0.5, 1. ])
     """
     ends = (floating("linspace", v) for v in promoted_values("linspace", (start, stop)))
-    first, last = functions.broadcast_arrays(*ends)
+    first, last = broadcast_arrays(*ends)
     count = integer("linspace", "num", num, least=0)
     gaps = count - 1 if endpoint else count
     positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
-    places = functions.astype(positions, first.dtype)
+    places = astype(positions, first.dtype)
     step = (last - first) / float(max(gaps, 1))
     line = first + step * places
     if endpoint and count > 1:
-        line = functions.where(positions == count - 1, last, line)
+        line = where(positions == count - 1, last, line)
     line = moveaxis(line, 0, axis_of("linspace", axis, line))
     if dtype is not None:
         wanted = dtype_of("linspace", dtype)
-        line = functions.astype(functions.floor(line) if wanted.is_integer else line, wanted)
+        line = astype(floor(line) if wanted.is_integer else line, wanted)
     if not retstep:
         return line
-    return line, step if gaps > 0 else functions.full_like(step, math.nan)
+    return line, step if gaps > 0 else full_like(step, math.nan)
 
 
 @rounded_once
@@ -427,8 +440,8 @@ def logspace(
     array([  1.,  10., 100.])
     """
     ends = (floating("logspace", v) for v in promoted_values("logspace", (start, stop, base)))
-    first, last, root = functions.broadcast_arrays(*ends)
-    powers = functions.power(root, linspace(first, last, num, endpoint))
+    first, last, root = broadcast_arrays(*ends)
+    powers = power(root, linspace(first, last, num, endpoint))
     return _as_asked("logspace", powers, dtype, axis)
 
 
@@ -453,19 +466,19 @@ def geomspace(
     """
     check_real("geomspace", start, stop)
     ends = (floating("geomspace", v) for v in promoted_values("geomspace", (start, stop)))
-    first, last = functions.broadcast_arrays(*ends)
-    sign = functions.where(first == 0.0, math.nan, functions.sign(first))
-    low, high = (functions.log(end * sign) for end in (first, last))
-    line = functions.exp(linspace(low, high, num, endpoint)) * sign
+    first, last = broadcast_arrays(*ends)
+    sign = where(first == 0.0, math.nan, arithmetic.sign(first))
+    low, high = (log(end * sign) for end in (first, last))
+    line = exp(linspace(low, high, num, endpoint)) * sign
     positions = reshape(iota((line.shape[0],), like=first), (-1, *(1,) * first.ndim))
     if endpoint:
-        line = functions.where(positions == line.shape[0] - 1, last * sign * sign, line)
-    return _as_asked("geomspace", functions.where(positions == 0, first, line), dtype, axis)
+        line = where(positions == line.shape[0] - 1, last * sign * sign, line)
+    return _as_asked("geomspace", where(positions == 0, first, line), dtype, axis)
 
 
 def _as_asked(op: str, line: AnyValue, dtype: Any, axis: int) -> AnyValue:
     line = moveaxis(line, 0, axis_of(op, axis, line))
-    return line if dtype is None else functions.astype(line, dtype_of(op, dtype))
+    return line if dtype is None else astype(line, dtype_of(op, dtype))
 
 
 @rounded_once
@@ -487,11 +500,11 @@ def vander(x: Operand[AnyValue], N: int | None = None, increasing: bool = False)
     size = value.shape[0]
     count = integer("vander", "N", size if N is None else N, value, least=0)
     if not value.dtype.is_float:
-        value = functions.astype(value, I64)
-    ones = functions.full((size, min(count, 1)), 1, value.dtype, like=value)
+        value = astype(value, I64)
+    ones = full((size, min(count, 1)), 1, value.dtype, like=value)
     factors = broadcast_to(expand_dims(value, 1), (size, max(count - 1, 0)))
-    powers = functions.cumprod(functions.concatenate([ones, factors], 1), 1)
-    return powers if increasing else functions.flip(powers, 1)
+    powers = cumprod(concatenate([ones, factors], 1), 1)
+    return powers if increasing else flip(powers, 1)
 
 
 def eye(
@@ -515,8 +528,8 @@ def eye(
     shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
     above = integer("eye", "k", k)
     rows_of = iota(shape, 0, like=like)
-    hit = functions.equal(rows_of + above if above else rows_of, iota(shape, 1, like=like))
-    return functions.astype(hit, F32 if dtype is None else dtype_of("eye", dtype))
+    hit = equal(rows_of + above if above else rows_of, iota(shape, 1, like=like))
+    return astype(hit, F32 if dtype is None else dtype_of("eye", dtype))
 
 
 def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
@@ -543,8 +556,8 @@ def tri(
     """
     shape = shape_of("tri", (rows, rows if columns is None else columns))
     shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
-    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
-    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
+    inside = greater_equal(shifted, iota(shape, 1, like=like))
+    return astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
 
 
 def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
@@ -554,13 +567,13 @@ def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     array([[1, 0],
            [3, 4]])
     """
-    return _triangle("tril", x, k, functions.greater_equal)
+    return _triangle("tril", x, k, greater_equal)
 
 
 @same(tril)
 def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """x on and above the k-th diagonal of its last two axes, zeros below."""
-    return _triangle("triu", x, k, functions.less_equal)
+    return _triangle("triu", x, k, less_equal)
 
 
 def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
@@ -570,4 +583,4 @@ def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., Any
     shape = value.shape[-2:]
     shifted = iota(shape, 0, like=value) + integer(op, "k", k)
     inside = relation(shifted, iota(shape, 1, like=value))
-    return functions.where(inside, value, np.zeros((), value.dtype.numpy))
+    return where(inside, value, np.zeros((), value.dtype.numpy))

@@ -10,15 +10,19 @@ from math import pi
 from typing import Any
 
 from staticgrad.language.functions import aggregate as of
+from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.loops.loops import associative_scan
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.variants import variant
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import absolute, remainder
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.indexing import Pad, concatenate
+from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.movement import broadcast_to, ravel, reshape
 from staticgrad.language.ops.operands import (
     MOST_PARTS,
     Axes,
@@ -33,7 +37,8 @@ from staticgrad.language.ops.operands import (
     related,
 )
 from staticgrad.language.ops.scans import cumprod, cumsum
-from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.selection import maximum, minimum, where
+from staticgrad.language.ops.transcendental import logaddexp
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.wording import shown
@@ -82,7 +87,7 @@ def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValu
     if value.ndim:
         return [value]
     shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
-    return [functions.broadcast_to(value, shape)]
+    return [broadcast_to(value, shape)]
 
 
 def ediff1d(
@@ -98,12 +103,10 @@ def ediff1d(
     >>> sg.evaluate(sg.ediff1d([1, 4, 9], to_begin=1))
     array([1, 3, 5])
     """
-    value = functions.ravel(x)
+    value = ravel(x)
     between = diff(value)
     ends = [None if e is None else as_values("ediff1d", value, e)[1] for e in (to_begin, to_end)]
-    front, back = (
-        [] if end is None else [functions.astype(functions.ravel(end), value.dtype)] for end in ends
-    )
+    front, back = ([] if end is None else [astype(ravel(end), value.dtype)] for end in ends)
     return concatenate([*front, between, *back])
 
 
@@ -227,10 +230,10 @@ def unwrap(
     value = floating("unwrap", p)
     place = axis_of("unwrap", axis, value)
     steps = diff(value, axis=place)
-    wrapped = functions.remainder(steps + half, period) - half
-    up = functions.logical_and(wrapped == -half, steps > 0.0)
+    wrapped = remainder(steps + half, period) - half
+    up = logical_and(wrapped == -half, steps > 0.0)
     wrapped = where(up, half, wrapped)
-    kept = functions.absolute(steps) < (half if discont is None else discont)
+    kept = absolute(steps) < (half if discont is None else discont)
     moved = cumsum(where(kept, 0.0, wrapped - steps), place)
     first = tuple(int(k == place) for k in range(value.ndim))
     return value + Pad(value.shape, first, (1,) * value.ndim)(moved)
@@ -275,7 +278,7 @@ def _cumulative(
     if first is None:
         return total
     shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
-    return concatenate([functions.full(shape, first, total.dtype, like=total), total], place)
+    return concatenate([full(shape, first, total.dtype, like=total), total], place)
 
 
 def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
@@ -290,7 +293,7 @@ def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
     >>> sg.evaluate(sg.cummax([1, 3, 2, 5]))
     array([1, 3, 3, 5])
     """
-    return _running("cummax", functions.maximum, as_value("cummax", x), axis, reverse)
+    return _running("cummax", maximum, as_value("cummax", x), axis, reverse)
 
 
 @like(cummax)
@@ -300,7 +303,7 @@ def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
     >>> sg.evaluate(sg.cummin([4, 3, 5, 1]))
     array([4, 3, 3, 1])
     """
-    return _running("cummin", functions.minimum, as_value("cummin", x), axis, reverse)
+    return _running("cummin", minimum, as_value("cummin", x), axis, reverse)
 
 
 @like(cummax)
@@ -311,14 +314,14 @@ def cumlogsumexp(x: Operand[AnyValue], axis: int | None = None, reverse: bool = 
     >>> sg.evaluate(sg.cumlogsumexp([0.0, 0.0]))
     array([0.        , 0.69314718])
     """
-    return _running("cumlogsumexp", functions.logaddexp, floating("cumlogsumexp", x), axis, reverse)
+    return _running("cumlogsumexp", logaddexp, floating("cumlogsumexp", x), axis, reverse)
 
 
 def _running(
     op: str, combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
 ) -> AnyValue:
     check_real(op, x)
-    value = functions.ravel(x) if axis is None else x
+    value = ravel(x) if axis is None else x
     place = axis_of(op, 0 if axis is None else axis, value)
     found: AnyValue = associative_scan(combine, value, reverse, place)
     return found
@@ -330,4 +333,4 @@ def _along(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyVa
 
 def _column(x: AnyValue, rank: int, axis: int) -> AnyValue:
     shape = tuple(x.shape[0] if k == axis else 1 for k in range(rank))
-    return functions.reshape(x, shape)
+    return reshape(x, shape)

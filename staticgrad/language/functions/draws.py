@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
-from weakref import WeakSet
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.aggregate import argmax
+from staticgrad.language.functions.creation import full_like, zeros_like
+from staticgrad.language.functions.elementwise import copysign
 from staticgrad.language.functions.nn import softmax
+from staticgrad.language.functions.streams import Stream
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.forms import Identity, ReshapeForm, View
-from staticgrad.language.ir.functional import functions
-from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import absolute, floor
+from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.custom import custom_jvp
 from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.indexing import take
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.language.ops.operands import (
     as_value,
     as_values,
@@ -27,12 +33,14 @@ from staticgrad.language.ops.operands import (
     related,
     shape_of,
 )
-from staticgrad.language.ops.philox import FOLDED, RandomBits, folded
+from staticgrad.language.ops.scans import cumsum
+from staticgrad.language.ops.selection import clip, minimum, where
+from staticgrad.language.ops.sorting import argsort, searchsorted, topk
 from staticgrad.language.ops.special import GammaLn, Ndtr, Ndtri, log_quantile_slope
+from staticgrad.language.ops.transcendental import exp, log, log1p, sigmoid, sqrt
 from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size, dim
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
-from staticgrad.support.building import within
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
 from staticgrad.support.errors.wording import shown
 
@@ -69,157 +77,6 @@ def not_from_0(given: Any) -> bool:
     return is_number(given) and not given >= 0.0
 
 
-class FoldedKeys:
-    """The keys of the draws in a body.
-
-    ``drawing`` has the nodes that draw, or run bodies that do, each with the places of its operands
-    that are keys.
-    """
-
-    def __init__(self, number: Symbolic, nodes: Iterable[Node]) -> None:
-        self._number = number
-        self._known: dict[tuple[Node, int], Symbolic] = {}
-        self._new = {*nodes}
-        found = ((node, _key_places(node)) for node in nodes)
-        self.drawing = {node: places for node, places in found if places}
-
-    def folded(self, node: Node, operands: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
-        """The operands of the node in the body, keys folded."""
-        places = self.drawing.get(node, ())
-        return tuple(
-            [
-                self._of(v, node) if k in places and not self._is_folded(node.args[k]) else v
-                for k, v in enumerate(operands)
-            ]
-        )
-
-    def _is_folded(self, key: Symbolic) -> bool:
-        """Return whether a key was made in the body from a folded one (as ``vmap`` in it does)."""
-        node = key.node
-        while isinstance(node.form, View | Identity | ReshapeForm):
-            node = node.args[0].node
-        return node in self._new and isinstance(node.op, RandomBits) and node.op.stream == FOLDED
-
-    def _of(self, key: Symbolic, node: Node) -> Symbolic:
-        if key.key not in self._known:
-            with within(node.origin, node.order):
-                self._known[key.key] = folded(key, functions.astype(self._number, U64))
-        return self._known[key.key]
-
-
-def _key_places(node: Node) -> frozenset[int]:
-    """The places of the operands that draws have as their key, in bodies of the node as well."""
-    if isinstance(node.op, RandomBits):
-        return frozenset([0])
-    found: set[int] = set()
-    for body in node.op.bodies:
-        before = len(body.inputs) - len(
-            node.args
-        )  # the number of an iteration; or the choice is none
-        places = {value.key: place - before for place, value in enumerate(body.inputs)}
-        for inner in body.nodes:
-            keys = (inner.args[place].key for place in _key_places(inner))
-            found |= {places[key] for key in keys if key in places}
-    return frozenset(found)
-
-
-# -- generators -----------------------------------------------------------------------------------
-
-
-class Stream(NamedTuple):
-    """The inputs of a draw beside the key: a step, and the number of its stream."""
-
-    step: Any
-    number: int
-
-
-class Drawing(Protocol):
-    """A generator: ``streams`` draws are made, in the iterations of the loops that run at once.
-
-    ``step`` is a parameter, and ``updates`` lets it go on.
-    """
-
-    streams: int
-    iterations: tuple[int, ...]
-    step: Any
-
-    @property
-    def updates(self) -> dict[Parameter, Value]:
-        """The step, one further."""
-
-    def loop(self) -> AbstractContextManager[None]:
-        """Inside, a loop runs at once."""
-
-
-GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
-
-
-def steps_of(nodes: Iterable[Node]) -> list[tuple[Parameter, Value]]:
-    """The next steps of all generators from which these nodes draw, the older one first."""
-    read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
-    found = {  # one of several that share a step, as shallow copies do
-        each.step.node: each for each in list(GENERATORS) if each.step.node in read
-    }
-    ordered = sorted(found.values(), key=lambda each: each.step.node.serial)
-    return [pair for each in ordered for pair in each.updates.items()]
-
-
-class Draws:
-    """The positions of all generators, so that traced or repeated code draws the same numbers."""
-
-    def __init__(self) -> None:
-        self._before = [(each, each.streams) for each in list(GENERATORS)]
-
-    def again(self) -> None:
-        """Go back."""
-        for each, streams in self._before:
-            each.streams = streams
-
-    def further(self) -> None:
-        """Let none stand before where it stood."""
-        for each, streams in self._before:
-            each.streams = max(each.streams, streams)
-
-    @contextmanager
-    def iteration(self, number: int) -> Iterator[None]:
-        """An iteration of a loop that runs at once: it begins with the same streams as each
-        other."""
-        self.again()
-        iterations = [(each, each.iterations) for each in list(GENERATORS)]
-        for each, around in iterations:
-            each.iterations = (*around, number)
-        try:
-            yield
-        finally:
-            for each, around in iterations:
-                each.iterations = around
-
-
-@contextmanager
-def draws_from_0() -> Iterator[None]:
-    """Number streams from 0 inside, where a function is traced or runs: each call is a step.
-
-    What a call draws depends on key and step alone, not on what was traced before.
-    """
-    before = [(each, each.streams, each.iterations) for each in list(GENERATORS)]
-    for each, _, _ in before:
-        each.streams, each.iterations = 0, ()
-    try:
-        yield
-    finally:
-        for each, streams, iterations in before:
-            each.streams, each.iterations = streams, iterations
-
-
-@contextmanager
-def loop_at_once() -> Iterator[None]:
-    """Run a loop eagerly; also a decorator of functions that run one."""
-    with ExitStack() as stack:
-        for each in list(GENERATORS):
-            stack.enter_context(each.loop())
-        yield
-
-
 #: Means from here on are proposed; below, at most about 60 probabilities are added up.
 _PROPOSED: Final = 10.0
 #: No draw in (0, 1) of 53 bits lies beyond so many terms of a mean below that.
@@ -245,7 +102,7 @@ class Distributions:
     ) -> Value:
         """Gumbel, ``loc - scale * log(-log(u))``: the largest of many; gradients flow to both."""
         u, kind = self._open("gumbel", shape, dtype, loc, scale)
-        return _cast(-functions.log(-functions.log(u)), kind) * scale + loc
+        return _cast(-log(-log(u)), kind) * scale + loc
 
     @public
     def logistic(
@@ -253,7 +110,7 @@ class Distributions:
     ) -> Value:
         """Logistic, ``loc + scale * log(u / (1 - u))``. Raises as ``gumbel``."""
         u, kind = self._open("logistic", shape, dtype, loc, scale)
-        return _cast(functions.log(u) - functions.log1p(-u), kind) * scale + loc
+        return _cast(log(u) - log1p(-u), kind) * scale + loc
 
     @public
     def laplace(
@@ -262,15 +119,15 @@ class Distributions:
         """Laplace: exponential with mean ``scale`` to both sides of loc. Raises as ``gumbel``."""
         u, kind = self._open("laplace", shape, dtype, loc, scale)
         side = u - 0.5
-        size = -functions.log1p(-2.0 * functions.absolute(side))
-        return _cast(functions.copysign(size, side), kind) * scale + loc
+        size = -log1p(-2.0 * absolute(side))
+        return _cast(copysign(size, side), kind) * scale + loc
 
     @public
     def lognormal(
         self, mean: Operand = 0.0, sigma: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """The exponential of a normal draw of this mean and deviation. Raises as ``gumbel``."""
-        return functions.exp(self.normal(mean, sigma, shape, dtype))
+        return exp(self.normal(mean, sigma, shape, dtype))
 
     @public
     def truncated_normal(
@@ -284,11 +141,11 @@ class Distributions:
         u, kind = self._open("truncated_normal", shape, dtype, low, high)
         first, last = (_cast(each, kind.compute) for each in (low, high))
         upper = first > 0.0
-        below = functions.where(upper, -last, first)
-        above = functions.where(upper, -first, last)
+        below = where(upper, -last, first)
+        above = where(upper, -first, last)
         start, end = Ndtr()(below), Ndtr()(above)
-        z = functions.clip(Ndtri()(start + (end - start) * u), below, above)
-        return _cast(functions.where(upper, -z, z), kind)
+        z = clip(Ndtri()(start + (end - start) * u), below, above)
+        return _cast(where(upper, -z, z), kind)
 
     @public
     def multivariate_normal(
@@ -304,8 +161,8 @@ class Distributions:
         )
 
         kind = floating_dtype("multivariate_normal", dtype)
-        centre = functions.astype(self._operand("multivariate_normal", mean), kind)
-        spread = functions.astype(self._operand("multivariate_normal", cov), kind)
+        centre = astype(self._operand("multivariate_normal", mean), kind)
+        spread = astype(self._operand("multivariate_normal", cov), kind)
         if centre.ndim < 1 or spread.ndim < 2:
             raise RankError(
                 f"multivariate_normal: a mean {centre.type} and a covariance {spread.type}",
@@ -315,8 +172,8 @@ class Distributions:
         met = met_shape("multivariate_normal", None, centre, spread[..., 0])
         if shape is not None:
             met = (*drawn_shape("multivariate_normal", shape), met[-1])
-        z = functions.astype(self.normal(shape=met, dtype=dtype), kind)
-        return functions.matmul(cholesky(spread), z[..., None])[..., 0] + centre
+        z = astype(self.normal(shape=met, dtype=dtype), kind)
+        return matmul(cholesky(spread), z[..., None])[..., 0] + centre
 
     @public
     def categorical(self, logits: Operand, axis: int = -1, shape: Any = None) -> Value:
@@ -329,23 +186,23 @@ class Distributions:
                 default. ``(1000,)`` draws a thousand of the same logits.
         """
         value = self._operand("categorical", logits)
-        value = value if value.dtype.is_float else functions.astype(value, F64)
-        last = functions.moveaxis(value, axis_of("categorical", axis, value), -1)
+        value = value if value.dtype.is_float else astype(value, F64)
+        last = moveaxis(value, axis_of("categorical", axis, value), -1)
         sizes = last.shape
         if shape is not None:
             sizes = (*drawn_shape("categorical", shape), last.shape[-1])
         noise = self.gumbel(shape=sizes, dtype=value.dtype.compute)
-        return functions.argmax(functions.broadcast_to(last, sizes) + noise, -1)
+        return argmax(broadcast_to(last, sizes) + noise, -1)
 
     @public
     def permutation(self, x: int | Operand, axis: int = 0) -> Value:
         """Return the slices of x along ``axis`` in random order; of an integer n, 0 to n - 1."""
         if isinstance(x, int):
-            return functions.argsort(self._words(drawn_shape("permutation", x)))
+            return argsort(self._words(drawn_shape("permutation", x)))
         value = self._operand("permutation", x)
         place = axis_of("permutation", axis, value)
-        order = functions.argsort(self._words((value.shape[place],)))
-        return functions.take(value, order, place)
+        order = argsort(self._words((value.shape[place],)))
+        return take(value, order, place)
 
     @public
     def choice(
@@ -373,21 +230,21 @@ class Distributions:
             raise ArgumentError(
                 "choice: there is nothing to choose from", hint="a size of 1 or more"
             )
-        likely = None if p is None else functions.astype(self._operand("choice", p), F64)
+        likely = None if p is None else astype(self._operand("choice", p), F64)
         if likely is not None:
             text = f"choice: probabilities {likely.type} for {count} slices"
             check_vector(text, likely, count, hint="one for each slice")
         drawn = self._several if replace else self._distinct
         found = drawn(count, sizes, likely)
-        return found if value is None else functions.take(value, found, place)
+        return found if value is None else take(value, found, place)
 
     def _several(self, count: Size, sizes: Shape, p: Any) -> Any:
         u, _ = self._open("choice", sizes, F64)
         if p is None:
-            return functions.astype(functions.floor(u * count), I64)
-        ends = functions.cumsum(p)
-        found = functions.searchsorted(ends, u * ends[-1], side="right")
-        return functions.minimum(found, count - 1)
+            return astype(floor(u * count), I64)
+        ends = cumsum(p)
+        found = searchsorted(ends, u * ends[-1], side="right")
+        return minimum(found, count - 1)
 
     def _distinct(self, count: Size, sizes: Shape, p: Any) -> Any:
         many = math.prod(sizes)
@@ -396,8 +253,8 @@ class Distributions:
                 f"choice: {many} different ones of {count}", hint="replace=True, or fewer draws"
             )
         noise = self.gumbel(shape=(count,), dtype=F64)
-        scores = noise if p is None else noise + functions.log(p)
-        return functions.reshape(functions.topk(scores, many)[1], sizes)
+        scores = noise if p is None else noise + log(p)
+        return reshape(topk(scores, many)[1], sizes)
 
     def _operand(self, op: str, x: Operand) -> Any:
         return as_value(op, x, binding_kind((self.key, x)))
@@ -425,45 +282,45 @@ class Distributions:
         sizes = met_shape("poisson", shape, lam)
         (mean,) = self._parameters("poisson", sizes, lam)
         valid, large = (mean >= 0.0) & (mean < math.inf), mean >= _PROPOSED
-        low = functions.where(valid & ~large, mean, 0.0)
-        few = self._followed("poisson", functions.exp(-low), lambda k: low / k, sizes)
-        high = functions.where(valid & large, mean, _PROPOSED)
-        spread, log_mean = functions.sqrt(high), functions.log(high)
+        low = where(valid & ~large, mean, 0.0)
+        few = self._followed("poisson", exp(-low), lambda k: low / k, sizes)
+        high = where(valid & large, mean, _PROPOSED)
+        spread, log_mean = sqrt(high), log(high)
         hat = _Hat(0.931 + 2.53 * spread, -0.059, 0.02483, high + 0.43, 0.9277, 3.6224, 2.0)
-        top = functions.log(1.1239 + 1.1328 / (hat.b - 3.4))
+        top = log(1.1239 + 1.1328 / (hat.b - 3.4))
 
         def surplus(k: Any) -> Any:
             return k * log_mean - high - GammaLn()(k + 1.0) - top
 
-        most = functions.full_like(high, math.inf)
+        most = full_like(high, math.inf)
         many = self._rejected("poisson", hat, surplus, most, sizes, ~(valid & large))
-        return functions.astype(
-            functions.where(valid, functions.where(large, many, few), -1.0), kind
-        )
+        return astype(where(valid, where(large, many, few), -1.0), kind)
 
     def _parameters(self, op: str, sizes: Shape, *given: Operand) -> list[Any]:
-        wide = (functions.astype(self._operand(op, each), F64) for each in given)
-        return [functions.broadcast_to(each, sizes) for each in wide]
+        wide = (astype(self._operand(op, each), F64) for each in given)
+        return [broadcast_to(each, sizes) for each in wide]
 
     def _followed(self, op: str, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
         """The count at which the sum of probabilities passes a draw: P(0) is ``first``."""
+        from staticgrad.language.functions.loops.loops import while_loop
+
         u, _ = self._open(op, sizes, F64)
 
         def passed(state: tuple[Any, Any, Any]) -> Any:
-            return functions.any((state[2] < u) & (state[0] < _MOST))
+            return aggregate.any((state[2] < u) & (state[0] < _MOST))
 
         def following(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
             k, probability, total = state
             on = total < u
             later = probability * ratio(k + 1.0)
             return (
-                functions.where(on, k + 1.0, k),
-                functions.where(on, later, probability),
-                functions.where(on, total + later, total),
+                where(on, k + 1.0, k),
+                where(on, later, probability),
+                where(on, total + later, total),
             )
 
-        begin = functions.zeros_like(first), first, first
-        return functions.while_loop(passed, following, begin)[0]
+        begin = zeros_like(first), first, first
+        return while_loop(passed, following, begin)[0]
 
     def _rejected(
         self, op: str, hat: _Hat, surplus: Callable[[Any], Any], most: Any, sizes: Shape, done: Any
@@ -472,21 +329,22 @@ class Distributions:
 
         ``surplus`` is the logarithm of their probability, but for what the hat has.
         """
+        from staticgrad.language.functions.loops.loops import while_loop
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
             kept, found = state
             u, v = (self._open(op, sizes, F64)[0] for _ in range(2))
             side = u - 0.5
-            us = 0.5 - functions.absolute(side)
-            k = functions.floor((2.0 * hat.a / us + hat.b) * side + hat.centre)
+            us = 0.5 - absolute(side)
+            k = floor((2.0 * hat.a / us + hat.b) * side + hat.centre)
             inside = (k >= 0.0) & (k <= most)
-            count = functions.where(inside, k, hat.mean)
-            under = functions.log(v / (hat.a / (us * us) + hat.b)) <= surplus(count)
+            count = where(inside, k, hat.mean)
+            under = log(v / (hat.a / (us * us) + hat.b)) <= surplus(count)
             new = inside & (((us >= 0.07) & (v <= hat.sure)) | under) & ~found
-            return functions.where(new, k, kept), found | new
+            return where(new, k, kept), found | new
 
-        start = functions.zeros_like(hat.b), done
-        found: Any = functions.while_loop(lambda state: ~functions.all(state[1]), propose, start)
+        start = zeros_like(hat.b), done
+        found: Any = while_loop(lambda state: ~aggregate.all(state[1]), propose, start)
         return found[0]
 
     @public
@@ -505,7 +363,7 @@ class Distributions:
         """
         kind = floating_dtype("gamma", dtype)
         drawn = self._log_gamma("gamma", a, met_shape("gamma", shape, a, scale), kind)
-        return functions.astype(functions.exp(drawn), kind) * scale
+        return astype(exp(drawn), kind) * scale
 
     @public
     def beta(self, a: Operand, b: Operand, shape: Any = None, dtype: Any = F32) -> Value:
@@ -513,7 +371,7 @@ class Distributions:
         kind = floating_dtype("beta", dtype)
         sizes = met_shape("beta", shape, a, b)
         first, last = (self._log_gamma("beta", each, sizes, kind) for each in (a, b))
-        return functions.astype(functions.sigmoid(first - last), kind)
+        return astype(sigmoid(first - last), kind)
 
     @public
     def dirichlet(self, alpha: Operand, shape: Any = None, dtype: Any = F32) -> Value:
@@ -534,43 +392,45 @@ class Distributions:
         if shape is not None:
             sizes = (*drawn_shape("dirichlet", shape), value.shape[-1])
         drawn = self._log_gamma("dirichlet", value, sizes, kind)
-        return functions.astype(softmax(drawn, -1), kind)
+        return astype(softmax(drawn, -1), kind)
 
     def _log_gamma(self, op: str, a: Operand, sizes: Shape, kind: DType) -> Any:
         if not_from_0(a):
             raise ArgumentError(f"{op}: the parameter {shown(a)} is not a number from 0 on")
         wide = kind.compute
-        given = functions.astype(self._operand(op, a), wide)
-        return _as_drawn(self._accepted(given, sizes, wide), functions.broadcast_to(given, sizes))
+        given = astype(self._operand(op, a), wide)
+        return _as_drawn(self._accepted(given, sizes, wide), broadcast_to(given, sizes))
 
     def _accepted(self, a: Any, sizes: Shape, kind: DType) -> Any:
         """The draws themselves, of a as it is; log(a) of an infinite one, NaN outside."""
-        a = functions.stop_gradient(functions.broadcast_to(a, sizes))
+        from staticgrad.language.functions.loops.loops import while_loop
+
+        a = stop_gradient(broadcast_to(a, sizes))
         small = a < 1.0
         u, _ = self._open("gamma", sizes, kind)
-        boost = functions.where(small, functions.log(u) / a, 0.0)
-        d = functions.where(small, a + 1.0, a) - 1.0 / 3.0
-        c = 1.0 / functions.sqrt(9.0 * d)
+        boost = where(small, log(u) / a, 0.0)
+        d = where(small, a + 1.0, a) - 1.0 / 3.0
+        c = 1.0 / sqrt(9.0 * d)
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
             kept, found = state
             t = c * self.normal(shape=sizes, dtype=kind)
             level, _ = self._open("gamma", sizes, kind)
             proper = t > -1.0
-            logarithm = functions.log1p(functions.where(proper, t, 0.0))
+            logarithm = log1p(where(proper, t, 0.0))
             # z**2 / 2 + d * (1 - v + log(v)) of v = (1 + t)**3 and t = c * z
             ratio = 4.5 * d * t * t + 3.0 * d * (logarithm - t - t * t - t * t * t / 3.0)
-            new = proper & (functions.log(level) < ratio) & ~found
-            return functions.where(new, 3.0 * logarithm, kept), found | new
+            new = proper & (log(level) < ratio) & ~found
+            return where(new, 3.0 * logarithm, kept), found | new
 
         settled = ~((a > 0.0) & (a < math.inf))
-        start = functions.zeros_like(a), settled
-        kept, _ = functions.while_loop(lambda state: ~functions.all(state[1]), propose, start)
-        return functions.log(d) + kept + boost
+        start = zeros_like(a), settled
+        kept, _ = while_loop(lambda state: ~aggregate.all(state[1]), propose, start)
+        return log(d) + kept + boost
 
 
 def _cast(x: Any, kind: DType) -> Any:
-    return functions.astype(x, kind)
+    return astype(x, kind)
 
 
 class _Hat:
@@ -582,7 +442,7 @@ class _Hat:
         self.b, self.centre = b, centre
         self.a = base + slope * b
         self.sure = most - fall / (b - shift)
-        self.mean = functions.floor(centre)
+        self.mean = floor(centre)
 
 
 def _integer(op: str, dtype: Any) -> DType:
@@ -599,5 +459,5 @@ def _as_drawn(drawn: Any, a: Any) -> Any:
 
 @_as_drawn.rule
 def _moved(tangents: tuple[Any, Any], out: Any, drawn: Any, a: Any) -> Any:
-    slope = log_quantile_slope(functions.astype(a, F64), functions.astype(out, F64))
-    return tangents[1] * functions.astype(slope, out.dtype)
+    slope = log_quantile_slope(astype(a, F64), astype(out, F64))
+    return tangents[1] * astype(slope, out.dtype)

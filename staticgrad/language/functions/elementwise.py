@@ -12,22 +12,32 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.language.functions import aggregate, complex_numbers
+from staticgrad.language.functions.creation import full
+from staticgrad.language.functions.indexing import unstack
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import (
+    absolute,
     divide,
     floor_divide,
+    isfinite,
+    isnan,
     multiply,
+    power,
     remainder,
     rint,
     signbit,
 )
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Elementwise, Operand
-from staticgrad.language.ops.indexing import TakeAlong, within
-from staticgrad.language.ops.movement import expand_dims, reshape
+from staticgrad.language.ops.indexing import TakeAlong, stack, within
+from staticgrad.language.ops.logic import equal, logical_and, logical_or, not_equal
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_arrays, expand_dims, reshape
 from staticgrad.language.ops.operands import (
     as_value,
     as_values,
@@ -37,7 +47,7 @@ from staticgrad.language.ops.operands import (
     related,
 )
 from staticgrad.language.ops.selection import Maximum, Minimum, where
-from staticgrad.language.ops.transcendental import LogAddExp, Tan
+from staticgrad.language.ops.transcendental import LogAddExp, Tan, sin
 from staticgrad.language.types.dtype import BOOL, C128, F64, I64
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.support.errors.wording import kind_of
@@ -69,20 +79,20 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
         return value
     if places == 0:
         return rint(value)
-    wide = functions.astype(value, value.dtype.compute)
-    return functions.astype(_to_places(wide, places), value.dtype)
+    wide = astype(value, value.dtype.compute)
+    return astype(_to_places(wide, places), value.dtype)
 
 
 def _to_places(value: Any, places: int) -> Any:
     """Round float32 or float64 to ``places``, not 0, where 10**places may overflow."""
-    kept = functions.stop_gradient(value)
+    kept = stop_gradient(value)
     if abs(places) > math.log10(np.finfo(value.dtype.numpy).max):
-        return kept if places > 0 else functions.where(isfinite(kept), kept * 0.0, kept)
+        return kept if places > 0 else where(isfinite(kept), kept * 0.0, kept)
     factor = 10.0 ** abs(places)
     if places < 0:
         return multiply(rint(divide(value, factor)), factor)
     moved = multiply(value, factor)
-    return functions.where(isfinite(moved), divide(rint(moved), factor), kept)
+    return where(isfinite(moved), divide(rint(moved), factor), kept)
 
 
 @rounded_once
@@ -93,14 +103,14 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
     """
     value = floating("sinc", x)
     angle = value * math.pi
-    near = functions.absolute(angle) < 1e-4
+    near = absolute(angle) < 1e-4
     squared = angle * angle
     series = 1.0 + squared * (squared * (1.0 / 120.0) - 1.0 / 6.0)
     away = where(near, np.ones((), value.dtype.numpy), angle)
-    whole = functions.rint(value)
+    whole = rint(value)
     half = whole * 0.5
-    sine = functions.sin((value - whole) * math.pi)
-    sine = where(half == functions.rint(half), sine, -sine)
+    sine = sin((value - whole) * math.pi)
+    sine = where(half == rint(half), sine, -sine)
     return where(near, series, sine / away)
 
 
@@ -113,8 +123,8 @@ def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
     """
     left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
-    kept = functions.equal(signbit(left), signbit(right))
-    return functions.where(kept, left, -left)
+    kept = equal(signbit(left), signbit(right))
+    return where(kept, left, -left)
 
 
 def fabs(x: Operand[AnyValue]) -> AnyValue:
@@ -124,7 +134,7 @@ def fabs(x: Operand[AnyValue]) -> AnyValue:
     array([2., 3.])
     """
     check_real("fabs", x)
-    return functions.absolute(floating("fabs", x))
+    return absolute(floating("fabs", x))
 
 
 def heaviside(x: Operand[AnyValue], h0: Operand[AnyValue]) -> AnyValue:
@@ -197,11 +207,9 @@ def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     def wide(operand: Any) -> Any:
         value = as_value("float_power", operand, kind)
-        return functions.astype(value, C128 if value.dtype.is_complex else F64)
+        return astype(value, C128 if value.dtype.is_complex else F64)
 
-    return functions.power(
-        *(float(each) if isinstance(each, int | float) else wide(each) for each in (x, y))
-    )
+    return power(*(float(each) if isinstance(each, int | float) else wide(each) for each in (x, y)))
 
 
 def copy(x: Operand[AnyValue]) -> AnyValue:
@@ -211,20 +219,6 @@ def copy(x: Operand[AnyValue]) -> AnyValue:
     array([1, 2])
     """
     return as_value("copy", x).copy()
-
-
-def isnan(x: Operand[AnyValue]) -> AnyValue:
-    """Return True where x is NaN."""
-    value = as_value("isnan", x)
-    return functions.not_equal(value, value)
-
-
-def isinf(x: Operand[AnyValue]) -> AnyValue:
-    """Return True where x is infinite."""
-    value = as_value("isinf", x)
-    if not value.dtype.is_float:
-        return functions.not_equal(value, value)
-    return functions.equal(functions.absolute(value), math.inf)
 
 
 def isposinf(x: Operand[AnyValue]) -> AnyValue:
@@ -249,20 +243,8 @@ def _equals(op: str, x: Operand[AnyValue], number: float) -> AnyValue:
     check_real(op, x)
     value = as_value(op, x)
     if not value.dtype.is_float:
-        return functions.not_equal(value, value)
-    return functions.equal(value, number)
-
-
-def isfinite(x: Operand[AnyValue]) -> AnyValue:
-    """Return True where x is neither infinite nor NaN.
-
-    >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
-    array([ True, False])
-    """
-    value = as_value("isfinite", x)
-    if not value.dtype.is_float:
-        return functions.equal(value, value)
-    return functions.less(functions.absolute(value), math.inf)
+        return not_equal(value, value)
+    return equal(value, number)
 
 
 def nan_to_num(
@@ -290,10 +272,9 @@ def nan_to_num(
         return value
     if value.dtype.is_complex:
         re, im = (nan_to_num(part, copy, nan, posinf, neginf) for part in (value.real, value.imag))
-        return functions.complex(re, im)
+        return complex_numbers.complex(re, im)
     high: Any = value.dtype.largest if posinf is None else posinf
     low: Any = -value.dtype.largest if neginf is None else neginf
-    where, equal = functions.where, functions.equal
     finite = where(equal(value, math.inf), high, where(equal(value, -math.inf), low, value))
     return where(isnan(value), nan, finite)
 
@@ -335,13 +316,13 @@ def isclose(
     """
     left, right = promoted_values("isclose", (x, y))
     if not left.dtype.is_float:
-        left, right = (functions.astype(v, F64) for v in (left, right))
-    absolute, both = functions.absolute, functions.logical_and
+        left, right = (astype(v, F64) for v in (left, right))
+    both = logical_and
     near = both(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
-    found = functions.logical_or(near, functions.equal(left, right))
+    found = logical_or(near, equal(left, right))
     if equal_nan:
-        nan = both(functions.isnan(left), functions.isnan(right))
-        found = functions.logical_or(found, nan)
+        nan = both(isnan(left), isnan(right))
+        found = logical_or(found, nan)
     return found
 
 
@@ -357,7 +338,7 @@ def allclose(
     >>> sg.evaluate(sg.allclose([1.0, 1.0], 1.0))
     array(True)
     """
-    return functions.all(isclose(x, y, rtol, atol, equal_nan))
+    return aggregate.all(isclose(x, y, rtol, atol, equal_nan))
 
 
 def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = False) -> AnyValue:
@@ -368,12 +349,12 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
     """
     left, right = promoted_values("array_equal", (x, y))
     if left.shape != right.shape:
-        return functions.full((), False, like=left)
-    same = functions.equal(left, right)
+        return full((), False, like=left)
+    same = equal(left, right)
     if equal_nan and left.dtype.is_float:
-        nan = functions.logical_and(functions.isnan(left), functions.isnan(right))
-        same = functions.logical_or(same, nan)
-    return functions.all(same)
+        nan = logical_and(isnan(left), isnan(right))
+        same = logical_or(same, nan)
+    return aggregate.all(same)
 
 
 def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
@@ -386,10 +367,10 @@ def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """
     left, right = promoted_values("array_equiv", (x, y))
     try:
-        same = functions.equal(left, right)
+        same = equal(left, right)
     except ShapeError:
-        return functions.full((), False, like=left)
-    return functions.all(same)
+        return full((), False, like=left)
+    return aggregate.all(same)
 
 
 def select(
@@ -406,7 +387,7 @@ def select(
     choices = promoted_values("select", [*choicelist, default])
     found: Any = choices[-1]
     for k in reversed(range(len(condlist))):
-        found = functions.where(condlist[k], choices[k], found)
+        found = where(condlist[k], choices[k], found)
     return found
 
 
@@ -429,24 +410,24 @@ def choose(
             f"choose: the choices are {kind_of(choices)}, not a list or tuple of values",
             hint="sg.choose(a, [b, c])",
         )
-    given = functions.unstack(choices) if isinstance(choices, Value) else choices
+    given = unstack(choices) if isinstance(choices, Value) else choices
     if not len(given):
         raise ArgumentError("choose: there is no choice")
     values = as_values("choose", a, *given)
     which, values = values[0], values[1:]
     if which.dtype.is_float:
         raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
-    which = functions.astype(which, I64) if which.dtype.is_bool else which
+    which = astype(which, I64) if which.dtype.is_bool else which
     which = within("choose", which, len(values), mode)
     options = promoted_values("choose", values)
     if mode == "raise":
-        alike = functions.broadcast_arrays(which, *options)
-        which, together = alike[0], functions.stack(alike[1:], -1)
+        alike = broadcast_arrays(which, *options)
+        which, together = alike[0], stack(alike[1:], -1)
         found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
         return reshape(found, which.shape)
     last = options[-1]
     for number in reversed(range(len(options) - 1)):
-        last = functions.where(which <= number, options[number], last)
+        last = where(which <= number, options[number], last)
     return last
 
 
@@ -478,11 +459,11 @@ def piecewise(
     pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
     rest = pieces.pop() if len(pieces) > len(condlist) else 0
     kind = value.dtype.numpy
-    rest = functions.astype(as_values("piecewise", value, rest)[1], kind)
-    found = functions.broadcast_arrays(value, rest)[1]
+    rest = astype(as_values("piecewise", value, rest)[1], kind)
+    found = broadcast_arrays(value, rest)[1]
     for condition, piece in zip(condlist, pieces, strict=True):
         _, condition, piece = as_values("piecewise", value, condition, piece)
-        holds = functions.astype(condition, BOOL)
-        chosen = functions.astype(piece, kind)
-        found = functions.where(holds, chosen, found)
+        holds = astype(condition, BOOL)
+        chosen = astype(piece, kind)
+        found = where(holds, chosen, found)
     return found

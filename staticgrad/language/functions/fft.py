@@ -15,14 +15,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from staticgrad.language.functions.arrange import pad
+from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.variants import named
 from staticgrad.language.ir.calls import publish
-from staticgrad.language.ir.functional import OF_MODULES, functions
+from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.arithmetic import positive
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.fourier import FourierTransform
-from staticgrad.language.ops.indexing import part
+from staticgrad.language.ops.indexing import concatenate, part
 from staticgrad.language.ops.operands import axes_of, distinct_axes, floating, related, size_of
+from staticgrad.language.ops.selection import where
 from staticgrad.language.types.dim import Dim, Size, floordiv
 from staticgrad.language.types.dtype import F64, I64, complex_of
 from staticgrad.support.docstrings import like as same
@@ -66,7 +70,7 @@ def _transformed(
         is_half = kind == "c2r" and number == len(places) - 1
         value = _resized(value, place, floordiv(size, 2) + 1 if is_half else size)
     if kind != "r2c":
-        value = functions.astype(value, complex_of(value.dtype.real)).joined()
+        value = astype(value, complex_of(value.dtype.real)).joined()
     own = tuple(place - (value.ndim - (kind != "r2c")) for place in places)
     last = sizes[-1] if kind == "c2r" else 0
     found = FourierTransform(kind, own, forward, _NORMS[norm][not forward], last)(value)
@@ -191,9 +195,9 @@ def fftfreq(n: Size, d: float = 1.0) -> Any:
     array([ 0.  ,  0.25, -0.5 , -0.25])
     """
     size = size_of("fftfreq", n)
-    places = functions.arange(size)
-    half = functions.size_value(floordiv(size + 1, 2), I64)
-    signed = functions.where(places < half, places, places - functions.size_value(size, I64))
+    places = arange(size)
+    half = size_value(floordiv(size + 1, 2), I64)
+    signed = where(places < half, places, places - size_value(size, I64))
     return _scaled(signed, size, d)
 
 
@@ -205,11 +209,11 @@ def rfftfreq(n: Size, d: float = 1.0) -> Any:
         float64: 0, 1, ..., n // 2, divided by n * d.
     """
     size = size_of("rfftfreq", n)
-    return _scaled(functions.arange(floordiv(size, 2) + 1), size, d)
+    return _scaled(arange(floordiv(size, 2) + 1), size, d)
 
 
 def _scaled(places: Any, size: Size, d: float) -> Any:
-    return functions.astype(places, F64) * (1.0 / (functions.size_value(size, F64) * d))
+    return astype(places, F64) * (1.0 / (size_value(size, F64) * d))
 
 
 def fftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
@@ -223,12 +227,12 @@ def ifftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
 
 
 def _shifted(name: str, x: Any, axes: Any, sign: int) -> Any:
-    value: Any = functions.positive(x)
+    value: Any = positive(x)
     for axis in axes_of(name, axes, value):
         size = value.shape[axis]
         first = size - floordiv(size, 2) if sign > 0 else floordiv(size, 2)
         parts = [part(value, axis, first, size - first), part(value, axis, 0, first)]
-        value = functions.concatenate(parts, axis)
+        value = concatenate(parts, axis)
     return value
 
 

@@ -11,13 +11,20 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.language.functions import complex_numbers
+from staticgrad.language.functions.complex_numbers import imag, real
+from staticgrad.language.functions.creation import zeros, zeros_like
 from staticgrad.language.functions.images.windows import conv
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex, check_real, is_complex_data
+from staticgrad.language.ops.arithmetic import remainder
+from staticgrad.language.ops.convert import size_value
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.movement import moveaxis
+from staticgrad.language.ops.indexing import concatenate, flip, take
+from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.movement import moveaxis, ravel, reshape
 from staticgrad.language.ops.operands import (
     as_value,
     axis_of,
@@ -30,8 +37,8 @@ from staticgrad.language.ops.operands import (
     shape_of,
 )
 from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.sorting import searchsorted
+from staticgrad.language.ops.selection import clip, where
+from staticgrad.language.ops.sorting import argsort, searchsorted
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import I64
@@ -57,9 +64,9 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
     """
     left, right = _vectors("convolve", a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
-        return _of_named_sizes("convolve", left, functions.flip(right), mode)
+        return _of_named_sizes("convolve", left, flip(right), mode)
     long, short, _ = _by_length(left, right)
-    return _filtered("convolve", long, functions.flip(short), mode)
+    return _filtered("convolve", long, flip(short), mode)
 
 
 def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -> AnyValue:
@@ -69,12 +76,12 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -
         return _of_named_sizes("correlate", left, right, mode)
     long, short, swapped = _by_length(left, right)
     found = _filtered("correlate", long, short, mode, longer=swapped and mode == "same")
-    return functions.flip(found) if swapped else found
+    return flip(found) if swapped else found
 
 
 def _vectors(op: str, a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     left, right = promoted_values(op, (a, v))
-    left, right = (functions.reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
+    left, right = (reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
     for value in (left, right):
         if value.ndim != 1:
             raise RankError(f"{op}: {value.type} is not a vector", related=related(value))
@@ -102,10 +109,10 @@ def _filtered(
     around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
     size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
     # A named size must be as large: the reshape notes that, and gives an error in runs where not.
-    image = functions.reshape(long, (1, 1, dims.maximum(size, least)))
+    image = reshape(long, (1, 1, dims.maximum(size, least)))
     found = conv(image, short[None, None, :], padding=[around.get(mode, (0, 0))])[0, 0]
     missing = found.shape[0] - image.shape[2]
-    return functions.reshape(found, (size + missing,))
+    return reshape(found, (size + missing,))
 
 
 def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyValue:
@@ -113,21 +120,21 @@ def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyV
     check_choice(op, "mode", mode, _MODES, left, right)
     n, m = left.shape[0], right.shape[0]
     # The reshapes note that there are elements.
-    image = functions.reshape(left, (1, 1, dims.maximum(n, 1)))
-    taps = functions.reshape(right, (1, 1, dims.maximum(m, 1)))
+    image = reshape(left, (1, 1, dims.maximum(n, 1)))
+    taps = reshape(right, (1, 1, dims.maximum(m, 1)))
     found = conv(image, taps, padding=[(m - 1, m - 1)])[0, 0]
-    whole = functions.reshape(found, (n + m - 1,))
+    whole = reshape(found, (n + m - 1,))
     if mode == "full":
         return whole
     longer, shorter = dims.maximum(n, m), dims.minimum(n, m)
-    start = functions.size_value(shorter - 1, I64)
+    start = size_value(shorter - 1, I64)
     if mode == "same":
         start = start // 2
         if op == "correlate":  # NumPy exchanges them, and reverses the result
-            exchanged = functions.size_value(m, I64) > functions.size_value(n, I64)
-            start = where(exchanged, functions.size_value(n // 2, I64), start)
+            exchanged = size_value(m, I64) > size_value(n, I64)
+            start = where(exchanged, size_value(n // 2, I64), start)
     count = longer if mode == "same" else longer - shorter + 1
-    return functions.take(whole, iota((count,), like=whole) + start)
+    return take(whole, iota((count,), like=whole) + start)
 
 
 @rounded_once
@@ -158,11 +165,10 @@ def interp(
     ends: tuple[Any, ...] = (fp, left, right)
     if any(isinstance(each, Complex) or is_complex_data(each) for each in ends):
         parts: list[list[Any]] = [
-            [None if each is None else part(each) for each in ends]
-            for part in (functions.real, functions.imag)
+            [None if each is None else part(each) for each in ends] for part in (real, imag)
         ]
         re, im = (interp(x, xp, f, low, high, period) for f, low, high in parts)
-        return functions.complex(re, im)
+        return complex_numbers.complex(re, im)
     at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:
         raise RankError(
@@ -189,12 +195,12 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     if places.shape[0] == 1:
         # A constant, whose slope by x and xp is zero: they stand in the branch never taken.
         return where(False, at + places[0], values[0])
-    count = functions.size_value(places.shape[0], I64)
-    piece = functions.clip(searchsorted(places, at, "right") - 1, 0, count - 2)
-    here, there = functions.take(places, piece), functions.take(places, piece + 1)
-    low, high = functions.take(values, piece), functions.take(values, piece + 1)
+    count = size_value(places.shape[0], I64)
+    piece = clip(searchsorted(places, at, "right") - 1, 0, count - 2)
+    here, there = take(places, piece), take(places, piece + 1)
+    low, high = take(values, piece), take(values, piece + 1)
     # Beyond the ends this result is discarded: it must not make a gradient infinite.
-    inside = functions.logical_and(at >= places[0], at <= places[-1])
+    inside = logical_and(at >= places[0], at <= places[-1])
     slope = (high - low) / (there - here)
     line = low + slope * (where(inside, at, here) - here)
     return where(at == there, high, where(at == at, line, at))
@@ -206,11 +212,11 @@ def _wrapped(
     if not is_number(period) or period == 0:
         raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
     turn = abs(period)
-    at, places = functions.remainder(at, turn), functions.remainder(places, turn)
-    order = functions.argsort(places)
-    places, values = functions.take(places, order), functions.take(values, order)
-    places = functions.concatenate([places[-1:] - turn, places, places[:1] + turn])
-    return at, places, functions.concatenate([values[-1:], values, values[:1]])
+    at, places = remainder(at, turn), remainder(places, turn)
+    order = argsort(places)
+    places, values = take(places, order), take(values, order)
+    places = concatenate([places[-1:] - turn, places, places[:1] + turn])
+    return at, places, concatenate([values[-1:], values, values[:1]])
 
 
 @rounded_once
@@ -225,7 +231,7 @@ def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
             f"polyval: {coefficients.type} is not a vector", related=related(coefficients)
         )
     count = integer("polyval", "number of coefficients", coefficients.shape[0], coefficients)
-    total = functions.zeros_like(at)
+    total = zeros_like(at)
     for place in range(count):
         total = total * at + coefficients[place]
     return total
@@ -270,8 +276,8 @@ def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
     count = dims.maximum(x.shape[axis] - size + 1, 0)
     inside = np.arange(size)
     if isinstance(count, int):
-        return functions.take(x, np.arange(count)[:, None] + inside, axis)
-    return functions.take(x, iota((count,), like=x)[:, None] + inside, axis)
+        return take(x, np.arange(count)[:, None] + inside, axis)
+    return take(x, iota((count,), like=x)[:, None] + inside, axis)
 
 
 def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
@@ -284,14 +290,14 @@ def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
     array([[1, 2, 3, 1],
            [2, 3, 1, 2]])
     """
-    value = functions.ravel(a)
+    value = ravel(a)
     given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
     shape = tuple(integer("resize", "size", size, value) for size in shape_of("resize", given))
     size, wanted = value.shape[0], prod(shape)
     if size == 0:
-        return functions.zeros(shape, value.dtype, like=value)
-    length = functions.size_value(dims.maximum(size, 1), I64)
+        return zeros(shape, value.dtype, like=value)
+    length = size_value(dims.maximum(size, 1), I64)
     if isinstance(size, Dim):  # a run may have no elements
-        value = functions.concatenate([value, functions.zeros((1,), value.dtype, like=value)])
-    places = functions.remainder(iota((wanted,), like=value), length)
-    return functions.reshape(functions.take(value, places), shape)
+        value = concatenate([value, zeros((1,), value.dtype, like=value)])
+    places = remainder(iota((wanted,), like=value), length)
+    return reshape(take(value, places), shape)

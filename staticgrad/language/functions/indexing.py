@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, cast,
 
 import numpy as np
 
+from staticgrad.language.functions import creation
+from staticgrad.language.functions.creation import full, zeros
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import add, isinf, multiply, subtract
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand, broadcast, lifted
 from staticgrad.language.ops.indexing import (
     Pad,
@@ -36,7 +40,7 @@ from staticgrad.language.ops.indexing import (
     sliced,
     take,
 )
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape, swapaxes
 from staticgrad.language.ops.operands import (
     as_value,
     as_values,
@@ -48,9 +52,11 @@ from staticgrad.language.ops.operands import (
     shape_text,
 )
 from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.selection import maximum, minimum, where
+from staticgrad.language.ops.sorting import argsort
+from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import array_of
-from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, is_at_least, maximum
+from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, is_at_least
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import (
@@ -119,10 +125,10 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
         return part
     if len(found.arrays) == 1:
         ((axis, indices),) = found.arrays
-        taken = functions.take(part, indices, axis)
+        taken = take(part, indices, axis)
     else:
         rows, places = rows_and_places(part, found.arrays)
-        axis, taken = 0, functions.take(rows, places, 0)
+        axis, taken = 0, take(rows, places, 0)
     count = taken.ndim - part.ndim + len(found.arrays)
     return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
 
@@ -244,12 +250,12 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
         None if bound is None else _bound(x, bound, size) for bound in (item.start, item.stop)
     )
     if step > 0:
-        first: Size = 0 if start is None else maximum(start, 0)
+        first: Size = 0 if start is None else dims.maximum(start, 0)
         spans = [size - first] if stop is None else [size - first, stop - first]
     else:
         first = size - 1 if start is None else _minimum(start, size - 1)
         spans = [first + 1] if stop is None else [first + 1, first - stop]
-    counts = [maximum(floordiv(span + (abs(step) - 1), abs(step)), 0) for span in spans]
+    counts = [dims.maximum(floordiv(span + (abs(step) - 1), abs(step)), 0) for span in spans]
     length = counts[0] if len(counts) == 1 else _minimum(*counts)
     if isinstance(length, Dim):
         place = _only_place(start, stop, step, size)
@@ -298,7 +304,7 @@ def _bound(x: Value, bound: Any, size: Size) -> Size:
 
 
 def _minimum(left: Size, right: Size) -> Size:
-    return left + right - maximum(left, right)
+    return left + right - dims.maximum(left, right)
 
 
 def _index_array(x: Value, item: Any) -> Any:
@@ -350,7 +356,7 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
         if total is None:
             total = own
             continue
-        by_row = np.int64(size) if isinstance(size, int) else functions.size_value(size, I64)
+        by_row = np.int64(size) if isinstance(size, int) else size_value(size, I64)
         total = total * by_row + own
     return rows, binding_kind((x,)).lift(total) if isinstance(total, np.ndarray) else total
 
@@ -359,7 +365,7 @@ def _within(indices: Any, size: Size) -> Any:
     if not isinstance(indices, Value) and not isinstance(size, Dim):
         return checked(array_of(indices, "getitem: a key"), size)
     value = as_value("getitem", indices)
-    return functions.take(iota((size,), like=value), value, 0)
+    return take(iota((size,), like=value), value, 0)
 
 
 #: Further names of updates -> the call to write.
@@ -427,12 +433,12 @@ class Place:
     @public
     def add(self, values: Operand) -> Value:
         """x with ``values`` added to the elements, as often as the key names them, in order."""
-        return self._summed(values, functions.add)
+        return self._summed(values, add)
 
     @public
     def subtract(self, values: Operand) -> Value:
         """x with ``values`` subtracted from the elements, as ``add``."""
-        return self._summed(values, functions.subtract)
+        return self._summed(values, subtract)
 
     def _summed(self, values: Operand, of_two: Callable[..., Any]) -> Value:
         def in_place(chosen: Selection[Any], new: Any) -> Value:
@@ -450,10 +456,10 @@ class Place:
         """x with the elements multiplied by ``values``; by the product of those of one element."""
 
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
-            ones = functions.ones(rows.shape, rows.dtype, like=rows)
+            ones = creation.ones(rows.shape, rows.dtype, like=rows)
             return rows * _with_last(ones, *_running_products(flat, many, rows.shape[0]))
 
-        return self._updated(values, functions.multiply, of_rows)
+        return self._updated(values, multiply, of_rows)
 
     @public
     def max(self, values: Operand) -> Value:
@@ -462,19 +468,19 @@ class Place:
         Gradients go to what won: to the last of equal values, and by halves where that equals the
         element. NaN wins.
         """
-        return self._extreme(values, functions.maximum, largest=True)
+        return self._extreme(values, maximum, largest=True)
 
     @public
     def min(self, values: Operand) -> Value:
         """x with each element above one of its ``values`` replaced by the smallest. As ``max``."""
-        return self._extreme(values, functions.minimum, largest=False)
+        return self._extreme(values, minimum, largest=False)
 
     def _extreme(self, values: Operand, of_two: Callable[..., Any], largest: bool) -> Value:
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
             found = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
             after = of_two(rows, found)
             if after.dtype.is_float:  # where nothing was sent, rows have the whole derivative
-                after = where(functions.isinf(found) & ((found < 0) == largest), rows, after)
+                after = where(isinf(found) & ((found < 0) == largest), rows, after)
             return after
 
         return self._updated(values, of_two, of_rows)
@@ -562,10 +568,10 @@ def _flat_updates(
 
 def _with_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
     if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
-        none = functions.zeros((1, *many.shape[1:]), many.dtype, like=many)
-        many = functions.concatenate((many, none))
+        none = zeros((1, *many.shape[1:]), many.dtype, like=many)
+        many = concatenate((many, none))
     last = last_entries(flat, rows.shape[0])
-    found = take(many, functions.maximum(last, 0), 0)
+    found = take(many, maximum(last, 0), 0)
     hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
     return where(hit, found, rows)
 
@@ -573,7 +579,7 @@ def _with_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
 def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:
     """Sorted places, and the product of each place's rows of ``many`` so far, in their order."""
     flat = take(iota((size,), like=flat), flat)  # checks them; none is negative from here on
-    order = functions.argsort(flat)
+    order = argsort(flat)
     flat, many = take(flat, order), take(many, order, 0)
 
     def further(carry: tuple[Any, Any], each: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -581,10 +587,10 @@ def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyVa
         product = row * where(place == before, product, 1)
         return (product, place), product
 
-    first = functions.ones(many.shape[1:], many.dtype, like=many)
-    _, products = functions.scan(
-        further, (first, functions.full((), -1, flat.dtype, like=flat)), (many, flat)
-    )
+    first = creation.ones(many.shape[1:], many.dtype, like=many)
+    from staticgrad.language.functions.loops.loops import scan
+
+    _, products = scan(further, (first, full((), -1, flat.dtype, like=flat)), (many, flat))
     return flat, products
 
 
@@ -602,7 +608,7 @@ def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
     if whole and lengths == x.shape:
         return part
     place = Pad(x.shape, tuple(chosen.starts), tuple(chosen.steps))
-    inside = place(functions.full(lengths, np.True_, like=x))
+    inside = place(full(lengths, np.True_, like=x))
     return where(inside, place(part), x)
 
 
@@ -765,25 +771,25 @@ def insert(
     if axis is None:
         value, axis = reshape(value, (-1,)), 0
     place = axis_of("insert", axis, value)
-    new = functions.astype(as_value("insert", values, kind), value.dtype)
+    new = astype(as_value("insert", values, kind), value.dtype)
     new = reshape(new, (*(1,) * (value.ndim - new.ndim), *new.shape))
     size = value.shape[place]
     is_one = not isinstance(obj, Value | slice) and np.ndim(obj) == 0
     if is_one:  # NumPy has their entries along the first axis then
-        new = functions.moveaxis(new, 0, place)
+        new = moveaxis(new, 0, place)
     found: Any = integer("insert", "obj", obj) if is_one else _positions(obj, size)
     count = new.shape[place] if is_one or len(found) == 1 else len(found)
-    new = functions.broadcast_to(new, (*value.shape[:place], count, *value.shape[place + 1 :]))
+    new = broadcast_to(new, (*value.shape[:place], count, *value.shape[place + 1 :]))
     if isinstance(size, Dim) or isinstance(count, Dim):
         before = (slice(None),) * place
         parts = [value[(*before, slice(found))], new, value[(*before, slice(found, None))]]
-        return functions.concatenate(parts, place)
+        return concatenate(parts, place)
     try:
         where = found if is_one or len(found) != 1 else int(found[0])
         order = np.insert(np.arange(size), where, size + np.arange(count))
     except IndexError as error:
         raise IndexOutOfRange(f"insert: {error}") from None
-    return functions.take(functions.concatenate([value, new], place), order, axis=place)
+    return take(concatenate([value, new], place), order, axis=place)
 
 
 def _positions(obj: Any, size: Any) -> Any:
@@ -872,7 +878,7 @@ def fliplr(x: Operand[AnyValue]) -> AnyValue:
 
 def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
     """x with its last two axes exchanged: [..., m, n] becomes [..., n, m]."""
-    return functions.swapaxes(x, -1, -2)
+    return swapaxes(x, -1, -2)
 
 
 NUMPY_NAMES["row_stack"] = "vstack"

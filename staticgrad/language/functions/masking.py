@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops import selection
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand, strong_dtype
+from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.ops.operands import as_value, is_number, related
+from staticgrad.language.ops.reduce import Sum, reduced
 from staticgrad.language.types.arrays import MOST_SIZE
 from staticgrad.language.types.dim import maximum
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
@@ -36,21 +39,21 @@ def mask_of(op: str, where: Mask, x: AnyValue) -> AnyValue | None:
             hint="which elements count: where=x > 0",
             related=related(mask),
         )
-    return functions.broadcast_to(mask, x.shape)
+    return broadcast_to(mask, x.shape)
 
 
 def counted(x: AnyValue, mask: AnyValue | None, neutral: Any) -> AnyValue:
     """x where the mask holds, else ``neutral``."""
-    return x if mask is None else functions.where(mask, x, neutral)
+    return x if mask is None else selection.where(mask, x, neutral)
 
 
 def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Any:
     """Return how many elements count over ``axes``: in the dtype of x, or a Python number."""
     if mask is not None:
-        there = functions.astype(mask, x.dtype)
-        return functions.sum(there, axes, keepdims=keepdims)
+        there = astype(mask, x.dtype)
+        return reduced(Sum, there, axes, keepdims)
     size = prod(x.shape[axis] for axis in axes)
-    return float(size) if isinstance(size, int) else functions.size_value(size, x.dtype)
+    return float(size) if isinstance(size, int) else size_value(size, x.dtype)
 
 
 def degrees_of_freedom(
@@ -60,11 +63,11 @@ def degrees_of_freedom(
     size = prod(x.shape[axis] for axis in axes)
     if mask is not None or not isinstance(less, int):
         found = count(x, axes, mask, keepdims) - less
-        return max(found, 0.0) if isinstance(found, float) else functions.maximum(found, 0.0)
+        return max(found, 0.0) if isinstance(found, float) else selection.maximum(found, 0.0)
     if isinstance(size, int):
         return float(max(size - less, 0))
     rest = maximum(size - less, 0) if less else size
-    return functions.size_value(rest, x.dtype)
+    return size_value(rest, x.dtype)
 
 
 def correction_of(op: str, ddof: Any, correction: Any) -> Any:
@@ -92,4 +95,4 @@ def start_of(op: str, initial: Operand[AnyValue], x: AnyValue) -> AnyValue:
     value = as_value(op, initial, getattr(x, "kind", type(x)))
     if value.ndim:
         raise RankError(f"{op}: initial is one number, got {value.type}", related=related(value))
-    return functions.astype(value, x.dtype)
+    return astype(value, x.dtype)

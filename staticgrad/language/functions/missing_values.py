@@ -15,11 +15,13 @@ from staticgrad.language.functions.masking import Mask, correction_of, counted, 
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.statistics import prod
 from staticgrad.language.functions.variants import variant
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.arithmetic import flat_root
+from staticgrad.language.ops import selection
+from staticgrad.language.ops.arithmetic import flat_root, isnan
 from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.operands import Axes, as_value, axes_of, dtype_of, floating
 from staticgrad.language.ops.scans import cumprod, cumsum
 from staticgrad.language.ops.selection import where
@@ -110,7 +112,7 @@ def _counted(op: str, x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue
         raise DTypeError(f"{op}: dtype={dtype!r} is not floating")
     value = floating(op, x)
     if dtype is not None:
-        value = functions.astype(value, dtype)
+        value = astype(value, dtype)
     mask = mask_of(op, where, value)
     return counted(value, mask, np.full((), np.nan, value.dtype.numpy))
 
@@ -133,17 +135,17 @@ def _variance(
     less = correction_of(op, ddof, correction)
     axes = axes_of(op, axis, value)
     away = value - (nanmean(value, axes, keepdims=True) if mean is None else mean)
-    present = functions.equal(value, value)
-    away = functions.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
+    present = equal(value, value)
+    away = selection.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
     count = _present(value, axes, keepdims) - float(less)
     spread = of.sum(squared(away), axes, keepdims=keepdims) / count
-    found = functions.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
+    found = selection.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
     return flat_root(found) if root else found
 
 
 def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
     """Count the elements over ``axis`` that are not NaN, in the dtype of x."""
-    there = functions.astype(functions.equal(x, x), x.dtype)
+    there = astype(equal(x, x), x.dtype)
     return of.sum(there, axis, keepdims=keepdims)
 
 
@@ -165,5 +167,5 @@ def _or_nan(
     value = as_value(op, x)
     if initial is not None or not value.dtype.is_float:
         return found
-    nothing = of.all(functions.isnan(value), axis, keepdims=keepdims)
-    return functions.where(nothing, np.full((), np.nan, value.dtype.numpy), found)
+    nothing = of.all(isnan(value), axis, keepdims=keepdims)
+    return selection.where(nothing, np.full((), np.nan, value.dtype.numpy), found)

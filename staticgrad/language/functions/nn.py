@@ -34,9 +34,9 @@ from staticgrad.language.functions.normalization import (
 )
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import transcendental as of
+from staticgrad.language.ops.arithmetic import multiply
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import reshape
@@ -142,7 +142,7 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
     """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope."""
     value = floating("leaky_relu", x)
-    return where(value > 0, value, functions.multiply(negative_slope, value))
+    return where(value > 0, value, multiply(negative_slope, value))
 
 
 # -- normalisation --------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from typing import Any
 from staticgrad.language.functions.aggregate import mean, sum as total
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.complex_readings import squared
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.marks import stop_gradient
@@ -36,7 +36,7 @@ from staticgrad.language.ops.operands import (
 )
 from staticgrad.language.ops.reduce import Max
 from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.transcendental import exp, log
+from staticgrad.language.ops.transcendental import exp, log, sqrt
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import bounds
@@ -65,7 +65,7 @@ def layer_norm(
     value = _with_axes("layer_norm", x)
     _check_weight("layer_norm", weight, value)
     away = value - mean(value, -1, keepdims=True)
-    out = away * (1.0 / functions.sqrt(mean(squared(away), -1, keepdims=True) + eps))
+    out = away * (1.0 / sqrt(mean(squared(away), -1, keepdims=True) + eps))
     return _affine("layer_norm", out, weight, bias, value.ndim - 1)
 
 
@@ -84,7 +84,7 @@ def rms_norm(
     """
     value = _with_axes("rms_norm", x)
     _check_weight("rms_norm", weight, value)
-    out = value * (1.0 / functions.sqrt(mean(squared(value), -1, keepdims=True) + eps))
+    out = value * (1.0 / sqrt(mean(squared(value), -1, keepdims=True) + eps))
     return _affine("rms_norm", out, weight, None, value.ndim - 1)
 
 
@@ -125,7 +125,7 @@ def batch_norm(
         _per_channel("batch_norm", word, each, value, place)
         for word, each in zip(("mean", "variance"), given, strict=True)
     )
-    out = (value - middle) * (1.0 / functions.sqrt(spread + eps))
+    out = (value - middle) * (1.0 / sqrt(spread + eps))
     return _affine("batch_norm", out, weight, bias, place)
 
 
@@ -172,7 +172,7 @@ def group_norm(
     apart = reshape(value, shape)
     over = tuple(range(place + 1, apart.ndim))
     away = apart - mean(apart, over, keepdims=True)
-    out = away * (1.0 / functions.sqrt(mean(squared(away), over, keepdims=True) + eps))
+    out = away * (1.0 / sqrt(mean(squared(away), over, keepdims=True) + eps))
     return _affine("group_norm", reshape(out, value.shape), weight, bias, place)
 
 
@@ -227,7 +227,7 @@ def largest(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
 
 def finite_or_zero(top: AnyValue) -> AnyValue:
     """``top`` where it is finite, else 0: as a shift it then leaves infinities what they are."""
-    return where(functions.absolute(top) < inf, top, 0.0)
+    return where(absolute(top) < inf, top, 0.0)
 
 
 def log_sum_exp(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
@@ -296,7 +296,9 @@ def local_response_norm(
         raise RankError(what, related=related(value))
     widths = [(0, 0)] * value.ndim
     widths[1] = (count // 2, (count - 1) // 2)
-    squares = functions.pad(squared(value), widths)
+    from staticgrad.language.functions.arrange import pad
+
+    squares = pad(squared(value), widths)
     channels = value.shape[1]
     total: Any = squares[:, :channels]
     for first in range(1, count):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
-from staticgrad.language.functions.draws import Draws
+from staticgrad.language.functions.streams import Draws
 from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.execution import computing, computing_kind, holding, is_holding
 from staticgrad.language.ir.kinds import binding_kind

@@ -7,13 +7,15 @@ from math import prod
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, Generic, overload
 
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.arrange import diagonal
 from staticgrad.language.functions.complex_numbers import conj
 from staticgrad.language.functions.indexing import unstack
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.indexing import stack
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, transpose, with_size
@@ -48,7 +50,7 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
         return left * right
     if left.ndim > 2 or right.ndim > 2:
         inner = right.ndim - 2 if right.ndim > 1 else 0
-        return functions.tensordot(left, right, ([left.ndim - 1], [inner]))
+        return tensordot(left, right, ([left.ndim - 1], [inner]))
     return matmul(left, right)
 
 
@@ -162,7 +164,7 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
     values = promoted_values("einsum", operands)
     if dtype is not None:
         wanted = dtype_of("einsum", dtype)
-        values = tuple(functions.astype(value, wanted) for value in values)
+        values = tuple(astype(value, wanted) for value in values)
     parsed = Subscripts.of(subscripts, [value.ndim for value in values])
     terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
     sizes = _sizes(terms)
@@ -190,7 +192,7 @@ def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
             text = f"einsum: {label!r} stands for sizes {left} and {right} of one operand"
             check_equal(text, left, right, value)
             value = with_size(value, second, left)
-            value = functions.diagonal(value, 0, first, second)
+            value = diagonal(value, 0, first, second)
             names = [n for k, n in enumerate(names) if k not in (first, second)] + [label]
     return _Term(value, tuple(names))
 
@@ -245,7 +247,7 @@ def _summed(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
     axes = tuple(k for k, label in enumerate(term.labels) if label not in needed)
     if not axes:
         return term
-    total = functions.sum(term.value, axes, dtype=term.value.dtype)
+    total = aggregate.sum(term.value, axes, dtype=term.value.dtype)
     return _Term(total, tuple(label for label in term.labels if label in needed))
 
 

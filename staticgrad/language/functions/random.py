@@ -34,23 +34,25 @@ import numpy as np
 
 from staticgrad.language.functions.creation import parameter
 from staticgrad.language.functions.draws import (
-    GENERATORS,
     Distributions,
-    Stream,
     drawn_shape,
     floating_dtype,
     met_shape,
 )
+from staticgrad.language.functions.streams import GENERATORS, Stream
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import computing_kind, held, running_session
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import subtract
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand, array_dtype
 from staticgrad.language.ops.operands import dtype_of, floating, integer, is_number, related
 from staticgrad.language.ops.philox import FOLD, FOLDED, RandomBits
+from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import Ndtri
+from staticgrad.language.ops.transcendental import log1p
 from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support import ranks
@@ -176,7 +178,7 @@ class Generator(Distributions):
         if {type(low), type(high)} <= {int, float, PythonNumber}:
             span = float(last - first)
             return unit if (low, high) == (0, 1) else unit * span + float(first)
-        return unit * functions.subtract(last, first) + first
+        return unit * subtract(last, first) + first
 
     @public
     def normal(
@@ -193,7 +195,7 @@ class Generator(Distributions):
         word = _cast(self._bits(sizes, wide.unsigned, stream), wide.signed)
         half = _HALVES[wide](word)
         below = Ndtri()(half)
-        z = _cast(functions.where(word < 0, below, -below), kind)
+        z = _cast(where(word < 0, below, -below), kind)
         if type(loc) in (int, float) and type(scale) in (int, float) and (loc, scale) == (0, 1):
             return z
         return z * scale + loc
@@ -203,7 +205,7 @@ class Generator(Distributions):
         """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u)."""
         kind = floating_dtype("exponential", dtype)
         unit = self._unit(met_shape("exponential", shape, scale), kind.compute)
-        return _cast(-functions.log1p(-unit), kind) * scale
+        return _cast(-log1p(-unit), kind) * scale
 
     @public
     def bernoulli(self, p: Operand = 0.5, shape: Any = None) -> Value:
@@ -262,7 +264,7 @@ class Generator(Distributions):
         if rate == 0.0:
             return value
         stays = self._unit(value.shape, F32) >= rate
-        return functions.where(stays, value * (1.0 / (1.0 - rate)), 0.0)
+        return where(stays, value * (1.0 / (1.0 - rate)), 0.0)
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
         drawn = kind.compute.unsigned
@@ -325,7 +327,7 @@ def _rank_of_draws() -> int:
 
 
 def _cast(x: Value, kind: DType) -> Any:
-    return functions.astype(x, kind)
+    return astype(x, kind)
 
 
 def _half_f32(word: Any) -> Any:

@@ -13,11 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from staticgrad.language.functions.arrange import split
+from staticgrad.language.functions.creation import arange, zeros
 from staticgrad.language.functions.loops.loops import scan
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.trees import mapped
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.indexing import concatenate
+from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import as_value, check_vector, related
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.transcendental import sigmoid, tanh
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.support.errors.wording import kind_of
@@ -34,7 +40,7 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     Shapes: x [batch, features], h [batch, hidden], w [features, hidden], u [hidden, hidden],
     b [hidden].
     """
-    return _rnn_step(functions.matmul(x, w) + b, h, u)
+    return _rnn_step(matmul(x, w) + b, h, u)
 
 
 @rounded_once
@@ -44,7 +50,7 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
     Shapes: x [batch, features], h and c [batch, hidden]; with the gates side by side
     w [features, 4 * hidden], u [hidden, 4 * hidden], b [4 * hidden].
     """
-    return _lstm_step(functions.matmul(x, w) + b, _pair("lstm_cell", state), u)
+    return _lstm_step(matmul(x, w) + b, _pair("lstm_cell", state), u)
 
 
 @rounded_once
@@ -55,28 +61,28 @@ def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> 
     w [features, 3 * hidden], u [hidden, 3 * hidden], b [3 * hidden]. ``b_new`` is added to the
     state's part of the new gate, before the reset gate multiplies it.
     """
-    return _gru_step(functions.matmul(x, w) + b, h, u, b_new)
+    return _gru_step(matmul(x, w) + b, h, u, b_new)
 
 
 @rounded_once
 def _rnn_step(gates: Any, h: Any, u: Any) -> Any:
-    return functions.tanh(gates + functions.matmul(h, u))
+    return tanh(gates + matmul(h, u))
 
 
 @rounded_once
 def _lstm_step(gates: Any, state: tuple[Any, Any], u: Any) -> tuple[Any, Any]:
     h, c = state
-    i, f, g, o = functions.split(gates + functions.matmul(h, u), 4, -1)
-    c = functions.sigmoid(f) * c + functions.sigmoid(i) * functions.tanh(g)
-    return functions.sigmoid(o) * functions.tanh(c), c
+    i, f, g, o = split(gates + matmul(h, u), 4, -1)
+    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(c), c
 
 
 @rounded_once
 def _gru_step(gates: Any, h: Any, u: Any, b_new: Any = 0.0) -> Any:
-    r, z, n = functions.split(gates, 3, -1)
-    hr, hz, hn = functions.split(functions.matmul(h, u), 3, -1)
-    z = functions.sigmoid(z + hz)
-    n = functions.tanh(n + functions.sigmoid(r + hr) * (hn + b_new))
+    r, z, n = split(gates, 3, -1)
+    hr, hz, hn = split(matmul(h, u), 3, -1)
+    z = sigmoid(z + hz)
+    n = tanh(n + sigmoid(r + hr) * (hn + b_new))
     return n + z * (h - n)
 
 
@@ -160,7 +166,7 @@ def bidirectional(
     """
     one, first = layer(x, *ahead, **options)
     other, second = layer(x, *back, reverse=True, **options)
-    return functions.concatenate([one, other], -1), (first, second)
+    return concatenate([one, other], -1), (first, second)
 
 
 def stacked(
@@ -190,12 +196,12 @@ def _layer(
     if hidden is None or u.shape[1] != gates * hidden:
         raise ShapeError(f"{name}: u is {u.type}, not [hidden, {gates} * hidden]")
     if state is None:
-        first = functions.zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
+        first = zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
         state = (first, first) if gates == 4 else first
     elif gates == 4:
         state = _pair(name, state)
     parts = _of_inputs(x, w, b)
-    numbers = functions.arange(x.shape[0], like=x)
+    numbers = arange(x.shape[0], like=x)
 
     def iteration(carry: Any, each: Any) -> tuple[Any, Any]:
         part, time = each
@@ -203,9 +209,9 @@ def _layer(
         if ends is None:
             return found, found[0] if gates == 4 else found
         runs = (time < ends)[:, None]
-        kept = mapped(lambda new, old: functions.where(runs, new, old), found, carry)
+        kept = mapped(lambda new, old: where(runs, new, old), found, carry)
         output = kept[0] if gates == 4 else kept
-        return kept, functions.where(runs, output, 0.0)
+        return kept, where(runs, output, 0.0)
 
     last, outputs = scan(iteration, state, (parts, numbers), reverse=reverse)
     return outputs, last
@@ -215,9 +221,9 @@ def _layer(
 def _of_inputs(x: Any, w: Any, b: Any) -> Any:
     """The inputs' part of the gates, for all times at once."""
     time, batch, features = x.shape
-    rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
+    rows = matmul(reshape(x, (time * batch, features)), w)
     biased = rows + b if getattr(b, "ndim", 0) < 2 else rows
-    parts = functions.reshape(biased, (time, batch, biased.shape[-1]))
+    parts = reshape(biased, (time, batch, biased.shape[-1]))
     return parts if biased is not rows else parts + b
 
 

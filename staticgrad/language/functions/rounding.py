@@ -16,9 +16,9 @@ from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
 from staticgrad.language.ir.execution import present
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.dtype import F32, DType, as_dtype
 from staticgrad.support.errors import StaticgradError
@@ -115,7 +115,7 @@ class _Declared:
             if arg.__class__ in _PLAIN:
                 return arg
             if asked is not None and place in self.operands:
-                arg = functions.astype(as_value(self.function.__name__, arg, kind), asked)
+                arg = astype(as_value(self.function.__name__, arg, kind), asked)
             if not _is_narrow(arg):
                 return arg
             if arg.__class__ in (tuple, list):
@@ -123,7 +123,7 @@ class _Declared:
             if not isinstance(arg, Value) and place not in self.operands:
                 return arg
             value = as_value(self.function.__name__, arg, kind)
-            return functions.astype(value, value.dtype.compute)
+            return astype(value, value.dtype.compute)
 
         try:
             found = self.function(
@@ -181,5 +181,5 @@ def _rounded(found: Any, dtype: DType) -> Any:
         parts = [_rounded(each, dtype) for each in found]
         return type(found)(*parts) if hasattr(found, "_fields") else type(found)(parts)
     if isinstance(found, Value) and found.dtype is dtype.compute:
-        return functions.astype(found, dtype)
+        return astype(found, dtype)
     return found

@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from staticgrad.language.functions import aggregate, complex_numbers, creation
 from staticgrad.language.functions.trees import Contents
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Array, Constant
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.indexing import ScatterExtreme
+from staticgrad.language.ops.arithmetic import add, divide, multiply, negative, subtract
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import ScatterExtreme, concatenate, scatter_add, take
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
 from staticgrad.language.ops.operands import (
     as_value,
     check_equal,
@@ -33,7 +37,9 @@ from staticgrad.language.ops.operands import (
     promoted_values,
     shape_text,
 )
+from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.sparse import SampledProduct, SparseProduct
+from staticgrad.language.ops.transcendental import exp
 from staticgrad.language.types.arrays import ArrayData, is_sparse
 from staticgrad.language.types.dtype import F64
 from staticgrad.support.errors import (
@@ -244,7 +250,7 @@ class Sparse:
     def astype(self, dtype: Any) -> Sparse:
         """The matrix in another element type."""
         if isinstance(self.data, Value):
-            return self.with_data(functions.astype(self.data, dtype))
+            return self.with_data(astype(self.data, dtype))
         return self.with_data(self.data.astype(dtype_of("astype", dtype).numpy))
 
     def values(self, kind: type[Any] | None = None) -> Any:
@@ -272,7 +278,7 @@ class Sparse:
     def _times(self, x: Any) -> Any:
         """The product with dense rows [..., n, k]."""
         if x.dtype.is_complex:
-            return functions.complex(self._times(x.real), self._times(x.imag))
+            return complex_numbers.complex(self._times(x.real), self._times(x.imag))
         data, x = promoted_values("matmul", (self.values(binding_kind((self.data, x))), x))
         return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
 
@@ -281,18 +287,18 @@ class Sparse:
         u, v = promoted_values("sampled", (u, v))
         if u.ndim != 2 or v.ndim != 2:
             raise RankError(f"sampled: {u.type} @ {v.type} is not a product of matrices")
-        pair = (functions.transpose(v), u) if self._transposed else (u, functions.transpose(v))
+        pair = (transpose(v), u) if self._transposed else (u, transpose(v))
         return self._with(SampledProduct()(*pair, *self.pattern.values(binding_kind((u,)))))
 
     # -- elementwise ------------------------------------------------------------------------------
 
     def __mul__(self, other: Any) -> Sparse:
-        return self._scaled(other, functions.multiply)
+        return self._scaled(other, multiply)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Sparse:
-        return self._scaled(other, functions.divide)
+        return self._scaled(other, divide)
 
     def _scaled(self, other: Any, function: Callable[[Any, Any], Any]) -> Sparse:
         if is_sparse(other):
@@ -301,19 +307,19 @@ class Sparse:
             as_value("multiply", other) if np.ndim(other) or isinstance(other, Value) else other
         )
         if isinstance(factor, Value) and factor.ndim:
-            factor = functions.broadcast_to(factor, self.shape)[self.places()]
+            factor = broadcast_to(factor, self.shape)[self.places()]
         return self._with(function(self.values(binding_kind((self.data, factor))), factor))
 
     def __neg__(self) -> Sparse:
-        return self._with(functions.negative(self.values()))
+        return self._with(negative(self.values()))
 
     def __add__(self, other: Any) -> Sparse:
-        return self._sum(other, functions.add)
+        return self._sum(other, add)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Sparse:
-        return self._sum(other, functions.subtract)
+        return self._sum(other, subtract)
 
     def _sum(self, other: Any, function: Callable[[Any, Any], Any]) -> Sparse:
         """A sum of the same pattern, or over the places of both."""
@@ -330,9 +336,9 @@ class Sparse:
         one, two = self.values(kind), other.values(kind)
         if self._transposed == other._transposed and self.pattern == other.pattern:
             return self._with(function(one, two))
-        two = functions.negative(two) if function is functions.subtract else two
+        two = negative(two) if function is subtract else two
         (r, c), (r2, c2) = self.places(), other.places()
-        data = functions.concatenate([one, two])
+        data = concatenate([one, two])
         return coo(data, np.concatenate([r, r2]), np.concatenate([c, c2]), self.shape)
 
     # -- reductions and dense forms ---------------------------------------------------------------
@@ -340,26 +346,26 @@ class Sparse:
     def sum(self, axis: int | None = None) -> Any:
         """The sum of all elements, or of each column (``axis=0``) or row (1), as a dense value."""
         if axis is None:
-            return functions.sum(self.values())
+            return aggregate.sum(self.values())
         if axis not in (0, 1, -1, -2):
             raise ArgumentError(f"sum: axis={shown(axis)} is neither 0 nor 1")
         matrix = self.T if axis in (0, -2) else self
         data = self.values()
-        ones = functions.ones((matrix.shape[1],), data.dtype, like=data)
+        ones = creation.ones((matrix.shape[1],), data.dtype, like=data)
         return _product(matrix, ones)
 
     def diagonal(self) -> Any:
         """The elements on the main diagonal, a vector; 0 where none is stored."""
         rows, columns = self.places()
         (at,) = np.nonzero(rows == columns)
-        return functions.scatter_add(self.values()[at], rows[at], min(self.shape))
+        return scatter_add(self.values()[at], rows[at], min(self.shape))
 
     def todense(self) -> Any:
         """The whole matrix as a dense value."""
         rows, columns = self.shape
         at, others = (each.astype(np.int64) for each in self.places())
-        flat = functions.scatter_add(self.values(), at * columns + others, rows * columns)
-        return functions.reshape(flat, self.shape)
+        flat = scatter_add(self.values(), at * columns + others, rows * columns)
+        return reshape(flat, self.shape)
 
     def tocsr(self) -> Any:
         """The matrix as a ``scipy.sparse.csr_array``, where its data is an array or a tensor."""
@@ -466,8 +472,8 @@ def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
         np.add.at(found, group, array)
         return Sparse(found, pattern)
     if flat.size < group.size:
-        return Sparse(functions.scatter_add(data, group, flat.size), pattern)
-    return Sparse(functions.take(data, np.argsort(group)), pattern)
+        return Sparse(scatter_add(data, group, flat.size), pattern)
+    return Sparse(take(data, np.argsort(group)), pattern)
 
 
 def _product(a: Any, b: Any) -> Any:
@@ -484,14 +490,14 @@ def _product(a: Any, b: Any) -> Any:
         )
         if x.ndim > 1:
             return matrix._times(x)
-        return functions.squeeze(matrix._times(functions.expand_dims(x, 1)), 1)
+        return squeeze(matrix._times(expand_dims(x, 1)), 1)
     matrix, x = _as_sparse(b).T, as_value("matmul", a)
     _check_product(x, f"{shape_text(x.shape)} @ {shape_text(matrix.shape[::-1])}", -1, matrix)
     if x.ndim == 1:
-        return functions.squeeze(matrix._times(functions.expand_dims(x, 1)), 1)
-    rows = functions.reshape(x, (-1, x.shape[-1])) if x.ndim > 2 else x
-    found = functions.transpose(matrix._times(functions.transpose(rows)))
-    return functions.reshape(found, (*x.shape[:-1], matrix.shape[0]))
+        return squeeze(matrix._times(expand_dims(x, 1)), 1)
+    rows = reshape(x, (-1, x.shape[-1])) if x.ndim > 2 else x
+    found = transpose(matrix._times(transpose(rows)))
+    return reshape(found, (*x.shape[:-1], matrix.shape[0]))
 
 
 def _check_product(x: Any, product: str, axis: int, matrix: Sparse) -> None:
@@ -518,10 +524,10 @@ def softmax(A: Sparse) -> Sparse:
     matrix = _checked("softmax", A)
     rows, _ = matrix.places()
     data = matrix.values()
-    most = functions.stop_gradient(ScatterExtreme("max", 0, matrix.shape[0])(data, rows))
-    powers = functions.exp(data - functions.take(most, rows))
+    most = stop_gradient(ScatterExtreme("max", 0, matrix.shape[0])(data, rows))
+    powers = exp(data - take(most, rows))
     total = matrix._with(powers).sum(1)
-    return matrix._with(powers / functions.take(total, rows))
+    return matrix._with(powers / take(total, rows))
 
 
 @public
@@ -559,8 +565,8 @@ def normalized_adjacency(A: Any, self_loops: bool = True) -> Sparse:
         matrix = matrix + Sparse(ones, SparsityPattern(np.arange(n), np.arange(n + 1), (n, n)))
     sums = matrix.sum(1)
     positive = sums > 0.0
-    scale = functions.where(positive, functions.where(positive, sums, 1.0) ** -0.5, 0.0)
-    return matrix * functions.expand_dims(scale, 1) * scale
+    scale = where(positive, where(positive, sums, 1.0) ** -0.5, 0.0)
+    return matrix * expand_dims(scale, 1) * scale
 
 
 def _checked(name: str, matrix: Any) -> Sparse:

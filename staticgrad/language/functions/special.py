@@ -18,9 +18,10 @@ from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.normalization import constant_shift, log_of_sum
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.calls import publish
-from staticgrad.language.ir.functional import SPECIAL, functions
+from staticgrad.language.ir.functional import SPECIAL
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.movement import squeeze
 from staticgrad.language.ops.operands import Axes, axes_of, integer
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import (
@@ -161,7 +162,7 @@ def logsumexp(
     axes = axes_of("logsumexp", axis, logs)
     shift = constant_shift(logs, axes)
     out = log_of_sum(total(exp(logs - shift) * b, axes, keepdims=True)) + shift
-    return out if keepdims else functions.squeeze(out, axes)
+    return out if keepdims else squeeze(out, axes)
 
 
 def softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:

@@ -14,10 +14,12 @@ import numpy as np
 
 from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.calls import publish
-from staticgrad.language.ir.functional import FACTS, functions
+from staticgrad.language.ir.functional import FACTS
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand, common_dtype, strong_dtype
+from staticgrad.language.ops.indexing import stack
 from staticgrad.language.ops.operands import as_value, axes_of, dtype_of, promoted_values
 from staticgrad.language.types.arrays import Shape, is_sparse, product
 from staticgrad.language.types.dim import Size
@@ -66,7 +68,7 @@ def asarray(
             hint="kernels run on the CPU: leave it out",
         )
     if isinstance(obj, Value):
-        return obj if dtype is None else functions.astype(obj, dtype)
+        return obj if dtype is None else astype(obj, dtype)
     if copy is False:
         raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
     if is_sparse(obj):
@@ -77,11 +79,11 @@ def asarray(
     data: Any = obj
     if _holds_values(data):
         data = _stacked(data)
-        return data if dtype is None else functions.astype(data, dtype)
+        return data if dtype is None else astype(data, dtype)
     if np.ndim(data) == 0:
         data = as_value("asarray", data)
         if data.computes:
-            return functions.astype(data, data.dtype if dtype is None else dtype)
+            return astype(data, data.dtype if dtype is None else dtype)
     return constant(data, dtype)  # type: ignore[return-value]
 
 
@@ -97,7 +99,7 @@ def _stacked(data: Any) -> Any:
 
     def of(part: Any) -> Any:
         if isinstance(part, list | tuple):
-            return functions.stack([*map(of, part)]) if part else part
+            return stack([*map(of, part)]) if part else part
         return next(elements)
 
     return of(data)

@@ -8,16 +8,21 @@ from typing import Any, Final, Generic, Literal, overload
 
 import numpy as np
 
-from staticgrad.language.functions import aggregate as of
+from staticgrad.language.functions import aggregate, aggregate as of
+from staticgrad.language.functions.arrange import diagonal
+from staticgrad.language.functions.complex_numbers import abs_square, conj, real
+from staticgrad.language.functions.creation import full
+from staticgrad.language.functions.curves import diff
 from staticgrad.language.functions.indexing import with_two_axes
 from staticgrad.language.functions.masking import Mask, counted, mask_of, start_of
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.variants import variant
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import flat_root
+from staticgrad.language.ops import selection
+from staticgrad.language.ops.arithmetic import absolute, ceil, flat_root, floor, power, rint
 from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.indexing import (
     TakeAlong,
@@ -27,9 +32,20 @@ from staticgrad.language.ops.indexing import (
     several,
     stack,
     take,
+    take_along_axis,
 )
 from staticgrad.language.ops.linalg import SVDVals
-from staticgrad.language.ops.movement import moveaxis, ravel, reshape, transpose
+from staticgrad.language.ops.logic import equal
+from staticgrad.language.ops.movement import (
+    broadcast_arrays,
+    broadcast_to,
+    expand_dims,
+    moveaxis,
+    ravel,
+    reshape,
+    squeeze,
+    transpose,
+)
 from staticgrad.language.ops.operands import (
     Axes,
     as_value,
@@ -47,8 +63,9 @@ from staticgrad.language.ops.operands import (
 )
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.scans import CumProd
-from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.sorting import searchsorted, sort, sorted_along
+from staticgrad.language.ops.selection import clip, minimum, where
+from staticgrad.language.ops.sorting import argsort, searchsorted, sort, sorted_along
+from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.language.types.dtype import BOOL, F64, I64
@@ -105,12 +122,12 @@ def average(
         if not returned:
             return found
         axes = axes_of("average", axis, value)
-        many = functions.size_value(math.prod(value.shape[k] for k in axes), found.dtype)
-        return found, functions.full(found.shape, many, like=value)
+        many = size_value(math.prod(value.shape[k] for k in axes), found.dtype)
+        return found, full(found.shape, many, like=value)
     value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
     if axis is not None and weight.shape != value.shape:
         weight = _along(weight, axis, value)
-    value, weight = functions.broadcast_arrays(value, weight)
+    value, weight = broadcast_arrays(value, weight)
     total = of.sum(weight, axis, keepdims=keepdims)
     found = of.sum(value * weight, axis, keepdims=keepdims) / total
     return (found, total) if returned else found
@@ -175,7 +192,7 @@ def cov(
             squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
             count = total - float(less) * squares
         count = where(count > 0.0, count, 0.0)
-    found = matmul(left, functions.conj(transpose(away))) / count
+    found = matmul(left, conj(transpose(away))) / count
     return reshape(found, ()) if found.shape == (1, 1) else found
 
 
@@ -194,13 +211,13 @@ def _weights(
         if weight.shape != rows.shape[1:]:
             text = f"cov: {name} {weight.type} for observations {rows.type}"
             raise ShapeError(text, related=related(rows, weight))
-        weight = functions.astype(weight, functions.real(rows).dtype)
+        weight = astype(weight, real(rows).dtype)
         found = weight if found is None else found * weight
     return found
 
 
 def _size(size: Size, like: Value) -> Any:
-    return float(size) if isinstance(size, int) else functions.size_value(size, like.dtype)
+    return float(size) if isinstance(size, int) else size_value(size, like.dtype)
 
 
 @like(cov)
@@ -219,9 +236,9 @@ def corrcoef(
     found = cov(x, y, rowvar, dtype=dtype)
     if not found.ndim:
         return found / found
-    deviation = functions.sqrt(functions.diagonal(found))
-    scaled = found / functions.expand_dims(deviation, 1) / deviation
-    return functions.clip(scaled, -1.0, 1.0)
+    deviation = sqrt(diagonal(found))
+    scaled = found / expand_dims(deviation, 1) / deviation
+    return clip(scaled, -1.0, 1.0)
 
 
 def _variables(op: str, x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
@@ -230,7 +247,7 @@ def _variables(op: str, x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyVa
         wanted = dtype_of(op, dtype)
         if not wanted.is_float:
             raise DTypeError(f"{op}: dtype={wanted.numpy} is not floating", related=related(value))
-        value = functions.astype(value, wanted)
+        value = astype(value, wanted)
     if value.ndim > 2:
         raise RankError(f"{op}: takes at most two axes, got {value.type}", related=related(value))
     wide = with_two_axes(value)
@@ -250,10 +267,10 @@ def isin(
     among, others = promoted_values("isin", (element, test_elements))
     row = ravel(others)
     if row.size == 0:
-        return functions.full(among.shape, np.bool_(invert), like=among)
+        return full(among.shape, np.bool_(invert), like=among)
     row = sort(row)
-    last = functions.size_value(row.shape[0] - 1, I64)
-    places = functions.minimum(searchsorted(row, among), last)
+    last = size_value(row.shape[0] - 1, I64)
+    places = minimum(searchsorted(row, among), last)
     found = take(row, places, 0)
     return found != among if invert else found == among
 
@@ -272,7 +289,7 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
     if isinstance(bins, Value):
         found = searchsorted(bins, x, side)
         below = bins.size - searchsorted(bins[::-1], x, side)
-        return where(functions.any(bins[:-1] > bins[1:]), below, found)
+        return where(aggregate.any(bins[:-1] > bins[1:]), below, found)
     edges = array_of(bins, "digitize: bins")
     if edges.ndim != 1:
         raise RankError(f"digitize: the edges have {edges.ndim} axes; they are a vector")
@@ -326,10 +343,10 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
             text = f"lexsort: keys {first.type} and {value.type} have different shapes"
             raise ShapeError(text, related=related(first, value))
     place = axis_of("lexsort", axis, first)
-    found = functions.argsort(first, place)
+    found = argsort(first, place)
     for value in values[1:]:
-        order = functions.argsort(functions.take_along_axis(value, found, place), place)
-        found = functions.take_along_axis(found, order, place)
+        order = argsort(take_along_axis(value, found, place), place)
+        found = take_along_axis(found, order, place)
     return found
 
 
@@ -362,10 +379,10 @@ def bincount(
     if row.dtype.is_float:
         text = f"bincount: takes integers, not {row.dtype.numpy}"
         raise DTypeError(text, hint="x.astype('int64')", related=related(row))
-    places = functions.astype(row, I64)
+    places = astype(row, I64)
     places = where(places < 0, count, places)  # no index counts from the end
     if weights is None:
-        added = functions.full(row.shape, 1, I64, like=row)
+        added = full(row.shape, 1, I64, like=row)
     else:
         added = floating("bincount", as_values("bincount", row, weights)[1])
         if added.shape != row.shape:
@@ -406,13 +423,13 @@ def histogram(
     count = ends.shape[0] - 1
     last = part(ends, 0, count, 1)
     place = searchsorted(ends, elements, "right") - 1
-    beyond = functions.size_value(count, I64)  # one more bin, for elements outside of the edges
+    beyond = size_value(count, I64)  # one more bin, for elements outside of the edges
     place = where(elements == last, beyond - 1, place)
     place = where((place < 0) | (place >= beyond), beyond, place)
     if weights is None:
-        added = functions.full(elements.shape, 1, I64, like=elements)
+        added = full(elements.shape, 1, I64, like=elements)
     else:
-        added = ravel(functions.broadcast_to(as_values("histogram", row, weights)[1], row.shape))
+        added = ravel(broadcast_to(as_values("histogram", row, weights)[1], row.shape))
     return (_densities if density else _counts)(added, place, edges), edges
 
 
@@ -424,7 +441,7 @@ def _counts(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
 @rounded_once
 def _densities(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
     found = floating("histogram", _counts(added, place, edges))
-    return found / (of.sum(found) * functions.diff(edges))
+    return found / (of.sum(found) * diff(edges))
 
 
 @like(histogram)
@@ -464,7 +481,7 @@ def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
     """``count`` equal steps from low to high; around them by a half where they are equal."""
     alone: Any = low == high
     low, high = where(alone, low - 0.5, low), where(alone, high + 0.5, high)
-    place = functions.astype(iota((count + 1,), like=low), low.dtype)
+    place = astype(iota((count + 1,), like=low), low.dtype)
     step = (high - low) / float(count)
     return where(place == float(count), high, place * step + low)
 
@@ -579,7 +596,7 @@ class _Rows(Generic[AnyValue]):
         self.sorted: AnyValue = sort(value, self.axis)
         if nan_if_empty and not bounds(self.count)[0]:  # a NaN behind what may be no elements
             shape = [1 if k == self.axis else size for k, size in enumerate(value.shape)]
-            nan = functions.full(shape, np.array(math.nan, value.dtype.numpy), like=value)
+            nan = full(shape, np.array(math.nan, value.dtype.numpy), like=value)
             self.sorted = concatenate([self.sorted, nan], self.axis)
 
     def part(self, place: Size) -> AnyValue:
@@ -591,8 +608,8 @@ class _Rows(Generic[AnyValue]):
         return TakeAlong(self.axis)(self.sorted, places)
 
     def numbers(self) -> AnyValue:
-        there = functions.equal(self.sorted, self.sorted)
-        return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
+        there = equal(self.sorted, self.sorted)
+        return selection.maximum(of.sum(there, self.axis, keepdims=True), 1)
 
     def result(self, found: AnyValue, overlook: bool = False) -> AnyValue:
         if not overlook:
@@ -606,7 +623,7 @@ def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
     if isinstance(odd, int):
         return left if odd else (left + right) * 0.5
     if isinstance(odd, Dim):
-        odd = functions.size_value(odd, I64)
+        odd = size_value(odd, I64)
     return where(odd == 1, left, (left + right) * 0.5)
 
 
@@ -637,13 +654,13 @@ def _each(
     if not found:
         nothing = np.zeros((), rows.sorted.dtype.numpy)
         shape = (*parts.shape, *rows.shape)
-        return functions.full(shape, nothing, like=rows.sorted)
+        return full(shape, nothing, like=rows.sorted)
     return reshape(stack(found), (*parts.shape, *rows.shape))
 
 
 def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
     if isinstance(rows.count, Dim):
-        last = functions.size_value(rows.count - 1, F64)
+        last = size_value(rows.count - 1, F64)
         return rows.result(_between_places(rows, last * q, method))
     place = q * (rows.count - 1)
     below = _rounded(place, method)
@@ -655,7 +672,7 @@ def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
 
 
 def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
-    last = functions.astype(rows.numbers() - 1, F64)
+    last = astype(rows.numbers() - 1, F64)
     return rows.result(_between_places(rows, last * q, method), overlook=True)
 
 
@@ -666,13 +683,13 @@ def _rounded(place: float, method: str) -> int:
 
 
 def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:
-    rounding = {"nearest": functions.rint, "higher": functions.ceil}.get(method, functions.floor)
+    rounding = {"nearest": rint, "higher": ceil}.get(method, floor)
     below = rounding(place)
-    left = rows.at(functions.astype(below, I64))
+    left = rows.at(astype(below, I64))
     if method not in ("linear", "midpoint"):
         return left
-    right = rows.at(functions.astype(functions.ceil(place), I64))
-    weight = functions.astype(place - below, rows.sorted.dtype.compute)
+    right = rows.at(astype(ceil(place), I64))
+    weight = astype(place - below, rows.sorted.dtype.compute)
     half = 0.5 if method == "midpoint" else weight
     return where(weight == 0.0, left, _interpolated(left, right, half))
 
@@ -694,22 +711,22 @@ def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
     """The norms of floating matrices, the last two axes."""
     if ord is None or ord == "fro":
-        return flat_root(of.sum(functions.abs_square(x), (-2, -1), keepdims=keepdims))
+        return flat_root(of.sum(abs_square(x), (-2, -1), keepdims=keepdims))
     if ord in (1, -1, math.inf, -math.inf):
         along, over = (-2, -1) if ord in (1, -1) else (-1, -2)
-        sums = of.sum(functions.absolute(x), along, keepdims=True)
+        sums = of.sum(absolute(x), along, keepdims=True)
         found = (of.max if ord > 0 else of.min)(sums, over, keepdims=True)
     elif ord in (2, -2, "nuc"):
         values: Any = SVDVals()(x)
         join = of.sum if ord == "nuc" else of.max if ord == 2 else of.min
-        found = functions.expand_dims(join(values, -1, keepdims=True), -1)
+        found = expand_dims(join(values, -1, keepdims=True), -1)
     else:
         raise ArgumentError(
             f"{op}: no norm {ord!r} of matrices",
             hint="'fro', 'nuc', 1, -1, 2, -2, inf, -inf",
             related=related(x),
         )
-    return found if keepdims else functions.squeeze(found, (-2, -1))
+    return found if keepdims else squeeze(found, (-2, -1))
 
 
 #: Longer axes are multiplied one element after the other.
@@ -739,7 +756,7 @@ def prod(
     axes = axes_of("prod", axis, value)
     mask = mask_of("prod", where, value)
     wanted = counting_dtype("prod", value.dtype, dtype)
-    found = _product(counted(functions.astype(value, wanted), mask, 1), axes, keepdims)
+    found = _product(counted(astype(value, wanted), mask, 1), axes, keepdims)
     return found if initial is None else found * start_of("prod", initial, found)
 
 
@@ -759,7 +776,7 @@ def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue
 
 
 def _with_one(rows: AnyValue) -> AnyValue:
-    one = functions.full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
+    one = full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
     return concatenate([one, rows], rows.ndim - 1)
 
 
@@ -814,24 +831,24 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
     """The norm of the vectors that are made of the elements along some axes."""
     axes = axes_of("vector_norm", axis, value)
     if ord == 2:
-        return flat_root(of.sum(functions.abs_square(value), axes, keepdims=keepdims))
-    magnitude = functions.absolute(value)
+        return flat_root(of.sum(abs_square(value), axes, keepdims=keepdims))
+    magnitude = absolute(value)
     if ord == math.inf:
         return of.max(magnitude, axes, keepdims=keepdims)
     if ord == -math.inf:
         return of.min(magnitude, axes, keepdims=keepdims)
     if ord == 0:
-        some = functions.astype(magnitude != 0.0, magnitude.dtype)
+        some = astype(magnitude != 0.0, magnitude.dtype)
         return of.sum(some, axes, keepdims=keepdims)
     if ord == 1:
         return of.sum(magnitude, axes, keepdims=keepdims)
-    powers = functions.power(magnitude, ord)
+    powers = power(magnitude, ord)
     if ord < 1:
         powers = where(magnitude == 0.0, 0.0 if ord > 0 else math.inf, powers)
     total = of.sum(powers, axes, keepdims=keepdims)
     if ord > 0:
         return flat_root(total, ord)
-    return where(total == math.inf, 0.0, functions.power(total, 1.0 / ord))
+    return where(total == math.inf, 0.0, power(total, 1.0 / ord))
 
 
 @rounded_once
@@ -843,4 +860,4 @@ def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> A
 
 def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Return how many elements over ``axis`` are not 0, as int64."""
-    return of.sum(functions.astype(as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)
+    return of.sum(astype(as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from staticgrad.language.functions.draws import FoldedKeys
+from staticgrad.language.functions.streams import FoldedKeys
 from staticgrad.language.functions.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.language.ir.bodies import body_input, is_body_input
 from staticgrad.language.ir.execution import body_of_a, in_graphs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import reduce
-from math import inf, isinf
+from math import inf
 from operator import mul, truediv
 from typing import Any, ClassVar, Final
 
@@ -32,6 +32,7 @@ from staticgrad.language.ops.elementwise import (
     lifted,
     unary,
 )
+from staticgrad.language.ops.logic import equal, less, logical_and, not_equal
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.ops.reduce import Max, Min
 from staticgrad.language.types.arrays import TensorType
@@ -248,7 +249,7 @@ def signbit(x: Operand[AnyValue]) -> AnyValue:
     value = as_value("signbit", x)
     if value.dtype.is_float:
         return Signbit()(value)
-    return functions.less(value, np.zeros((), value.dtype.numpy))
+    return less(value, np.zeros((), value.dtype.numpy))
 
 
 #: Floating powers up to here are multiplied out, within 63 half-ULPs of the true power.
@@ -371,12 +372,12 @@ class IntPow(Elementwise, name="int_pow"):
 
 
 def _by_base(x: Any, y: Any) -> Value:
-    zeros = functions.logical_and(x == 0.0, y == 0.0)
+    zeros = logical_and(x == 0.0, y == 0.0)
     return functions.where(zeros, ZERO, y * Pow()(x, y - ONE))
 
 
 def _by_exponent(out: Any, x: Any, y: Any) -> Value:
-    zeros = functions.logical_and(x == 0.0, y >= 0.0)
+    zeros = logical_and(x == 0.0, y >= 0.0)
     return functions.where(zeros, ZERO, out * functions.log(x))
 
 
@@ -624,8 +625,8 @@ class _Rounding(Elementwise):
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         """Return the range of nearby integers; small values may become 0."""
         a = of(x)
-        low = a.low if isinf(a.low) else math.floor(a.low)
-        high = a.high if isinf(a.high) else math.ceil(a.high)
+        low = a.low if math.isinf(a.low) else math.floor(a.low)
+        high = a.high if math.isinf(a.high) else math.ceil(a.high)
         return Range(low, high, max(a.zero, Zero.CHOSEN))
 
 
@@ -657,3 +658,29 @@ floor = unary(Floor, "floor", "sg.floor([-1.5, 1.5])", "array([-2.,  1.])")
 ceil = unary(Ceil, "ceil", "sg.ceil([-1.5, 1.5])", "array([-1.,  2.])")
 trunc = unary(Trunc, "trunc", "sg.trunc([-1.5, 1.5])", "array([-1.,  1.])")
 rint = unary(Rint, "rint", "sg.rint([0.5, 1.5])", "array([0., 2.])")
+
+
+def isnan(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is NaN."""
+    value = as_value("isnan", x)
+    return not_equal(value, value)
+
+
+def isinf(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is infinite."""
+    value = as_value("isinf", x)
+    if not value.dtype.is_float:
+        return not_equal(value, value)
+    return equal(absolute(value), inf)
+
+
+def isfinite(x: Operand[AnyValue]) -> AnyValue:
+    """Return True where x is neither infinite nor NaN.
+
+    >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
+    array([ True, False])
+    """
+    value = as_value("isfinite", x)
+    if not value.dtype.is_float:
+        return equal(value, value)
+    return less(absolute(value), inf)

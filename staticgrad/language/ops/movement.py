@@ -17,11 +17,12 @@ from staticgrad.language.ir.functional import NUMPY_NAMES, functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import Operand, broadcast
 from staticgrad.language.ops.operands import (
     Axes,
     LinearOp,
     as_value,
+    as_values,
     axes_of,
     axis_of,
     distinct_axes,
@@ -367,6 +368,15 @@ def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
             related=related(value),
         )
     return Broadcast(target, tuple(range(added, len(target))))(value)
+
+
+def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
+    """Broadcast values to their common shape; dtypes are unchanged."""
+    if not values:
+        return []
+    operands = as_values("broadcast_arrays", *values)
+    shape = broadcast("broadcast_arrays", [value.shape for value in operands])
+    return [broadcast_to(value, shape) for value in operands]
 
 
 def with_size(x: AnyValue, axis: int, size: Size) -> AnyValue:

@@ -6,7 +6,7 @@ Choosing axes and dtypes, and what is made of these three, is in ``aggregate.py`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import nan, prod
 from typing import Any, ClassVar
@@ -15,12 +15,13 @@ import numpy as np
 
 from staticgrad.language.ir.forms import COMBINERS, Form, Reduce
 from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ir.summation import tree_sum
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import reached
-from staticgrad.language.ops.movement import Broadcast
+from staticgrad.language.ops.movement import Broadcast, reshape
 from staticgrad.language.ops.operands import kept_axes, without
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType
@@ -198,3 +199,22 @@ def _extreme(
 
 def _named(axes: tuple[int, ...]) -> str:
     return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"
+
+
+def reduced(
+    kind: Callable[[tuple[int, ...]], Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool
+) -> AnyValue:
+    """Reduce x over ``axes``, or return x where there are none; ``keepdims`` keeps axes of size 1.
+
+    Args:
+        kind: the class of the reduction.
+    """
+    if not axes:
+        return x
+    out = kind(axes)(x)
+    return with_axes(out, x, axes) if keepdims else out
+
+
+def with_axes(reduced: AnyValue, x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
+    """The reduced value of x with axes of size 1 where x has the reduced ``axes``."""
+    return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
+from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import Complex, check_real, has_parts, takes_real, whole_type
@@ -369,7 +369,7 @@ def _total(pairs: Any) -> Value:
     """The sum of all products, in float64."""
     total: Any = None
     for left, right in pairs:
-        term = functions.sum(left.astype(F64) * right)
+        term = aggregate.sum(left.astype(F64) * right)
         total = term if total is None else total + term
     summed: Value = total
     return summed

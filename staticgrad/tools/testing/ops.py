@@ -20,10 +20,10 @@ from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
+from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Pointwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.language.ir.op import Array, Op, registered_ops
 from staticgrad.language.ir.parser import parse
@@ -337,7 +337,7 @@ class _OpCheck:
         outs = [out for out in as_tuple(self.op(*inputs)) if out.dtype.is_float]
         if not moved or not outs:
             return
-        total = sum((functions.sum(out) for out in outs[1:]), functions.sum(outs[0]))
+        total = sum((aggregate.sum(out) for out in outs[1:]), aggregate.sum(outs[0]))
         gradients = grad(total, moved, allow_disconnected=True)
         graph = Graph({f"by {i}": g for i, g in enumerate(gradients)}, inputs=inputs)
         feeds = {f"x{i}": array for i, array in enumerate(arrays)}

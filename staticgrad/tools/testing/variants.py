@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.movement import transpose
 from staticgrad.language.types.dtype import ALL_DTYPES, DType, as_dtype
 from staticgrad.tools.testing.gradients import CORNERS, PROBES, grid, smooth_points
 
@@ -227,7 +227,7 @@ def views(array: Array) -> Iterator[tuple[str, Array, View]]:
     axes = tuple(reversed(range(array.ndim)))
     if array.ndim > 1:
         feed = np.ascontiguousarray(array.transpose(axes))
-        yield "transposed", feed, lambda x: functions.transpose(x, axes)
+        yield "transposed", feed, lambda x: transpose(x, axes)
     yield "strided", np.repeat(array, 2, -1), lambda x: x[..., ::2]
     inside = (slice(1, -1),) * array.ndim
     yield "part of a larger one", np.pad(array, 1), lambda x: x[inside]

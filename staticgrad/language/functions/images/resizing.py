@@ -12,10 +12,15 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
+from staticgrad.language.ops.arithmetic import absolute, floor, rint
+from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.convert import size_value
 from staticgrad.language.ops.elementwise import Operand, lifted
+from staticgrad.language.ops.indexing import take, take_along_axis
+from staticgrad.language.ops.movement import expand_dims, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
     as_value,
     check_choice,
@@ -27,7 +32,7 @@ from staticgrad.language.ops.operands import (
     shape_of,
 )
 from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.selection import maximum, minimum, where
+from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
@@ -71,14 +76,14 @@ def grid_sample(
     sizes = _sizes(image, places)
     axes = len(sizes)
     batch, channels = image.shape[:2]
-    flat = functions.reshape(image, (batch, channels, prod(sizes)))
-    points = functions.reshape(places, (batch, -1, axes))
+    flat = reshape(image, (batch, channels, prod(sizes)))
+    points = reshape(places, (batch, -1, axes))
     along = [
         _on_axis(points[:, :, axes - 1 - axis], size, mode, padding_mode, align_corners)
         for axis, size in enumerate(sizes)
     ]
     read = sum(_corner(flat, sizes, ways) for ways in product(*along))
-    return functions.reshape(read, (batch, channels, *places.shape[1:-1]))
+    return reshape(read, (batch, channels, *places.shape[1:-1]))
 
 
 def _sizes(image: Any, places: Any) -> list[int]:
@@ -111,26 +116,26 @@ def _on_axis(
     if border != "zeros":
         at = minimum(maximum(at, 0.0), float(size - 1))
     if mode == "nearest":
-        return [_element(functions.rint(at), 1.0, size)]
-    below = functions.floor(at)
+        return [_element(rint(at), 1.0, size)]
+    below = floor(at)
     above = at - below
     return [_element(below, 1.0 - above, size), _element(below + 1.0, above, size)]
 
 
 def _element(at: Any, weight: Any, size: int) -> tuple[Any, Any]:
     inside = (at >= 0.0) & (at <= float(size - 1))
-    index = functions.clip(at, 0.0, float(size - 1)).astype("int64")
-    return functions.clip(index, 0, size - 1), where(inside, weight, 0.0)
+    index = clip(at, 0.0, float(size - 1)).astype("int64")
+    return clip(index, 0, size - 1), where(inside, weight, 0.0)
 
 
 def _reflected(at: Any, size: int, align_corners: bool) -> Any:
     low, span = (0.0, float(size - 1)) if align_corners else (-0.5, float(size))
     if span == 0:
         return at * 0.0
-    away = functions.absolute(at - low)
-    turns = functions.floor(away / span)
+    away = absolute(at - low)
+    turns = floor(away / span)
     rest = away - turns * span
-    is_even = functions.floor(turns * 0.5) * 2.0 == turns
+    is_even = floor(turns * 0.5) * 2.0 == turns
     return where(is_even, rest, span - rest) + low
 
 
@@ -138,8 +143,8 @@ def _corner(flat: Any, sizes: Sequence[int], ways: Sequence[tuple[Any, Any]]) ->
     index, weight = ways[0]
     for size, (further, share) in zip(sizes[1:], ways[1:], strict=True):
         index, weight = index * size + further, weight * share
-    read = functions.take_along_axis(flat, functions.expand_dims(index, 1), axis=2)
-    return read * functions.expand_dims(weight.astype(flat.dtype), 1)
+    read = take_along_axis(flat, expand_dims(index, 1), axis=2)
+    return read * expand_dims(weight.astype(flat.dtype), 1)
 
 
 @rounded_once
@@ -168,8 +173,8 @@ def affine_grid(
     ]
     places = np.stack([*lines[::-1], np.ones(sizes)], axis=-1)
     rows = places.reshape(-1, axes + 1).astype(maps.dtype.numpy)
-    found = functions.matmul(rows, functions.swapaxes(maps, 1, 2))
-    return functions.reshape(found, (maps.shape[0], *sizes, axes))
+    found = matmul(rows, swapaxes(maps, 1, 2))
+    return reshape(found, (maps.shape[0], *sizes, axes))
 
 
 def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
@@ -184,10 +189,10 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
         raise ShapeError(
             f"pixel_shuffle: {many} channels are not divisible by {r * r}", related=related(image)
         )
-    apart = functions.reshape(image, (*batch, many // (r * r), r, r, height, width))
+    apart = reshape(image, (*batch, many // (r * r), r, r, height, width))
     n = len(batch)
-    transposed = functions.transpose(apart, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
-    return functions.reshape(transposed, (*batch, many // (r * r), height * r, width * r))
+    transposed = transpose(apart, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
+    return reshape(transposed, (*batch, many // (r * r), height * r, width * r))
 
 
 def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
@@ -199,11 +204,11 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
         raise ShapeError(
             f"pixel_unshuffle: {rows} x {columns} is not divisible by {r}", related=related(image)
         )
-    apart = functions.reshape(image, (*batch, channels, rows // r, r, columns // r, r))
+    apart = reshape(image, (*batch, channels, rows // r, r, columns // r, r))
     n = len(batch)
-    transposed = functions.transpose(apart, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
+    transposed = transpose(apart, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
     shape = (*batch, channels * (r * r), rows // r, columns // r)
-    return functions.reshape(transposed, shape)
+    return reshape(transposed, shape)
 
 
 def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:
@@ -324,7 +329,7 @@ def _along(
     named = isinstance(old, Dim)
 
     def number(size: Size) -> Any:
-        return functions.size_value(size, I64) if isinstance(size, Dim) else size
+        return size_value(size, I64) if isinstance(size, Dim) else size
 
     at: Any = iota((new,), like=x) if isinstance(new, Dim) or named else np.arange(new)
     n, m, (q, p) = number(new), number(old), map(number, ratio)
@@ -350,7 +355,7 @@ def _along(
             "round_prefer_ceil": lambda: (2 * above + below) // (2 * below),
             "round_prefer_floor": lambda: -((below - 2 * above) // (2 * below)),
         }[options.rounding]()
-        return functions.take(x, np.clip(place, 0, m - 1), axis)
+        return take(x, np.clip(place, 0, m - 1), axis)
     radius, shrunk = {"linear": 1, "cubic": 2}[options.method], 1.0
     if options.antialias:
         reach = _reach("antialias", radius, ratio, x)
@@ -395,18 +400,18 @@ def _kernel(distance: Any, options: _Resizing) -> Any:
 
 def _weighted(x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: Size) -> AnyValue:
     """The elements at ``places``, or the outermost ones, times ``terms``, which add up to 1."""
-    last: Any = functions.size_value(old, I64) - 1 if isinstance(old, Dim) else old - 1
+    last: Any = size_value(old, I64) - 1 if isinstance(old, Dim) else old - 1
     behind = (1,) * (x.ndim - 1 - axis)
 
     def weights(term: Any, shape: tuple[Size, ...]) -> Any:
         own = lifted("resize", binding_kind((x,)), term, x.dtype)
-        return functions.reshape(own, (*shape, *behind))
+        return reshape(own, (*shape, *behind))
 
     if len(places) > _MOST_TERMS:
-        many = functions.take(x, np.clip(np.stack(places, -1), 0, last), axis)
+        many = take(x, np.clip(np.stack(places, -1), 0, last), axis)
         count = (many.shape[axis], len(places))
-        return functions.sum(many * weights(np.stack(terms, -1), count), axis + 1)
-    first, *others = (functions.take(x, np.clip(place, 0, last), axis) for place in places)
+        return aggregate.sum(many * weights(np.stack(terms, -1), count), axis + 1)
+    first, *others = (take(x, np.clip(place, 0, last), axis) for place in places)
     size = (first.shape[axis],)
     total = first
     for other, term in zip(others, terms[1:], strict=True):  # constants stay constants

@@ -11,13 +11,15 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Final, cast
 
+from staticgrad.language.functions import aggregate, creation
+from staticgrad.language.functions.aggregate import mean
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import flat_root
+from staticgrad.language.ops.arithmetic import absolute, flat_root
 from staticgrad.language.ops.convolution import Conv, ConvImage
 from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import stack, take
 from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import (
     as_value,
@@ -431,7 +433,7 @@ def fold(
         )
     sizes = extents if isinstance(extents, tuple) else (extents,) * count
     taps = tuple(integer("fold", "taps", size, value) for size in value.shape[2 : 2 + count])
-    image = broadcast_to(functions.zeros((), value.dtype, like=value), (1, 1, *sizes))
+    image = broadcast_to(creation.zeros((), value.dtype, like=value), (1, 1, *sizes))
     found = windows_over("fold", image, taps, stride, padding, dilation)
     for size, wanted in zip(value.shape[2 + count :], found.extents, strict=True):
         text = f"fold: {size} windows, where an image of {shape_text(sizes)} has {wanted}"
@@ -515,7 +517,7 @@ def avg_pool(
 def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
     counts: Any = 1.0
     for axis, size in enumerate(image):
-        ones = functions.ones((size,), x.dtype, like=x)
+        ones = creation.ones((size,), x.dtype, like=x)
         shape = tuple(size if k == axis else 1 for k, size in enumerate(found.extents))
         counts = reshape(_along(WindowSum, ones, found, axis, 0), shape) * counts
     return counts
@@ -544,7 +546,7 @@ def lp_pool(
     check_positive("lp_pool", "p", p)
     value = floating("lp_pool", x)
     found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
-    powers = value * value if p == 2 else functions.absolute(value)
+    powers = value * value if p == 2 else absolute(value)
     if p not in (1, 2):
         powers = powers**p if p > 1 else where(powers == 0.0, 0.0, powers**p)
     total = _by_axes(WindowSum, powers, found)
@@ -572,7 +574,7 @@ def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
 def _adaptive(op: str, kind: str, x: AnyValue, extents: int | tuple[int, ...]) -> AnyValue:
     count = spatial(op, x, 2)
     wanted = per_axis(op, "extents", extents, count, x)
-    combine = functions.max if kind == "max" else functions.mean
+    combine = aggregate.max if kind == "max" else mean
     out = x
     for axis, parts in enumerate(wanted, 2):
         size = out.shape[axis]
@@ -589,12 +591,12 @@ def _adaptive(op: str, kind: str, x: AnyValue, extents: int | tuple[int, ...]) -
             )
         pieces = [
             combine(
-                functions.take(out, range(i * size // parts, -(-(i + 1) * size // parts)), axis),
+                take(out, range(i * size // parts, -(-(i + 1) * size // parts)), axis),
                 axis,
             )
             for i in range(parts)
         ]
-        out = functions.stack(pieces, axis)
+        out = stack(pieces, axis)
     return out
 
 
@@ -655,4 +657,4 @@ def _along(
     whole = UnfoldWindows(taps, strides, dilation, before, extents)(x)
     place = whole.ndim - 2 * (behind + 1)
     kept = reshape(whole, (*whole.shape[: place + 1], *whole.shape[place + 1 + behind :]))
-    return functions.max(kept, place) if kind is WindowMax else functions.sum(kept, place)
+    return aggregate.max(kept, place) if kind is WindowMax else aggregate.sum(kept, place)

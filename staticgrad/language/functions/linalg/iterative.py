@@ -14,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.language.functions import sparse
+from staticgrad.language.functions import aggregate, sparse
+from staticgrad.language.functions.complex_numbers import abs_square, conj, real
+from staticgrad.language.functions.creation import zeros, zeros_like
 from staticgrad.language.functions.linalg.matrices import lstsq
 from staticgrad.language.functions.loops.loops import fori_loop, while_loop
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.operands import (
     as_value,
     check_equal,
@@ -28,6 +32,8 @@ from staticgrad.language.ops.operands import (
     promoted_values,
     shape_text,
 )
+from staticgrad.language.ops.selection import maximum, where
+from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.arrays import is_sparse
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
@@ -103,10 +109,10 @@ def _solved(
     fixed = None
     if preconditioner is not None:
         fixed = _operator(name, preconditioner, (), kind)
-        fixed = fixed._replace(operands=tuple(map(functions.stop_gradient, fixed.operands)))
+        fixed = fixed._replace(operands=tuple(map(stop_gradient, fixed.operands)))
     floats = [each for each in operator.operands if each.dtype.is_float]
     b = promoted_values(name, (b, *floats))[0]
-    x0 = functions.zeros_like(b) if x0 is None else promoted_values(name, (x0, b))[0]
+    x0 = zeros_like(b) if x0 is None else promoted_values(name, (x0, b))[0]
     most = 10 * b.shape[0] if maxiter is None else integer(name, "maxiter", maxiter)
     wanted = operator.apply(x0, *operator.operands)
     if not isinstance(wanted, Value) or wanted.type != b.type or x0.type != b.type:
@@ -122,7 +128,7 @@ def _solved(
         if fixed is not None:
             scale = fixed.transposed if transposed else fixed.apply
             scaled = lambda v: scale(v, *fixed.operands)  # noqa: E731 - a function of a vector
-        tolerance = functions.maximum(functions.sqrt(_square(right)) * rtol, atol)
+        tolerance = maximum(sqrt(_square(right)) * rtol, atol)
         return method(lambda v: apply(v, *operands), scaled, right, first, tolerance, most)
 
     systems = up("staticgrad.programs.linear_systems")
@@ -131,16 +137,16 @@ def _solved(
 
 def _dot(x: Any, y: Any) -> Any:
     """The real part of the inner product."""
-    return functions.real(functions.sum(functions.conj(x) * y))
+    return real(aggregate.sum(conj(x) * y))
 
 
 def _square(x: Any) -> Any:
-    return functions.sum(functions.abs_square(x))
+    return aggregate.sum(abs_square(x))
 
 
 def _count(x: Any) -> Any:
     """The number 0, of the kind of x."""
-    return functions.astype(functions.sum(functions.real(x) * 0.0) * 0.0, "int64")
+    return astype(aggregate.sum(real(x) * 0.0) * 0.0, "int64")
 
 
 def _iterated(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) -> tuple[Any, Any]:
@@ -151,10 +157,10 @@ def _iterated(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int)
 
     def is_far(state: Any) -> Any:
         *_, square, count = state
-        return functions.logical_and(count < most, functions.sqrt(square) > tolerance)
+        return logical_and(count < most, sqrt(square) > tolerance)
 
     x, *_, square, count = while_loop(is_far, step, begin)
-    return x, functions.where(functions.sqrt(square) <= tolerance, count * 0, count)
+    return x, where(sqrt(square) <= tolerance, count * 0, count)
 
 
 def cg(
@@ -259,32 +265,32 @@ def _gmres(
 
     def cycle(state: Any) -> Any:
         x, r, square, count = state
-        norm = functions.sqrt(square)
+        norm = sqrt(square)
         if b.dtype.is_storage:
             raise DTypeError(
                 f"gmres: b is {b.type}: it begins with float32 or float64",
                 hint="b.astype('float32')",
             )
-        rows = functions.zeros((width + 1, *b.shape), b.dtype, like=b).at[0].set(r / norm)
-        coefficients = functions.zeros((width, width + 1), b.dtype, like=b)  # a row a vector
+        rows = zeros((width + 1, *b.shape), b.dtype, like=b).at[0].set(r / norm)
+        coefficients = zeros((width, width + 1), b.dtype, like=b)  # a row a vector
 
         def further(j: Any, basis: Any) -> Any:
             rows, coefficients = basis
             w = times(rows[j])
-            size = functions.sqrt(_square(w))
-            h = functions.conj(rows) @ w
+            size = sqrt(_square(w))
+            h = conj(rows) @ w
             w = w - h @ rows
-            again = functions.conj(rows) @ w  # a second time, for orthogonality to rounding
+            again = conj(rows) @ w  # a second time, for orthogonality to rounding
             w = w - again @ rows
-            length = functions.sqrt(_square(w))
+            length = sqrt(_square(w))
             # Where the space is complete nothing but rounding is left.
             is_new = length > size * (10.0 * float(np.finfo(b.dtype.numpy).eps))
-            w = functions.where(is_new, w / functions.where(is_new, length, 1.0), 0.0)
-            h = (h + again).at[j + 1].set(functions.where(is_new, length, 0.0))
+            w = where(is_new, w / where(is_new, length, 1.0), 0.0)
+            h = (h + again).at[j + 1].set(where(is_new, length, 0.0))
             return rows.at[j + 1].set(w), coefficients.at[j].set(h)
 
         rows, coefficients = fori_loop(0, width, further, (rows, coefficients))
-        right = functions.zeros((width + 1,), b.dtype, like=b).at[0].set(norm)
+        right = zeros((width + 1,), b.dtype, like=b).at[0].set(norm)
         weights = lstsq(coefficients.T, right).x
         change = weights @ rows[:width]
         x = x + (change if scaled is None else scaled(change))

@@ -11,17 +11,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.functions import statistics
-from staticgrad.language.functions.creation import eye
+from staticgrad.language.functions import aggregate, arrange, products, statistics
+from staticgrad.language.functions.arrange import pad
+from staticgrad.language.functions.complex_numbers import abs_square, conj
+from staticgrad.language.functions.creation import eye, zeros
+from staticgrad.language.functions.indexing import matrix_transpose, unstack
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.functions.statistics import norm_of_matrices
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.functions.statistics import count_nonzero, norm_of_matrices, prod
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops import arithmetic, transcendental
+from staticgrad.language.ops.arithmetic import absolute, ceil
 from staticgrad.language.ops.complex_linalg import of_adjoints
 from staticgrad.language.ops.complex_readings import pair
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.indexing import part
+from staticgrad.language.ops.indexing import concatenate, part, take, take_along_axis
 from staticgrad.language.ops.linalg import (
     LU,
     QR,
@@ -40,7 +45,9 @@ from staticgrad.language.ops.linalg import (
     mirrored,
     smaller,
 )
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape, squeeze
 from staticgrad.language.ops.operands import (
     Axes,
     as_value,
@@ -52,6 +59,10 @@ from staticgrad.language.ops.operands import (
     related,
     shape_text,
 )
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import maximum, minimum, where
+from staticgrad.language.ops.sorting import argsort, sort
+from staticgrad.language.ops.transcendental import exp, exp2, log2
 from staticgrad.language.types.arrays import BroadcastError, Shape, broadcast_shapes, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import F64
@@ -104,7 +115,7 @@ SOLVERS: Final = {
 
 @custom_vjp(name="staticgrad.det")
 def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
-    return functions.prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+    return prod(diagonal_of(lu), -1) * _parity(lu, swaps)
 
 
 @_determinant.rule
@@ -121,26 +132,26 @@ def _cofactors(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
     of the product of a determinant and an inverse, which have it and its inverse, nothing remains
     of it. Of two such pivots, where the rank is less by two, a number near 0 remains.
     """
-    size = functions.max(functions.absolute(a), (-2, -1), keepdims=True, initial=0.0)
+    size = aggregate.max(absolute(a), (-2, -1), keepdims=True, initial=0.0)
     eps = float(np.finfo(size.dtype.numpy).eps)
-    least = functions.where(size > 0.0, size, 1.0) * (eps * eps)
-    row, column = (functions.iota(a.shape[-2:], axis, like=a) for axis in (0, 1))
-    lacking = functions.logical_and(row == column, lu == 0.0)
-    lu = functions.where(lacking, functions.astype(least, lu.dtype), lu)
-    value = functions.prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+    least = where(size > 0.0, size, 1.0) * (eps * eps)
+    row, column = (iota(a.shape[-2:], axis, like=a) for axis in (0, 1))
+    lacking = logical_and(row == column, lu == 0.0)
+    lu = where(lacking, astype(least, lu.dtype), lu)
+    value = prod(diagonal_of(lu), -1) * _parity(lu, swaps)
     inverse = LUSolve(True, "nan")(lu, permutation, identity_like(a))
-    return as_rows(as_rows(functions.conj(value))) * inverse
+    return as_rows(as_rows(conj(value))) * inverse
 
 
 @_cofactors.rule
 @of_adjoints
 def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
     """Of det(a) a⁻¹; NaN where ``a`` is singular and has no inverse."""
-    lacking = functions.any(diagonal_of(lu) == 0.0, -1)
+    lacking = aggregate.any(diagonal_of(lu) == 0.0, -1)
     one = np.ones((), lu.dtype.numpy)
-    factor = as_rows(as_rows(functions.where(lacking, one * math.nan, one)))
+    factor = as_rows(as_rows(where(lacking, one * math.nan, one)))
     inverse = factor * SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
-    share = functions.sum(inverse * functions.conj(ct), (-2, -1), keepdims=True)
+    share = aggregate.sum(inverse * conj(ct), (-2, -1), keepdims=True)
     return share * out - out @ adjoint(ct) @ inverse, None, None, None
 
 
@@ -149,9 +160,9 @@ def _log_determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
     """The logarithm of the magnitude; of complex matrices the angle is the imaginary part."""
     diagonal = diagonal_of(lu)
     if not a.dtype.is_complex:
-        return functions.sum(functions.log(functions.absolute(diagonal)), -1)
-    half_turns = functions.astype(swaps % 2, diagonal.real.dtype) * math.pi
-    return functions.sum(functions.log(diagonal), -1) + 1j * half_turns
+        return aggregate.sum(transcendental.log(absolute(diagonal)), -1)
+    half_turns = astype(swaps % 2, diagonal.real.dtype) * math.pi
+    return aggregate.sum(transcendental.log(diagonal), -1) + 1j * half_turns
 
 
 @_log_determinant.rule
@@ -163,7 +174,7 @@ def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple
 
 def _parity(lu: Any, swaps: Any) -> Any:
     one = np.ones((), lu.dtype.numpy)
-    return functions.where(swaps % 2 == 0, one, -one)
+    return where(swaps % 2 == 0, one, -one)
 
 
 def _factors(a: Any) -> Any:
@@ -232,9 +243,9 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
     lu, permutation, swaps = _factors(value)
     log: Any = _log_determinant(value, lu, permutation, swaps)
     if value.dtype.is_complex:
-        sign = functions.exp(pair(None, log.imag))
-        return SlogdetResult(functions.where(log.real == -math.inf, 0.0, sign), log.real)
-    signs = functions.prod(functions.sign(functions.stop_gradient(diagonal_of(lu))), -1)
+        sign = exp(pair(None, log.imag))
+        return SlogdetResult(where(log.real == -math.inf, 0.0, sign), log.real)
+    signs = prod(arithmetic.sign(stop_gradient(diagonal_of(lu))), -1)
     return SlogdetResult(signs * _parity(lu, swaps), log)
 
 
@@ -264,7 +275,7 @@ def solve_triangular(
     left, right, is_vector = right_side("solve_triangular", a, b)
     chosen = checked_errors("solve_triangular", errors)
     if trans in (1, "T"):  # the op solves with the adjoint
-        left = functions.conj(left)
+        left = conj(left)
     op = TriangularSolve(bool(lower), trans not in (0, "N"), bool(unit_diagonal), chosen)
     found: Any = op(left, folded(left, right))
     return unfolded(found, right, left, is_vector)
@@ -287,18 +298,18 @@ def solve_tridiagonal(
     """
     below, middle, above, right = promoted_values("solve_tridiagonal", (lower, diagonal, upper, b))
     is_vector = right.ndim == 1
-    rows = functions.expand_dims(right, 0) if is_vector else functions.matrix_transpose(right)
+    rows = expand_dims(right, 0) if is_vector else matrix_transpose(right)
     ends = [(0, 0)] * (below.ndim - 1)
-    padded = functions.pad(below, [*ends, (1, 0)]), functions.pad(above, [*ends, (0, 1)])
+    padded = pad(below, [*ends, (1, 0)]), pad(above, [*ends, (0, 1)])
     op = TridiagonalSolve(checked_errors("solve_tridiagonal", errors))
     found: Any = op(padded[0], middle, padded[1], rows)
-    return functions.squeeze(found, 0) if is_vector else functions.matrix_transpose(found)
+    return squeeze(found, 0) if is_vector else matrix_transpose(found)
 
 
 @custom_vjp(name="staticgrad.pinv")
 def _pseudo_inverse(a: Any, u: Any, s: Any, v: Any, smallest: Any) -> Any:
     kept = s > as_rows(smallest)
-    scale = functions.where(kept, 1.0 / functions.where(kept, s, 1.0), np.zeros((), s.dtype.numpy))
+    scale = where(kept, 1.0 / where(kept, s, 1.0), np.zeros((), s.dtype.numpy))
     return adjoint(v) @ (as_rows(scale) * adjoint(u))
 
 
@@ -315,11 +326,11 @@ def _(ct: Any, out: Any, a: Any, *others: Any) -> tuple[Any, ...]:
 
 def cutoff(s: Any, rtol: Any, m: Size, n: Size) -> Any:
     """Up to it singular values count as 0: ``rtol`` times the largest one."""
-    largest = functions.max(s, -1, initial=np.zeros((), s.dtype.numpy))
+    largest = aggregate.max(s, -1, initial=np.zeros((), s.dtype.numpy))
     if rtol is None:
-        longer = functions.size_value(m + n - smaller(m, n), s.dtype)
+        longer = size_value(m + n - smaller(m, n), s.dtype)
         rtol = longer * float(np.finfo(s.dtype.numpy).eps)
-    return functions.stop_gradient(largest * rtol)
+    return stop_gradient(largest * rtol)
 
 
 def pinv(
@@ -378,10 +389,10 @@ def lstsq(
     smallest = cutoff(s, rcond, *left.shape[-2:])
     inverse: Any = _pseudo_inverse(left, u, s, v, smallest)
     x = inverse @ right
-    rest = functions.sum(functions.abs_square(left @ x - right), -2)
-    rank = functions.count_nonzero(s > as_rows(smallest), -1)
+    rest = aggregate.sum(abs_square(left @ x - right), -2)
+    rank = count_nonzero(s > as_rows(smallest), -1)
     if is_vector:
-        x, rest = functions.squeeze(x, -1), functions.squeeze(rest, -1)
+        x, rest = squeeze(x, -1), squeeze(rest, -1)
     return LstsqResult(x, rest, rank, s)
 
 
@@ -410,15 +421,15 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
     value = squares("expm", matrices("expm", a))
     if value.shape[-1] == 0:
         return value
-    sums = functions.sum(functions.absolute(value), -2, keepdims=True)
-    size = functions.stop_gradient(functions.max(sums, -1, keepdims=True, initial=0.0))
-    wanted = functions.ceil(functions.log2(functions.maximum(size / _THETA, 1.0)))
-    count = functions.minimum(wanted, float(max_squarings))
-    found = _approximated(value * functions.exp2(-count))
+    sums = aggregate.sum(absolute(value), -2, keepdims=True)
+    size = stop_gradient(aggregate.max(sums, -1, keepdims=True, initial=0.0))
+    wanted = ceil(log2(maximum(size / _THETA, 1.0)))
+    count = minimum(wanted, float(max_squarings))
+    found = _approximated(value * exp2(-count))
     for number in range(max_squarings):
-        found = functions.where(count > float(number), found @ found, found)
+        found = where(count > float(number), found @ found, found)
     nan = np.full((), math.nan, value.dtype.numpy)
-    return functions.where(wanted <= float(max_squarings), found, nan)
+    return where(wanted <= float(max_squarings), found, nan)
 
 
 def _approximated(a: Any) -> Any:
@@ -469,16 +480,13 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
         if block.ndim > 2:
             what = f"block_diag: {block.type} has more than two axes"
             raise RankError(what, related=related(block))
-    blocks = [functions.reshape(each, (1,) * (2 - each.ndim) + each.shape) for each in blocks]
+    blocks = [reshape(each, (1,) * (2 - each.ndim) + each.shape) for each in blocks]
     rows = []
     for k, block in enumerate(blocks):
-        own = [
-            functions.zeros((block.shape[0], other.shape[1]), block.dtype, like=block)
-            for other in blocks
-        ]
+        own = [zeros((block.shape[0], other.shape[1]), block.dtype, like=block) for other in blocks]
         own[k] = block
-        rows.append(functions.concatenate(own, 1))
-    return functions.concatenate(rows, 0)
+        rows.append(concatenate(own, 1))
+    return concatenate(rows, 0)
 
 
 def cho_factor(
@@ -568,7 +576,7 @@ def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
         s = svdvals(value)
         if s.shape[-1] == 0:
             raise ArgumentError(f"cond: {value.type} has no elements", related=related(value))
-        largest, smallest = (functions.take(s, place, -1) for place in (0, -1))
+        largest, smallest = (take(s, place, -1) for place in (0, -1))
         return smallest / largest if p == -2 else largest / smallest
     inverse = inv(value, errors="nan")
     return norm_of_matrices("cond", value, p, False) * norm_of_matrices("cond", inverse, p, False)
@@ -589,16 +597,16 @@ def matrix_rank(
     """
     value = floating("matrix_rank", A)
     if value.ndim < 2:
-        return functions.astype(functions.any(value != 0.0), "int64")
+        return astype(aggregate.any(value != 0.0), "int64")
     if tol is not None and rtol is not None:
         raise ArgumentError("matrix_rank: either tol or rtol")
-    s = functions.absolute(eigvalsh(value)) if hermitian else svdvals(value)
+    s = absolute(eigvalsh(value)) if hermitian else svdvals(value)
     if tol is None:
         threshold = as_rows(cutoff(s, rtol, *value.shape[-2:]))
     else:
         level = as_value("matrix_rank", tol)
         threshold = as_rows(level) if level.ndim else level
-    return functions.count_nonzero(s > threshold, -1)
+    return count_nonzero(s > threshold, -1)
 
 
 #: Allowed values of ``errors=``.
@@ -678,7 +686,7 @@ def unfolded(x: AnyValue, b: AnyValue, a: AnyValue, is_vector: bool) -> AnyValue
     if a.ndim == 2 and b.ndim != 2:
         batch = (*b.shape[:-2], b.shape[-1])
         x = moveaxis(reshape(x, (x.shape[0], *batch)), 0, -2)
-    return functions.squeeze(x, -1) if is_vector else x
+    return squeeze(x, -1) if is_vector else x
 
 
 def identity_like(x: AnyValue) -> AnyValue:
@@ -693,7 +701,7 @@ def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
     ``offset`` says how far above the main diagonal; below it where negative.
     """
     value = as_matrices("diagonal", x)
-    return functions.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
+    return arrange.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
 
 
 def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
@@ -704,7 +712,7 @@ def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> Any
     >>> sg.evaluate(sg.linalg.trace([[1, 2], [3, 4]]))
     array(5)
     """
-    return functions.sum(diagonal(x, offset=offset), -1, dtype)
+    return aggregate.sum(diagonal(x, offset=offset), -1, dtype)
 
 
 def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
@@ -717,7 +725,7 @@ def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
     for each in (x1, x2):
         if as_value("outer", each).ndim != 1:
             raise RankError("outer: takes two vectors", hint="sg.outer flattens its operands")
-    return functions.outer(x1, x2)
+    return products.outer(x1, x2)
 
 
 def as_matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
@@ -893,19 +901,19 @@ def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
 
 
 def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:
-    values = functions.absolute(eigvalsh(a, errors=errors))
-    return functions.sort(values, -1, descending=True)
+    values = absolute(eigvalsh(a, errors=errors))
+    return sort(values, -1, descending=True)
 
 
 def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
     values, vectors = eigh(a, errors=errors)
-    order = functions.argsort(functions.absolute(values), -1, descending=True)
-    values = functions.take_along_axis(values, order, -1)
-    columns = functions.broadcast_to(functions.expand_dims(order, -2), vectors.shape)
-    u = functions.take_along_axis(vectors, columns, -1)
+    order = argsort(absolute(values), -1, descending=True)
+    values = take_along_axis(values, order, -1)
+    columns = broadcast_to(expand_dims(order, -2), vectors.shape)
+    u = take_along_axis(vectors, columns, -1)
     one = np.ones((), values.dtype.numpy)
-    sign = functions.where(values < 0.0, -one, one)
-    return SVDResult(u, functions.absolute(values), adjoint(u * functions.expand_dims(sign, -2)))
+    sign = where(values < 0.0, -one, one)
+    return SVDResult(u, absolute(values), adjoint(u * expand_dims(sign, -2)))
 
 
 def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
@@ -920,14 +928,14 @@ def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
     packed, permutation = adjoint(found[0]), found[1]
     m, n = value.shape[-2:]
     k, last = smaller(m, n), packed.ndim - 1
-    rows, columns = (functions.iota((m, k), axis, like=value) for axis in (0, 1))
-    unit = functions.astype(rows == columns, value.dtype)
+    rows, columns = (iota((m, k), axis, like=value) for axis in (0, 1))
+    unit = astype(rows == columns, value.dtype)
     lower = by_place(part(packed, last, 0, k), 1.0, 0.0, 0.0) + unit
     upper = by_place(part(packed, last - 1, 0, k), 0.0, 1.0, 1.0)
     if p_indices:
-        return LUResult(functions.argsort(permutation, -1), lower, upper)
-    place = functions.iota((m, m), 0, like=value)
-    matrix = functions.astype(place == functions.expand_dims(permutation, -2), value.dtype)
+        return LUResult(argsort(permutation, -1), lower, upper)
+    place = iota((m, m), 0, like=value)
+    matrix = astype(place == expand_dims(permutation, -2), value.dtype)
     return LUResult(matrix, lower, upper)
 
 
@@ -945,11 +953,11 @@ def small_det(a: Any) -> Any:
 
     Those whose products of three entries are in the range of float64 need no scaling.
     """
-    rows = functions.unstack(functions.astype(a, "float64"), -2)
-    entries = [functions.unstack(row, -1) for row in rows]
+    rows = unstack(astype(a, "float64"), -2)
+    entries = [unstack(row, -1) for row in rows]
     if 3 * a.dtype.bias > F64.bias and len(rows) > 1:
         return _SCALED[len(rows)](*chain(*entries))
-    return functions.astype(_along_first_row(entries), a.dtype)
+    return astype(_along_first_row(entries), a.dtype)
 
 
 def _along_first_row(rows: Rows) -> Any:
@@ -979,7 +987,7 @@ def _scaled(n: int) -> CustomFunction:
         found = _along_first_row([[entry * scale for entry in row] for row, scale in pairs])
         # Squares may be out of range where the determinant is not, roots are not. Where it is 0,
         # and rows are large, theirs must be finite.
-        back = functions.minimum(reduce(mul, roots), 2.0**1023)
+        back = minimum(reduce(mul, roots), 2.0**1023)
         return found * back * back
 
     @determinant.rule
@@ -1000,10 +1008,10 @@ def _rows(entries: Sequence[Any], n: int) -> Rows:
 
 
 def _root(row: Sequence[Any]) -> Any:
-    size = reduce(functions.maximum, map(functions.absolute, row))
+    size = reduce(maximum, map(absolute, row))
     root: Any = np.float64(2.0 ** _ROOTS[-1][1])
     for border, power in _ROOTS[-2::-1]:
-        root = functions.where(size < 2.0**border, np.float64(2.0**power), root)
+        root = where(size < 2.0**border, np.float64(2.0**power), root)
     return root
 
 

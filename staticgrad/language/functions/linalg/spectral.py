@@ -18,12 +18,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.creation import ones_like, zeros_like
 from staticgrad.language.ir.graph import Node, Symbolic, ancestors
+from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.custom import OF_BATCHES, custom_vjp
-from staticgrad.language.ops.indexing import part
+from staticgrad.language.ops.indexing import concatenate, part
 from staticgrad.language.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
-from staticgrad.language.ops.movement import Broadcast, Reshape
+from staticgrad.language.ops.logic import logical_and, logical_or
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import Broadcast, Reshape, broadcast_arrays, expand_dims
+from staticgrad.language.ops.selection import maximum, where
 from staticgrad.support.upward import up
 
 #: What a batch may put between elements that are the same ones.
@@ -54,7 +59,7 @@ def _(
     def by_scalar(scalar: Any) -> Any:
         further = _slope_by(_unbatched(scalar), found, values)
         columns = as_columns(further)
-        product = functions.stop_gradient((adjoint(rows) * columns) @ rows)
+        product = stop_gradient((adjoint(rows) * columns) @ rows)
         changed = spectral(product, x, values, rows, further, *own)
         return _total(ct * changed, scalar)
 
@@ -84,7 +89,7 @@ def _(
     one, other = _in_basis(rows, change), _in_basis(rows, ct)
     pairs = _to_the_left(one) * _to_the_right(other) + _to_the_left(other) * _to_the_right(one)
     curved = _curvatures(function_of(found, values), values)
-    by_x = of_lower(adjoint(rows) @ functions.sum(curved * pairs, -2) @ rows)
+    by_x = of_lower(adjoint(rows) @ aggregate.sum(curved * pairs, -2) @ rows)
     by_change = _moved(x, values, rows, found, ct, *own)
     return by_x, None, None, None, by_change, *map(by_scalar, scalars)
 
@@ -97,24 +102,24 @@ def odd_function(
     It is a block of the odd function of [[0, x.T], [x, 0]], a symmetric matrix with the singular
     values and their negatives as eigenvalues. A singular value of 0 is taken for two numbers.
     """
-    zeros, n = functions.zeros_like(x), x.shape[-1]
+    zeros, n = zeros_like(x), x.shape[-1]
 
     def blocks(block: Any) -> Any:
         """[[0, block.T], [block, 0]]."""
-        above = functions.concatenate([zeros, adjoint(block)], -1)
-        return functions.concatenate([above, functions.concatenate([block, zeros], -1)], -2)
+        above = concatenate([zeros, adjoint(block)], -1)
+        return concatenate([above, concatenate([block, zeros], -1)], -2)
 
     least = float(np.finfo(values.dtype.numpy).tiny)
-    both = functions.concatenate([values, -functions.maximum(values, least)], -1)
+    both = concatenate([values, -maximum(values, least)], -1)
     columns = adjoint(left)
-    rows = [functions.concatenate([right, each], -1) for each in (columns, -columns)]
-    size = functions.where(both < 0.0, -both, both)
+    rows = [concatenate([right, each], -1) for each in (columns, -columns)]
+    size = where(both < 0.0, -both, both)
     of_size = function_of(found, values)(size)
     # Of a function that is not 0 at 0, or is infinitely steep there, nothing is known.
-    steep = functions.absolute(of_size) > _STEEP * least
-    undefined = functions.logical_and(both == -least, steep)
-    odd = functions.where(undefined, math.nan, functions.where(both < 0.0, -of_size, of_size))
-    basis = functions.concatenate(rows, -2) * 0.5**0.5
+    steep = absolute(of_size) > _STEEP * least
+    undefined = logical_and(both == -least, steep)
+    odd = where(undefined, math.nan, where(both < 0.0, -of_size, of_size))
+    basis = concatenate(rows, -2) * 0.5**0.5
     whole = spectral(blocks(product), blocks(x), both, basis, odd, *scalars)
     axis = whole.ndim - 1
     return part(part(whole, axis, 0, n), axis - 1, n, n)
@@ -130,7 +135,7 @@ def some_vectors(vectors: Any, x: Any, values: Any, rows: Any, chosen: Any) -> A
 def _(ct: Any, out: Any, vectors: Any, x: Any, values: Any, rows: Any, chosen: Any) -> Any:
     gaps = reciprocal(as_columns(values) - as_rows(values))
     zero = np.zeros((), values.dtype.numpy)
-    turned = functions.where(as_columns(chosen), gaps * (rows @ adjoint(ct)), zero)
+    turned = where(as_columns(chosen), gaps * (rows @ adjoint(ct)), zero)
     return None, of_lower(adjoint(rows) @ turned @ rows), None, None, None
 
 
@@ -147,12 +152,12 @@ def _in_basis(rows: Any, x: Any) -> Any:
 
 def _to_the_left(x: Any) -> Any:
     """x[k, i] at [k, i, j]."""
-    return functions.expand_dims(x, -1)
+    return expand_dims(x, -1)
 
 
 def _to_the_right(x: Any) -> Any:
     """x[i, j] at [k, i, j]."""
-    return functions.expand_dims(x, -3)
+    return expand_dims(x, -3)
 
 
 # -- the function of the eigenvalues ---------------------------------------------------------------
@@ -182,7 +187,7 @@ def function_of(found: Any, values: Any) -> Function:
         def operand(value: Any) -> Any:
             """A value of the function, or what it is of a batch of scalars."""
             for _ in range(further if value.key not in new and value.ndim else 0):
-                value = functions.expand_dims(value, -1)
+                value = expand_dims(value, -1)
             return new.get(value.key, value)
 
         for node in between:
@@ -213,7 +218,7 @@ def _is_repeated(value: Any) -> bool:
 
 def _total(x: Any, scalar: Any) -> Any:
     """The sums of matrices, and over the batch axes that a scalar does not have."""
-    return functions.sum(x, (*range(x.ndim - 2 - scalar.ndim), x.ndim - 2, x.ndim - 1))
+    return aggregate.sum(x, (*range(x.ndim - 2 - scalar.ndim), x.ndim - 2, x.ndim - 1))
 
 
 def _serial(node: Node) -> int:
@@ -231,8 +236,8 @@ def _slope_by(scalar: Any, found: Any, values: Any) -> Any:
 def _pushed(found: Any, moved: Any) -> Any:
     """The tangent of ``found`` where each element of ``moved`` moves by 1."""
     push = up("staticgrad.autodiff.forward").pushed_forward
-    (tangent,) = push([found], [(moved, functions.ones_like(moved))])
-    return functions.zeros_like(found) if tangent is None else tangent
+    (tangent,) = push([found], [(moved, ones_like(moved))])
+    return zeros_like(found) if tangent is None else tangent
 
 
 def _slope(function: Function) -> Function:
@@ -251,7 +256,7 @@ def _gauss(count: int) -> list[tuple[float, float]]:
 
 def _factors(function: Function, values: Any) -> Any:
     """f[w[i], w[j]]."""
-    rows, columns = functions.broadcast_arrays(as_rows(values), as_columns(values))
+    rows, columns = broadcast_arrays(as_rows(values), as_columns(values))
     return _difference(function, rows, columns)
 
 
@@ -264,7 +269,7 @@ def _difference(function: Function, a: Any, b: Any) -> Any:
 
 def _curvatures(function: Function, values: Any) -> Any:
     """f[w[k], w[i], w[j]] at [k, i, j]."""
-    a, b, c = functions.broadcast_arrays(
+    a, b, c = broadcast_arrays(
         as_rows(as_rows(values)), as_rows(as_columns(values)), as_columns(as_columns(values))
     )
     curvature, rule = _slope(_slope(function)), _gauss(2)
@@ -275,9 +280,8 @@ def _curvatures(function: Function, values: Any) -> Any:
     )
     # The other way is by the differences on both sides of the one in the middle.
     factors = _factors(function, values)
-    ab, bc, ac = _to_the_left(factors), _to_the_right(factors), functions.expand_dims(factors, -2)
+    ab, bc, ac = _to_the_left(factors), _to_the_right(factors), expand_dims(factors, -2)
     a_is, b_is = _lies_between(a, b, c), _lies_between(b, a, c)
-    where = functions.where
     gap = where(b_is, c - a, where(a_is, c - b, b - a))
     left, right = where(b_is, ab, where(a_is, ab, ac)), where(b_is, bc, where(a_is, ac, bc))
     return _chosen(mean, gap, left, right)
@@ -294,7 +298,7 @@ def _chosen(mean: Any, gap: Any, left: Any, right: Any) -> Any:
     """
     change = right - left
     rounding = _ULPS * float(np.finfo(gap.dtype.numpy).eps)
-    size = functions.absolute(left) + functions.absolute(right)
-    near = functions.absolute(mean * gap - change) <= rounding * size
-    near = functions.logical_or(near, gap == 0.0)
-    return functions.where(near, mean, change / functions.where(near, 1.0, gap))
+    size = absolute(left) + absolute(right)
+    near = absolute(mean * gap - change) <= rounding * size
+    near = logical_or(near, gap == 0.0)
+    return where(near, mean, change / where(near, 1.0, gap))

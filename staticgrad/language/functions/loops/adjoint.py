@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.loops.loops import is_eager, scan
 from staticgrad.language.functions.tracing import Trace, Traced, called
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.bodies import body_input, body_of, inlined
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Symbolic
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.custom import CustomFunction
+from staticgrad.language.ops.indexing import concatenate, stack
+from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import DType
@@ -77,7 +81,7 @@ class Equation:
         parts, at = [], 0
         for kind in self._types:
             part = vector[..., at : at + kind.size]
-            parts.append(functions.reshape(part, (*vector.shape[:-1], *kind.shape)))
+            parts.append(reshape(part, (*vector.shape[:-1], *kind.shape)))
             at = at + kind.size
         return unflatten(self._tree, parts)
 
@@ -98,12 +102,12 @@ class Equation:
 
     def zeros(self, operands: Sequence[Any]) -> tuple[Any, ...]:
         """Return zeros to accumulate the cotangents of the moving operands in."""
-        return tuple(functions.zeros_like(operands[k]) for k in self.moving)
+        return tuple(zeros_like(operands[k]) for k in self.moving)
 
 
 def _raveled(leaves: Sequence[Any]) -> Any:
-    flat = [functions.reshape(each, (each.size,)) for each in leaves]
-    return flat[0] if len(flat) == 1 else functions.concatenate(flat, 0)
+    flat = [reshape(each, (each.size,)) for each in leaves]
+    return flat[0] if len(flat) == 1 else concatenate(flat, 0)
 
 
 def _pulled_back(body: Graph) -> Graph:
@@ -118,7 +122,7 @@ def _pulled_back(body: Graph) -> Graph:
     pull = up("staticgrad.autodiff.reverse").pulled_back_stably
     found = pull([(result, ct)], wanted)
     shares: list[Any] = [
-        functions.zeros_like(value) if share is None else share
+        zeros_like(value) if share is None else share
         for value, share in zip(wanted, found, strict=True)
     ]
     return body_of([*given, ct], {f"y{place}": share for place, share in enumerate(shares)})
@@ -142,17 +146,17 @@ def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -
         def between(carry: Any, each: Any) -> Any:
             by_y, sums = carry
             one, y, end, start = each
-            ends = functions.stack([end, start])
+            ends = stack([end, start])
             back = solve(slope, (y, by_y + one, sums), ends, steps)
-            by_time = functions.sum(one * equation.slope(end, y, operands))
+            by_time = aggregate.sum(one * equation.slope(end, y, operands))
             return (back[1][-1], tuple(each[-1] for each in back[2])), by_time
 
-        first = (functions.zeros_like(vector), equation.zeros(operands))
+        first = (zeros_like(vector), equation.zeros(operands))
         slices = (ct[1:], out[1:], times[1:], times[:-1])
         (by_y, sums), by_time = scan(between, first, slices, reverse=True)
-        by_start = -functions.sum(by_y * equation.slope(times[0], vector, operands))
-        by_times = functions.concatenate([by_start[None], by_time], 0)
-        by_times = functions.astype(by_times, times.dtype)
+        by_start = -aggregate.sum(by_y * equation.slope(times[0], vector, operands))
+        by_times = concatenate([by_start[None], by_time], 0)
+        by_times = astype(by_times, times.dtype)
         return by_y + ct[0], by_times, *equation.cotangents(sums)
 
     function = CustomFunction(solution, f"ode.rk4.{steps}.{equation.body.digest}")
@@ -168,7 +172,7 @@ def adaptive(
     ``solve``: the method; ``options``: its tolerances and bounds.
     """
     dtype = as_value("rk45", flatten(y)[0][0]).dtype
-    ends = [functions.astype(as_value("rk45", each), dtype) for each in (start, end)]
+    ends = [astype(as_value("rk45", each), dtype) for each in (start, end)]
     equation = Equation("rk45", f, y, dtype)
 
     def solution(vector: Any, start: Any, end: Any, *operands: Any) -> Any:
@@ -179,8 +183,8 @@ def adaptive(
     ) -> tuple[Any, ...]:
         first = (out, ct, equation.zeros(operands))
         _, by_y, sums = solve(equation.backwards(operands), first, end, start, **options)
-        by_start = -functions.sum(by_y * equation.slope(start, vector, operands))
-        by_end = functions.sum(ct * equation.slope(end, out, operands))
+        by_start = -aggregate.sum(by_y * equation.slope(start, vector, operands))
+        by_end = aggregate.sum(ct * equation.slope(end, out, operands))
         return by_y, by_start, by_end, *equation.cotangents(sums)
 
     held = ".".join(f"{name}={value}" for name, value in options.items())

@@ -19,9 +19,11 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.call_types import R, T
-from staticgrad.language.functions.draws import Draws, loop_at_once
+from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.operand_kinds import by_all_operands
+from staticgrad.language.functions.streams import Draws, loop_at_once
 from staticgrad.language.functions.tracing import (
     Trace,
     Traced,
@@ -46,15 +48,18 @@ from staticgrad.language.functions.trees import (
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.language.ir.execution import body_of_a
 from staticgrad.language.ir.forms import Gather
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import is_weak
-from staticgrad.language.ops.indexing import part
+from staticgrad.language.ops.indexing import concatenate, flip, part, stack
+from staticgrad.language.ops.logic import not_equal
 from staticgrad.language.ops.loops import Branch, Loop, While
+from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
 from staticgrad.language.ops.operands import as_value, axis_of, known_integer
+from staticgrad.language.ops.selection import where
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType
 from staticgrad.language.types.dim import Dim, Size, minimum
@@ -147,7 +152,7 @@ def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
         raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
     if value.shape:
         raise ArgumentError(f"{name}: the bound {shown(number)} is {value.type}, not one element")
-    return functions.astype(value, I64)
+    return astype(value, I64)
 
 
 def check_one(name: str, what: str, value: Any) -> None:
@@ -197,18 +202,18 @@ def run_loop(
             moved, output = iteration(kind.lift(0), carry, zeros)
         leaves, shape = flatten(output)
         made = [_lifted(kind, leaf) for leaf in leaves]
-        none = [functions.where(False, leaf, functions.zeros_like(leaf)) for leaf in made]
-        empty = [functions.stack([leaf], 0)[:0] for leaf in none]
+        none = [where(False, leaf, zeros_like(leaf)) for leaf in made]
+        empty = [stack([leaf], 0)[:0] for leaf in none]
         return _unmoved(kind, carry, moved), unflatten(shape, empty)
     if reverse:
         stacks.reverse()
     rows = [[_lifted(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
-    return carry, unflatten(shape, [functions.stack(row, 0) for row in rows])
+    return carry, unflatten(shape, [stack(row, 0) for row in rows])
 
 
 def _row_of_zeros(each: Any) -> Any:
-    total = functions.sum(each, 0)
-    return total if total.dtype == each.dtype else functions.zeros_like(each, shape=total.shape)
+    total = aggregate.sum(each, 0)
+    return total if total.dtype == each.dtype else zeros_like(each, shape=total.shape)
 
 
 def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
@@ -221,7 +226,7 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
     found = []
     for leaf, after in zip(leaves, map(partial(_lifted, kind), flatten(moved)[0]), strict=False):
         linked = leaf.dtype.is_float and (after.dtype, after.shape) == (leaf.dtype, leaf.shape)
-        found.append(functions.where(False, after, leaf) if linked else leaf)
+        found.append(where(False, after, leaf) if linked else leaf)
     return unflatten(tree, [*found, *leaves[len(found) :]])
 
 
@@ -627,7 +632,7 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
             f"cond: the condition is {value.type}, neither a bool nor an integer",
             hint="compare it: x > 0, x != 0",
         )
-    chosen = functions.astype(functions.not_equal(value, 0) if value.dtype != BOOL else value, I64)
+    chosen = astype(not_equal(value, 0) if value.dtype != BOOL else value, I64)
     return _branch("cond", chosen, (false_fun, true_fun), operands)
 
 
@@ -664,7 +669,7 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
     check_one("switch", "the index", value)
     if not value.dtype.is_integer:
         raise DTypeError(f"switch: the index is {value.type}, not an integer")
-    return _branch("switch", functions.astype(value, I64), functions_, operands)
+    return _branch("switch", astype(value, I64), functions_, operands)
 
 
 # -- building -------------------------------------------------------------------------------------
@@ -816,7 +821,7 @@ def associative_scan(
     if len(set(sizes)) != 1:
         raise ArgumentError(f"associative_scan: the sizes {', '.join(map(str, sizes))} differ")
     if reverse:
-        values = [functions.flip(v, place) for v, place in zip(values, axes, strict=True)]
+        values = [flip(v, place) for v, place in zip(values, axes, strict=True)]
 
     def combine(left: list[Any], right: list[Any]) -> list[Any]:
         found, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
@@ -835,7 +840,7 @@ def associative_scan(
     else:
         found = _prefixes(combine, values, axes, size)
     if reverse:
-        found = [functions.flip(v, place) for v, place in zip(found, axes, strict=True)]
+        found = [flip(v, place) for v, place in zip(found, axes, strict=True)]
     return unflatten(tree, found)
 
 
@@ -845,25 +850,25 @@ def _one_by_one(
     """The combinations of all beginnings, each of the one before it and of one element."""
 
     def at(rows: list[Any]) -> list[Any]:
-        return [functions.expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
+        return [expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
 
     def further(so_far: list[Any], each: list[Any]) -> tuple[list[Any], list[Any]]:
         found = combine(at(so_far), at(each))
-        rows = [functions.squeeze(v, place) for v, place in zip(found, axes, strict=True)]
+        rows = [squeeze(v, place) for v, place in zip(found, axes, strict=True)]
         return rows, rows
 
-    rows = [functions.moveaxis(v, place, 0) for v, place in zip(values, axes, strict=True)]
+    rows = [moveaxis(v, place, 0) for v, place in zip(values, axes, strict=True)]
     count = rows[0].shape[0]
     one = minimum(count, 1)  # the sum over it is the first element, or 0 if there is none
     first = [
-        functions.any(row, 0) if row.dtype.is_bool else functions.sum(row, 0, dtype=row.dtype)
+        aggregate.any(row, 0) if row.dtype.is_bool else aggregate.sum(row, 0, dtype=row.dtype)
         for row in [part(row, 0, 0, one) for row in rows]
     ]
     others = [part(row, 0, one, count - one) for row in rows]
     _, rest = scan(named_after(combine, further), first, others)
-    both = (functions.concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
+    both = (concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
     return [
-        functions.moveaxis(part(found, 0, 0, count), 0, place)
+        moveaxis(part(found, 0, 0, count), 0, place)
         for found, place in zip(both, axes, strict=True)
     ]
 
@@ -890,7 +895,7 @@ def _prefixes(
     if size > 2:
         rest = combine(every(odd, 0, (size - 1) // 2, 1), every(values, 2, None, 2))
         even = [
-            functions.concatenate([first, more], place)
+            concatenate([first, more], place)
             for first, more, place in zip(even, rest, axes, strict=True)
         ]
     return [_woven(*each) for each in zip(even, odd, axes, strict=True)]
@@ -899,9 +904,9 @@ def _prefixes(
 def _woven(even: Any, odd: Any, axis: int) -> Any:
     count = odd.shape[axis]
     whole = (slice(None),) * axis
-    both = functions.stack([even[(*whole, slice(0, count))], odd], axis + 1)
+    both = stack([even[(*whole, slice(0, count))], odd], axis + 1)
     shape = (*odd.shape[:axis], 2 * count, *odd.shape[axis + 1 :])
-    found = functions.reshape(both, shape)
+    found = reshape(both, shape)
     if even.shape[axis] == count:
         return found
-    return functions.concatenate([found, even[(*whole, slice(count, None))]], axis)
+    return concatenate([found, even[(*whole, slice(count, None))]], axis)

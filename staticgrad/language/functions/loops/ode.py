@@ -15,16 +15,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.call_types import R
+from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.loops import adjoint as adjoints
 from staticgrad.language.functions.loops.loops import check_function, fori_loop, scan, while_loop
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
 from staticgrad.language.functions.trees import Tree, flatten, mapped, unflatten
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops import selection
+from staticgrad.language.ops.arithmetic import absolute
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import concatenate
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.ops.operands import as_value, integer
+from staticgrad.language.ops.selection import minimum, where
+from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.dim import maximum
 from staticgrad.language.types.dtype import F64, promote
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
@@ -117,7 +126,7 @@ def rk4(
         return y, y
 
     _, later = scan(between, y, (times[:-1], times[1:]))
-    return mapped(lambda first, rest: functions.concatenate([first[None], rest], 0), y, later)
+    return mapped(lambda first, rest: concatenate([first[None], rest], 0), y, later)
 
 
 def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
@@ -130,7 +139,7 @@ def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
     check_function(name, "f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
     leaves, tree = flatten(y)
     values = [as_value(name, leaf) for leaf in leaves]
-    floats = [v if v.dtype.is_float else functions.astype(v, F64) for v in values]
+    floats = [v if v.dtype.is_float else astype(v, F64) for v in values]
 
     def slope(t: Any, state: Any) -> Any:
         return _checked(name, f(t, state, *args), state, tree)
@@ -151,7 +160,7 @@ def _checked(name: str, slope: Any, state: Any, tree: Tree) -> Any:
                 hint=f"begin with y in {each.dtype.name}, or return it .astype({of.dtype.name!r})",
             )
         if each.shape != of.shape:
-            found[place] = functions.broadcast_to(each, of.shape)
+            found[place] = broadcast_to(each, of.shape)
     return unflatten(tree, found)
 
 
@@ -175,7 +184,7 @@ def _moved(y: Any, h: Any, slope: Any) -> Any:
 
 
 def _like(h: Any, y: Any) -> Any:
-    return functions.astype(h, y.dtype)
+    return astype(h, y.dtype)
 
 
 @public
@@ -241,29 +250,29 @@ def _adaptive(
 ) -> Any:
     """The state at the end, by trials of steps."""
     state_dtype = flatten(y)[0][0].dtype
-    start, end = (functions.astype(as_value("rk45", each), state_dtype) for each in (start, end))
-    whole = functions.stop_gradient(end - start)
-    way = 0.01 if first is None else first / functions.absolute(whole)
+    start, end = (astype(as_value("rk45", each), state_dtype) for each in (start, end))
+    whole = stop_gradient(end - start)
+    way = 0.01 if first is None else first / absolute(whole)
 
     def test(state: Any) -> Any:
         return state[0] < 1.0
 
     def trial(state: Any) -> Any:
         part, step, y = state  # the completed fraction of the interval, and the step as a fraction
-        step = functions.minimum(step, 1.0 - part)
+        step = minimum(step, 1.0 - part)
         found, error = _trial(f, start + part * (end - start), y, step * (end - start), rtol, atol)
-        error = functions.stop_gradient(error)
+        error = stop_gradient(error)
         good = error <= 1.0
-        after = functions.where(step >= 1.0 - part, 1.0, part + step)
-        factor = _SAFETY * functions.maximum(error, 1e-10) ** -0.2
+        after = where(step >= 1.0 - part, 1.0, part + step)
+        factor = _SAFETY * selection.maximum(error, 1e-10) ** -0.2
         # NaN fails, and the next step is the least part of this one.
-        factor = functions.where(factor >= _LEAST, functions.minimum(factor, _MOST), _LEAST)
-        kept = mapped(lambda new, old: functions.where(good, new, old), found, y)
-        return functions.where(good, after, part), step * factor, kept
+        factor = where(factor >= _LEAST, minimum(factor, _MOST), _LEAST)
+        kept = mapped(lambda new, old: where(good, new, old), found, y)
+        return where(good, after, part), step * factor, kept
 
-    zero = functions.zeros_like(whole)
+    zero = zeros_like(whole)
     done, _, last = while_loop(test, trial, (zero, zero + way, y), max_steps)
-    return mapped(lambda each: functions.where(done >= 1.0, each, float("nan")), last)
+    return mapped(lambda each: where(done >= 1.0, each, float("nan")), last)
 
 
 def _trial(f: Slope, t: Any, y: Any, h: Any, rtol: float, atol: float) -> tuple[Any, Any]:
@@ -273,18 +282,18 @@ def _trial(f: Slope, t: Any, y: Any, h: Any, rtol: float, atol: float) -> tuple[
     for node, stage in zip(_NODES, _STAGES, strict=True):
         found = _combined(y, h, stage, slopes)
         slopes.append(f(t + node * h, found))
-    nothing = mapped(functions.zeros_like, y)
+    nothing = mapped(zeros_like, y)
     errors, _ = flatten(_combined(nothing, h, _ERROR, slopes))
     before, after = flatten(y)[0], flatten(found)[0]
     squares, count = [], 0
     for error, one, other in zip(errors, before, after, strict=True):
-        scale = atol + rtol * functions.maximum(functions.absolute(one), functions.absolute(other))
-        squares.append(functions.sum((error / scale) ** 2))
+        scale = atol + rtol * selection.maximum(absolute(one), absolute(other))
+        squares.append(aggregate.sum((error / scale) ** 2))
         count = count + error.size
     total = squares[0]
     for square in squares[1:]:
         total = total + square
-    return found, functions.sqrt(total / maximum(count, 1))  # an empty state has no error
+    return found, sqrt(total / maximum(count, 1))  # an empty state has no error
 
 
 def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:

@@ -12,13 +12,14 @@ from staticgrad.language.functions.aggregate import mean, sum as total
 from staticgrad.language.functions.normalization import constant_shift
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.rowwise import rowwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import transcendental as of
+from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.indexing import TakeAlong
+from staticgrad.language.ops.indexing import TakeAlong, take
 from staticgrad.language.ops.movement import expand_dims, reshape
 from staticgrad.language.ops.operands import (
     as_values,
@@ -105,7 +106,7 @@ def huber(
     if is_number(delta) and delta <= 0:
         raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
-    size = functions.absolute(away)
+    size = absolute(away)
     losses = where(size <= delta, 0.5 * squared(away), delta * (size - 0.5 * delta))
     return reduced("huber", losses, reduction)
 
@@ -180,7 +181,7 @@ def cross_entropy(
     if by_class is not None:
         spread = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
     if by_share:
-        own = total(functions.astype(wanted, scores.dtype) * spread, place)
+        own = total(astype(wanted, scores.dtype) * spread, place)
     else:
         chosen = at_labels(logs, wanted, place)
         own = chosen if share is None else chosen * share
@@ -215,7 +216,7 @@ def of_labels(op: str, labels: Any, weight: Any, ignore_index: Any) -> tuple[Any
         counts = labels != integer(op, "ignore_index", ignore_index)
         labels = where(counts, labels, 0)
     if weight is not None:
-        share = functions.take(weight, labels)
+        share = take(weight, labels)
     return labels, counts, share
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.aggregate import sum as total
+from staticgrad.language.functions.arrange import pad
+from staticgrad.language.functions.creation import arange, full, full_like
 from staticgrad.language.functions.loops.loops import scan
 from staticgrad.language.functions.losses.basic import (
     Reduction,
@@ -21,10 +24,13 @@ from staticgrad.language.functions.losses.basic import (
 from staticgrad.language.functions.nn import logsumexp
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.statistics import norm, vector_norm_over
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.complex_readings import squared
 from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.indexing import stack, take_along_axis
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, reshape, squeeze
 from staticgrad.language.ops.operands import (
     Axes,
     as_values,
@@ -37,6 +43,7 @@ from staticgrad.language.ops.operands import (
     shape_text,
 )
 from staticgrad.language.ops.selection import maximum, where
+from staticgrad.language.ops.transcendental import exp, log, log1p, sqrt, xlogy
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import DTypeError, RankError
 
@@ -51,7 +58,7 @@ def l1_loss(
 ) -> AnyValue:
     """abs(input - target)."""
     one, other = alike("l1_loss", input, target)
-    return reduced("l1_loss", functions.absolute(one - other), reduction)
+    return reduced("l1_loss", absolute(one - other), reduction)
 
 
 @like(mse)
@@ -69,7 +76,7 @@ def smooth_l1_loss(
     check_positive("smooth_l1_loss", "beta", beta)
     one, other = alike("smooth_l1_loss", input, target)
     away = one - other
-    size = functions.absolute(away)
+    size = absolute(away)
     losses = where(size < beta, squared(away) * (0.5 / beta), size - 0.5 * beta)
     return reduced("smooth_l1_loss", losses, reduction)
 
@@ -117,13 +124,13 @@ def kl_div(
     """
     scores, wanted = alike("kl_div", input, target)
     if log_target:
-        losses = functions.exp(wanted) * (wanted - scores)
+        losses = exp(wanted) * (wanted - scores)
     else:
-        losses = functions.xlogy(wanted, wanted) - wanted * scores
+        losses = xlogy(wanted, wanted) - wanted * scores
     if reduction == "batchmean":
         if not losses.ndim:
             raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
-        losses, reduction = functions.sum(losses) / losses.shape[0], "none"
+        losses, reduction = aggregate.sum(losses) / losses.shape[0], "none"
     return reduced("kl_div", losses, reduction)
 
 
@@ -137,8 +144,8 @@ def binary_cross_entropy(
     Of log-odds ``binary_cross_entropy_with_logits`` is exact. Operands are in [0, 1].
     """
     p, t = alike("binary_cross_entropy", input, target)
-    likely = maximum(functions.log(p), _LOWEST_LOG)
-    unlikely = maximum(functions.log1p(-p), _LOWEST_LOG)
+    likely = maximum(log(p), _LOWEST_LOG)
+    unlikely = maximum(log1p(-p), _LOWEST_LOG)
     losses = -(t * likely + (1.0 - t) * unlikely)
     return reduced("binary_cross_entropy", losses, reduction)
 
@@ -190,7 +197,7 @@ def cosine_similarity(
     """
     one, other = alike("cosine_similarity", x1, x2)
     squares = maximum(total(one * one, axis), eps * eps)
-    lengths = functions.sqrt(squares * maximum(total(other * other, axis), eps * eps))
+    lengths = sqrt(squares * maximum(total(other * other, axis), eps * eps))
     return total(one * other, axis) / lengths
 
 
@@ -253,17 +260,17 @@ def ctc_loss(
     counts = _lengths("target_lengths", target_lengths, logs, labels.shape[1])
     times = _lengths("input_lengths", input_lengths, logs, logs.shape[0])
     empty = integer("ctc_loss", "blank", blank)
-    is_label = functions.expand_dims(functions.arange(labels.shape[1], like=labels), 0) < counts
+    is_label = expand_dims(arange(labels.shape[1], like=labels), 0) < counts
     path = _with_blanks(where(is_label, labels, empty), empty)
-    emitted = functions.take_along_axis(logs, functions.expand_dims(path, 0), axis=2)
+    emitted = take_along_axis(logs, expand_dims(path, 0), axis=2)
     final = _forward(maximum(emitted, _NEVER), path, empty, times)
-    places = functions.expand_dims(functions.arange(path.shape[1], like=path), 0)
+    places = expand_dims(arange(path.shape[1], like=path), 0)
     is_end = (places == 2 * counts) | (places == 2 * counts - 1)
     found = logsumexp(where(is_end, final, _NEVER), axis=-1)
     never = 0.0 if zero_infinity else float("inf")
     losses = where(found < 0.5 * _NEVER, never, -found)
     if reduction == "mean":
-        losses = losses / maximum(functions.squeeze(counts, 1), 1).astype(losses.dtype)
+        losses = losses / maximum(squeeze(counts, 1), 1).astype(losses.dtype)
     return reduced("ctc_loss", losses, reduction)
 
 
@@ -275,27 +282,25 @@ def _check_integers(name: str, value: Any) -> None:
 def _lengths(name: str, given: Any, logs: Any, most: Any) -> Any:
     batch = logs.shape[1]
     if given is None:
-        return functions.full((batch, 1), most, dtype="int64", like=logs)
+        return full((batch, 1), most, dtype="int64", like=logs)
     _, value = as_values("ctc_loss", logs, given)
     _check_integers(name, value)
     text = f"ctc_loss: {name} {shape_text(value.shape)} of a batch of {batch}"
     check_vector(text, value, batch, logs)
-    return functions.expand_dims(value.astype("int64"), 1)
+    return expand_dims(value.astype("int64"), 1)
 
 
 def _with_blanks(labels: Any, blank: int) -> Any:
     batch, count = labels.shape
-    pairs = functions.stack([functions.full_like(labels, blank), labels], axis=2)
-    return functions.pad(
-        functions.reshape(pairs, (batch, 2 * count)), ((0, 0), (0, 1)), constant_values=blank
-    )
+    pairs = stack([full_like(labels, blank), labels], axis=2)
+    return pad(reshape(pairs, (batch, 2 * count)), ((0, 0), (0, 1)), constant_values=blank)
 
 
 def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
     """Compute the log-probability of each prefix of the path after the last time step."""
 
     def back(row: Any, places: int, with_: Any) -> Any:
-        return functions.pad(row, ((0, 0), (places, 0)), constant_values=with_)[:, :-places]
+        return pad(row, ((0, 0), (places, 0)), constant_values=with_)[:, :-places]
 
     can_skip = (path != blank) & (path != back(path, 2, blank))
 
@@ -303,13 +308,13 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
         emit, time = given
         skipped = where(can_skip, back(before, 2, _NEVER), _NEVER)
         nexts = back(before, 1, _NEVER)
-        most = functions.stop_gradient(maximum(maximum(before, nexts), skipped))
-        total = sum(functions.exp(each - most) for each in (before, nexts, skipped))
-        after = maximum(emit + functions.log(total) + most, _NEVER)
+        most = stop_gradient(maximum(maximum(before, nexts), skipped))
+        total = sum(exp(each - most) for each in (before, nexts, skipped))
+        after = maximum(emit + log(total) + most, _NEVER)
         return where(time < times, after, before), None
 
-    places = functions.expand_dims(functions.arange(path.shape[1], like=path), 0)
-    begin = functions.broadcast_to(where(places == 0, 0.0, _NEVER), path.shape)
-    count = functions.arange(emitted.shape[0], like=path)
+    places = expand_dims(arange(path.shape[1], like=path), 0)
+    begin = broadcast_to(where(places == 0, 0.0, _NEVER), path.shape)
+    count = arange(emitted.shape[0], like=path)
     last, _ = scan(iteration, begin.astype(emitted.dtype), (emitted, count))
     return last
