@@ -81,6 +81,25 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "fused kernels",
+        (
+            "kernels-are-not-merged",
+            "staticgrad/compiler/fusion/merging.py",
+            "    merged,\n    blocked,\n",
+            "    blocked,\n",
+            "kernels that read one array read it one after the other",
+            "tests/compiled/test_fused_programs.py -k shared",
+        ),
+        (
+            "products-are-not-sunk",
+            "staticgrad/compiler/fusion/merging.py",
+            "    sunk,\n    cut,\n",
+            "    cut,\n",
+            "arrays that a kernel might compute by itself are stored",
+            "tests/compiled/test_fused_programs.py -k shared",
+        ),
+    ),
+    *_row(
         "reached from the tables",
         (
             "pass-in-no-table",

@@ -1,7 +1,7 @@
 """Programs whose nodes share kernels: which do, and that results are those of single kernels.
 
-A row is a program: its inputs, what is computed of them, and what must hold of its kernels. Every
-row is run fused, with a kernel for each node, and on three threads, at each of its sizes and
+A row is a program: its inputs, what is computed of them, and the most kernels that it may have.
+Every row is run fused, with a kernel for each node, and on three threads, at each of its sizes and
 dtypes: the same bytes, those of the evaluator where all operations are exact, and near float64
 where they are not.
 """
@@ -32,7 +32,7 @@ class Program(NamedTuple):
     Attributes:
         inputs: shapes by name, or inputs of a dtype of their own.
         build: the outputs, or one, of the inputs.
-        kernels: how many there are, or the labels of all, in order.
+        kernels: how many there are at most: to share more of them changes no row.
         holds: what else is true of the schedule.
         at: values of the named sizes.
         dtypes: of the inputs that are given as shapes.
@@ -40,7 +40,7 @@ class Program(NamedTuple):
 
     inputs: dict[str, Any]
     build: Callable[..., Any]
-    kernels: int | list[str] | None = None
+    kernels: int | None = None
     holds: Callable[[Schedule], object] | None = None
     at: tuple[dict[str, int], ...] = ({"n": 17, "m": 5},)
     dtypes: tuple[str, ...] = ("float32",)
@@ -206,9 +206,9 @@ PROGRAMS = {
     "a chain with two results": Program(
         {"x": ("n", 10)},
         lambda x: {"y": (y := (t := sg.sin(x)) / (1 + t)), "d": y * (1 - y)},
-        ["sin, add, div, sub, mul"],
+        1,
     ),
-    "movement is no kernel": Program({"x": ("n", 10)}, lambda x: sg.tanh(x.T[2:5, ::-1]), ["tanh"]),
+    "movement is no kernel": Program({"x": ("n", 10)}, lambda x: sg.tanh(x.T[2:5, ::-1]), 1),
     "two operands that share a value, a product": Program(
         {"x": ("n", 8), "other": ("n", 4)},
         lambda x, other: shared(sg.sin(x) @ np.eye(8, 4, dtype="f4"), other),
@@ -225,7 +225,7 @@ PROGRAMS = {
             "y": shared(sg.sin(x) @ np.eye(8, 4, dtype="f4"), other),
             "sums": sg.cumsum(sg.tanh(other), axis=0),
         },
-        4,  # the sine, the product, what is shared, the sums
+        holds=lambda s: len(s.steps) == 4,  # the sine, the product, what is shared, the sums
     ),
     "equal outputs": Program(
         {"x": ("n",)},
@@ -287,19 +287,19 @@ PROGRAMS = {
     "a layer": Program(
         {"x": ("n", 10), "w": (10, 5), "b": (5,)},
         lambda x, w, b: sg.nn.relu(x @ w + b),
-        ["matmul, add, relu"],
+        1,
     ),
     "two products of a cell": Program(
         {"x": (7, 10), "w": (10, 5), "h": (7, 4), "u": (4, 5), "b": (5,)},
         lambda x, w, h, u, b: sg.tanh(x @ w + b + h @ u),
-        ["matmul, add", "matmul", "add, tanh"],
+        3,
     ),
     "a product that is read before the other": Program(
         {"x": (7, 10), "w": (10, 5), "h": (7, 4), "u": (4, 5), "b": (5,)},
         lambda x, w, h, u, b: {
             "rows": sg.sin((first := x @ w + b).sum(axis=1)), "both": first + h @ u
         },
-        ["matmul, add", "sum", "sin", "matmul", "add"],
+        5,
     ),
     "gradients of two products": Program(
         {"x": (7, 10), "w": (10, 5), "h": (7, 4), "u": (4, 5), "b": (5,)},
@@ -312,7 +312,7 @@ PROGRAMS = {
                 "t": (p := (x.T if flags[0] else x) @ (y.T if flags[1] else y)).T,
                 **({"p": p} if beside else {}),
             },
-            ["matmul", "copy of matmul"][: 1 if any(flags) and not beside else 2],
+            1 if any(flags) and not beside else 2,
         )
         for flags in ((True, False), (False, True), (True, True), (False, False))
         for beside in (False, True)
@@ -359,7 +359,7 @@ PROGRAMS = {
     ),
     # -- rows
     "a row sum beside its elements": Program(
-        {"x": ("n", 10)}, lambda x: {"e": sg.exp(x), "s": sg.exp(x).sum(axis=1)}, ["exp, sum"]
+        {"x": ("n", 10)}, lambda x: {"e": sg.exp(x), "s": sg.exp(x).sum(axis=1)}, 1
     ),
     "softmax and its gradient": Program(
         {"x": ("n", 100), "ct": ("n", 100)},
@@ -446,7 +446,7 @@ PROGRAMS = {
     ),
     # -- columns
     "a column sum takes in what it reads alone": Program(
-        {"x": ("n", 10)}, lambda x: sg.exp(x).sum(axis=0), ["exp, sum"]
+        {"x": ("n", 10)}, lambda x: sg.exp(x).sum(axis=0), 1
     ),
     "columns of few terms": Program(
         {"x": (40, 40), "g": (40,)},
@@ -702,13 +702,15 @@ PROGRAMS = {
             ((4.0 * x[1:-1, 1:-1] - x[:-2, 1:-1] - x[2:, 1:-1] - x[1:-1, :-2] - x[1:-1, 2:]) ** 2)
             .sum(), x,
         ),
-        2,  # one alone computes what it reads five times
+        holds=lambda s: len(s.steps) == 2,  # one alone computes what it reads five times
     ),
     "what is dear is computed once": Program(
-        {"x": (1000,)}, lambda x: sg.grad(sg.sin(sg.exp(x[1:] * x[:-1])).sum(), x), 2
+        {"x": (1000,)}, lambda x: sg.grad(sg.sin(sg.exp(x[1:] * x[:-1])).sum(), x),
+        holds=lambda s: len(s.steps) == 2,
     ),
     "what is stored anyway is computed once": Program(
-        {"x": (1000,)}, lambda x: {"y": (y := x[1:] * x[:-1]), "pad": sg.pad(y, ((1, 1),))}, 2
+        {"x": (1000,)}, lambda x: {"y": (y := x[1:] * x[:-1]), "pad": sg.pad(y, ((1, 1),))},
+        holds=lambda s: len(s.steps) == 2,
     ),
     "a roll": Program({"x": (40,)}, lambda x: sg.roll(x, 3) * x, 1),
     "a shift": Program({"x": (40,)}, lambda x: sg.concatenate([x[:1], x[:-1]]) - x, 1),
@@ -853,10 +855,7 @@ def test_kernels_are_shared(name, dtype):
     row = PROGRAMS[name]
     schedule = scheduled(built(row, dtype))
     if row.kernels is not None:
-        wanted = row.kernels if isinstance(row.kernels, int) else len(row.kernels)
-        assert len(schedule.steps) == wanted
-    if isinstance(row.kernels, list) and dtype == row.dtypes[0]:
-        assert [step.label for step in schedule.steps] == row.kernels
+        assert len(schedule.steps) <= row.kernels
     if row.holds is not None and dtype == ("float32" if "float32" in row.dtypes else "float64"):
         assert row.holds(schedule)
 
