@@ -71,8 +71,14 @@ class MatMul(BilinearOp, name="matmul"):
     def reference(self, a: Array, b: Array) -> Any:
         left = a.swapaxes(-1, -2) if self.transpose_a else a
         right = b.swapaxes(-1, -2) if self.transpose_b else b
+        left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+        *batch, inner = left.shape
         with np.errstate(all="ignore"):  # a BLAS adds up in another order where strides differ
-            return np.matmul(np.ascontiguousarray(left), np.ascontiguousarray(right))
+            if right.ndim > 2 or not batch:
+                return np.matmul(left, right)
+            # Rows of a batch times one matrix are rows of one product, in kernels and rules too.
+            rows = left.reshape(prod(batch), inner)
+            return np.matmul(rows, right).reshape(*batch, *right.shape[1:])
 
     def eager(self, a: Array, b: Array) -> Any:
         """The reference, where NumPy's warnings are silent already."""
