@@ -21,11 +21,13 @@ import numpy as np
 from staticgrad.compiler import backends
 from staticgrad.compiler.exporting.steps import lines_of, variable
 from staticgrad.compiler.plain.expressions import Indented
+from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan, PlannedStep, own_stride
-from staticgrad.language.ir.schedule import KernelStep, Step, StepBody
+from staticgrad.language.ir.schedule import KernelStep, Step
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import Size, evaluate
 from staticgrad.language.types.dtype import DType
@@ -467,7 +469,7 @@ class LibraryWriter:
         self.lines.add(f"/* {comment} */")
         if step.bodies():
             rooms = [own.buffer for own in step.scratch() if own.per == "bodies"]
-            self._bodies(step, planned, scope, offsets.get(rooms[0], 0))
+            BodyLines(self, step, planned, scope, offsets.get(rooms[0], 0)).write()
         else:
             self._call(plan, planned, scope)
 
@@ -525,128 +527,100 @@ class LibraryWriter:
         tail = ["WORD(unguarded)", "0", *(f"WORD({name}_)" for name in functions)]
         return _symbol(self.sources[kernel]), tail if isinstance(kernel, Routine) else []
 
-    # -- loops and branches -----------------------------------------------------------------------
 
-    def _bodies(
-        self, step: Step, planned: PlannedStep, scope: Mapping[str, str], base: int
-    ) -> None:
-        """A loop or a branch; the arenas of its bodies begin at ``base``."""
-        bodies = [*zip(step.bodies(), planned.bodies, strict=True)]
-        places = [
-            f"({scope[a.buffer]} + {self.size(a.begin)})" if a.buffer in scope else ""
-            for a in step.accesses()
-        ]
-        control, lines = step.control, self.lines
-        if control.kind == "branch":
-            case = self.fresh("case")  # numbers beyond the cases are the first or the last
-            lines.add(f"const int64_t {case} = *(const int64_t *){places[control.decides]};")
-            lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
-            for number, (body, plan) in enumerate(bodies):
-                last = number == len(bodies) - 1
-                lines.add("default: {" if last else f"case {number}: {{")
-                lines.depth += 1
-                self.write(plan, {n: places[at] for n, at in body.outside}, base, outer=False)
-                lines.add("break;")
-                lines.depth -= 1
-                lines.add("}")
-            lines.add("}")
-            return
-        nbytes = {
-            buffer.name: self.size(buffer.nbytes)
-            for body, _ in bodies
-            for buffer in body.schedule.buffers
-        }
-        iterations = self.size(step.arguments[0])
-        LoopLines(self, step, places, nbytes, iterations).write(bodies, base)
+class BodyLines:
+    """Writes a step with bodies, whose arenas begin at ``base``: a loop or a branch.
 
-
-class LoopLines:
-    """Writes a loop: carried values take turns in two places, the last iteration writes the result.
-
-    ``places`` are the addresses of the step's accesses, ``nbytes`` those of the bodies' buffers.
+    ``places`` are the addresses of the step's accesses.
     """
 
     def __init__(
         self,
         writer: LibraryWriter,
         step: Step,
-        places: Sequence[str],
-        nbytes: Mapping[str, int],
-        iterations: int,
+        planned: PlannedStep,
+        scope: Mapping[str, str],
+        base: int,
     ) -> None:
-        self.writer, self.control, self.places = writer, step.control, places
-        self.nbytes, self.iterations = nbytes, iterations
-        self.turns = [
-            tuple(writer.fresh(word) for word in ("old", "new", "spare"))
-            for _ in self.control.carries
+        self.writer, self.lines, self.step, self.base = writer, writer.lines, step, base
+        self.plans, self.accesses = planned.bodies, step.accesses()
+        self.places = [
+            f"({scope[a.buffer]} + {offset})" if a.buffer in scope else ""
+            for a, offset in zip(self.accesses, planned.offsets, strict=True)
         ]
-        self.t, self.row = writer.fresh("t"), writer.fresh("row")
+        self.turns: dict[int, tuple[str, str]] = {}
+        self.number = self.made = ""
 
-    def _bytes(self, carry: int) -> int:
-        found = self.nbytes.get(f"out.c{carry}")
-        return self.nbytes[f"in.c{carry}"] if found is None else found
+    def write(self) -> None:
+        """The lines of the step."""
+        for each in control_flow(self.step):
+            match each:
+                case flow.Move(to, source, elements):
+                    nbytes = self._bytes(elements, to.access)
+                    self.lines.add(f"memmove({self._at(to)}, {self._at(source)}, {nbytes});")
+                case flow.Branch():
+                    self._branch(each)
+                case flow.Loop():
+                    self._loop(each)
 
-    def write(self, bodies: Sequence[tuple[StepBody, Plan]], base: int) -> None:
-        """The lines of the loop around its bodies, whose arenas begin at ``base``."""
-        control, lines, places = self.control, self.writer.lines, self.places
-        rest = [n for n in range(len(self.turns)) if n not in control.logged]
-        lines.add("{")
-        lines.depth += 1
-        for n, (first, last, other) in enumerate(control.carries):
-            old, new, spare = self.turns[n]
-            if n in control.logged:
-                at = self.iterations * self._bytes(n) if control.backwards else 0
-                lines.add(f"memmove({places[last]} + {at}, {places[first]}, {self._bytes(n)});")
-                lines.add(f"char *{old}, *{new};")
-                continue
-            one, two = places[last], places[other]
-            if last != other and self.iterations % 2 == 0:
-                one, two = two, one
-            lines.add(f"char *{old} = {places[first]}, *{new} = {one}, *{spare} = {two};")
-        lines.add(f"int64_t {self.t} = 0;")
-        lines.add(f"for (; {self.t} < {self.iterations}; {self.t}++) {{")
-        lines.depth += 1
-        row = f"{self.iterations} - 1 - {self.t}" if control.backwards else self.t
-        lines.add(f"const int64_t {self.row} = {row};")
-        lines.add(f"(void){self.row};")
-        for n in control.logged:
-            place, count = places[control.carries[n][1]], self._bytes(n)
-            here, after = f"{self.row} * {count}", f"({self.row} + 1) * {count}"
-            here, after = (after, here) if control.backwards else (here, after)
-            lines.add(f"{self.turns[n][0]} = {place} + {here};")
-            lines.add(f"{self.turns[n][1]} = {place} + {after};")
-        for number, (body, plan) in enumerate(bodies):
-            self.writer.write(plan, self._scope(body), base, outer=False)
-            if control.kind == "while" and number == 0:
-                lines.add(f"if (!*(const uint8_t *){places[control.decides]}) break;")
-        for n in rest:
-            old, new, spare = self.turns[n]
-            lines.add(f"{old} = {new}, {new} = {spare}, {spare} = {old};")
-        lines.depth -= 1
-        lines.add("}")
-        for n in rest:
-            result = places[control.carries[n][1]]
-            lines.add(f"memmove({result}, {self.turns[n][0]}, {self._bytes(n)});")
-        if control.done >= 0:
-            lines.add(f"*(int64_t *){places[control.done]} = {self.t};")
-        lines.depth -= 1
+    def _bytes(self, elements: Size, access: int) -> int:
+        return self.writer.size(elements) * self.accesses[access].dtype.itemsize
+
+    def _at(self, place: flow.Place) -> str:
+        """Return the address of a place."""
+        match place:
+            case flow.At(access, offset, row):
+                found = self.places[access]
+                if offset != 0:
+                    found = f"({found} + {self._bytes(offset, access)})"
+                if row is not None:
+                    found = f"({found} + {self.number} * {self._bytes(row, access)})"
+                return found
+            case flow.Turn(carry, written):
+                return self.turns[carry][written]
+        return f"((char *)&{self.number if place == 'number' else self.made})"
+
+    def _run(self, run: flow.Run) -> None:
+        scope = {name: self._at(place) for name, place in run.bound.items()}
+        self.writer.write(self.plans[run.body], scope, self.base, outer=False)
+
+    def _branch(self, branch: flow.Branch) -> None:
+        lines, case = self.lines, self.writer.fresh("case")
+        lines.add(f"const int64_t {case} = *(const int64_t *){self._at(branch.chosen)};")
+        lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
+        for number, run in enumerate(branch.cases):
+            last = number == len(branch.cases) - 1
+            lines.open("default: {" if last else f"case {number}: {{")
+            self._run(run)
+            lines.add("break;")
+            lines.depth -= 1
+            lines.add("}")
         lines.add("}")
 
-    def _scope(self, body: StepBody) -> dict[str, str]:
-        """Return the addresses of what a body reads and writes outside in one iteration."""
-        inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
-        carried, scope = dict(body.carried), dict[str, str]()
-        for name, at in body.outside:
-            scope[name] = self.places[at]
-            if name in carried:
-                scope[name] = self.turns[carried[name]][0 if name in inputs else 1]
-            elif name in body.rows:
-                scope[name] = f"({self.places[at]} + {self.row} * {self.nbytes[name]})"
-        if body.number:
-            name = self.writer.fresh("iteration")
-            self.writer.lines.add(f"const int64_t {name}[] = {{{self.row}}};")
-            scope[body.number] = f"((char *){name})"
-        return scope
+    def _loop(self, loop: flow.Loop) -> None:
+        lines, fresh = self.lines, self.writer.fresh
+        iterations = self.writer.size(loop.iterations)
+        self.made, self.number = fresh("t"), fresh("row")
+        turning = []
+        for carry, turns in loop.turns.items():
+            read, written, spare = fresh("old"), fresh("new"), fresh("spare")
+            one, two = map(self._at, turns.written(iterations))
+            first = self._at(turns.first)
+            lines.add(f"char *{read} = {first}, *{written} = {one}, *{spare} = {two};")
+            turning.append(f"{read} = {written}, {written} = {spare}, {spare} = {read};")
+            self.turns[carry] = read, written
+        lines.add(f"int64_t {self.made} = 0;")
+        lines.open(f"for (; {self.made} < {iterations}; {self.made}++) {{")
+        number = f"{iterations} - 1 - {self.made}" if loop.backwards else self.made
+        lines.add(f"const int64_t {self.number} = {number};")
+        for each in loop.inside:
+            if isinstance(each, flow.Run):
+                self._run(each)
+            else:
+                lines.add(f"if (!*(const uint8_t *){self._at(each.goes)}) break;")
+        lines.add(*turning)
+        lines.depth -= 1
+        lines.add("}")
 
 
 def _c_type(dtype: DType) -> str:

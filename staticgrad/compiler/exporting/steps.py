@@ -14,10 +14,12 @@ from staticgrad.compiler.exporting.libraries import call_of
 from staticgrad.compiler.plain.expressions import Functions, Indented, storable
 from staticgrad.compiler.plain.kernels import KernelWriter
 from staticgrad.compiler.plain.prelude import PRELUDE
+from staticgrad.language.ir import control_flow as flow
+from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Operand
 from staticgrad.language.ir.plan import Plan, PlannedStep
-from staticgrad.language.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step, StepBody
+from staticgrad.language.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step
 from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.support.errors import ExportError
 from staticgrad.support.records import NamedTuple, dataclass
@@ -357,117 +359,96 @@ class LoopWriter:
         scope: Mapping[str, str],
         offsets: Mapping[str, tuple[int, int]],
     ) -> None:
-        self.steps, self.lines, self.control = steps, steps.lines, step.control
+        self.steps, self.lines, self.step, self.plans = steps, steps.lines, step, planned.bodies
         (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
         self.base = offsets.get(room, (0, 0))[0]
-        self.iterations = steps.size(step.arguments[0])
-        self.bodies = [*zip(step.bodies(), planned.bodies, strict=True)]
         self.arrays = []
         for access in step.accesses():
             begin = steps.size(access.begin)
             part = "" if begin == "0" else f"[{begin} // {access.dtype.itemsize} :]"
             self.arrays.append(scope.get(access.buffer, "") + part)
-        self.counts = {
-            b.name: steps.size(b.size) for body, _ in self.bodies for b in body.schedule.buffers
-        }
+        self.turns: dict[int, tuple[str, str]] = {}
+        self.number = self.made = ""
 
     def write(self) -> None:
         """The lines of the step."""
-        if self.control.kind == "branch":
-            self._branch()
-        else:
-            self._loop()
+        for each in control_flow(self.step):
+            match each:
+                case flow.Move(to, "made"):
+                    self.lines.add(f"{self._array(to)}[0] = {self.made}")
+                case flow.Move(to, source, elements):
+                    places = f"{self._array(to)}, {self._array(source)}"
+                    copy = self.steps.helpers.helper("copy")
+                    self.lines.add(f"{copy}({places}, {self.steps.size(elements)})")
+                case flow.Branch():
+                    self._branch(each)
+                case flow.Loop():
+                    self._loop(each)
 
-    def _branch(self) -> None:
-        lines, case = self.lines, self.steps.fresh("case")
-        chosen = f"{self.arrays[self.control.decides]}[0]"
-        lines.add(f"{case} = max(0, min({chosen}, {len(self.bodies) - 1}))")
-        for number, (body, plan) in enumerate(self.bodies):
-            lines.open(f"{'elif' if number else 'if'} {case} == {number}:")
-            self._body(plan, {name: self.arrays[at] for name, at in body.outside})
-            lines.depth -= 1
+    def _array(self, place: flow.Place) -> str:
+        """Return the array that begins at a place."""
+        match place:
+            case flow.At(access, offset, row):
+                parts = [] if offset == 0 else [self.steps.size(offset)]
+                parts += [] if row is None else [f"{self.number} * ({self.steps.size(row)})"]
+                return self.arrays[access] + (f"[{' + '.join(parts)} :]" if parts else "")
+            case flow.Turn(carry, written):
+                return self.turns[carry][written]
+        return f"np.full(1, {self.number})"
 
-    def _body(self, plan: Plan, scope: dict[str, str]) -> None:
-        self.lines.add(f"# {plan.schedule.name}")
+    def _run(self, run: flow.Run) -> None:
+        """One body; parts of arrays have names of their own."""
+        scope = {name: self._array(place) for name, place in run.bound.items()}
+        for name, place in run.bound.items():
+            if place == "number" or (isinstance(place, flow.At) and place.row is not None):
+                array, scope[name] = scope[name], self.steps.fresh(name)
+                self.lines.add(f"{scope[name]} = {array}")
+        self.lines.add(f"# {self.plans[run.body].schedule.name}")
         before = len(self.lines.text)
-        self.steps.write(plan, scope, self.base, outer=False)
+        self.steps.write(self.plans[run.body], scope, self.base, outer=False)
         if len(self.lines.text) == before:
             self.lines.add("pass")
 
-    def _count(self, number: int) -> str:
-        """The elements of a carried value."""
-        found = self.counts.get(f"out.c{number}") or self.counts.get(f"in.c{number}")
-        return found or f"len({self.arrays[self.control.carries[number][0]]})"
+    def _branch(self, branch: flow.Branch) -> None:
+        lines, case = self.lines, self.steps.fresh("case")
+        chosen = f"{self._array(branch.chosen)}[0]"
+        lines.add(f"{case} = max(0, min({chosen}, {len(branch.cases) - 1}))")
+        for number, run in enumerate(branch.cases):
+            lines.open(f"{'elif' if number else 'if'} {case} == {number}:")
+            self._run(run)
+            lines.depth -= 1
 
-    def _loop(self) -> None:
-        """Carried values take turns in two places; the last iteration writes the result."""
-        lines, control, fresh = self.lines, self.control, self.steps.fresh
-        carries = [
-            (fresh(f"old{n}"), fresh(f"new{n}"), fresh(f"spare{n}"))
-            for n in range(len(control.carries))
-        ]
-        copy = self.steps.helpers.helper("copy")
-        t, row = fresh("t"), fresh("number")
-        for n, (first, last, other) in enumerate(control.carries):
-            old, new, spare = carries[n]
-            begin, result, turn = (self.arrays[each] for each in (first, last, other))
-            if n in control.logged:
-                at = f"[({self.iterations}) * ({self._count(n)}) :]" if control.backwards else ""
-                lines.add(f"{copy}({result}{at}, {begin}, {self._count(n)})")
-                continue
-            if last == other:
-                carries[n] = old, old, old
-                lines.add(f"{old} = {result}", f"{copy}({old}, {begin}, {self._count(n)})")
+    def _loop(self, loop: flow.Loop) -> None:
+        lines, fresh, iterations = self.lines, self.steps.fresh, self.steps.size(loop.iterations)
+        turning = []
+        for n, turns in loop.turns.items():
+            read, written, spare = fresh(f"old{n}"), fresh(f"new{n}"), fresh(f"spare{n}")
+            lines.add(f"{read} = {self._array(turns.first)}")
+            one, two = map(self._array, turns.written(1))
+            lines.add(f"{written}, {spare} = {one}, {two}")
+            lines.open(f"if ({iterations}) % 2 == 0:")
+            one, two = map(self._array, turns.written(2))
+            lines.add(f"{written}, {spare} = {one}, {two}")
+            lines.depth -= 1
+            turning.append(f"{read}, {written}, {spare} = {written}, {spare}, {written}")
+            self.turns[n] = read, written
+        t, self.number = fresh("t"), fresh("number")
+        tests = any(isinstance(each, flow.Unless) for each in loop.inside)
+        if tests:
+            self.made = fresh("done")
+            lines.add(f"{self.made} = 0")
+        lines.open(f"for {t} in range({iterations}):")
+        lines.add(
+            f"{self.number} = {iterations} - 1 - {t}" if loop.backwards else f"{self.number} = {t}"
+        )
+        for each in loop.inside:
+            if isinstance(each, flow.Run):
+                self._run(each)
             else:
-                lines.add(f"{old} = {begin}", f"{new}, {spare} = {result}, {turn}")
-                lines.open(f"if ({self.iterations}) % 2 == 0:")
-                lines.add(f"{new}, {spare} = {turn}, {result}")
-                lines.depth -= 1
-        done = fresh("done") if control.done >= 0 else ""
-        if done:
-            lines.add(f"{done} = 0")
-        lines.open(f"for {t} in range({self.iterations}):")
-        lines.add(f"{row} = {self.iterations} - 1 - {t}" if control.backwards else f"{row} = {t}")
-        for n in control.logged:
-            array, count = self.arrays[control.carries[n][1]], self._count(n)
-            here, after = f"{row} * ({count})", f"({row} + 1) * ({count})"
-            here, after = (after, here) if control.backwards else (here, after)
-            lines.add(
-                f"{carries[n][0]} = {array}[{here} :]", f"{carries[n][1]} = {array}[{after} :]"
-            )
-        for number, (body, plan) in enumerate(self.bodies):
-            self._body(plan, self._scope(body, carries, row))
-            if control.kind == "while" and number == 0:
-                lines.open(f"if not {self.arrays[control.decides]}[0]:")
+                lines.open(f"if not {self._array(each.goes)}[0]:")
                 lines.add("break")
                 lines.depth -= 1
-        rest = [n for n, each in enumerate(carries) if n not in control.logged and len({*each}) > 1]
-        for old, new, spare in (carries[n] for n in rest):
-            lines.add(f"{old}, {new}, {spare} = {new}, {spare}, {new}")
-        if done:
-            lines.add(f"{done} += 1")
+        lines.add(*turning)
+        if tests:
+            lines.add(f"{self.made} += 1")
         lines.depth -= 1
-        for n in rest:
-            result = self.arrays[control.carries[n][1]]
-            lines.add(f"{copy}({result}, {carries[n][0]}, {self._count(n)})")
-        if done:
-            lines.add(f"{self.arrays[control.done]}[0] = {done}")
-
-    def _scope(
-        self, body: StepBody, carries: Sequence[tuple[str, str, str]], row: str
-    ) -> dict[str, str]:
-        """Return the variables outside a body that it reads and writes in one iteration."""
-        inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
-        carried, scope = dict(body.carried), dict[str, str]()
-        for name, at in body.outside:
-            scope[name] = self.arrays[at]
-            if name in carried:
-                scope[name] = carries[carried[name]][0 if name in inputs else 1]
-            elif name in body.rows:
-                scope[name] = self.steps.fresh(name)
-                part = f"{row} * ({self.counts[name]}) :"
-                self.lines.add(f"{scope[name]} = {self.arrays[at]}[{part}]")
-        if body.number:
-            scope[body.number] = self.steps.fresh("iteration")
-            self.lines.add(f"{scope[body.number]} = np.full(1, {row})")
-        return scope

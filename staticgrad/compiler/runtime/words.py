@@ -34,11 +34,14 @@ from staticgrad.compiler.runtime.places import (
     further,
 )
 from staticgrad.compiler.runtime.sections import Alone, PlannedRow, shared
+from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.kernels.chain_parts import PART
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import PlannedStep
 from staticgrad.language.ir.schedule import Call, Step, StepBody, Touch
+from staticgrad.language.types.dim import Size, evaluate
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord, ThroughWord
 from staticgrad.support.records import NamedTuple
@@ -225,12 +228,15 @@ class RowWriter:
         return begin, len(moved) - turns, turns
 
 
-#: A loop, its record, and where it reads and writes each carried value.
-WrittenLoop = tuple[Moves, int, Sequence[tuple[Moved, Moved]]]
-
-
 class _BodyWriter:
-    """Writes the rows of one step with bodies."""
+    """Writes the rows of one step with bodies.
+
+    In a loop, ``record`` is where that of the loop begins, and ``moves`` are the words it moves.
+    """
+
+    loop: flow.Loop
+    moves: Moves
+    record: int
 
     def __init__(
         self,
@@ -241,28 +247,60 @@ class _BodyWriter:
         step: Step,
     ) -> None:
         self.writer, self.places, self.position = writer, places, position
-        self.planned, self.step, self.control = planned, step, step.control
+        self.planned, self.step = planned, step
         self.accesses = step.accesses()
         (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
         self.base = places.offset(room, position) or 0
         self.bodies = [*zip(planned.bodies, step.bodies(), strict=True)]
         self.iterations = planned.arguments[0]
+        self._sizes = dict(places.plan.sizes)
+        self.is_open = False  # a loop whose record and entries are not filled in
 
     def write(self) -> None:
         """Control rows, and those of the bodies between them."""
-        if self.control.kind == "branch":
-            self._write_branch()
-        else:
-            self._write_loop()
+        for each in control_flow(self.step):
+            match each:
+                case flow.Move():
+                    self._write_move(each)
+                case flow.Branch():
+                    self._write_branch(each)
+                case flow.Loop():
+                    if not self._write_parts(each):
+                        self._write_iterations(each)
+        self._finish()
 
-    def _place(self, access: int) -> Place:
-        """Return where an access begins while the step runs."""
-        inside = self.planned.offsets[access]
-        return self.places.find(self.accesses[access].buffer, self.position, inside)
+    def _place(self, place: flow.Place) -> Place:
+        """Return a place while the step runs."""
+        match place:
+            case flow.At(access, offset, row):
+                touch = self.accesses[access]
+                inside = self.planned.offsets[access] + self._bytes(offset, access)
+                found = self.places.find(touch.buffer, self.position, inside)
+                return found if row is None else self._rows(found, self._bytes(row, access))
+            case flow.Turn(carry, written):
+                return self._turns(carry)[written]
+        return WORDS, self.record + LoopWord.NUMBER
 
-    def _write_body(self, number: int, bound: dict[str, Place]) -> None:
+    def _bytes(self, size: Size, access: int) -> int:
+        """The bytes of so many elements of an access."""
+        return evaluate(size, self._sizes) * self.accesses[access].dtype.itemsize
+
+    def _rows(self, place: Place, stride: int) -> Moved:
+        """The rows of an array, one in each iteration."""
+        if self.loop.backwards:
+            place, stride = further(place, stride * (self.iterations - 1)), -stride
+        return Moved(self.moves, place, further(place, stride), None, stride)
+
+    def _turns(self, carry: int) -> tuple[Moved, Moved]:
+        """Return where a carried value is read and where it is written, over the iterations."""
+        turns = self.loop.turns[carry]
+        one, two = map(self._place, turns.written(self.iterations))
+        read = Moved(self.moves, self._place(turns.first), one, two)
+        return read, Moved(self.moves, one, two, one)
+
+    def _write_run(self, run: flow.Run) -> None:
         """The rows of one body, of which the first waits for what was before."""
-        plan, body = self.bodies[number]
+        plan, body = self.bodies[run.body]
         checks = {
             name: self.places.parts(
                 self.accesses[access].buffer, self.position, self.planned.offsets[access]
@@ -270,6 +308,7 @@ class _BodyWriter:
             for name, access in body.outside
             if self.accesses[access].mode == "check"
         }
+        bound = {name: self._place(place) for name, place in run.bound.items()}
         inner = BufferPlaces(plan, _constants(body), bound, self.base, checks)
         first = len(self.writer.drafts)
         self.writer.write(inner)
@@ -277,151 +316,72 @@ class _BodyWriter:
             drafts = self.writer.drafts
             drafts[first] = drafts[first]._replace(waits=True)
 
-    # -- branches ---------------------------------------------------------------------------------
+    def _write_move(self, move: flow.Move) -> None:
+        self.writer.control(ControlKind.MOVE)
+        self.writer.point(self.writer.word(), self._place(move.to))
+        self.writer.point(self.writer.word(), self._place(move.source))
+        self.writer.word(self._bytes(move.elements, move.to.access))
 
-    def _write_branch(self) -> None:
+    def _write_branch(self, branch: flow.Branch) -> None:
         writer = self.writer
         choice = writer.control(ControlKind.CASE)
-        writer.point(writer.word(), self._place(self.control.decides))
-        writer.word(len(self.bodies))
-        cases = [writer.word() for _ in self.bodies]
+        writer.point(writer.word(), self._place(branch.chosen))
+        writer.word(len(branch.cases))
+        cases = [writer.word() for _ in branch.cases]
         ends = []
-        for number, (_, body) in enumerate(self.bodies):
-            writer.records[cases[number]] = len(writer.drafts) - choice
-            self._write_body(number, {name: self._place(at) for name, at in body.outside})
+        for case, run in zip(cases, branch.cases, strict=True):
+            writer.records[case] = len(writer.drafts) - choice
+            self._write_run(run)
             ends.append(writer.control(ControlKind.GO))
         for end in ends:
             writer.go(end)
 
     # -- loops ------------------------------------------------------------------------------------
 
-    def _write_loop(self) -> None:
-        self._write_first_rows()
-        loop, record, carried = self._write_parts() or self._write_iterations()
-        self._write_results(record, carried)
-        self._finish(loop, record)
+    def _write_parts(self, loop: flow.Loop) -> bool:
+        """Write a row that workers share, each running all iterations for rows of its own.
 
-    def _write_parts(self) -> WrittenLoop | None:
-        """A row that workers share, each running all iterations for rows of its own; the last part.
-
-        None where iterations are not such: nothing is written then.
+        False where iterations are not such: nothing is written then. Behind it, the loop is that
+        of the last part.
         """
         writer, (plan, body) = self.writer, self.bodies[0]
-        ranges, seconds = row_ranges(plan, body, self.control, self.iterations)
+        ranges, seconds = row_ranges(plan, body, self.step.control, self.iterations)
         if not ranges or writer.part is not None or not native.through():
-            return None
-        found: list[WrittenLoop] = []
-
-        def write() -> None:
-            if found:
-                self._finish(*found[-1][:2])
-            found.append(self._write_iterations())
-
-        writer.write_through(ranges, seconds, write)
+            return False
+        writer.write_through(ranges, seconds, lambda: self._write_iterations(loop))
         writer.go(writer.control(ControlKind.GO))  # what follows waits
-        return found[-1]
+        return True
 
-    def _write_iterations(self) -> WrittenLoop:
+    def _write_iterations(self, loop: flow.Loop) -> None:
         """The rows of all iterations."""
-        writer, control = self.writer, self.control
-        loop, record = Moves(), len(writer.records)
+        writer = self.writer
+        self._finish()  # the part before
+        self.loop, self.moves, self.record = loop, Moves(), len(writer.records)
+        self.is_open = True
         begin = writer.control(ControlKind.BEGIN)
         writer.records += [0] * len(LoopWord)
         times = writer.times
-        writer.times = times * max(1, self.iterations if control.kind == "loop" else 1)
-        carried = [self._carried(loop, number) for number in range(len(control.carries))]
-        leave = -1
-        for number, (_, body) in enumerate(self.bodies):
-            self._write_body(number, self._bound(number, body, loop, record, carried))
-            if control.kind == "while" and number == 0:
-                leave = writer.control(ControlKind.UNLESS)
-                writer.point(writer.word(), self._place(control.decides))
+        writer.times = times * max(1, self.iterations if self.step.control.kind == "loop" else 1)
+        leaves = []
+        for each in loop.inside:
+            if isinstance(each, flow.Run):
+                self._write_run(each)
+            else:
+                leaves.append(writer.control(ControlKind.UNLESS))
+                writer.point(writer.word(), self._place(each.goes))
         writer.times = times
-        end = writer.control(ControlKind.END, record)
+        end = writer.control(ControlKind.END, self.record)
         writer.go(end, begin + 1)
-        writer.go(begin)
-        if leave >= 0:
-            writer.go(leave)
-        return loop, record, carried
+        for row in (begin, *leaves):
+            writer.go(row)
 
-    def _write_first_rows(self) -> None:
-        """Move the initial values of logged carries to where the first iteration reads them."""
-        for number in self.control.logged:
-            first, last, _ = self.control.carries[number]
-            stride = self._row_bytes(number)
-            row = further(self._place(last), stride * self.iterations * self.control.backwards)
-            self._move(row, self._place(first), stride)
-
-    def _row_bytes(self, number: int) -> int:
-        """The bytes of a carried value."""
-        return dict(self.planned.bodies[-1].buffer_bytes)[f"out.c{number}"]
-
-    def _move(self, to: Place, source: Place, nbytes: int) -> None:
-        self.writer.control(ControlKind.MOVE)
-        self.writer.point(self.writer.word(), to)
-        self.writer.point(self.writer.word(), source)
-        self.writer.word(nbytes)
-
-    def _carried(self, loop: Moves, number: int) -> tuple[Moved, Moved]:
-        """Return where a carried value is read and where it is written, over the iterations."""
-        first, last, other = self.control.carries[number]
-        if number in self.control.logged:
-            stride, place = self._row_bytes(number), self._place(last)
-            rows = [place, further(place, stride)]
-            read, written = rows[::-1] if self.control.backwards else rows
-            return self._rows(loop, read, stride), self._rows(loop, written, stride)
-        one, two = self._place(last), self._place(other)
-        if self.iterations % 2 == 0:  # the last iteration shall write the result
-            one, two = two, one
-        read = Moved(loop, self._place(first), one, two)
-        return read, Moved(loop, one, two, one)
-
-    def _bound(
-        self,
-        number: int,
-        body: StepBody,
-        loop: Moves,
-        record: int,
-        carried: Sequence[tuple[Moved, Moved]],
-    ) -> dict[str, Place]:
-        """Return the locations of the inputs and outputs of a body."""
-        plan = self.planned.bodies[number]
-        nbytes = dict(plan.buffer_bytes)
-        inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
-        carries = dict(body.carried)
-        bound: dict[str, Place] = {}
-        for name, access in body.outside:
-            place = self._place(access)
-            if name in carries:
-                place = carried[carries[name]][name not in inputs]
-            elif name in body.rows:
-                place = self._rows(loop, place, nbytes[name])
-            bound[name] = place
-        if body.number:
-            bound[body.number] = (WORDS, record + LoopWord.NUMBER)
-        return bound
-
-    def _rows(self, loop: Moves, place: Place, stride: int) -> Moved:
-        """The rows of an array, one in each iteration."""
-        if self.control.backwards:
-            place, stride = further(place, stride * (self.iterations - 1)), -stride
-        return Moved(loop, place, further(place, stride), None, stride)
-
-    def _write_results(self, record: int, carried: Sequence[tuple[Moved, Moved]]) -> None:
-        """Move the final carries to their destinations, unless they are already there."""
-        nbytes = dict(self.places.plan.buffer_bytes)
-        for number, (read, _) in enumerate(carried):
-            if number not in self.control.logged:
-                last = self.control.carries[number][1]
-                self._move(self._place(last), read, nbytes[self.accesses[last].buffer])
-        if self.control.done >= 0:
-            self._move(self._place(self.control.done), (WORDS, record + LoopWord.NUMBER), 8)
-
-    def _finish(self, loop: Moves, record: int) -> None:
-        """Fill in the loop's record, and the entries of all that it moves."""
-        begin, rows, turns = self.writer.entries(loop)
-        records = self.writer.records
-        backwards = self.control.backwards
+    def _finish(self) -> None:
+        """Fill in the loop's record, and the entries of all that it moves, if there is a loop."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        begin, rows, turns = self.writer.entries(self.moves)
+        records, record, backwards = self.writer.records, self.record, self.loop.backwards
         cost = sum(plan_seconds(plan, ROWS) for plan in self.planned.bodies)
         records[record + LoopWord.ITERATIONS] = self.iterations
         records[record + LoopWord.FROM] = self.iterations - 1 if backwards else 0
