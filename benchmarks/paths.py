@@ -21,6 +21,8 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, Final
 
+from staticgrad import native
+from staticgrad.compiler import backends
 from staticgrad.support.records import dataclass
 
 VARIABLE: Final = "STATICGRAD_WITHOUT"
@@ -146,7 +148,31 @@ def without(*names: str) -> Iterator[None]:
     with ExitStack() as stack:
         for name in names:
             stack.enter_context(_replaced(by_name[name], functools.partial(_off, by_name[name])))
+        stack.enter_context(_sources(" ".join(names)))
         yield
+
+
+@contextmanager
+def _sources(note: str = "") -> Iterator[None]:
+    """Make the nests of kernels now, and others than those without the note.
+
+    A kernel's key says nothing of a compiler that is changed while it runs.
+    """
+    source_of = backends.source_of
+    made: dict[str, native.KernelSource] = {}
+
+    def noted(*given: Any) -> native.KernelSource:
+        source = source_of(*given)
+        source.key += f"\0{note}" if note else ""
+        if source.key not in made:
+            source.functions()
+        return made.setdefault(source.key, source)
+
+    backends.source_of = lambda *given: noted(*given)
+    try:
+        yield
+    finally:
+        backends.source_of = source_of
 
 
 @contextmanager
@@ -169,6 +195,7 @@ def counting() -> Iterator[Counter[str]]:
         for path in PATHS:
             if callable(path.off):
                 stack.enter_context(_replaced(path, functools.partial(counted, path)))
+        stack.enter_context(_sources())
         yield found
 
 

@@ -12,9 +12,8 @@ from staticgrad.compiler import backends as module
 
 if TYPE_CHECKING:
     from staticgrad.compiler.backends import (
-        Backend as Backend, Code as Code, Sources as Sources, backend_names as backend_names,
-        compiled as compiled, prepare as prepare, register as register, render as render, sources as
-        sources
+        Backend as Backend, Code as Code, backend_names as backend_names, compiled as compiled,
+        prepare as prepare, register as register, render as render, source_of as source_of
     )
 
 sys.modules[__name__] = module

@@ -1,10 +1,11 @@
 """Backends: named generators of the machine code of kernels.
 
 A backend takes a ``Kernel`` and gives ``Code``, the address of a function that runs it. ``vector``
-and ``numba`` compile the same source, ``nest``'s, which is a Numba function and runs as plain
-Python, too: ``vector`` writes LLVM IR for it, ``numba`` gives it to Numba's own pipeline. ``auto``
-is ``vector``, because it takes a fraction of the time and imports no Numba, and ``numba`` for
-a source that ``vector`` refuses. All give the same bytes.
+and ``numba`` compile the same source, a ``nest``: ``vector`` writes LLVM IR of its records,
+``numba`` gives its text, a Numba function that runs as plain Python, too, to Numba's own pipeline.
+A source is known by its kernel, so that code on disk is found without a nest. ``auto`` is
+``vector``, because it takes a fraction of the time and imports no Numba, and ``numba`` for a source
+that ``vector`` refuses. All give the same bytes.
 
 Another one is registered by whoever has it, or announced as an entry point of the group
 ``staticgrad.backends``:
@@ -28,28 +29,31 @@ from staticgrad.language.ir.discovery import announced
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
 from staticgrad.support import config
+from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import ArgumentError, ConfigError, NameConflictError
 from staticgrad.support.errors.hints import no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import dataclass
 
+if TYPE_CHECKING:
+    from staticgrad.compiler.nest.records import Nest
+    from staticgrad.language.ir.kernels.directives import Directives
+    from staticgrad.native.language.frontend import Function
+
 __all__ = [
     "Backend",
     "Code",
-    "Sources",
     "backend_names",
     "compiled",
     "prepare",
     "register",
     "render",
-    "sources",
+    "source_of",
 ]
 
 #: Where other packages announce backends; the name of an entry point is that of its backend.
 ENTRY_POINTS: Final = config.BACKEND_ENTRY_POINTS
-#: What ``render`` gave, by kernel and the width of vectors that it is for.
-Sources = Mapping[tuple[Kernel, int], str]
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,6 @@ class Backend:
 
 _registered: Final[dict[str, Backend]] = {}
 _codes: Final[dict[tuple[Backend, Kernel], Code]] = {}
-#: Sources that were written to compile them together, until each is requested.
-_rendered: Final[dict[tuple[Kernel, int], str]] = {}
 
 
 def register(backend: Backend) -> Backend:
@@ -93,11 +95,55 @@ def backend_names() -> tuple[str, ...]:
     return config.backend_names()
 
 
-def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
-    """Return the source of a kernel for a machine, this one if it is left out."""
-    from staticgrad.compiler import nest  # not where a process before has rendered
+class _NestSource(native.KernelSource):
+    """A kernel as a source: its nest for a machine, made where code is generated or text is read.
 
-    return nest.source(kernel, host or machine.current())
+    Its key is all that the nest follows from: the kernel, the machine, and the directives, where
+    they are not those that the kernel has by default.
+    """
+
+    def __init__(
+        self, kernel: Kernel, host: machine.Machine, directives: Directives | None = None
+    ) -> None:
+        super().__init__("\0".join([kernel.text, repr(directives), repr(host)]))
+        self._made_of = kernel, host, directives
+
+    @cached_property
+    def _nest(self) -> Nest:
+        from staticgrad.compiler import nest  # not where the code is on disk
+
+        return nest.lower(*self._made_of)
+
+    @cached_property
+    def text(self) -> str:
+        """The nest as readable Python."""
+        from staticgrad.compiler import nest
+
+        return nest.print_nest(self._nest)
+
+    def functions(self) -> Mapping[str, Function]:
+        """Return the nest's functions by name."""
+        from staticgrad.compiler import nest
+
+        return nest.functions_of(self._nest)
+
+
+def source_of(
+    kernel: Kernel, host: machine.Machine | None = None, directives: Directives | None = None
+) -> native.KernelSource:
+    """Return what ``native`` compiles for a kernel on a machine, this one if it is left out.
+
+    ``directives`` take the place of those that it has by default.
+
+    Making its text or its functions raises IllegalDirectiveError for directives that are not legal,
+    UnsupportedError where no nest can be written for the kernel.
+    """
+    return _NestSource(kernel, host or machine.current(), directives)
+
+
+def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
+    """Return the text of a kernel for a machine, this one if it is left out."""
+    return source_of(kernel, host).text
 
 
 def compiled(kernel: Kernel, name: str | None = None) -> Code:
@@ -110,21 +156,22 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     """
     settings = config.current(backend=name)
     if not settings.jit:
-        return native.kernel(render(kernel, machine.Machine()))  # Python has lanes of any number
+        return native.kernel(source_of(kernel, machine.Machine()))  # lanes of Python: any number
     backend = _found(settings.backend)
     if backend.name in native.BUILT_IN:
-        return backend.compile(kernel)  # which keeps what it made, by its source
+        return backend.compile(kernel)  # which keeps what it made, by its key
     known = _codes.get((backend, kernel))
     if known is not None:
         return replace(known, origin="memory", compile_seconds=0.0)
     return _codes.setdefault((backend, kernel), backend.compile(kernel))
 
 
-def sources(kernels: Iterable[Kernel], known: Sources, name: str | None = None) -> Sources:
-    """Return the sources that ``prepare`` compiles for these kernels, for the target.
+def prepare(
+    kernels: Iterable[Kernel], name: str | None = None, loops: bool = False
+) -> dict[Kernel, Code]:
+    """Return the code of kernels, of those that can be found on disk or compiled in one batch.
 
-    ``known``: those that were rendered before, on this machine. There are none where the jit is off
-    or the backend is not built in.
+    The others are left to ``compiled``. ``loops``: also prepare the code of loops and branches.
 
     Raises:
         ConfigError: there is no such backend.
@@ -134,26 +181,10 @@ def sources(kernels: Iterable[Kernel], known: Sources, name: str | None = None) 
     if not settings.jit or settings.backend not in native.BUILT_IN:
         return {}
     host = machine.current()
-    wanted = [(kernel, host.vector_bits) for kernel in kernels]
-    return {each: known.get(each) or render(each[0], host) for each in wanted}
-
-
-def prepare(rendered: Sources, name: str | None = None, loops: bool = False) -> None:
-    """Compile in one batch what ``compiled`` will request, if the backend is built in.
-
-    ``rendered`` is what ``sources`` gave. ``loops``: and what follows loops and branches.
-
-    Raises:
-        ConfigError: there is no such backend.
-        CPUError, SelfTestError, OutOfMemory: nothing can be compiled on this machine, now.
-    """
-    settings = config.current(backend=name)
-    if not settings.jit or settings.backend not in native.BUILT_IN:
-        return
-    _rendered.clear()
-    _rendered.update(rendered)
     built_in = next(each for each in native.BUILT_IN if each == settings.backend)
-    native.prepare([*_rendered.values()], backend=built_in, loops=loops)
+    sources = {kernel: source_of(kernel, host) for kernel in kernels}
+    found = native.prepare(sources.values(), backend=built_in, loops=loops)
+    return {kernel: found[source.key] for kernel, source in sources.items() if source.key in found}
 
 
 def _found(name: str) -> Backend:
@@ -174,14 +205,12 @@ def _found(name: str) -> Backend:
     )
 
 
-def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
-    bits = native.vector_bits()
-    source = _rendered.pop((kernel, bits), None)
-    return native.kernel(source or render(kernel), backend=name)
+def _built_in(name: native.BuiltIn, kernel: Kernel) -> Code:
+    return native.kernel(source_of(kernel), backend=name)
 
 
 for _name in native.BUILT_IN:
-    register(Backend(_name, partial(_by_source, _name)))
+    register(Backend(_name, partial(_built_in, _name)))
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,11 @@
 """The only door to Numba and llvmlite: kernels from source text, and the driver that runs them.
 
-    add = native.kernel(source)          # compiled, or found in memory or on disk
+    add = native.kernel(source)          # compiled, or found in memory or on disk, by its key
     native.driver()(block.ctypes.data, 0, 3)  # its head names a table of ``native.Row`` words
 
 Two backends compile one source, and its results have the same bytes (others take kernels, not
 sources, and are registered in ``staticgrad/compiler/backends.py``): ``vector`` writes LLVM IR from
-its statements, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This
+its records, ``numba`` gives its text to Numba's pipeline, in which vectors are types. This
 package imports neither Numba nor llvmlite by itself; ``vector``, and a kernel found on disk, need
 llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, to the same
 bytes. Safe to call from threads and after a fork.
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row, RuntimeCode
 from staticgrad.native.lock import LOCK
+from staticgrad.native.source import KernelSource, SourceText, source_of
 from staticgrad.support import config
 from staticgrad.support.errors import ArgumentError, CompileError, OutOfMemory, ReentryError
 from staticgrad.support.records import dataclass
@@ -30,6 +31,7 @@ from staticgrad.support.records import dataclass
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo
     from staticgrad.native.jit import Compiled, ObjectCode
+    from staticgrad.native.language.parts import Module
     from staticgrad.native.table.rows import Driver
     from staticgrad.native.target import Target
 
@@ -39,8 +41,10 @@ __all__ = [
     "Code",
     "HEAD_WORDS",
     "Head",
+    "KernelSource",
     "ROW_WORDS",
     "Row",
+    "SourceText",
     "Statistics",
     "cache_info",
     "clear_cache",
@@ -72,7 +76,7 @@ class Code:
 
     symbol: str
     address: int
-    source: str
+    source: str | KernelSource
     compiler: str
     origin: Origin = "compiled"
     compile_seconds: float = 0.0
@@ -99,8 +103,7 @@ class _Process:
     """The kernels and drivers of one process; a forked child keeps the loaded code."""
 
     def __init__(self) -> None:
-        self.kernels: dict[tuple[str, str, str], Code] = {}  # by mode, source, target
-        self.prepared: dict[tuple[str, str, str], Code] = {}  # the same, of which nobody knows yet
+        self.kernels: dict[tuple[str, str, str], Code] = {}  # by mode, key, target
         self.drivers: dict[bool, Driver] = {}
         self.control: int | None = None
         self.counts = Statistics()
@@ -118,8 +121,8 @@ class _Process:
 _process: Final = _Process()
 
 
-def kernel(source: str, *, backend: BuiltIn | None = None) -> Code:
-    """The kernel of a source text (see ``vocabulary.md`` in this package for the language).
+def kernel(source: str | KernelSource, *, backend: BuiltIn | None = None) -> Code:
+    """The kernel of a source, or of a text (``vocabulary.md`` in this package has the language).
 
     ``backend`` says who compiles it, None: the setting ``backend`` where that is one of them, else
     ``auto``, which is ``vector``, and
@@ -130,7 +133,7 @@ def kernel(source: str, *, backend: BuiltIn | None = None) -> Code:
     there is too little memory to compile it.
     """
     _refuse_finalizers()
-    settings = config.current(backend=backend)
+    source, settings = source_of(source), config.current(backend=backend)
     with LOCK, _coded_memory_errors():
         if not settings.jit:
             return _found(source, "python", settings)
@@ -163,9 +166,9 @@ def _coded_memory_errors() -> Iterator[None]:
         raise headroom.too_little("there is too little memory to compile a kernel") from error
 
 
-def _automatic(source: str, settings: config.Config) -> Code:
+def _automatic(source: KernelSource, settings: config.Config) -> Code:
     """Compile by ``vector`` if it supports the source, else by ``numba``."""
-    by_numba, by_vector = ((mode, source, settings.target) for mode in ("numba", "vector"))
+    by_numba, by_vector = ((mode, source.key, settings.target) for mode in ("numba", "vector"))
     if by_numba in _process.kernels and by_vector not in _process.kernels:
         return _found(source, "numba", settings)
     try:
@@ -179,21 +182,23 @@ def _automatic(source: str, settings: config.Config) -> Code:
         raise refused from None
 
 
-def _found(source: str, mode: Mode, settings: config.Config) -> Code:
+def _found(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
     """The kernel from memory, from disk, or compiled."""
-    key = (mode, source, settings.target)
+    key = (mode, source.key, settings.target)
     known = _process.kernels.get(key)
     if known is not None:
         _process.count("memory", 0.0)
         return replace(known, origin="memory", compile_seconds=0.0)
     start = time.perf_counter()
-    prepared = _process.prepared.pop(key, None)
-    if prepared is not None:
-        made = prepared
-    elif mode == "python":
+    if mode == "python":
         made = _load_python(source, start)
     else:
         made = _load(source, mode, settings, start)
+    return _new(made, key, settings)
+
+
+def _new(made: Code, key: tuple[str, str, str], settings: config.Config) -> Code:
+    """Store and count a kernel that was not in memory."""
     _process.kernels[key] = made
     _process.count(made.origin, made.compile_seconds)
     if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
@@ -202,79 +207,93 @@ def _found(source: str, mode: Mode, settings: config.Config) -> Code:
     return made
 
 
-def _load(source: str, mode: Compiled, settings: config.Config, start: float) -> Code:
+def _load(source: KernelSource, mode: Compiled, settings: config.Config, start: float) -> Code:
     from staticgrad.native import jit, loader
+    from staticgrad.native.language.parts import text_of
 
     def compile_for(host: Target) -> ObjectCode:
-        texts, shared = jit.parts(source, mode, host)
-        for name, text in shared.items():
+        if mode == "numba":
+            return jit.compile_ir(jit.modules(source, mode, host), symbol, host)
+        written = jit.written(source, host)
+        for name, module in written.shared.items():
             if not loader.is_loaded(name, host):
-                make = functools.partial(jit.compile_ir, [text], name)
+                make = functools.partial(jit.compile_ir, [text_of(module)], name)
                 object_code(name, name, make, settings)
-        return jit.compile_ir(texts, symbol, host)
+        return jit.compile_ir([text_of(written.kernel)], symbol, host)
 
-    symbol = jit.symbol_of(source, mode)
-    address, origin = object_code(f"{mode}\0{source}", symbol, compile_for, settings)
+    symbol = jit.symbol_of(source.key, mode)
+    address, origin = object_code(f"{mode}\0{source.key}", symbol, compile_for, settings)
     return Code(symbol, address, source, mode, origin, time.perf_counter() - start)
 
 
-def prepare(sources: Iterable[str], *, backend: BuiltIn | None = None, loops: bool = False) -> None:
-    """Find or compile several kernels at once, before ``kernel`` is called for each of them.
-
-    With ``loops`` it also compiles what ``control`` returns.
+def prepare(
+    sources: Iterable[str | KernelSource],
+    *,
+    backend: BuiltIn | None = None,
+    loops: bool = False,
+) -> dict[str, Code]:
+    """Find or compile several kernels at once; return those that were not in memory, by key.
 
     Together they take less time than one by one. Kernels that this cannot find or compile are left
     to ``kernel``, as are all with the jit off or if ``numba`` compiles.
+
+    With ``loops`` it also compiles what ``control`` returns.
 
     Raises CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
     """
     _refuse_finalizers()
     settings = config.current(backend=backend)
+    found: dict[str, Code] = {}
     if not settings.jit or settings.backend == "numba":
-        return
+        return found
     with LOCK, _coded_memory_errors():
-        _process.prepared.clear()
         missing = []
-        for source in dict.fromkeys(sources):
-            key = ("vector", source, settings.target)
+        for source in dict.fromkeys(map(source_of, sources)):
+            key = ("vector", source.key, settings.target)
             if key not in _process.kernels and ("numba", *key[1:]) not in _process.kernels:
-                found = _prepared(source, settings)
-                if found is None:
+                stored = _on_disk(source, settings)
+                if stored is None:
                     missing.append(source)
                 else:
-                    _process.prepared[key] = found
+                    found[source.key] = _new(stored, key, settings)
         if len(missing) > 1:
-            _compile_together(missing, settings, loops)
+            for made in _compile_together(missing, settings, loops):
+                source = source_of(made.source)
+                key = ("vector", source.key, settings.target)
+                found[source.key] = _new(made, key, settings)
+    return found
 
 
-def _prepared(source: str, settings: config.Config) -> Code | None:
+def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
     """A kernel by ``vector`` from disk, if it is there."""
     from staticgrad.native import jit, loader, target
 
-    start, symbol = time.perf_counter(), jit.symbol_of(source, "vector")
-    address = loader.from_disk(f"vector\0{source}", symbol, target.host(), settings)
+    start, symbol = time.perf_counter(), jit.symbol_of(source.key, "vector")
+    address = loader.from_disk(f"vector\0{source.key}", symbol, target.host(), settings)
     if address is None:
         return None
     return Code(symbol, address, source, "vector", "disk", time.perf_counter() - start)
 
 
-def _compile_together(sources: Sequence[str], settings: config.Config, loops: bool) -> None:
+def _compile_together(
+    sources: Sequence[KernelSource], settings: config.Config, loops: bool
+) -> list[Code]:
     """Compile kernels by ``vector``; each is charged an equal share of the time."""
     from staticgrad.native import loader, target
     from staticgrad.native.language import system
     from staticgrad.native.table import control_code, rows
 
     start, host = time.perf_counter(), target.host()
-    beside: dict[str, tuple[str, str]] = {}
+    beside: dict[str, tuple[str, Module]] = {}
     for code in (rows.code(), control_code.code()) if loops else (rows.code(),):
         if not loader.is_loaded(code.symbol, host):
-            beside[code.symbol] = code.text, system.text(code, host)
+            beside[code.symbol] = code.text, system.module(code, host)
     symbols = loader.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
-    for source, symbol in symbols.items():
-        address = loader.address(symbol, host)
-        key = ("vector", source, settings.target)
-        _process.prepared[key] = Code(symbol, address, source, "vector", "compiled", seconds)
+    return [
+        Code(symbol, loader.address(symbol, host), source, "vector", "compiled", seconds)
+        for source, symbol in symbols.items()
+    ]
 
 
 def object_code(
@@ -298,16 +317,16 @@ def object_code(
     return loader.load(code.elf, symbol, host), "compiled"
 
 
-def _load_python(source: str, start: float) -> Code:
+def _load_python(source: KernelSource, start: float) -> Code:
     from staticgrad.native.plain import control as plain
 
-    address, function = plain.register(source)
+    address, function = plain.register(source.text)
     seconds = time.perf_counter() - start
     symbol = f"python_{address}"
     return Code(symbol, address, source, "python", "compiled", seconds, python=function)
 
 
-def as_text(source: str, compiler: str, form: Literal["llvm", "asm"]) -> str:
+def as_text(source: str | KernelSource, compiler: str, form: Literal["llvm", "asm"]) -> str:
     """The LLVM IR or the assembly of a kernel's source, for the target of this machine.
 
     Raises ArgumentError where ``compiler`` made neither: Python, and backends from outside.
@@ -321,7 +340,7 @@ def as_text(source: str, compiler: str, form: Literal["llvm", "asm"]) -> str:
     from staticgrad.native import jit
 
     with _coded_memory_errors():
-        return jit.as_text(source, known, form)
+        return jit.as_text(source_of(source), known, form)
 
 
 def vector_bits() -> int:
@@ -413,8 +432,9 @@ def address_of(code: RuntimeCode) -> int:
     def compile_for(host: Target) -> ObjectCode:
         from staticgrad.native.jit import compile_ir
         from staticgrad.native.language import system
+        from staticgrad.native.language.parts import text_of
 
-        return compile_ir([system.text(code, host)], code.symbol, host)
+        return compile_ir([text_of(system.module(code, host))], code.symbol, host)
 
     return object_code(code.text, code.symbol, compile_for, config.current())[0]
 

@@ -221,13 +221,21 @@ _warned: Final[list[str]] = []
 _numbers: Final = itertools.count()
 
 
+#: The folders of this package whose code makes machine code of kernels, and code of the runtime.
+SOURCES: Final = (
+    "compiler/nest", "language/ir", "language/types", "language/vecmath", "native", "support",
+)  # fmt: skip
+
+
 @functools.cache
 def environment() -> str:
     """Everything besides source and target that machine code depends on."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    for folder in SOURCES:
+        for path in sorted((package / folder).rglob("*.py")):
+            name = path.relative_to(package).as_posix()
+            digest.update(f"{name}\0".encode() + path.read_bytes())
     versions = [f"{name} {_version_of(name)}" for name in ("numba", "llvmlite")]
     python = f"python {sys.version_info.major}.{sys.version_info.minor}"
     return "|".join([*versions, f"numpy {np.__version__}", python, digest.hexdigest()])

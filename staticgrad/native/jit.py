@@ -1,4 +1,4 @@
-"""Kernel source or LLVM IR text -> machine code as an ELF object, for an explicit target.
+"""Sources of kernels or LLVM IR text -> machine code as an ELF object, for an explicit target.
 
 The pass pipeline is short on purpose: kernels are written with explicit vectors, so nothing is
 left for an auto-vectoriser, and the vectorisers are what miscompiles. ``vector`` writes few
@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from staticgrad.native import headroom, target as targets
 from staticgrad.native.language.emitter import SELDOM
+from staticgrad.native.language.parts import linked, text_of
 from staticgrad.native.lock import LOCK
+from staticgrad.native.source import KernelSource
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
 from staticgrad.support.errors import CompileError
 from staticgrad.support.records import dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.native.language.frontend import Modules
 
 Compiled = Literal["numba", "vector"]
 """The backend that turns a source into LLVM IR."""
@@ -44,9 +48,6 @@ _LEFT_OUT: Final = tuple(
     f"-disable-{each}"
     for each in ("lsr", "constant-hoisting", "x86-domain-reassignment", "copyprop")
 )
-#: How the first lines of functions, declarations and variables begin.
-_STARTS: Final = ("define ", "declare ", "@")
-_NAME: Final = re.compile(r"@([\w.]+)")
 _compilers: dict[str, Compiler] = {}
 
 
@@ -160,9 +161,9 @@ def compiler(target: Target) -> Compiler:
 
 
 @functools.lru_cache(maxsize=1 << 8)
-def symbol_of(source: str, backend: Compiled) -> str:
-    """The entry name of a source: unique by content and backend."""
-    return f"sg_{backend[0]}_{hashlib.blake2b(source.encode(), digest_size=12).hexdigest()}"
+def symbol_of(key: str, backend: Compiled) -> str:
+    """The entry name of a source: unique by its key and the backend."""
+    return f"sg_{backend[0]}_{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}"
 
 
 def compile_ir(
@@ -180,16 +181,46 @@ def compile_ir(
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
 
-def modules(source: str, backend: Compiled, host: Target) -> Sequence[str]:
-    """The LLVM IR of a kernel's source, with the functions that it shares.
+def modules(source: KernelSource, backend: Compiled, host: Target) -> Sequence[str]:
+    """The LLVM IR of a kernel, with the functions that it shares.
 
     Raises CompileError when the backend does not take the source.
     """
-    texts, shared = parts(source, backend, host)
-    return [merged([*texts, *shared.values()])] if shared else texts
+    if backend == "vector":
+        found = written(source, host)
+        return [text_of(linked([found.kernel, *found.shared.values()]))]
+    from staticgrad.native.language.translation import KernelSourceError
+
+    if "numba" not in sys.modules:
+        headroom.require(headroom.NUMBA, "loading Numba")
+    from staticgrad.native.by_numba import frontend
+
+    symbol, text = symbol_of(source.key, backend), source.text
+    try:
+        return undisturbed(lambda: frontend.modules(text, symbol, host))
+    except KernelSourceError as error:
+        raise _not_compiled(error) from error
 
 
-def as_text(source: str, backend: Compiled, form: Literal["llvm", "asm"]) -> str:
+def written(source: KernelSource, host: Target) -> Modules:
+    """The modules of a kernel and of the functions that it shares, by ``vector``.
+
+    Raises CompileError when the source is not in the kernel language.
+    """
+    from staticgrad.native.language import frontend
+    from staticgrad.native.language.translation import KernelSourceError
+
+    try:
+        return frontend.modules(source.functions(), symbol_of(source.key, "vector"), host)
+    except KernelSourceError as error:
+        raise _not_compiled(error) from error
+
+
+def _not_compiled(error: Exception) -> CompileError:
+    return CompileError(f"a kernel could not be compiled: {error}")
+
+
+def as_text(source: KernelSource, backend: Compiled, form: Literal["llvm", "asm"]) -> str:
     """A kernel's LLVM IR as code is generated from it, or its assembly, for this machine's target.
 
     The functions that it shares with other kernels stand behind it.
@@ -209,45 +240,3 @@ def _link_inside(module: Any, others: Iterable[Any]) -> None:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in entries:
             value.linkage = "internal"
-
-
-def _parts_of(text: str) -> list[str]:
-    """A module's text, cut before its functions, declarations and variables."""
-    for start in _STARTS:
-        text = text.replace(f"\n{start}", f"\n\0{start}")
-    return text.split("\0")
-
-
-def merged(texts: Iterable[str]) -> str:
-    """One module of several, in which each name is defined or declared once."""
-    declared: dict[str, str] = {}
-    defined: dict[str, str] = {}
-    for text in texts:
-        for part in filter(str.strip, _parts_of(text)):
-            found = _NAME.search(part)
-            assert found is not None
-            into = declared if part.startswith("declare ") else defined
-            into.setdefault(found[1], part.rstrip("\n"))
-    named = [part for name, part in declared.items() if name not in defined]
-    return "\n".join([*named, *defined.values()])
-
-
-def parts(source: str, backend: Compiled, host: Target) -> tuple[Sequence[str], Mapping[str, str]]:
-    """The LLVM IR of a kernel's source, and that of the functions that it shares, by symbol.
-
-    Raises CompileError when the backend does not take the source.
-    """
-    from staticgrad.native.language import frontend, translation
-
-    symbol = symbol_of(source, backend)
-    try:
-        if backend == "vector":
-            found = frontend.modules(source, symbol, host)
-            return [found.kernel], found.shared
-        if "numba" not in sys.modules:
-            headroom.require(headroom.NUMBA, "loading Numba")
-        from staticgrad.native.by_numba import frontend as numba_frontend
-
-        return undisturbed(lambda: numba_frontend.modules(source, symbol, host)), {}
-    except translation.KernelSourceError as error:
-        raise CompileError(f"a kernel could not be compiled: {error}") from error

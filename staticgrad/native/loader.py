@@ -32,7 +32,9 @@ import numpy.typing as npt
 from staticgrad.native import cache, headroom, jit, target as targets
 from staticgrad.native.constants import SHARED
 from staticgrad.native.jit import ObjectCode
+from staticgrad.native.language.parts import Module, linked, text_of
 from staticgrad.native.lock import LOCK
+from staticgrad.native.source import KernelSource, SourceText
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
 from staticgrad.support import config
@@ -273,8 +275,8 @@ def _entries(level: int, target: Target) -> list[Entry]:
     forms = [lanes for lanes, at in FORMS if at == level]
     sources = [mask_source(lanes, level) for lanes in forms]
     symbols = [jit.symbol_of(source, "vector") for source in sources]
-    texts = [text for source in sources for text in jit.modules(source, "vector", target)]
-    code = jit.compile_ir([jit.merged(texts)], symbols[0], target, level)
+    made = linked(jit.written(SourceText(source), target).kernel for source in sources)
+    code = jit.compile_ir([text_of(made)], symbols[0], target, level)
     return [ctypes.CFUNCTYPE(None, *_ENTRY)(load(code.elf, symbol, target)) for symbol in symbols]
 
 
@@ -346,87 +348,88 @@ def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> 
 
 
 def compiled(
-    sources: Iterable[str],
+    sources: Iterable[KernelSource],
     host: Target,
     settings: config.Config,
-    beside: Mapping[str, tuple[str, str]],
-) -> dict[str, str]:
+    beside: Mapping[str, tuple[str, Module]],
+) -> dict[KernelSource, str]:
     """Compiles and loads kernels by ``vector``, several to a module; their symbols by source.
 
     Those that this cannot do are left out. ``beside``: by their entries, further modules that
-    programs need as well: the texts that they are made from, by which disks keep them, and LLVM IR.
+    programs need as well, each with the key by which disks keep it.
     """
-    kernels: dict[str, str] = {}
-    shared: dict[str, str] = {}
-    symbols: dict[str, str] = {}
+    kernels: dict[str, Module] = {}
+    shared: dict[str, Module] = {}
+    symbols: dict[KernelSource, str] = {}
     for source in sources:
         try:
-            (text,), called = jit.parts(source, "vector", host)
+            made = jit.written(source, host)
         except CompileError:
             continue  # who asks for it alone is told why
-        symbols[source] = jit.symbol_of(source, "vector")
-        kernels[symbols[source]] = text
-        shared |= called
+        symbols[source] = jit.symbol_of(source.key, "vector")
+        kernels[symbols[source]] = made.kernel
+        shared |= made.shared
     wanted = {
-        name: text
-        for name, text in shared.items()
+        name: module
+        for name, module in shared.items()
         if not is_loaded(name, host) and from_disk(name, name, host, settings) is None
     }
     keys = {name: cache.key(name, host) for name in wanted}
-    keys |= {symbol: cache.key(f"vector\0{source}", host) for source, symbol in symbols.items()}
+    keys |= {symbol: cache.key(f"vector\0{each.key}", host) for each, symbol in symbols.items()}
     keys |= {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
     kernels |= {symbol: module for symbol, (_, module) in beside.items()}
     # what is shared is short, so that a second module would take longer than the higher level
-    highest = max([jit.level_of([text]) for text in wanted.values()], default=1)
-    modules = [(highest, texts) for texts in _parts(wanted)]
-    for level, texts in (*modules, *_modules(kernels)):  # those call what is shared
-        if not _bundle(texts, level, keys, host, settings):
+    highest = max([jit.level_of([text_of(each)]) for each in wanted.values()], default=1)
+    bundles = [(highest, modules) for modules in _in_runs(wanted)]
+    for level, modules in (*bundles, *_by_level(kernels)):  # those call what is shared
+        if not _bundle(modules, level, keys, host, settings):
             break
     return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
 
 
-def _modules(texts: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the texts of each module with their level, which is equal within a module."""
-    levels = {symbol: jit.level_of([text]) for symbol, text in texts.items()}
+def _by_level(modules: Mapping[str, Module]) -> Iterator[tuple[int, dict[str, Module]]]:
+    """Yield the modules of each bundle with their level, which is equal within a bundle."""
+    levels = {symbol: jit.level_of([text_of(each)]) for symbol, each in modules.items()}
     for level in (1, 2):
-        of_level = {symbol: text for symbol, text in texts.items() if levels[symbol] == level}
-        yield from ((level, part) for part in _parts(of_level))
+        of_level = {symbol: each for symbol, each in modules.items() if levels[symbol] == level}
+        yield from ((level, run) for run in _in_runs(of_level))
 
 
-def _parts(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Split texts of one level into parts that are not too long."""
-    part: dict[str, str] = {}
-    lines = 0
-    for symbol, text in texts.items():
-        if part and lines + text.count("\n") > LONGEST:
-            yield part
-            part, lines = {}, 0
-        part[symbol] = text
-        lines += text.count("\n")
-    if part:
-        yield part
+def _in_runs(modules: Mapping[str, Module]) -> Iterator[dict[str, Module]]:
+    """Split modules of one level into runs that are not too long."""
+    run: dict[str, Module] = {}
+    total = 0
+    for symbol, module in modules.items():
+        lines = text_of(module).count("\n")
+        if run and total + lines > LONGEST:
+            yield run
+            run, total = {}, 0
+        run[symbol] = module
+        total += lines
+    if run:
+        yield run
 
 
 def _bundle(
-    texts: Mapping[str, str],
+    modules: Mapping[str, Module],
     level: int,
     keys: Mapping[str, str],
     host: Target,
     settings: config.Config,
 ) -> bool:
     """Compiles, stores and loads a module at LLVM's ``level``; whether that could be done."""
-    first = next(iter(texts))
+    first = next(iter(modules))
     try:
-        code = jit.compile_ir([jit.merged(texts.values())], first, host, level)
+        code = jit.compile_ir([text_of(linked(modules.values()))], first, host, level)
         load(code.elf, first, host)
     except CompileError as error:
-        config.log("cache", "%d kernels are compiled one by one: %s", len(texts), error)
+        config.log("cache", "%d kernels are compiled one by one: %s", len(modules), error)
         return False
-    if len(texts) == 1:
+    if len(modules) == 1:
         cache.write(keys[first], code, settings)
         return True
-    name = cache.key("\0".join(texts), host)
+    name = cache.key("\0".join(modules), host)
     if cache.write(name, code, settings):
-        for symbol in texts:
+        for symbol in modules:
             cache.write(keys[symbol], ObjectCode(_NAMES + name.encode(), symbol), settings)
     return True

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.native.machine import Machine
 from tests.exporting.printed import run_printed
 from tests.native.support import call
@@ -28,7 +28,7 @@ def run(kernel, sizes, mode, given, vector_bits=None):
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)
-    call(render(kernel, of_width(vector_bits)), shared, sizes, 0, count, own=own, mode=mode)
+    call(source_of(kernel, of_width(vector_bits)), shared, sizes, 0, count, own=own, mode=mode)
     return memory
 
 

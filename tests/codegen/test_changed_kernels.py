@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from staticgrad import native
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
@@ -52,7 +52,7 @@ def check_changes(seeds):
             kernel = accepted(changed(text, random))
             if kernel is not None:
                 sound += 1
-                native.kernel(render(kernel), backend="vector")
+                native.kernel(source_of(kernel), backend="vector")
     assert 20 * sound > len(seeds)
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
@@ -499,7 +499,7 @@ def check_run(kernel, sizes, mode, bits=None):
         cuts = []
         assert run_printed(kernel, found, dict(zip(kernel.arguments, sizes, strict=True)))
     for begin, end in pairwise(cuts):
-        call(render(kernel, of_width(bits)), shared, sizes, begin, end, own=own, mode=mode)
+        call(source_of(kernel, of_width(bits)), shared, sizes, begin, end, own=own, mode=mode)
     for operand in kernel.operands:
         if operand.mode in ("out", "inout", "check"):
             what = f"{operand.name} at {sizes} by {mode}\n{kernel}"

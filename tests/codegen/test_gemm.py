@@ -5,7 +5,7 @@ from itertools import pairwise, product as product_of
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.nest.products import direct, gemm
 from staticgrad.compiler.nest.products.streams import WIDEST
 from staticgrad.language.ir.kernels.parser import parse_kernel
@@ -81,7 +81,7 @@ def made(a, b, layouts, mode, bits, start=None, literal=False, step=3):
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
-    source = render(kernel, Machine(vector_bits=bits))
+    source = source_of(kernel, Machine(vector_bits=bits))
     cuts = sorted({0, *range(1, total, step), total})  # a call may go through several as one
     if mode == "file":
         memory = {"p0": p0, "p1": p1, "p2": found}

@@ -6,7 +6,7 @@ What is refused, and why it has to be: a run in one buffer would give other byte
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_meaning import Meaning
@@ -37,7 +37,7 @@ def in_one_buffer(kernel, out, into, seed, sizes, step=-1):
     shared = [found[o.name] for o in kernel.operands if not o.is_own]
     own = [found[o.name] for o in kernel.operands if o.is_own]
     count = int(kernel.iterations(words))
-    source = render(kernel)
+    source = source_of(kernel)
     for row in range(count)[::step]:
         call(source, shared, words, row, row + 1, own=own, mode="vector")
     return found, wanted

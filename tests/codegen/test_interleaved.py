@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_runs import run
@@ -17,7 +17,7 @@ def _bracketed(place):
     return f"[{place.replace(':', '*')}]" if ":" in place else f"[[{place}]]"
 
 
-def source_of(loads, stores):
+def kernel_source(loads, stores):
     """A kernel that moves elements from places of p0 to places of p1, each with its own number."""
     places, targets = loads.split(), stores.split()
     lines = [f"    %{n}: f32 = load p0{_bracketed(place)}" for n, place in enumerate(places)]
@@ -26,7 +26,7 @@ def source_of(loads, stores):
     text = f"kernel(p0: in f32, p1: out f32; n0) {{\n  map j: n0 {{\n{body}\n  }}\n}}\n"
     kernel = parse_kernel(text)
     verify_kernel(kernel)
-    return render(kernel)
+    return source_of(kernel)
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def fences():
 @diagonals(2, ("mode", MODES), ("step", [2, 3, 5, 12, 16, 17, 30, 32]), daily="vector")
 def test_rows_move_to_the_end_of_memory_and_no_further(step, mode, fences):
     places = " ".join(f"j*{step}+{k}" if k else f"j*{step}" for k in range(step))
-    source = source_of(places, places)
-    assert "load_strided" not in source
-    assert "store_strided" not in source
+    source = kernel_source(places, places)
+    assert "load_strided" not in source.text
+    assert "store_strided" not in source.text
     for rows in (1, 15, 16, 17, 31):
         x, found = (fence.at_end(np.dtype("f4"), rows * step) for fence in fences)
         x[:] = np.arange(rows * step)
@@ -54,7 +54,7 @@ def test_rows_move_to_the_end_of_memory_and_no_further(step, mode, fences):
 
 def parts_of_rows(step, places):
     """A kernel that moves the first elements of rows of ``step``."""
-    return source_of(*[" ".join(f"j*{n}+{k}" for k in range(places)) for n in (step, places)])
+    return kernel_source(*[" ".join(f"j*{n}+{k}" for k in range(places)) for n in (step, places)])
 
 
 @diagonals(2, ("mode", MODES), ("step,places", [(33, 4), (40, 35), (129, 8)]), daily="vector")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.errors import VerifyError
 from staticgrad.language.ir.expr import Access, index, literal, ref
 from staticgrad.language.ir.kernels.known import known_of
@@ -132,7 +132,7 @@ def check_kernel(seed, modes=READERS):
         kernel = told(kernel, sizes)
     verify_kernel(kernel)
     assert parse_kernel(str(kernel)) == kernel
-    source = render(kernel)
+    source = source_of(kernel)
     words = [sizes[argument] for argument in kernel.arguments]
     wanted = memory_of(kernel, sizes, seed)
     lists = listed_of(kernel, sizes, seed)

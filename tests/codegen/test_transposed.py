@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.compiled.ways import check, drawn
@@ -55,9 +55,9 @@ def test_rows_of_any_number_and_length_are_transposed(mode):
 
 def check_rows(mode, fence):
     kernel = made(PLAIN)
-    source = render(kernel)
-    assert "load_strided" not in source
-    assert "shared_transposed16_f32(p0" in source
+    source = source_of(kernel)
+    assert "load_strided" not in source.text
+    assert "shared_transposed16_f32(p0" in source.text
     random = np.random.default_rng(3)
     shapes = [(1, 1), (16, 16), (33, 15), (15, 33), (64, 3), (7, 40), (32, 30)]
     for rows, columns in shapes[:: 1 if mode == "vector" else 3]:
@@ -78,7 +78,7 @@ def check_rows(mode, fence):
 def test_a_tile_ends_where_its_rows_do(mode):
     """Rows are neighbours along the last outer loop alone."""
     kernel, shape = made(MIXED), (3, 37, 18)
-    source = render(kernel)
+    source = source_of(kernel)
     n0, n1, n2 = shape
     random = np.random.default_rng(4)
     x = random.standard_normal((n0, n2, n1)).astype("f4")

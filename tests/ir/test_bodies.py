@@ -13,7 +13,7 @@ from staticgrad.analysis.budgets import marked_bound
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.guard import GuardedTable
@@ -70,7 +70,7 @@ def program(iterations=ITERATIONS, wide=False):
 
 def run(plan, table_class=Table, *rest):
     schedule = plan.schedule
-    addresses = {k: native.kernel(render(k)).address for k in schedule.kernels}
+    addresses = {k: native.kernel(source_of(k)).address for k in schedule.kernels}
     table = table_class(Program(schedule, addresses, {}, native.driver()), plan, *rest)
     x, y = np.arange(1, 41, dtype="f4"), np.full(40, np.nan, "f4")
     arena = Arena()

@@ -75,5 +75,5 @@ def assembly(source, on=None, backend="vector"):
     """The machine code of a kernel's source as assembly text."""
     with LOCK:
         on = on or target.host()
-        found, texts = jit.compiler(on), jit.modules(source, backend, on)
+        found, texts = jit.compiler(on), jit.modules(native.SourceText(source), backend, on)
         return undisturbed(lambda: str(found.machine.emit_assembly(found.module(texts))))

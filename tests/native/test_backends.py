@@ -80,7 +80,7 @@ def kernel(t, own, begin, end):
     store1(ptr_f64(t[0]), 0, f64x1(math.frexp(real(load1(ptr_f64(t[0]), 0)))[0]))
 """
     host, symbol = target.host(), jit.symbol_of(source, "numba")
-    code = jit.compile_ir(jit.modules(source, "numba", host), symbol, host)
+    code = jit.compile_ir(jit.modules(native.SourceText(source), "numba", host), symbol, host)
     with pytest.raises(CompileError, match="which nobody defines"):
         loader.check(code.elf, symbol, host)
 

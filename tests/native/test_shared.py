@@ -9,7 +9,7 @@ import pytest
 
 from staticgrad import native
 from staticgrad.errors import CompileError
-from staticgrad.native import jit
+from staticgrad.native import loader
 from tests.native.support import MODES, assert_same, call
 
 SHARED = """\
@@ -122,15 +122,19 @@ def test_what_is_lost_of_a_bundle_is_made_anew(tmp_path):
 
 def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
     wrong = source(21.0).replace("load16(p, i)", "load17(p, i)")
-    native.prepare([source(22.0), wrong, source(23.0)])
-    assert native.kernel(source(22.0)).origin == "compiled"
+    together = native.prepare([source(22.0), wrong, source(23.0)])
+    assert {text: code.origin for text, code in together.items()} == {
+        source(22.0): "compiled",
+        source(23.0): "compiled",
+    }
+    assert native.kernel(source(22.0)).origin == "memory"
     with pytest.raises(CompileError, match="load17 is not defined"):
         native.kernel(wrong, backend="vector")
 
     def refuses(*_):
         raise CompileError("LLVM refused a kernel")
 
-    monkeypatch.setattr(jit, "merged", refuses)
-    native.prepare([source(24.0), source(25.0)])
+    monkeypatch.setattr(loader, "linked", refuses)
+    assert native.prepare([source(24.0), source(25.0)]) == {}
     assert [native.kernel(source(c)).origin for c in (24.0, 25.0)] == ["compiled"] * 2
     assert float(made(24.0)[0]) == 1251

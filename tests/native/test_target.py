@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.native import jit, target
-from staticgrad.native.language.emitter import declaration
+from staticgrad.native.language.parts import external
 from staticgrad.native.target import ladder
 
 pytestmark = pytest.mark.skipif(ladder()[-1].cpu != "x86-64-v3", reason="no such processor")
@@ -65,7 +65,7 @@ def test_an_unknown_target_is_refused():
 
 def test_what_other_objects_define_is_bound_when_it_is_loaded():
     """The attribute is the function's: of a result LLVM refuses it, and with it every kernel."""
-    text = f"{declaration('getpid', 'i64', ())}\ndefine i64 @sg_pid() #0 {{\n"
+    text = f"{external('getpid', 'i64', ()).text}\ndefine i64 @sg_pid() #0 {{\n"
     text += "  %1 = call i64 @getpid()\n  ret i64 %1\n}\n"
     module = str(jit.compiler(target.host()).module([text]))
     (number,) = re.findall(r"^declare i64 @getpid\(\) #(\d+)", module, re.MULTILINE)

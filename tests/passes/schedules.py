@@ -3,7 +3,7 @@
 import numpy as np
 
 from staticgrad import native
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.guard import GuardedTable
@@ -21,7 +21,7 @@ def run_schedule(schedule, graph, feeds, sizes):
     """
     verify_schedule(schedule)
     stores = {p.name: ParameterStore(p.name, p.value) for p in graph.parameters}
-    addresses = {kernel: native.kernel(render(kernel)).address for kernel in schedule.kernels}
+    addresses = {kernel: native.kernel(source_of(kernel)).address for kernel in schedule.kernels}
     table = GuardedTable(
         Program(schedule, addresses, stores, native.driver()), plan(schedule, sizes)
     )

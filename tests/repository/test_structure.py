@@ -48,6 +48,7 @@ LAZY = {
     "staticgrad.native.libraries.routines": "LLVM, SciPy and Python kernels are for who calls them",
     "staticgrad.native.libraries.scipy_library": "the package, and with it LLVM, makes the code",
     "staticgrad.native.libraries.user_calls": "the first function that Numba compiles loads it",
+    "staticgrad.native.source": "code that is on disk is loaded without the language",
     "staticgrad.analysis.planning.problem": "placements that first fit finds need no compiler",
     "staticgrad.analysis.planning.planner": "effort='exact' and others' policies alone need SciPy",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler; few are forward",

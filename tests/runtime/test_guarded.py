@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.guard import GuardedTable
@@ -31,7 +31,7 @@ def kernel(t, own, begin, end):
 def run(schedule, made, feeds, sources=None, **stores):
     """One watched run, some kernels with a source of the test's own; results by buffer name."""
     given = sources or {}
-    addresses = {k: native.kernel(given.get(k, render(k))).address for k in schedule.kernels}
+    addresses = {k: native.kernel(given.get(k, source_of(k))).address for k in schedule.kernels}
     names = {kernel: f"k{n}" for n, kernel in enumerate(schedule.kernels)}
     table = GuardedTable(Program(schedule, addresses, stores, native.driver(), names), made)
     arena = Arena()

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.step import ParameterLocks, Program, Table, nothing
@@ -20,7 +20,7 @@ from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 
 
 def program(schedule, **stores):
-    addresses = {k: native.kernel(render(k)).address for k in schedule.kernels}
+    addresses = {k: native.kernel(source_of(k)).address for k in schedule.kernels}
     return Program(schedule, addresses, stores, native.driver())
 
 

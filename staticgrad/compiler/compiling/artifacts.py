@@ -1,4 +1,4 @@
-"""The compiled parts of one program, cached: its kernels by source, its plans by sizes.
+"""The compiled parts of one program, cached: its kernels by what was compiled, plans by sizes.
 
 A kernel is compiled, or found in the cache, and named. A plan is made by a function that the caller
 hands in. Every plan of a new kind is checked by code that shares nothing with the planner; with the
@@ -23,6 +23,7 @@ from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import CallStep, Schedule, Step, routines
+from staticgrad.native import Code
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.support import config
 from staticgrad.support.caches import SEEN_SIZES, Kept, collection_paused
@@ -42,16 +43,21 @@ _VERIFIED: Final = 1 << 20  # bytes of kinds of plans that were verified
 class CompiledKernel:
     """One distinct kernel: its generated source, what it computes, where its code came from.
 
-    ``compiler`` is the backend that compiled it, which ``auto`` leaves open; ``python`` where the
-    jit is off.
+    ``code`` is what was compiled, a text or what gives one on request. ``compiler`` is the backend
+    that compiled it, which ``auto`` leaves open; ``python`` where the jit is off.
     """
 
     name: str
-    source: str = field(repr=False)
+    code: str | native.KernelSource = field(repr=False)
     label: str
     origin: str
     address: int
     compiler: str
+
+    @property
+    def source(self) -> str:
+        """The generated source, as text."""
+        return self.code if isinstance(self.code, str) else self.code.text
 
     @property
     def llvm(self) -> str:
@@ -60,7 +66,7 @@ class CompiledKernel:
         Raises:
             ArgumentError: another backend than ``vector`` and ``numba`` compiled it, or none.
         """
-        return native.as_text(self.source, self.compiler, "llvm")
+        return native.as_text(self.code, self.compiler, "llvm")
 
     @property
     def asm(self) -> str:
@@ -69,7 +75,7 @@ class CompiledKernel:
         Raises:
             ArgumentError: as ``llvm``.
         """
-        return native.as_text(self.source, self.compiler, "asm")
+        return native.as_text(self.code, self.compiler, "asm")
 
     def _title(self) -> str:
         how = {"memory": "from memory", "disk": "from disk"}.get(self.origin, "compiled")
@@ -85,7 +91,7 @@ class CompiledKernel:
 
 
 class Kernels:
-    """Native code by source, for the schedules of one program.
+    """Native code of kernels, for the schedules of one program.
 
     By the backend of that name; None: the setting's.
     """
@@ -94,32 +100,20 @@ class Kernels:
         self._counts = counts
         self._backend = backend
         self._threads = threads
-        self._found: dict[str, CompiledKernel] = {}
+        self._found: dict[str | native.KernelSource, CompiledKernel] = {}
         self._of: dict[Kernel, CompiledKernel] = {}
-        self._sources: dict[tuple[Kernel, int], str] = {}
 
     @property
     def all(self) -> tuple[CompiledKernel, ...]:
         """The distinct kernels in order of first use."""
         return tuple(self._found.values())
 
-    def know(self, sources: backends.Sources) -> None:
-        """Takes sources that were rendered before, on the same machine."""
-        self._sources.update(sources)
-
-    def sources(self, *schedules: Schedule) -> backends.Sources:
-        """The sources of schedules' kernels, which backends that are built in compile."""
-        kernels = [kernel for schedule in schedules for kernel in first_steps(schedule)]
-        found = backends.sources(kernels, self._sources, self._backend)
-        self._sources.update(found)
-        return found
-
     def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
-        """A schedule with its code; sources that are new are compiled, or found in the cache."""
+        """A schedule with its code; kernels that are new are compiled, or found in the cache."""
         steps = first_steps(schedule)
         loops = any(step.bodies() for step in schedule.steps)
-        backends.prepare(self.sources(schedule), self._backend, loops)
-        made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
+        codes = backends.prepare(steps, self._backend, loops)
+        made = {k: self._compiled(k, step, codes.get(k)) for k, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
         if loops:
@@ -159,9 +153,9 @@ class Kernels:
             for step in schedule.steps
         )
 
-    def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
+    def _compiled(self, kernel: Kernel, step: Step, code: Code | None) -> CompiledKernel:
         try:
-            code = backends.compiled(kernel, self._backend)
+            code = code or backends.compiled(kernel, self._backend)
         except CompileError as error:
             error.at = step.origins[0] if step.origins else error.at
             source = backends.render(kernel)

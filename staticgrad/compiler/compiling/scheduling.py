@@ -3,13 +3,13 @@
 If the schedule was on disk, the graph after the passes and their reports are computed on request:
 they follow from the program.
 
-An entry of the kernel cache contains the schedule of one program and the sources of its kernels,
-pickled; reading it needs neither fusion nor code generation. Its name is a digest of everything
-that they follow from: the graph with its lines and their files, the options, this package's
-sources, the processor and its L1 cache, and for programs with linear algebra the core that OpenBLAS
-chose. A schedule that another package has a part in is not cached, since its code may change
-unseen. An entry is as trusted as the machine code beside it and is read under the same conditions
-(``native.cache``); a damaged or unreadable one is made anew.
+An entry of the kernel cache contains the schedule of one program, pickled; the code of its kernels
+is found by the kernels. So reading it needs neither fusion nor code generation. Its name is a
+digest of everything that a schedule follows from: the graph with its lines and their files, the
+options, this package's sources, the processor and its L1 cache, and for programs with linear
+algebra the core that OpenBLAS chose. A schedule that another package has a part in is not cached,
+since its code may change unseen. An entry is as trusted as the machine code beside it and is read
+under the same conditions (``native.cache``); a damaged or unreadable one is made anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from passes.base import Fixpoint, Pass, Pipeline, Report
 from passes.remat import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
-from staticgrad.compiler.backends import Sources
 from staticgrad.compiler.compiling.artifacts import Kernels
 from staticgrad.compiler.memory.divided import KEPT, Divided, Divisions, divided, divisions
 from staticgrad.compiler.memory.planner import Planner
@@ -97,31 +96,31 @@ def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> 
     return cache.key(text, target.host())
 
 
-def read_entry(name: str) -> tuple[KnownSchedule, Sources] | None:
-    """The entry of that name, if there is one; sources are those that built-in backends compile."""
+def read_entry(name: str) -> KnownSchedule | None:
+    """The entry of that name, if there is one."""
     entry = cache.read(name)
     if entry is None or entry.symbol != _KIND:
         return None
     try:
-        _, found, sources = pickle.loads(entry.elf)
+        _, found = pickle.loads(entry.elf)
     except Exception as error:  # whatever reading it runs into: a schedule can be made anew
         config.logger.warning("a schedule on disk cannot be read, made anew: %r", error)
         cache.discard(name)
         return None
-    if not isinstance(found, KnownSchedule) or not isinstance(sources, dict):
+    if not isinstance(found, KnownSchedule) or not isinstance(found.schedule, Schedule):
         return None
-    return found, sources
+    return found
 
 
-def write_entry(name: str, found: KnownSchedule, sources: Sources) -> None:
-    """Keeps a schedule and its kernels' sources for later processes.
+def write_entry(name: str, found: KnownSchedule) -> None:
+    """Keeps a schedule for later processes.
 
     Unless they are too large, or deeper than pickle goes. Expressions stand before the schedule,
     operands before their readers: pickle, which writes an object once and goes from each to its
     parts, then goes one expression deep.
     """
     try:
-        content = pickle.dumps((_expressions(found), found, dict(sources)), protocol=5)
+        content = pickle.dumps((_expressions(found), found), protocol=5)
     except RecursionError:
         config.logger.info("a schedule of so many nodes in a tree is made anew by each process")
         return
@@ -325,14 +324,12 @@ class Scheduling:
         if self.told is not None:
             told = (self.told, *self._deciding, *self.sizes.items())
             name = entry_name(self.program, self.passes, self.limits[0], told)
-        entry = None if name is None else read_entry(name)
-        if entry is None:
+        known = None if name is None else read_entry(name)
+        if known is None:
             made, known = self._made
             if name is not None:
-                write_entry(name, known, self.kernels.sources(*known.schedules))
+                write_entry(name, known)
             return known, made.planner
-        known, sources = entry
-        self.kernels.know(sources)
         if known.once is not None:
             self.kernels.program(known.once)  # whose kernels reports name
         return known, Planner(known.schedule, *self._limits)

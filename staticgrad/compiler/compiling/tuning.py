@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import native
-from staticgrad.compiler.backends import render
+from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.nest.directives import describe
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.kernels.directives import (
@@ -219,7 +219,7 @@ def measured(
     codes = {}
     for directives, each in sets.items():
         try:
-            codes[directives] = native.kernel(render(each)).address
+            codes[directives] = native.kernel(source_of(each)).address
         except CompileError:  # of a set that this machine does not take
             continue
     default, operands = next(iter(sets)), TimedOperands([*sets.values()], arguments, elements)

@@ -31,7 +31,8 @@ from staticgrad.language.ir.schedule import KernelStep, Step
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import Size, evaluate
 from staticgrad.language.types.dtype import DType
-from staticgrad.native import jit, target
+from staticgrad.native import KernelSource, SourceText, jit, target
+from staticgrad.native.language import parts
 from staticgrad.native.libraries import routines
 from staticgrad.support.errors import ArgumentError, CompileError, ExportError
 
@@ -252,13 +253,13 @@ def _call(*command: str) -> None:
         raise CompileError(f"{command[0]} failed", details=ran.stderr.splitlines()[:20])
 
 
-def _object_code(sources: Iterable[str]) -> bytes:
+def _object_code(sources: Iterable[KernelSource]) -> bytes:
     """Return one object with the code of kernels and of all that they share."""
-    texts: dict[str, None] = {}
-    for source in sources:
-        own, shared = jit.parts(source, "vector", target.host())
-        texts |= dict.fromkeys((*own, *shared.values()))
-    return jit.compile_ir([jit.merged(texts)], "", target.host()).elf
+    modules: list[parts.Module] = []
+    for source in dict.fromkeys(sources):
+        found = jit.written(source, target.host())
+        modules += [found.kernel, *found.shared.values()]
+    return jit.compile_ir([parts.text_of(parts.linked(modules))], "", target.host()).elf
 
 
 class LibraryWriter:
@@ -276,7 +277,7 @@ class LibraryWriter:
         self.name, self.graph, self.plans, self.stores = name, graph, plans, stores
         self.free = {size: variable(size, (), _KEYWORDS) for size in free}
         self.sizes = dict(plans[0].sizes)
-        self.sources: dict[Kernel | Routine, str] = {}
+        self.sources: dict[Kernel | Routine, KernelSource] = {}
         self.functions: dict[str, None] = {}  # of LAPACK
         self.data = b""
         self._stored_at: dict[bytes, str] = {}
@@ -520,10 +521,11 @@ class LibraryWriter:
                     hint=hint if kernel.name.startswith("fft:") else "",
                     at=at,
                 )
-            self.sources[kernel], functions = linked
+            text, functions = linked
+            self.sources[kernel] = SourceText(text)
             self.functions |= dict.fromkeys(functions)
         elif kernel not in self.sources:
-            self.sources[kernel] = backends.render(kernel)
+            self.sources[kernel] = backends.source_of(kernel)
         tail = ["WORD(unguarded)", "0", *(f"WORD({name}_)" for name in functions)]
         return _symbol(self.sources[kernel]), tail if isinstance(kernel, Routine) else []
 
@@ -629,8 +631,8 @@ def _c_type(dtype: DType) -> str:
     return _C_TYPES.get(name) or ("uint16_t" if name in _AS_BITS else f"{name}_t")
 
 
-def _symbol(source: str) -> str:
-    return jit.symbol_of(source, "vector")
+def _symbol(source: KernelSource) -> str:
+    return jit.symbol_of(source.key, "vector")
 
 
 def _fields(names: Iterable[str]) -> dict[str, str]:

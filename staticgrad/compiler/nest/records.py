@@ -13,10 +13,11 @@ share one by accident. The builder does three things as it goes, each record tou
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from staticgrad.native.language import frontend
 from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import (
     Apply,
@@ -32,6 +33,7 @@ from staticgrad.native.language.records import (
     When,
     Word,
 )
+from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import CompileError
 from staticgrad.support.records import NamedTuple, dataclass
 
@@ -55,6 +57,7 @@ __all__ = [
     "Word",
     "copies_of",
     "function",
+    "functions_of",
     "pick",
     "place_at",
 ]
@@ -98,12 +101,25 @@ class Function:
         """What LLVM IR is written from."""
         return Procedure(self.parameters, self.body, dict.fromkeys(n.text for n in self.parameters))
 
+    @cached_property
+    def content(self) -> str:
+        """The records as text, which differs where they do."""
+        return repr((self.name, self.parameters, self.body))
+
 
 class Nest(NamedTuple):
     """``kernel(t, own, begin, end)``, and the functions that it calls, some of which are source."""
 
     entry: Function
     functions: dict[str, str | Function]
+
+
+def functions_of(nest: Nest) -> Mapping[str, frontend.Function]:
+    """Return the functions of a nest by name, the entry last; those that are source are read."""
+    found: dict[str, frontend.Function] = {}
+    for each in nest.functions.values():
+        found |= {each.name: each} if isinstance(each, Function) else frontend.functions_of(each)
+    return {**found, nest.entry.name: nest.entry}
 
 
 class _Open:

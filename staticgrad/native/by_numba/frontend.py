@@ -29,7 +29,7 @@ from numba.extending import intrinsic
 from staticgrad.native.by_numba.simd import WORDS, numba_type
 from staticgrad.native.by_numba.target import KernelFunction
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
-from staticgrad.native.language.frontend import KERNEL_KINDS, Function, split_source
+from staticgrad.native.language.frontend import KERNEL_KINDS, FunctionText, split_source
 from staticgrad.native.language.translation import KernelSourceError
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
@@ -76,18 +76,18 @@ def modules(source: str, symbol: str, host: Target) -> list[str]:
 
 
 def _jitted(
-    function: Function, visible: dict[str, tuple[str, KernelFunction]]
+    function: FunctionText, visible: dict[str, tuple[str, KernelFunction]]
 ) -> tuple[str, KernelFunction]:
     """The digest and the jitted function of a source's function, which sees those before it."""
     _refuse_statements(function)
-    called = {name: known for name, known in visible.items() if name in function.body}
-    parts = [function.body, *(digest for digest, _ in called.values())]
+    called = {name: known for name, known in visible.items() if name in function.content}
+    parts = [function.content, *(digest for digest, _ in called.values())]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     found = _functions.get(digest)
     if found is None:
         namespace: dict[str, Any] = {**WORDS, **CONSTANTS, **MODULES, "__name__": __name__}
         namespace |= {name: jitted for name, (_, jitted) in called.items()}
-        text = "\n" * function.above + function.body
+        text = "\n" * function.above + function.content
         exec(compile(text, f"<staticgrad {function.name}>", "exec"), namespace)
         found = KernelFunction(namespace[function.name])
         if function.name != ENTRY:
@@ -95,9 +95,9 @@ def _jitted(
     return digest, found
 
 
-def _refuse_statements(function: Function) -> None:
+def _refuse_statements(function: FunctionText) -> None:
     """Refuse statements that raise: an exception of a kernel would be lost."""
-    for node in ast.walk(ast.parse(function.body)):
+    for node in ast.walk(ast.parse(function.content)):
         match node:
             case ast.Raise() | ast.Assert():
                 line = f"kernel source line {function.above + node.lineno}"

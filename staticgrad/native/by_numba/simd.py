@@ -187,7 +187,9 @@ def _write(builder: Any, out: Emitter) -> None:
     for name, (result, arguments) in out.externals.items():
         kind = ir.FunctionType(llvm_type(result), [llvm_type(text) for text in arguments])
         cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.module.parts |= {**out.callees, **accesses(out)}
+    for name, part in {**out.parts, **accesses(out)}.items():
+        if part.kind != "declaration":
+            builder.module.parts[name] = part.text
     if out.scratch:
         with builder.goto_entry_block():
             builder._insert(_Written(out.scratch))

@@ -1,7 +1,8 @@
 """Writes LLVM IR text for one function: instructions, constants, declarations, scratch.
 
-It knows how values are spelled, not what the operations of the kernel language mean (that is
-:mod:`staticgrad.native.language.operations`) nor how control flow is found (:mod:`lowering`).
+It writes values, not what the operations of the kernel language mean
+(:mod:`staticgrad.native.language.operations`), nor control flow
+(:mod:`staticgrad.native.language.frontend`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.language.kinds import Element, Vector, literal_value
+from staticgrad.native.language.parts import INTERNAL, ModulePart
 
 if TYPE_CHECKING:
     from staticgrad.native.target import Target
@@ -75,7 +77,10 @@ class Emitter:
         self._order: list[str] = []
         self.scratch: list[str] = []
         self.externals: dict[str, External] = {}
-        self.callees: dict[str, str] = {}
+        self.parts: dict[str, ModulePart] = {}
+        """Functions and variables that are used, and all that these use, before their users."""
+        self.uses: dict[str, None] = {}
+        """The names of those that the function itself uses."""
         self._stem = stem
         self._count = 0
 
@@ -142,9 +147,14 @@ class Emitter:
         """The address of constant bytes, which every function that names them shares."""
         name = f"sg_table_{hashlib.blake2b(content, digest_size=8).hexdigest()}"
         data = "".join(f"\\{byte:02X}" for byte in content)
-        kind = f"[{len(content)} x i8]"
-        self.callees[name] = f'@{name} = internal constant {kind} c"{data}", align 64'
+        value = f'constant [{len(content)} x i8] c"{data}", align 64'
+        self.use(ModulePart(name, "variable", value, linkage=INTERNAL))
         return f"@{name}"
+
+    def use(self, part: ModulePart) -> None:
+        """The function uses a part of its module."""
+        self.parts[part.name] = part
+        self.uses[part.name] = None
 
     def combine(self, instruction: str) -> str:
         """The same as ``do``, of a mask made of masks."""
@@ -159,11 +169,6 @@ class Emitter:
         first = self.do(f"insertelement {kind.llvm} poison, {kind.element.llvm} {scalar}, i64 0")
         zeros = f"<{kind.lanes} x i32> zeroinitializer"
         return self.do(f"shufflevector {kind.llvm} {first}, {kind.llvm} poison, {zeros}")
-
-
-def declaration(name: str, result: str, arguments: tuple[str, ...]) -> str:
-    """The line that declares an external function, which has its address when code is loaded."""
-    return f"declare {result} @{name}({', '.join(arguments)}) nonlazybind"
 
 
 def constant(kind: Vector, value: int | float | bool) -> str:

@@ -1,8 +1,8 @@
 """Functions of kernels -> LLVM IR text, directly, without Numba: the ``vector`` backend.
 
-A source is cut into functions; :mod:`reader` makes records of them, and nests bring their own
-(``remember``). A helper is lowered once for each choice of argument kinds, and pasted into
-the modules of the kernels that call it. :mod:`by_numba.frontend` cuts sources the same way.
+A source gives its functions as records: those of a text are read by :mod:`reader`, nests are
+records already. A helper is lowered once for each choice of argument kinds, and is a part of the
+modules of the kernels that call it.
 
 The operations are those of Numba's pipeline (:mod:`simd`), so the bytes are the same; it takes a
 fraction of the time, needs llvmlite only, and supports only the kernel language, not the rest of
@@ -14,14 +14,13 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
 from staticgrad.native.language import masked_access, reader
-from staticgrad.native.language.emitter import SELDOM, Emitter, External, declaration
+from staticgrad.native.language.emitter import SELDOM, Emitter
 from staticgrad.native.language.kinds import (
     ELEMENTS,
     NOTHING,
@@ -32,6 +31,7 @@ from staticgrad.native.language.kinds import (
     Pointer,
 )
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
+from staticgrad.native.language.parts import COMMON, INTERNAL, Module, ModulePart, external, used
 from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, When
 from staticgrad.native.language.translation import (
@@ -114,15 +114,18 @@ class FunctionWriter:
         if not linkage:
             self._call_long_helpers()
         self.names.write()
-        self.out.callees |= accesses(self.out)
+        parts, uses = {**self.out.parts, **accesses(self.out)}, [*self.out.uses, *self.out.accesses]
+        for name, types in self.out.externals.items():
+            parts[name] = external(name, *types)
+            uses.append(name)
         result = self.result or NOTHING
         inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
-        attributes = f"{inline} #0" if linkage else f"#0 {_ALIGNED}"
+        attributes = f"{inline} {COMMON}" if linkage else f"{COMMON} {_ALIGNED}"
         arguments = ", ".join(f"{bound.kind.llvm} {bound.value}" for bound in self.arguments)
-        head = f"define {linkage}{result.llvm} @{symbol}({arguments}) {attributes} {{"
-        text = "\n".join([head, "entry:", *self.out.scratch, *self.out.lines, "}"])
-        callees = tuple(self.out.callees.items())
-        return Translated(symbol, result, text, {**self.out.externals}, callees)
+        head = f"{result.llvm} @{symbol}({arguments})"
+        body = "\n".join(["entry:", *self.out.scratch, *self.out.lines])
+        part = ModulePart(symbol, "function", head, attributes, body, linkage, tuple(uses))
+        return Translated(part, result, parts)
 
     def failure(self, message: str) -> KernelSourceError:
         """The error of an operation."""
@@ -157,12 +160,12 @@ class FunctionWriter:
     def _helper_call(self, helper: Helper, arguments: Sequence[Bound]) -> Bound:
         kinds = tuple(argument.kind for argument in arguments)
         lowered = helper.lower(kinds, self.out.target)
-        self.out.externals.update(lowered.externals)
-        self.out.callees.update(lowered.callees)
-        self.out.callees[lowered.symbol] = lowered.body
+        symbol = lowered.part.name
+        self.out.parts.update(lowered.parts)
+        self.out.use(lowered.part)
         passed = ", ".join(f"{item.kind.llvm} {text_of(item)}" for item in arguments)
-        call = f"call {lowered.result.llvm} @{lowered.symbol}({passed})"
-        self.calls.setdefault(lowered.symbol, []).append(len(self.out.lines))
+        call = f"call {lowered.result.llvm} @{symbol}({passed})"
+        self.calls.setdefault(symbol, []).append(len(self.out.lines))
         if lowered.result is NOTHING:
             self.out.effect(call)
             return Bound(NOTHING, "")
@@ -171,9 +174,12 @@ class FunctionWriter:
     def _call_long_helpers(self) -> None:
         """Have the function call those helpers whose copies would be too long."""
         lengths: dict[str, int] = {}
-        for name, text in self.out.callees.items():  # those that a helper calls come before it
-            inner = sum(length * text.count(f"@{each}(") for each, length in lengths.items())
-            lengths[name] = text.count("\n") + inner
+        for name, part in self.out.parts.items():  # those that a helper calls come before it
+            if part.kind != "function":
+                continue
+            text = part.body
+            inner = sum(lengths.get(each, 0) * text.count(f"@{each}(") for each in part.uses)
+            lengths[name] = text.count("\n") + 2 + inner
             lines = () if name.startswith((OUTLINED, SHARED)) else self.calls.get(name, ())
             if lengths[name] * len(lines) > _MOST_COPIED:
                 for line in lines:
@@ -505,49 +511,56 @@ KERNEL_KINDS: Final[tuple[Kind, ...]] = (
 )
 
 
+class Function(Protocol):
+    """One function of a source."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the source."""
+
+    @property
+    def procedure(self) -> Procedure:
+        """The records of its statements."""
+
+    @property
+    def content(self) -> str:
+        """A text that is equal for equal functions alone, and has the names that they call."""
+
+
 @dataclass(frozen=True)
-class Function:
-    """One function of a source: its text, and how many lines stand above it."""
+class FunctionText:
+    """One function of a source that is text: how it is written, and how many lines stand above."""
 
     name: str
     parameters: tuple[str, ...]
-    body: str
+    content: str
     above: int = 0
 
     @property
     def procedure(self) -> Procedure:
         """The records of its statements."""
-        return _entries.get(self.body) or reader.read(self.body)
+        return reader.read(self.content)
 
 
 #: Lines of LLVM IR that the copies of one helper in one kernel have at most. Beyond, calls cost
 #: less than code that the processor's cache does not hold, and LLVM compiles them sooner.
 _MOST_COPIED: Final = 3000
 
-#: Text of a function -> its records, of those that were printed from records.
-_entries: Final[dict[str, Procedure]] = {}
-_MOST_ENTRIES: Final = 256
 
-
-def remember(source: str, procedures: Mapping[str, Procedure]) -> None:
-    """Use these records for functions of a source, by their names, instead of reading them."""
-    for function in _functions_by_part(source) or ():
-        made = procedures.get(function.name)
-        if made is not None and function.body not in _entries:
-            if len(_entries) >= _MOST_ENTRIES:
-                del _entries[next(iter(_entries))]
-            _entries[function.body] = made
-
-
-def split_source(source: str) -> dict[str, Function]:
+def split_source(source: str) -> dict[str, FunctionText]:
     """The functions of a kernel source, by name, in order; raises KernelSourceError otherwise."""
-    functions = {each.name: each for each in _functions_by_part(source) or _functions(source)}
+    functions = functions_of(source)
     if ENTRY not in functions:
         raise KernelSourceError(f"kernel source without a function named {ENTRY}")
     return functions
 
 
-def _functions(source: str) -> list[Function]:
+def functions_of(source: str) -> dict[str, FunctionText]:
+    """Return the functions of a text, by name, in order."""
+    return {each.name: each for each in _functions_by_part(source) or _functions(source)}
+
+
+def _functions(source: str) -> list[FunctionText]:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
@@ -559,18 +572,18 @@ def _functions(source: str) -> list[Function]:
             raise KernelSourceError(f"kernel source line {node.lineno}: only functions stand here")
         body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
         parameters = tuple([each.arg for each in node.args.args])
-        functions.append(Function(node.name, parameters, body, node.lineno - 1))
+        functions.append(FunctionText(node.name, parameters, body, node.lineno - 1))
     return functions
 
 
-def _functions_by_part(source: str) -> list[Function] | None:
+def _functions_by_part(source: str) -> list[FunctionText] | None:
     """Return the same without parsing; None if a part does not begin as a plain function."""
     functions, above = [], 0
     for part in _parts_of(source):
         header = reader.header_of(part)
         if header is None:
             return None
-        functions.append(Function(*header, part.rstrip("\n"), above))
+        functions.append(FunctionText(*header, part.rstrip("\n"), above))
         above += part.count("\n") + 1
     return functions
 
@@ -582,7 +595,7 @@ def _parts_of(source: str) -> list[str]:
 
 
 class _SourceHelper(Helper):
-    """One helper's text with the helpers it may call."""
+    """One helper with the helpers it may call."""
 
     def __init__(self, function: Function, digest: str, visible: dict[str, Helper]) -> None:
         super().__init__(functools.cache(self._lower), digest)
@@ -594,7 +607,7 @@ class _SourceHelper(Helper):
         # a name by which kernels share a function says all of its content
         digest = self.digest if self.function.name.startswith(SHARED) else self.digest[:8]
         symbol = f"{self.function.name}_{suffix}_{digest}"
-        return _lower(self.function, self.visible, kinds, (symbol, "internal "), target)
+        return _lower(self.function, self.visible, kinds, (symbol, INTERNAL), target)
 
 
 _helpers: dict[str, _SourceHelper] = {}
@@ -608,26 +621,28 @@ def _lower(
     target: Target,
 ) -> Translated:
     """``name`` is the symbol and its linkage."""
-    count = len(function.parameters)
+    procedure = function.procedure
+    count = len(procedure.parameters)
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     namespace: dict[str, Any] = {**OPERATORS, **FUNCTIONS, **CONSTANTS, **visible}
-    return FunctionWriter(function.procedure, namespace, kinds, target).run(*name)
+    return FunctionWriter(procedure, namespace, kinds, target).run(*name)
 
 
-def accesses(out: Emitter) -> dict[str, str]:
-    """The functions of masked accesses that are called, by symbol."""
-    found: dict[str, str] = {}
+def accesses(out: Emitter) -> dict[str, ModulePart]:
+    """The functions of masked accesses that are called, and what they use, by symbol."""
+    found: dict[str, ModulePart] = {}
     for symbol, (name, kind) in out.accesses.items():
         source, kinds = masked_access.source(name, kind)
-        lowered = _lowered(source, symbol, out.target, kinds, linkage="internal ")
-        found |= {**dict(lowered.callees), symbol: lowered.body}
+        lowered = _lowered(split_source(source), symbol, out.target, kinds, linkage=INTERNAL)
+        found |= {**lowered.parts, symbol: lowered.part}
     return found
 
 
 def _helper(function: Function, visible: Mapping[str, Helper]) -> _SourceHelper:
-    called = {name: helper for name, helper in visible.items() if name in function.body}
-    parts = [function.body, *(helper.digest for helper in called.values())]
+    content = function.content
+    called = {name: helper for name, helper in visible.items() if name in content}
+    parts = [content, *(helper.digest for helper in called.values())]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     found = _helpers.get(digest)
     if found is None:
@@ -637,96 +652,70 @@ def _helper(function: Function, visible: Mapping[str, Helper]) -> _SourceHelper:
 
 @dataclass(frozen=True)
 class Modules:
-    """The LLVM module of a kernel, and those of the functions that it shares, by their symbols."""
+    """The module of a kernel, and those of the functions that it shares, by their symbols."""
 
-    kernel: str
-    shared: dict[str, str]
+    kernel: Module
+    shared: dict[str, Module]
 
 
 def written(
-    name: str, result: Kind, body: str, externals: Mapping[str, External] = MappingProxyType({})
+    name: str,
+    result: Kind,
+    parameters: int,
+    body: str,
+    uses: Mapping[str, ModulePart] = MappingProxyType({}),
 ) -> Helper:
-    """A function in LLVM IR that a source may call; ``externals`` are the functions of LLVM's own
-    that it calls."""
-    return Helper(lambda *_: Translated(name, result, body, {**externals}, ()), body)
+    """A function of words in LLVM IR that a source may call.
+
+    ``uses``: the parts that it uses, by name, of this module.
+    """
+    taken = ", ".join(f"i64 %a{number}" for number in range(parameters))
+    head, attributes = f"{result.llvm} @{name}({taken})", f"alwaysinline {COMMON}"
+    part = ModulePart(name, "function", head, attributes, body, INTERNAL, tuple(uses))
+    return Helper(lambda *_: Translated(part, result, uses), part.text)
 
 
-def module_text(
-    source: str,
+def module_of(
+    functions: Mapping[str, Function],
     symbol: str,
     target: Target,
     kinds: tuple[Kind, ...] = KERNEL_KINDS,
     beside: Mapping[str, Helper] = MappingProxyType({}),
     linkage: str = "",
-) -> str:
-    """The LLVM module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its
-    helpers.
+) -> Module:
+    """The module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its helpers.
 
     ``kinds``: those of the entry's parameters, where they are others; ``beside``: functions that
     the source calls and does not have.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(source, symbol, target, kinds, beside, linkage)
-    return _text(lowered, [*dict(lowered.callees).values(), lowered.body])
+    lowered = _lowered(functions, symbol, target, kinds, beside, linkage)
+    return used(lowered.parts, lowered.part)
 
 
-def modules(source: str, symbol: str, target: Target) -> Modules:
+def modules(functions: Mapping[str, Function], symbol: str, target: Target) -> Modules:
     """The same, but for helpers that kernels share: each of them is a module of its own.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(source, symbol, target)
-    own = {name: body for name, body in lowered.callees if not name.startswith(SHARED)}
-    shared = {name: body for name, body in lowered.callees if name.startswith(SHARED)}
-    declared = [_declared(body) for body in shared.values()]
-    kernel = _text(lowered, [*declared, *own.values(), lowered.body])
-    return Modules(kernel, {name: _alone(lowered, body, own) for name, body in shared.items()})
-
-
-def _declared(body: str) -> str:
-    """The declaration of a function, of its definition's first line."""
-    head = body.partition("{")[0]
-    return head.replace("define internal", "declare", 1).replace("noinline", "nonlazybind", 1)
-
-
-def _alone(lowered: Translated, body: str, helpers: dict[str, str]) -> str:
-    """A module of one function that others call, with the helpers that it calls itself."""
-    parts, waiting = [body.replace("define internal", "define", 1)], [body]
-    for text in waiting:
-        called = [h for name, h in helpers.items() if _names(text, name) and h not in parts]
-        parts += called
-        waiting += called
-    return _text(lowered, parts)
-
-
-def _names(text: str, name: str) -> bool:
-    """Return whether a function calls another one, or reads a table."""
-    return f"@{name}" in text and re.search(rf"@{re.escape(name)}\b", text) is not None
-
-
-def _text(lowered: Translated, parts: list[str]) -> str:
-    """Return a module of functions, with declarations of the LLVM functions that they call."""
-    body = "\n".join(parts)
-    declared = [
-        declaration(name, *types)
-        for name, types in sorted(lowered.externals.items())
-        if f"@{name}(" in body
-    ]
-    return "\n".join([*declared, body])
+    lowered = _lowered(functions, symbol, target)
+    shared = {name: part for name, part in lowered.parts.items() if name.startswith(SHARED)}
+    parts = {**lowered.parts, **{name: part.declared for name, part in shared.items()}}
+    alone = {name: used(parts, part._replace(linkage="")) for name, part in shared.items()}
+    return Modules(used(parts, lowered.part), alone)
 
 
 def _lowered(
-    source: str,
+    functions: Mapping[str, Function],
     symbol: str,
     target: Target,
     kinds: tuple[Kind, ...] = KERNEL_KINDS,
     beside: Mapping[str, Helper] = MappingProxyType({}),
     linkage: str = "",
 ) -> Translated:
-    functions = split_source(source)
-    entry = functions.pop(ENTRY)
     visible: dict[str, Helper] = {**beside}
     for name, function in functions.items():
-        visible[name] = _helper(function, visible)
-    return _lower(entry, visible, kinds, (symbol, linkage), target)
+        if name != ENTRY:
+            visible[name] = _helper(function, visible)
+    return _lower(functions[ENTRY], visible, kinds, (symbol, linkage), target)

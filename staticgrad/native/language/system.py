@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.native import jit
 from staticgrad.native.constants import RuntimeCode
-from staticgrad.native.language.emitter import External
-from staticgrad.native.language.frontend import module_text, written
+from staticgrad.native.language.frontend import module_of, split_source, written
 from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD, Kind
+from staticgrad.native.language.parts import INTERNAL, Module, ModulePart, external, linked
 from staticgrad.native.language.translation import Helper
 from staticgrad.native.target import Target
 
@@ -50,11 +49,11 @@ _X86: Final = {
   ret i1 %default""",
     "pause": "  call void @llvm.x86.sse2.pause()\n  ret void",
 }
-_X86_CALLS: Final[dict[str, External]] = {
-    "llvm.x86.sse.stmxcsr": ("void", ("ptr",)),
-    "llvm.x86.sse.ldmxcsr": ("void", ("ptr",)),
-    "llvm.x86.sse2.pause": ("void", ()),
-}
+_X86_CALLS: Final = (
+    external("llvm.x86.sse.stmxcsr", "void", ("ptr",)),
+    external("llvm.x86.sse.ldmxcsr", "void", ("ptr",)),
+    external("llvm.x86.sse2.pause", "void", ()),
+)
 _ARM: Final = {
     "enter_environment": """  %before = call i64 @llvm.aarch64.get.fpcr()
   call void @llvm.aarch64.set.fpcr(i64 0)
@@ -65,11 +64,12 @@ _ARM: Final = {
   ret i1 %default""",
     "pause": "  call void @llvm.aarch64.hint(i32 1)\n  ret void",
 }
-_ARM_CALLS: Final[dict[str, External]] = {
-    "llvm.aarch64.get.fpcr": ("i64", ()),
-    "llvm.aarch64.set.fpcr": ("void", ("i64",)),
-    "llvm.aarch64.hint": ("void", ("i32",)),
-}
+_ARM_CALLS: Final = (
+    external("llvm.aarch64.get.fpcr", "i64", ()),
+    external("llvm.aarch64.set.fpcr", "void", ("i64",)),
+    external("llvm.aarch64.hint", "void", ("i32",)),
+)
+_ROOT: Final = ModulePart("sg_root", "variable", "global i64 0, align 8", linkage=INTERNAL)
 _RESULTS: Final = {
     "enter_environment": WORD, "leave_environment": NOTHING, "has_default_environment": TRUTH,
     "pause": NOTHING,
@@ -89,7 +89,7 @@ def functions(target: Target) -> dict[str, Helper]:
     bodies: dict[str, tuple[Kind, int, str]] = {
         "fetch_add": (WORD, 2, _PLACE + added),
         "swap_if": (TRUTH, 3, _PLACE + swapped + won),
-        "root": (WORD, 0, "  ret i64 ptrtoint (ptr @sg_root to i64)"),
+        "root": (WORD, 0, f"  ret i64 ptrtoint (ptr @{_ROOT.name} to i64)"),
     }
     for name, order in _ORDERS.items():
         load = f"  %found = load atomic i64, ptr %place {order}, align 8\n  ret i64 %found"
@@ -111,22 +111,17 @@ def functions(target: Target) -> dict[str, Helper]:
         bodies[name] = _RESULTS[name], int("%a0" in body), body
     found = {}
     for name, (result, count, body) in bodies.items():
-        taken = ", ".join(f"i64 %a{number}" for number in range(count))
-        head = f"define internal {result.llvm} @{name}({taken}) alwaysinline #0 {{"
-        variable = "@sg_root = internal global i64 0, align 8\n" if name == "root" else ""
-        found[name] = written(name, result, f"{variable}{head}\n{body}\n}}", calls)
+        uses = {part.name: part for part in (*calls, _ROOT) if f"@{part.name}" in body}
+        found[name] = written(name, result, count, body, uses)
     return found
 
 
-def text(code: RuntimeCode, target: Target, linkage: str = "") -> str:
-    """The LLVM IR of a source of the runtime."""
+def module(code: RuntimeCode, target: Target, linkage: str = "") -> Module:
+    """The module of a source of the runtime."""
     beside = functions(target)
     for other in code.beside:
         name = f"code_of_{other.symbol}"
-        body = f"  ret i64 ptrtoint (ptr @{other.symbol} to i64)"
-        beside[name] = written(
-            name, WORD, f"define internal i64 @{name}() alwaysinline #0 {{\n{body}\n}}"
-        )
+        beside[name] = written(name, WORD, 0, f"  ret i64 ptrtoint (ptr @{other.symbol} to i64)")
     kinds = (WORD,) * code.parameters
-    own = module_text(code.source, code.symbol, target, kinds, beside, linkage)
-    return jit.merged([own, *(text(other, target, "internal ") for other in code.beside)])
+    own = module_of(split_source(code.source), code.symbol, target, kinds, beside, linkage)
+    return linked([own, *(module(other, target, INTERNAL) for other in code.beside)])

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.native.language import lane_operations, memory_operations, operations
-from staticgrad.native.language.emitter import Emitter, External, word
+from staticgrad.native.language.emitter import Emitter, word
 from staticgrad.native.language.kinds import (
     Kind,
 )
+from staticgrad.native.language.parts import ModulePart
 from staticgrad.support.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
@@ -38,19 +39,17 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Translated:
-    """A function's text, the kind it returns, and the other parts that its module needs."""
+    """A function, the kind it returns, and the other parts that its module needs, by name."""
 
-    symbol: str
+    part: ModulePart
     result: Kind
-    body: str
-    externals: dict[str, External]
-    callees: tuple[tuple[str, str], ...]
+    parts: Mapping[str, ModulePart]
 
 
 class Helper:
     """A helper function of the source, compiled per argument kinds on first use.
 
-    ``digest`` identifies its text and those of the helpers that it calls.
+    ``digest`` identifies its content and that of the helpers that it calls.
     """
 
     def __init__(

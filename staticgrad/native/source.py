@@ -1,0 +1,60 @@
+"""Sources of kernels: what is compiled, by a key that says all of it.
+
+The key names a kernel in memory and on disk, so nothing is written or read to find its code. Its
+functions are made only where code is generated, its text where Numba, Python or a reader asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from staticgrad.native.language.frontend import Function
+
+
+class KernelSource:
+    """A kernel to compile. Two sources with one key are equal.
+
+    ``key`` must determine the machine code, together with the target and the code of this package
+    (``cache.environment``).
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, KernelSource) and self.key == other.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def text(self) -> str:
+        """The kernel in the kernel language, as text."""
+        raise NotImplementedError
+
+    def functions(self) -> Mapping[str, Function]:
+        """Return the functions by name: the entry, and before it those that it calls.
+
+        Raises KernelSourceError where they are not in the kernel language.
+        """
+        raise NotImplementedError
+
+
+class SourceText(KernelSource):
+    """A kernel that was written as text: its key is the text."""
+
+    @property
+    def text(self) -> str:
+        return self.key
+
+    def functions(self) -> Mapping[str, Function]:
+        from staticgrad.native.language.frontend import split_source
+
+        return split_source(self.key)
+
+
+def source_of(source: str | KernelSource) -> KernelSource:
+    """Return a source; of a text, the source that it is."""
+    return SourceText(source) if isinstance(source, str) else source
