@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.compiler import backends as module
+from staticgrad.compiler import backends as _module
 
 if TYPE_CHECKING:
     from staticgrad.compiler.backends import (
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
         prepare as prepare, register as register, render as render, source_of as source_of
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.language.functions.checkpoints import policies as module
+from staticgrad.language.functions.checkpoints import policies as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.checkpoints.policies import (
@@ -18,4 +18,4 @@ if TYPE_CHECKING:
         save_only_these_names as save_only_these_names
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.tools import comparison as module
+from staticgrad.tools import comparison as _module
 
 if TYPE_CHECKING:
     from staticgrad.tools.comparison import (
         Comparison as Comparison, compare as compare
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.interop import distributed as module
+from staticgrad.interop import distributed as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.distributed import (
         Job as Job, broadcast as broadcast, check_equal as check_equal, mean as mean, start as start
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.support import errors as module
+from staticgrad.support import errors as _module
 
 if TYPE_CHECKING:
     from staticgrad.support.errors import (
@@ -40,4 +40,4 @@ if TYPE_CHECKING:
         VerifyError as VerifyError
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

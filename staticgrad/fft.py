@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.language.functions import fft as module
+from staticgrad.language.functions import fft as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.fft import (
@@ -17,4 +17,4 @@ if TYPE_CHECKING:
         irfft2, irfftn as irfftn, rfft as rfft, rfft2 as rfft2, rfftfreq as rfftfreq, rfftn as rfftn
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.programs import implicit as module
+from staticgrad.programs import implicit as _module
 
 if TYPE_CHECKING:
     from staticgrad.programs.implicit import (
         argmin as argmin, fixed_point as fixed_point, root as root
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

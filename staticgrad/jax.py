@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.interop import jax as module
+from staticgrad.interop import jax as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.jax import (
         function as function
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

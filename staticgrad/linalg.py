@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.language.functions import linalg as module
+from staticgrad.language.functions import linalg as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.linalg import (
@@ -23,4 +23,4 @@ if TYPE_CHECKING:
         vector_norm
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.language.functions.loops import ode as module
+from staticgrad.language.functions.loops import ode as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.loops.ode import (
         rk4 as rk4, rk45 as rk45
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

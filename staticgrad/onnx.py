@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.interop import onnx as module
+from staticgrad.interop import onnx as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.onnx import (
         OnnxModel as OnnxModel, export as export, load as load
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.interop import scipy as module
+from staticgrad.interop import scipy as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.scipy import (
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
         as least_squares, minimize as minimize, ravel as ravel, root as root
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

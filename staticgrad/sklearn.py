@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.interop import sklearn as module
+from staticgrad.interop import sklearn as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.sklearn import (
         Classifier as Classifier, Regressor as Regressor
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

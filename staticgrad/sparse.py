@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.language.functions import sparse as module
+from staticgrad.language.functions import sparse as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.sparse import (
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
         normalized_adjacency as normalized_adjacency, softmax as softmax
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.language.functions import special as module
+from staticgrad.language.functions import special as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.special import (
@@ -20,4 +20,4 @@ if TYPE_CHECKING:
         rel_entr as rel_entr, softmax as softmax, xlog1py as xlog1py, xlogy as xlogy, zeta as zeta
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.tools import testing as module
+from staticgrad.tools import testing as _module
 
 if TYPE_CHECKING:
     from staticgrad.tools.testing import (
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
         check_gradients, check_op as check_op
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

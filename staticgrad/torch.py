@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.interop import torch as module
+from staticgrad.interop import torch as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.torch import (
-        function as function
+        function as function, module as module
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -8,11 +8,11 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.language.functions import tree as module
+from staticgrad.language.functions import tree as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.tree import (
         flatten as flatten, leaves as leaves, map as map, unflatten as unflatten
     )
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -7,9 +7,9 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 import sys
 from typing import TYPE_CHECKING
 
-from staticgrad.eager import xp as module
+from staticgrad.eager import xp as _module
 
 if TYPE_CHECKING:
     from staticgrad.eager.xp import *  # noqa: F403
 
-sys.modules[__name__] = module
+sys.modules[__name__] = _module

@@ -97,12 +97,12 @@ def namespace(name, home):
         "import sys",
         "from typing import TYPE_CHECKING",
         "",
-        f"from {package} import {own} as module",
+        f"from {package} import {own} as _module",
         "",
         "if TYPE_CHECKING:",
         *(f"    {line}" for line in lines),
         "",
-        "sys.modules[__name__] = module",
+        "sys.modules[__name__] = _module",
     ]) + "\n"  # fmt: skip
 
 

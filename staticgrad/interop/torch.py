@@ -1,4 +1,4 @@
-"""Functions of arrays in PyTorch: compiled, with their gradient, on torch's tape.
+"""Functions of arrays in PyTorch, on its tape, and modules of PyTorch as modules.
 
 Tensors on the CPU are read in place if they are contiguous; others are copied into the program's
 memory. Results are new tensors over the arrays that the program wrote, without a copy.
@@ -12,16 +12,15 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from staticgrad.interop.aten.module import TorchModule, module_of
 from staticgrad.interop.programs import Bridged, Programs, caller
+from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import public
-from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.hints import attributes
-from staticgrad.support.optional import ml_dtypes, torch
+from staticgrad.support.optional import torch
 
-__all__ = ["function"]
+__all__ = ["function", "module"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.torch", __all__)
@@ -59,6 +58,38 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     return Bridged(function, f, _apart_from_its_compiler(run))
 
 
+@public
+def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) -> TorchModule:
+    """Return a ``torch.nn.Module`` as a module, with copies of its weights.
+
+    PyTorch exports it (``torch.export``), once for each mode, ``train`` and ``eval``. The result
+    takes arrays where the example has tensors, and gives arrays in the containers of ``net``. It is
+    trained by ``sg.optim``, saved, compiled and exported as other modules are, without PyTorch.
+    ``net.load_state_dict(model.torch_state_dict())`` takes its weights back. Random numbers, as of
+    dropout, are drawn by a generator of its own.
+
+    Args:
+        net: the module. Parameters without ``requires_grad`` and buffers are state, which
+            optimizers leave unchanged.
+        example: tensors and other arguments to trace it with. Numbers in it are fixed.
+        dynamic_shapes: the axes whose size is free, as ``torch.export`` takes them; a name counts
+            as ``torch.export.Dim``: ``({0: "batch"},)``.
+        named: further arguments by name.
+
+    Raises:
+        ArgumentError: ``net`` is no module of PyTorch.
+        ExportError: PyTorch does not export it, an operator has no row in the table of operators
+            (the error names it and the line), or a part has a backward of its own.
+
+    >>> import torch  # doctest: +SKIP
+    >>> net = torch.nn.Linear(3, 2)  # doctest: +SKIP
+    >>> model = sg.torch.module(net, torch.ones(4, 3))  # doctest: +SKIP
+    >>> sg.function(model)(np.ones((4, 3), "float32")).shape  # doctest: +SKIP
+    (4, 2)
+    """
+    return module_of(net, example, named, dynamic_shapes)
+
+
 def _apart_from_its_compiler(run: Callable[..., Any]) -> Callable[..., Any]:
     """Return what ``torch.compile`` calls where it stands, and does not look into."""
     outside: list[Callable[..., Any]] = []
@@ -80,8 +111,8 @@ def _called(programs: Programs, tensors: list[Any]) -> Any:
     if torch.is_grad_enabled():
         wrt = tuple([k for k, each in enumerate(tensors) if each.requires_grad])
     if not wrt:
-        leaves, tree = flatten(programs.run(*map(_array, tensors)))
-        return unflatten(tree, [_tensor(leaf) for leaf in leaves])
+        leaves, tree = flatten(programs.run(*map(array_of, tensors)))
+        return unflatten(tree, [tensor_of(leaf) for leaf in leaves])
     call = SimpleNamespace(tree=None)  # torch.func copies lists and dicts
     found = _tape().apply(programs, wrt, call, *tensors)
     return unflatten(call.tree, found[: call.tree.count])
@@ -98,9 +129,9 @@ def _tape() -> Any:
         def forward(
             programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any
         ) -> Any:
-            results, saved = programs.forward(wrt).run(*map(_array, tensors))
+            results, saved = programs.forward(wrt).run(*map(array_of, tensors))
             leaves, call.tree = flatten(results)
-            return tuple([_tensor(leaf) for leaf in [*leaves, *saved]])
+            return tuple([tensor_of(leaf) for leaf in [*leaves, *saved]])
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -135,25 +166,3 @@ def _tape() -> Any:
 
 def _has_slopes(tensor: Any) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
-
-
-def _array(tensor: Any) -> Any:
-    """Return the memory of a tensor as an array, without a copy.
-
-    Raises:
-        ArgumentError: it is not on the CPU.
-    """
-    if tensor.device.type != "cpu":
-        raise ArgumentError(f"a tensor is on {tensor.device}", hint="tensor.cpu()")
-    tensor = tensor.detach().resolve_conj().resolve_neg()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
-
-
-def _tensor(array: Any) -> Any:
-    """Return an array or number as a tensor over the same memory, without a copy."""
-    array = np.asarray(array)
-    if array.dtype.kind == "V":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)

@@ -765,6 +765,30 @@ def _(case):
     return arrays
 
 
+@door("torch module", "sg.torch.module", words="torch module export", needs="torch", slow=True)
+def _(case):
+    import torch
+
+    if case.kind.sparse:
+        return sg.evaluate(case.graph(), case.feeds)  # tensors of these programs are dense
+    family, at = case.kind.family, case.at
+
+    class Net(torch.nn.Module):
+        def forward(self, x, w):
+            if family == "truth":
+                return {"wave": ~x}
+            wave = torch.sin(x) if family == "inexact" else x * 3 + 1
+            out = {"wave": wave, "product": wave * w if case.kind.rows is None else wave @ w}
+            if at is not None:
+                out["picked"] = out["product"][torch.from_numpy(at)]
+            return out
+
+    x, w = torch_tensor(case.x), torch_tensor(case.exact_w)
+    shapes = {"x": {0: "rows"}, "w": None} if case.kind.named else None
+    model = sg.torch.module(Net(), x, w, dynamic_shapes=shapes)
+    return sg.function(model)(case.x, case.exact_w)
+
+
 @door("feeds of torch", words="run feed", quick=True, needs="torch")
 def _(case):
     feeds = {name: torch_tensor(array) for name, array in case.feeds.items()}

@@ -12,7 +12,7 @@ from typing import Any, Final
 from staticgrad.support.errors import UnknownNameError
 from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.optional import material
-from staticgrad.tools.documentation import names, reference
+from staticgrad.tools.documentation import names, operators, reference
 
 #: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.
 _SETTINGS: Final = {
@@ -138,6 +138,7 @@ GUIDE: Final = Path(__file__).parent / "guide"
 _MADE: Final[dict[str, Callable[[], str]]] = {
     "errors": reference.codes,
     "other-names": names.page,
+    "torch-operators": operators.page,
 }
 
 #: Part of the documentation -> the addresses of its guides, in the order in which to read them.
@@ -150,8 +151,8 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
     "How to: use": (
-        "run-a-program", "train-and-save", "pytorch-weights", "beside", "more-than-one-machine",
-        "onnx", "export", "tune", "compare", "sparse-matrices",
+        "run-a-program", "train-and-save", "pytorch-weights", "torch-programs", "beside",
+        "more-than-one-machine", "onnx", "export", "tune", "compare", "sparse-matrices",
     ),
     "Cookbook": (
         "cookbook", "gaussian-process", "fit-an-ode", "fit-a-pde", "sample-a-posterior",
@@ -163,7 +164,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Reference": (
         "conventions", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
-        "array-api", "other-names",
+        "array-api", "other-names", "torch-operators",
     ),
 }  # fmt: skip
 

@@ -1,0 +1,389 @@
+"""A module of PyTorch as a module of staticgrad: its graph, exported once, with its weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, NamedTuple
+
+import numpy as np
+
+from staticgrad.interop.aten.program import AtenProgram
+from staticgrad.interop.aten.reading import program_of
+from staticgrad.interop.torch_arrays import array_of, tensor_of
+from staticgrad.language.functions import parameter, stop_gradient
+from staticgrad.language.functions.random import Generator
+from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.pairs import stored_of
+from staticgrad.language.ops.operands import as_value
+from staticgrad.nn.initial import source
+from staticgrad.nn.module import Module
+from staticgrad.support.errors import ArgumentError, ExportError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.optional import torch
+
+#: Functions of PyTorch whose decomposition loses what gradients need.
+_WHOLE: Final = ("detach",)
+
+
+class TensorAt(NamedTuple):
+    """A tensor in containers of arguments or results: its place among all of them."""
+
+    place: int
+
+
+class ExportedModule(NamedTuple):
+    """The program of a module in one mode.
+
+    Attributes:
+        program: its inputs are parameters, buffers and arguments.
+        operands: for each input ``("weights", name)``, ``("statistics", name)``, ``("argument",
+            place)``, or None if its value is fixed.
+        moved: the buffers that the first results are the new values of.
+        arguments: positional and named, with ``TensorAt`` for tensors.
+        results: the containers of the results, with ``TensorAt`` for tensors.
+    """
+
+    program: AtenProgram
+    operands: tuple[Any, ...]
+    moved: tuple[str, ...]
+    arguments: Any
+    results: Any
+
+
+class TorchModule(Module):
+    """A module of PyTorch as a function of arrays, whose floating arrays are parameters.
+
+    ``sg.torch.module`` makes it. In training mode it computes what the module computed in training,
+    buffers that it moved are updated, and random numbers are drawn by a generator of staticgrad.
+
+    Attributes:
+        weights: the parameters, by PyTorch's names.
+        statistics: buffers, and parameters without ``requires_grad``: saved with the module,
+            unchanged by optimizers.
+        generator: of the random numbers, if there are any.
+    """
+
+    states: ClassVar[tuple[str, ...]] = ("statistics",)
+
+    def __init__(self, net: Any, programs: Mapping[str, ExportedModule]) -> None:
+        self.weights: dict[str, Any] = {}
+        self.statistics: dict[str, Any] = {}
+        self._programs = _Programs(programs)
+        arrays = dict(net.named_parameters()) | dict(net.named_buffers())
+        kinds = {
+            operand[1]: operand[0]
+            for each in programs.values()
+            for operand in each.operands
+            if operand is not None and operand[0] != "argument"
+        }
+        for name, tensor in arrays.items():
+            if name not in kinds:
+                continue
+            into = self.weights if kinds[name] == "weights" else self.statistics
+            into[name] = made = parameter(name, array_of(tensor).copy())
+            stored_of(made).store.in_graph = True  # no path takes the place of its name
+        same = {id(each): name for name, each in arrays.items()}
+        self._programs.state = {
+            name: same.get(id(each), name) for name, each in net.state_dict(keep_vars=True).items()
+        }
+        used = self.weights.keys() | self.statistics.keys()
+        self._programs.fixed = {
+            name: array_of(arrays[name]).copy()
+            for name in self._programs.state.values()
+            if name not in used
+        }
+        if any(each.program.draws for each in programs.values()):
+            self.generator = Generator(int(source(None).integers(np.iinfo(np.int64).max)))
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        """Return the results, in the containers of PyTorch's module."""
+        exported = self._programs.modes["train" if self.training else "eval"]
+        given: dict[int, Any] = {}
+        _match(exported.arguments, (args, named), given, "the arguments")
+        moved = [self.statistics[name] for name in exported.moved]
+        session = running_session()
+        earlier = {
+            name: session.taken_back(each) if session is not None else None
+            for name, each in zip(exported.moved, moved, strict=True)
+        }
+        operands = [
+            self._operand(exported, k, given, earlier) for k in range(len(exported.operands))
+        ]
+        results = exported.program.run(operands, getattr(self, "generator", None))
+        for each, new in zip(moved, results, strict=False):
+            each.update(stop_gradient(new))
+        return _filled(exported.results, results[len(moved) :])
+
+    def _operand(
+        self, exported: ExportedModule, k: int, given: Mapping[int, Any], earlier: Mapping[str, Any]
+    ) -> Any:
+        if exported.operands[k] is None:
+            return None
+        kind, name = exported.operands[k]
+        if kind == "weights":
+            return self.weights[name]
+        if kind == "statistics":
+            before = earlier.get(name)
+            return stop_gradient(self.statistics[name] if before is None else before)
+        value, wanted = as_value(exported.program.inputs[k], given[name]), exported.program.types[k]
+        if wanted is not None and (
+            value.dtype.name != wanted.dtype
+            or value.ndim != len(wanted.shape)
+            or any(n is not None and s != n for s, n in zip(value.shape, wanted.shape, strict=True))
+        ):
+            shape = ", ".join("?" if n is None else str(n) for n in wanted.shape)
+            raise ArgumentError(
+                f"{exported.program.inputs[k]} is {value.type}; the module was exported for"
+                f" {wanted.dtype}[{shape}]",
+                hint="sg.torch.module(net, x, dynamic_shapes=({0: 'batch'},)) leaves sizes free",
+            )
+        return value
+
+    def torch_state_dict(self) -> dict[str, Any]:
+        """Return weights and buffers as tensors, for ``net.load_state_dict``."""
+        arrays = {**self._programs.fixed, **self.weights, **self.statistics}
+        return {
+            name: tensor_of(np.array(getattr(arrays[own], "value", arrays[own])))
+            for name, own in self._programs.state.items()
+        }
+
+
+class _Programs:
+    """What a module has beside its parameters; nothing changes it."""
+
+    def __init__(self, modes: Mapping[str, ExportedModule]) -> None:
+        self.modes = dict(modes)
+        self.state: dict[str, str] = {}
+        self.fixed: dict[str, Any] = {}
+
+    def __deepcopy__(self, memo: Any) -> _Programs:
+        return self
+
+
+def module_of(
+    net: Any, example: tuple[Any, ...], named: dict[str, Any], dynamic_shapes: Any
+) -> TorchModule:
+    """Return a module of PyTorch as one of staticgrad.
+
+    Raises:
+        ArgumentError: ``net`` is no module of PyTorch.
+        ExportError: PyTorch does not export it; an operator has no row; the module has a gradient
+            of its own.
+    """
+    if not isinstance(net, torch.nn.Module):
+        raise ArgumentError(
+            f"module takes a torch.nn.Module, got {kind_of(net)}",
+            hint="sg.torch.module(net, x): net and examples of its arguments",
+        )
+    shapes = torch.utils._pytree.tree_map_only(str, torch.export.Dim, dynamic_shapes)
+    programs = {}
+    for mode in ("train", "eval"):
+        with _in_mode(net, mode):
+            graph = _exported(net, example, named, shapes)
+        programs[mode] = _read(graph, net)
+    missing = {node.operator: node for each in programs.values() for node in each.program.missing()}
+    if missing:
+        raise ExportError(
+            f"{', '.join(missing)}: no row in the table of operators",
+            hint="staticgrad.interop.aten.operators.operator(name) makes a function its row",
+            at=next(iter(missing.values())).line,
+        )
+    return TorchModule(net, programs)
+
+
+@contextmanager
+def _in_mode(net: Any, mode: str) -> Iterator[None]:
+    """Inside, the module is in this mode; one in training keeps the modes of its parts."""
+    modes = [(each, each.training) for each in net.modules()]
+    if mode == "eval":
+        net.eval()
+    elif not net.training:
+        net.train()
+    try:
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+def _exported(net: Any, example: Any, named: Any, shapes: Any) -> Any:
+    """Return the exported program in core ATen operators."""
+    functions: list[str] = []
+    with _watching(functions), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of its own trees
+        try:
+            graph = torch.export.export(
+                net, example, named or None, dynamic_shapes=shapes, strict=False
+            )
+            _detach_without_gradient(graph)
+            table = torch.export.default_decompositions()
+            for name in [*table]:
+                if name.overloadpacket.__name__ in _WHOLE:
+                    del table[name]
+            graph = graph.run_decompositions(table)
+        except ExportError:
+            raise
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ExportError(
+                f"torch.export refuses {type(net).__name__}: {type(error).__name__}: {reason}",
+                hint="torch.export.export(net, example) says more",
+            ) from error
+    if functions:
+        raise ExportError(
+            f"{functions[0]} is a torch.autograd.Function, whose backward torch.export drops",
+            hint="write it by operators, with detach() where no gradient flows",
+        )
+    return graph
+
+
+@contextmanager
+def _watching(functions: list[str]) -> Iterator[None]:
+    """Inside, note the names of functions that have a backward of their own."""
+    own = torch.autograd.Function
+    apply = own.__dict__["apply"]
+
+    def noted(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        functions.append(cls.__name__)
+        return apply.__func__(cls, *args, **kwargs)
+
+    own.apply = classmethod(noted)
+    try:
+        yield
+    finally:
+        own.apply = apply
+
+
+def _detach_without_gradient(exported: Any) -> None:
+    """Detach what ``torch.no_grad()`` computes, which decomposition would forget."""
+    graph = exported.graph_module.graph
+    for node in [*graph.nodes]:
+        if getattr(node.target, "__name__", "") != "wrap_with_set_grad_enabled":
+            continue
+        if node.args[0]:
+            raise ExportError("torch.enable_grad() inside of torch.no_grad() is not supported")
+        for user in [*node.users]:
+            with graph.inserting_after(user):
+                apart = graph.call_function(torch.ops.aten.detach.default, (user,))
+            apart.meta = dict(user.meta)
+            user.replace_all_uses_with(
+                apart, delete_user_cb=lambda each, apart=apart: each is not apart
+            )
+    exported.graph_module.recompile()
+
+
+def _read(exported: Any, net: Any) -> ExportedModule:
+    """Return an exported program as plain data."""
+    kinds = torch.export.graph_signature
+    signature = exported.graph_signature
+    every = [*net.named_parameters(remove_duplicate=False)]
+    first = {id(each): name for name, each in reversed(every)}
+    names_of = {name: first[id(each)] for name, each in every}  # one of tied parameters
+    trained = {name for name, each in every if each.requires_grad}
+    moved = {
+        each.target
+        for each in signature.output_specs
+        if each.kind is kinds.OutputKind.BUFFER_MUTATION
+    }
+    operands: list[Any] = []
+    names: list[str] = []
+    fixed: dict[int, Any] = {}
+    counted = 0
+    for k, spec in enumerate(signature.input_specs):
+        names.append(spec.target or spec.arg.name)
+        if spec.kind is kinds.InputKind.USER_INPUT:
+            is_number = hasattr(spec.arg, "value")
+            operands.append(None if is_number else ("argument", counted))
+            counted += 1
+            continue
+        if spec.kind is kinds.InputKind.PARAMETER:
+            kind = "weights" if spec.target in trained else "statistics"
+            operands.append((kind, names_of[spec.target]))
+            continue
+        tensor = (
+            exported.state_dict[spec.target]
+            if spec.target in exported.state_dict
+            else exported.constants[spec.target]
+        )
+        is_number = tensor.is_floating_point() or tensor.is_complex()
+        if spec.kind is kinds.InputKind.BUFFER and (is_number or spec.target in moved):
+            operands.append(("statistics", spec.target))
+        else:
+            operands.append(None)
+            fixed[k] = tensor
+    order = []
+    for spec in signature.output_specs:
+        if spec.kind is kinds.OutputKind.BUFFER_MUTATION:
+            order.append(spec.target)
+        elif spec.kind is not kinds.OutputKind.USER_OUTPUT:
+            raise ExportError(f"the module writes into {spec.target or spec.arg.name}")
+    program = program_of(exported.graph_module, names, fixed)
+    operands += [None] * (len(program.inputs) - len(operands))
+    specs = exported.call_spec
+    inputs = [each for each in signature.input_specs if each.kind is kinds.InputKind.USER_INPUT]
+    leaves = [
+        each.arg.value if hasattr(each.arg, "value") else TensorAt(k)
+        for k, each in enumerate(inputs)
+    ]
+    results: list[Any] = [TensorAt(k) for k in range(len(signature.output_specs) - len(order))]
+    return ExportedModule(
+        program,
+        tuple(operands),
+        tuple(order),
+        _plain(torch.utils._pytree.tree_unflatten(leaves, specs.in_spec)),
+        _plain(torch.utils._pytree.tree_unflatten(results, specs.out_spec)),
+    )
+
+
+def _plain(tree: Any) -> Any:
+    """Containers as tuples, lists and dicts; results of other classes as dicts of their items."""
+    if isinstance(tree, TensorAt) or tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    if isinstance(tree, tuple) and not hasattr(tree, "_fields"):
+        return tuple(map(_plain, tree))
+    if isinstance(tree, list):
+        return [*map(_plain, tree)]
+    if isinstance(tree, Mapping):
+        return {str(name): _plain(each) for name, each in tree.items()}
+    if hasattr(tree, "_asdict"):
+        return {name: _plain(each) for name, each in tree._asdict().items()}
+    raise ExportError(f"arguments and results in {type(tree).__name__} are not supported")
+
+
+def _match(wanted: Any, given: Any, into: dict[int, Any], what: str) -> None:
+    """Find the arrays of a call at the places where the example had tensors.
+
+    Raises:
+        ArgumentError: the containers, or numbers in them, are others.
+    """
+    if isinstance(wanted, TensorAt):
+        into[wanted.place] = given
+        return
+    if isinstance(wanted, tuple | list):
+        if isinstance(given, tuple | list) and len(given) == len(wanted):
+            for own, each in zip(wanted, given, strict=True):
+                _match(own, each, into, what)
+            return
+    elif isinstance(wanted, dict):
+        if isinstance(given, Mapping) and given.keys() == wanted.keys():
+            for name, own in wanted.items():
+                _match(own, given[name], into, f"{name!r}")
+            return
+    elif isinstance(given, type(wanted)) and given == wanted:
+        return
+    raise ArgumentError(
+        f"{what}: the module was exported for other containers or numbers",
+        hint="arguments are those of the example, with arrays in the place of tensors",
+    )
+
+
+def _filled(tree: Any, results: Sequence[Any]) -> Any:
+    if isinstance(tree, TensorAt):
+        return results[tree.place]
+    if isinstance(tree, tuple | list):
+        return type(tree)(_filled(each, results) for each in tree)
+    if isinstance(tree, dict):
+        return {name: _filled(each, results) for name, each in tree.items()}
+    return tree

@@ -1,0 +1,1473 @@
+"""The operators of ATen as functions of staticgrad, a row each.
+
+The signature of a function is the row: arguments have PyTorch's names, but ``self`` and ``input``
+are ``x`` and ``other`` is ``y``. An argument that a row does not have may only be given its
+default. Three arguments are not PyTorch's: ``out``, the type of the result there (``AtenType``; of
+several results a tuple), ``operator``, the name, and ``random``, a generator.
+
+Names are those of ``torch.ops.aten``. An overload that computes something else has its own row,
+``max.dim``. The rows are the operators that PyTorch decomposes others to (core ATen), those of
+them that gradients read, and some whose decomposition is slower than our function.
+
+Results are cast to PyTorch's element type, and their shapes are compared with PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf, prod
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+
+import staticgrad.language.functions as sg
+from staticgrad import nn
+from staticgrad.autodiff import reverse
+from staticgrad.language.functions import fft, linalg, special
+from staticgrad.language.types.dim import Dim
+from staticgrad.support.errors import ExportError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AtenType(NamedTuple):
+    """The element type and shape of a result; sizes that PyTorch does not know are None."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class OperatorRow(NamedTuple):
+    """An operator: its function, and the element type its operands are cast to.
+
+    ``operands``: ``result``, as the result; ``common``, as each other; empty, as they are.
+    """
+
+    function: Callable[..., Any]
+    operands: str = ""
+
+
+def unsupported(what: str) -> ExportError:
+    """Return the error for a variant of an operator that has no function here."""
+    return ExportError(f"{what} is not supported")
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """Return a value with this element type; numbers are unchanged."""
+    if isinstance(x, bool | int | float | complex | Dim) or x is None:
+        return x
+    return x if x.dtype.name == dtype else sg.astype(x, dtype)
+
+
+#: Operators of elements that are computed in the element type of their result.
+_RESULT: Final[dict[str, Callable[..., Any]]] = {
+    "acos": lambda x: sg.arccos(x),
+    "acosh": lambda x: sg.arccosh(x),
+    "add": lambda x, y, *, alpha=1: x + _times(y, alpha),
+    "asin": lambda x: sg.arcsin(x),
+    "asinh": lambda x: sg.arcsinh(x),
+    "atan": lambda x: sg.arctan(x),
+    "atan2": lambda x, y: sg.arctan2(x, y),
+    "atanh": lambda x: sg.arctanh(x),
+    "bitwise_and": lambda x, y: sg.bitwise_and(x, y),
+    "bitwise_not": lambda x: sg.invert(x),
+    "bitwise_or": lambda x, y: sg.bitwise_or(x, y),
+    "bitwise_xor": lambda x, y: sg.bitwise_xor(x, y),
+    "bitwise_left_shift": lambda x, y: sg.left_shift(x, y),
+    "bitwise_right_shift": lambda x, y: sg.right_shift(x, y),
+    "ceil": lambda x: sg.ceil(x),
+    "celu": lambda x, alpha=1.0: nn.celu(x, alpha),
+    "copysign": lambda x, y: sg.copysign(x, y),
+    "cos": lambda x: sg.cos(x),
+    "cosh": lambda x: sg.cosh(x),
+    "digamma": lambda x: special.digamma(x),
+    "div": lambda x, y: x / y,
+    "erf": lambda x: sg.erf(x),
+    "erfc": lambda x: sg.erfc(x),
+    "erfinv": lambda x: special.erfinv(x),
+    "exp": lambda x: sg.exp(x),
+    "exp2": lambda x: sg.exp2(x),
+    "expm1": lambda x: sg.expm1(x),
+    "floor": lambda x: sg.floor(x),
+    "floor_divide": lambda x, y: x // y,
+    "fmax": lambda x, y: sg.fmax(x, y),
+    "fmin": lambda x, y: sg.fmin(x, y),
+    "fmod": lambda x, y: sg.fmod(x, y),
+    "gelu": lambda x, *, approximate="none": nn.gelu(x, approximate),
+    "hypot": lambda x, y: sg.hypot(x, y),
+    "igamma": lambda x, y: special.gammainc(x, y),
+    "igammac": lambda x, y: special.gammaincc(x, y),
+    "leaky_relu": lambda x, negative_slope=0.01: nn.leaky_relu(x, negative_slope),
+    "lgamma": lambda x: special.gammaln(x),
+    "log": lambda x: sg.log(x),
+    "log10": lambda x: sg.log10(x),
+    "log1p": lambda x: sg.log1p(x),
+    "log2": lambda x: sg.log2(x),
+    "maximum": lambda x, y: sg.maximum(x, y),
+    "minimum": lambda x, y: sg.minimum(x, y),
+    "mul": lambda x, y: x * y,
+    "neg": lambda x: -x,
+    "polygamma": lambda n, x: special.polygamma(n, x),
+    "reciprocal": lambda x: 1.0 / x,
+    "relu": lambda x: nn.relu(x),
+    "remainder": lambda x, y: sg.remainder(x, y),
+    "round": lambda x: sg.rint(x),
+    "rsqrt": lambda x: 1.0 / sg.sqrt(x),
+    "rsub": lambda x, y, alpha=1: y - _times(x, alpha),
+    "sigmoid": lambda x: nn.sigmoid(x),
+    "sign": lambda x: sg.sign(x),
+    "silu": lambda x: nn.silu(x),
+    "sin": lambda x: sg.sin(x),
+    "sinh": lambda x: sg.sinh(x),
+    "special_erfcx": lambda x: special.erfcx(x),
+    "i0": lambda x: special.i0(x),
+    "special_i0e": lambda x: special.i0e(x),
+    "special_i1": lambda x: special.i1(x),
+    "special_i1e": lambda x: special.i1e(x),
+    "special_log_ndtr": lambda x: special.log_ndtr(x),
+    "special_modified_bessel_i0": lambda x: special.i0(x),
+    "special_modified_bessel_i1": lambda x: special.i1(x),
+    "special_ndtri": lambda x: special.ndtri(x),
+    "special_zeta": lambda x, y: special.zeta(x, y),
+    "sqrt": lambda x: sg.sqrt(x),
+    "square": lambda x: sg.square(x),
+    "sub": lambda x, y, *, alpha=1: x - _times(y, alpha),
+    "tan": lambda x: sg.tan(x),
+    "tanh": lambda x: sg.tanh(x),
+    "trunc": lambda x: sg.trunc(x),
+}
+#: Operators of elements that are computed in the common element type of their operands.
+_COMMON: Final[dict[str, Callable[..., Any]]] = {
+    "eq": lambda x, y: sg.equal(x, y),
+    "ge": lambda x, y: sg.greater_equal(x, y),
+    "gt": lambda x, y: sg.greater(x, y),
+    "le": lambda x, y: sg.less_equal(x, y),
+    "lt": lambda x, y: sg.less(x, y),
+    "ne": lambda x, y: sg.not_equal(x, y),
+}
+#: Other operators.
+_OTHER: Final[dict[str, Callable[..., Any]]] = {
+    "_conj": lambda x: sg.conj(x),
+    "_conj_physical": lambda x: sg.conj(x),
+    "_to_copy": lambda x, *, dtype=None: x if dtype is None else cast(x, dtype),
+    "_unsafe_view": lambda x, size: sg.reshape(x, tuple(size)),
+    "abs": lambda x: sg.abs(x),
+    "alias": lambda x: x,
+    "angle": lambda x: sg.angle(x),
+    "clone": lambda x: x,
+    "detach": lambda x: sg.stop_gradient(x),
+    "dot": lambda x, tensor: sg.matmul(x, tensor),
+    "expand": lambda x, size: sg.broadcast_to(x, _expanded(x, size)),
+    "fill": lambda x, value: sg.full_like(x, value),
+    "flip": lambda x, dims: sg.flip(x, tuple(dims)) if dims else x,
+    "isfinite": lambda x: sg.isfinite(x),
+    "isinf": lambda x: sg.isinf(x),
+    "isnan": lambda x: sg.isnan(x),
+    "lift_fresh_copy": lambda x: x,
+    "logical_and": lambda x, y: sg.logical_and(_truth(x), _truth(y)),
+    "logical_not": lambda x: sg.logical_not(_truth(x)),
+    "logical_or": lambda x, y: sg.logical_or(_truth(x), _truth(y)),
+    "logical_xor": lambda x, y: sg.logical_xor(_truth(x), _truth(y)),
+    "permute": lambda x, dims: sg.transpose(x, tuple(d % max(x.ndim, 1) for d in dims)),
+    "real": lambda x: sg.real(x),
+    "repeat": lambda x, repeats: sg.tile(x, tuple(repeats)) if repeats else x,
+    "reshape": lambda x, shape: sg.reshape(x, tuple(shape)),
+    "resolve_conj": lambda x: x,
+    "resolve_neg": lambda x: x,
+    "signbit": lambda x: sg.signbit(x),
+    "t": lambda x: sg.transpose(x),
+    "transpose": lambda x, dim0, dim1: sg.swapaxes(x, dim0, dim1) if x.ndim else x,
+    "unsqueeze": lambda x, dim: sg.expand_dims(x, dim),
+    "view": lambda x, size: sg.reshape(x, tuple(size)),
+    "view_as_real": lambda x: sg.stack([sg.real(x), sg.imag(x)], -1),
+}
+
+#: Operator, or operator.overload -> its row.
+OPERATORS: Final[dict[str, OperatorRow]] = {
+    **{name: OperatorRow(function, "result") for name, function in _RESULT.items()},
+    **{name: OperatorRow(function, "common") for name, function in _COMMON.items()},
+    **{name: OperatorRow(function) for name, function in _OTHER.items()},
+}
+
+
+def operator(*names: str, operands: str = "") -> Callable[[F], F]:
+    """Make a function the row of operators."""
+
+    def registered(function: F) -> F:
+        OPERATORS.update(dict.fromkeys(names, OperatorRow(function, operands)))
+        return function
+
+    return registered
+
+
+# -- helpers --------------------------------------------------------------------------------------
+
+
+def _times(x: Any, factor: Any) -> Any:
+    return x if isinstance(factor, int | float) and factor == 1 else x * factor
+
+
+def _truth(x: Any) -> Any:
+    return x if x.dtype.name == "bool" else sg.not_equal(x, 0)
+
+
+def _axes(x: Any, dim: Any) -> tuple[int, ...]:
+    """The axes that a reduction names; all of them if it names none."""
+    if dim is None or (isinstance(dim, list | tuple) and not dim):
+        return tuple(range(x.ndim))
+    dims = dim if isinstance(dim, list | tuple) else (dim,)
+    return tuple(d % x.ndim for d in dims) if x.ndim else ()
+
+
+def _at(axis: int, rank: int, key: Any) -> tuple[Any, ...]:
+    """The key that is ``key`` along an axis and everything along the others."""
+    return (*(slice(None),) * (axis % rank), key)
+
+
+def _expanded(x: Any, size: Sequence[Any]) -> tuple[Any, ...]:
+    before = len(size) - x.ndim
+    return tuple(
+        x.shape[k - before] if isinstance(n, int) and n == -1 else n for k, n in enumerate(size)
+    )
+
+
+def _per_axis(given: Any, count: int) -> tuple[Any, ...]:
+    """A number for each axis, of one for all of them or a list of one or all."""
+    values = tuple(given) if isinstance(given, list | tuple) else (given,)
+    return values * count if len(values) == 1 else values
+
+
+def _numbers(values: Any, dtype: str) -> Any:
+    return sg.constant(np.asarray(values, dtype))
+
+
+def _pulled(f: Callable[..., Any], operands: Sequence[Any], cotangent: Any) -> list[Any]:
+    """The gradients of operands, given that of the result: those of the forward function."""
+    return list(reverse.vjp([f(*operands)], list(operands), [cotangent], True))
+
+
+class MissingResult:
+    """A result that is not computed: an error where something reads it."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+
+# -- elementwise ----------------------------------------------------------------------------------
+
+
+@operator("div.Tensor_mode", "div.Scalar_mode", operands="result")
+def _div_mode(x: Any, y: Any, *, rounding_mode: str | None, out: AtenType) -> Any:
+    if rounding_mode is None:
+        return x / y
+    if rounding_mode == "floor":
+        return x // y
+    if out.dtype.startswith(("float", "bfloat")):
+        return sg.trunc(x / y)
+    quotient = x // y
+    return sg.where((x % y != 0) & ((x < 0) != (y < 0)), quotient + 1, quotient)
+
+
+@operator("pow", operands="result")
+def _pow(x: Any, exponent: Any) -> Any:
+    if isinstance(exponent, float) and exponent == int(exponent) and abs(exponent) <= 8:
+        exponent = int(exponent)  # by multiplication
+    return x**exponent
+
+
+@operator("pow.Scalar", operands="result")
+def _pow_of_number(x: Any, exponent: Any) -> Any:
+    return sg.power(x, exponent)
+
+
+@operator("round.decimals")
+def _round(x: Any, *, decimals: int) -> Any:
+    if decimals == 0:
+        return sg.rint(x)
+    factor = 10.0 ** abs(decimals)
+    return sg.rint(x * factor) / factor if decimals > 0 else sg.rint(x / factor) * factor
+
+
+@operator("elu", operands="result")
+def _elu(x: Any, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Any:
+    below = sg.expm1(sg.minimum(_times(x, input_scale), 0.0)) * (alpha * scale)
+    return sg.where(x > 0, _times(x, scale), below)
+
+
+@operator("elu_backward", operands="result")
+def _elu_backward(
+    grad_output: Any, alpha: float, scale: float, input_scale: float, is_result: bool,
+    self_or_result: Any,
+) -> Any:  # fmt: skip
+    below = (
+        (self_or_result + alpha * scale) * input_scale
+        if is_result
+        else sg.exp(self_or_result * input_scale) * (input_scale * alpha * scale)
+    )
+    return grad_output * sg.where(self_or_result <= 0, below, float(scale))
+
+
+@operator("hardtanh")
+def _hardtanh(x: Any, min_val: float = -1, max_val: float = 1) -> Any:
+    return _clamp(x, min_val, max_val, inside=True)
+
+
+@operator("clamp")
+def _clamp_row(x: Any, min: Any = None, max: Any = None, *, out: AtenType) -> Any:
+    return _clamp(cast(x, out.dtype), cast(min, out.dtype), cast(max, out.dtype))
+
+
+@operator("clamp_min")
+def _clamp_min(x: Any, min: Any, *, out: AtenType) -> Any:
+    return _clamp(cast(x, out.dtype), cast(min, out.dtype), None)
+
+
+@operator("clamp_max")
+def _clamp_max(x: Any, max: Any, *, out: AtenType) -> Any:
+    return _clamp(cast(x, out.dtype), None, cast(max, out.dtype))
+
+
+def _clamp(x: Any, low: Any, high: Any, inside: bool = False) -> Any:
+    """Clip; on a bound the gradient is that of x, or of ``inside`` it is 0."""
+    if inside:
+        return sg.where(x <= low, low, sg.where(x >= high, high, x))
+    x = x if low is None else sg.where(x < low, low, x)
+    return x if high is None else sg.where(x > high, high, x)
+
+
+@operator("where")
+def _where(condition: Any, x: Any, y: Any, *, out: AtenType) -> Any:
+    return sg.where(_truth(condition), cast(x, out.dtype), cast(y, out.dtype))
+
+
+@operator("masked_fill")
+def _masked_fill(x: Any, mask: Any, value: Any, *, out: AtenType) -> Any:
+    return sg.where(mask, cast(value, out.dtype), x)
+
+
+@operator("complex")
+def _complex(real: Any, imag: Any) -> Any:
+    return sg.complex(real, imag)
+
+
+@operator("polar")
+def _polar(abs: Any, angle: Any) -> Any:
+    return sg.complex(abs * sg.cos(angle), abs * sg.sin(angle))
+
+
+@operator("view_as_complex")
+def _view_as_complex(x: Any) -> Any:
+    return sg.complex(x[..., 0], x[..., 1])
+
+
+# -- tensors of nothing else ----------------------------------------------------------------------
+
+
+@operator("full", "empty", "zeros", "ones")
+def _full(size: Any, fill_value: Any = None, *, operator: str, out: AtenType) -> Any:
+    fill = float(operator == "ones") if fill_value is None else fill_value
+    return sg.full(tuple(size), _numbers(fill, out.dtype), out.dtype)
+
+
+@operator("empty_permuted", "empty_strided")
+def _empty(size: Any, physical_layout: Any = None, stride: Any = None, *, out: AtenType) -> Any:
+    return sg.full(tuple(size), _numbers(0, out.dtype), out.dtype)
+
+
+@operator("full_like", "empty_like", "zeros_like", "ones_like")
+def _full_like(x: Any, fill_value: Any = None, *, operator: str, out: AtenType) -> Any:
+    fill = float(operator == "ones_like") if fill_value is None else fill_value
+    return sg.full(x.shape, _numbers(fill, out.dtype), out.dtype)
+
+
+@operator("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
+def _new(
+    x: Any, size: Any, fill_value: Any = None, stride: Any = None, *, operator: str, out: AtenType
+) -> Any:
+    fill = float(operator == "new_ones") if fill_value is None else fill_value
+    return sg.full(tuple(size), _numbers(fill, out.dtype), out.dtype)
+
+
+@operator("scalar_tensor")
+def _scalar_tensor(s: Any, *, out: AtenType) -> Any:
+    return sg.size_value(s, out.dtype) if isinstance(s, Dim) else _numbers(s, out.dtype)
+
+
+@operator("arange")
+def _arange(start: Any = 0, end: Any = None, step: Any = 1, *, out: AtenType) -> Any:
+    if any(isinstance(each, Dim) for each in (start, end, step)):
+        return cast(sg.arange(start, end, step), out.dtype)
+    count = max(0, int(np.ceil((end - start) / step)))
+    return _numbers(start + np.arange(count) * step, out.dtype)
+
+
+@operator("eye")
+def _eye(n: Any, m: Any = None, *, out: AtenType) -> Any:
+    return sg.eye(n, n if m is None else m, dtype=out.dtype)
+
+
+# -- reductions -----------------------------------------------------------------------------------
+
+
+@operator("sum", "mean", "prod", "prod.dim_int", "nansum")
+def _sum(x: Any, dim: Any = None, keepdim: bool = False, *, operator: str, out: AtenType) -> Any:
+    function = {"sum": sg.sum, "mean": sg.mean, "prod": sg.prod, "nansum": sg.nansum}[operator]
+    return function(cast(x, out.dtype), _axes(x, dim), keepdims=keepdim)
+
+
+@operator("amax", "amin")
+def _amax(x: Any, dim: Any = (), keepdim: bool = False, *, operator: str) -> Any:
+    return (sg.max if operator == "amax" else sg.min)(x, _axes(x, dim), keepdims=keepdim)
+
+
+@operator("max", "min")
+def _max(x: Any, *, operator: str) -> Any:
+    return sg.max(x) if operator == "max" else sg.min(x)
+
+
+@operator("max.dim", "min.dim")
+def _max_along(x: Any, dim: int, keepdim: bool = False, *, operator: str) -> Any:
+    places = (sg.argmax if operator == "max" else sg.argmin)(x, dim, keepdims=True) if x.ndim else 0
+    return _picked(x, places, dim, keepdim)
+
+
+def _picked(x: Any, places: Any, dim: int, keepdim: bool) -> tuple[Any, Any]:
+    """The elements at places along an axis, and the places."""
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    values = sg.take_along_axis(x, places, dim)
+    return (values, places) if keepdim else (sg.squeeze(values, dim), sg.squeeze(places, dim))
+
+
+@operator("any", "any.dim", "any.dims", "all", "all.dim", "all.dims")
+def _any(x: Any, dim: Any = None, keepdim: bool = False, *, operator: str) -> Any:
+    function = sg.any if operator == "any" else sg.all
+    return function(_truth(x), _axes(x, dim), keepdims=keepdim)
+
+
+@operator("argmax", "argmin")
+def _argmax(x: Any, dim: Any = None, keepdim: bool = False, *, operator: str) -> Any:
+    function = sg.argmax if operator == "argmax" else sg.argmin
+    if not x.ndim:
+        return _numbers(0, "int64")
+    if dim is not None:
+        return function(x, dim, keepdims=keepdim)
+    place = function(sg.reshape(x, (-1,)), 0)
+    return sg.reshape(place, (1,) * x.ndim) if keepdim else place
+
+
+@operator("var", "var_mean", "std", "std_mean")
+def _var(
+    x: Any, dim: Any = None, unbiased: bool = True, correction: Any = None, keepdim: bool = False,
+    *, operator: str, out: Any,
+) -> Any:  # fmt: skip
+    axes = _axes(x, dim)
+    lost = (1 if unbiased else 0) if correction is None else correction
+    sizes = [x.shape[k] for k in axes]
+    mean = sg.mean(x, axes, keepdims=True)
+    total = sg.sum(sg.abs_square(x - mean), axes, keepdims=keepdim)
+    if all(isinstance(size, int) for size in sizes):
+        count = max(prod(sizes) - lost, 0)
+        spread = total / float(count) if count else total / sg.zeros_like(total)
+    else:
+        spread = total / (sg.size_value(prod(sizes), total.dtype) - float(lost))
+    spread = sg.sqrt(spread) if operator.startswith("std") else spread
+    if not operator.endswith("mean"):
+        return spread
+    return spread, mean if keepdim else sg.squeeze(mean, axes) if axes else mean
+
+
+@operator("cumsum", "cumprod")
+def _cumulative(x: Any, dim: int, *, operator: str, out: AtenType) -> Any:
+    x = cast(x, out.dtype)
+    return (sg.cumsum if operator == "cumsum" else sg.cumprod)(x, dim) if x.ndim else x
+
+
+@operator("logcumsumexp")
+def _logcumsumexp(x: Any, dim: int) -> Any:
+    return sg.cumlogsumexp(x, dim) if x.ndim else x
+
+
+@operator("linalg_vector_norm")
+def _vector_norm(
+    x: Any, ord: float = 2, dim: Any = None, keepdim: bool = False, *, out: AtenType
+) -> Any:
+    axes = _axes(x, dim)
+    size = sg.abs(cast(x, out.dtype) if not x.dtype.is_complex else x)
+    if not axes:
+        return sg.astype(sg.not_equal(size, 0), out.dtype) if ord == 0 else size
+    if ord == 0:
+        return sg.sum(sg.astype(sg.not_equal(size, 0), out.dtype), axes, keepdims=keepdim)
+    if abs(ord) == inf:
+        return (sg.max if ord > 0 else sg.min)(size, axes, keepdims=keepdim)
+    if ord == 1:
+        return sg.sum(size, axes, keepdims=keepdim)
+    if ord == 2:
+        total = sg.sum(sg.abs_square(x), axes, keepdims=keepdim)
+        return sg.where(total > 0, sg.sqrt(sg.where(total > 0, total, 1.0)), total)
+    total = sg.sum(size**ord, axes, keepdims=keepdim)
+    return total ** (1.0 / ord)
+
+
+@operator("dist")
+def _dist(x: Any, y: Any, p: float = 2, *, out: AtenType) -> Any:
+    return _vector_norm(x - y, p, out=out)
+
+
+# -- order ----------------------------------------------------------------------------------------
+
+
+@operator("sort", "sort.stable")
+def _sort(x: Any, dim: int = -1, descending: bool = False, stable: bool | None = None) -> Any:
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    places = sg.argsort(x, dim, stable=True, descending=descending)
+    return sg.take_along_axis(x, places, dim), places
+
+
+@operator("topk")
+def _topk(x: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    places = sg.topk(x, k, dim, largest=largest)[1]
+    return sg.take_along_axis(x, places, dim), places
+
+
+@operator("kthvalue")
+def _kthvalue(x: Any, k: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    places = sg.argsort(x, dim, stable=True)[_at(dim, x.ndim, slice(k - 1, k))]
+    return _picked(x, places, dim, keepdim)
+
+
+@operator("median.dim")
+def _median_along(x: Any, dim: int, keepdim: bool = False) -> Any:
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    places = sg.argsort(x, dim, stable=True)
+    middle = (x.shape[dim] - 1) // 2
+    bad = sg.isnan(x)
+    first = sg.argmax(sg.astype(bad, "int32"), dim, keepdims=True)
+    places = places[_at(dim, x.ndim, slice(middle, middle + 1))]
+    places = sg.where(sg.any(bad, dim, keepdims=True), first, places)
+    return _picked(x, places, dim, keepdim)
+
+
+@operator("median")
+def _median(x: Any) -> Any:
+    return _median_along(sg.reshape(x, (-1,)), 0)[0]
+
+
+@operator("cummax", "cummin")
+def _cummax(x: Any, dim: int, *, operator: str) -> Any:
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    values = (sg.cummax if operator == "cummax" else sg.cummin)(x, dim)
+    here = sg.equal(x, values)  # the last place where the value is new or equal
+    places = sg.cummax(sg.where(here, sg.iota(x.shape, dim % x.ndim), 0), dim)
+    return sg.take_along_axis(x, places, dim), places
+
+
+@operator("searchsorted", "bucketize")
+def _searchsorted(
+    x: Any = None, sorted_sequence: Any = None, boundaries: Any = None, *, out_int32: bool = False,
+    right: bool = False, side: str | None = None, sorter: Any = None,
+) -> Any:  # fmt: skip
+    edges = sorted_sequence if boundaries is None else boundaries
+    if edges.ndim != 1:
+        raise unsupported("searchsorted in several rows")
+    return sg.searchsorted(edges, x, "right" if right or side == "right" else "left", sorter)
+
+
+# -- shapes and places ----------------------------------------------------------------------------
+
+
+@operator("squeeze")
+def _squeeze(x: Any, dim: Any = None) -> Any:
+    chosen = range(x.ndim) if dim is None else _axes(x, dim) if dim != [] else ()
+    axes = tuple(k for k in chosen if isinstance(x.shape[k], int) and x.shape[k] == 1)
+    return sg.squeeze(x, axes) if axes else x
+
+
+@operator("cat")
+def _cat(tensors: Any, dim: int = 0, *, out: AtenType) -> Any:
+    rank = len(out.shape)
+    parts = [cast(each, out.dtype) for each in tensors if each.ndim == rank]
+    return sg.concatenate(parts, dim)
+
+
+@operator("stack")
+def _stack(tensors: Any, dim: int = 0, *, out: AtenType) -> Any:
+    return sg.stack([cast(each, out.dtype) for each in tensors], dim)
+
+
+@operator("split_with_sizes")
+def _split_with_sizes(x: Any, split_sizes: Any, dim: int = 0) -> Any:
+    pieces, start = [], 0
+    for size in split_sizes:
+        pieces.append(x[_at(dim, x.ndim, slice(start, start + size))])
+        start = start + size
+    return tuple(pieces)
+
+
+@operator("split")
+def _split(x: Any, split_size: Any, dim: int = 0, *, out: Any) -> Any:
+    sizes = [each.shape[dim] for each in out]
+    return _split_with_sizes(x, sizes, dim)
+
+
+@operator("unbind")
+def _unbind(x: Any, dim: int = 0) -> Any:
+    return tuple(x[_at(dim, x.ndim, k)] for k in range(x.shape[dim]))
+
+
+@operator("select")
+def _select(x: Any, dim: int, index: Any) -> Any:
+    return x[_at(dim, x.ndim, index)]
+
+
+def _span(x: Any, dim: int, start: Any, end: Any, step: int) -> slice:
+    """A slice along an axis; PyTorch's largest integer is the end."""
+    beyond = end is None or (isinstance(end, int) and end >= 2**62)
+    if isinstance(end, int) and isinstance(x.shape[dim], int) and end >= x.shape[dim]:
+        beyond = True
+    start = None if isinstance(start, int) and start == 0 else start
+    return slice(start, None if beyond else end, step)
+
+
+@operator("slice")
+def _slice(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    key = _span(x, dim, start, end, step)
+    return x if key == slice(None, None, 1) else x[_at(dim, x.ndim, key)]
+
+
+@operator("narrow_copy")
+def _narrow(x: Any, dim: int, start: Any, length: Any) -> Any:
+    return x[_at(dim, x.ndim, slice(start, start + length))]
+
+
+@operator("slice_scatter")
+def _slice_scatter(
+    x: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
+    key = _span(x, dim, start, end, step)
+    if key == slice(None, None, 1):
+        return sg.broadcast_to(cast(src, x.dtype.name), x.shape)
+    return x.at[_at(dim, x.ndim, key)].set(cast(src, x.dtype.name))
+
+
+@operator("select_scatter")
+def _select_scatter(x: Any, src: Any, dim: int, index: Any) -> Any:
+    return x.at[_at(dim, x.ndim, index)].set(cast(src, x.dtype.name))
+
+
+@operator("copy")
+def _copy(x: Any, src: Any) -> Any:
+    return sg.broadcast_to(cast(src, x.dtype.name), x.shape)
+
+
+@operator("diagonal")
+def _diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    return sg.diagonal(x, offset, dim1, dim2)
+
+
+@operator("diagonal_scatter")
+def _diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    last = sg.moveaxis(x, (dim1, dim2), (-2, -1))
+    count = src.shape[-1]
+    rows = sg.arange(count) + max(-offset, 0)
+    columns = sg.arange(count) + max(offset, 0)
+    last = last.at[..., rows, columns].set(cast(src, x.dtype.name))
+    return sg.moveaxis(last, (-2, -1), (dim1, dim2))
+
+
+@operator("tril", "triu")
+def _triangle(x: Any, diagonal: int = 0, *, operator: str) -> Any:
+    return (sg.tril if operator == "tril" else sg.triu)(x, diagonal)
+
+
+@operator("roll")
+def _roll(x: Any, shifts: Any, dims: Any = ()) -> Any:
+    if not dims:
+        return sg.reshape(sg.roll(sg.reshape(x, (-1,)), shifts[0]), x.shape)
+    return sg.roll(x, tuple(shifts), tuple(dims))
+
+
+@operator("unfold")
+def _unfold(x: Any, dimension: int, size: int, step: int) -> Any:
+    if not x.ndim:
+        return sg.reshape(x, (1,)) if size else sg.zeros((0,), x.dtype)
+    k = dimension % x.ndim
+    count = (x.shape[k] - size) // step + 1
+    rows = sg.iota((count, size), 0) * step + sg.iota((count, size), 1)
+    return sg.moveaxis(sg.take(x, rows, k), k + 1, -1)
+
+
+@operator("constant_pad_nd")
+def _constant_pad(x: Any, pad: Any, value: float = 0) -> Any:
+    pairs: list[tuple[Any, Any]] = [(0, 0)] * x.ndim
+    for k in range(len(pad) // 2):
+        pairs[x.ndim - 1 - k] = pad[2 * k], pad[2 * k + 1]
+    if any(isinstance(w, int) and w < 0 for pair in pairs for w in pair):
+        ends = [
+            slice(max(0, -low), size - max(0, -high))
+            for (low, high), size in zip(pairs, x.shape, strict=True)
+        ]
+        x, pairs = x[tuple(ends)], [(max(0, low), max(0, high)) for low, high in pairs]
+    if not any(isinstance(w, Dim) or w for pair in pairs for w in pair):
+        return x
+    return sg.pad(x, pairs, constant_values=value)
+
+
+@operator("reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+          "replication_pad1d", "replication_pad2d", "replication_pad3d")  # fmt: skip
+def _border(x: Any, padding: Any, *, operator: str) -> Any:
+    pairs = [(0, 0)] * x.ndim
+    for k in range(len(padding) // 2):
+        pairs[x.ndim - 1 - k] = padding[2 * k], padding[2 * k + 1]
+    if any(w < 0 for pair in pairs for w in pair):
+        raise unsupported("a negative border")
+    return sg.pad(x, pairs, "reflect" if operator.startswith("reflection") else "edge")
+
+
+# -- gather and scatter ---------------------------------------------------------------------------
+
+
+def _key(x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
+    key: list[Any] = []
+    for index in indices:
+        if index is not None and index.dtype.name in ("bool", "uint8"):
+            raise unsupported("an index that is a mask: the size of the result depends on it")
+        key.append(slice(None) if index is None else index)
+    return tuple(key)
+
+
+@operator("index", "_unsafe_index")
+def _index(x: Any, indices: Any) -> Any:
+    return x[_key(x, indices)]
+
+
+@operator("index_put", "_unsafe_index_put")
+def _index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    values = cast(values, x.dtype.name)
+    masks = [each for each in indices if each is not None and each.dtype.name == "bool"]
+    if len(masks) == 1 and len(indices) == 1 and prod(values.shape) == 1:
+        mask = sg.reshape(masks[0], (*masks[0].shape, *(1,) * (x.ndim - masks[0].ndim)))
+        value = sg.reshape(values, ())
+        return sg.where(mask, x + value if accumulate else value, x)
+    places = x.at[_key(x, indices)]
+    return places.add(values) if accumulate else places.set(values)
+
+
+@operator("index_select")
+def _index_select(x: Any, dim: int, index: Any) -> Any:
+    if not x.ndim:
+        return x
+    return sg.take(x, sg.reshape(index, (-1,)), dim)
+
+
+@operator("index_add", "index_copy")
+def _index_add(x: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, operator: str) -> Any:
+    if not x.ndim:
+        source = sg.reshape(source, ())
+        return x + _times(source, alpha) if operator == "index_add" else source
+    places = x.at[_at(dim, x.ndim, sg.reshape(index, (-1,)))]
+    if operator == "index_copy":
+        return places.set(source)
+    return places.add(_times(source, alpha))
+
+
+def _reached(x: Any, index: Any, dim: int) -> Any:
+    """The part of x before the sizes of an index along all axes but one."""
+    key = [slice(None)] * x.ndim
+    for k in range(x.ndim):
+        if k != dim % x.ndim and index.shape[k] != x.shape[k]:
+            key[k] = slice(0, index.shape[k])
+    return x if all(each == slice(None) for each in key) else x[tuple(key)]
+
+
+@operator("gather")
+def _gather(x: Any, dim: int, index: Any) -> Any:
+    if not x.ndim:
+        return x
+    index = sg.reshape(index, (1,) * x.ndim) if not index.ndim else index
+    return sg.take_along_axis(_reached(x, index, dim), index, dim)
+
+
+@operator("scatter", "scatter.value", "scatter.src", "scatter_add", "scatter.reduce",
+          "scatter.value_reduce")  # fmt: skip
+def _scatter(
+    x: Any, dim: int, index: Any, src: Any = None, value: Any = None, reduce: str = "set",
+    *, operator: str,
+) -> Any:  # fmt: skip
+    if not x.ndim:
+        x, index = (sg.reshape(each, (1,)) for each in (x, index))
+        src = sg.reshape(src, (1,)) if src is not None else None
+        row = _scatter(x, 0, index, src, value, reduce, operator=operator)
+        return sg.reshape(row, ())
+    k = dim % x.ndim
+    updates = value if src is None else _cut(src, index.shape)
+    reduce = "add" if operator == "scatter_add" else reduce
+    single = isinstance(index.shape[k], int) and index.shape[k] == 1
+    same = all(index.shape[a] == x.shape[a] for a in range(x.ndim) if a != k)
+    if single and same and reduce == "set":
+        here = sg.equal(sg.iota(x.shape, k, like=index), index)
+        updates = _numbers(value, x.dtype.name) if src is None else updates
+        return sg.where(here, updates, x)
+    if src is None:
+        updates = sg.full(index.shape, _numbers(value, x.dtype.name), x.dtype)
+    key: list[Any] = [sg.iota(index.shape, a, like=index) for a in range(x.ndim)]
+    key[k] = index
+    return getattr(x.at[tuple(key)], reduce)(updates)
+
+
+def _cut(x: Any, shape: Sequence[Any]) -> Any:
+    if all(a == b for a, b in zip(x.shape, shape, strict=True)):
+        return x
+    return x[tuple(slice(0, size) for size in shape)]
+
+
+@operator("scatter_reduce")
+def _scatter_reduce(
+    x: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
+) -> Any:
+    if not x.ndim:
+        x, index, src = (sg.reshape(each, (1,)) for each in (x, index, src))
+        return sg.reshape(_scatter_reduce(x, 0, index, src, reduce, include_self=include_self), ())
+    key: list[Any] = [sg.iota(index.shape, a, like=index) for a in range(x.ndim)]
+    key[dim % x.ndim] = index
+    where, src = tuple(key), _cut(src, index.shape)
+    method = {"sum": "add", "prod": "multiply", "amax": "max", "amin": "min", "mean": "add"}[reduce]
+    ones = sg.ones(index.shape, x.dtype)
+    if not include_self:
+        neutral = {"sum": 0, "prod": 1, "amax": -inf, "amin": inf, "mean": 0}[reduce]
+        if abs(neutral) == inf and not x.dtype.is_float:
+            raise unsupported(f"scatter_reduce of {x.dtype} by {reduce} without itself")
+        hit = sg.zeros(x.shape, x.dtype).at[where].add(ones) > 0
+        out = getattr(sg.where(hit, neutral, x).at[where], method)(src)
+    else:
+        out = getattr(x.at[where], method)(src)
+    if reduce == "mean":
+        start = sg.ones(x.shape, x.dtype) if include_self else sg.zeros(x.shape, x.dtype)
+        out = out / sg.maximum(start.at[where].add(ones), 1)
+    return out
+
+
+@operator("embedding")
+def _embedding(
+    weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False
+) -> Any:
+    if scale_grad_by_freq:
+        raise unsupported("scale_grad_by_freq=True")
+    rows = sg.take(weight, indices, 0)
+    if padding_idx < 0:
+        return rows
+    padding = sg.expand_dims(sg.equal(indices, padding_idx), -1)
+    return sg.where(padding, sg.stop_gradient(rows), rows)
+
+
+@operator("embedding_dense_backward")
+def _embedding_dense_backward(
+    grad_output: Any, indices: Any, num_weights: Any, padding_idx: int, scale_grad_by_freq: bool
+) -> Any:
+    if scale_grad_by_freq:
+        raise unsupported("scale_grad_by_freq=True")
+    rows = sg.reshape(grad_output, (-1, grad_output.shape[-1]))
+    places = sg.reshape(indices, (-1,))
+    if padding_idx >= 0:
+        rows = sg.where(sg.expand_dims(sg.equal(places, padding_idx), 1), 0.0, rows)
+    return sg.zeros((num_weights, rows.shape[1]), rows.dtype).at[places].add(rows)
+
+
+# -- products -------------------------------------------------------------------------------------
+
+
+@operator("mm", "bmm", "mv", "matmul")
+def _mm(x: Any, mat2: Any = None, vec: Any = None, y: Any = None) -> Any:
+    return sg.matmul(x, mat2 if mat2 is not None else vec if vec is not None else y)
+
+
+@operator("addmm", "baddbmm", "addmv", "addbmm")
+def _addmm(
+    x: Any, mat1: Any = None, mat2: Any = None, batch1: Any = None, batch2: Any = None,
+    mat: Any = None, vec: Any = None, *, beta: Any = 1, alpha: Any = 1, operator: str,
+) -> Any:  # fmt: skip
+    left = next(each for each in (mat1, batch1, mat) if each is not None)
+    right = next(each for each in (mat2, batch2, vec) if each is not None)
+    product = sg.matmul(left, right)
+    product = sg.sum(product, 0) if operator == "addbmm" else product
+    return product if beta == 0 else _times(x, beta) + product if alpha == 1 else (
+        _times(x, beta) + product * alpha
+    )  # fmt: skip
+
+
+@operator("_cdist_forward")
+def _cdist(x1: Any, x2: Any, p: float, compute_mode: Any = None, *, out: AtenType) -> Any:
+    apart = sg.expand_dims(x1, -2) - sg.expand_dims(x2, -3)
+    return _vector_norm(apart, p, [-1], out=out)
+
+
+@operator("_trilinear")
+def _trilinear(
+    i1: Any, i2: Any, i3: Any, expand1: Any, expand2: Any, expand3: Any, sumdim: Any,
+    unroll_dim: int = 1,
+) -> Any:  # fmt: skip
+    parts = []
+    for part, places in ((i1, expand1), (i2, expand2), (i3, expand3)):
+        for place in sorted(places):
+            part = sg.expand_dims(part, place)
+        parts.append(part)
+    return sg.sum(parts[0] * parts[1] * parts[2], tuple(sumdim))
+
+
+# -- softmax --------------------------------------------------------------------------------------
+
+
+@operator("_softmax", "_log_softmax", "_safe_softmax", operands="result")
+def _softmax(x: Any, dim: int, *, half_to_float: bool = False, operator: str) -> Any:
+    if not x.ndim:
+        return _softmax(sg.reshape(x, (1,)), 0, operator=operator)[0]
+    if operator == "_log_softmax":
+        return nn.log_softmax(x, dim)
+    if operator == "_softmax":
+        return nn.softmax(x, dim)
+    empty = sg.all(sg.equal(x, -inf), dim, keepdims=True)
+    return sg.where(empty, 0.0, nn.softmax(sg.where(empty, 0.0, x), dim))
+
+
+@operator("_softmax_backward_data")
+def _softmax_backward(grad_output: Any, output: Any, dim: int, input_dtype: str) -> Any:
+    if not output.ndim:
+        return sg.zeros_like(output)
+    along = grad_output * output
+    return along - output * sg.sum(along, dim, keepdims=True)
+
+
+@operator("_log_softmax_backward_data")
+def _log_softmax_backward(grad_output: Any, output: Any, dim: int, input_dtype: str) -> Any:
+    if not output.ndim:
+        return sg.zeros_like(output)
+    return grad_output - sg.exp(output) * sg.sum(grad_output, dim, keepdims=True)
+
+
+def _attention(
+    query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float | None
+) -> Any:
+    size = 1.0 / float(query.shape[-1]) ** 0.5 if scale is None else scale
+    scores = sg.matmul(query * size, sg.swapaxes(key, -1, -2))
+    if causal:
+        rows, columns = scores.shape[-2:]
+        scores = sg.where(sg.iota((rows, columns), 0) >= sg.iota((rows, columns), 1), scores, -inf)
+    if mask is not None:
+        scores = scores + mask
+    return scores
+
+
+@operator("_scaled_dot_product_flash_attention_for_cpu")
+def _flash(
+    query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *,
+    attn_mask: Any = None, scale: float | None = None,
+) -> Any:  # fmt: skip
+    scores = _attention(query, key, value, attn_mask, is_causal, scale)
+    return sg.matmul(nn.softmax(scores, -1), value), nn.logsumexp(scores, -1)
+
+
+@operator("_scaled_dot_product_flash_attention_for_cpu_backward")
+def _flash_backward(
+    grad_out: Any, query: Any, key: Any, value: Any, out_: Any = None, logsumexp: Any = None,
+    dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
+    scale: float | None = None,
+) -> Any:  # fmt: skip
+    def forward(query: Any, key: Any, value: Any) -> Any:
+        scores = _attention(query, key, value, attn_mask, is_causal, scale)
+        return sg.matmul(nn.softmax(scores, -1), value)
+
+    return tuple(_pulled(forward, (query, key, value), grad_out))
+
+
+# -- windows --------------------------------------------------------------------------------------
+
+
+@operator("convolution")
+def _convolution(
+    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    output_padding: Any, groups: int,
+) -> Any:  # fmt: skip
+    count = x.ndim - 2
+    options: dict[str, Any] = {
+        "stride": _per_axis(stride, count),
+        "padding": [(p, p) for p in _per_axis(padding, count)],
+        "dilation": _per_axis(dilation, count),
+        "groups": groups,
+    }
+    if not transposed:
+        return nn.conv(x, weight, bias, **options)
+    more = _per_axis(output_padding, count)
+    return nn.conv_transpose(x, weight, bias, output_padding=more, **options)
+
+
+@operator("convolution_backward")
+def _convolution_backward(
+    grad_output: Any, x: Any, weight: Any, bias_sizes: Any, stride: Any, padding: Any,
+    dilation: Any, transposed: bool, output_padding: Any, groups: int, output_mask: Any,
+) -> Any:  # fmt: skip
+    rest = (stride, padding, dilation, transposed, output_padding, groups)
+    wanted = [each for each, asked in zip((x, weight), output_mask, strict=False) if asked]
+
+    def forward(*chosen: Any) -> Any:
+        pending = [*chosen]
+        operands = [
+            pending.pop(0) if asked else each
+            for each, asked in zip((x, weight), output_mask, strict=False)
+        ]
+        return _convolution(*operands, None, *rest)
+
+    slopes = _pulled(forward, wanted, grad_output) if wanted else []
+    image = slopes.pop(0) if output_mask[0] else None
+    filters = slopes.pop(0) if output_mask[1] else None
+    others = (0, *range(2, grad_output.ndim))
+    return image, filters, sg.sum(grad_output, others) if output_mask[2] else None
+
+
+def _pool_options(
+    count: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    taps = _per_axis(kernel_size, count)
+    return taps, {
+        "stride": _per_axis(stride, count) if stride or stride == 0 else taps,
+        "padding": [(p, p) for p in _per_axis(padding, count)],
+        "dilation": _per_axis(dilation, count),
+    }
+
+
+def _batched(x: Any, count: int) -> tuple[Any, bool]:
+    """An image with an axis of batches in front."""
+    return (sg.expand_dims(x, 0), True) if x.ndim == count + 1 else (x, False)
+
+
+def _max_pool(x: Any, count: int, ceil_mode: bool, *windows: Any) -> Any:
+    taps, options = _pool_options(count, *windows)
+    x, alone = _batched(x, count)
+    y = nn.max_pool(x, taps, ceil_mode=ceil_mode, **options)
+    return y[0] if alone else y
+
+
+@operator("max_pool2d_with_indices", "max_pool3d_with_indices")
+def _max_pool_with_indices(
+    x: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, *, operator: str,
+) -> Any:  # fmt: skip
+    count = 2 if operator.startswith("max_pool2d") else 3
+    y = _max_pool(x, count, ceil_mode, kernel_size, stride, padding, dilation)
+    taps, options = _pool_options(count, kernel_size, stride, padding, dilation)
+    image, alone = _batched(sg.stop_gradient(x), count)
+    windows = y.shape[-count:]
+    pairs = [
+        (low, max(0, (n - 1) * s + (t - 1) * d + 1 - low - size))
+        for n, s, t, d, (low, _), size in zip(
+            windows, options["stride"], taps, options["dilation"], options["padding"],
+            x.shape[-count:], strict=True,
+        )
+    ]  # fmt: skip
+    wide = sg.pad(image, [(0, 0), (0, 0), *pairs], constant_values=-inf)
+    columns = nn.unfold(
+        wide, taps, stride=options["stride"], dilation=options["dilation"]
+    )  # [n, c, *taps, *windows]
+    columns = columns[(..., *(slice(0, n) for n in windows))]
+    flat = sg.reshape(columns, (*image.shape[:2], prod(taps), *windows))
+    best, place = sg.argmax(flat, 2), None
+    for k in range(count):
+        tap = (best // prod(taps[k + 1 :])) % taps[k]
+        first = sg.iota(best.shape, 2 + k) * options["stride"][k] - options["padding"][k][0]
+        at = first + tap * options["dilation"][k]
+        place = at if place is None else place * x.shape[k - count] + at
+    return y, place[0] if alone else place
+
+
+@operator("max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward")
+def _max_pool_backward(
+    grad_output: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+    ceil_mode: bool, indices: Any = None, *, operator: str,
+) -> Any:  # fmt: skip
+    count = 2 if operator.startswith("max_pool2d") else 3
+    windows = (kernel_size, stride, padding, dilation)
+    (slope,) = _pulled(lambda x: _max_pool(x, count, ceil_mode, *windows), [x], grad_output)
+    return slope
+
+
+@operator("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _avg_pool(
+    x: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None, *, operator: str,
+) -> Any:  # fmt: skip
+    count = int(operator[8])
+    taps, options = _pool_options(count, kernel_size, stride, padding)
+    del options["dilation"]
+    if divisor_override is not None and ceil_mode:
+        raise unsupported("divisor_override with ceil_mode=True")
+    inside = count_include_pad or divisor_override is not None
+    x, alone = _batched(x, count)
+    y = nn.avg_pool(x, taps, ceil_mode=ceil_mode, count_include_pad=inside, **options)
+    y = y if divisor_override is None else y * (prod(taps) / divisor_override)
+    return y[0] if alone else y
+
+
+@operator("avg_pool2d_backward", "avg_pool3d_backward")
+def _avg_pool_backward(
+    grad_output: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool,
+    count_include_pad: bool, divisor_override: int | None, *, operator: str,
+) -> Any:  # fmt: skip
+    rest = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    (slope,) = _pulled(lambda x: _avg_pool(x, *rest, operator=operator), [x], grad_output)
+    return slope
+
+
+@operator("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d")
+def _adaptive_avg_pool(x: Any, output_size: Any, *, operator: str) -> Any:
+    count = int(operator[-2])
+    x, alone = _batched(x, count)
+    y = nn.adaptive_avg_pool(x, _per_axis(output_size, count))
+    return y[0] if alone else y
+
+
+@operator("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward")
+def _adaptive_avg_pool_backward(grad_output: Any, x: Any, *, operator: str) -> Any:
+    count = int(operator.removesuffix("_backward")[-2])
+    size = grad_output.shape[-count:]
+    name = operator.removesuffix("_backward")
+    (slope,) = _pulled(lambda x: _adaptive_avg_pool(x, size, operator=name), [x], grad_output)
+    return slope
+
+
+@operator("adaptive_max_pool2d", "adaptive_max_pool3d")
+def _adaptive_max_pool(x: Any, output_size: Any, *, operator: str) -> Any:
+    count = int(operator[-2])
+    x, alone = _batched(x, count)
+    y = nn.adaptive_max_pool(x, _per_axis(output_size, count))
+    return y[0] if alone else y, MissingResult(f"the second result of {operator}, the indices,")
+
+
+@operator("col2im")
+def _col2im(
+    x: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any
+) -> Any:
+    alone = x.ndim == 2
+    x = sg.expand_dims(x, 0) if alone else x
+    taps, options = _pool_options(2, kernel_size, stride, padding, dilation)
+    windows = [
+        (size + 2 * options["padding"][k][0] - (taps[k] - 1) * options["dilation"][k] - 1)
+        // options["stride"][k] + 1
+        for k, size in enumerate(output_size)
+    ]  # fmt: skip
+    columns = sg.reshape(x, (x.shape[0], x.shape[1] // prod(taps), *taps, *windows))
+    y = nn.fold(columns, tuple(output_size), **options)
+    return y[0] if alone else y
+
+
+@operator("im2col")
+def _im2col(x: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    x, alone = _batched(x, 2)
+    taps, options = _pool_options(2, kernel_size, stride, padding, dilation)
+    columns = nn.unfold(x, taps, **options)
+    n, c, *_, rows, across = columns.shape
+    y = sg.reshape(columns, (n, c * prod(taps), rows * across))
+    return y[0] if alone else y
+
+
+_UPSAMPLE: Final = {
+    "nearest": {"method": "nearest", "coordinates": "asymmetric", "rounding": "floor"},
+    "linear": {"method": "linear"},
+    "bilinear": {"method": "linear"},
+    "trilinear": {"method": "linear"},
+    "bicubic": {"method": "cubic"},
+}
+
+
+@operator(*(f"upsample_{mode}{count}d" for mode, count in (
+    ("nearest", 1), ("nearest", 2), ("nearest", 3), ("linear", 1), ("bilinear", 2),
+    ("trilinear", 3), ("bicubic", 2),
+)))  # fmt: skip
+def _upsample(
+    x: Any, output_size: Any = None, align_corners: bool = False, scales: Any = None,
+    scales_d: Any = None, scales_h: Any = None, scales_w: Any = None, scale_factors: Any = None,
+    *, operator: str, out: AtenType,
+) -> Any:  # fmt: skip
+    mode = operator.removeprefix("upsample_")
+    count = int(mode[-2])
+    options: dict[str, Any] = {**_UPSAMPLE[mode[:-2]]}
+    if align_corners:
+        options["coordinates"] = "align_corners"
+    given = scale_factors or [s for s in (scales_d, scales_h, scales_w) if s is not None]
+    given = [scales] if scales is not None else given
+    shape = tuple(out.shape[-count:])
+    if given and any(
+        not isinstance(n, int) or int(n * f) != m or n * f != m
+        for n, f, m in zip(x.shape[-count:], given, shape, strict=True)
+    ):
+        return nn.resize(x, None, scale=tuple(given), **options)
+    return nn.resize(x, shape, **options)
+
+
+@operator("grid_sampler_2d")
+def _grid_sampler(
+    x: Any, grid: Any, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Any:
+    if interpolation_mode > 1:
+        raise unsupported("bicubic interpolation")
+    border: Any = ("zeros", "border", "reflection")[padding_mode]
+    mode: Any = ("bilinear", "nearest")[interpolation_mode]
+    return nn.grid_sample(x, grid, mode, border, align_corners)
+
+
+# -- normalization --------------------------------------------------------------------------------
+
+
+def _scaled(x: Any, weight: Any, bias: Any) -> Any:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def _standardized(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any, Any]:
+    """The elements without mean and spread, the mean, and 1 / spread."""
+    mean = sg.mean(x, axes, keepdims=True)
+    centred = x - mean
+    inverse = 1.0 / sg.sqrt(sg.mean(centred * centred, axes, keepdims=True) + eps)
+    return centred * inverse, mean, inverse
+
+
+@operator("native_layer_norm")
+def _layer_norm(x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float) -> Any:
+    axes = tuple(range(x.ndim - len(normalized_shape), x.ndim))
+    y, mean, inverse = _standardized(x, axes, eps)
+    return _scaled(y, weight, bias), mean, inverse
+
+
+@operator("native_group_norm")
+def _group_norm(
+    x: Any, weight: Any, bias: Any, N: Any, C: Any, HxW: Any, group: int, eps: float
+) -> Any:
+    apart = sg.reshape(x, (N, group, -1))
+    y, mean, inverse = _standardized(apart, (2,), eps)
+    wide = (-1, *(1,) * (x.ndim - 2))
+    weight, bias = (None if each is None else sg.reshape(each, wide) for each in (weight, bias))
+    y = _scaled(sg.reshape(y, x.shape), weight, bias)
+    return y, sg.reshape(mean, (N, group)), sg.reshape(inverse, (N, group))
+
+
+@operator("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit.no_stats",
+          "_native_batch_norm_legit_functional", "_native_batch_norm_legit_no_training",
+          "_batch_norm_with_update_functional", "_batch_norm_no_update")  # fmt: skip
+def _batch_norm(
+    x: Any, weight: Any, bias: Any, running_mean: Any = None, running_var: Any = None,
+    training: bool | None = None, momentum: float = 0.1, eps: float = 1e-5, *, operator: str,
+) -> Any:  # fmt: skip
+    if training is None:
+        training = operator == "_batch_norm_with_update_functional"
+    axes = (0, *range(2, x.ndim))
+    wide = (1, -1, *(1,) * (x.ndim - 2))
+    row = lambda each: None if each is None else sg.reshape(each, wide)  # noqa: E731
+    if not training:
+        inverse = 1.0 / sg.sqrt(running_var + eps)
+        y = _scaled((x - row(running_mean)) * row(inverse), row(weight), row(bias))
+        none = sg.zeros((0,), x.dtype)
+        extra = (none,) if operator.startswith("_batch_norm") else ()
+        return y, none, none, *extra
+    y, mean, inverse = _standardized(x, axes, eps)
+    y = _scaled(y, row(weight), row(bias))
+    mean, inverse = sg.reshape(mean, (-1,)), sg.reshape(inverse, (-1,))
+    results = y, mean, inverse
+    if not operator.endswith("functional"):
+        return results
+    sizes = [x.shape[k] for k in axes]
+    now = sg.var(x, axes)
+    count = sg.size_value(prod(sizes), x.dtype)
+    moved = [
+        old * (1.0 - momentum) + sg.stop_gradient(new) * momentum
+        for old, new in ((running_mean, mean), (running_var, now * (count / (count - 1.0))))
+    ]
+    if operator.startswith("_batch_norm"):
+        return *results, sg.zeros((0,), "uint8"), *moved
+    return *results, *moved
+
+
+# -- random numbers -------------------------------------------------------------------------------
+
+
+@operator("rand", "randn", "rand_like", "randn_like")
+def _rand(x: Any = None, size: Any = None, *, operator: str, random: Any, out: AtenType) -> Any:
+    shape = tuple(size) if x is None else x.shape
+    draw = random.uniform if operator in ("rand", "rand_like") else random.normal
+    return draw(shape=shape, dtype=out.dtype)
+
+
+@operator("uniform")
+def _uniform(x: Any, **options: Any) -> Any:
+    low, high = options.get("from", 0.0), options.get("to", 1.0)
+    return options["random"].uniform(shape=x.shape, dtype=x.dtype) * (high - low) + low
+
+
+@operator("normal_functional")
+def _normal(x: Any, mean: float = 0, std: float = 1, *, random: Any) -> Any:
+    return random.normal(shape=x.shape, dtype=x.dtype) * std + mean
+
+
+@operator("bernoulli", "bernoulli.p")
+def _bernoulli(x: Any, p: Any = None, *, random: Any, out: AtenType) -> Any:
+    chance = x if p is None else p
+    return sg.astype(random.uniform(shape=x.shape, dtype=x.dtype) < chance, out.dtype)
+
+
+@operator("native_dropout")
+def _native_dropout(x: Any, p: float, train: bool | None, *, random: Any) -> Any:
+    if train is False or p == 0:
+        return x, sg.ones(x.shape, "bool")
+    stays = random.uniform(shape=x.shape, dtype=x.dtype) >= p
+    return sg.where(stays, x * (1.0 / (1.0 - p)) if p < 1 else x, 0.0), stays
+
+
+@operator("randint", "randint.low")
+def _randint(low: int = 0, high: int = 0, size: Any = (), *, random: Any, out: AtenType) -> Any:
+    return random.integers(low, high, shape=tuple(size), dtype=out.dtype)
+
+
+@operator("randperm")
+def _randperm(n: Any, *, random: Any, out: AtenType) -> Any:
+    return cast(random.permutation(n), out.dtype)
+
+
+# -- linear algebra and Fourier transforms --------------------------------------------------------
+
+
+@operator("linalg_inv_ex")
+def _inv(A: Any, *, check_errors: bool = False) -> Any:
+    return linalg.inv(A), sg.zeros(A.shape[:-2], "int32")
+
+
+def _hermitian(x: Any, upper: bool) -> Any:
+    """The matrix that one triangle of x says; its gradient goes to both triangles alike."""
+    part = sg.triu(x) if upper else sg.tril(x)
+    same = sg.conj(sg.swapaxes(part, -1, -2))
+    whole = (x + sg.conj(sg.swapaxes(x, -1, -2))) * 0.5
+    read = part + (sg.tril(same, -1) if upper else sg.triu(same, 1))
+    return whole + sg.stop_gradient(read - whole)
+
+
+@operator("linalg_cholesky_ex", "cholesky")
+def _cholesky(x: Any, upper: bool = False, check_errors: bool = False, *, operator: str) -> Any:
+    lower = linalg.cholesky(_hermitian(x, upper), upper=upper)
+    return lower if operator == "cholesky" else (lower, sg.zeros(x.shape[:-2], "int32"))
+
+
+@operator("_linalg_solve_ex")
+def _solve(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
+    vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
+    if vector:
+        found = linalg.solve(A, sg.expand_dims(B, -1))[..., 0]
+    elif left:
+        found = linalg.solve(A, B)
+    else:
+        found = sg.swapaxes(linalg.solve(sg.swapaxes(A, -1, -2), sg.swapaxes(B, -1, -2)), -1, -2)
+    hidden = MissingResult("the factorization that linalg.solve returns")
+    return found, hidden, hidden, sg.zeros(A.shape[:-2], "int32")
+
+
+@operator("linalg_solve_triangular")
+def _solve_triangular(
+    x: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Any:
+    if left:
+        return linalg.solve_triangular(x, B, lower=not upper, unit_diagonal=unitriangular)
+    turned = linalg.solve_triangular(
+        sg.swapaxes(x, -1, -2), sg.swapaxes(B, -1, -2), lower=upper, unit_diagonal=unitriangular
+    )
+    return sg.swapaxes(turned, -1, -2)
+
+
+@operator("_linalg_check_errors")
+def _check_errors(info: Any, api_name: str, *, is_matrix: bool) -> None:
+    return None
+
+
+@operator("_linalg_det")
+def _det(A: Any) -> Any:
+    hidden = MissingResult("the factorization that linalg.det returns")
+    return linalg.det(A), hidden, hidden
+
+
+@operator("_linalg_slogdet")
+def _slogdet(A: Any) -> Any:
+    sign, size = linalg.slogdet(A)
+    hidden = MissingResult("the factorization that linalg.slogdet returns")
+    return sign, size, hidden, hidden
+
+
+@operator("_linalg_eigh")
+def _eigh(A: Any, UPLO: str = "L", compute_v: bool = True) -> Any:
+    if not compute_v:
+        return linalg.eigvalsh(A, UPLO), sg.zeros((0,), A.dtype)
+    return tuple(linalg.eigh(A, UPLO))
+
+
+@operator("_linalg_svd")
+def _svd(
+    A: Any, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None
+) -> Any:
+    if not compute_uv:
+        none = sg.zeros((0,), A.dtype)
+        return none, linalg.svdvals(A), none
+    return tuple(linalg.svd(A, full_matrices))
+
+
+@operator("linalg_qr")
+def _qr(A: Any, mode: str = "reduced") -> Any:
+    if mode == "r":
+        return sg.zeros((0,), A.dtype), linalg.qr(A, "r")
+    return tuple(linalg.qr(A, mode))
+
+
+@operator("linalg_pinv")
+def _pinv(x: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
+    if atol is not None:
+        raise unsupported("an absolute tolerance of pinv")
+    return linalg.pinv(x, rtol=rtol, hermitian=hermitian)
+
+
+@operator("linalg_matrix_exp")
+def _matrix_exp(x: Any) -> Any:
+    return linalg.expm(x)
+
+
+_FORWARD: Final = ("backward", "ortho", "forward")  # none, by the root of n, by n
+_INVERSE: Final = ("forward", "ortho", "backward")
+
+
+@operator("_fft_r2c")
+def _fft_r2c(x: Any, dim: Any, normalization: int, onesided: bool) -> Any:
+    axes, norm = tuple(dim), _FORWARD[normalization]
+    return fft.rfftn(x, axes=axes, norm=norm) if onesided else fft.fftn(x, axes=axes, norm=norm)
+
+
+@operator("_fft_c2c")
+def _fft_c2c(x: Any, dim: Any, normalization: int, forward: bool) -> Any:
+    if not dim:
+        return x
+    if forward:
+        return fft.fftn(x, axes=tuple(dim), norm=_FORWARD[normalization])
+    return fft.ifftn(x, axes=tuple(dim), norm=_INVERSE[normalization])
+
+
+@operator("_fft_c2r")
+def _fft_c2r(x: Any, dim: Any, normalization: int, last_dim_size: Any) -> Any:
+    sizes = tuple(x.shape[d] for d in dim[:-1])
+    norm = _INVERSE[normalization]
+    return fft.irfftn(x, (*sizes, last_dim_size), axes=tuple(dim), norm=norm)
+
+
+# -- assertions on sizes --------------------------------------------------------------------------
+
+
+@operator("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range",
+          "sym_constrain_range_for_size", "_assert_async")  # fmt: skip
+def _assert(**_: Any) -> None:
+    """What PyTorch asserts of sizes was checked when it traced the program."""

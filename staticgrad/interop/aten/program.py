@@ -1,0 +1,312 @@
+"""A program of PyTorch as plain data, and what computes it: each node by its row.
+
+``reading.py`` makes it of PyTorch's graphs. It does not mention PyTorch, so a module of it is saved
+and loaded where PyTorch is not installed.
+"""
+
+from __future__ import annotations
+
+import operator as python
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from inspect import Parameter as Argument, signature
+from math import ceil, floor
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+import staticgrad.language.functions as sg
+from staticgrad.interop.aten.operators import (
+    OPERATORS,
+    AtenType,
+    MissingResult,
+    OperatorRow,
+    cast,
+    unsupported,
+)
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.dim import Dim, maximum, minimum
+from staticgrad.support.building import within
+from staticgrad.support.errors import ExportError, StaticgradError
+from staticgrad.support.source import SourceLine
+
+
+class ResultOf(NamedTuple):
+    """The result of a node, or an input: its place among all of them."""
+
+    place: int
+
+
+class AtenCall(NamedTuple):
+    """One call of an operator.
+
+    Attributes:
+        operator: ``aten.add.Tensor``; of sizes ``size.mul``; ``getitem`` picks one of the results.
+        arguments: by PyTorch's names; values are numbers, text, lists, and ``ResultOf``.
+        out: the type of the result, or of several a tuple with None where there is no tensor.
+        line: the user's, in PyTorch's program.
+    """
+
+    operator: str
+    arguments: Mapping[str, Any]
+    out: Any
+    line: SourceLine | None
+
+
+class AtenProgram:
+    """Inputs, nodes and results of one graph.
+
+    Attributes:
+        inputs: what each input is called, for errors.
+        types: the type of each input; None of a size.
+        nodes: in order.
+        results: numbers, None and ``ResultOf``.
+        constants: arrays by the places of inputs that have a fixed value.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        types: Sequence[AtenType | None],
+        nodes: Sequence[AtenCall],
+        results: Sequence[Any],
+        constants: Mapping[int, np.ndarray[Any, Any]],
+    ) -> None:
+        self.inputs, self.types = tuple(inputs), tuple(types)
+        self.nodes, self.results = tuple(nodes), tuple(results)
+        self.constants = dict(constants)
+
+    def __deepcopy__(self, memo: Any) -> AtenProgram:
+        return self  # nothing changes it
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers."""
+        return any("random" in _signature(row.function) for row in self._rows() if row)
+
+    def missing(self) -> list[AtenCall]:
+        """Return the nodes whose operator has no row."""
+        return [node for node in self.nodes if _named_row(node.operator) is None]
+
+    def run(self, operands: Sequence[Any], random: Any = None) -> list[Any]:
+        """Return the results, given a value for each input.
+
+        Args:
+            operands: values and sizes; None for inputs that have a fixed value.
+            random: the generator of operators that draw.
+
+        Raises:
+            ExportError: an operator has no row, or refuses a variant; it names the user's line.
+        """
+        env: list[Any] = [
+            sg.constant(self.constants[k]) if k in self.constants else operand
+            for k, operand in enumerate(operands)
+        ]
+        for node in self.nodes:
+            env.append(_computed(node, env, random))
+        return [_result(self._at(each, env)) for each in self.results]
+
+    def _rows(self) -> list[OperatorRow | None]:
+        return [_named_row(node.operator) for node in self.nodes]
+
+    def _at(self, result: Any, env: list[Any]) -> Any:
+        return env[result.place] if isinstance(result, ResultOf) else result
+
+
+def _result(value: Any) -> Any:
+    if isinstance(value, MissingResult):
+        raise unsupported(value.what)
+    return value
+
+
+def _named_row(name: str) -> OperatorRow | None:
+    """Return the row of an operator; that of the overload comes first."""
+    if name == "getitem" or name.startswith("size."):
+        return _SIZES
+    library, _, rest = name.partition(".")
+    packet, _, _ = rest.partition(".")
+    if library != "aten":
+        return OPERATORS.get(name)
+    return OPERATORS.get(rest) or OPERATORS.get(packet)
+
+
+#: What computes sizes, by the name of Python's operator.
+OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
+    "add": python.add, "sub": python.sub, "mul": python.mul, "floordiv": python.floordiv,
+    "mod": python.mod, "neg": python.neg, "truediv": lambda a, b: _whole(a, b),
+    "sym_max": maximum, "sym_min": minimum, "sym_float": lambda a: a, "sym_int": lambda a: a,
+    "trunc": lambda a: a, "floor": lambda a: a if isinstance(a, Dim) else floor(a),
+    "ceil": lambda a: a if isinstance(a, Dim) else ceil(a), "pow": lambda a, b: a**b,
+    "eq": lambda a, b: True, "ne": lambda a, b: True, "ge": lambda a, b: True,
+    "le": lambda a, b: True, "gt": lambda a, b: True, "lt": lambda a, b: True,
+    "and_": lambda a, b: True, "or_": lambda a, b: True, "sym_not": lambda a: True,
+}  # fmt: skip
+_SIZES: Final = OperatorRow(lambda: None)
+
+
+def _whole(a: Any, b: Any) -> Any:
+    """A quotient of sizes, which is whole where a size is needed."""
+    return a / b if not isinstance(a, Dim) and not isinstance(b, Dim) else a // b
+
+
+@cache
+def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
+    return signature(function).parameters
+
+
+def _computed(node: AtenCall, env: list[Any], random: Any) -> Any:
+    """The result of a node; of several a tuple."""
+    if node.operator == "getitem":
+        whole, place = (_value(each, env) for each in node.arguments.values())
+        return whole[place]
+    scope = node.line.scope if node.line is not None else ""
+    try:
+        with within(origin=node.line, scope=scope):
+            arguments = {name: _value(each, env) for name, each in node.arguments.items()}
+            if node.operator.startswith("size."):
+                return _of_sizes(node.operator.removeprefix("size."), [*arguments.values()])
+            return _typed(node, _applied(node, arguments, random))
+    except StaticgradError as error:
+        if isinstance(error, _CallError):
+            raise
+        raise _refusal(node, env, error.headline, error.hint) from error
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise _refusal(node, env, f"{type(error).__name__}: {error}", "") from error
+
+
+def _value(argument: Any, env: list[Any]) -> Any:
+    """An argument with the results of other nodes in their places."""
+    if isinstance(argument, ResultOf):
+        return _result(env[argument.place])
+    if isinstance(argument, list):
+        return [_value(each, env) for each in argument]
+    return argument
+
+
+def _of_sizes(name: str, operands: list[Any]) -> Any:
+    if name == "sym_size":
+        return operands[0].shape[operands[1]]
+    if name == "sym_numel":
+        return operands[0].size
+    if name not in OF_SIZES:
+        raise unsupported(f"{name} of sizes")
+    return OF_SIZES[name](*operands)
+
+
+def _applied(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:
+    row = _named_row(node.operator)
+    if row is None:
+        raise ExportError(
+            f"{node.operator} has no row",
+            hint="staticgrad.interop.aten.operators.operator(name) makes a function its row",
+        )
+    takes = _signature(row.function)
+    facts = {
+        "out": node.out, "operator": node.operator.removeprefix("aten.").partition(".")[0],
+        "random": random,
+    }  # fmt: skip
+    anything = any(each.kind is Argument.VAR_KEYWORD for each in takes.values())
+    for name in arguments:
+        if name not in takes and not anything:
+            raise unsupported(f"the argument {name}={arguments[name]!r}")
+    facts = {name: fact for name, fact in facts.items() if name in takes or anything}
+    if row.operands == "result":
+        arguments = {name: _cast(each, node.out.dtype) for name, each in arguments.items()}
+    elif row.operands == "common":
+        dtype = common([*arguments.values()])
+        arguments = {name: cast(each, dtype) for name, each in arguments.items()}
+    return row.function(**arguments, **facts)
+
+
+def _cast(x: Any, dtype: str) -> Any:
+    """An operand in the element type of the result; of a complex one the result may be real."""
+    if not isinstance(x, Value) or (x.dtype.is_complex and not dtype.startswith("complex")):
+        return x
+    return cast(x, dtype)
+
+
+def common(operands: Sequence[Any]) -> str:
+    """Return the element type of operands together, as PyTorch promotes them.
+
+    Tensors with axes come before those without, these before numbers, unless the kind of number
+    (bool, integer, real, complex) is a higher one.
+    """
+    ranks = ["", "", ""]
+    for each in operands:
+        if isinstance(each, Value):
+            rank, name = (0 if each.ndim else 1), each.dtype.name
+        elif isinstance(each, bool | int | float | complex | Dim):
+            rank, name = 2, _NUMBERS.get(type(each), "int64")
+        else:
+            continue
+        ranks[rank] = _promoted(ranks[rank], name)
+    result = ""
+    for name in filter(None, ranks):
+        if not result or _kind(name) > _kind(result):
+            result = _promoted(name, result) if name.startswith("complex") and result else name
+    return result
+
+
+#: The element type of numbers that meet no tensor of their kind.
+_NUMBERS: Final = {bool: "bool", float: "float32", complex: "complex64"}
+
+
+def _promoted(one: str, other: str) -> str:
+    if not one or not other or one == other:
+        return one or other
+    if _kind(one) != _kind(other) and "complex" not in one + other:
+        return one if _kind(one) > _kind(other) else other
+    if "bfloat16" in (one, other):
+        rest = other if one == "bfloat16" else one
+        return "float32" if rest == "float16" else rest
+    return np.promote_types(one, other).name
+
+
+def _kind(dtype: str) -> int:
+    if dtype == "bool":
+        return 0
+    return 1 if "int" in dtype else 3 if dtype.startswith("complex") else 2
+
+
+def _typed(node: AtenCall, results: Any) -> Any:
+    """Results in PyTorch's element types, whose shapes are PyTorch's."""
+    if not isinstance(results, tuple):
+        return _one(results, node.out)
+    kinds = node.out if _is_several(node.out) else [node.out]
+    return tuple(_one(each, kind) for each, kind in zip(results, kinds, strict=False))
+
+
+def _is_several(out: Any) -> bool:
+    return isinstance(out, tuple) and not isinstance(out, AtenType)
+
+
+def _one(value: Any, kind: AtenType | None) -> Any:
+    if not isinstance(value, Value) or not isinstance(kind, AtenType):
+        return value
+    value = cast(value, kind.dtype)
+    pairs = zip(value.shape, kind.shape, strict=False)
+    if value.ndim != len(kind.shape) or any(
+        isinstance(own, int) and theirs is not None and own != theirs for own, theirs in pairs
+    ):
+        raise ExportError(f"the shape is {tuple(value.shape)} where PyTorch has {kind.shape}")
+    return value
+
+
+class _CallError(ExportError):
+    """An error that names its operator and line."""
+
+
+def _refusal(node: AtenCall, env: list[Any], what: str, hint: str) -> ExportError:
+    """The error for a node: its operator, the user's line, and what is wrong."""
+    types = [
+        f"{name} {env[each.place].type}"
+        for name, each in node.arguments.items()
+        if isinstance(each, ResultOf) and isinstance(env[each.place], Value)
+    ]
+    headline = what if what.startswith(node.operator) else f"{node.operator}: {what}"
+    return _CallError(
+        headline,
+        details=[f"operands: {', '.join(types)}"] if types else [],
+        hint=hint,
+        at=node.line,
+    )

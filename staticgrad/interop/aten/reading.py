@@ -1,0 +1,192 @@
+"""Graphs of PyTorch (``torch.fx``) as programs of plain data."""
+
+from __future__ import annotations
+
+import operator as python
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.interop.aten.operators import AtenType
+from staticgrad.interop.aten.program import AtenCall, AtenProgram, ResultOf
+from staticgrad.interop.torch_arrays import array_of
+from staticgrad.support.errors import ExportError
+from staticgrad.support.optional import torch
+from staticgrad.support.source import SourceLine
+
+#: Arguments that say where and how a result is stored.
+_STORAGE: Final = frozenset((
+    "layout", "device", "pin_memory", "memory_format", "non_blocking", "implicit", "generator",
+    "sparse", "sparse_grad", "allow_tf32", "physical_layout",
+))  # fmt: skip
+_LINE: Final = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+), in (?P<function>.*)')
+#: PyTorch's names of arguments -> those of rows.
+_NAMES: Final = {"self": "x", "input": "x", "other": "y", "out": "out_"}
+_OF_SIZES: Final = ("sym_size", "sym_numel")
+
+
+def program_of(
+    graph: Any,
+    names: Sequence[str] | None = None,
+    constants: Mapping[int, Any] | None = None,
+) -> AtenProgram:
+    """Return a functional graph of ATen operators as a program.
+
+    Args:
+        graph: a ``torch.fx.GraphModule`` whose nodes have values in ``meta``.
+        names: of its inputs, for errors.
+        constants: tensors by the places of inputs that are fixed.
+
+    Raises:
+        ExportError: the graph has something else than inputs, calls of operators and constants.
+    """
+    inputs: list[str] = []
+    types: list[AtenType | None] = []
+    nodes: list[AtenCall] = []
+    results: list[Any] = []
+    places: dict[Any, ResultOf] = {}
+    fixed = {k: array_of(each).copy() for k, each in (constants or {}).items()}
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    attributes = [node for node in graph.graph.nodes if node.op == "get_attr"]
+    for k, node in enumerate([*placeholders, *attributes]):
+        places[node] = ResultOf(k)
+        inputs.append(names[k] if names is not None and k < len(names) else str(node.target))
+        value = node.meta.get("val")
+        if node.op == "get_attr":
+            value = _attribute(graph, node)
+            fixed[k] = array_of(value).copy()
+        types.append(_type(value))
+    for node in graph.graph.nodes:
+        if node.op in ("placeholder", "get_attr"):
+            continue
+        if node.op == "output":
+            given = node.args[0]
+            given = given if isinstance(given, list | tuple) else [given]
+            results = [_argument(each, places) for each in given]
+            continue
+        if node.op != "call_function":
+            raise ExportError(f"{node.target}: {node.op} is no operator", at=_line(node))
+        places[node] = ResultOf(len(inputs) + len(nodes))
+        nodes.append(_node(node, places))
+    return AtenProgram(inputs, types, nodes, results, fixed)
+
+
+def _attribute(graph: Any, node: Any) -> Any:
+    value = graph
+    for name in node.target.split("."):
+        value = getattr(value, name)
+    if not isinstance(value, torch.Tensor):
+        raise ExportError(f"{node.target} is {type(value).__name__}, not a tensor", at=_line(node))
+    return value
+
+
+def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
+    target, line = node.target, _line(node)
+    if target is python.getitem:
+        whole, place = node.args
+        return AtenCall("getitem", {"whole": places[whole], "place": place}, None, line)
+    if not isinstance(target, torch._ops.OpOverload):
+        name = "size." + getattr(target, "__name__", str(target))
+        given = {str(k): _argument(each, places) for k, each in enumerate(node.args)}
+        return AtenCall(name, given, None, line)
+    given = _given(target, node.args, node.kwargs, places)
+    packet = target.overloadpacket.__name__
+    if packet in _OF_SIZES:
+        return AtenCall(f"size.{packet}", given, None, line)
+    return AtenCall(str(target).removesuffix(".default"), given, _type(node.meta.get("val")), line)
+
+
+def _given(
+    target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], places: Mapping[Any, ResultOf]
+) -> dict[str, Any]:
+    """The arguments of a call by name, without those that have their default."""
+    given = {}
+    for k, argument in enumerate(target._schema.arguments):
+        if argument.name in _STORAGE:
+            continue
+        if k < len(args):
+            value = args[k]
+        elif argument.name in kwargs:
+            value = kwargs[argument.name]
+        else:
+            continue
+        if argument.has_default_value() and _same(value, argument.default_value):
+            continue
+        if argument.name == "dtype" and target.overloadpacket.__name__ != "_to_copy":
+            continue  # the type of the result says it
+        given[_NAMES.get(argument.name, argument.name)] = _argument(value, places)
+    return given
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and value == default
+
+
+def _argument(value: Any, places: Mapping[Any, ResultOf]) -> Any:
+    """An argument as plain data."""
+    if isinstance(value, torch.fx.Node):
+        return places[value]
+    if isinstance(value, list | tuple):
+        return [_argument(each, places) for each in value]
+    if isinstance(value, torch.dtype):
+        return dtype_name(value)
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return value
+    return str(value)
+
+
+def _type(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        shape = tuple([size if isinstance(size, int) else None for size in value.shape])
+        return AtenType(dtype_name(value.dtype), shape)
+    if isinstance(value, list | tuple):
+        return tuple(map(_type, value))
+    return None
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the name of an element type of PyTorch, which NumPy and staticgrad have, too."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _line(node: Any) -> SourceLine | None:
+    """The user's line: the innermost one of the stack that is not PyTorch's."""
+    trace = (node.meta.get("stack_trace") or "").strip().splitlines()
+    found = None
+    for k, text in enumerate(trace):
+        match = _LINE.match(text.strip())
+        if match and not re.search(r"[/\\](?:site|dist)-packages[/\\]torch[/\\]", match["file"]):
+            source = trace[k + 1].strip() if k + 1 < len(trace) else ""
+            source = "" if _LINE.match(source) else source
+            found = match["file"], int(match["line"]), source, match["function"]
+    if found is None:
+        return None
+    file, line, source, function = found
+    stack = node.meta.get("nn_module_stack") or {}
+    scope = [*stack.values()][-1][0] if stack else ""
+    scope = scope.removeprefix("L['self'].").removeprefix("L['self']").removeprefix("self.")
+    return SourceLine(file, line, text=source, function=function, scope=scope)
+
+
+def traced(f: Callable[..., Any], *tensors: Any) -> Any:
+    """Return the functional graph of core ATen operators that a function of tensors runs."""
+    make_fx = torch.fx.experimental.proxy_tensor.make_fx
+    table = torch._decomp.core_aten_decompositions()
+    graph = make_fx(torch.func.functionalize(f), table)(*tensors)
+    return make_fx(torch.func.functionalize(graph))(*tensors) if in_place(graph) else graph
+
+
+def in_place(graph: Any) -> bool:
+    """Return whether a node of the graph writes into a tensor."""
+    return any(
+        isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+        for node in graph.graph.nodes
+    )
+
+
+def as_array(tensor: Any) -> np.ndarray[Any, Any]:
+    """Return a copy of a tensor as an array."""
+    array: np.ndarray[Any, Any] = array_of(tensor).copy()
+    return array

@@ -1,0 +1,327 @@
+"""PyTorch's programs through the table of ATen operators, beside PyTorch."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, ExportError
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from staticgrad.interop.aten.operators import OPERATORS, AtenType  # noqa: E402
+from staticgrad.interop.aten.program import (  # noqa: E402
+    AtenCall,
+    AtenProgram,
+    ResultOf,
+    common,
+)
+from staticgrad.interop.aten.reading import program_of, traced  # noqa: E402
+from tests.bridges import torch_models  # noqa: E402
+
+F = torch.nn.functional
+
+
+def made(*shape, dtype="float64", seed=0):
+    random = np.random.default_rng(seed)
+    return torch.tensor(random.normal(size=shape)).to(getattr(torch, dtype))
+
+
+def through(f, *tensors):
+    """The results, and the gradients of their sum with weights, here and in PyTorch."""
+    program = program_of(traced(f, *tensors))
+    inputs = [
+        sg.input(f"x{k}", tuple(each.shape), str(each.dtype).removeprefix("torch."))
+        for k, each in enumerate(tensors)
+    ]
+    free = [None] * (len(program.inputs) - len(inputs))
+    results = program.run([*inputs, *free])
+    known = [each.clone().requires_grad_(each.is_floating_point()) for each in tensors]
+    expected = f(*known)
+    expected = [*expected] if isinstance(expected, tuple | list) else [expected]
+    total, ours = 0, 0
+    for value, each in zip(results, expected, strict=True):
+        if each.requires_grad:
+            weight = np.cos(np.arange(each.numel()).reshape(each.shape))
+            total = total + (each * torch.tensor(weight)).sum()
+            ours = ours + (value * weight).sum()
+    values = {f"y{k}": value for k, value in enumerate(results)}
+    slopes = [each for each in known if each.requires_grad]
+    if slopes and not isinstance(ours, int):
+        wanted = torch.autograd.grad(total, slopes)
+        by = [x for x, each in zip(inputs, known, strict=True) if each.requires_grad]
+        values |= {f"g{k}": each for k, each in enumerate(sg.grad(ours, by))}
+        expected = [*expected, *wanted]
+    feeds = {f"x{k}": each.numpy() for k, each in enumerate(tensors)}
+    found = sg.evaluate(sg.Graph(values, inputs=inputs), feeds)
+    return [*zip(found.values(), [each.detach().numpy() for each in expected], strict=True)]
+
+
+def some_index():
+    return torch.tensor([[2, 0, 1], [0, 0, 2]])
+
+
+def places():
+    return torch.tensor([[2, 0, 1], [0, 3, 2]])
+
+
+FUNCTIONS = {
+    "sub with alpha": (lambda x, y: torch.sub(x, y, alpha=3), (2, 3), (3,)),
+    "broadcast": (lambda x, y: x[:, None] * y + x.mean(), (3, 2), (4, 2)),
+    "strides": (lambda x: x.t()[1:, ::2] * x.expand(2, 3, 4).permute(2, 0, 1)[1:, :1, 1], (3, 4)),
+    "clamp": (lambda x: x.clamp(-0.5, 0.5) + x.clamp_min(0.1), (9,)),
+    "std": (lambda x: torch.std_mean(x, 1), (3, 4)),
+    "norms": (lambda x: (x.norm(), torch.linalg.vector_norm(x, 3, 0), x.norm(dim=1)), (3, 4)),
+    "max": (lambda x: (*x.max(1), x.min(), x.amax(0)), (3, 4)),
+    "order": (lambda x: (*x.sort(0, True), *x.topk(2), x.median(1)[0], x.kthvalue(2)[0]), (3, 4)),
+    "scans": (lambda x: (x.cumsum(1), x.logcumsumexp(0), x.cummax(1)[0]), (3, 4)),
+    "index": (lambda x: x[some_index(), :, 1], (3, 2, 4)),
+    "gather": (lambda x: x.gather(1, some_index()), (3, 4)),
+    "scatter": (lambda x, y: x.scatter(1, places(), y) + x.scatter(0, places()[:1] % 2, 2.0),
+                (3, 4), (2, 3)),
+    "scatter_add": (lambda x, y: x.scatter_add(1, some_index(), y), (3, 4), (2, 3)),
+    "reduce": (lambda x, y: x.scatter_reduce(1, some_index(), y, "mean", include_self=False),
+               (3, 4), (2, 3)),
+    "in place": (lambda x: x.clone().mul_(2)[1].add_(x[0]).clone(), (2, 3)),
+    "index_put": (lambda x, y: x.clone().index_put_((torch.tensor([0, 0]),), y, accumulate=True),
+                  (2, 3), (2, 3)),
+    "masked": (lambda x: x.masked_fill(x > 0, 2.0) + torch.where(x > 1, x, 0.0), (3, 4)),
+    "pad": (lambda x: (F.pad(x, (1, -1, 2, 0)), F.pad(x, (1, 2), "reflect")), (3, 4)),
+    "conv": (lambda x, w, b: F.conv2d(x, w, b, stride=2, padding=(1, 0), groups=2),
+             (2, 4, 7, 6), (6, 2, 3, 2), (6,)),
+    "conv_transpose": (lambda x, w: F.conv_transpose1d(x, w, None, 2, 1, 1), (2, 4, 5), (4, 3, 3)),
+    "pools": (lambda x: (F.max_pool2d(x, 3, 2, 1, return_indices=True)[0], F.avg_pool2d(x, 2),
+                         F.adaptive_avg_pool2d(x, (2, 3))), (2, 3, 7, 6)),
+    "pool indices": (lambda x: F.max_pool2d(x, (2, 3), 2, 1, ceil_mode=True, return_indices=True),
+                     (2, 3, 7, 6)),
+    "bilinear": (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), (1, 2, 3, 4)),
+    "nearest": (lambda x: F.interpolate(x, size=(5, 7)), (1, 2, 3, 4)),
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (4, 3, 5), (3,), (3,)),
+    "layer_norm": (lambda x, w: F.layer_norm(x, (4,), w), (2, 3, 4), (4,)),
+    "cross_entropy": (lambda x: F.cross_entropy(x, torch.tensor([2, 0, 1]), label_smoothing=0.1),
+                      (3, 4)),
+    "attention": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+                  (2, 2, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)),
+    "embedding": (lambda w: F.embedding(some_index(), w, padding_idx=0), (3, 4)),
+    "solve": (lambda a, b: torch.linalg.solve(a, b) + torch.linalg.inv(a) @ b, (3, 3), (3, 2)),
+    "cholesky": (lambda a: torch.linalg.cholesky(a @ a.t() + torch.eye(3).double()), (3, 3)),
+    "losses": (lambda x, y: F.huber_loss(x, y) + F.kl_div(x, y.softmax(0), reduction="sum"),
+               (4,), (4,)),
+    "activations": (lambda x: F.gelu(x) + F.celu(x) + F.mish(x) + F.softplus(x) + F.selu(x)
+                    + F.leaky_relu(x), (9,)),
+    "einsum": (lambda x, y: torch.einsum("bij,bjk->ik", x, y), (2, 3, 4), (2, 4, 5)),
+    "modes of division": (lambda x, y: torch.div(x, y, rounding_mode="floor") + torch.fmod(x, y)
+                          + torch.remainder(x, y), (6,), (6,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_and_their_gradients_are_those_of_pytorch(name):
+    f, *shapes = FUNCTIONS[name]
+    for found, expected in through(f, *(made(*s, seed=k) for k, s in enumerate(shapes))):
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_results_have_the_element_types_that_pytorch_promotes_to():
+    whole, small, single = (
+        torch.tensor([3, -2, 5]), torch.tensor([1, 2, -4], dtype=torch.int8),
+        torch.tensor([0.5, 2.5, -1.0]),
+    )  # fmt: skip
+    zero = torch.tensor(2.5, dtype=torch.float64)  # without an axis: a number
+
+    def f(a, b, c, d):
+        return (a + b, b * 2, b + 2.5, a / b, c * d, a * d, a == c, c < a, b // a, a**2, a.sum(),
+                (a > 0).sum(), b.mean(dtype=torch.float32), torch.where(a > 0, b, c),
+                torch.cat([b, a]), c.pow(a), a.clamp(max=1.5))  # fmt: skip
+
+    for found, expected in through(f, whole, small, single, zero):
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_detached_tensor_has_no_gradient():
+    kinds = [AtenType("float64", (3,))]
+    call = AtenCall("aten.detach", {"x": ResultOf(0)}, kinds[0], None)
+    twice = AtenCall("aten.mul.Tensor", {"x": ResultOf(0), "y": ResultOf(1)}, kinds[0], None)
+    x = sg.input("x", (3,), "float64")
+    (y,) = AtenProgram(["x"], kinds, [call, twice], [ResultOf(2)], {}).run([x])
+    slope = sg.evaluate(sg.grad(y.sum(), x), {"x": np.array([1.0, 2.0, 3.0])})
+    np.testing.assert_array_equal(slope, [1.0, 2.0, 3.0])
+
+
+def test_promotion_of_operands_is_that_of_pytorch():
+    kinds = ["bool", "int8", "uint8", "int64", "float16", "float32", "float64"]
+    tensors = [torch.ones((2,) * rank, dtype=getattr(torch, k)) for k in kinds for rank in (0, 1)]
+    for left in tensors:
+        for right in (*tensors, True, 2, 2.5):
+            values = [
+                sg.constant(each.numpy()) if isinstance(each, torch.Tensor) else each
+                for each in (left, right)
+            ]
+            expected = str(torch.result_type(left, right)).removeprefix("torch.")
+            assert common(values) == expected, (left, right)
+
+
+def test_an_operator_without_a_row_is_one_error_that_names_it_and_the_line():
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return torch.nonzero_static(x, size=2)
+
+    with pytest.raises(ExportError, match=r"nonzero_static.*no row") as caught:
+        sg.torch.module(Net(), made(3))
+    assert "torch.nonzero_static(x, size=2)" in str(caught.value)
+
+
+def test_a_variant_that_a_row_lacks_names_the_operator():
+    program = program_of(traced(lambda x: x[x > 0].sum() if False else x[x > 0], made(3)))
+    with pytest.raises(ExportError, match=r"aten\.index.*mask"):
+        program.run([sg.input("x", (3,), "float64")])
+
+
+def test_module_takes_modules_of_pytorch():
+    with pytest.raises(ArgumentError, match=r"torch\.nn\.Module"):
+        sg.torch.module(lambda x: x, made(3))
+
+
+def test_every_row_is_an_operator_of_pytorch():
+    for name in OPERATORS:
+        packet, _, overload = name.partition(".")
+        operator = getattr(torch.ops.aten, packet)
+        assert not overload or overload in operator.overloads()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", torch_models.MODELS)
+def test_models_train_with_the_losses_of_pytorch(name):
+    torch.manual_seed(0)
+    make, example = torch_models.MODELS[name]
+    net = make().double()
+    as_double = lambda args: [a.double() if a.is_floating_point() else a for a in args]  # noqa: E731
+    model = sg.torch.module(net, *as_double(example()))
+    assert len(model.parameters()) == len([*net.parameters()])
+    theirs, ours = torch.optim.Adam(net.parameters(), 1e-2), sg.optim.Adam(1e-2)
+
+    @sg.function
+    def step(*args):
+        out = model(*args)
+        loss = out if out.ndim == 0 else (out * out).mean() + 0.1 * out.sum() / out.shape[0]
+        ours.minimize(loss)
+        return loss
+
+    for _ in range(10):
+        args = as_double(example())
+        theirs.zero_grad()
+        loss = torch_models.loss(net(*args))
+        loss.backward()
+        theirs.step()
+        np.testing.assert_allclose(step(*(a.numpy() for a in args)), loss.item(), rtol=1e-7)
+    back = model.torch_state_dict()
+    for key, tensor in net.state_dict().items():
+        np.testing.assert_allclose(back[key], tensor, rtol=1e-5, atol=1e-7)
+    fresh = make().double()
+    fresh.load_state_dict(back)
+    net.eval()
+    model.eval()
+    found = sg.function(model)(*(a.numpy() for a in args))
+    np.testing.assert_allclose(found, fresh.eval()(*args).detach(), rtol=1e-7, atol=1e-9)
+
+
+class Apart(torch.nn.Module):
+    """Parts without a gradient, a buffer that moves, results in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+        self.frozen = torch.nn.Linear(2, 2).requires_grad_(False)
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("order", torch.tensor([1, 0]), persistent=False)
+
+    def forward(self, x, *, scale=1.0):
+        h = self.layer(x)
+        with torch.no_grad():
+            size = h.abs().mean() + 1
+        if self.training:
+            self.mean.copy_(0.9 * self.mean + 0.1 * h.detach().mean(0))
+        return {
+            "y": self.frozen(h / size - h.detach())[:, self.order] * scale + self.mean,
+            "h": (h,),
+        }
+
+
+@pytest.mark.slow
+def test_parts_without_gradient_buffers_and_containers():
+    torch.manual_seed(0)
+    net = Apart()
+    x = made(4, 3, dtype="float32")
+    model = sg.torch.module(net, x, dynamic_shapes={"x": {0: "batch"}, "scale": None}, scale=2.0)
+    assert list(model.weights) == ["layer.weight", "layer.bias"]
+
+    @sg.function
+    def step(x):
+        out = model(x, scale=2.0)
+        return out["y"], out["h"][0], sg.grad((out["y"] ** 2).sum(), [*model.weights.values()])
+
+    for count in (4, 7):
+        x = made(count, 3, dtype="float32", seed=count)
+        out = net(x, scale=2.0)
+        slopes = torch.autograd.grad((out["y"] ** 2).sum(), [*net.layer.parameters()])
+        y, h, found = step(x.numpy())
+        np.testing.assert_allclose(y, out["y"].detach(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(h, out["h"][0].detach(), rtol=1e-5, atol=1e-6)
+        for own, other in zip(found, slopes, strict=True):
+            np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.statistics["mean"].value, net.mean, rtol=1e-5)
+    assert model.torch_state_dict().keys() == net.state_dict().keys()
+    with pytest.raises(ArgumentError, match="was exported for"):
+        sg.function(model)(np.ones((4, 2), "float32"), scale=2.0)
+    with pytest.raises(ArgumentError, match="other containers or numbers"):
+        sg.function(model)(np.ones((4, 3), "float32"), scale=3.0)
+
+
+class Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return torch.sign(x)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope
+
+
+class Binary(torch.nn.Module):
+    def forward(self, x):
+        return Through.apply(x)
+
+
+@pytest.mark.slow
+def test_a_backward_of_its_own_is_refused():
+    with pytest.raises(ExportError, match=r"Through is a torch\.autograd\.Function"):
+        sg.torch.module(Binary(), made(3))
+
+
+@pytest.mark.slow
+def test_a_model_goes_on_without_pytorch(tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5), torch.nn.ReLU())
+    x = made(5, 3, dtype="float32")
+    model = sg.torch.module(net, x)
+    zeros = np.count_nonzero(sg.function(model)(x.numpy()) == 0.0)
+    model.eval()
+    expected = net.eval()(x).detach().numpy()
+    assert zeros > np.count_nonzero(expected == 0.0)  # dropout is active in training
+    path = tmp_path / "model.pickle"
+    path.write_bytes(pickle.dumps(model))
+    program = (
+        "import sys, pickle, numpy as np, staticgrad as sg\n"
+        "sys.modules['torch'] = None\n"
+        f"model = pickle.load(open({str(path)!r}, 'rb'))\n"
+        f"print(float(sg.function(model)(np.array({x.tolist()}, 'float32')).sum()))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert float(out.stdout) == pytest.approx(expected.sum(), rel=1e-5)
