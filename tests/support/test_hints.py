@@ -123,12 +123,54 @@ def test_every_public_module_says_what_it_does_not_have():
         (sg.nn, "grad", "it is sg.grad"),
         (sg.optim, "map", "it is sg.map"),  # before sg.tree.map
         (sg.distributed, "get_rank", "sg.distributed.start().rank"),
+        (sg.onnx, "save", "sg.onnx.export(program, path)"),
+        (sg.linalg, "choleski", "did you mean sg.linalg.cholesky?"),
+        (sg, "sqaure", "did you mean sg.square?"),
+        (sg.linalg, "tanm", ""),  # not sg.nn.tanh
+        (sg.special, "expj", ""),  # not sg.linalg.expm
+        (sg.nn, "layernorn", "did you mean sg.nn.layer_norm?"),
+        (sg.nn, "conv3dtranspose", ""),
+        (sg.nn, "lstmcell", "it is sg.nn.lstm_cell"),
+        (sg.nn, "instancenorm1d", ""),  # a function takes values, the class sizes
+        (sg.train, "batches", "it is sg.train.Batches"),
     ],
 )
 def test_names_that_are_close_or_stand_elsewhere_are_found(room, name, hint):
     with pytest.raises(AttributeError) as caught:
         getattr(room, name)
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "count"),
+    [("mean", "mean", 0), ("meen", "mean", 1), ("sqaure", "square", 1), ("inverse", "invert", 2),
+     ("exp", "expm1", 2), ("ab", "ba", 1), ("", "a", 1), ("rq", "randint", 3)],
+)  # fmt: skip
+def test_edits_are_counted(one, other, count):
+    assert hints.edits(one, other) == hints.edits(other, one) == count
+
+
+X0 = np.array([[2.0, 1.0], [0.5, 3.0]])
+#: A name of another library -> what its hint says to write, and what the name means.
+WRITTEN = {
+    "inverse": (lambda x: sg.linalg.inv(x), np.linalg.inv(X0)),
+    "flatten": (lambda x: x.reshape(len(x), -1), X0),
+    "bitwise_not": (lambda x: sg.invert(x.astype(sg.int64)), ~X0.astype(int)),
+    "aminmax": (lambda x: sg.stack([sg.min(x), sg.max(x)]), [0.5, 3.0]),
+    "rsqrt": (lambda x: 1 / sg.sqrt(x), X0**-0.5),
+    "rollaxis": (lambda x: sg.moveaxis(x, 1, 0), np.rollaxis(X0, 1, 0)),
+    "ldexp": (lambda x: x * 2.0**3, np.ldexp(X0, 3)),
+    "bmat": (lambda x: sg.block([[x, x]]), np.hstack([X0, X0])),
+    "frexp": (
+        lambda x: sg.host_call(lambda a: np.frexp(a)[0], x, types=x.type), np.frexp(X0)[0],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_hints_of_names_say_is_what_the_name_means(name):
+    write, wanted = WRITTEN[name]
+    np.testing.assert_allclose(sg.evaluate(write(sg.constant(X0))), wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("tensor", [False, True], ids=["value", "tensor"])

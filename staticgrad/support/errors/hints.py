@@ -14,7 +14,6 @@ from typing import Any, Final, NoReturn
 
 from staticgrad.support.errors import UnknownAttributeError
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import closest
 from staticgrad.support.upward import up
 
 
@@ -82,12 +81,44 @@ INSTEAD: Final = {
     "matvec": "(A @ x[..., None])[..., 0]",
     "vecmat": "(sg.conj(x)[..., None, :] @ A)[..., 0, :]",
     **_each("bicgstab minres", "sg.linalg.gmres(A, b), or cg of a symmetric, positive definite A"),
+    "apply_over_axes": "the reductions one after the other, with keepdims=True",
+    "bmat": "sg.block(rows)",
+    "ldexp": "x * 2.0**n",
+    "rollaxis": "sg.moveaxis(x, axis, start)",
     "multigammaln": "the sum of sg.special.gammaln(a - k / 2) over k < d, and a constant",
     "toeplitz": "c[abs(i - j)], with i = np.arange(n)[:, None] and j = np.arange(n)",
     "hfft": 'sg.fft.irfft(sg.conj(a), n, norm="forward")',
     "ihfft": 'sg.conj(sg.fft.rfft(a, n, norm="forward"))',
     "erfcinv": "sg.special.ndtri(x / 2) * -np.sqrt(0.5)",
     "lambertw": "Newton's steps: w = w - (w * sg.exp(w) - x) / (sg.exp(w) * (w + 1))",
+    **_each("inverse", "sg.linalg.inv(x)"),
+    "flatten": "x.reshape(len(x), -1), or sg.nn.Flatten() in a Sequential",
+    **_each("unflatten Unflatten", "x.reshape(shape)"),
+    "bitwise_not": "sg.invert(x)",
+    "long": "sg.int64",
+    "randint": "rng = sg.random.Generator(seed), then rng.integers(low, high, shape)",
+    "aminmax": "sg.min(x) and sg.max(x)",
+    "rsqrt": "1 / sg.sqrt(x)",
+    "addmm": "c + a @ b",
+    **_each("LinearLR", "sg.optim.warm_up(rate, steps)" + _AS_RATE),
+    **_each(
+        "SequentialLR ChainedScheduler LambdaLR MultiStepLR",
+        "sg.optim.RateSchedule(lambda t: ...), of the number of steps t" + _AS_RATE,
+    ),
+    **_each(
+        "eig eigvals",
+        "of a symmetric matrix sg.linalg.eigh(a) and eigvalsh(a); of others"
+        " sg.host_call(function, a, types=..., vjp=...) with NumPy's",
+    ),
+    "rq": "sg.linalg.qr of the matrix with its rows reversed, q and r reversed back",
+    "linear": "x @ w.T + b; sg.nn.Linear(inputs, outputs) is a layer",
+    **_each(
+        "dropout dropout1d dropout2d dropout3d", "sg.nn.Dropout(p), a layer: it takes x when called"
+    ),
+    **_each(
+        "conv_transpose1d conv_transpose2d conv_transpose3d",
+        "sg.nn.conv_transpose(x, w, bias, stride=1, padding=0)",
+    ),
     # layers
     **_each("conv1d conv2d conv3d", "sg.nn.conv(x, w, bias, stride=1, padding=0)"),
     **_each("max_pool1d max_pool2d max_pool3d", "sg.nn.max_pool(x, kernel_size)"),
@@ -134,6 +165,18 @@ INSTEAD: Final = {
         "Adamax NAdam RAdam Rprop Adadelta LAMB", "sg.optim.Adam, AdamW, Lion, RMSProp, Adagrad"
     ),
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
+}
+
+#: A name in one namespace -> what to write, where the name alone means something else.
+OF_NAMESPACES: Final = {
+    "sg.onnx.save": "sg.onnx.export(program, path)",
+    "sg.tree.tree_map": "sg.tree.map(f, tree)",
+    **{f"sg.linalg.{name}": f"x.{name}, of the matrix" for name in ("T", "mT")},
+    **{
+        f"sg.special.{name}": "there is none: sg.host_call(function, x, types=..., vjp=...) calls"
+        " SciPy's in a step"
+        for name in ("exp1", "expn", "expi", "poch", "rgamma", "fdtr")
+    },
 }
 
 #: A method or attribute of other libraries' arrays -> what to write of a value here.
@@ -209,19 +252,13 @@ ARGUMENTS: Final = {
     "batch_size": "size",
     "lr": "learning_rate",
     "betas": "beta1 and beta2",
-    "slope": "negative_slope",
-    "most": "max_steps",
     **_each("tolerance xtol", "tol"),
     **_each("maxiter max_iter", "max_steps"),
     "epsilon": "eps",
-    "iterations": "max_iter",
-    "history": "history_size",
-    "gain": "weight",
     **_each("logits prediction probability log_probabilities ids", "input"),
     **_each("labels targets", "target"),
     "groups": "num_groups",
     "classes": "num_classes",
-    "table": "weight",
     "is_causal": "causal",
     "attn_mask": "mask",
     "key_padding_mask": "mask=~padding[:, None, None, :]: where a key may be looked at",
@@ -231,7 +268,6 @@ ARGUMENTS: Final = {
     **_each("static_argnums static_argnames", "static"),
     **_each("wrt argnum", "argnums"),
     "params": "wrt",
-    "count_padding": "count_include_pad",
     "donate_argnums": "p.update(value): parameters are written in place",
     "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",
     **_each("optimize opt_level", 'pipeline="O2"'),
@@ -253,11 +289,8 @@ MISSING: Final = {
     "writes into its operand; use x.at[key].set or .add, which give a new value": (
         "copyto fill_diagonal place put put_along_axis putmask"
     ),
-    "a composite that nobody has written yet": (
-        "apply_along_axis apply_over_axes bmat histogram2d histogramdd ldexp rollaxis"
-    ),
-    "an op on bits or number pairs that nobody has written yet": (
-        "bitwise_count frexp modf nextafter packbits spacing unpackbits"
+    "there is none of values: sg.host_call(function, x, types=...) calls NumPy's in a step": (
+        "bitwise_count frexp histogram2d histogramdd modf nextafter packbits spacing unpackbits"
     ),
     "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
         "bartlett blackman c_ diag_indices diag_indices_from hamming hanning indices ix_ kaiser"
@@ -341,12 +374,15 @@ def _answer(room: str, name: str, known: Sequence[str]) -> str:
 
     PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
     """
-    found = _where(room, name) or instead_of(name) or _imported(name)
+    found = OF_NAMESPACES.get(f"{room}.{name}") or _where(room, name)
+    found = found or instead_of(name) or _imported(name)
     if found:
         return found
     paths, spelled = _paths(room, _own(room, known))
     written = spelled.get(_letters(name)) or spelled.get(_letters(name).removesuffix("loss"))
-    return "" if written is None else f"it is {paths[written]}"
+    if written is None or (room == "sg.nn" and name.islower() and written[0].isupper()):
+        return ""  # a class takes sizes where a function of its name takes values
+    return f"it is {paths[written]}"
 
 
 def no_such_attribute(owner: Any, name: str, instead: Mapping[str, str]) -> AttributeError:
@@ -393,10 +429,36 @@ def _first_arguments(function: Callable[..., Any]) -> str:
 
 
 def _closest(room: str, name: str, own: tuple[str, ...]) -> str:
-    """``did you mean sg.nn.softmax?``: a slip of the hand."""
+    """``did you mean sg.nn.Linear?``: a slip of the hand.
+
+    A name of the same module and kind (class or function) within two edits, one edit for names of
+    five letters and less; of another module within one edit, for names of six letters and more.
+    """
     paths, _ = _paths(room, own)
-    found = closest(name, paths)
-    return "" if found is None else f"did you mean {paths[found]}?"
+    alike = [each for each in paths if each[0].isupper() is name[0].isupper()]
+    near = [(edits(name, each), each not in own, each) for each in alike]
+    most = 2 if len(name) > 5 else 1
+    fits = [
+        (count, foreign, each)
+        for count, foreign, each in near
+        if (count <= most and not foreign) or (count == 1 and len(name) > 5)
+    ]
+    return f"did you mean {paths[min(fits)[2]]}?" if fits else ""
+
+
+def edits(one: str, other: str) -> int:
+    """Return how many letters are replaced, inserted, left out, or swapped with the next."""
+    if abs(len(one) - len(other)) > 2:
+        return 3  # or more
+    before: list[int] = []
+    row = [*range(len(other) + 1)]
+    for i, a in enumerate(one, 1):
+        earlier, before, row = before, row, [i]
+        for j, b in enumerate(other, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b)))
+            if i > 1 and j > 1 and (a, one[i - 2]) == (other[j - 2], b):
+                row[j] = min(row[j], earlier[j - 2] + 1)
+    return row[-1]
 
 
 @cache
@@ -419,7 +481,7 @@ def _where(room: str, name: str) -> str:
     if room != "sg" and name in up().__all__:
         return f"it is sg.{name}"
     for other in _ROOMS:
-        if other != room and name in _names_in(other):
+        if other not in (room, "sg.tree") and name in _names_in(other):  # flatten is another one
             return f"it is {other}.{name}"
     if name in dir(up("staticgrad.language.functions.random").Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
