@@ -129,7 +129,6 @@ def test_every_public_module_says_what_it_does_not_have():
         (sg.linalg, "tanm", ""),  # not sg.nn.tanh
         (sg.special, "expj", ""),  # not sg.linalg.expm
         (sg.nn, "layernorn", "did you mean sg.nn.layer_norm?"),
-        (sg.nn, "conv3dtranspose", ""),
         (sg.nn, "lstmcell", "it is sg.nn.lstm_cell"),
         (sg.nn, "instancenorm1d", ""),  # a function takes values, the class sizes
         (sg.train, "batches", "it is sg.train.Batches"),
