@@ -442,7 +442,7 @@ def random_kernel(seed):
     kernel = _without_idle(replace(kernel, grouped=int(made.grouped), directives=directives))
     streams = legal_ones(kernel, map(Stream, dict.fromkeys(made.streamed)))
     kernel = replace(kernel, directives=(*directives, *streams))
-    alone = bool(axes) and kernel.outer == "axes" and jammed == 1
+    alone = bool(axes) and kernel.outer in ("axes", "squares") and jammed == 1
     alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))
     if alone and random.random() < 0.3:
         return _listed(kernel, random)

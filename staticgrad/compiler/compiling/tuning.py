@@ -28,7 +28,7 @@ from staticgrad.language.ir.kernels.directives import (
     Stream,
     Strips,
 )
-from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.kernel import Kernel, Outer
 from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
 from staticgrad.language.ir.kernels.stages import Map, Store, nested, statements
 from staticgrad.language.ir.schedule import Buffer, KernelStep, Schedule, Step
@@ -128,9 +128,10 @@ def _in_strips(kernel: Kernel, default: Directives) -> Directives:
 
 
 #: The unit of outer iterations (``Kernel.outer``) -> changes of the default, the likeliest first.
-CANDIDATES: Final[Mapping[str, Sequence[Callable[[Kernel, Directives], Directives]]]] = {
-    "lanes": (_ahead(32, 0), _ahead(0, 0), _streamed, _ahead(128, 0)),
+CANDIDATES: Final[Mapping[Outer, Sequence[Callable[[Kernel, Directives], Directives]]]] = {
+    "elements": (_ahead(32, 0), _ahead(0, 0), _streamed, _ahead(128, 0)),
     "axes": (_rows(4), _ahead(32, 4), _rows(1), _rows(2), _ahead(0, 0), _in_strips),
+    "squares": (_rows(4), _ahead(32, 4), _rows(1), _rows(2), _ahead(0, 0), _in_strips),
     "groups": (_rows(4), _rows(1), _ahead(32, 16), _rows(2), _in_strips, _ahead(0, 0)),
 }
 

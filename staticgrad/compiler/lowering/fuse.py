@@ -394,8 +394,8 @@ def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
             extents |= dict.fromkeys((axis.extent for axis in stage.loops), True)
             if stage.plain:
                 apart.add(stage.a.stride(stage.i[0].name))
-    if kernel.outer == "lanes" or kernel.listed is not None:
-        extents = {}  # the loop over lanes is cut anywhere
+    if kernel.outer == "elements" or kernel.listed is not None:
+        extents = {}  # the loop over elements is cut anywhere
     if kernel.listed is not None:
         apart = set()
     transposed = {kernel.axes[-1].extent} - extents.keys() if kernel.transposed else set()

@@ -110,10 +110,10 @@ def _of_map(kernel: Kernel, stage: Map, number: int, machine: Machine) -> Iterat
     total = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
     maps = [s for s, _ in nested(kernel.stages) if isinstance(s, Map)]
     far = not _has(kernel, Prefetch, number)
-    far = far and kernel.outer in ("lanes", "axes") and maps == [stage]
+    far = far and kernel.outer in ("elements", "axes", "squares") and maps == [stage]
     prefetch = Prefetch("*" if kernel.axes or stage.rows else LANES, FAR * kernel.lanes, number)
     streams = bool(streamed_operands(kernel.directives))
-    is_prefetched = far and (kernel.outer == "lanes" or streams or total > WAITING)
+    is_prefetched = far and (kernel.outer == "elements" or streams or total > WAITING)
     if is_prefetched:
         yield prefetch
     if total <= SHORT or _has(kernel, Interleave, number) or _has(kernel, Vector, number):

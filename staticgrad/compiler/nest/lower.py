@@ -150,14 +150,14 @@ class KernelLowering:
         for number, argument in enumerate(k.arguments):
             if argument not in listed:
                 self.words[argument] = b.named(argument, "getitem", t, shared + number)
-        if k.outer == "lanes":
+        if k.outer == "elements":
             (stage,) = k.stages
             self.stage(stage, begin, end)
         elif k.outer == "groups":
             self.column_sums.groups(begin, end)
-        elif k.in_lanes:
+        elif k.outer == "lanes":
             self.rows_as_lanes(begin, end)
-        elif k.in_tiles:
+        elif k.outer == "squares":
             TransposedRows(self).write(begin, end)
         elif k.outer == "tiles" and isinstance(k.stages[0], Gemm) and k.stages[0].plain:
             write_gemm(self, k.stages[0], begin, end)
@@ -553,7 +553,7 @@ class KernelLowering:
 
     def map(self, stage: Map, start: Any, stop: Any, told: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
-        if self.kernel.outer != "lanes":
+        if self.kernel.outer != "elements":
             stop = self.not_before(start, stop, told)
         lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
         half = half_registers(self.kernel, stage)

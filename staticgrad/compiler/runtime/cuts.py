@@ -130,16 +130,16 @@ def call_of(step: Step, planned: PlannedStep) -> tuple[Kernel, Call] | None:
 def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
     """The loop whose positions are rows, and its extent: of a product that over rows, else the
     outermost one, or all elements of a map as one run; None where rows cannot be cut apart."""
-    if kernel.serial or kernel.grouped or kernel.listed is not None or kernel.in_lanes:
+    if kernel.serial or kernel.listed is not None:
         return None, 0
     if kernel.outer == "tiles":
         (stage,) = kernel.stages
         assert isinstance(stage, Gemm)
         return ROWS, stage.i[0].extent
-    if kernel.outer == "lanes":
+    if kernel.outer == "elements":
         stage = kernel.stages[0]
         return (LANES, stage.axis.extent) if isinstance(stage, Map) else (None, 0)
-    if kernel.in_tiles or not kernel.axes:
+    if kernel.outer != "axes" or not kernel.axes:
         return None, 0
     return kernel.axes[0].name, kernel.axes[0].extent
 

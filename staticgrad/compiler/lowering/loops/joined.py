@@ -133,13 +133,13 @@ class JoinedStages(StepKernel):
         """``memory`` returns the location of a buffer of the step's schedule."""
         super().__init__(step)
         kernel = self.kernel
-        if kernel.grouped or Strips() in kernel.directives or kernel.in_tiles:
+        if kernel.outer in ("groups", "squares") or Strips() in kernel.directives:
             raise NotWrittenOutError
         deepest = max(len(around) for _, around in nested(kernel.stages))
         if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
             raise NotWrittenOutError
         #: The loop over rows: that of lanes, if there is one, is a loop as others are.
-        self._lanes = f"i{MOST_NESTED}" if kernel.in_lanes else LANES
+        self._lanes = f"i{MOST_NESTED}" if kernel.outer == "lanes" else LANES
         self._names, self._memory, self._schedule = names, memory, schedule
         self._refs: dict[str, Expr] = {}
         self._alone = ""  # the loop of extent 1 that a stage had

@@ -6,9 +6,11 @@ once. Renderers translate it.
 
 One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.outer``:
 
-- ``axes``: the outer axes, flattened in C order; every stage runs once per iteration. Where the
-  only one is called ``j``, its rows are the lanes of vectors (``in_lanes``).
-- ``lanes``: no outer axes, and the vector axis of the single stage itself is cut (elements).
+- ``axes``: the outer axes, flattened in C order; every stage runs once per iteration.
+- ``squares``: the same, and adjacent rows are loaded or stored together as whole cache lines.
+- ``lanes``: the only outer axis is the one over the lanes of vectors, ``j``: each stage is scalar,
+  or a loop of scalar stages.
+- ``elements``: no outer axes, and the vector axis of the single stage itself is cut.
 - ``tiles``: a Gemm that nothing feeds; iterations are (outer axes..., row chunk, column panel),
   flattened.
 - ``groups``: the last ``grouped`` outer axes, flattened, are *rows*; an iteration is a group of
@@ -76,6 +78,8 @@ LANE_VECTORS: Final = 4
 FEWEST_COLUMNS: Final = 128
 #: Vectors of columns of which rows are read whole: 4 KiB of each.
 RUN: Final = 64
+#: What is counted by outer iterations.
+Outer = Literal["axes", "squares", "lanes", "elements", "tiles", "groups"]
 #: Where an operand is stored to: the loops around it by name, and the place.
 Places = list[tuple[dict[str, Axis], Access]]
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
@@ -116,45 +120,37 @@ class Kernel:
         return hash(self.text)
 
     @cached_property
-    def outer(self) -> Literal["axes", "lanes", "tiles", "groups"]:
+    def outer(self) -> Outer:
         """The unit of one outer iteration; see the module."""
         first = self.stages[0]
         if self.grouped:
             return "groups"
         if isinstance(first, Gemm) and len(self.stages) == 1:
             return "axes" if first.fed else "tiles"
+        if len(self.axes) == 1 and self.axes[0].name == LANES:
+            return "lanes"
         if self.axes or len(self.stages) > 1 or self.serial:
-            return "axes"
+            return "squares" if self.transposed or self.transposed_stores else "axes"
         if isinstance(first, Map):
             whole = bool(first.rows) or any(isinstance(s, Accumulate) for s in first.body)
-            return "axes" if whole else "lanes"
-        return "lanes" if isinstance(first, Columns) else "axes"
-
-    @property
-    def in_lanes(self) -> bool:
-        """True if rows are vector lanes: each stage is scalar, or a loop of scalar stages."""
-        return len(self.axes) == 1 and self.axes[0].name == LANES
+            return "axes" if whole else "elements"
+        return "elements" if isinstance(first, Columns) else "axes"
 
     @cached_property
     def transposed(self) -> tuple[Expr, ...]:
         """The loads that lie across memory, of which adjacent rows read whole lines."""
-        return tuple(transposed_loads(self.axes, self.stages, self._tile_axis))
+        return tuple(transposed_loads(self.axes, self.stages, self._square_axis))
 
     @cached_property
     def transposed_stores(self) -> tuple[Store, ...]:
         """The stores that lie across memory, of which adjacent rows write whole lines."""
-        return tuple(transposed_stores(self.axes, self.stages, self._tile_axis))
+        return tuple(transposed_stores(self.axes, self.stages, self._square_axis))
 
     @property
-    def in_tiles(self) -> bool:
-        """True if adjacent rows are loaded or stored together as whole cache lines."""
-        return bool(self.transposed or self.transposed_stores)
-
-    @property
-    def _tile_axis(self) -> str:
+    def _square_axis(self) -> str:
         """The loop whose rows may be taken together; none has no name."""
-        alone = self.outer == "axes" and not self.serial and self.listed is None
-        return self.axes[-1].name if alone and self.jammed == 1 and self.axes else ""
+        taken = self.serial or self.grouped or self.listed is not None or self.jammed > 1
+        return self.axes[-1].name if self.axes and not taken else ""
 
     @property
     def jammed(self) -> int:
@@ -170,7 +166,7 @@ class Kernel:
     def lanes(self) -> int:
         """Vector width in elements: that of the narrowest elements, bools and positions aside, or
         of whole registers where a map has narrow elements alone."""
-        if self.outer in ("lanes", "axes") and not (self.serial or self.in_lanes or self.in_tiles):
+        if self.outer in ("elements", "axes") and not self.serial:
             filled = whole_registers(self.stages, self.operands)
             if filled:
                 return filled
@@ -197,7 +193,7 @@ class Kernel:
         """Return the number of outer iterations for these values of the integer arguments."""
         values = dict(zip(self.arguments, arguments, strict=True))
         first = self.stages[0]
-        if self.outer == "lanes":
+        if self.outer == "elements":
             assert isinstance(first, Map | Columns)
             return _extent(first.axis, values)
         apart = len(self.axes) - self.grouped
@@ -228,7 +224,7 @@ class Kernel:
             return 1
         covered = GRAIN_ELEMENTS >> self._halves
         values = dict(zip(self.arguments, arguments, strict=True))
-        if self.outer == "lanes":
+        if self.outer == "elements":
             terms = [
                 prod(hint_value(_extent(axis, values)) for axis in stage.rows)
                 for stage, _ in nested(self.stages)
@@ -242,10 +238,10 @@ class Kernel:
             elements.append(prod(hint_value(_extent(axis, values)) for axis in (*around, *loops)))
         rows = max(1, covered // max(1, *elements))
         rows = max(min(rows, _FEWEST_ROWS), rows // self._longer)
-        if self.in_lanes:
+        if self.outer == "lanes":
             vectors = LANE_VECTORS * self.lanes
             return -(-rows // vectors) * vectors
-        together = self.tile_rows if self.in_tiles else 1
+        together = self.tile_rows if self.outer == "squares" else 1
         return -(-rows // together) * together
 
     @cached_property

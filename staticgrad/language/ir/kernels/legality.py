@@ -128,9 +128,9 @@ def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
         yield f"{count} interleaved rows: 1 to {MOST_INTERLEAVED}"
     if kernel.serial:
         yield "the rows of this kernel run in their order"
-    if not kernel.axes or kernel.outer not in ("axes", "groups"):
+    if not kernel.axes or kernel.outer in ("elements", "tiles"):
         yield "there are no rows to interleave"
-    if kernel.in_lanes:
+    if kernel.outer == "lanes":
         yield "rows that are lanes are taken in no other way"
     if kernel.listed is not None:
         yield "each row has operands and sizes of its own"

@@ -319,7 +319,7 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
     """Every role (of what has one name only: that name) with the name in it."""
     yield from (("operand", operand.name) for operand in kernel.operands)
     yield from (("argument", name) for name in kernel.arguments)
-    outer = LANES if kernel.in_lanes else "loop"
+    outer = LANES if kernel.outer == "lanes" else "loop"
     yield from ((outer, axis.name) for axis in kernel.axes)
     for stage, _ in nested(kernel.stages):
         match stage:

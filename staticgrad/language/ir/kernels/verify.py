@@ -625,7 +625,7 @@ def _directives_are_legal(kernel: Kernel) -> None:
 def _rows_fill_lanes(kernel: Kernel) -> None:
     """Rows that are the lanes of vectors have scalars and loops of them only, and read nothing that
     is stored; each stores to elements of its own, or the first one alone does."""
-    if not kernel.in_lanes:
+    if kernel.outer != "lanes":
         return
     if kernel.serial or kernel.grouped or kernel.listed is not None:
         _broken(kernel, "rows that are lanes are taken in no other way")

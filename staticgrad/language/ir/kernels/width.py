@@ -134,7 +134,7 @@ def may_take_strips(kernel: Kernel) -> bool:
     moving = kernel.grouped or len(kernel.axes)
     if moving != 1 or kernel.serial or kernel.listed is not None or kernel.own_rows:
         return False
-    if kernel.outer not in ("axes", "groups") or kernel.in_lanes:
+    if kernel.outer not in ("axes", "squares", "groups"):
         return False
     return all(_fits(stage) for stage in kernel.stages)
 
