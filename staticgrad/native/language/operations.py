@@ -1,9 +1,8 @@
 """The kernel language's operations, conversions and calls of C functions, as LLVM IR.
 
 An :class:`Operation` is found by name: the functions a kernel's source calls (``load``, ``f32x16``,
-``fma``) and Python's operators (``add`` for ``+``). Arithmetic stands here; memory operations in
-:mod:`memory_operations`, conversions in :mod:`cast_operations`. The same operations over NumPy
-lanes are in :mod:`lanes`.
+``fma``) and Python's operators (``add`` for ``+``). Memory operations are in
+:mod:`memory_operations`. The same operations over NumPy lanes are in :mod:`lanes`.
 
 **Conversions.** A float outside the target integer's range, or NaN, gives what NumPy gives on
 x86-64 (the hardware's "indefinite" integer, narrowed), never LLVM's poison.
@@ -17,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import field
+from math import inf
+from types import FunctionType
 from typing import Final
 
 from staticgrad.native.language import emitter as text
@@ -38,6 +39,9 @@ from staticgrad.native.language.kinds import (
 )
 from staticgrad.support.narrow_floats import SPARE
 from staticgrad.support.records import dataclass
+
+#: The flag of code that takes any number of arguments: ``inspect.CO_VARARGS``.
+_VARARGS: Final = 0x04
 
 Rule = Callable[..., Kind | None]
 Emit = Callable[[Emitter, tuple[Kind, ...], tuple[Operand, ...]], Operand]
@@ -62,10 +66,17 @@ class Operation:
             return self._results.setdefault(kinds, self._of(kinds))
 
     def _of(self, kinds: tuple[Kind, ...]) -> Kind | None:
-        try:
-            return self.result(*kinds)
-        except TypeError:
-            return None
+        fewest, most = self._arity
+        return self.result(*kinds) if fewest <= len(kinds) <= most else None
+
+    @property
+    def _arity(self) -> tuple[int, float]:
+        """The number of operands that the rule takes: at least, and at most."""
+        assert isinstance(self.result, FunctionType)
+        code, optional = self.result.__code__, len(self.result.__defaults__ or ())
+        if code.co_flags & _VARARGS:
+            return max(code.co_argcount, 1), inf
+        return code.co_argcount - optional, code.co_argcount
 
     def refusal(self, kinds: tuple[Kind, ...]) -> str:
         """Return the error message for operands of unsupported kinds."""
