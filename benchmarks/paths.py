@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from staticgrad import native
 from staticgrad.compiler import backends
+from staticgrad.compiler.lowering.loops.refusals import WhyDriven
 from staticgrad.support.records import dataclass
 
 VARIABLE: Final = "STATICGRAD_WITHOUT"
@@ -400,13 +401,13 @@ PATHS: Final = (
     Path(
         "time_loops",
         _LOWERED + "loops.time_loops:lower_time_loop",
-        _returns(None),
+        _returns(WhyDriven.Slower),
         row="small:matrix vector loop",
     ),
     Path(
         "joined_iterations",
         _LOWERED + "loops.time_loops:_joined",
-        _returns(None),
+        _returns(WhyDriven.Slower),
         row="small:matrix vector loop",
     ),
     Path(

@@ -1077,6 +1077,14 @@ MUTANTS = (
             "tests/compiled/test_tuning.py -k numbers_of_their_stages",
         ),
         (
+            "loop-without-reason",
+            "staticgrad/compiler/lowering/loops/time_loops.py",
+            "        return refused.why\n    iterations",
+            "        return WhyDriven.Slower\n    iterations",
+            "explain gives a prediction as the reason of a loop whose body cannot be one kernel",
+            "tests/loops/test_driven.py -k explained",
+        ),
+        (
             "directive-is-not-read",
             "staticgrad/language/ir/kernels/parser.py",
             "return Interleave(self._loop_name",

@@ -149,6 +149,7 @@ class Kernels:
                 step.label,
                 tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
                 tuple(self.sections(body.schedule) for body in step.bodies()),
+                getattr(step, "reason", ""),
             )
             for step in schedule.steps
         )

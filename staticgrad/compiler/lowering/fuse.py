@@ -59,6 +59,8 @@ from staticgrad.support.source import Location
 if TYPE_CHECKING:
     from staticgrad.compiler.fusion.neighbours import KernelPair
     from staticgrad.compiler.lowering.loops.driven import LoweredBodies
+    from staticgrad.compiler.lowering.loops.refusals import WhyDriven
+    from staticgrad.compiler.lowering.loops.time_loops import Stretches
 
 
 @collection_paused()
@@ -281,18 +283,19 @@ class _Builder:
                     self._inner[body.computation] = fuse(body, self.groups.fused)
             schedules = [self._inner[body.computation] for body in node.op.bodies]
             bodies = lower_bodies(groups, group, schedules)
-            whole = None
-            if self.groups.fused:
+            whole: LoweredStep | Stretches | WhyDriven | None = None  # of a branch
+            if self.groups.fused and bodies.form.kind != "branch":
                 from staticgrad.compiler.lowering.loops.time_loops import lower_time_loop
 
                 whole = lower_time_loop(bodies, _about(group))
             if isinstance(whole, LoweredStep):
                 lowered, step = whole, self._step(group, whole)
             else:
-                if whole is not None:  # a kernel of several iterations
+                reason = "" if whole is None or isinstance(whole, tuple) else str(whole)
+                if isinstance(whole, tuple):  # a kernel of several iterations
                     inner, stretches = whole
                     bodies = lower_bodies(groups, group, [inner], stretches)
-                lowered, step = bodies, self._body_step(group, bodies)
+                lowered, step = bodies, self._body_step(group, bodies, reason)
         else:
             lowered = self._lowerings.lower(groups, group)
             step = self._step(group, lowered)
@@ -329,7 +332,7 @@ class _Builder:
         step = CallStep(routine, tuple(bound), *sizes, *_about(group))
         return step, tuple(dict.fromkeys(key for key, _ in read))
 
-    def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
+    def _body_step(self, group: Group, lowered: LoweredBodies, reason: str) -> BodyStep:
         form = lowered.form
         bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
         for _, each in lowered.rest:
@@ -346,6 +349,7 @@ class _Builder:
             form.reverse,
             form.logged,
             *_about(group),
+            reason,
         )
 
 

@@ -157,7 +157,8 @@ _LISTED = 20  # steps that are named
 class StepSection:
     """One step: its kernel, the derivative order that it belongs to, what it computes and where.
 
-    ``inside``: the steps of each of its bodies.
+    ``inside``: the steps of each of its bodies. ``driven``: why a loop is not one kernel, so that
+    the driver runs the steps of its body in each iteration.
     """
 
     kernel: str
@@ -165,6 +166,7 @@ class StepSection:
     computes: str
     lines: tuple[str, ...]
     inside: tuple[tuple[StepSection, ...], ...] = ()
+    driven: str = ""
 
     def __str__(self) -> str:
         order = f" ^{self.phase}" if self.phase else ""
@@ -177,6 +179,8 @@ def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) ->
     known = {} if plan is None else {planned.step: planned for planned in plan.steps}
     for number, step in enumerate(steps):
         yield f"{margin}{number:3} {step}"
+        if step.driven:
+            yield f"{margin}      not one kernel: {step.driven}"
         planned = known.get(number)
         found = None if plan is None or planned is None else bodies_of(plan, planned)
         for place, inside in enumerate(step.inside):

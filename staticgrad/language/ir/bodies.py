@@ -228,7 +228,8 @@ class BodyStep(BoundStep):
     has a row for what each iteration begins with, which it reads there, and one for what the last
     one ends with; each iteration writes the row of the next one. Others follow (``USES``). A
     ``while`` has two ``schedules``, the test and the body, a branch one for each case.
-    ``iterations``: how often the body of a loop runs; of a ``while`` at most.
+    ``iterations``: how often the body of a loop runs; of a ``while`` at most. ``reason``: why it is
+    not one kernel, for people.
 
     Bodies call their inputs ``in.i`` (the number of the iteration), ``in.c0``, ``in.x0``, ``in.p0``
     and so on, their outputs ``out.c0`` and ``out.y0``, a test its own ``out.go``. What they do not
@@ -247,6 +248,7 @@ class BodyStep(BoundStep):
     phase: int = 0
     label: str = field(default="", compare=False)
     origins: tuple[Location, ...] = field(default=(), compare=False)
+    reason: str = field(default="", compare=False)
 
     @property
     def total(self) -> Size:

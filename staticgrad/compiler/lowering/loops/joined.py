@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from staticgrad.compiler.fusion.groups import CheckBuffer, Key, ScratchBuffer
 from staticgrad.compiler.lowering.loops.driven import LoweredBodies
+from staticgrad.compiler.lowering.loops.refusals import NotWrittenOutError, WhyDriven
 from staticgrad.compiler.lowering.loops.written_out import (
-    NotWrittenOutError,
     StepKernel,
     bound_places,
 )
@@ -134,10 +134,10 @@ class JoinedStages(StepKernel):
         super().__init__(step)
         kernel = self.kernel
         if kernel.outer in ("groups", "squares") or Strips() in kernel.directives:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Grouped)
         deepest = max(len(around) for _, around in nested(kernel.stages))
         if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Deep)
         #: The loop over rows: that of lanes, if there is one, is a loop as others are.
         self._lanes = f"i{MOST_NESTED}" if kernel.outer == "lanes" else LANES
         self._names, self._memory, self._schedule = names, memory, schedule
@@ -171,7 +171,7 @@ class JoinedStages(StepKernel):
                 checks = tuple(each for each in part.body if isinstance(each, Check))
                 if checks:
                     if not self._are_one(part, checks):
-                        raise NotWrittenOutError
+                        raise NotWrittenOutError(WhyDriven.Lookups)
                     yield self._made(Scalar(checks))
                     rest = tuple(each for each in part.body if not isinstance(each, Check))
                     part = replace(part, body=rest)
@@ -206,7 +206,7 @@ class JoinedStages(StepKernel):
         """Return a part of a stage for the joined kernel."""
         make = _MADE.get(type(part))
         if make is None:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Stage)
         return make(self, part)
 
     def _fields(self, record: Any) -> Any:
@@ -214,7 +214,7 @@ class JoinedStages(StepKernel):
 
     def _loop(self, loop: Loop) -> Loop:
         if loop.going or any(isinstance(d, Interleave) for d in self._directives_of(loop)):
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.InnerEnd)
         first = self._carries(loop.first)
         inner = tuple(self._each(loop.stages))
         self._known = {}
@@ -271,7 +271,7 @@ class JoinedStages(StepKernel):
             return Expr("load", dtype, args, self._access(access))
         value = data.array.reshape(-1)[0].item() if data.array.size == 1 else None
         if value is None or access.bounded or (isinstance(value, float) and isnan(value)):
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Constant)
         return ex.literal(value, dtype)
 
     def _access(self, access: Access) -> Access:
@@ -300,14 +300,14 @@ class JoinedStages(StepKernel):
         strides = [*memory.strides, *strides]
         gather = tuple(map(self._extent, access.gather))
         if gather and memory.is_scratch:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Lookup)
         return Access(memory.operand, tuple(strides), gather, (*memory.positions, *positions))
 
     # -- loops and sizes --------------------------------------------------------------------------
 
     def _axis(self, axis: Axis) -> Axis:
         if axis.limits:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Limits)
         return Axis(self._renamed(axis.name), self._extent(axis.extent))
 
     def _renamed(self, name: str) -> str:
@@ -419,7 +419,7 @@ class JoinedIterations(LoopBuilder):
         needed = self.kernel.room(self.arguments)
         for name, (_, size) in self._names.rooms.items():
             if not is_at_least(size, needed.get(self._names.operands[name].name, 0)):
-                raise NotWrittenOutError
+                raise NotWrittenOutError(WhyDriven.Scratch)
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -540,7 +540,7 @@ class JoinedIterations(LoopBuilder):
             return JoinedMemory(operand, is_scratch=True)
         each = self._outside.get(name)
         if each is None:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Lookup)
         if each.role == "number":
             operand = self._names.scratch(_NUMBER, I64, 1)
         elif each.role == "going":

@@ -25,11 +25,11 @@ from staticgrad.compiler.lowering.loops.joined import (
     JoinedMemory,
     LoopBuilder,
 )
+from staticgrad.compiler.lowering.loops.refusals import NotWrittenOutError, WhyDriven
 from staticgrad.compiler.lowering.loops.written_out import (
     ROW,
     Found,
     Lookup,
-    NotWrittenOutError,
     RowPlace,
     WrittenOut,
     readings,
@@ -156,7 +156,7 @@ class WrittenLoop(LoopBuilder):
             following.append(Carry(str(self._carry(*each).attribute), value))
         body += stacked
         if not body:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Nothing)
         first = [
             Carry(
                 str(self._carry(n, place).attribute),
@@ -180,7 +180,7 @@ class WrittenLoop(LoopBuilder):
             for place, value in self._results(BodyBuffer("next", n)).items()
         }
         if not self._carried.keys() <= nexts.keys():
-            raise NotWrittenOutError  # a row reads a carry of another row
+            raise NotWrittenOutError(WhyDriven.OtherRow)
         for each in nexts:
             self._carry(*each)
         return nexts
@@ -215,7 +215,8 @@ class WrittenLoop(LoopBuilder):
             assert self._rows is not None
             count = len(held) * self._rows
         if not held or count != self._body_buffer(each).size:
-            raise NotWrittenOutError  # also where it has no elements: no store would name it
+            # also where it has no elements: no store would name it
+            raise NotWrittenOutError(WhyDriven.Partial)
         return held
 
     def _carry(self, number: int, place: RowPlace) -> Expr:
@@ -238,7 +239,7 @@ class WrittenLoop(LoopBuilder):
         if each.role != "carry":
             return self._load(each, place, indices)
         if indices:
-            raise NotWrittenOutError  # carries are not in memory
+            raise NotWrittenOutError(WhyDriven.Lookup)  # carries are not in memory
         return self._carry(each.number, place)
 
     def _number(self) -> Expr:
@@ -258,7 +259,7 @@ class WrittenLoop(LoopBuilder):
         if self._rows is None or place.row != 0:
             return access
         if (bounds(self._rows)[0] or 0) < 1 and not self._ends:
-            raise NoFirstRowError
+            raise NoFirstRowError(WhyDriven.Partial)
         first = Position(((ROW, 1),), 0, 0, 1)
         return replace(access, positions=(*access.positions, first))
 
@@ -302,16 +303,21 @@ _PAGE: Final = 4 << 10
 _FAR: Final = 8 << 20
 
 
-def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stretches | None:
-    """Return the kernel of a loop, or its stretches; None if the body has unsupported steps or its
-    rows read each other. ``about``: the phase, the label and the lines of the loop."""
+def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stretches | WhyDriven:
+    """Return the kernel of a loop, or its stretches, or why it has none.
+
+    ``about``: the phase, the label and the lines of the loop.
+    """
     tested = lowered.form.kind == "while"
-    if tested and (not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS):
-        return None
-    if lowered.form.kind == "branch" or lowered.form.logged:
-        return None
+    if tested and not isinstance(lowered.iterations, int):
+        return WhyDriven.SizedTest
+    if tested and lowered.iterations >= ENDLESS:
+        return WhyDriven.Endless
+    if lowered.form.logged:
+        return WhyDriven.Logged
     steps = lowered.schedules[-1].steps
     joined = _joined(lowered)
+    why = joined if isinstance(joined, WhyDriven) else WhyDriven.Slower
     for rows, inner in () if tested else readings(steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
@@ -320,7 +326,8 @@ def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stret
                 whole.write()
                 if rows is None:
                     driven = max(1, hint_value(lowered.iterations)) * _driven_seconds(steps)
-                    if _seconds(whole, _ONE_LANE) > min(driven, joined[0] if joined else driven):
+                    least = driven if isinstance(joined, WhyDriven) else min(driven, joined[0])
+                    if _seconds(whole, _ONE_LANE) > least:
                         break
                 far = rows is not None and _is_far(lowered)
                 length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole, ROWS))
@@ -331,9 +338,10 @@ def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stret
                 return part.stretches(about)
             except NoFirstRowError:
                 continue
-            except NotWrittenOutError:
+            except NotWrittenOutError as refused:
+                why = refused.why if why is WhyDriven.SizedLoop else why
                 break
-    return joined[1].step() if joined else None
+    return why if isinstance(joined, WhyDriven) else joined[1].step()
 
 
 def _is_far(lowered: LoweredBodies) -> bool:
@@ -345,25 +353,27 @@ def _is_far(lowered: LoweredBodies) -> bool:
     return iteration >= _PAGE and iteration * hint_value(lowered.iterations) >= _FAR
 
 
-def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
-    """Return the predicted seconds and the kernel of a short loop of the bodies' stages; None if
-    it is not quicker than the driver, or workers would share its steps."""
+def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | WhyDriven:
+    """Return the predicted seconds and the kernel of a short loop of the bodies' stages, or why it
+    has none: the driver is as quick, or workers share its steps."""
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
     kernels = [step for step in steps if not step.bodies()]
     arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
     if not isinstance(lowered.iterations, int):
-        return None
+        return WhyDriven.SizedLoop
     if max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED:
-        return None
+        return WhyDriven.Shared
     loop = JoinedIterations(lowered)
     try:
         loop.write()
-    except NotWrittenOutError:
-        return None
+    except NotWrittenOutError as refused:
+        return refused.why
     iterations = max(1, lowered.iterations)
     seconds = _seconds(loop, _NEAR) + iterations * loop.stages_of_iteration * _STAGE
     slow = seconds > _GAIN * iterations * _driven_seconds(steps, _NEAR_WAITING)
-    return None if slow or _stretch(iterations, _seconds(loop, ROWS)) else (seconds, loop)
+    if slow or _stretch(iterations, _seconds(loop, ROWS)):
+        return WhyDriven.Slower
+    return seconds, loop
 
 
 def _seconds(loop: LoopBuilder, machine: Rates) -> float:

@@ -19,6 +19,7 @@ from math import isnan
 from typing import Any, Final
 
 from staticgrad.analysis.interpret import interpret
+from staticgrad.compiler.lowering.loops.refusals import NotWrittenOutError, WhyDriven
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.language.ir.forms import COMBINERS
@@ -57,10 +58,6 @@ LONGEST: Final = 512
 _TRIED: Final = 3
 #: Most runs of rows, one after the other, in a buffer.
 _RUNS: Final = 64
-
-
-class NotWrittenOutError(Exception):
-    """Raised for a schedule that cannot be written out, or would be too long."""
 
 
 class RowPlace(NamedTuple):
@@ -111,10 +108,10 @@ class StepKernel:
 
     def __init__(self, step: Step) -> None:
         if step.bodies() or len(step.kernels()) != 1:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Steps)
         (self.kernel,) = step.kernels()
         if self.kernel.listed is not None:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Table)
         self.sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
         self.bound = bound_places(step)
 
@@ -156,7 +153,7 @@ class WrittenOut:
     def spend(self) -> None:
         """Count an expression that is written out; raise if there are too many."""
         if next(self._spent) >= MOST:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.TooLong)
 
     # -- expressions, each made once --------------------------------------------------------------
 
@@ -210,24 +207,24 @@ class WrittenOut:
             key = ("source", self, buffer, place, at)
             return self._kept(key, lambda: self._source(buffer, dtype, place, indices))
         if indices:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Lookup)
         if found.data is not None:
             if place.row != 0 or not isinstance(place.at, int):
-                raise NotWrittenOutError
+                raise NotWrittenOutError(WhyDriven.Constant)
             value = found.data.array.reshape(-1)[place.at].item()
             if isinstance(value, float) and isnan(value):
-                raise NotWrittenOutError
+                raise NotWrittenOutError(WhyDriven.Constant)
             return self.literal(value, dtype)
         known = self.memory.get(buffer, {})
         if place not in known:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.OtherRow)
         return known[place]
 
     def store(self, buffer: str, place: RowPlace, value: Expr) -> None:
         """Store an element of a buffer at a place that overlaps no other place."""
         held = self.memory.setdefault(buffer, {})
         if any(other.row != place.row for other in held) or not self._stands_apart(place):
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.SharedElement)
         held[place] = value
 
     def _stands_apart(self, place: RowPlace) -> bool:
@@ -253,7 +250,7 @@ class WrittenOut:
 
         if combiner.is_ordered(dtype):
             if len(terms) > (BLOCK if by_lanes else COLUMN_BLOCK):
-                raise NotWrittenOutError
+                raise NotWrittenOutError(WhyDriven.LongSum)
             if by_lanes:
                 return in_lanes(terms, lanes(dtype), joined)
         return reduce(joined, terms)
@@ -264,14 +261,14 @@ ROW: Final = "j"
 
 
 def _no_leaf(*_: object) -> Any:
-    raise NotWrittenOutError
+    raise NotWrittenOutError(WhyDriven.Lookup)
 
 
 def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
     """Run steps with expressions; run no step if it is clear in advance that one cannot be run."""
     runs = [_StepRun(elements, step) for step in steps]
     if sum(run.expected() for run in runs) > MOST:
-        raise NotWrittenOutError
+        raise NotWrittenOutError(WhyDriven.TooLong)
     for run in runs:
         run.run()
 
@@ -288,7 +285,7 @@ class _StepRun(StepKernel):
     def run(self) -> None:
         for at in self._places(self.kernel.axes):
             if self.kernel.serial and _in_rows(at):
-                raise NotWrittenOutError
+                raise NotWrittenOutError(WhyDriven.Serial)
             self._stages(self.kernel.stages, at)
 
     # -- loops ------------------------------------------------------------------------------------
@@ -310,20 +307,20 @@ class _StepRun(StepKernel):
         """Yield the places of loops; raise if those that are ``combined`` are rows."""
         for places in product(*map(self._along, axes)):
             if combined and any(place.row != 0 for place in places):
-                raise NotWrittenOutError
+                raise NotWrittenOutError(WhyDriven.AcrossRows)
             self.elements.spend()
             yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
 
     def _along(self, axis: Axis) -> Sequence[RowPlace]:
         extent, rows = self.number(axis.extent), self.elements.rows
         if axis.limits:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Limits)
         count = None if rows is None else divide_exactly(extent, rows)
         if rows is not None and isinstance(count, int) and 1 <= count <= LONGEST:
             row, step = (count, 1) if self.elements.inner else (1, rows)
             return [RowPlace(row, n * step) for n in range(count)]
         if not isinstance(extent, int) or extent > LONGEST:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.TooLong)
         return [RowPlace(0, n) for n in range(extent)]
 
     # -- stages -----------------------------------------------------------------------------------
@@ -342,7 +339,7 @@ class _StepRun(StepKernel):
                 case Loop():
                     self._loop(stage, at)
                 case _:
-                    raise NotWrittenOutError
+                    raise NotWrittenOutError(WhyDriven.Stage)
 
     def _map(
         self, body: Sequence[Statement], loops: Sequence[Axis], at: Mapping[str, RowPlace]
@@ -353,7 +350,7 @@ class _StepRun(StepKernel):
         for s in body:
             if isinstance(s, Accumulate):
                 if s.blocks:
-                    raise NotWrittenOutError
+                    raise NotWrittenOutError(WhyDriven.LongSum)
                 self._results[s.name] = self.elements.combined(
                     s.kind, terms[s.name], s.value.dtype, by_lanes=True
                 )
@@ -377,7 +374,7 @@ class _StepRun(StepKernel):
                 case Check():
                     self._check(statement, at, known)
                 case _:
-                    raise NotWrittenOutError
+                    raise NotWrittenOutError(WhyDriven.Stage)
 
     def _columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
         for inner in self._places([stage.axis]):
@@ -394,9 +391,9 @@ class _StepRun(StepKernel):
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
         chain = [*self._places(stage.k, combined=True)]
         if dtype.is_storage or self.kernel.operand(stage.b.operand).dtype.is_storage:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.NarrowProduct)
         if len(chain) > GEMM_BLOCK:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.LongSum)
         for outer in self._places((*stage.i, *stage.j)):
             total = elements.literal(0, dtype)
             for inner in chain:
@@ -412,7 +409,7 @@ class _StepRun(StepKernel):
 
     def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
         if stage.going:
-            raise NotWrittenOutError  # which iterations are made, a run finds
+            raise NotWrittenOutError(WhyDriven.InnerEnd)
         self._carry(stage.first, at)
         for iteration in self._places([stage.axis], combined=True):
             self._stages(stage.stages, {**at, **iteration})
@@ -431,9 +428,9 @@ class _StepRun(StepKernel):
         if place is None:
             return
         if found:
-            raise NotWrittenOutError
+            raise NotWrittenOutError(WhyDriven.Scatter)
         if _in_rows(at) and place.row == 0:
-            raise NotWrittenOutError  # all rows store there
+            raise NotWrittenOutError(WhyDriven.SharedElement)
         buffer, _ = self.bound[store.access.operand]
         if store.combine:
             old = self.elements.load(buffer, place, value.dtype)
@@ -450,7 +447,8 @@ class _StepRun(StepKernel):
                 self._results[check.name] = self.elements.literal(place, I64)
                 return
         if _least(extent) < 1:
-            raise NotWrittenOutError  # an iteration that is not made must not fail
+            # an iteration that is not made must not fail
+            raise NotWrittenOutError(WhyDriven.EmptyLookup)
         lookups = self.elements.lookups
         name, words = f"c{len(lookups)}", self.bound[check.operand][0]
         position = self._value(check.position, at, known)
@@ -534,7 +532,7 @@ class _StepRun(StepKernel):
             _least(-1 - end) >= 0 for end in ends
         ):
             return False
-        raise NotWrittenOutError
+        raise NotWrittenOutError(WhyDriven.Border)
 
 
 def _in_rows(at: Mapping[str, RowPlace]) -> bool:
