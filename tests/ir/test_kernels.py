@@ -11,9 +11,19 @@ from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.language.ir.expr import Access, apply, index, literal, load, postorder, size
+from staticgrad.language.ir.expr import (
+    Access,
+    Position,
+    apply,
+    factors,
+    index,
+    literal,
+    load,
+    postorder,
+    size,
+)
 from staticgrad.language.ir.kernels.bodies import accesses, reaches, stores_apart
-from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.kernel import Kernel, number_of
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
@@ -219,3 +229,13 @@ def said(rows, length, stride, offsets):
     """What is said of two stores to rows of a matrix."""
     kernel = parse_kernel(ROWS)
     return stores_apart(kernel, (rows, length, stride), ("p0", "p1"), offsets)
+
+
+def test_a_stride_of_a_step_and_a_stride_is_their_product():
+    """Along i and j, element (2 * i + n0 * j) * n1, and along k one of 5: every stride by hand."""
+    rows = Position((("i", 2), ("j", "n0")), 1, "n1")
+    access = Access("p", (("k", 5),), (), (rows, Position((("m", 3),), 0, 4)))
+    strides = [access.stride(axis) for axis in "ijkmx"]
+    assert strides == [(2, "n1"), ("n0", "n1"), 5, 12, 0]
+    assert [number_of(each, {"n0": 7, "n1": 11}) for each in strides] == [22, 77, 5, 12, 0]
+    assert [factors(each) for each in strides[:3]] == [(2, "n1"), ("n0", "n1"), (5,)]

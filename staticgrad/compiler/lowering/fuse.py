@@ -25,6 +25,7 @@ from staticgrad.compiler.preparation.products import is_wide_copy, narrowest
 from staticgrad.compiler.preparation.sequence import prepared
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.calls import Routine
+from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.forms import CallForm, Contract
 from staticgrad.language.ir.graph import (
     Computation,
@@ -387,7 +388,7 @@ def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     """Return the kernel with the facts that code depends on: the narrowest vector that a row fits
     in, the bounds of products, and which strides between rows of products are uneven."""
     extents: dict[Extent, bool] = {}  # whether they are those of products
-    apart: set[Extent] = set()
+    apart: set[Stride] = set()
     halved: set[Extent] = set()
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Map):

@@ -496,7 +496,7 @@ class RowLowering(Lowering):
         moves = [move for move in access.strides if move[0] != VECTOR]
         if len(moves) == len(access.strides):
             return ex.load(access, dtype)
-        along = (access.stride(VECTOR),)
+        along = (dict(access.strides)[VECTOR],)
         return self._at_place(Access(access.operand, tuple(moves), along), dtype, place)
 
     def own(self, key: Key) -> Expr:

@@ -412,7 +412,7 @@ class _Pieces(Lowering):
         access = super().access(walk, dtype, mode, gather)
         if walk.base in self.group.reductions:
             return replace(access, strides=(*access.strides, (self.piece, 1)))
-        step = access.stride(VECTOR)
+        step = dict(access.strides).get(VECTOR, 0)
         if step == 0:
             return access
         strides = tuple([move for move in access.strides if move[0] != VECTOR])

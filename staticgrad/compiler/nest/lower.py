@@ -37,7 +37,7 @@ from staticgrad.compiler.nest.sorting import Sorting
 from staticgrad.compiler.nest.sums import RowSums
 from staticgrad.compiler.nest.transposed import TransposedRows
 from staticgrad.compiler.nest.values import Values, stored
-from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
+from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, Stride, postorder
 from staticgrad.language.ir.kernels.directives import (
     Directives,
     Interleave,
@@ -48,7 +48,7 @@ from staticgrad.language.ir.kernels.directives import (
     whole_vectors,
 )
 from staticgrad.language.ir.kernels.interleaving import runs_of
-from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
+from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel, number_of
 from staticgrad.language.ir.kernels.known import Known, known_of
 from staticgrad.language.ir.kernels.legality import may_be_mixed, with_directives
 from staticgrad.language.ir.kernels.stages import (
@@ -844,15 +844,10 @@ class KernelLowering:
 
     turn: tuple[Any, Any] | None = None
 
-    def number_of(self, stride: str | int) -> Any:
-        """A stride, or the product of two that stands for one."""
-        if isinstance(stride, int):
-            return stride
-        found: Any = 1
-        for part in stride.split(" * "):
-            literal = part.removeprefix("-").isdecimal()
-            found = found * (int(part) if literal else self.words[part])
-        return found
+    def number_of(self, stride: Stride) -> Any:
+        """A stride as a word."""
+        words: Any = self.words
+        return number_of(stride, words)
 
     def moved(self, place: Offset, far: Any, first: int) -> Offset:
         """A place so far on."""

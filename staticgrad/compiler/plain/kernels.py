@@ -16,7 +16,7 @@ from staticgrad.compiler.plain.expressions import (
     storable,
     widened,
 )
-from staticgrad.language.ir.expr import Access, Expr, Position, postorder
+from staticgrad.language.ir.expr import Access, Expr, Position, factors, postorder
 from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import (
@@ -693,7 +693,8 @@ class KernelWriter:
     def _offsets(self, access: Access, axes: Sequence[Axis]) -> str:
         """The variable that has the offsets of a factor's elements along loops."""
         return self._table(
-            [axis.extent for axis in axes], [access.stride(axis.name) for axis in axes]
+            [axis.extent for axis in axes],
+            [" * ".join(map(str, factors(access.stride(axis.name)))) for axis in axes],
         )
 
     def _table(self, extents: Iterable[Extent], strides: Iterable[Extent]) -> str:

@@ -29,11 +29,11 @@ from typing import Final, Literal
 
 from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet, StepBytes, barriers
 from staticgrad.analysis.cost import FASTEST, call_seconds
-from staticgrad.language.ir.expr import Access, postorder
+from staticgrad.language.ir.expr import Access, factors, postorder
 from staticgrad.language.ir.kernels.bodies import LoopPart, Reach, reaches
 from staticgrad.language.ir.kernels.chain_parts import ChainPart, left_in
-from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.language.ir.kernels.stages import LANES, Extent, Gemm, Map, streamed_rows
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK, Kernel, number_of
+from staticgrad.language.ir.kernels.stages import LANES, Gemm, Map, streamed_rows
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import Call, Control, Step, StepBody
 from staticgrad.language.types.dim import evaluate
@@ -182,7 +182,7 @@ def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[R
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
     values = dict(zip(kernel.arguments, arguments, strict=True))
-    extents = (_value(axis.extent, values) for axis in (*kernel.axes, *stage.k, *stage.j))
+    extents = (number_of(axis.extent, values) for axis in (*kernel.axes, *stage.k, *stage.j))
     if kernel.operand(stage.b.operand).dtype.itemsize * prod(extents) > NEAR:
         return ()
     if _row_bytes(kernel, arguments) is None:
@@ -200,7 +200,7 @@ def _row_bytes(kernel: Kernel, arguments: tuple[int, ...]) -> list[int] | None:
     found: dict[str, int] = {}
     for access in _accesses(stage):
         name, stride = access.operand, access.stride(ROWS)
-        step = _value(stride, values) * kernel.operand(name).dtype.itemsize
+        step = number_of(stride, values) * kernel.operand(name).dtype.itemsize
         if found.setdefault(name, step) != step:
             return None
     steps = [found.get(operand.name, 0) for operand in kernel.operands]
@@ -225,7 +225,7 @@ def rows_of(kernel: Kernel) -> int | None:
     others = {str(axis.extent) for axis in (*kernel.axes, *stage.j, *stage.k)}
     others.update(_sizes(stage))
     for access in _accesses(stage):
-        others.update(word for _, step in access.moves for word in str(step).split(" * "))
+        others.update(str(word) for _, step in access.moves for word in factors(step))
         if access.gather or access.positions:
             return None
     if not isinstance(rows, str) or rows in others:
@@ -250,13 +250,6 @@ def _sizes(stage: Gemm) -> Iterator[str]:
             yield str(expr.attribute)
         elif expr.op == "index" and expr.attribute == ROWS:
             yield str(stage.i[0].extent)
-
-
-def _value(extent: Extent, values: Mapping[str, int]) -> int:
-    """The value of a number, an argument, or a product of two."""
-    if isinstance(extent, int):
-        return extent
-    return prod(int(word) if word.isdigit() else values[word] for word in extent.split(" * "))
 
 
 class _Link(NamedTuple):

@@ -93,6 +93,15 @@ _TAKES: Final = {
 Number = bool | int | float
 
 
+#: A stride: an integer argument's name or a literal, or the product of several.
+Stride = str | int | tuple[str | int, ...]
+
+
+def factors(stride: Stride) -> tuple[str | int, ...]:
+    """Return the names and literals whose product is a stride."""
+    return stride if isinstance(stride, tuple) else (stride,)
+
+
 @dataclass(frozen=True)
 class Position:
     """A position along one axis of an operand: start + the sum of step * loop over ``terms``.
@@ -135,7 +144,7 @@ class Access:
     positions: tuple[Position, ...] = ()
 
     @property
-    def moves(self) -> tuple[tuple[str, str | int], ...]:
+    def moves(self) -> tuple[tuple[str, Stride], ...]:
         """Every loop that moves it, with its stride."""
         inside = ((axis, self.stride(axis)) for p in self.positions for axis, _ in p.terms)
         return (*self.strides, *inside)
@@ -145,11 +154,8 @@ class Access:
         """The positions that have ends."""
         return tuple(p for p in self.positions if p.has_ends)
 
-    def stride(self, axis: str) -> str | int:
-        """The stride along ``axis``; 0 when the operand does not vary along it.
-
-        That of a step and a stride that are both arguments is their product as text, ``n0 * n1``.
-        """
+    def stride(self, axis: str) -> Stride:
+        """The stride along ``axis``; 0 when the operand does not vary along it."""
         for name, stride in self.strides:
             if name == axis:
                 return stride
@@ -160,14 +166,14 @@ class Access:
         return 0
 
 
-def _product(step: str | int, stride: str | int) -> str | int:
+def _product(step: str | int, stride: str | int) -> Stride:
     if isinstance(step, int) and isinstance(stride, int):
         return step * stride
     if 0 in (step, stride):
         return 0
     if 1 in (step, stride):
         return stride if step == 1 else step
-    return f"{step} * {stride}"
+    return step, stride
 
 
 Attribute = None | Number | str | Access

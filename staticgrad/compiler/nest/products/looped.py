@@ -28,7 +28,7 @@ from staticgrad.compiler.nest.products.plain import stored_as_is
 from staticgrad.compiler.nest.products.tiles import Tiles
 from staticgrad.compiler.nest.records import Apply, Name, UnsupportedError, Word
 from staticgrad.compiler.nest.values import Values
-from staticgrad.language.ir.expr import Access, Position, load
+from staticgrad.language.ir.expr import Access, Position, Stride, load
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.stages import (
     LANES,
@@ -93,7 +93,7 @@ class LoopedProduct(ProductLoops):
         #: Whether there is one block of k, one part of it.
         self.one_block, self.one_part = block, block and self.most(stage.k) <= self.depth
         #: Offsets of b by words: the steps along k of each table, and its memory.
-        self.tables: dict[str, dict[str, Extent]] = {}
+        self.tables: dict[str, Mapping[str, Stride]] = {}
         self.packed_b = None
         if not (self.is_transposed or (self.lies and self.fills_vectors)):
             self.packed_b = self._packed_access()
@@ -101,7 +101,7 @@ class LoopedProduct(ProductLoops):
             self.tables["b"] = self._steps(b)
         self._declare()
 
-    def _steps(self, access: Access) -> dict[str, Extent]:
+    def _steps(self, access: Access) -> dict[str, Stride]:
         """The strides of an access along the loops of a position of k."""
         names = {axis.name for axis in self.rest}
         return {axis: stride for axis, stride in access.moves if axis in names}
@@ -113,7 +113,7 @@ class LoopedProduct(ProductLoops):
         lies = len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
         return lies and not (self.first or b.bounded or packs)
 
-    def _step(self, first: int) -> Extent | None:
+    def _step(self, first: int) -> Stride | None:
         """The stride of rows along the loops of a position from a number on, if it is one."""
         names = {axis.name for axis in self.rest[first:]}
         steps = {name: step for name, step in self._steps(self.stage.a).items() if name in names}
@@ -304,18 +304,19 @@ class LoopedProduct(ProductLoops):
 
     # what loops add to a place
 
-    def _along_k(self, label: str, steps: dict[str, Extent]) -> tuple[tuple[str, Extent], ...]:
+    def _along_k(self, label: str, steps: Mapping[str, Stride]) -> tuple[tuple[str, Extent], ...]:
         """A term over the flattened k, or over the words of a table, for steps along its loops."""
         flat = flat_step(steps, self.rest)
         if flat is not None:
-            return ((f"{self.name}_at", flat),) if flat != 0 else ()
+            stride: Any = flat  # accesses of this product alone may move by products of two
+            return ((f"{self.name}_at", stride),) if flat != 0 else ()
         self.tables[label] = steps
         return ((f"{self.name}_{label}", 1),)
 
     def _packed_access(self) -> Access:
         """The access to b, whose loops of a position of k add terms of their own."""
         b, inside = self.stage.b, {axis.name for axis in self.rest}
-        steps = {axis: step for axis, step in b.strides if axis in inside}
+        steps: dict[str, Stride] = {axis: step for axis, step in b.strides if axis in inside}
         positions = []
         for at, position in enumerate(b.positions):
             own = {axis: step for axis, step in position.terms if axis in inside}
@@ -328,7 +329,7 @@ class LoopedProduct(ProductLoops):
         outer = tuple(move for move in b.strides if move[0] not in inside)
         return Access(b.operand, outer + self._along_k("b", steps), (), tuple(positions))
 
-    def _moved(self, steps: Mapping[str, Extent], axes: Iterable[str]) -> Word:
+    def _moved(self, steps: Mapping[str, Stride], axes: Iterable[str]) -> Word:
         """What loops add, by their strides."""
         found: Word = 0
         for axis in axes:
@@ -358,8 +359,8 @@ class LoopedProduct(ProductLoops):
             }
             with self.loop(base, made, 1, "at") as at:
                 nest.at.update(held)
-                for table, steps in self.tables.items():
-                    self._store_word(self.words[table], at - base, self._moved(steps, steps))
+                for table, moves in self.tables.items():
+                    self._store_word(self.words[table], at - base, self._moved(moves, moves))
                 self._count_on(held, self.rest)
 
     def _count_on(self, held: Mapping[str, Name], axes: Sequence[Axis]) -> None:
@@ -681,7 +682,7 @@ class LoopedProduct(ProductLoops):
             yield row
 
 
-def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
+def flat_step(steps: Mapping[str, Stride], axes: Sequence[Axis]) -> Stride | None:
     """Return the one stride along loops flattened in C order, or None if that is not known."""
     if len(axes) == 1:
         return steps.get(axes[0].name, 0)

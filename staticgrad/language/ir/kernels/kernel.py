@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Final, Literal, TypeVar
 
-from staticgrad.language.ir.expr import BLOCKS, Access, Expr, postorder
+from staticgrad.language.ir.expr import BLOCKS, Access, Expr, Stride, postorder
 from staticgrad.language.ir.kernels.directives import Directives, interleaved_rows
 from staticgrad.language.ir.kernels.in_place import in_place_pairs
 from staticgrad.language.ir.kernels.known import Known
@@ -33,7 +33,6 @@ from staticgrad.language.ir.kernels.stages import (
     Axis,
     ColumnAccumulate,
     Columns,
-    Extent,
     Gemm,
     Listed,
     Map,
@@ -332,9 +331,17 @@ class Kernel:
         return self._by_name[name]
 
 
-def number_of(extent: Extent, values: Mapping[str, S]) -> int | S:
-    """Return an extent, stride or start: a literal, or the value of the argument it names."""
-    return extent if isinstance(extent, int) else values[extent]
+def number_of(extent: Stride, values: Mapping[str, S]) -> int | S:
+    """Return an extent, stride or start: a literal, the value of the argument it names, or the
+    product of several."""
+    if isinstance(extent, int):
+        return extent
+    if isinstance(extent, str):
+        return values[extent]
+    found: int | S = 1
+    for factor in extent:
+        found = found * number_of(factor, values)
+    return found
 
 
 def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:
