@@ -39,7 +39,7 @@ _STANDARD = """
 import builtins
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -47,9 +47,11 @@ from typing_extensions import TypeVar
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.ir.kinds import Operand
 from staticgrad.language.ir.value import Value
-from staticgrad.language.functions.linalg.matrices import EighResult, SlogdetResult
+from staticgrad.language.functions.linalg.matrices import (
+    EighResult, Errors, SlogdetResult, Triangle
+)
 from staticgrad.language.functions.masking import Mask
-from staticgrad.language.ops.operands import Axes
+from staticgrad.language.ops.operands import Axes, Integer, NonNegativeInt
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 
@@ -73,7 +75,10 @@ def _declared(name, public):
     if not inspect.isroutine(public):
         kind = "None" if public is None else type(public).__name__
         return "" if name == "linalg" else f"{name}: {kind}"
-    signature = str(inspect.signature(public)).replace("'", "")
+    # Annotations are texts; a Literal has quotes inside of its own.
+    plain = re.compile(r"\"(Literal\[[^\]]*\])\"|'")
+    signature = str(inspect.signature(public))
+    signature = plain.sub(lambda text: (text[1] or "").replace("'", '"'), signature)
     signature = re.sub(r"= ?(sg\.\w+|[^,)\s]+)", "= ...", signature)
     return f"def {name}{signature}: ...".replace("bool", "builtins.bool")
 

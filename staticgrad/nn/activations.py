@@ -20,7 +20,7 @@ from staticgrad.language.functions.nn import (
     softplus,
 )
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import integer, is_number
+from staticgrad.language.ops.operands import PositiveInt, is_number
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import shown
@@ -55,9 +55,9 @@ class PReLU(Layer):
 
     @public
     def __init__(
-        self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32"
+        self, num_parameters: PositiveInt = 1, init: float = 0.25, *, dtype: Any = "float32"
     ) -> None:
-        self.num_parameters = integer("PReLU", "num_parameters", num_parameters, least=1)
+        self.num_parameters = num_parameters
         if not is_number(init):
             raise ArgumentError(f"PReLU: init is {shown(init)}, not a number")
         slopes = np.full(self.num_parameters, init)

@@ -22,7 +22,7 @@ from staticgrad.language.functions.images.windows import (
     per_axis,
 )
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import integer, related
+from staticgrad.language.ops.operands import Integer, PositiveInt, related
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.support.docstrings import like
@@ -110,13 +110,13 @@ class Conv1d(_Filters):
     @public
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
+        in_channels: Integer,
+        out_channels: Integer,
         kernel_size: PerAxis,
         stride: PerAxis = 1,
         padding: Padding = 0,
         dilation: PerAxis = 1,
-        groups: int = 1,
+        groups: PositiveInt = 1,
         bias: bool = True,
         *,
         init: Initial = "uniform",
@@ -159,13 +159,13 @@ class ConvTranspose1d(_Filters):
     @public
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
+        in_channels: Integer,
+        out_channels: Integer,
         kernel_size: PerAxis,
         stride: PerAxis = 1,
         padding: Padding = 0,
         output_padding: int | tuple[int, ...] = 0,
-        groups: int = 1,
+        groups: PositiveInt = 1,
         bias: bool = True,
         dilation: PerAxis = 1,
         *,
@@ -193,11 +193,9 @@ class ConvTranspose3d(ConvTranspose1d, axes=3):
 
 def channels_in_groups(name: str, channels: tuple[int, int], groups: int) -> int:
     """Return the first number of channels divided by ``groups``, which must divide both."""
-    groups = integer(name, "groups", groups, least=1)
-    sizes = [integer(name, "channels", count) for count in channels]
-    if any(count % groups for count in sizes):
+    if any(count % groups for count in channels):
         raise ArgumentError(f"{name}: {groups} groups do not divide channels {channels}")
-    return sizes[0] // groups
+    return channels[0] // groups
 
 
 class _Pool(SpatialLayer, FunctionLayer):
@@ -265,7 +263,7 @@ class AvgPool3d(AvgPool1d, axes=3):
 class _Adaptive(_Pool):
     """A pool of ``output_size`` parts along each spatial axis."""
 
-    output_size: int | tuple[int, ...]
+    output_size: PerAxis
 
     def forward(self, x: Any) -> Any:
         self.require_rank(x)

@@ -671,6 +671,7 @@ class FunctionLayer(Layer):
         if vars(cls).get("__annotations__"):
             dataclass(eq=False, repr=False)(cls)
             cls._options = tuple([field.name for field in fields(cls)])  # type: ignore[arg-type]
+            cls.__init__.__module__ = cls.__module__  # where its annotations are names
             cls.__init__ = public(cls.__init__)  # type: ignore[method-assign]
 
     def forward(self, x: Any) -> Any:

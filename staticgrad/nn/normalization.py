@@ -20,7 +20,7 @@ from staticgrad.language.functions.normalization import (
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.nodes import Parameter
-from staticgrad.language.ops.operands import as_value, integer, is_number, related
+from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, is_number, related
 from staticgrad.language.types.dim import equal
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
@@ -127,15 +127,13 @@ class GroupNorm(Layer):
     @public
     def __init__(
         self,
-        num_groups: int,
-        num_channels: int,
+        num_groups: PositiveInt,
+        num_channels: Integer,
         eps: float = 1e-5,
         affine: bool = True,
         *,
         dtype: Any = "float32",
     ) -> None:
-        num_groups = integer("GroupNorm", "num_groups", num_groups, least=1)
-        num_channels = integer("GroupNorm", "num_channels", num_channels)
         if num_channels % num_groups:
             raise ArgumentError(
                 f"GroupNorm: {num_channels} channels are not {num_groups} equal groups"
@@ -163,13 +161,13 @@ class InstanceNorm1d(SpatialLayer):
     @public
     def __init__(
         self,
-        num_features: int,
+        num_features: Integer,
         eps: float = 1e-5,
         affine: bool = False,
         *,
         dtype: Any = "float32",
     ) -> None:
-        self.num_features = integer(type(self).__name__, "num_features", num_features)
+        self.num_features = num_features
         self.eps = eps
         scale_and_shift(self, "instancenorm", self.num_features, affine, affine, dtype)
 
@@ -220,7 +218,7 @@ class BatchNorm1d(SpatialLayer):
     @public
     def __init__(
         self,
-        num_features: int,
+        num_features: Integer,
         eps: float = 1e-5,
         momentum: float = 0.1,
         affine: bool = True,

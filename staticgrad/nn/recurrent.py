@@ -12,7 +12,7 @@ from staticgrad.language.functions import concatenate, stack, swapaxes, zeros
 from staticgrad.language.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.kinds import AnyValue, Operand
-from staticgrad.language.ops.operands import as_value, integer
+from staticgrad.language.ops.operands import Integer, PositiveInt, as_value
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.layers import Dropout
 from staticgrad.nn.module import Module, named
@@ -85,9 +85,9 @@ class RNN(Module):
     @public
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
+        input_size: Integer,
+        hidden_size: Integer,
+        num_layers: PositiveInt = 1,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -97,9 +97,7 @@ class RNN(Module):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        self.num_layers = integer(type(self).__name__, "num_layers", num_layers, least=1)
-        self.input_size = integer(type(self).__name__, "input_size", input_size)
-        self.hidden_size = integer(type(self).__name__, "hidden_size", hidden_size)
+        self.num_layers, self.input_size, self.hidden_size = num_layers, input_size, hidden_size
         self.batch_first, self.bidirectional = batch_first, bidirectional
         random, ways = source(seed), 1 + bidirectional
         sizes = [
@@ -206,20 +204,17 @@ class RNNCell(Module):
     @public
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        input_size: Integer,
+        hidden_size: Integer,
         bias: bool = True,
         *,
         init: Initial = "uniform",
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        kind = type(self).__name__
-        self.input_size = integer(kind, "input_size", input_size)
-        self.hidden_size = integer(kind, "hidden_size", hidden_size)
-        sizes = self.input_size, self.hidden_size
+        self.input_size, self.hidden_size = sizes = input_size, hidden_size
         drawn = init, dtype, source(seed)
-        give_gates(self, named(kind.lower()), sizes, self.gates, bias, drawn)
+        give_gates(self, named(type(self).__name__.lower()), sizes, self.gates, bias, drawn)
 
     def forward(self, x: Any, state: Any = None) -> Any:
         """The next state: of inputs [batch, input_size] and a state [batch, hidden_size].

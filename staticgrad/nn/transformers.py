@@ -12,7 +12,7 @@ from staticgrad.language.functions.attention import attention, rotary
 from staticgrad.language.functions.nn import gelu
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.kinds import AnyValue, Operand
-from staticgrad.language.ops.operands import check_choice, integer
+from staticgrad.language.ops.operands import Integer, PositiveInt
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
@@ -50,8 +50,8 @@ class MultiHeadAttention(Module):
     @public
     def __init__(
         self,
-        embed_dim: int,
-        num_heads: int,
+        embed_dim: Integer,
+        num_heads: PositiveInt,
         dropout: float = 0.0,
         bias: bool = True,
         kdim: int | None = None,
@@ -63,8 +63,6 @@ class MultiHeadAttention(Module):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        num_heads = integer("MultiHeadAttention", "num_heads", num_heads, least=1)
-        embed_dim = integer("MultiHeadAttention", "embed_dim", embed_dim)
         if embed_dim % num_heads:
             raise ArgumentError(
                 f"MultiHeadAttention: {num_heads} heads do not divide {embed_dim} features"
@@ -172,8 +170,8 @@ class TransformerBlock(Module):
     @public
     def __init__(
         self,
-        embed_dim: int,
-        num_heads: int,
+        embed_dim: Integer,
+        num_heads: PositiveInt,
         mlp_dim: int | None = None,
         dropout: float = 0.0,
         activation: Callable[..., Any] | None = None,
@@ -187,7 +185,6 @@ class TransformerBlock(Module):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        check_choice("TransformerBlock", "norm", norm, ("layer", "rms"))
         layer: Any = LayerNorm if norm == "layer" else RMSNorm
         options: Any = {"init": init, "dtype": dtype, "seed": source(seed)}
         self.norm_first = norm_first

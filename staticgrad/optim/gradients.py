@@ -8,7 +8,6 @@ subclass the bound of a field holds until the field is declared with another.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +20,7 @@ import numpy as np
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.trees import mapped
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import Argument, declaration, public
 from staticgrad.language.ops.arithmetic import isfinite, power
 from staticgrad.language.ops.logic import equal, logical_and
 from staticgrad.language.ops.operands import is_number
@@ -30,7 +29,7 @@ from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import shown
-from staticgrad.support.records import NamedTuple, Settings, dataclass
+from staticgrad.support.records import Settings, dataclass
 
 
 def require(holds: bool, name: str, what: str) -> None:
@@ -87,49 +86,45 @@ def _require_number(number: Any, name: str) -> None:
         )
 
 
-class Requirement(NamedTuple):
-    """The check of a field: it is given the value and the field's name, and raises."""
+def required(check: Callable[[Any, str], None]) -> Argument:
+    """The declaration of a field or an argument: ``check`` takes a value and its name."""
 
-    check: Callable[[Any, str], None]
+    def read(function: str, name: str, given: Any) -> Any:
+        check(given, name)
+        return given
+
+    return Argument(read)
 
 
-Decay = Annotated[float, Requirement(require_decay)]
-Share = Annotated[float, Requirement(require_share)]
-NotNegative = Annotated[float, Requirement(require_not_negative)]
-Positive = Annotated[float, Requirement(require_positive)]
-Count = Annotated[int, Requirement(require_count)]
-Flag = Annotated[bool, Requirement(require_flag)]
+Decay = Annotated[float, required(require_decay)]
+Share = Annotated[float, required(require_share)]
+NotNegative = Annotated[float, required(require_not_negative)]
+Positive = Annotated[float, required(require_positive)]
+Count = Annotated[int, required(require_count)]
+Flag = Annotated[bool, required(require_flag)]
 
 
 def check_fields(record: Any) -> None:
     """Check the fields of a dataclass that are declared with bounds; None passes where it may."""
     cls: Any = type(record)
-    for name, (check, is_optional) in _bounds(cls).items():
+    for name, (argument, is_optional) in _bounds(cls).items():
         value = getattr(record, name)
         if value is not None or not is_optional:
-            check(value, name)
+            argument.read(cls.__name__, name, value)
 
 
 @cache
-def _bounds(cls: Any) -> dict[str, tuple[Callable[[Any, str], None], bool]]:
+def _bounds(cls: Any) -> dict[str, tuple[Argument, bool]]:
     found = {}
     inherited: set[int] = set()  # the same Field object stands in a base and its subclasses
     for base in reversed(cls.__mro__):
         for name, field in vars(base).get("__dataclass_fields__", {}).items():
             if id(field) not in inherited:
                 inherited.add(id(field))
-                for bound in _bound_in(base, field.type):
-                    found[name] = (bound.check, str(field.type).endswith("| None"))
+                argument, is_optional = declaration(base.__module__, field.type)
+                if argument is not None and argument.exact is None:
+                    found[name] = (argument, is_optional)
     return found
-
-
-def _bound_in(owner: type[Any], annotation: Any) -> list[Requirement]:
-    if isinstance(annotation, str):
-        names = vars(sys.modules.get(owner.__module__, sys))
-        annotation = names.get(annotation.removesuffix(" | None"))
-    return [
-        each for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Requirement)
-    ]
 
 
 _TAKES: Final = "clipping takes gradients, values of a graph"
@@ -142,7 +137,7 @@ def global_norm(grads: Any) -> Any:
 
 
 @public
-def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
+def clip_by_global_norm(grads: Any, max_norm: Positive) -> Any:
     """The gradients, scaled together so that their global norm is at most ``max_norm``.
 
     ``g * (max_norm / max(norm, max_norm))``: Pascanu et al. (ICML 2013), algorithm 1. A NaN among
@@ -156,18 +151,16 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
     >>> sg.evaluate(clipped["w"])
     array([0.6, 0.8])
     """
-    require_positive(max_norm, "max_norm")
     scale = _scale(leaves(grads, _TAKES), max_norm)
     return mapped(lambda g: g * scale.astype(g.dtype), grads)
 
 
 @public
-def clip_by_value(grads: Any, max_value: float) -> Any:
+def clip_by_value(grads: Any, max_value: Positive) -> Any:
     """The gradients, each element at most ``max_value`` away from zero; NaN stays NaN.
 
     They are values in a list, tuple or dict; ``max_value`` is positive.
     """
-    require_positive(max_value, "max_value")
     leaves(grads, _TAKES)
     return mapped(lambda g: clip(g, -max_value, max_value), grads)
 

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ops.arithmetic import power, sign
 from staticgrad.language.ops.movement import expand_dims, transpose
-from staticgrad.language.ops.operands import check_choice
 from staticgrad.language.ops.selection import maximum, minimum
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, require
@@ -206,10 +205,6 @@ class Muon(AdamW):
     nesterov: Flag = True
     rounds: Count = 5
     adjust: Literal["original", "match_rms_adamw"] = "original"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("Muon", "adjust", self.adjust, ("original", "match_rms_adamw"))
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, momenta, moments and step counter."""

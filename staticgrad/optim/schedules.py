@@ -27,12 +27,12 @@ from staticgrad.language.ops.transcendental import cos
 from staticgrad.optim.gradients import (
     NotNegative,
     Positive,
-    Requirement,
     Share,
     check_fields,
     require_count,
     require_not_negative,
     require_share,
+    required,
 )
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
@@ -114,7 +114,7 @@ def require_rate(rate: Any, name: str) -> None:
     require_not_negative(rate, name)
 
 
-Rate = Annotated[Any, Requirement(require_rate)]
+Rate = Annotated[Any, required(require_rate)]
 
 
 def rate_for(rate: Any, p: Any) -> Any:

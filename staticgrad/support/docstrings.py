@@ -24,6 +24,7 @@ SHARED: Final = {
     ("keepdims", "bool"): "keep the reduced axes, with size 1.",
     ("where", "Mask"): "which elements count, as bools that broadcast to x; all by default.",
     ("k", "int"): "which diagonal; above the main one it is positive.",
+    ("k", "Integer"): "which diagonal; above the main one it is positive.",
     ("like", "AnyValue | None"): "a value of the kind that the result shall have.",
     ("eps", "float"): "added to the variance.",
 }

@@ -153,8 +153,8 @@ class Precision:
         return lines
 
 
-@in_graphs()
 @public
+@in_graphs()
 def precision(
     program: Compilable | Compiled,
     feeds: Mapping[Any, Any] | None = None,

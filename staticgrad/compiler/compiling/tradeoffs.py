@@ -202,11 +202,11 @@ _MOST_ROWS = 12
 _HEADS = ("bytes", "share", "predicted", "more time", "kernels again")
 
 
+@public
 @collection_paused()
 @config.read_once()
 @default_environment()
 @in_graphs()
-@public
 def tradeoff(
     program: Compilable | Compiled | HasGraphs,
     sizes: Mapping[str, int] | None = None,

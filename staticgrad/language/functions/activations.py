@@ -13,9 +13,9 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
+    PositiveFloat,
     as_value,
     axis_of,
-    check_positive,
     floating,
     is_number,
     promoted_values,
@@ -130,14 +130,13 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
 @rounded_once
 def gumbel_softmax(
-    logits: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
+    logits: Operand[AnyValue], generator: Any, tau: PositiveFloat = 1.0, axis: int = -1
 ) -> AnyValue:
     """Draw a random relaxed one-hot vector: softmax((logits + noise) / tau) along ``axis``.
 
     Jang et al., arXiv 1611.01144; the noise is Gumbel's, drawn by ``generator`` (for tensors, one
     of ``staticgrad.eager``). ``tau`` is above 0; the smaller, the nearer to one element.
     """
-    check_positive("gumbel_softmax", "tau", tau)
     if not hasattr(generator, "exponential"):
         raise ArgumentError(
             f"gumbel_softmax: {shown(generator)} draws no numbers",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import copysign
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -30,10 +30,10 @@ from staticgrad.language.ops.movement import (
 )
 from staticgrad.language.ops.operands import (
     Axes,
+    Integer,
     as_value,
     as_values,
     axis_of,
-    check_choice,
     check_equal,
     distinct_axes,
     integer,
@@ -174,7 +174,7 @@ def _with_axes(op: str, x: Operand[AnyValue], least: int) -> AnyValue:
     return value
 
 
-def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
+def rot90(x: Operand[AnyValue], k: Integer = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
     """Turn x by 90 degrees in the plane of two axes, from the first to the second, ``k`` times.
 
     Args:
@@ -187,7 +187,7 @@ def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> A
     """
     value = as_value("rot90", x)
     first, second = distinct_axes("rot90", axes, value)
-    match integer("rot90", "k", k, value) % 4:
+    match k % 4:
         case 0:
             return value
         case 1:
@@ -314,7 +314,7 @@ def trace(
 
 
 def meshgrid(
-    *values: Operand[AnyValue], indexing: str = "xy", sparse: bool = False
+    *values: Operand[AnyValue], indexing: Literal["xy", "ij"] = "xy", sparse: bool = False
 ) -> list[AnyValue]:
     """Return coordinate grids: one array per vector, each varying along one axis.
 
@@ -333,7 +333,6 @@ def meshgrid(
            [4, 4],
            [5, 5]])]
     """
-    check_choice("meshgrid", "indexing", indexing, ("xy", "ij"))
     vectors = [ravel(v) for v in as_values("meshgrid", *values)]
     rank = len(vectors)
     places = list(range(rank))
@@ -346,12 +345,12 @@ def meshgrid(
     return grids if sparse or not grids else broadcast_arrays(*grids)
 
 
-_MODES: Final = ("constant", "edge", "reflect", "symmetric", "wrap")
+PadMode = Literal["constant", "edge", "reflect", "symmetric", "wrap"]
 Pairs = list[tuple[Any, Any]]
 
 
 def pad(
-    x: Operand[AnyValue], pad_width: Any, mode: str = "constant", *, constant_values: Any = 0
+    x: Operand[AnyValue], pad_width: Any, mode: PadMode = "constant", *, constant_values: Any = 0
 ) -> AnyValue:
     """x with elements around it: zeros by default.
 
@@ -366,7 +365,6 @@ def pad(
     array([1, 1, 2, 3, 3, 3])
     """
     value = as_value("pad", x)
-    check_choice("pad", "mode", mode, _MODES, value)
     if isinstance(pad_width, dict):
         given = {axis_of("pad", axis, value): pair for axis, pair in pad_width.items()}
         pad_width = [given.get(axis, (0, 0)) for axis in range(value.ndim)]

@@ -36,6 +36,8 @@ from staticgrad.language.ops.movement import (
     reshape,
 )
 from staticgrad.language.ops.operands import (
+    Integer,
+    NonNegativeInt,
     as_value,
     as_values,
     axis_of,
@@ -359,7 +361,7 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
 def linspace(
     start: Operand[AnyValue],
     stop: Operand[AnyValue],
-    num: int = ...,
+    num: NonNegativeInt = ...,
     endpoint: bool = ...,
     retstep: Literal[False] = ...,
     dtype: Any = ...,
@@ -369,7 +371,7 @@ def linspace(
 def linspace(
     start: Operand[AnyValue],
     stop: Operand[AnyValue],
-    num: int = ...,
+    num: NonNegativeInt = ...,
     endpoint: bool = ...,
     *,
     retstep: Literal[True],
@@ -380,7 +382,7 @@ def linspace(
 def linspace(
     start: Operand[Any],
     stop: Operand[Any],
-    num: int = 50,
+    num: NonNegativeInt = 50,
     endpoint: bool = True,
     retstep: bool = False,
     dtype: Any = None,
@@ -403,14 +405,13 @@ def linspace(
     """
     ends = (floating("linspace", v) for v in promoted_values("linspace", (start, stop)))
     first, last = broadcast_arrays(*ends)
-    count = integer("linspace", "num", num, least=0)
-    gaps = count - 1 if endpoint else count
-    positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
+    gaps = num - 1 if endpoint else num
+    positions = reshape(iota((num,), like=first), (num, *(1,) * first.ndim))
     places = astype(positions, first.dtype)
     step = (last - first) / float(max(gaps, 1))
     line = first + step * places
-    if endpoint and count > 1:
-        line = where(positions == count - 1, last, line)
+    if endpoint and num > 1:
+        line = where(positions == num - 1, last, line)
     line = moveaxis(line, 0, axis_of("linspace", axis, line))
     if dtype is not None:
         wanted = dtype_of("linspace", dtype)
@@ -424,7 +425,7 @@ def linspace(
 def logspace(
     start: Operand[AnyValue],
     stop: Operand[AnyValue],
-    num: int = 50,
+    num: NonNegativeInt = 50,
     endpoint: bool = True,
     base: Operand[AnyValue] = 10.0,
     dtype: Any = None,
@@ -449,7 +450,7 @@ def logspace(
 def geomspace(
     start: Operand[AnyValue],
     stop: Operand[AnyValue],
-    num: int = 50,
+    num: NonNegativeInt = 50,
     endpoint: bool = True,
     dtype: Any = None,
     axis: int = 0,
@@ -510,7 +511,7 @@ def vander(x: Operand[AnyValue], N: int | None = None, increasing: bool = False)
 def eye(
     rows: Size,
     columns: Size | None = None,
-    k: int = 0,
+    k: Integer = 0,
     dtype: Any = F32,
     *,
     like: AnyValue | None = None,
@@ -526,9 +527,8 @@ def eye(
            [0., 1.]], dtype=float32)
     """
     shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
-    above = integer("eye", "k", k)
     rows_of = iota(shape, 0, like=like)
-    hit = equal(rows_of + above if above else rows_of, iota(shape, 1, like=like))
+    hit = equal(rows_of + k if k else rows_of, iota(shape, 1, like=like))
     return astype(hit, F32 if dtype is None else dtype_of("eye", dtype))
 
 
@@ -540,7 +540,7 @@ def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyV
 def tri(
     rows: Size,
     columns: Size | None = None,
-    k: int = 0,
+    k: Integer = 0,
     dtype: Any = F32,
     *,
     like: AnyValue | None = None,
@@ -555,12 +555,12 @@ def tri(
            [1., 1.]], dtype=float32)
     """
     shape = shape_of("tri", (rows, rows if columns is None else columns))
-    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
+    shifted = iota(shape, 0, like=like) + k
     inside = greater_equal(shifted, iota(shape, 1, like=like))
     return astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
 
 
-def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+def tril(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
     """x on and below the k-th diagonal of its last two axes, zeros above.
 
     >>> sg.evaluate(sg.tril([[1, 2], [3, 4]]))
@@ -571,7 +571,7 @@ def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 
 
 @same(tril)
-def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+def triu(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
     """x on and above the k-th diagonal of its last two axes, zeros below."""
     return _triangle("triu", x, k, less_equal)
 
@@ -581,6 +581,6 @@ def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., Any
     if value.ndim < 2:
         raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
     shape = value.shape[-2:]
-    shifted = iota(shape, 0, like=value) + integer(op, "k", k)
+    shifted = iota(shape, 0, like=value) + k
     inside = relation(shifted, iota(shape, 1, like=value))
     return where(inside, value, np.zeros((), value.dtype.numpy))

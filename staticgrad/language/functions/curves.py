@@ -26,13 +26,13 @@ from staticgrad.language.ops.movement import broadcast_to, ravel, reshape
 from staticgrad.language.ops.operands import (
     MOST_PARTS,
     Axes,
+    NonNegativeInt,
+    PositiveFloat,
     as_value,
     as_values,
     axis_of,
-    check_positive,
     distinct_axes,
     floating,
-    integer,
     promoted_values,
     related,
 )
@@ -47,7 +47,7 @@ from staticgrad.support.errors.wording import shown
 @rounded_once
 def diff(
     x: Operand[AnyValue],
-    n: int = 1,
+    n: NonNegativeInt = 1,
     axis: int = -1,
     prepend: Operand[AnyValue] | None = None,
     append: Operand[AnyValue] | None = None,
@@ -62,7 +62,7 @@ def diff(
     """
     value = as_value("diff", x)
     place = axis_of("diff", axis, value)
-    times = integer("diff", "n", n, value, least=0)
+    times = n
     if times == 0:
         return value
     if prepend is not None or append is not None:
@@ -219,13 +219,16 @@ def _share(steps: Value | None, axis: int, at: int) -> Any:
 
 @rounded_once
 def unwrap(
-    p: Operand[AnyValue], discont: float | None = None, axis: int = -1, *, period: float = 2 * pi
+    p: Operand[AnyValue],
+    discont: float | None = None,
+    axis: int = -1,
+    *,
+    period: PositiveFloat = 2 * pi,
 ) -> AnyValue:
     """Remove jumps from angles: steps beyond ``discont`` (half a turn) lose whole turns.
 
     ``period`` is a whole turn; radians by default. Integers become float64.
     """
-    check_positive("unwrap", "period", period)
     half = period / 2
     value = floating("unwrap", p)
     place = axis_of("unwrap", axis, value)

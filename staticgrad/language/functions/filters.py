@@ -7,7 +7,7 @@ op, and gradients are those of the parts.
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Final
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,6 @@ from staticgrad.language.ops.movement import moveaxis, ravel, reshape
 from staticgrad.language.ops.operands import (
     as_value,
     axis_of,
-    check_choice,
     floating,
     integer,
     is_number,
@@ -45,11 +44,11 @@ from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.wording import shown
 
-_MODES: Final = ("full", "same", "valid")
+Mode = Literal["full", "same", "valid"]
 NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
 
 
-def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> AnyValue:
+def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "full") -> AnyValue:
     """Compute the sums of a[k] * v[n - k] over k, for vectors a and v.
 
     Args:
@@ -69,7 +68,7 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
     return _filtered("convolve", long, flip(short), mode)
 
 
-def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -> AnyValue:
+def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "valid") -> AnyValue:
     """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed."""
     left, right = _vectors("correlate", a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
@@ -104,7 +103,6 @@ def _filtered(
 
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
     """
-    check_choice(op, "mode", mode, _MODES, long, short)
     taps = integer(op, "size", short.shape[0], short)
     around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
     size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
@@ -117,7 +115,6 @@ def _filtered(
 
 def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyValue:
     """The sums of left[n + k] * right[k]: all, or from a start that the run computes."""
-    check_choice(op, "mode", mode, _MODES, left, right)
     n, m = left.shape[0], right.shape[0]
     # The reshapes note that there are elements.
     image = reshape(left, (1, 1, dims.maximum(n, 1)))

@@ -24,13 +24,13 @@ from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
+    PositiveInt,
     as_value,
     as_values,
     axis_of,
     check_equal,
     check_vector,
     floating,
-    integer,
     related,
     shape_text,
 )
@@ -144,7 +144,7 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
 @rounded_once
 def group_norm(
     x: Operand[AnyValue],
-    num_groups: int,
+    num_groups: PositiveInt,
     weight: Operand[AnyValue] | None = None,
     bias: Operand[AnyValue] | None = None,
     *,
@@ -163,7 +163,7 @@ def group_norm(
     """
     value = _with_axes("group_norm", x)
     place = axis_of("group_norm", axis, value)
-    count = integer("group_norm", "num_groups", num_groups, value, least=1)
+    count = num_groups
     channels = value.shape[place]
     each = dims.floordiv(channels, count)
     text = f"group_norm: {channels} channels are not {count} equal groups"
@@ -281,7 +281,7 @@ def instance_norm(
 
 @rounded_once
 def local_response_norm(
-    x: Operand[AnyValue], size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+    x: Operand[AnyValue], size: PositiveInt, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> AnyValue:
     """x / (k + alpha * (mean of x ** 2 over ``size`` neighbouring channels)) ** beta.
 
@@ -290,7 +290,7 @@ def local_response_norm(
     mean is over ``size // 2`` channels before and the rest from it on.
     """
     value: Any = floating("local_response_norm", x)
-    count = integer("local_response_norm", "size", size, value, least=1)
+    count = size
     if value.ndim < 2:
         what = f"local_response_norm: x is {value.type}, not [n, c, ...]"
         raise RankError(what, related=related(value))

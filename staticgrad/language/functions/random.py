@@ -48,7 +48,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import subtract
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand, array_dtype
-from staticgrad.language.ops.operands import dtype_of, floating, integer, is_number, related
+from staticgrad.language.ops.operands import Integer, dtype_of, floating, is_number, related
 from staticgrad.language.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import Ndtri
@@ -117,7 +117,7 @@ class Generator(Distributions):
     shared = False  # of generators that were pickled before there was a choice
 
     @public
-    def __init__(self, seed: int, name: str = "random", *, shared: bool = False) -> None:
+    def __init__(self, seed: Integer, name: str = "random", *, shared: bool = False) -> None:
         """A generator.
 
         Args:
@@ -126,10 +126,9 @@ class Generator(Distributions):
             shared: draw the same numbers on all ranks of a job, as noise of parameters must be. By
                 default each rank draws for the examples of its share.
         """
-        number = integer("Generator", "seed", seed)
-        if not 0 <= number < 1 << 64:
-            raise ArgumentError(f"Generator: the seed {number} is not in [0, 2**64)")
-        self.key = parameter(f"{name}.key", np.uint64(number))
+        if not 0 <= seed < 1 << 64:
+            raise ArgumentError(f"Generator: the seed {seed} is not in [0, 2**64)")
+        self.key = parameter(f"{name}.key", np.uint64(seed))
         self.step = parameter(f"{name}.step", np.uint64(0))
         self.shared = bool(shared)
         self.streams = 0
@@ -225,27 +224,26 @@ class Generator(Distributions):
         return self._unit(met_shape("bernoulli", shape, p), F32) < p
 
     @public
-    def integers(self, low: int, high: int, shape: Any = (), dtype: Any = I64) -> Value:
+    def integers(self, low: Integer, high: Integer, shape: Any = (), dtype: Any = I64) -> Value:
         """Whole numbers in [low, high), at most 2**32 different ones; off by at most 2**-32 each.
 
         The upper part of bits times count (Lemire, "Fast random integer generation in an interval",
         2019, without rejection).
         """
-        first, last = integer("integers", "low", low), integer("integers", "high", high)
-        kind, count = dtype_of("integers", dtype), last - first
+        kind, count = dtype_of("integers", dtype), high - low
         if not kind.is_integer:
             raise DTypeError(f"integers: not of dtype {kind.numpy}")
         limits = np.iinfo(kind.numpy.name)
-        if not 1 <= count <= 1 << 32 or first < limits.min or last - 1 > limits.max:
+        if not 1 <= count <= 1 << 32 or low < limits.min or high - 1 > limits.max:
             raise ArgumentError(
-                f"integers: [{first}, {last}) holds {count} numbers for {kind.numpy}",
+                f"integers: [{low}, {high}) holds {count} numbers for {kind.numpy}",
                 hint="there must be one, at most 2**32, and the dtype must hold them",
             )
         bits = self._bits(drawn_shape("integers", shape), U64, self._stream())
         many, word = np.uint64(count), np.uint64(32)
         carried = (bits & np.uint64(0xFFFFFFFF)) * many >> word
         chosen = ((bits >> word) * many + carried) >> word
-        offset = np.asarray(first % (1 << kind.bits)).astype(f"uint{kind.bits}").view(kind.numpy)
+        offset = np.asarray(low % (1 << kind.bits)).astype(f"uint{kind.bits}").view(kind.numpy)
         return _cast(chosen, kind) + offset[()]
 
     @public

@@ -22,7 +22,7 @@ from staticgrad.language.ir.functional import SPECIAL
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.movement import squeeze
-from staticgrad.language.ops.operands import Axes, axes_of, integer
+from staticgrad.language.ops.operands import Axes, Integer, axes_of
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import (
     BetaInc,
@@ -79,15 +79,14 @@ def logit(p: Operand[AnyValue]) -> AnyValue:
     return Logit()(p)
 
 
-def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
+def polygamma(n: Integer, x: Operand[AnyValue]) -> AnyValue:
     """Derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
 
     ``n`` is a whole number known at build; 0 is ``digamma`` itself.
     """
-    order = integer("polygamma", "n", n)
-    if not 0 <= order <= 170:
-        raise ArgumentError(f"polygamma: n={order} is not from 0 to 170")
-    return Polygamma(order)(x) if order else Digamma()(x)
+    if not 0 <= n <= 170:
+        raise ArgumentError(f"polygamma: n={n} is not from 0 to 170")
+    return Polygamma(n)(x) if n else Digamma()(x)
 
 
 def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:

@@ -48,11 +48,11 @@ from staticgrad.language.ops.movement import (
 )
 from staticgrad.language.ops.operands import (
     Axes,
+    Integer,
     as_value,
     as_values,
     axes_of,
     axis_of,
-    check_choice,
     counting_dtype,
     distinct_axes,
     dtype_of,
@@ -154,7 +154,7 @@ def cov(
     y: Operand[AnyValue] | None = None,
     rowvar: bool = True,
     bias: bool = False,
-    ddof: int | None = None,
+    ddof: Integer | None = None,
     fweights: Operand[AnyValue] | None = None,
     aweights: Operand[AnyValue] | None = None,
     *,
@@ -179,7 +179,7 @@ def cov(
     if y is not None:
         more = _variables("cov", y, rowvar, dtype)
         rows = concatenate(list(promoted_values("cov", (rows, more))), 0)
-    less = integer("cov", "ddof", ddof) if ddof is not None else 0 if bias else 1
+    less = ddof if ddof is not None else 0 if bias else 1
     weights = _weights(rows, fweights, aweights)
     if weights is None:
         away = rows - of.mean(rows, 1, keepdims=True)
@@ -486,7 +486,7 @@ def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
     return where(place == float(count), high, place * step + low)
 
 
-_METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
+Method = Literal["linear", "lower", "higher", "midpoint", "nearest"]
 
 
 def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
@@ -517,7 +517,7 @@ def quantile(
     q: Any,
     axis: Axes = None,
     *,
-    method: str = "linear",
+    method: Method = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
     """Compute the element below which a fraction ``q`` of the elements over ``axis`` lies.
@@ -635,12 +635,11 @@ def _each(
     q: Any,
     axis: Axes = None,
     *,
-    method: str = "linear",
+    method: Method = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
     """Compute the quantile for every number of q; stack them unless q is a single number."""
     rows = _Rows(op, x, axis, keepdims)
-    check_choice(rows.op, "method", method, _METHODS)
     parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
     if parts is None or parts.dtype.kind not in "iuf":
         raise ArgumentError(

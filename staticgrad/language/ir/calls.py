@@ -16,9 +16,10 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from ast import literal_eval
 from collections.abc import Callable, Iterable
 from types import FunctionType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -35,7 +36,7 @@ from staticgrad.support.errors.calls import (
 )
 from staticgrad.support.errors.tracebacks import boundary, is_boundary
 from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import NamedTuple, dataclass
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +49,7 @@ _WRITES: Final = (
 _AFTERWARDS: Final = "convert the operands: x.astype(dtype)"
 _LAYOUT: Final = "values have no memory layout: leave it out"
 _BOOLS: Final = (True, False)
+_MISSING: Final = object()
 _BY_NAME_ONLY: Final = 1 << 30  # the place of a parameter that has none
 _OPERANDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -92,13 +94,15 @@ def _reader(
     function: Callable[..., T], name: str, numpy_name: str, operands: Callable[[Any], Any]
 ) -> Callable[..., T]:
     """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are."""
-    flags = _flags(function)
-    first = min((place for place, _ in flags.values()), default=0)
+    declared, constructs = _declared(function), function.__name__ == "__init__"
+    checked = [(each.place, each.word, each.exact) for each in declared]
 
     def read(*args: Any, **kwargs: Any) -> Any:
-        for flag in flags:
-            if len(args) > first or type(kwargs.get(flag, True)) is not bool:
-                args, kwargs = _with_flags(name, flags, args, kwargs)
+        for place, word, exact in checked:
+            given = args[place] if place < len(args) else kwargs.get(word, _MISSING)
+            if given is not _MISSING and given.__class__ is not exact:
+                named = type(args[0]).__name__ if constructs else name
+                args, kwargs = _as_declared(named, declared, args, kwargs)
                 break
         if len(args) + len(kwargs) > 1:
             block = beside_arrays(args, kwargs)
@@ -127,6 +131,11 @@ def published(function: FunctionType, home: str) -> Any:
     if is_boundary(function):
         return function
     return _forms.get(function) or _forms.setdefault(function, public(function, home, present))
+
+
+@functools.cache
+def _reader_of(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    return _reader(function, function.__name__, name, present)
 
 
 def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
@@ -169,47 +178,105 @@ def pickled(made: Any, name: str, again: tuple[Any, ...]) -> Any:
 
 def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
     """``function`` of the arguments that NumPy's function ``name`` was called with."""
-    args = present(args)
-    if flags := _flags(function):
-        args, kwargs = _with_flags(function.__name__, flags, args, kwargs)
-    try:
-        return function(*args, **kwargs)
-    except TypeError as error:
-        if raised_inside(error):
-            raise
-    return _read(function, name, args, kwargs)
+    return _reader_of(function, name)(*args, **kwargs)
 
 
-# -- flags ----------------------------------------------------------------------------------------
+# -- declared arguments ---------------------------------------------------------------------------
+
+
+class Argument(NamedTuple):
+    """What an annotation declares: ``k: Annotated[int, Argument(read)]``.
+
+    ``read(function, name, given)`` returns the argument ``name`` as the function takes it, or
+    raises an error. Arguments of the class ``exact`` are not read, nor is None where the
+    annotation allows it (``Count | None``). A flag (``bool``) and a choice
+    (``Literal["low", "high"]``) are declared by these annotations alone.
+    """
+
+    read: Callable[[str, str, Any], Any]
+    exact: type | None = None
+
+
+class _Declared(NamedTuple):
+    """A declared parameter: its position, and by which classes its arguments are not read."""
+
+    place: int
+    word: str
+    exact: type | None
+    optional: bool
+    read: Callable[[str, str, Any], Any]
+
+
+def _read_flag(name: str, flag: str, given: Any) -> bool:
+    if isinstance(given, np.bool_):
+        return bool(given)
+    raise ArgumentError(
+        f"{name}: {flag}={shown(given)} is {kind_of(given)}, neither True nor False",
+        hint="a flag is a bool known when the graph is built",
+    )
+
+
+_FLAG: Final = Argument(_read_flag, bool)
+
+
+def _choice(choices: tuple[str, ...]) -> Argument:
+    def read(name: str, word: str, given: Any) -> Any:
+        if isinstance(given, str) and given in choices:
+            return given
+        known = ", ".join(map(repr, choices))
+        raise ArgumentError(f"{name}: {word}={shown(given)} is not one of {known}")
+
+    return Argument(read)
 
 
 @functools.cache
-def _flags(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
-    """The parameters that are True or False: their place, whether they may be None."""
-    found = {}
-    names = list(inspect.signature(function).parameters.values())
-    for place, parameter in enumerate(names):
-        if parameter.annotation in ("bool", "bool | None", bool, bool | None):
+def _declared(function: Callable[..., Any]) -> tuple[_Declared, ...]:
+    """The parameters of a function whose annotations say how they are read."""
+    found = []
+    module = inspect.unwrap(function).__module__
+    for place, parameter in enumerate(inspect.signature(function).parameters.values()):
+        argument, optional = declaration(module, parameter.annotation)
+        if argument is not None:
             at = place if parameter.kind in _OPERANDS else _BY_NAME_ONLY
-            found[parameter.name] = (at, parameter.annotation not in ("bool", bool))
-    return found
+            found.append(_Declared(at, parameter.name, argument.exact, optional, argument.read))
+    return tuple(found)
 
 
-def _with_flags(name: str, flags: dict[str, tuple[int, bool]], args: Any, kwargs: Any) -> Arguments:
-    """The arguments, flags of NumPy as Python's."""
-    for flag, (place, optional) in flags.items():
-        given = kwargs.get(flag, True) if len(args) <= place else args[place]
-        if given is True or given is False or (given is None and optional):
+def declaration(module: str, annotation: Any) -> tuple[Argument | None, bool]:
+    """What an annotation in ``module`` declares, and whether an argument may be None."""
+    if annotation in (bool, bool | None):
+        return _FLAG, annotation is not bool
+    if not isinstance(annotation, str):
+        return None, False
+    text = annotation.removesuffix(" | None")
+    if text == "bool":
+        return _FLAG, text != annotation
+    kind: Any = getattr(sys.modules.get(module), text, None)
+    if text.startswith("Literal["):
+        kind = Literal[literal_eval(f"({text[len('Literal[') : -1]},)")]
+    if get_origin(kind) is Literal:
+        return _choice(get_args(kind)), text != annotation
+    for each in getattr(kind, "__metadata__", ()):
+        if isinstance(each, Argument):
+            return each, text != annotation
+    return None, False
+
+
+def _as_declared(
+    name: str, declared: tuple[_Declared, ...], args: Any, kwargs: dict[str, Any]
+) -> Arguments:
+    """The arguments as a function takes them."""
+    for place, word, exact, optional, read in declared:
+        given = args[place] if place < len(args) else kwargs.get(word, _MISSING)
+        if given is _MISSING or given.__class__ is exact or (given is None and optional):
             continue
-        if not isinstance(given, np.bool_):
-            raise ArgumentError(
-                f"{name}: {flag}={shown(given)} is {kind_of(given)}, neither True nor False",
-                hint="a flag is a bool known when the graph is built",
-            )
-        if len(args) > place:
-            args = (*args[:place], bool(given), *args[place + 1 :])
+        found = read(name, word, given)
+        if found is given:
+            continue
+        if place < len(args):
+            args = (*args[:place], found, *args[place + 1 :])
         else:
-            kwargs = {**kwargs, flag: bool(given)}
+            kwargs = {**kwargs, word: found}
     return args, kwargs
 
 
@@ -240,7 +307,7 @@ def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
         kwargs = _in_our_words(word, kwargs, pairs, known, ours)
         kwargs = _without_idle(word, {n: p.default for n, p in known.items()}, ours, kwargs)
     check_arguments(word, ours, args, kwargs)
-    args, kwargs = _with_flags(word, _flags(function), args, kwargs)
+    args, kwargs = _as_declared(word, _declared(function), args, kwargs)
     return function(*args, **kwargs)
 
 

@@ -28,7 +28,7 @@ from staticgrad.language.ir.pairs import SymbolicComplex, is_complex_data
 from staticgrad.language.ir.roots import check_updates
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, ParameterValue
-from staticgrad.language.types.arrays import ArrayData, TensorType
+from staticgrad.language.types.arrays import ArrayData, Shape, TensorType
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import here
 from staticgrad.support.errors import (
@@ -155,9 +155,22 @@ class Symbolic(NoNumbers, Value):
         """Identity as a dictionary key (nodes hash by identity)."""
         return (self.node, self.index)
 
-    if not TYPE_CHECKING:  # a type checker finds these by itself
-        shape = never_set(Value.shape, "x.reshape(shape) gives a new value")
-        dtype = never_set(Value.dtype, "x.astype(dtype) gives a new value")
+    if not TYPE_CHECKING:  # read by every function: a call each, not also one of ``type``
+
+        @property
+        def shape(self) -> Shape:
+            return self.node.types[self.index].shape
+
+        @property
+        def dtype(self) -> DType:
+            return self.node.types[self.index].dtype
+
+        @property
+        def ndim(self) -> int:
+            return len(self.node.types[self.index].shape)
+
+        shape = never_set(shape, "x.reshape(shape) gives a new value")
+        dtype = never_set(dtype, "x.astype(dtype) gives a new value")
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:

@@ -10,6 +10,7 @@ Some attributes are those that the array API standard requires beside NumPy's
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from math import prod
@@ -539,6 +540,7 @@ _BY_METHOD: Final = {
 }  # fmt: skip
 
 
+@functools.cache
 def _row_by_row(combine: Callable[..., Any], last: bool) -> Callable[..., Any]:
     """``ufunc.reduce`` (``last``) or ``ufunc.accumulate`` of the ufunc that ``combine`` is."""
 

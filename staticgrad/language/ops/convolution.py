@@ -89,7 +89,7 @@ class Convolution(BilinearOp):
         check_numbers(self.name, *types)
         check_geometry(self.name, self.strides, self.dilation, self.before, self.extents)
         wanted = len(self.strides) + 2
-        if any(kind.rank != wanted for kind in types):
+        if [kind for kind in types if len(kind.shape) != wanted]:
             given = " and ".join(map(str, types))
             raise RankError(f"{self.name}: {given} need {wanted} axes each")
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from operator import index
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 
+from staticgrad.language.ir.calls import Argument
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Symbolic
@@ -214,6 +216,12 @@ def known_integer(data: Any) -> int | None:
     return None
 
 
+#: Declared arguments, which the boundary of a public function reads (``language/ir/calls.py``).
+Integer = Annotated[int, Argument(integer)]
+PositiveInt = Annotated[int, Argument(partial(integer, least=1))]
+NonNegativeInt = Annotated[int, Argument(partial(integer, least=0))]
+
+
 def number_of_parts(op: str, data: Any, *values: Value) -> int:
     """Return ``data`` as the number of parts into which a value is divided."""
     count = integer(op, "number of parts", data, *values)
@@ -247,23 +255,14 @@ def is_number(data: object) -> bool:
     return isinstance(data, kinds) and not isinstance(data, bool)
 
 
-def check_positive(op: str, word: str, number: object) -> None:
-    """Refuse what is not a finite number above 0."""
-    if not is_number(number) or not 0 < number < math.inf:  # type: ignore[operator]
+def positive(op: str, word: str, number: Any) -> Any:
+    """Return ``number``, which must be finite and above 0."""
+    if not is_number(number) or not 0 < number < math.inf:
         raise ArgumentError(f"{op}: {word}={shown(number)} is not a positive, finite number")
+    return number
 
 
-def check_choice(
-    op: str, word: str, given: object, choices: Iterable[str], *values: Value, hint: str = ""
-) -> None:
-    """Refuse a text that is none of the choices."""
-    if not isinstance(given, str) or given not in choices:
-        known = ", ".join(map(repr, choices))
-        raise ArgumentError(
-            f"{op}: {word}={shown(given)} is not one of {known}",
-            hint=hint,
-            related=related(*values),
-        )
+PositiveFloat = Annotated[float, Argument(positive)]
 
 
 def check_equal(
@@ -282,8 +281,8 @@ def check_vector(text: str, x: Value, size: Size, *values: Value, hint: str = ""
 
 def size_of(op: str, data: Any, *values: Value) -> Size:
     """``data`` as a size: a Dim, or a non-negative int."""
-    if isinstance(data, Dim):
-        return data
+    if (data.__class__ is int and 0 <= data <= MOST_SIZE) or isinstance(data, Dim):
+        return data  # type: ignore[no-any-return]
     found = known_integer(data)
     size = integer(op, "size", data, *values) if found is None else found
     if not 0 <= size <= MOST_SIZE:
@@ -295,7 +294,7 @@ def size_of(op: str, data: Any, *values: Value) -> Size:
 def shape_of(op: str, data: Any, *values: Value) -> Shape:
     """Return ``data`` as a shape: one size or a sequence of sizes."""
     entries = data if isinstance(data, list | tuple) else (data,)
-    return tuple(size_of(op, entry, *values) for entry in entries)
+    return tuple([size_of(op, entry, *values) for entry in entries])
 
 
 def dtype_of(op: str, spec: object) -> DType:

@@ -29,7 +29,7 @@ Tap = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
 
 def check_geometry(op: str, strides: Sequence[int], *others: Sequence[Any]) -> None:
     """Refuse attributes of an op that do not say the same number of axes, and steps below 1."""
-    if not strides or any(len(other) != len(strides) for other in others):
+    if not strides or {*map(len, others)} != {len(strides)}:
         raise RankError(f"{op}: a stride, a dilation and a size are needed for each axis")
     if min(*strides, *others[0]) < 1:
         raise ArgumentError(f"{op}: strides and dilations are 1 or more")
@@ -45,13 +45,13 @@ def window_axes(
 ) -> tuple[WindowAxis, ...]:
     """The axes of windows, of their attributes by axis."""
     described = zip(strides, dilation, before, taps, image, windows, strict=True)
-    return tuple(WindowAxis(*each) for each in described)
+    return tuple([WindowAxis(*each) for each in described])
 
 
 def check_numbers(op: str, *types: TensorType) -> None:
     """Refuse operands of several dtypes, and bools."""
     first = types[0]
-    if any(kind.dtype is not first.dtype for kind in types):
+    if [kind for kind in types if kind.dtype is not first.dtype]:
         met = ", ".join(str(kind.dtype.numpy) for kind in types)
         raise DTypeError(f"{op}: operands of {met}")
     if first.dtype.is_bool:
@@ -76,6 +76,8 @@ def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
 
 def has_windows(windows: Size, image: Size, text: str) -> bool:
     """Return whether there may be a window over an image; one of no places may have none."""
+    if windows.__class__ is int and image.__class__ is int:
+        return windows >= (image > 0)
     return dims.at_least(windows, 0, text) and dims.at_least(windows * image, image, text)
 
 

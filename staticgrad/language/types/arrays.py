@@ -104,17 +104,22 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
     shapes = [shape for shape in shapes if shape]  # a scalar meets everything
     if len(shapes) == 1:
         return shapes[0]
-    rank = max(len(shape) for shape in shapes)
     out: list[Size] = []
-    for position in range(rank, 0, -1):
-        sizes = [shape[-position] for shape in shapes if len(shape) >= position]
-        wide = [size for size in sizes if size != 1]
-        # A literal size is the better name of the two, a named size the more general: literals win.
-        chosen = next((size for size in wide if not isinstance(size, Dim)), wide[0] if wide else 1)
+    for position in range(max(map(len, shapes)), 0, -1):
+        chosen: Size = 1
+        wide: list[Size] = []
+        for shape in shapes:
+            if len(shape) < position or (size := shape[-position]) == 1:
+                continue
+            wide.append(size)
+            # A literal size is the better name of two, a named one the more general: literals win.
+            if chosen == 1 or (isinstance(chosen, Dim) and not isinstance(size, Dim)):
+                chosen = size
         for size in wide:
-            agree = f"sizes {chosen} and {size} must agree"
-            if size != chosen and not dims.equal(chosen, size, agree):
-                raise BroadcastError(position, chosen, size)
+            if size != chosen:
+                agree = f"sizes {chosen} and {size} must agree"
+                if not dims.equal(chosen, size, agree):
+                    raise BroadcastError(position, chosen, size)
         out.append(chosen)
     return tuple(out)
 

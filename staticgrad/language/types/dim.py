@@ -581,6 +581,8 @@ def equal(left: Size, right: Size, text: str) -> bool:
 
 def at_least(left: Size, right: Size, text: str) -> bool:
     """Return whether left >= right: False if never, else True, with a guard if it depends."""
+    if left.__class__ is int and right.__class__ is int:
+        return left >= right
     difference = left - right
     if is_never_negative(difference):
         return True

@@ -22,11 +22,11 @@ from staticgrad.language.ops.elementwise import Operand, lifted
 from staticgrad.language.ops.indexing import take, take_along_axis
 from staticgrad.language.ops.movement import expand_dims, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
+    PositiveInt,
     as_value,
-    check_choice,
-    check_positive,
     floating,
     integer,
+    positive,
     promoted_values,
     related,
     shape_of,
@@ -38,8 +38,6 @@ from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 
 Border = Literal["zeros", "border", "reflection"]
-_MODES: Final = ("bilinear", "nearest")
-_BORDERS: Final = ("zeros", "border", "reflection")
 
 
 @rounded_once
@@ -71,8 +69,6 @@ def grid_sample(
     array([2.5, 3. ])
     """
     image, places = (floating("grid_sample", v) for v in promoted_values("grid_sample", (x, grid)))
-    for name, given, known in (("mode", mode, _MODES), ("padding_mode", padding_mode, _BORDERS)):
-        check_choice("grid_sample", name, given, known)
     sizes = _sizes(image, places)
     axes = len(sizes)
     batch, channels = image.shape[:2]
@@ -177,12 +173,12 @@ def affine_grid(
     return reshape(found, (maps.shape[0], *sizes, axes))
 
 
-def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
+def pixel_shuffle(x: Operand[AnyValue], upscale_factor: PositiveInt) -> AnyValue:
     """Channels as places: [..., c * r * r, h, w] becomes [..., c, h * r, w * r].
 
     W. Shi et al., arXiv 1609.05158; r is ``upscale_factor``.
     """
-    image, r = _image("pixel_shuffle", "upscale_factor", x, upscale_factor)
+    image, r = _image("pixel_shuffle", x), upscale_factor
     *batch, channels, height, width = image.shape
     many = integer("pixel_shuffle", "channels", channels, image)
     if many % (r * r):
@@ -195,9 +191,9 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
     return reshape(transposed, (*batch, many // (r * r), height * r, width * r))
 
 
-def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
+def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: PositiveInt) -> AnyValue:
     """Places as channels, the inverse of ``pixel_shuffle``; r divides height and width."""
-    image, r = _image("pixel_unshuffle", "downscale_factor", x, downscale_factor)
+    image, r = _image("pixel_unshuffle", x), downscale_factor
     *batch, channels, height, width = image.shape
     rows, columns = (integer("pixel_unshuffle", "size", s, image) for s in (height, width))
     if rows % r or columns % r:
@@ -211,15 +207,14 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
     return reshape(transposed, shape)
 
 
-def _image(op: str, name: str, x: Any, factor: int) -> tuple[Any, int]:
+def _image(op: str, x: Any) -> Any:
     image = as_value(op, x)
-    r = integer(op, name, factor, least=1)
     if image.ndim < 3:
         raise RankError(
             f"{op}: expected shape [..., channels, height, width], got {image.type}",
             related=related(image),
         )
-    return image, r
+    return image
 
 
 #: Method -> what it is; PyTorch has a name for each number of axes.
@@ -229,8 +224,9 @@ _METHODS: Final = {
     "nearest": "nearest",
     "area": "area",
 }
-_COORDINATES: Final = ("half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric")
-_ROUNDINGS: Final = ("round_prefer_ceil", "round_prefer_floor", "floor", "ceil")
+Method = Literal["linear", "bilinear", "trilinear", "cubic", "bicubic", "nearest", "area"]
+Coordinates = Literal["half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"]
+Rounding = Literal["round_prefer_ceil", "round_prefer_floor", "floor", "ceil"]
 #: Elements up to which weights are applied element by element; more are summed along an axis.
 _MOST_TERMS: Final = 8
 
@@ -248,11 +244,11 @@ class _Resizing(NamedTuple):
 def resize(
     x: Operand[AnyValue],
     shape: Any = None,
-    method: str = "nearest",
+    method: Method = "nearest",
     *,
     scale: float | tuple[float, ...] | None = None,
-    coordinates: str = "half_pixel",
-    rounding: str = "round_prefer_ceil",
+    coordinates: Coordinates = "half_pixel",
+    rounding: Rounding = "round_prefer_ceil",
     cubic: float = -0.75,
     antialias: bool = False,
     exclude_outside: bool = False,
@@ -287,12 +283,6 @@ def resize(
         The images in that size; floating for all methods but ``"nearest"``.
     """
     value = as_value("resize", x)
-    for word, choice, choices in (
-        ("method", method, _METHODS),
-        ("coordinates", coordinates, _COORDINATES),
-        ("rounding", rounding, _ROUNDINGS),
-    ):
-        check_choice("resize", word, choice, choices, value)
     options = _Resizing(_METHODS[method], coordinates, rounding, cubic, antialias, exclude_outside)
     if options.method != "nearest":
         value = floating("resize", value)
@@ -301,7 +291,7 @@ def resize(
     # Scales as fractions: 0.6 is 3/5, also as a float32.
     given = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
     for each in given:
-        check_positive("resize", "scale", each)
+        positive("resize", "scale", each)
     factors = tuple(Fraction(float(each)).limit_denominator(1_000_000) for each in given)
     sizes = shape_of("resize", shape, value) if scale is None else ()
     entries: tuple[Any, ...] = factors or sizes

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 from staticgrad.language.functions import aggregate, creation
 from staticgrad.language.functions.aggregate import mean
 from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.ir.calls import Argument
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute, flat_root
@@ -22,9 +23,10 @@ from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.indexing import stack, take
 from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import (
+    PositiveFloat,
+    PositiveInt,
     as_value,
     check_equal,
-    check_positive,
     check_vector,
     floating,
     integer,
@@ -49,8 +51,16 @@ from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import dataclass
 
+
+def _per_axis(op: str, what: str, given: Any) -> Any:
+    """Read an argument that is one positive int for all axes, or one for each."""
+    if isinstance(given, list | tuple):
+        return tuple([integer(op, what, each, least=1) for each in given])
+    return integer(op, what, given, least=1)
+
+
 #: One number for all axes, or one for each.
-PerAxis = int | Sequence[int]
+PerAxis = Annotated[int | Sequence[int], Argument(_per_axis)]
 #: "valid", "same", or how many places before and after, in one number or a pair.
 Padding = str | Size | Sequence[Size | tuple[Size, Size]]
 
@@ -90,17 +100,17 @@ def windows_over(
     With ``ceil_mode`` a last window may reach behind the border, if it begins before that.
     """
     count = len(taps)
-    image = x.shape[x.ndim - count :]
+    rank, image = x.ndim, x.shape[-count:]
     steps = per_axis(op, "stride", strides, count, x)
     apart = per_axis(op, "dilation", dilation, count, x)
-    reaches = tuple(reach(k, d) for k, d in zip(taps, apart, strict=True))
+    reaches = tuple([reach(k, d) for k, d in zip(taps, apart, strict=True)])
     borders = _borders(op, padding, image, reaches, steps, x)
     extents, behind = [], []
     for axis, (size, (before, after), whole, step) in enumerate(
         zip(image, borders, reaches, steps, strict=True)
     ):
         text = (
-            f"{op}: a window of {whole} over axis {x.ndim - count + axis} of size {size}"
+            f"{op}: a window of {whole} over axis {rank - count + axis} of size {size}"
             f" with a border of {before} and {after}"
         )
         room = size + before + after - whole
@@ -125,8 +135,8 @@ def reach(taps: Size, dilation: int) -> Size:
     return dilation * (taps - 1) + 1
 
 
-def per_axis(op: str, what: str, given: PerAxis, count: int, *values: Value) -> tuple[int, ...]:
-    """An argument as one positive int for each axis."""
+def per_axis(op: str, what: str, given: Any, count: int, *values: Value) -> tuple[int, ...]:
+    """A ``PerAxis`` argument as one int for each axis."""
     found = tuple(given) if isinstance(given, list | tuple) else (given,) * count
     if len(found) != count:
         raise RankError(
@@ -134,7 +144,7 @@ def per_axis(op: str, what: str, given: PerAxis, count: int, *values: Value) -> 
             hint="one number for all, or one for each axis of the image",
             related=related(*values),
         )
-    return tuple(integer(op, what, each, *values, least=1) for each in found)
+    return found
 
 
 def _borders(
@@ -149,14 +159,15 @@ def _borders(
             f"{op}: padding={shown(padding)}",
             hint='"valid", "same", a number, or one number or pair for each axis',
         )
-    given: Sequence[Any] = padding if isinstance(padding, list | tuple) else [padding] * len(image)
-    if len(given) != len(image):
+    if not isinstance(padding, list | tuple):
+        return [(size_of(op, padding, x),) * 2] * len(image)
+    if len(padding) != len(image):
         raise RankError(
             f"{op}: padding={shown(padding)} for {len(image)} axes of the image",
             hint="one number or (before, after) for each",
             related=related(x),
         )
-    return [_pair(op, each, x) for each in given]
+    return [_pair(op, each, x) for each in padding]
 
 
 def _pair(op: str, given: Any, x: Value) -> tuple[Size, Size]:
@@ -188,8 +199,6 @@ def spatial(op: str, x: Value, others: int, what: str = "the image") -> int:
 
 def literal_taps(op: str, window: PerAxis, count: int, x: Value) -> tuple[int, ...]:
     """A window's taps by axis."""
-    if isinstance(window, Dim):
-        raise ArgumentError(f"{op}: the window {window} is a named size, not an integer")
     return per_axis(op, "kernel_size", window, count, x)
 
 
@@ -202,7 +211,7 @@ def conv(
     stride: PerAxis = 1,
     padding: Padding = "valid",
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: PositiveInt = 1,
 ) -> AnyValue:
     """Compute the cross-correlation of images with filters, called convolution in networks.
 
@@ -231,27 +240,29 @@ def conv(
     """
     image, filters = promoted_values("conv", (x, w))
     _check_filters("conv", image, filters, groups)
-    channels = image.shape[1]
-    text = (
-        f"conv: the image has {channels} channels, the filter takes"
-        f" {groups * filters.shape[1]}{f' in {groups} groups' if groups > 1 else ''}"
-    )
-    check_equal(
-        text,
-        channels,
-        groups * filters.shape[1],
-        image,
-        filters,
-        details=[f"image {shape_text(image.shape)}, filter {shape_text(filters.shape)}"],
-        hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
-        " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
-    )
-    found = windows_over("conv", image, filters.shape[2:], stride, padding, dilation)
+    channels, (out, each, *taps) = image.shape[1], filters.shape
+    if channels != groups * each:
+        text = (
+            f"conv: the image has {channels} channels, the filter takes"
+            f" {groups * each}{f' in {groups} groups' if groups > 1 else ''}"
+        )
+        check_equal(
+            text,
+            channels,
+            groups * each,
+            image,
+            filters,
+            details=[f"image {shape_text(image.shape)}, filter {shape_text(filters.shape)}"],
+            hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
+            " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
+        )
+    found = windows_over("conv", image, tuple(taps), stride, padding, dilation)
     op = Conv(found.strides, found.dilation, found.before, found.extents, groups)
-    out = filters.shape[0]
-    filters = _of_groups(filters, 0, groups * (out // groups), groups)
-    image = _of_groups(image, 1, groups * filters.shape[1], groups)
-    return _biased("conv", _of_groups(op(image, filters), 1, out, groups), bias)
+    if groups == 1:
+        return _biased("conv", op(image, filters), bias)
+    filters = _of_groups(filters, 0, groups * (out // groups))
+    image = _of_groups(image, 1, groups * each)
+    return _biased("conv", _of_groups(op(image, filters), 1, out), bias)
 
 
 @rounded_once
@@ -263,7 +274,7 @@ def conv_transpose(
     stride: PerAxis = 1,
     padding: Padding = "valid",
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: PositiveInt = 1,
     output_padding: int | tuple[int, ...] = 0,
 ) -> AnyValue:
     """``conv`` transposed: every element of x spreads over a window of the result.
@@ -302,11 +313,9 @@ def conv_transpose(
         for size, step, whole in zip(image.shape[2:], steps, wholes, strict=True)
     ]
     before, extents = _cropped(image, padding, spread, steps, wholes, further)
-    whole = groups * (filters.shape[0] // groups)
-    filters, image = (
-        _of_groups(filters, 0, whole, groups),
-        _of_groups(image, 1, whole, groups),
-    )
+    if groups > 1:
+        whole = groups * (filters.shape[0] // groups)
+        filters, image = _of_groups(filters, 0, whole), _of_groups(image, 1, whole)
     return _biased(
         "conv_transpose",
         ConvImage(steps, apart, before, extents, groups)(image, filters),
@@ -344,6 +353,7 @@ def _cropped(
 
 def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
     spatial(op, x, 2)
+    taps = w.shape[2:]
     if x.ndim != w.ndim:
         raise RankError(
             f"{op}: an image {shape_text(x.shape)} and a filter {shape_text(w.shape)}",
@@ -351,8 +361,7 @@ def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
             + ("\none image is a batch of one: x[None]" if x.ndim + 1 == w.ndim else ""),
             related=related(x, w),
         )
-    integer(op, "groups", groups, x, least=1)
-    if any(size == 0 for size in w.shape[2:]):
+    if 0 in taps:
         raise ShapeError(f"{op}: a filter {shape_text(w.shape)} without taps", related=related(w))
     if groups > 1 and isinstance(w.shape[0], int) and w.shape[0] % groups:
         raise ArgumentError(
@@ -362,8 +371,8 @@ def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
         )
 
 
-def _of_groups(x: AnyValue, axis: int, size: Size, groups: int) -> AnyValue:
-    if groups == 1 or x.shape[axis] == size:
+def _of_groups(x: AnyValue, axis: int, size: Size) -> AnyValue:
+    if x.shape[axis] == size:
         return x
     return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
 
@@ -372,10 +381,12 @@ def _biased(op: str, out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
     if bias is None:
         return out
     row = as_value(op, bias, type(out))
-    text = f"{op}: a bias of {shape_text(row.shape)} for {out.shape[1]} channels"
-    hint = "a bias has one element per output channel"
-    check_vector(text, row, out.shape[1], hint=hint)
-    return out + reshape(row, (1, row.shape[0], *(1,) * (out.ndim - 2)))
+    sizes, (_, channels, *places) = row.shape, out.shape
+    if sizes != (channels,):
+        text = f"{op}: a bias of {shape_text(sizes)} for {channels} channels"
+        hint = "a bias has one element per output channel"
+        check_vector(text, row, channels, hint=hint)
+    return out + reshape(row, (1, *sizes, *[1] * len(places)))
 
 
 # -- windows themselves ---------------------------------------------------------------------------
@@ -527,7 +538,7 @@ def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
 @rounded_once
 def lp_pool(
     x: Operand[AnyValue],
-    p: float,
+    p: PositiveFloat,
     kernel_size: PerAxis,
     *,
     stride: PerAxis | None = None,
@@ -543,7 +554,6 @@ def lp_pool(
         p: a positive number; ``max_pool`` of magnitudes is its limit.
         padding: as ``conv``; zeros.
     """
-    check_positive("lp_pool", "p", p)
     value = floating("lp_pool", x)
     found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else absolute(value)
@@ -553,7 +563,7 @@ def lp_pool(
     return total if p == 1 else flat_root(total, p)
 
 
-def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
+def adaptive_max_pool(x: Operand[AnyValue], extents: PerAxis) -> AnyValue:
     """The largest elements of [n, c, places...] in ``extents`` parts of equal size, nearly.
 
     Part i of m over h places has those from floor(i h / m) to ceil((i + 1) h / m), as PyTorch has
@@ -565,13 +575,13 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
 
 
 @rounded_once
-def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
+def adaptive_avg_pool(x: Operand[AnyValue], extents: PerAxis) -> AnyValue:
     """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
     value = floating("adaptive_avg_pool", x)
     return _adaptive("adaptive_avg_pool", "mean", value, extents)
 
 
-def _adaptive(op: str, kind: str, x: AnyValue, extents: int | tuple[int, ...]) -> AnyValue:
+def _adaptive(op: str, kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
     count = spatial(op, x, 2)
     wanted = per_axis(op, "extents", extents, count, x)
     combine = aggregate.max if kind == "max" else mean

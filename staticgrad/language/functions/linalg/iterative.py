@@ -25,10 +25,11 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.operands import (
+    Integer,
+    PositiveInt,
     as_value,
     check_equal,
     floating,
-    integer,
     promoted_values,
     shape_text,
 )
@@ -113,7 +114,7 @@ def _solved(
     floats = [each for each in operator.operands if each.dtype.is_float]
     b = promoted_values(name, (b, *floats))[0]
     x0 = zeros_like(b) if x0 is None else promoted_values(name, (x0, b))[0]
-    most = 10 * b.shape[0] if maxiter is None else integer(name, "maxiter", maxiter)
+    most = 10 * b.shape[0] if maxiter is None else maxiter
     wanted = operator.apply(x0, *operator.operands)
     if not isinstance(wanted, Value) or wanted.type != b.type or x0.type != b.type:
         found = wanted.type if isinstance(wanted, Value) else kind_of(wanted)
@@ -170,7 +171,7 @@ def cg(
     *,
     rtol: float = 1e-5,
     atol: float = 0.0,
-    maxiter: int | None = None,
+    maxiter: Integer | None = None,
     M: Any = None,
     args: Sequence[Any] = (),
 ) -> Solution:
@@ -228,8 +229,8 @@ def gmres(
     *,
     rtol: float = 1e-5,
     atol: float = 0.0,
-    restart: int | None = None,
-    maxiter: int | None = None,
+    restart: PositiveInt | None = None,
+    maxiter: Integer | None = None,
     M: Any = None,
     args: Sequence[Any] = (),
 ) -> Solution:
@@ -242,7 +243,7 @@ def gmres(
     """
     shape = getattr(b, "shape", (len(b),) if isinstance(b, list | tuple) else ())
     size = shape[0] if shape else 1
-    width = 20 if restart is None else integer("gmres", "restart", restart, least=1)
+    width = 20 if restart is None else restart
     width = min(width, size) if isinstance(size, int) else width
 
     def method(apply: Apply, scaled: Apply | None, *rest: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 from itertools import chain
 from operator import mul
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -50,11 +50,10 @@ from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape, squeeze
 from staticgrad.language.ops.operands import (
     Axes,
+    Integer,
     as_value,
-    check_choice,
     check_equal,
     floating,
-    integer,
     promoted_values,
     related,
     shape_text,
@@ -70,6 +69,11 @@ from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple
+
+#: What a run does where a matrix has no result: raise an error, or give NaN.
+Errors = Literal["raise", "nan"]
+#: The triangle of a symmetric matrix that is read.
+Triangle = Literal["L", "U", "l", "u"]
 
 
 class SlogdetResult(NamedTuple):
@@ -181,7 +185,7 @@ def _factors(a: Any) -> Any:
     return LU()(a)
 
 
-def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     """x with a @ x = b.
 
     Args:
@@ -196,7 +200,7 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
     array([1., 1.])
     """
     left, right, is_vector = right_side("solve", a, b)
-    chosen = checked_errors("solve", errors)
+    chosen = errors
     columns = folded(left, right)
     lu, permutation, _ = _factors(squares("solve", left))
     found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
@@ -204,7 +208,7 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
 
 
 @like(solve)
-def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+def inv(a: Operand[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
 
     >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
@@ -213,7 +217,7 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
     """
     value = squares("inv", matrices("inv", a))
     lu, permutation, _ = _factors(value)
-    solver = SOLVERS[False, checked_errors("inv", errors)]
+    solver = SOLVERS[False, errors]
     found: Any = solver(value, identity_like(value), lu, permutation)
     return found
 
@@ -256,7 +260,7 @@ def solve_triangular(
     lower: bool = False,
     unit_diagonal: bool = False,
     *,
-    errors: str = "raise",
+    errors: Errors = "raise",
 ) -> AnyValue:
     """x with a @ x = b, where only a triangle of a is read. As ``scipy.linalg.solve_triangular``.
 
@@ -273,7 +277,7 @@ def solve_triangular(
             f"solve_triangular: trans={trans!r} is none of 0, 1, 2, 'N', 'T' and 'C'"
         )
     left, right, is_vector = right_side("solve_triangular", a, b)
-    chosen = checked_errors("solve_triangular", errors)
+    chosen = errors
     if trans in (1, "T"):  # the op solves with the adjoint
         left = conj(left)
     op = TriangularSolve(bool(lower), trans not in (0, "N"), bool(unit_diagonal), chosen)
@@ -287,7 +291,7 @@ def solve_tridiagonal(
     upper: Operand[AnyValue],
     b: Operand[AnyValue],
     *,
-    errors: str = "raise",
+    errors: Errors = "raise",
 ) -> AnyValue:
     """Solve T @ x = b for a tridiagonal matrix T, in time that is linear in its size.
 
@@ -301,7 +305,7 @@ def solve_tridiagonal(
     rows = expand_dims(right, 0) if is_vector else matrix_transpose(right)
     ends = [(0, 0)] * (below.ndim - 1)
     padded = pad(below, [*ends, (1, 0)]), pad(above, [*ends, (0, 1)])
-    op = TridiagonalSolve(checked_errors("solve_tridiagonal", errors))
+    op = TridiagonalSolve(errors)
     found: Any = op(padded[0], middle, padded[1], rows)
     return squeeze(found, 0) if is_vector else matrix_transpose(found)
 
@@ -339,7 +343,7 @@ def pinv(
     hermitian: bool = False,
     *,
     rtol: Operand[AnyValue] | None = None,
-    errors: str = "raise",
+    errors: Errors = "raise",
 ) -> AnyValue:
     """Compute the pseudo-inverses of matrices, by singular values.
 
@@ -446,12 +450,12 @@ def _approximated(a: Any) -> Any:
 
 
 @rounded_once
-def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
+def matrix_power(a: Operand[AnyValue], n: Integer) -> AnyValue:
     """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
 
     ``a`` is [..., k, k], ``n`` an integer; 0 gives the identity.
     """
-    power = integer("matrix_power", "n", n)
+    power = n
     value = squares("matrix_power", as_matrices("matrix_power", a))
     if power == 0:
         return identity_like(value)
@@ -490,7 +494,7 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
 
 
 def cho_factor(
-    a: Operand[AnyValue], lower: bool = False, *, errors: str = "raise"
+    a: Operand[AnyValue], lower: bool = False, *, errors: Errors = "raise"
 ) -> tuple[AnyValue, bool]:
     """Compute the Cholesky factor of matrices, and which triangle it is, for ``cho_solve``.
 
@@ -607,16 +611,6 @@ def matrix_rank(
         level = as_value("matrix_rank", tol)
         threshold = as_rows(level) if level.ndim else level
     return count_nonzero(s > threshold, -1)
-
-
-#: Allowed values of ``errors=``.
-ERRORS = ("raise", "nan")
-
-
-def checked_errors(op: str, errors: str) -> str:
-    """``errors``, if it is one of the two."""
-    check_choice(op, "errors", errors, ERRORS)
-    return errors
 
 
 def matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
@@ -766,7 +760,7 @@ class LUResult(NamedTuple):
     U: Any
 
 
-def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise") -> AnyValue:
+def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: Errors = "raise") -> AnyValue:
     """The lower triangular L with L @ L.T = a, of symmetric positive definite matrices.
 
     Args:
@@ -783,11 +777,11 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise"
            [0., 3.]])
     """
     value = matrices("cholesky", a)
-    op = Cholesky(checked_errors("cholesky", errors))
+    op = Cholesky(errors)
     return adjoint(op(adjoint(value))) if upper else op(value)
 
 
-def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
+def qr(a: Operand[AnyValue], mode: Literal["reduced", "complete", "r"] = "reduced") -> Any:
     """Q with orthonormal columns and R upper triangular, with Q @ R = a.
 
     There is a derivative where the first k columns do not depend on each other (elsewhere it is
@@ -806,19 +800,16 @@ def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
     array([[3., 1.],
            [4., 2.]])
     """
-    hint = "Householder vectors are not given"
-    check_choice("qr", "mode", mode, ("reduced", "complete", "r"), hint=hint)
     found: Any = QR(mode == "complete")(matrices("qr", a))
     return found[1] if mode == "r" else QRResult(*found)
 
 
 def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
-    check_choice(op, "UPLO", uplo, ("L", "U", "l", "u"))
     value = matrices(op, a)
     return value if uplo in "Ll" else adjoint(value)
 
 
-def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> EighResult:  # noqa: N803
+def eigh(a: Operand[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> EighResult:  # noqa: N803
     """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
 
     The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
@@ -842,14 +833,14 @@ def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> Eig
     >>> sg.evaluate(found.eigenvalues).round(6)
     array([1., 3.])
     """
-    found: Any = Eigh(checked_errors("eigh", errors))(_lower_of("eigh", a, UPLO))
+    found: Any = Eigh(errors)(_lower_of("eigh", a, UPLO))
     return EighResult(found[0], adjoint(found[1]))
 
 
 @like(eigh)
-def eigvalsh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> AnyValue:  # noqa: N803
+def eigvalsh(a: Operand[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> AnyValue:  # noqa: N803
     """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal."""
-    return EigvalsH(checked_errors("eigvalsh", errors))(_lower_of("eigvalsh", a, UPLO))
+    return EigvalsH(errors)(_lower_of("eigvalsh", a, UPLO))
 
 
 def svd(
@@ -858,7 +849,7 @@ def svd(
     compute_uv: bool = True,
     hermitian: bool = False,
     *,
-    errors: str = "raise",
+    errors: Errors = "raise",
 ) -> Any:
     """Compute U, descending singular values S and Vh, with (U * S) @ Vh = a.
 
@@ -889,15 +880,15 @@ def svd(
         return _symmetric_values(a, errors) if hermitian else svdvals(a, errors=errors)
     if hermitian:
         return _symmetric(a, errors)
-    op = SVD(bool(full_matrices), checked_errors("svd", errors))
+    op = SVD(bool(full_matrices), errors)
     found: Any = op(matrices("svd", a))
     return SVDResult(*found)
 
 
 @like(svd)
-def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
+def svdvals(x: Operand[AnyValue], /, *, errors: Errors = "raise") -> AnyValue:
     """Descending singular values of matrices; their gradients are finite where some are equal."""
-    return SVDVals(checked_errors("svdvals", errors))(matrices("svdvals", x))
+    return SVDVals(errors)(matrices("svdvals", x))
 
 
 def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:

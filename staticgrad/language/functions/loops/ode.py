@@ -31,7 +31,7 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to
-from staticgrad.language.ops.operands import as_value, integer
+from staticgrad.language.ops.operands import PositiveInt, as_value
 from staticgrad.language.ops.selection import minimum, where
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.dim import maximum
@@ -74,7 +74,7 @@ def rk4(
     f: Callable[..., R],
     y: Any,
     times: Any,
-    steps: int = 1,
+    steps: PositiveInt = 1,
     *,
     args: Sequence[Any] = (),
     adjoint: bool = False,
@@ -110,7 +110,6 @@ def rk4(
         raise RankError(f"rk4: times is {times.type}, not a vector")
     if times.shape[0] == 0:
         raise ArgumentError("rk4: times is empty, and the state is given at the first of them")
-    integer("rk4", "steps", steps, least=1)
     y, f = _equation("rk4", f, y, args)
     if adjoint:
         return adjoints.fixed(rk4, f, y, times, steps)

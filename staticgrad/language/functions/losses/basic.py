@@ -22,13 +22,12 @@ from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.indexing import TakeAlong, take
 from staticgrad.language.ops.movement import expand_dims, reshape
 from staticgrad.language.ops.operands import (
+    Integer,
     as_values,
     axis_of,
-    check_choice,
     check_equal,
     check_vector,
     floating,
-    integer,
     is_number,
     promoted_values,
     related,
@@ -48,10 +47,7 @@ def reduced(op: str, losses: AnyValue, reduction: str, weights: AnyValue | None 
     """The mean of losses, their sum, or as they are; of weighted losses a weighted mean."""
     if reduction == "mean":
         return mean(losses) if weights is None else total(losses) / total(weights)
-    if reduction == "sum":
-        return total(losses)
-    check_choice(op, "reduction", reduction, ("mean", "sum", "none"))
-    return losses
+    return total(losses) if reduction == "sum" else losses
 
 
 def alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
@@ -116,7 +112,7 @@ def cross_entropy(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
     weight: Operand[AnyValue] | None = None,
-    ignore_index: int | None = None,
+    ignore_index: Integer | None = None,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     *,
@@ -213,7 +209,7 @@ def of_labels(op: str, labels: Any, weight: Any, ignore_index: Any) -> tuple[Any
     """Return valid class labels, which rows count, and each row's weight; None if all are alike."""
     counts = share = None
     if ignore_index is not None:
-        counts = labels != integer(op, "ignore_index", ignore_index)
+        counts = labels != ignore_index
         labels = where(counts, labels, 0)
     if weight is not None:
         share = take(weight, labels)

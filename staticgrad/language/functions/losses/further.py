@@ -33,12 +33,12 @@ from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, expand_dims, reshape, squeeze
 from staticgrad.language.ops.operands import (
     Axes,
+    Integer,
+    PositiveFloat,
     as_values,
     check_equal,
-    check_positive,
     check_vector,
     floating,
-    integer,
     related,
     shape_text,
 )
@@ -67,13 +67,12 @@ def smooth_l1_loss(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
     reduction: Reduction = "mean",
-    beta: float = 1.0,
+    beta: PositiveFloat = 1.0,
 ) -> AnyValue:
     """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = input - target.
 
     ``beta`` is positive.
     """
-    check_positive("smooth_l1_loss", "beta", beta)
     one, other = alike("smooth_l1_loss", input, target)
     away = one - other
     size = absolute(away)
@@ -87,7 +86,7 @@ def nll_loss(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
     weight: Operand[AnyValue] | None = None,
-    ignore_index: int | None = None,
+    ignore_index: Integer | None = None,
     reduction: Reduction = "mean",
     *,
     axis: int | None = None,
@@ -110,7 +109,7 @@ def nll_loss(
 def kl_div(
     input: Operand[AnyValue],
     target: Operand[AnyValue],
-    reduction: Reduction | Literal["batchmean"] = "mean",
+    reduction: Literal["mean", "sum", "none", "batchmean"] = "mean",
     log_target: bool = False,
 ) -> AnyValue:
     """Compute target * (log(target) - input), 0 where target is 0; the sum is the divergence.
@@ -221,7 +220,7 @@ def ctc_loss(
     targets: Operand[AnyValue],
     input_lengths: Operand[AnyValue] | None = None,
     target_lengths: Operand[AnyValue] | None = None,
-    blank: int = 0,
+    blank: Integer = 0,
     reduction: Reduction = "mean",
     zero_infinity: bool = False,
 ) -> AnyValue:
@@ -259,7 +258,7 @@ def ctc_loss(
     check_equal(text, logs.shape[1], labels.shape[0], logs, labels)
     counts = _lengths("target_lengths", target_lengths, logs, labels.shape[1])
     times = _lengths("input_lengths", input_lengths, logs, logs.shape[0])
-    empty = integer("ctc_loss", "blank", blank)
+    empty = blank
     is_label = expand_dims(arange(labels.shape[1], like=labels), 0) < counts
     path = _with_blanks(where(is_label, labels, empty), empty)
     emitted = take_along_axis(logs, expand_dims(path, 0), axis=2)

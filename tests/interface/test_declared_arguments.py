@@ -1,0 +1,149 @@
+"""An annotation says which arguments are taken: those of all public functions, classes, methods."""
+
+import inspect
+import math
+import traceback
+from ast import literal_eval
+from types import FunctionType
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import eager
+from staticgrad.errors import StaticgradError
+from staticgrad.language.ir.value import Value
+from tests.helpers.cases import check_all
+
+ROOMS = {"sg": sg, "sg.nn": sg.nn, "sg.optim": sg.optim, "sg.random": sg.random,
+         "sg.linalg": sg.linalg, "sg.special": sg.special, "sg.ode": sg.ode,
+         "sg.testing": sg.testing, "eager": eager}  # fmt: skip
+
+NO_INTEGERS = (2.5, "two", np.nan, [2], np.ones(3), sg.input("n", ()), 1 << 65)
+NO_FLAGS = ("no", 1, 0.0, np.int64(0), [True])
+#: Annotation -> arguments that it refuses. The words are those of every signature.
+REFUSED = {
+    "bool": NO_FLAGS,
+    "Flag": NO_FLAGS,
+    "Integer": NO_INTEGERS,
+    "PositiveInt": (*NO_INTEGERS, 0, -1, np.int64(-3)),
+    "NonNegativeInt": (*NO_INTEGERS, -1),
+    "PositiveFloat": (0.0, -1.0, math.inf, math.nan, "one", True, [1.0]),
+    "PerAxis": (0, -1, 2.5, "two", (1, 0), [2, 2.5]),
+}
+#: Literals that are declared under a name.
+CHOICES = ("Reduction", "Method", "Mode", "PadMode", "Errors", "Triangle", "Border", "Coordinates",
+           "Rounding")  # fmt: skip
+
+
+def public_things():
+    """What users reach by a name: functions, classes and the methods of these."""
+    for room, module in ROOMS.items():
+        for name in getattr(module, "__all__", None) or vars(module):
+            thing = getattr(module, name)
+            home = str(getattr(thing, "__module__", ""))
+            ours = home.startswith("staticgrad")
+            # A module's own, or made public elsewhere; not what it only imports.
+            own = home.startswith(module.__name__) or hasattr(thing, "__wrapped__")
+            defined = room in ("sg", "eager") or own
+            if ours and defined and not name.startswith("_"):
+                yield f"{room}.{name}", thing
+    yield "Value", Value
+
+
+def refused_by(annotation):
+    """Return arguments that the annotation refuses, and whether None is among those it takes."""
+    text = str(annotation)
+    kind = text.removesuffix(" | None")
+    if kind.startswith("Literal["):
+        choices = literal_eval(f"[{kind[len('Literal[') : -1]}]")
+        return (f"no {choices[0]}", choices[0].swapcase() + "_", 3), kind != text
+    if kind in CHOICES:
+        return ("no such choice", 3, ["mean"]), kind != text
+    return REFUSED.get(kind, ()), kind != text
+
+
+def declared():
+    """Place -> the function to call, the argument, what it refuses."""
+    found = {}
+    for path, thing in public_things():
+        functions = {path: (thing, thing)} if isinstance(thing, FunctionType) else {}
+        if isinstance(thing, type):
+            functions = {
+                f"{path}.{name}": (thing if name == "__init__" else method, method)
+                for name, method in vars(thing).items()
+                if isinstance(method, FunctionType)
+                and (not name.startswith("_") or name == "__init__")
+            }
+        for place, (called, defined) in functions.items():
+            for name, parameter in inspect.signature(defined).parameters.items():
+                refused, optional = refused_by(parameter.annotation)
+                by_place = parameter.kind is parameter.POSITIONAL_ONLY
+                if refused and parameter.kind is not parameter.VAR_POSITIONAL and not by_place:
+                    none = () if optional else (None,)
+                    found[f"{place}({name})"] = (called, name, (*refused, *none))
+    return found
+
+
+DECLARED = declared()
+
+
+def test_what_an_annotation_refuses_is_refused_before_anything_else():
+    def check(place):
+        function, name, refused = DECLARED[place]
+        needed = {"learning_rate": 0.1} if "SGD" in place else {}
+        if "ParameterGroups" in place:
+            needed = {"default": sg.optim.SGD(0.1)}
+        for given in refused:
+            with pytest.raises(StaticgradError, match=name) as caught:
+                function(**{**needed, name: given})
+            assert caught.value.code == "SG108", given
+            assert traceback.extract_tb(caught.value.__traceback__)[-1].filename == __file__
+
+    check_all(check, zip(DECLARED))
+
+
+def test_there_are_many():
+    assert len(DECLARED) > 150
+    for known in ("sg.compile(fuse)", "sg.nn.attention(causal)", "Value.sum(keepdims)",
+                  "eager.Tensor.__init__(requires_grad)", "sg.optim.SGD.__init__(nesterov)",
+                  "sg.sort(descending)", "sg.isin(invert)", "sg.hessian(allow_disconnected)",
+                  "eager.Tensor.backward(retain_graph)", "sg.cov(ddof)", "sg.linalg.qr(mode)",
+                  "sg.nn.conv(groups)", "sg.nn.Conv1d.__init__(stride)", "sg.nn.mse(reduction)",
+                  "sg.nn.MaxPool1d.__init__(kernel_size)", "sg.random.Generator.__init__(seed)",
+                  "sg.linalg.gmres(restart)", "sg.ode.rk4(steps)"):  # fmt: skip
+        assert known in DECLARED
+
+
+def test_numpys_functions_and_layers_refuse_the_same():
+    x = sg.input("x", (3, 4))
+    mistakes = (
+        (lambda: np.rot90(x, 2.5), "rot90: k 2.5 is not an integer"),
+        (lambda: np.pad(x, 1, "mirror"), "pad: mode='mirror' is not one of 'constant', 'edge'"),
+        (lambda: np.quantile(x, 0.5, method="median"), "quantile: method='median' is not one of"),
+        (lambda: sg.nn.Conv2d(3, 8, 3, stride=0), "Conv2d: stride must be >= 1, got 0"),
+        (lambda: sg.nn.MaxPool2d((2, 0)), "MaxPool2d: kernel_size must be >= 1, got 0"),
+        (lambda: sg.nn.LSTM(3, 4, 0), "LSTM: num_layers must be >= 1, got 0"),
+    )
+    for mistake, text in mistakes:
+        with pytest.raises(StaticgradError, match=text) as caught:
+            mistake()
+        assert caught.value.code == "SG108"
+
+
+def test_numpys_integers_are_integers():
+    x = sg.input("x", ("n", 2, 8, 8), "float32")
+    filters = np.ones((4, 1, 3, 3), "float32")
+    found = sg.nn.conv(x, filters, stride=np.array([2, 2]).tolist(), groups=np.int64(2))
+    assert found.shape == (sg.dim("n"), 4, 3, 3)
+    assert sg.nn.Conv2d(2, 4, np.int32(3), stride=[2, np.int64(1)]).stride == (2, 1)
+    assert sg.tri(3, k=np.int8(-1)).shape == (3, 3)
+
+
+def test_numpys_bools_are_bools():
+    x = sg.input("x", (3, 4))
+    assert sg.sum(x, axis=0, keepdims=np.True_).shape == (1, 4)
+    assert x.max(axis=0, keepdims=np.False_).shape == (4,)
+    assert eager.Tensor([1.0], requires_grad=np.True_).requires_grad is True
+    found = sg.compile(x * 2, fuse=np.False_).run({"x": np.ones((3, 4), "float32")})
+    np.testing.assert_array_equal(found, np.full((3, 4), 2.0))
