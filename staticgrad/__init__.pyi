@@ -53,14 +53,14 @@ from staticgrad.language.functions.aggregate import (
     all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.language.functions.arrange import (
-    array_split, diag, diagflat, diagonal, dsplit, hsplit, meshgrid, pad, repeat, roll, rot90,
-    split, tile, trace, vsplit
+    array_split, diag, diagflat, dsplit, hsplit, meshgrid, pad, repeat, roll, rot90, split,
+    tile, trace, vsplit
 )
 from staticgrad.language.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
 from staticgrad.language.functions.complex_numbers import (
-    abs_square, angle, complex, conj, conj as conjugate, imag, iscomplex, isreal, real
+    abs_square, angle, complex, imag, iscomplex, isreal, real
 )
 from staticgrad.language.functions.creation import (
     arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
@@ -71,9 +71,9 @@ from staticgrad.language.functions.curves import (
     trapezoid, unwrap
 )
 from staticgrad.language.functions.elementwise import (
-    allclose, array_equal, array_equiv, choose, copy, copysign, deg2rad, rad2deg as degrees,
-    divmod, fabs, float_power, fmax, fmin, heaviside, isclose, isneginf, isposinf, logaddexp2,
-    nan_to_num, piecewise, rad2deg, deg2rad as radians, round, select, sinc
+    allclose, array_equal, array_equiv, choose, copy, deg2rad, rad2deg as degrees, divmod, fabs,
+    float_power, fmax, fmin, heaviside, isclose, isneginf, isposinf, logaddexp2, nan_to_num,
+    piecewise, rad2deg, deg2rad as radians, round, select, sinc
 )
 from staticgrad.language.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
@@ -120,9 +120,10 @@ from staticgrad.language.ir.value import (
     Value
 )
 from staticgrad.language.ops.arithmetic import (
-    absolute as abs, absolute, add, ceil, divide, trunc as fix, floor, floor_divide, fmod,
-    isfinite, isinf, isnan, left_shift, remainder as mod, multiply, negative, positive, power as
-    pow, power, reciprocal, remainder, right_shift, rint, sign, signbit, square, subtract, trunc
+    absolute as abs, absolute, add, ceil, conj, conj as conjugate, divide, trunc as fix, floor,
+    floor_divide, fmod, isfinite, isinf, isnan, left_shift, remainder as mod, multiply,
+    negative, positive, power as pow, power, reciprocal, remainder, right_shift, rint, sign,
+    signbit, square, subtract, trunc
 )
 from staticgrad.language.ops.contract import (
     matmul
@@ -134,7 +135,8 @@ from staticgrad.language.ops.custom import (
     custom_jvp, custom_vjp, host_call, numba_call
 )
 from staticgrad.language.ops.indexing import (
-    concatenate as concat, concatenate, flip, scatter_add, stack, take, take_along_axis
+    concatenate as concat, concatenate, diagonal, flip, scatter_add, stack, take,
+    take_along_axis
 )
 from staticgrad.language.ops.logic import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
@@ -154,7 +156,7 @@ from staticgrad.language.ops.scans import (
     cumprod, cumsum, linear_scan
 )
 from staticgrad.language.ops.selection import (
-    clip, maximum, minimum, where
+    clip, copysign, maximum, minimum, where
 )
 from staticgrad.language.ops.sorting import (
     argsort, searchsorted, sort, topk

@@ -16,7 +16,7 @@ FUNCTIONS = {
         "all amax=max amin=min any argmax argmin max mean min std sum var"
     ),
     "staticgrad.language.functions.arrange": (
-        "array_split diag diagflat diagonal dsplit hsplit meshgrid pad repeat"
+        "array_split diag diagflat dsplit hsplit meshgrid pad repeat"
         " roll rot90 split tile trace vsplit"
     ),
     "staticgrad.language.functions.loops.loops": (
@@ -32,12 +32,12 @@ FUNCTIONS = {
         " partition percentile prod ptp quantile"
     ),
     "staticgrad.language.functions.elementwise": (
-        "allclose array_equal array_equiv choose copy copysign deg2rad degrees=rad2deg divmod"
+        "allclose array_equal array_equiv choose copy deg2rad degrees=rad2deg divmod"
         " fabs float_power fmax fmin heaviside isclose isneginf isposinf"
         " logaddexp2 nan_to_num piecewise rad2deg radians=deg2rad round select sinc"
     ),
     "staticgrad.language.functions.complex_numbers": (
-        "abs_square angle complex conj conjugate=conj imag iscomplex isreal real"
+        "abs_square angle complex imag iscomplex isreal real"
     ),
     "staticgrad.language.functions.creation": (
         "arange constant eye full full_like geomspace identity input linspace logspace one_hot"
@@ -64,7 +64,8 @@ FUNCTIONS = {
     "staticgrad.language.ir.value": "Value",
     "staticgrad.language.ops.special": "i0",
     "staticgrad.language.ops.arithmetic": (
-        "abs=absolute absolute add ceil divide fix=trunc floor floor_divide fmod isfinite isinf"
+        "abs=absolute absolute add ceil conj conjugate=conj divide fix=trunc floor floor_divide"
+        " fmod isfinite isinf"
         " isnan left_shift mod=remainder multiply negative positive pow=power power reciprocal"
         " remainder right_shift rint sign signbit square subtract trunc"
     ),
@@ -80,7 +81,7 @@ FUNCTIONS = {
         " expm1 hypot log log10 log1p log2 logaddexp sigmoid sin sinh sqrt tan tanh xlogy"
     ),
     "staticgrad.language.ops.indexing": (
-        "concat=concatenate concatenate flip scatter_add stack take take_along_axis"
+        "concat=concatenate concatenate diagonal flip scatter_add stack take take_along_axis"
     ),
     "staticgrad.language.ops.marks": "stop_gradient",
     "staticgrad.language.ops.movement": (
@@ -89,7 +90,7 @@ FUNCTIONS = {
     ),
     "staticgrad.language.ops.positions": "iota",
     "staticgrad.language.ops.scans": "cumprod cumsum linear_scan",
-    "staticgrad.language.ops.selection": "clip maximum minimum where",
+    "staticgrad.language.ops.selection": "clip copysign maximum minimum where",
     "staticgrad.language.ops.sorting": "argsort searchsorted sort topk",
     "staticgrad.programs.transformed": "vmap",
 }

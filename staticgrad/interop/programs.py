@@ -20,7 +20,6 @@ from types import MethodType
 from typing import Any
 
 from staticgrad.autodiff import reverse
-from staticgrad.language.functions.complex_numbers import conj
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.streams import steps_of
 from staticgrad.language.functions.trees import Tree, flatten, unflatten
@@ -28,6 +27,7 @@ from staticgrad.language.ir.calls import pickled
 from staticgrad.language.ir.execution import Session, in_graphs, running_session, traced_in
 from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
 from staticgrad.language.ir.pairs import Complex, joined
+from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
 from staticgrad.programs.function import Function

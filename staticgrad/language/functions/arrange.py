@@ -16,13 +16,12 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import remainder
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.indexing import concatenate, flip, part, sliced, take, with_zeros
+from staticgrad.language.ops.indexing import concatenate, diagonal, flip, part, take, with_zeros
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.movement import (
     broadcast_arrays,
     broadcast_to,
     expand_dims,
-    moveaxis,
     ravel,
     reshape,
     swapaxes,
@@ -245,31 +244,6 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
 
 
 # -- diagonals ------------------------------------------------------------------------------------
-
-
-def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
-    """Return the elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
-
-    ``offset`` says which diagonal; above the main one it is positive.
-    """
-    value = as_value("diagonal", x)
-    if value.ndim < 2:
-        raise RankError(f"diagonal: {value.type} has no two axes", related=related(value))
-    moved = moveaxis(value, [axis1, axis2], [-2, -1])
-    k = integer("diagonal", "offset", offset, value)
-    rows, columns = moved.shape[-2:]
-    first_row, first_column = max(-k, 0), max(k, 0)
-    a = rows - first_row
-    b = columns - first_column
-    length = dims.maximum(a + b - dims.maximum(a, b), 0)
-    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
-    if isinstance(columns, Dim):
-        step = size_value(columns + 1, I64)
-        start = size_value(columns * first_row + first_column, I64)
-        return take(flat, iota((length,)) * step + start, flat.ndim - 1)
-    rank = flat.ndim - 1
-    starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
-    return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
 
 
 def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:

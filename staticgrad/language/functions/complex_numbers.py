@@ -11,8 +11,8 @@ from typing import Any
 from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ir.pairs import Complex
-from staticgrad.language.ops.complex_readings import pair, parts_of, squared
+from staticgrad.language.ir.pairs import Complex, pair
+from staticgrad.language.ops.complex_readings import squared
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand, broadcast
 from staticgrad.language.ops.logic import equal, not_equal
@@ -55,20 +55,6 @@ def imag(x: Operand[AnyValue]) -> AnyValue:
     """Return the imaginary part: of a real value 0."""
     value: Any = as_value("imag", x)
     found: AnyValue = value.imag if isinstance(value, Complex) else zeros_like(value)
-    return found
-
-
-def conj(x: Operand[AnyValue]) -> AnyValue:
-    """Compute the complex conjugate: of a real value itself.
-
-    >>> sg.evaluate(sg.conj([1.0 + 2.0j]))
-    array([1.-2.j])
-    """
-    value: Any = as_value("conj", x)
-    if not isinstance(value, Complex):
-        return value
-    re, im = parts_of(value)
-    found: AnyValue = pair(re, None if im is None else -im)
     return found
 
 

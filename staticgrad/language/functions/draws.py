@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.aggregate import argmax
 from staticgrad.language.functions.creation import full_like, zeros_like
-from staticgrad.language.functions.elementwise import copysign
 from staticgrad.language.functions.nn import softmax
 from staticgrad.language.functions.streams import Stream
 from staticgrad.language.ir.calls import public
@@ -34,7 +33,7 @@ from staticgrad.language.ops.operands import (
     shape_of,
 )
 from staticgrad.language.ops.scans import cumsum
-from staticgrad.language.ops.selection import clip, minimum, where
+from staticgrad.language.ops.selection import clip, copysign, minimum, where
 from staticgrad.language.ops.sorting import argsort, searchsorted, topk
 from staticgrad.language.ops.special import GammaLn, Ndtr, Ndtri, log_quantile_slope
 from staticgrad.language.ops.transcendental import exp, log, log1p, sigmoid, sqrt

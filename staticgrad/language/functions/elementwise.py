@@ -30,7 +30,6 @@ from staticgrad.language.ops.arithmetic import (
     power,
     remainder,
     rint,
-    signbit,
 )
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Elementwise, Operand
@@ -115,16 +114,6 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
 
 
 NUMPY_NAMES.update(around="round")
-
-
-def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The magnitude of x with the sign of y, broadcast; always floating.
-
-    Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
-    """
-    left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
-    kept = equal(signbit(left), signbit(right))
-    return where(kept, left, -left)
 
 
 def fabs(x: Operand[AnyValue]) -> AnyValue:

@@ -8,16 +8,15 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, Generic, overload
 
 from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.arrange import diagonal
-from staticgrad.language.functions.complex_numbers import conj
 from staticgrad.language.functions.indexing import unstack
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.indexing import stack
+from staticgrad.language.ops.indexing import diagonal, stack
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, transpose, with_size
 from staticgrad.language.ops.operands import (
     axis_of,

@@ -9,8 +9,7 @@ from typing import Any, Final, Generic, Literal, overload
 import numpy as np
 
 from staticgrad.language.functions import aggregate, aggregate as of
-from staticgrad.language.functions.arrange import diagonal
-from staticgrad.language.functions.complex_numbers import abs_square, conj, real
+from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.curves import diff
 from staticgrad.language.functions.indexing import with_two_axes
@@ -20,13 +19,14 @@ from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import selection
-from staticgrad.language.ops.arithmetic import absolute, ceil, flat_root, floor, power, rint
+from staticgrad.language.ops.arithmetic import absolute, ceil, conj, flat_root, floor, power, rint
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import Operand
 from staticgrad.language.ops.indexing import (
     TakeAlong,
     concatenate,
+    diagonal,
     part,
     scatter_add,
     several,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Reading = Callable[..., Any]
 #: A real or imaginary part; None is an exact zero, which costs nothing.
 Part = Any
+Parts = tuple[Part, Part]
 
 
 def is_complex_data(data: object) -> bool:
@@ -264,6 +265,17 @@ class ComplexParameter(SymbolicComplex):
     def update(self, value: Any) -> None:
         """Let ``value`` be the next one, as of a real parameter."""
         self.stored.update(next_parts(self, value))
+
+
+def parts_of(value: Any) -> Parts:
+    """The parts of an operand; None is an exact zero."""
+    return (value.re, value.im) if isinstance(value, Complex) else (value, None)
+
+
+def pair(re: Part, im: Part) -> Any:
+    """The complex value of two parts."""
+    part = im if re is None else re
+    return part.kind.complex_kind(re, im)
 
 
 SymbolicComplex.kind = SymbolicComplex.complex_kind = SymbolicComplex

@@ -3,3 +3,14 @@
 Functions that are composed of several ops stand in ``staticgrad/language/functions``, which
 publishes all.
 """
+
+# The families whose ops are applied by name in ``basic``.
+from staticgrad.language.ops import (  # noqa: F401
+    arithmetic,
+    convert,
+    logic,
+    movement,
+    reduce,
+    selection,
+    transcendental,
+)

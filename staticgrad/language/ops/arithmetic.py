@@ -15,12 +15,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.language.ir.expr import Expr, apply, literal, select
-from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.pairs import Complex, pair, parts_of
 from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.language.ir.ranges import POSITIVE, Range, RangeOf, Zero, peeled
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.basic import log, sqrt, where
 from staticgrad.language.ops.cotangent import MINUS_ONE, ONE, ZERO, Cotangent, Partial, times
 from staticgrad.language.ops.elementwise import (
     Elementwise,
@@ -175,7 +177,7 @@ class Abs(Elementwise, name="abs"):
         return x if x.dtype.kind in "bu" else abs(x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (functions.sign(x),)
+        return (sign(x),)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         return of(x).magnitude()
@@ -373,12 +375,12 @@ class IntPow(Elementwise, name="int_pow"):
 
 def _by_base(x: Any, y: Any) -> Value:
     zeros = logical_and(x == 0.0, y == 0.0)
-    return functions.where(zeros, ZERO, y * Pow()(x, y - ONE))
+    return where(zeros, ZERO, y * Pow()(x, y - ONE))
 
 
 def _by_exponent(out: Any, x: Any, y: Any) -> Value:
     zeros = logical_and(x == 0.0, y >= 0.0)
-    return functions.where(zeros, ZERO, out * functions.log(x))
+    return where(zeros, ZERO, out * log(x))
 
 
 def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
@@ -409,7 +411,7 @@ def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
         check_range("pow", int(exponent), common)
     base = lifted("pow", binding_kind((x,)), x, common)
     if exponent == 0.5:
-        return functions.sqrt(base)
+        return sqrt(base)
     return base if exponent == 1 else IntegerPow(int(exponent))(base)
 
 
@@ -484,7 +486,7 @@ def flat_root(x: AnyValue, p: float = 2.0) -> AnyValue:
 
     What lengths and deviations end with. Below p = 1 it is smooth, an ordinary power.
     """
-    return FlatPower(1.0 / p)(x) if p > 1 else functions.power(x, 1.0 / p)
+    return FlatPower(1.0 / p)(x) if p > 1 else power(x, 1.0 / p)
 
 
 def _literal(y: object) -> int | float | None:
@@ -567,7 +569,7 @@ class Fmod(Elementwise, name="fmod"):
         return select(opposite, left - y, left)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        return ONE, -functions.rint((x - out) / y)
+        return ONE, -rint((x - out) / y)
 
 
 class _Shift(Elementwise):
@@ -684,3 +686,17 @@ def isfinite(x: Operand[AnyValue]) -> AnyValue:
     if not value.dtype.is_float:
         return equal(value, value)
     return less(absolute(value), inf)
+
+
+def conj(x: Operand[AnyValue]) -> AnyValue:
+    """Compute the complex conjugate: of a real value itself.
+
+    >>> sg.evaluate(sg.conj([1.0 + 2.0j]))
+    array([1.-2.j])
+    """
+    value: Any = as_value("conj", x)
+    if not isinstance(value, Complex):
+        return value
+    re, im = parts_of(value)
+    found: AnyValue = pair(re, None if im is None else -im)
+    return found

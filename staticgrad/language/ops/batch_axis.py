@@ -9,44 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.language.types.dim import Size
 
 
 def in_front(size: Size, args: Sequence[Any], over: Sequence[bool]) -> list[Any]:
     """Return every operand with the batch axis; broadcast the others, which costs no memory."""
     return [
-        arg if has else functions.broadcast_to(arg, (size, *arg.shape))
+        arg if has else broadcast_to(arg, (size, *arg.shape))
         for arg, has in zip(args, over, strict=True)
-    ]
-
-
-def lined_up(args: Sequence[Any], over: Sequence[bool]) -> list[Any]:
-    """Operands that broadcast from the right, so that their batch axes meet in front of all others.
-
-    Those with the axis get as many axes as the others have, of size 1, behind it.
-    """
-    ranks = [arg.ndim - has for arg, has in zip(args, over, strict=True)]
-    most = max(ranks)
-    return [
-        functions.reshape(arg, (arg.shape[0], *(1,) * (most - rank), *arg.shape[1:]))
-        if has and rank < most
-        else arg
-        for arg, has, rank in zip(args, over, ranks, strict=True)
     ]
 
 
 def merged(x: Any, axis: int) -> Any:
     """x with the batch moved in front of its axis ``axis``, and the two made one."""
-    moved = functions.moveaxis(x, 0, axis - 1)
+    moved = moveaxis(x, 0, axis - 1)
     shape = moved.shape
-    return functions.reshape(
-        moved, (*shape[: axis - 1], shape[axis - 1] * shape[axis], *shape[axis + 1 :])
-    )
+    return reshape(moved, (*shape[: axis - 1], shape[axis - 1] * shape[axis], *shape[axis + 1 :]))
 
 
 def parted(x: Any, axis: int, size: Size, rest: Size) -> Any:
     """``merged`` undone: an axis of x as one of ``size``, in front, and one of ``rest``."""
     shape = x.shape
-    apart = functions.reshape(x, (*shape[:axis], size, rest, *shape[axis + 1 :]))
-    return functions.moveaxis(apart, axis, 0)
+    apart = reshape(x, (*shape[:axis], size, rest, *shape[axis + 1 :]))
+    return moveaxis(apart, axis, 0)

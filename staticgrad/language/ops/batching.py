@@ -10,18 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any, Final
 
+import numpy as np
+
 from staticgrad.language.ir.bodies import body_input, body_of
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Op
+from staticgrad.language.ops.basic import full, full_like
 from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import take
+from staticgrad.language.ops.logic import equal, greater_equal, less_equal, logical_and
 from staticgrad.language.ops.loops import NUMBER, Branch, Loop, While
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_to, reshape, swapaxes
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.reduce import Max, reduced
+from staticgrad.language.ops.selection import maximum, where
 from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dim import Size, bounds
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.building import here, within
 from staticgrad.support.errors import OpDefinitionError
@@ -52,16 +62,16 @@ def for_all(
     """Replace operands of elements that do not take the case by harmless values."""
     if tame:
         return [
-            chosen(takes, arg, functions.zeros_like(arg)) if has and arg.dtype.is_float else arg
+            chosen(takes, arg, full_like(arg, 0)) if has and arg.dtype.is_float else arg
             for arg, has in zip(args, over, strict=True)
         ]
-    number = functions.iota((size,), like=takes)
-    one = functions.max(functions.where(takes, number, functions.zeros_like(number)), initial=0)
+    number = iota((size,), like=takes)
+    one = _largest(where(takes, number, full_like(number, 0)))
     found = []
     for arg, has in zip(args, over, strict=True):
         if has:
-            other = functions.broadcast_to(functions.take(arg, one, axis=0), arg.shape)
-            arg = chosen(takes, arg, functions.stop_gradient(other))
+            other = broadcast_to(take(arg, one, axis=0), arg.shape)
+            arg = chosen(takes, arg, stop_gradient(other))
         found.append(arg)
     return found
 
@@ -69,16 +79,16 @@ def for_all(
 def takers(index: Any, place: int, count: int) -> Any:
     """Return which elements of a batch take case ``place`` of ``count``, by their indices."""
     if place == 0:
-        return functions.less_equal(index, 0)
+        return less_equal(index, 0)
     if place == count - 1:
-        return functions.greater_equal(index, place)
-    return functions.equal(index, place)
+        return greater_equal(index, place)
+    return equal(index, place)
 
 
 def chosen(flags: Any, new: Any, old: Any) -> Any:
     """``new`` for the elements of the batch that ``flags`` marks, else ``old``."""
     shape = (flags.shape[0], *(1,) * (new.ndim - 1))
-    return functions.where(functions.reshape(flags, shape), new, old)
+    return where(reshape(flags, shape), new, old)
 
 
 #: A value of a graph over a batch, and whether it has the batch axis.
@@ -255,13 +265,13 @@ def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) ->
         for arg, own, wanted in zip(args[: ends[0]], over, has, strict=False)
     ]
     slices = [
-        functions.swapaxes(arg, 0, 1) if own else arg
+        swapaxes(arg, 0, 1) if own else arg
         for arg, own in zip(args[ends[0] : ends[1]], over[ends[0] : ends[1]], strict=True)
     ]
     gives = [*has[: op.carries], *made.gives[op.carries :]]
     found = _tuple(replace(op, body=made.graph(gives))(*first, *slices, *args[ends[1] :]))
     stacks = [
-        functions.swapaxes(stack, 0, 1) if own else stack
+        swapaxes(stack, 0, 1) if own else stack
         for stack, own in zip(found[op.carries :], gives[op.carries :], strict=True)
     ]
     return _single(in_front(size, [*found[: op.carries], *stacks], gives))
@@ -292,8 +302,8 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     count = op.carries
     carries = in_front(size, args[:count], over[:count])
     rest, has = args[count:], [*[True] * count, *over[count:]]
-    iterations = functions.zeros((size,), I64, like=args[0])
-    number = functions.zeros((), I64, like=args[0])
+    iterations = full((size,), _NUMBER_0, args[0])
+    number = full((), _NUMBER_0, args[0])
     ((going, _),) = over_batch(op.test, [number, *carries, *rest], [False, *has], size)
     i = body_input("i", NUMBER, *here())
     flags = body_input("c0", TensorType(BOOL, (size,)), *here())
@@ -309,12 +319,12 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     kept = [chosen(flags, new, old) for new, old in zip(results, own, strict=True)]
     ((holds, _),) = over_batch(op.test, [i + 1, *results, *given[count:]], [False, *each], size)
     following = [
-        functions.logical_and(flags, holds),
-        done + functions.astype(flags, I64),
+        logical_and(flags, holds),
+        done + astype(flags, I64),
         *kept,
     ]
     body = body_of(inputs, {f"c{k}": value for k, value in enumerate(following)})
-    still: Any = functions.any(flags)
+    still: Any = _any(flags)
     test = body_of(inputs, {"go": still})
     loop = While(test, body, count + 2, op.most)
     ends = _tuple(loop(going, iterations, *carries, *rest))
@@ -358,13 +368,31 @@ def _case_for_all(
         *(body_input(f"p{k + 1}", arg.type, *here()) for k, arg in enumerate(operands)),
     ]
     taken = results(for_all(flags, False, inputs[1:], has, size))
-    skipped: list[Any] = [functions.zeros(value.shape, value.dtype, like=flags) for value in taken]
+    skipped: list[Any] = [
+        full(value.shape, np.zeros((), value.dtype.numpy), flags) for value in taken
+    ]
     bodies = [
         body_of(inputs, dict(zip(case.outputs, each, strict=True))) for each in (skipped, taken)
     ]
-    index = functions.astype(functions.any(takes), I64)
+    index = astype(_any(takes), I64)
     return [*_tuple(Branch(tuple(bodies))(index, takes, *operands))]
 
 
 def _single(results: Sequence[Any]) -> Any:
     return results[0] if len(results) == 1 else tuple(results)
+
+
+#: The number 0 of int64.
+_NUMBER_0: Final = np.zeros((), np.int64)
+
+
+def _any(flags: Any) -> Any:
+    """Return whether any element is true."""
+    return reduced(partial(Max, neutral=True), flags, tuple(range(flags.ndim)), keepdims=False)
+
+
+def _largest(numbers: Any) -> Any:
+    """The largest of the numbers of a vector; 0 if it is empty."""
+    (size,) = numbers.shape
+    kind = Max if bounds(size)[0] else partial(Max, neutral=True)
+    return maximum(kind((0,))(numbers), 0)

@@ -11,15 +11,16 @@ import numpy as np
 from staticgrad.language.ir.bodies import is_body_input
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.forms import CallForm, Form
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Input, Symbolic, ancestors
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.pairs import has_parts
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.convert import size_value
 from staticgrad.language.ops.cotangent import ZERO
+from staticgrad.language.ops.indexing import stack
 from staticgrad.language.ops.linalg import is_given
 from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import as_value, as_values, known_integer
 from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dtype import F64, U8, as_dtype
@@ -208,11 +209,11 @@ def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
         number = as_value(name, rows)
         if number.shape or number.dtype.is_complex:
             raise ShapeError(f"{name}: rows is {number.type}, not one number")
-        vector = functions.reshape(stop_gradient(number.astype(F64)), (1,))
+        vector = reshape(stop_gradient(number.astype(F64)), (1,))
     elif not sizes:
         return Rows()
     elif None in (known := [known_integer(size) for size in sizes]):
-        vector = functions.stack([size_value(size) for size in sizes])
+        vector = stack([size_value(size) for size in sizes])
     else:
         vector = np.array(known, np.float64)
     draws = (session is not None and session.draws) or any(node.op.draws_by_rank for node in nodes)

@@ -13,10 +13,9 @@ from functools import partial, wraps
 from typing import Any
 
 from staticgrad.language.ir.forms import Form
-from staticgrad.language.ir.functional import functions
-from staticgrad.language.ir.pairs import Complex, joined
+from staticgrad.language.ir.pairs import Complex, joined, pair
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.complex_readings import pair
+from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.linalg import (
     LU,
     QR,
@@ -204,7 +203,7 @@ def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(rule)
     def conjugated(ct: Any, *args: Any) -> tuple[Any, ...]:
-        shares = rule(functions.conj(ct), *args)
-        return tuple(None if each is None else functions.conj(each) for each in shares)
+        shares = rule(conj(ct), *args)
+        return tuple(None if each is None else conj(each) for each in shares)
 
     return conjugated

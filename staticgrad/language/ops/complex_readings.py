@@ -16,9 +16,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.functional import functions as f
 from staticgrad.language.ir.op import Op
-from staticgrad.language.ir.pairs import Complex, Part, Reading, joined, takes_real
+from staticgrad.language.ir.pairs import (
+    Complex,
+    Part,
+    Reading,
+    joined,
+    pair,
+    parts_of,
+    takes_real,
+)
+from staticgrad.language.ops import transcendental
 from staticgrad.language.ops.arithmetic import (
     Abs,
     Add,
@@ -30,17 +38,22 @@ from staticgrad.language.ops.arithmetic import (
     Rint,
     Sign,
     Sub,
+    absolute,
     multiplied,
+    sign,
+    signbit,
 )
-from staticgrad.language.ops.convert import Cast
+from staticgrad.language.ops.basic import full_like
+from staticgrad.language.ops.convert import Cast, astype
 from staticgrad.language.ops.custom import Marker
-from staticgrad.language.ops.indexing import Concat, Take
+from staticgrad.language.ops.indexing import Concat, Take, concatenate
 from staticgrad.language.ops.logic import Eq, Ne
 from staticgrad.language.ops.marks import FirstOperand, Mark
+from staticgrad.language.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.language.ops.operands import BilinearOp, LinearOp
 from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.ops.scans import CumProd, CumSum, LinearScan
-from staticgrad.language.ops.selection import Where
+from staticgrad.language.ops.selection import Where, copysign, maximum, minimum, where
 from staticgrad.language.ops.transcendental import (
     Acos,
     Acosh,
@@ -63,25 +76,25 @@ from staticgrad.language.ops.transcendental import (
     Sqrt,
     Tan,
     Tanh,
+    arcsin,
+    arcsinh,
+    arctan2,
+    arctanh,
+    cosh,
+    exp,
+    expm1,
+    hypot,
+    log,
+    log1p,
+    sqrt,
+    tanh,
 )
 from staticgrad.language.types.arrays import broadcast_shapes
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import DTypeError
 
-Parts = tuple[Part, Part]
 _LN2: Final = 0.6931471805599453
 _LOG2_E, _LOG10_E = 1.4426950408889634, 0.4342944819032518
-
-
-def parts_of(value: Any) -> Parts:
-    """The parts of an operand; None is an exact zero."""
-    return (value.re, value.im) if isinstance(value, Complex) else (value, None)
-
-
-def pair(re: Part, im: Part) -> Any:
-    """The complex value of two parts."""
-    part = im if re is None else re
-    return part.kind.complex_kind(re, im)
 
 
 # -- arithmetic, with exact zeros -----------------------------------------------------------------
@@ -121,9 +134,9 @@ def _taken(op: Any, x: Any, indices: Any) -> Any:
     if x.stored is None or indices.dtype.is_complex:
         return _linear(op, x, indices)
     behind = x.shape[op.axis + 1 :]
-    rows = f.reshape(x.stored, (*x.shape[: op.axis + 1], math.prod(behind) * 2))
+    rows = reshape(x.stored, (*x.shape[: op.axis + 1], math.prod(behind) * 2))
     found = op(rows, indices)
-    whole = f.reshape(found, (*found.shape[:-1], *behind, 2))
+    whole = reshape(found, (*found.shape[:-1], *behind, 2))
     return whole.kind.complex_kind.of(whole)
 
 
@@ -134,7 +147,7 @@ def _shaped(op: Op, x: Any, y: Any) -> Any:
     found = [combine(a, c), combine(b, d)]
     if x.shape != y.shape:  # a part of one operand alone has its shape
         shape = broadcast_shapes([x.shape, y.shape])
-        found = [None if p is None else f.broadcast_to(p, shape) for p in found]
+        found = [None if p is None else broadcast_to(p, shape) for p in found]
     return pair(*found)
 
 
@@ -144,12 +157,12 @@ def _divided(op: Op, x: Any, y: Any) -> Any:
         return pair(*[None if part is None else op(part, c) for part in (a, b)])
     if c is None:  # by an imaginary number
         return pair(None if b is None else op(b, d), None if a is None else -op(a, d))
-    large = f.absolute(c) >= f.absolute(d)
-    big, small = f.where(large, c, d), f.where(large, d, c)
-    ratio = small / f.where(big == 0.0, 1.0, big)
+    large = absolute(c) >= absolute(d)
+    big, small = where(large, c, d), where(large, d, c)
+    ratio = small / where(big == 0.0, 1.0, big)
     scale = big + small * ratio
     # (a + ib)(c - id): with the larger part of the divisor taken out
-    one, other = (f.where(large, 1.0, ratio), f.where(large, ratio, 1.0))
+    one, other = (where(large, 1.0, ratio), where(large, ratio, 1.0))
     re = _plus(_times(a, one, _mul), _times(b, other, _mul))
     im = _minus(_times(b, one, _mul), _times(a, other, _mul))
     return pair(re / scale, im / scale)
@@ -168,29 +181,29 @@ def magnitude(z: Any) -> Any:
     """The magnitude, without overflow on the way; its derivative at 0 is 0."""
     a, b = parts_of(z)
     if a is None or b is None:
-        return f.absolute(b if a is None else a)
-    return f.hypot(a, b)
+        return absolute(b if a is None else a)
+    return hypot(a, b)
 
 
 def angle(z: Any) -> Any:
     """The argument, from -pi to pi, scaled so that squares in its derivative stay in range."""
     a, b = z.real, z.imag
-    most = f.maximum(f.absolute(a), f.absolute(b))
+    most = maximum(absolute(a), absolute(b))
     exponent = np.finfo(a.dtype.numpy).maxexp  # 128 or 1024
     limit, scale = 2.0 ** (exponent * 15 // 32), 2.0 ** (exponent * 25 // 32)  # powers of 2: exact
-    scaling = f.where(most < 1.0 / limit, scale, f.where(most > limit, 1.0 / scale, f.ones_like(a)))
-    return f.arctan2(b * scaling, a * scaling)
+    scaling = where(most < 1.0 / limit, scale, where(most > limit, 1.0 / scale, full_like(a, 1)))
+    return arctan2(b * scaling, a * scaling)
 
 
 def _sign(_: Op, z: Any) -> Any:
     length = magnitude(z)
-    safe = f.where(length == 0.0, 1.0, length)
+    safe = where(length == 0.0, 1.0, length)
     return pair(*[None if part is None else part / safe for part in parts_of(z)])
 
 
 def _integer_power(op: Any, z: Any) -> Any:
     if op.exponent == 0:
-        return pair(f.ones_like(z.real), None)
+        return pair(full_like(z.real, 1), None)
     power = multiplied(z, abs(op.exponent))
     return power if op.exponent > 0 else 1.0 / power
 
@@ -198,10 +211,10 @@ def _integer_power(op: Any, z: Any) -> Any:
 def _power(_: Op, z: Any, w: Any) -> Any:
     """exp(w log z); of z = 0 it is 1 for w = 0, else 0."""
     zero = (z.real == 0.0) & (z.imag == 0.0)
-    base = f.where(zero, 1.0, z)
-    found = f.exp(w * f.log(base))
+    base = where(zero, 1.0, z)
+    found = exp(w * log(base))
     none = zero & ~((w.real == 0.0) & (w.imag == 0.0))
-    return f.where(none, 0.0, found)
+    return where(none, 0.0, found)
 
 
 # -- elementary functions -------------------------------------------------------------------------
@@ -210,9 +223,9 @@ def _power(_: Op, z: Any, w: Any) -> Any:
 def _exp(_: Op, z: Any) -> Any:
     a, b = parts_of(z)
     if b is None:
-        return pair(f.exp(a), None)
-    size = None if a is None else f.exp(a)
-    cos, sin = f.cos(b), f.sin(b)
+        return pair(exp(a), None)
+    size = None if a is None else exp(a)
+    cos, sin = transcendental.cos(b), transcendental.sin(b)
     if size is None:
         return pair(cos, sin)
     return pair(size * cos, _without_overflow(size, b, sin))
@@ -220,24 +233,24 @@ def _exp(_: Op, z: Any) -> Any:
 
 def _without_overflow(size: Any, b: Any, sin: Any) -> Any:
     """size * sin(b), and 0 where that is an infinity times 0."""
-    return f.where((b == 0.0) & (size == math.inf), b, size * sin)
+    return where((b == 0.0) & (size == math.inf), b, size * sin)
 
 
 def _expm1(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
-    half = f.sin(0.5 * b)
-    im = _without_overflow(f.exp(a), b, f.sin(b))
-    return pair(f.expm1(a) * f.cos(b) - 2.0 * half * half, im)
+    half = transcendental.sin(0.5 * b)
+    im = _without_overflow(exp(a), b, transcendental.sin(b))
+    return pair(expm1(a) * transcendental.cos(b) - 2.0 * half * half, im)
 
 
 def _log_magnitude(a: Any, b: Any) -> Any:
     """log(hypot(a, b)); near 1 from the distance of the squares, which keeps all digits."""
-    x, y = f.absolute(a), f.absolute(b)
-    most, least = f.maximum(x, y), f.minimum(x, y)
+    x, y = absolute(a), absolute(b)
+    most, least = maximum(x, y), minimum(x, y)
     near = (most > 0.5) & (most < 1.5) & (least < 1.5)
-    inside, beside = f.where(near, most, 1.0), f.where(near, least, 0.0)
+    inside, beside = where(near, most, 1.0), where(near, least, 0.0)
     off = (inside - 1.0) * (inside + 1.0) + beside * beside
-    return f.where(near, 0.5 * f.log1p(off), f.log(f.where(near, 1.0, f.hypot(a, b))))
+    return where(near, 0.5 * log1p(off), log(where(near, 1.0, hypot(a, b))))
 
 
 def _log(_: Op, z: Any) -> Any:
@@ -247,41 +260,41 @@ def _log(_: Op, z: Any) -> Any:
 def _log1p(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
     off = a * (2.0 + a) + b * b
-    near = f.absolute(off) < 0.5
-    far = f.log(f.where(near, 1.0, f.hypot(1.0 + a, b)))
-    size = f.where(near, 0.5 * f.log1p(f.where(near, off, 0.0)), far)
+    near = absolute(off) < 0.5
+    far = log(where(near, 1.0, hypot(1.0 + a, b)))
+    size = where(near, 0.5 * log1p(where(near, off, 0.0)), far)
     return pair(size, angle(pair(1.0 + a, b)))
 
 
 def _sqrt(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
-    right, below = a >= 0.0, f.signbit(b)
+    right, below = a >= 0.0, signbit(b)
     # halves, so that neither the sum nor the magnitude overflows
-    root = f.sqrt(0.5 * f.where(right, a, -a) + f.hypot(0.5 * a, 0.5 * b))
-    half = 0.5 * b / f.where(root == 0.0, 1.0, root)
+    root = sqrt(0.5 * where(right, a, -a) + hypot(0.5 * a, 0.5 * b))
+    half = 0.5 * b / where(root == 0.0, 1.0, root)
     # a magnitude and a sign that are not lost where they change: by branches, not by abs
-    other = [f.where(below, -part, part) for part in (half, root)]
-    return pair(f.where(right, root, other[0]), f.where(right, half, other[1]))
+    other = [where(below, -part, part) for part in (half, root)]
+    return pair(where(right, root, other[0]), where(right, half, other[1]))
 
 
 def _sin(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
-    return pair(f.sin(a) * f.cosh(b), f.cos(a) * f.sinh(b))
+    return pair(transcendental.sin(a) * cosh(b), transcendental.cos(a) * transcendental.sinh(b))
 
 
 def _cos(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
-    return pair(f.cos(a) * f.cosh(b), -(f.sin(a) * f.sinh(b)))
+    return pair(transcendental.cos(a) * cosh(b), -(transcendental.sin(a) * transcendental.sinh(b)))
 
 
 def _sinh(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
-    return pair(f.sinh(a) * f.cos(b), f.cosh(a) * f.sin(b))
+    return pair(transcendental.sinh(a) * transcendental.cos(b), cosh(a) * transcendental.sin(b))
 
 
 def _cosh(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
-    return pair(f.cosh(a) * f.cos(b), f.sinh(a) * f.sin(b))
+    return pair(cosh(a) * transcendental.cos(b), transcendental.sinh(a) * transcendental.sin(b))
 
 
 #: From here on tanh is 1 to all digits.
@@ -290,13 +303,13 @@ _FLAT: Final = 22.0
 
 def _tanh(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
-    flat = f.absolute(a) > _FLAT
-    x = f.where(flat, 1.0, a)
-    sinh, cos = f.sinh(x), f.cos(b)
+    flat = absolute(a) > _FLAT
+    x = where(flat, 1.0, a)
+    sinh, cos = transcendental.sinh(x), transcendental.cos(b)
     scale = sinh * sinh + cos * cos
-    decay = f.exp(-2.0 * f.absolute(f.where(flat, a, _FLAT)))
-    re = f.where(flat, f.sign(a), sinh * f.cosh(x) / scale)
-    im = f.where(flat, 4.0 * f.sin(b) * cos * decay, f.sin(b) * cos / scale)
+    decay = exp(-2.0 * absolute(where(flat, a, _FLAT)))
+    re = where(flat, sign(a), sinh * cosh(x) / scale)
+    im = where(flat, 4.0 * transcendental.sin(b) * cos * decay, transcendental.sin(b) * cos / scale)
     return pair(re, im)
 
 
@@ -311,50 +324,50 @@ def _turned_back(z: Any) -> Any:
 
 
 def _tan(_: Op, z: Any) -> Any:
-    return _turned_back(f.tanh(_turned(z)))
+    return _turned_back(tanh(_turned(z)))
 
 
 def _roots(z: Any) -> tuple[Any, Any]:
     """sqrt(1 - z) and sqrt(1 + z); signs of a zero imaginary part choose the side of a cut."""
-    return f.sqrt(pair(1.0 - z.real, -z.imag)), f.sqrt(pair(1.0 + z.real, z.imag))
+    return sqrt(pair(1.0 - z.real, -z.imag)), sqrt(pair(1.0 + z.real, z.imag))
 
 
 def _asin(_: Op, z: Any) -> Any:
     left, right = _roots(z)
-    re = f.arctan2(z.real, left.real * right.real - left.imag * right.imag)
-    return pair(re, f.arcsinh(left.real * right.imag - left.imag * right.real))
+    re = arctan2(z.real, left.real * right.real - left.imag * right.imag)
+    return pair(re, arcsinh(left.real * right.imag - left.imag * right.real))
 
 
 def _acos(_: Op, z: Any) -> Any:
     left, right = _roots(z)
-    re = 2.0 * f.arctan2(left.real, right.real)
-    return pair(re, f.arcsinh(right.real * left.imag - right.imag * left.real))
+    re = 2.0 * arctan2(left.real, right.real)
+    return pair(re, arcsinh(right.real * left.imag - right.imag * left.real))
 
 
 def _acosh(_: Op, z: Any) -> Any:
-    less, more = f.sqrt(pair(z.real - 1.0, z.imag)), f.sqrt(pair(z.real + 1.0, z.imag))
-    re = f.arcsinh(less.real * more.real + less.imag * more.imag)
-    return pair(re, 2.0 * f.arctan2(less.imag, more.real))
+    less, more = sqrt(pair(z.real - 1.0, z.imag)), sqrt(pair(z.real + 1.0, z.imag))
+    re = arcsinh(less.real * more.real + less.imag * more.imag)
+    return pair(re, 2.0 * arctan2(less.imag, more.real))
 
 
 def _asinh(_: Op, z: Any) -> Any:
-    return _turned_back(f.arcsin(_turned(z)))
+    return _turned_back(arcsin(_turned(z)))
 
 
 def _atanh(_: Op, z: Any) -> Any:
     limit = 2.0 ** (np.finfo(z.real.dtype.numpy).nmant // 2 + 4)  # 1 / limit**2 is below epsilon
-    far = f.maximum(f.absolute(z.real), f.absolute(z.imag)) > limit
-    a, b = (f.where(far, 0.5, part) for part in (z.real, z.imag))
-    re = 0.25 * f.log1p(4.0 * a / ((1.0 - a) * (1.0 - a) + b * b))
-    im = 0.5 * f.arctan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b)
+    far = maximum(absolute(z.real), absolute(z.imag)) > limit
+    a, b = (where(far, 0.5, part) for part in (z.real, z.imag))
+    re = 0.25 * log1p(4.0 * a / ((1.0 - a) * (1.0 - a) + b * b))
+    im = 0.5 * arctan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b)
     # far away 1 / z and a quarter turn, to all digits; squares would overflow
-    rest = 1.0 / f.where(far, z, 1.0)
-    quarter = f.copysign(0.5 * math.pi, z.imag)
-    return pair(f.where(far, rest.real, re), f.where(far, quarter + rest.imag, im))
+    rest = 1.0 / where(far, z, 1.0)
+    quarter = copysign(0.5 * math.pi, z.imag)
+    return pair(where(far, rest.real, re), where(far, quarter + rest.imag, im))
 
 
 def _atan(_: Op, z: Any) -> Any:
-    return _turned_back(f.arctanh(_turned(z)))
+    return _turned_back(arctanh(_turned(z)))
 
 
 # -- truth, conversions, several operands ---------------------------------------------------------
@@ -374,7 +387,7 @@ def _cast(op: Any, z: Any) -> Any:
             f"astype: {z.dtype} does not convert to {dtype}: the imaginary part would be lost",
             hint="z.real",
         )
-    return pair(*[None if p is None else f.astype(p, dtype.real) for p in parts_of(z)])
+    return pair(*[None if p is None else astype(p, dtype.real) for p in parts_of(z)])
 
 
 def _concat(op: Op, *operands: Any) -> Any:
@@ -398,11 +411,11 @@ def _cumulative_product(op: Any, z: Any) -> Any:
             "cumprod: complex values along a named size have no running product here",
             hint="give the axis a literal size; or sg.associative_scan(sg.multiply, z)",
         )
-    rows, step = f.moveaxis(z, axis, 0), 1
+    rows, step = moveaxis(z, axis, 0), 1
     while step < size:
-        rows = f.concatenate([rows[:step], rows[step:] * rows[:-step]], 0)
+        rows = concatenate([rows[:step], rows[step:] * rows[:-step]], 0)
         step *= 2
-    return f.moveaxis(rows, 0, axis)
+    return moveaxis(rows, 0, axis)
 
 
 def _marked(op: Any, *operands: Any) -> Any:
@@ -435,11 +448,11 @@ _TABLE: Final[dict[type[Op], Reading]] = {
     IntegerPow: _integer_power,
     Pow: _power,
     Exp: _exp,
-    Exp2: lambda op, z: f.exp(z * _LN2),
+    Exp2: lambda op, z: exp(z * _LN2),
     Expm1: _expm1,
     Log: _log,
-    Log2: lambda op, z: f.log(z) * _LOG2_E,
-    Log10: lambda op, z: f.log(z) * _LOG10_E,
+    Log2: lambda op, z: log(z) * _LOG2_E,
+    Log10: lambda op, z: log(z) * _LOG10_E,
     Log1p: _log1p,
     Sqrt: _sqrt,
     Sin: _sin,
@@ -454,7 +467,7 @@ _TABLE: Final[dict[type[Op], Reading]] = {
     Asinh: _asinh,
     Acosh: _acosh,
     Atanh: _atanh,
-    Sigmoid: lambda op, z: 1.0 / (1.0 + f.exp(-z)),
+    Sigmoid: lambda op, z: 1.0 / (1.0 + exp(-z)),
     Eq: _equal,
     Ne: _equal,
     Cast: _cast,

@@ -9,15 +9,13 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.language.ir.forms import Contract, Form
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, peeled
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.batch_axis import lined_up
 from staticgrad.language.ops.cotangent import unbroadcast, widened
-from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.movement import Transpose, reshape, transpose
+from staticgrad.language.ops.elementwise import Operand, lined_up
+from staticgrad.language.ops.movement import Transpose, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
     BilinearOp,
     as_values,
@@ -118,16 +116,16 @@ class MatMul(BilinearOp, name="matmul"):
         """Batch axes meet; rows of a batch times one matrix are rows of one product."""
         a, b = args
         if not over[1] and b.ndim == 2 and not self.transpose_a:
-            rows = functions.reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
+            rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
             found = MatMul(False, self.transpose_b)(rows, b)
-            return functions.reshape(found, (*a.shape[:-1], found.shape[-1]))
+            return reshape(found, (*a.shape[:-1], found.shape[-1]))
         columns = b.shape[-2] if self.transpose_b else b.shape[-1]
         if not over[0] and a.ndim == 2 and (self.transpose_b or columns == 1):
             inner = b.shape[-1] if self.transpose_b else b.shape[-2]
-            rows = functions.reshape(b, (prod(b.shape[:-2]) * columns, inner))
+            rows = reshape(b, (prod(b.shape[:-2]) * columns, inner))
             found = MatMul(False, not self.transpose_a)(rows, a)  # transposed as a whole
             shape = (*b.shape[:-2], columns, found.shape[-1])
-            return functions.swapaxes(functions.reshape(found, shape), -1, -2)
+            return swapaxes(reshape(found, shape), -1, -2)
         return self(*lined_up(args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:

@@ -12,6 +12,7 @@ from staticgrad.language.ir.forms import Form, Pointwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
+from staticgrad.language.ops import basic
 from staticgrad.language.ops.cotangent import ONE, Partial
 from staticgrad.language.ops.elementwise import Elementwise, Operand
 from staticgrad.language.ops.operands import as_value, dtype_of
@@ -89,13 +90,7 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
         dtype: an element type, as NumPy spells it.
     """
     target = dtype_of("astype", dtype)
-    value: Any = as_value("astype", x)
-    if value.dtype is target:
-        return value
-    if target.is_complex and not value.dtype.is_complex:
-        return value.kind.complex_kind(astype(value, target.real), None)
-    found: AnyValue = Cast(target)(value)
-    return found
+    return basic.astype(as_value("astype", x), target)
 
 
 def apart(x: AnyValue) -> AnyValue:

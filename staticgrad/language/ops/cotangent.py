@@ -14,11 +14,24 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.execution import is_holding
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.basic import (
+    add,
+    astype,
+    broadcast_to,
+    full,
+    logical_and,
+    logical_not,
+    logical_or,
+    multiply,
+    negative,
+    reshape,
+    sum_over,
+    where,
+)
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.caches import cached_property
@@ -59,7 +72,7 @@ class Masked:
     def resolved(self) -> Value:
         """The plain cotangent, zero where the mask is off; made once, however many ask for it."""
         branches = (ZERO, self.value) if self.negated else (self.value, ZERO)
-        return functions.where(self.condition, *branches)
+        return where(self.condition, *branches)
 
 
 class Support:
@@ -76,7 +89,7 @@ class Support:
     def mask(self) -> Any:
         first, *others = [make() for make in self._parts]
         for other in others:
-            first = functions.logical_or(first, other)
+            first = logical_or(first, other)
         return first
 
 
@@ -105,7 +118,7 @@ class PartCotangent(Masked):
     @cached_property
     def resolved(self) -> Value:
         """The plain cotangent."""
-        return functions.where(self.condition, self.value, ZERO) if self.met_pole else self.value
+        return where(self.condition, self.value, ZERO) if self.met_pole else self.value
 
     def through(self, share: Cotangent, has_poles: bool) -> Cotangent:
         """``share``, made of this cotangent's value by a rule, with the support kept."""
@@ -114,7 +127,7 @@ class PartCotangent(Masked):
             return PartCotangent(self.support, share, met)
         if not met:
             return share
-        return Masked(functions.logical_and(self.condition, share.positive()), share.value)
+        return Masked(logical_and(self.condition, share.positive()), share.value)
 
 
 Cotangent = Value | Masked
@@ -122,7 +135,7 @@ Cotangent = Value | Masked
 
 def not_(condition: AnyValue) -> AnyValue:
     """Elementwise logical not."""
-    return functions.logical_not(condition)
+    return logical_not(condition)
 
 
 def same_value(a: Value, b: Value) -> bool:
@@ -145,10 +158,10 @@ def times(ct: Cotangent, partial: Value | float) -> Cotangent:
         if partial == ONE:
             return ct
         if partial == MINUS_ONE:
-            return map_cotangent(ct, functions.negative)
+            return map_cotangent(ct, negative)
         if partial == ZERO:
             return zeros_like_type(ct.type, ct if isinstance(ct, Value) else ct.value)
-    return map_cotangent(ct, lambda value: functions.multiply(value, partial))
+    return map_cotangent(ct, lambda value: multiply(value, partial))
 
 
 def resolve(ct: Cotangent) -> Value:
@@ -166,7 +179,7 @@ def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
         return Masked(outer.condition, inner, outer.negated)
     if outer.negated == inner.negated and same_value(outer.condition, inner.condition):
         return inner
-    both = functions.logical_and(outer.positive(), inner.positive())
+    both = logical_and(outer.positive(), inner.positive())
     return Masked(both, inner.value)
 
 
@@ -185,7 +198,7 @@ def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
 
 
 def _add(a: Cotangent, b: Cotangent) -> Cotangent:
-    plus = functions.add
+    plus = add
     if isinstance(a, PartCotangent) and isinstance(b, PartCotangent):
         return PartCotangent(a.support.joined(b.support), plus(a.resolved, b.resolved))
     if not (isinstance(a, Masked) and isinstance(b, Masked)) or PartCotangent in (type(a), type(b)):
@@ -194,8 +207,8 @@ def _add(a: Cotangent, b: Cotangent) -> Cotangent:
         if a.negated == b.negated:
             return Masked(a.condition, plus(a.value, b.value), a.negated)
         branches = (b.value, a.value) if a.negated else (a.value, b.value)
-        return functions.where(a.condition, *branches)
-    either = functions.logical_or(a.positive(), b.positive())
+        return where(a.condition, *branches)
+    either = logical_or(a.positive(), b.positive())
     return Masked(either, plus(resolve(a), resolve(b)))
 
 
@@ -251,7 +264,7 @@ def widened(value: Any) -> Any:
     if value.__class__ in STAND_INS:
         stand_in: Any = STAND_INS[value.__class__]
         return stand_in(kind.with_dtype(dtype))
-    return map_cotangent(value, lambda each: functions.astype(each, dtype))
+    return map_cotangent(value, lambda each: astype(each, dtype))
 
 
 def in_dtype_of(share: Any, type: TensorType) -> Any:
@@ -262,7 +275,7 @@ def in_dtype_of(share: Any, type: TensorType) -> Any:
         return share
     if share.type.dtype is not dtype.compute:
         return share
-    return map_cotangent(share, lambda each: functions.astype(each, dtype))
+    return map_cotangent(share, lambda each: astype(each, dtype))
 
 
 def _placed(op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[Any]) -> Any:
@@ -271,9 +284,9 @@ def _placed(op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[An
         return share
 
     def mask() -> Any:
-        whole = functions.full(out.shape, np.bool_(True), like=out)
+        whole = full(out.shape, np.bool_(True), out)
         counts = ct.positive() if isinstance(ct, Masked) else whole
-        return resolve(op.vjp(functions.astype(counts, out.dtype), out, *args)[place]) != 0
+        return resolve(op.vjp(astype(counts, out.dtype), out, *args)[place]) != 0
 
     return PartCotangent(Support(mask), share)
 
@@ -306,14 +319,14 @@ def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:
     if ct.type is type:
         return ct
     if ct.type.dtype is not type.dtype:
-        ct = map_cotangent(ct, lambda value: functions.astype(value, type.dtype))
+        ct = map_cotangent(ct, lambda value: astype(value, type.dtype))
     if ct.type.shape == type.shape:
         return ct
     value = resolve(ct)
     axes = stretched_axes(value.shape, type.shape)
     if axes:
-        value = functions.sum(value, axes)
-    return value if value.shape == type.shape else functions.reshape(value, type.shape)
+        value = sum_over(value, axes)
+    return value if value.shape == type.shape else reshape(value, type.shape)
 
 
 def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
@@ -338,17 +351,17 @@ def zeros_like_type(type: TensorType, like: AnyValue | None = None) -> AnyValue:
     """Zeros of ``type``, of the same kind of value as ``like`` (symbolic by default)."""
     kind: Any = Symbolic if like is None else binding_kind((like,))
     zero = kind.lift(ZERO, type.dtype)
-    return zero if not type.shape else functions.broadcast_to(zero, type.shape)
+    return zero if not type.shape else broadcast_to(zero, type.shape)
 
 
 def narrowed(mask: Any, kind: TensorType) -> Any:
     """A mask of a result as one of an operand that was broadcast to it."""
     if mask.shape == kind.shape:
         return mask
-    counts = unbroadcast(functions.astype(mask, F32), TensorType(F32, kind.shape))
+    counts = unbroadcast(astype(mask, F32), TensorType(F32, kind.shape))
     return resolve(counts) != 0
 
 
 def reached(op: Op, mask: Any, out: Any, x: Any, *indices: Any) -> Any:
     """Return which elements of ``x`` a linear op brings to elements of the result in ``mask``."""
-    return resolve(op.vjp(functions.astype(mask, out.dtype), out, x, *indices)[0]) != 0
+    return resolve(op.vjp(astype(mask, out.dtype), out, x, *indices)[0]) != 0

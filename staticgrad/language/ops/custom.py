@@ -24,7 +24,10 @@ from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.pairs import Complex, is_complex_data, joined, parts_type, whole_type
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import conj
+from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import TRANSPOSES, zeros_like_type
 from staticgrad.language.ops.elementwise import common_dtype, is_weak, lifted
 from staticgrad.language.ops.marks import FirstOperand
@@ -117,7 +120,7 @@ def _over_batch(rule: Rule, letters: str) -> Rule:
         if not isinstance(shares, tuple) or len(shares) != len(letters):
             return shares
         return tuple(
-            share if share is None or letter == "b" else functions.sum(share, 0)
+            share if share is None or letter == "b" else sum_over(share, (0,))
             for share, letter in zip(shares, letters, strict=True)
         )
 
@@ -138,17 +141,17 @@ def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
     def stored(ct: Any, out: Any, *args: Any) -> Any:
         given = _whole(pairs, args)
         if isinstance(out, tuple):  # of several results
-            cts = [x if x is None else functions.conj(x) for x in _whole(of_outs, ct)]
+            cts = [x if x is None else conj(x) for x in _whole(of_outs, ct)]
             shares = rule(tuple(cts), tuple(_whole(of_outs, out)), *given)
         else:
             ct, out = _whole(of_outs * 2, (ct, out))
-            shares = rule(functions.conj(ct), out, *given)
+            shares = rule(conj(ct), out, *given)
         if not isinstance(shares, tuple) or len(shares) != len(args):
             return shares
         return tuple(
             share
             if not isinstance(share, Value)
-            else joined(functions.conj(functions.astype(share, arg.dtype)))
+            else joined(conj(astype(share, arg.dtype)))
             if letter == "c"
             else share.real
             for letter, share, arg in zip(pairs, shares, given, strict=True)

@@ -22,13 +22,12 @@ import numpy as np
 
 from staticgrad.language.ir.expr import PRIMITIVES, Expr, apply
 from staticgrad.language.ir.forms import Form, Pointwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue, Operand as Operand, binding_kind, of_kind
 from staticgrad.language.ir.op import Op, as_array
 from staticgrad.language.ir.python_numbers import Number, PythonNumber
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.batch_axis import lined_up
+from staticgrad.language.ops.basic import add, astype, broadcast_to, reshape, size_value
 from staticgrad.language.ops.cotangent import (
     Cotangent,
     Masked,
@@ -243,7 +242,7 @@ class Elementwise(Op):
             if tangent is None or partial is None:
                 continue
             term: Any = times(tangent, partial)
-            total = term if total is None else functions.add(total, term)
+            total = term if total is None else add(total, term)
         return total
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
@@ -257,8 +256,8 @@ class Elementwise(Op):
         if total is None:
             return None
         if total.dtype is not out.dtype:
-            total = functions.astype(total, out.dtype)
-        return total if total.shape == out.shape else functions.broadcast_to(total, out.shape)
+            total = astype(total, out.dtype)
+        return total if total.shape == out.shape else broadcast_to(total, out.shape)
 
     def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """An element counts where the result's does that is made of it."""
@@ -298,6 +297,21 @@ def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
             details=_aligned(shapes, error.axis_from_end),
             hint=hint + "align axes with reshape, or insert one of size 1 with x[..., None]",
         ) from None
+
+
+def lined_up(args: Sequence[Any], over: Sequence[bool]) -> list[Any]:
+    """Operands that broadcast from the right, so that their batch axes meet in front of all others.
+
+    Those with the axis get as many axes as the others have, of size 1, behind it.
+    """
+    ranks = [arg.ndim - has for arg, has in zip(args, over, strict=True)]
+    most = max(ranks)
+    return [
+        reshape(arg, (arg.shape[0], *(1,) * (most - rank), *arg.shape[1:]))
+        if has and rank < most
+        else arg
+        for arg, has, rank in zip(args, over, ranks, strict=True)
+    ]
 
 
 def _aligned(shapes: Sequence[Shape], marked: int) -> list[str]:
@@ -430,9 +444,9 @@ def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
     """``arg`` as a value of ``kind`` and ``dtype``."""
     if isinstance(arg, Value):
         own: Any = of_kind(arg, kind)
-        return own if own.dtype is dtype else functions.astype(own, dtype)
+        return own if own.dtype is dtype else astype(own, dtype)
     if isinstance(arg, Dim):
-        return functions.size_value(arg, dtype)
+        return size_value(arg, dtype)
     if type(arg) is PythonNumber:
         if kind.computes:
             raise arg.refusal(op)

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.ir.forms import CallForm, Form
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.convert import size_value
+from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import LinearOp
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dim import Size, at_least, floordiv
 from staticgrad.language.types.dtype import F32, F64, I64
@@ -103,7 +106,7 @@ class FourierTransform(LinearOp, name="fft"):
 def _doubled(spectrum: Any, axis: int, size: Size, factor: float) -> Any:
     """``factor`` for elements that stand for a conjugate, too; 1 for the others."""
     count = spectrum.shape[axis - 1]  # behind it there is the axis of both parts
-    places = functions.iota((count,), like=spectrum)
-    alone = (places == 0) | (places * 2 == functions.size_value(size, I64))
+    places = iota((count,), like=spectrum)
+    alone = (places == 0) | (places * 2 == size_value(size, I64))
     one, other = (np.array(number, spectrum.dtype.numpy) for number in (1.0, factor))
-    return functions.reshape(functions.where(alone, one, other), (count, *(1,) * -axis))
+    return reshape(where(alone, one, other), (count, *(1,) * -axis))

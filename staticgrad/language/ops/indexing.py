@@ -29,15 +29,18 @@ from staticgrad.language.ir.forms import (
     ScatterAlong,
     View,
 )
-from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import remainder
 from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, ravel
+from staticgrad.language.ops.logic import equal, logical_or
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape
 from staticgrad.language.ops.operands import (
     Axes,
     LinearOp,
@@ -53,6 +56,7 @@ from staticgrad.language.ops.operands import (
     size_of,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType, convert_array
 from staticgrad.language.types.dim import Dim, Size
@@ -101,11 +105,11 @@ class Take(LinearOp, name="take"):
         if not over[1]:
             return Take(self.axis + 1)(x, indices)
         if not over[0]:
-            return functions.moveaxis(Take(self.axis)(x, indices), self.axis, 0)
+            return moveaxis(Take(self.axis)(x, indices), self.axis, 0)
         before, after = x.shape[1 : self.axis + 1], x.shape[self.axis + 2 :]
         places = _along(indices, size, before, after)
         found = TakeAlong(self.axis + 1)(x, places)
-        return functions.reshape(found, (size, *before, *indices.shape[1:], *after))
+        return reshape(found, (size, *before, *indices.shape[1:], *after))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Gather(self.axis)
@@ -159,7 +163,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         before, after = x.shape[1 : self.axis + 1], x.shape[last:]
         places = _along(indices, size, before, after)
         along = ScatterIntoAlong(self.axis + 1, self.size)
-        return along(functions.reshape(x, places.shape), places)
+        return along(reshape(x, places.shape), places)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Scatter(self.axis)
@@ -253,7 +257,7 @@ def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
     """Indices of each element of a batch as one axis, repeated over the axes around theirs."""
     count = prod(indices.shape[1:])
     shape = (size, *(1,) * len(before), count, *(1,) * len(after))
-    return functions.broadcast_to(functions.reshape(indices, shape), (size, *before, count, *after))
+    return broadcast_to(reshape(indices, shape), (size, *before, count, *after))
 
 
 def lands(op: str, x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
@@ -379,11 +383,11 @@ def within(op: str, indices: AnyValue, size: Size, mode: str) -> AnyValue:
         return indices
     if mode not in ("wrap", "clip"):
         raise ArgumentError(f"{op}: mode={shown(mode)}", hint="'raise', 'wrap' or 'clip'")
-    places = functions.astype(indices, I64)
-    length = functions.size_value(size, I64)
+    places = astype(indices, I64)
+    length = size_value(size, I64)
     if mode == "wrap":
-        return functions.remainder(places, length)
-    return functions.maximum(functions.minimum(places, length - 1), 0)
+        return remainder(places, length)
+    return maximum(minimum(places, length - 1), 0)
 
 
 def take_along_axis(
@@ -496,12 +500,12 @@ class ScatterExtreme(Op, name="scatter_extreme"):
             return ScatterExtreme(self.kind, self.axis + 1, self.size)(x, indices)
         (x,) = in_front(size, [x], [over[0]])
         own = Take(0)(iota((self.size,), 0, like=indices), indices)  # none below 0, none outside
-        first = iota(own.shape, 0, like=indices) * functions.size_value(self.size, I64)
-        moved = functions.moveaxis(x, 0, self.axis)
+        first = iota(own.shape, 0, like=indices) * size_value(self.size, I64)
+        moved = moveaxis(x, 0, self.axis)
         whole = ScatterExtreme(self.kind, self.axis, size * self.size)(moved, own + first)
         before, after = whole.shape[: self.axis], whole.shape[self.axis + 1 :]
-        parted = functions.reshape(whole, (*before, size, self.size, *after))
-        return functions.moveaxis(parted, self.axis, 0)
+        parted = reshape(whole, (*before, size, self.size, *after))
+        return moveaxis(parted, self.axis, 0)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Scatter(self.axis, kind=self.kind)
@@ -509,27 +513,27 @@ class ScatterExtreme(Op, name="scatter_extreme"):
     def last(self, out: Any, x: Any, indices: Any) -> Any:
         """Return whether an element of x is the last of those that equal what its place has."""
         flat, entries = self._flat(x, indices)
-        won = functions.equal(entries, Take(self.axis)(out, flat))
-        won = functions.logical_or(won, entries != entries)
+        won = equal(entries, Take(self.axis)(out, flat))
+        won = logical_or(won, entries != entries)
         number = iota(entries.shape, self.axis, like=x)
-        numbers = functions.where(won, number, -1)
+        numbers = where(won, number, -1)
         latest = ScatterExtreme("max", self.axis, self.size)(numbers, flat)
-        chosen = functions.equal(Take(self.axis)(latest, flat), number)
-        return functions.reshape(chosen, x.shape)
+        chosen = equal(Take(self.axis)(latest, flat), number)
+        return reshape(chosen, x.shape)
 
     def vjp(self, ct: Any, out: Any, x: Any, indices: Any) -> tuple[Any, ...]:
         """The cotangent of a place for the last element that it equals."""
         if not out.dtype.is_float:
             return None, None
         share = Take(self.axis)(ct, indices)
-        return functions.where(self.last(out, x, indices), share, 0.0), None
+        return where(self.last(out, x, indices), share, 0.0), None
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any, indices: Any) -> Any:
         """The tangent of the last element that a place equals; 0 where none was sent."""
         if not out.dtype.is_float or tangents[0] is None:
             return None
-        kept = functions.where(self.last(out, x, indices), tangents[0], 0.0)
-        return functions.scatter_add(kept, indices, self.size, self.axis)
+        kept = where(self.last(out, x, indices), tangents[0], 0.0)
+        return scatter_add(kept, indices, self.size, self.axis)
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Anything that its dtype holds, where nothing is sent."""
@@ -539,8 +543,8 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         """The indices along one axis, and x with that axis in place of theirs."""
         before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
         count = prod(indices.shape)
-        flat = functions.reshape(indices, (count,))
-        return flat, functions.reshape(x, (*before, count, *after))
+        flat = reshape(indices, (count,))
+        return flat, reshape(x, (*before, count, *after))
 
 
 def _of_two(kind: str, a: Array, b: Array) -> Array:
@@ -817,7 +821,7 @@ def concatenate(
     """
     operands = _joined("concatenate", values, axis, dtype)
     if axis is None:
-        operands = tuple(functions.ravel(value) for value in operands)
+        operands = tuple(ravel(value) for value in operands)
         axis = 0
     if operands[0].ndim == 0:
         raise RankError("concatenate: 0-d values have no axis to join", hint="use sg.stack")
@@ -880,7 +884,32 @@ def _joined(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
             hint="convert the operands: x.astype(dtype)",
             related=related(*operands),
         )
-    return tuple(functions.astype(value, wanted) for value in operands)
+    return tuple(astype(value, wanted) for value in operands)
+
+
+def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
+    """Return the elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
+
+    ``offset`` says which diagonal; above the main one it is positive.
+    """
+    value = as_value("diagonal", x)
+    if value.ndim < 2:
+        raise RankError(f"diagonal: {value.type} has no two axes", related=related(value))
+    moved = moveaxis(value, [axis1, axis2], [-2, -1])
+    k = integer("diagonal", "offset", offset, value)
+    rows, columns = moved.shape[-2:]
+    first_row, first_column = max(-k, 0), max(k, 0)
+    a = rows - first_row
+    b = columns - first_column
+    length = dims.maximum(a + b - dims.maximum(a, b), 0)
+    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
+    if isinstance(columns, Dim):
+        step = size_value(columns + 1, I64)
+        start = size_value(columns * first_row + first_column, I64)
+        return take(flat, iota((length,)) * step + start, flat.ndim - 1)
+    rank = flat.ndim - 1
+    starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
+    return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
 
 
 def with_zeros(x: AnyValue, pairs: Sequence[tuple[Size, Size]]) -> AnyValue:

@@ -13,12 +13,24 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.language.ir.forms import CallForm, Form
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ops.arithmetic import conj
+from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.batch_axis import in_front, merged, parted
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import ZERO, zeros_like_type
-from staticgrad.language.ops.indexing import concatenate, part
+from staticgrad.language.ops.indexing import (
+    concatenate,
+    diagonal,
+    part,
+    take_along_axis,
+    with_zeros,
+)
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, swapaxes
 from staticgrad.language.ops.operands import promoted_values, shape_text
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.sorting import argsort
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType, product
 from staticgrad.language.types.dim import Size
@@ -122,20 +134,20 @@ def smaller(left: Size, right: Size) -> Size:
 
 def adjoint(x: Any) -> Any:
     """The matrices, transposed; complex ones conjugated, too."""
-    return functions.conj(functions.matrix_transpose(x))
+    return conj(swapaxes(x, -1, -2))
 
 
 def by_place(x: Any, below: float, on: float, above: float) -> Any:
     """The elements below, on and above the diagonal times a number each; 0 leaves them out."""
     shape = x.shape[-2:]
-    row, column = (functions.iota(shape, axis, like=x) for axis in (0, 1))
+    row, column = (iota(shape, axis, like=x) for axis in (0, 1))
     zero = np.zeros((), x.dtype.numpy)
 
     def scaled(factor: float) -> Any:
         return x if factor == 1.0 else x * factor if factor else zero
 
-    diagonal_and_above = functions.where(row == column, scaled(on), scaled(above))
-    return functions.where(row > column, scaled(below), diagonal_and_above)
+    diagonal_and_above = where(row == column, scaled(on), scaled(above))
+    return where(row > column, scaled(below), diagonal_and_above)
 
 
 def of_lower(x: Any) -> Any:
@@ -154,31 +166,31 @@ def mirrored(x: Any) -> Any:
 
 def as_columns(vector: Any) -> Any:
     """Vectors as rows [..., 1, n]: each scales the columns of a matrix."""
-    return functions.expand_dims(vector, -2)
+    return expand_dims(vector, -2)
 
 
 def as_rows(vector: Any) -> Any:
     """Vectors as columns [..., n, 1]: each scales the rows of a matrix."""
-    return functions.expand_dims(vector, -1)
+    return expand_dims(vector, -1)
 
 
 def on_diagonal(vector: Any) -> Any:
     """Diagonal matrices of vectors."""
     n = vector.shape[-1]
-    row, column = (functions.iota((n, n), axis, like=vector) for axis in (0, 1))
-    return functions.where(row == column, as_columns(vector), np.zeros((), vector.dtype.numpy))
+    row, column = (iota((n, n), axis, like=vector) for axis in (0, 1))
+    return where(row == column, as_columns(vector), np.zeros((), vector.dtype.numpy))
 
 
 def diagonal_of(x: Any) -> Any:
     """The diagonals of square matrices."""
-    return functions.diagonal(x, 0, x.ndim - 2, x.ndim - 1)
+    return diagonal(x, 0, x.ndim - 2, x.ndim - 1)
 
 
 def reciprocal(gaps: Any) -> Any:
     """1 / gaps, and 0 on the diagonal, where they are 0; infinite where others are."""
-    row, column = (functions.iota(gaps.shape[-2:], axis, like=gaps) for axis in (0, 1))
-    inverse = 1.0 / functions.where(row == column, 1.0, gaps)
-    return functions.where(row == column, np.zeros((), gaps.dtype.numpy), inverse)
+    row, column = (iota(gaps.shape[-2:], axis, like=gaps) for axis in (0, 1))
+    inverse = 1.0 / where(row == column, 1.0, gaps)
+    return where(row == column, np.zeros((), gaps.dtype.numpy), inverse)
 
 
 def is_given(ct: Any) -> bool:
@@ -451,14 +463,14 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     ) -> tuple[Any, ...]:
         """The transposed system has lower and upper diagonal exchanged, each moved by one."""
         by_b = self._transposed(lower, diagonal, upper, ct)
-        out = functions.conj(out)
-        product = functions.sum(by_b * out, -2)
-        below = functions.sum(by_b * _moved(out, 1), -2)
-        above = functions.sum(by_b * _moved(out, -1), -2)
+        out = conj(out)
+        product = sum_over(by_b * out, (out.ndim - 2,))
+        below = sum_over(by_b * _moved(out, 1), (out.ndim - 2,))
+        above = sum_over(by_b * _moved(out, -1), (out.ndim - 2,))
         return -below, -product, -above, by_b
 
     def _transposed(self, lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
-        lower, diagonal, upper = map(functions.conj, (lower, diagonal, upper))
+        lower, diagonal, upper = map(conj, (lower, diagonal, upper))
         return TridiagonalSolve("nan")(_moved(upper, 1), diagonal, _moved(lower, -1), b)
 
 
@@ -466,7 +478,7 @@ def _moved(x: Any, by: int) -> Any:
     """x one place further along the last axis, with a 0 for what is not there."""
     last, n = x.ndim - 1, x.shape[-1]
     ends = [(0, 0)] * last + [(1, 1)]
-    return part(functions.pad(x, ends), last, 1 - by, n)
+    return part(with_zeros(x, ends), last, 1 - by, n)
 
 
 class Cholesky(LinearAlgebra, name="cholesky"):
@@ -535,9 +547,9 @@ class LU(LinearAlgebra, name="lu"):
             return (ZERO,)
         packed, permutation, _ = out
         by_columns = _rectangle(packed, ct[0])
-        back = functions.argsort(permutation, -1)
-        places = functions.broadcast_to(functions.expand_dims(back, -2), x.shape)
-        return (functions.take_along_axis(by_columns, places, -1),)
+        back = argsort(permutation, -1)
+        places = broadcast_to(expand_dims(back, -2), x.shape)
+        return (take_along_axis(by_columns, places, -1),)
 
 
 def _square(packed: Any, ct: Any) -> Any:
@@ -552,8 +564,8 @@ def _square(packed: Any, ct: Any) -> Any:
 def _unit_upper(packed: Any) -> Any:
     above = by_place(packed, 0.0, 0.0, 1.0)
     n = packed.shape[-1]
-    row, column = (functions.iota((n, n), axis, like=packed) for axis in (0, 1))
-    return above + functions.astype(row == column, packed.dtype)
+    row, column = (iota((n, n), axis, like=packed) for axis in (0, 1))
+    return above + astype(row == column, packed.dtype)
 
 
 def _over_upper(packed: Any, b: Any) -> Any:
@@ -644,8 +656,8 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
 
 def _in_order(x: Any, permutation: Any) -> Any:
     """The rows of x in the order of the permutation."""
-    places = functions.broadcast_to(functions.expand_dims(permutation, -1), x.shape)
-    return functions.take_along_axis(x, places, -2)
+    places = broadcast_to(expand_dims(permutation, -1), x.shape)
+    return take_along_axis(x, places, -2)
 
 
 #: Columns that LAPACK works on at a time.

@@ -13,10 +13,12 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.forms import AxisMap, Form, ReshapeForm, View
-from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops import basic
+from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.elementwise import Operand, broadcast
 from staticgrad.language.ops.operands import (
     Axes,
@@ -143,7 +145,7 @@ class Broadcast(LinearOp, name="broadcast"):
         repeated = (k for k, size in enumerate(self.shape) if single.get(k, 1) == 1 and size != 1)
         added = (k for k in range(len(self.shape)) if k not in single)
         axes = tuple(sorted({*repeated, *added}))
-        return reshape(functions.sum(ct, axes), x.shape)
+        return reshape(sum_over(ct, axes), x.shape)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return Broadcast((size, *self.shape), (0, *(axis + 1 for axis in self.axes)))(*args)
@@ -192,7 +194,7 @@ def reshape(
     if free:
         entries = _filled(value, entries, free[0])
     target = shape_of("reshape", entries, value)
-    return value if target == value.shape else Reshape(target)(value)
+    return basic.reshape(value, target)
 
 
 def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
@@ -359,15 +361,12 @@ def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
     """
     value = as_value("broadcast_to", x)
     target = shape_of("broadcast_to", shape, value)
-    if target == value.shape:
-        return value
-    added = len(target) - value.ndim
-    if added < 0:
+    if len(target) < value.ndim:
         raise ShapeError(
             f"broadcast_to: {shape_text(value.shape)} has more axes than {shape_text(target)}",
             related=related(value),
         )
-    return Broadcast(target, tuple(range(added, len(target))))(value)
+    return basic.broadcast_to(value, target)
 
 
 def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:

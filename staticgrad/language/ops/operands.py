@@ -16,12 +16,12 @@ import numpy as np
 
 from staticgrad.language.ir.calls import Argument
 from staticgrad.language.ir.execution import running_session
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind, of_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.basic import astype, size_value
 from staticgrad.language.ops.cotangent import reached
 from staticgrad.language.ops.elementwise import (
     Operand,
@@ -109,7 +109,7 @@ def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = Non
         found: AnyValue = data if kind is None else of_kind(data, kind)
         return found
     if isinstance(data, Dim):
-        return functions.size_value(data, I64)
+        return size_value(data, I64)
     strong_dtype(op, data)
     return (kind or binding_kind(())).lift(data)
 
@@ -117,7 +117,7 @@ def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = Non
 def floating(op: str, x: Operand[AnyValue]) -> AnyValue:
     """x as a floating value: integers and bools become float64."""
     value = as_value(op, x)
-    return value if value.dtype.is_float else functions.astype(value, F64)
+    return value if value.dtype.is_float else astype(value, F64)
 
 
 def as_values(op: str, *data: Operand[AnyValue]) -> tuple[AnyValue, ...]:

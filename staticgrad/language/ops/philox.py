@@ -15,9 +15,9 @@ import numpy as np
 
 from staticgrad.language.ir.expr import Expr, literal
 from staticgrad.language.ir.forms import Form, Pointwise
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import as_values
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
@@ -122,7 +122,7 @@ class RandomBits(Op, name="random_bits"):
         """Add one axis of keys for the batch."""
         op = replace(self, shape=(size, *self.shape), keys=self.keys + 1)
         shape = (*op.shape[: op.keys], *(1,) * self._own)
-        return op(*(functions.reshape(arg, shape) for arg in in_front(size, args, over)))
+        return op(*(reshape(arg, shape) for arg in in_front(size, args, over)))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         ranks = (self.rank,) if self.rank else ()
@@ -141,7 +141,7 @@ def folded(key: Any, number: Any) -> Any:
     step. Of nested loops the inner one folds the key that the outer one has made.
     """
     if key.shape:  # a key for each element of a batch
-        number = functions.broadcast_to(number, key.shape)
+        number = broadcast_to(number, key.shape)
     return RandomBits(key.shape, U64, FOLDED, keys=len(key.shape))(key, number)
 
 

@@ -14,13 +14,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.language.ir.forms import COMBINERS, Form, Reduce
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ir.summation import tree_sum
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.basic import where
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import reached
+from staticgrad.language.ops.logic import equal, greater, less, logical_not
 from staticgrad.language.ops.movement import Broadcast, reshape
 from staticgrad.language.ops.operands import kept_axes, without
 from staticgrad.language.types import dim as dims
@@ -128,23 +130,23 @@ class Extreme(Reduction):
         NaN where the result is: a NaN has won against nothing.
         """
         lost = self.loses(x, self.spread(out, x))
-        chosen = functions.logical_not(lost)
-        count = Sum(self.axes)(functions.astype(chosen, out.dtype))
-        return lost, functions.where(functions.equal(out, out), count, nan)
+        chosen = logical_not(lost)
+        count = Sum(self.axes)(astype(chosen, out.dtype))
+        return lost, where(equal(out, out), count, nan)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """An equal share of the cotangent for each element that was chosen."""
         if not out.dtype.is_float:
             return (None,)
         lost, count = self.weights(out, x)
-        return (functions.where(lost, 0.0, self.spread(ct / count, x)),)
+        return (where(lost, 0.0, self.spread(ct / count, x)),)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         """The mean tangent of the elements that were chosen."""
         if not out.dtype.is_float or tangents[0] is None:
             return None
         lost, count = self.weights(out, x)
-        return Sum(self.axes)(functions.where(lost, 0.0, tangents[0])) / count
+        return Sum(self.axes)(where(lost, 0.0, tangents[0])) / count
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         a = of(x)
@@ -165,7 +167,7 @@ class Max(Extreme, name="max"):
         return np.maximum.reduce(x, self.axes, initial=self.least(x))
 
     def loses(self, x: Any, out: Any) -> Value:
-        return functions.less(x, out)
+        return less(x, out)
 
 
 class Min(Extreme, name="min"):
@@ -181,7 +183,7 @@ class Min(Extreme, name="min"):
         return np.minimum.reduce(x, self.axes, initial=self.least(x))
 
     def loses(self, x: Any, out: Any) -> Value:
-        return functions.greater(x, out)
+        return greater(x, out)
 
 
 def _extreme(

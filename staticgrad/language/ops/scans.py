@@ -14,13 +14,15 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 
 from staticgrad.language.ir.forms import Form, Scan
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import Range, RangeOf
+from staticgrad.language.ops.basic import full
 from staticgrad.language.ops.batch_axis import in_front
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import Operand, quiet
 from staticgrad.language.ops.indexing import concatenate, flip, part, with_zeros
+from staticgrad.language.ops.movement import broadcast_arrays, ravel
 from staticgrad.language.ops.operands import as_value, axis_of, counting_dtype, promoted_values
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType
@@ -150,7 +152,7 @@ def _backwards(op: _Scan, *values: AnyValue) -> AnyValue:
 def _preceding(x: AnyValue, axis: int, first: int) -> AnyValue:
     """x one place later along ``axis``, with the number ``first`` in front."""
     shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
-    front = functions.full(shape, np.full((), first, x.dtype.numpy), like=x)
+    front = full(shape, np.full((), first, x.dtype.numpy), x)
     return part(concatenate([front, x], axis), axis, 0, x.shape[axis])
 
 
@@ -199,7 +201,7 @@ def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> A
         axis: one axis.
     """
     left, right = promoted_values("linear_scan", (a, b))
-    total = functions.broadcast_arrays(left, right)
+    total = broadcast_arrays(left, right)
     return LinearScan(axis_of("linear_scan", axis, total[1]))(*total)
 
 
@@ -207,7 +209,7 @@ def _running(
     op: str, kind: type[_Scan], x: Operand[AnyValue], axis: int | None, dtype: Any
 ) -> AnyValue:
     value = as_value(op, x)
-    value = functions.astype(value, counting_dtype(op, value.dtype, dtype))
+    value = astype(value, counting_dtype(op, value.dtype, dtype))
     if axis is None:
-        value, axis = functions.ravel(value), 0
+        value, axis = ravel(value), 0
     return kind(axis_of(op, axis, value))(value)

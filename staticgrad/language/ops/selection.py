@@ -15,17 +15,28 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.expr import Expr, literal, select
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.nodes import Symbolic
 from staticgrad.language.ir.op import Array, Constant
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import Abs
+from staticgrad.language.ops.arithmetic import Abs, signbit
 from staticgrad.language.ops.cotangent import ZERO, Cotangent, Masked, narrowed
 from staticgrad.language.ops.elementwise import Elementwise, Operand, binary, lifted, promoted
-from staticgrad.language.ops.logic import Lt, Relation
-from staticgrad.language.ops.operands import as_value
+from staticgrad.language.ops.logic import (
+    Lt,
+    Relation,
+    equal,
+    greater,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    not_equal,
+)
+from staticgrad.language.ops.movement import broadcast_to
+from staticgrad.language.ops.operands import as_value, floating, promoted_values
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.support.building import within
@@ -121,10 +132,10 @@ class Where(Elementwise, name="where"):
 
     def counted(self, mask: Any, out: Any, condition: Any, *branches: Any) -> tuple[Any, ...]:
         """The condition counts everywhere, a branch where it is chosen."""
-        chosen = functions.broadcast_to(condition, out.shape)
-        masks = [chosen, functions.logical_not(chosen)]
+        chosen = broadcast_to(condition, out.shape)
+        masks = [chosen, logical_not(chosen)]
         if mask is not True:
-            masks = [functions.logical_and(each, mask) for each in masks]
+            masks = [logical_and(each, mask) for each in masks]
         return (True, *(narrowed(m, x.type) for m, x in zip(masks, branches, strict=True)))
 
 
@@ -146,8 +157,8 @@ class _Extremum(Elementwise):
         self, ct: Any, needed: Sequence[bool], out: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
         x_loses, y_loses = self.loses(x, y), self.loses(y, x)
-        tie = where(functions.equal(x, y), ct * 0.5, nan)
-        share = where(functions.logical_or(x_loses, y_loses), ct, tie)
+        tie = where(equal(x, y), ct * 0.5, nan)
+        share = where(logical_or(x_loses, y_loses), ct, tie)
         by_x = Masked(x_loses, share, negated=True) if needed[0] else None
         return by_x, Masked(y_loses, share, negated=True) if needed[1] else None
 
@@ -157,7 +168,7 @@ class _Extremum(Elementwise):
             return None
         one = where(self.loses(x, y), by_y, by_x)
         other = where(self.loses(y, x), by_x, by_y)
-        known = functions.equal(out, out)
+        known = equal(out, out)
         return where(known, (one + other) * 0.5, nan)
 
 
@@ -178,7 +189,7 @@ class Maximum(_Extremum, name="maximum"):
         return x | y if x.dtype is BOOL else x.maximum(y)
 
     def loses(self, x: Any, y: Any) -> Value:
-        return functions.less(x, y)
+        return less(x, y)
 
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
         a, b = of(x), of(y)
@@ -206,7 +217,7 @@ class Minimum(_Extremum, name="minimum"):
         return x & y if x.dtype is BOOL else x.minimum(y)
 
     def loses(self, x: Any, y: Any) -> Value:
-        return functions.greater(x, y)
+        return greater(x, y)
 
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
         a, b = of(x), of(y)
@@ -267,14 +278,14 @@ class Relu(Elementwise, name="relu"):
     ) -> tuple[Cotangent | None, ...]:
         order = out.node.order if isinstance(out, Symbolic) else None
         with within(order=order):
-            off = functions.less_equal(out, 0)
+            off = less_equal(out, 0)
         return (Masked(off, ct, negated=True),)
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         (tangent,) = tangents
         if tangent is None or tangent is ZERO:
             return None
-        return where(functions.less_equal(out, 0), 0, tangent)
+        return where(less_equal(out, 0), 0, tangent)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         found = of(x)
@@ -296,8 +307,8 @@ class _Bounded(Elementwise):
         raise TypeError(f"op {self.name} does not say what lies beyond its border")
 
     def _moved(self, x: Any, border: Any) -> Value:
-        nan = functions.not_equal(border, border)
-        return functions.logical_or(self.beyond(x, border), nan)
+        nan = not_equal(border, border)
+        return logical_or(self.beyond(x, border), nan)
 
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, x: Any, border: Any
@@ -322,7 +333,7 @@ class AtLeast(_Bounded, name="at_least"):
         return Maximum().scalar(x, low)
 
     def beyond(self, x: Any, border: Any) -> Value:
-        return functions.less(x, border)
+        return less(x, border)
 
     def value_range(self, of: RangeOf, x: Any, low: Any) -> Range | None:
         return Maximum().value_range(of, x, low)
@@ -338,7 +349,7 @@ class AtMost(_Bounded, name="at_most"):
         return Minimum().scalar(x, high)
 
     def beyond(self, x: Any, border: Any) -> Value:
-        return functions.greater(x, border)
+        return greater(x, border)
 
     def value_range(self, of: RangeOf, x: Any, high: Any) -> Range | None:
         return Minimum().value_range(of, x, high)
@@ -368,3 +379,13 @@ def clip(
     if max is not None:
         value = AtMost()(value, max)
     return as_value("clip", value)
+
+
+def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """The magnitude of x with the sign of y, broadcast; always floating.
+
+    Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
+    """
+    left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
+    kept = equal(signbit(left), signbit(right))
+    return where(kept, left, -left)

@@ -16,12 +16,12 @@ import numpy as np
 
 from staticgrad.language.ir.expr import Expr, literal, select
 from staticgrad.language.ir.forms import Form, SearchForm, SortForm
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import ZERO
 from staticgrad.language.ops.elementwise import Operand
-from staticgrad.language.ops.indexing import ScatterIntoAlong, TakeAlong
+from staticgrad.language.ops.indexing import ScatterIntoAlong, TakeAlong, take
 from staticgrad.language.ops.movement import ravel
 from staticgrad.language.ops.operands import (
     as_value,
@@ -303,9 +303,9 @@ def searchsorted(
         raise ArgumentError(f"searchsorted: side={side!r} is neither 'left' nor 'right'")
     row, values = promoted_values("searchsorted", (a, v))
     if sorter is not None:
-        row = functions.take(row, sorter, 0)
+        row = take(row, sorter, 0)
     if row.dtype.is_bool:
-        row, values = (functions.astype(x, I8) for x in (row, values))
+        row, values = (astype(x, I8) for x in (row, values))
     return SearchSorted(side == "right")(row, values)
 
 

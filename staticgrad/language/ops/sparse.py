@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.forms import CallForm, Form
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.batch_axis import in_front, merged, parted
 from staticgrad.language.ops.elementwise import quiet
 from staticgrad.language.ops.operands import promoted_values, shape_text
@@ -240,4 +240,4 @@ def _linear_in_each(op: PatternOp, tangents: Sequence[Any], args: Sequence[Any])
 
 def _summed(x: Any, rank: int) -> Any:
     """x over the batch axes that an operand of this rank does not have."""
-    return functions.sum(x, tuple(range(x.ndim - rank))) if x.ndim > rank else x
+    return sum_over(x, tuple(range(x.ndim - rank)))

@@ -14,20 +14,31 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.language.ir.expr import Expr, apply, literal, select
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, Zero
+from staticgrad.language.ops import arithmetic, selection
+from staticgrad.language.ops.arithmetic import absolute
+from staticgrad.language.ops.basic import sum_over
+from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import ZERO, Cotangent, Partial, times
 from staticgrad.language.ops.elementwise import Floating, binary, scipy_special, unary
+from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import StopGradient
+from staticgrad.language.ops.movement import expand_dims
+from staticgrad.language.ops.selection import maximum, minimum
 from staticgrad.language.ops.transcendental import (
     Exp,
     Log,
     Log1p,
     XLogY,
+    exp,
+    expm1,
     gaussian,
+    log,
+    log1p,
     polynomial,
     scaled_erfc,
+    sqrt,
 )
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath import bessel
@@ -183,41 +194,41 @@ _POWER: Final = 3
 
 def log_quantile_slope(a: Any, log_x: Any) -> Any:
     """d log(x) / da at a fixed probability P(a, x), as accurate where x underflows."""
-    x = functions.exp(log_x)
+    x = exp(log_x)
     below = x <= a
-    side = functions.where(below, 1.0, -1.0)
+    side = selection.where(below, 1.0, -1.0)
     gauss, weights = np.polynomial.legendre.leggauss(_NODES)
     unit = (gauss + 1.0) / 2.0
     end, gap, sign, shape, at = (
-        functions.expand_dims(each, -1)
+        expand_dims(each, -1)
         for each in (_end(a, x, below), side * (Digamma()(a) - log_x), side, a, x)
     )
     s = end * unit**_POWER
-    exponent = -sign * shape * s - at * functions.expm1(-sign * s)
-    terms = (gap + s) * functions.exp(exponent) * (weights / 2.0 * _POWER * unit ** (_POWER - 1))
-    return functions.sum(end * terms, -1)
+    exponent = -sign * shape * s - at * expm1(-sign * s)
+    terms = (gap + s) * exp(exponent) * (weights / 2.0 * _POWER * unit ** (_POWER - 1))
+    return sum_over(end * terms, (end.ndim - 1,))
 
 
 def _end(a: Any, x: Any, below: Any) -> Any:
     """Return the end of the integral: either part puts the exponent below ``-_DEPTH``."""
     a, x = StopGradient()(a), StopGradient()(x)
-    ratio = _DEPTH / functions.maximum(x, 1e-300)
-    root = functions.sqrt(2.0 * ratio)
+    ratio = _DEPTH / maximum(x, 1e-300)
+    root = sqrt(2.0 * ratio)
     # exp(-s) - 1 + s >= s**2 / (2 + s), and exp(s) - 1 - s = r has s <= log1p(r + sqrt(2 r)).
-    curved = functions.where(
-        below, (ratio + functions.sqrt(ratio * (ratio + 8.0))) / 2.0, functions.log1p(ratio + root)
+    curved = selection.where(
+        below, (ratio + sqrt(ratio * (ratio + 8.0))) / 2.0, log1p(ratio + root)
     )
-    return functions.minimum(curved, _DEPTH / functions.absolute(a - x))
+    return minimum(curved, _DEPTH / absolute(a - x))
 
 
 def by_shape(a: Any, x: Any) -> Any:
     """The derivative of P(a, x) by a, in float64 inside: 0 at x = 0 and inf."""
-    shape, wide = functions.astype(a, F64), functions.astype(x, F64)
+    shape, wide = astype(a, F64), astype(x, F64)
     inside = (wide > 0.0) & (wide < np.inf)
-    at = functions.log(functions.where(inside, wide, 1.0))
-    density = functions.exp(shape * at - functions.exp(at) - GammaLn()(shape))
-    found = functions.where(inside, -density * log_quantile_slope(shape, at), 0.0)
-    return functions.astype(found, x.dtype)
+    at = log(selection.where(inside, wide, 1.0))
+    density = exp(shape * at - exp(at) - GammaLn()(shape))
+    found = selection.where(inside, -density * log_quantile_slope(shape, at), 0.0)
+    return astype(found, x.dtype)
 
 
 #: Where the power series ends, and its coefficients: exact to the last digits, in the next few
@@ -241,7 +252,7 @@ class I0e(Floating, name="i0e"):
         return _i0e(x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (I1e()(x) - functions.sign(x) * out,)
+        return (I1e()(x) - arithmetic.sign(x) * out,)
 
 
 class I1e(Floating, name="i1e"):
@@ -260,9 +271,9 @@ class I1e(Floating, name="i1e"):
         return _i1e(x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        near = Exp()(-functions.abs(x)) * _slope_near_0(x)
-        far = I0e()(x) - out / functions.where(_is_near(x), _SERIES_END, x)
-        return (functions.where(_is_near(x), near, far) - functions.sign(x) * out,)
+        near = Exp()(-absolute(x)) * _slope_near_0(x)
+        far = I0e()(x) - out / selection.where(_is_near(x), _SERIES_END, x)
+        return (selection.where(_is_near(x), near, far) - arithmetic.sign(x) * out,)
 
 
 class I0(Floating, name="i0"):
@@ -305,8 +316,8 @@ class I1(Floating, name="i1"):
         return select(y.eq(inf), x, (apply("i1e", x) * half) * half)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        far = I0()(x) - out / functions.where(_is_near(x), _SERIES_END, x)
-        return (functions.where(_is_near(x), _slope_near_0(x), far),)
+        far = I0()(x) - out / selection.where(_is_near(x), _SERIES_END, x)
+        return (selection.where(_is_near(x), _slope_near_0(x), far),)
 
 
 def _i0e(x: Array) -> Array:
@@ -328,12 +339,12 @@ def _i1e(x: Array) -> Array:
 
 
 def _is_near(x: Any) -> Any:
-    return functions.abs(x) < _SERIES_END
+    return absolute(x) < _SERIES_END
 
 
 def _slope_near_0(x: Any) -> Any:
     """The derivative of i1: the sum of (2k + 1) / (2 k! (k + 1)!) * (x / 2) ** (2k)."""
-    near = functions.where(_is_near(x), x, 0.0)
+    near = selection.where(_is_near(x), x, 0.0)
     quarter, total = near * near * 0.25, _SLOPES[-1]
     for number in _SLOPES[-2::-1]:
         total = total * quarter + number
@@ -407,8 +418,8 @@ class Erfcx(Floating, name="erfcx"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         far = _FAR[x.dtype.compute]
-        series = _erfcx_slope(functions.where(x > far, x, far))
-        return (functions.where(x > far, series, 2.0 * (x * out) - 2.0 / _ROOT_PI),)
+        series = _erfcx_slope(selection.where(x > far, x, far))
+        return (selection.where(x > far, series, 2.0 * (x * out) - 2.0 / _ROOT_PI),)
 
 
 def _erfcx_slope(x: Any) -> Any:
@@ -465,13 +476,13 @@ class LogNdtr(Floating, name="log_ndtr"):
         return select(x < -1.0, below, (-apply("ndtr", -x)).log1p())
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        below = functions.where(x < 0.0, x, 0.0)
+        below = selection.where(x < 0.0, x, 0.0)
         low = (_ROOT_TAU / math.pi) / Erfcx()(below * -_ROOT_HALF)
         # Past the border nothing is left, and further derivatives would multiply it by infinities.
-        above = functions.where(x < 0.0, 0.0, functions.where(x > _NOTHING, _NOTHING, x))
-        log_of = functions.where(x < 0.0, 0.0, out)
+        above = selection.where(x < 0.0, 0.0, selection.where(x > _NOTHING, _NOTHING, x))
+        log_of = selection.where(x < 0.0, 0.0, out)
         high = Exp()(above * above * -0.5 - log_of) / _ROOT_TAU
-        return (functions.where(x < 0.0, low, high),)
+        return (selection.where(x < 0.0, low, high),)
 
 
 erfcx = unary(Erfcx, "erfcx", "sg.special.erfcx([0.0, 10.0])", "array([1.        , 0.05614099])")
@@ -506,9 +517,9 @@ class XLog1PY(Floating, name="xlog1py"):
         return select(x.eq(0.0) & y.eq(y), literal(0.0, x.dtype), x * y.log1p())
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        where = functions.where
+        where = selection.where
         nothing = x == 0.0
-        undefined = functions.logical_and(nothing, y <= -1.0)
+        undefined = logical_and(nothing, y <= -1.0)
         return where(undefined, ZERO, Log1p()(y)), where(nothing, ZERO, x / (y + 1.0))
 
 

@@ -14,13 +14,16 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.language.ir.expr import Expr, literal, select
-from staticgrad.language.ir.functional import NUMPY_NAMES, functions
+from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
-from staticgrad.language.ops.arithmetic import FlatPower
+from staticgrad.language.ops import selection
+from staticgrad.language.ops.arithmetic import FlatPower, isinf
 from staticgrad.language.ops.cotangent import ZERO, Partial
 from staticgrad.language.ops.elementwise import Floating, Operand, binary, scipy_special, unary
+from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.selection import minimum
 from staticgrad.language.types.dtype import F32, F64, DType
 from staticgrad.language.vecmath.layout import flip_sign, sign_bit
 from staticgrad.language.vecmath.scaled_error_function import ERFCX
@@ -261,7 +264,7 @@ class Asin(Floating, name="asin"):
     flops = 30
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / functions.sqrt((1.0 - x) * (1.0 + x)),)
+        return (1.0 / sqrt((1.0 - x) * (1.0 + x)),)
 
 
 class Acos(Floating, name="acos"):
@@ -277,7 +280,7 @@ class Acos(Floating, name="acos"):
     flops = 30
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (-1.0 / functions.sqrt((1.0 - x) * (1.0 + x)),)
+        return (-1.0 / sqrt((1.0 - x) * (1.0 + x)),)
 
 
 class Atan(Floating, name="atan"):
@@ -330,7 +333,7 @@ class Hypot(Floating, name="hypot"):
         return select(infinite, literal(inf, x.dtype), length)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        where, origin = functions.where, out == 0.0
+        where, origin = selection.where, out == 0.0
         zero = FlatPower(-0.5)(out)  # at the origin; its own derivative there is NaN
         return where(origin, zero, x / out), where(origin, zero, y / out)
 
@@ -405,7 +408,7 @@ class Asinh(Floating, name="asinh"):
         return flip_sign(select(near, log, log + _LN2), sign_bit(x))
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / functions.hypot(x, 1.0),)
+        return (1.0 / hypot(x, 1.0),)
 
 
 class Acosh(Floating, name="acosh"):
@@ -426,7 +429,7 @@ class Acosh(Floating, name="acosh"):
         return select(x < 1.0, literal(math.nan, x.dtype), select(near, log, log + _LN2))
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / (functions.sqrt(x - 1.0) * functions.sqrt(x + 1.0)),)
+        return (1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)),)
 
 
 class Atanh(Floating, name="atanh"):
@@ -505,9 +508,9 @@ class LogAddExp(Floating, name="logaddexp"):
         return select(x.eq(y), x + _LN2, apart)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        same = functions.logical_and(x == y, functions.isinf(x))  # x - y is NaN there
-        known = functions.minimum(x, ZERO)
-        return tuple(Sigmoid()(functions.where(same, known, apart)) for apart in (x - y, y - x))
+        same = logical_and(x == y, isinf(x))  # x - y is NaN there
+        known = minimum(x, ZERO)
+        return tuple(Sigmoid()(selection.where(same, known, apart)) for apart in (x - y, y - x))
 
 
 class XLogY(Floating, name="xlogy"):
@@ -528,9 +531,9 @@ class XLogY(Floating, name="xlogy"):
         return select(x.eq(0.0) & y.eq(y), literal(0.0, x.dtype), x * y.log())
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        where = functions.where
+        where = selection.where
         nothing = x == 0.0
-        undefined = functions.logical_and(nothing, y <= 0.0)
+        undefined = logical_and(nothing, y <= 0.0)
         return where(undefined, ZERO, Log()(y)), where(nothing, ZERO, x / y)
 
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 
 from staticgrad.language.ir.forms import COMBINERS, Form, WindowAxis, WindowReduce, WindowSpread
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.elementwise import quiet
+from staticgrad.language.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.language.ops.operands import LinearOp
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType
@@ -142,11 +142,11 @@ def _joined(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
     sizes = list(x.shape[1:])
     if outer:
         sizes[place : place + 1] = [groups, _quotient(sizes[place], groups)]
-    wide = functions.reshape(x, (size, *sizes))
+    wide = reshape(x, (size, *sizes))
     at = place + inner
-    moved = functions.moveaxis(wide, 0, at)
+    moved = moveaxis(wide, 0, at)
     kept = x.shape[1:]
-    return functions.reshape(moved, (*kept[:place], size * kept[place], *kept[place + 1 :]))
+    return reshape(moved, (*kept[:place], size * kept[place], *kept[place + 1 :]))
 
 
 def _apart(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
@@ -154,9 +154,9 @@ def _apart(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
     place, (outer, inner) = _place(role, axis, groups)
     rest = _quotient(y.shape[place], size)
     parts = [groups, size, _quotient(rest, groups)] if outer else [size, rest]
-    wide = functions.reshape(y, (*y.shape[:place], *parts, *y.shape[place + 1 :]))
-    moved = functions.moveaxis(wide, place + inner, 0)
-    return functions.reshape(moved, (size, *y.shape[:place], rest, *y.shape[place + 1 :]))
+    wide = reshape(y, (*y.shape[:place], *parts, *y.shape[place + 1 :]))
+    moved = moveaxis(wide, place + inner, 0)
+    return reshape(moved, (size, *y.shape[:place], rest, *y.shape[place + 1 :]))
 
 
 def _place(role: str, axis: str, groups: int) -> tuple[int, tuple[bool, int]]:
@@ -287,8 +287,8 @@ class WindowSum(_Reduced, LinearOp, name="window_sum"):
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         lead = ct.shape[: ct.ndim - self.count]
-        spread = functions.reshape(ct, (*lead, *(1,) * self.count, *self.extents))
-        whole = functions.broadcast_to(spread, (*lead, *self.taps, *self.extents))
+        spread = reshape(ct, (*lead, *(1,) * self.count, *self.extents))
+        whole = broadcast_to(spread, (*lead, *self.taps, *self.extents))
         return self.other(FoldWindows, self.image(x))(whole)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:

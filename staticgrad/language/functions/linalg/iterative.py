@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.functions import aggregate, sparse
-from staticgrad.language.functions.complex_numbers import abs_square, conj, real
+from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.creation import zeros, zeros_like
 from staticgrad.language.functions.linalg.matrices import lstsq
 from staticgrad.language.functions.loops.loops import fori_loop, while_loop
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import stop_gradient

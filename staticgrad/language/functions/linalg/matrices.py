@@ -11,18 +11,18 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from staticgrad.language.functions import aggregate, arrange, products, statistics
+from staticgrad.language.functions import aggregate, products, statistics
 from staticgrad.language.functions.arrange import pad
-from staticgrad.language.functions.complex_numbers import abs_square, conj
+from staticgrad.language.functions.complex_numbers import abs_square
 from staticgrad.language.functions.creation import eye, zeros
 from staticgrad.language.functions.indexing import matrix_transpose, unstack
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.statistics import count_nonzero, norm_of_matrices, prod
 from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops import arithmetic, transcendental
-from staticgrad.language.ops.arithmetic import absolute, ceil
+from staticgrad.language.ir.pairs import pair
+from staticgrad.language.ops import arithmetic, indexing, transcendental
+from staticgrad.language.ops.arithmetic import absolute, ceil, conj
 from staticgrad.language.ops.complex_linalg import of_adjoints
-from staticgrad.language.ops.complex_readings import pair
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import Operand
@@ -695,7 +695,7 @@ def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
     ``offset`` says how far above the main diagonal; below it where negative.
     """
     value = as_matrices("diagonal", x)
-    return arrange.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
+    return indexing.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
 
 
 def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
