@@ -125,3 +125,11 @@ def test_tensors_do_not_meet_values_of_graphs():
     np.testing.assert_allclose(sg.evaluate(found, {"y": [0.0, 2.0]}), 3.0)
     with pytest.raises(DTypeError, match="two kinds"):
         sg.fori_loop(0, 3, lambda i, c: c * ONES[:2], y)
+
+
+@pytest.mark.parametrize("name", ["vstack", "hstack", "dstack", "column_stack", "concatenate"])
+def test_arrays_beside_a_tensor_in_a_list(name):
+    for given in ([V, Tensor(V)], [Tensor(V), V]):
+        found = getattr(sg, name)(given)
+        assert isinstance(found, Tensor)
+        np.testing.assert_array_equal(found.data, getattr(np, name)([V, V]))

@@ -680,6 +680,11 @@ def _wide(x: Operand[AnyValue]) -> AnyValue:
     return value if value.ndim else reshape(value, (1,))
 
 
+def _of_one_kind(op: str, values: Any) -> tuple[Any, ...]:
+    """The values of a list: arrays beside a tensor are tensors."""
+    return as_values(op, *several(op, values))
+
+
 def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
     """x with at least two axes."""
     value = _wide(x)
@@ -703,7 +708,7 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
 
     Otherwise as ``concatenate``.
     """
-    wide = [with_two_axes(value) for value in several("vstack", values)]
+    wide = [with_two_axes(value) for value in _of_one_kind("vstack", values)]
     return concatenate(wide, 0, dtype=dtype)
 
 
@@ -711,7 +716,7 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
 @like(vstack)
 def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
-    wide = [_wide(value) for value in several("hstack", values)]
+    wide = [_wide(value) for value in _of_one_kind("hstack", values)]
     return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
 
 
@@ -721,7 +726,7 @@ def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
 def dstack(values: Sequence[Any]) -> Any: ...
 def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Join arrays along axis 2; vectors become [1, n, 1], matrices [m, n, 1]."""
-    return concatenate([_deep(value) for value in several("dstack", values)], 2)
+    return concatenate([_deep(value) for value in _of_one_kind("dstack", values)], 2)
 
 
 @overload
@@ -730,7 +735,7 @@ def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
 def column_stack(values: Sequence[Any]) -> Any: ...
 def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Vectors as the columns of a matrix; matrices side by side."""
-    wide = [_wide(value) for value in several("column_stack", values)]
+    wide = [_wide(value) for value in _of_one_kind("column_stack", values)]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
 
