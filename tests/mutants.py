@@ -73,7 +73,7 @@ def _row(area, *rows):
 
 
 OPS = "staticgrad/language/ops"
-EVERY_OP = "tests/ops/test_every_op.py -k "
+EVERY_OP = "tests/laws/test_ops.py -k "
 LOOPS = "tests/loops/test_derivatives.py -k "
 RULES = "tests/passes/test_rules.py "
 ROUNDED = "tests/ops/test_rounded_once.py -k "

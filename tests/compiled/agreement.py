@@ -68,8 +68,3 @@ def input_like(name, array):
 def used_feeds(graph, feeds):
     """Those of the feeds that the graph takes."""
     return {name: feeds[name] for name in (value.node.op.label for value in graph.inputs)}
-
-
-def as_tuple(result):
-    """Results of an op, one or several."""
-    return result if isinstance(result, tuple) else (result,)

@@ -8,12 +8,11 @@ import pytest
 import staticgrad as sg
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.vecmath.blocks import LONG
-from tests.compiled.agreement import as_tuple, assert_same, input_like
-from tests.compiled.test_ops import types_of
+from tests.compiled.agreement import assert_same, input_like
 from tests.compiled.test_programs import with_derivatives
 from tests.helpers.diagonals import every_nth
 from tests.helpers.random_programs import feeds_at, random_graph, whole_graph
-from tests.ops.samples import load_providers, samples_of
+from tests.ops.samples import as_tuple, load_providers, samples_of, types_of
 
 NAMES = [name for name in registered_ops() if "." not in name and name in load_providers()]
 FEW = 2

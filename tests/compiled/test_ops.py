@@ -22,12 +22,10 @@ from staticgrad.language.ops.contract import MatMul, PanelMatMul
 from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.marks import Mark
-from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dtype import F32, F64, as_dtype
+from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import LONG, ULP
 from staticgrad.tools.testing.variants import LAYOUTS, repeated, views
 from tests.compiled.agreement import (
-    as_tuple,
     assert_near,
     assert_same,
     differing,
@@ -38,10 +36,9 @@ from tests.helpers.diagonals import diagonals, every_nth
 from tests.helpers.limits import finfo
 from tests.ir.test_vecmath import power_samples, samples as block_samples, truth, ulps
 from tests.ops.completeness import SIZES as SIZES_OF_ROWS
-from tests.ops.samples import Sample, declaration_of, samples_of
+from tests.ops.samples import Sample, as_tuple, declaration_of, op_names, samples_of, types_of
 
-LEAVES = ("input", "parameter", "constant")
-NAMES = [n for n in registered_ops() if n not in LEAVES and "." not in n]
+NAMES = op_names()
 SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)
 MOST_SAMPLES = 8  # of one op in a quick test: a kernel takes some 10 ms to compile
 MOST_ELEMENTWISE = 4
@@ -115,10 +112,6 @@ def spread(samples, most=MOST_SAMPLES):
     rest = [s for s in samples if all(s is not kept for kept in kinds.values())]
     room = max(1, most - len(kinds))
     return [*kinds.values(), *rest[:: max(1, -(-len(rest) // room))]]
-
-
-def types_of(sample):
-    return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
 
 
 def expected(sample):

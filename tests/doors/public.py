@@ -11,7 +11,7 @@ from staticgrad.support.config import Config
 from staticgrad.tools.commands.cli import main as commands
 from tests.doors.doors import DOORS
 
-OF_VALUES = "a function of values: every op has its own table of types (tests/ops/test_every_op.py)"
+OF_VALUES = "a function of values: every op has its own table of types (tests/laws/test_ops.py)"
 LAYER = "a function of values, or a module that calls one"
 REPORT = "gives text or pictures, no values"
 SETTING = "changes no value: where files are, what is written or checked"

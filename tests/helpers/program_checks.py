@@ -21,9 +21,10 @@ from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F64
 from staticgrad.tools.testing.variants import LAYOUTS
-from tests.compiled.agreement import as_tuple, differing
+from tests.compiled.agreement import differing
 from tests.helpers.limits import finfo
 from tests.helpers.random_programs import input_value, label
+from tests.ops.samples import as_tuple
 
 #: Error of a result that is not exact, in eps of its magnitude.
 VECTOR_MATH = 64.0

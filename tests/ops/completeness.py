@@ -12,25 +12,13 @@ import numpy as np
 from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.elementwise import Elementwise
-from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dtype import ALL_DTYPES, as_dtype
+from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.tools.testing.gradients import CORNERS, grid, kinks
 from tests.helpers.limits import finfo
-from tests.ops.samples import Sample, declaration_of, samples_of
+from tests.ops.samples import Sample, declaration_of, samples_of, types_of
 
-LEAVES = ("input", "parameter", "constant")
 #: Around the widths of lanes, where a row of lanes begins anew, and round a block of sums.
 SIZES = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097)
-
-
-def op_names():
-    """The ops of this package but for the leaves; those from outside have a dot in their names."""
-    return [name for name in registered_ops() if name not in LEAVES and "." not in name]
-
-
-def types_of(sample):
-    """The types of a sample's operands."""
-    return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
 
 
 def kinds_of(name):

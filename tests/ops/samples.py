@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 import staticgrad.language.functions  # noqa: F401 - fills the registry
-from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.op import Op, registered_ops
 from staticgrad.language.ir.rounded import rounded
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import as_dtype
 
+LEAVES = ("input", "parameter", "constant")
 PROVIDERS = {}
 AtSize = Callable[[int], Iterator["Sample"]]
 
@@ -77,9 +78,8 @@ class Sample:
 
     def reference(self):
         """What the op's reference says of the operands, in the dtypes of the results."""
-        types = [TensorType(as_dtype(a.dtype), np.shape(a)) for a in self.arrays]
-        inferred = self.op.infer(*types)
-        outs = inferred if isinstance(inferred, tuple) else (inferred,)
+        types = types_of(self)
+        outs = as_tuple(self.op.infer(*types))
         return rounded(self.op.reference, self.op, types, outs)(*self.arrays)
 
     @property
@@ -95,6 +95,21 @@ class Sample:
     def apply(self, *values):
         """The op bound to values (or to the sample's own arrays as constants)."""
         return self.op(*(values or self.arrays))
+
+
+def op_names():
+    """The ops of this package but for the leaves; those from outside have a dot in their names."""
+    return [name for name in registered_ops() if name not in LEAVES and "." not in name]
+
+
+def as_tuple(result):
+    """Results of an op, one or several."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def types_of(sample):
+    """The types of a sample's operands."""
+    return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
 
 
 def provides(*names):

@@ -11,8 +11,8 @@ from staticgrad.language.ir.rounded import widened
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from tests.helpers.limits import finfo
 from tests.ops import samples as registry
-from tests.ops.completeness import missing, op_names
-from tests.ops.samples import declaration_of, samples_of
+from tests.ops.completeness import missing
+from tests.ops.samples import declaration_of, op_names, samples_of
 from tests.ops.spelling import spelled
 
 every_op = pytest.mark.parametrize("name", op_names())

@@ -20,9 +20,10 @@ from staticgrad.language.types.dtype import U64, as_dtype
 from tests.helpers.diagonals import every_nth
 from tests.helpers.limits import finfo
 from tests.ops.graphs import run_all, variable
-from tests.ops.samples import samples_of
-from tests.ops.test_every_op import NAMES, as_tuple, every_op
+from tests.ops.samples import as_tuple, op_names, samples_of
 
+NAMES = op_names()
+every_op = pytest.mark.parametrize("name", NAMES)
 BATCH = 3
 #: Samples of an op that are tried: those of other attributes, ranks or dtypes than the ones before.
 MOST = 6

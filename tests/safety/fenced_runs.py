@@ -17,11 +17,10 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.language.ir.op import registered_ops
-from tests.compiled.agreement import as_tuple, differing, input_like
-from tests.compiled.test_ops import LEAVES, spread
+from tests.compiled.agreement import differing, input_like
+from tests.compiled.test_ops import spread
 from tests.helpers.random_programs import parameter_value, random_graph
-from tests.ops.samples import samples_of
+from tests.ops.samples import as_tuple, op_names, samples_of
 from tests.safety.child import say
 from tests.safety.fences import fenced, fences
 
@@ -84,11 +83,6 @@ def check_samples(name, samples, at_end):
     for key, array in f.run(data, out=given).items():
         if not same_bytes(array, wanted[key.split()[0]]):
             sys.exit(f"{name}, out=, {key}: {differing(array, wanted[key.split()[0]])}")
-
-
-def op_names():
-    """The ops of this package but for the leaves; those from outside have a dot in their names."""
-    return [n for n in registered_ops() if n not in LEAVES and "." not in n]
 
 
 def some(samples, most):
