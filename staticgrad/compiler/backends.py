@@ -1,11 +1,11 @@
 """Backends: named generators of the machine code of kernels.
 
-A backend takes a ``Kernel`` and gives ``Code``, the address of a function that runs it. ``vector``
-and ``numba`` compile the same source, a ``nest``: ``vector`` writes LLVM IR of its records,
-``numba`` gives its text, a Numba function that runs as plain Python, too, to Numba's own pipeline.
-A source is known by its kernel, so that code on disk is found without a nest. ``auto`` is
-``vector``, because it takes a fraction of the time and imports no Numba, and ``numba`` for a source
-that ``vector`` refuses. All give the same bytes.
+A backend takes a ``Kernel`` and gives ``Code``, the address of a function that runs it. ``numba``
+prints a kernel as plain loops (``plain``) and gives them to Numba. ``vector`` writes LLVM IR of the
+records of a ``nest``, the vectorized form of the same kernel, whose source is known by its kernel,
+so that code on disk is found without a nest. ``auto`` is ``vector``, because it takes a fraction of
+the time and imports no Numba, and ``numba`` for a kernel that ``vector`` refuses. Results are
+bitwise identical.
 
 Another one is registered by whoever has it, or announced as an entry point of the group
 ``staticgrad.backends``:
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from staticgrad import native
@@ -30,7 +29,7 @@ from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import ArgumentError, ConfigError, NameConflictError
+from staticgrad.support.errors import ArgumentError, CompileError, ConfigError, NameConflictError
 from staticgrad.support.errors.hints import no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of
@@ -178,12 +177,11 @@ def prepare(
         CPUError, SelfTestError, OutOfMemory: nothing can be compiled on this machine, now.
     """
     settings = config.current(backend=name)
-    if not settings.jit or settings.backend not in native.BUILT_IN:
+    if not settings.jit or settings.backend not in ("auto", "vector"):
         return {}
     host = machine.current()
-    built_in = next(each for each in native.BUILT_IN if each == settings.backend)
     sources = {kernel: source_of(kernel, host) for kernel in kernels}
-    found = native.prepare(sources.values(), backend=built_in, loops=loops)
+    found = native.prepare(sources.values(), loops=loops)
     return {kernel: found[source.key] for kernel, source in sources.items() if source.key in found}
 
 
@@ -205,12 +203,33 @@ def _found(name: str) -> Backend:
     )
 
 
-def _built_in(name: native.BuiltIn, kernel: Kernel) -> Code:
-    return native.kernel(source_of(kernel), backend=name)
+def _by_vector(kernel: Kernel) -> Code:
+    return native.kernel(source_of(kernel))
 
 
-for _name in native.BUILT_IN:
-    register(Backend(_name, partial(_built_in, _name)))
+def _by_numba(kernel: Kernel) -> Code:
+    from staticgrad.compiler import plain
+
+    return native.plain_kernel(plain.source(kernel))
+
+
+def _automatic(kernel: Kernel) -> Code:
+    try:
+        return _by_vector(kernel)
+    except CompileError as error:
+        refused = error
+    try:
+        return _by_numba(kernel)
+    except CompileError as error:
+        refused.add_note(f"nor does Numba take the kernel: {error}")
+        raise refused from None
+
+
+_BUILT_IN: Final[dict[native.BuiltIn, Callable[[Kernel], Code]]] = {
+    "auto": _automatic, "vector": _by_vector, "numba": _by_numba,
+}  # fmt: skip
+for _name, _compile in _BUILT_IN.items():
+    register(Backend(_name, _compile))
 
 
 def __dir__() -> list[str]:

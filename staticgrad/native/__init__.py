@@ -3,18 +3,17 @@
     add = native.kernel(source)          # compiled, or found in memory or on disk, by its key
     native.driver()(block.ctypes.data, 0, 3)  # its head names a table of ``native.Row`` words
 
-Two backends compile one source, and its results have the same bytes (others take kernels, not
-sources, and are registered in ``staticgrad/compiler/backends.py``): ``vector`` writes LLVM IR from
-its records, ``numba`` gives its text to Numba's pipeline, in which vectors are types. This
-package imports neither Numba nor llvmlite by itself; ``vector``, and a kernel found on disk, need
-llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, to the same
-bytes. Safe to call from threads and after a fork.
+``kernel`` writes LLVM IR for sources in the kernel language; with ``STATICGRAD_JIT=0`` their text
+runs as plain Python over NumPy lanes, with bitwise identical results. ``plain_kernel`` takes plain
+loops, which Numba compiles. This package imports neither Numba nor llvmlite by itself; kernels by
+LLVM IR, and those found on disk, need llvmlite only. Safe to call from threads and after a fork.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,12 +24,12 @@ from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row, Runtim
 from staticgrad.native.lock import LOCK
 from staticgrad.native.source import KernelSource, SourceText, source_of
 from staticgrad.support import config
-from staticgrad.support.errors import ArgumentError, CompileError, OutOfMemory, ReentryError
+from staticgrad.support.errors import ArgumentError, OutOfMemory, ReentryError
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo
-    from staticgrad.native.jit import Compiled, ObjectCode
+    from staticgrad.native.jit import ObjectCode
     from staticgrad.native.language.parts import Module
     from staticgrad.native.table.rows import Driver
     from staticgrad.native.target import Target
@@ -51,6 +50,7 @@ __all__ = [
     "control",
     "driver",
     "kernel",
+    "plain_kernel",
     "prepare",
     "statistics",
     "vector_bits",
@@ -59,7 +59,6 @@ __all__ = [
 BuiltIn = Literal["auto", "vector", "numba"]
 BUILT_IN: Final = get_args(BuiltIn)
 Mode = Literal["numba", "vector", "python"]
-_COMPILERS: Final[dict[str, Compiled]] = {"vector": "vector", "numba": "numba"}
 Origin = Literal["memory", "disk", "compiled"]
 
 
@@ -121,26 +120,30 @@ class _Process:
 _process: Final = _Process()
 
 
-def kernel(source: str | KernelSource, *, backend: BuiltIn | None = None) -> Code:
+def kernel(source: str | KernelSource) -> Code:
     """The kernel of a source, or of a text (``vocabulary.md`` in this package has the language).
 
-    ``backend`` says who compiles it, None: the setting ``backend`` where that is one of them, else
-    ``auto``, which is ``vector``, and
-    ``numba`` for a source that goes beyond the language. With the jit off the source runs as it is.
+    With the jit off its text runs as plain Python.
 
-    Raises CompileError when the backend does not take the source, CPUError on a processor that is
+    Raises CompileError when the source is not in the language, CPUError on a processor that is
     not supported, SelfTestError when generated code is wrong on this machine, OutOfMemory where
     there is too little memory to compile it.
     """
     _refuse_finalizers()
-    source, settings = source_of(source), config.current(backend=backend)
+    settings = config.current()
     with LOCK, _coded_memory_errors():
-        if not settings.jit:
-            return _found(source, "python", settings)
-        compiler = _COMPILERS.get(settings.backend)
-        if compiler is not None:
-            return _found(source, compiler, settings)
-        return _automatic(source, settings)
+        return _found(source_of(source), "vector" if settings.jit else "python", settings)
+
+
+def plain_kernel(text: str) -> Code:
+    """The kernel of a text in plain loops (``compiler/plain``), compiled by Numba.
+
+    Raises CompileError when Numba does not take it, OutOfMemory where there is too little memory to
+    compile it.
+    """
+    _refuse_finalizers()
+    with LOCK, _coded_memory_errors():
+        return _found(source_of(text), "numba", config.current())
 
 
 def _refuse_finalizers() -> None:
@@ -166,22 +169,6 @@ def _coded_memory_errors() -> Iterator[None]:
         raise headroom.too_little("there is too little memory to compile a kernel") from error
 
 
-def _automatic(source: KernelSource, settings: config.Config) -> Code:
-    """Compile by ``vector`` if it supports the source, else by ``numba``."""
-    by_numba, by_vector = ((mode, source.key, settings.target) for mode in ("numba", "vector"))
-    if by_numba in _process.kernels and by_vector not in _process.kernels:
-        return _found(source, "numba", settings)
-    try:
-        return _found(source, "vector", settings)
-    except CompileError as error:
-        refused = error
-    try:
-        return _found(source, "numba", settings)
-    except CompileError as error:
-        refused.add_note(f"nor does Numba take the source: {error}")
-        raise refused from None
-
-
 def _found(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
     """The kernel from memory, from disk, or compiled."""
     key = (mode, source.key, settings.target)
@@ -192,8 +179,10 @@ def _found(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
     start = time.perf_counter()
     if mode == "python":
         made = _load_python(source, start)
+    elif mode == "numba":
+        made = _load_by_numba(source, settings, start)
     else:
-        made = _load(source, mode, settings, start)
+        made = _load(source, settings, start)
     return _new(made, key, settings)
 
 
@@ -207,50 +196,57 @@ def _new(made: Code, key: tuple[str, str, str], settings: config.Config) -> Code
     return made
 
 
-def _load(source: KernelSource, mode: Compiled, settings: config.Config, start: float) -> Code:
+def _load(source: KernelSource, settings: config.Config, start: float) -> Code:
     from staticgrad.native import jit, loader
     from staticgrad.native.language.parts import text_of
 
     def compile_for(host: Target) -> ObjectCode:
-        if mode == "numba":
-            return jit.compile_ir(jit.modules(source, mode, host), symbol, host)
         written = jit.written(source, host)
         for name, module in written.shared.items():
             if not loader.is_loaded(name, host):
-                make = functools.partial(jit.compile_ir, [text_of(module)], name)
+                make = functools.partial(jit.compile_ir, text_of(module), name)
                 object_code(name, name, make, settings)
-        return jit.compile_ir([text_of(written.kernel)], symbol, host)
+        return jit.compile_ir(text_of(written.kernel), symbol, host)
 
-    symbol = jit.symbol_of(source.key, mode)
-    address, origin = object_code(f"{mode}\0{source.key}", symbol, compile_for, settings)
-    return Code(symbol, address, source, mode, origin, time.perf_counter() - start)
+    symbol = jit.symbol_of(source.key)
+    address, origin = object_code(f"vector\0{source.key}", symbol, compile_for, settings)
+    return Code(symbol, address, source, "vector", origin, time.perf_counter() - start)
 
 
-def prepare(
-    sources: Iterable[str | KernelSource],
-    *,
-    backend: BuiltIn | None = None,
-    loops: bool = False,
-) -> dict[str, Code]:
+def _load_by_numba(source: KernelSource, settings: config.Config, start: float) -> Code:
+    from staticgrad.native import headroom
+    from staticgrad.native.undisturbed import undisturbed
+
+    if "numba" not in sys.modules:
+        headroom.require(headroom.NUMBA, "loading Numba")
+    from staticgrad.native.by_numba import loops
+
+    made = undisturbed(lambda: loops.compiled(source.text, settings))
+    origin: Origin = "disk" if made.cache_hits else "compiled"
+    seconds = time.perf_counter() - start
+    return Code(made.native_name, made.address, source, "numba", origin, seconds, made)
+
+
+def prepare(sources: Iterable[str | KernelSource], loops: bool = False) -> dict[str, Code]:
     """Find or compile several kernels at once; return those that were not in memory, by key.
 
     Together they take less time than one by one. Kernels that this cannot find or compile are left
-    to ``kernel``, as are all with the jit off or if ``numba`` compiles.
+    to ``kernel``, as are all with the jit off.
 
     With ``loops`` it also compiles what ``control`` returns.
 
     Raises CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
     """
     _refuse_finalizers()
-    settings = config.current(backend=backend)
+    settings = config.current()
     found: dict[str, Code] = {}
-    if not settings.jit or settings.backend == "numba":
+    if not settings.jit:
         return found
     with LOCK, _coded_memory_errors():
         missing = []
         for source in dict.fromkeys(map(source_of, sources)):
             key = ("vector", source.key, settings.target)
-            if key not in _process.kernels and ("numba", *key[1:]) not in _process.kernels:
+            if key not in _process.kernels:
                 stored = _on_disk(source, settings)
                 if stored is None:
                     missing.append(source)
@@ -268,7 +264,7 @@ def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
     """A kernel by ``vector`` from disk, if it is there."""
     from staticgrad.native import jit, loader, target
 
-    start, symbol = time.perf_counter(), jit.symbol_of(source.key, "vector")
+    start, symbol = time.perf_counter(), jit.symbol_of(source.key)
     address = loader.from_disk(f"vector\0{source.key}", symbol, target.host(), settings)
     if address is None:
         return None
@@ -331,16 +327,21 @@ def as_text(source: str | KernelSource, compiler: str, form: Literal["llvm", "as
 
     Raises ArgumentError where ``compiler`` made neither: Python, and backends from outside.
     """
-    known = _COMPILERS.get(compiler)
-    if known is None:
+    if compiler not in ("vector", "numba"):
         raise ArgumentError(
             f"{form} is of kernels that vector or numba compiled, and this one ran by {compiler!r}",
             hint='sg.options(jit=True), or backend="auto"',
         )
-    from staticgrad.native import jit
+    with LOCK, _coded_memory_errors():
+        if compiler == "vector":
+            from staticgrad.native import jit
 
-    with _coded_memory_errors():
-        return jit.as_text(source_of(source), known, form)
+            return jit.as_text(source_of(source), form)
+        from staticgrad.native.by_numba import loops
+        from staticgrad.native.undisturbed import undisturbed
+
+        text = source_of(source).text
+        return undisturbed(lambda: loops.as_text(text, config.current(), form))
 
 
 def vector_bits() -> int:
@@ -434,7 +435,7 @@ def address_of(code: RuntimeCode) -> int:
         from staticgrad.native.language import system
         from staticgrad.native.language.parts import text_of
 
-        return compile_ir([text_of(system.module(code, host))], code.symbol, host)
+        return compile_ir(text_of(system.module(code, host)), code.symbol, host)
 
     return object_code(code.text, code.symbol, compile_for, config.current())[0]
 

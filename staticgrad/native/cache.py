@@ -181,6 +181,8 @@ def _wrong_with(status: os.stat_result, most: int) -> str:
 
 MAGIC: Final = b"staticgrad-kernel-2\n"
 SUFFIX: Final = ".kernel"
+#: Where Numba keeps machine code, in a folder for each installation.
+_NUMBA: Final = "numba"
 _DIGEST_BYTES: Final = 32
 _UNFINISHED: Final = ".new-"
 _ABANDONED: Final = 3600.0  # seconds after which an unfinished file has no writer
@@ -407,6 +409,7 @@ def prune(limit: int | None = None) -> int:
     folder = directory(settings)
     if folder is None:
         return 0
+    _remove_by_numba(folder, others=True)
     return _trimmed(folder, settings.cache_size if limit is None else limit, 0.0)[0]
 
 
@@ -465,6 +468,33 @@ def _remove(path: Path) -> bool:
     return False
 
 
+def numba_folder(settings: config.Config | None = None) -> Path | None:
+    """Return the folder for kernels that Numba compiles, which keeps their machine code there.
+
+    None without a safe, writable one. The setting ``cache_size`` does not count its files.
+    """
+    folder = directory(settings)
+    if folder is None:
+        return None
+    try:
+        made = private_folder(folder / _NUMBA / _installation())
+        private_folder(made / "__pycache__")
+    except (NotPrivateError, OSError) as error:
+        config.log("cache", "no folder for kernels by Numba: %s", error)
+        return None
+    return made
+
+
+def _remove_by_numba(folder: Path, others: bool) -> None:
+    """Remove what Numba keeps, or what it keeps for other installations."""
+    import shutil
+
+    with contextlib.suppress(OSError):
+        for each in (folder / _NUMBA).iterdir():
+            if not (others and each.name == _installation()):
+                shutil.rmtree(each, ignore_errors=True)
+
+
 def remember(name: str, text: str) -> None:
     """Keeps a short text (a verdict of the self-test) under a name, as an entry without code."""
     write(name, ObjectCode(b"", text))
@@ -499,6 +529,8 @@ def clear() -> int:
     """Removes every entry and abandoned temporary file; returns how many kernels there were."""
     folder = directory()
     found = [] if folder is None else [path for path, _ in _files(folder)]
+    if folder is not None:
+        _remove_by_numba(folder, others=False)
     return sum([_remove(path) and path.suffix == SUFFIX for path in found])
 
 

@@ -95,9 +95,6 @@ HEAD_WORDS: Final = len(Head._fields)
 CONSTANTS: Final = {"inf": math.inf, "nan": math.nan}
 """Float literals that Python cannot spell."""
 
-MODULES: Final = {"math": math}
-"""Modules that a source finds by name where Numba or Python itself reads it."""
-
 
 class RuntimeCode(NamedTuple):
     """Machine code that the runtime calls: a source whose entry takes words and returns one.

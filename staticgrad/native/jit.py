@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from staticgrad.native import headroom, target as targets
@@ -28,9 +27,6 @@ from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.language.frontend import Modules
-
-Compiled = Literal["numba", "vector"]
-"""The backend that turns a source into LLVM IR."""
 
 #: Instructions to a branch beyond which a module is a long run of them.
 LONG_RUN: Final = 24
@@ -81,50 +77,37 @@ class Compiler:
     def attributes(self) -> str:
         return f'attributes #0 = {{ nounwind "prefer-vector-width"="{self.target.vector_bits}" }}'
 
-    def optimise(self, module: Any, slots: bool) -> None:
-        """Inlines; with ``slots`` (Numba's code) makes variables on the stack registers."""
+    def optimise(self, module: Any) -> None:
+        """Inline functions and make variables on the stack registers."""
         manager = self.llvm.create_new_module_pass_manager()
         manager.add_always_inliner_pass()
-        if slots:
-            for _ in range(2):
-                manager.add_sroa_pass()
-                manager.add_instruction_combine_pass()
-                manager.add_simplify_cfg_pass()
-            manager.add_global_dead_code_eliminate_pass()
-        else:
-            manager.add_sroa_pass()
-            manager.add_simplify_cfg_pass()
+        manager.add_sroa_pass()
+        manager.add_simplify_cfg_pass()
         manager.run(module, self.builder)
 
-    def module(self, texts: Sequence[str]) -> Any:
-        """Return the texts as one optimised module that exports what the first one defines."""
+    def module(self, text: str) -> Any:
+        """Return a text as an optimised module."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
-        if not self.target.has_mask_registers and any(_WIDE in text for text in texts):
+        if not self.target.has_mask_registers and _WIDE in text:
             raise CompileError(
                 "the source is written for registers of 512 bits, which this target does not have",
                 hint="render the kernel without vector_bits: it is then written for this machine",
             )
-        first, *rest = (f"{text}\n{self.attributes()}\n" for text in texts)
-        module = self.llvm.parse_assembly(f"{header}{first}{_FLAGS}")
-        if rest:  # asking for each function takes a tenth of the time of reading the text
-            _link_inside(module, map(self.llvm.parse_assembly, rest))
+        module = self.llvm.parse_assembly(f"{header}{text}\n{self.attributes()}\n{_FLAGS}")
         module.verify()
-        self.optimise(module, bool(rest))
+        self.optimise(module)
         return module
 
-    def emit(self, texts: Sequence[str], level: int | None = None) -> bytes:
-        """Return the ELF object of a module that exports what the first text defines.
-
-        Numba's code has several texts, and LLVM finds its addresses.
-        """
-        machine, module = self.machines[level or level_of(texts)], self.module(texts)
-        with self._left_out() if len(texts) == 1 else nullcontext():
+    def emit(self, text: str, level: int | None = None) -> bytes:
+        """Return the ELF object of a module."""
+        machine, module = self.machines[level or level_of(text)], self.module(text)
+        with self._left_out():
             return bytes(machine.emit_object(module))
 
-    def assembly(self, texts: Sequence[str], level: int) -> str:
+    def assembly(self, text: str, level: int) -> str:
         """Return the assembly text of the ELF object that ``emit`` returns."""
-        module = self.module(texts)
-        with self._left_out() if len(texts) == 1 else nullcontext():
+        module = self.module(text)
+        with self._left_out():
             return str(self.machines[level].emit_assembly(module))
 
     @contextmanager
@@ -143,12 +126,12 @@ class Compiler:
                 self.llvm.set_option("staticgrad", f"{option}=false")
 
 
-def level_of(texts: Sequence[str]) -> int:
-    """LLVM's level for modules: 2 for long runs of instructions, which it then schedules.
+def level_of(text: str) -> int:
+    """LLVM's level for a module: 2 for long runs of instructions, which it then schedules.
 
     Where control branches often, 1 takes a tenth less time, and the code runs as fast.
     """
-    lines, branches = (sum(text.count(each) for text in texts) for each in ("\n", "\n  br "))
+    lines, branches = (text.count(each) for each in ("\n", "\n  br "))
     return 2 if lines > LONG_RUN * branches else 1
 
 
@@ -161,45 +144,31 @@ def compiler(target: Target) -> Compiler:
 
 
 @functools.lru_cache(maxsize=1 << 8)
-def symbol_of(key: str, backend: Compiled) -> str:
-    """The entry name of a source: unique by its key and the backend."""
-    return f"sg_{backend[0]}_{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}"
+def symbol_of(key: str) -> str:
+    """The entry name of a source: unique by its key."""
+    return f"sg_v_{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}"
 
 
-def compile_ir(
-    texts: Sequence[str], symbol: str, target: Target, level: int | None = None
-) -> ObjectCode:
-    """Compile LLVM IR modules; the first one has ``symbol`` and the attributes ``#0``.
+def compile_ir(text: str, symbol: str, target: Target, level: int | None = None) -> ObjectCode:
+    """Compile an LLVM IR module, which has ``symbol`` and the attributes ``#0``.
 
-    ``level`` is LLVM's; None chooses it by the modules.
+    ``level`` is LLVM's; None chooses it by the module.
     """
     with LOCK:
         headroom.require(headroom.COMPILE, "compiling a kernel")
         try:
-            return ObjectCode(undisturbed(lambda: compiler(target).emit(texts, level)), symbol)
+            return ObjectCode(undisturbed(lambda: compiler(target).emit(text, level)), symbol)
         except RuntimeError as error:
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
 
-def modules(source: KernelSource, backend: Compiled, host: Target) -> Sequence[str]:
+def whole(source: KernelSource, host: Target) -> str:
     """The LLVM IR of a kernel, with the functions that it shares.
 
-    Raises CompileError when the backend does not take the source.
+    Raises CompileError when the source is not in the kernel language.
     """
-    if backend == "vector":
-        found = written(source, host)
-        return [text_of(linked([found.kernel, *found.shared.values()]))]
-    from staticgrad.native.language.translation import KernelSourceError
-
-    if "numba" not in sys.modules:
-        headroom.require(headroom.NUMBA, "loading Numba")
-    from staticgrad.native.by_numba import frontend
-
-    symbol, text = symbol_of(source.key, backend), source.text
-    try:
-        return undisturbed(lambda: frontend.modules(text, symbol, host))
-    except KernelSourceError as error:
-        raise _not_compiled(error) from error
+    found = written(source, host)
+    return text_of(linked([found.kernel, *found.shared.values()]))
 
 
 def written(source: KernelSource, host: Target) -> Modules:
@@ -211,32 +180,18 @@ def written(source: KernelSource, host: Target) -> Modules:
     from staticgrad.native.language.translation import KernelSourceError
 
     try:
-        return frontend.modules(source.functions(), symbol_of(source.key, "vector"), host)
+        return frontend.modules(source.functions(), symbol_of(source.key), host)
     except KernelSourceError as error:
-        raise _not_compiled(error) from error
+        raise CompileError(f"a kernel could not be compiled: {error}") from error
 
 
-def _not_compiled(error: Exception) -> CompileError:
-    return CompileError(f"a kernel could not be compiled: {error}")
-
-
-def as_text(source: KernelSource, backend: Compiled, form: Literal["llvm", "asm"]) -> str:
+def as_text(source: KernelSource, form: Literal["llvm", "asm"]) -> str:
     """A kernel's LLVM IR as code is generated from it, or its assembly, for this machine's target.
 
     The functions that it shares with other kernels stand behind it.
     """
     with LOCK:
-        texts, made = modules(source, backend, targets.host()), compiler(targets.host())
+        text, made = whole(source, targets.host()), compiler(targets.host())
         if form == "llvm":
-            return undisturbed(lambda: str(made.module(texts)))
-        return undisturbed(lambda: made.assembly(texts, level_of(texts)))
-
-
-def _link_inside(module: Any, others: Iterable[Any]) -> None:
-    """Link other modules into a module, which exports only its own definitions."""
-    entries = {function.name for function in module.functions if not function.is_declaration}
-    for each in others:
-        module.link_in(each)
-    for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and value.name not in entries:
-            value.linkage = "internal"
+            return undisturbed(lambda: str(made.module(text)))
+        return undisturbed(lambda: made.assembly(text, level_of(text)))

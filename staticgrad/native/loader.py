@@ -274,9 +274,9 @@ def _entries(level: int, target: Target) -> list[Entry]:
     """The loops that LLVM compiles at a level; one module, as setting LLVM up takes longer."""
     forms = [lanes for lanes, at in FORMS if at == level]
     sources = [mask_source(lanes, level) for lanes in forms]
-    symbols = [jit.symbol_of(source, "vector") for source in sources]
+    symbols = [jit.symbol_of(source) for source in sources]
     made = linked(jit.written(SourceText(source), target).kernel for source in sources)
-    code = jit.compile_ir([text_of(made)], symbols[0], target, level)
+    code = jit.compile_ir(text_of(made), symbols[0], target, level)
     return [ctypes.CFUNCTYPE(None, *_ENTRY)(load(code.elf, symbol, target)) for symbol in symbols]
 
 
@@ -366,7 +366,7 @@ def compiled(
             made = jit.written(source, host)
         except CompileError:
             continue  # who asks for it alone is told why
-        symbols[source] = jit.symbol_of(source.key, "vector")
+        symbols[source] = jit.symbol_of(source.key)
         kernels[symbols[source]] = made.kernel
         shared |= made.shared
     wanted = {
@@ -379,7 +379,7 @@ def compiled(
     keys |= {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
     kernels |= {symbol: module for symbol, (_, module) in beside.items()}
     # what is shared is short, so that a second module would take longer than the higher level
-    highest = max([jit.level_of([text_of(each)]) for each in wanted.values()], default=1)
+    highest = max([jit.level_of(text_of(each)) for each in wanted.values()], default=1)
     bundles = [(highest, modules) for modules in _in_runs(wanted)]
     for level, modules in (*bundles, *_by_level(kernels)):  # those call what is shared
         if not _bundle(modules, level, keys, host, settings):
@@ -389,7 +389,7 @@ def compiled(
 
 def _by_level(modules: Mapping[str, Module]) -> Iterator[tuple[int, dict[str, Module]]]:
     """Yield the modules of each bundle with their level, which is equal within a bundle."""
-    levels = {symbol: jit.level_of([text_of(each)]) for symbol, each in modules.items()}
+    levels = {symbol: jit.level_of(text_of(each)) for symbol, each in modules.items()}
     for level in (1, 2):
         of_level = {symbol: each for symbol, each in modules.items() if levels[symbol] == level}
         yield from ((level, run) for run in _in_runs(of_level))
@@ -420,7 +420,7 @@ def _bundle(
     """Compiles, stores and loads a module at LLVM's ``level``; whether that could be done."""
     first = next(iter(modules))
     try:
-        code = jit.compile_ir([text_of(linked(modules.values()))], first, host, level)
+        code = jit.compile_ir(text_of(linked(modules.values())), first, host, level)
         load(code.elf, first, host)
     except CompileError as error:
         config.log("cache", "%d kernels are compiled one by one: %s", len(modules), error)

@@ -1,7 +1,7 @@
 """Sources of kernels: what is compiled, by a key that says all of it.
 
 The key names a kernel in memory and on disk, so nothing is written or read to find its code. Its
-functions are made only where code is generated, its text where Numba, Python or a reader asks.
+functions are made only where code is generated, its text where Numba, Python or a person asks.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def compiled(function: Callable[[Any], int]) -> Callable[[Any], int]:
     where the source is not at hand.
     """
     text = source(function)
-    code = RuntimeCode(jit.symbol_of(text, "vector"), 1, text)
+    code = RuntimeCode(jit.symbol_of(text), 1, text)
     call = ctypes.CFUNCTYPE(None, ctypes.c_int64)(native.address_of(code))
     arrays, numbers = _fields(function)
 

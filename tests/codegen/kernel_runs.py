@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from staticgrad.compiler.backends import source_of
 from staticgrad.native.machine import Machine
 from tests.exporting.printed import run_printed
-from tests.native.support import call
+from tests.native.support import call, source_for
 
 
 def of_width(bits):
@@ -28,7 +27,8 @@ def run(kernel, sizes, mode, given, vector_bits=None):
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)
-    call(source_of(kernel, of_width(vector_bits)), shared, sizes, 0, count, own=own, mode=mode)
+    source = source_for(kernel, mode, of_width(vector_bits))
+    call(source, shared, sizes, 0, count, own=own, mode=mode)
     return memory
 
 

@@ -52,7 +52,7 @@ def check_changes(seeds):
             kernel = accepted(changed(text, random))
             if kernel is not None:
                 sound += 1
-                native.kernel(source_of(kernel), backend="vector")
+                native.kernel(source_of(kernel))
     assert 20 * sound > len(seeds)
 
 

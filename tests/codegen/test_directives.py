@@ -11,7 +11,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import source_of
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
@@ -20,7 +19,7 @@ from tests.codegen.golden import on_file
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.kernel_runs import of_width, run
 from tests.exporting.printed import run_printed
-from tests.native.support import BY_NUMBA, READERS, assert_same, call
+from tests.native.support import BY_NUMBA, READERS, assert_same, call, source_for
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
 SOFTMAX = """\
@@ -499,7 +498,8 @@ def check_run(kernel, sizes, mode, bits=None):
         cuts = []
         assert run_printed(kernel, found, dict(zip(kernel.arguments, sizes, strict=True)))
     for begin, end in pairwise(cuts):
-        call(source_of(kernel, of_width(bits)), shared, sizes, begin, end, own=own, mode=mode)
+        source = source_for(kernel, mode, of_width(bits))
+        call(source, shared, sizes, begin, end, own=own, mode=mode)
     for operand in kernel.operands:
         if operand.mode in ("out", "inout", "check"):
             what = f"{operand.name} at {sizes} by {mode}\n{kernel}"

@@ -5,7 +5,6 @@ from itertools import pairwise, product as product_of
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.nest.products import direct, gemm
 from staticgrad.compiler.nest.products.streams import WIDEST
 from staticgrad.language.ir.kernels.parser import parse_kernel
@@ -14,7 +13,7 @@ from staticgrad.native.machine import Machine
 from staticgrad.support.narrow_floats import STORED, narrowed
 from tests.codegen.kernel_runs import assert_close
 from tests.exporting.printed import run_printed
-from tests.native.support import LONG_BY_NUMBA, assert_same, call
+from tests.native.support import LONG_BY_NUMBA, assert_same, call, source_for
 
 RNG = np.random.default_rng(0)
 #: How a factor may lie: strides over its rows and columns, from its own sizes.
@@ -81,7 +80,7 @@ def made(a, b, layouts, mode, bits, start=None, literal=False, step=3):
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
-    source = source_of(kernel, Machine(vector_bits=bits))
+    source = source_for(kernel, mode, Machine(vector_bits=bits))
     cuts = sorted({0, *range(1, total, step), total})  # a call may go through several as one
     if mode == "file":
         memory = {"p0": p0, "p1": p1, "p2": found}

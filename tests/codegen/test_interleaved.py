@@ -8,7 +8,7 @@ from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_runs import run
 from tests.helpers.diagonals import diagonals
-from tests.native.support import MODES, READERS, assert_same, call
+from tests.native.support import MODES, READERS, assert_same, call, source_for
 from tests.native.test_masks import Guarded
 
 
@@ -17,7 +17,7 @@ def _bracketed(place):
     return f"[{place.replace(':', '*')}]" if ":" in place else f"[[{place}]]"
 
 
-def kernel_source(loads, stores):
+def moving(loads, stores):
     """A kernel that moves elements from places of p0 to places of p1, each with its own number."""
     places, targets = loads.split(), stores.split()
     lines = [f"    %{n}: f32 = load p0{_bracketed(place)}" for n, place in enumerate(places)]
@@ -26,7 +26,7 @@ def kernel_source(loads, stores):
     text = f"kernel(p0: in f32, p1: out f32; n0) {{\n  map j: n0 {{\n{body}\n  }}\n}}\n"
     kernel = parse_kernel(text)
     verify_kernel(kernel)
-    return source_of(kernel)
+    return kernel
 
 
 @pytest.fixture
@@ -41,32 +41,32 @@ def fences():
 @diagonals(2, ("mode", MODES), ("step", [2, 3, 5, 12, 16, 17, 30, 32]), daily="vector")
 def test_rows_move_to_the_end_of_memory_and_no_further(step, mode, fences):
     places = " ".join(f"j*{step}+{k}" if k else f"j*{step}" for k in range(step))
-    source = kernel_source(places, places)
-    assert "load_strided" not in source.text
-    assert "store_strided" not in source.text
+    kernel = moving(places, places)
+    assert "load_strided" not in source_of(kernel).text
+    assert "store_strided" not in source_of(kernel).text
     for rows in (1, 15, 16, 17, 31):
         x, found = (fence.at_end(np.dtype("f4"), rows * step) for fence in fences)
         x[:] = np.arange(rows * step)
         found[:] = np.nan
-        call(source, [x, found], [rows], 0, rows, mode=mode)
+        call(source_for(kernel, mode), [x, found], [rows], 0, rows, mode=mode)
         assert_same(found, x, f"{rows} rows of {step}")
 
 
 def parts_of_rows(step, places):
     """A kernel that moves the first elements of rows of ``step``."""
-    return kernel_source(*[" ".join(f"j*{n}+{k}" for k in range(places)) for n in (step, places)])
+    return moving(*[" ".join(f"j*{n}+{k}" for k in range(places)) for n in (step, places)])
 
 
 @diagonals(2, ("mode", MODES), ("step,places", [(33, 4), (40, 35), (129, 8)]), daily="vector")
 def test_parts_of_rows_far_apart(step, places, mode, fences):
     """Up to the end of memory, of which there are 1,024 elements, and of longer arrays."""
-    source = parts_of_rows(step, places)
+    kernel = parts_of_rows(step, places)
     for rows in (1, (1024 - places) // step + 1, 37):
         size = (rows - 1) * step + places
         x = np.empty(size, "f4") if size > 1024 else fences[0].at_end(np.dtype("f4"), size)
         found = np.empty(rows * places, "f4")
         x[:] = np.arange(size)
-        call(source, [x, found], [rows], 0, rows, mode=mode)
+        call(source_for(kernel, mode), [x, found], [rows], 0, rows, mode=mode)
         wanted = [x[row * step : row * step + places] for row in range(rows)]
         assert_same(found, np.concatenate(wanted), f"{rows} rows of {step}")
 

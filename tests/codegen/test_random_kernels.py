@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import source_of
 from staticgrad.errors import VerifyError
 from staticgrad.language.ir.expr import Access, index, literal, ref
 from staticgrad.language.ir.kernels.known import known_of
@@ -33,7 +32,7 @@ from staticgrad.language.types.dtype import BOOL, F32
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.exporting.printed import run_printed
-from tests.native.support import MODES, READERS, assert_same, call
+from tests.native.support import MODES, READERS, assert_same, call, source_for
 
 FEW = 8
 SIZES = {"n0": (0, 1, 2, 3), "n1": (0, 1, 5, 16, 17, 33, 70), "n2": (1, 2, 7, 40)}
@@ -132,7 +131,6 @@ def check_kernel(seed, modes=READERS):
         kernel = told(kernel, sizes)
     verify_kernel(kernel)
     assert parse_kernel(str(kernel)) == kernel
-    source = source_of(kernel)
     words = [sizes[argument] for argument in kernel.arguments]
     wanted = memory_of(kernel, sizes, seed)
     lists = listed_of(kernel, sizes, seed)
@@ -147,7 +145,7 @@ def check_kernel(seed, modes=READERS):
         shared = [memory[o.name] for o in kernel.operands if not o.is_own]
         own = [memory[o.name] for o in kernel.operands if o.is_own]
         if mode != "file":
-            call(source, shared, words, 0, count, own=own, mode=mode)
+            call(source_for(kernel, mode), shared, words, 0, count, own=own, mode=mode)
         elif not run_printed(kernel, memory, sizes):
             continue
         found = {**memory, **{(n, k): own for n, row in enumerate(mine) for k, own in row.items()}}

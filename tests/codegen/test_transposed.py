@@ -12,7 +12,7 @@ from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.compiled.ways import check, drawn
 from tests.exporting.printed import run_printed
-from tests.native.support import MODES, READERS, assert_same, call
+from tests.native.support import MODES, READERS, assert_same, call, source_for
 from tests.native.test_masks import Guarded
 
 MIXED = """\
@@ -69,7 +69,8 @@ def check_rows(mode, fence):
         for cuts in ([0, rows], [0, rows // 3, rows // 2, rows]):
             found = np.zeros((rows, columns), "f4")
             for begin, end in pairwise(cuts):
-                call(source, [x, y, b, found], [rows, columns], begin, end, mode=mode)
+                arrays, source = [x, y, b, found], source_for(kernel, mode)
+                call(source, arrays, [rows, columns], begin, end, mode=mode)
             assert_same(found, wanted, f"{rows} rows of {columns} {mode} {cuts}")
 
 
@@ -78,7 +79,7 @@ def check_rows(mode, fence):
 def test_a_tile_ends_where_its_rows_do(mode):
     """Rows are neighbours along the last outer loop alone."""
     kernel, shape = made(MIXED), (3, 37, 18)
-    source = source_of(kernel)
+    source = source_for(kernel, mode)
     n0, n1, n2 = shape
     random = np.random.default_rng(4)
     x = random.standard_normal((n0, n2, n1)).astype("f4")

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from staticgrad import native
+from staticgrad.compiler import plain
+from staticgrad.compiler.backends import source_of
 from staticgrad.native import jit, target
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
@@ -18,12 +20,15 @@ _NUMBERS = {"f16": np.dtype(np.float16)}
 Mode = Literal["vector", "numba", "python"]
 #: Calls a kernel at an address: (record, own words, begin, end).
 ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
+#: The readers of a source in the kernel language.
+SOURCES = ("vector", "python")
+#: Who runs a kernel: LLVM IR of its source, plain loops by Numba, its source as plain Python.
 MODES = ("vector", "numba", "python")
-#: The readers of a kernel: those of its source, and the exported file, in which it is plain loops.
+#: And the exported file, in which it is plain loops, too.
 READERS = (*MODES, "file")
 #: Readers that take seconds for a kernel.
 BY_NUMBA = ("numba", "file")
-#: The readers of sources where Numba takes seconds for a kernel.
+#: Who runs a kernel, where Numba takes seconds for a kernel.
 LONG_BY_NUMBA = ("vector", pytest.param("numba", marks=pytest.mark.exhaustive), "python")
 
 
@@ -33,14 +38,21 @@ def number_dtype(name):
 
 
 def call(source, arrays, words, begin, end, *, own=(), mode="vector"):
-    """Runs a kernel once; the record is the arrays' addresses, then words; ``own`` the worker's."""
-    backend = "auto" if mode == "python" else mode
+    """Runs a kernel once; the record is the arrays' addresses, then words; ``own`` the worker's.
+
+    ``source`` is what ``source_for`` returns for the mode.
+    """
     with options(jit=mode != "python"):
         record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
-        found = native.kernel(source, backend=backend)
+        found = (native.plain_kernel if mode == "numba" else native.kernel)(source)
         entry = found.python or ENTRY(found.address)
         block = np.array([a.ctypes.data for a in own], np.int64)
         entry(record.ctypes.data, block.ctypes.data, begin, end)
+
+
+def source_for(kernel, mode, host=None, directives=None):
+    """Return the source of a kernel that a mode runs."""
+    return plain.source(kernel) if mode == "numba" else source_of(kernel, host, directives)
 
 
 def run_table(table, first, last):
@@ -71,9 +83,9 @@ def assert_same(found, wanted, what):
         raise AssertionError(f"{what}: element {at} is {found[at]!r}, wanted {wanted[at]!r}")
 
 
-def assembly(source, on=None, backend="vector"):
+def assembly(source, on=None):
     """The machine code of a kernel's source as assembly text."""
     with LOCK:
         on = on or target.host()
-        found, texts = jit.compiler(on), jit.modules(native.SourceText(source), backend, on)
-        return undisturbed(lambda: str(found.machine.emit_assembly(found.module(texts))))
+        found, text = jit.compiler(on), jit.whole(native.SourceText(source), on)
+        return undisturbed(lambda: str(found.machine.emit_assembly(found.module(text))))

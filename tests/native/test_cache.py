@@ -225,7 +225,7 @@ define void @sg_entry() #0 {
   ret void
 }
 """
-    code = jit.compile_ir([text], "sg_entry", target.host())
+    code = jit.compile_ir(text, "sg_entry", target.host())
     assert loader.symbols(code.elf).functions == {"sg_entry"}
     with pytest.raises(Exception, match="nobody_defines_this, which nobody defines"):
         loader.load(code.elf, "sg_entry", target.host())

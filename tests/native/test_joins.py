@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.native.support import MODES, call
+from tests.native.support import SOURCES, call
 
 PATHS = """\
 def kernel(t, own, begin, end):
@@ -62,7 +62,7 @@ def paths(p):
     return found
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOURCES)
 def test_values_of_all_paths_are_joined(mode):
     p = [0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1]
     out = np.zeros(len(p), np.int64)
@@ -70,7 +70,7 @@ def test_values_of_all_paths_are_joined(mode):
     assert out.tolist() == paths(p)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOURCES)
 def test_loads_are_never_taken_for_each_other(mode):
     source = """\
 def kernel(t, own, begin, end):
@@ -110,7 +110,7 @@ def kernel(t, own, begin, end):
 """
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOURCES)
 def test_places_are_the_same_wherever_their_terms_are_added(mode):
     n, rng = 9, np.random.default_rng(3)
     p, out, wanted = rng.normal(size=600).astype(np.float32), *np.zeros((2, 600), np.float32)

@@ -10,7 +10,7 @@ from staticgrad.language.storage.parameter import aligned_bytes
 from staticgrad.native.language.kinds import ELEMENTS, LANES
 from tests.helpers.diagonals import diagonals
 from tests.helpers.limits import finfo
-from tests.native.support import MODES, assert_same, call
+from tests.native.support import SOURCES, assert_same, call
 from tests.native.test_masks import Guarded
 
 PICKS = ("every0", "every1", "turn0", "turn1")
@@ -38,8 +38,7 @@ def test_lanes_are_picked_from_two_vectors(name):
         source = "\n".join([*head, f"    q = ptr_{name}(t[1])", *lines]) + "\n"
         a, b = both[:lanes], both[lanes : 2 * lanes]
         wanted = np.concatenate([picked(word, a, b) for word in PICKS])
-        modes = MODES if lanes in (2, 16) else ("vector", "python")
-        for mode in modes:
+        for mode in SOURCES:
             found = np.zeros_like(wanted)
             call(source, [both, found], [], 0, 1, mode=mode)
             assert_same(found, wanted, f"{name}x{lanes} {mode}")
@@ -73,11 +72,6 @@ def kernel(t, own, begin, end):
 )
 def test_lanes_of_any_mask_come_and_go(name, mode):
     check(name, LANES[1:], mode)
-
-
-@pytest.mark.slow
-def test_numba_moves_the_same():
-    check("f32", (16,), "numba")
 
 
 def check(name, widths, mode):
@@ -151,7 +145,7 @@ def kernel(t, own, begin, end):
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize(("name", "lanes"), [("f32", 16), ("f64", 8), ("f32", 8), ("i16", 16)])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOURCES)
 def test_what_is_streamed_is_stored(name, lanes, mode):
     dtype = ELEMENTS[name].numpy
     source = SOURCE.format(name=name, lanes=lanes)
@@ -181,7 +175,7 @@ def kernel(t, own, begin, end):
 
 @pytest.mark.thinned(3)
 @pytest.mark.skipif(native.vector_bits() < 512, reason="registers are narrower")
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOURCES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_are_scaled_with_one_rounding(dtype, mode):
     limits = finfo(np.dtype(dtype))

@@ -8,9 +8,9 @@ from staticgrad.errors import CompileError
 from staticgrad.native.language import operations
 from staticgrad.native.language.kinds import ELEMENTS, LANES
 from staticgrad.native.plain.lanes import VOCABULARY
-from tests.native.support import MODES, assert_same, call, number_dtype
+from tests.native.support import SOURCES, assert_same, call, number_dtype
 
-EVERY_MODE = pytest.mark.parametrize("mode", MODES)
+EVERY_MODE = pytest.mark.parametrize("mode", SOURCES)
 
 
 def test_both_readings_have_the_same_words():
@@ -162,9 +162,6 @@ def _exact(value, name):
     return np.uint64(int(value) % 2**64).astype(f"u{element.bytes}").view(element.numpy)
 
 
-BACKENDS = ("vector", "numba")
-
-
 @pytest.mark.parametrize(
     "source",
     [
@@ -178,9 +175,8 @@ BACKENDS = ("vector", "numba")
     ],
 )
 def test_sources_outside_the_language_are_refused(source):
-    for backend in BACKENDS:
-        with pytest.raises(CompileError):
-            native.kernel(source, backend=backend)
+    with pytest.raises(CompileError):
+        native.kernel(source)
 
 
 @pytest.mark.thinned

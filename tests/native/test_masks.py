@@ -12,7 +12,7 @@ from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
 from staticgrad.support.config import options
 from tests.helpers.diagonals import diagonals
-from tests.native.support import MODES, assembly, call
+from tests.native.support import SOURCES, assembly, call
 
 PAGE = mmap.PAGESIZE
 
@@ -72,10 +72,7 @@ def kernel(t, own, begin, end):
 """
 
 
-EDGES = [
-    *((name, mode) for name in ("b8", "i16", "f32", "f64") for mode in ("vector", "python")),
-    ("f32", "numba"),
-]
+EDGES = [(name, mode) for name in ("b8", "i16", "f32", "f64") for mode in SOURCES]
 
 
 def test_registers_of_words_take_no_bits_apart():
@@ -157,7 +154,7 @@ def kernel(t, own, begin, end):
     for row, k in enumerate(range(-1, lanes + 2)):
         on = np.arange(lanes) < k
         wanted[row] = np.where(on, values[:lanes] + values[::2][:lanes], 0)
-    for mode in MODES:
+    for mode in SOURCES:
         out = np.full_like(wanted, -1)
         call(source, [values, out], [], 0, 1, mode=mode)
         np.testing.assert_array_equal(out, wanted)
@@ -186,7 +183,7 @@ def kernel(t, own, begin, end):
             wanted[1 + column * step :][:lanes] = 0
             if column < columns:
                 wanted[1 + column * step :][:there] = square[column::stride][:there]
-        for mode, read in itertools.product(MODES, ("t[4]", columns)):
+        for mode, read in itertools.product(SOURCES, ("t[4]", columns)):
             out, words = np.full_like(wanted, 77), [0 if rows else far, rows, columns]
             call(source(read), [square, out], words, 0, 1, mode=mode)
             np.testing.assert_array_equal(out, wanted)

@@ -103,9 +103,7 @@ def _in_child(factor):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("backend", ["vector", "numba"])
-def test_forked_children_compile_and_run(backend, monkeypatch):
-    monkeypatch.setenv("STATICGRAD_BACKEND", backend)
+def test_forked_children_compile_and_run():
     assert _in_child("3.0") == 6.0
     stop = threading.Event()
 

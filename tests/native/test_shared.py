@@ -10,7 +10,7 @@ import pytest
 from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native import loader
-from tests.native.support import MODES, assert_same, call
+from tests.native.support import SOURCES, assert_same, call
 
 SHARED = """\
 def twice(v):
@@ -34,7 +34,7 @@ def source(constant):
     return SHARED + KERNEL.format(constant=constant)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOURCES)
 def test_shared_functions_compute_what_they_say(mode):
     for constant in (1.0, 3.0):
         x = np.arange(64, dtype="f4")
@@ -129,7 +129,7 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
     }
     assert native.kernel(source(22.0)).origin == "memory"
     with pytest.raises(CompileError, match="load17 is not defined"):
-        native.kernel(wrong, backend="vector")
+        native.kernel(wrong)
 
     def refuses(*_):
         raise CompileError("LLVM refused a kernel")

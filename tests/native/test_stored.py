@@ -7,11 +7,11 @@ import pytest
 
 from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.native.language.kinds import ELEMENTS, LANES
-from tests.native.support import MODES, call
+from tests.native.support import SOURCES, call
 
 STORED = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
 EVERY_STORED = pytest.mark.parametrize("dtype", STORED, ids=str)
-EVERY_MODE = pytest.mark.parametrize("mode", MODES)
+EVERY_MODE = pytest.mark.parametrize("mode", SOURCES)
 SOME = 11  # plain Python takes one of so many
 
 

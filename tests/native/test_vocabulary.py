@@ -12,7 +12,7 @@ import pytest
 
 from staticgrad.native.language.kinds import ELEMENTS as EVERY_ELEMENT, LANES
 from tests.helpers.limits import finfo
-from tests.native.support import MODES, assert_same, call, number_dtype
+from tests.native.support import SOURCES, assert_same, call, number_dtype
 
 #: NumPy does not know bf16: what there is of it is in ``test_stored``.
 ELEMENTS = {name: element for name, element in EVERY_ELEMENT.items() if name != "bf16"}
@@ -241,9 +241,7 @@ def spread(count, lanes):
 def test_operations_equal_numpy(name, lanes):
     source, cases = elementwise(name, lanes)
     a, b = pairs(name)
-    turn = LANES[list(ELEMENTS).index(name) % len(LANES)]  # Numba compiles slowly
-    modes = MODES if lanes == turn else ("vector", "python")
-    for mode in modes:
+    for mode in SOURCES:
         at = spread(len(a), lanes) if mode == "python" else np.arange(len(a))
         left, right, count = a[at], b[at], len(at)
         wanted = {text: array[at] for text, array in results(name).items()}

@@ -31,7 +31,7 @@ from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told
 from tests.exporting.printed import run_printed
-from tests.native.support import READERS, Mode, assert_same, call
+from tests.native.support import READERS, Mode, assert_same, call, source_for
 
 FEW = 24
 
@@ -261,7 +261,7 @@ def test_how_many_vectors_are_interleaved(text: str, bits: int, count: int) -> N
 def test_extents_below_zero_are_those_of_nothing(stage: str, mode: Mode | Literal["file"]) -> None:
     """Sizes are differences now and then, as of a window that is larger than an image."""
     kernel = parse_kernel(f"kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0 {{\n {stage}\n}}\n")
-    source = source_of(kernel)
+    source = source_for(kernel, mode)
     for extent in (-1, -16, -17, -100):
         room = np.full(512, 7.0, "f4")
         ones = np.ones(512, "f4")

@@ -259,7 +259,7 @@ def _object_code(sources: Iterable[KernelSource]) -> bytes:
     for source in dict.fromkeys(sources):
         found = jit.written(source, target.host())
         modules += [found.kernel, *found.shared.values()]
-    return jit.compile_ir([parts.text_of(parts.linked(modules))], "", target.host()).elf
+    return jit.compile_ir(parts.text_of(parts.linked(modules)), "", target.host()).elf
 
 
 class LibraryWriter:
@@ -632,7 +632,7 @@ def _c_type(dtype: DType) -> str:
 
 
 def _symbol(source: KernelSource) -> str:
-    return jit.symbol_of(source.key, "vector")
+    return jit.symbol_of(source.key)
 
 
 def _fields(names: Iterable[str]) -> dict[str, str]:

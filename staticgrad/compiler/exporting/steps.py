@@ -30,7 +30,7 @@ RESERVED: Final = PRELUDE.keys() | set(
         r"\w+",
         "acc arena at begin checks column0 columns failed first flat group groups height inner ir"
         " jit length levels math np numba o panel past place right row row0 rows run start step"
-        " steps term0 term1 tile width",
+        " steps term term0 term1 tile width",
     )
 )
 _OUT_OF_RANGE: Final = "index {} is out of range"

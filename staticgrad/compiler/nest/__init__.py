@@ -3,8 +3,8 @@
     found = nest.lower(kernel, machine)    # records, of which native.language writes LLVM IR
     print(nest.print_nest(found))          # readable Python
 
-``lower`` makes the records of a nest; ``text`` prints them in the kernel language, which Numba
-compiles and plain Python runs.
+``lower`` makes the records of a nest; ``text`` prints them in the kernel language, which plain
+Python runs.
 """
 
 from __future__ import annotations

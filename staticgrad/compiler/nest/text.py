@@ -1,4 +1,4 @@
-"""A nest as readable Python of the kernel language: what Numba compiles and plain Python runs."""
+"""A nest as readable Python of the kernel language: what a person reads and plain Python runs."""
 
 from __future__ import annotations
 

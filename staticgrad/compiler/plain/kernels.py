@@ -18,8 +18,12 @@ from staticgrad.compiler.plain.expressions import (
 )
 from staticgrad.language.ir.expr import Access, Expr, Position, factors, postorder
 from staticgrad.language.ir.forms import COMBINERS, Combiner
+from staticgrad.language.ir.kernels.chain_parts import PART, ChainPart, left_in, record_words
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import (
+    CHUNK,
+    FEWEST,
+    PANELS,
     Accumulate,
     Axis,
     Carry,
@@ -38,9 +42,12 @@ from staticgrad.language.ir.kernels.stages import (
     Stage,
     Statement,
     Store,
+    gemm_chunk,
     nested,
+    panel_columns,
     roots,
     statements,
+    streamed_rows,
 )
 from staticgrad.language.ir.summation import BLOCK
 from staticgrad.language.types.dtype import DType
@@ -74,8 +81,6 @@ class KernelWriter:
         functions: Functions,
         apart: bool = False,
     ) -> None:
-        if kernel.listed is not None:
-            raise ExportError("a kernel over a list of arrays cannot be exported")
         self.kernel, self.name, self.functions = kernel, name, functions
         self._names, self._shifts, self._count = names, shifts, [0]
         self._lines, self._first = Indented(), Indented()
@@ -110,18 +115,27 @@ class KernelWriter:
         return {s.scratch for s in every if isinstance(s, ColumnAccumulate | Order)}
 
     def text(self) -> str:
-        """The function without a comment."""
+        """The function without a comment.
+
+        Raises:
+            ExportError: the kernel runs over a list of arrays.
+        """
+        if self.kernel.listed is not None:
+            raise ExportError("a kernel over a list of arrays cannot be exported")
+        self._write()
+        takes = [*(self._names[name] for name in self.operands), *self.kernel.arguments]
+        head = f"@jit\ndef {self.name}({', '.join(takes)}):"
+        return "\n".join([head, *self._first.text, *self._lines.text])
+
+    def _write(self) -> None:
+        """Write the loops of the kernel."""
         kernel = self.kernel
         apart = kernel.axes[: len(kernel.axes) - kernel.grouped]
-        for axis in apart:
-            self._open(axis)
         if kernel.grouped:
             self._groups(apart, kernel.axes[len(apart) :])
         else:
+            self._outer(apart)
             self._stages(kernel.stages)
-        takes = [*(self._names[name] for name in self.operands), *kernel.arguments]
-        head = f"@jit\ndef {self.name}({', '.join(takes)}):"
-        return "\n".join([head, *self._first.text, *self._lines.text])
 
     # -- loops ------------------------------------------------------------------------------------
 
@@ -142,18 +156,26 @@ class KernelWriter:
         if first == "0":
             self._from_zero.add(axis.name)
 
+    def _outer(self, axes: Sequence[Axis]) -> None:
+        """Open the loops over outer iterations."""
+        for axis in axes:
+            self._open(axis)
+
+    def _outer_groups(self, apart: Sequence[Axis], count: str) -> str:
+        """Open the loops over groups of so many rows; return the number of a group of them all."""
+        self._outer(apart)
+        length = self.functions.helper("group_length")
+        self._lines.add(f"length = {length}({count})", f"groups = ({count} + length - 1) // length")
+        self._lines.open("for group in range(groups):")
+        return f"({flat(apart)}) * groups + group" if apart else "group"
+
     def _close(self, count: int) -> None:
         self._lines.depth -= count
 
     def _groups(self, apart: Sequence[Axis], rows: Sequence[Axis]) -> None:
         """Write a loop over groups of rows; the sums of a group are stored after its last row."""
-        lines, add = self._lines, self.functions.helper
-        count = product(axis.extent for axis in rows)
-        lines.add(
-            f"length = {add('group_length')}({count})", f"groups = ({count} + length - 1) // length"
-        )
-        lines.open("for group in range(groups):")
-        number = f"({flat(apart)}) * groups + group" if apart else "group"
+        lines, count = self._lines, product(axis.extent for axis in rows)
+        number = self._outer_groups(apart, count)
         lines.add("first = group * length", f"past = min({count}, first + length)")
         lines.open("for row in range(first, past):")
         self._decode("row", rows)
@@ -170,7 +192,7 @@ class KernelWriter:
 
     def _decode(self, flat_name: str, axes: Sequence[Axis]) -> None:
         """The positions of several loops of one that runs over all of them."""
-        if [axis.name for axis in axes] == [flat_name]:
+        if not axes or [axis.name for axis in axes] == [flat_name]:
             return
         rest = flat_name
         for number, axis in enumerate(reversed(axes)):
@@ -441,11 +463,12 @@ class KernelWriter:
 
     def _columns(self, stage: Columns) -> None:
         """Sums over rows, of a strip of columns at a time."""
-        lines, j, extent = self._lines, stage.axis.name, stage.axis.extent
+        lines, j = self._lines, stage.axis.name
         helper = self.functions.helper
         count = product(axis.extent for axis in stage.rows)
-        lines.open(f"for {j}0 in range(0, {extent}, {STRIP}):")
-        lines.add(f"width = min({STRIP}, {extent} - {j}0)")
+        begin, end = self._span(stage.axis)
+        lines.open(f"for {j}0 in range({begin}, {end}, {STRIP}):")
+        lines.add(f"width = min({STRIP}, {end} - {j}0)")
         for s in stage.body:
             dtype = s.value.dtype
             lanes = dtype.lanes if self._is_ordered(s) and stage.in_lanes else 1
@@ -455,7 +478,7 @@ class KernelWriter:
             identity = literal(COMBINERS[s.kind].identity(dtype), dtype)
             lines.add(f"sums_{s.name}[:{lanes}, :width] = {identity}")
         scalars = self._scalars(stage.body)
-        lines.add("row = 0")
+        lines.add("term = 0")
         for axis in stage.rows:
             self._open(axis)
         self._hoist(stage.body, {j}, scalars)
@@ -465,7 +488,7 @@ class KernelWriter:
             (value,) = scalars.values([s.value])
             lane = "0"
             if self._is_ordered(s) and stage.in_lanes:
-                lane = f"at(row % {s.value.dtype.lanes})"
+                lane = f"at(term % {s.value.dtype.lanes})"
             place = f"sums_{s.name}[{lane}, at({j} - {j}0)]"
             if self._is_ordered(s):
                 lines.add(f"{place} += {bare(value)}")
@@ -477,8 +500,8 @@ class KernelWriter:
         for s in stage.body:
             if self._is_ordered(s):
                 call = helper("end_row_of_lanes" if stage.in_lanes else "end_row_of_groups")
-                lines.add(f"{call}(sums_{s.name}, width, row, {count})")
-        lines.add("row += 1")
+                lines.add(f"{call}(sums_{s.name}, width, term, {count})")
+        lines.add("term += 1")
         self._close(len(stage.rows))
         scalars = self._scalars(stage.stores)
         for s in stage.body:
@@ -539,9 +562,10 @@ class KernelWriter:
         """A panel of columns and a tile of rows at a time, by functions of the file."""
         lines, add, fed = self._lines, self.functions.helper, stage.fed
         dtype = self.kernel.operand(stage.a.operand).dtype.compute
-        (row0, rows), (column0, columns) = self._flat_span(stage.i), self._flat_span(stage.j)
+        (row0, rows), (column0, columns) = self._part(stage)
         inner = stage.k[1:] if fed else stage.k
-        first, past = self._flat_span(inner)
+        first, past = self._terms(stage, inner)
+        part = self._flat_span(inner) != (first, past)
         a_i, b_j = self._offsets(stage.a, stage.i), self._offsets(stage.b, stage.j)
         a_k, b_k = (self._offsets(access, inner) for access in (stage.a, stage.b))
         loops = stage.i + stage.j + inner
@@ -552,7 +576,7 @@ class KernelWriter:
         )
         sums, room = f"sums{self._rooms}", f"room{self._rooms}"
         self._rooms += 1
-        start, begin, end = first, first, past
+        start, (begin, end) = first, self._flat_span(inner)
         all_rows, all_columns = (
             f"({x} + {n - 1}) // {n}" for x, n in ((rows, TILE), (columns, PANEL))
         )
@@ -572,14 +596,14 @@ class KernelWriter:
             place = f"{sums}[({number}) * {2 * TILE * PANEL} :]"
         last_row, last_column = f"min(row0 + {TILE}, {rows})", f"min(column0 + {PANEL}, {columns})"
         lines.open(f"for column0 in range({column0}, {columns}, {PANEL}):")
-        limits = f"[{first}:{past}]" if inner[0].limits else ""
+        limits = f"[{first}:{past}]" if part or inner[0].limits else ""
         if copies_b:
             self._copy(
                 stage.b, (inner, first, past), (stage.j, "column0", last_column), room, PANEL
             )
             b, b_k, b_j = room, self._table([f"len({terms})"], [PANEL]), self._table([PANEL], [1])
             lines.add(f"columns = {b_j}[: {last_column} - column0]", f"panel = {room}, {PANEL}")
-            limits = f"[: {past} - {first}]" if inner[0].limits else ""
+            limits = f"[: {past} - {first}]" if limits else ""
         else:
             lines.add(f"columns = {b_j}[column0 : {last_column}]")
             if dtype.is_float:
@@ -604,6 +628,9 @@ class KernelWriter:
             start = total(start, passed)
         else:
             a_i, a_k = f"{a_i}[row0 : {last_row}]", f"{a_k}[{first}:{past}]" if limits else a_k
+        rows_here = (stage.i, f"row0, {last_row}"), (stage.j, f"column0, {last_column}")
+        if part:
+            self._move_chains(stage, rows_here, sums, is_back=True)
         factors = f"{a}, {a_i}, {a_k}, {b}, {b_k}, columns"
         if dtype.is_float:
             lines.add(f"{add('multiply')}({factors}, {panel}, {place}, {start}, {begin}, {end})")
@@ -618,6 +645,8 @@ class KernelWriter:
             lines.add(f"tile = {place}")
         else:
             lines.add(f"tile = {sums}")
+            if part:
+                self._move_chains(stage, rows_here, sums, is_back=False)
         self._from_zero -= {axis.name for axis in stage.i + stage.j}
         row = self._flat_loop("r", stage.i, f"row0, {last_row}")
         scalars = self._scalars(stage.stores)
@@ -628,6 +657,31 @@ class KernelWriter:
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(4)
+
+    def _terms(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
+        """Return the first term of a product's sums that is computed, and one behind the last."""
+        return self._flat_span(inner)
+
+    def _part(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return the rows and columns of a product that are computed, each from one to another."""
+        return self._flat_span(stage.i), self._flat_span(stage.j)
+
+    def _move_chains(
+        self, stage: Gemm, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str, is_back: bool
+    ) -> None:
+        """Write loops that move the sums of terms so far to where results belong, or back."""
+        left, lines = left_in(self.kernel), self._lines
+        assert left is not None
+        lines.open("if first_term > 0:" if is_back else f"if past_term < {stage.k[0].extent}:")
+        row, column = (self._flat_loop("", axes, span) for axes, span in tile)
+        self._from_zero -= {row, column}
+        place = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
+        result = f"{self._names[left.operand]}[{self._place(left, ())}]"
+        lines.add(f"{place} = {result}" if is_back else f"{result} = {place}")
+        self._close(2)
+        if not is_back:
+            lines.add("continue")
+        self._close(1)
 
     def _is_copied(self, factor: Access) -> bool:
         """Return whether a factor's elements are not numbers in memory: zeros beyond ends, or
@@ -723,6 +777,115 @@ class KernelWriter:
         if base != "0" and any(axis.first for axis in loops):
             return self._array(access.operand), f"({offsets} + {base})"
         return self._array(access.operand, base), offsets
+
+
+class EntryWriter(KernelWriter):
+    """Writes one kernel as a function of the words with which it is called.
+
+    They are the record of operands and arguments, those of a worker, and a range of iterations
+    (``native/vocabulary.md``).
+    """
+
+    def __init__(self, kernel: Kernel, functions: Functions) -> None:
+        names = {operand.name: operand.name for operand in kernel.operands}
+        super().__init__(kernel, "kernel", names, dict.fromkeys(names, 0), functions)
+
+    def text(self) -> str:
+        """The function."""
+        kernel, listed = self.kernel, self.kernel.listed.names if self.kernel.listed else ()
+        head = ["@entry", "def kernel(record, own, begin, end):"]
+        dtypes = {operand.name: operand.dtype for operand in kernel.operands}
+        taken, private, shared = {*self.operands}, 0, 0
+        for operand in kernel.operands:
+            words, number = ("own", private) if operand.is_own else ("record", shared)
+            private, shared = private + operand.is_own, shared + (not operand.is_own)
+            if operand.name in taken and operand.name not in listed:
+                word = f"{words}[{number}]"
+                head.append(f"    {operand.name} = {self._array_at(word, operand.dtype)}")
+        for number, argument in enumerate(kernel.arguments):
+            if argument not in listed:
+                head.append(f"    {argument} = record[{shared + number}]")
+        if kernel.listed is None:
+            self._write()
+            return "\n".join([*head, *self._first.text, *self._lines.text])
+        self._first.depth = self._lines.depth = 2
+        head.append("    for iteration in range(begin, end):")
+        for number, name in enumerate(listed):
+            word = f"{kernel.listed.table}[at(iteration * {len(listed)} + {number})]"
+            value = self._array_at(word, dtypes[name]) if name in dtypes else word
+            self._first.add(f"{name} = {value}")
+        self._decode("iteration", kernel.axes)
+        self._stages(kernel.stages)
+        return "\n".join([*head, *self._first.text, *self._lines.text])
+
+    def _array_at(self, word: str, dtype: DType) -> str:
+        return f"{self.functions.helper('array')}({word}, {storable(dtype)})"
+
+    def _span(self, axis: Axis) -> tuple[str, str]:
+        first = self.kernel.stages[0]
+        if (
+            self.kernel.outer == "elements"
+            and isinstance(first, Map | Columns)
+            and axis == first.axis
+        ):
+            return "begin", "end"
+        return super()._span(axis)
+
+    def _outer(self, axes: Sequence[Axis]) -> None:
+        if self.kernel.outer != "elements":
+            self._lines.open("for iteration in range(begin, end):")
+        if self.kernel.outer != "tiles":
+            self._decode("iteration", axes)
+
+    def _outer_groups(self, apart: Sequence[Axis], count: str) -> str:
+        lines, length = self._lines, self.functions.helper("group_length")
+        lines.add(f"length = {length}({count})", f"groups = ({count} + length - 1) // length")
+        lines.open("for iteration in range(begin, end):")
+        lines.add("group = iteration % groups")
+        if apart:
+            lines.add("outer = iteration // groups")
+            self._decode("outer", apart)
+        return "iteration"
+
+    def _terms(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
+        """The terms of a call, which may compute a part of the sums (``chain_parts``)."""
+        if left_in(self.kernel) is None:
+            return super()._terms(stage, inner)
+        first, past = self._flat_span(inner)
+        words = record_words(self.kernel)
+        self._first.add(f"first_term, past_term = {first}, {past}")
+        self._first.open(f"if end == {PART}:")
+        part = ", ".join(f"record[{words + n}]" for n in range(len(ChainPart._fields)))
+        self._first.add(f"first_term, past_term, begin, end = {part}")
+        self._first.depth -= 1
+        return "first_term", "past_term"
+
+    def _part(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The chunk of rows and the part of the columns that an iteration computes."""
+        if self.kernel.outer != "tiles":
+            return super()._part(stage)
+        lines, dtype = self._lines, self.kernel.operand(stage.a.operand).dtype.compute
+        rows, columns = (product(axis.extent for axis in axes) for axes in (stage.i, stage.j))
+        panel, chunk = panel_columns(dtype), CHUNK if stage.plain else gemm_chunk(stage)
+        across = f"({columns} + {panel - 1}) // {panel}"
+        if stage.plain:
+            numbers = f"{panel}, {chunk}, {PANELS}, {FEWEST}, {streamed_rows(stage)}"
+            across = f"{self.functions.helper('column_parts')}({rows}, {columns}, {numbers})"
+        lines.add(f"across, down = {across}, ({rows} + {chunk - 1}) // {chunk}")
+        lines.add("part, outer = iteration % (across * down), iteration // (across * down)")
+        self._decode("outer", self.kernel.axes)
+        lines.add(f"width = ({columns} + {PANEL} * across - 1) // ({PANEL} * across) * {PANEL}")
+        lines.add(f"first_row, first_column = part // across * {chunk}, part % across * width")
+        lines.add(f"past_row = min({rows}, first_row + {chunk})")
+        lines.add(f"past_column = min({columns}, first_column + width)")
+        return ("first_row", "past_row"), ("first_column", "past_column")
+
+
+def source(kernel: Kernel) -> str:
+    """Return a kernel as functions of plain loops, the last of which is its entry."""
+    functions = Functions()
+    entry = EntryWriter(kernel, functions).text()
+    return "\n\n\n".join([*functions.blocks.values(), entry]) + "\n"
 
 
 def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:

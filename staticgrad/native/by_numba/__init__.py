@@ -1,1 +1,1 @@
-"""The kernel language by Numba's pipeline, and functions of users that Numba compiles."""
+"""Kernels of plain loops, and functions of users, compiled by Numba."""

@@ -589,6 +589,18 @@ def evenly(places, step):
 
 
 @jit
+def column_parts(rows, columns, panel, chunk, most, fewest, streamed):
+    """Parts of the columns of a product, each of which is computed for a chunk of rows at a time.
+
+    Parts have at most so many panels, so that there are iterations to share; where ``streamed``
+    rows or fewer read the other factor in place, more."""
+    panels, chunks = (columns + panel - 1) // panel, (rows + chunk - 1) // chunk
+    shared = min(chunks, chunks * panels // fewest)
+    group = max(min(max(shared, most * (streamed + 1 - rows)), most), 1)
+    return (panels + group - 1) // group
+
+
+@jit
 def pack(b, b_k, b_j, panel, rows):
     """Columns of b as ``multiply`` reads them, and the step of a row; whole vectors have no copy
     if rows of b are short or those of a few. For one or two rows of a, nothing is needed."""

@@ -4,9 +4,7 @@ A source gives its functions as records: those of a text are read by :mod:`reade
 records already. A helper is lowered once for each choice of argument kinds, and is a part of the
 modules of the kernels that call it.
 
-The operations are those of Numba's pipeline (:mod:`simd`), so the bytes are the same; it takes a
-fraction of the time, needs llvmlite only, and supports only the kernel language, not the rest of
-Python.
+It needs llvmlite only, and supports the kernel language, not the rest of Python.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def _arg(node: ast.expr) -> Any:
 
 
 def _refused(node: ast.AST) -> Apply:
-    """An operation that fails when LLVM IR is written for it; Numba may take its source."""
+    """An operation that fails when LLVM IR is written for it."""
     return Apply("?", (type(node).__name__,))
 
 

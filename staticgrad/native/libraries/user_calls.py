@@ -176,7 +176,7 @@ def _make_host(rest: str) -> RoutineCode:
 
 
 def _make_numba(rest: str) -> RoutineCode:
-    from staticgrad.native.by_numba import frontend as numba_calls
+    from staticgrad.native.by_numba import calls as numba_calls
 
     spec = _functions[rest]
     made = numba_calls.compiled(spec.label, spec.function, spec.operands, spec.results)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS, Row
+from staticgrad.native.constants import CONSTANTS, ENTRY, ROW_WORDS, Row
 from staticgrad.native.environment import default_environment
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
@@ -33,7 +33,7 @@ def register(source: str) -> tuple[int, PythonKernel]:
 
     Raises CompileError when the source is not valid Python or has no entry.
     """
-    namespace: dict[str, Any] = {**VOCABULARY, **CONSTANTS, **MODULES}
+    namespace: dict[str, Any] = {**VOCABULARY, **CONSTANTS}
     filename = f"<staticgrad kernel {len(_kernels)}>"
     try:
         exec(compile(source, filename, "exec"), namespace)
