@@ -1,4 +1,4 @@
-"""Rules: what may stand in the place of what, as data, with the promise that each makes.
+"""Rewrite rules: a pattern, its replacement, and the promise that each makes, as data.
 
 ``exact`` rules keep every byte (any NaN equals any NaN); ``stable`` ones come closer to the true
 value; ``value`` ones hold in exact arithmetic, within an error that they state. Rules of each class

@@ -1,7 +1,7 @@
 """``vmap``: functions of single elements, applied to batches of them.
 
-The function is called once, with values that stand for an element each, as a loop calls its own;
-what it builds is built again over the batch, op by op (``ops/batching.py``). The result is an
+The function is called once, with placeholder values of one element each, as the body of a loop is.
+What it builds is built again over the batch, op by op (``ops/batching.py``). The result is an
 ordinary graph without a loop: it fuses, differentiates and maps again.
 """
 
