@@ -283,7 +283,7 @@ def _compile_together(
     beside: dict[str, tuple[str, Module]] = {}
     for code in (rows.code(), control_code.code()) if loops else (rows.code(),):
         if not loader.is_loaded(code.symbol, host):
-            beside[code.symbol] = code.text, system.module(code, host)
+            beside[code.symbol] = code.key, system.module(code, host)
     symbols = loader.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     return [
@@ -437,7 +437,7 @@ def address_of(code: RuntimeCode) -> int:
 
         return compile_ir(text_of(system.module(code, host)), code.symbol, host)
 
-    return object_code(code.text, code.symbol, compile_for, config.current())[0]
+    return object_code(code.key, code.symbol, compile_for, config.current())[0]
 
 
 def statistics() -> Statistics:

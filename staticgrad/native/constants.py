@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from enum import IntEnum
+from types import MappingProxyType
 from typing import Final
 
+from staticgrad.native.source import KernelSource
 from staticgrad.support.records import NamedTuple
 
 ENTRY: Final = "kernel"
@@ -96,40 +96,24 @@ CONSTANTS: Final = {"inf": math.inf, "nan": math.nan}
 """Float literals that Python cannot spell."""
 
 
+SIZE_OF_ROW: Final = 8 * ROW_WORDS
+"""Bytes of a table row."""
+
+
 class RuntimeCode(NamedTuple):
     """Machine code that the runtime calls: a source whose entry takes words and returns one.
 
     It calls the functions of ``language.system``, too; ``code_of_NAME()`` is the address of the
-    entry NAME of ``beside``.
+    entry of ``beside`` with that name.
     """
 
     symbol: str
-    parameters: int
-    source: str
-    beside: tuple[RuntimeCode, ...] = ()
+    source: KernelSource
+    beside: Mapping[str, RuntimeCode] = MappingProxyType({})
 
     @property
-    def text(self) -> str:
-        """All sources, by which disks keep the code."""
-        return "\0".join([self.source, *(other.source for other in self.beside)])
-
-
-def numbered(source: str, numbers: Mapping[str, int]) -> str:
-    """A source with the numbers that its names in capitals stand for."""
-    return re.sub(r"\b[A-Z][A-Z0-9_]+\b", lambda name: str(numbers[name[0]]), source.lstrip())
-
-
-def numbers_of(**kinds: type[IntEnum]) -> dict[str, int]:
-    """Return the members of enumerations, ``KIND_NAME``, and the bytes of all, ``SIZE_OF_KIND``."""
-    found = {f"SIZE_OF_{kind}": 8 * len(words) for kind, words in kinds.items()}
-    for kind, words in kinds.items():
-        found |= {f"{kind}_{name.upper()}": int(word) for name, word in words.__members__.items()}
-    return found
-
-
-def table_numbers() -> dict[str, int]:
-    """The words of rows and heads, as ``ROW_FUNCTION``, and the bytes of a row."""
-    found = {"SIZE_OF_ROW": 8 * ROW_WORDS}
-    for kind, fields in (("ROW", Row._fields), ("HEAD", Head._fields)):
-        found |= {f"{kind}_{name.upper()}": number for number, name in enumerate(fields)}
-    return found
+    def key(self) -> str:
+        """The keys of all sources, by which disks keep the code."""
+        return "\0".join(
+            each.key for each in (self.source, *(c.source for c in self.beside.values()))
+        )

@@ -6,8 +6,8 @@ functions are made only where code is generated, its text where Numba, Python or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from staticgrad.native.language.frontend import Function
@@ -58,3 +58,34 @@ class SourceText(KernelSource):
 def source_of(source: str | KernelSource) -> KernelSource:
     """Return a source; of a text, the source that it is."""
     return SourceText(source) if isinstance(source, str) else source
+
+
+class PythonSource(KernelSource):
+    """Functions of ``staticgrad.native`` that are read as the kernel language (``functions``).
+
+    ``entry`` calls the others; ``others`` are functions and numbers in the place of those that the
+    functions name. The digest of the environment has their code, so the key is their names.
+    """
+
+    def __init__(self, entry: Callable[..., Any], **others: Callable[..., Any] | int) -> None:
+        named = [f"{key}={_named(other)}" for key, other in sorted(others.items())]
+        super().__init__(" ".join([_named(entry), *named]))
+        self._entry, self._others = entry, others
+
+    @property
+    def text(self) -> str:
+        """The functions in the kernel language."""
+        return "\n\n\n".join(each.content for each in self.functions().values()) + "\n"
+
+    def functions(self) -> Mapping[str, Function]:
+        """Return the functions by name, the entry last."""
+        from staticgrad.native.functions import read
+
+        return read(self._entry, self._others)
+
+
+def _named(value: Callable[..., Any] | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    assert value.__module__.startswith("staticgrad.native.")
+    return f"{value.__module__}.{value.__qualname__}"

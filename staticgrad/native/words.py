@@ -16,14 +16,15 @@ import ast
 import ctypes
 import functools
 import inspect
-import textwrap
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from staticgrad import native
 from staticgrad.native import jit
 from staticgrad.native.constants import ENTRY, RuntimeCode
+from staticgrad.native.functions import ConstantNames, trees_of
+from staticgrad.native.source import SourceText
 
 #: The names of the arrays of a record, and of its numbers.
 _Fields = tuple[tuple[str, ...], tuple[str, ...]]
@@ -37,7 +38,7 @@ def compiled(function: Callable[[Any], int]) -> Callable[[Any], int]:
     where the source is not at hand.
     """
     text = source(function)
-    code = RuntimeCode(jit.symbol_of(text), 1, text)
+    code = RuntimeCode(jit.symbol_of(text), SourceText(text))
     call = ctypes.CFUNCTYPE(None, ctypes.c_int64)(native.address_of(code))
     arrays, numbers = _fields(function)
 
@@ -64,44 +65,28 @@ def _fields(function: Callable[[Any], int]) -> tuple[tuple[str, ...], tuple[str,
 def source(function: Callable[[Any], int]) -> str:
     """The kernel source of a function and of those that it calls."""
     fields = _fields(function)
-    done: dict[str, str] = {}
-    _write(function, fields, done)
+
+    def rewrite(tree: ast.FunctionDef, seen: Mapping[str, Any]) -> ast.AST:
+        return _Words(tree.args.args[0].arg, fields, seen).visit(tree)
+
     lines = [
         f"def {ENTRY}(record):",
         "    words = ptr_i64(record)",
         f"    store1(words, {len(fields[0]) + 1}, i64x1({function.__name__}(words)))\n",
     ]
-    return "\n\n\n".join([*done.values(), "\n".join(lines)])
+    texts = map(ast.unparse, trees_of(function, rewrite, {}).values())
+    return "\n\n\n".join([*texts, "\n".join(lines)])
 
 
-def _write(function: Any, fields: _Fields, done: dict[str, str]) -> None:
-    """Add the text of a function, behind those that it calls."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
-    assert isinstance(tree, ast.FunctionDef)
-    seen = function.__globals__
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            called = seen.get(node.func.id)
-            if inspect.isfunction(called) and called.__name__ not in done:
-                _write(called, fields, done)
-    tree.returns = None
-    for argument in tree.args.args:
-        argument.annotation = None
-    if ast.get_docstring(tree) is not None:
-        del tree.body[0]
-    record = tree.args.args[0].arg
-    written = _Words(record, fields, seen).visit(tree)
-    done[function.__name__] = ast.unparse(ast.fix_missing_locations(written))
-
-
-class _Words(ast.NodeTransformer):
+class _Words(ConstantNames):
     """Fields as pointers of the record, items that are set as stores, names of numbers as these."""
 
-    def __init__(self, record: str, fields: _Fields, seen: dict[str, Any]) -> None:
-        self.record, self.seen = record, seen
+    def __init__(self, record: str, fields: _Fields, seen: Mapping[str, Any]) -> None:
+        super().__init__(seen)
+        self.record = record
         self.arrays, self.numbers = fields
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:  # noqa: N802 - ast's name
         """``s.base``, ``s.height``"""
         if node.attr in self.numbers:
             values = f"ptr_i64({self.record}[{len(self.arrays)}])"
@@ -110,14 +95,7 @@ class _Words(ast.NodeTransformer):
             text = f"ptr_i64({self.record}[{self.arrays.index(node.attr)}])"
         return ast.parse(text, mode="eval").body
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        """A number that the module names."""
-        value = self.seen.get(node.id)
-        if isinstance(node.ctx, ast.Load) and type(value) is int:
-            return ast.Constant(value)
-        return node
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:  # noqa: N802 - ast's name
         """``base[b] = top``, ``s.height = top``"""
         (target,) = node.targets
         value = self.visit(node.value)

@@ -5,7 +5,6 @@ import functools
 from contextlib import contextmanager
 
 import numpy as np
-import pytest
 
 from staticgrad import native
 from staticgrad.native import target
@@ -34,9 +33,7 @@ def runs_with_points(looks):
 
     Who has finished its own part looks so often whether others' have begun, where they are kept.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool_code, "KEPT_LOOKS", looks)
-        code = pool_code.code.__wrapped__(target.host().triple, points=True)
+    code = pool_code.code(target.host().triple, points=True, looks=looks)
     return native.address_of(code._replace(symbol=f"{code.symbol}_{looks}"))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad import native
-from staticgrad.native.table import pool_code
+from staticgrad.native.table import pool_policy
 from staticgrad.native.table.pool import Pool
 from tests.native.pool_points import Counted, pool_of
 
@@ -96,7 +96,7 @@ def sections():
 
 
 def test_penalties_grow_until_the_balance_is_full():
-    least, most = pool_code.LEAST_PENALTY, pool_code.MOST_PENALTY
+    least, most = pool_policy.LEAST_PENALTY, pool_policy.MOST_PENALTY
     with sections() as made:
         found = []
         for _ in range(7):
@@ -104,11 +104,11 @@ def test_penalties_grow_until_the_balance_is_full():
             found.append(made.alone(2 * MS))
         assert found == [min(least * 2**n, most) for n in range(7)]
         assert found[-1] == found[-2]
-        gain = pool_code.TOLERANCE * pool_code.MOST_BALANCE
+        gain = pool_policy.TOLERANCE * pool_policy.MOST_BALANCE
         for enough in (False, True):
             for _ in range(4):
                 assert made.run(gain // 4 if enough else gain // 8)
-            assert made.run(0, pool_code.MOST_BALANCE + MS)
+            assert made.run(0, pool_policy.MOST_BALANCE + MS)
             assert made.alone(2 * MS) == (least if enough else most)
 
 
@@ -119,7 +119,7 @@ def test_a_long_wait_for_a_worker_that_works_gains_nothing():
         assert made.run(MS, 5 * MS)
         assert made.run(MS)
         assert made.pool.state.stalls == 0
-        assert made.pool.get("balance") == MS // pool_code.TOLERANCE
+        assert made.pool.get("balance") == MS // pool_policy.TOLERANCE
 
 
 def test_who_runs_all_groups_gains_nothing():
@@ -127,10 +127,10 @@ def test_who_runs_all_groups_gains_nothing():
     with sections() as made:
         made.pool.set("balance", 0)
         assert made.run(MS)
-        assert made.pool.get("balance") == MS // pool_code.TOLERANCE
+        assert made.pool.get("balance") == MS // pool_policy.TOLERANCE
         made.helps = False
         assert made.run(MS)
-        assert made.pool.get("balance") == MS // pool_code.TOLERANCE
+        assert made.pool.get("balance") == MS // pool_policy.TOLERANCE
 
 
 @pytest.mark.slow
@@ -151,4 +151,4 @@ def test_what_sharing_loses_has_an_end(costs):
             longest = max(longest, waited)
             penalties += shared and made.pool.get("alone_until") > 0
         lost = made.now - began - alone
-        assert lost <= pool_code.FIRST_BALANCE + penalties * longest + alone // pool_code.CREDIT
+        assert lost <= pool_policy.FIRST_BALANCE + penalties * longest + alone // pool_policy.CREDIT

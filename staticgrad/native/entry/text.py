@@ -15,7 +15,7 @@ Nothing between the look at the state and the release of the interpreter lock ru
 does anything until the state is given back: code that interrupts this thread finds no run under
 way.
 
-In the source all addresses are words.
+In the functions all addresses are words.
 
 Numbers are feeds of inputs without axes. A number that has the input's bytes, a float for float64
 or a scalar of NumPy's, is read in its object. Another is converted as the path in Python does it:
@@ -26,9 +26,9 @@ has a copy of it.
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from staticgrad.native.constants import RuntimeCode, numbered, numbers_of
+from staticgrad.native.constants import RuntimeCode
 from staticgrad.native.entry.words import (
     READABLE,
     SMALL,
@@ -41,58 +41,105 @@ from staticgrad.native.entry.words import (
     PlaceWord,
     RecordWord,
 )
+from staticgrad.native.source import PythonSource
 
-_WORDS: Final = """
-def get(address, number):
-    return word(load1(ptr_i64(address), number))
+if TYPE_CHECKING:
+    from staticgrad.native.language.typed import (
+        Lanes,
+        address,
+        bitcast_i64,
+        bitcast_u32,
+        call,
+        called0,
+        called1,
+        called2,
+        called3,
+        called8,
+        cast_f32,
+        cast_f64,
+        cast_i32,
+        has_default_environment,
+        hor,
+        i32x1,
+        i64x1,
+        load1,
+        load64,
+        load_in_order,
+        local_words,
+        ptr_f64,
+        ptr_i32,
+        ptr_i64,
+        ptr_u8,
+        store1,
+        store_in_order,
+        u8x1,
+        u8x64,
+        word,
+    )
+
+#: Words of a place, and bytes.
+PLACE_WORDS: Final = len(PlaceWord)
+SIZE_OF_PLACE: Final = 8 * PLACE_WORDS
 
 
-def put(address, number, value):
-    store1(ptr_i64(address), number, i64x1(value))
+def get(at: int, number: int) -> int:
+    """Return a word of memory."""
+    return word(load1(ptr_i64(at), number))
 
 
-def half(address):
-    return word(load1(ptr_i32(address), 0))
+def put(at: int, number: int, value: int) -> None:
+    """Set a word of memory."""
+    store1(ptr_i64(at), number, i64x1(value))
 
-"""
-#: Checks, all before anything is changed.
-_CHECKS: Final = """
-def is_ready(calls, head, hold):
-    thread = called0(get(calls, CALL_PYTHREAD_GET_THREAD_IDENT))
-    if get(head, HEAD_RUNNING) != 0 or get(head, HEAD_CLOSED) != 0:
+
+def half(at: int) -> int:
+    """Return the 32 bits at an address."""
+    return word(load1(ptr_i32(at), 0))
+
+
+def is_ready(calls: int, head: int, hold: int) -> bool:
+    """Return whether a run may begin. All checks come before anything is changed."""
+    thread = called0(get(calls, CallWord.PyThread_get_thread_ident))
+    if get(head, HeadWord.RUNNING) != 0 or get(head, HeadWord.CLOSED) != 0:
         return False
-    whose = get(hold, HOLD_THREAD)
+    whose = get(hold, HoldWord.THREAD)
     is_ours = whose == 0 or whose == thread
-    return is_ours and get(hold, HOLD_STANDS) != 0
+    return is_ours and get(hold, HoldWord.STANDS) != 0
 
 
-def array_fits(array, kind, dtype, flags, rank):
-    if get(array + OBJECT_TYPE, 0) != kind or get(array + OBJECT_DTYPE, 0) != dtype:
+def array_fits(array: int, kind: int, dtype: int, flags: int, rank: int) -> bool:
+    """Return whether an array has this type, dtype, these flags and this rank."""
+    if get(array + ObjectField.TYPE, 0) != kind or get(array + ObjectField.DTYPE, 0) != dtype:
         return False
-    has = word(load1(ptr_i32(array + OBJECT_FLAGS), 0) & i32x1(flags))
-    return has == flags and half(array + OBJECT_RANK) == rank
+    has = word(load1(ptr_i32(array + ObjectField.FLAGS), 0) & i32x1(flags))
+    return has == flags and half(array + ObjectField.RANK) == rank
 
 
-def shape_fits(array, rank, wanted):
-    shape = get(array + OBJECT_SHAPE, 0)
-    for axis in range(rank):
+def shape_fits(array: int, rank: int, wanted: int) -> bool:
+    """Return whether an array has these extents."""
+    shape = get(array + ObjectField.SHAPE, 0)
+    for axis in range(rank):  # noqa: SIM110 - generators are not in the kernel language
         if get(shape, axis) != get(wanted, axis):
             return False
     return True
 
 
-def single_bits(number):
+def single_bits(number: Lanes) -> int:
+    """Return the bits of a number rounded to float32."""
     return word(bitcast_u32(cast_f32(number)))
 
 
-def number_fits(calls, feed, size, addresses, converted, numbers, i):
-    kind = get(feed + OBJECT_TYPE, 0)
-    value = feed + OBJECT_VALUE
+def number_fits(
+    calls: int, feed: int, size: int, addresses: int, converted: int, numbers: int, i: int
+) -> bool:
+    """Note the address of a number, or its bytes if it is converted; return whether it fits."""
+    kind = get(feed + ObjectField.TYPE, 0)
+    value = feed + ObjectField.VALUE
     put(addresses, i, value)
-    is_double = kind == get(calls, CALL_FLOAT_TYPE) or kind == get(calls, CALL_FLOAT64_TYPE)
+    is_double = kind == get(calls, CallWord.float_type) or kind == get(calls, CallWord.float64_type)
     if size != 4 and is_double:
         return True
-    if size == 4 and kind == get(calls, CALL_FLOAT32_TYPE):
+    if size == 4 and kind == get(calls, CallWord.float32_type):
         return True
     put(converted, i, 1)
     if not has_default_environment():
@@ -100,10 +147,10 @@ def number_fits(calls, feed, size, addresses, converted, numbers, i):
     if is_double:
         put(numbers, i, single_bits(load1(ptr_f64(value), 0)))
         return True
-    if kind != get(calls, CALL_INT_TYPE):
+    if kind != get(calls, CallWord.int_type):
         return False
-    whole = called1(get(calls, CALL_PYLONG_ASLONGLONG), feed)
-    if called0(get(calls, CALL_PYERR_OCCURRED)) != 0:
+    whole = called1(get(calls, CallWord.PyLong_AsLongLong), feed)
+    if called0(get(calls, CallWord.PyErr_Occurred)) != 0:
         return False
     if size == 4:
         put(numbers, i, single_bits(i64x1(whole)))
@@ -113,30 +160,34 @@ def number_fits(calls, feed, size, addresses, converted, numbers, i):
     return True
 
 
-def kinds_fit(calls, head, feeds, addresses, converted, numbers):
-    kind = get(calls, CALL_ARRAY_TYPE)
-    types = get(head, HEAD_TYPES_AT)
-    ranks = get(head, HEAD_RANKS_AT)
-    sizes = get(head, HEAD_NUMBERS_AT)
-    for i in range(get(head, HEAD_FEEDS)):
+def kinds_fit(
+    calls: int, head: int, feeds: int, addresses: int, converted: int, numbers: int
+) -> bool:
+    """Note the addresses of all feeds; return whether their types and ranks fit."""
+    kind = get(calls, CallWord.array_type)
+    types = get(head, HeadWord.TYPES_AT)
+    ranks = get(head, HeadWord.RANKS_AT)
+    sizes = get(head, HeadWord.NUMBERS_AT)
+    for i in range(get(head, HeadWord.FEEDS)):
         feed = get(feeds, i)
         size = get(sizes, i)
         put(converted, i, 0)
-        if size == 0 or get(feed + OBJECT_TYPE, 0) == kind:
+        if size == 0 or get(feed + ObjectField.TYPE, 0) == kind:
             if not array_fits(feed, kind, get(types, i), READABLE, get(ranks, i)):
                 return False
-            put(addresses, i, get(feed + OBJECT_DATA, 0))
+            put(addresses, i, get(feed + ObjectField.DATA, 0))
         elif not number_fits(calls, feed, size, addresses, converted, numbers, i):
             return False
     return True
 
 
-def record_fits(head, record, feeds, converted):
-    ranks = get(head, HEAD_RANKS_AT)
-    wanted = get(record, RECORD_SHAPES_AT)
-    places = get(record, RECORD_FEEDS_AT)
-    for i in range(get(head, HEAD_FEEDS)):
-        copies = get(places, i * PLACE_WORDS + PLACE_NUMBER_AT)
+def record_fits(head: int, record: int, feeds: int, converted: int) -> bool:
+    """Return whether a record has the shapes of the feeds, and copies those that are converted."""
+    ranks = get(head, HeadWord.RANKS_AT)
+    wanted = get(record, RecordWord.SHAPES_AT)
+    places = get(record, RecordWord.FEEDS_AT)
+    for i in range(get(head, HeadWord.FEEDS)):
+        copies = get(places, i * PLACE_WORDS + PlaceWord.NUMBER_AT)
         converts = get(converted, i)
         if (copies == 0 and converts != 0) or (copies != 0 and converts == 0):
             return False
@@ -146,37 +197,40 @@ def record_fits(head, record, feeds, converted):
     return True
 
 
-def record_of(head, feeds, converted):
-    record = get(head, HEAD_RECORD)
+def record_of(head: int, feeds: int, converted: int) -> int:
+    """Return the record of the shapes of the feeds, or 0."""
+    record = get(head, HeadWord.RECORD)
     while record != 0:
         if record_fits(head, record, feeds, converted):
             return record
-        record = get(record, RECORD_NEXT)
+        record = get(record, RecordWord.NEXT)
     return 0
 
 
-def bools_fit(begin, size):
-    bytes = ptr_u8(begin)
+def bools_fit(begin: int, size: int) -> int:
+    """Return whether all bytes are 0 or 1."""
+    elements = ptr_u8(begin)
     whole = size // 64
     seen = u8x64(0)
     for chunk in range(whole):
-        seen = seen | load64(bytes, 64 * chunk)
+        seen = seen | load64(elements, 64 * chunk)
     rest = u8x1(0)
     for byte in range(64 * whole, size):
-        rest = rest | load1(bytes, byte)
+        rest = rest | load1(elements, byte)
     return word(hor(seen) | rest) <= 1
 
 
-def addresses_fit(head, record, addresses):
-    bools = get(head, HEAD_BOOLS_AT)
-    written = get(head, HEAD_WRITTEN_AT)
-    places = get(record, RECORD_FEEDS_AT)
-    for i in range(get(head, HEAD_FEEDS)):
+def addresses_fit(head: int, record: int, addresses: int) -> bool:
+    """Return whether no feed overlaps what the step updates, and bools have bytes 0 and 1."""
+    bools = get(head, HeadWord.BOOLS_AT)
+    written = get(head, HeadWord.WRITTEN_AT)
+    places = get(record, RecordWord.FEEDS_AT)
+    for i in range(get(head, HeadWord.FEEDS)):
         place = places + i * SIZE_OF_PLACE
         begin = get(addresses, i)
-        size = get(place, PLACE_BYTES)
-        if begin != get(get(place, PLACE_BOUND_AT), 0) and size != 0:
-            for j in range(get(head, HEAD_WRITTEN)):
+        size = get(place, PlaceWord.BYTES)
+        if begin != get(get(place, PlaceWord.BOUND_AT), 0) and size != 0:
+            for j in range(get(head, HeadWord.WRITTEN)):
                 if begin + size > get(written, 2 * j) and begin < get(written, 2 * j + 1):
                     return False
         if get(bools, i) != 0 and not bools_fit(begin, size):
@@ -184,43 +238,45 @@ def addresses_fit(head, record, addresses):
     return True
 
 
-def bound_fits(head, bound, record, addresses):
-    if bound == 0 or get(bound, BOUND_GIVEN) == 0:
+def bound_fits(head: int, bound: int, record: int, addresses: int) -> bool:
+    """Return whether bound feeds and results are where they were when they were checked."""
+    if bound == 0 or get(bound, BoundWord.GIVEN) == 0:
         return True
-    if get(bound, BOUND_RECORD) != record:
+    if get(bound, BoundWord.RECORD) != record:
         return False
-    known = get(bound, BOUND_FEED_ADDRESSES_AT)
-    for i in range(get(head, HEAD_FEEDS)):
+    known = get(bound, BoundWord.FEED_ADDRESSES_AT)
+    for i in range(get(head, HeadWord.FEEDS)):
         if get(known, i) != 0 and get(known, i) != get(addresses, i):
             return False
-    given = get(bound, BOUND_RESULTS_AT)
-    known = get(bound, BOUND_RESULT_ADDRESSES_AT)
-    for i in range(get(head, HEAD_RESULTS)):
+    given = get(bound, BoundWord.RESULTS_AT)
+    known = get(bound, BoundWord.RESULT_ADDRESSES_AT)
+    for i in range(get(head, HeadWord.RESULTS)):
         array = get(given, i)
-        if array != 0 and get(array + OBJECT_DATA, 0) != get(known, i):
+        if array != 0 and get(array + ObjectField.DATA, 0) != get(known, i):
             return False
     return True
-"""
-#: Arrays of results: given ones, views of blocks that have no other references, or new ones.
-_RESULTS: Final = """
-def pooled(calls, head, i, rank, shape):
-    pool = get(head, HEAD_POOLS_AT) + 16 * i
+
+
+def pooled(calls: int, head: int, i: int, rank: int, shape: int) -> int:
+    """Return a view of a block of the pool without other references, or 0."""
+    pool = get(head, HeadWord.POOLS_AT) + 16 * i
     for k in range(2):
         block = get(pool, k)
         if block != 0 and shape_fits(block, rank, shape):
-            memory = get(block + OBJECT_BASE, 0)
-            if half(memory + OBJECT_REFERENCES) == get(head, HEAD_UNUSED):
-                return called3(get(calls, CALL_PYARRAY_VIEW), block, 0, 0)
+            memory = get(block + ObjectField.BASE, 0)
+            if half(memory + ObjectField.REFERENCES) == get(head, HeadWord.UNUSED):
+                return called3(get(calls, CallWord.PyArray_View), block, 0, 0)
     return 0
 
 
-def result_of(calls, head, record, bound, i, rank, shape):
-    kind = get(calls, CALL_ARRAY_TYPE)
-    dtype = get(get(head, HEAD_RESULT_TYPES_AT), i)
-    keep = get(calls, CALL_PY_INCREF)
+def result_of(calls: int, head: int, record: int, bound: int, i: int, rank: int, shape: int) -> int:
+    """Return an array for a result: a given one, a view of an unused block, or a new one."""
+    kind = get(calls, CallWord.array_type)
+    dtype = get(get(head, HeadWord.RESULT_TYPES_AT), i)
+    keep = get(calls, CallWord.Py_IncRef)
     given = 0
     if bound != 0:
-        given = get(get(bound, BOUND_RESULTS_AT), i)
+        given = get(get(bound, BoundWord.RESULTS_AT), i)
     if given != 0:
         if not array_fits(given, kind, dtype, WRITABLE, rank):
             return 0
@@ -228,17 +284,18 @@ def result_of(calls, head, record, bound, i, rank, shape):
             return 0
         call(keep, given)
         return given
-    if get(get(record, RECORD_RESULTS_AT), i * PLACE_WORDS + PLACE_BYTES) > SMALL:
+    if get(get(record, RecordWord.RESULTS_AT), i * PLACE_WORDS + PlaceWord.BYTES) > SMALL:
         return pooled(calls, head, i, rank, shape)
     call(keep, dtype)
-    return called8(get(calls, CALL_PYARRAY_NEWFROMDESCR), kind, dtype, rank, shape, 0, 0, 0, 0)
+    return called8(get(calls, CallWord.PyArray_NewFromDescr), kind, dtype, rank, shape, 0, 0, 0, 0)
 
 
-def make_results(calls, head, record, bound, dict, results):
-    names = get(head, HEAD_RESULT_NAMES_AT)
-    ranks = get(head, HEAD_RESULT_RANKS_AT)
-    shape = get(record, RECORD_RESULT_SHAPES_AT)
-    count = get(head, HEAD_RESULTS)
+def make_results(calls: int, head: int, record: int, bound: int, mapping: int, results: int) -> int:
+    """Make the arrays of all results; return their number, or below 0 how many were made."""
+    names = get(head, HeadWord.RESULT_NAMES_AT)
+    ranks = get(head, HeadWord.RESULT_RANKS_AT)
+    shape = get(record, RecordWord.RESULT_SHAPES_AT)
+    count = get(head, HeadWord.RESULTS)
     for i in range(count):
         rank = get(ranks, i)
         array = result_of(calls, head, record, bound, i, rank, shape)
@@ -246,52 +303,56 @@ def make_results(calls, head, record, bound, dict, results):
             return -1 - i
         put(results, i, array)
         shape = shape + 8 * rank
-        if dict != 0:
-            status = called3(get(calls, CALL_PYDICT_SETITEM), dict, get(names, i), array)
+        if mapping != 0:
+            status = called3(get(calls, CallWord.PyDict_SetItem), mapping, get(names, i), array)
             if word(cast_i32(i64x1(status))) != 0:
                 return -2 - i
     return count
-"""
-#: The rows over this run's memory.
-_ROWS: Final = """
-def point(place, begin):
-    bound = get(place, PLACE_BOUND_AT)
+
+
+def point(place: int, begin: int) -> None:
+    """Set the words of the table that point into a feed or a result."""
+    bound = get(place, PlaceWord.BOUND_AT)
     if get(bound, 0) != begin:
-        slots = get(place, PLACE_SLOTS_AT)
-        for j in range(get(place, PLACE_SLOTS)):
+        slots = get(place, PlaceWord.SLOTS_AT)
+        for j in range(get(place, PlaceWord.SLOTS)):
             put(get(slots, 2 * j), 0, begin + get(slots, 2 * j + 1))
         put(bound, 0, begin)
 
 
-def point_all(head, record, addresses, converted, numbers, results):
-    for i in range(get(head, HEAD_FEEDS)):
-        place = get(record, RECORD_FEEDS_AT) + i * SIZE_OF_PLACE
+def point_all(
+    head: int, record: int, addresses: int, converted: int, numbers: int, results: int
+) -> None:
+    """Set the words of the table that point to feeds and results."""
+    for i in range(get(head, HeadWord.FEEDS)):
+        place = get(record, RecordWord.FEEDS_AT) + i * SIZE_OF_PLACE
         point(place, get(addresses, i))
-        copy = get(place, PLACE_NUMBER_AT)
+        copy = get(place, PlaceWord.NUMBER_AT)
         if get(converted, i) == 2:
             put(copy, 0, get(numbers, i))
         elif get(converted, i) == 1:
             store1(ptr_i32(copy), 0, cast_i32(i64x1(get(numbers, i))))
-    for i in range(get(head, HEAD_RESULTS)):
-        place = get(record, RECORD_RESULTS_AT) + i * SIZE_OF_PLACE
-        point(place, get(get(results, i) + OBJECT_DATA, 0))
+    for i in range(get(head, HeadWord.RESULTS)):
+        place = get(record, RecordWord.RESULTS_AT) + i * SIZE_OF_PLACE
+        point(place, get(get(results, i) + ObjectField.DATA, 0))
 
 
-def run(calls, head, hold, record):
-    notes = get(record, RECORD_NOTES)
-    notes_at = get(record, RECORD_NOTES_AT)
+def run(calls: int, head: int, hold: int, record: int) -> int:
+    """Run the rows over this run's memory; return 1 where the run has to begin anew in Python."""
+    notes = get(record, RecordWord.NOTES)
+    notes_at = get(record, RecordWord.NOTES_AT)
     for i in range(notes):
         put(get(notes_at, i), 0, -1)
         put(get(notes_at, i), 1, -1)
-    releases = get(record, RECORD_RELEASES)
+    releases = get(record, RecordWord.RELEASES)
     state = 0
     if releases != 0:
-        state = called0(get(calls, CALL_PYEVAL_SAVETHREAD))
-    driver = get(head, HEAD_DRIVER)
-    block = get(record, RECORD_BLOCK)
-    commit = get(record, RECORD_COMMIT)
-    rows = get(record, RECORD_ROWS)
-    fuel = get(record, RECORD_FUEL)
+        state = called0(get(calls, CallWord.PyEval_SaveThread))
+    driver = get(head, HeadWord.DRIVER)
+    block = get(record, RecordWord.BLOCK)
+    commit = get(record, RecordWord.COMMIT)
+    rows = get(record, RecordWord.ROWS)
+    fuel = get(record, RecordWord.FUEL)
     # With the interpreter lock held nobody sees a run half done: one call does if nothing fails.
     if notes == 0 and releases == 0 and fuel == 0:
         commit = 0
@@ -300,57 +361,61 @@ def run(calls, head, hold, record):
         # Loops that only their tests end run so long; where one takes longer, a run in Python,
         # which signals end, begins anew.
         if fuel != 0:
-            put(get(record, RECORD_FUEL_AT), 0, fuel)
-            put(get(record, RECORD_RESUME_AT), 0, 0)
+            put(get(record, RecordWord.FUEL_AT), 0, fuel)
+            put(get(record, RecordWord.RESUME_AT), 0, 0)
         call(driver, block, 0, commit)
         if fuel != 0:
-            put(get(record, RECORD_FUEL_AT), 0, get(record, RECORD_ENDLESS))
-            if get(get(record, RECORD_RESUME_AT), 0) != 0:
+            put(get(record, RecordWord.FUEL_AT), 0, get(record, RecordWord.ENDLESS))
+            if get(get(record, RecordWord.RESUME_AT), 0) != 0:
                 failed = 1
     for i in range(notes):
         if get(get(notes_at, i), 0) >= 0:
             failed = 1
     if commit < rows and failed == 0:
         # Who takes the reservation back looks behind that whether it writes: one sees the other.
-        store_in_order(hold + 8 * HOLD_WRITING, 1)
-        if load_in_order(hold + 8 * HOLD_STANDS) != 0:
+        store_in_order(hold + 8 * HoldWord.WRITING, 1)
+        if load_in_order(hold + 8 * HoldWord.STANDS) != 0:
             call(driver, block, commit, rows)
         else:
             failed = 1
     if releases != 0:
-        call(get(calls, CALL_PYEVAL_RESTORETHREAD), state)
-    put(hold, HOLD_WRITING, 0)
-    put(hold, HOLD_RUNNING, 0)
-    put(head, HEAD_RUNNING, 0)
+        call(get(calls, CallWord.PyEval_RestoreThread), state)
+    put(hold, HoldWord.WRITING, 0)
+    put(hold, HoldWord.RUNNING, 0)
+    put(head, HeadWord.RUNNING, 0)
     return failed
 
 
-def settle(calls, head, hold):
-    if get(hold, HOLD_STANDS) == 0 or get(head, HEAD_CLOSED) != 0:
-        answer = called1(get(calls, CALL_PYOBJECT_CALLNOARGS), get(head, HEAD_SETTLE))
+def settle(calls: int, head: int, hold: int) -> bool:
+    """Call who waits for the end of the run; return whether that raised nothing."""
+    if get(hold, HoldWord.STANDS) == 0 or get(head, HeadWord.CLOSED) != 0:
+        answer = called1(get(calls, CallWord.PyObject_CallNoArgs), get(head, HeadWord.SETTLE))
         if answer == 0:
             return False
-        call(get(calls, CALL_PY_DECREF), answer)
+        call(get(calls, CallWord.Py_DecRef), answer)
     return True
 
 
-def release(calls, objects, count):
+def release(calls: int, objects: int, count: int) -> None:
+    """Drop references to some objects."""
     for i in range(count):
-        call(get(calls, CALL_PY_DECREF), get(objects, i))
-"""
-#: ``entered`` gives results, None, or 0 where an exception is set. A dict keeps its arrays itself,
-#: a single array is returned with the reference that was made for it.
-_ENTRY: Final = """
-def entered(calls, head, feeds, dict, bound):
-    none = get(calls, CALL_NONE)
-    hold = get(head, HEAD_HOLD_AT)
+        call(get(calls, CallWord.Py_DecRef), get(objects, i))
+
+
+def entered(calls: int, head: int, feeds: int, mapping: int, bound: int) -> int:
+    """Return results, None, or 0 where an exception is set.
+
+    A dict keeps its arrays itself, a single array is returned with the reference made for it.
+    """
+    none = get(calls, CallWord.none)
+    hold = get(head, HeadWord.HOLD_AT)
     if not is_ready(calls, head, hold):
         return none
-    count = get(head, HEAD_FEEDS)
+    count = get(head, HeadWord.FEEDS)
     addresses = address(local_words(count + 1))
     converted = address(local_words(count + 1))
     numbers = address(local_words(count + 1))
-    results = address(local_words(get(head, HEAD_RESULTS) + 1))
+    results = address(local_words(get(head, HeadWord.RESULTS) + 1))
     if not kinds_fit(calls, head, feeds, addresses, converted, numbers):
         return none
     record = record_of(head, feeds, converted)
@@ -358,42 +423,43 @@ def entered(calls, head, feeds, dict, bound):
         return none
     if not bound_fits(head, bound, record, addresses):
         return none
-    made = make_results(calls, head, record, bound, dict, results)
+    made = make_results(calls, head, record, bound, mapping, results)
     if made < 0:
         release(calls, results, -1 - made)
         return none
-    put(head, HEAD_RUNNING, 1)
-    put(hold, HOLD_RUNNING, 1)
+    put(head, HeadWord.RUNNING, 1)
+    put(hold, HoldWord.RUNNING, 1)
     point_all(head, record, addresses, converted, numbers, results)
     failed = run(calls, head, hold, record)
     if failed == 0:
-        put(head, HEAD_RUNS, get(head, HEAD_RUNS) + 1)
-        put(head, HEAD_LATEST, record)
-    found = none if failed != 0 else (get(results, 0) if dict == 0 else dict)
+        put(head, HeadWord.RUNS, get(head, HeadWord.RUNS) + 1)
+        put(head, HeadWord.LATEST, record)
+    found = none if failed != 0 else (get(results, 0) if mapping == 0 else mapping)
     if not settle(calls, head, hold):
         found = 0
-    if found == 0 or found == none or dict != 0:
+    if found == 0 or found == none or mapping != 0:
         release(calls, results, made)
     return found
 
 
-def collect(calls, head, words, feeds, room):
-    keep = get(calls, CALL_PY_INCREF)
-    count = get(head, HEAD_FEEDS)
+def collect(calls: int, head: int, words: int, feeds: int, room: int) -> int:
+    """Note the feeds in order, with a reference to each; return their number, or below 0."""
+    keep = get(calls, CallWord.Py_IncRef)
+    count = get(head, HeadWord.FEEDS)
     if feeds == 0:
         for i in range(count):
-            given = get(get(words, BOUND_FEEDS_AT), i)
+            given = get(get(words, BoundWord.FEEDS_AT), i)
             call(keep, given)
             put(room, i, given)
         return count
-    if get(feeds + OBJECT_TYPE, 0) != get(calls, CALL_DICT_TYPE):
+    if get(feeds + ObjectField.TYPE, 0) != get(calls, CallWord.dict_type):
         return -1
-    if called1(get(calls, CALL_PYDICT_SIZE), feeds) != count:
+    if called1(get(calls, CallWord.PyDict_Size), feeds) != count:
         return -1
-    find = get(calls, CALL_PYDICT_GETITEMWITHERROR)
+    find = get(calls, CallWord.PyDict_GetItemWithError)
     for i in range(count):
-        found = called2(find, feeds, get(get(head, HEAD_NAMES_AT), i))
-        key = get(get(head, HEAD_KEYS_AT), i)
+        found = called2(find, feeds, get(get(head, HeadWord.NAMES_AT), i))
+        key = get(get(head, HeadWord.KEYS_AT), i)
         if found == 0 and key != 0:
             found = called2(find, feeds, key)
         if found == 0:
@@ -403,41 +469,34 @@ def collect(calls, head, words, feeds, room):
     return count
 
 
-def kernel(self, feeds):
-    words = get(self + OBJECT_DATA, 0)
-    head = get(words, BOUND_HEAD) if feeds == 0 else words
-    calls = get(head, HEAD_CALLS_AT)
-    none = get(calls, CALL_NONE)
-    room = address(local_words(get(head, HEAD_FEEDS) + 1))
-    is_single = get(head, HEAD_SINGLE)
-    dict = 0
+def enter(self: int, feeds: int) -> int:
+    """Run a program as a builtin of CPython: ``entry(self, feeds)``."""
+    words = get(self + ObjectField.DATA, 0)
+    head = get(words, BoundWord.HEAD) if feeds == 0 else words
+    calls = get(head, HeadWord.CALLS_AT)
+    none = get(calls, CallWord.none)
+    room = address(local_words(get(head, HeadWord.FEEDS) + 1))
+    is_single = get(head, HeadWord.SINGLE)
+    mapping = 0
     if is_single == 0:
         # before anything is looked at: the collector may run code here, on Python 3.11
-        dict = called0(get(calls, CALL_PYDICT_NEW))
+        mapping = called0(get(calls, CallWord.PyDict_New))
     kept = -1
-    if dict != 0 or is_single != 0:
+    if mapping != 0 or is_single != 0:
         kept = collect(calls, head, words, feeds, room)
     found = none
     if kept >= 0:
-        found = entered(calls, head, room, dict, words if feeds == 0 else 0)
+        found = entered(calls, head, room, mapping, words if feeds == 0 else 0)
     if found == none:
-        call(get(calls, CALL_PYERR_CLEAR))
-        call(get(calls, CALL_PY_INCREF), none)
-    if dict != 0 and found != dict:
-        call(get(calls, CALL_PY_DECREF), dict)
+        call(get(calls, CallWord.PyErr_Clear))
+        call(get(calls, CallWord.Py_IncRef), none)
+    if mapping != 0 and found != mapping:
+        call(get(calls, CallWord.Py_DecRef), mapping)
     release(calls, room, kept if kept >= 0 else -1 - kept)
     return found
-"""
 
 
 @functools.cache
 def code() -> RuntimeCode:
     """The function that Python calls."""
-    numbers = numbers_of(
-        HEAD=HeadWord, HOLD=HoldWord, RECORD=RecordWord, PLACE=PlaceWord, BOUND=BoundWord,
-        CALL=CallWord, OBJECT=ObjectField,
-    )  # fmt: skip
-    numbers |= {"PLACE_WORDS": len(PlaceWord), "SMALL": SMALL}
-    numbers |= {"READABLE": READABLE, "WRITABLE": WRITABLE}
-    source = numbered(_WORDS + _CHECKS + _RESULTS + _ROWS + _ENTRY, numbers)
-    return RuntimeCode("sg_enter", 2, source)
+    return RuntimeCode("sg_enter", PythonSource(enter))

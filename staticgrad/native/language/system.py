@@ -1,4 +1,4 @@
-"""Functions that sources of the runtime call, for which the kernel language has no words.
+"""Functions that code of the runtime calls, for which the kernel language has no words.
 
 Addresses are words. ``load_acquire(at)``, ``store_release(at, value)``, ``load_in_order(at)`` and
 ``store_in_order(at, value)`` (one order for all threads) are atomic. So are ``fetch_add(at, n)``,
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.native.constants import RuntimeCode
-from staticgrad.native.language.frontend import module_of, split_source, written
+from staticgrad.native.constants import ENTRY, RuntimeCode
+from staticgrad.native.language.frontend import module_of, written
 from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD, Kind
 from staticgrad.native.language.parts import INTERNAL, Module, ModulePart, external, linked
 from staticgrad.native.language.translation import Helper
@@ -81,7 +81,7 @@ def is_arm(target: Target) -> bool:
     return target.triple.startswith(("aarch64", "arm64"))
 
 
-def functions(target: Target) -> dict[str, Helper]:
+def functions_of(target: Target) -> dict[str, Helper]:
     """The functions by name."""
     swapped = "  %both = cmpxchg ptr %place, i64 %a1, i64 %a2 acq_rel monotonic, align 8\n"
     added = "  %old = atomicrmw add ptr %place, i64 %a1 seq_cst, align 8\n  ret i64 %old"
@@ -118,10 +118,11 @@ def functions(target: Target) -> dict[str, Helper]:
 
 def module(code: RuntimeCode, target: Target, linkage: str = "") -> Module:
     """The module of a source of the runtime."""
-    beside = functions(target)
-    for other in code.beside:
-        name = f"code_of_{other.symbol}"
+    beside = functions_of(target)
+    for key, other in code.beside.items():
+        name = f"code_of_{key}"
         beside[name] = written(name, WORD, 0, f"  ret i64 ptrtoint (ptr @{other.symbol} to i64)")
-    kinds = (WORD,) * code.parameters
-    own = module_of(split_source(code.source), code.symbol, target, kinds, beside, linkage)
-    return linked([own, *(module(other, target, INTERNAL) for other in code.beside)])
+    functions = code.source.functions()
+    kinds = (WORD,) * len(functions[ENTRY].procedure.parameters)
+    own = module_of(functions, code.symbol, target, kinds, beside, linkage)
+    return linked([own, *(module(other, target, INTERNAL) for other in code.beside.values())])

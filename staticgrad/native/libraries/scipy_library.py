@@ -19,14 +19,33 @@ from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, PathFinder
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-from staticgrad.native.constants import RuntimeCode, numbered, numbers_of
+from staticgrad.native.constants import RuntimeCode
 from staticgrad.native.lock import LOCK
-from staticgrad.native.table.control_code import WORD_ACCESS
+from staticgrad.native.source import PythonSource
+from staticgrad.native.table.control_code import at, put
 from staticgrad.support import config
 from staticgrad.support.forks import AtFork, ProcessLock
 from staticgrad.support.records import dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.native.language.typed import (
+        call,
+        called0,
+        called4,
+        code_of_after_fork,
+        code_of_after_fork_in_child,
+        code_of_before_fork,
+        fetch_add,
+        load_acquire,
+        load_in_order,
+        ptr_i64,
+        root,
+        status0,
+        store_release,
+        swap_if,
+    )
 
 
 class GuardWord(IntEnum):
@@ -42,83 +61,85 @@ class GuardWord(IntEnum):
     AT_FORK = 7
 
 
-_LOCKING: Final = f"""{WORD_ACCESS}
-
-def word_at(state, number):
+def word_at(state: int, number: int) -> int:
+    """Return a word of the state."""
     return at(ptr_i64(state), number)
 
 
-def take(state):
+def take(state: int) -> None:
+    """Take the lock of the state."""
     while not swap_if(state, 0, 1):
-        called0(word_at(state, WORD_YIELD))
+        called0(word_at(state, GuardWord.YIELD))
 
 
-def give(state):
+def give(state: int) -> None:
+    """Give the lock back."""
     store_release(state, 0)
 
 
-def pause_of(state):
+def pause_of(state: int) -> None:
+    """Let another thread have the lock."""
     give(state)
-    called0(word_at(state, WORD_YIELD))
+    called0(word_at(state, GuardWord.YIELD))
     take(state)
 
 
-"""
-#: Handlers of forks. A fork waits until no call runs, since locks of OpenBLAS that one of its
-#: threads holds would stay locked in the child. C runs the handlers right before and after the
-#: fork. A hook in Python would be too early: until the fork another thread could get the
-#: interpreter, begin a call, and wait there for the thread that forks.
-_HANDLERS: Final = {
-    "sg_blas_before_fork": """def kernel():
+def before_fork() -> None:
+    """Wait until no call runs; no call begins until the fork is over.
+
+    Locks of OpenBLAS that one of its threads holds would stay locked in the child. C runs the
+    handlers right before and after the fork. A hook in Python would be too early: until the fork
+    another thread could get the interpreter, begin a call, and wait there for the thread that
+    forks.
+    """
     state = load_acquire(root())
-    fetch_add(state + 8 * WORD_FORKS, 1)
+    fetch_add(state + 8 * GuardWord.FORKS, 1)
     take(state)
-    while word_at(state, WORD_CALLS) != 0:
+    while word_at(state, GuardWord.CALLS) != 0:
         pause_of(state)
     give(state)
-""",
-    "sg_blas_after_fork": """def kernel():
-    fetch_add(load_acquire(root()) + 8 * WORD_FORKS, -1)
-""",
-    "sg_blas_after_fork_in_child": """def kernel():
+
+
+def after_fork() -> None:
+    """Count that a fork is over, in the parent."""
+    fetch_add(load_acquire(root()) + 8 * GuardWord.FORKS, -1)
+
+
+def after_fork_in_child() -> None:
+    """Count that no fork is under way, in the child, and give the lock back."""
     state = load_acquire(root())
-    store_release(state + 8 * WORD_FORKS, 0)
+    store_release(state + 8 * GuardWord.FORKS, 0)
     give(state)
-""",
-}
-#: Begins a call of the library (0), ends one (1), or installs the handlers of forks (2).
-_GUARD: Final = """def kernel(state, change):
+
+
+def guard_call(state: int, change: int) -> None:
+    """Begin a call of the library (0), end one (1), or install the handlers of forks (2)."""
     if change == 2:
         store_release(root(), state)
-        before = code_of_sg_blas_before_fork()
-        after = code_of_sg_blas_after_fork()
-        in_child = code_of_sg_blas_after_fork_in_child()
-        called4(word_at(state, WORD_AT_FORK), before, after, in_child, 0)
+        before = code_of_before_fork()
+        after = code_of_after_fork()
+        in_child = code_of_after_fork_in_child()
+        called4(word_at(state, GuardWord.AT_FORK), before, after, in_child, 0)
         return
     take(state)
     words = ptr_i64(state)
     if change == 0:
-        while load_in_order(state + 8 * WORD_FORKS) != 0:
+        while load_in_order(state + 8 * GuardWord.FORKS) != 0:
             pause_of(state)
-        calls = at(words, WORD_CALLS)
-        put(words, WORD_CALLS, calls + 1)
-        if calls == 0 and at(words, WORD_GET_THREADS) != 0:
-            before = status0(at(words, WORD_GET_THREADS))
-            put(words, WORD_SAVED, before)
+        calls = at(words, GuardWord.CALLS)
+        put(words, GuardWord.CALLS, calls + 1)
+        if calls == 0 and at(words, GuardWord.GET_THREADS) != 0:
+            before = status0(at(words, GuardWord.GET_THREADS))
+            put(words, GuardWord.SAVED, before)
             if before != 1:
-                call(at(words, WORD_SET_THREADS), 1)
+                call(at(words, GuardWord.SET_THREADS), 1)
     else:
-        calls = at(words, WORD_CALLS)
-        put(words, WORD_CALLS, calls - 1)
-        saved = at(words, WORD_SAVED)
-        if calls == 1 and saved != 1 and at(words, WORD_GET_THREADS) != 0:
-            call(at(words, WORD_SET_THREADS), saved)
+        calls = at(words, GuardWord.CALLS)
+        put(words, GuardWord.CALLS, calls - 1)
+        saved = at(words, GuardWord.SAVED)
+        if calls == 1 and saved != 1 and at(words, GuardWord.GET_THREADS) != 0:
+            call(at(words, GuardWord.SET_THREADS), saved)
     give(state)
-"""
-
-
-def _code(symbol: str, parameters: int, source: str) -> RuntimeCode:
-    return RuntimeCode(symbol, parameters, numbered(_LOCKING + source, numbers_of(WORD=GuardWord)))
 
 
 @dataclass(frozen=True)
@@ -229,9 +250,12 @@ def guard() -> ThreadGuard:
 def _native_guard() -> ThreadGuard:
     from staticgrad.native import address_of
 
-    handlers = tuple(_code(symbol, 0, source) for symbol, source in _HANDLERS.items())
+    handlers = {
+        each.__name__: RuntimeCode(f"sg_blas_{each.__name__}", PythonSource(each))
+        for each in (before_fork, after_fork, after_fork_in_child)
+    }
     with LOCK:
-        made = address_of(_code("sg_blas_threads", 2, _GUARD)._replace(beside=handlers))
+        made = address_of(RuntimeCode("sg_blas_threads", PythonSource(guard_call), handlers))
     state = _NativeGuard()
     address = ctypes.addressof(state.words)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(made)(address, 2)

@@ -75,7 +75,7 @@ def _put(words: Address, number: int, value: int) -> None:
 def _machine() -> dict[str, Any]:
     """The functions of ``control_code``, with the shortest way to words of memory."""
     namespace: dict[str, Any] = {**VOCABULARY}
-    exec(control_code.code().source, namespace)
+    exec(control_code.code().source.text, namespace)
     namespace.update(at=_at, put=_put, move=ctypes.memmove)
     return namespace
 

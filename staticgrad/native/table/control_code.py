@@ -22,8 +22,8 @@ a carried value by turns. Words of a loop inside are moved like others, so that 
 Each iteration takes from ``Head.fuel`` what it is predicted to take. Where nothing is left, ``END``
 notes in ``Head.resume`` where to go on, and the driver returns: so a signal is seen in a long loop.
 
-The machine is written once, in the kernel language: compiled for the driver, and run as Python with
-the jit off (``native.plain.control``).
+The machine is written once, as functions of the kernel language: compiled for the driver, and run
+as Python with the jit off (``native.plain.control``).
 
 Loops whose rows do not depend on each other run from their first row to their last, each by one
 worker: ``THROUGH_SYMBOL`` is the function of such a row. Its record has ``ThroughWord`` words for
@@ -36,9 +36,25 @@ from __future__ import annotations
 
 import functools
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from staticgrad.native.constants import RuntimeCode, numbered, numbers_of, table_numbers
+from staticgrad.native.constants import SIZE_OF_ROW, Head, Row, RuntimeCode
+from staticgrad.native.source import PythonSource
+
+if TYPE_CHECKING:
+    from staticgrad.native.language.typed import (
+        Pointer,
+        address,
+        call,
+        i64x1,
+        load1,
+        load8,
+        ptr_i64,
+        ptr_u8,
+        store1,
+        store8,
+        word,
+    )
 
 #: The machine's symbol. It is an object that programs without loops and branches do not load.
 SYMBOL: Final = "sg_control"
@@ -100,28 +116,31 @@ class ThroughWord(IntEnum):
     HEAD = 2
 
 
-#: Words of memory, for sources of the kernel language.
-WORD_ACCESS: Final = """
-def at(words, number):
+#: Bytes of an entry, and of the words of an iteration that runs through.
+SIZE_OF_ENTRY: Final = 8 * len(EntryWord)
+SIZE_OF_THROUGH: Final = 8 * len(ThroughWord)
+
+
+def at(words: Pointer, number: int) -> int:
+    """Return a word of memory."""
     return word(load1(words, number))
 
 
-def put(words, number, value):
+def put(words: Pointer, number: int, value: int) -> None:
+    """Set a word of memory."""
     store1(words, number, i64x1(value))
-"""
-#: A row with a function runs in one call; the address of the next one.
-RUN_ROW: Final = f"""{WORD_ACCESS}
 
-def run_row(block, place):
+
+def run_row(block: int, place: int) -> int:
+    """Run a row with a function in one call; return the address of the next one."""
     row = ptr_i64(place)
-    own = block + at(row, ROW_OWN)
-    call(at(row, ROW_FUNCTION), at(row, ROW_RECORD), own, 0, at(row, ROW_TOTAL))
+    own = block + at(row, Row.own)
+    call(at(row, Row.function), at(row, Row.record), own, 0, at(row, Row.total))
     return place + SIZE_OF_ROW
 
 
-"""
-_MACHINE: Final = """
-def move(to, of, nbytes):
+def move(to: int, of: int, nbytes: int) -> None:
+    """Copy bytes, 64 at a time."""
     whole = nbytes // 64
     for line in range(whole):
         store8(ptr_i64(to), 8 * line, load8(ptr_i64(of), 8 * line))
@@ -129,63 +148,66 @@ def move(to, of, nbytes):
         store1(ptr_u8(to), byte, load1(ptr_u8(of), byte))
 
 
-def begin(record):
-    put(record, LOOP_LEFT, at(record, LOOP_ITERATIONS))
-    put(record, LOOP_NUMBER, at(record, LOOP_FROM))
-    entries = at(record, LOOP_ENTRIES)
-    for number in range(at(record, LOOP_ROWS) + at(record, LOOP_TURNS)):
+def begin(record: Pointer) -> None:
+    """Put all words of a loop to their values in the first iteration."""
+    put(record, LoopWord.LEFT, at(record, LoopWord.ITERATIONS))
+    put(record, LoopWord.NUMBER, at(record, LoopWord.FROM))
+    entries = at(record, LoopWord.ENTRIES)
+    for number in range(at(record, LoopWord.ROWS) + at(record, LoopWord.TURNS)):
         entry = ptr_i64(entries + number * SIZE_OF_ENTRY)
-        put(ptr_i64(at(entry, ENTRY_WORD)), 0, at(entry, ENTRY_FIRST))
-        put(entry, ENTRY_NEXT, at(entry, ENTRY_SECOND))
-        put(entry, ENTRY_AFTER, at(entry, ENTRY_THIRD))
+        put(ptr_i64(at(entry, EntryWord.WORD)), 0, at(entry, EntryWord.FIRST))
+        put(entry, EntryWord.NEXT, at(entry, EntryWord.SECOND))
+        put(entry, EntryWord.AFTER, at(entry, EntryWord.THIRD))
 
 
-def end(record):
-    put(record, LOOP_LEFT, at(record, LOOP_LEFT) - 1)
-    put(record, LOOP_NUMBER, at(record, LOOP_NUMBER) + at(record, LOOP_BY))
-    entries = at(record, LOOP_ENTRIES)
-    rows = at(record, LOOP_ROWS)
-    for number in range(rows + at(record, LOOP_TURNS)):
+def end(record: Pointer) -> None:
+    """Put all words of a loop to their values in the next iteration."""
+    put(record, LoopWord.LEFT, at(record, LoopWord.LEFT) - 1)
+    put(record, LoopWord.NUMBER, at(record, LoopWord.NUMBER) + at(record, LoopWord.BY))
+    entries = at(record, LoopWord.ENTRIES)
+    rows = at(record, LoopWord.ROWS)
+    for number in range(rows + at(record, LoopWord.TURNS)):
         entry = ptr_i64(entries + number * SIZE_OF_ENTRY)
-        place = at(entry, ENTRY_NEXT)
-        put(ptr_i64(at(entry, ENTRY_WORD)), 0, place)
+        place = at(entry, EntryWord.NEXT)
+        put(ptr_i64(at(entry, EntryWord.WORD)), 0, place)
         if number < rows:
-            put(entry, ENTRY_NEXT, place + at(entry, ENTRY_THIRD))
+            put(entry, EntryWord.NEXT, place + at(entry, EntryWord.THIRD))
         else:
-            put(entry, ENTRY_NEXT, at(entry, ENTRY_AFTER))
-            put(entry, ENTRY_AFTER, place)
+            put(entry, EntryWord.NEXT, at(entry, EntryWord.AFTER))
+            put(entry, EntryWord.AFTER, place)
 
 
-def follow(block, row):
-    kind = at(row, ROW_OWN)
-    record = ptr_i64(at(row, ROW_RECORD))
-    steps = at(row, ROW_TOTAL)
-    if kind == CONTROL_BEGIN:
+def follow(block: Pointer, row: Pointer) -> Pointer:
+    """Return the row to go on with behind a row without a function; 0 where fuel is used up."""
+    kind = at(row, Row.own)
+    record = ptr_i64(at(row, Row.record))
+    steps = at(row, Row.total)
+    if kind == ControlKind.BEGIN:
         begin(record)
-        if at(record, LOOP_ITERATIONS) > 0:
+        if at(record, LoopWord.ITERATIONS) > 0:
             steps = 1
-    elif kind == CONTROL_END:
+    elif kind == ControlKind.END:
         end(record)
-        steps = -steps if at(record, LOOP_LEFT) > 0 else 1
+        steps = -steps if at(record, LoopWord.LEFT) > 0 else 1
         if steps < 0:
-            fuel = at(block, HEAD_FUEL) - at(record, LOOP_COST)
-            put(block, HEAD_FUEL, fuel)
+            fuel = at(block, Head.fuel) - at(record, LoopWord.COST)
+            put(block, Head.fuel, fuel)
             if fuel < 0:
-                put(block, HEAD_RESUME, address(row) + steps * SIZE_OF_ROW)
+                put(block, Head.resume, address(row) + steps * SIZE_OF_ROW)
                 return ptr_i64(0)
-    elif kind == CONTROL_UNLESS:
+    elif kind == ControlKind.UNLESS:
         if word(load1(ptr_u8(at(record, 0)), 0)) != 0:
             steps = 1
-    elif kind == CONTROL_CASE:
+    elif kind == ControlKind.CASE:
         chosen = at(ptr_i64(at(record, 0)), 0)
         last = at(record, 1) - 1
         chosen = last if chosen > last else chosen
         steps = at(record, 2 + (0 if chosen < 0 else chosen))
-    elif kind == CONTROL_MOVE:
+    elif kind == ControlKind.MOVE:
         if at(record, 0) != at(record, 1):
             move(at(record, 0), at(record, 1), at(record, 2))
         steps = 1
-    elif kind == CONTROL_NOTE:
+    elif kind == ControlKind.NOTE:
         words = ptr_i64(at(record, 0))
         if at(words, 0) < 0:
             put(words, 0, 0)
@@ -194,26 +216,27 @@ def follow(block, row):
     return ptr_i64(address(row) + steps * SIZE_OF_ROW)
 
 
-"""
-_FOLLOW: Final = """def kernel(block, row):
+def follow_row(block: int, row: int) -> int:
+    """Return the same by addresses."""
     return address(follow(ptr_i64(block), ptr_i64(row)))
-"""
-_THROUGH: Final = """def kernel(record, own, begin, end):
+
+
+def run_through(record: int, own: int, begin: int, end: int) -> None:
+    """Run iterations of a loop, each from its first row to its last."""
     for number in range(begin, end):
         iteration = ptr_i64(record + number * SIZE_OF_THROUGH)
-        head = ptr_i64(at(iteration, THROUGH_HEAD))
-        behind = at(iteration, THROUGH_BEHIND)
-        place = at(iteration, THROUGH_FIRST)
+        head = ptr_i64(at(iteration, ThroughWord.HEAD))
+        behind = at(iteration, ThroughWord.BEHIND)
+        place = at(iteration, ThroughWord.FIRST)
         while place < behind:
             row = ptr_i64(place)
-            function = at(row, ROW_FUNCTION)
+            function = at(row, Row.function)
             if function == 0:
                 place = address(follow(head, row))
             else:
-                its = own + at(row, ROW_OWN)
-                call(function, at(row, ROW_RECORD), its, at(row, ROW_FIRST), at(row, ROW_TOTAL))
+                its = own + at(row, Row.own)
+                call(function, at(row, Row.record), its, at(row, Row.first), at(row, Row.total))
                 place = place + SIZE_OF_ROW
-"""
 
 
 @functools.cache
@@ -222,8 +245,6 @@ def code(through: bool = False) -> RuntimeCode:
 
     With ``through``: the function of rows that run loops from their first row to their last.
     """
-    numbers = table_numbers() | numbers_of(
-        CONTROL=ControlKind, LOOP=LoopWord, ENTRY=EntryWord, THROUGH=ThroughWord
-    )
-    source = numbered(WORD_ACCESS + _MACHINE + (_THROUGH if through else _FOLLOW), numbers)
-    return RuntimeCode(*((THROUGH_SYMBOL, 4) if through else (SYMBOL, 2)), source)
+    if through:
+        return RuntimeCode(THROUGH_SYMBOL, PythonSource(run_through))
+    return RuntimeCode(SYMBOL, PythonSource(follow_row))

@@ -17,7 +17,7 @@ import numpy as np
 
 from staticgrad.native import shared_runs
 from staticgrad.native.lock import LOCK
-from staticgrad.native.table import pool_code
+from staticgrad.native.table import pool_code, pool_policy
 from staticgrad.native.table.pool_code import ENTRY, NBYTES, PLACES
 from staticgrad.support.forks import AtFork
 from staticgrad.support.records import dataclass
@@ -61,8 +61,8 @@ class Pool(AtFork):
             found = ctypes.cast(getattr(self._library, function), ctypes.c_void_p).value
             self.set(name, found or 0)
         self.set("run", run)
-        self.set("spin", pool_code.SPIN)
-        self.set("patience", pool_code.PATIENCE)
+        self.set("spin", pool_policy.SPIN)
+        self.set("patience", pool_policy.PATIENCE)
         self._set_balance()
 
     def get(self, name: str) -> int:
@@ -92,8 +92,8 @@ class Pool(AtFork):
         return bool(self.get("taken") or self.get("callers"))
 
     def _set_balance(self) -> None:
-        self.set("balance", pool_code.FIRST_BALANCE)
-        self.set("penalty", pool_code.LEAST_PENALTY)
+        self.set("balance", pool_policy.FIRST_BALANCE)
+        self.set("penalty", pool_policy.LEAST_PENALTY)
 
     def end(self) -> None:
         """End the threads and join them; later runs use the caller's thread alone."""

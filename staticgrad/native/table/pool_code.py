@@ -56,68 +56,48 @@ code lead.
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from staticgrad.native.constants import RuntimeCode, numbered, table_numbers
-from staticgrad.native.table.control_code import RUN_ROW
-from staticgrad.native.table.pool_policy import POLICY
+from staticgrad.native.constants import SIZE_OF_ROW, Head, Row, RuntimeCode
+from staticgrad.native.source import PythonSource
+from staticgrad.native.table.control_code import at, put, run_row
+from staticgrad.native.table.pool_policy import (
+    MOST_BALANCE,
+    least,
+    most,
+    outlined_policy,
+)
+from staticgrad.native.table.pool_words import PLACES, PoolWord
 
-#: Bytes from the start of the pool's memory, by name. What different threads write lies two cache
-#: lines apart, since processors fetch them in pairs.
-PLACES: Final = {
-    # what a section is: written by its caller, read together
-    "generation": 0,
-    "row": 8,  # address of its first row
-    "end": 16,  # address behind its last row
-    "block": 24,  # the caller's block
-    "stride": 32,  # bytes from one worker's block to the next
-    "workers": 40,
-    "base": 48,  # groups that stand before its first row
-    "groups": 56,
-    "processor": 64,  # the number of the caller's
-    # the latest section in nanoseconds: when it began, the caller's wait, its end, and how long
-    # workers had a processor in between; what the caller ran, and until when it shall run alone
-    "begun": 80,
-    "waiting": 88,
-    "over": 96,
-    "worked": 104,
-    "caller_ran": 112,
-    "punished": 120,
-    # what is counted
-    "finished": 128,
-    "taken": 256,  # 1 while a caller has the pool
-    "callers": 384,  # threads that run tables now
-    "wake": 512,  # counts up when sleepers shall wake
-    "asleep": 640,  # 1 where somebody may sleep
-    # what seldom changes
-    "seats": 768,  # threads that may run at the same time, callers included
-    "wanted": 776,  # workers besides the caller
-    "alive": 784,  # those that have been made
-    "ended": 792,  # 1: no worker shall work any more
-    "alone_until": 800,  # nanoseconds of the clock; 0: no penalty
-    "spin": 808,
-    "create": 816,
-    "mask": 824,
-    "syscall": 832,
-    "yield": 840,
-    "clock": 848,
-    "hook": 856,  # for tests: called at every claim, where the code has points
-    "sections": 864,  # counts sections that were shared
-    "stalls": 872,  # and those that ended in a penalty
-    "balance": 880,  # nanoseconds that pay for stalls to come
-    "penalty": 888,  # nanoseconds that the next one lasts
-    "patience": 896,
-    "run": 904,  # the code that runs rows together with the workers
-    "getcpu": 912,
-    "getaffinity": 920,
-    "setaffinity": 928,
-    "keeps": 936,  # looks of who has finished its own part of the section, before it takes others'
-    # for each worker its thread, the thread's arguments (the pool, the number), and its clock
-    "threads": 1024,
-    "clocks": 1024 + 24,
-    # the ticket of each worker
-    "tickets": 1024 + 32 * 256,
-}
+if TYPE_CHECKING:
+    from staticgrad.native.language.typed import (
+        Pointer,
+        address,
+        call,
+        called0,
+        called1,
+        called2,
+        called3,
+        called7,
+        code_of_worker,
+        fetch_add,
+        load1,
+        load_acquire,
+        load_in_order,
+        local_i64,
+        pause,
+        ptr_i64,
+        ptr_u8,
+        status0,
+        status3,
+        status4,
+        store1,
+        store_in_order,
+        store_release,
+        swap_if,
+        u8x1,
+    )
+
 #: Bytes of a worker's entry behind ``threads``.
 ENTRY: Final = 32
 MOST_WORKERS: Final = 256
@@ -132,37 +112,17 @@ KEEPS: Final = 1 << 1
 KEPT_LOOKS: Final = 64
 #: The generation of a section in its tickets.
 GENERATION: Final = 1 << 32
-#: Nanoseconds that a worker looks for work before it sleeps.
-SPIN: Final = 200_000
-#: Sharing pays for a stall where it has gained so many times as much.
-TOLERANCE: Final = 2
-#: Nanoseconds that are kept for stalls to come: at first, and at most, which is more than the 50 ms
-#: of a second that Linux gives to other threads where those of real-time priority want all of it.
-FIRST_BALANCE: Final = 20_000_000
-MOST_BALANCE: Final = 64_000_000
-#: Nanoseconds that the caller works alone where more is lost: for the first time, and at most.
-LEAST_PENALTY: Final = 16_000_000
-MOST_PENALTY: Final = 256_000_000
-#: One part of so many of this time may be lost when workers are tried again.
-CREDIT: Final = 32
-#: Nanoseconds of waiting that are no reason for it.
-PATIENCE: Final = 100_000
-#: Runs that take longer are not tried alone: four of them would be felt.
-SHORT: Final = 20_000_000
-#: Runs between two trials: where the last one said alone, for the first time; at most; and shared.
-LEAST_REST: Final = 8
-MOST_REST: Final = 256
-#: Nanoseconds of runs alone after which the other way is tried again, from ``LEAST_REST`` runs on.
-LONGEST_REST: Final = 300_000_000
-SHARED_REST: Final = 500
 #: How often the caller looks whether all groups are finished before it asks the clock.
 LOOKS: Final = 1000
 
 #: Where tests may call ``hook``: before a claim, behind it, and when the group has run.
 POINTS: Final = ("before", "claimed", "ran")
+BEFORE, CLAIMED, RAN = range(len(POINTS))
 
 #: Linux' number of the system call ``futex``, by the first part of a target's triple.
 FUTEX: Final = {"x86_64": 202, "aarch64": 98}
+#: That of the target, which takes the place of this one; so does the next one.
+FUTEX_CALL = GETTID = 0
 #: And of ``gettid``.
 _GETTID: Final = {"x86_64": 186, "aarch64": 178}
 #: With a thread's number: the clock of the time that it has had a processor (posix-timers.h).
@@ -172,82 +132,84 @@ _WAKE: Final = 129
 #: Bytes of a set of processors (``cpu_set_t``).
 _MASK: Final = 128
 
-#: What tests add at each claim: a call of ``hook(worker, point)``.
-_HOOKS: Final = {
-    True: """
-def hook(pool, worker, point):
-    call(at(pool, POOL_HOOK), worker, point)
 
-
-""",
-    False: """
-def hook(pool, worker, point):
-    pass
-
-
-""",
-}
-
-#: ``place_of(pool, NAME)`` is the address of a word that several threads write or read at once.
-_SHARED: Final = """
-def place_of(pool, number):
+def place_of(pool: Pointer, number: int) -> int:
+    """Return the address of a word that several threads write or read at once."""
     return address(pool) + 8 * number
 
 
-def get(pool, number):
+def get(pool: Pointer, number: int) -> int:
+    """Return a word that other threads write."""
     return load_acquire(place_of(pool, number))
 
 
-def set(pool, number, value):
+def set_word(pool: Pointer, number: int, value: int) -> None:
+    """Set a word that other threads read."""
     store_release(place_of(pool, number), value)
 
 
-def now_by(pool, clock):
+def now_by(pool: Pointer, clock: int) -> int:
+    """Return the nanoseconds of a clock."""
     time = local_i64(2)
     put(time, 0, 0)
     put(time, 1, 0)
-    called2(at(pool, POOL_CLOCK), clock, address(time))
+    called2(at(pool, PoolWord.CLOCK), clock, address(time))
     return at(time, 0) * 1000000000 + at(time, 1)
 
 
-def now(pool):
+def now(pool: Pointer) -> int:
+    """Return the nanoseconds of the monotonic clock."""
     return now_by(pool, 1)
 
 
-def ticket_of(pool, part):
-    return place_of(pool, POOL_TICKETS) + part * LINE
+def ticket_of(pool: Pointer, part: int) -> int:
+    """Return the address of the ticket of a part."""
+    return place_of(pool, PoolWord.TICKETS) + part * LINE
 
 
-def first_of(groups, workers, part):
+def first_of(groups: int, workers: int, part: int) -> int:
+    """Return the number of the first group of a part."""
     return (groups * part + workers - 1) // workers
 
 
-"""
-#: Claims groups of the section that is open and runs them, until none is left: how many it ran.
-#: First those of its own part, then those of the others', where these are kept after some looks. A
-#: claim takes the first group of what is left of a part.
-_WORK: Final = """
-def row_of(pool, group, place):
-    place = at(pool, POOL_ROW) if place == 0 else place
-    last = at(pool, POOL_END) - SIZE_OF_ROW
-    while place < last and group >= at(ptr_i64(place + SIZE_OF_ROW), ROW_FIRST):
+def hook(pool: Pointer, worker: int, point: int) -> None:
+    """Call the pool's hook, in code with points."""
+    call(at(pool, PoolWord.HOOK), worker, point)
+
+
+def no_hook(pool: Pointer, worker: int, point: int) -> None:
+    """Call nothing."""
+    pass
+
+
+def row_of(pool: Pointer, group: int, place: int) -> int:
+    """Return the row that has a group, from a row on."""
+    place = at(pool, PoolWord.ROW) if place == 0 else place
+    last = at(pool, PoolWord.END) - SIZE_OF_ROW
+    while place < last and group >= at(ptr_i64(place + SIZE_OF_ROW), Row.first):
         place = place + SIZE_OF_ROW
     return place
 
 
-def run_group(pool, worker, group, place):
+def run_group(pool: Pointer, worker: int, group: int, place: int) -> None:
+    """Run one group of iterations of a row."""
     row = ptr_i64(place)
-    total = at(row, ROW_TOTAL)
-    grain = at(row, ROW_GRAIN)
+    total = at(row, Row.total)
+    grain = at(row, Row.grain)
     step = total if grain == 0 else grain
-    begin = (group - at(row, ROW_FIRST)) * step
+    begin = (group - at(row, Row.first)) * step
     stop = begin + step
     stop = total if stop > total else stop
-    own = at(pool, POOL_BLOCK) + worker * at(pool, POOL_STRIDE) + at(row, ROW_OWN)
-    call(at(row, ROW_FUNCTION), at(row, ROW_RECORD), own, begin, stop)
+    own = at(pool, PoolWord.BLOCK) + worker * at(pool, PoolWord.STRIDE) + at(row, Row.own)
+    call(at(row, Row.function), at(row, Row.record), own, begin, stop)
 
 
-def outlined_work(pool, worker):
+def outlined_work(pool: Pointer, worker: int) -> int:
+    """Claim groups of the open section and run them, until none is left; return how many it ran.
+
+    First those of its own part, then those of the others', where these are kept after some looks. A
+    claim takes the first group of what is left of a part.
+    """
     part = worker
     tried = 0
     looked = 0
@@ -256,7 +218,7 @@ def outlined_work(pool, worker):
     while True:
         ticket = load_acquire(ticket_of(pool, part))
         left = ticket % GENERATION
-        workers = get(pool, POOL_WORKERS)
+        workers = get(pool, PoolWord.WORKERS)
         if left == 0:
             tried = tried + 1
             part = part + 1 if part + 1 < workers else 0
@@ -264,56 +226,59 @@ def outlined_work(pool, worker):
             if tried >= workers:
                 break
             continue
-        if part != worker and looked < get(pool, POOL_KEEPS):
+        if part != worker and looked < get(pool, PoolWord.KEEPS):
             pause()
             looked = looked + 1
             continue
         if worker >= workers:
             break
-        if worker != 0 and get(pool, POOL_CALLERS) + worker > get(pool, POOL_SEATS):
+        if worker != 0 and get(pool, PoolWord.CALLERS) + worker > get(pool, PoolWord.SEATS):
             break
         hook(pool, worker, BEFORE)
         if swap_if(ticket_of(pool, part), ticket, ticket - 1):
             hook(pool, worker, CLAIMED)
-            number = first_of(at(pool, POOL_GROUPS), workers, part + 1) - left
-            group = at(pool, POOL_BASE) + number
+            number = first_of(at(pool, PoolWord.GROUPS), workers, part + 1) - left
+            group = at(pool, PoolWord.BASE) + number
             place = row_of(pool, group, place)
             run_group(pool, worker, group, place)
             hook(pool, worker, RAN)
             ran = ran + 1
     if ran != 0 and worker != 0:
-        fetch_add(place_of(pool, POOL_FINISHED), ran)
+        fetch_add(place_of(pool, PoolWord.FINISHED), ran)
     return ran
 
 
-"""
-#: A thread of the pool. Its argument is the address of the pool, then its number, then its clock.
-#: Where it wakes on the processor of the section's caller, it moves to another one: its processors
-#: without that one are asked for, and then all again, which moves nobody.
-_WORKER: Final = """
-def move_from_caller(pool):
+def move_from_caller(pool: Pointer) -> None:
+    """Move a thread that woke on the processor of the section's caller to another one.
+
+    Its processors without that one are asked for, and then all again, which moves nobody.
+    """
     all_of_them = local_i64(16)
     others = local_i64(16)
-    processor = status0(at(pool, POOL_GETCPU))
-    if processor < 0 or processor >= 8 * MASK or processor != get(pool, POOL_PROCESSOR):
+    processor = status0(at(pool, PoolWord.GETCPU))
+    if processor < 0 or processor >= 8 * _MASK or processor != get(pool, PoolWord.PROCESSOR):
         return
     mask = address(all_of_them)
-    if status3(at(pool, POOL_GETAFFINITY), 0, MASK, mask) != 0:
+    if status3(at(pool, PoolWord.GETAFFINITY), 0, _MASK, mask) != 0:
         return
     for number in range(16):
         put(others, number, at(all_of_them, number))
     byte = processor // 8
     bits = ptr_u8(address(others))
     store1(bits, byte, load1(bits, byte) & ~(u8x1(1) << u8x1(processor % 8)))
-    if status3(at(pool, POOL_SETAFFINITY), 0, MASK, address(bits)) == 0:
-        called3(at(pool, POOL_SETAFFINITY), 0, MASK, mask)
+    if status3(at(pool, PoolWord.SETAFFINITY), 0, _MASK, address(bits)) == 0:
+        called3(at(pool, PoolWord.SETAFFINITY), 0, _MASK, mask)
 
 
-def kernel(argument):
+def run_worker(argument: int) -> int:
+    """Run a thread of the pool.
+
+    Its argument is the address of the pool, then its number, then its clock.
+    """
     pool = ptr_i64(at(ptr_i64(argument), 0))
     number = at(ptr_i64(argument), 1)
-    system = at(pool, POOL_SYSCALL)
-    store_release(argument + 16, (-1 - called1(system, GETTID)) * 8 + CPU)
+    system = at(pool, PoolWord.SYSCALL)
+    store_release(argument + 16, (-1 - called1(system, GETTID)) * 8 + _CPU)
     move_from_caller(pool)
     known = -1
     tried = 0
@@ -327,206 +292,208 @@ def kernel(argument):
                 tried = 0
                 since = now(pool)
                 continue
-        if get(pool, POOL_ENDED) != 0:
+        if get(pool, PoolWord.ENDED) != 0:
             break
         pause()
         tried = tried + 1
         if tried < 64:
             continue
         tried = 0
-        if now(pool) - since < at(pool, POOL_SPIN):
+        if now(pool) - since < at(pool, PoolWord.SPIN):
             continue
-        wake = place_of(pool, POOL_WAKE)
+        wake = place_of(pool, PoolWord.WAKE)
         seen = load_in_order(wake)
-        store_in_order(place_of(pool, POOL_ASLEEP), 1)
-        if load_in_order(place_of(pool, POOL_ENDED)) != 0:
+        store_in_order(place_of(pool, PoolWord.ASLEEP), 1)
+        if load_in_order(place_of(pool, PoolWord.ENDED)) != 0:
             break
-        called7(system, FUTEX_CALL, wake, WAIT, seen, 0, 0, 0)
+        called7(system, FUTEX_CALL, wake, _WAIT, seen, 0, 0, 0)
         move_from_caller(pool)
         since = now(pool)
     return 0
-"""
-#: Shares a section with the workers, or returns 0: then the caller shall run it alone. Threads are
-#: made that are wanted; where one cannot be made, no more are wanted.
-_SHARE: Final = """
-def outlined_make_workers(pool):
+
+
+def outlined_make_workers(pool: Pointer) -> None:
+    """Make the threads that are wanted and missing."""
     every = local_i64(16)
     before = local_i64(16)
     for number in range(16):
         put(every, number, -1)
-    called3(at(pool, POOL_MASK), 2, address(every), address(before))
-    alive = at(pool, POOL_ALIVE)
-    while alive < get(pool, POOL_WANTED):
-        entry = ptr_i64(place_of(pool, POOL_THREADS) + alive * ENTRY)
+    called3(at(pool, PoolWord.MASK), 2, address(every), address(before))
+    alive = at(pool, PoolWord.ALIVE)
+    while alive < get(pool, PoolWord.WANTED):
+        entry = ptr_i64(place_of(pool, PoolWord.THREADS) + alive * ENTRY)
         put(entry, 1, address(pool))
         put(entry, 2, alive + 1)
         argument = address(entry) + 8
-        if status4(at(pool, POOL_CREATE), address(entry), 0, code_of_WORKER(), argument) != 0:
-            set(pool, POOL_WANTED, alive)
+        if status4(at(pool, PoolWord.CREATE), address(entry), 0, code_of_worker(), argument) != 0:
+            set_word(pool, PoolWord.WANTED, alive)
             break
         alive = alive + 1
-        put(pool, POOL_ALIVE, alive)
-    called3(at(pool, POOL_MASK), 2, address(before), 0)
+        put(pool, PoolWord.ALIVE, alive)
+    called3(at(pool, PoolWord.MASK), 2, address(before), 0)
 
 
-def outlined_worked(pool, workers):
-    sum = 0
-    for number in range(least(at(pool, POOL_ALIVE), workers - 1)):
-        clock = load_acquire(place_of(pool, POOL_CLOCKS) + number * ENTRY)
+def outlined_worked(pool: Pointer, workers: int) -> int:
+    """Return the nanoseconds that workers have had a processor."""
+    total = 0
+    for number in range(least(at(pool, PoolWord.ALIVE), workers - 1)):
+        clock = load_acquire(place_of(pool, PoolWord.CLOCKS) + number * ENTRY)
         if clock != 0:
-            sum = sum + now_by(pool, clock)
-    return sum
+            total = total + now_by(pool, clock)
+    return total
 
 
-def open(pool, block, row, end, groups):
-    workers = at(block, HEAD_WORKERS)
-    put(pool, POOL_ROW, address(row))
-    put(pool, POOL_END, end)
-    put(pool, POOL_BLOCK, address(block))
-    put(pool, POOL_STRIDE, at(block, HEAD_STRIDE))
-    set(pool, POOL_WORKERS, workers)
-    put(pool, POOL_BASE, at(row, ROW_FIRST))
-    set(pool, POOL_KEEPS, KEPT_LOOKS if at(row, ROW_FLAGS) // KEEPS % 2 != 0 else 0)
-    put(pool, POOL_GROUPS, groups)
-    set(pool, POOL_FINISHED, 0)
-    generation = at(pool, POOL_GENERATION) + 1
-    put(pool, POOL_GENERATION, generation)
+def open_section(pool: Pointer, block: Pointer, row: Pointer, end: int, groups: int) -> None:
+    """Open a section: write what it is, then the tickets of its parts."""
+    workers = at(block, Head.workers)
+    put(pool, PoolWord.ROW, address(row))
+    put(pool, PoolWord.END, end)
+    put(pool, PoolWord.BLOCK, address(block))
+    put(pool, PoolWord.STRIDE, at(block, Head.stride))
+    set_word(pool, PoolWord.WORKERS, workers)
+    put(pool, PoolWord.BASE, at(row, Row.first))
+    set_word(pool, PoolWord.KEEPS, KEPT_LOOKS if at(row, Row.flags) // KEEPS % 2 != 0 else 0)
+    put(pool, PoolWord.GROUPS, groups)
+    set_word(pool, PoolWord.FINISHED, 0)
+    generation = at(pool, PoolWord.GENERATION) + 1
+    put(pool, PoolWord.GENERATION, generation)
     for number in range(workers):
         part = workers - 1 - number
         length = first_of(groups, workers, part + 1) - first_of(groups, workers, part)
         store_release(ticket_of(pool, part), generation * GENERATION + length)
 
 
-def outlined_rouse(pool):
-    wake = place_of(pool, POOL_WAKE)
+def outlined_rouse(pool: Pointer) -> None:
+    """Wake all workers that sleep."""
+    wake = place_of(pool, PoolWord.WAKE)
     fetch_add(wake, 1)
-    called7(at(pool, POOL_SYSCALL), FUTEX_CALL, wake, WAKE, 2147483647, 0, 0, 0)
+    called7(at(pool, PoolWord.SYSCALL), FUTEX_CALL, wake, _WAKE, 2147483647, 0, 0, 0)
 
 
-def outlined_share(pool, block, row, end, groups):
-    if get(pool, POOL_CALLERS) >= get(pool, POOL_SEATS):
+def outlined_share(pool: Pointer, block: Pointer, row: Pointer, end: int, groups: int) -> int:
+    """Share a section with the workers, or return 0: then the caller shall run it alone.
+
+    Threads are made that are wanted; where one cannot be made, no more are wanted.
+    """
+    if get(pool, PoolWord.CALLERS) >= get(pool, PoolWord.SEATS):
         return 0
-    until = get(pool, POOL_ALONE_UNTIL)
+    until = get(pool, PoolWord.ALONE_UNTIL)
     begun = now(pool)
     if until != 0 and begun < until:
         return 0
-    if not swap_if(place_of(pool, POOL_TAKEN), 0, 1):
+    if not swap_if(place_of(pool, PoolWord.TAKEN), 0, 1):
         return 0
-    set(pool, POOL_ALONE_UNTIL, 0)
-    set(pool, POOL_PROCESSOR, status0(at(pool, POOL_GETCPU)))
-    if get(pool, POOL_ENDED) != 0:
-        set(pool, POOL_TAKEN, 0)
+    set_word(pool, PoolWord.ALONE_UNTIL, 0)
+    set_word(pool, PoolWord.PROCESSOR, status0(at(pool, PoolWord.GETCPU)))
+    if get(pool, PoolWord.ENDED) != 0:
+        set_word(pool, PoolWord.TAKEN, 0)
         return 0
-    if at(pool, POOL_ALIVE) < get(pool, POOL_WANTED):
+    if at(pool, PoolWord.ALIVE) < get(pool, PoolWord.WANTED):
         outlined_make_workers(pool)
-    open(pool, block, row, end, groups)
-    is_again = begun - at(pool, POOL_BEGUN) < at(pool, POOL_SPIN)
-    put(pool, POOL_BEGUN, begun)
-    asleep = place_of(pool, POOL_ASLEEP)
-    if load_in_order(asleep) != 0 and (is_again or at(row, ROW_FLAGS) % 2 == WAKES):
+    open_section(pool, block, row, end, groups)
+    is_again = begun - at(pool, PoolWord.BEGUN) < at(pool, PoolWord.SPIN)
+    put(pool, PoolWord.BEGUN, begun)
+    asleep = place_of(pool, PoolWord.ASLEEP)
+    if load_in_order(asleep) != 0 and (is_again or at(row, Row.flags) % 2 == WAKES):
         store_in_order(asleep, 0)
         outlined_rouse(pool)
-    put(pool, POOL_SECTIONS, at(pool, POOL_SECTIONS) + 1)
-    workers = at(block, HEAD_WORKERS)
+    put(pool, PoolWord.SECTIONS, at(pool, PoolWord.SECTIONS) + 1)
+    workers = at(block, Head.workers)
     ran = outlined_work(pool, 0)
     theirs = groups - ran
     more_than_a_quarter = 4 * theirs * workers - groups * (workers - 1)
-    put(block, HEAD_HELPED, at(block, HEAD_HELPED) + more_than_a_quarter)
+    put(block, Head.helped, at(block, Head.helped) + more_than_a_quarter)
     looked = 0
-    while looked < LOOKS and get(pool, POOL_FINISHED) != theirs:
+    while looked < LOOKS and get(pool, PoolWord.FINISHED) != theirs:
         pause()
         looked = looked + 1
     worked = 0
     if looked < LOOKS:
-        if at(pool, POOL_BALANCE) >= MOST_BALANCE:
-            set(pool, POOL_TAKEN, 0)
+        if at(pool, PoolWord.BALANCE) >= MOST_BALANCE:
+            set_word(pool, PoolWord.TAKEN, 0)
             return 1
         waiting = now(pool)
         over = waiting
     else:
         waiting = now(pool)
         before = outlined_worked(pool, workers)
-        called0(at(pool, POOL_YIELD))
-        while get(pool, POOL_FINISHED) != theirs:
-            called0(at(pool, POOL_YIELD))
+        called0(at(pool, PoolWord.YIELD))
+        while get(pool, PoolWord.FINISHED) != theirs:
+            called0(at(pool, PoolWord.YIELD))
         over = now(pool)
         worked = outlined_worked(pool, workers) - before
-    put(pool, POOL_WAITING, waiting)
-    put(pool, POOL_OVER, over)
-    put(pool, POOL_WORKED, worked)
-    put(pool, POOL_CALLER_RAN, ran)
-    put(pool, POOL_PUNISHED, 0)
+    put(pool, PoolWord.WAITING, waiting)
+    put(pool, PoolWord.OVER, over)
+    put(pool, PoolWord.WORKED, worked)
+    put(pool, PoolWord.CALLER_RAN, ran)
+    put(pool, PoolWord.PUNISHED, 0)
     outlined_policy(pool, block, 0)
-    set(pool, POOL_ALONE_UNTIL, at(pool, POOL_PUNISHED))
-    set(pool, POOL_TAKEN, 0)
+    set_word(pool, PoolWord.ALONE_UNTIL, at(pool, PoolWord.PUNISHED))
+    set_word(pool, PoolWord.TAKEN, 0)
     return 1
 
 
-"""
-#: Runs the rows from a place to an end: sections together with the workers, all others alone. What
-#: the driver itself asks where a row of function 0 leads is a function that it hands over.
-_RUN: Final = """
-def groups_of(row, end):
+def groups_of(row: Pointer, end: int) -> int:
+    """Return how many groups the rows of a section have."""
     last = ptr_i64(end - SIZE_OF_ROW)
-    grain = at(last, ROW_GRAIN)
-    before = at(last, ROW_FIRST) - at(row, ROW_FIRST)
-    return before + (1 if grain == 0 else (at(last, ROW_TOTAL) + grain - 1) // most(grain, 1))
+    grain = at(last, Row.grain)
+    before = at(last, Row.first) - at(row, Row.first)
+    return before + (1 if grain == 0 else (at(last, Row.total) + grain - 1) // most(grain, 1))
 
 
-def kernel(pool_at, block_at, begin, end, control):
+def run_shared(pool_at: int, block_at: int, begin: int, end: int, control: int) -> None:
+    """Run the rows from a place to an end: sections together with the workers, others alone.
+
+    What the driver itself asks where a row of function 0 leads is a function that it hands over.
+    """
     pool = ptr_i64(pool_at)
     block = ptr_i64(block_at)
-    fetch_add(place_of(pool, POOL_CALLERS), 1)
-    measures = at(block, HEAD_MEASURES)
+    fetch_add(place_of(pool, PoolWord.CALLERS), 1)
+    measures = at(block, Head.measures)
     is_alone = 0
     since = 0
     if measures != 0:
         outlined_policy(pool, block, begin)
-        is_alone = at(block, HEAD_MODE)
+        is_alone = at(block, Head.mode)
         since = now(pool)
     place = begin
     while place < end and place != 0:
         row = ptr_i64(place)
         stop = 0
-        section = at(row, ROW_SECTION)
+        section = at(row, Row.section)
         if section > 0 and is_alone == 0:
             stop = least(place + section * SIZE_OF_ROW, end)
             groups = groups_of(row, stop)
             if groups > 1 and outlined_share(pool, block, row, stop, groups) != 0:
                 place = stop
                 continue
-        if at(row, ROW_FUNCTION) == 0:
+        if at(row, Row.function) == 0:
             place = called2(control, block_at, place)
         else:
             place = run_row(block_at, place)
             while place < stop:
                 place = run_row(block_at, place)
-    fetch_add(place_of(pool, POOL_CALLERS), -1)
+    fetch_add(place_of(pool, PoolWord.CALLERS), -1)
     if measures != 0:
-        put(block, HEAD_SPENT, at(block, HEAD_SPENT) + now(pool) - since)
-"""
+        put(block, Head.spent, at(block, Head.spent) + now(pool) - since)
+
+
 SYMBOL: Final = "sg_run_shared"
 
 
 @functools.cache
-def code(triple: str, points: bool = False) -> RuntimeCode:
+def code(triple: str, points: bool = False, looks: int = KEPT_LOOKS) -> RuntimeCode:
     """The pool's code for a target, to whose address the word ``run`` in its memory is set.
 
     With ``points`` it calls the pool's ``hook`` at each claim, for tests.
     """
     architecture = triple.split("-")[0]
-    numbers = {
-        **table_numbers(),
-        **{name: value for name, value in globals().items() if isinstance(value, int)},
-        **{f"POOL_{name.upper()}": place // 8 for name, place in PLACES.items()},
-        **{name.upper(): number for number, name in enumerate(POINTS)},
-        "CPU": _CPU, "WAIT": _WAIT, "MASK": _MASK, "WAKE": _WAKE,
-        "FUTEX_CALL": FUTEX[architecture], "GETTID": _GETTID[architecture],
-    }  # fmt: skip
-    both = RUN_ROW + _SHARED + _HOOKS[points] + _WORK
-    worker = f"{SYMBOL}_worker{'_with_points' * points}"
-    run = both + POLICY + _SHARE.replace("code_of_WORKER", f"code_of_{worker}") + _RUN
-    return RuntimeCode(
-        SYMBOL + "_with_points" * points, 5, numbered(run, numbers),
-        (RuntimeCode(worker, 1, numbered(both + _WORKER, numbers)),),
-    )  # fmt: skip
+    numbers = {"FUTEX_CALL": FUTEX[architecture], "GETTID": _GETTID[architecture]}
+    numbers |= {"KEPT_LOOKS": looks} if looks != KEPT_LOOKS else {}
+    called = hook if points else no_hook
+    worker = RuntimeCode(
+        f"{SYMBOL}_worker{'_with_points' * points}",
+        PythonSource(run_worker, hook=called, **numbers),
+    )
+    source = PythonSource(run_shared, hook=called, **numbers)
+    return RuntimeCode(SYMBOL + "_with_points" * points, source, {"worker": worker})

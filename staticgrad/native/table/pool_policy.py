@@ -1,4 +1,4 @@
-"""The decisions of the pool by its measurements, as source in the kernel language.
+"""The decisions of the pool by its measurements, as functions of the kernel language.
 
 ``pool_code`` says what for. The function is called before rows are run, with the address of the
 first, and behind a section that was shared, with 0. ``pool`` and ``head`` are the words of the
@@ -15,73 +15,108 @@ say that sharing is fast.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-#: Names in capitals are numbers of words, or of ``pool_code``.
-POLICY: Final = """
-def least(a, b):
+from staticgrad.native.constants import Head
+from staticgrad.native.table.control_code import at, put
+from staticgrad.native.table.pool_words import PoolWord
+
+if TYPE_CHECKING:
+    from staticgrad.native.language.typed import Pointer
+
+#: Nanoseconds that a worker looks for work before it sleeps.
+SPIN: Final = 200_000
+#: Sharing pays for a stall where it has gained so many times as much.
+TOLERANCE: Final = 2
+#: Nanoseconds that are kept for stalls to come: at first, and at most, which is more than the 50 ms
+#: of a second that Linux gives to other threads where those of real-time priority want all of it.
+FIRST_BALANCE: Final = 20_000_000
+MOST_BALANCE: Final = 64_000_000
+#: Nanoseconds that the caller works alone where more is lost: for the first time, and at most.
+LEAST_PENALTY: Final = 16_000_000
+MOST_PENALTY: Final = 256_000_000
+#: One part of so many of this time may be lost when workers are tried again.
+CREDIT: Final = 32
+#: Nanoseconds of waiting that are no reason for it.
+PATIENCE: Final = 100_000
+#: Runs that take longer are not tried alone: four of them would be felt.
+SHORT: Final = 20_000_000
+#: Runs between two trials: where the last one said alone, for the first time; at most; and shared.
+LEAST_REST: Final = 8
+MOST_REST: Final = 256
+#: Nanoseconds of runs alone after which the other way is tried again, from ``LEAST_REST`` runs on.
+LONGEST_REST: Final = 300_000_000
+SHARED_REST: Final = 500
+
+
+def least(a: int, b: int) -> int:
+    """Return the smaller word."""
     return a if a < b else b
 
 
-def most(a, b):
+def most(a: int, b: int) -> int:
+    """Return the larger word."""
     return a if a > b else b
 
 
-def settle(pool):
-    begun = at(pool, POOL_BEGUN)
-    worked = at(pool, POOL_WAITING) - begun
-    waited = at(pool, POOL_OVER) - at(pool, POOL_WAITING)
-    workers = at(pool, POOL_WORKERS)
-    groups = at(pool, POOL_GROUPS)
-    ran = at(pool, POOL_CALLER_RAN)
-    patience = at(pool, POOL_PATIENCE)
+def settle(pool: Pointer) -> None:
+    """Note what a section has gained or lost, and the penalty if too much is lost."""
+    begun = at(pool, PoolWord.BEGUN)
+    worked = at(pool, PoolWord.WAITING) - begun
+    waited = at(pool, PoolWord.OVER) - at(pool, PoolWord.WAITING)
+    workers = at(pool, PoolWord.WORKERS)
+    groups = at(pool, PoolWord.GROUPS)
+    ran = at(pool, PoolWord.CALLER_RAN)
+    patience = at(pool, PoolWord.PATIENCE)
     lost = 0
     if waited > patience:
         expected = waited // 2 + (workers - 2) * SPIN
         is_long = waited > worked + patience and groups >= 4 * workers
-        if is_long or at(pool, POOL_WORKED) < expected:
+        if is_long or at(pool, PoolWord.WORKED) < expected:
             lost = waited
-            put(pool, POOL_STALLS, at(pool, POOL_STALLS) + 1)
+            put(pool, PoolWord.STALLS, at(pool, PoolWord.STALLS) + 1)
     helped = most(worked - waited + lost, 0)
     own = most(ran, 1)
     theirs = least(groups - ran, own * (workers - 1))
     gained = helped * theirs // own // TOLERANCE
-    balance = least(at(pool, POOL_BALANCE) + gained - lost, MOST_BALANCE)
-    penalty = at(pool, POOL_PENALTY)
+    balance = least(at(pool, PoolWord.BALANCE) + gained - lost, MOST_BALANCE)
+    penalty = at(pool, PoolWord.PENALTY)
     if balance < 0:
-        put(pool, POOL_PENALTY, least(2 * penalty, MOST_PENALTY))
-        put(pool, POOL_PUNISHED, at(pool, POOL_OVER) + penalty)
+        put(pool, PoolWord.PENALTY, least(2 * penalty, MOST_PENALTY))
+        put(pool, PoolWord.PUNISHED, at(pool, PoolWord.OVER) + penalty)
         balance = penalty // CREDIT
     elif balance == MOST_BALANCE:
-        put(pool, POOL_PENALTY, LEAST_PENALTY)
-    put(pool, POOL_BALANCE, balance)
+        put(pool, PoolWord.PENALTY, LEAST_PENALTY)
+    put(pool, PoolWord.BALANCE, balance)
 
 
-def decide(head):
-    alone = at(head, HEAD_ALONE)
-    shared = at(head, HEAD_SHARED)
-    rest = at(head, HEAD_REST)
+def decide(head: Pointer) -> None:
+    """Note which way a trial prefers, and how long it is believed."""
+    alone = at(head, Head.alone)
+    shared = at(head, Head.shared)
+    rest = at(head, Head.rest)
     if alone > 0 and 16 * alone < 15 * shared:
         longest = LONGEST_REST // most(alone, 1)
         longest = most(least(longest, MOST_REST), LEAST_REST)
-        rest = least(2 * rest, longest) if at(head, HEAD_PREFERS) != 0 else LEAST_REST
-        put(head, HEAD_PREFERS, 1)
+        rest = least(2 * rest, longest) if at(head, Head.prefers) != 0 else LEAST_REST
+        put(head, Head.prefers, 1)
     else:
         rest = SHARED_REST if shared > 0 else LEAST_REST
-        put(head, HEAD_PREFERS, 0)
-    put(head, HEAD_REST, rest)
+        put(head, Head.prefers, 0)
+    put(head, Head.rest, rest)
 
 
-def choose(head):
-    mode = at(head, HEAD_MODE)
-    turn = at(head, HEAD_TURN)
-    spent = at(head, HEAD_SPENT)
-    way = HEAD_ALONE if mode != 0 else HEAD_SHARED
+def choose(head: Pointer) -> None:
+    """Note what the run before took, and decide how the next one goes."""
+    mode = at(head, Head.mode)
+    turn = at(head, Head.turn)
+    spent = at(head, Head.spent)
+    way = Head.alone if mode != 0 else Head.shared
     known = at(head, way)
-    best = at(head, HEAD_SHARED if mode != 0 else HEAD_ALONE)
+    best = at(head, Head.shared if mode != 0 else Head.alone)
     is_worse = best > 0 and 4 * spent > 5 * best
-    lasts = at(head, HEAD_RUNS) > 3
-    if mode != 0 or is_worse or at(head, HEAD_HELPED) > 0:
+    lasts = at(head, Head.runs) > 3
+    if mode != 0 or is_worse or at(head, Head.helped) > 0:
         noted = spent
         if lasts and turn >= 12:
             noted = (3 * known + least(spent, 2 * known)) // 4
@@ -90,29 +125,27 @@ def choose(head):
         put(head, way, noted)
         if is_worse and 4 * known > 5 * best and turn >= 5 and turn <= 6:
             turn = 11
-    put(head, HEAD_HELPED, 0)
-    put(head, HEAD_SPENT, 0)
-    put(head, HEAD_RUNS, at(head, HEAD_RUNS) + 1)
+    put(head, Head.helped, 0)
+    put(head, Head.spent, 0)
+    put(head, Head.runs, at(head, Head.runs) + 1)
     turn = turn + 1
-    rest = at(head, HEAD_REST)
+    rest = at(head, Head.rest)
     if best > 0 and 4 * at(head, way) > 5 * best:
         rest = least(rest, LEAST_REST)
     if turn > 12 and turn >= 12 + rest:
         turn = 0
-    put(head, HEAD_TURN, turn)
+    put(head, Head.turn, turn)
     if turn == 12:
         decide(head)
-    mode = at(head, HEAD_PREFERS)
-    if turn >= 4 and turn < 8 and at(head, HEAD_SHARED) < SHORT:
+    mode = at(head, Head.prefers)
+    if turn >= 4 and turn < 8 and at(head, Head.shared) < SHORT:
         mode = 1 - mode
-    put(head, HEAD_MODE, mode)
+    put(head, Head.mode, mode)
 
 
-def outlined_policy(pool, head, row):
+def outlined_policy(pool: Pointer, head: Pointer, row: int) -> None:
+    """Decide before a run, whose first row is ``row``; note behind a section, with 0."""
     if row == 0:
         settle(pool)
-    elif row == at(head, HEAD_TABLE):
+    elif row == at(head, Head.table):
         choose(head)
-
-
-"""

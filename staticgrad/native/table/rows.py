@@ -17,11 +17,21 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from staticgrad.native.constants import RuntimeCode, numbered, table_numbers
-from staticgrad.native.table import pool_code
-from staticgrad.native.table.control_code import RUN_ROW
+from staticgrad.native.constants import SIZE_OF_ROW, Head, Row, RuntimeCode
+from staticgrad.native.source import PythonSource
+from staticgrad.native.table.control_code import at, run_row
+from staticgrad.native.table.pool_words import PoolWord
+
+if TYPE_CHECKING:
+    from staticgrad.native.language.typed import (
+        call,
+        called2,
+        enter_environment,
+        leave_environment,
+        ptr_i64,
+    )
 
 
 class Driver(Protocol):
@@ -35,30 +45,31 @@ class Driver(Protocol):
 
 
 SYMBOL: Final = "sg_run_table"
-_SOURCE: Final = f"""{RUN_ROW}def kernel(block, first, last):
+
+
+def run_table(block: int, first: int, last: int) -> None:
+    """Run rows of a table: the driver."""
     before = enter_environment()
     head = ptr_i64(block)
-    control = at(head, HEAD_CONTROL)
-    place = at(head, HEAD_TABLE) + SIZE_OF_ROW * first
-    behind = at(head, HEAD_TABLE) + SIZE_OF_ROW * last
-    pool = at(head, HEAD_POOL)
+    control = at(head, Head.control)
+    place = at(head, Head.table) + SIZE_OF_ROW * first
+    behind = at(head, Head.table) + SIZE_OF_ROW * last
+    pool = at(head, Head.pool)
     if pool != 0 and first < last:
-        call(at(ptr_i64(pool), POOL_RUN), pool, block, place, behind, control)
+        call(at(ptr_i64(pool), PoolWord.RUN), pool, block, place, behind, control)
         place = behind
     while place < behind and place != 0:
-        if at(ptr_i64(place), ROW_FUNCTION) == 0:
+        if at(ptr_i64(place), Row.function) == 0:
             place = called2(control, block, place)
         else:
             place = run_row(block, place)
     leave_environment(before)
-"""
 
 
 @functools.cache
 def code() -> RuntimeCode:
     """The driver, without the code of the pool and of loops."""
-    numbers = {**table_numbers(), "POOL_RUN": pool_code.PLACES["run"] // 8}
-    return RuntimeCode(SYMBOL, 3, numbered(_SOURCE, numbers))
+    return RuntimeCode(SYMBOL, PythonSource(run_table))
 
 
 def bind(address: int) -> Driver:

@@ -1,0 +1,102 @@
+"""Functions of Python as sources of kernels: the code of the runtime, checked like any other code.
+
+    source = PythonSource(follow)        # its entry is follow, behind all that it calls
+
+A function keeps to the kernel language (``vocabulary.md``), whose words are declared for type
+checkers in ``language/typed.pyi``. It is read by ``ast`` where machine code is made or Python runs
+it. Names of numbers, members of enumerations and fields of named tuples (which stand for their
+places) become numbers. Annotations and docstrings are left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import Any
+
+from staticgrad.native.constants import ENTRY
+from staticgrad.native.language.frontend import Function, FunctionText
+
+Rewrite = Callable[[ast.FunctionDef, Mapping[str, Any]], ast.AST]
+"""What becomes of a function, of its tree and the names of its module."""
+
+
+def read(entry: Callable[..., Any], others: Mapping[str, Any]) -> Mapping[str, Function]:
+    """Return the functions of a ``PythonSource`` by name, the entry last."""
+    *called, last = trees_of(entry, _with_numbers, others).values()
+    last.name = ENTRY
+    return {each.name: _printed(each) for each in (*called, last)}
+
+
+def _printed(tree: ast.FunctionDef) -> FunctionText:
+    parameters = tuple(argument.arg for argument in tree.args.args)
+    return FunctionText(tree.name, parameters, ast.unparse(tree))
+
+
+def trees_of(
+    function: Callable[..., Any], rewrite: Rewrite, others: Mapping[str, Any]
+) -> dict[str, ast.FunctionDef]:
+    """Return a function, and before it those that it calls, rewritten.
+
+    ``others`` go before the names of their modules.
+
+    Raises:
+        OSError: the source of a function cannot be read.
+    """
+    done: dict[str, ast.FunctionDef] = {}
+    _add(function, function.__name__, rewrite, others, done)
+    return done
+
+
+def _add(
+    function: Any,
+    name: str,
+    rewrite: Rewrite,
+    others: Mapping[str, Any],
+    done: dict[str, ast.FunctionDef],
+) -> None:
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(tree, ast.FunctionDef)
+    seen = {**function.__globals__, **others}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called = seen.get(node.func.id)
+            if inspect.isfunction(called) and node.func.id not in done:
+                _add(called, node.func.id, rewrite, others, done)
+    tree.name, tree.returns = name, None
+    for argument in tree.args.args:
+        argument.annotation = None
+    if ast.get_docstring(tree) is not None:
+        tree.body = tree.body[1:] or [ast.Pass()]
+    found = ast.fix_missing_locations(rewrite(tree, seen))
+    assert isinstance(found, ast.FunctionDef)
+    done[name] = found
+
+
+def _with_numbers(tree: ast.FunctionDef, seen: Mapping[str, Any]) -> ast.AST:
+    return ConstantNames(seen).visit(tree)  # type: ignore[no-any-return]
+
+
+class ConstantNames(ast.NodeTransformer):
+    """Names of a module that stand for numbers, as these."""
+
+    def __init__(self, seen: Mapping[str, Any]) -> None:
+        self.seen = seen
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """``PAGE``"""
+        value = self.seen.get(node.id)
+        if isinstance(node.ctx, ast.Load) and type(value) is int:
+            return ast.Constant(value)
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """``LoopWord.LEFT``, ``Row.own``"""
+        assert isinstance(node.value, ast.Name)
+        kind = self.seen[node.value.id]
+        if issubclass(kind, IntEnum):
+            return ast.Constant(int(kind[node.attr]))
+        return ast.Constant(kind._fields.index(node.attr))
