@@ -16,6 +16,7 @@ from staticgrad.compiler.nest.records import (
     Name,
     Offset,
     UnsupportedError,
+    Word,
     copies_of,
     pick,
     place_at,
@@ -111,7 +112,7 @@ class ColumnSums:
                     with b.loop(0, self.nest.number(extent), lanes, scratch, "j") as j:
                         for s in sums:
                             neutral = self.neutral(s, lanes)
-                            at = b.pointer(self.nest.pointers[s.scratch], Offset(((j, 1),)))
+                            at = b.pointer(self.nest.pointer(s.scratch), Offset(((j, 1),)))
                             b.do(f"store{lanes}", *at, neutral, stores=s.scratch)
                 self.nest.rows(rows, block, past)
                 final = b.op("choose_eq", past, last, 1, 0) if columns else 0
@@ -128,7 +129,7 @@ class ColumnSums:
         with b.loop(0, self.nest.number(extent), lanes, written, "j") as j:
             terms = []
             for s in sums:
-                pointer = self.nest.pointers[s.scratch]
+                pointer = self.nest.pointer(s.scratch)
                 own = b.variable("x", f"load{lanes}", *b.pointer(pointer, Offset(((j, 1),))))
 
                 def level_at(level: Name, j: Name = j) -> Offset:
@@ -143,16 +144,15 @@ class ColumnSums:
                 mask = b.op(f"mask{lanes}", stop - j)
                 for s, (_, own, *_) in zip(sums, terms, strict=True):
                     row = group * stop
-                    at = b.pointer(self.nest.pointers[s.partials], Offset(((row, 1), (j, 1))))
+                    at = b.pointer(self.nest.pointer(s.partials), Offset(((row, 1), (j, 1))))
                     b.do("store", *at, own, mask, stores=s.partials)
 
     def column(self, s: ColumnAccumulate, values: Values) -> None:
         """A vector of each row into the accumulators of its columns, row after row."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         value, combine = values.vec(s.value), operation(COMBINERS[s.kind].combine)
-        index = self.nest.at[LANES]
-        place = Offset((), index) if type(index) is int else Offset(((index, 1),))
-        at = b.pointer(self.nest.pointers[s.scratch], place)
+        place = self.nest.place_of(self.nest.index(LANES))
+        at = b.pointer(self.nest.pointer(s.scratch), place)
         grown = b.load(s.scratch, f"load{lanes}", *at)
         for copy in range(values.copies):
             more = b.op(combine, grown, pick(value, copy))
@@ -362,8 +362,10 @@ class ColumnSums:
         with b.loop(start, stop, width, written, "h") as chunk:
             past = b.least(chunk + width, stop)
 
-            def place(j: Name, step: int = 1, *more: Any, chunk: Name = chunk) -> Offset:
-                return Offset(((j, step), (chunk, -step), *more))
+            def place(
+                j: Word, step: int = 1, *more: tuple[Word, Word], chunk: Name = chunk
+            ) -> Offset:
+                return place_at((j, step), (chunk, -step), *more)
 
             with b.loop(chunk, past, lanes, prefix="j") as j:
                 for s in stage.body:
@@ -378,7 +380,7 @@ class ColumnSums:
                     )
 
             def body(values: Values) -> None:
-                j = self.nest.at[LANES]
+                j = self.nest.index(LANES)
                 for s in stage.body:
                     at = b.pointer(results[s.name], place(j))
                     found = b.variable("x", f"load{lanes}", *at)
@@ -418,7 +420,7 @@ class ColumnSums:
             self.nest.decode(stage.rows, numbers)
 
             def body(values: Values) -> None:
-                j = self.nest.at[LANES]
+                j = self.nest.index(LANES)
                 for s in sums:
                     combine = operation(COMBINERS[s.kind].combine)
                     value = self.nest.sums.key(s, values.vec(s.value))
@@ -439,7 +441,7 @@ class ColumnSums:
                 for s in sums:
                     neutral = self.begins(s, COMBINERS[s.kind].identity)
                     b.do(f"store{lanes}", rooms[s.name][0], Offset(((at, 1),)), neutral)
-            whole = block
+            whole: Word = block
             if together > 1:
                 step = parts * together
                 whole = block + (end - block) // step * step

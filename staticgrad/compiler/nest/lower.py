@@ -28,9 +28,13 @@ from staticgrad.compiler.nest.records import (
     Nest,
     Offset,
     UnsupportedError,
+    Value,
     When,
+    Word,
+    Words,
     copies_of,
     pick,
+    words_of,
 )
 from staticgrad.compiler.nest.runs import load_run, store_at_last
 from staticgrad.compiler.nest.sorting import Sorting
@@ -67,6 +71,7 @@ from staticgrad.language.ir.kernels.stages import (
     Search,
     Sort,
     Stage,
+    Statement,
     Store,
     is_found,
     may_leave,
@@ -120,13 +125,13 @@ class KernelLowering:
         self.kernel, self.machine, self.directives = kernel, machine, directives
         self.b = Builder()
         self.words: dict[str, Name] = {}
-        self.at: dict[str, Any] = {}
-        self.pointers: dict[str, Any] = {}
-        self.refs: dict[str, Any] = {}
+        self.at: dict[str, Words] = {}
+        self.pointers: dict[str, Name | Each] = {}
+        self.refs: dict[str, Value] = {}
         self.vector_refs: set[str] = set()
-        self.functions: dict[str, Any] = {}
+        self.functions: dict[str, str | Function] = {}
         self.copies = 1
-        self.on: Any = None
+        self.on: Sequence[Value] | None = None
         self.known = {each.name: each for each in kernel.known}
         self.sums, self.column_sums = RowSums(self), ColumnSums(self)
         self.streamed = streamed_operands(directives)
@@ -176,35 +181,47 @@ class KernelLowering:
 
     # -- words
 
-    def number(self, extent: Extent) -> Any:
+    def pointer(self, operand: str) -> Name:
+        """The pointer of an operand that is the same for all copies."""
+        found = self.pointers[operand]
+        assert isinstance(found, Name)
+        return found
+
+    def index(self, axis: str) -> Word:
+        """The position along a loop that is the same for all copies."""
+        found = self.at[axis]
+        assert not isinstance(found, Each)
+        return found
+
+    def number(self, extent: Extent) -> Word:
         """An argument or a literal."""
         return extent if isinstance(extent, int) else self.words[extent]
 
-    def positions(self, axes: Iterable[Axis]) -> Any:
+    def positions(self, axes: Iterable[Axis]) -> Word:
         """The number of positions of loops."""
-        found: Any = 1
+        found: Word = 1
         for axis in axes:
             found = found * self.number(axis.extent)
         return found
 
-    def not_before(self, start: Any, stop: Any, told: Known) -> Any:
+    def not_before(self, start: Word, stop: Word, told: Known) -> Word:
         """The end of a loop, or its start: differences of sizes may be negative extents."""
         if told.short or told.many:
             return stop
         if type(start) is int and type(stop) is int:
             return max(start, stop)
-        return self.b.op("choose_lt", stop, start, start, stop)
+        return self.b.word("choose_lt", stop, start, start, stop)
 
-    def place_word(self, place: Offset) -> Any:
+    def place_word(self, place: Offset) -> Word:
         """A place as a word."""
-        found: Any = 0
+        found: Word = 0
         for a, b in place.terms:
             found = found + a * b
         return found + place.constant
 
-    def place_of(self, word: Any) -> Offset:
+    def place_of(self, word: Word) -> Offset:
         """A word as a place."""
-        return Offset((), word) if type(word) is int else Offset(((word, 1),))
+        return Offset((), word) if isinstance(word, int) else Offset(((word, 1),))
 
     def told(self, extent: Extent) -> Known:
         """What is known of an extent."""
@@ -219,7 +236,7 @@ class KernelLowering:
 
     # -- rows
 
-    def rows(self, axes: Sequence[Axis], start: Any, stop: Any) -> None:
+    def rows(self, axes: Sequence[Axis], start: Word, stop: Word) -> None:
         """All stages, for the rows along ``axes`` from one number to another."""
         if self.in_strips:
             self.strips(axes[0], start, stop)
@@ -229,29 +246,30 @@ class KernelLowering:
     def some_rows(
         self,
         axes: Sequence[Axis],
-        start: Any,
-        stop: Any,
+        start: Word,
+        stop: Word,
         stages: Sequence[Stage],
-        before: Callable[[Any], None] = lambda numbers: None,
-        behind: Callable[[Any], None] = lambda numbers: None,
+        before: Callable[[Words], None] = lambda numbers: None,
+        behind: Callable[[Words], None] = lambda numbers: None,
     ) -> None:
         """Some stages, for the rows along ``axes``, with something before and behind them."""
         k = self.kernel
         count = self.chosen(Interleave, "factor", 1, axis="o")
         sizes = {name: self.own_size(name) for name in k.own_rows} if count > 1 else {}
 
-        def inside(numbers: Any, copies: int) -> None:
+        def inside(numbers: Words, copies: int) -> None:
             pointers, words = self.pointers, self.words
             if copies > 1:
+                shared = {name: self.pointer(name) for name in sizes}
                 self.pointers = pointers | {
-                    name: Each(self.derived(pointers[name], size, n) for n in range(copies))
+                    name: Each(self.derived(shared[name], size, n) for n in range(copies))
                     for name, size in sizes.items()
                 }
             if k.listed is not None:
                 self.listed(numbers)
             self.decode(axes, numbers)
             self.at["o"] = numbers
-            self.turn = (numbers, stop) if copies == 1 else None
+            self.turn = None if copies > 1 or isinstance(numbers, Each) else (numbers, stop)
             before(numbers)
             for stage in k.stages:
                 if any(stage is each for each in stages):
@@ -263,11 +281,11 @@ class KernelLowering:
 
     def jammed(
         self,
-        start: Any,
-        stop: Any,
+        start: Word,
+        stop: Word,
         count: int,
         stages: Sequence[Stage],
-        inside: Callable[[Any, int], None],
+        inside: Callable[[Words, int], None],
     ) -> None:
         """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
         runs again to fill them; else what is left runs one by one."""
@@ -278,14 +296,14 @@ class KernelLowering:
         checks = any(isinstance(s, Check) for s in every)
         if count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
             whole = start + (stop - start) // count * count
-            parts: list[tuple[Any, Any, int, Any]]
+            parts: list[tuple[Word, Word, int, Word | None]]
             parts = [(start, whole, count, None), (whole, stop, 1, None)]
         else:
             parts = [(start, stop, count, stop if count > 1 else None)]
         for first, end, copies, last in parts:
             with b.loop(first, end, copies, written, "o") as number:
                 self.copies, self.on = max(copies, outer), None
-                numbers: Any = number
+                numbers: Words = number
                 if copies > 1:
                     behind = [number + n for n in range(1, copies)]
                     if last is not None:
@@ -299,7 +317,7 @@ class KernelLowering:
                 inside(numbers, copies)
             self.copies, self.on = outer, on
 
-    def listed(self, number: Any) -> None:
+    def listed(self, number: Words) -> None:
         """The operands and arguments of an iteration, from its row of the table."""
         b, listed = self.b, self.kernel.listed
         assert listed is not None
@@ -314,7 +332,7 @@ class KernelLowering:
                 words[name] = word
         self.pointers, self.words = pointers, words
 
-    def strips(self, row: Axis, start: Any, stop: Any) -> None:
+    def strips(self, row: Axis, start: Word, stop: Word) -> None:
         """Rows in strips: a vector of rows runs each stage before any of them runs the next.
 
         Stages of scalars are vectors along the rows. Numbers that other stages read lie in local
@@ -349,24 +367,24 @@ class KernelLowering:
                         self.scalar(stage, around)
                     for name in room:
                         if name in made:
-                            b.do(f"store{lanes}", room[name], self.here(strip, 0), self.refs[name])
+                            here, value = self.here(strip, 0), pick(self.refs[name], 0)
+                            b.do(f"store{lanes}", room[name], here, value)
                     self.vector_refs -= {*read, *made}
                     continue
 
-                def place(number: Any) -> Offset:
+                def place(number: Word) -> Offset:
                     return self.place_of(number - strip)
 
-                def before(numbers: Any, read: Sequence[str] = read) -> None:
+                def before(numbers: Words, read: Sequence[str] = read) -> None:
                     for name in read:
-                        each = numbers if type(numbers) is Each else [numbers]
-                        found = (b.load("", "load1", room[name], place(n)) for n in each)
+                        places = map(place, words_of(numbers))
+                        found = (b.load("", "load1", room[name], each) for each in places)
                         self.refs[name] = copies_of(found)
 
-                def behind(numbers: Any, made: Set[str] = made) -> None:
+                def behind(numbers: Words, made: Set[str] = made) -> None:
                     for name in room:
                         if name in made:
-                            each = numbers if type(numbers) is Each else [numbers]
-                            for copy, n in enumerate(each):
+                            for copy, n in enumerate(words_of(numbers)):
                                 b.do("store1", room[name], place(n), pick(self.refs[name], copy))
 
                 self.some_rows([row], strip, past, stages, before, behind)
@@ -375,7 +393,7 @@ class KernelLowering:
         """A constant place that is read anew in each iteration of a loop."""
         return Offset(((moving, 0),), constant)
 
-    def rows_as_lanes(self, start: Any, stop: Any) -> None:
+    def rows_as_lanes(self, start: Word, stop: Word) -> None:
         """Rows are the lanes of vectors: all stages, for some vectors of rows side by side."""
         k = self.kernel
         exprs = [*postorder(k.expressions)]
@@ -396,20 +414,20 @@ class KernelLowering:
 
     around: Values | None = None
 
-    def derived(self, pointer: Name, size: Any, times: int) -> Name:
+    def derived(self, pointer: Name, size: Word, times: int) -> Name:
         """A pointer so many times a size further on."""
         if times == 0:
             return pointer
-        place = Offset((), size * times) if type(size) is int else Offset(((size, times),))
+        place = self.place_of(size * times) if isinstance(size, int) else Offset(((size, times),))
         found: Name = self.b.op("at", pointer, place)
         found.at = pointer, place
         return found
 
-    def own_size(self, operand: str) -> Any:
+    def own_size(self, operand: str) -> Word:
         """The elements of a scratch operand that each row has for itself."""
-        found: Any = None
+        found: Word | None = None
         for axes, access in self.kernel.own_rows[operand]:
-            size: Any = 1
+            size: Word = 1
             for axis, stride in access.strides:
                 size = size + self.farthest(axes[axis], stride, 1)
             for p in access.positions:
@@ -420,15 +438,16 @@ class KernelLowering:
                     for axis, step in p.terms:
                         last = last + self.farthest(axes[axis], step, 1)
                 size = size + last * self.number(p.stride)
-            found = size if found is None else self.b.op("choose_gt", found, size, found, size)
+            found = size if found is None else self.b.word("choose_gt", found, size, found, size)
+        assert found is not None
         return found
 
-    def farthest(self, axis: Axis, stride: Extent, less: int) -> Any:
+    def farthest(self, axis: Axis, stride: Extent, less: int) -> Word:
         """How far the last position along a loop moves an access."""
         last = self.number(axis.extent) - less
         return last * self.number(stride)
 
-    def decode(self, axes: Sequence[Axis], flat: Any) -> None:
+    def decode(self, axes: Sequence[Axis], flat: Words) -> None:
         """The positions along axes, given their flat number in C order."""
         rest = flat
         for axis in reversed(axes[1:]):
@@ -440,7 +459,7 @@ class KernelLowering:
 
     # -- stages
 
-    def stage(self, stage: Stage, start: Any = 0, stop: Any = None) -> None:
+    def stage(self, stage: Stage, start: Word = 0, stop: Word | None = None) -> None:
         """One stage, for the rows that are there; its loop from ``start`` to ``stop``."""
         if isinstance(stage, Map):
             told = Known("")
@@ -467,16 +486,16 @@ class KernelLowering:
         a = self.around
         return Values(self) if a is None else Values(self, a.lanes, True, a.offsets, a.mask)
 
-    def limit(self, axis: Axis, name: str) -> Any:
+    def limit(self, axis: Axis, name: str) -> Word:
         """Where a loop ends (or begins) that does so at a number of the row."""
         kept = self.refs[name]
-        if type(kept) is Each:
+        if isinstance(kept, Each):
             raise UnsupportedError("rows side by side that end apart")
-        return self.b.least(self.b.op("word", kept), self.number(axis.extent))
+        return self.b.least(self.b.word("word", kept), self.number(axis.extent))
 
-    def span(self, axis: Axis) -> tuple[Any, Any]:
+    def span(self, axis: Axis) -> tuple[Word, Word]:
         """The start and the end of a loop."""
-        start: Any = 0
+        start: Word = 0
         stop = self.limit(axis, axis.past) if axis.past else self.number(axis.extent)
         if axis.first:
             start = self.limit(axis, axis.first)
@@ -498,7 +517,7 @@ class KernelLowering:
             if values.vector and carry.name not in limits:
                 self.vector_refs.add(carry.name)
 
-        def inside(numbers: Any, copies: int) -> None:
+        def inside(numbers: Words, copies: int) -> None:
             self.at[stage.axis.name] = numbers
             if stage.going:
                 going = b.op("word", self.refs[stage.going])
@@ -551,7 +570,7 @@ class KernelLowering:
                     found = getattr(d, field)
         return found
 
-    def map(self, stage: Map, start: Any, stop: Any, told: Known) -> None:
+    def map(self, stage: Map, start: Word, stop: Word, told: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
         if self.kernel.outer != "elements":
             stop = self.not_before(start, stop, told)
@@ -560,10 +579,10 @@ class KernelLowering:
         if half and type(start) is int and told.short and 0 < told.most <= half:
             lanes = half  # processors take half the time for half registers
         runs = runs_of(stage)
-        running: dict[str, Any] = {}
+        running: dict[str, Value] = {}
         leaves = [f"{s.name} found" for s in sums] if may_leave(stage) else []
 
-        def body(values: Values) -> Any:
+        def body(values: Values) -> Word | None:
             values.runs, values.load_run = runs.loads, load_run
             self.prefetch(stage, values)
             if values.copies == 1:
@@ -580,7 +599,7 @@ class KernelLowering:
                 for name in leaves:
                     for copy in range(self.copies):
                         done = done + pick(running[name], copy)
-                return self.b.op("choose_eq", done, len(leaves) * self.copies, 1, 0)
+                return self.b.word("choose_eq", done, len(leaves) * self.copies, 1, 0)
             return None
 
         with ExitStack() as stack:
@@ -603,7 +622,7 @@ class KernelLowering:
             for s in still:
                 self.scope().check(s)
 
-            def vectors(first: Any, last: Any, known: Known) -> None:
+            def vectors(first: Word, last: Word, known: Known) -> None:
                 self.vectors(first, last, lanes, count, known, masked, written, body, adds, windows)
 
             for name in leaves:
@@ -638,11 +657,11 @@ class KernelLowering:
 
     def peeled(
         self,
-        start: Any,
-        stop: Any,
+        start: Word,
+        stop: Word,
         lanes: int,
         written: frozenset[str],
-        body: Callable[[Values], Any],
+        body: Callable[[Values], Word | None],
         windows: Sequence[Position],
     ) -> None:
         """Vectors that may cross an end, those that do not, and those that may again."""
@@ -698,7 +717,7 @@ class KernelLowering:
                     values.emit(alike)
                 return
 
-    def statement(self, s: Any, values: Values, running: dict[str, Any]) -> None:
+    def statement(self, s: Statement, values: Values, running: dict[str, Value]) -> None:
         if isinstance(s, Store):
             values.store(s)
         elif isinstance(s, Accumulate):
@@ -714,14 +733,14 @@ class KernelLowering:
 
     def vectors(
         self,
-        start: Any,
-        stop: Any,
+        start: Word,
+        stop: Word,
         lanes: int,
         count: int,
         told: Known,
         masked: bool,
         written: frozenset[str],
-        body: Callable[[Values], Any],
+        body: Callable[[Values], Word | None],
         narrower: bool = False,
         windows: Sequence[Position] = (),
     ) -> None:
@@ -730,7 +749,7 @@ class KernelLowering:
         b, from_zero = self.b, type(start) is int and start == 0
         multiple = told.multiple if from_zero else 1
 
-        def one(index: Any, left: Any, loops: bool = True) -> None:
+        def one(index: Word, left: Word | None, loops: bool = True) -> None:
             self.at[LANES] = index
             mask = None if left is None else b.op(f"mask{lanes}", left)
             done = body(Values(self, lanes, True, mask=mask, left=left, is_last=not loops))
@@ -762,7 +781,7 @@ class KernelLowering:
         if exact:
             return
         if narrower:
-            at: Any = b.variable("j", "copy", end)
+            at: Name = b.variable("j", "copy", end)
             while lanes > 1 and multiple % lanes:
                 lanes //= 2
                 with b.branch("le", at + lanes, stop):
@@ -803,7 +822,7 @@ class KernelLowering:
         loads = postorder([root for s in stage.body for root in roots(s)])
         word = "prefetch_second" if self.in_strips else "prefetch"
         touched += [(word, e.attribute) for e in loads if isinstance(e.attribute, Access)]
-        done: dict[Any, None] = {}
+        done: dict[tuple[str, Offset, int], None] = {}
         for d in ahead:
             for word, access in touched:
                 if access.stride(LANES) != 1 or access.gather or access.operand in scratch:
@@ -822,7 +841,7 @@ class KernelLowering:
                             pointer = pick(self.pointers[access.operand], copy)
                             self.b.do(word, *self.b.pointer(pointer, moved))
 
-    def far(self, stage: Map, access: Access, d: Prefetch) -> Any:
+    def far(self, stage: Map, access: Access, d: Prefetch) -> Word:
         """How far ahead, in elements, an access is prefetched; 0: it is not."""
         if d.axis != "*":
             return self.number_of(access.stride(d.axis)) * d.distance
@@ -836,22 +855,23 @@ class KernelLowering:
             return stride * (d.distance // max(extent, 1) + 1)
         length, most = self.number(extent), _LONG * d.distance
         rows = b.quotient(d.distance, b.op("choose_lt", length, 1, 1, length)) + 1
-        rows = b.op("choose_ge", length, most, 0, rows)
+        rows = b.word("choose_ge", length, most, 0, rows)
         if not stage.rows and self.kernel.jammed == 1 and self.turn is not None:
             number, end = self.turn  # rows behind may be another worker's, which is writing them
-            rows = b.op("choose_lt", number + rows, end, rows, 0)
-        return stride * rows + b.op("choose_ge", length, most, d.distance, 0)
+            rows = b.word("choose_lt", number + rows, end, rows, 0)
+        return stride * rows + b.word("choose_ge", length, most, d.distance, 0)
 
-    turn: tuple[Any, Any] | None = None
+    turn: tuple[Word, Word] | None = None
 
-    def number_of(self, stride: Stride) -> Any:
+    def number_of(self, stride: Stride) -> Word:
         """A stride as a word."""
         words: Any = self.words
-        return number_of(stride, words)
+        found: Word = number_of(stride, words)
+        return found
 
-    def moved(self, place: Offset, far: Any, first: int) -> Offset:
+    def moved(self, place: Offset, far: Word, first: int) -> Offset:
         """A place so far on."""
-        if type(far) is int:
+        if isinstance(far, int):
             return Offset(place.terms, place.constant + far + first)
         return Offset((*place.terms, (far, 1)), place.constant + first)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from staticgrad.native.language import frontend
 from staticgrad.native.language.reader import Procedure
@@ -55,11 +55,13 @@ __all__ = [
     "Value",
     "When",
     "Word",
+    "Words",
     "copies_of",
     "function",
     "functions_of",
     "pick",
     "place_at",
+    "words_of",
 ]
 
 
@@ -86,6 +88,8 @@ class Each(tuple[Arg, ...]):
 
 
 Value = Arg | Each
+#: A word, or one for each copy.
+Words = Word | Each
 
 
 @dataclass(eq=False)
@@ -170,6 +174,11 @@ class Builder:
                 return self.each(name, args)
         fails = name in _FAILING and type(args[1]) is Name
         return self._place("v", name, args, len(self.blocks) - 1 if fails else 0)
+
+    def word(self, name: str, *args: Arg) -> Word:
+        """The value of an operation on words that gives a word."""
+        found: Word = self.op(name, *args)
+        return found
 
     def quotient(self, a: Arg, b: Arg) -> Name:
         """a // b of words, of which b is at least 1."""
@@ -285,11 +294,11 @@ class Builder:
             block.assigned[variable] = None
         self.blocks[-1].out.append(Let(variable, Apply(name, args)))
 
-    def least(self, a: Arg, b: Arg) -> Any:
+    def least(self, a: Word, b: Word) -> Word:
         """The smaller one of two words."""
-        if type(a) is int and type(b) is int:
+        if isinstance(a, int) and isinstance(b, int):
             return min(a, b)
-        return self.op("choose_lt", a, b, a, b)
+        return self.word("choose_lt", a, b, a, b)
 
     @contextmanager
     def loop(
@@ -368,6 +377,11 @@ def copies_of(values: Iterable[Any]) -> Any:
     """One value, or those of all copies."""
     found = Each(values)
     return found if len(found) > 1 else found[0]
+
+
+def words_of(words: Words) -> Sequence[Word]:
+    """Return a word, or that of each copy."""
+    return cast("Sequence[Word]", words) if isinstance(words, Each) else [words]
 
 
 def place_at(*terms: tuple[Word, Word], constant: int = 0) -> Offset:

@@ -123,8 +123,7 @@ class LoadedTiles(NamedTuple):
 
 def _place(nest: KernelLowering, access: Access) -> tuple[Name, Offset]:
     place = Values(nest, nest.kernel.lanes, True).place(access, (), 0)
-    pointer: Name = nest.pointers[access.operand]
-    return nest.b.pointer(pointer, place)
+    return nest.b.pointer(nest.pointer(access.operand), place)
 
 
 class TransposedRows:

@@ -556,7 +556,7 @@ class Values:
 
             def before(at: Any) -> Any:
                 place = b.op("mul", at, step)
-                found = b.load(s.operand, "load_at", nest.pointers[s.operand], place, self.full())
+                found = b.load(s.operand, "load_at", nest.pointer(s.operand), place, self.full())
                 found = self._ordered(s, found)
                 less = b.op("le" if s.right else "lt", found, own)
                 if s.value.dtype.is_float:
@@ -589,7 +589,7 @@ class Values:
 
     def _check_vector(self, c: Check) -> None:
         b, nest, lanes = self.nest.b, self.nest, self.lanes
-        extent, operand = nest.number(c.extent), nest.pointers[c.operand]
+        extent, operand = nest.number(c.extent), nest.pointer(c.operand)
         index, position = self.vec(c.index), self.vec(c.position)
         zero, last = b.op(f"i64x{lanes}", 0), b.op(f"i64x{lanes}", _LAST)
 

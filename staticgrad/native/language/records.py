@@ -65,6 +65,9 @@ class Name:
     def __mod__(self, other: Word) -> Word:
         return 0 if _is(other, 1) else self._op("mod", self, other)
 
+    def __rmod__(self, other: int) -> Word:
+        return self._op("mod", other, self)
+
     __radd__, __rmul__ = __add__, __mul__
 
 

@@ -309,8 +309,8 @@ class MatrixProduct(PlainProduct):
             if self.tiles.wide and not 0 < self.most_rows <= EVEN_TILE:
                 even = self.choose("eq", rows % EVEN_TILE, 0, rows, MOST_EVEN + 1)
                 rows = self.choose("le", even, MOST_EVEN, EVEN_TILE, rows)
-            self.tall = b.least(rows, self.height)
-            self.under = b.least(self.top + self.tall, self.count)
+            self.tile_height = b.least(rows, self.height)
+            self.under = b.least(self.top + self.tile_height, self.count)
             self._place_rows()
             with self.iterations(
                 self.first_column, self.last_column, self.columns, self.is_one_panel, "j"
@@ -339,7 +339,7 @@ class MatrixProduct(PlainProduct):
         base, a = self.base_of(self.stage.a, MATRIX), self.pointer(self.stage.a)
         at = base + (self.first_row + self.top) * row + self.depth_at * inner
         first = base + self.first_row * row + self.past * inner
-        self.line = self.choose("eq", self.under, self.count, first, at + self.tall * row)
+        self.line = self.choose("eq", self.under, self.count, first, at + self.tile_height * row)
         self.tile_rows: dict[str, Any] = {"a": a, "at": at, "row": row, "inner": inner}
         if not self.packs_rows:
             return

@@ -423,7 +423,7 @@ class LoopedProduct(ProductLoops):
             b.assign(slot, "copy", 0)
             b.assign(self.kept, "copy", 0)
         with b.otherwise():
-            before = self.choose("eq", self.of, self.nest.at["o"], self.kept, 0)
+            before = self.choose("eq", self.of, self.nest.index("o"), self.kept, 0)
             with b.branch("lt", self.left, before):
                 b.assign(packs, "copy", 0)
             with b.otherwise():

@@ -53,20 +53,20 @@ class ProductLoops:
 
     def pointer(self, access: Access) -> Name:
         """The memory of an operand."""
-        found: Name = self.nest.pointers[access.operand]
-        return found
+        return self.nest.pointer(access.operand)
 
     def base_of(self, access: Access, skip: Set[str]) -> Word:
         """Where an access lies without what some loops add."""
-        nest, found = self.nest, 0
+        nest = self.nest
+        found: Word = 0
         for axis, stride in access.strides:
             if axis not in skip:
-                found = found + nest.at[axis] * nest.number_of(stride)
+                found = found + nest.index(axis) * nest.number_of(stride)
         for p in access.positions:
             moved = nest.number(p.start)
             for axis, step in p.terms:
                 if axis not in skip:
-                    moved = moved + nest.at[axis] * nest.number_of(step)
+                    moved = moved + nest.index(axis) * nest.number_of(step)
             found = found + moved * nest.number_of(p.stride)
         return found
 
