@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.compiler.nest.records import Builder, Function, Name, Word, function, place_at
+from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.kernels.known import EVEN
 from staticgrad.support.records import NamedTuple, dataclass
 
@@ -196,8 +197,10 @@ def _lines(packing: Packing, name: str, along: bool) -> Function:
     return function(name, LINES, write)
 
 
-def may_collide(nest: KernelLowering, stride: str | int, itemsize: int) -> bool:
+def may_collide(nest: KernelLowering, stride: Stride, itemsize: int) -> bool:
     """Return whether elements at this stride may map to the same lines of L1."""
     elements = WAY // itemsize
-    told = elements % EVEN == 0 and nest.told(stride).uneven
-    return not (told or (isinstance(stride, int) and stride % elements != 0))
+    uneven = not isinstance(stride, tuple) and nest.told(stride).uneven
+    return not (
+        (elements % EVEN == 0 and uneven) or (isinstance(stride, int) and stride % elements != 0)
+    )
