@@ -7,7 +7,7 @@ and name it here; ``python -m tests.exports`` writes the stubs, which a test com
 tables. Arguments, types and overloads stand with the definition alone. Nothing is imported here.
 """
 
-__all__ = ["FUNCTIONS", "LAYERS", "MODULES", "OTHERS", "homes"]
+__all__ = ["FUNCTIONS", "LAYERS", "MODULES", "NAMESPACES", "OTHERS", "homes"]
 
 #: Module -> what it gives to ``staticgrad.language.functions``, which publishes functions of
 #: values: there, and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
@@ -130,6 +130,8 @@ OTHERS = {
     "staticgrad.language.scopes": "scope",
     "staticgrad.compiler.compiling.tradeoffs": "tradeoff",
 }
+#: Modules of ``staticgrad.language.functions`` that are namespaces of their own.
+NAMESPACES = ("fft", "linalg", "nn", "random", "sparse", "special", "standard")
 #: Module -> what it gives to ``staticgrad.nn``: functions, and modules that call them.
 LAYERS = {
     "staticgrad.language.functions": "one_hot sigmoid tanh",

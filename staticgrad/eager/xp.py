@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 
+import staticgrad
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.ops.elementwise import Operand, array_dtype
@@ -45,7 +46,6 @@ from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.hints import no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import shown
-from staticgrad.support.upward import up
 
 __array_api_version__: Final = "2024.12"
 
@@ -120,7 +120,7 @@ def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
 @boundary
 def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
     """The next number after x1 towards x2, elementwise; no derivative."""
-    dtype = up().result_type(x1, x2).numpy
+    dtype = staticgrad.result_type(x1, x2).numpy
     first, second = (np.asarray(_array("nextafter", x), dtype) for x in (x1, x2))
     try:
         return _tensor(np.nextafter(first, second))
@@ -131,7 +131,7 @@ def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
 @boundary
 def finfo(type: Any, /) -> SimpleNamespace:
     """The limits of a floating dtype as Python's floats, by the standard's names."""
-    found = up().finfo(type)
+    found = staticgrad.finfo(type)
     numbers = {
         name: float(getattr(found, name)) for name in ("eps", "max", "min", "smallest_normal")
     }
@@ -179,7 +179,7 @@ class _Info:
 
     def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, DType]:
         known = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
-        isdtype = up().isdtype
+        isdtype = staticgrad.isdtype
         return {each.name: each for each in known if kind is None or isdtype(each, kind)}
 
 
@@ -227,7 +227,7 @@ class _Room(SimpleNamespace):
 
 @boundary
 def __getattr__(name: str) -> Any:
-    package = up()
+    package = staticgrad
     if name == "linalg":
         room = package.linalg
         found: Any = _Room(**{each: _at_once(getattr(room, each)) for each in _LINALG.split()})

@@ -60,6 +60,7 @@ LAZY = {
     "staticgrad.optim.lbfgs": "tensors are loaded by who has them",
     "staticgrad.optim.optimizer": "tensors are loaded by who has them",
     "staticgrad.optim.schedules": "tensors are loaded by who has them",
+    "staticgrad.language.ops": "few programs have complex values",
     "staticgrad.language.ops.collective": "building loads nothing native",
     "staticgrad.language.ops.custom": "building loads nothing native",
     "staticgrad.language.ops.fourier": "building loads nothing native",

@@ -1,30 +1,30 @@
-"""The public functions, as ``sg`` has them, for code that cannot import them.
+"""The public functions by name: those of ``staticgrad/exports.py``, each imported at its first use.
 
-Operators and methods of values stand below the ops, and ops of one family use functions of others,
-so neither can import what it calls. The package ``staticgrad.language.functions`` registers them
-(by the table of ``staticgrad/exports.py``), each at its first use. For type checkers ``functions``
-is that package: they report a name that it does not have, and an argument that does not fit.
+Operators and methods of values stand below the functions that they call, and NumPy's functions are
+looked up by name. The ops, and everything above them, import the functions that they call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from types import FunctionType, SimpleNamespace
+from typing import Any, Final
 
-from staticgrad.support.upward import up
+from staticgrad import exports
+from staticgrad.support.caches import collection_paused
 
-if TYPE_CHECKING:
-    from staticgrad.language import functions as functions  # the types alone
-else:
+_HOMES: Final = exports.homes(exports.FUNCTIONS)
+_PACKAGE: Final = "staticgrad.language.functions"
 
-    class _Functions(SimpleNamespace):
-        def __getattr__(self, name: str) -> Any:
-            """The function, whose module is imported now."""
-            up("staticgrad.language.functions").load(name)
-            return object.__getattribute__(self, name)
 
-    functions = _Functions()
+class _Functions(SimpleNamespace):
+    def __getattr__(self, name: str) -> Any:
+        """The function, whose module is imported now."""
+        return load(name)
+
+
+functions: Final[Any] = _Functions()
 
 #: Those of them that were asked for so far, by name.
 FUNCTIONS: dict[str, Callable[..., Any]] = vars(functions)
@@ -41,12 +41,41 @@ FACTS: dict[str, Callable[..., Any]] = {}
 _all_loaded = False
 
 
+def load(name: str) -> Any:
+    """Import the public function ``name``, as the functions of the package call it.
+
+    Raises:
+        AttributeError: there is no such function.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
+    home, attribute = _HOMES[name]
+    with collection_paused():  # what modules make stays
+        found = getattr(import_module(home), attribute)
+    if isinstance(found, FunctionType):
+        FUNCTIONS.setdefault(name, found)
+    return found
+
+
 def load_functions() -> None:
-    """Import all functions, so that the tables of this module are complete."""
+    """Import all functions, and with them every built-in op that one of them applies.
+
+    The tables of this module are complete then.
+    """
     global _all_loaded
-    if not _all_loaded:
-        up("staticgrad.language.functions").load_all()
-        _all_loaded = True
+    if _all_loaded:
+        return
+    with collection_paused():
+        rooms = [import_module(f"{_PACKAGE}.{name}") for name in exports.NAMESPACES]
+        for home in exports.LAYERS:
+            if home.startswith(_PACKAGE):
+                import_module(home)
+        for room in rooms:
+            for name in getattr(room, "__all__", ()):
+                getattr(room, name)
+        for name in [name for name in _HOMES if name not in FUNCTIONS]:  # the same order each time
+            load(name)
+    _all_loaded = True
 
 
 def numpy_function(name: str) -> Callable[..., Any] | None:

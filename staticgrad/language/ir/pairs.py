@@ -24,7 +24,6 @@ from staticgrad.language.types.dtype import DType, as_dtype, complex_of
 from staticgrad.support.errors import DTypeError, ParameterValueError, Related
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import NoNumbers
-from staticgrad.support.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.language.ir.nodes import Parameter
@@ -35,6 +34,15 @@ Reading = Callable[..., Any]
 #: A real or imaginary part; None is an exact zero, which costs nothing.
 Part = Any
 Parts = tuple[Part, Part]
+
+
+#: What imports the module of the readings: few programs need it.
+_LOADERS: list[Callable[[], Any]] = []
+
+
+def register_readings(load: Callable[[], Any]) -> None:
+    """Let ``load`` run before an op is applied to a pair, to fill ``Complex.readings``."""
+    _LOADERS[:] = [load]
 
 
 def is_complex_data(data: object) -> bool:
@@ -136,7 +144,8 @@ class Complex(Value):
         Raises:
             DTypeError: it has none, as an op that orders its operands.
         """
-        up("staticgrad.language.ops.complex_readings")
+        for load in _LOADERS:
+            load()
         for each in type(op).__mro__:
             reading = cls.readings.get(each)
             if reading is not None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+import staticgrad
 from staticgrad.language.ir import functional
 from staticgrad.language.ir.calls import as_numpy, public
 from staticgrad.language.types.arrays import Shape, TensorType, is_pandas, is_sparse
@@ -27,7 +28,6 @@ from staticgrad.support.errors import ArgumentError, AxisError, RankError
 from staticgrad.support.errors.tracebacks import boundary, cut
 from staticgrad.support.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.support.errors.wording import shown
-from staticgrad.support.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.language.ir.kinds import Of, Places, V
@@ -70,7 +70,7 @@ class StandardArray:
         """The namespace with the standard's functions: ``sg``."""
         if api_version not in _VERSIONS:
             raise ArgumentError(f"the array API of {shown(api_version)} is not known here")
-        return up()
+        return staticgrad
 
 
 #: Untyped here: operators are typed by the kind of their operand (``Of``).

@@ -4,6 +4,8 @@ Functions that are composed of several ops stand in ``staticgrad/language/functi
 publishes all.
 """
 
+from staticgrad.language.ir.pairs import register_readings
+
 # The families whose ops are applied by name in ``basic``.
 from staticgrad.language.ops import (  # noqa: F401
     arithmetic,
@@ -14,3 +16,10 @@ from staticgrad.language.ops import (  # noqa: F401
     selection,
     transcendental,
 )
+
+
+def _complex_readings() -> None:
+    from staticgrad.language.ops import complex_readings  # noqa: F401 - it fills Complex.readings
+
+
+register_readings(_complex_readings)

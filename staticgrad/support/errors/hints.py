@@ -12,9 +12,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
+import staticgrad
 from staticgrad.support.errors import UnknownAttributeError
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.upward import up
 
 
 def _each(names: str, hint: str) -> dict[str, str]:
@@ -408,8 +408,7 @@ def instead_of_method(name: str, *, of_tensor: bool = False) -> str:
 
 def call_of(name: str) -> str:
     """``sg.nn.softmax(x, axis)``: how the public function of that name is called; else empty."""
-    package = up()
-    for room, home in (("sg", package), *((each, None) for each in _ROOMS)):
+    for room, home in (("sg", staticgrad), *((each, None) for each in _ROOMS)):
         there = home.__all__ if home is not None else _names_in(room)
         if name in there:
             function = getattr(home or import_module(_ROOMS[room]), name)
@@ -478,12 +477,12 @@ def _where(room: str, name: str) -> str:
     """Return the other module that has the name."""
     if name == "Parameter" and room != "sg":  # the class is there, a function makes them
         return "it is sg.parameter(name, array)"
-    if room != "sg" and name in up().__all__:
+    if room != "sg" and name in staticgrad.__all__:
         return f"it is sg.{name}"
     for other in _ROOMS:
         if other not in (room, "sg.tree") and name in _names_in(other):  # flatten is another one
             return f"it is {other}.{name}"
-    if name in dir(up("staticgrad.language.functions.random").Generator):
+    if name in dir(staticgrad.random.Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 
