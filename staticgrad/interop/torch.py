@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from staticgrad.interop.aten.backend import compiled
 from staticgrad.interop.aten.module import TorchModule, module_of
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.interop.torch_arrays import array_of, tensor_of
@@ -20,7 +21,7 @@ from staticgrad.language.ir.calls import public
 from staticgrad.support.errors.hints import attributes
 from staticgrad.support.optional import torch
 
-__all__ = ["function", "module"]
+__all__ = ["backend", "function", "module"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.torch", __all__)
@@ -88,6 +89,30 @@ def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) ->
     (4, 2)
     """
     return module_of(net, example, named, dynamic_shapes)
+
+
+@public
+def backend(graph: Any, example: Any, *, options: Any = None, **_: Any) -> Any:
+    """Compile graphs of ``torch.compile``, forward and backward: ``backend=sg.torch.backend``.
+
+    Where staticgrad is installed, ``backend="staticgrad"`` says the same. Parts whose operators
+    have no row in the table of operators are run by PyTorch, and a warning names them; so are those
+    that draw random numbers, which are PyTorch's therefore.
+
+    Args:
+        graph: a graph of Dynamo.
+        example: its arguments.
+        options: of ``sg.compile``: ``torch.compile(f, backend=..., options={"threads": 2})``.
+
+    Returns:
+        A function of tensors that PyTorch differentiates.
+
+    >>> import torch  # doctest: +SKIP
+    >>> f = torch.compile(lambda x: x.sin().sum(), backend=sg.torch.backend)  # doctest: +SKIP
+    >>> f(torch.zeros(3))  # doctest: +SKIP
+    tensor(0.)
+    """
+    return compiled(graph, example, dict(options or {}))
 
 
 def _apart_from_its_compiler(run: Callable[..., Any]) -> Callable[..., Any]:

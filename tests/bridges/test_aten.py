@@ -325,3 +325,80 @@ def test_a_model_goes_on_without_pytorch(tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert float(out.stdout) == pytest.approx(expected.sum(), rel=1e-5)
+
+
+# -- torch.compile ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compiled():
+    torch._dynamo.reset()
+    yield lambda f, **options: torch.compile(f, backend=sg.torch.backend, **options)
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cnn", "gpt", "vae"])
+def test_compiled_models_train_with_the_losses_of_pytorch(name, compiled):
+    torch.manual_seed(0)
+    make, example = torch_models.MODELS[name]
+    nets = [make() for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    f = compiled(lambda *args: torch_models.loss(nets[1](*args)))
+    eager = lambda *args: torch_models.loss(nets[0](*args))  # noqa: E731
+    steps = [torch.optim.SGD(net.parameters(), 0.05) for net in nets]
+    for _ in range(10):
+        args, losses = example(), []
+        for optimizer, g in zip(steps, (eager, f), strict=True):
+            optimizer.zero_grad()
+            losses.append(g(*args))
+            losses[-1].backward()
+            optimizer.step()
+        torch.testing.assert_close(losses[1], losses[0], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_random_numbers_of_a_compiled_function_are_pytorch_s(compiled):
+    def f(x):
+        return torch.dropout(x.sin(), 0.5, True) * 2 + torch.rand_like(x)
+
+    x = made(20).requires_grad_()
+    torch.manual_seed(3)
+    expected = f(x)
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    torch.manual_seed(3)
+    found = compiled(f)(x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), x)[0], slope)
+
+
+@pytest.mark.slow
+def test_pytorch_runs_what_has_no_row_and_one_warning_names_it(compiled):
+    def f(x):
+        return torch.special.bessel_j0(x.exp()).cos() + 1
+
+    x = made(5)
+    with pytest.warns(sg.StaticgradWarning, match=r"aten\.special_bessel_j0 has no row"):
+        found = compiled(f)(x)
+    torch.testing.assert_close(found, f(x))
+
+
+@pytest.mark.slow
+def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(compiled):
+    def f(x, total):
+        total.add_(x.sum(0))
+        y = (x * 2).t()
+        y[0].mul_(3)
+        return y, y[1:], y.reshape(-1), x.shape[0] * y.mean(), x.argmax(1), x
+
+    runs = compiled(f, dynamic=True)
+    for count in (3, 5):
+        x, totals = made(count, 4), [made(4), made(4)]
+        expected, found = f(x, totals[0]), runs(x, totals[1])
+        for own, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(own, other)
+            assert own.stride() == other.stride()
+        torch.testing.assert_close(totals[1], totals[0])
+        assert found[-1] is x
+        found[0].zero_()  # its view
+        assert not found[1].any()

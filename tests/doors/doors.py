@@ -765,12 +765,10 @@ def _(case):
     return arrays
 
 
-@door("torch module", "sg.torch.module", words="torch module export", needs="torch", slow=True)
-def _(case):
+def torch_program(case):
+    """The program of a case in PyTorch, with its arguments."""
     import torch
 
-    if case.kind.sparse:
-        return sg.evaluate(case.graph(), case.feeds)  # tensors of these programs are dense
     family, at = case.kind.family, case.at
 
     class Net(torch.nn.Module):
@@ -783,10 +781,28 @@ def _(case):
                 out["picked"] = out["product"][torch.from_numpy(at)]
             return out
 
-    x, w = torch_tensor(case.x), torch_tensor(case.exact_w)
+    return Net(), torch_tensor(case.x), torch_tensor(case.exact_w)
+
+
+@door("torch module", "sg.torch.module", words="torch module export", needs="torch", slow=True)
+def _(case):
+    if case.kind.sparse:
+        return sg.evaluate(case.graph(), case.feeds)  # tensors of these programs are dense
     shapes = {"x": {0: "rows"}, "w": None} if case.kind.named else None
-    model = sg.torch.module(Net(), x, w, dynamic_shapes=shapes)
+    model = sg.torch.module(*torch_program(case), dynamic_shapes=shapes)
     return sg.function(model)(case.x, case.exact_w)
+
+
+@door("torch.compile", "sg.torch.backend", words="torch compile", needs="torch", slow=True)
+def _(case):
+    import torch
+
+    if case.kind.sparse:
+        return sg.evaluate(case.graph(), case.feeds)  # as above
+    net, *tensors = torch_program(case)
+    torch._dynamo.reset()
+    f = torch.compile(net, backend=sg.torch.backend, dynamic=case.kind.named)
+    return {name: from_torch(each) for name, each in f(*tensors).items()}
 
 
 @door("feeds of torch", words="run feed", quick=True, needs="torch")

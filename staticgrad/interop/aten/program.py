@@ -82,11 +82,11 @@ class AtenProgram:
     @property
     def draws(self) -> bool:
         """Whether it draws random numbers."""
-        return any("random" in _signature(row.function) for row in self._rows() if row)
+        return any(map(draws, self.nodes))
 
     def missing(self) -> list[AtenCall]:
         """Return the nodes whose operator has no row."""
-        return [node for node in self.nodes if _named_row(node.operator) is None]
+        return [node for node in self.nodes if not has_row(node)]
 
     def run(self, operands: Sequence[Any], random: Any = None) -> list[Any]:
         """Return the results, given a value for each input.
@@ -102,15 +102,27 @@ class AtenProgram:
             sg.constant(self.constants[k]) if k in self.constants else operand
             for k, operand in enumerate(operands)
         ]
-        for node in self.nodes:
-            env.append(_computed(node, env, random))
+        for place, node in enumerate(self.nodes):
+            try:
+                env.append(_computed(node, env, random))
+            except _CallError as error:
+                error.place = place
+                raise
         return [_result(self._at(each, env)) for each in self.results]
-
-    def _rows(self) -> list[OperatorRow | None]:
-        return [_named_row(node.operator) for node in self.nodes]
 
     def _at(self, result: Any, env: list[Any]) -> Any:
         return env[result.place] if isinstance(result, ResultOf) else result
+
+
+def has_row(call: AtenCall) -> bool:
+    """Return whether the operator is in the table."""
+    return _named_row(call.operator) is not None
+
+
+def draws(call: AtenCall) -> bool:
+    """Return whether the operator draws random numbers."""
+    row = _named_row(call.operator)
+    return row is not None and "random" in _signature(row.function)
 
 
 def _result(value: Any) -> Any:
@@ -293,7 +305,9 @@ def _one(value: Any, kind: AtenType | None) -> Any:
 
 
 class _CallError(ExportError):
-    """An error that names its operator and line."""
+    """An error that names its operator and line; ``place``: of the call in the program."""
+
+    place: int | None = None
 
 
 def _refusal(node: AtenCall, env: list[Any], what: str, hint: str) -> ExportError:

@@ -31,6 +31,7 @@ def program_of(
     graph: Any,
     names: Sequence[str] | None = None,
     constants: Mapping[int, Any] | None = None,
+    results: Sequence[Any] | None = None,
 ) -> AtenProgram:
     """Return a functional graph of ATen operators as a program.
 
@@ -38,6 +39,7 @@ def program_of(
         graph: a ``torch.fx.GraphModule`` whose nodes have values in ``meta``.
         names: of its inputs, for errors.
         constants: tensors by the places of inputs that are fixed.
+        results: nodes to return instead of the graph's.
 
     Raises:
         ExportError: the graph has something else than inputs, calls of operators and constants.
@@ -45,7 +47,7 @@ def program_of(
     inputs: list[str] = []
     types: list[AtenType | None] = []
     nodes: list[AtenCall] = []
-    results: list[Any] = []
+    chosen: list[Any] = []
     places: dict[Any, ResultOf] = {}
     fixed = {k: array_of(each).copy() for k, each in (constants or {}).items()}
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
@@ -64,13 +66,14 @@ def program_of(
         if node.op == "output":
             given = node.args[0]
             given = given if isinstance(given, list | tuple) else [given]
-            results = [_argument(each, places) for each in given]
+            given = given if results is None else results
+            chosen = [_argument(each, places) for each in given]
             continue
         if node.op != "call_function":
             raise ExportError(f"{node.target}: {node.op} is no operator", at=_line(node))
         places[node] = ResultOf(len(inputs) + len(nodes))
         nodes.append(_node(node, places))
-    return AtenProgram(inputs, types, nodes, results, fixed)
+    return AtenProgram(inputs, types, nodes, chosen, fixed)
 
 
 def _attribute(graph: Any, node: Any) -> Any:
