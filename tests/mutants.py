@@ -81,6 +81,41 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "arguments of public functions",
+        (
+            "none-is-always-allowed",
+            "staticgrad/language/ir/calls.py",
+            "return each, text != annotation\n",
+            "return each, True\n",
+            "None passes where an annotation does not allow it",
+            "tests/interface/test_declared_arguments.py -k refuses",
+        ),
+        (
+            "declared-by-position-alone",
+            "staticgrad/language/ir/calls.py",
+            "            kwargs = {**kwargs, word: found}\n",
+            "            pass\n",
+            "NumPy's integers and bools given by name stay what they are",
+            "tests/interface/test_declared_arguments.py -k numpys",
+        ),
+        (
+            "constructors-are-no-boundary",
+            "staticgrad/support/errors/tracebacks.py",
+            'if name.startswith("_") and not name.endswith("__"):',
+            'if name.startswith("_") and name != "__call__":',
+            "errors of an optimizer's constructor show frames of the package",
+            "tests/support/test_tracebacks.py -k shows_the_lines",
+        ),
+        (
+            "wrappers-raise-themselves",
+            "staticgrad/support/errors/calls.py",
+            "    return bool(code.co_flags & CO_VARKEYWORDS) and is_package_file(code.co_filename)\n",
+            "    return False\n",
+            "an unknown argument of a wrapped function is Python's own error",
+            "tests/ops/test_keywords.py -k std",
+        ),
+    ),
+    *_row(
         "fused kernels",
         (
             "kernels-are-not-merged",

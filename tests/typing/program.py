@@ -260,6 +260,11 @@ def modules() -> None:
     sequence = sg.input("sequence", (3, 1, 2))
     assert_type(reader(sequence, scale=2.0), tuple[sg.Value, sg.Value])
     assert_type(sg.function(model)(np.ones((1, 2), "float32")), Array)
+    assert_type(opt, sg.optim.SGD)
+    assert_type(sg.optim.Adam(sg.optim.cosine(0.1, 10), beta1=0.8), sg.optim.Adam)
+    assert_type(sg.optim.LossScale(every=10), sg.optim.LossScale)
+    assert_type(sg.optim.LBFGS(max_iter=3), sg.optim.LBFGS)
+    assert_type(sg.eager_mode(), sg.eager_mode)
     with sg.eager_mode():
         opt.minimize(model(t).sum())
     assert_type(sg.nn.l1_loss(t, t), Tensor)
@@ -283,6 +288,8 @@ def refused() -> list[Callable[[], object]]:
         lambda: sg.nn.Liner(3, 2),  # type: ignore[attr-defined]
         lambda: sg.nn.Linear(3),  # type: ignore[call-arg]
         lambda: sg.optim.Adm(0.1),  # type: ignore[attr-defined]
+        lambda: sg.optim.SGD(0.1, moment=0.9),  # type: ignore[call-arg]
+        lambda: sg.linalg.qr(x, "full"),  # type: ignore[arg-type]
         lambda: sg.grad(y, "x"),  # type: ignore[call-overload]
         lambda: sg.compile([y]),  # type: ignore[call-overload]
         lambda: sg.compile(y).runs(),  # type: ignore[attr-defined]

@@ -282,7 +282,7 @@ def check_vector(text: str, x: Value, size: Size, *values: Value, hint: str = ""
 def size_of(op: str, data: Any, *values: Value) -> Size:
     """``data`` as a size: a Dim, or a non-negative int."""
     if (data.__class__ is int and 0 <= data <= MOST_SIZE) or isinstance(data, Dim):
-        return data  # type: ignore[no-any-return]
+        return data
     found = known_integer(data)
     size = integer(op, "size", data, *values) if found is None else found
     if not 0 <= size <= MOST_SIZE:

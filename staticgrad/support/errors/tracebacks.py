@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def boundary(function: Callable[P, T], call: Callable[..., T] | None = None) -> Callable[P, T]:
+def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -> Callable[P, T]:
     """Make ``function`` public: errors leave it without the package's frames, and arguments that
     its signature does not take are explained.
 

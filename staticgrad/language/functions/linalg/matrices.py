@@ -891,12 +891,12 @@ def svdvals(x: Operand[AnyValue], /, *, errors: Errors = "raise") -> AnyValue:
     return SVDVals(errors)(matrices("svdvals", x))
 
 
-def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:
+def _symmetric_values(a: Operand[AnyValue], errors: Errors) -> AnyValue:
     values = absolute(eigvalsh(a, errors=errors))
     return sort(values, -1, descending=True)
 
 
-def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
+def _symmetric(a: Operand[AnyValue], errors: Errors) -> SVDResult:
     values, vectors = eigh(a, errors=errors)
     order = argsort(absolute(values), -1, descending=True)
     values = take_along_axis(values, order, -1)
