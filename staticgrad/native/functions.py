@@ -15,18 +15,30 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from types import CodeType
 from typing import Any
 
 from staticgrad.native.constants import ENTRY
 from staticgrad.native.language.frontend import Function, FunctionText
+from staticgrad.support.errors import CompileError
 
 Rewrite = Callable[[ast.FunctionDef, Mapping[str, Any]], ast.AST]
 """What becomes of a function, of its tree and the names of its module."""
 
 
 def read(entry: Callable[..., Any], others: Mapping[str, Any]) -> Mapping[str, Function]:
-    """Return the functions of a ``PythonSource`` by name, the entry last."""
-    *called, last = trees_of(entry, _with_numbers, others).values()
+    """Return the functions of a ``PythonSource`` by name, the entry last.
+
+    Raises:
+        CompileError: their file is missing, or is not the one that was imported.
+    """
+    try:
+        *called, last = trees_of(entry, _with_numbers, others).values()
+    except OSError as error:
+        raise CompileError(
+            f"{entry.__module__}.{entry.__qualname__} cannot be read: {error}",
+            hint="install staticgrad with its source files: code of the runtime is made of them",
+        ) from error
     last.name = ENTRY
     return {each.name: _printed(each) for each in (*called, last)}
 
@@ -45,6 +57,7 @@ def trees_of(
 
     Raises:
         OSError: the source of a function cannot be read.
+        CompileError: a file was changed after it was imported.
     """
     done: dict[str, ast.FunctionDef] = {}
     _add(function, function.__name__, rewrite, others, done)
@@ -60,6 +73,7 @@ def _add(
 ) -> None:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef)
+    _check(function, tree)
     seen = {**function.__globals__, **others}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -76,8 +90,27 @@ def _add(
     done[name] = found
 
 
+def _check(function: Any, tree: ast.FunctionDef) -> None:
+    """Refuse a text whose bytecode is not the function's."""
+    module = compile(ast.Module([tree], []), "<source>", "exec", dont_inherit=True)
+    (made,) = (
+        each for each in module.co_consts if inspect.iscode(each) and each.co_name == tree.name
+    )
+    if _bytecode(made) != _bytecode(function.__code__):
+        raise CompileError(
+            f"the file of {function.__module__} was changed after it was imported",
+            hint="start Python anew",
+        )
+
+
+def _bytecode(code: CodeType) -> tuple[object, ...]:
+    """Return what a function does, without its lines and texts."""
+    numbers = [each for each in code.co_consts if isinstance(each, int | float)]
+    return code.co_code, code.co_names, code.co_varnames, numbers
+
+
 def _with_numbers(tree: ast.FunctionDef, seen: Mapping[str, Any]) -> ast.AST:
-    return ConstantNames(seen).visit(tree)  # type: ignore[no-any-return]
+    return ConstantNames(seen).visit(tree)
 
 
 class ConstantNames(ast.NodeTransformer):

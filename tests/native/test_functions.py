@@ -1,10 +1,12 @@
 """The code of the runtime is Python that is read as the kernel language."""
 
 import ast
+import inspect
 from pathlib import Path
 
 import pytest
 
+from staticgrad.errors import CompileError
 from staticgrad.native import language, target
 from staticgrad.native.constants import SIZE_OF_ROW, Row
 from staticgrad.native.entry import text as entry
@@ -69,6 +71,23 @@ def test_functions_and_numbers_may_be_replaced():
     assert calls(plain.functions()["hook"].content) == set()
     assert calls(other.functions()["hook"].content) == {"call", "at"}
     assert "called1(system, 178)" in other.functions()["kernel"].content
+
+
+@pytest.mark.parametrize(("old", "new"), [("+ 8", "- 8"), ("8", "16"), ("number", "n")])
+def test_a_file_that_was_changed_after_its_import_is_refused(old, new, monkeypatch):
+    source = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda each: source(each).replace(old, new))
+    with pytest.raises(CompileError, match="pool_code was changed after it was imported"):
+        PythonSource(pool_code.place_of).functions()
+
+
+def test_code_of_the_runtime_needs_its_files(monkeypatch):
+    def missing(_):
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(inspect, "getsource", missing)
+    with pytest.raises(CompileError, match="place_of cannot be read: could not get"):
+        PythonSource(pool_code.place_of).functions()
 
 
 def test_what_type_checkers_read_are_words_of_the_language():
