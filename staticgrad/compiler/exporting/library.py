@@ -21,13 +21,14 @@ import numpy as np
 from staticgrad.compiler import backends
 from staticgrad.compiler.exporting.steps import lines_of, variable
 from staticgrad.compiler.plain.expressions import Indented
+from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, Moved, Place, Where
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kernels.kernel import Kernel
-from staticgrad.language.ir.plan import Plan, PlannedStep, own_stride
-from staticgrad.language.ir.schedule import KernelStep, Step
+from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import Size, evaluate
 from staticgrad.language.types.dtype import DType
@@ -116,7 +117,6 @@ static int run{number}(const {name}_inputs *inputs, const {name}_params *params,
     const {name}_outputs *outputs, void *given, const {name}_pool *pool) {{
     char *const arena = given;
     (void)arena, (void)inputs, (void)params, (void)outputs, (void)pool;
-{checks}
 {steps}
     return 0;
 }}
@@ -388,27 +388,47 @@ class LibraryWriter:
         self.sizes, first_check = dict(plan.sizes), len(self.checks)
         self.lines = Indented()
         self.lines.depth = 1
-        scope: dict[str, str] = {}
+        bound = self.constants(plan.schedule)
         for buffer in plan.schedule.buffers:
             if buffer.role == "input":
-                scope[buffer.name] = f"((char *){self._field('inputs', buffer.label)})"
+                bound[buffer.name] = f"((char *){self._field('inputs', buffer.label)})", 0
             elif buffer.role == "parameter":
-                scope[buffer.name] = f"((char *){self._field('params', buffer.label)})"
+                bound[buffer.name] = f"((char *){self._field('params', buffer.label)})", 0
         outputs = [(self._field("outputs", n), made) for n, made in plan.schedule.outputs]
         for place, made in outputs:
-            scope.setdefault(made, f"((char *){place})")
-        self.write(plan, scope)
+            bound.setdefault(made, (f"((char *){place})", 0))
+        places = BufferPlaces(plan, {}, bound)
+        words = self._check_words(places)
+        for word in (word for part in words for word in part):
+            self.lines.add(f"{_word(word)} = -1;")
+        looks = [
+            f"if ({' || '.join(f'{_word(word)} >= 0' for word in part)}) return {code};"
+            for code, part in enumerate(words, first_check + 1)
+        ]
+        self.write(places, looks)
         for place, made in outputs:
-            if scope[made] != f"((char *){place})":  # one value that has two names
+            if bound[made][0] != f"((char *){place})":  # one value that has two names
                 nbytes = self.size(plan.schedule.buffer(made).nbytes)
-                self.lines.add(f"memcpy({place}, {scope[made]}, {nbytes});")
-        numbers, words = range(first_check, len(self.checks)), ", ".join(["-1, 0"] * plan.workers)
-        return _PLAN.format(
-            number=number,
-            name=self.name,
-            checks="\n".join(f"    int64_t check{n}[] = {{{words}}};" for n in numbers),
-            steps="\n".join(self.lines.text),
-        )
+                self.lines.add(f"memcpy({place}, {_address(bound[made])}, {nbytes});")
+        return _PLAN.format(number=number, name=self.name, steps="\n".join(self.lines.text))
+
+    def _check_words(self, places: BufferPlaces) -> list[list[int]]:
+        """Return where the steps of a plan note failures, each of which gets a message."""
+        found: dict[str, list[int]] = {}
+        for placed in places.plan.placements:
+            if places.plan.schedule.buffer(placed.buffer).role == "check":
+                words = places.parts(placed.buffer, placed.first, 0)
+                found.setdefault(placed.buffer, []).extend(words)
+        for name in found:
+            step = next(s for s in places.plan.schedule.steps if name in s.writes())
+            what = "an index is out of range" if isinstance(step, KernelStep) else "failed"
+            self.checks.append(f"{what}: {step.label}: {lines_of(step)}")
+        return [*found.values()]
+
+    def constants(self, schedule: Schedule) -> dict[str, Where]:
+        """Return where the constants of a schedule are."""
+        arrays = {b.name: np.asarray(b.data.array) for b in schedule.buffers if b.data is not None}
+        return {n: (f"((char *){self._stored(array)})", 0) for n, array in arrays.items()}
 
     def _initial(self, name: str, store: ParameterStore) -> str:
         array = np.ascontiguousarray(store.read())
@@ -426,83 +446,46 @@ class LibraryWriter:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def write(self, plan: Plan, scope: dict[str, str], base: int = 0, outer: bool = True) -> None:
-        """The steps of a plan whose arena begins at ``base``.
+    def write(self, places: BufferPlaces, looks: Sequence[str] = ()) -> None:
+        """The steps of a plan; ``looks`` end it at its commit where a check has failed."""
+        plan = places.plan
+        for position in range(len(plan.steps)):
+            if position == plan.commit:
+                self.lines.add(*looks)
+            self._step(places, position)
+        if plan.commit >= len(plan.steps):
+            self.lines.add(*looks)
 
-        ``scope`` has the address of each buffer; those of the arena are added. An ``outer`` plan,
-        no body of a loop, ends at its commit where a check has failed.
-        """
-        schedule, first_check = plan.schedule, len(self.checks)
-        for buffer in schedule.buffers:
-            if buffer.name not in scope and buffer.role == "check":
-                scope[buffer.name] = f"((char *)check{len(self.checks)})"
-                step = next(s for s in schedule.steps if buffer.name in s.writes())
-                what = "an index is out of range" if isinstance(step, KernelStep) else "failed"
-                self.checks.append(f"{what}: {step.label}: {lines_of(step)}")
-            elif buffer.name not in scope and buffer.data is not None:
-                scope[buffer.name] = f"((char *){self._stored(np.asarray(buffer.data.array))})"
-        offsets: dict[str, int] = {}  # in the arena, of the buffers that are there now
-        for position, planned in enumerate(plan.steps):
-            if outer and position == plan.commit:
-                self._look(first_check, plan.workers)
-            for placed in plan.placements:
-                if placed.first == position and schedule.buffer(placed.buffer).role != "check":
-                    offsets[placed.buffer] = base + placed.offset
-                    scope[placed.buffer] = f"(arena + {offsets[placed.buffer]})"
-            self._step(plan, planned, scope, offsets)
-        if outer and plan.commit >= len(plan.steps):
-            self._look(first_check, plan.workers)
-
-    def _look(self, first: int, workers: int) -> None:
-        for number in range(first, len(self.checks)):
-            tests = [f"check{number}[{2 * worker}] >= 0" for worker in range(workers)]
-            self.lines.add(f"if ({' || '.join(tests)}) return {number + 1};")
-
-    def _step(
-        self,
-        plan: Plan,
-        planned: PlannedStep,
-        scope: dict[str, str],
-        offsets: Mapping[str, int],
-    ) -> None:
-        step = plan.schedule.steps[planned.step]
+    def _step(self, places: BufferPlaces, position: int) -> None:
+        step = places.plan.schedule.steps[places.plan.steps[position].step]
         comment = f"{step.label}: {lines_of(step)}".replace("*/", "* /").replace("/*", "/ *")
         self.lines.add(f"/* {comment} */")
         if step.bodies():
-            rooms = [own.buffer for own in step.scratch() if own.per == "bodies"]
-            BodyLines(self, step, planned, scope, offsets.get(rooms[0], 0)).write()
+            BodyLines(self, places, position, step).write()
         else:
-            self._call(plan, planned, scope)
+            self._call(places, position, step)
 
-    def _call(self, plan: Plan, planned: PlannedStep, scope: Mapping[str, str]) -> None:
+    def _call(self, places: BufferPlaces, position: int, step: Step) -> None:
         """The call of a kernel, or of a routine."""
-        step = plan.schedule.steps[planned.step]
+        planned, workers = places.plan.steps[position], places.plan.workers
         (call,) = step.calls(planned.arguments)
         symbol, tail = self._code(call.kernel, step)
-        words, own = (
-            list[str](),
-            list[tuple[str, int]](),
-        )  # own places, and the distance to the next
+        words, own = list[str](), list[Sequence[int]]()
         for access, offset in zip(step.accesses(), planned.offsets, strict=True):
-            place = f"{scope[access.buffer]} + {offset}"
             if access.is_own:
-                buffer = plan.schedule.buffer(access.buffer)
-                own.append((place, own_stride(buffer.role, self.size(buffer.nbytes))))
+                own.append(places.parts(access.buffer, position, offset))
             else:
-                words.append(f"WORD({place})")
+                words.append(f"WORD({_address(places.find(access.buffer, position, offset))})")
         words += [*map(str, call.arguments), *tail]
-        rows = [
-            f"WORD({place} + {worker * stride})"
-            for worker in range(plan.workers)
-            for place, stride in own
-        ]
+        rows = [f"WORD(arena + {parts[worker]})" for worker in range(workers) for parts in own]
         for check in step.checks():
             if check.name in planned.fails:
-                self.lines.add(f"*(int64_t *){scope[check.buffer]} = 0;")
+                noted = places.parts(check.buffer, position, planned.offsets[check.access])
+                self.lines.add(f"{_word(noted[0])} = 0;")
         self.lines.add("{")
         self.lines.add(f"    const int64_t t[] = {{{', '.join(words) or '0'}}};")
         self.lines.add(f"    const int64_t own[] = {{{', '.join(rows) or '0'}}};")
-        shape = f"{len(own)}, {plan.workers}, {planned.total}, {planned.grain}"
+        shape = f"{len(own)}, {workers}, {planned.total}, {planned.grain}"
         self.lines.add(f"    shared(pool, {symbol}, t, own, {shape});")
         self.lines.add("}")
 
@@ -531,25 +514,13 @@ class LibraryWriter:
 
 
 class BodyLines:
-    """Writes a step with bodies, whose arenas begin at ``base``: a loop or a branch.
-
-    ``places`` are the addresses of the step's accesses.
-    """
+    """Writes a step with bodies: a loop or a branch."""
 
     def __init__(
-        self,
-        writer: LibraryWriter,
-        step: Step,
-        planned: PlannedStep,
-        scope: Mapping[str, str],
-        base: int,
+        self, writer: LibraryWriter, places: BufferPlaces, position: int, step: Step
     ) -> None:
-        self.writer, self.lines, self.step, self.base = writer, writer.lines, step, base
-        self.plans, self.accesses = planned.bodies, step.accesses()
-        self.places = [
-            f"({scope[a.buffer]} + {offset})" if a.buffer in scope else ""
-            for a, offset in zip(self.accesses, planned.offsets, strict=True)
-        ]
+        self.writer, self.lines, self.step = writer, writer.lines, step
+        self.places, self.position, self.accesses = places, position, step.accesses()
         self.turns: dict[int, tuple[str, str]] = {}
         self.number = self.made = ""
 
@@ -568,23 +539,29 @@ class BodyLines:
     def _bytes(self, elements: Size, access: int) -> int:
         return self.writer.size(elements) * self.accesses[access].dtype.itemsize
 
-    def _at(self, place: flow.Place) -> str:
-        """Return the address of a place."""
+    def _place(self, place: flow.Place) -> Where:
+        """Return where a place is."""
         match place:
             case flow.At(access, offset, row):
-                found = self.places[access]
-                if offset != 0:
-                    found = f"({found} + {self._bytes(offset, access)})"
+                planned = self.places.plan.steps[self.position]
+                inside = planned.offsets[access] + self._bytes(offset, access)
+                found = self.places.find(self.accesses[access].buffer, self.position, inside)
+                assert not isinstance(found, Moved)  # which are those of tables
                 if row is not None:
-                    found = f"({found} + {self.number} * {self._bytes(row, access)})"
+                    stride = self._bytes(row, access)
+                    return f"({_address(found)} + {self.number} * {stride})", 0
                 return found
             case flow.Turn(carry, written):
-                return self.turns[carry][written]
-        return f"((char *)&{self.number if place == 'number' else self.made})"
+                return self.turns[carry][written], 0
+        return f"((char *)&{self.number if place == 'number' else self.made})", 0
+
+    def _at(self, place: flow.Place) -> str:
+        return _address(self._place(place))
 
     def _run(self, run: flow.Run) -> None:
-        scope = {name: self._at(place) for name, place in run.bound.items()}
-        self.writer.write(self.plans[run.body], scope, self.base, outer=False)
+        bound = self.writer.constants(self.step.bodies()[run.body].schedule)
+        bound |= {name: self._place(place) for name, place in run.bound.items()}
+        self.writer.write(self.places.of_body(self.position, run.body, {}, bound))
 
     def _branch(self, branch: flow.Branch) -> None:
         lines, case = self.lines, self.writer.fresh("case")
@@ -623,6 +600,19 @@ class BodyLines:
         lines.add(*turning)
         lines.depth -= 1
         lines.add("}")
+
+
+def _address(place: Place) -> str:
+    """Return a place as an expression of C."""
+    assert not isinstance(place, Moved)
+    memory, at = place
+    memory = "arena" if memory == ARENA else memory
+    return f"({memory} + {at})" if at else memory
+
+
+def _word(at: int) -> str:
+    """Return a word of the arena as an expression of C."""
+    return f"*(int64_t *)(arena + {at})"
 
 
 def _c_type(dtype: DType) -> str:

@@ -95,6 +95,25 @@ class BufferPlaces:
             return FIXED, self._fixed[buffer] + inside
         return further(self._bound.get(buffer) or (buffer, 0), inside)
 
+    def of_body(
+        self, position: int, number: int, fixed: Mapping[str, int], bound: Mapping[str, Place]
+    ) -> BufferPlaces:
+        """Return the locations in a body of the step at a position, by the number of the body.
+
+        ``bound`` are those of its inputs and outputs, ``fixed`` the addresses of its constants.
+        """
+        planned = self.plan.steps[position]
+        step = self.plan.schedule.steps[planned.step]
+        accesses = step.accesses()
+        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
+        checks = {
+            name: self.parts(accesses[access].buffer, position, planned.offsets[access])
+            for name, access in step.bodies()[number].outside
+            if accesses[access].mode == "check"
+        }
+        base = self.offset(room, position) or 0
+        return BufferPlaces(planned.bodies[number], fixed, bound, base, checks)
+
     def parts(self, buffer: str, position: int, inside: int) -> Sequence[int]:
         """Return the arena offsets of each worker's part of a buffer."""
         if buffer in self._checks:

@@ -249,9 +249,7 @@ class _BodyWriter:
         self.writer, self.places, self.position = writer, places, position
         self.planned, self.step = planned, step
         self.accesses = step.accesses()
-        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
-        self.base = places.offset(room, position) or 0
-        self.bodies = [*zip(planned.bodies, step.bodies(), strict=True)]
+        self.bodies = step.bodies()
         self.iterations = planned.arguments[0]
         self._sizes = dict(places.plan.sizes)
         self.is_open = False  # a loop whose record and entries are not filled in
@@ -300,18 +298,10 @@ class _BodyWriter:
 
     def _write_run(self, run: flow.Run) -> None:
         """The rows of one body, of which the first waits for what was before."""
-        plan, body = self.bodies[run.body]
-        checks = {
-            name: self.places.parts(
-                self.accesses[access].buffer, self.position, self.planned.offsets[access]
-            )
-            for name, access in body.outside
-            if self.accesses[access].mode == "check"
-        }
+        fixed = _constants(self.bodies[run.body])
         bound = {name: self._place(place) for name, place in run.bound.items()}
-        inner = BufferPlaces(plan, _constants(body), bound, self.base, checks)
         first = len(self.writer.drafts)
-        self.writer.write(inner)
+        self.writer.write(self.places.of_body(self.position, run.body, fixed, bound))
         if first < len(self.writer.drafts):
             drafts = self.writer.drafts
             drafts[first] = drafts[first]._replace(waits=True)
@@ -344,8 +334,9 @@ class _BodyWriter:
         False where iterations are not such: nothing is written then. Behind it, the loop is that
         of the last part.
         """
-        writer, (plan, body) = self.writer, self.bodies[0]
-        ranges, seconds = row_ranges(plan, body, self.step.control, self.iterations)
+        writer, plan = self.writer, self.planned.bodies[0]
+        control = self.step.control
+        ranges, seconds = row_ranges(plan, self.bodies[0], control, self.iterations)
         if not ranges or writer.part is not None or not native.through():
             return False
         writer.write_through(ranges, seconds, lambda: self._write_iterations(loop))
