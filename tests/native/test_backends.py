@@ -12,6 +12,8 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.compiler.plain import source
 from staticgrad.errors import CompileError, ConfigError
+from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.native import cache
 from staticgrad.support.config import options
 from tests.native.support import ENTRY
 
@@ -61,24 +63,35 @@ def test_machine_code_is_on_disk_beside_the_text_of_a_kernel(tmp_path):
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert run.stdout == f"{origin}\n"
+    (folder,) = (tmp_path / "kernels" / "numba").iterdir()
+    assert len([*folder.glob("staticgrad_kernel_*.py")]) == 1
+
+
+def test_clearing_the_cache_removes_what_numba_made(tmp_path):
     with options(cache_dir=tmp_path):
-        (folder,) = (tmp_path / "kernels" / "numba").iterdir()
-        assert [*folder.glob("staticgrad_kernel_*.py")]
+        folder = cache.numba_folder()
+        assert folder is not None
+        (folder / "kernel.py").write_text("")
+        others = folder.with_name("another")
+        others.mkdir()
+        native.prune_cache()
+        assert [*folder.parent.iterdir()] == [folder]
         native.clear_cache()
-        assert not folder.exists()
+        assert [*folder.parent.iterdir()] == []
 
 
-def test_calls_of_some_iterations_are_those_of_all():
-    text = """\
-kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0, i1: n1 {
-  scalar {
-    %0: f32 = load p0[i0*n1 + i1]
-    store p1[i0*n1 + i1] = %0
-  }
-}
+@pytest.mark.parametrize("loops", ["i0: n0, i1: n1", "j: n0"])
+def test_a_call_computes_some_iterations(loops):
+    """Rows of several loops, and rows that are lanes of vectors where LLVM IR is written."""
+    place = "i0*n1 + i1" if "i1" in loops else "j"
+    text = f"""\
+kernel(p0: in f32, p1: out f32; n0, n1) over {loops} {{
+  scalar {{
+    %0: f32 = load p0[{place}]
+    store p1[{place}] = %0
+  }}
+}}
 """
-    from staticgrad.language.ir.kernels.parser import parse_kernel
-
     code = native.plain_kernel(source(parse_kernel(text)))
     x, found = np.arange(15, dtype="f4"), np.zeros(15, "f4")
     record = np.array([x.ctypes.data, found.ctypes.data, 3, 5], np.int64)
