@@ -116,6 +116,25 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "complex operands",
+        (
+            "complex-draws-not-refused",
+            "staticgrad/language/functions/draws.py",
+            "if kind.is_complex or not kind.is_float:",
+            "if not kind.is_float:",
+            "a draw of complex numbers ends in an error of Python",
+            "tests/mistakes/test_mistakes.py -k random",
+        ),
+        (
+            "rule-not-conjugated",
+            "staticgrad/language/ops/complex_linalg.py",
+            "return tuple(None if each is None else conj(each) for each in shares)",
+            "return tuple(shares)",
+            "gradients of complex decompositions are the conjugates of what they should be",
+            "tests/laws/test_functions.py -k complex_operands",
+        ),
+    ),
+    *_row(
         "fused kernels",
         (
             "kernels-are-not-merged",

@@ -5,12 +5,12 @@ is the size: ``f:n,3`` are n rows of 3 normal numbers.
 
     f normal            p between 0.5 and 2     u between 0.1 and 0.9     b bool
     s symmetric, positive definite              i indices below 3         c complex
-    k normal, not differentiated
+    k normal, not differentiated            h Hermitian, positive definite
 
 Letters other than i, b and k are differentiated.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, homes
 
 ROOMS = {"": sg, "linalg": sg.linalg, "special": sg.special, "fft": sg.fft, "nn": sg.nn}
-FLOATING = "fpusc"
+FLOATING = "fpusch"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class Recipe:
         pairs = zip(self.operands, self.shapes(size), strict=True)
         return [array(text[0], shape, rng) for text, shape in pairs]
 
+    def of_complex_numbers(self):
+        """The call with complex numbers in place of all real ones that are differentiated."""
+        letters = str.maketrans("fpus", "ccch")
+        operands = (text[0].translate(letters) + text[1:] for text in self.operands)
+        return replace(self, operands=tuple(operands))
+
     @property
     def floating(self):
         """Places of the operands that are differentiated."""
@@ -59,8 +65,10 @@ def array(kind, shape, rng):
     if kind == "u":
         return rng.uniform(0.1, 0.9, shape)
     x = rng.standard_normal(shape)
-    if kind == "c":
-        return x + 1j * rng.standard_normal(shape)
+    if kind in "ch":
+        x = x + 1j * rng.standard_normal(shape)
+    if kind == "h":
+        return x @ np.conj(np.swapaxes(x, -1, -2)) + 2.0 * np.eye(shape[-1])
     if kind == "s":
         return x @ np.swapaxes(x, -1, -2) + 2.0 * np.eye(shape[-1])
     return x

@@ -47,8 +47,10 @@ from staticgrad.support.errors.wording import shown
 def floating_dtype(op: str, dtype: Any) -> DType:
     """The dtype of a draw."""
     kind = dtype_of(op, dtype)
-    if not kind.is_float:
-        raise DTypeError(f"{op}: not of dtype {kind.numpy}", hint="float32 or float64")
+    if kind.is_complex or not kind.is_float:
+        hint = "float32 or float64"
+        hint += "; draw the real and the imaginary part" if kind.is_complex else ""
+        raise DTypeError(f"{op}: not of dtype {kind.numpy}", hint=hint)
     return kind
 
 
