@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 import staticgrad
+from staticgrad.exports import MODULES
 from staticgrad.support.errors import UnknownAttributeError
 from staticgrad.support.errors.tracebacks import boundary
 
@@ -328,19 +329,12 @@ def instead_of(name: str) -> str:
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {
-    "sg.checkpoint_policies": "staticgrad.language.functions.checkpoints.policies",
-    "sg.implicit": "staticgrad.programs.implicit",
-    "sg.fft": "staticgrad.language.functions.fft",
-    "sg.linalg": "staticgrad.language.functions.linalg",
-    "sg.nn": "staticgrad.nn",
-    "sg.ode": "staticgrad.language.functions.loops.ode",
-    "sg.optim": "staticgrad.optim",
-    "sg.random": "staticgrad.language.functions.random",
-    "sg.special": "staticgrad.language.functions.special",
-    "sg.testing": "staticgrad.tools.testing",
-    "sg.train": "staticgrad.train",
-    "sg.tree": "staticgrad.language.functions.tree",
-}
+    f"sg.{name}": MODULES[name]
+    for name in (
+        "checkpoint_policies", "implicit", "fft", "linalg", "nn", "ode", "optim", "random",
+        "special", "testing", "train", "tree",
+    )
+}  # fmt: skip
 
 _IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
 """Modules that ``sg`` has no name for: users import from them."""
