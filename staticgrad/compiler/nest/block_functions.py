@@ -10,17 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from staticgrad.language.ir.expr import BLOCKS, CHOICES, Expr, postorder, words_of
+from staticgrad.language.ir.expr import BLOCKS, CHOICES, SIGNS, Expr, postorder, words_of
 from staticgrad.language.ir.scalar_loop import Iterated, ScalarLoop
 from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.language.vecmath.blocks import LONG, expand
 from staticgrad.language.vecmath.layout import scaled_by, scaled_in_steps
 
-_OPERATORS = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/",
-    "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
-    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-}  # fmt: skip
 _FUNCTIONS = {"abs": "absolute", "rarely": "select", "c_fmod": "fmod"}
 
 
@@ -56,8 +51,8 @@ def primitive(expr: Expr, args: list[str]) -> str:
 
 def operation(op: str, args: Sequence[str]) -> str:
     """A primitive without a dtype or words of its own, over operand texts."""
-    if op in _OPERATORS:
-        return f"{args[0]} {_OPERATORS[op]} {args[1]}"
+    if op in SIGNS:
+        return f"{args[0]} {SIGNS[op]} {args[1]}"
     if op == "neg":
         return f"-{args[0]}"
     if op == "not":

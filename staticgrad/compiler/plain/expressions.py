@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.language.ir.expr import BLOCKS, Expr, postorder, ref, words_of
+from staticgrad.language.ir.expr import BLOCKS, COMPARE, SIGNS, Expr, postorder, ref, words_of
 from staticgrad.language.ir.scalar_loop import Iterated, ScalarLoop
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import F32, DType
@@ -24,11 +24,6 @@ NAMES: Final = {
 }  # fmt: skip
 #: Characters of a line from which on an expression gets a name of its own.
 _LONG: Final = 60
-_SIGNS: Final = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^",
-    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-}  # fmt: skip
-_COMPARED: Final = ("eq", "ne", "lt", "le", "gt", "ge")
 #: Primitives that are functions of the file (``prelude.PRELUDE``), by name.
 _CALLED: Final = {
     "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint",
@@ -248,12 +243,12 @@ class Scalars:
             return _wrap(f"({sign}{args[0]})" if op != "abs" else f"abs({bare(args[0])})", dtype)
         if dtype.is_integer and (same := _unchanged(op, args)) is not None:
             return same
-        text = f"({args[0]} {_SIGNS[op]} {args[1]})"
-        return text if op in _COMPARED else _wrap(text, dtype)
+        text = f"({args[0]} {SIGNS[op]} {args[1]})"
+        return text if op in COMPARE else _wrap(text, dtype)
 
     def _shift(self, expr: Expr, args: Sequence[str]) -> str:
         count, dtype = expr.args[1], expr.dtype
-        sign = "<<" if expr.op == "shl" else ">>"
+        sign = SIGNS[expr.op]
         number = count.attribute
         if count.op == "literal" and isinstance(number, int) and 0 <= number < dtype.bits:
             return _wrap(f"({args[0]} {sign} {args[1]})", dtype)

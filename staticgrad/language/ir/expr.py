@@ -86,6 +86,12 @@ PRIMITIVES: Final = (
     | _each("biuf", 1, "cast bitcast window")
     | dict.fromkeys(LEAVES, Primitive(0))
 )
+#: How Python writes primitives that are operators.
+SIGNS: Final = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/",
+    "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
 _TAKES: Final = {
     "f": "floating dtypes", "iu": "integers", "iuf": "numbers", "biu": "integers and bools"
 }  # fmt: skip
