@@ -105,6 +105,10 @@ TWICE = {
     "Sort": "the op, and the stage of a kernel, which messages call by its class",
     **dict.fromkeys(("Stream", "Vector"), "a directive, by the field's word"),
     **dict.fromkeys(
+        ("At", "Branch", "Run"),
+        "an instruction of a step that runs bodies, which its writers name by its module",
+    ),
+    **dict.fromkeys(
         ("Function", "Scalar"),
         "native compiles functions of Python; it knows no graph, and its terms are its own",
     ),
