@@ -33,13 +33,14 @@ def compiled(graph: Any, example: Sequence[Any], options: Mapping[str, Any]) -> 
     def each(graph: Any, example: Sequence[Any]) -> Callable[..., Any]:
         return _of_aten(graph, example, options)
 
-    return aot(
+    run: Callable[..., Any] = aot(
         fw_compiler=each,
         bw_compiler=each,
         inference_compiler=each,
         decompositions=torch._decomp.core_aten_decompositions(),
         partition_fn=torch._functorch.partitioners.min_cut_rematerialization_partition,
     )(graph, example)
+    return run
 
 
 def _of_aten(graph: Any, example: Sequence[Any], options: Mapping[str, Any]) -> Callable[..., Any]:
@@ -102,7 +103,7 @@ def _in_parts(graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]
     from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
     from torch.fx.passes.operator_support import OperatorSupportBase
 
-    class Support(OperatorSupportBase):  # type: ignore[misc]
+    class Support(OperatorSupportBase):
         """The nodes that programs may run."""
 
         def is_node_supported(self, submodules: Any, node: Any) -> bool:
@@ -172,7 +173,9 @@ class _Runs:
         key = tuple(kinds)
         if key in self._made:
             return self._made[key]
-        operands, inputs, feeds = [], [], []
+        operands: list[Any] = []
+        inputs: list[Any] = []
+        feeds: list[int] = []
         for k, kind in enumerate(kinds):
             if isinstance(kind, tuple):
                 inputs.append(graph_input(f"x{k}", *kind))

@@ -844,12 +844,13 @@ def _scatter_reduce(
         neutral = {"sum": 0, "prod": 1, "amax": -inf, "amin": inf, "mean": 0}[reduce]
         if abs(neutral) == inf and not x.dtype.is_float:
             raise unsupported(f"scatter_reduce of {x.dtype} by {reduce} without itself")
-        hit = sg.zeros(x.shape, x.dtype).at[where].add(ones) > 0
+        blank: Any = sg.zeros(x.shape, x.dtype)
+        hit = blank.at[where].add(ones) > 0
         out = getattr(sg.where(hit, neutral, x).at[where], method)(src)
     else:
         out = getattr(x.at[where], method)(src)
     if reduce == "mean":
-        start = sg.ones(x.shape, x.dtype) if include_self else sg.zeros(x.shape, x.dtype)
+        start: Any = sg.ones(x.shape, x.dtype) if include_self else sg.zeros(x.shape, x.dtype)
         out = out / sg.maximum(start.at[where].add(ones), 1)
     return out
 
@@ -877,7 +878,8 @@ def _embedding_dense_backward(
     places = sg.reshape(indices, (-1,))
     if padding_idx >= 0:
         rows = sg.where(sg.expand_dims(sg.equal(places, padding_idx), 1), 0.0, rows)
-    return sg.zeros((num_weights, rows.shape[1]), rows.dtype).at[places].add(rows)
+    table: Any = sg.zeros((num_weights, rows.shape[1]), rows.dtype)
+    return table.at[places].add(rows)
 
 
 # -- products -------------------------------------------------------------------------------------
@@ -1021,7 +1023,8 @@ def _convolution_backward(
             pending.pop(0) if asked else each
             for each, asked in zip((x, weight), output_mask, strict=False)
         ]
-        return _convolution(*operands, None, *rest)
+        row: Callable[..., Any] = _convolution
+        return row(*operands, None, *rest)
 
     slopes = _pulled(forward, wanted, grad_output) if wanted else []
     image = slopes.pop(0) if output_mask[0] else None
@@ -1076,7 +1079,8 @@ def _max_pool_with_indices(
     )  # [n, c, *taps, *windows]
     columns = columns[(..., *(slice(0, n) for n in windows))]
     flat = sg.reshape(columns, (*image.shape[:2], prod(taps), *windows))
-    best, place = sg.argmax(flat, 2), None
+    best: Any = sg.argmax(flat, 2)
+    place: Any = None
     for k in range(count):
         tap = (best // prod(taps[k + 1 :])) % taps[k]
         first = sg.iota(best.shape, 2 + k) * options["stride"][k] - options["padding"][k][0]
@@ -1266,7 +1270,10 @@ def _batch_norm(
         training = operator == "_batch_norm_with_update_functional"
     axes = (0, *range(2, x.ndim))
     wide = (1, -1, *(1,) * (x.ndim - 2))
-    row = lambda each: None if each is None else sg.reshape(each, wide)  # noqa: E731
+
+    def row(each: Any) -> Any:
+        return None if each is None else sg.reshape(each, wide)
+
     if not training:
         inverse = 1.0 / sg.sqrt(running_var + eps)
         y = _scaled((x - row(running_mean)) * row(inverse), row(weight), row(bias))
@@ -1403,7 +1410,7 @@ def _slogdet(A: Any) -> Any:
 
 
 @operator("_linalg_eigh")
-def _eigh(A: Any, UPLO: str = "L", compute_v: bool = True) -> Any:
+def _eigh(A: Any, UPLO: Any = "L", compute_v: bool = True) -> Any:
     if not compute_v:
         return linalg.eigvalsh(A, UPLO), sg.zeros((0,), A.dtype)
     return tuple(linalg.eigh(A, UPLO))
@@ -1420,7 +1427,7 @@ def _svd(
 
 
 @operator("linalg_qr")
-def _qr(A: Any, mode: str = "reduced") -> Any:
+def _qr(A: Any, mode: Any = "reduced") -> Any:
     if mode == "r":
         return sg.zeros((0,), A.dtype), linalg.qr(A, "r")
     return tuple(linalg.qr(A, mode))
