@@ -219,6 +219,7 @@ def _load_by_numba(source: KernelSource, settings: config.Config, start: float) 
 
     if "numba" not in sys.modules:
         headroom.require(headroom.NUMBA, "loading Numba")
+    headroom.require(headroom.COMPILE, "compiling a kernel")
     from staticgrad.native.by_numba import loops
 
     made = undisturbed(lambda: loops.compiled(source.text, settings))
