@@ -98,7 +98,9 @@ def _warn(reason: str) -> None:
     )
 
 
-def _in_parts(graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]) -> Any:
+def _in_parts(
+    graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]
+) -> Callable[..., Any]:
     """Return what runs programs for parts of a graph, and PyTorch between them."""
     from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
     from torch.fx.passes.operator_support import OperatorSupportBase
