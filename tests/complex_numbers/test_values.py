@@ -61,6 +61,14 @@ def test_unfit_feeds_are_refused(product, feed, words):
         sg.evaluate(product, {"z": feed})
 
 
+def test_sizes_meet_complex_values():
+    z = sg.input("z", ("n",), "complex64")
+    at = np.array([1 + 2j, 3j], "complex64")
+    found = sg.evaluate(z * z.shape[0], {"z": at})
+    assert found.dtype == at.dtype
+    np.testing.assert_array_equal(found, at * np.float32(2))
+
+
 def test_a_real_input_takes_no_complex_feed():
     with pytest.raises(sg.errors.FeedDTypeError, match="complex128"):
         sg.compile(sg.input("x", (2,)) * 2).run({"x": np.ones(2, complex)})

@@ -83,13 +83,13 @@ def astype(x: AnyValue, dtype: DType) -> AnyValue:
         found: AnyValue = value.kind.complex_kind(astype(value, dtype.real), None)
         return found
     cast: Any = op_class("cast")
-    return cast(dtype)(x)  # type: ignore[no-any-return]
+    return cast(dtype)(x)
 
 
-def size_value(size: Dim, dtype: DType) -> Value:
-    """A size as a 0-d value of a real ``dtype``."""
+def size_value(size: Dim, dtype: DType) -> Any:
+    """A size as a 0-d value of ``dtype``, of a complex one of its real dtype."""
     kind: Any = op_class("size")
-    return kind(size, dtype)()  # type: ignore[no-any-return]
+    return kind(size, dtype.real)()
 
 
 def reshape(x: AnyValue, shape: Shape) -> AnyValue:
@@ -103,7 +103,7 @@ def broadcast_to(x: AnyValue, shape: Shape) -> AnyValue:
     if shape == x.shape:
         return x
     kind: Any = op_class("broadcast")
-    return kind(shape, tuple(range(len(shape) - x.ndim, len(shape))))(x)  # type: ignore[no-any-return]
+    return kind(shape, tuple(range(len(shape) - x.ndim, len(shape))))(x)
 
 
 def full(shape: Shape, number: Any, like: Value) -> Any:
