@@ -1086,6 +1086,7 @@ def _max_pool_with_indices(
         first = sg.iota(best.shape, 2 + k) * options["stride"][k] - options["padding"][k][0]
         at = first + tap * options["dilation"][k]
         place = at if place is None else place * x.shape[k - count] + at
+    assert place is not None
     return y, place[0] if alone else place
 
 

@@ -322,7 +322,7 @@ def _near(place: Any) -> Any:
 
 
 @operator("Pad")
-def _pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: str = "constant") -> Any:
+def _pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: Any = "constant") -> Any:
     widths = sizes_of(pads)
     along = range(x.ndim) if axes is None else [axis % x.ndim for axis in sizes_of(axes)]
     pairs: list[tuple[Any, Any]] = [(0, 0)] * x.ndim
@@ -589,7 +589,7 @@ def _resize(
     x: Any, roi: Any = None, scales: Any = None, sizes: Any = None, *, antialias: int = 0,
     axes: Any = None, coordinate_transformation_mode: str = "half_pixel",
     cubic_coeff_a: float = -0.75, exclude_outside: int = 0, extrapolation_value: float = 0.0,
-    keep_aspect_ratio_policy: str = "stretch", mode: str = "nearest",
+    keep_aspect_ratio_policy: str = "stretch", mode: Any = "nearest",
     nearest_mode: str = "round_prefer_floor", operator: str, opset: int,
 ) -> Any:  # fmt: skip
     if operator == "Upsample" or opset < 11:

@@ -20,9 +20,11 @@ from typing import Final, NoReturn
 
 from staticgrad.language.ir.expr import Access, Expr
 from staticgrad.language.ir.graph import Graph, Input, Node, ParameterLeaf
+from staticgrad.language.ir.kernels.kernel import number_of
 from staticgrad.language.ir.kernels.stages import (
     Axis,
     Check,
+    Extent,
     Gemm,
     Loop,
     Map,
@@ -350,8 +352,8 @@ class _Reading:
         walk = self._walk(access, loops) if plain else None
         return Look(binding.buffer, formula, extent, check.wrap, binding.offset, walk)
 
-    def _value(self, number: str | int) -> Size:
-        return self._numbers[number] if isinstance(number, str) else number
+    def _value(self, number: Extent | tuple[Extent, ...]) -> Size:
+        return number_of(number, self._numbers)
 
     def _formula(
         self, expr: Expr, loads: list[Access], known: dict[int, Formula]

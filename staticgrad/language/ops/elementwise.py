@@ -446,7 +446,8 @@ def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
         own: Any = of_kind(arg, kind)
         return own if own.dtype is dtype else astype(own, dtype)
     if isinstance(arg, Dim):
-        return size_value(arg, dtype)
+        size: Any = size_value(arg, dtype)
+        return size
     if type(arg) is PythonNumber:
         if kind.computes:
             raise arg.refusal(op)

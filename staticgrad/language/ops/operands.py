@@ -109,7 +109,8 @@ def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = Non
         found: AnyValue = data if kind is None else of_kind(data, kind)
         return found
     if isinstance(data, Dim):
-        return size_value(data, I64)
+        size: Any = size_value(data, I64)
+        return size
     strong_dtype(op, data)
     return (kind or binding_kind(())).lift(data)
 

@@ -113,9 +113,9 @@ class FunctionWriter:
             self._call_long_helpers()
         self.names.write()
         parts, uses = {**self.out.parts, **accesses(self.out)}, [*self.out.uses, *self.out.accesses]
-        for name, types in self.out.externals.items():
-            parts[name] = external(name, *types)
-            uses.append(name)
+        for called, types in self.out.externals.items():
+            parts[called] = external(called, *types)
+            uses.append(called)
         result = self.result or NOTHING
         inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
         attributes = f"{inline} {COMMON}" if linkage else f"{COMMON} {_ALIGNED}"

@@ -18,7 +18,8 @@ import numpy as np
 from staticgrad.native import shared_runs
 from staticgrad.native.lock import LOCK
 from staticgrad.native.table import pool_code, pool_policy
-from staticgrad.native.table.pool_code import ENTRY, NBYTES, PLACES
+from staticgrad.native.table.pool_code import ENTRY, NBYTES
+from staticgrad.native.table.pool_words import PLACES
 from staticgrad.support.forks import AtFork
 from staticgrad.support.records import dataclass
 

@@ -441,8 +441,10 @@ def _closest(room: str, name: str, own: tuple[str, ...]) -> str:
 
 def edits(one: str, other: str) -> int:
     """Return how many letters are replaced, inserted, left out, or swapped with the next."""
+    row: list[int]
     if abs(len(one) - len(other)) > 2:
         return 3  # or more
+    earlier: list[int] = []
     before: list[int] = []
     row = [*range(len(other) + 1)]
     for i, a in enumerate(one, 1):

@@ -276,6 +276,6 @@ def _started(access: Access) -> Access:
     return replace(access, positions=tuple(p for p in without if p != Position(())))
 
 
-def _literal(number: Extent) -> int:
+def _literal(number: Extent | tuple[Extent, ...]) -> int:
     """A literal; 0, which proves nothing, for a size."""
     return number if isinstance(number, int) else 0

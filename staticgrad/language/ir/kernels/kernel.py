@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, Stride, postorder
 from staticgrad.language.ir.kernels.directives import Directives, interleaved_rows
@@ -338,9 +338,10 @@ def number_of(extent: Stride, values: Mapping[str, S]) -> int | S:
         return extent
     if isinstance(extent, str):
         return values[extent]
-    found: int | S = 1
+    product: Any = 1
     for factor in extent:
-        found = found * number_of(factor, values)
+        product = product * number_of(factor, values)
+    found: int | S = product
     return found
 
 

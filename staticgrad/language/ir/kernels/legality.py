@@ -143,10 +143,10 @@ def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
                 yield f"the loop {axis.name} ends elsewhere in each row"
     yield from _waits(stages, "rows")
 
-    def outer(access: Access) -> tuple[Extent, ...]:
+    def outer(access: Access) -> tuple[Extent | tuple[Extent, ...], ...]:
         return tuple(access.stride(axis.name) for axis in kernel.axes)
 
-    stored: dict[str, tuple[Extent, ...]] = {}
+    stored: dict[str, tuple[Extent | tuple[Extent, ...], ...]] = {}
     for s in _stores(bodies(kernel)):
         name, strides = s.access.operand, outer(s.access)
         own = kernel.operand(name).mode == "scratch" and not any(strides)

@@ -190,7 +190,7 @@ def _is_across(access: Access, row: str, vector: str) -> bool:
     if access.gather or moved:
         return False
     stride = access.stride(vector)
-    far = isinstance(stride, str) or abs(stride) > SHORT_STRIDE
+    far = not isinstance(stride, int) or abs(stride) > SHORT_STRIDE
     return far and (row, 1) in access.strides
 
 
