@@ -108,6 +108,11 @@ FUNCTIONS = {
     "embedding": (lambda w: F.embedding(some_index(), w, padding_idx=0), (3, 4)),
     "solve": (lambda a, b: torch.linalg.solve(a, b) + torch.linalg.inv(a) @ b, (3, 3), (3, 2)),
     "cholesky": (lambda a: torch.linalg.cholesky(a @ a.t() + torch.eye(3).double()), (3, 3)),
+    "eigenvalues": (lambda a: torch.linalg.eigvalsh(a + a.t()) * torch.linalg.eigh(a @ a.t())[0],
+                    (3, 3)),
+    "symmetric": (torch.linalg.eigvalsh, (3, 3)),
+    "rows of -inf": (lambda x: torch.ops.aten._safe_softmax(
+        torch.where(torch.tensor([[True], [False]]), x, -float("inf")), 1), (2, 3)),
     "losses": (lambda x, y: F.huber_loss(x, y) + F.kl_div(x, y.softmax(0), reduction="sum"),
                (4,), (4,)),
     "activations": (lambda x: F.gelu(x) + F.celu(x) + F.mish(x) + F.softplus(x) + F.selu(x)

@@ -1412,6 +1412,7 @@ def _slogdet(A: Any) -> Any:
 
 @operator("_linalg_eigh")
 def _eigh(A: Any, UPLO: Any = "L", compute_v: bool = True) -> Any:
+    A = _hermitian(A, UPLO in ("U", "u"))
     if not compute_v:
         return linalg.eigvalsh(A, UPLO), sg.zeros((0,), A.dtype)
     return tuple(linalg.eigh(A, UPLO))
@@ -1438,6 +1439,7 @@ def _qr(A: Any, mode: Any = "reduced") -> Any:
 def _pinv(x: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
     if atol is not None:
         raise unsupported("an absolute tolerance of pinv")
+    x = _hermitian(x, False) if hermitian else x
     return linalg.pinv(x, rtol=rtol, hermitian=hermitian)
 
 
