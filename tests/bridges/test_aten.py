@@ -158,6 +158,24 @@ def test_a_detached_tensor_has_no_gradient():
     np.testing.assert_array_equal(slope, [1.0, 2.0, 3.0])
 
 
+class SafeSoftmax(torch.nn.Module):
+    def forward(self, x, mask):
+        return torch.ops.aten._safe_softmax(x.masked_fill(mask, -float("inf")), -1)
+
+
+def test_a_row_that_is_masked_as_a_whole_has_no_gradient():
+    x = torch.linspace(-1.0, 1.0, 8).double().reshape(2, 4).requires_grad_()
+    mask, slope = torch.tensor([[True] * 4, [False, True, False, False]]), np.arange(8.0)
+    SafeSoftmax()(x, mask).backward(torch.from_numpy(slope).reshape(2, 4))
+    model = sg.torch.module(SafeSoftmax(), x.detach(), mask)
+    values = sg.input("x", (2, 4), "float64"), sg.input("mask", (2, 4), "bool")
+    loss = (model(*values) * slope.reshape(2, 4)).sum()
+    feeds = {"x": x.detach().numpy(), "mask": mask.numpy()}
+    found = sg.evaluate(sg.grad(loss, values[0]), feeds)
+    np.testing.assert_allclose(found, x.grad.numpy(), atol=1e-15)
+    assert not found[0].any()
+
+
 def test_promotion_of_operands_is_that_of_pytorch():
     kinds = ["bool", "int8", "uint8", "int64", "float16", "float32", "float64"]
     tensors = [torch.ones((2,) * rank, dtype=getattr(torch, k)) for k in kinds for rank in (0, 1)]

@@ -24,7 +24,7 @@ from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import torch
 
 #: Functions of PyTorch whose decomposition loses what gradients need.
-_WHOLE: Final = ("detach",)
+_WHOLE: Final = ("detach", "_safe_softmax")
 
 
 class TensorAt(NamedTuple):
