@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from staticgrad import native
 from staticgrad.language.ir.discovery import announced
@@ -30,8 +30,7 @@ from staticgrad.native import Code, machine
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import ArgumentError, CompileError, ConfigError, NameConflictError
-from staticgrad.support.errors.hints import no_such_name
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import dataclass
 
@@ -231,13 +230,5 @@ _BUILT_IN: Final[dict[native.BuiltIn, Callable[[Kernel], Code]]] = {
 for _name, _compile in _BUILT_IN.items():
     register(Backend(_name, _compile))
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.backends", name)
+    __getattr__, __dir__ = attributes("sg.backends", __all__)

@@ -68,6 +68,12 @@ COMPUTED = {
     "hfft": ({"a": F[0] + 1j, "n": 4}, np.fft.hfft(F[0] + 1j, 4)),
     "ihfft": ({"a": F, "n": 3}, np.fft.ihfft(F)),
     "softmin": ({"x": F}, np.exp(-F) / np.exp(-F).sum(-1, keepdims=True)),
+    "inverse": ({"x": F[:, :2]}, [[-2 / 3, 1 / 6], [0.0, 1.0]]),
+    "bitwise_not": ({"x": np.array([0, 5, -3])}, [-1, -6, 2]),
+    "rsqrt": ({"x": np.array([0.25, 4.0])}, [2.0, 0.5]),
+    "rollaxis": ({"x": F, "axis": 1, "start": 0}, F.T),
+    "ldexp": ({"x": F, "n": 3}, np.ldexp(F, 3)),
+    "bmat": ({"rows": [[F, F]]}, np.hstack([F, F])),
     "tanhshrink": ({"x": F}, F - np.tanh(F)),
     "hardshrink": ({"x": F, "border": 0.5}, [[-1.5, 0.0, 2.0], [0.0, 1.0, -3.0]]),
     "softshrink": ({"x": F, "border": 0.5}, [[-1.0, 0.0, 1.5], [0.0, 0.5, -2.5]]),
@@ -152,14 +158,8 @@ def test_edits_are_counted(one, other, count):
 X0 = np.array([[2.0, 1.0], [0.5, 3.0]])
 #: A name of another library -> what its hint says to write, and what the name means.
 WRITTEN = {
-    "inverse": (lambda x: sg.linalg.inv(x), np.linalg.inv(X0)),
     "flatten": (lambda x: x.reshape(len(x), -1), X0),
-    "bitwise_not": (lambda x: sg.invert(x.astype(sg.int64)), ~X0.astype(int)),
     "aminmax": (lambda x: sg.stack([sg.min(x), sg.max(x)]), [0.5, 3.0]),
-    "rsqrt": (lambda x: 1 / sg.sqrt(x), X0**-0.5),
-    "rollaxis": (lambda x: sg.moveaxis(x, 1, 0), np.rollaxis(X0, 1, 0)),
-    "ldexp": (lambda x: x * 2.0**3, np.ldexp(X0, 3)),
-    "bmat": (lambda x: sg.block([[x, x]]), np.hstack([X0, X0])),
     "frexp": (
         lambda x: sg.host_call(lambda a: np.frexp(a)[0], x, types=x.type), np.frexp(X0)[0],
     ),

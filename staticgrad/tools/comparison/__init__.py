@@ -5,22 +5,13 @@
 ``table`` show it.
 """
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from staticgrad.support.errors.hints import no_such_name
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.hints import attributes
 from staticgrad.tools.comparison.measure import compare
 from staticgrad.tools.comparison.report import Comparison
 
 __all__ = ["Comparison", "compare"]
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.comparison", name)
+    __getattr__, __dir__ = attributes("sg.comparison", __all__)
