@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.language.functions import aggregate, linalg
 from staticgrad.language.functions.creation import eye
@@ -31,8 +31,7 @@ from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.hints import no_such_name
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 
 __all__ = ["argmin", "fixed_point", "root"]
@@ -43,15 +42,8 @@ _numbers: Final = itertools.count()
 Function = Callable[..., Any]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.implicit", name)
+    __getattr__, __dir__ = attributes("sg.implicit", __all__)
 
 
 @public

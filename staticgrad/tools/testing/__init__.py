@@ -9,23 +9,15 @@ framework. Public as ``sg.testing``.
     True
 """
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from staticgrad.support.errors import CheckError
-from staticgrad.support.errors.hints import no_such_name
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.hints import attributes
 from staticgrad.tools.testing.gradients import assert_same_graph, check_gradients
 from staticgrad.tools.testing.ops import check_op
 
 __all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_op"]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 if not TYPE_CHECKING:
-
-    @boundary
-    def __getattr__(name: str) -> NoReturn:
-        raise no_such_name("sg.testing", name)
+    __getattr__, __dir__ = attributes("sg.testing", __all__)
