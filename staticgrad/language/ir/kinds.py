@@ -19,10 +19,11 @@ from staticgrad.support.errors import DTypeError
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
-    from staticgrad.eager.tensor import Tensor  # the type alone
+    import staticgrad
 
-    #: What operands are and results become; where no operand says it, a symbolic value.
-    AnyValue = WithDefault("AnyValue", Value, Tensor, default=Value)
+    #: What operands are and results become; where no operand says it, a symbolic value. A type
+    #: checker reads the public name of tensors in the table of public names.
+    AnyValue = WithDefault("AnyValue", Value, staticgrad.eager.Tensor, default=Value)
 else:
     AnyValue = TypeVar("AnyValue")
 
