@@ -27,6 +27,7 @@ BENCHMARKS: Final = {
     "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
     "models": "twelve whole models, beside JAX and PyTorch",
     "optima": "plans under budgets, beside an integer program",
+    "peak_bytes": "bytes of a training step: the arena, PyTorch's tensors, the tape",
     "plans": "plans of abstract problems under budgets",
     "ranks": "a training step on several ranks, beside a model of its time",
     "scaling": "time per node of each stage, build to plan",

@@ -1,0 +1,270 @@
+"""Bytes that one training step holds: the planned arena, PyTorch's tensors and the tape.
+
+    python -m benchmarks peak_bytes [--into FILE] [--beside FILE] [--seconds 0] [NAME ...]
+
+Eighteen programs make a step of SGD each, written once in the vocabulary of the suite. The arena
+is ``plan().peak_bytes``. PyTorch is eager; its peak is the largest running sum of its profiler's
+allocations in a step, that of the tape is what ``tracemalloc`` sees. Parameters, feeds and state
+exist before a step in all three and are not counted. ``smallest`` is the smallest arena that a
+budget can have. With ``--seconds`` a program is also timed, as the least time of a call on one
+thread. ``--beside`` shows the arenas of an earlier file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from benchmarks.implementation import Settings
+from benchmarks.implementations.with_eager import EagerProgram
+from benchmarks.implementations.with_staticgrad import Staticgrad, StaticgradProgram, graph_of
+from benchmarks.implementations.with_torch import TorchLoops, TorchProgram
+from benchmarks.machine import describe
+from benchmarks.operations import Operations
+from benchmarks.workload import Data, Loss, Make, Workload
+from benchmarks.workloads import cnn, gp, gpt, models, recurrent
+
+_SETTINGS: Final = Settings(1, "")
+_HEADS: Final = (
+    "program", "arena, B", "before, B", "PyTorch, B", "tape, B", "arena / PyTorch",
+    "tape / PyTorch", "smallest, %", "step, us",
+)  # fmt: skip
+
+
+class _UnrolledTorch(TorchProgram):
+    operations = TorchLoops
+
+
+class _Unrolled:
+    """Operations of a library, with recurrent layers and solvers as Python loops."""
+
+    def __init__(self, ops: Any) -> None:
+        self._ops = ops
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ops, name)
+
+    def recurrent(self, *given: Any) -> Any:
+        return Operations.recurrent(self, *given)  # type: ignore[arg-type]
+
+    def zero_state(self, x: Any, hidden: int) -> Any:
+        return x[0, :, :1] * 0.0 + self._ops.constant(np.zeros(hidden, "float32"))
+
+    def recurrent_cell(self, kind: str, hidden: int) -> Any:
+        return Operations.recurrent_cell(self, kind, hidden)  # type: ignore[arg-type]
+
+    def loop(self, *given: Any) -> Any:
+        return Operations.repeat(self, *given)  # type: ignore[arg-type]
+
+
+def unrolled(loss: Loss) -> Loss:
+    """Write the loops of a loss as Python loops."""
+    return lambda ops, v, sizes: loss(_Unrolled(ops), v, sizes)
+
+
+def attending(context: int, layers: int = 2, width: int = 64, batch: int = 16) -> Make:
+    """A GPT over a context."""
+    return gpt.transformer(layers, width, context, batch, 65)
+
+
+def normalized(channels: Sequence[int], side: int, batch: int) -> Make:
+    """Convolutions with batch norm and ReLU behind each, and a linear layer."""
+
+    def make(random: np.random.Generator) -> Data:
+        shapes: dict[str, Sequence[int]] = {"w": (channels[-1], 10), "b": (10,)}
+        for k, (c, d) in enumerate(zip((3, *channels), channels, strict=False)):
+            shapes |= {f"k{k}": (d, c, 3, 3), f"g{k}": (d,), f"c{k}": (d,)}
+        feeds = {"x": random.normal(size=(batch, 3, side, side)),
+                 "y": random.integers(0, 10, batch)}  # fmt: skip
+        sizes = {"channels": channels, "side": side, "batch": batch}
+        return Data(models._drawn(random, shapes), feeds, sizes=sizes)
+
+    return make
+
+
+def _normalized(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
+    h, side, before = v["x"], sizes["side"], 3
+    for k, c in enumerate(sizes["channels"]):
+        h = models._convolved(ops, h, v[f"k{k}"], (side, before, c))
+        h = ops.relu(ops.batch_norm(h, v[f"g{k}"], v[f"c{k}"], sizes["batch"] * side**2))
+        before = c
+    pooled = ops.mean(ops.mean(h, axis=3), axis=2)
+    return ops.cross_entropy(ops.linear(pooled, v["w"], v["b"]), v["y"]), {}
+
+
+def gated(width: int, layers: int, batch: int) -> Make:
+    """Layers of which a sigmoid gate lets a share through (arXiv 1505.00387)."""
+
+    def make(random: np.random.Generator) -> Data:
+        shapes: dict[str, Sequence[int]] = {}
+        for k in range(layers):
+            shapes |= {f"w{k}": (width, width), f"u{k}": (width, width), f"b{k}": (width,)}
+        feeds = {name: random.normal(size=(batch, width)) for name in "xt"}
+        return Data(models._drawn(random, shapes), feeds, sizes={"layers": layers})
+
+    return make
+
+
+def _gated(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
+    h = v["x"]
+    for k in range(sizes["layers"]):
+        gate = ops.sigmoid(ops.linear(h, v[f"u{k}"], v[f"b{k}"]))
+        h = gate * ops.tanh(h @ v[f"w{k}"]) + (1.0 - gate) * h
+    away = h - v["t"]
+    return ops.mean(away * away), {}
+
+
+_lstm, _gru = (partial(recurrent.loss, kind) for kind in ("lstm", "gru"))
+_cells = partial(recurrent.sequence, "lstm", 1, 24, 32, 40, 64)
+_images = partial(models.images, "residual", (16, 32), 16, 8)
+
+#: Program -> its loss and what makes its arrays.
+PROGRAMS: Final[Mapping[str, tuple[Loss, Make]]] = {
+    "mlp": (models._classified, models.classifier((784, 512, 256, 128, 10), 128)),
+    "cnn": (cnn.loss, cnn.network((1, 16, 32), 28, 32)),
+    "batch norm": (_normalized, normalized((16, 32), 16, 16)),
+    "resnet": (models._recognised, _images()),
+    "mobilenet": (models._recognised, models.images("separable", (16, 32, 64), 16, 8)),
+    "unet": (models._segmented, models.segmenter((8, 16), 32, 4)),
+    "lstm, scan": (_lstm, _cells()),
+    "lstm, loop": (unrolled(_lstm), _cells()),
+    "gru, loop": (unrolled(_gru), recurrent.sequence("gru", 1, 24, 32, 40, 64)),
+    "highway": (_gated, gated(128, 4, 64)),
+    "gpt, 64": (gpt.loss, attending(64)),
+    "gpt, 256": (gpt.loss, attending(256, batch=4)),
+    "vit": (models._seen, models.patches("attention", 2, 64, 32, 4, 16)),
+    "mixer": (models._seen, models.patches("dense", 2, 64, 32, 4, 16)),
+    "vae": (models._encoded, models.autoencoder(64, 128, 8, 64)),
+    "recommender": (models._recommended, models.recommender(4, 2000, 32, 13, 128)),
+    "ode, rk4": (unrolled(models._integrated), models.differential((4, 32, 4), 8, 32)),
+    "gp": (gp.loss, gp.readings(200, 5)),
+}
+
+
+def workload_of(name: str) -> Workload:
+    """The program of a name."""
+    loss, make = PROGRAMS[name]
+    dtype = "float64" if name == "gp" else "float32"
+    return Workload(name, "sgd", loss, make, make, 1e-3, name, dtype, rate=1e-3)
+
+
+def torch_bytes(workload: Workload, data: Data) -> int | None:
+    """The peak of eager PyTorch's allocations in a step, or None without PyTorch."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.set_num_threads(1)
+    program = (_UnrolledTorch if "loop" in workload.name else TorchProgram)(
+        workload, data, _SETTINGS
+    )
+    program.build()
+    program.step()
+    for tensor in program.variables.values():
+        tensor.grad = None
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        program.step()
+    held = most = 0
+    recorded: Any = seen.profiler
+    for event in recorded.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def tape_bytes(workload: Workload, data: Data) -> int:
+    """The peak of what a step in eager mode allocates."""
+    program = EagerProgram(workload, data, _SETTINGS)
+    program.build()
+    program.step()
+    for tensor in program.variables.values():
+        tensor.grad = None
+    tracemalloc.start()
+    program.step()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+def _least(step: Callable[[], Any], seconds: float) -> float:
+    step()
+    least, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        step()
+        least = min(least, time.perf_counter() - start)
+    return least
+
+
+def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, Any]:
+    """The row of a program."""
+    workload = workload_of(name)
+    data = workload.make()
+    program = StaticgradProgram(workload, data, _SETTINGS)
+    program.build()
+    program.compile()
+    row: dict[str, Any] = {"program": name, "arena": program.planned_bytes()}
+    if not arena_only:
+        row["smallest"] = sg.tradeoff(fixed(workload, data), threads=1).smallest.peak_bytes
+        row |= {"torch": torch_bytes(workload, data), "tape": tape_bytes(workload, data)}
+    if seconds:
+        row["seconds"] = _least(program.step, seconds)
+    return row
+
+
+def fixed(workload: Workload, data: Data) -> sg.Graph:
+    """The graph of a program at its sizes."""
+    return graph_of(workload, replace(data, batch={}), Staticgrad())
+
+
+def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """A row of the table."""
+    arena, torch, tape = row["arena"], row.get("torch"), row.get("tape")
+    cells = [
+        row["program"], f"{arena:,}", f"{before['arena']:,}" if before else "",
+        f"{torch:,}" if torch else "", f"{tape:,}" if tape else "",
+        f"{arena / torch:.2f}" if torch else "", f"{tape / torch:.2f}" if torch and tape else "",
+        f"{100 * row['smallest'] / arena:.0f}" if "smallest" in row else "",
+        f"{row['seconds'] * 1e6:.0f}" if "seconds" in row else "",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print a table; with ``--into`` write a file of JSON."""
+    reader = argparse.ArgumentParser(description="Bytes of a training step.")
+    reader.add_argument("names", nargs="*", default=list(PROGRAMS), help="; ".join(PROGRAMS))
+    reader.add_argument("--into", type=Path)
+    reader.add_argument("--beside", type=Path)
+    reader.add_argument("--seconds", type=float, default=0.0)
+    reader.add_argument("--arena-only", action="store_true")
+    asked = reader.parse_args()
+    before: dict[str, Any] = {}
+    if asked.beside:
+        before = {row["program"]: row for row in json.loads(asked.beside.read_text())["rows"]}
+    print(f"| {' | '.join(_HEADS)} |\n|---|{'--:|' * (len(_HEADS) - 1)}")
+    rows = []
+    for name in asked.names:
+        rows.append(measured(name, asked.seconds, asked.arena_only))
+        print(line(rows[-1], before.get(name, {})), flush=True)
+        if asked.into:
+            asked.into.write_text(
+                json.dumps({"machine": asdict(describe()), "rows": rows}, indent=1)
+            )
+
+
+if __name__ == "__main__":
+    main()
