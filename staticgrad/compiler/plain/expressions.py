@@ -223,7 +223,7 @@ class Scalars:
             yes, no = (self._named(arg) for arg in args[1:])
             return f"({yes} if {bare(args[0])} else {no})"
         if op == "cast":
-            return _cast(bare(args[0]), expr.args[0].dtype, dtype, self.functions)
+            return _cast(args[0], expr.args[0].dtype, dtype, self.functions)
         if op == "bitcast":
             return f"{self.functions.helper(f'as_{storable(dtype)}')}({bare(args[0])})"
         if op == "scale":
@@ -285,8 +285,12 @@ def _unchanged(op: str, args: Sequence[str]) -> str | None:
 
 #: Integers that Numba computes with as they are.
 WORDS: Final = frozenset({"i64", "u64"})
-#: Integers to which the processor converts floats by way of 32 bits.
-_SHORT: Final = frozenset({"i8", "i16", "u8", "u16"})
+#: By which helper a float becomes an integer: as the processor does, by way of 32 or 64 bits.
+_ROADS: Final = (
+    dict.fromkeys(("i8", "i16", "u8", "u16", "i32"), "to_i32")
+    | dict.fromkeys(("u32", "i64"), "to_i64")
+    | {"u64": "to_u64"}
+)
 
 
 def _wrap(text: str, dtype: DType) -> str:
@@ -297,22 +301,20 @@ def _wrap(text: str, dtype: DType) -> str:
 
 
 def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
+    """Convert a value; a float that an integer cannot hold is the smallest integer of its road."""
     if source.is_storage:
         text, source = widened(text, source, functions), source.compute
         if source is dtype:
             return text
-    name = storable(dtype)
-    if dtype.is_storage:
-        return f"{functions.helper(f'narrow_{dtype.code}')}({_single(text, source, functions)})"
     if dtype.is_bool:
         return f"({text} != 0)"
+    name, text = storable(dtype), bare(text)
+    if dtype.is_storage:
+        return f"{functions.helper(f'narrow_{dtype.code}')}({_single(text, source, functions)})"
     if source.is_float and dtype.is_integer:
-        if dtype.code == "u64":
-            return f"{functions.helper('to_u64')}({text})"
-        if dtype.code == "u32":
-            return f"u32(int64({text}))"
-        if dtype.code in _SHORT:
-            return f"{name}(int32({text}))"
+        road = _ROADS[dtype.code]
+        text = f"{functions.helper(road)}({text})"
+        return text if road == f"to_{dtype.code}" else f"{name}({text})"
     return f"{name}({text})"
 
 

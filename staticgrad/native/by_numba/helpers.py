@@ -217,12 +217,28 @@ def shift_right(a, count, bits):
     return a >> (bits - 1) if a < 0 else a - a
 
 
+# A float that an integer cannot hold has no value in LLVM (it may become any number, another in
+# each place that reads it): the three below ask first, and give what x86-64 gives.
+
+
+@jit(forceinline=True)
+def to_i32(x):
+    """A float as i32; NaN and what 32 bits cannot hold give the smallest integer."""
+    return int32(x) if abs(x) < 2147483648.0 else int32(-2147483648)
+
+
+@jit(forceinline=True)
+def to_i64(x):
+    """A float as i64; NaN and what 64 bits cannot hold give the smallest integer."""
+    return int64(x) if abs(x) < 9223372036854775808.0 else int64(-9223372036854775808)
+
+
 @jit(forceinline=True)
 def to_u64(x):
     """A float as u64, as processors convert it: up to 2**64, and wrapped above."""
     if x >= 9223372036854775808.0:
-        return u64(int64(x - 9223372036854775808.0)) ^ u64(9223372036854775808)
-    return u64(int64(x))
+        return u64(to_i64(x - 9223372036854775808.0)) ^ u64(9223372036854775808)
+    return u64(to_i64(x))
 
 
 @intrinsic
