@@ -1216,6 +1216,22 @@ MUTANTS = (
             "tests/tools/comparison/test_programs.py -k counted",
         ),
         (
+            "another-program-is-timed",
+            "staticgrad/tools/comparison/peers.py",
+            "    if not apart <= _TOLERANCE:",
+            "    if not apart <= 1.0:",
+            "a program of PyTorch with other losses gets figures",
+            "tests/tools/comparison/test_peers.py -k has_no_figure",
+        ),
+        (
+            "torch-starts-where-it-ended",
+            "staticgrad/tools/comparison/torch_peer.py",
+            "                    thing.copy_(state)",
+            "                    thing.copy_(thing)",
+            "tensors of the user's PyTorch program stay trained",
+            "tests/tools/comparison/test_peers.py -k step_in_pytorch",
+        ),
+        (
             "earlier-counts-as-later",
             "staticgrad/tools/comparison/report.py",
             "if late >= 0.005",

@@ -118,6 +118,7 @@ def test_the_environment_is_read_by_the_settings_alone():
     assert found == {
         "staticgrad/support/config.py",
         "staticgrad/tools/comparison/measure.py",
+        "staticgrad/tools/comparison/peers.py",
         "staticgrad/support/terminal.py",
     }
 

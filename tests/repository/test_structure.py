@@ -66,7 +66,7 @@ LAZY = {
     "staticgrad.language.ops.fourier": "building loads nothing native",
     "staticgrad.language.ops.linalg": "building loads nothing native",
     "staticgrad.compiler.runtime.executor": "a program of one run or two needs no native entry",
-    "staticgrad.tools.comparison.measure": "programs are translated where PyTorch is installed",
+    "staticgrad.tools.comparison.peers": "programs of PyTorch and JAX where these are installed",
     "staticgrad.native.machine": "caches are read when the first kernel is made",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
 }
@@ -87,7 +87,6 @@ CIRCLES = {
     "staticgrad.compiler.reports.explain": (3, "pictures as functions"),
     "staticgrad.compiler.compiling.tradeoffs": (3, "tradeoffs above the compiler"),
     "passes.rewrite.rule": (2, "a condition without the type of its match"),
-    "staticgrad.tools.comparison.measure": (2, "what both measure, below them"),
 }
 
 #: Modules below the tools that import ``staticgrad`` itself, which loads nothing until a name is

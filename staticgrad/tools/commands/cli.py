@@ -139,11 +139,21 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
     help="Wall time of each timing.",
 )  # fmt: skip
 @click.option(
+    "--torch", "torch", is_flag=False, flag_value="", metavar="[NAME]",
+    help="The program in PyTorch, a name in the file; alone: compile the translated one, too.",
+)  # fmt: skip
+@click.option(
+    "--jax", "jax", metavar="NAME", help="The program in JAX, a name in the file.",
+)  # fmt: skip
+@click.option(
     "--html", "page", is_flag=False, flag_value="staticgrad-comparison.html", metavar="[FILE]",
     type=click.Path(dir_okay=False, writable=True), help="Write a page with pictures.",
 )  # fmt: skip
 @answering
-def compare(spec: str, batches: tuple[int, ...], seconds: float, page: str | None) -> Answer:
+def compare(
+    spec: str, batches: tuple[int, ...], seconds: float, torch: str | None, jax: str | None,
+    page: str | None,
+) -> Answer:  # fmt: skip
     """Run a program define-by-run and define-then-run.
 
     Both ways start from the same values, see the same batches, use the same rules, and run on one
@@ -161,7 +171,8 @@ def compare(spec: str, batches: tuple[int, ...], seconds: float, page: str | Non
         if not as_json:
             click.echo(f"measuring {what}", err=True)
 
-    found = run(spec, batches=batches, seconds=seconds, watch=watch)
+    found = run(spec, torch=True if torch == "" else torch, jax=jax, batches=batches,
+                seconds=seconds, watch=watch)  # fmt: skip
     if page is not None:
         Path(page).write_text(pages.page(found), encoding="utf-8")
         click.echo(f"written: {page}", err=True)

@@ -86,6 +86,23 @@ def subject(
     )  # fmt: skip
 
 
+def beside(spec: Spec, other: Any) -> Any:
+    """Return the program of another library: ``name`` stands for one in the file of ``spec``.
+
+    Raises:
+        UnknownNameError: no such name, or ``spec`` is not in a file.
+    """
+    if not isinstance(other, str):
+        return other
+    file, name = (spec, other) if isinstance(spec, str) else ("", other)
+    if ".py" in other:
+        return _from_file(other)[0]
+    path = file if file.endswith(".py") else file.rpartition(":")[0]
+    if not path:
+        raise UnknownNameError(f"{name!r} is not in a file", hint="--torch path.py:name")
+    return _from_file(f"{path}:{name}")[0]
+
+
 def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
     """Return the object ``path.py:name``, or the only candidate of ``path.py``, and all names."""
     path, colon, name = spec.rpartition(":")

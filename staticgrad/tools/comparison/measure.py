@@ -15,12 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import cycle
 from typing import Any, Final
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from staticgrad.analysis.work import work_of
 from staticgrad.compiler.reports.explain import dead_nodes
@@ -32,9 +31,9 @@ from staticgrad.support.errors import MeasurementError, StaticgradError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import listed
 from staticgrad.support.pictures.markup import nbytes, number
-from staticgrad.tools.comparison import memory
+from staticgrad.tools.comparison import memory, peers
 from staticgrad.tools.comparison.acts import acts
-from staticgrad.tools.comparison.loading import Spec, subject
+from staticgrad.tools.comparison.loading import Spec, beside, subject
 from staticgrad.tools.comparison.page import ShownComparison, ShownTape
 from staticgrad.tools.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
 from staticgrad.tools.comparison.report import (
@@ -46,15 +45,13 @@ from staticgrad.tools.comparison.report import (
     Changes,
     Comparison,
     FirstResult,
-    Pair,
-    Peer,
     Refusal,
     StepCost,
     TapeAlone,
-    Timing,
     WorkRow,
     refusal_of,
 )
+from staticgrad.tools.comparison.timing import PARTS, Race, one_thread, pools
 from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
 
 _STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
@@ -73,6 +70,8 @@ def compare(
     *arrays: Any,
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
+    torch: Any = None,
+    jax: Any = None,
     batches: Iterable[int] | None = None,
     seconds: float = 1.0,
     watch: Watch = lambda what: None,
@@ -90,6 +89,12 @@ def compare(
         loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
             whole numbers, else the mean square.
         optimizer: of a module or loss, one of ``sg.optim``; by default plain descent.
+        torch: the same program in PyTorch: a step or a loss of tensors, or a ``torch.nn.Module``
+            with the module's names of parameters; measured eager and by ``torch.compile``. By
+            default modules of known layers are translated, and measured eager; True compiles them,
+            too; False leaves PyTorch out.
+        jax: the same program in JAX, jitted: ``(step, state)``, where ``step(state, *arrays)``
+            gives the loss and the new state, ``(loss, parameters)``, or a function of arrays.
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
         watch: called with a description of what is being measured.
@@ -103,9 +108,12 @@ def compare(
         UnknownNameError, ArgumentError, ProgramError: see ``loading.subject``.
         MissingPackageError: the model's data comes with a package that is not installed.
         GradientError: a parameter that the loss does not depend on.
+        ArgumentError: ``torch`` or ``jax`` is none of what they may be.
         MeasurementError: a process that measures a first result failed.
     """
     chosen = subject(spec, arrays, loss, optimizer)
+    torch, jax = beside(spec, torch), beside(spec, jax)
+    peers.check(torch, jax)
     about: dict[str, Any] = {
         "model": chosen.name,
         "parameters": chosen.size,
@@ -158,7 +166,7 @@ def compare(
             ),
             refusal=refusal,
             changes=_changes(chosen) if chosen.changes else None,
-            peer=_peer(chosen, seconds, watch),
+            peers=peers.measured(chosen, seconds, torch, jax, watch),
         )
 
 
@@ -253,20 +261,6 @@ def _changes(chosen: ComparedProgram) -> Changes:
     )
 
 
-def _peer(chosen: ComparedProgram, seconds: float, watch: Watch) -> Peer | None:
-    watch("PyTorch, if it is installed")
-    silent = "KINETO_LOG_LEVEL"  # PyTorch's profiler reads it, and else reports on stderr
-    said = silent in os.environ
-    os.environ.setdefault(silent, "99")
-    try:
-        from staticgrad.tools.comparison.torch_peer import measured  # imports PyTorch
-
-        return measured(chosen, seconds)
-    finally:
-        if not said:
-            del os.environ[silent]
-
-
 def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
     """Return steps of both ways, to be timed; each sees the same few batches again and again."""
     draw = np.random.default_rng(1)
@@ -278,7 +272,7 @@ def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
         run(batches[0])
         return lambda: run(next(turn))
 
-    return Race(size, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen)))
+    return Race(size, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen, called=True)))
 
 
 def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstResult]:
@@ -357,75 +351,3 @@ def _anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str,
         ),
         apart=tuple(dict.fromkeys(each.told for each in found.apart)),
     )
-
-
-_MOST: Final = 100  # turns of one part
-#: Seconds of one measurement: shorter steps are repeated within it. It is far below the time slice
-#: of a system, so that some measurements are not interrupted.
-_LEAST: Final = 2e-4
-_BURST: Final = 4  # measurements of a way in its turn: the first finds the caches of the other
-PARTS: Final = 5  # of a measurement; the range of a ratio is that among them
-Run = Callable[[], object]
-Sample = tuple[float, float]  # seconds of one run: of the processor, of the clock
-
-
-def one_thread() -> Any:
-    """Return a context in which matrix products of NumPy and SciPy run on one thread."""
-    return threadpool_limits(limits=1)
-
-
-def pools() -> int:
-    """Return the largest number of threads that a library of this process uses."""
-    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
-
-
-class Race:
-    """Two ways of doing something, timed in turns, in several parts that may lie far apart.
-
-    A machine that is busy for a second hides the minimum time of whatever is timed in that second;
-    so several races take turns, too.
-    """
-
-    def __init__(self, at: int, *runs: Run) -> None:
-        """Run each way twice, to warm up and to estimate its time."""
-        self._at, self._runs = at, runs
-        self._repeats = []
-        for run in runs:
-            run()
-            self._repeats.append(max(1, min(1000, int(_LEAST / max(_sample(run, 1)[1], 1e-6)))))
-        self._parts: list[list[list[Sample]]] = []  # of each part the samples of both ways
-
-    def run(self, seconds: float) -> None:
-        """Run one part: turns until ``seconds`` of wall time are over, at least one."""
-        samples: list[list[Sample]] = [[] for _ in self._runs]
-        end = time.perf_counter() + seconds
-        with one_thread():  # a library may have been loaded since
-            for turn in range(_MOST):
-                if turn and time.perf_counter() > end:
-                    break
-                for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
-                    own += [_sample(run, times) for _ in range(_BURST)]
-        self._parts.append(samples)
-
-    def timings(self) -> list[Timing]:
-        """Return the measured times of each way; at least two samples must have been taken."""
-        ways = zip(*self._parts, strict=True)
-        return [_timing([sample for part in parts for sample in part]) for parts in ways]
-
-    def pair(self) -> Pair:
-        """Return the measured times of two ways."""
-        ratios = [min(one)[0] / min(two)[0] for one, two in self._parts]
-        one, two = self.timings()
-        return Pair(self._at, one, two, (min(ratios), max(ratios)))
-
-
-def _sample(run: Run, times: int) -> Sample:
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(times):
-        run()
-    return (time.process_time() - cpu) / times, (time.perf_counter() - wall) / times
-
-
-def _timing(samples: Sequence[Sample]) -> Timing:
-    cpu, wall = zip(*samples, strict=True)
-    return Timing(min(cpu), sum(wall) / sum(cpu))

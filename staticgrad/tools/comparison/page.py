@@ -48,6 +48,14 @@ _MOST_LINES, _MOST_CHANGES = 400, 60
 #: Characters of all kernels' sources that a page has, and of one.
 _ALL_SOURCES, _ONE_SOURCE = 240_000, 24_000
 _NO_LINES: Final = "<p>The program is the module: its step has no other line.</p>"
+_OTHERS: Final = "By run and then run, in PyTorch and JAX"
+_ABOUT_OTHERS: Final = (
+    '<p class="why">The same program in other libraries, on one thread, in turns with the compiled'
+    " step; a row has figures only if its losses are those of the tape. Bytes beside parameters,"
+    " optimizer state and batch: tensors by PyTorch's profiler, JAX's as XLA plans them. First:"
+    " the first step by the clock, compiled with an empty cache, without imports. Recompute: bytes,"
+    " and time relative to keeping all.</p>"
+)
 _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 
@@ -153,7 +161,7 @@ def _values(found: Comparison) -> dict[str, str]:
     source, is_library = _source(anatomy, drawn)
     factors, split = _split(found)
     idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
-    peer = table.peer(found)
+    others = table.peers(found)
     losses = [
         Line(name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)])
         for name, values in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
@@ -181,7 +189,7 @@ def _values(found: Comparison) -> dict[str, str]:
         "split": split,
         "time_chart": _time_chart(found.batches) if len(found.batches) > 1 else "",
         "times": table.times(found).html()
-        + (f"<h3>The same in PyTorch</h3>{peer.html()}" if peer.rows else ""),
+        + (f"<h3>{_OTHERS}</h3>{_ABOUT_OTHERS}{others.html()}" if others.rows else ""),
         "first": _first_results(found) if found.first else "",
         "memory_charts": _memory_charts(found),
         "memory": _memory(found),

@@ -92,9 +92,13 @@ class ComparedProgram:
         updates, is_loss: for a program without a graph whether a run on the tape updated
             parameters, and whether its result is a loss.
         trained: for a module: it, its loss (None: the usual one) and its optimizer.
+        optimizer: for a module or loss that is trained; None for a step that trains by itself.
+        wanted: for a loss that is differentiated by its arguments the numbers of these arrays.
     """
 
     trained: tuple[Module, Callable[..., Any] | None, Optimizer] | None = None
+    optimizer: Optimizer | None = None
+    wanted: Sequence[int] = ()
 
     def __init__(
         self, evaluate: Step, example: Batch, drawn: Draw | None, made_of: Any, rule: str,
@@ -346,7 +350,7 @@ def program(
         return _of_function(what, evaluate, example, drawn, steps, rule)
     wrap = lambda f: training.step_of(f, steps)  # noqa: E731
     made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss)
-    made.trained = what, loss, steps
+    made.trained, made.optimizer = (what, loss, steps), steps
     return made
 
 
@@ -391,13 +395,17 @@ def _of_function(
         return as_is
     if any(p.dtype.is_float for p in free):
         wrap = lambda f: training.step_of(f, steps)  # noqa: E731
-        return ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+        made = ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+        made.optimizer = steps
+        return made
     wanted = [k for k, a in enumerate(example.values()) if a.dtype.kind == "f"]
     if not wanted:
         return as_is
     rule = "nothing: the value and its gradient are compared"
     wrap = lambda f: training.gradient_of(f, wanted)  # noqa: E731
-    return ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+    made.wanted = wanted
+    return made
 
 
 # -- arguments ------------------------------------------------------------------------------------

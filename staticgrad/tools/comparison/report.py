@@ -18,7 +18,7 @@ from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 6
+SCHEMA = 7
 #: The row of work of the graph ahead of all passes.
 WRITTEN = "written out, node by node"
 #: Wall time over processor time from which on a machine counts as busy.
@@ -51,19 +51,33 @@ class Pair:
         return self.by_run.cpu / self.then_run.cpu
 
 
+class NoPeer(Exception):  # noqa: N818 - a reason, not an error
+    """The reason why a program has no counterpart in another library."""
+
+
+#: The ways of other libraries.
+TORCH, COMPILED_TORCH, JAX = "PyTorch", "torch.compile", "JAX"
+
+
 @dataclass(frozen=True)
 class Peer:
-    """A step of the same program in PyTorch, at the usual batch size.
+    """A step of the same program in another library, at the usual batch size.
 
-    ``pair`` has its times as ``by_run``, in turns with the compiled step; ``tape`` are the bytes of
-    its tensors at the peak; ``losses`` the largest relative difference to those of the tape.
-    ``reason`` says in one line why there are none; empty if there are.
+    ``pair`` has its times as ``by_run``, in turns with the compiled step; ``tape`` are the bytes at
+    the peak, of PyTorch's tensors by its profiler, of JAX as XLA plans them; ``first`` the seconds
+    by the clock of the first step, compilation included, imports not; ``losses`` the largest
+    relative difference to those of the tape. ``recompute``: the bytes with recomputation, and its
+    time relative to that without. ``reason`` says in one line why there are no figures; empty if
+    there are.
     """
 
+    name: str = TORCH
     pair: Pair | None = None
     tape: int = 0
+    first: float = 0.0
     losses: float = 0.0
     reason: str = ""
+    recompute: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -321,7 +335,12 @@ class Comparison(_Report):
     dead: tuple[str, ...] = ()
     refusal: Refusal | None = None
     changes: Changes | None = None
-    peer: Peer | None = None
+    peers: tuple[Peer, ...] = ()
+
+    @property
+    def peer(self) -> Peer | None:
+        """The row of eager PyTorch, if it was looked for."""
+        return next((each for each in self.peers if each.name == TORCH), None)
 
     @property
     def holds(self) -> bool:
@@ -374,8 +393,7 @@ class Comparison(_Report):
         """Sentences on the disadvantages of define-then-run for this program."""
         policy, planned = next(iter(self.memory.arena.items()))
         ways = [("the tape", self.usual, self.memory.tape)]
-        if self.peer is not None and self.peer.pair is not None:
-            ways.append(("PyTorch", self.peer.pair, self.peer.tape))
+        ways += [(each.name, each.pair, each.tape) for each in self.peers if each.pair is not None]
         found = [
             f"The compiled step ({policy}) holds {planned / nbytes:.2f} times what {who} holds."
             for who, _, nbytes in ways

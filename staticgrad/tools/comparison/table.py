@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Final
 from staticgrad.support.pictures import markup
 from staticgrad.support.pictures.markup import nbytes, number, ratio, seconds
 from staticgrad.support.records import NamedTuple
-from staticgrad.tools.comparison.report import TAPE, Changes, Comparison, Pair, Refusal, TapeAlone
+from staticgrad.tools.comparison.report import (
+    EMPTY,
+    TAPE,
+    TORCH,
+    Changes,
+    Comparison,
+    Pair,
+    Peer,
+    Refusal,
+    TapeAlone,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -62,7 +72,7 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
         " range among parts of the measurement"
     )
-    parts = [times(found), peer(found), first_results(found), memory(found), work(found)]
+    parts = [times(found), peers(found), first_results(found), memory(found), work(found)]
     parts += [changes(found.changes)] if found.changes else []
     against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
     return Group(
@@ -113,18 +123,42 @@ def between(pair: Pair) -> str:
     return "-".join(ratio(value).removesuffix("x") for value in pair.ratios)
 
 
-def peer(found: Comparison) -> FigureTable:
-    """Return the time and memory of PyTorch, or why it has no figures."""
-    heads = ("time", "/ compiled", "its range", "peak", "losses")
-    rows: list[tuple[str, ...]] = []
-    if found.peer is not None:
-        pair = found.peer.pair
-        rows = [
-            ("eager", seconds(pair.by_run.cpu), ratio(pair.ratio), between(pair),
-             nbytes(found.peer.tape), f"to {found.peer.losses:.0e}")
-            if pair is not None else (f"PyTorch: {found.peer.reason}", *[""] * 5)
-        ]  # fmt: skip
-    return FigureTable("a step in PyTorch", heads, rows)
+def peers(found: Comparison) -> FigureTable:
+    """Return time, memory, first result and recomputation by run and then run, in each library."""
+    heads = ("time", "/ compiled", "bytes", "first", "recompute", "losses")
+    if not found.peers:
+        return FigureTable("a step", heads, [])
+    usual, held = found.usual, found.memory
+    first = {name: seconds(each.total - each.imports) for name, each in found.first.items()}
+    cost = ""
+    if found.budgets:
+        last = found.budgets[-1]
+        cost = f"{nbytes(last.peak)} at {ratio(last.time)}"
+    rows = [
+        ("by run: staticgrad's tape", seconds(usual.by_run.cpu), ratio(usual.ratio),
+         nbytes(held.tape), first.get(TAPE, ""), "", "these"),
+        *(_row(each, "by run: ") for each in found.peers if each.name == TORCH),
+        ("then run: staticgrad", seconds(usual.then_run.cpu), "1x",
+         nbytes(next(iter(held.arena.values()))), first.get(EMPTY, ""), cost,
+         f"to {found.agreement.losses:.0e}"),
+        *(_row(each, "then run: ") for each in found.peers if each.name != TORCH),
+    ]  # fmt: skip
+    return FigureTable("the same step", heads, rows)
+
+
+def _row(each: Peer, kind: str) -> tuple[str, ...]:
+    if each.pair is None:
+        return (f"{kind}{each.name}: {each.reason}", *[""] * 6)
+    cost = "" if each.recompute is None else _recomputed(*each.recompute)
+    time = f"{ratio(each.pair.ratio)} ({between(each.pair)})"
+    return (
+        f"{kind}{each.name}", seconds(each.pair.by_run.cpu), time, nbytes(each.tape),
+        seconds(each.first), cost, f"to {each.losses:.0e}",
+    )  # fmt: skip
+
+
+def _recomputed(size: int, longer: float) -> str:
+    return f"{nbytes(size)} at {ratio(longer)}"
 
 
 def first_results(found: Comparison) -> FigureTable:

@@ -1,28 +1,28 @@
-"""The same program trained by PyTorch, where that is installed: what a step takes and holds there.
+"""The same program in PyTorch, eager or by ``torch.compile``. Imported where PyTorch is installed.
 
 A layer, or a ``Sequential`` of layers, that both libraries have by one name is built from PyTorch's
-layers. Weights, batches and the rule of the optimizer are the same, and losses are compared.
-PyTorch is imported when a comparison is measured.
+layers, and so is the character model of the package; anything else is what the user gives. Weights,
+batches and the rule of the optimizer are the same.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from itertools import cycle
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 
 from staticgrad import nn, optim
-from staticgrad.tools.comparison.measure import PARTS, Race
+from staticgrad.tools.comparison.models import CharacterTransformer
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
-from staticgrad.tools.comparison.report import Peer
-from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.tools.comparison.report import NoPeer
+from staticgrad.tools.comparison.torch_models import Characters
 
-_TOLERANCE: Final = 1e-3  # relative: both add up in other orders
 #: Layers that are of one name, and have the same options, in both libraries.
 _LAYERS: Final = frozenset({
     "Identity", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Sigmoid", "Tanh",
@@ -36,77 +36,50 @@ _HYPERPARAMETERS: Final = {
     "learning_rate": "lr", "momentum": "momentum", "nesterov": "nesterov", "eps": "eps",
     "weight_decay": "weight_decay",
 }  # fmt: skip
-torch: Any = import_module("torch") if find_spec("torch") else None
-functional: Any = torch and import_module("torch.nn.functional")
+torch: Any = import_module("torch")
+functional: Any = import_module("torch.nn.functional")
 
 
-class NoPeer(Exception):  # noqa: N818 - a reason, not an error
-    """The reason why a program has no PyTorch counterpart."""
+def training(chosen: ComparedProgram, given: Any = None, compiled: bool = False) -> TorchWay:
+    """Return the program in PyTorch: translated, or what the user gives for it.
 
+    Args:
+        chosen: the program.
+        given: a module that is trained as the program's module is; a step; a loss, which is trained
+            if the program's is; None: the module is translated, layer by layer.
+        compiled: pass the function to ``torch.compile``, with an empty cache.
 
-def measured(chosen: ComparedProgram, seconds: float) -> Peer | None:
-    """Measure PyTorch's way of the program in turns with the compiled step; None without PyTorch.
-
-    Its losses are compared with those of the tape; ``seconds`` are of wall time.
+    Raises:
+        NoPeer: there is no translation.
     """
-    if torch is None:
-        return None
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    batches = [chosen.draw(chosen.batch_size, np.random.default_rng(k)) for k in range(4)]
-    try:
-        way, tape = TorchTraining(chosen), DefineByRun(chosen)
-        pairs = [(way.step(b), tape.step(b)) for b in (*batches, batches[0])]
-        apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in pairs)
-        if not apart <= _TOLERANCE:
-            raise NoPeer(f"losses differ by {apart:.0e}: it is another program there")
-        ours, ring = DefineThenRun(chosen), cycle(batches)
-        race = Race(chosen.batch_size, lambda: way.step(next(ring)), lambda: ours.step(next(ring)))
-        for _ in range(PARTS):
-            race.run(seconds / PARTS)
-        return Peer(race.pair(), way.peak(batches[0]), apart)
-    except NoPeer as reason:
-        return Peer(reason=str(reason))
-    finally:
-        torch.set_num_threads(threads)
+    if given is None or isinstance(given, torch.nn.Module):
+        return TorchTraining(chosen, given, compiled)
+    return TorchProgram(chosen, given, compiled)
 
 
-class TorchTraining:
-    """A program trained by PyTorch: one ``step`` for each batch."""
+class TorchWay:
+    """What both kinds of programs do: run under the profiler, and start again."""
 
-    def __init__(self, chosen: ComparedProgram) -> None:
-        """Build it with the start values."""
-        if chosen.trained is None or chosen.trained[1] is not None:
-            raise NoPeer("only modules with their usual loss are translated to PyTorch")
-        if len(chosen.draw(1, np.random.default_rng(0))) != 2:
-            raise NoPeer("a module of several arrays is not translated to PyTorch")
-        module, _, rule = chosen.trained
-        self._net = _layer(module)
-        chosen.restore()
-        state: dict[str, Any] = module.torch_state()
-        self._net.load_state_dict({n: torch.from_numpy(array) for n, array in state.items()}, False)
-        self._parameters, self._max_norm = list(self._net.parameters()), rule.max_norm
-        self._optimizer = _optimizer(rule, self._parameters)
+    _held: _Held
+    _compiles = False
 
     def step(self, batch: Batch) -> float:
-        """Forward, backward, update; the loss before it."""
-        x, target = map(torch.from_numpy, batch.values())
-        output = self._net(x)
-        if target.is_floating_point():
-            loss = functional.mse_loss(output, target)
-        else:
-            loss = functional.cross_entropy(output.flatten(0, -2), target.flatten())
-        loss.backward()
-        if self._max_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return float(loss.detach())
+        """Run one step and return the loss before its update."""
+        raise NotImplementedError
+
+    def restore(self) -> None:
+        """Write the start values to everything that the program reads."""
+        self._held.restore()
+
+    def recomputed(self) -> TorchWay | None:
+        """Return the same with ``torch.utils.checkpoint``; None where the program has its own."""
+        return None
 
     def peak(self, batch: Batch) -> int:
-        """The most bytes that the tensors of a step hold, by the profiler's events."""
+        """Return the most bytes that the tensors of a step hold, by the profiler's events."""
         from torch.profiler import ProfilerActivity, profile
 
+        self.step(batch)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
             self.step(batch)
         held = most = 0
@@ -116,6 +89,196 @@ class TorchTraining:
                 held += event.nbytes()
                 most = max(most, held)
         return most
+
+    def _called(self, function: Any) -> Any:
+        """Return a function compiled with an empty cache, if this way compiles."""
+        if not self._compiles:
+            return function
+        inductor: Any = import_module("torch._inductor.config")
+        compiled = torch.compile(function)
+        runs = iter((True,))
+
+        def call(*tensors: Any) -> Any:
+            if not next(runs, False):
+                return compiled(*tensors)
+            with inductor.patch(force_disable_caches=True), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return compiled(*tensors)
+
+        return call
+
+
+class TorchProgram(TorchWay):
+    """A step or a loss that the user wrote for PyTorch."""
+
+    def __init__(self, chosen: ComparedProgram, function: Any, compiled: bool) -> None:
+        """Run it once to see whether it trains by itself; its tensors have their values again."""
+        self._compiles, self._wanted = compiled, chosen.wanted
+        self._held = _Held(function)
+        self._optimizer, batch = None, chosen.draw(chosen.batch_size, np.random.default_rng(0))
+        if chosen.optimizer is not None:
+            versions = [tensor._version for tensor in self._held.tensors]
+            loss = function(*self._tensors(batch))
+            if versions == [tensor._version for tensor in self._held.tensors]:
+                leaves = _leaves(loss)
+                if not leaves:
+                    raise NoPeer("its loss depends on no tensor that requires a gradient")
+                self._held.add(leaves)
+                self._optimizer = _optimizer(chosen.optimizer, leaves)
+                self._held.add([self._optimizer])
+            self.restore()
+        self._function = self._called(function)
+
+    def step(self, batch: Batch) -> float:
+        """Call it once; differentiate and update where the program's own step does so."""
+        result = self._function(*self._tensors(batch))
+        while isinstance(result, dict | list | tuple):
+            result = next(iter(result.values() if isinstance(result, dict) else result))
+        if self._optimizer is not None or self._wanted:
+            result.backward()
+        if self._optimizer is not None:
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+        return float(result.detach().double().mean()) if torch.is_tensor(result) else float(result)
+
+    def _tensors(self, batch: Batch) -> list[Any]:
+        found = [torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values()]
+        for k in self._wanted:
+            found[k].requires_grad_()
+        return found
+
+
+class TorchTraining(TorchWay):
+    """A module trained by PyTorch: one ``step`` for each batch."""
+
+    def __init__(self, chosen: ComparedProgram, net: Any = None, compiled: bool = False) -> None:
+        """Build it with the start values."""
+        if chosen.trained is None or chosen.trained[1] is not None:
+            raise NoPeer("only modules with their usual loss are translated to PyTorch: torch=step")
+        if len(chosen.draw(1, np.random.default_rng(0))) != 2:
+            raise NoPeer("a module of several arrays is not translated to PyTorch: torch=step")
+        module, _, rule = chosen.trained
+        self._chosen, self._compiles = chosen, compiled
+        self._net = _translated(module) if net is None else net
+        chosen.restore()
+        state: dict[str, Any] = module.torch_state()
+        given = {n: torch.from_numpy(array) for n, array in state.items()}
+        try:
+            said = self._net.load_state_dict(given, strict=False)
+        except RuntimeError as error:
+            raise NoPeer(" ".join(str(error).split())[:160]) from None
+        parameters = {name for name, _ in self._net.named_parameters()}
+        if missing := sorted(parameters & {*said.missing_keys}):
+            raise NoPeer(f"the module has no values for {missing[0]} of PyTorch's")
+        self._parameters, self._max_norm = list(self._net.parameters()), rule.max_norm
+        self._optimizer = _optimizer(rule, self._parameters)
+        self._held = _Held(None)
+        self._held.add([self._net, self._optimizer])
+        self._loss = self._called(self._loss_of)
+
+    def _loss_of(self, x: Any, target: Any) -> Any:
+        output = self._net(x)
+        if target.is_floating_point():
+            return functional.mse_loss(output, target)
+        return functional.cross_entropy(output.flatten(0, -2), target.flatten())
+
+    def step(self, batch: Batch) -> float:
+        """Forward, backward, update; return the loss before it."""
+        loss = self._loss(*map(torch.from_numpy, batch.values()))
+        loss.backward()
+        if self._max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return float(loss.detach())
+
+    def recomputed(self) -> TorchTraining | None:
+        """Return the same in about sqrt(n) segments of layers, each computed again."""
+        if self._compiles or not isinstance(self._net, torch.nn.Sequential) or len(self._net) < 4:
+            return None
+        checkpoint: Any = import_module("torch.utils.checkpoint")
+        other = TorchTraining(self._chosen)
+        net, segments = other._net, round(len(other._net) ** 0.5)
+        other._net = lambda x: checkpoint.checkpoint_sequential(
+            net, segments, x, use_reentrant=False
+        )
+        return other
+
+
+def _leaves(loss: Any) -> list[Any]:
+    """Return the tensors that a loss is differentiated by."""
+    found: dict[int, Any] = {}
+    seen, ahead = set(), [getattr(loss, "grad_fn", None)]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found[id(node.variable)] = node.variable
+        ahead += [each for each, _ in node.next_functions]
+    return [*found.values()]
+
+
+class _Held:
+    """Modules, optimizers and tensors that a function reads, with their start values.
+
+    They are looked for in closures, globals, attributes and containers, also of functions that
+    the function calls.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._states: list[tuple[Any, Any]] = []
+        self.tensors: list[Any] = []
+        self._seen: set[int] = set()
+        self._random = torch.random.get_rng_state()
+        if function is not None:
+            self._walk(function, 6)
+
+    def add(self, things: Sequence[Any]) -> None:
+        """Note the values of further ones."""
+        for each in things:
+            self._walk(each, 1)
+
+    def restore(self) -> None:
+        """Write the values that were there at first."""
+        with torch.no_grad():
+            for thing, state in self._states:
+                if hasattr(thing, "load_state_dict"):
+                    thing.load_state_dict(copy.deepcopy(state))
+                else:
+                    thing.copy_(state)
+            for tensor in self.tensors:
+                if tensor.is_leaf:
+                    tensor.grad = None
+        torch.random.set_rng_state(self._random)
+
+    def _walk(self, thing: Any, depth: int) -> None:
+        if id(thing) in self._seen or depth < 0:
+            return
+        self._seen.add(id(thing))
+        inside: list[Any] = []
+        if torch.is_tensor(thing):
+            self._states.append((thing, thing.detach().clone()))
+            self.tensors.append(thing)
+        elif isinstance(thing, torch.nn.Module):
+            self._states.append((thing, copy.deepcopy(thing.state_dict())))
+            self.tensors += thing.parameters()
+        elif isinstance(thing, torch.optim.Optimizer):
+            self._states.append((thing, copy.deepcopy(thing.state_dict())))
+        elif isinstance(thing, dict | list | tuple | set):
+            inside = [*(thing.values() if isinstance(thing, dict) else thing)]
+        elif inspect.ismethod(thing):
+            inside = [thing.__self__, thing.__func__]
+        elif inspect.isfunction(thing) and "site-packages" not in thing.__code__.co_filename:
+            around = inspect.getclosurevars(thing)
+            inside = [*around.nonlocals.values(), *around.globals.values()]
+        elif hasattr(thing, "func"):
+            inside = [thing.func, *getattr(thing, "args", ())]
+        elif hasattr(thing, "__dict__") and not isinstance(thing, type | ModuleType):
+            inside = [*vars(thing).values()]
+        for each in inside:
+            self._walk(each, depth - 1)
 
 
 def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
@@ -135,6 +298,13 @@ def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
     if "beta1" in options:
         given["betas"] = options["beta1"], options["beta2"]
     return kinds[type(rule)](parameters, **given)
+
+
+def _translated(module: Any) -> Any:
+    """Return the module built of PyTorch's layers."""
+    if isinstance(module, CharacterTransformer):
+        return Characters(len(module.tokens.weight.value))
+    return _layer(module)
 
 
 def _layer(layer: Any) -> Any:

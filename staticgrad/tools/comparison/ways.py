@@ -51,21 +51,33 @@ class DefineByRun:
 class DefineThenRun:
     """The graph: differentiated and compiled as a whole, over parameters of its own."""
 
-    def __init__(self, program: ComparedProgram, checkpoint: str = "store_all") -> None:
-        self._program = program
+    def __init__(
+        self, program: ComparedProgram, checkpoint: str = "store_all", called: bool = False
+    ) -> None:
+        """Compile the graph.
+
+        Args:
+            program: what is compared.
+            checkpoint: the policy of recomputation.
+            called: run steps through a call of ``sg.function``, as the tape's steps are, over the
+                program's parameters. To time both through the same call.
+        """
+        self._program, self._called = program, program.retraces or called
         self.graph = program.own_graph()
         self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
         self._run, self._retraces = self.compiled.run, program.retraces
 
     def step(self, batch: Batch) -> float:
         """Call the compiled program, or that for these sizes if each has a graph."""
-        if self._retraces:
+        if self._called:
             return _as_number(self._program.function(*batch.values()))
         loss = self._run(batch)["loss"]
         return float(loss.item()) if loss.size == 1 else _as_number(loss)
 
     def forward(self, batch: Batch) -> float:
         """Call the compiled loss once."""
+        if self._called and self._program.loss is not None:
+            return _as_number(self._program.loss(*batch.values()))
         return _as_number(self._forward.run(batch)["loss"])
 
     def sizes(self, size: int) -> dict[str, int]:

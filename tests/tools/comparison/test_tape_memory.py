@@ -1,4 +1,4 @@
-"""The tape's peak beside PyTorch's and beside what the sizes say; the row of PyTorch."""
+"""The tape's peak beside PyTorch's and beside what the sizes say."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.tools.comparison import torch_peer
-from staticgrad.tools.comparison.loading import subject
 from staticgrad.tools.comparison.memory import tape_peak
 from staticgrad.tools.comparison.programs import program, unchanged
 
@@ -52,6 +50,8 @@ def gathers() -> tuple[Any, list[Any]]:
 @pytest.mark.parametrize("rule", RULES)
 def test_the_tape_holds_what_pytorch_holds(made: Any, rule: str) -> None:
     pytest.importorskip("torch")
+    from staticgrad.tools.comparison import torch_peer
+
     net, arrays = made()
     chosen = program(net, arrays, optimizer=RULES[rule]())
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
@@ -61,11 +61,3 @@ def test_the_tape_holds_what_pytorch_holds(made: Any, rule: str) -> None:
             way.step(batch)
         # Single tensors of PyTorch's Adam hold two more arrays of the largest parameter.
         assert tape_peak(chosen, batch) <= 1.1 * way.peak(batch)
-
-
-# -- the row of PyTorch ----------------------------------------------------------------------------
-
-
-def test_without_pytorch_there_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_peer, "torch", None)
-    assert torch_peer.measured(subject("linear"), 0.05) is None

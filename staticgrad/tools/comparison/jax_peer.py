@@ -1,0 +1,119 @@
+"""A program written for JAX, jitted: a step with its state, a loss with its parameters, a function.
+
+Imported where JAX is installed and a program for it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from staticgrad import optim
+from staticgrad.tools.comparison.programs import Batch, ComparedProgram
+from staticgrad.tools.comparison.report import NoPeer
+
+
+class JaxTraining:
+    """``jax.jit`` of a function over a state; the old state's memory is given to the new one."""
+
+    def __init__(self, chosen: ComparedProgram, program: Any) -> None:
+        """Jit the program.
+
+        Args:
+            chosen: what it is compared with.
+            program: ``(step, state)`` with ``step(state, *arrays)`` giving the loss and the new
+                state; ``(loss, parameters)``, trained by plain descent; or a function of arrays.
+        """
+        doubles = any(np.asarray(a).dtype == np.float64 for a in _arrays(chosen))
+        self._doubles, self._chosen = doubles, chosen
+        function, state = program if isinstance(program, tuple) else (program, ())
+        self._function = function if isinstance(program, tuple) else lambda _, *a: function(*a)
+        self._start = jax.tree.map(np.asarray, state)
+        with jax.enable_x64(doubles):
+            shape = jax.eval_shape(self._function, self._copy(), *self._given(_example(chosen)))
+        self._is_loss = not isinstance(shape, tuple)
+        self._jitted = self._jit(self._function)
+        self.restore()
+
+    def step(self, batch: Batch) -> float:
+        """Run one step and wait for its loss."""
+        with jax.enable_x64(self._doubles):
+            loss, self._state = self._jitted(self._state, *self._given(batch))
+            return float(np.mean(loss))
+
+    def restore(self) -> None:
+        """Copy the start values."""
+        with jax.enable_x64(self._doubles):
+            self._state = self._copy()
+
+    def peak(self, batch: Batch) -> int:
+        """Return what XLA plans: temporaries and results, without those in the place of state."""
+        with jax.enable_x64(self._doubles):
+            made = self._jitted.lower(self._state, *self._given(batch)).compile().memory_analysis()
+        return int(made.temp_size_in_bytes + made.output_size_in_bytes - made.alias_size_in_bytes)
+
+    def recomputed(self) -> JaxTraining | None:
+        """Return the same over ``jax.checkpoint``, if the program is a loss."""
+        if not self._is_loss or self._rate() is None:
+            return None
+        other = object.__new__(JaxTraining)
+        vars(other).update(vars(self))
+        other._jitted = self._jit(jax.checkpoint(self._function))
+        other.restore()
+        return other
+
+    def _jit(self, function: Callable[..., Any]) -> Any:
+        """Return the jitted step: as it is, with the gradient by arrays, or with an update."""
+        if not self._is_loss:
+            return jax.jit(function, donate_argnums=0)
+        rate, wanted = self._rate(), self._chosen.wanted
+
+        def gradient(state: Any, *arrays: Any) -> Any:
+            by = [1 + k for k in wanted]
+            loss, slopes = jax.value_and_grad(function, by)(state, *arrays)
+            return (loss, slopes), state
+
+        def descent(state: Any, *arrays: Any) -> Any:
+            loss, slopes = jax.value_and_grad(function)(state, *arrays)
+            return loss, jax.tree.map(lambda p, g: p - rate * g, state, slopes)
+
+        if wanted:
+            run = jax.jit(gradient)
+            return lambda state, *arrays: (run(state, *arrays)[0][0], state)
+        if rate is not None:
+            return jax.jit(descent, donate_argnums=0)
+        if self._chosen.optimizer is not None:
+            name = type(self._chosen.optimizer).__name__
+            raise NoPeer(f"{name} is not translated to JAX: give a step, jax=(step, state)")
+        return jax.jit(lambda state, *arrays: (function(state, *arrays), state))
+
+    def _rate(self) -> float | None:
+        """Return the learning rate of plain descent; None for any other rule."""
+        rule = self._chosen.optimizer
+        if type(rule) is not optim.SGD or not isinstance(rule.learning_rate, int | float):
+            return None
+        plain = not rule.momentum and not rule.weight_decay and rule.accumulate == 1
+        plain &= rule.max_norm is None and rule.max_value is None and rule.loss_scale is None
+        return float(rule.learning_rate) if plain else None
+
+    def _copy(self) -> Any:
+        return jax.tree.map(lambda array: jax.numpy.array(array, copy=True), self._start)
+
+    def _given(self, batch: Batch) -> list[Any]:
+        return [_narrowed(array, self._doubles) for array in batch.values()]
+
+
+def _example(chosen: ComparedProgram) -> Batch:
+    return chosen.draw(chosen.batch_size, np.random.default_rng(0))
+
+
+def _arrays(chosen: ComparedProgram) -> list[Any]:
+    return [*_example(chosen).values(), *chosen.parameters.values()]
+
+
+def _narrowed(array: Any, doubles: bool) -> Any:
+    """Return an array of 64-bit integers as one of 32 bits, unless JAX has 64 bits switched on."""
+    return array.astype(np.int32) if array.dtype == np.int64 and not doubles else array

@@ -1,0 +1,242 @@
+"""The same program in PyTorch, ``torch.compile`` and JAX: measured in turns with the compiled step.
+
+A way counts only if its losses are those of the tape: otherwise its row has the reason and no
+figure. The libraries are imported when a comparison is measured; without one its row says so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from itertools import cycle
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.tools.comparison.programs import Batch, ComparedProgram
+from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, NoPeer, Peer
+from staticgrad.tools.comparison.timing import PARTS, Race
+from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun
+
+_TOLERANCE: Final = 1e-3  # relative: the libraries add up in other orders
+_STEPS: Final = 5  # of which losses are compared
+_NOISY_STEPS: Final = 20  # the same, of a program that draws random numbers
+_NOISE: Final = 4.0  # standard errors by which means of losses may differ, of such a program
+Watch = Callable[[str], object]
+
+
+class PeerWay(Protocol):
+    """One batch after the other in another library."""
+
+    def step(self, batch: Batch) -> float:
+        """Run one step and return the loss before its update."""
+
+    def restore(self) -> None:
+        """Write the start values to parameters and optimizer state."""
+
+    def peak(self, batch: Batch) -> int:
+        """Return the peak bytes of a step, beside parameters, optimizer state and the batch."""
+
+    def recomputed(self) -> PeerWay | None:
+        """Return the same with recomputation, as the library does it; None if it cannot."""
+
+
+def measured(
+    chosen: ComparedProgram, seconds: float, torch: Any = None, jax: Any = None,
+    watch: Watch = lambda what: None,
+) -> tuple[Peer, ...]:  # fmt: skip
+    """Measure the program in other libraries; each row has figures or one line that says why not.
+
+    The user's programs have their start values again afterwards.
+
+    Args:
+        chosen: the program.
+        seconds: of wall time.
+        torch: None: a module of known layers is translated. True: it is compiled by
+            ``torch.compile``, too. A step, a loss or a ``torch.nn.Module``: measured both ways.
+            False: nothing is measured.
+        jax: a function, or a pair of a function and the start values of its state.
+        watch: called with the name of what is measured.
+    """
+    found: dict[str, Peer] = {}
+    ways: dict[str, PeerWay] = {}
+    batches = [chosen.draw(chosen.batch_size, np.random.default_rng(k)) for k in range(4)]
+    with ExitStack() as held:
+        held.callback(chosen.restore)
+        for name, make in _makers(chosen, torch, jax, held).items():
+            watch(name)
+            try:
+                way = make()
+                held.callback(way.restore)
+                begin = time.perf_counter()  # a compiler may work in other processes
+                way.step(batches[0])
+                first = time.perf_counter() - begin
+                way.restore()
+                found[name] = Peer(name, first=first, losses=_apart(chosen, way))
+                way.restore()
+                ways[name] = way
+            except NoPeer as reason:
+                found[name] = Peer(name, reason=str(reason))
+            except Exception as error:  # of the user's program, or of the library
+                lines = str(error).strip().splitlines() or [""]
+                found[name] = Peer(name, reason=f"{type(error).__name__}: {lines[0]}"[:200])
+        if not ways:
+            return tuple(found.values())
+        chosen.restore()
+        race = _race(chosen, batches, [*ways.values()], seconds)
+        for k, (name, way) in enumerate(ways.items()):
+            peak = way.peak(batches[0])
+            found[name] = Peer(
+                name, race.pair(k, -1), peak, found[name].first, found[name].losses,
+                recompute=_recomputed(way, batches, peak, seconds),
+            )  # fmt: skip
+    return tuple(found.values())
+
+
+def check(torch: Any, jax: Any) -> None:
+    """Raise an ArgumentError unless ``measured`` takes these."""
+    if not (torch is None or isinstance(torch, bool) or callable(torch)):
+        raise ArgumentError(
+            f"torch is {kind_of(torch)}, not a step, a loss or a module of PyTorch",
+            hint="torch=step, where step(x, y) takes tensors and returns the loss",
+        )
+    is_pair = isinstance(jax, tuple) and len(jax) == 2 and callable(jax[0])
+    if not (jax is None or is_pair or callable(jax)):
+        raise ArgumentError(
+            f"jax is {kind_of(jax)}, not a function or a pair of a function and its state",
+            hint="jax=(step, state), where step(state, x, y) returns (loss, new state)",
+        )
+
+
+def _makers(
+    chosen: ComparedProgram, torch: Any, jax: Any, held: ExitStack
+) -> Mapping[str, Callable[[], PeerWay]]:
+    """Return what makes each way, with the libraries limited to one thread."""
+    makers: dict[str, Callable[[], PeerWay]] = {}
+    if torch is not False:
+        if find_spec("torch") is None:
+            makers[TORCH] = _missing("PyTorch is not installed")
+        else:
+            held.enter_context(_quiet_torch())
+            from staticgrad.tools.comparison import torch_peer
+
+            given = None if torch is True else torch
+            makers[TORCH] = lambda: torch_peer.training(chosen, given)
+            if torch is not None:
+                makers[COMPILED_TORCH] = lambda: torch_peer.training(chosen, given, compiled=True)
+            else:
+                makers[COMPILED_TORCH] = _missing("not asked for: torch=True, or --torch")
+    if jax is None:
+        makers[JAX] = _missing("no program: jax=(step, state), or --jax")
+    elif find_spec("jax") is None:
+        makers[JAX] = _missing("JAX is not installed")
+    else:
+        if "jax" not in sys.modules:
+            flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+            os.environ.setdefault("XLA_FLAGS", flags)
+        from staticgrad.tools.comparison import jax_peer
+
+        makers[JAX] = lambda: jax_peer.JaxTraining(chosen, jax)
+    return makers
+
+
+def _missing(reason: str) -> Callable[[], PeerWay]:
+    def make() -> PeerWay:
+        raise NoPeer(reason)
+
+    return make
+
+
+@contextmanager
+def _quiet_torch() -> Any:
+    """Import PyTorch with a silent profiler, on one thread; restore both."""
+    silent = "KINETO_LOG_LEVEL"  # PyTorch's profiler reads it, and else reports on stderr
+    had = silent in os.environ
+    os.environ.setdefault(silent, "99")
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if not had:
+            del os.environ[silent]
+
+
+def _apart(chosen: ComparedProgram, way: PeerWay) -> float:
+    """Return the largest relative difference of losses from those of the tape.
+
+    Random numbers differ from library to library: of a program that draws some, the means of the
+    losses are compared.
+
+    Raises:
+        NoPeer: they differ by more than rounding, or than chance.
+    """
+    tape, draws = DefineByRun(chosen), _draws(chosen)
+    random = np.random.default_rng(0)
+    batches = [
+        chosen.draw(chosen.batch_size, random) for _ in range(_NOISY_STEPS if draws else _STEPS)
+    ]
+    pairs = np.array([(way.step(each), tape.step(each)) for each in batches])
+    chosen.restore()
+    if draws:
+        one, two = pairs.mean(0)
+        error = float(np.hypot(*pairs.std(0, ddof=1))) / len(pairs) ** 0.5
+        if not abs(one - two) <= _NOISE * error + _TOLERANCE * abs(two):
+            raise NoPeer(f"the mean of its losses is {one:.4g}, not {two:.4g}: another program")
+        return float(abs(one - two) / max(abs(two), 1e-12))
+    apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in pairs)
+    if not apart <= _TOLERANCE:
+        step = next(k for k, (a, b) in enumerate(pairs) if not abs(a - b) <= _TOLERANCE * abs(b))
+        a, b = pairs[step]
+        raise NoPeer(
+            f"its loss at step {step + 1} is {a:.6g}, not {b:.6g}: another program, or other"
+            " start values"
+        )
+    return float(apart)
+
+
+def _draws(chosen: ComparedProgram) -> bool:
+    """Return whether the program reads a generator of random numbers."""
+    return any(array.dtype == np.uint64 for array in chosen.parameters.values())
+
+
+def _race(
+    chosen: ComparedProgram | None, batches: Sequence[Batch], ways: Sequence[PeerWay],
+    seconds: float,
+) -> Race:  # fmt: skip
+    """Time all ways in turns, the compiled step last if there is a program."""
+
+    def runner(way: Any) -> Callable[[], float]:
+        ring = cycle(batches)
+        return lambda: float(way.step(next(ring)))
+
+    runs = [runner(way) for way in ways]
+    if chosen is not None:
+        runs.append(runner(DefineThenRun(chosen, called=True)))
+    race = Race(chosen.batch_size if chosen else 0, *runs)
+    for _ in range(PARTS):
+        race.run(seconds / PARTS)
+    return race
+
+
+def _recomputed(
+    way: PeerWay, batches: Sequence[Batch], peak: int, seconds: float
+) -> tuple[int, float] | None:
+    """Return bytes and relative time of a way with recomputation, if that needs fewer bytes."""
+    other = way.recomputed()
+    if other is None:
+        return None
+    size = other.peak(batches[0])
+    if size >= peak:
+        return None
+    one, two = _race(None, batches, [other, way], seconds).timings()
+    return size, one.cpu / two.cpu
