@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from staticgrad.interop.aten.backend import compiled
 from staticgrad.interop.aten.module import TorchModule, module_of
+from staticgrad.interop.aten.steps import TorchStep
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions.trees import flatten, unflatten
@@ -21,7 +22,7 @@ from staticgrad.language.ir.calls import public
 from staticgrad.support.errors.hints import attributes
 from staticgrad.support.optional import torch
 
-__all__ = ["backend", "function", "module"]
+__all__ = ["backend", "function", "module", "step"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.torch", __all__)
@@ -89,6 +90,44 @@ def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) ->
     (4, 2)
     """
     return module_of(net, example, named, dynamic_shapes)
+
+
+@public
+def step(
+    net: Any, loss: Any, optimizer: Any, *, max_norm: float | None = None, **options: Any
+) -> TorchStep:
+    """Return a training step as one program: forward, backward and the optimizer's update.
+
+    The tensors of ``net`` and of the optimizer's state become views of the memory that the program
+    writes: evaluate and save ``net`` by PyTorch at any time, mix these steps with eager ones,
+    change learning rates by a scheduler. Gradients are not stored: ``p.grad`` is unchanged. Random
+    numbers, as of dropout, are drawn by a generator of ``sg``, which ``sg.nn.manual_seed`` seeds.
+
+    Args:
+        net: a ``torch.nn.Module``, in training or evaluation mode.
+        loss: a function of its result and targets, ``torch.nn.functional.cross_entropy``. It may
+            return a tuple whose first element is the loss. None: ``net`` computes the loss.
+        optimizer: ``torch.optim.SGD``, ``Adam`` or ``AdamW`` of parameters of ``net``.
+        max_norm: gradients are scaled together to a global norm of at most this.
+        options: of ``sg.compile``: ``budget``, ``threads``.
+
+    Returns:
+        A function ``step(inputs, *targets)`` that gives what ``loss`` returns, as tensors.
+        ``inputs`` is a tensor, or a tuple or dict of arguments of ``net``. The first call exports
+        the module; a call with other sizes exports it once more, with these sizes free.
+
+    Raises:
+        ArgumentError: another optimizer, ``dampening``, ``amsgrad`` or ``maximize``.
+        ExportError: when it is called, as ``module``.
+
+    >>> import torch  # doctest: +SKIP
+    >>> net = torch.nn.Linear(3, 1)  # doctest: +SKIP
+    >>> optimizer = torch.optim.AdamW(net.parameters(), 1e-2)  # doctest: +SKIP
+    >>> step = sg.torch.step(net, torch.nn.functional.mse_loss, optimizer)  # doctest: +SKIP
+    >>> step(torch.ones(4, 3), torch.zeros(4, 1)).shape  # doctest: +SKIP
+    torch.Size([])
+    """
+    return TorchStep(net, loss, optimizer, max_norm, options)
 
 
 @public

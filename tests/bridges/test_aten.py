@@ -1,5 +1,6 @@
 """PyTorch's programs through the table of ATen operators, beside PyTorch."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -422,3 +423,84 @@ def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(c
         assert found[-1] is x
         found[0].zero_()  # its view
         assert not found[1].any()
+
+
+# -- training steps --------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "SGD": lambda net: torch.optim.SGD(net.parameters(), 0.1, 0.9, 0, 0.01, True),
+    "Adam": lambda net: torch.optim.Adam(net.parameters(), 0.05, weight_decay=0.1),
+    "AdamW": lambda net: torch.optim.AdamW([
+        {"params": net[0].parameters()},
+        {"params": net[-1].parameters(), "lr": 0.01, "weight_decay": 0.0, "betas": (0.8, 0.9)},
+    ], 0.1),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_that_of_pytorch_beside_eager_steps_schedules_and_loaded_state(name):
+    torch.manual_seed(0)
+    nets = [
+        torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+        for _ in range(2)
+    ]
+    nets[1].load_state_dict(nets[0].state_dict())
+    theirs, ours = map(OPTIMIZERS[name], nets)
+    rates = [torch.optim.lr_scheduler.StepLR(each, 2, 0.5) for each in (theirs, ours)]
+    step = sg.torch.step(nets[1], F.cross_entropy, ours, max_norm=0.05)
+
+    def eager(net, optimizer, x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.05)
+        optimizer.step()
+        return loss
+
+    for k in range(7):
+        x, y = torch.randn(4 + k % 3, 5).double(), torch.randint(0, 3, (4 + k % 3,))
+        expected = eager(nets[0], theirs, x, y)
+        found = eager(nets[1], ours, x, y) if k == 3 else step(x, y)
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=0)
+        for each in rates:
+            each.step()
+        if k == 4:
+            ours.load_state_dict(copy.deepcopy(ours.state_dict()))
+            nets[1].load_state_dict(copy.deepcopy(nets[1].state_dict()))
+    assert len(next(iter(step._exported.values()))) == 2  # the second has a free batch
+    torch.testing.assert_close(nets[1].state_dict(), nets[0].state_dict(), rtol=1e-9, atol=1e-11)
+    for one, other in zip(nets[1].parameters(), nets[0].parameters(), strict=True):
+        torch.testing.assert_close(ours.state[one], theirs.state[other], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.slow
+def test_a_step_updates_buffers_and_leaves_frozen_parameters():
+    torch.manual_seed(0)
+    nets = [Apart() for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    optimizers = [torch.optim.SGD(net.parameters(), 0.1) for net in nets]
+    loss = lambda out, y: ((out["y"] - y).square().mean(), out["h"][0])  # noqa: E731
+    step = sg.torch.step(nets[1], loss, optimizers[1])
+    for k in range(4):
+        x, y = made(4, 3, dtype="float32", seed=k), made(4, 2, dtype="float32", seed=9 + k)
+        if k == 2:  # thawed
+            for net in nets:
+                net.frozen.requires_grad_()
+        optimizers[0].zero_grad()
+        expected = loss(nets[0](x), y)
+        expected[0].backward()
+        optimizers[0].step()
+        torch.testing.assert_close(step(x, y), tuple(e.detach() for e in expected))
+    torch.testing.assert_close(nets[1].state_dict(), nets[0].state_dict())
+
+
+def test_a_step_refuses_other_optimizers_and_options():
+    net = torch.nn.Linear(2, 1)
+    with pytest.raises(ArgumentError, match=r"SGD, Adam, AdamW, got an? .*RMSprop"):
+        sg.torch.step(net, F.mse_loss, torch.optim.RMSprop(net.parameters()))
+    optimizer = torch.optim.Adam(net.parameters(), amsgrad=True)
+    with pytest.raises(ArgumentError, match="amsgrad=True is not supported"):
+        sg.torch.step(net, F.mse_loss, optimizer)
+    with pytest.raises(ArgumentError, match=r"takes a torch\.nn\.Module"):
+        sg.torch.step(F.relu, F.mse_loss, optimizer)

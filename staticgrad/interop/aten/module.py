@@ -71,19 +71,9 @@ class TorchModule(Module):
         self.weights: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
         self._programs = _Programs(programs)
+        for each in programs.values():
+            self.take_arrays(net, each)
         arrays = dict(net.named_parameters()) | dict(net.named_buffers())
-        kinds = {
-            operand[1]: operand[0]
-            for each in programs.values()
-            for operand in each.operands
-            if operand is not None and operand[0] != "argument"
-        }
-        for name, tensor in arrays.items():
-            if name not in kinds:
-                continue
-            into = self.weights if kinds[name] == "weights" else self.statistics
-            into[name] = made = parameter(name, array_of(tensor).copy())
-            stored_of(made).store.in_graph = True  # no path takes the place of its name
         same = {id(each): name for name, each in arrays.items()}
         self._programs.state = {
             name: same.get(id(each), name) for name, each in net.state_dict(keep_vars=True).items()
@@ -97,9 +87,27 @@ class TorchModule(Module):
         if any(each.program.draws for each in programs.values()):
             self.generator = Generator(int(source(None).integers(np.iinfo(np.int64).max)))
 
+    def take_arrays(self, net: Any, exported: ExportedModule) -> None:
+        """Make parameters of the tensors of ``net`` that a program reads, if there are none yet."""
+        arrays = dict(net.named_parameters()) | dict(net.named_buffers())
+        kinds = {
+            each[1]: each[0]
+            for each in exported.operands
+            if each is not None and each[0] != "argument"
+        }
+        for name, tensor in arrays.items():
+            if name not in kinds or name in self.weights or name in self.statistics:
+                continue
+            into = self.weights if kinds[name] == "weights" else self.statistics
+            into[name] = made = parameter(name, array_of(tensor).copy())
+            stored_of(made).store.in_graph = True  # no path takes the place of its name
+
     def forward(self, *args: Any, **named: Any) -> Any:
         """Return the results, in the containers of PyTorch's module."""
-        exported = self._programs.modes["train" if self.training else "eval"]
+        return self.called(self._programs.modes["train" if self.training else "eval"], args, named)
+
+    def called(self, exported: ExportedModule, args: Any, named: Any) -> Any:
+        """Return the results of one program, in the containers of PyTorch's module."""
         given: dict[int, Any] = {}
         _match(exported.arguments, (args, named), given, "the arguments")
         moved = [self.statistics[name] for name in exported.moved]
@@ -181,16 +189,25 @@ def module_of(
     programs = {}
     for mode in ("train", "eval"):
         with _in_mode(net, mode):
-            graph = _exported(net, example, named, shapes)
-        programs[mode] = _read(graph, net)
-    missing = {node.operator: node for each in programs.values() for node in each.program.missing()}
+            programs[mode] = exported_of(net, example, named, shapes)
+    return TorchModule(net, programs)
+
+
+def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModule:
+    """Return the program of a module in its present mode.
+
+    Raises:
+        ExportError: as ``module_of``.
+    """
+    exported = _read(_exported(net, example, named, shapes), net)
+    missing = {node.operator: node for node in exported.program.missing()}
     if missing:
         raise ExportError(
             f"{', '.join(missing)}: no row in the table of operators",
             hint="staticgrad.interop.aten.operators.operator(name) makes a function its row",
             at=next(iter(missing.values())).line,
         )
-    return TorchModule(net, programs)
+    return exported
 
 
 @contextmanager
