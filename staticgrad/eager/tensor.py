@@ -137,7 +137,7 @@ class Tensor(WithArray, Value):
 
     def __new__(cls, data: Any = None, requires_grad: bool = False, dtype: Any = None) -> Self:
         """A tensor; of complex numbers the pair of two."""
-        if is_complex_data(data) or (dtype is not None and dtype_of("Tensor", dtype).is_complex):
+        if is_complex_data(data) or (dtype is not None and dtype_of(dtype).is_complex):
             from staticgrad.eager.complex_tensor import made_of
 
             return made_of(data, requires_grad, dtype)  # type: ignore[return-value]
@@ -164,7 +164,7 @@ class Tensor(WithArray, Value):
                 hint="sg.stack([a, b]) joins tensors; x.detach() gives one without a gradient",
             )
         with np.errstate(all="ignore"):
-            found = leaf_array("Tensor", data, dtype, of_floats=F32)
+            found = leaf_array(data, dtype, of_floats=F32)
         self.array = np.array(whole_bools(found), order="C")
         self.type = type_of(self.array)
         self._grad, self.edge = None, None

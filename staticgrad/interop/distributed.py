@@ -95,7 +95,7 @@ def mean(x: Any, rows: Any = None) -> Any:
         DistributedError: in the run, where the ranks exchange different values, or their arrays
             differ in more than the number of their rows.
     """
-    x = as_value("mean", x)
+    x = as_value(x)
     job = ranks.job()
     if not x.dtype.is_float:
         raise DTypeError(f"mean: {x.type} is not floating", hint="x.astype('float32')")

@@ -60,7 +60,7 @@ class Programs:
             ArgumentError: it updates parameters, or draws random numbers.
         """
         leaves, tree = flatten(self._f(*arrays), whole=True)
-        results = unflatten(tree, [as_value(self.name, leaf) for leaf in leaves])
+        results = unflatten(tree, [as_value(leaf) for leaf in leaves])
         session = running_session()
         read = ancestors(flatten(results)[0])
         if (session and session.updates) or steps_of(read):

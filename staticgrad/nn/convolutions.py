@@ -72,7 +72,7 @@ class _Filters(SpatialLayer):
         transposed: bool = False,
     ) -> None:
         self.in_channels, self.out_channels, kernel_size = sizes
-        self.kernel_size = per_axis(type(self).__name__, "kernel_size", kernel_size, self.axes)
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         channels = self.in_channels, self.out_channels
         second, first = channels[::-1] if transposed else channels
         each = channels_in_groups(type(self).__name__, (second, first), self.groups)

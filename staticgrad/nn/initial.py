@@ -137,7 +137,7 @@ def first_value(
     """A parameter with first values."""
     known_sizes = map(known_integer, shape)
     shape = tuple(
-        integer(name, "size", size) if found is None else found
+        integer("size", size, of=name) if found is None else found
         for size, found in zip(shape, known_sizes, strict=True)
     )
     if any(size < 0 for size in shape):

@@ -75,7 +75,7 @@ class Flatten(FunctionLayer):
 
     def forward(self, x: Any) -> Any:
         """The axes before, one more, and the axes behind."""
-        first, last = (axis_of("Flatten", axis, x) for axis in (self.start_dim, self.end_dim))
+        first, last = (axis_of(axis, x) for axis in (self.start_dim, self.end_dim))
         return reshape(x, (*x.shape[:first], -1, *x.shape[last + 1 :]))
 
 
@@ -117,7 +117,7 @@ class Dropout1d(SpatialLayer, Dropout):
     """
 
     def forward(self, x: Any) -> Any:
-        value = as_value(type(self).__name__, x)
+        value = as_value(x)
         self.require_rank(value)
         if not self.training or not self.p:
             return value

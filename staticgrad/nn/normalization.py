@@ -173,7 +173,7 @@ class InstanceNorm1d(SpatialLayer):
 
     def forward(self, x: Any) -> Any:
         name = type(self).__name__
-        value = as_value(name, x)
+        value = as_value(x)
         self.require_rank(value)
         text = f"{name}: x is {value.type}, not [n, {self.num_features}, ...]"
         if not equal(value.shape[1], self.num_features, text):

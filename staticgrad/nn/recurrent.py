@@ -223,7 +223,7 @@ class RNNCell(Module):
             x: the inputs of one time.
             state: as it is given back (of an LSTM a pair); zeros by default.
         """
-        x = as_value(type(self).__name__, x)
+        x = as_value(x)
         if state is None:
             state = self._first(zeros((*x.shape[:-1], self.hidden_size), dtype=x.dtype, like=x))
         more = {} if self.bias_new is None else {"b_new": self.bias_new}

@@ -27,7 +27,7 @@ from staticgrad.language.ops.operands import is_number
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.tracebacks import bounded, names_messages
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import Settings, dataclass
 
@@ -89,7 +89,7 @@ def _require_number(number: Any, name: str) -> None:
 def required(check: Callable[[Any, str], None]) -> Argument:
     """The declaration of a field or an argument: ``check`` takes a value and its name."""
 
-    def read(function: str, name: str, given: Any) -> Any:
+    def read(name: str, given: Any) -> Any:
         check(given, name)
         return given
 
@@ -106,11 +106,15 @@ Flag = Annotated[bool, required(require_flag)]
 
 def check_fields(record: Any) -> None:
     """Check the fields of a dataclass that are declared with bounds; None passes where it may."""
-    cls: Any = type(record)
-    for name, (argument, is_optional) in _bounds(cls).items():
-        value = getattr(record, name)
+    _check_fields(type(record).__name__, record)
+
+
+@names_messages
+def _check_fields(name: str, record: Any) -> None:
+    for field, (argument, is_optional) in _bounds(type(record)).items():
+        value = getattr(record, field)
         if value is not None or not is_optional:
-            argument.read(cls.__name__, name, value)
+            argument.read(field, value)
 
 
 @cache

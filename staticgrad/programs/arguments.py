@@ -97,7 +97,7 @@ class CallArguments:
                 try:
                     self.dtypes.append(as_dtype(array.dtype))
                 except TypeError:  # of another library, or none of ours
-                    self.dtypes.append(dtype_of(name, as_array(array, name).dtype))
+                    self.dtypes.append(dtype_of(as_array(array, name).dtype, of=name))
                 self.shapes.append(tuple(map(int, array.shape)))
                 key.append((name, self.dtypes[-1].name, len(array.shape)))
             else:

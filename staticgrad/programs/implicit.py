@@ -196,7 +196,7 @@ def _check_start(name: str, x0: Any) -> None:
     """Refuse a first guess that is complex, or has no elements in which a system is solved."""
     check_real(name, x0)
     if not isinstance(x0, float):
-        dtype = as_value(name, x0).dtype
+        dtype = as_value(x0).dtype
         if dtype not in (F32, F64):
             raise DTypeError(
                 f"{name}: x0 is of {dtype.name}, not of float32 or float64",

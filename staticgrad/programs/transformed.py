@@ -245,7 +245,7 @@ class DerivativePoint:
         """The value of an argument, apart from others that are computed of the same."""
         if not isinstance(leaf, Value):
             try:
-                leaf = as_value(self.name, np.asarray(leaf), self.kind)
+                leaf = as_value(np.asarray(leaf), self.kind)
             except (TypeError, ValueError):
                 raise GradientError(f"{self.name}: {label} is {shown(leaf)}, no array") from None
         leaf = of_kind(leaf, self.kind)
@@ -274,7 +274,7 @@ class DerivativePoint:
 
     def values(self, leaves: Sequence[Any]) -> list[Any]:
         """Return the results of the function as values; numbers and arrays become constants."""
-        return [as_value(self.name, leaf, self.kind) for leaf in leaves]
+        return [as_value(leaf, self.kind) for leaf in leaves]
 
     def given_back(self, y: Any) -> Any:
         """A value for the caller: a tensor without the tape, where only this point is on it."""

@@ -14,6 +14,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
+from staticgrad.language.ops.indexing import Concat
+from staticgrad.language.ops.operands import axis_of
 from tests.helpers.processes import in_threads, python
 
 PACKAGE = str(Path(sg.__file__).parent)
@@ -171,3 +173,32 @@ def test_a_notebook_shows_the_cell_and_the_message():
         ipython.InteractiveShell.clear_instance()
     assert "[SG101]" in text
     assert PACKAGE not in text
+
+
+def _square(carry, row):
+    return carry, sg.std(row, axis=5)
+
+
+#: A call, and the name with which its message begins.
+NAMED = {
+    "a function": (lambda: sg.nn.huber(x, x[0]), "huber"),
+    "a function that shares its body": (lambda: sg.std(x, axis=5), "std"),
+    "another of these": (lambda: sg.nanvar(x, axis=5), "nanvar"),
+    "made by a factory": (lambda: sg.fft.ifft(x, axis=5), "ifft"),
+    "of a namespace": (lambda: sg.linalg.inv(x), "inv"),
+    "a method": (lambda: x.mean(7), "mean"),
+    "a method of a generator": (lambda: sg.random.Generator(1).normal(shape=(-2,)), "normal"),
+    "inside of another": (lambda: sg.scan(_square, 0.0, x), "std"),
+    "an op": (lambda: Concat(0)(x, "a"), "concat"),
+    "a layer": (lambda: sg.nn.Flatten(9)(x), "Flatten"),
+    "a constructor": (lambda: sg.nn.Conv2d(3, 8, 0), "Conv2d"),
+    "a declared argument": (lambda: sg.roll(x, "a"), "roll"),
+    "a helper by itself": (lambda: axis_of(9, x), "axis_of"),
+}
+
+
+@pytest.mark.parametrize(("call", "name"), NAMED.values(), ids=NAMED)
+def test_a_message_begins_with_the_name_of_what_was_called(call, name):
+    with pytest.raises(StaticgradError) as caught:
+        call()
+    assert caught.value.headline.partition(":")[0] == name

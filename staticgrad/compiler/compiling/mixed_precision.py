@@ -205,9 +205,7 @@ def precision(
     (0.0, True)
     >>> f = sg.compile(program, pipeline=found.pipeline)
     """
-    narrow = Narrow(
-        dtype if isinstance(dtype, str) else dtype_of("precision", dtype).name, ops, scopes, readers
-    )
+    narrow = Narrow(dtype if isinstance(dtype, str) else dtype_of(dtype).name, ops, scopes, readers)
     if callable(getattr(program, "graph", None)):
         raise ArgumentError(
             "precision takes a graph, not a function", hint="sg.precision(f.graph(x, y), feeds)"

@@ -135,7 +135,7 @@ class TorchModule(Module):
         if kind == "statistics":
             before = earlier.get(name)
             return stop_gradient(self.statistics[name] if before is None else before)
-        value, wanted = as_value(exported.program.inputs[k], given[name]), exported.program.types[k]
+        value, wanted = as_value(given[name]), exported.program.types[k]
         if wanted is not None and (
             value.dtype.name != wanted.dtype
             or value.ndim != len(wanted.shape)

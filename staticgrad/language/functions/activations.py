@@ -33,25 +33,25 @@ _SELU_SCALE: Final = 1.0507009873554805
 
 def relu6(x: Operand[AnyValue]) -> AnyValue:
     """x held between 0 and 6."""
-    return clip(floating("relu6", x), 0.0, 6.0)
+    return clip(floating(x), 0.0, 6.0)
 
 
 def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
     """Clip x between two numbers, or values that broadcast with x."""
-    return clip(floating("hardtanh", x), min_val, max_val)
+    return clip(floating(x), min_val, max_val)
 
 
 @rounded_once
 def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
     """x / 6 + 1 / 2, held between 0 and 1."""
-    value: Any = floating("hardsigmoid", x)
+    value: Any = floating(x)
     return clip(value * (1.0 / 6.0) + 0.5, 0.0, 1.0)
 
 
 @rounded_once
 def hardswish(x: Operand[AnyValue]) -> AnyValue:
     """x * hardsigmoid(x): Howard et al., arXiv 1905.02244."""
-    value: Any = floating("hardswish", x)
+    value: Any = floating(x)
     return value * hardsigmoid(value)
 
 
@@ -63,8 +63,8 @@ def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     """
     if is_number(alpha) and alpha == 0:
         raise ArgumentError("celu: alpha is 0, and x is divided by it")
-    value: Any = floating("celu", x)
-    scale: Any = alpha if is_number(alpha) else as_value("celu", alpha)
+    value: Any = floating(x)
+    scale: Any = alpha if is_number(alpha) else as_value(alpha)
     below = expm1(where(value > 0, 0.0, value) * (1.0 / scale)) * scale
     return where(value <= 0, below, value)
 
@@ -75,7 +75,7 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
 
     Its derivative at 0 is 1.0507 * 1.6733.
     """
-    value: Any = floating("selu", x)
+    value: Any = floating(x)
     below = expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
     return where(value <= 0, below, value) * _SELU_SCALE
 
@@ -87,7 +87,7 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     ``weight`` is one number, or one for each channel of x [n, c, ...].
     """
     value: Any
-    value, slope = (floating("prelu", each) for each in promoted_values("prelu", (x, weight)))
+    value, slope = (floating(each) for each in promoted_values((x, weight)))
     if slope.ndim == 1 and value.ndim > 2:
         slope = reshape(slope, (slope.shape[0], *(1,) * (value.ndim - 2)))
     return where(value > 0, value, slope * value)
@@ -96,29 +96,29 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
 @rounded_once
 def mish(x: Operand[AnyValue]) -> AnyValue:
     """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
-    value: Any = floating("mish", x)
+    value: Any = floating(x)
     return value * tanh(softplus(value))
 
 
 @rounded_once
 def softsign(x: Operand[AnyValue]) -> AnyValue:
     """x / (1 + abs(x))."""
-    value: Any = floating("softsign", x)
+    value: Any = floating(x)
     return value / (absolute(value) + 1.0)
 
 
 @rounded_once
 def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
     """log(sigmoid(x)), without overflow."""
-    value: Any = floating("log_sigmoid", x)
+    value: Any = floating(x)
     return -softplus(-value)
 
 
 @rounded_once
 def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083)."""
-    value: Any = floating("glu", x)
-    place = axis_of("glu", axis, value)
+    value: Any = floating(x)
+    place = axis_of(axis, value)
     half = dims.divide_exactly(value.shape[place], 2) if value.shape[place] != 1 else None
     if half is None:
         raise ShapeError(
@@ -142,7 +142,7 @@ def gumbel_softmax(
             f"gumbel_softmax: {shown(generator)} draws no numbers",
             hint="hand over sg.random.Generator(seed)",
         )
-    value: Any = floating("gumbel_softmax", logits)
+    value: Any = floating(logits)
     drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
     noise: Any = -log(maximum(drawn, drawn.dtype.smallest_normal))
     return softmax((value + astype(noise, value.dtype)) * (1.0 / tau), axis)

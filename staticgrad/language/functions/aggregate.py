@@ -45,6 +45,7 @@ from staticgrad.language.types.dim import bounds
 from staticgrad.language.types.dtype import BOOL, F64, I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.tracebacks import called_name
 
 
 def sum(
@@ -68,12 +69,12 @@ def sum(
     >>> sg.evaluate(sg.sum([[1.0, 2.0], [3.0, 4.0]], axis=0))
     array([4., 6.])
     """
-    value = as_value("sum", x)
-    axes = axes_of("sum", axis, value)
-    wanted = counting_dtype("sum", value.dtype, dtype)
+    value = as_value(x)
+    axes = axes_of(axis, value)
+    wanted = counting_dtype(value.dtype, dtype)
     value = astype(value, wanted)
     if where is not None:
-        value = counted(value, mask_of("sum", where, value), 0)
+        value = counted(value, mask_of(where, value), 0)
     return _total(value, axes, keepdims, initial)
 
 
@@ -90,7 +91,7 @@ def _with_initial(
     value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue]
 ) -> AnyValue:
     out = reduced(Sum, value, axes, keepdims)
-    return out + start_of("sum", initial, out)
+    return out + start_of(initial, out)
 
 
 def max(
@@ -113,7 +114,7 @@ def max(
     >>> sg.evaluate(sg.max([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([5., 4.])
     """
-    return _extreme("max", Max, x, axis, keepdims=keepdims, initial=initial, where=where)
+    return _extreme(Max, x, axis, keepdims=keepdims, initial=initial, where=where)
 
 
 @variant(max)
@@ -123,11 +124,10 @@ def min(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.evaluate(sg.min([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1., 3.])
     """
-    return _extreme("min", Min, x, *args, **options)
+    return _extreme(Min, x, *args, **options)
 
 
 def _extreme(
-    op: str,
     kind: type[Extreme],
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -136,25 +136,26 @@ def _extreme(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    value = as_value(op, x)
-    axes = axes_of(op, axis, value)
-    mask = None if where is None else mask_of(op, where, value)
+    value = as_value(x)
+    axes = axes_of(axis, value)
+    mask = None if where is None else mask_of(where, value)
     if initial is None:
         if mask is not None:
+            name = called_name()
             raise ArgumentError(
-                f"{op}: where= may leave out every element, and then there is no {op}",
-                hint=f"sg.{op}(x, where=mask, initial=number) starts from a number",
+                f"{name}: where= may leave out every element, and then there is no {name}",
+                hint=f"sg.{name}(x, where=mask, initial=number) starts from a number",
                 related=related(value, mask),
             )
         return reduced(kind, value, axes, keepdims)
-    start = start_of(op, initial, value)
+    start = start_of(initial, value)
     value = counted(value, mask, start)
     if axes and not bounds(product(value.shape[axis] for axis in axes))[0]:
         found = kind(axes, neutral=True)(value)  # there may be no elements
         found = with_axes(found, value, axes) if keepdims else found
     else:
         found = reduced(kind, value, axes, keepdims)
-    further = maximum if op == "max" else minimum
+    further = maximum if kind is Max else minimum
     return further(found, start)
 
 
@@ -177,10 +178,10 @@ def mean(
     >>> sg.evaluate(sg.mean([[1, 2], [3, 4]], axis=1))
     array([1.5, 3.5])
     """
-    value = as_value("mean", x)
-    axes = axes_of("mean", axis, value)
-    mask = mask_of("mean", where, value)
-    wanted = None if dtype is None else dtype_of("mean", dtype)
+    value = as_value(x)
+    axes = axes_of(axis, value)
+    mask = mask_of(where, value)
+    wanted = None if dtype is None else dtype_of(dtype)
     if wanted is not None:
         value = astype(value, wanted)
     if not value.dtype.is_float:
@@ -222,12 +223,11 @@ def var(
     >>> sg.evaluate(sg.var([1.0, 3.0]))
     array(1.)
     """
-    return _variance("var", x, axis, dtype, ddof, keepdims, where, mean, correction)
+    return _variance(x, axis, dtype, ddof, keepdims, where, mean, correction)
 
 
 @rounded_once
 def _variance(
-    op: str,
     x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
@@ -239,12 +239,14 @@ def _variance(
     *,
     root: bool = False,
 ) -> AnyValue:
-    less = correction_of(op, ddof, correction)
-    value = as_value(op, x)
-    axes = axes_of(op, axis, value)
-    mask = mask_of(op, where, value)
-    if dtype is not None and not dtype_of(op, dtype).is_float:
-        raise DTypeError(f"{op}: dtype={dtype!r} is not floating", related=related(value))
+    less = correction_of(ddof, correction)
+    value = as_value(x)
+    axes = axes_of(axis, value)
+    mask = mask_of(where, value)
+    if dtype is not None and not dtype_of(dtype).is_float:
+        raise DTypeError(
+            f"{called_name()}: dtype={dtype!r} is not floating", related=related(value)
+        )
     if dtype is not None or not value.dtype.is_float:
         value = astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
@@ -260,7 +262,7 @@ def std(x: Any, axis: Axes = None, dtype: Any = None, **options: Any) -> Any:
     >>> sg.evaluate(sg.std([1.0, 3.0]))
     array(1.)
     """
-    return _variance("std", x, axis, dtype, **options, root=True)
+    return _variance(x, axis, dtype, **options, root=True)
 
 
 def any(
@@ -273,9 +275,9 @@ def any(
     >>> sg.evaluate(sg.any([[True, False], [False, False]], axis=1))
     array([ True, False])
     """
-    value = as_value("any", x)
-    axes = axes_of("any", axis, value)
-    true = counted(astype(value, BOOL), mask_of("any", where, value), False)
+    value = as_value(x)
+    axes = axes_of(axis, value)
+    true = counted(astype(value, BOOL), mask_of(where, value), False)
     return reduced(partial(Max, neutral=True), true, axes, keepdims)
 
 
@@ -290,9 +292,9 @@ def all(
     >>> sg.evaluate(sg.all([[True, False], [True, True]], axis=1))
     array([False,  True])
     """
-    value = as_value("all", x)
-    axes = axes_of("all", axis, value)
-    true = counted(astype(value, BOOL), mask_of("all", where, value), True)
+    value = as_value(x)
+    axes = axes_of(axis, value)
+    true = counted(astype(value, BOOL), mask_of(where, value), True)
     return reduced(partial(Min, neutral=True), true, axes, keepdims)
 
 
@@ -307,24 +309,24 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
     >>> sg.evaluate(sg.argmax([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1, 1])
     """
-    return _position("argmax", Max, x, axis, keepdims)
+    return _position(Max, x, axis, keepdims)
 
 
 @like(argmax)
 def argmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``."""
-    return _position("argmin", Min, x, axis, keepdims)
+    return _position(Min, x, axis, keepdims)
 
 
 def _position(
-    op: str, kind: type[Extreme], x: Operand[AnyValue], axis: int | None, keepdims: bool
+    kind: type[Extreme], x: Operand[AnyValue], axis: int | None, keepdims: bool
 ) -> AnyValue:
-    value = as_value(op, x)
+    value = as_value(x)
     shape = value.shape
     if axis is None:
         value, place = reshape(value, value.size), 0
     else:
-        place = axis_of(op, axis, value)
+        place = axis_of(axis, value)
     best = reduced(kind, value, (place,), keepdims=True)
     hit = equal(value, best)
     if value.dtype.is_float:

@@ -50,6 +50,7 @@ from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 
@@ -58,7 +59,7 @@ def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
 
     ``axis`` is one or several, ``shift`` one integer or one per axis; None rolls x flattened.
     """
-    value = as_value("roll", x)
+    value = as_value(x)
     if axis is None:
         return reshape(roll(ravel(value), shift, 0), value.shape)
     axes = list(axis) if isinstance(axis, list | tuple) else [axis]
@@ -66,8 +67,8 @@ def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
     if len(shifts) != len(axes):
         raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for places, number in zip(shifts, axes, strict=True):
-        steps = integer("roll", "shift", places, value)
-        value = _rolled(value, steps, axis_of("roll", number, value))
+        steps = integer("shift", places, value)
+        value = _rolled(value, steps, axis_of(number, value))
     return value
 
 
@@ -93,11 +94,11 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
     >>> sg.evaluate(sg.split([1, 2, 3, 4], 2))
     [array([1, 2]), array([3, 4])]
     """
-    value = as_value("split", x)
-    place = axis_of("split", axis, value)
+    value = as_value(x)
+    place = axis_of(axis, value)
     if isinstance(indices_or_sections, list | tuple | np.ndarray):
         return _cut(value, list(indices_or_sections), place)
-    count = number_of_parts("split", indices_or_sections, value)
+    count = number_of_parts(indices_or_sections, value)
     size = value.shape[place]
     each = dims.floordiv(size, count)
     text = f"split: an axis of size {size} is not {count} equal parts"
@@ -121,11 +122,11 @@ def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -
     >>> sg.evaluate(sg.array_split([1, 2, 3], 2))
     [array([1, 2]), array([3])]
     """
-    value = as_value("array_split", x)
-    place = axis_of("array_split", axis, value)
+    value = as_value(x)
+    place = axis_of(axis, value)
     if isinstance(indices_or_sections, list | tuple | np.ndarray):
         return _cut(value, list(indices_or_sections), place)
-    count = number_of_parts("array_split", indices_or_sections, value)
+    count = number_of_parts(indices_or_sections, value)
     size = value.shape[place]
     lengths = [dims.floordiv(size + (count - 1 - k), count) for k in range(count)]
     starts = accumulate(lengths[:-1], initial=0)
@@ -141,7 +142,7 @@ def hsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     >>> sg.evaluate(sg.hsplit([1, 2, 3, 4], 2))
     [array([1, 2]), array([3, 4])]
     """
-    value = _with_axes("hsplit", x, 1)
+    value = _with_axes(x, 1)
     return split(value, indices_or_sections, 0 if value.ndim == 1 else 1)
 
 
@@ -152,7 +153,7 @@ def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     >>> sg.evaluate(sg.vsplit([[1, 2], [3, 4]], 2))
     [array([[1, 2]]), array([[3, 4]])]
     """
-    return split(_with_axes("vsplit", x, 2), indices_or_sections, 0)
+    return split(_with_axes(x, 2), indices_or_sections, 0)
 
 
 @like(hsplit)
@@ -162,13 +163,13 @@ def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     >>> [part.shape for part in sg.dsplit(np.ones((1, 2, 4)), [1])]
     [(1, 2, 1), (1, 2, 3)]
     """
-    return split(_with_axes("dsplit", x, 3), indices_or_sections, 2)
+    return split(_with_axes(x, 3), indices_or_sections, 2)
 
 
-def _with_axes(op: str, x: Operand[AnyValue], least: int) -> AnyValue:
-    value = as_value(op, x)
+def _with_axes(x: Operand[AnyValue], least: int) -> AnyValue:
+    value = as_value(x)
     if value.ndim < least:
-        text = f"{op}: expected {least} axes or more, got {value.type}"
+        text = f"{called_name()}: expected {least} axes or more, got {value.type}"
         raise RankError(text, related=related(value))
     return value
 
@@ -184,8 +185,8 @@ def rot90(x: Operand[AnyValue], k: Integer = 1, axes: tuple[int, int] = (0, 1)) 
     array([[2, 4],
            [1, 3]])
     """
-    value = as_value("rot90", x)
-    first, second = distinct_axes("rot90", axes, value)
+    value = as_value(x)
+    first, second = distinct_axes(axes, value)
     match k % 4:
         case 0:
             return value
@@ -207,10 +208,10 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
     >>> sg.evaluate(sg.repeat([1, 2], 2))
     array([1, 1, 2, 2])
     """
-    value = as_value("repeat", x)
+    value = as_value(x)
     if axis is None:
         value, axis = ravel(value), 0
-    place = axis_of("repeat", axis, value)
+    place = axis_of(axis, value)
     if isinstance(repeats, Value) and repeats.computes:  # a tensor: its numbers are known
         repeats = np.asarray(repeats)
     if isinstance(repeats, list | tuple | np.ndarray) and np.ndim(repeats) > 0:
@@ -218,13 +219,13 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
         text = f"repeat: {counts.size} numbers for an axis of size {value.shape[place]}"
         check_equal(text, value.shape[place], counts.size, value)
         value = with_size(value, place, counts.size)
-        sizes = [int(size) for size in shape_of("repeat", tuple(counts.tolist()), value)]
+        sizes = [int(size) for size in shape_of(tuple(counts.tolist()), value)]
         try:
             places = np.repeat(np.arange(counts.size), sizes)
         except (MemoryError, ValueError):
             raise ShapeError(f"repeat: {sum(sizes)} elements do not fit into memory") from None
         return take(value, places, place)
-    (times,) = shape_of("repeat", (repeats,), value)
+    (times,) = shape_of((repeats,), value)
     shape = value.shape
     wide = expand_dims(value, place + 1)
     wide = broadcast_to(wide, (*shape[: place + 1], times, *shape[place + 1 :]))
@@ -233,8 +234,8 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
 
 def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
     """Repeat x ``reps`` times along each axis: one number for the last axis, or one for each."""
-    value = as_value("tile", x)
-    times = shape_of("tile", reps, value)
+    value = as_value(x)
+    times = shape_of(reps, value)
     rank = max(len(times), value.ndim)
     times = (1,) * (rank - len(times)) + times
     shape = (1,) * (rank - value.ndim) + value.shape
@@ -248,12 +249,12 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
 
 def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere."""
-    value = as_value("diag", x)
+    value = as_value(x)
     if value.ndim == 2:
         return diagonal(value, k)
     if value.ndim != 1:
         raise RankError(f"diag: {value.type} is not a vector or matrix", related=related(value))
-    shift = integer("diag", "k", k, value)
+    shift = integer("k", k, value)
     size = value.shape[0] + abs(shift)
     across = with_zeros(
         value, [(max(shift, 0), max(-shift, 0))]
@@ -270,7 +271,7 @@ def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
            [0, 0, 2],
            [0, 0, 0]])
     """
-    return diag(ravel(as_value("diagflat", x)), k)
+    return diag(ravel(as_value(x)), k)
 
 
 def trace(
@@ -307,7 +308,7 @@ def meshgrid(
            [4, 4],
            [5, 5]])]
     """
-    vectors = [ravel(v) for v in as_values("meshgrid", *values)]
+    vectors = [ravel(v) for v in as_values(*values)]
     rank = len(vectors)
     places = list(range(rank))
     if indexing == "xy" and rank > 1:
@@ -338,14 +339,13 @@ def pad(
     >>> sg.evaluate(sg.pad([1, 2, 3], (1, 2), "edge"))
     array([1, 1, 2, 3, 3, 3])
     """
-    value = as_value("pad", x)
+    value = as_value(x)
     if isinstance(pad_width, dict):
-        given = {axis_of("pad", axis, value): pair for axis, pair in pad_width.items()}
+        given = {axis_of(axis, value): pair for axis, pair in pad_width.items()}
         pad_width = [given.get(axis, (0, 0)) for axis in range(value.ndim)]
         pad_width = [tuple(e) if isinstance(e, list | tuple) else (e, e) for e in pad_width]
     pairs = [
-        (size_of("pad", a, value), size_of("pad", b, value))
-        for a, b in _pairs(value, pad_width, "pad_width")
+        (size_of(a, value), size_of(b, value)) for a, b in _pairs(value, pad_width, "pad_width")
     ]
     is_zero = is_number(constant_values) and constant_values == 0
     if mode == "constant":
@@ -400,7 +400,7 @@ def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any
     for axis, (sides, values) in enumerate(zip(widths, given, strict=True)):
         parts: list[list[AnyValue]] = []
         for side, data in zip(sides, values, strict=True):
-            value = as_value("pad", data, getattr(x, "kind", type(x)))
+            value = as_value(data, getattr(x, "kind", type(x)))
             if value.ndim:
                 raise ArgumentError(
                     f"pad: constant_values {value.type} is not a number", related=related(value)

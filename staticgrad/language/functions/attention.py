@@ -48,7 +48,7 @@ def embedding(input: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
            [3., 4.],
            [1., 2.]])
     """
-    rows, ids = as_values("embedding", weight, input)
+    rows, ids = as_values(weight, input)
     if rows.ndim != 2:
         raise RankError(
             f"embedding: the table is {rows.type}, not a matrix",
@@ -85,7 +85,7 @@ def attention(
     >>> sg.nn.attention(q, q, q, causal=True).shape
     (batch, time, 8)
     """
-    q, k, v = (floating("attention", x) for x in promoted_values("attention", (query, key, value)))
+    q, k, v = (floating(x) for x in promoted_values((query, key, value)))
     for operand in (q, k, v):
         if operand.ndim < 2:
             raise RankError(f"attention: {operand.type} has no two axes", related=related(q, k, v))
@@ -93,7 +93,7 @@ def attention(
     # Return where a query may look, or None: everywhere.
     allowed = None
     if mask is not None:
-        allowed = as_value("attention", mask, binding_kind((scores,)))
+        allowed = as_value(mask, binding_kind((scores,)))
         if not allowed.dtype.is_bool:
             raise DTypeError(
                 f"attention: the mask is {allowed.dtype.numpy}, not bool",
@@ -139,7 +139,7 @@ def rotary(
         position: the place of the first row, an integer, known or a value.
         base: how slowly the last pair turns.
     """
-    value: Any = floating("rotary", x)
+    value: Any = floating(x)
     features = value.shape[-1] if value.ndim > 1 else 1
     if not isinstance(features, int) or features % 2:
         raise ShapeError(

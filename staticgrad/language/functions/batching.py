@@ -69,14 +69,14 @@ class _Batches:
         values: dict[int, Any] = {}
         for place, axis in enumerate(_axes_of_arguments(self.tree, in_axes)):
             if axis is not None:
-                value = as_value("vmap", self.leaves[place], self.kind)
+                value = as_value(self.leaves[place], self.kind, of="vmap")
                 axes[place], values[place] = _checked(names[place], value, axis), value
             elif self.is_eager and isinstance(self.leaves[place], Value):
                 values[place] = self.leaves[place]
         self.over = [place in axes for place in values]
         sizes = [(names[place], values[place].shape[axis]) for place, axis in axes.items()]
         if size is not None:
-            sizes.insert(0, ("axis_size", size_of("vmap", size)))
+            sizes.insert(0, ("axis_size", size_of(size, of="vmap")))
         self.size = _common(sizes, [values[place] for place in axes])
         self.given = {
             place: with_size(moveaxis(value, axes[place], 0), 0, self.size)

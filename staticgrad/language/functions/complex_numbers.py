@@ -28,7 +28,7 @@ def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.complex([1.0, 2.0], 3.0))
     array([1.+3.j, 2.+3.j])
     """
-    re, im = promoted_values("complex", (real, imag))
+    re, im = promoted_values((real, imag))
     if re.dtype.is_complex or not re.dtype.is_float:
         if re.dtype.is_complex:
             raise DTypeError(f"complex: a part is {re.dtype}", hint="real + 1j * imag")
@@ -46,14 +46,14 @@ def real(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.real([1.0 + 2.0j]))
     array([1.])
     """
-    value: Any = as_value("real", x)
+    value: Any = as_value(x)
     found: AnyValue = value.real if isinstance(value, Complex) else value
     return found
 
 
 def imag(x: Operand[AnyValue]) -> AnyValue:
     """Return the imaginary part: of a real value 0."""
-    value: Any = as_value("imag", x)
+    value: Any = as_value(x)
     found: AnyValue = value.imag if isinstance(value, Complex) else zeros_like(value)
     return found
 
@@ -85,7 +85,7 @@ def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
     >>> sg.evaluate(sg.angle([1.0j, -1.0]))
     array([1.57079633, 3.14159265])
     """
-    value: Any = as_value("angle", z)
+    value: Any = as_value(z)
     if not value.dtype.is_float:
         value = astype(value, "float64")
     found = arctan2(imag(value), real(value))
@@ -98,6 +98,6 @@ def abs_square(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.abs_square([3.0 + 4.0j]))
     array([25.])
     """
-    value: Any = as_value("abs_square", x)
+    value: Any = as_value(x)
     found: AnyValue = squared(value)
     return found

@@ -76,6 +76,7 @@ from staticgrad.support.errors import (
     ShapeError,
     warn,
 )
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 _LARGEST: Final = float(np.finfo(np.float64).max)
@@ -110,7 +111,7 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
             )
     entries = shape if isinstance(shape, list | tuple) else (shape,)
     sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
-    own = dtype_of(f"input {name!r}", dtype)
+    own = dtype_of(dtype, of=f"input {name!r}")
     if own.is_complex:
         parts = TensorType(own.real, (*sizes, 2))
         return SymbolicComplex.of(Symbolic.bind(Input(name, parts, is_complex=True), ()))
@@ -132,7 +133,7 @@ def _size(name: str, axis: int, entry: Any) -> Size:
             hint=f"a size that differs from run to run has a name:"
             f' sg.input({name!r}, ("batch", 3)); None is a size of its own',
         )
-    return size_of(f"input {name!r}, axis {axis}", entry)
+    return size_of(entry, of=f"input {name!r}, axis {axis}")
 
 
 def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
@@ -156,7 +157,7 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
             f"parameter {name!r} is the array {list(array)}, not of shape {array};"
             f" for that: np.zeros({array}), else a list",
         )
-    first = _array(f"parameter {name!r}", array, dtype)
+    first = _array(array, dtype, of=f"parameter {name!r}")
     if first.dtype.kind == "c":
         store = ParameterStore(name, as_parts(first))
         store.is_complex = True
@@ -176,7 +177,7 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     """
     if isinstance(array, Symbolic | SymbolicComplex):
         return array if dtype is None else cast(Symbolic, astype(array, dtype))
-    found = _array("constant", array, dtype)
+    found = _array(array, dtype)
     kind = computing_kind()
     return constant_node(found) if kind is None else cast(Value, kind.lift(found))
 
@@ -195,14 +196,14 @@ def _check_name(what: str, name: Any) -> None:
         raise ArgumentError(f"{what}: the name is empty")
 
 
-def _array(op: str, data: Any, dtype: Any) -> Any:
+def _array(data: Any, dtype: Any, *, of: str = "") -> Any:
     if isinstance(data, Value):
         raise DTypeError(
-            f"{op}: {data!r} is a value of a graph, not an array",
+            f"{of or called_name()}: {data!r} is a value of a graph, not an array",
             hint="a first value is an array; sg.Graph(updates={w: value}) sets later ones",
             related=related(data),
         )
-    return leaf_array(op, data, dtype)
+    return leaf_array(data, dtype, of=of)
 
 
 # -- arrays that follow from a shape --------------------------------------------------------------
@@ -223,10 +224,10 @@ def full(
     >>> sg.evaluate(sg.full((2,), 1.5))
     array([1.5, 1.5])
     """
-    filled = as_value("full", fill_value, None if like is None else binding_kind((like,)))
+    filled = as_value(fill_value, None if like is None else binding_kind((like,)))
     if dtype is not None:
-        filled = astype(filled, dtype_of("full", dtype))
-    return broadcast_to(filled, shape_of("full", shape))
+        filled = astype(filled, dtype_of(dtype))
+    return broadcast_to(filled, shape_of(shape))
 
 
 @same(full)
@@ -255,12 +256,12 @@ def full_like(
     x: Operand[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
 ) -> AnyValue:
     """``fill_value`` broadcast to ``shape`` in ``dtype``: by default those of x."""
-    like = as_value("full_like", x)
-    wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
+    like = as_value(x)
+    wanted = like.dtype if dtype is None else dtype_of(dtype)
     kind = binding_kind((like,))
     plain = is_number(fill_value) or isinstance(fill_value, complex)
-    filled = kind.lift(fill_value, wanted) if plain else as_value("full_like", fill_value, kind)
-    sizes = like.shape if shape is None else shape_of("full_like", shape)
+    filled = kind.lift(fill_value, wanted) if plain else as_value(fill_value, kind)
+    sizes = like.shape if shape is None else shape_of(shape)
     return broadcast_to(astype(filled, wanted), sizes)
 
 
@@ -319,11 +320,11 @@ def arange(
         count = max(math.ceil((end - first) / step), 0)
         places = astype(iota((count,), like=like), F64)
         line = places * (float(first) + float(step) - float(first)) + float(first)
-        return astype(line, F64 if dtype is None else dtype_of("arange", dtype))
-    stride = integer("arange", "step", step)
+        return astype(line, F64 if dtype is None else dtype_of(dtype))
+    stride = integer("step", step)
     if stride == 0:
         raise ArgumentError("arange: a step of 0 leads nowhere")
-    first, end = (v if isinstance(v, Dim) else integer("arange", "end", v) for v in (first, end))
+    first, end = (v if isinstance(v, Dim) else integer("end", v) for v in (first, end))
     span = end - first if stride > 0 else first - end
     count = maximum(floordiv(span + (abs(stride) - 1), abs(stride)), 0)
     positions = iota((count,), like=like)
@@ -331,11 +332,11 @@ def arange(
         positions = positions * stride
     if isinstance(first, Dim) or first != 0:
         positions = positions + size_value(first, I64)
-    return astype(positions, I64 if dtype is None else dtype_of("arange", dtype))
+    return astype(positions, I64 if dtype is None else dtype_of(dtype))
 
 
 def _number(value: int, dtype: Any) -> Any:
-    kind = F32 if dtype is None else dtype_of("zeros", dtype)
+    kind = F32 if dtype is None else dtype_of(dtype)
     return convert_array(np.asarray(value), kind)[()]
 
 
@@ -348,13 +349,13 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
     array([[0., 1.],
            [1., 0.]], dtype=float32)
     """
-    (value,) = as_values("one_hot", labels)
+    (value,) = as_values(labels)
     if not value.dtype.is_integer:
         raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
     # Bool to float: the comparison is made in int64, where every class has its own number.
     column = expand_dims(astype(value, I64), -1)
-    hit = equal(column, iota((size_of("one_hot", num_classes, value),), like=value))
-    return astype(hit, dtype_of("one_hot", dtype))
+    hit = equal(column, iota((size_of(num_classes, value),), like=value))
+    return astype(hit, dtype_of(dtype))
 
 
 @overload
@@ -403,7 +404,7 @@ def linspace(
     >>> sg.evaluate(sg.linspace(0.0, 1.0, 3))
     array([0. , 0.5, 1. ])
     """
-    ends = (floating("linspace", v) for v in promoted_values("linspace", (start, stop)))
+    ends = (floating(v) for v in promoted_values((start, stop)))
     first, last = broadcast_arrays(*ends)
     gaps = num - 1 if endpoint else num
     positions = reshape(iota((num,), like=first), (num, *(1,) * first.ndim))
@@ -412,9 +413,9 @@ def linspace(
     line = first + step * places
     if endpoint and num > 1:
         line = where(positions == num - 1, last, line)
-    line = moveaxis(line, 0, axis_of("linspace", axis, line))
+    line = moveaxis(line, 0, axis_of(axis, line))
     if dtype is not None:
-        wanted = dtype_of("linspace", dtype)
+        wanted = dtype_of(dtype)
         line = astype(floor(line) if wanted.is_integer else line, wanted)
     if not retstep:
         return line
@@ -440,10 +441,10 @@ def logspace(
     >>> sg.evaluate(sg.logspace(0.0, 2.0, 3))
     array([  1.,  10., 100.])
     """
-    ends = (floating("logspace", v) for v in promoted_values("logspace", (start, stop, base)))
+    ends = (floating(v) for v in promoted_values((start, stop, base)))
     first, last, root = broadcast_arrays(*ends)
     powers = power(root, linspace(first, last, num, endpoint))
-    return _as_asked("logspace", powers, dtype, axis)
+    return _as_asked(powers, dtype, axis)
 
 
 @rounded_once
@@ -466,7 +467,7 @@ def geomspace(
     array([1., 2., 4., 8.])
     """
     check_real("geomspace", start, stop)
-    ends = (floating("geomspace", v) for v in promoted_values("geomspace", (start, stop)))
+    ends = (floating(v) for v in promoted_values((start, stop)))
     first, last = broadcast_arrays(*ends)
     sign = where(first == 0.0, math.nan, arithmetic.sign(first))
     low, high = (log(end * sign) for end in (first, last))
@@ -474,12 +475,12 @@ def geomspace(
     positions = reshape(iota((line.shape[0],), like=first), (-1, *(1,) * first.ndim))
     if endpoint:
         line = where(positions == line.shape[0] - 1, last * sign * sign, line)
-    return _as_asked("geomspace", where(positions == 0, first, line), dtype, axis)
+    return _as_asked(where(positions == 0, first, line), dtype, axis)
 
 
-def _as_asked(op: str, line: AnyValue, dtype: Any, axis: int) -> AnyValue:
-    line = moveaxis(line, 0, axis_of(op, axis, line))
-    return line if dtype is None else astype(line, dtype_of(op, dtype))
+def _as_asked(line: AnyValue, dtype: Any, axis: int) -> AnyValue:
+    line = moveaxis(line, 0, axis_of(axis, line))
+    return line if dtype is None else astype(line, dtype_of(dtype))
 
 
 @rounded_once
@@ -495,11 +496,11 @@ def vander(x: Operand[AnyValue], N: int | None = None, increasing: bool = False)
            [4, 2, 1],
            [9, 3, 1]])
     """
-    value = as_value("vander", x)
+    value = as_value(x)
     if value.ndim != 1:
         raise RankError(f"vander: {value.type} is not a vector", related=related(value))
     size = value.shape[0]
-    count = integer("vander", "N", size if N is None else N, value, least=0)
+    count = integer("N", size if N is None else N, value, least=0)
     if not value.dtype.is_float:
         value = astype(value, I64)
     ones = full((size, min(count, 1)), 1, value.dtype, like=value)
@@ -526,10 +527,10 @@ def eye(
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
+    shape: Shape = shape_of((rows, rows if columns is None else columns))
     rows_of = iota(shape, 0, like=like)
     hit = equal(rows_of + k if k else rows_of, iota(shape, 1, like=like))
-    return astype(hit, F32 if dtype is None else dtype_of("eye", dtype))
+    return astype(hit, F32 if dtype is None else dtype_of(dtype))
 
 
 def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
@@ -554,10 +555,10 @@ def tri(
     array([[1., 0.],
            [1., 1.]], dtype=float32)
     """
-    shape = shape_of("tri", (rows, rows if columns is None else columns))
+    shape = shape_of((rows, rows if columns is None else columns))
     shifted = iota(shape, 0, like=like) + k
     inside = greater_equal(shifted, iota(shape, 1, like=like))
-    return astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
+    return astype(inside, F32 if dtype is None else dtype_of(dtype))
 
 
 def tril(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
@@ -567,19 +568,21 @@ def tril(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
     array([[1, 0],
            [3, 4]])
     """
-    return _triangle("tril", x, k, greater_equal)
+    return _triangle(x, k, greater_equal)
 
 
 @same(tril)
 def triu(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
     """x on and above the k-th diagonal of its last two axes, zeros below."""
-    return _triangle("triu", x, k, less_equal)
+    return _triangle(x, k, less_equal)
 
 
-def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
-    value = as_value(op, x)
+def _triangle(x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
+    value = as_value(x)
     if value.ndim < 2:
-        raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
+        raise RankError(
+            f"{called_name()}: {value.type} has no last two axes", related=related(value)
+        )
     shape = value.shape[-2:]
     shifted = iota(shape, 0, like=value) + k
     inside = relation(shifted, iota(shape, 1, like=value))

@@ -41,6 +41,7 @@ from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.transcendental import logaddexp
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 
@@ -60,8 +61,8 @@ def diff(
     >>> sg.evaluate(sg.diff([1.0, 4.0, 9.0]))
     array([3., 5.])
     """
-    value = as_value("diff", x)
-    place = axis_of("diff", axis, value)
+    value = as_value(x)
+    place = axis_of(axis, value)
     times = n
     if times == 0:
         return value
@@ -83,7 +84,7 @@ def diff(
 def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValue]:
     if data is None:
         return []
-    value = as_values("diff", x, data)[1]
+    value = as_values(x, data)[1]
     if value.ndim:
         return [value]
     shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
@@ -105,7 +106,7 @@ def ediff1d(
     """
     value = ravel(x)
     between = diff(value)
-    ends = [None if e is None else as_values("ediff1d", value, e)[1] for e in (to_begin, to_end)]
+    ends = [None if e is None else as_values(value, e)[1] for e in (to_begin, to_end)]
     front, back = ([] if end is None else [astype(ravel(end), value.dtype)] for end in ends)
     return concatenate([*front, between, *back])
 
@@ -121,22 +122,23 @@ def trapezoid(
 
     Samples were taken at x, of the shape of y or a vector along ``axis``; or ``dx`` apart.
     """
-    value = floating("trapezoid", y)
-    place = axis_of("trapezoid", axis, value)
+    value = floating(y)
+    place = axis_of(axis, value)
     steps = dx
     if x is not None:
-        places = floating("trapezoid", as_values("trapezoid", value, x)[1])
-        steps = _steps("trapezoid", places, value, place)
+        places = floating(as_values(value, x)[1])
+        steps = _steps(places, value, place)
     pairs = _along(value, place, 1, None) + _along(value, place, None, -1)
     return of.sum(pairs * steps / 2.0, place)
 
 
-def _steps(op: str, x: AnyValue, value: AnyValue, place: int) -> AnyValue:
+def _steps(x: AnyValue, value: AnyValue, place: int) -> AnyValue:
     if x.ndim == 1:
         return _column(diff(x), value.ndim, place)
     if x.ndim != value.ndim:
         raise RankError(
-            f"{op}: places of {x.type} for samples of {value.type}", related=related(x, value)
+            f"{called_name()}: places of {x.type} for samples of {value.type}",
+            related=related(x, value),
         )
     return diff(x, axis=place)
 
@@ -162,9 +164,9 @@ def gradient(
     >>> sg.evaluate(sg.gradient([0.0, 1.0, 4.0, 9.0], 1.0))
     array([1., 2., 4., 5.])
     """
-    value = floating("gradient", f)
+    value = floating(f)
     given = range(value.ndim) if axis is None else axis
-    places = distinct_axes("gradient", (given,) if isinstance(given, int) else given, value)
+    places = distinct_axes((given,) if isinstance(given, int) else given, value)
     if edge_order not in (1, 2):
         raise ArgumentError(f"gradient: edge_order is 1 or 2, not {shown(edge_order)}")
     steps = list(spacing) or [1.0]
@@ -187,7 +189,7 @@ def _slope(f: AnyValue, axis: int, spacing: Operand[AnyValue], edge_order: int) 
             f"gradient: axis {axis} has {size} samples, {edge_order + 1} are needed",
             related=related(f),
         )
-    value, step = promoted_values("gradient", (f, spacing))
+    value, step = promoted_values((f, spacing))
     if step.ndim > 1:
         raise RankError(f"gradient: places of {step.type}", related=related(step))
     if step.ndim:
@@ -230,8 +232,8 @@ def unwrap(
     ``period`` is a whole turn; radians by default. Integers become float64.
     """
     half = period / 2
-    value = floating("unwrap", p)
-    place = axis_of("unwrap", axis, value)
+    value = floating(p)
+    place = axis_of(axis, value)
     steps = diff(value, axis=place)
     wrapped = remainder(steps + half, period) - half
     up = logical_and(wrapped == -half, steps > 0.0)
@@ -256,27 +258,26 @@ def cumulative_sum(
     longer.
     """
     first = 0 if include_initial else None
-    return _cumulative("cumulative_sum", cumsum, x, first, axis, dtype)
+    return _cumulative(cumsum, x, first, axis, dtype)
 
 
 @variant(cumulative_sum)
 def cumulative_prod(x: Any, /, *, include_initial: bool = False, **options: Any) -> Any:
     """The running product: as ``cumulative_sum``, with ``prod``; the initial one is 1."""
-    return _cumulative("cumulative_prod", cumprod, x, 1 if include_initial else None, **options)
+    return _cumulative(cumprod, x, 1 if include_initial else None, **options)
 
 
 def _cumulative(
-    op: str,
     running: Any,
     x: Operand[AnyValue],
     first: int | None,
     axis: int | None = None,
     dtype: Any = None,
 ) -> AnyValue:
-    value = as_value(op, x)
+    value = as_value(x)
     if axis is None and value.ndim != 1:
-        raise ArgumentError(f"{op}: which axis of {value.type}?", related=related(value))
-    place = axis_of(op, 0 if axis is None else axis, value)
+        raise ArgumentError(f"{called_name()}: which axis of {value.type}?", related=related(value))
+    place = axis_of(0 if axis is None else axis, value)
     total: AnyValue = running(value, place, dtype=dtype)
     if first is None:
         return total
@@ -296,7 +297,7 @@ def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
     >>> sg.evaluate(sg.cummax([1, 3, 2, 5]))
     array([1, 3, 3, 5])
     """
-    return _running("cummax", maximum, as_value("cummax", x), axis, reverse)
+    return _running(maximum, as_value(x), axis, reverse)
 
 
 @like(cummax)
@@ -306,7 +307,7 @@ def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
     >>> sg.evaluate(sg.cummin([4, 3, 5, 1]))
     array([4, 3, 3, 1])
     """
-    return _running("cummin", minimum, as_value("cummin", x), axis, reverse)
+    return _running(minimum, as_value(x), axis, reverse)
 
 
 @like(cummax)
@@ -317,15 +318,15 @@ def cumlogsumexp(x: Operand[AnyValue], axis: int | None = None, reverse: bool = 
     >>> sg.evaluate(sg.cumlogsumexp([0.0, 0.0]))
     array([0.        , 0.69314718])
     """
-    return _running("cumlogsumexp", logaddexp, floating("cumlogsumexp", x), axis, reverse)
+    return _running(logaddexp, floating(x), axis, reverse)
 
 
 def _running(
-    op: str, combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
+    combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
 ) -> AnyValue:
-    check_real(op, x)
+    check_real(called_name(), x)
     value = ravel(x) if axis is None else x
-    place = axis_of(op, 0 if axis is None else axis, value)
+    place = axis_of(0 if axis is None else axis, value)
     found: AnyValue = associative_scan(combine, value, reverse, place)
     return found
 

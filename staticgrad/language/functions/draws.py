@@ -41,36 +41,38 @@ from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size, dim
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 
-def floating_dtype(op: str, dtype: Any) -> DType:
+def floating_dtype(dtype: Any) -> DType:
     """The dtype of a draw."""
-    kind = dtype_of(op, dtype)
+    kind = dtype_of(dtype)
     if kind.is_complex or not kind.is_float:
         hint = "float32 or float64"
         hint += "; draw the real and the imaginary part" if kind.is_complex else ""
-        raise DTypeError(f"{op}: not of dtype {kind.numpy}", hint=hint)
+        raise DTypeError(f"{called_name()}: not of dtype {kind.numpy}", hint=hint)
     return kind
 
 
-def drawn_shape(op: str, data: Any) -> Shape:
+def drawn_shape(data: Any) -> Shape:
     """A shape as users write it: sizes, names of sizes, or one of them."""
     entries = data if isinstance(data, list | tuple) else (data,)
-    return shape_of(op, tuple(dim(e) if isinstance(e, str) else e for e in entries))
+    return shape_of(tuple(dim(e) if isinstance(e, str) else e for e in entries))
 
 
-def met_shape(op: str, shape: Any, *parameters: Operand) -> Shape:
+def met_shape(shape: Any, *parameters: Operand) -> Shape:
     """Return the given shape, or the broadcast shape of the parameters."""
     for given in parameters:
         if isinstance(given, tuple):
+            name = called_name()
             raise ArgumentError(
-                f"{op}: {given} is a tuple, and the shape comes after the parameters",
-                hint=f"{op}(shape={given}); parameters by element are an array or a list",
+                f"{name}: {given} is a tuple, and the shape comes after the parameters",
+                hint=f"{name}(shape={given}); parameters by element are an array or a list",
             )
     if shape is not None:
-        return drawn_shape(op, shape)
-    return broadcast(op, [each.shape for each in as_values(op, *parameters)])
+        return drawn_shape(shape)
+    return broadcast(called_name(), [each.shape for each in as_values(*parameters)])
 
 
 def not_from_0(given: Any) -> bool:
@@ -102,7 +104,7 @@ class Distributions:
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Gumbel, ``loc - scale * log(-log(u))``: the largest of many; gradients flow to both."""
-        u, kind = self._open("gumbel", shape, dtype, loc, scale)
+        u, kind = self._open(shape, dtype, loc, scale)
         return _cast(-log(-log(u)), kind) * scale + loc
 
     @public
@@ -110,7 +112,7 @@ class Distributions:
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Logistic, ``loc + scale * log(u / (1 - u))``. Raises as ``gumbel``."""
-        u, kind = self._open("logistic", shape, dtype, loc, scale)
+        u, kind = self._open(shape, dtype, loc, scale)
         return _cast(log(u) - log1p(-u), kind) * scale + loc
 
     @public
@@ -118,7 +120,7 @@ class Distributions:
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Laplace: exponential with mean ``scale`` to both sides of loc. Raises as ``gumbel``."""
-        u, kind = self._open("laplace", shape, dtype, loc, scale)
+        u, kind = self._open(shape, dtype, loc, scale)
         side = u - 0.5
         size = -log1p(-2.0 * absolute(side))
         return _cast(copysign(size, side), kind) * scale + loc
@@ -139,7 +141,7 @@ class Distributions:
         The quantile of a uniform draw between the distribution functions of both, in the lower half
         where they are small. Raises as ``gumbel``.
         """
-        u, kind = self._open("truncated_normal", shape, dtype, low, high)
+        u, kind = self._open(shape, dtype, low, high)
         first, last = (_cast(each, kind.compute) for each in (low, high))
         upper = first > 0.0
         below = where(upper, -last, first)
@@ -161,18 +163,18 @@ class Distributions:
             cholesky,  # LAPACK, loaded for this draw
         )
 
-        kind = floating_dtype("multivariate_normal", dtype)
-        centre = astype(self._operand("multivariate_normal", mean), kind)
-        spread = astype(self._operand("multivariate_normal", cov), kind)
+        kind = floating_dtype(dtype)
+        centre = astype(self._operand(mean), kind)
+        spread = astype(self._operand(cov), kind)
         if centre.ndim < 1 or spread.ndim < 2:
             raise RankError(
                 f"multivariate_normal: a mean {centre.type} and a covariance {spread.type}",
                 hint="[..., n] and [..., n, n]",
                 related=related(centre, spread),
             )
-        met = met_shape("multivariate_normal", None, centre, spread[..., 0])
+        met = met_shape(None, centre, spread[..., 0])
         if shape is not None:
-            met = (*drawn_shape("multivariate_normal", shape), met[-1])
+            met = (*drawn_shape(shape), met[-1])
         z = astype(self.normal(shape=met, dtype=dtype), kind)
         return matmul(cholesky(spread), z[..., None])[..., 0] + centre
 
@@ -186,12 +188,12 @@ class Distributions:
             shape: of the result; the rest of the logits broadcasts to it, whose shape it is by
                 default. ``(1000,)`` draws a thousand of the same logits.
         """
-        value = self._operand("categorical", logits)
+        value = self._operand(logits)
         value = value if value.dtype.is_float else astype(value, F64)
-        last = moveaxis(value, axis_of("categorical", axis, value), -1)
+        last = moveaxis(value, axis_of(axis, value), -1)
         sizes = last.shape
         if shape is not None:
-            sizes = (*drawn_shape("categorical", shape), last.shape[-1])
+            sizes = (*drawn_shape(shape), last.shape[-1])
         noise = self.gumbel(shape=sizes, dtype=value.dtype.compute)
         return argmax(broadcast_to(last, sizes) + noise, -1)
 
@@ -199,9 +201,9 @@ class Distributions:
     def permutation(self, x: int | Operand, axis: int = 0) -> Value:
         """Return the slices of x along ``axis`` in random order; of an integer n, 0 to n - 1."""
         if isinstance(x, int):
-            return argsort(self._words(drawn_shape("permutation", x)))
-        value = self._operand("permutation", x)
-        place = axis_of("permutation", axis, value)
+            return argsort(self._words(drawn_shape(x)))
+        value = self._operand(x)
+        place = axis_of(axis, value)
         order = argsort(self._words((value.shape[place],)))
         return take(value, order, place)
 
@@ -223,15 +225,15 @@ class Distributions:
             p: floating, a probability for each slice; all are as likely by default.
             axis: along which slices are taken.
         """
-        value = None if isinstance(x, int) else self._operand("choice", x)
-        place = 0 if value is None else axis_of("choice", axis, value)
-        count = drawn_shape("choice", x)[0] if value is None else value.shape[place]
-        sizes = drawn_shape("choice", shape)
+        value = None if isinstance(x, int) else self._operand(x)
+        place = 0 if value is None else axis_of(axis, value)
+        count = drawn_shape(x)[0] if value is None else value.shape[place]
+        sizes = drawn_shape(shape)
         if count == 0 and math.prod(sizes) != 0:
             raise ArgumentError(
                 "choice: there is nothing to choose from", hint="a size of 1 or more"
             )
-        likely = None if p is None else astype(self._operand("choice", p), F64)
+        likely = None if p is None else astype(self._operand(p), F64)
         if likely is not None:
             text = f"choice: probabilities {likely.type} for {count} slices"
             check_vector(text, likely, count, hint="one for each slice")
@@ -240,7 +242,7 @@ class Distributions:
         return found if value is None else take(value, found, place)
 
     def _several(self, count: Size, sizes: Shape, p: Any) -> Any:
-        u, _ = self._open("choice", sizes, F64)
+        u, _ = self._open(sizes, F64)
         if p is None:
             return astype(floor(u * count), I64)
         ends = cumsum(p)
@@ -257,16 +259,16 @@ class Distributions:
         scores = noise if p is None else noise + log(p)
         return reshape(topk(scores, many)[1], sizes)
 
-    def _operand(self, op: str, x: Operand) -> Any:
-        return as_value(op, x, binding_kind((self.key, x)))
+    def _operand(self, x: Operand) -> Any:
+        return as_value(x, binding_kind((self.key, x)))
 
     def _words(self, shape: Shape) -> Any:
         return self._bits(shape, U64, self._stream())
 
-    def _open(self, op: str, shape: Any, dtype: Any, *parameters: Operand) -> tuple[Any, DType]:
-        kind = floating_dtype(op, dtype)
+    def _open(self, shape: Any, dtype: Any, *parameters: Operand) -> tuple[Any, DType]:
+        kind = floating_dtype(dtype)
         wide = kind.compute
-        word = self._bits(met_shape(op, shape, *parameters), wide.unsigned, self._stream())
+        word = self._bits(met_shape(shape, *parameters), wide.unsigned, self._stream())
         spare = wide.unsigned.numpy.type(wide.bits - wide.digits + 1)
         return (_cast(word >> spare, wide) + 0.5) * 2.0 ** (1 - wide.digits), kind
 
@@ -277,14 +279,14 @@ class Distributions:
         From 10 on by transformed rejection (PTRS: Hörmann, "The transformed rejection method for
         generating Poisson random variables", 1993). Counts carry no gradient.
         """
-        kind = _integer("poisson", dtype)
+        kind = _integer(dtype)
         if not_from_0(lam) or (isinstance(lam, float) and lam == math.inf):
             raise ArgumentError(f"poisson: the mean {shown(lam)} is not a number from 0 on")
-        sizes = met_shape("poisson", shape, lam)
-        (mean,) = self._parameters("poisson", sizes, lam)
+        sizes = met_shape(shape, lam)
+        (mean,) = self._parameters(sizes, lam)
         valid, large = (mean >= 0.0) & (mean < math.inf), mean >= _PROPOSED
         low = where(valid & ~large, mean, 0.0)
-        few = self._followed("poisson", exp(-low), lambda k: low / k, sizes)
+        few = self._followed(exp(-low), lambda k: low / k, sizes)
         high = where(valid & large, mean, _PROPOSED)
         spread, log_mean = sqrt(high), log(high)
         hat = _Hat(0.931 + 2.53 * spread, -0.059, 0.02483, high + 0.43, 0.9277, 3.6224, 2.0)
@@ -294,18 +296,18 @@ class Distributions:
             return k * log_mean - high - GammaLn()(k + 1.0) - top
 
         most = full_like(high, math.inf)
-        many = self._rejected("poisson", hat, surplus, most, sizes, ~(valid & large))
+        many = self._rejected(hat, surplus, most, sizes, ~(valid & large))
         return astype(where(valid, where(large, many, few), -1.0), kind)
 
-    def _parameters(self, op: str, sizes: Shape, *given: Operand) -> list[Any]:
-        wide = (astype(self._operand(op, each), F64) for each in given)
+    def _parameters(self, sizes: Shape, *given: Operand) -> list[Any]:
+        wide = (astype(self._operand(each), F64) for each in given)
         return [broadcast_to(each, sizes) for each in wide]
 
-    def _followed(self, op: str, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
+    def _followed(self, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
         """The count at which the sum of probabilities passes a draw: P(0) is ``first``."""
         from staticgrad.language.functions.loops.loops import while_loop
 
-        u, _ = self._open(op, sizes, F64)
+        u, _ = self._open(sizes, F64)
 
         def passed(state: tuple[Any, Any, Any]) -> Any:
             return aggregate.any((state[2] < u) & (state[0] < _MOST))
@@ -324,7 +326,7 @@ class Distributions:
         return while_loop(passed, following, begin)[0]
 
     def _rejected(
-        self, op: str, hat: _Hat, surplus: Callable[[Any], Any], most: Any, sizes: Shape, done: Any
+        self, hat: _Hat, surplus: Callable[[Any], Any], most: Any, sizes: Shape, done: Any
     ) -> Any:
         """Counts from 0 to ``most`` that are proposed under a hat, where not ``done``.
 
@@ -334,7 +336,7 @@ class Distributions:
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
             kept, found = state
-            u, v = (self._open(op, sizes, F64)[0] for _ in range(2))
+            u, v = (self._open(sizes, F64)[0] for _ in range(2))
             side = u - 0.5
             us = 0.5 - absolute(side)
             k = floor((2.0 * hat.a / us + hat.b) * side + hat.centre)
@@ -362,16 +364,16 @@ class Distributions:
             shape: of the result; that in which both meet by default.
             dtype: floating.
         """
-        kind = floating_dtype("gamma", dtype)
-        drawn = self._log_gamma("gamma", a, met_shape("gamma", shape, a, scale), kind)
+        kind = floating_dtype(dtype)
+        drawn = self._log_gamma(a, met_shape(shape, a, scale), kind)
         return astype(exp(drawn), kind) * scale
 
     @public
     def beta(self, a: Operand, b: Operand, shape: Any = None, dtype: Any = F32) -> Value:
         """Beta, as g / (g + h) of gamma draws g of a and h of b. Raises as ``gamma``."""
-        kind = floating_dtype("beta", dtype)
-        sizes = met_shape("beta", shape, a, b)
-        first, last = (self._log_gamma("beta", each, sizes, kind) for each in (a, b))
+        kind = floating_dtype(dtype)
+        sizes = met_shape(shape, a, b)
+        first, last = (self._log_gamma(each, sizes, kind) for each in (a, b))
         return astype(sigmoid(first - last), kind)
 
     @public
@@ -381,8 +383,8 @@ class Distributions:
         Gamma draws over their sum. ``shape`` is the batch shape, the result's without its last
         axis; by default ``alpha.shape[:-1]``.
         """
-        kind = floating_dtype("dirichlet", dtype)
-        value = self._operand("dirichlet", alpha)
+        kind = floating_dtype(dtype)
+        value = self._operand(alpha)
         if value.ndim < 1:
             raise RankError(
                 f"dirichlet: alpha is {value.type}, and it needs an axis of parameters",
@@ -391,15 +393,17 @@ class Distributions:
             )
         sizes = value.shape
         if shape is not None:
-            sizes = (*drawn_shape("dirichlet", shape), value.shape[-1])
-        drawn = self._log_gamma("dirichlet", value, sizes, kind)
+            sizes = (*drawn_shape(shape), value.shape[-1])
+        drawn = self._log_gamma(value, sizes, kind)
         return astype(softmax(drawn, -1), kind)
 
-    def _log_gamma(self, op: str, a: Operand, sizes: Shape, kind: DType) -> Any:
+    def _log_gamma(self, a: Operand, sizes: Shape, kind: DType) -> Any:
         if not_from_0(a):
-            raise ArgumentError(f"{op}: the parameter {shown(a)} is not a number from 0 on")
+            raise ArgumentError(
+                f"{called_name()}: the parameter {shown(a)} is not a number from 0 on"
+            )
         wide = kind.compute
-        given = astype(self._operand(op, a), wide)
+        given = astype(self._operand(a), wide)
         return _as_drawn(self._accepted(given, sizes, wide), broadcast_to(given, sizes))
 
     def _accepted(self, a: Any, sizes: Shape, kind: DType) -> Any:
@@ -408,7 +412,7 @@ class Distributions:
 
         a = stop_gradient(broadcast_to(a, sizes))
         small = a < 1.0
-        u, _ = self._open("gamma", sizes, kind)
+        u, _ = self._open(sizes, kind)
         boost = where(small, log(u) / a, 0.0)
         d = where(small, a + 1.0, a) - 1.0 / 3.0
         c = 1.0 / sqrt(9.0 * d)
@@ -416,7 +420,7 @@ class Distributions:
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
             kept, found = state
             t = c * self.normal(shape=sizes, dtype=kind)
-            level, _ = self._open("gamma", sizes, kind)
+            level, _ = self._open(sizes, kind)
             proper = t > -1.0
             logarithm = log1p(where(proper, t, 0.0))
             # z**2 / 2 + d * (1 - v + log(v)) of v = (1 + t)**3 and t = c * z
@@ -446,10 +450,12 @@ class _Hat:
         self.mean = floor(centre)
 
 
-def _integer(op: str, dtype: Any) -> DType:
-    kind = dtype_of(op, dtype)
+def _integer(dtype: Any) -> DType:
+    kind = dtype_of(dtype)
     if not kind.is_integer:
-        raise DTypeError(f"{op}: counts are not of dtype {kind.numpy}", hint="int64, int32")
+        raise DTypeError(
+            f"{called_name()}: counts are not of dtype {kind.numpy}", hint="int64, int32"
+        )
     return kind
 
 

@@ -49,6 +49,7 @@ from staticgrad.language.ops.selection import Maximum, Minimum, where
 from staticgrad.language.ops.transcendental import LogAddExp, Tan, sin
 from staticgrad.language.types.dtype import BOOL, C128, F64, I64
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of
 
 _LN2: Final = math.log(2.0)
@@ -66,8 +67,8 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
     >>> sg.evaluate(sg.round([1.25, 1.75], 1))
     array([1.2, 1.8])
     """
-    value = as_value("round", x)
-    places = integer("round", "decimals", decimals, value, most_bits=None)
+    value = as_value(x)
+    places = integer("decimals", decimals, value, most_bits=None)
     if not value.dtype.is_float:
         if places < 0:
             raise ArgumentError(
@@ -100,7 +101,7 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
 
     It is exactly 0 at other whole numbers, where NumPy rounds pi x before the sine.
     """
-    value = floating("sinc", x)
+    value = floating(x)
     angle = value * math.pi
     near = absolute(angle) < 1e-4
     squared = angle * angle
@@ -123,7 +124,7 @@ def fabs(x: Operand[AnyValue]) -> AnyValue:
     array([2., 3.])
     """
     check_real("fabs", x)
-    return absolute(floating("fabs", x))
+    return absolute(floating(x))
 
 
 def heaviside(x: Operand[AnyValue], h0: Operand[AnyValue]) -> AnyValue:
@@ -136,7 +137,7 @@ def heaviside(x: Operand[AnyValue], h0: Operand[AnyValue]) -> AnyValue:
     array([0. , 0.5, 1. ])
     """
     check_real("heaviside", x, h0)
-    left, right = (floating("heaviside", v) for v in promoted_values("heaviside", (x, h0)))
+    left, right = (floating(v) for v in promoted_values((x, h0)))
     one = np.ones((), left.dtype.numpy)
     step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
     return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)
@@ -161,7 +162,7 @@ def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.fmax([1.0, sg.nan], 0.0))
     array([1., 0.])
     """
-    return _ignoring_nan("fmax", Maximum(), x, y)
+    return _ignoring_nan(Maximum(), x, y)
 
 
 def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
@@ -172,14 +173,12 @@ def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.fmin([1.0, sg.nan], 0.0))
     array([0., 0.])
     """
-    return _ignoring_nan("fmin", Minimum(), x, y)
+    return _ignoring_nan(Minimum(), x, y)
 
 
-def _ignoring_nan(
-    op: str, choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]
-) -> AnyValue:
-    check_real(op, x, y)
-    left, right = promoted_values(op, (x, y))
+def _ignoring_nan(choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    check_real(called_name(), x, y)
+    left, right = promoted_values((x, y))
     if not left.dtype.is_float:
         return choose(left, right)
     chosen = where(isnan(right), left, choose(left, right))
@@ -195,7 +194,7 @@ def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     kind = binding_kind((x, y))
 
     def wide(operand: Any) -> Any:
-        value = as_value("float_power", operand, kind)
+        value = as_value(operand, kind)
         return astype(value, C128 if value.dtype.is_complex else F64)
 
     return power(*(float(each) if isinstance(each, int | float) else wide(each) for each in (x, y)))
@@ -207,7 +206,7 @@ def copy(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.copy([1, 2]))
     array([1, 2])
     """
-    return as_value("copy", x).copy()
+    return as_value(x).copy()
 
 
 def isposinf(x: Operand[AnyValue]) -> AnyValue:
@@ -216,7 +215,7 @@ def isposinf(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.isposinf([sg.inf, -sg.inf, 0.0]))
     array([ True, False, False])
     """
-    return _equals("isposinf", x, math.inf)
+    return _equals(x, math.inf)
 
 
 def isneginf(x: Operand[AnyValue]) -> AnyValue:
@@ -225,12 +224,12 @@ def isneginf(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.isneginf([sg.inf, -sg.inf, 0.0]))
     array([False,  True, False])
     """
-    return _equals("isneginf", x, -math.inf)
+    return _equals(x, -math.inf)
 
 
-def _equals(op: str, x: Operand[AnyValue], number: float) -> AnyValue:
-    check_real(op, x)
-    value = as_value(op, x)
+def _equals(x: Operand[AnyValue], number: float) -> AnyValue:
+    check_real(called_name(), x)
+    value = as_value(x)
     if not value.dtype.is_float:
         return not_equal(value, value)
     return equal(value, number)
@@ -256,7 +255,7 @@ def nan_to_num(
             "nan_to_num: copy=False is not supported for values of a graph",
             hint="a value never changes: go on with the result",
         )
-    value = as_value("nan_to_num", x)
+    value = as_value(x)
     if not value.dtype.is_float:
         return value
     if value.dtype.is_complex:
@@ -303,7 +302,7 @@ def isclose(
     >>> sg.evaluate(sg.isclose([1.0, 1.1], 1.0))
     array([ True, False])
     """
-    left, right = promoted_values("isclose", (x, y))
+    left, right = promoted_values((x, y))
     if not left.dtype.is_float:
         left, right = (astype(v, F64) for v in (left, right))
     both = logical_and
@@ -336,7 +335,7 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
     Shapes are compared where the graph is built: named sizes that may differ are different. With
     ``equal_nan`` NaN equals NaN.
     """
-    left, right = promoted_values("array_equal", (x, y))
+    left, right = promoted_values((x, y))
     if left.shape != right.shape:
         return full((), False, like=left)
     same = equal(left, right)
@@ -354,7 +353,7 @@ def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.array_equiv([[1, 1], [1, 1]], 1))
     array(True)
     """
-    left, right = promoted_values("array_equiv", (x, y))
+    left, right = promoted_values((x, y))
     try:
         same = equal(left, right)
     except ShapeError:
@@ -373,7 +372,7 @@ def select(
     """
     if not condlist or len(condlist) != len(choicelist):
         raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")
-    choices = promoted_values("select", [*choicelist, default])
+    choices = promoted_values([*choicelist, default])
     found: Any = choices[-1]
     for k in reversed(range(len(condlist))):
         found = where(condlist[k], choices[k], found)
@@ -402,13 +401,13 @@ def choose(
     given = unstack(choices) if isinstance(choices, Value) else choices
     if not len(given):
         raise ArgumentError("choose: there is no choice")
-    values = as_values("choose", a, *given)
+    values = as_values(a, *given)
     which, values = values[0], values[1:]
     if which.dtype.is_float:
         raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
     which = astype(which, I64) if which.dtype.is_bool else which
-    which = within("choose", which, len(values), mode)
-    options = promoted_values("choose", values)
+    which = within(which, len(values), mode)
+    options = promoted_values(values)
     if mode == "raise":
         alike = broadcast_arrays(which, *options)
         which, together = alike[0], stack(alike[1:], -1)
@@ -442,16 +441,16 @@ def piecewise(
     array([ 2., 30.])
     """
     plain = [f for f in funclist if not callable(f)]
-    value = as_values("piecewise", x, *condlist, *plain)[0]
+    value = as_values(x, *condlist, *plain)[0]
     if len(funclist) - len(condlist) not in (0, 1):
         raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
     pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
     rest = pieces.pop() if len(pieces) > len(condlist) else 0
     kind = value.dtype.numpy
-    rest = astype(as_values("piecewise", value, rest)[1], kind)
+    rest = astype(as_values(value, rest)[1], kind)
     found = broadcast_arrays(value, rest)[1]
     for condition, piece in zip(condlist, pieces, strict=True):
-        _, condition, piece = as_values("piecewise", value, condition, piece)
+        _, condition, piece = as_values(value, condition, piece)
         holds = astype(condition, BOOL)
         chosen = astype(piece, kind)
         found = where(holds, chosen, found)

@@ -32,6 +32,7 @@ from staticgrad.language.types.dtype import F64, I64, complex_of
 from staticgrad.support.docstrings import like as same
 from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 Sizes = Sequence[Size] | None
@@ -44,27 +45,29 @@ __all__ = [
 _NORMS: Final = {None: (0, 2), "backward": (0, 2), "ortho": (1, 1), "forward": (2, 0)}
 
 
-def _transformed(
-    name: str, kind: str, x: Any, s: Sizes, axes: Axes, norm: str | None, forward: bool
-) -> Any:
+def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: str | None, forward: bool) -> Any:
     """A transform along ``axes``: by default the last ones, as many as ``s`` has, or all."""
-    value: Any = floating(name, x)
+    value: Any = floating(x)
     if norm not in _NORMS:
-        raise ArgumentError(f"{name}: norm={shown(norm)}", hint="'backward', 'ortho' or 'forward'")
+        raise ArgumentError(
+            f"{called_name()}: norm={shown(norm)}", hint="'backward', 'ortho' or 'forward'"
+        )
     if axes is None:
         count = value.ndim if s is None else len(s)
         axes = range(value.ndim - count, value.ndim)
-    places = distinct_axes(name, axes, value)
+    places = distinct_axes(axes, value)
     sizes = [value.shape[place] for place in places] if s is None else [*s]
     if len(sizes) != len(places):
-        raise ArgumentError(f"{name}: {len(sizes)} sizes for {len(places)} axes")
+        raise ArgumentError(f"{called_name()}: {len(sizes)} sizes for {len(places)} axes")
     if not places:
         return value
     if kind == "r2c" and value.dtype.is_complex:
-        raise DTypeError(f"{name}: takes real values, got {value.dtype}", related=related(value))
+        raise DTypeError(
+            f"{called_name()}: takes real values, got {value.dtype}", related=related(value)
+        )
     if kind == "c2r" and s is None:
         sizes[-1] = 2 * (sizes[-1] - 1)
-    sizes = [size_of(name, value.shape[p] if n is None or n == -1 else n, value)
+    sizes = [size_of(value.shape[p] if n is None or n == -1 else n, value)
              for n, p in zip(sizes, places, strict=True)]  # fmt: skip
     for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
         is_half = kind == "c2r" and number == len(places) - 1
@@ -112,7 +115,7 @@ def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) 
     ) -> AnyValue:
         whole = None if n is None else 0 if n == -1 else n  # in NumPy's sizes -1 is the whole
         sizes = None if whole is None else (whole,)
-        return _transformed(name, kind, a, sizes, (axis,), norm, forward)
+        return _transformed(kind, a, sizes, (axis,), norm, forward)
 
     return named(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]))
 
@@ -123,7 +126,7 @@ def _along_axes(
     def transform(
         a: Operand[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: str | None = None
     ) -> AnyValue:
-        return _transformed(name, kind, a, s, axes, norm, forward)
+        return _transformed(kind, a, s, axes, norm, forward)
 
     default = (
         "the last ones, as many as ``s`` has, or all" if by_default is None else "the last two"
@@ -194,7 +197,7 @@ def fftfreq(n: Size, d: float = 1.0) -> Any:
     >>> sg.evaluate(sg.fft.fftfreq(4))
     array([ 0.  ,  0.25, -0.5 , -0.25])
     """
-    size = size_of("fftfreq", n)
+    size = size_of(n)
     places = arange(size)
     half = size_value(floordiv(size + 1, 2), I64)
     signed = where(places < half, places, places - size_value(size, I64))
@@ -208,7 +211,7 @@ def rfftfreq(n: Size, d: float = 1.0) -> Any:
     Returns:
         float64: 0, 1, ..., n // 2, divided by n * d.
     """
-    size = size_of("rfftfreq", n)
+    size = size_of(n)
     return _scaled(arange(floordiv(size, 2) + 1), size, d)
 
 
@@ -218,17 +221,17 @@ def _scaled(places: Any, size: Size, d: float) -> Any:
 
 def fftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
     """Move the element of frequency 0 of a spectrum to the middle, along ``axes`` or all."""
-    return _shifted("fftshift", x, axes, 1)
+    return _shifted(x, axes, 1)
 
 
 def ifftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
     """Undo ``fftshift``."""
-    return _shifted("ifftshift", x, axes, -1)
+    return _shifted(x, axes, -1)
 
 
-def _shifted(name: str, x: Any, axes: Any, sign: int) -> Any:
+def _shifted(x: Any, axes: Any, sign: int) -> Any:
     value: Any = positive(x)
-    for axis in axes_of(name, axes, value):
+    for axis in axes_of(axes, value):
         size = value.shape[axis]
         first = size - floordiv(size, 2) if sign > 0 else floordiv(size, 2)
         parts = [part(value, axis, first, size - first), part(value, axis, 0, first)]

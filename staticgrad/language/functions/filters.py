@@ -42,6 +42,7 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 Mode = Literal["full", "same", "valid"]
@@ -61,31 +62,35 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "full") ->
         SizeGuardError: in a run, a vector of a named size that has no elements, or (but for
             ``mode="full"``) fewer than a known size.
     """
-    left, right = _vectors("convolve", a, v)
+    left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
-        return _of_named_sizes("convolve", left, flip(right), mode)
+        return _of_named_sizes(left, flip(right), mode)
     long, short, _ = _by_length(left, right)
-    return _filtered("convolve", long, flip(short), mode)
+    return _filtered(long, flip(short), mode)
 
 
 def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "valid") -> AnyValue:
     """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed."""
-    left, right = _vectors("correlate", a, v)
+    left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
-        return _of_named_sizes("correlate", left, right, mode)
+        return _of_named_sizes(left, right, mode, is_correlation=True)
     long, short, swapped = _by_length(left, right)
-    found = _filtered("correlate", long, short, mode, longer=swapped and mode == "same")
+    found = _filtered(long, short, mode, longer=swapped and mode == "same")
     return flip(found) if swapped else found
 
 
-def _vectors(op: str, a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    left, right = promoted_values(op, (a, v))
+def _vectors(a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    left, right = promoted_values((a, v))
     left, right = (reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
     for value in (left, right):
         if value.ndim != 1:
-            raise RankError(f"{op}: {value.type} is not a vector", related=related(value))
+            raise RankError(
+                f"{called_name()}: {value.type} is not a vector", related=related(value)
+            )
         if value.shape[0] == 0:
-            raise ShapeError(f"{op}: {value.type} has no elements", related=related(value))
+            raise ShapeError(
+                f"{called_name()}: {value.type} has no elements", related=related(value)
+            )
     return left, right
 
 
@@ -96,14 +101,12 @@ def _by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, boo
     return (right, left, True) if swapped else (left, right, False)
 
 
-def _filtered(
-    op: str, long: AnyValue, short: AnyValue, mode: str, longer: bool = False
-) -> AnyValue:
+def _filtered(long: AnyValue, short: AnyValue, mode: str, longer: bool = False) -> AnyValue:
     """The sums of long[n + k] * short[k], beginning where the mode says.
 
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
     """
-    taps = integer(op, "size", short.shape[0], short)
+    taps = integer("size", short.shape[0], short)
     around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
     size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
     # A named size must be as large: the reshape notes that, and gives an error in runs where not.
@@ -113,7 +116,9 @@ def _filtered(
     return reshape(found, (size + missing,))
 
 
-def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyValue:
+def _of_named_sizes(
+    left: AnyValue, right: AnyValue, mode: str, is_correlation: bool = False
+) -> AnyValue:
     """The sums of left[n + k] * right[k]: all, or from a start that the run computes."""
     n, m = left.shape[0], right.shape[0]
     # The reshapes note that there are elements.
@@ -127,7 +132,7 @@ def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyV
     start = size_value(shorter - 1, I64)
     if mode == "same":
         start = start // 2
-        if op == "correlate":  # NumPy exchanges them, and reverses the result
+        if is_correlation:  # NumPy exchanges them, and reverses the result
             exchanged = size_value(m, I64) > size_value(n, I64)
             start = where(exchanged, size_value(n // 2, I64), start)
     count = longer if mode == "same" else longer - shorter + 1
@@ -166,7 +171,7 @@ def interp(
         ]
         re, im = (interp(x, xp, f, low, high, period) for f, low, high in parts)
         return complex_numbers.complex(re, im)
-    at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
+    at, places, values = (floating(v) for v in promoted_values((x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:
         raise RankError(
             f"interp: points of {places.type} and {values.type} are not vectors",
@@ -222,12 +227,12 @@ def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
     Their number is known at build; of none the result is 0.
     """
-    coefficients, at = promoted_values("polyval", (p, x))
+    coefficients, at = promoted_values((p, x))
     if coefficients.ndim != 1:
         raise RankError(
             f"polyval: {coefficients.type} is not a vector", related=related(coefficients)
         )
-    count = integer("polyval", "number of coefficients", coefficients.shape[0], coefficients)
+    count = integer("number of coefficients", coefficients.shape[0], coefficients)
     total = zeros_like(at)
     for place in range(count):
         total = total * at + coefficients[place]
@@ -249,11 +254,11 @@ def sliding_window_view(
     array([[1, 2],
            [2, 3]])
     """
-    value = as_value("sliding_window_view", x)
+    value = as_value(x)
     given = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
-    sizes = [integer("sliding_window_view", "window size", size, value) for size in given]
+    sizes = [integer("window size", size, value) for size in given]
     places = range(value.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = [axis_of("sliding_window_view", place, value) for place in places]
+    axes = [axis_of(place, value) for place in places]
     if len(axes) != len(sizes):
         raise ArgumentError(
             f"sliding_window_view: {len(sizes)} window sizes for {len(axes)} axes",
@@ -289,7 +294,7 @@ def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
     """
     value = ravel(a)
     given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
-    shape = tuple(integer("resize", "size", size, value) for size in shape_of("resize", given))
+    shape = tuple(integer("size", size, value) for size in shape_of(given))
     size, wanted = value.shape[0], prod(shape)
     if size == 0:
         return zeros(shape, value.dtype, like=value)

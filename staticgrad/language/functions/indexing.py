@@ -135,7 +135,7 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
 
 def selection(x: Operand[AnyValue], key: Any) -> Selection[AnyValue]:
     """``key``, read for x. Raises as ``getitem``."""
-    value = as_value("getitem", x)
+    value = as_value(x)
     items = _unmasked(value, key if isinstance(key, tuple) else (key,))
     found = Selection(value)
     # The key with one entry per axis of x (and `None` for each new one).
@@ -268,7 +268,7 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
 def _clipped(what: str, data: Any, most: int, x: Value) -> int:
     number = known_integer(data)
     if number is None:
-        number = integer("getitem", what, data, x)  # which says what is wrong
+        number = integer(what, data, x)  # which says what is wrong
     return min(max(number, -most), most)
 
 
@@ -364,7 +364,7 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
 def _within(indices: Any, size: Size) -> Any:
     if not isinstance(indices, Value) and not isinstance(size, Dim):
         return checked(array_of(indices, "getitem: a key"), size)
-    value = as_value("getitem", indices)
+    value = as_value(indices)
     return take(iota((size,), like=value), value, 0)
 
 
@@ -625,7 +625,7 @@ def at(x: Operand) -> At:
     >>> sg.evaluate(sg.at([1, 2, 3])[1:].set(0))
     array([1, 0, 0])
     """
-    return At(as_value("at", x))
+    return At(as_value(x))
 
 
 class _Widened(Protocol):
@@ -659,30 +659,30 @@ def _stacked(function: Callable[..., Any]) -> _Stacked:
 @_widened
 def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x, a 0-d value as a vector of one; of several values a tuple."""
-    return _each("atleast_1d", _wide, values)
+    return _each(_wide, values)
 
 
 @_widened
 def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least two axes: a vector becomes a row; of several values a tuple."""
-    return _each("atleast_2d", with_two_axes, values)
+    return _each(with_two_axes, values)
 
 
 def _each(
-    op: str, function: Callable[[Operand[AnyValue]], AnyValue], values: Sequence[Operand[AnyValue]]
+    function: Callable[[Operand[AnyValue]], AnyValue], values: Sequence[Operand[AnyValue]]
 ) -> AnyValue | tuple[AnyValue, ...]:
-    found = tuple(function(value) for value in as_values(op, *values))
+    found = tuple(function(value) for value in as_values(*values))
     return found[0] if len(found) == 1 else found
 
 
 def _wide(x: Operand[AnyValue]) -> AnyValue:
-    value = as_value("atleast_1d", x)
+    value = as_value(x)
     return value if value.ndim else reshape(value, (1,))
 
 
-def _of_one_kind(op: str, values: Any) -> tuple[Any, ...]:
+def _of_one_kind(values: Any) -> tuple[Any, ...]:
     """The values of a list: arrays beside a tensor are tensors."""
-    return as_values(op, *several(op, values))
+    return as_values(*several(values))
 
 
 def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
@@ -694,7 +694,7 @@ def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
 @_widened
 def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
-    return _each("atleast_3d", _deep, values)
+    return _each(_deep, values)
 
 
 def _deep(x: Operand[AnyValue]) -> AnyValue:
@@ -708,7 +708,7 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
 
     Otherwise as ``concatenate``.
     """
-    wide = [with_two_axes(value) for value in _of_one_kind("vstack", values)]
+    wide = [with_two_axes(value) for value in _of_one_kind(values)]
     return concatenate(wide, 0, dtype=dtype)
 
 
@@ -716,7 +716,7 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
 @like(vstack)
 def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
-    wide = [_wide(value) for value in _of_one_kind("hstack", values)]
+    wide = [_wide(value) for value in _of_one_kind(values)]
     return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
 
 
@@ -726,7 +726,7 @@ def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
 def dstack(values: Sequence[Any]) -> Any: ...
 def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Join arrays along axis 2; vectors become [1, n, 1], matrices [m, n, 1]."""
-    return concatenate([_deep(value) for value in _of_one_kind("dstack", values)], 2)
+    return concatenate([_deep(value) for value in _of_one_kind(values)], 2)
 
 
 @overload
@@ -735,7 +735,7 @@ def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
 def column_stack(values: Sequence[Any]) -> Any: ...
 def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Vectors as the columns of a matrix; matrices side by side."""
-    wide = [_wide(value) for value in _of_one_kind("column_stack", values)]
+    wide = [_wide(value) for value in _of_one_kind(values)]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
 
@@ -772,17 +772,17 @@ def insert(
     array([1, 7, 2, 3, 8])
     """
     kind = binding_kind((x, values))
-    value = as_value("insert", x, kind)
+    value = as_value(x, kind)
     if axis is None:
         value, axis = reshape(value, (-1,)), 0
-    place = axis_of("insert", axis, value)
-    new = astype(as_value("insert", values, kind), value.dtype)
+    place = axis_of(axis, value)
+    new = astype(as_value(values, kind), value.dtype)
     new = reshape(new, (*(1,) * (value.ndim - new.ndim), *new.shape))
     size = value.shape[place]
     is_one = not isinstance(obj, Value | slice) and np.ndim(obj) == 0
     if is_one:  # NumPy has their entries along the first axis then
         new = moveaxis(new, 0, place)
-    found: Any = integer("insert", "obj", obj) if is_one else _positions(obj, size)
+    found: Any = integer("obj", obj) if is_one else _positions(obj, size)
     count = new.shape[place] if is_one or len(found) == 1 else len(found)
     new = broadcast_to(new, (*value.shape[:place], count, *value.shape[place + 1 :]))
     if isinstance(size, Dim) or isinstance(count, Dim):
@@ -850,23 +850,23 @@ def _depth(blocks: Any) -> int:
 
 def _blocks(blocks: Any) -> list[Value]:
     if not isinstance(blocks, list):
-        return [as_value("block", blocks)]
+        return [as_value(blocks)]
     return [value for each in blocks for value in _blocks(each)]
 
 
 def _assembled(blocks: Any, rank: int, depth: int) -> Value:
     if isinstance(blocks, list):
         return concatenate([_assembled(each, rank, depth - 1) for each in blocks], rank - depth)
-    value = as_value("block", blocks)
+    value = as_value(blocks)
     return reshape(value, (1,) * (rank - value.ndim) + value.shape)
 
 
 def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal."""
-    value = as_value("unstack", x)
-    place = axis_of("unstack", axis, value)
-    size = integer("unstack", "the size of the axis", value.shape[place], value)
-    count = number_of_parts("unstack", size, value) if size else 0
+    value = as_value(x)
+    place = axis_of(axis, value)
+    size = integer("the size of the axis", value.shape[place], value)
+    count = number_of_parts(size, value) if size else 0
     rest = tuple(size for k, size in enumerate(value.shape) if k != place)
     return tuple([reshape(part(value, place, k, 1), rest) for k in range(count)])
 

@@ -22,20 +22,21 @@ from staticgrad.language.ops.reduce import Sum, reduced
 from staticgrad.language.types.arrays import MOST_SIZE
 from staticgrad.language.types.dim import maximum
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 #: A mask of the elements that count, which broadcasts to them; None or True for all.
 Mask = Operand | None
 
 
-def mask_of(op: str, where: Mask, x: AnyValue) -> AnyValue | None:
+def mask_of(where: Mask, x: AnyValue) -> AnyValue | None:
     """``where`` in the shape of x; None where every element counts."""
     if where is None or where is True:
         return None
-    mask = as_value(op, where, getattr(x, "kind", type(x)))
+    mask = as_value(where, getattr(x, "kind", type(x)))
     if not mask.dtype.is_bool:
         raise DTypeError(
-            f"{op}: where= takes bools, got {mask.dtype.numpy}",
+            f"{called_name()}: where= takes bools, got {mask.dtype.numpy}",
             hint="which elements count: where=x > 0",
             related=related(mask),
         )
@@ -70,29 +71,31 @@ def degrees_of_freedom(
     return size_value(rest, x.dtype)
 
 
-def correction_of(op: str, ddof: Any, correction: Any) -> Any:
+def correction_of(ddof: Any, correction: Any) -> Any:
     """Return the number to subtract from the element count: ``ddof`` or ``correction``."""
     if correction is not None and ddof != 0:
-        raise ArgumentError(f"{op}: ddof and correction are one argument, given twice")
+        raise ArgumentError(f"{called_name()}: ddof and correction are one argument, given twice")
     less = ddof if correction is None else correction
     less = int(less) if isinstance(less, np.integer) else less
     if not is_number(less) or abs(less) > MOST_SIZE:
-        raise ArgumentError(f"{op}: ddof={shown(less)} is not a number of elements")
+        raise ArgumentError(f"{called_name()}: ddof={shown(less)} is not a number of elements")
     return less
 
 
-def start_of(op: str, initial: Operand[AnyValue], x: AnyValue) -> AnyValue:
+def start_of(initial: Operand[AnyValue], x: AnyValue) -> AnyValue:
     """``initial`` as a 0-d value in the dtype of x."""
-    own = strong_dtype(op, initial)
+    own = strong_dtype(called_name(), initial)
     if not (own.kind in "bi" and x.dtype.kind in "iuf") and not np.can_cast(
         own.numpy, x.dtype.numpy, "same_kind"
     ):
         raise DTypeError(
-            f"{op}: initial={shown(initial)} is {own.numpy}, the result {x.dtype.numpy}",
+            f"{called_name()}: initial={shown(initial)} is {own.numpy}, the result {x.dtype.numpy}",
             hint="convert one of the two: x.astype(dtype)",
             related=related(x, initial),
         )
-    value = as_value(op, initial, getattr(x, "kind", type(x)))
+    value = as_value(initial, getattr(x, "kind", type(x)))
     if value.ndim:
-        raise RankError(f"{op}: initial is one number, got {value.type}", related=related(value))
+        raise RankError(
+            f"{called_name()}: initial is one number, got {value.type}", related=related(value)
+        )
     return astype(value, x.dtype)

@@ -26,30 +26,31 @@ from staticgrad.language.ops.operands import Axes, as_value, axes_of, dtype_of, 
 from staticgrad.language.ops.scans import cumprod, cumsum
 from staticgrad.language.ops.selection import where
 from staticgrad.support.errors import DTypeError
+from staticgrad.support.errors.tracebacks import called_name
 
 
 @variant(of.sum)
 def nansum(x: Any, *args: Any, **options: Any) -> Any:
     """Sum over ``axis``, ignoring NaN; 0 where all are NaN. NaN elements take no gradient."""
-    return of.sum(_without_nan("nansum", x, 0.0), *args, **options)
+    return of.sum(_without_nan(x, 0.0), *args, **options)
 
 
 @variant(prod)
 def nanprod(x: Any, *args: Any, **options: Any) -> Any:
     """Product over ``axis``, ignoring NaN; 1 where all are NaN. NaN elements take no gradient."""
-    return prod(_without_nan("nanprod", x, 1.0), *args, **options)
+    return prod(_without_nan(x, 1.0), *args, **options)
 
 
 @variant(cumsum)
 def nancumsum(x: Any, *args: Any, **options: Any) -> Any:
     """Running sum along ``axis`` in which NaN counts as 0."""
-    return cumsum(_without_nan("nancumsum", x, 0.0), *args, **options)
+    return cumsum(_without_nan(x, 0.0), *args, **options)
 
 
 @variant(cumprod)
 def nancumprod(x: Any, *args: Any, **options: Any) -> Any:
     """Running product along ``axis`` in which NaN counts as 1."""
-    return cumprod(_without_nan("nancumprod", x, 1.0), *args, **options)
+    return cumprod(_without_nan(x, 1.0), *args, **options)
 
 
 @variant(of.argmax)
@@ -58,7 +59,7 @@ def nanargmax(x: Any, *args: Any, **options: Any) -> Any:
 
     The first of equal elements. NumPy raises where all are NaN, which only a run can find.
     """
-    return of.argmax(_without_nan("nanargmax", x, -math.inf), *args, **options)
+    return of.argmax(_without_nan(x, -math.inf), *args, **options)
 
 
 @variant(of.argmin)
@@ -67,7 +68,7 @@ def nanargmin(x: Any, *args: Any, **options: Any) -> Any:
 
     The first of equal elements. NumPy raises where all are NaN, which only a run can find.
     """
-    return of.argmin(_without_nan("nanargmin", x, math.inf), *args, **options)
+    return of.argmin(_without_nan(x, math.inf), *args, **options)
 
 
 @variant(of.mean)
@@ -76,50 +77,49 @@ def nanmean(
     x: Any, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
 ) -> Any:
     """Mean over ``axis``, ignoring NaN; NaN where all are NaN."""
-    value = _counted("nanmean", x, dtype, where)
+    value = _counted(x, dtype, where)
     return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)
 
 
 @variant(of.var)
 def nanvar(x: Any, *args: Any, **options: Any) -> Any:
     """Variance over ``axis``, ignoring NaN; NaN where at most ``ddof`` numbers remain."""
-    return _variance("nanvar", x, *args, **options)
+    return _variance(x, *args, **options)
 
 
 @variant(of.std)
 def nanstd(x: Any, *args: Any, **options: Any) -> Any:
     """Square root of ``nanvar``; the derivative is 0 where all elements are equal."""
-    return _variance("nanstd", x, *args, **options, root=True)
+    return _variance(x, *args, **options, root=True)
 
 
 @variant(of.max)
 def nanmax(x: Any, *args: Any, **options: Any) -> Any:
     """Largest element over ``axis``, ignoring NaN; NaN where all are NaN."""
-    found = of.max(_without_nan("nanmax", x, -math.inf), *args, **options)
-    return _or_nan("nanmax", found, x, *args, **options)
+    found = of.max(_without_nan(x, -math.inf), *args, **options)
+    return _or_nan(found, x, *args, **options)
 
 
 @variant(of.min)
 def nanmin(x: Any, *args: Any, **options: Any) -> Any:
     """Smallest element over ``axis``, ignoring NaN; NaN where all are NaN."""
-    found = of.min(_without_nan("nanmin", x, math.inf), *args, **options)
-    return _or_nan("nanmin", found, x, *args, **options)
+    found = of.min(_without_nan(x, math.inf), *args, **options)
+    return _or_nan(found, x, *args, **options)
 
 
-def _counted(op: str, x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue:
+def _counted(x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue:
     """x as a floating value of ``dtype``, NaN where it does not count."""
-    if dtype is not None and not dtype_of(op, dtype).is_float:
-        raise DTypeError(f"{op}: dtype={dtype!r} is not floating")
-    value = floating(op, x)
+    if dtype is not None and not dtype_of(dtype).is_float:
+        raise DTypeError(f"{called_name()}: dtype={dtype!r} is not floating")
+    value = floating(x)
     if dtype is not None:
         value = astype(value, dtype)
-    mask = mask_of(op, where, value)
+    mask = mask_of(where, value)
     return counted(value, mask, np.full((), np.nan, value.dtype.numpy))
 
 
 @rounded_once
 def _variance(
-    op: str,
     x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
@@ -131,9 +131,9 @@ def _variance(
     correction: float | None = None,
     root: bool = False,
 ) -> Any:
-    value = _counted(op, x, dtype, where)
-    less = correction_of(op, ddof, correction)
-    axes = axes_of(op, axis, value)
+    value = _counted(x, dtype, where)
+    less = correction_of(ddof, correction)
+    axes = axes_of(axis, value)
     away = value - (nanmean(value, axes, keepdims=True) if mean is None else mean)
     present = equal(value, value)
     away = selection.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
@@ -149,13 +149,12 @@ def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
     return of.sum(there, axis, keepdims=keepdims)
 
 
-def _without_nan(op: str, x: Operand[AnyValue], instead: float) -> AnyValue:
-    value = as_value(op, x)
+def _without_nan(x: Operand[AnyValue], instead: float) -> AnyValue:
+    value = as_value(x)
     return where(value != value, instead, value) if value.dtype.is_float else value
 
 
 def _or_nan(
-    op: str,
     found: Any,
     x: Any,
     axis: Axes = None,
@@ -164,7 +163,7 @@ def _or_nan(
     initial: Any = None,
     where: Mask = None,
 ) -> Any:
-    value = as_value(op, x)
+    value = as_value(x)
     if initial is not None or not value.dtype.is_float:
         return found
     nothing = of.all(isnan(value), axis, keepdims=keepdims)

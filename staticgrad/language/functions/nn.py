@@ -75,14 +75,14 @@ def relu(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.nn.relu([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    value: Any = as_value("relu", x)
+    value: Any = as_value(x)
     return Relu()(where(value, 1, 0) if value.dtype.is_bool else value)
 
 
 @rowwise(0)
 def silu(x: Operand[AnyValue]) -> AnyValue:
     """x * sigmoid(x), also called swish. At the infinities it is its limit, and so is its slope."""
-    value = floating("silu", x)
+    value = floating(x)
     above = clip(value, -_SIGMOID_IS_0)
     return above * of.sigmoid(clip(above, None, _SIGMOID_IS_0))
 
@@ -94,7 +94,7 @@ def softplus(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.nn.softplus([-1000.0, 0.0, 1000.0])).round(4)
     array([0.000e+00, 6.931e-01, 1.000e+03])
     """
-    value = floating("softplus", x)
+    value = floating(x)
     positive = value > 0
     return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))
 
@@ -112,7 +112,7 @@ def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
     >>> sg.evaluate(sg.nn.gelu([-1.0, 0.0, 1.0])).round(4)
     array([-0.1587,  0.    ,  0.8413])
     """
-    value = floating("gelu", x)
+    value = floating(x)
     known = type(approximate) in (bool, str, np.bool_) and approximate in _APPROXIMATIONS
     if not known:
         raise ArgumentError(
@@ -133,7 +133,7 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 
     Clevert, Unterthiner and Hochreiter, arXiv 1511.07289. ``alpha`` broadcasts with x.
     """
-    value = floating("elu", x)
+    value = floating(x)
     positive = value > 0
     return where(positive, value, alpha * of.expm1(where(positive, 0.0, value)))
 
@@ -141,7 +141,7 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 @rounded_once
 def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
     """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope."""
-    value = floating("leaky_relu", x)
+    value = floating(x)
     return where(value > 0, value, multiply(negative_slope, value))
 
 
@@ -160,8 +160,8 @@ def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     >>> sg.evaluate(sg.nn.softmax([0.0, 0.0, -1000.0]))
     array([0.5, 0.5, 0. ])
     """
-    value = floating("softmax", x)
-    axes = axes_of("softmax", axis, value)
+    value = floating(x)
+    axes = axes_of(axis, value)
     return shares(value, stop_gradient(largest(value, axes)), axes)
 
 
@@ -173,8 +173,8 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     >>> sg.evaluate(sg.nn.log_softmax([0.0, 0.0, -1000.0])).round(4)
     array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
     """
-    value = floating("log_softmax", x)
-    axes = axes_of("log_softmax", axis, value)
+    value = floating(x)
+    axes = axes_of(axis, value)
     away = value - constant_shift(value, axes)
     return away - of.log(total(of.exp(away), axes, keepdims=True))
 
@@ -190,10 +190,10 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
     >>> sg.evaluate(sg.nn.logsumexp([[0.0, 0.0], [1000.0, 1000.0]])).round(4)
     array([6.9310000e-01, 1.0006931e+03])
     """
-    value = floating("logsumexp", x)
+    value = floating(x)
     if value.ndim == 0 and axis in (None, -1, 0):
         return value
-    axes = axes_of("logsumexp", axis, value)
+    axes = axes_of(axis, value)
     out = log_sum_exp(value, constant_shift(value, axes), axes)
     kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
     return out if keepdims else reshape(out, kept)
@@ -224,11 +224,10 @@ def binary_cross_entropy_with_logits(
     >>> sg.evaluate(loss).round(4)
     array([0.6931, 0.    ])
     """
-    name = "binary_cross_entropy_with_logits"
-    scores, wanted = alike(name, input, target)
+    scores, wanted = alike(input, target)
     if pos_weight is None:
         losses = softplus(scores) - wanted * scores
     else:
-        more = as_values(name, scores, pos_weight)[1] * wanted
+        more = as_values(scores, pos_weight)[1] * wanted
         losses = (1.0 - wanted) * softplus(scores) + more * softplus(-scores)
-    return reduced(name, losses, reduction)
+    return reduced(losses, reduction)

@@ -41,6 +41,7 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import bounds
 from staticgrad.support.errors import ArgumentError, RankError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 
@@ -62,11 +63,11 @@ def layer_norm(
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    value = _with_axes("layer_norm", x)
-    _check_weight("layer_norm", weight, value)
+    value = _with_axes(x)
+    _check_weight(weight, value)
     away = value - mean(value, -1, keepdims=True)
     out = away * (1.0 / sqrt(mean(squared(away), -1, keepdims=True) + eps))
-    return _affine("layer_norm", out, weight, bias, value.ndim - 1)
+    return _affine(out, weight, bias, value.ndim - 1)
 
 
 @rowwise(1)
@@ -82,10 +83,10 @@ def rms_norm(
         weight: of the size of the last axis; None for none.
         eps: added to the mean square.
     """
-    value = _with_axes("rms_norm", x)
-    _check_weight("rms_norm", weight, value)
+    value = _with_axes(x)
+    _check_weight(weight, value)
     out = value * (1.0 / sqrt(mean(squared(value), -1, keepdims=True) + eps))
-    return _affine("rms_norm", out, weight, None, value.ndim - 1)
+    return _affine(out, weight, None, value.ndim - 1)
 
 
 @rounded_once
@@ -113,8 +114,8 @@ def batch_norm(
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    value = _with_axes("batch_norm", x)
-    place = axis_of("batch_norm", axis, value)
+    value = _with_axes(x)
+    place = axis_of(axis, value)
     given: Any = batch_statistics(value, place) if statistics is None else statistics
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ArgumentError(
@@ -122,18 +123,18 @@ def batch_norm(
             hint="statistics=(mean, variance), as batch_statistics gives them",
         )
     middle, spread = (
-        _per_channel("batch_norm", word, each, value, place)
+        _per_channel(word, each, value, place)
         for word, each in zip(("mean", "variance"), given, strict=True)
     )
     out = (value - middle) * (1.0 / sqrt(spread + eps))
-    return _affine("batch_norm", out, weight, bias, place)
+    return _affine(out, weight, bias, place)
 
 
 @rounded_once
 def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
     """Compute mean and variance (mean square) per channel, over all axes but ``axis``."""
-    value = _with_axes("batch_statistics", x)
-    place = axis_of("batch_statistics", axis, value)
+    value = _with_axes(x)
+    place = axis_of(axis, value)
     others = tuple(k for k in range(value.ndim) if k != place)
     middle = mean(value, others, keepdims=True)
     away = value - middle
@@ -161,8 +162,8 @@ def group_norm(
         num_groups: how many; they divide the channels.
         weight, bias: one number per channel; none by default.
     """
-    value = _with_axes("group_norm", x)
-    place = axis_of("group_norm", axis, value)
+    value = _with_axes(x)
+    place = axis_of(axis, value)
     count = num_groups
     channels = value.shape[place]
     each = dims.floordiv(channels, count)
@@ -173,42 +174,42 @@ def group_norm(
     over = tuple(range(place + 1, apart.ndim))
     away = apart - mean(apart, over, keepdims=True)
     out = away * (1.0 / sqrt(mean(squared(away), over, keepdims=True) + eps))
-    return _affine("group_norm", reshape(out, value.shape), weight, bias, place)
+    return _affine(reshape(out, value.shape), weight, bias, place)
 
 
-def _with_axes(op: str, x: Operand[AnyValue]) -> AnyValue:
-    value = floating(op, x)
+def _with_axes(x: Operand[AnyValue]) -> AnyValue:
+    value = floating(x)
     if value.ndim == 0:
-        raise RankError(f"{op}: a 0-d value has no axes", related=related(value))
+        raise RankError(f"{called_name()}: a 0-d value has no axes", related=related(value))
     return value
 
 
-def _check_weight(op: str, weight: Any, x: AnyValue) -> None:
+def _check_weight(weight: Any, x: AnyValue) -> None:
     """Refuse a list of integers, which is a shape in PyTorch's function of this name."""
     if isinstance(weight, list | tuple) and all(type(size) is int for size in weight):
+        name = called_name()
         raise ArgumentError(
-            f"{op}: weight={shown(weight)} is a list of integers",
-            hint=f"rows lie along the last axis, there is no normalized_shape: sg.nn.{op}(x)",
+            f"{name}: weight={shown(weight)} is a list of integers",
+            hint=f"rows lie along the last axis, there is no normalized_shape: sg.nn.{name}(x)",
             related=related(x),
         )
 
 
 def _affine(
-    op: str,
     x: AnyValue,
     weight: Operand[AnyValue] | None,
     bias: Operand[AnyValue] | None,
     axis: int,
 ) -> AnyValue:
-    out = x if weight is None else x * _per_channel(op, "weight", weight, x, axis)
-    return out if bias is None else out + _per_channel(op, "bias", bias, x, axis)
+    out = x if weight is None else x * _per_channel("weight", weight, x, axis)
+    return out if bias is None else out + _per_channel("bias", bias, x, axis)
 
 
-def _per_channel(op: str, word: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
-    _, row = as_values(op, x, data)
+def _per_channel(word: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
+    _, row = as_values(x, data)
     size = x.shape[axis]
     not_each = f"not one number for each of {size} channels"
-    text = f"{op}: the {word} is {shape_text(row.shape)}, {not_each}"
+    text = f"{called_name()}: the {word} is {shape_text(row.shape)}, {not_each}"
     check_vector(text, row, size, x)
     return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))
 
@@ -267,7 +268,7 @@ def instance_norm(
     Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. x is [n, c, ...], the number of channels
     known at build; ``weight`` and ``bias``, given by name, have one number per channel.
     """
-    value: Any = as_value("instance_norm", x)
+    value: Any = as_value(x)
     if value.ndim < 3:
         what = f"instance_norm: x is {value.type}, not [n, c, ...]"
         raise RankError(what, related=related(value))
@@ -275,7 +276,7 @@ def instance_norm(
         what = f"instance_norm: {channels} channels, a number that is not known at build"
         raise ArgumentError(what, related=related(value))
     if not channels:
-        return floating("instance_norm", value)
+        return floating(value)
     return group_norm(value, channels, weight, bias, eps=eps)
 
 
@@ -289,7 +290,7 @@ def local_response_norm(
     PyTorch has it. x is [n, c, ...]; behind the first and last channel lie zeros, which count. The
     mean is over ``size // 2`` channels before and the rest from it on.
     """
-    value: Any = floating("local_response_norm", x)
+    value: Any = floating(x)
     count = size
     if value.ndim < 2:
         what = f"local_response_norm: x is {value.type}, not [n, c, ...]"

@@ -44,7 +44,7 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.dot([1.0, 2.0], [3.0, 4.0]))
     array(11.)
     """
-    left, right = promoted_values("dot", (a, b))
+    left, right = promoted_values((a, b))
     if left.ndim == 0 or right.ndim == 0:
         return left * right
     if left.ndim > 2 or right.ndim > 2:
@@ -58,7 +58,7 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
     The first operand is conjugated, where it is complex. Both have as many elements.
     """
-    left, right = promoted_values("vdot", (a, b))
+    left, right = promoted_values((a, b))
     return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
 
 
@@ -69,14 +69,14 @@ def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     array([[3., 4.],
            [6., 8.]])
     """
-    left, right = promoted_values("outer", (a, b))
+    left, right = promoted_values((a, b))
     return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
 
 
 def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """The sum of the products along ``axis``, the first one conjugated; other axes broadcast."""
-    left, right = promoted_values("vecdot", (a, b))
-    left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
+    left, right = promoted_values((a, b))
+    left, right = (moveaxis(v, axis_of(axis, v), -1) for v in (left, right))
     product = matmul(conj(expand_dims(left, -2)), expand_dims(right, -1))
     return reshape(product, product.shape[:-2])
 
@@ -100,11 +100,10 @@ def cross(
     >>> sg.evaluate(sg.cross([1, 0, 0], [0, 1, 0]))
     array([0, 0, 1])
     """
-    left, right = promoted_values("cross", (a, b))
+    left, right = promoted_values((a, b))
     sides = (axisa, axisb) if axis is None else (axis, axis)
     left, right = (
-        moveaxis(v, axis_of("cross", side, v), -1)
-        for v, side in zip((left, right), sides, strict=True)
+        moveaxis(v, axis_of(side, v), -1) for v, side in zip((left, right), sides, strict=True)
     )
     if any(v.shape[-1] != 3 for v in (left, right)):
         raise ArgumentError(
@@ -113,7 +112,7 @@ def cross(
         )
     (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
     found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
-    return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
+    return moveaxis(found, -1, axis_of(axisc if axis is None else axis, found))
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,9 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
             f"einsum: the subscripts come first, got {subscripts!r}",
             hint='einsum("ij,jk->ik", a, b)',
         )
-    values = promoted_values("einsum", operands)
+    values = promoted_values(operands)
     if dtype is not None:
-        wanted = dtype_of("einsum", dtype)
+        wanted = dtype_of(dtype)
         values = tuple(astype(value, wanted) for value in values)
     parsed = Subscripts.of(subscripts, [value.ndim for value in values])
     terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
@@ -302,7 +301,7 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
     ``axes`` is a number, or two lists: axes of a and the axes of b that they meet. The axes of a
     that are left come before those of b.
     """
-    left, right = promoted_values("tensordot", (a, b))
+    left, right = promoted_values((a, b))
     ours, theirs = _paired_axes(left, right, axes)
     if len(ours) != len(theirs):
         raise ArgumentError(f"tensordot: {len(ours)} axes of a meet {len(theirs)} of b")
@@ -323,7 +322,7 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
 
 def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[int]]:
     if not isinstance(axes, list | tuple):
-        count = integer("tensordot", "axes", axes, left, right)
+        count = integer("axes", axes, left, right)
         if not 0 <= count <= min(left.ndim, right.ndim):
             raise ArgumentError(f"tensordot: {count} axes of {left.type} and {right.type}")
         return list(range(left.ndim - count, left.ndim)), list(range(count))
@@ -331,8 +330,8 @@ def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[
         raise ArgumentError("tensordot: axes are a number, or a list for a and one for b")
     ours, theirs = (list(own) if isinstance(own, list | tuple) else [own] for own in axes)
     return (
-        [axis_of("tensordot", axis, left) for axis in ours],
-        [axis_of("tensordot", axis, right) for axis in theirs],
+        [axis_of(axis, left) for axis in ours],
+        [axis_of(axis, right) for axis in theirs],
     )
 
 
@@ -344,7 +343,7 @@ def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.inner([1.0, 2.0], [3.0, 4.0]))
     array(11.)
     """
-    left, right = promoted_values("inner", (a, b))
+    left, right = promoted_values((a, b))
     if left.ndim == 0 or right.ndim == 0:
         return left * right
     return tensordot(left, right, ([-1], [-1]))
@@ -355,7 +354,7 @@ def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
     The one with fewer axes gets axes of size 1 in front.
     """
-    left, right = promoted_values("kron", (a, b))
+    left, right = promoted_values((a, b))
     rank = max(left.ndim, right.ndim)
     left, right = (reshape(v, (1,) * (rank - v.ndim) + v.shape) for v in (left, right))
     coarse: Shape = tuple(s for size in left.shape for s in (size, 1))

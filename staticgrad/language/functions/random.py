@@ -160,7 +160,7 @@ class Generator(Distributions):
     @public
     def bits(self, shape: Any = (), dtype: Any = "uint32") -> Value:
         """Uniform random bits as uint32 or uint64; ``shape``: sizes, or the names of sizes."""
-        return self._bits(drawn_shape("bits", shape), dtype_of("bits", dtype), self._stream())
+        return self._bits(drawn_shape(shape), dtype_of(dtype), self._stream())
 
     @public
     def uniform(
@@ -170,8 +170,8 @@ class Generator(Distributions):
 
         low + (high - low) * u, which carries gradients to low and high; rounding can give high.
         """
-        kind = floating_dtype("uniform", dtype)
-        unit = self._unit(met_shape("uniform", shape, low, high), kind)
+        kind = floating_dtype(dtype)
+        unit = self._unit(met_shape(shape, low, high), kind)
         first: Any = low
         last: Any = high
         if {type(low), type(high)} <= {int, float, PythonNumber}:
@@ -188,8 +188,8 @@ class Generator(Distributions):
         The quantile of a uniform draw, one word per element: the highest bit is the sign, the rest
         says how far out. float32 reaches 6.3 standard deviations, float64 8.2.
         """
-        kind = floating_dtype("normal", dtype)
-        sizes, stream = met_shape("normal", shape, loc, scale), self._stream()
+        kind = floating_dtype(dtype)
+        sizes, stream = met_shape(shape, loc, scale), self._stream()
         wide = kind.compute
         word = _cast(self._bits(sizes, wide.unsigned, stream), wide.signed)
         half = _HALVES[wide](word)
@@ -202,8 +202,8 @@ class Generator(Distributions):
     @public
     def exponential(self, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
         """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u)."""
-        kind = floating_dtype("exponential", dtype)
-        unit = self._unit(met_shape("exponential", shape, scale), kind.compute)
+        kind = floating_dtype(dtype)
+        unit = self._unit(met_shape(shape, scale), kind.compute)
         return _cast(-log1p(-unit), kind) * scale
 
     @public
@@ -221,7 +221,7 @@ class Generator(Distributions):
                     f"bernoulli: the probability {shown(p)} is not in [0, 1]",
                     hint="the probability comes first, then the shape: bernoulli(0.5, shape=(3,))",
                 )
-        return self._unit(met_shape("bernoulli", shape, p), F32) < p
+        return self._unit(met_shape(shape, p), F32) < p
 
     @public
     def integers(self, low: Integer, high: Integer, shape: Any = (), dtype: Any = I64) -> Value:
@@ -230,7 +230,7 @@ class Generator(Distributions):
         The upper part of bits times count (Lemire, "Fast random integer generation in an interval",
         2019, without rejection).
         """
-        kind, count = dtype_of("integers", dtype), high - low
+        kind, count = dtype_of(dtype), high - low
         if not kind.is_integer:
             raise DTypeError(f"integers: not of dtype {kind.numpy}")
         limits = np.iinfo(kind.numpy.name)
@@ -239,7 +239,7 @@ class Generator(Distributions):
                 f"integers: [{low}, {high}) holds {count} numbers for {kind.numpy}",
                 hint="there must be one, at most 2**32, and the dtype must hold them",
             )
-        bits = self._bits(drawn_shape("integers", shape), U64, self._stream())
+        bits = self._bits(drawn_shape(shape), U64, self._stream())
         many, word = np.uint64(count), np.uint64(32)
         carried = (bits & np.uint64(0xFFFFFFFF)) * many >> word
         chosen = ((bits >> word) * many + carried) >> word
@@ -258,7 +258,7 @@ class Generator(Distributions):
                 hint="a number, the share of elements that become 0: dropout(x, 0.1)",
                 related=related(rate),
             )
-        value = floating("dropout", x)
+        value = floating(x)
         if rate == 0.0:
             return value
         stays = self._unit(value.shape, F32) >= rate

@@ -26,6 +26,7 @@ from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import sigmoid, tanh
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of
 
 #: From the inputs' part of the gates, the state and u to the next state; the first part of a state
@@ -50,7 +51,7 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
     Shapes: x [batch, features], h and c [batch, hidden]; with the gates side by side
     w [features, 4 * hidden], u [hidden, 4 * hidden], b [4 * hidden].
     """
-    return _lstm_step(matmul(x, w) + b, _pair("lstm_cell", state), u)
+    return _lstm_step(matmul(x, w) + b, _pair(state), u)
 
 
 @rounded_once
@@ -107,7 +108,7 @@ def rnn(
     >>> sg.evaluate(outputs).round(4).ravel()
     array([0.964 , 0.9947, 0.995 ])
     """
-    return _layer("rnn", _rnn_step, 1, x, w, u, b, state, lengths, reverse)
+    return _layer(_rnn_step, 1, x, w, u, b, state, lengths, reverse)
 
 
 @like(rnn)
@@ -129,7 +130,7 @@ def lstm(
     >>> sg.evaluate(outputs).round(4).ravel()
     array([0.6083, 0.8726, 0.9353])
     """
-    return _layer("lstm", _lstm_step, 4, x, w, u, b, state, lengths, reverse)
+    return _layer(_lstm_step, 4, x, w, u, b, state, lengths, reverse)
 
 
 @like(rnn)
@@ -152,7 +153,7 @@ def gru(
     def step(gates: Any, h: Any, u: Any) -> Any:
         return _gru_step(gates, h, u, b_new)
 
-    return _layer("gru", step, 3, x, w, u, b, state, lengths, reverse)
+    return _layer(step, 3, x, w, u, b, state, lengths, reverse)
 
 
 def bidirectional(
@@ -185,21 +186,21 @@ def stacked(
 
 
 def _layer(
-    name: str, step: Step, gates: int, x: Any, w: Any, u: Any, b: Any, state: Any, lengths: Any,
+    step: Step, gates: int, x: Any, w: Any, u: Any, b: Any, state: Any, lengths: Any,
     reverse: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
-    x, u = as_value(name, x), as_value(name, u)
+    x, u = as_value(x), as_value(u)
     if x.ndim != 3:
-        raise RankError(f"{name}: x is {x.type}, not [time, batch, features]")
-    ends = None if lengths is None else _ends(name, lengths, x)
+        raise RankError(f"{called_name()}: x is {x.type}, not [time, batch, features]")
+    ends = None if lengths is None else _ends(lengths, x)
     hidden = u.shape[0] if u.ndim == 2 else None
     if hidden is None or u.shape[1] != gates * hidden:
-        raise ShapeError(f"{name}: u is {u.type}, not [hidden, {gates} * hidden]")
+        raise ShapeError(f"{called_name()}: u is {u.type}, not [hidden, {gates} * hidden]")
     if state is None:
         first = zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
         state = (first, first) if gates == 4 else first
     elif gates == 4:
-        state = _pair(name, state)
+        state = _pair(state)
     parts = _of_inputs(x, w, b)
     numbers = arange(x.shape[0], like=x)
 
@@ -227,22 +228,24 @@ def _of_inputs(x: Any, w: Any, b: Any) -> Any:
     return parts if biased is not rows else parts + b
 
 
-def _pair(name: str, state: Any) -> tuple[Any, Any]:
+def _pair(state: Any) -> tuple[Any, Any]:
     """Check the state of an LSTM: a pair, because the rows of an array could pass for h and c."""
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise ArgumentError(
-            f"{name}: the state is {kind_of(state)}, not a pair (h, c)",
+            f"{called_name()}: the state is {kind_of(state)}, not a pair (h, c)",
             hint="as the layer gives it back; None stands for zeros",
         )
     return state[0], state[1]
 
 
-def _ends(name: str, lengths: Any, x: Any) -> Any:
+def _ends(lengths: Any, x: Any) -> Any:
     """Return how many times of each sequence count."""
-    ends = as_value(name, lengths)
+    ends = as_value(lengths)
     if not ends.dtype.is_integer:
-        raise DTypeError(f"{name}: lengths are integers, not {ends.type}", related=related(ends))
-    text = f"{name}: lengths {ends.type} for sequences {x.type}, [time, batch, features]"
+        raise DTypeError(
+            f"{called_name()}: lengths are integers, not {ends.type}", related=related(ends)
+        )
+    text = f"{called_name()}: lengths {ends.type} for sequences {x.type}, [time, batch, features]"
     hint = "one for each sequence; a layer whose batch comes first has batch_first=True"
     check_vector(text, ends, x.shape[1], x, hint=hint)
     return ends

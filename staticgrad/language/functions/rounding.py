@@ -115,14 +115,14 @@ class _Declared:
             if arg.__class__ in _PLAIN:
                 return arg
             if asked is not None and place in self.operands:
-                arg = astype(as_value(self.function.__name__, arg, kind), asked)
+                arg = astype(as_value(arg, kind), asked)
             if not _is_narrow(arg):
                 return arg
             if arg.__class__ in (tuple, list):
                 return type(arg)([wide(None, x) if isinstance(x, Value) else x for x in arg])
             if not isinstance(arg, Value) and place not in self.operands:
                 return arg
-            value = as_value(self.function.__name__, arg, kind)
+            value = as_value(arg, kind)
             return astype(value, value.dtype.compute)
 
         try:

@@ -152,7 +152,7 @@ def _size(size: Any) -> int:
 
 
 def _integers(what: str, data: Any) -> Array:
-    found = leaf_array("sparse", data)
+    found = leaf_array(data, of="sparse")
     if found.ndim != 1:
         raise RankError(f"sparse: {what} has {found.ndim} axes, not one")
     if found.dtype.kind not in "iu" and found.size:
@@ -220,7 +220,7 @@ class Sparse:
     @property
     def dtype(self) -> Any:
         """The element type of the data."""
-        return dtype_of("sparse", self.data.dtype)
+        return dtype_of(self.data.dtype, of="sparse")
 
     @property
     def T(self) -> Sparse:  # noqa: N802 - NumPy's name
@@ -251,12 +251,12 @@ class Sparse:
         """The matrix in another element type."""
         if isinstance(self.data, Value):
             return self.with_data(astype(self.data, dtype))
-        return self.with_data(self.data.astype(dtype_of("astype", dtype).numpy))
+        return self.with_data(self.data.astype(dtype_of(dtype).numpy))
 
     def values(self, kind: type[Any] | None = None) -> Any:
         """The data as a value, an array as a constant."""
         if isinstance(self.data, Value):
-            return as_value("sparse", self.data, kind)
+            return as_value(self.data, kind, of="sparse")
         kept = vars(self).get("_constant")
         if kept is None or kept.array is not self.data:
             kept = self._constant = ArrayData(_elements(self.data))
@@ -279,12 +279,12 @@ class Sparse:
         """The product with dense rows [..., n, k]."""
         if x.dtype.is_complex:
             return complex_numbers.complex(self._times(x.real), self._times(x.imag))
-        data, x = promoted_values("matmul", (self.values(binding_kind((self.data, x))), x))
+        data, x = promoted_values((self.values(binding_kind((self.data, x))), x))
         return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
 
     def sampled(self, u: Any, v: Any) -> Sparse:
         """The matrix with the elements of ``u @ v`` at its pattern: u [rows, k], v [k, columns]."""
-        u, v = promoted_values("sampled", (u, v))
+        u, v = promoted_values((u, v))
         if u.ndim != 2 or v.ndim != 2:
             raise RankError(f"sampled: {u.type} @ {v.type} is not a product of matrices")
         pair = (transpose(v), u) if self._transposed else (u, transpose(v))
@@ -303,9 +303,7 @@ class Sparse:
     def _scaled(self, other: Any, function: Callable[[Any, Any], Any]) -> Sparse:
         if is_sparse(other):
             raise ArgumentError("sparse: two sparse matrices are not multiplied elementwise")
-        factor = (
-            as_value("multiply", other) if np.ndim(other) or isinstance(other, Value) else other
-        )
+        factor = as_value(other) if np.ndim(other) or isinstance(other, Value) else other
         if isinstance(factor, Value) and factor.ndim:
             factor = broadcast_to(factor, self.shape)[self.places()]
         return self._with(function(self.values(binding_kind((self.data, factor))), factor))
@@ -389,7 +387,7 @@ def _complex_elements(dtype: Any) -> DTypeError:
 
 def _elements(data: Any) -> Array:
     """Numbers of a matrix as an array; integers become float64, as in ``sg.linalg``."""
-    found = leaf_array("sparse", data)
+    found = leaf_array(data, of="sparse")
     if found.dtype.kind == "c":
         raise _complex_elements(found.dtype)
     if found.dtype.kind in "biu":
@@ -484,14 +482,14 @@ def _product(a: Any, b: Any) -> Any:
             hint="A @ (B @ x) multiplies by both; A @ B.todense() is dense",
         )
     if is_sparse(a):
-        matrix, x = _as_sparse(a), as_value("matmul", b)
+        matrix, x = _as_sparse(a), as_value(b)
         _check_product(
             x, f"{shape_text(matrix.shape)} @ {shape_text(x.shape)}", max(-2, -x.ndim), matrix
         )
         if x.ndim > 1:
             return matrix._times(x)
         return squeeze(matrix._times(expand_dims(x, 1)), 1)
-    matrix, x = _as_sparse(b).T, as_value("matmul", a)
+    matrix, x = _as_sparse(b).T, as_value(a)
     _check_product(x, f"{shape_text(x.shape)} @ {shape_text(matrix.shape[::-1])}", -1, matrix)
     if x.ndim == 1:
         return squeeze(matrix._times(expand_dims(x, 1)), 1)

@@ -158,7 +158,7 @@ def logsumexp(
     if b is None:
         return nn.logsumexp(a, axis, keepdims=keepdims)
     logs = where(np.equal(cast(Any, b), 0), -math.inf, a)
-    axes = axes_of("logsumexp", axis, logs)
+    axes = axes_of(axis, logs)
     shift = constant_shift(logs, axes)
     out = log_of_sum(total(exp(logs - shift) * b, axes, keepdims=True)) + shift
     return out if keepdims else squeeze(out, axes)

@@ -25,6 +25,7 @@ from staticgrad.language.types.arrays import Shape, is_sparse, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.optional import ml_dtypes
 
@@ -81,7 +82,7 @@ def asarray(
         data = _stacked(data)
         return data if dtype is None else astype(data, dtype)
     if np.ndim(data) == 0:
-        data = as_value("asarray", data)
+        data = as_value(data)
         if data.computes:
             return astype(data, data.dtype if dtype is None else dtype)
     return constant(data, dtype)  # type: ignore[return-value]
@@ -95,7 +96,7 @@ def _holds_values(data: Any) -> bool:
 
 def _stacked(data: Any) -> Any:
     """Return nested lists as one value, in the dtype in which all elements meet."""
-    elements = iter(promoted_values("asarray", [*_elements(data)]))
+    elements = iter(promoted_values([*_elements(data)]))
 
     def of(part: Any) -> Any:
         if isinstance(part, list | tuple):
@@ -139,8 +140,8 @@ def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
     >>> sg.size(sg.input("x", (2, 3)))
     6
     """
-    value = as_value("size", a)
-    return product(value.shape[place] for place in axes_of("size", axis, value))
+    value = as_value(a)
+    return product(value.shape[place] for place in axes_of(axis, value))
 
 
 def result_type(*arrays_and_dtypes: Any) -> DType:
@@ -155,7 +156,7 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
 
 def _operand(data: Any) -> Any:
     if isinstance(data, DType | np.dtype | type | str):
-        return np.empty(0, dtype_of("result_type", data).numpy)
+        return np.empty(0, dtype_of(data).numpy)
     return data
 
 
@@ -164,7 +165,7 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 
     ``casting`` is one of NumPy's rules.
     """
-    return np.can_cast(_element("can_cast", from_), dtype_of("can_cast", to).numpy, casting)
+    return np.can_cast(_element(from_), dtype_of(to).numpy, casting)
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
@@ -175,7 +176,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     """
     if isinstance(kind, tuple):
         return any(isdtype(dtype, each) for each in kind)
-    own = dtype_of("isdtype", dtype)
+    own = dtype_of(dtype)
     if isinstance(kind, str):
         return bool(np.isdtype(own.compute.numpy, kind))  # NumPy knows the kind of that one
     return own == kind
@@ -183,7 +184,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 def finfo(type: Any) -> np.finfo[Any]:
     """NumPy's limits of a floating dtype, value or array: ``eps``, ``max``, ``tiny``."""
-    found = _element("finfo", type, "f")
+    found = _element(type, "f")
     if found.kind == "V":
         limits: Any = ml_dtypes.finfo  # NumPy has no limits for the dtypes of ml_dtypes
         return limits(found)
@@ -192,14 +193,14 @@ def finfo(type: Any) -> np.finfo[Any]:
 
 def iinfo(type: Any) -> np.iinfo[Any]:
     """NumPy's limits of an integer dtype, value or array: ``min``, ``max``."""
-    return np.iinfo(_element("iinfo", type, "iu"))
+    return np.iinfo(_element(type, "iu"))
 
 
-def _element(op: str, data: Any, kinds: str = "biuf") -> np.dtype[Any]:
+def _element(data: Any, kinds: str = "biuf") -> np.dtype[Any]:
     named = isinstance(data, DType | np.dtype | type | str)
-    found = dtype_of(op, data) if named else strong_dtype(op, data)
+    found = dtype_of(data) if named else strong_dtype(called_name(), data)
     if found.kind not in kinds:
-        raise DTypeError(f"{op}: {found} has no such limits")
+        raise DTypeError(f"{called_name()}: {found} has no such limits")
     return found.numpy
 
 

@@ -77,6 +77,7 @@ from staticgrad.support.errors import (
     RankError,
     ShapeError,
 )
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 
@@ -117,14 +118,14 @@ def average(
     array(3.75)
     """
     if weights is None:
-        value = as_value("average", x)
+        value = as_value(x)
         found = of.mean(value, axis, keepdims=keepdims)
         if not returned:
             return found
-        axes = axes_of("average", axis, value)
+        axes = axes_of(axis, value)
         many = size_value(math.prod(value.shape[k] for k in axes), found.dtype)
         return found, full(found.shape, many, like=value)
-    value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
+    value, weight = (floating(v) for v in promoted_values((x, weights)))
     if axis is not None and weight.shape != value.shape:
         weight = _along(weight, axis, value)
     value, weight = broadcast_arrays(value, weight)
@@ -136,7 +137,7 @@ def average(
 def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
     """Weights of the places along ``axis``, with axes of size 1 for the others of x."""
     given = axis if isinstance(axis, list | tuple) else (axis,)
-    places = distinct_axes("average", given, x)
+    places = distinct_axes(given, x)
     if weight.ndim != len(places):
         raise ShapeError(
             f"average: weights {weight.type} for {len(places)} axes of {x.type}",
@@ -174,11 +175,11 @@ def cov(
         dtype: a floating dtype to convert to first.
     """
     if y is not None:
-        m, y = as_values("cov", m, y)
-    rows = _variables("cov", m, rowvar, dtype)
+        m, y = as_values(m, y)
+    rows = _variables(m, rowvar, dtype)
     if y is not None:
-        more = _variables("cov", y, rowvar, dtype)
-        rows = concatenate(list(promoted_values("cov", (rows, more))), 0)
+        more = _variables(y, rowvar, dtype)
+        rows = concatenate(list(promoted_values((rows, more))), 0)
     less = ddof if ddof is not None else 0 if bias else 1
     weights = _weights(rows, fweights, aweights)
     if weights is None:
@@ -189,7 +190,7 @@ def cov(
         away = rows - of.sum(rows * weights, 1, keepdims=True) / total
         left, count = away * weights, total - float(less)
         if aweights is not None:
-            squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
+            squares = of.sum(weights * as_values(rows, aweights)[1]) / total
             count = total - float(less) * squares
         count = where(count > 0.0, count, 0.0)
     found = matmul(left, conj(transpose(away))) / count
@@ -204,7 +205,7 @@ def _weights(
     for name, given in (("fweights", often), ("aweights", much)):
         if given is None:
             continue
-        weight = as_values("cov", rows, given)[1]
+        weight = as_values(rows, given)[1]
         if name == "fweights" and not weight.dtype.is_integer:
             text = f"cov: fweights are integers, not {weight.dtype.numpy}"
             raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
@@ -241,15 +242,19 @@ def corrcoef(
     return clip(scaled, -1.0, 1.0)
 
 
-def _variables(op: str, x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
-    value = floating(op, x)
+def _variables(x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
+    value = floating(x)
     if dtype is not None:
-        wanted = dtype_of(op, dtype)
+        wanted = dtype_of(dtype)
         if not wanted.is_float:
-            raise DTypeError(f"{op}: dtype={wanted.numpy} is not floating", related=related(value))
+            raise DTypeError(
+                f"{called_name()}: dtype={wanted.numpy} is not floating", related=related(value)
+            )
         value = astype(value, wanted)
     if value.ndim > 2:
-        raise RankError(f"{op}: takes at most two axes, got {value.type}", related=related(value))
+        raise RankError(
+            f"{called_name()}: takes at most two axes, got {value.type}", related=related(value)
+        )
     wide = with_two_axes(value)
     return transpose(wide) if not rowvar and value.ndim == 2 else wide
 
@@ -264,7 +269,7 @@ def isin(
 
     The others are put in order and searched: n log m operations for n elements and m others.
     """
-    among, others = promoted_values("isin", (element, test_elements))
+    among, others = promoted_values((element, test_elements))
     row = ravel(others)
     if row.size == 0:
         return full(among.shape, np.bool_(invert), like=among)
@@ -310,7 +315,7 @@ def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue
     >>> sg.evaluate(sg.partition([3, 1, 2], 1))
     array([1, 2, 3])
     """
-    return sorted_along("partition", x, axis, (None, None, None), False)[0]
+    return sorted_along(x, axis, (None, None, None), False)[0]
 
 
 @like(partition)
@@ -320,7 +325,7 @@ def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyVa
     >>> sg.evaluate(sg.argpartition([3, 1, 2], 1))
     array([1, 2, 0])
     """
-    return sorted_along("argpartition", x, axis, (None, None, None), False)[1]
+    return sorted_along(x, axis, (None, None, None), False)[1]
 
 
 def lexsort(keys: Any, axis: int = -1) -> Value:
@@ -334,7 +339,7 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
     >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
     array([2, 0, 1])
     """
-    values = as_values("lexsort", *several("lexsort", keys))
+    values = as_values(*several(keys))
     if not values:
         raise ArgumentError("lexsort: there are no keys")
     first = values[0]
@@ -342,7 +347,7 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
         if value.shape != first.shape:
             text = f"lexsort: keys {first.type} and {value.type} have different shapes"
             raise ShapeError(text, related=related(first, value))
-    place = axis_of("lexsort", axis, first)
+    place = axis_of(axis, first)
     found = argsort(first, place)
     for value in values[1:]:
         order = argsort(take_along_axis(value, found, place), place)
@@ -366,14 +371,14 @@ def bincount(
     >>> sg.evaluate(sg.bincount([0, 2, 2], minlength=4))
     array([1, 0, 2, 0])
     """
-    row = as_value("bincount", x)
+    row = as_value(x)
     if minlength is None:
         raise ArgumentError(
             "bincount: the size of the result must be known when the graph is built",
             hint="sg.bincount(x, minlength=10) counts the numbers 0 to 9",
             related=related(row),
         )
-    count = integer("bincount", "minlength", minlength, row, least=0)
+    count = integer("minlength", minlength, row, least=0)
     if row.ndim != 1:
         raise RankError(f"bincount: {row.type} is not a vector", related=related(row))
     if row.dtype.is_float:
@@ -384,7 +389,7 @@ def bincount(
     if weights is None:
         added = full(row.shape, 1, I64, like=row)
     else:
-        added = floating("bincount", as_values("bincount", row, weights)[1])
+        added = floating(as_values(row, weights)[1])
         if added.shape != row.shape:
             text = f"bincount: weights {added.type} for elements {row.type}"
             raise ShapeError(text, related=related(row, added))
@@ -417,9 +422,9 @@ def histogram(
     >>> sg.evaluate([counts, edges])
     [array([3, 1]), array([0., 2., 4.])]
     """
-    row = as_value("histogram", x)
+    row = as_value(x)
     edges = histogram_bin_edges(row, bins, range)
-    elements, ends = promoted_values("histogram", (ravel(row), edges))
+    elements, ends = promoted_values((ravel(row), edges))
     count = ends.shape[0] - 1
     last = part(ends, 0, count, 1)
     place = searchsorted(ends, elements, "right") - 1
@@ -429,7 +434,7 @@ def histogram(
     if weights is None:
         added = full(elements.shape, 1, I64, like=elements)
     else:
-        added = ravel(broadcast_to(as_values("histogram", row, weights)[1], row.shape))
+        added = ravel(broadcast_to(as_values(row, weights)[1], row.shape))
     return (_densities if density else _counts)(added, place, edges), edges
 
 
@@ -440,7 +445,7 @@ def _counts(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
 
 @rounded_once
 def _densities(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
-    found = floating("histogram", _counts(added, place, edges))
+    found = floating(_counts(added, place, edges))
     return found / (of.sum(found) * diff(edges))
 
 
@@ -449,14 +454,14 @@ def histogram_bin_edges(
     x: Operand[AnyValue], bins: Operand[AnyValue] | int = 10, range: Range = None
 ) -> AnyValue:
     """The edges that ``histogram`` would use."""
-    value = as_value("histogram", x)
+    value = as_value(x)
     if isinstance(bins, Value | np.ndarray | list | tuple):
-        _, edges = as_values("histogram", value, bins)
+        _, edges = as_values(value, bins)
         if edges.ndim != 1:
             raise RankError(f"histogram: edges {edges.type} are no vector", related=related(edges))
         return edges
-    count = integer("histogram", "bins", bins, value, least=1)
-    floats = floating("histogram", value)
+    count = integer("bins", bins, value, least=1)
+    floats = floating(value)
     if range is None and value.size != 0:
         return _spread(of.min(floats), of.max(floats), count)
     low, high = _ends(range or (0.0, 1.0))
@@ -465,7 +470,7 @@ def histogram_bin_edges(
     if low == high:
         low, high = low - 0.5, high + 0.5
     ends = np.linspace(low, high, count + 1, dtype=floats.dtype.numpy)
-    return as_values("histogram", value, ends)[1]
+    return as_values(value, ends)[1]
 
 
 def _ends(range: Any) -> tuple[float, float]:
@@ -497,7 +502,7 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
     >>> sg.evaluate(sg.median([[1, 9, 2], [4, 6, 5]], axis=1))
     array([2., 5.])
     """
-    rows = _Rows("median", x, axis, keepdims, nan_if_empty=True)
+    rows = _Rows(x, axis, keepdims, nan_if_empty=True)
     count = rows.count
     left, right = rows.part(floordiv(count - 1, 2)), rows.part(floordiv(count, 2))
     return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
@@ -506,7 +511,7 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
 @like(median)
 def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Compute the ``median``, ignoring NaN; NaN if all elements are NaN or there are none."""
-    rows = _Rows("nanmedian", x, axis, keepdims, nan_if_empty=True)
+    rows = _Rows(x, axis, keepdims, nan_if_empty=True)
     count = rows.numbers()
     left, right = rows.at((count - 1) // 2), rows.at(count // 2)
     return rows.result(_middle(left, right, count % 2), overlook=True)
@@ -542,13 +547,13 @@ def quantile(
     >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
     array(2.)
     """
-    return _each("quantile", _quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
+    return _each(_quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
 
 
 @variant(quantile)
 def nanquantile(*args: Any, **options: Any) -> Any:
     """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN."""
-    return _each("nanquantile", _nanquantile, 1.0, *args, **options)
+    return _each(_nanquantile, 1.0, *args, **options)
 
 
 @variant(quantile)
@@ -558,13 +563,13 @@ def percentile(*args: Any, **options: Any) -> Any:
     Args:
         q: parts in percent.
     """
-    return _each("percentile", _quantile, 100.0, *args, **options)
+    return _each(_quantile, 100.0, *args, **options)
 
 
 @variant(percentile)
 def nanpercentile(*args: Any, **options: Any) -> Any:
     """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN."""
-    return _each("nanpercentile", _nanquantile, 100.0, *args, **options)
+    return _each(_nanquantile, 100.0, *args, **options)
 
 
 class _Rows(Generic[AnyValue]):
@@ -572,17 +577,15 @@ class _Rows(Generic[AnyValue]):
 
     def __init__(
         self,
-        op: str,
         x: Operand[AnyValue],
         axis: Axes,
         keepdims: bool,
         nan_if_empty: bool = False,
     ) -> None:
-        value = floating(op, x)
-        axes = axes_of(op, axis, value)
+        value = floating(x)
+        axes = axes_of(axis, value)
         kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
         ones = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
-        self.op: str = op
         self.shape: Shape = ones if keepdims else kept
         if len(axes) != 1:
             last = tuple(range(value.ndim - len(axes), value.ndim))
@@ -592,7 +595,9 @@ class _Rows(Generic[AnyValue]):
         (self.axis,) = axes
         self.count: Size = value.shape[self.axis]
         if self.count == 0 and not nan_if_empty:
-            raise EmptyReductionError(f"{op}: no elements in {value.type}", related=related(value))
+            raise EmptyReductionError(
+                f"{called_name()}: no elements in {value.type}", related=related(value)
+            )
         self.sorted: AnyValue = sort(value, self.axis)
         if nan_if_empty and not bounds(self.count)[0]:  # a NaN behind what may be no elements
             shape = [1 if k == self.axis else size for k, size in enumerate(value.shape)]
@@ -628,7 +633,6 @@ def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
 
 
 def _each(
-    op: str,
     one: Callable[[_Rows[AnyValue], float, str], AnyValue],
     whole: float,
     x: Operand[AnyValue],
@@ -639,14 +643,14 @@ def _each(
     keepdims: bool = False,
 ) -> AnyValue:
     """Compute the quantile for every number of q; stack them unless q is a single number."""
-    rows = _Rows(op, x, axis, keepdims)
-    parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
+    rows = _Rows(x, axis, keepdims)
+    parts = None if isinstance(q, Value) else array_of(q, f"{called_name()}: q")
     if parts is None or parts.dtype.kind not in "iuf":
         raise ArgumentError(
-            f"{rows.op}: q={shown(q)} is not a number known when the graph is built"
+            f"{called_name()}: q={shown(q)} is not a number known when the graph is built"
         )
     if not np.all((parts >= 0) & (parts <= whole)):
-        raise ArgumentError(f"{rows.op}: q={shown(q)} reaches outside [0, {whole:g}]")
+        raise ArgumentError(f"{called_name()}: q={shown(q)} reaches outside [0, {whole:g}]")
     found = [one(rows, float(number) / whole, method) for number in parts.ravel()]
     if parts.ndim == 0:
         return found[0]
@@ -707,7 +711,7 @@ def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 
 
 @rounded_once
-def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
+def norm_of_matrices(x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
     """The norms of floating matrices, the last two axes."""
     if ord is None or ord == "fro":
         return flat_root(of.sum(abs_square(x), (-2, -1), keepdims=keepdims))
@@ -721,7 +725,7 @@ def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue
         found = expand_dims(join(values, -1, keepdims=True), -1)
     else:
         raise ArgumentError(
-            f"{op}: no norm {ord!r} of matrices",
+            f"{called_name()}: no norm {ord!r} of matrices",
             hint="'fro', 'nuc', 1, -1, 2, -2, inf, -inf",
             related=related(x),
         )
@@ -751,12 +755,12 @@ def prod(
     >>> sg.evaluate(sg.prod([[1.0, 2.0], [3.0, 4.0]], axis=0))
     array([3., 8.])
     """
-    value = as_value("prod", x)
-    axes = axes_of("prod", axis, value)
-    mask = mask_of("prod", where, value)
-    wanted = counting_dtype("prod", value.dtype, dtype)
+    value = as_value(x)
+    axes = axes_of(axis, value)
+    mask = mask_of(where, value)
+    wanted = counting_dtype(value.dtype, dtype)
     found = _product(counted(astype(value, wanted), mask, 1), axes, keepdims)
-    return found if initial is None else found * start_of("prod", initial, found)
+    return found if initial is None else found * start_of(initial, found)
 
 
 def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
@@ -807,14 +811,14 @@ def norm(
     >>> sg.evaluate(sg.norm([3.0, 4.0]))
     array(5.)
     """
-    value = floating("norm", x)
-    axes = axes_of("norm", axis, value)
+    value = floating(x)
+    axes = axes_of(axis, value)
     if ord is None or (ord == "fro" and len(axes) == 2):
         return vector_norm_over(value, 2, axes, keepdims)
     if len(axes) == 2:
         given = axis if isinstance(axis, list | tuple) else axes  # its order tells rows and columns
-        places = distinct_axes("norm", given, value)
-        found = norm_of_matrices("norm", moveaxis(value, places, (-2, -1)), ord, keepdims)
+        places = distinct_axes(given, value)
+        found = norm_of_matrices(moveaxis(value, places, (-2, -1)), ord, keepdims)
         return moveaxis(found, (-2, -1), places) if keepdims else found
     if len(axes) != 1 or isinstance(ord, str):
         raise ArgumentError(
@@ -828,7 +832,7 @@ def norm(
 @rounded_once
 def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> AnyValue:
     """The norm of the vectors that are made of the elements along some axes."""
-    axes = axes_of("vector_norm", axis, value)
+    axes = axes_of(axis, value)
     if ord == 2:
         return flat_root(of.sum(abs_square(value), axes, keepdims=keepdims))
     magnitude = absolute(value)
@@ -853,10 +857,10 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
 @rounded_once
 def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """The largest less the smallest element over ``axis``. Raises as ``max``."""
-    value = as_value("ptp", x)
+    value = as_value(x)
     return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
 
 
 def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Return how many elements over ``axis`` are not 0, as int64."""
-    return of.sum(astype(as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)
+    return of.sum(astype(as_value(x), BOOL), axis, keepdims=keepdims)

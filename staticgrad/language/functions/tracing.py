@@ -199,7 +199,7 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[li
 
 def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
     """Return what a function gave, as values of graphs; numbers and arrays are constants."""
-    found = [as_value(name, leaf, Symbolic) for leaf in leaves]
+    found = [as_value(leaf, Symbolic) for leaf in leaves]
     for each in found:
         if not isinstance(each, Symbolic):
             raise two_kinds(Symbolic, type(each))

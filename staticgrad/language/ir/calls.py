@@ -34,7 +34,12 @@ from staticgrad.support.errors.calls import (
     unknown_argument,
     what_it_takes,
 )
-from staticgrad.support.errors.tracebacks import boundary, is_boundary
+from staticgrad.support.errors.tracebacks import (
+    boundary,
+    called_name,
+    is_boundary,
+    names_messages,
+)
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import NamedTuple, dataclass
 
@@ -187,13 +192,13 @@ def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) ->
 class Argument(NamedTuple):
     """What an annotation declares: ``k: Annotated[int, Argument(read)]``.
 
-    ``read(function, name, given)`` returns the argument ``name`` as the function takes it, or
-    raises an error. Arguments of the class ``exact`` are not read, nor is None where the
-    annotation allows it (``Count | None``). A flag (``bool``) and a choice
+    ``read(name, given)`` returns the argument ``name`` as the function takes it, or raises an
+    error, which begins with ``called_name()``. Arguments of the class ``exact`` are not read, nor
+    is None where the annotation allows it (``Count | None``). A flag (``bool``) and a choice
     (``Literal["low", "high"]``) are declared by these annotations alone.
     """
 
-    read: Callable[[str, str, Any], Any]
+    read: Callable[[str, Any], Any]
     exact: type | None = None
 
 
@@ -204,14 +209,14 @@ class _Declared(NamedTuple):
     word: str
     exact: type | None
     optional: bool
-    read: Callable[[str, str, Any], Any]
+    read: Callable[[str, Any], Any]
 
 
-def _read_flag(name: str, flag: str, given: Any) -> bool:
+def _read_flag(flag: str, given: Any) -> bool:
     if isinstance(given, np.bool_):
         return bool(given)
     raise ArgumentError(
-        f"{name}: {flag}={shown(given)} is {kind_of(given)}, neither True nor False",
+        f"{called_name()}: {flag}={shown(given)} is {kind_of(given)}, neither True nor False",
         hint="a flag is a bool known when the graph is built",
     )
 
@@ -220,11 +225,11 @@ _FLAG: Final = Argument(_read_flag, bool)
 
 
 def _choice(choices: tuple[str, ...]) -> Argument:
-    def read(name: str, word: str, given: Any) -> Any:
+    def read(word: str, given: Any) -> Any:
         if isinstance(given, str) and given in choices:
             return given
         known = ", ".join(map(repr, choices))
-        raise ArgumentError(f"{name}: {word}={shown(given)} is not one of {known}")
+        raise ArgumentError(f"{called_name()}: {word}={shown(given)} is not one of {known}")
 
     return Argument(read)
 
@@ -262,6 +267,7 @@ def declaration(module: str, annotation: Any) -> tuple[Argument | None, bool]:
     return None, False
 
 
+@names_messages
 def _as_declared(
     name: str, declared: tuple[_Declared, ...], args: Any, kwargs: dict[str, Any]
 ) -> Arguments:
@@ -270,7 +276,7 @@ def _as_declared(
         given = args[place] if place < len(args) else kwargs.get(word, _MISSING)
         if given is _MISSING or given.__class__ is exact or (given is None and optional):
             continue
-        found = read(name, word, given)
+        found = read(word, given)
         if found is given:
             continue
         if place < len(args):

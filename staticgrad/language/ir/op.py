@@ -68,6 +68,7 @@ class Op(Immutable):
     """
 
     name: ClassVar[str] = ""
+    names_messages: ClassVar[bool] = True  # those of helpers that its methods call
     exact: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     elementwise: ClassVar[bool] = False

@@ -248,7 +248,7 @@ def signbit(x: Operand[AnyValue]) -> AnyValue:
     Args:
         x: a value of any dtype.
     """
-    value = as_value("signbit", x)
+    value = as_value(x)
     if value.dtype.is_float:
         return Signbit()(value)
     return less(value, np.zeros((), value.dtype.numpy))
@@ -664,13 +664,13 @@ rint = unary(Rint, "rint", "sg.rint([0.5, 1.5])", "array([0., 2.])")
 
 def isnan(x: Operand[AnyValue]) -> AnyValue:
     """Return True where x is NaN."""
-    value = as_value("isnan", x)
+    value = as_value(x)
     return not_equal(value, value)
 
 
 def isinf(x: Operand[AnyValue]) -> AnyValue:
     """Return True where x is infinite."""
-    value = as_value("isinf", x)
+    value = as_value(x)
     if not value.dtype.is_float:
         return not_equal(value, value)
     return equal(absolute(value), inf)
@@ -682,7 +682,7 @@ def isfinite(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
     array([ True, False])
     """
-    value = as_value("isfinite", x)
+    value = as_value(x)
     if not value.dtype.is_float:
         return equal(value, value)
     return less(absolute(value), inf)
@@ -694,7 +694,7 @@ def conj(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.conj([1.0 + 2.0j]))
     array([1.-2.j])
     """
-    value: Any = as_value("conj", x)
+    value: Any = as_value(x)
     if not isinstance(value, Complex):
         return value
     re, im = parts_of(value)

@@ -113,7 +113,7 @@ class RankAverage(RankExchange):
         return self.rows
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        return as_values(self.name, *args)
+        return as_values(*args)
 
 
 class RankMean(RankAverage, name="rank_mean"):
@@ -206,7 +206,7 @@ def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
     shapes = [x.shape[:-1] if pair else x.shape for x, pair in zip(inputs, pairs, strict=True)]
     sizes = [shape[0] for shape in shapes if shape]
     if rows is not None:
-        number = as_value(name, rows)
+        number = as_value(rows)
         if number.shape or number.dtype.is_complex:
             raise ShapeError(f"{name}: rows is {number.type}, not one number")
         vector = reshape(stop_gradient(number.astype(F64)), (1,))

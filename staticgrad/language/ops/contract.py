@@ -209,7 +209,7 @@ def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
         as_ours = up("staticgrad.language.functions").sparse.csr
         product: AnyValue = as_ours(a) @ b if is_sparse(a) else as_ours(b).__rmatmul__(a)
         return product
-    left, right = promoted_values("matmul", (a, b))
+    left, right = promoted_values((a, b))
     if left.ndim == 0 or right.ndim == 0:
         raise RankError(
             f"matmul: {shape_text(left.shape)} @ {shape_text(right.shape)}: a scalar is not a"
@@ -226,7 +226,7 @@ def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
 def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
     """The product where an operand is a vector: a matrix for the op, its axis dropped after."""
-    left, right = as_values("matmul", left, right)  # of one kind: an axis may come to one alone
+    left, right = as_values(left, right)  # of one kind: an axis may come to one alone
     _check_vectors(left, right)
     a = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
     b = reshape(right, (*right.shape, 1)) if right.ndim == 1 else right
@@ -239,7 +239,7 @@ def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
 
 def _one_matrix(left: AnyValue, right: AnyValue) -> AnyValue:
     """A batch times one matrix, its batch axes as rows: the matrix' gradient is one product too."""
-    left, right = as_values("matmul", left, right)
+    left, right = as_values(left, right)
     _check_vectors(left, right)
     rows = reshape(left, (prod(left.shape[:-1]), left.shape[-1]))
     return reshape(MatMul()(rows, right), (*left.shape[:-1], right.shape[-1]))

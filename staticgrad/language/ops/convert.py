@@ -89,8 +89,8 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
     Args:
         dtype: an element type, as NumPy spells it.
     """
-    target = dtype_of("astype", dtype)
-    return basic.astype(as_value("astype", x), target)
+    target = dtype_of(dtype)
+    return basic.astype(as_value(x), target)
 
 
 def apart(x: AnyValue) -> AnyValue:
@@ -105,7 +105,7 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
         size: a size of a shape, as ``x.shape[0]``.
         dtype: of the result.
     """
-    target = dtype_of("size_value", dtype).real
+    target = dtype_of(dtype).real
     if isinstance(size, Dim):
         return SizeValue(size, target)()
     if not -MOST_SIZE <= size <= MOST_SIZE:

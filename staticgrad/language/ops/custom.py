@@ -221,7 +221,7 @@ class CustomFunction:
             )
         kind, dtype = binding_kind(args), common_dtype(self.name, args)
         values = [
-            lifted(self.name, kind, arg, dtype) if is_weak(arg) else as_value(self.name, arg, kind)
+            lifted(self.name, kind, arg, dtype) if is_weak(arg) else as_value(arg, kind)
             for arg in args
         ]
         # Tensors that were recorded inside would say so: only what is captured is.
@@ -631,7 +631,7 @@ def _types_of(op: str, given: Any) -> tuple[TensorType, ...]:
         shape, dtype = each
         sizes = shape if isinstance(shape, list | tuple) else (shape,)
         named = tuple(dim(size) if isinstance(size, str) else size for size in sizes)
-        found.append(TensorType(dtype_of(op, dtype), shape_of(op, named)))
+        found.append(TensorType(dtype_of(dtype), shape_of(named)))
     if not found:
         raise ArgumentError(f"{op}: types=[] promises no result")
     return tuple(found)
@@ -651,7 +651,7 @@ def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any
     if not is_known and not name:  # another function of the same code
         label = f"{label}.{len(_known)}"
     define(label, function, vjp)
-    values, kinds = as_values(op, *args), _types_of(op, types)
+    values, kinds = as_values(*args), _types_of(op, types)
     pairs = "".join("c" if each.dtype.is_complex else "-" for each in (*values, *kinds))
     stored = tuple(parts_type(t) if t.dtype.is_complex else t for t in kinds)
     found = cls(label, stored, pairs if "c" in pairs else "")(*map(joined, values))

@@ -69,6 +69,7 @@ from staticgrad.support.errors import (
     RankError,
     ShapeError,
 )
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import Related, shown
 from staticgrad.support.source import Location
 
@@ -89,7 +90,7 @@ class Take(LinearOp, name="take"):
     axis: int
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        _check_indices(self.name, x, indices, self.axis)
+        _check_indices(x, indices, self.axis)
         before, after = x.shape[: self.axis], x.shape[self.axis + 1 :]
         return x.with_shape((*before, *indices.shape, *after))
 
@@ -126,8 +127,8 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
     size: Size
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        _check_addends(self.name, x)
-        return lands(self.name, x, indices, self.axis, self.size)
+        _check_addends(x)
+        return lands(x, indices, self.axis, self.size)
 
     def reference(self, x: Array, indices: Array) -> Any:
         return self._added(x, indices, x.size)
@@ -138,7 +139,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
 
     def _added(self, x: Array, indices: Array, each: int) -> Any:
         """The sums, of about ``each`` elements of x at a time."""
-        size = integer(self.name, "size", self.size)
+        size = integer("size", self.size)
         places = checked(indices, size).ravel()
         before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
         rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
@@ -185,7 +186,7 @@ class TakeAlong(LinearOp, name="take_along"):
     wrap: bool = True
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        _check_along(self.name, x, indices, self.axis)
+        _check_along(x, indices, self.axis)
         return x.with_shape(indices.shape)
 
     def reference(self, x: Array, indices: Array) -> Any:
@@ -214,12 +215,12 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
     wrap: bool = True
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        _check_addends(self.name, x)
-        _check_along(self.name, x, indices, self.axis, whole=True)
+        _check_addends(x)
+        _check_along(x, indices, self.axis, whole=True)
         return x.with_shape((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
-        size = integer(self.name, "size", self.size)
+        size = integer("size", self.size)
         places = np.moveaxis(checked(indices, size, self.wrap), self.axis, 0)
         rows = np.moveaxis(x, self.axis, 0)
         out = np.zeros((size, *rows.shape[1:]), x.dtype)
@@ -233,7 +234,7 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         """Written at once where there is one element per row, as of class labels."""
         if x.shape[self.axis] != 1:
             return self.reference(x, indices)
-        size = integer(self.name, "size", self.size)
+        size = integer("size", self.size)
         shape = (*x.shape[: self.axis], size, *x.shape[self.axis + 1 :])
         out = np.zeros(shape, x.dtype)
         np.put_along_axis(out, checked(indices, size, self.wrap), x, self.axis)
@@ -260,15 +261,15 @@ def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
     return broadcast_to(reshape(indices, shape), (size, *before, count, *after))
 
 
-def lands(op: str, x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
+def lands(x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
     """Return the type of x scattered to ``indices`` along one axis of ``size``."""
     after = axis + indices.rank
     if not 0 <= axis <= after <= x.rank:
-        raise RankError(f"{op}: {x} does not have the axes of {indices} at {axis}")
+        raise RankError(f"{called_name()}: {x} does not have the axes of {indices} at {axis}")
     out = x.with_shape((*x.shape[:axis], size, *x.shape[after:]))
-    _check_indices(op, out, indices, axis)
+    _check_indices(out, indices, axis)
     for own, of in zip(x.shape[axis:after], indices.shape, strict=True):
-        text = f"{op}: {x} has size {own} where the indices {indices} have {of}"
+        text = f"{called_name()}: {x} has size {own} where the indices {indices} have {of}"
         if not dims.equal(own, of, text):
             raise ShapeError(text)
     return out
@@ -317,31 +318,33 @@ def turns(places: Array) -> list[Array]:
     return np.split(by_turn, np.cumsum(np.bincount(occurrence))[:-1]) if places.size else []
 
 
-def _check_indices(op: str, x: TensorType, indices: TensorType, axis: int) -> None:
+def _check_indices(x: TensorType, indices: TensorType, axis: int) -> None:
     if not indices.dtype.is_integer:
-        raise _not_integers(op, indices.dtype)
+        raise _not_integers(indices.dtype)
     if not 0 <= axis < x.rank:
-        raise RankError(f"{op}: no axis {axis} in {x}")
+        raise RankError(f"{called_name()}: no axis {axis} in {x}")
 
 
-def _not_integers(op: str, dtype: DType) -> DTypeError:
-    text = f"{op}: indices are integers, not {dtype.numpy}"
+def _not_integers(dtype: DType) -> DTypeError:
+    text = f"{called_name()}: indices are integers, not {dtype.numpy}"
     return DTypeError(text, hint="convert: astype('int64')")
 
 
-def _check_addends(op: str, x: TensorType) -> None:
+def _check_addends(x: TensorType) -> None:
     if x.dtype.is_bool:
-        raise DTypeError(f"{op}: bools are counted as integers", hint="x.astype('int64')")
+        raise DTypeError(
+            f"{called_name()}: bools are counted as integers", hint="x.astype('int64')"
+        )
 
 
-def _check_along(
-    op: str, x: TensorType, indices: TensorType, axis: int, whole: bool = False
-) -> None:
-    _check_indices(op, x, indices, axis)
+def _check_along(x: TensorType, indices: TensorType, axis: int, whole: bool = False) -> None:
+    _check_indices(x, indices, axis)
     if x.rank != indices.rank:
-        raise RankError(f"{op}: {x} and the indices {indices} have different numbers of axes")
+        raise RankError(
+            f"{called_name()}: {x} and the indices {indices} have different numbers of axes"
+        )
     for k, (own, of) in enumerate(zip(x.shape, indices.shape, strict=True)):
-        text = f"{op}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
+        text = f"{called_name()}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
         if (k != axis or whole) and not dims.equal(own, of, text):
             raise ShapeError(text)
 
@@ -368,21 +371,23 @@ def take(
     array([[2, 1],
            [4, 3]])
     """
-    value, places = as_values("take", x, indices)
+    value, places = as_values(x, indices)
     if not places.dtype.is_integer:  # said here, where x still has the user's shape
-        raise _not_integers("take", places.dtype).with_related(related(value, places))
+        raise _not_integers(places.dtype).with_related(related(value, places))
     if axis is None:
         value, axis = ravel(value), 0
-    place = axis_of("take", axis, value)
-    return Take(place)(value, within("take", places, value.shape[place], mode))
+    place = axis_of(axis, value)
+    return Take(place)(value, within(places, value.shape[place], mode))
 
 
-def within(op: str, indices: AnyValue, size: Size, mode: str) -> AnyValue:
+def within(indices: AnyValue, size: Size, mode: str) -> AnyValue:
     """``indices`` brought into an axis of ``size`` as NumPy's ``mode`` says."""
     if mode == "raise":
         return indices
     if mode not in ("wrap", "clip"):
-        raise ArgumentError(f"{op}: mode={shown(mode)}", hint="'raise', 'wrap' or 'clip'")
+        raise ArgumentError(
+            f"{called_name()}: mode={shown(mode)}", hint="'raise', 'wrap' or 'clip'"
+        )
     places = astype(indices, I64)
     length = size_value(size, I64)
     if mode == "wrap":
@@ -409,10 +414,10 @@ def take_along_axis(
     array([[1],
            [2]])
     """
-    value, places = as_values("take_along_axis", x, indices)
+    value, places = as_values(x, indices)
     if axis is None:
         return TakeAlong(0)(ravel(value), places)
-    place = axis_of("take_along_axis", axis, value)
+    place = axis_of(axis, value)
     if value.ndim == places.ndim:  # otherwise the op refuses them
         value, places = _stretched(value, places, place), _stretched(places, value, place)
     return TakeAlong(place)(value, places)
@@ -444,9 +449,9 @@ def scatter_add(
     >>> sg.evaluate(sg.scatter_add([1.0, 2.0, 4.0], [0, 2, 0], 3))
     array([5., 0., 2.])
     """
-    value, places = as_values("scatter_add", x, indices)
-    place = axis_of("scatter_add", axis, value, value.ndim - places.ndim + 1)
-    return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)
+    value, places = as_values(x, indices)
+    place = axis_of(axis, value, value.ndim - places.ndim + 1)
+    return ScatterIntoAxis(place, size_of(size, value))(value, places)
 
 
 _UFUNCS: Final = {"max": np.maximum, "min": np.minimum}
@@ -469,7 +474,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         if self.kind not in _UFUNCS:
             raise ArgumentError(f"{self.name}: {self.kind!r} is not a kind", hint="'max' or 'min'")
-        return lands(self.name, x, indices, self.axis, self.size)
+        return lands(x, indices, self.axis, self.size)
 
     def reference(self, x: Array, indices: Array) -> Any:
         out, rows, places = self._begun(x, indices)
@@ -485,7 +490,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
 
     def _begun(self, x: Array, indices: Array) -> tuple[Array, Array, Array]:
         """Places to which nothing was sent, the rows of x, and where each goes."""
-        size = integer(self.name, "size", self.size)
+        size = integer("size", self.size)
         places = checked(indices, size).ravel()
         before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
         rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
@@ -705,7 +710,7 @@ class Concat(Op, name="concat"):
     axis: int
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        return promoted_values("concat", args)
+        return promoted_values(args)
 
     def infer(self, *types: TensorType) -> TensorType:
         first = types[0]
@@ -791,8 +796,8 @@ def flip(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     >>> sg.evaluate(sg.flip([1, 2, 3]))
     array([3, 2, 1])
     """
-    value = as_value("flip", x)
-    axes = axes_of("flip", axis, value)
+    value = as_value(x)
+    axes = axes_of(axis, value)
     starts = tuple(size - 1 if k in axes else 0 for k, size in enumerate(value.shape))
     steps = tuple(-1 if k in axes else 1 for k in range(value.ndim))
     return sliced(value, starts, value.shape, steps)
@@ -819,13 +824,13 @@ def concatenate(
     >>> sg.evaluate(sg.concatenate([[1, 2], [3]]))
     array([1, 2, 3])
     """
-    operands = _joined("concatenate", values, axis, dtype)
+    operands = _joined(values, axis, dtype)
     if axis is None:
         operands = tuple(ravel(value) for value in operands)
         axis = 0
     if operands[0].ndim == 0:
         raise RankError("concatenate: 0-d values have no axis to join", hint="use sg.stack")
-    place = axis_of("concatenate", axis, operands[0])
+    place = axis_of(axis, operands[0])
     return operands[0] if len(operands) == 1 else Concat(place)(*operands)
 
 
@@ -847,8 +852,8 @@ def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = No
     array([[1, 3],
            [2, 4]])
     """
-    operands = _joined("stack", values, axis, dtype)
-    place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)
+    operands = _joined(values, axis, dtype)
+    place = axis_of(axis, operands[0], operands[0].ndim + 1)
     first = operands[0].shape
     for value in operands[1:]:
         text = f"stack: {shape_text(first)} and {shape_text(value.shape)} differ"
@@ -859,28 +864,30 @@ def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = No
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 
-def several(op: str, values: Any, parts: bool = True) -> list[Any]:
+def several(values: Any, parts: bool = True) -> list[Any]:
     """Values in a list; ``parts``: or those of one value along its first axis."""
     if parts and isinstance(values, Value) and values.ndim:
         return list(values)  # type: ignore[call-overload]
     if not isinstance(values, Sequence | np.ndarray):
         raise ArgumentError(
-            f"{op}: takes a list or tuple of values, not {values!r}", hint=f"sg.{op}([a, b])"
+            f"{called_name()}: takes a list or tuple of values, not {values!r}",
+            hint=f"sg.{called_name()}([a, b])",
         )
     if not len(values):
-        raise ArgumentError(f"{op}: no values to join")
+        raise ArgumentError(f"{called_name()}: no values to join")
     return list(values)
 
 
-def _joined(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
+def _joined(values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
     """Return the values to join: those in a list, or the slices of one value."""
-    operands = promoted_values(op, several(op, values, not isinstance(axis, Value)))
+    operands = promoted_values(several(values, not isinstance(axis, Value)))
     if dtype is None:
         return operands
-    wanted = dtype_of(op, dtype)
+    wanted = dtype_of(dtype)
     if not np.can_cast(operands[0].dtype.numpy, wanted.numpy, "same_kind"):
         raise DTypeError(
-            f"{op}: {operands[0].dtype.numpy} is not converted to dtype={wanted.numpy} unasked",
+            f"{called_name()}: {operands[0].dtype.numpy} is not converted to"
+            f" dtype={wanted.numpy} unasked",
             hint="convert the operands: x.astype(dtype)",
             related=related(*operands),
         )
@@ -892,11 +899,11 @@ def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int =
 
     ``offset`` says which diagonal; above the main one it is positive.
     """
-    value = as_value("diagonal", x)
+    value = as_value(x)
     if value.ndim < 2:
         raise RankError(f"diagonal: {value.type} has no two axes", related=related(value))
     moved = moveaxis(value, [axis1, axis2], [-2, -1])
-    k = integer("diagonal", "offset", offset, value)
+    k = integer("offset", offset, value)
     rows, columns = moved.shape[-2:]
     first_row, first_column = max(-k, 0), max(k, 0)
     a = rows - first_row

@@ -53,7 +53,7 @@ class LinearAlgebra(Op):
     right_hand_sides: ClassVar[int | None] = None
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        return promoted_values(self.name, args)
+        return promoted_values(args)
 
     def check(self, *types: TensorType) -> DType:
         """The one element type of operands."""

@@ -37,6 +37,7 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType, product
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.support.errors import ArgumentError, AxisError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 
@@ -182,24 +183,24 @@ def reshape(
     array([[1, 2],
            [3, 4]])
     """
-    value = as_value("reshape", x)
+    value = as_value(x)
     listed: Any = shape
     several = isinstance(shape, list | tuple) or (isinstance(shape, np.ndarray) and shape.ndim)
     entries: Any = tuple(listed) if several else (shape,)
-    if _is_fortran("reshape", order, "CFA"):
+    if _is_fortran(order, "CFA"):
         return transpose(reshape(transpose(value), entries[::-1]))
     free = [i for i, entry in enumerate(entries) if not isinstance(entry, Dim) and entry == -1]
     if len(free) > 1:
         raise ShapeError("reshape: only one size can be -1", related=related(value))
     if free:
         entries = _filled(value, entries, free[0])
-    target = shape_of("reshape", entries, value)
+    target = shape_of(entries, value)
     return basic.reshape(value, target)
 
 
 def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
     """The shape with the size at ``free`` computed from the others."""
-    sizes = tuple(size_of("reshape", entry, x) for i, entry in enumerate(entries) if i != free)
+    sizes = tuple(size_of(entry, x) for i, entry in enumerate(entries) if i != free)
     known = product(sizes)
     if known == 0:
         raise ShapeError(
@@ -217,11 +218,11 @@ def transpose(x: Operand[AnyValue], axes: Any = None) -> AnyValue:
     >>> sg.transpose(sg.input("x", ("n", 2, 3)), (0, 2, 1)).shape
     (n, 3, 2)
     """
-    value = as_value("transpose", x)
+    value = as_value(x)
     if axes is None:
         return _permuted(value, tuple(reversed(range(value.ndim))))
     given = axes if isinstance(axes, list | tuple) else (axes,)
-    perm = distinct_axes("transpose", given, value)
+    perm = distinct_axes(given, value)
     if len(perm) != value.ndim:
         raise AxisError(
             f"transpose: {tuple(given)} names {len(perm)} of the {value.ndim} axes of {value.type}",
@@ -244,8 +245,8 @@ def swapaxes(x: Operand[AnyValue], axis1: int, axis2: int) -> AnyValue:
     >>> sg.swapaxes(sg.input("x", ("n", 2, 3)), 0, 2).shape
     (3, 2, n)
     """
-    value = as_value("swapaxes", x)
-    first, second = axis_of("swapaxes", axis1, value), axis_of("swapaxes", axis2, value)
+    value = as_value(x)
+    first, second = axis_of(axis1, value), axis_of(axis2, value)
     perm = list(range(value.ndim))
     perm[first], perm[second] = second, first
     return _permuted(value, tuple(perm))
@@ -263,9 +264,9 @@ def moveaxis(x: Operand[AnyValue], source: Axes, destination: Axes) -> AnyValue:
     >>> sg.moveaxis(sg.input("x", ("n", 2, 3)), 0, -1).shape
     (2, 3, n)
     """
-    value = as_value("moveaxis", x)
-    sources = distinct_axes("moveaxis", _listed(source), value)
-    places = distinct_axes("moveaxis", _listed(destination), value)
+    value = as_value(x)
+    sources = distinct_axes(_listed(source), value)
+    places = distinct_axes(_listed(destination), value)
     if len(sources) != len(places):
         raise ArgumentError(
             f"moveaxis: {len(sources)} axes cannot move to {len(places)} places",
@@ -290,10 +291,10 @@ def expand_dims(x: Operand[AnyValue], axis: Axes) -> AnyValue:
     >>> sg.expand_dims(sg.input("x", ("n", 3)), 1).shape
     (n, 1, 3)
     """
-    value = as_value("expand_dims", x)
+    value = as_value(x)
     given = _listed(axis)
     rank = value.ndim + len(given)
-    new = distinct_axes("expand_dims", given, value, rank)
+    new = distinct_axes(given, value, rank)
     sizes = iter(value.shape)
     return reshape(value, tuple(1 if k in new else next(sizes) for k in range(rank)))
 
@@ -307,10 +308,10 @@ def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     >>> sg.squeeze(sg.input("x", ("n", 1, 3))).shape
     (n, 3)
     """
-    value = as_value("squeeze", x)
+    value = as_value(x)
     if axis is None:
         return reshape(value, tuple(size for size in value.shape if size != 1))
-    dropped = axes_of("squeeze", axis, value)
+    dropped = axes_of(axis, value)
     for k in dropped:
         if value.shape[k] != 1:
             raise ShapeError(
@@ -327,8 +328,8 @@ def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
     Args:
         order: "C" or "F"; ``"A"`` and ``"K"``, the order in memory, are ``"C"`` here.
     """
-    value = as_value("ravel", x)
-    if _is_fortran("ravel", order, "CFAK"):
+    value = as_value(x)
+    if _is_fortran(order, "CFAK"):
         value = transpose(value)
     return reshape(value, value.size)
 
@@ -337,13 +338,13 @@ def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
 _HINT_OF_ORDER: Final = "from an axis on: x.flatten(axis)"
 
 
-def _is_fortran(op: str, order: str | None, known: str) -> bool:
+def _is_fortran(order: str | None, known: str) -> bool:
     """Return whether the first axis is the fastest."""
     if order == "C" or order is None:
         return False
     if order not in [*known]:
         raise ArgumentError(
-            f"{op}: order={shown(order)}",
+            f"{called_name()}: order={shown(order)}",
             hint=f"one of {', '.join(known)}; {_HINT_OF_ORDER}",
         )
     return order == "F"
@@ -359,8 +360,8 @@ def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
     array([[1, 2],
            [1, 2]])
     """
-    value = as_value("broadcast_to", x)
-    target = shape_of("broadcast_to", shape, value)
+    value = as_value(x)
+    target = shape_of(shape, value)
     if len(target) < value.ndim:
         raise ShapeError(
             f"broadcast_to: {shape_text(value.shape)} has more axes than {shape_text(target)}",
@@ -373,7 +374,7 @@ def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
     """Broadcast values to their common shape; dtypes are unchanged."""
     if not values:
         return []
-    operands = as_values("broadcast_arrays", *values)
+    operands = as_values(*values)
     shape = broadcast("broadcast_arrays", [value.shape for value in operands])
     return [broadcast_to(value, shape) for value in operands]
 

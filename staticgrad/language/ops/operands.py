@@ -44,6 +44,7 @@ from staticgrad.language.types.arrays import (
 from staticgrad.language.types.dim import Dim, Size, equal
 from staticgrad.language.types.dtype import F64, I64, U64, DType, as_dtype
 from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 Axes = int | Sequence[int] | None
@@ -89,7 +90,7 @@ class BilinearOp(Op):
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of the dtype in which they meet."""
-        return promoted_values(self.name, args)
+        return promoted_values(args)
 
     def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
         """The op of each tangent and the other operand, added up."""
@@ -103,7 +104,9 @@ class BilinearOp(Op):
         return terms[0] if terms else None
 
 
-def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = None) -> AnyValue:
+def as_value(
+    data: Operand[AnyValue], kind: type[AnyValue] | None = None, *, of: str = ""
+) -> AnyValue:
     """``data`` as a value."""
     if isinstance(data, Value):
         found: AnyValue = data if kind is None else of_kind(data, kind)
@@ -111,29 +114,29 @@ def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = Non
     if isinstance(data, Dim):
         size: Any = size_value(data, I64)
         return size
-    strong_dtype(op, data)
+    strong_dtype(of or called_name(), data)
     return (kind or binding_kind(())).lift(data)
 
 
-def floating(op: str, x: Operand[AnyValue]) -> AnyValue:
+def floating(x: Operand[AnyValue]) -> AnyValue:
     """x as a floating value: integers and bools become float64."""
-    value = as_value(op, x)
+    value = as_value(x)
     return value if value.dtype.is_float else astype(value, F64)
 
 
-def as_values(op: str, *data: Operand[AnyValue]) -> tuple[AnyValue, ...]:
+def as_values(*data: Operand[AnyValue]) -> tuple[AnyValue, ...]:
     """``data`` as values of the kind that they have or ask for; nothing promotes."""
     kind = binding_kind(data)
-    return tuple(as_value(op, item, kind) for item in data)
+    return tuple(as_value(item, kind) for item in data)
 
 
-def promoted_values(op: str, data: Sequence[Operand[AnyValue]]) -> tuple[AnyValue, ...]:
+def promoted_values(data: Sequence[Operand[AnyValue]]) -> tuple[AnyValue, ...]:
     """``data`` as values of one kind and of the dtype in which they meet."""
     shared, numbers = shared_dtype(data)
     if shared is not None and not numbers:
         return tuple(data)  # type: ignore[arg-type]
-    kind, dtype = binding_kind(tuple(data)), common_dtype(op, data)
-    return tuple(lifted(op, kind, item, dtype) for item in data)
+    kind, dtype = binding_kind(tuple(data)), common_dtype(called_name(), data)
+    return tuple(lifted(called_name(), kind, item, dtype) for item in data)
 
 
 def related(*values: object) -> list[Related]:
@@ -149,58 +152,61 @@ def related(*values: object) -> list[Related]:
     ]
 
 
-def axis_of(op: str, axis: Any, x: Value, rank: int | None = None) -> int:
+def axis_of(axis: Any, x: Value, rank: int | None = None) -> int:
     """Return ``axis`` as a non-negative int below ``rank`` (by default that of ``x``)."""
     limit = x.ndim if rank is None else rank
-    number = integer(op, "axis", axis, x)
+    number = integer("axis", axis, x)
     if not -limit <= number < limit:
         of = {0: "a 0-d value has none", 1: "there is one: axis 0"}.get(
             limit, f"there are {limit}: 0 to {limit - 1}"
         )
-        raise AxisError(f"{op}: no axis {number} in {x.type}", hint=of, related=related(x))
+        raise AxisError(
+            f"{called_name()}: no axis {number} in {x.type}", hint=of, related=related(x)
+        )
     return number % limit
 
 
-def axes_of(op: str, axis: Axes, x: Value) -> tuple[int, ...]:
+def axes_of(axis: Axes, x: Value) -> tuple[int, ...]:
     """``axis`` as sorted non-negative ints: None is every axis."""
     if axis is None:
         return tuple(range(x.ndim))
     given = axis if isinstance(axis, list | tuple) else (axis,)
-    return tuple(sorted(distinct_axes(op, given, x)))
+    return tuple(sorted(distinct_axes(given, x)))
 
 
-def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
+def distinct_axes(axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
     """``axes`` as non-negative ints, in their order."""
-    found = [axis_of(op, axis, x, rank) for axis in axes]
+    found = [axis_of(axis, x, rank) for axis in axes]
     for axis in found:
         if found.count(axis) > 1:
-            raise AxisError(f"{op}: axis {axis} is named twice", related=related(x))
+            raise AxisError(f"{called_name()}: axis {axis} is named twice", related=related(x))
     return found
 
 
 def integer(
-    op: str,
     what: str,
     data: Any,
     *values: Value,
     most_bits: int | None = 64,
     least: int | None = None,
+    of: str = "",
 ) -> int:
     """Return ``data``, a number or a value that computes at once, as a Python int."""
     found = known_integer(data)
     if found is not None:
         if least is not None and found < least:
             raise ArgumentError(
-                f"{op}: {what} must be >= {least}, got {shown(found)}", related=related(*values)
+                f"{of or called_name()}: {what} must be >= {least}, got {shown(found)}",
+                related=related(*values),
             )
         if most_bits is not None and found.bit_length() > most_bits:
             raise ArgumentError(
-                f"{op}: {what} {shown(data)} has more than {most_bits} bits",
+                f"{of or called_name()}: {what} {shown(data)} has more than {most_bits} bits",
                 related=related(*values),
             )
         return found
     raise ArgumentError(
-        f"{op}: {what} {shown(data)} is not an integer",
+        f"{of or called_name()}: {what} {shown(data)} is not an integer",
         hint=_whole(what, data),
         related=related(*values, data),
     )
@@ -223,12 +229,12 @@ PositiveInt = Annotated[int, Argument(partial(integer, least=1))]
 NonNegativeInt = Annotated[int, Argument(partial(integer, least=0))]
 
 
-def number_of_parts(op: str, data: Any, *values: Value) -> int:
+def number_of_parts(data: Any, *values: Value) -> int:
     """Return ``data`` as the number of parts into which a value is divided."""
-    count = integer(op, "number of parts", data, *values)
+    count = integer("number of parts", data, *values)
     if not 1 <= count <= MOST_PARTS:
         most = f": at most {MOST_PARTS:,}, as each is a value" if count > 0 else ""
-        raise ArgumentError(f"{op}: {count} parts{most}", related=related(*values))
+        raise ArgumentError(f"{called_name()}: {count} parts{most}", related=related(*values))
     return count
 
 
@@ -256,10 +262,12 @@ def is_number(data: object) -> bool:
     return isinstance(data, kinds) and not isinstance(data, bool)
 
 
-def positive(op: str, word: str, number: Any) -> Any:
+def positive(word: str, number: Any) -> Any:
     """Return ``number``, which must be finite and above 0."""
     if not is_number(number) or not 0 < number < math.inf:
-        raise ArgumentError(f"{op}: {word}={shown(number)} is not a positive, finite number")
+        raise ArgumentError(
+            f"{called_name()}: {word}={shown(number)} is not a positive, finite number"
+        )
     return number
 
 
@@ -280,43 +288,45 @@ def check_vector(text: str, x: Value, size: Size, *values: Value, hint: str = ""
         raise ShapeError(text, hint=hint, related=related(*values, x))
 
 
-def size_of(op: str, data: Any, *values: Value) -> Size:
+def size_of(data: Any, *values: Value, of: str = "") -> Size:
     """``data`` as a size: a Dim, or a non-negative int."""
     if (data.__class__ is int and 0 <= data <= MOST_SIZE) or isinstance(data, Dim):
         return data
     found = known_integer(data)
-    size = integer(op, "size", data, *values) if found is None else found
+    size = integer("size", data, *values, of=of) if found is None else found
     if not 0 <= size <= MOST_SIZE:
         why = "is negative" if size < 0 else f"is too large: {BEYOND}"
-        raise ShapeError(f"{op}: the size {shown(size)} {why}", related=related(*values))
+        raise ShapeError(
+            f"{of or called_name()}: the size {shown(size)} {why}", related=related(*values)
+        )
     return size
 
 
-def shape_of(op: str, data: Any, *values: Value) -> Shape:
+def shape_of(data: Any, *values: Value) -> Shape:
     """Return ``data`` as a shape: one size or a sequence of sizes."""
     entries = data if isinstance(data, list | tuple) else (data,)
-    return tuple([size_of(op, entry, *values) for entry in entries])
+    return tuple([size_of(entry, *values) for entry in entries])
 
 
-def dtype_of(op: str, spec: object) -> DType:
+def dtype_of(spec: object, *, of: str = "") -> DType:
     """The element type that ``spec`` names."""
     try:
         return as_dtype(spec)
     except TypeError as error:
-        raise DTypeError(f"{op}: {error}", hint=dtype_hint(spec)) from None
+        raise DTypeError(f"{of or called_name()}: {error}", hint=dtype_hint(spec)) from None
 
 
-def leaf_array(op: str, data: Any, dtype: Any = None, of_floats: DType = F64) -> Array:
+def leaf_array(data: Any, dtype: Any = None, of_floats: DType = F64, *, of: str = "") -> Array:
     """Return ``data`` as an array in ``dtype``, by default in its own; it may share memory.
 
     Arrays keep their element type. Python floats, and lists of them, become ``of_floats``.
     """
-    own = array_dtype(op, data)
+    own = array_dtype(of or called_name(), data)
     if dtype is not None:
-        own = dtype_of(op, dtype)
+        own = dtype_of(dtype, of=of)
     elif own is F64 and not _has_arrays(data):
         own = of_floats
-    found = array_of(data, op)
+    found = array_of(data, of or called_name())
     return found if found.dtype == own.numpy else convert_array(found, own)
 
 
@@ -327,15 +337,17 @@ def _has_arrays(data: Any) -> bool:
     return isinstance(data, np.float64) or not isinstance(data, int | float)
 
 
-def counting_dtype(op: str, own: DType, asked: Any = None) -> DType:
+def counting_dtype(own: DType, asked: Any = None) -> DType:
     """Return the dtype of sums and products of ``own`` elements: ``asked`` if it is given.
 
     By default NumPy's: 64 bits for integers and bools.
     """
     if asked is not None:
-        wanted = dtype_of(op, asked)
+        wanted = dtype_of(asked)
         if wanted.is_bool:
-            raise DTypeError(f"{op}: dtype=bool: bools are not numbers", hint="x.any(), x.all()")
+            raise DTypeError(
+                f"{called_name()}: dtype=bool: bools are not numbers", hint="x.any(), x.all()"
+            )
         return wanted
     if own.is_float:
         return own

@@ -61,7 +61,7 @@ class RandomBits(Op, name="random_bits"):
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Key and step as they are: nothing promotes."""
-        return as_values(self.name, *args)
+        return as_values(*args)
 
     def infer(self, key: TensorType, step: TensorType) -> TensorType:
         if self.dtype not in (U32, U64):

@@ -58,7 +58,7 @@ def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: AnyValue | None = N
         dtype: of the positions.
         like: a value whose kind the result has: a tensor where that is one.
     """
-    sizes: Shape = shape_of("iota", shape)
-    place = integer("iota", "axis", axis)
-    op = Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of("iota", dtype))
+    sizes: Shape = shape_of(shape)
+    place = integer("axis", axis)
+    op = Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of(dtype))
     return binding_kind(() if like is None else (like,)).bind(op, ())

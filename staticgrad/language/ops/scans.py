@@ -115,7 +115,7 @@ class LinearScan(_Scan, name="linear_scan"):
     kind = "linear"
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        return promoted_values(self.name, args)
+        return promoted_values(args)
 
     @quiet
     def reference(self, a: Array, b: Array) -> Any:
@@ -175,7 +175,7 @@ def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> 
     >>> sg.evaluate(sg.cumsum([1.0, 2.0, 3.0]))
     array([1., 3., 6.])
     """
-    return _running("cumsum", CumSum, x, axis, dtype)
+    return _running(CumSum, x, axis, dtype)
 
 
 def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
@@ -187,7 +187,7 @@ def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) ->
         axis: along which; None flattens x first.
         dtype: convert to it before multiplying.
     """
-    return _running("cumprod", CumProd, x, axis, dtype)
+    return _running(CumProd, x, axis, dtype)
 
 
 def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
@@ -200,16 +200,14 @@ def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> A
         a, b: values.
         axis: one axis.
     """
-    left, right = promoted_values("linear_scan", (a, b))
+    left, right = promoted_values((a, b))
     total = broadcast_arrays(left, right)
-    return LinearScan(axis_of("linear_scan", axis, total[1]))(*total)
+    return LinearScan(axis_of(axis, total[1]))(*total)
 
 
-def _running(
-    op: str, kind: type[_Scan], x: Operand[AnyValue], axis: int | None, dtype: Any
-) -> AnyValue:
-    value = as_value(op, x)
-    value = astype(value, counting_dtype(op, value.dtype, dtype))
+def _running(kind: type[_Scan], x: Operand[AnyValue], axis: int | None, dtype: Any) -> AnyValue:
+    value = as_value(x)
+    value = astype(value, counting_dtype(value.dtype, dtype))
     if axis is None:
         value, axis = ravel(value), 0
-    return kind(axis_of(op, axis, value))(value)
+    return kind(axis_of(axis, value))(value)

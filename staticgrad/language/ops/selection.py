@@ -378,7 +378,7 @@ def clip(
         value = AtLeast()(value, min)
     if max is not None:
         value = AtMost()(value, max)
-    return as_value("clip", value)
+    return as_value(value)
 
 
 def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
@@ -386,6 +386,6 @@ def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
     """
-    left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
+    left, right = (floating(v) for v in promoted_values((x, y)))
     kept = equal(signbit(left), signbit(right))
     return where(kept, left, -left)

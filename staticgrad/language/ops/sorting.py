@@ -36,6 +36,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I8, I32, I64, DType
 from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 
 #: Longer rows are refused: a position shares a word with a key of 32 bits.
 _LONGEST: Final = 2**32 - 1
@@ -77,7 +78,7 @@ class _Ordered(Op):
             places = last - np.flip(mirrored, self.axis)
         else:
             places = np.argsort(x, self.axis, kind="stable")
-        keep = integer(self.name, "k", self.kept(x.shape[self.axis]))
+        keep = integer("k", self.kept(x.shape[self.axis]))
         first = (slice(None),) * self.axis + (slice(keep),)
         places = places[first].astype(np.int64)
         return np.take_along_axis(x, places, self.axis), places
@@ -226,7 +227,7 @@ def sort(
     >>> sg.evaluate(sg.sort([3.0, 1.0, 2.0]))
     array([1., 2., 3.])
     """
-    return sorted_along("sort", x, axis, (kind, order, stable), descending)[0]
+    return sorted_along(x, axis, (kind, order, stable), descending)[0]
 
 
 def argsort(
@@ -251,7 +252,7 @@ def argsort(
     >>> sg.evaluate(sg.argsort([3.0, 1.0, 2.0]))
     array([1, 2, 0])
     """
-    return sorted_along("argsort", x, axis, (kind, order, stable), descending)[1]
+    return sorted_along(x, axis, (kind, order, stable), descending)[1]
 
 
 def topk(
@@ -269,9 +270,9 @@ def topk(
         axis: one axis; negative ones count from the end.
         largest: False takes the smallest, smallest first; NaN then comes last.
     """
-    value = as_value("topk", x)
-    place = axis_of("topk", axis, value)
-    count = size_of("topk", k, value)
+    value = as_value(x)
+    place = axis_of(axis, value)
+    count = size_of(k, value)
     found = TopK(place, count, not largest)(value)
     return found[0], found[1]
 
@@ -301,7 +302,7 @@ def searchsorted(
     """
     if side not in ("left", "right"):
         raise ArgumentError(f"searchsorted: side={side!r} is neither 'left' nor 'right'")
-    row, values = promoted_values("searchsorted", (a, v))
+    row, values = promoted_values((a, v))
     if sorter is not None:
         row = take(row, sorter, 0)
     if row.dtype.is_bool:
@@ -310,20 +311,20 @@ def searchsorted(
 
 
 def sorted_along(
-    op: str, x: Operand[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
+    x: Operand[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
 ) -> tuple[AnyValue, AnyValue]:
     """x sorted along ``axis`` (None: flat), and where each element was; checks NumPy's options."""
     kind, order, stable = unused
-    value = as_value(op, x)
+    value = as_value(x)
     if kind not in _KINDS or (kind is not None and stable is not None):
         raise ArgumentError(
-            f"{op}: kind={kind!r}, stable={stable!r}",
+            f"{called_name()}: kind={kind!r}, stable={stable!r}",
             hint=f"one of them at most; kinds are {', '.join(map(repr, _KINDS[1:]))}",
             related=related(value),
         )
     if order is not None:
-        raise ArgumentError(f"{op}: order={order!r}: elements have no fields")
+        raise ArgumentError(f"{called_name()}: order={order!r}: elements have no fields")
     if axis is None:
         value, axis = ravel(value), 0
-    values, places = cast(Any, Sort(axis_of(op, axis, value), bool(descending))(value))
+    values, places = cast(Any, Sort(axis_of(axis, value), bool(descending))(value))
     return values, places

@@ -45,7 +45,7 @@ class PatternOp(Op):
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         operands = lift_all(args)
-        return *promoted_values(self.name, operands[:2]), *operands[2:]
+        return *promoted_values(operands[:2]), *operands[2:]
 
     def checked(self, *types: TensorType) -> tuple[DType, Size, Size, Size]:
         """Return the dtype, and how many rows, columns and elements the matrix has."""

@@ -17,15 +17,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from importlib.util import find_spec
-from types import FrameType, FunctionType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
+from staticgrad.exports import FUNCTIONS, LAYERS, OTHERS, homes
 from staticgrad.support.building import is_package_file, is_user_file
 from staticgrad.support.errors import ShadowedPackageError, StaticgradError
 from staticgrad.support.upward import up
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Code of a public function or method -> its name. Methods without one are named by their class.
+_NAMES: Final[dict[CodeType, str]] = {}
+_NAMED_BY_ARGUMENT: Final[set[CodeType]] = set()
+_OF_CLASSES: Final = ("__init__", "__new__", "__post_init__", "__call__", "forward")
 
 
 def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -> Callable[P, T]:
@@ -37,6 +43,7 @@ def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -
     if function.__name__ == "__getattr__":
         return _lookup(function)
     run = call or function
+    _NAMES[_innermost(function).__code__] = function.__name__
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -51,6 +58,66 @@ def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -
             raise
 
     return called
+
+
+def _innermost(function: Any) -> Any:
+    """Return the function that decorators have wrapped."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function if hasattr(function, "__code__") else boundary
+
+
+def names_messages(function: Callable[P, T]) -> Callable[P, T]:
+    """Let messages begin with the argument ``name`` of ``function`` while it runs."""
+    _NAMED_BY_ARGUMENT.add(function.__code__)  # type: ignore[attr-defined]
+    return function
+
+
+def called_name() -> str:
+    """Return the name with which messages about the running call begin: that of the innermost op
+    or public function.
+
+    Helpers call it for a message, so nobody passes names to them. Where no public function runs,
+    it is the first function of the package.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_argcount and code.co_varnames[0] in ("self", "cls"):
+            first = frame.f_locals.get(code.co_varnames[0])
+            if getattr(type(first), "names_messages", False):
+                return str(first.name)  # type: ignore[union-attr]
+            if code.co_name in _OF_CLASSES and code in _NAMES:
+                return (first if isinstance(first, type) else type(first)).__name__
+        elif code in _NAMED_BY_ARGUMENT:
+            return str(frame.f_locals["name"])
+        name = _NAMES.get(code) or _public_names().get((frame.f_globals["__name__"], code.co_name))
+        if name and (code in _NAMES or code.co_qualname == code.co_name):
+            return name
+        frame = frame.f_back
+    return _called_first()
+
+
+def _called_first() -> str:
+    """Return the name of the outermost function of the package that runs."""
+    frame: FrameType | None = sys._getframe(2)
+    first = ""
+    while frame is not None:
+        if is_package_file(frame.f_code.co_filename):
+            first = frame.f_code.co_name
+        frame = frame.f_back
+    return first
+
+
+@cache
+def _public_names() -> dict[tuple[str, str], str]:
+    """(Module, name there) -> the public name, of the functions in the tables of names."""
+    known: dict[tuple[str, str], str] = {}
+    for table in (OTHERS, LAYERS, FUNCTIONS):
+        for name, home in homes(table).items():
+            if known.get(home) != home[1]:  # of several names the function's own
+                known[home] = name
+    return known
 
 
 def is_boundary(function: FunctionType) -> bool:

@@ -36,6 +36,7 @@ from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 
 Border = Literal["zeros", "border", "reflection"]
 
@@ -68,7 +69,7 @@ def grid_sample(
     >>> sg.evaluate(sg.nn.grid_sample(image, [[[[0.0, 0.0], [-0.5, 0.5]]]])).ravel()
     array([2.5, 3. ])
     """
-    image, places = (floating("grid_sample", v) for v in promoted_values("grid_sample", (x, grid)))
+    image, places = (floating(v) for v in promoted_values((x, grid)))
     sizes = _sizes(image, places)
     axes = len(sizes)
     batch, channels = image.shape[:2]
@@ -96,7 +97,7 @@ def _sizes(image: Any, places: Any) -> list[int]:
             f"grid_sample: places of {places.shape[-1]} numbers in images of {axes} axes",
             related=related(image, places),
         )
-    sizes = [integer("grid_sample", "size", size, image) for size in image.shape[2:]]
+    sizes = [integer("size", size, image) for size in image.shape[2:]]
     if 0 in sizes:
         raise ShapeError("grid_sample: images without elements", related=related(image))
     return sizes
@@ -153,8 +154,8 @@ def affine_grid(
         theta: a matrix for each image [batch, axes, axes + 1], the last axis of the image first.
         size: that of the result of ``grid_sample``, (batch, channels, *sizes), known at build.
     """
-    maps = floating("affine_grid", as_value("affine_grid", theta))
-    sizes = [integer("affine_grid", "size", each, maps) for each in [*size][2:]]
+    maps = floating(as_value(theta))
+    sizes = [integer("size", each, maps) for each in [*size][2:]]
     axes = len(sizes)
     if maps.ndim != 3 or tuple(maps.shape[1:]) != (axes, axes + 1) or not axes:
         raise ShapeError(
@@ -178,9 +179,9 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: PositiveInt) -> AnyValue
 
     W. Shi et al., arXiv 1609.05158; r is ``upscale_factor``.
     """
-    image, r = _image("pixel_shuffle", x), upscale_factor
+    image, r = _image(x), upscale_factor
     *batch, channels, height, width = image.shape
-    many = integer("pixel_shuffle", "channels", channels, image)
+    many = integer("channels", channels, image)
     if many % (r * r):
         raise ShapeError(
             f"pixel_shuffle: {many} channels are not divisible by {r * r}", related=related(image)
@@ -193,9 +194,9 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: PositiveInt) -> AnyValue
 
 def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: PositiveInt) -> AnyValue:
     """Places as channels, the inverse of ``pixel_shuffle``; r divides height and width."""
-    image, r = _image("pixel_unshuffle", x), downscale_factor
+    image, r = _image(x), downscale_factor
     *batch, channels, height, width = image.shape
-    rows, columns = (integer("pixel_unshuffle", "size", s, image) for s in (height, width))
+    rows, columns = (integer("size", s, image) for s in (height, width))
     if rows % r or columns % r:
         raise ShapeError(
             f"pixel_unshuffle: {rows} x {columns} is not divisible by {r}", related=related(image)
@@ -207,11 +208,11 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: PositiveInt) -> AnyV
     return reshape(transposed, shape)
 
 
-def _image(op: str, x: Any) -> Any:
-    image = as_value(op, x)
+def _image(x: Any) -> Any:
+    image = as_value(x)
     if image.ndim < 3:
         raise RankError(
-            f"{op}: expected shape [..., channels, height, width], got {image.type}",
+            f"{called_name()}: expected shape [..., channels, height, width], got {image.type}",
             related=related(image),
         )
     return image
@@ -282,18 +283,18 @@ def resize(
     Returns:
         The images in that size; floating for all methods but ``"nearest"``.
     """
-    value = as_value("resize", x)
+    value = as_value(x)
     options = _Resizing(_METHODS[method], coordinates, rounding, cubic, antialias, exclude_outside)
     if options.method != "nearest":
-        value = floating("resize", value)
+        value = floating(value)
     if (shape is None) == (scale is None):
         raise ArgumentError("resize: takes either shape or scale", related=related(value))
     # Scales as fractions: 0.6 is 3/5, also as a float32.
     given = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
     for each in given:
-        positive("resize", "scale", each)
+        positive("scale", each)
     factors = tuple(Fraction(float(each)).limit_denominator(1_000_000) for each in given)
-    sizes = shape_of("resize", shape, value) if scale is None else ()
+    sizes = shape_of(shape, value) if scale is None else ()
     entries: tuple[Any, ...] = factors or sizes
     if len(entries) > value.ndim:
         count = len(entries)

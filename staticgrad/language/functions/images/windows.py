@@ -48,15 +48,16 @@ from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import dataclass
 
 
-def _per_axis(op: str, what: str, given: Any) -> Any:
+def _per_axis(what: str, given: Any) -> Any:
     """Read an argument that is one positive int for all axes, or one for each."""
     if isinstance(given, list | tuple):
-        return tuple([integer(op, what, each, least=1) for each in given])
-    return integer(op, what, given, least=1)
+        return tuple([integer(what, each, least=1) for each in given])
+    return integer(what, given, least=1)
 
 
 #: One number for all axes, or one for each.
@@ -87,7 +88,6 @@ class Windows:
 
 
 def windows_over(
-    op: str,
     x: Value,
     taps: Shape,
     strides: PerAxis,
@@ -101,16 +101,16 @@ def windows_over(
     """
     count = len(taps)
     rank, image = x.ndim, x.shape[-count:]
-    steps = per_axis(op, "stride", strides, count, x)
-    apart = per_axis(op, "dilation", dilation, count, x)
+    steps = per_axis("stride", strides, count, x)
+    apart = per_axis("dilation", dilation, count, x)
     reaches = tuple([reach(k, d) for k, d in zip(taps, apart, strict=True)])
-    borders = _borders(op, padding, image, reaches, steps, x)
+    borders = _borders(padding, image, reaches, steps, x)
     extents, behind = [], []
     for axis, (size, (before, after), whole, step) in enumerate(
         zip(image, borders, reaches, steps, strict=True)
     ):
         text = (
-            f"{op}: a window of {whole} over axis {rank - count + axis} of size {size}"
+            f"{called_name()}: a window of {whole} over axis {rank - count + axis} of size {size}"
             f" with a border of {before} and {after}"
         )
         room = size + before + after - whole
@@ -135,12 +135,12 @@ def reach(taps: Size, dilation: int) -> Size:
     return dilation * (taps - 1) + 1
 
 
-def per_axis(op: str, what: str, given: Any, count: int, *values: Value) -> tuple[int, ...]:
+def per_axis(what: str, given: Any, count: int, *values: Value) -> tuple[int, ...]:
     """A ``PerAxis`` argument as one int for each axis."""
     found = tuple(given) if isinstance(given, list | tuple) else (given,) * count
     if len(found) != count:
         raise RankError(
-            f"{op}: {what}={shown(given)} for {count} ax{'i' if count == 1 else 'e'}s",
+            f"{called_name()}: {what}={shown(given)} for {count} ax{'i' if count == 1 else 'e'}s",
             hint="one number for all, or one for each axis of the image",
             related=related(*values),
         )
@@ -148,7 +148,7 @@ def per_axis(op: str, what: str, given: Any, count: int, *values: Value) -> tupl
 
 
 def _borders(
-    op: str, padding: Padding, image: Shape, reaches: Shape, steps: tuple[int, ...], x: Value
+    padding: Padding, image: Shape, reaches: Shape, steps: tuple[int, ...], x: Value
 ) -> list[tuple[Size, Size]]:
     if padding == "valid":
         return [(0, 0)] * len(image)
@@ -156,27 +156,27 @@ def _borders(
         return [_same(*each) for each in zip(image, reaches, steps, strict=True)]
     if isinstance(padding, str):
         raise ArgumentError(
-            f"{op}: padding={shown(padding)}",
+            f"{called_name()}: padding={shown(padding)}",
             hint='"valid", "same", a number, or one number or pair for each axis',
         )
     if not isinstance(padding, list | tuple):
-        return [(size_of(op, padding, x),) * 2] * len(image)
+        return [(size_of(padding, x),) * 2] * len(image)
     if len(padding) != len(image):
         raise RankError(
-            f"{op}: padding={shown(padding)} for {len(image)} axes of the image",
+            f"{called_name()}: padding={shown(padding)} for {len(image)} axes of the image",
             hint="one number or (before, after) for each",
             related=related(x),
         )
-    return [_pair(op, each, x) for each in padding]
+    return [_pair(each, x) for each in padding]
 
 
-def _pair(op: str, given: Any, x: Value) -> tuple[Size, Size]:
+def _pair(given: Any, x: Value) -> tuple[Size, Size]:
     pair = tuple(given) if isinstance(given, list | tuple) else (given, given)
     if len(pair) != 2:
         raise ArgumentError(
-            f"{op}: padding={shown(given)} of an axis is not a pair (before, after)"
+            f"{called_name()}: padding={shown(given)} of an axis is not a pair (before, after)"
         )
-    return size_of(op, pair[0], x), size_of(op, pair[1], x)
+    return size_of(pair[0], x), size_of(pair[1], x)
 
 
 def _same(size: Size, whole: Size, step: int) -> tuple[Size, Size]:
@@ -186,20 +186,20 @@ def _same(size: Size, whole: Size, step: int) -> tuple[Size, Size]:
     return missing // 2, missing - missing // 2
 
 
-def spatial(op: str, x: Value, others: int, what: str = "the image") -> int:
+def spatial(x: Value, others: int, what: str = "the image") -> int:
     """Return how many axes an image has beside ``others`` in front."""
     if x.ndim <= others:
         raise RankError(
-            f"{op}: {what} {shape_text(x.shape)} has no axis behind its first {others}",
+            f"{called_name()}: {what} {shape_text(x.shape)} has no axis behind its first {others}",
             hint="[batch, channels, places...]",
             related=related(x),
         )
     return x.ndim - others
 
 
-def literal_taps(op: str, window: PerAxis, count: int, x: Value) -> tuple[int, ...]:
+def literal_taps(window: PerAxis, count: int, x: Value) -> tuple[int, ...]:
     """A window's taps by axis."""
-    return per_axis(op, "kernel_size", window, count, x)
+    return per_axis("kernel_size", window, count, x)
 
 
 @rounded_once
@@ -238,8 +238,8 @@ def conv(
     >>> sg.evaluate(sg.nn.conv(np.arange(5.0).reshape(1, 1, 5), np.array([[[-1.0, 0.0, 1.0]]])))
     array([[[2., 2., 2.]]])
     """
-    image, filters = promoted_values("conv", (x, w))
-    _check_filters("conv", image, filters, groups)
+    image, filters = promoted_values((x, w))
+    _check_filters(image, filters, groups)
     channels, (out, each, *taps) = image.shape[1], filters.shape
     if channels != groups * each:
         text = (
@@ -256,13 +256,13 @@ def conv(
             hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
             " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
         )
-    found = windows_over("conv", image, tuple(taps), stride, padding, dilation)
+    found = windows_over(image, tuple(taps), stride, padding, dilation)
     op = Conv(found.strides, found.dilation, found.before, found.extents, groups)
     if groups == 1:
-        return _biased("conv", op(image, filters), bias)
+        return _biased(op(image, filters), bias)
     filters = _of_groups(filters, 0, groups * (out // groups))
     image = _of_groups(image, 1, groups * each)
-    return _biased("conv", _of_groups(op(image, filters), 1, out), bias)
+    return _biased(_of_groups(op(image, filters), 1, out), bias)
 
 
 @rounded_once
@@ -292,18 +292,18 @@ def conv_transpose(
     Returns:
         [n, o, image...].
     """
-    image, filters = promoted_values("conv_transpose", (x, w))
-    _check_filters("conv_transpose", image, filters, groups)
+    image, filters = promoted_values((x, w))
+    _check_filters(image, filters, groups)
     text = f"conv_transpose: x has {image.shape[1]} channels, the filter takes {filters.shape[0]}"
     hint = "filters are [channels of x, output channels / groups, taps...]"
     check_equal(text, image.shape[1], filters.shape[0], image, filters, hint=hint)
     count, taps = filters.ndim - 2, filters.shape[2:]
-    steps = per_axis("conv_transpose", "stride", stride, count, image)
-    apart = per_axis("conv_transpose", "dilation", dilation, count, image)
+    steps = per_axis("stride", stride, count, image)
+    apart = per_axis("dilation", dilation, count, image)
     wholes = [reach(k, d) for k, d in zip(taps, apart, strict=True)]
     further = output_padding if isinstance(output_padding, tuple) else (output_padding,) * count
     for more in further:
-        integer("conv_transpose", "output_padding", more, least=0)
+        integer("output_padding", more, least=0)
     if len(further) != count:
         raise ArgumentError(
             f"conv_transpose: output_padding={shown(output_padding)} for {count} axes"
@@ -317,7 +317,6 @@ def conv_transpose(
         whole = groups * (filters.shape[0] // groups)
         filters, image = _of_groups(filters, 0, whole), _of_groups(image, 1, whole)
     return _biased(
-        "conv_transpose",
         ConvImage(steps, apart, before, extents, groups)(image, filters),
         bias,
     )
@@ -339,7 +338,7 @@ def _cropped(
         return tuple(m // 2 for m in missing), extents
     if isinstance(padding, str) and padding != "valid":
         raise ArgumentError(f"conv_transpose: padding={shown(padding)}", hint='"valid" or "same"')
-    pads = windows_over("conv_transpose", x, (1,) * len(spread), 1, padding, 1)
+    pads = windows_over(x, (1,) * len(spread), 1, padding, 1)
     sizes: list[Size] = []
     borders = zip(pads.before, pads.after, more, strict=True)
     for places, size, (low, high, further) in zip(x.shape[2:], spread, borders, strict=True):
@@ -351,21 +350,23 @@ def _cropped(
     return pads.before, tuple(sizes)
 
 
-def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
-    spatial(op, x, 2)
+def _check_filters(x: AnyValue, w: AnyValue, groups: int) -> None:
+    spatial(x, 2)
     taps = w.shape[2:]
     if x.ndim != w.ndim:
         raise RankError(
-            f"{op}: an image {shape_text(x.shape)} and a filter {shape_text(w.shape)}",
+            f"{called_name()}: an image {shape_text(x.shape)} and a filter {shape_text(w.shape)}",
             hint="both have as many axes: [n, c, places...] and [o, c / groups, taps...]"
             + ("\none image is a batch of one: x[None]" if x.ndim + 1 == w.ndim else ""),
             related=related(x, w),
         )
     if 0 in taps:
-        raise ShapeError(f"{op}: a filter {shape_text(w.shape)} without taps", related=related(w))
+        raise ShapeError(
+            f"{called_name()}: a filter {shape_text(w.shape)} without taps", related=related(w)
+        )
     if groups > 1 and isinstance(w.shape[0], int) and w.shape[0] % groups:
         raise ArgumentError(
-            f"{op}: {groups} groups do not divide the {w.shape[0]} filters",
+            f"{called_name()}: {groups} groups do not divide the {w.shape[0]} filters",
             hint="each group has as many",
             related=related(x, w),
         )
@@ -377,13 +378,13 @@ def _of_groups(x: AnyValue, axis: int, size: Size) -> AnyValue:
     return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
 
 
-def _biased(op: str, out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
+def _biased(out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
     if bias is None:
         return out
-    row = as_value(op, bias, type(out))
+    row = as_value(bias, type(out))
     sizes, (_, channels, *places) = row.shape, out.shape
     if sizes != (channels,):
-        text = f"{op}: a bias of {shape_text(sizes)} for {channels} channels"
+        text = f"{called_name()}: a bias of {shape_text(sizes)} for {channels} channels"
         hint = "a bias has one element per output channel"
         check_vector(text, row, channels, hint=hint)
     return out + reshape(row, (1, *sizes, *[1] * len(places)))
@@ -407,9 +408,9 @@ def unfold(
     Returns:
         [n, c, taps..., windows...].
     """
-    value = as_value("unfold", x)
-    taps = literal_taps("unfold", kernel_size, spatial("unfold", value, 2), value)
-    found = windows_over("unfold", value, taps, stride, padding, dilation)
+    value = as_value(x)
+    taps = literal_taps(kernel_size, spatial(value, 2), value)
+    found = windows_over(value, taps, stride, padding, dilation)
     return UnfoldWindows(taps, found.strides, found.dilation, found.before, found.extents)(value)
 
 
@@ -435,17 +436,17 @@ def fold(
     >>> sg.evaluate(sg.nn.fold(windows, 4))
     array([[[0., 2., 4., 3.]]])
     """
-    value = as_value("fold", y)
-    count = spatial("fold", value, 2, "the windows") // 2
+    value = as_value(y)
+    count = spatial(value, 2, "the windows") // 2
     if value.ndim != 2 + 2 * count or not count:
         raise RankError(
             f"fold: {shape_text(value.shape)} is not [n, c, taps..., windows...]",
             related=related(value),
         )
     sizes = extents if isinstance(extents, tuple) else (extents,) * count
-    taps = tuple(integer("fold", "taps", size, value) for size in value.shape[2 : 2 + count])
+    taps = tuple(integer("taps", size, value) for size in value.shape[2 : 2 + count])
     image = broadcast_to(creation.zeros((), value.dtype, like=value), (1, 1, *sizes))
-    found = windows_over("fold", image, taps, stride, padding, dilation)
+    found = windows_over(image, taps, stride, padding, dilation)
     for size, wanted in zip(value.shape[2 + count :], found.extents, strict=True):
         text = f"fold: {size} windows, where an image of {shape_text(sizes)} has {wanted}"
         check_equal(text, size, wanted, value)
@@ -484,8 +485,8 @@ def max_pool(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    value = as_value("max_pool", x)
-    found = _pool("max_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
+    value = as_value(x)
+    found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
     return _by_axes(WindowMax, value, found)
 
 
@@ -511,8 +512,8 @@ def avg_pool(
     Returns:
         [n, c, windows...], floating.
     """
-    value = floating("avg_pool", x)
-    found = _pool("avg_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
+    value = floating(x)
+    found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
     total = _by_axes(WindowSum, value, found)
     extents = value.shape[2:]
     if count_include_pad:  # windows are counted over the image with its border
@@ -554,8 +555,8 @@ def lp_pool(
         p: a positive number; ``max_pool`` of magnitudes is its limit.
         padding: as ``conv``; zeros.
     """
-    value = floating("lp_pool", x)
-    found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
+    value = floating(x)
+    found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else absolute(value)
     if p not in (1, 2):
         powers = powers**p if p > 1 else where(powers == 0.0, 0.0, powers**p)
@@ -570,20 +571,20 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: PerAxis) -> AnyValue:
     it; where m divides h they have equal size and do not overlap. ``extents`` is for all axes of
     places or for each.
     """
-    value = as_value("adaptive_max_pool", x)
-    return _adaptive("adaptive_max_pool", "max", value, extents)
+    value = as_value(x)
+    return _adaptive("max", value, extents)
 
 
 @rounded_once
 def adaptive_avg_pool(x: Operand[AnyValue], extents: PerAxis) -> AnyValue:
     """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
-    value = floating("adaptive_avg_pool", x)
-    return _adaptive("adaptive_avg_pool", "mean", value, extents)
+    value = floating(x)
+    return _adaptive("mean", value, extents)
 
 
-def _adaptive(op: str, kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
-    count = spatial(op, x, 2)
-    wanted = per_axis(op, "extents", extents, count, x)
+def _adaptive(kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
+    count = spatial(x, 2)
+    wanted = per_axis("extents", extents, count, x)
     combine = aggregate.max if kind == "max" else mean
     out = x
     for axis, parts in enumerate(wanted, 2):
@@ -595,7 +596,7 @@ def _adaptive(op: str, kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
             continue
         if isinstance(size, Dim) or size == 0:
             raise ShapeError(
-                f"{op}: {parts} parts of axis {axis} of size {size}",
+                f"{called_name()}: {parts} parts of axis {axis} of size {size}",
                 hint="a named size must be a multiple of them: sg.dim(name, multiple_of=...)",
                 related=related(x),
             )
@@ -617,7 +618,6 @@ def _divides(size: Size, parts: int) -> Size | None:
 
 
 def _pool(
-    op: str,
     x: AnyValue,
     kernel_size: PerAxis,
     stride: PerAxis | None,
@@ -625,16 +625,17 @@ def _pool(
     dilation: PerAxis,
     ceil_mode: bool,
 ) -> Windows:
-    taps = literal_taps(op, kernel_size, spatial(op, x, 2), x)
+    taps = literal_taps(kernel_size, spatial(x, 2), x)
     steps = taps if stride is None else stride
-    found = windows_over(op, x, taps, steps, padding, dilation, ceil_mode)
+    found = windows_over(x, taps, steps, padding, dilation, ceil_mode)
     for size, low, high, k, d in zip(
         x.shape[2:], found.before, found.after, taps, found.dilation, strict=True
     ):
         inside = all(isinstance(p, Dim) or p < reach(k, d) for p in (low, high))
         if not inside and size != 0:
             raise ShapeError(
-                f"{op}: a window of {k} taps lies wholly in a border of {low} and {high}",
+                f"{called_name()}: a window of {k} taps lies wholly in a border of {low} and"
+                f" {high}",
                 hint="the border is smaller than a window",
                 related=related(x),
             )

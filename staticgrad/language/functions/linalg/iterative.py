@@ -39,6 +39,7 @@ from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.arrays import is_sparse
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple
 from staticgrad.support.upward import up
@@ -62,35 +63,37 @@ class Operator(NamedTuple):
     operands: tuple[Any, ...] = ()
 
 
-def _operator(name: str, matrix: Any, args: Sequence[Any], kind: type[Any]) -> Operator:
+def _operator(matrix: Any, args: Sequence[Any], kind: type[Any]) -> Operator:
     """Read a matrix, sparse or dense, or a function of a vector and of ``args``."""
     if is_sparse(matrix):
         own = sparse.csr(matrix)
-        _check_square(name, own.shape)
+        _check_square(own.shape)
         return Operator(
             lambda v, data: own.with_data(data) @ v,
             lambda v, data: own.with_data(data).T @ v,
             (own.values(kind),),
         )
     if callable(matrix) and not isinstance(matrix, Value):
-        operands = tuple(as_value(name, each, kind) for each in args)
+        operands = tuple(as_value(each, kind) for each in args)
         return Operator(
             matrix, up("staticgrad.programs.linear_systems").transposed(matrix), operands
         )
-    dense = floating(name, as_value(name, matrix, kind))
+    dense = floating(as_value(matrix, kind))
     if dense.ndim != 2:
-        raise RankError(f"{name}: A is {dense.type}, not a matrix")
-    _check_square(name, dense.shape)
+        raise RankError(f"{called_name()}: A is {dense.type}, not a matrix")
+    _check_square(dense.shape)
     return Operator(lambda v, a: a @ v, lambda v, a: a.T @ v, (dense,))
 
 
-def _check_square(name: str, shape: Any) -> None:
-    text, hint = f"{name}: {shape_text(shape)} is not square", "sg.linalg.lstsq takes any shape"
+def _check_square(shape: Any) -> None:
+    text, hint = (
+        f"{called_name()}: {shape_text(shape)} is not square",
+        "sg.linalg.lstsq takes any shape",
+    )
     check_equal(text, shape[0], shape[1], hint=hint)
 
 
 def _solved(
-    name: str,
     method: Callable[..., Any],
     system: tuple[Any, Any, Any, Any],
     limits: tuple[Any, Any, Any],
@@ -101,25 +104,31 @@ def _solved(
     matrix, b, x0, preconditioner = system
     rtol, atol, maxiter = limits
     if not isinstance(args, tuple | list):
-        raise ArgumentError(f"{name}: args is {kind_of(args)}, not a tuple", hint="args=(value,)")
+        raise ArgumentError(
+            f"{called_name()}: args is {kind_of(args)}, not a tuple", hint="args=(value,)"
+        )
     inner = getattr(matrix, "data", None) if is_sparse(matrix) else matrix
     kind = binding_kind((b, x0, inner, *args))
-    b = floating(name, as_value(name, b, kind))
+    b = floating(as_value(b, kind))
     if b.ndim != 1:
-        raise RankError(f"{name}: b is {b.type}, not a vector", hint="sg.vmap solves for several")
-    operator = _operator(name, matrix, args, kind)
+        raise RankError(
+            f"{called_name()}: b is {b.type}, not a vector", hint="sg.vmap solves for several"
+        )
+    operator = _operator(matrix, args, kind)
     fixed = None
     if preconditioner is not None:
-        fixed = _operator(name, preconditioner, (), kind)
+        fixed = _operator(preconditioner, (), kind)
         fixed = fixed._replace(operands=tuple(map(stop_gradient, fixed.operands)))
     floats = [each for each in operator.operands if each.dtype.is_float]
-    b = promoted_values(name, (b, *floats))[0]
-    x0 = zeros_like(b) if x0 is None else promoted_values(name, (x0, b))[0]
+    b = promoted_values((b, *floats))[0]
+    x0 = zeros_like(b) if x0 is None else promoted_values((x0, b))[0]
     most = 10 * b.shape[0] if maxiter is None else maxiter
     wanted = operator.apply(x0, *operator.operands)
     if not isinstance(wanted, Value) or wanted.type != b.type or x0.type != b.type:
         found = wanted.type if isinstance(wanted, Value) else kind_of(wanted)
-        raise ShapeError(f"{name}: b is {b.type}, x0 {x0.type} and A @ x0 {found}: one type each")
+        raise ShapeError(
+            f"{called_name()}: b is {b.type}, x0 {x0.type} and A @ x0 {found}: one type each"
+        )
 
     def solve(transposed: bool, right: Any, first: Any, operands: Sequence[Any]) -> Any:
         # The transpose of a symmetric matrix is the matrix; that its derivative is not the same
@@ -199,7 +208,7 @@ def cg(
     >>> x.round(6), slope.round(6)
     (array([1., 1.]), array([0.4, 0.2]))
     """
-    return _solved("cg", _cg, (A, b, x0, M), (rtol, atol, maxiter), args, symmetric=True)
+    return _solved(_cg, (A, b, x0, M), (rtol, atol, maxiter), args, symmetric=True)
 
 
 def _cg(
@@ -250,7 +259,7 @@ def gmres(
     def method(apply: Apply, scaled: Apply | None, *rest: Any) -> Any:
         return _gmres(max(width, 1), apply, scaled, *rest)
 
-    return _solved("gmres", method, (A, b, x0, M), (rtol, atol, maxiter), args, False)
+    return _solved(method, (A, b, x0, M), (rtol, atol, maxiter), args, False)
 
 
 def _gmres(

@@ -67,6 +67,7 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import F64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple
 
@@ -199,10 +200,10 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: Errors = "raise
     >>> sg.evaluate(sg.linalg.solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 4.0]))
     array([1., 1.])
     """
-    left, right, is_vector = right_side("solve", a, b)
+    left, right, is_vector = right_side(a, b)
     chosen = errors
     columns = folded(left, right)
-    lu, permutation, _ = _factors(squares("solve", left))
+    lu, permutation, _ = _factors(squares(left))
     found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
     return unfolded(found, right, left, is_vector)
 
@@ -215,7 +216,7 @@ def inv(a: Operand[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    value = squares("inv", matrices("inv", a))
+    value = squares(matrices(a))
     lu, permutation, _ = _factors(value)
     solver = SOLVERS[False, errors]
     found: Any = solver(value, identity_like(value), lu, permutation)
@@ -230,7 +231,7 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     1e240 apart. Larger ones are computed by LU; so are their cofactors, the gradient. The second
     derivative of those is NaN where a matrix is singular, though there is one.
     """
-    value = squares("det", matrices("det", a))
+    value = squares(matrices(a))
     if value.shape[-1] in (1, 2, 3) and not value.dtype.is_complex:
         return small_det(value)
     found: Any = _determinant(value, *_factors(value))
@@ -243,7 +244,7 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
     The sign has no gradient, and that of the logarithm is infinite or NaN where ``a``
     [..., n, n] is singular. Returns a named pair: ``sign`` [...] and ``logabsdet`` [...].
     """
-    value = squares("slogdet", matrices("slogdet", a))
+    value = squares(matrices(a))
     lu, permutation, swaps = _factors(value)
     log: Any = _log_determinant(value, lu, permutation, swaps)
     if value.dtype.is_complex:
@@ -276,7 +277,7 @@ def solve_triangular(
         raise ArgumentError(
             f"solve_triangular: trans={trans!r} is none of 0, 1, 2, 'N', 'T' and 'C'"
         )
-    left, right, is_vector = right_side("solve_triangular", a, b)
+    left, right, is_vector = right_side(a, b)
     chosen = errors
     if trans in (1, "T"):  # the op solves with the adjoint
         left = conj(left)
@@ -300,7 +301,7 @@ def solve_tridiagonal(
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan" for singular matrices.
     """
-    below, middle, above, right = promoted_values("solve_tridiagonal", (lower, diagonal, upper, b))
+    below, middle, above, right = promoted_values((lower, diagonal, upper, b))
     is_vector = right.ndim == 1
     rows = expand_dims(right, 0) if is_vector else matrix_transpose(right)
     ends = [(0, 0)] * (below.ndim - 1)
@@ -364,7 +365,7 @@ def pinv(
     """
     if rcond is not None and rtol is not None:
         raise ArgumentError("pinv: rcond and rtol are two names of one argument")
-    value = matrices("pinv", a)
+    value = matrices(a)
     value = mirrored(value) if hermitian else value
     u, s, v = svd(value, full_matrices=False, hermitian=hermitian, errors=errors)
     given = rtol if rcond is None else rcond
@@ -388,7 +389,7 @@ def lstsq(
         x, the sums of squares of each column of b, the rank of a (int64), and its singular values.
         Unlike NumPy's, the sums have one number for each column whatever the rank is.
     """
-    left, right, is_vector = right_side("lstsq", a, b)
+    left, right, is_vector = right_side(a, b)
     u, s, v = svd(left, full_matrices=False)
     smallest = cutoff(s, rcond, *left.shape[-2:])
     inverse: Any = _pseudo_inverse(left, u, s, v, smallest)
@@ -422,7 +423,7 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
     of squarings depends on the 1-norm at run time; the graph contains ``max_squarings`` products,
     enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
     """
-    value = squares("expm", matrices("expm", a))
+    value = squares(matrices(a))
     if value.shape[-1] == 0:
         return value
     sums = aggregate.sum(absolute(value), -2, keepdims=True)
@@ -456,7 +457,7 @@ def matrix_power(a: Operand[AnyValue], n: Integer) -> AnyValue:
     ``a`` is [..., k, k], ``n`` an integer; 0 gives the identity.
     """
     power = n
-    value = squares("matrix_power", as_matrices("matrix_power", a))
+    value = squares(as_matrices(a))
     if power == 0:
         return identity_like(value)
     if power < 0:
@@ -479,7 +480,7 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
     """
     if not arrays:
         raise ArgumentError("block_diag: there are no arrays", hint="block_diag(a, b)")
-    blocks: list[Any] = [*promoted_values("block_diag", arrays)]
+    blocks: list[Any] = [*promoted_values(arrays)]
     for block in blocks:
         if block.ndim > 2:
             what = f"block_diag: {block.type} has more than two axes"
@@ -532,7 +533,7 @@ def vector_norm(
 
     ``ord`` is 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
     """
-    value = floating("vector_norm", x)
+    value = floating(x)
     return statistics.vector_norm_over(value, ord, axis, keepdims)
 
 
@@ -554,8 +555,8 @@ def matrix_norm(
     Raises:
         LinearAlgebraError: in the run, singular values of a matrix that holds NaN.
     """
-    value = matrices("matrix_norm", x)
-    return norm_of_matrices("matrix_norm", value, ord, keepdims)
+    value = matrices(x)
+    return norm_of_matrices(value, ord, keepdims)
 
 
 def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
@@ -575,7 +576,7 @@ def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
     >>> sg.evaluate(sg.linalg.cond([[1.0, 0.0], [0.0, 0.25]]))
     array(4.)
     """
-    value = matrices("cond", x)
+    value = matrices(x)
     if p in (None, 2, -2):
         s = svdvals(value)
         if s.shape[-1] == 0:
@@ -583,7 +584,7 @@ def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
         largest, smallest = (take(s, place, -1) for place in (0, -1))
         return smallest / largest if p == -2 else largest / smallest
     inverse = inv(value, errors="nan")
-    return norm_of_matrices("cond", value, p, False) * norm_of_matrices("cond", inverse, p, False)
+    return norm_of_matrices(value, p, False) * norm_of_matrices(inverse, p, False)
 
 
 def matrix_rank(
@@ -599,7 +600,7 @@ def matrix_rank(
     times the dtype's epsilon. For a vector, whether any element is not 0. With ``hermitian`` only
     the lower triangle is read.
     """
-    value = floating("matrix_rank", A)
+    value = floating(A)
     if value.ndim < 2:
         return astype(aggregate.any(value != 0.0), "int64")
     if tol is not None and rtol is not None:
@@ -608,44 +609,47 @@ def matrix_rank(
     if tol is None:
         threshold = as_rows(cutoff(s, rtol, *value.shape[-2:]))
     else:
-        level = as_value("matrix_rank", tol)
+        level = as_value(tol)
         threshold = as_rows(level) if level.ndim else level
     return count_nonzero(s > threshold, -1)
 
 
-def matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
+def matrices(x: Operand[AnyValue]) -> AnyValue:
     """x as floating matrices; integers and bools become float64."""
-    value = floating(op, x)
+    value = floating(x)
     if value.ndim < 2:
         raise RankError(
-            f"{op}: {value.type} is not a matrix",
+            f"{called_name()}: {value.type} is not a matrix",
             hint="matrices are the last two axes: x[:, None] is a column",
             related=related(value),
         )
     return value
 
 
-def squares(op: str, x: AnyValue) -> AnyValue:
+def squares(x: AnyValue) -> AnyValue:
     """x, if its matrices are square."""
     rows, columns = x.shape[-2:]
-    text = f"{op}: {shape_text(x.shape)} is not square, {rows} != {columns}"
+    text = f"{called_name()}: {shape_text(x.shape)} is not square, {rows} != {columns}"
     hint = "sg.linalg.lstsq and pinv take matrices of any shape"
     check_equal(text, rows, columns, x, hint=hint)
     return x
 
 
-def right_side(op: str, a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any, Any, bool]:
+def right_side(a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any, Any, bool]:
     """Matrices a, right-hand sides b as matrices of columns, and whether b is one vector."""
-    left, right = promoted_values(op, (a, b))
-    left, right = matrices(op, left), floating(op, right)
+    left, right = promoted_values((a, b))
+    left, right = matrices(left), floating(right)
     if right.ndim == 0:
-        raise RankError(f"{op}: b is a scalar", hint="b / a", related=related(right))
+        raise RankError(f"{called_name()}: b is a scalar", hint="b / a", related=related(right))
     is_vector = right.ndim == 1
     if is_vector:
         right = expand_dims(right, -1)
     rows, given = left.shape[-2], right.shape[-2]
     details = [f"{shape_text(left.shape)} and {shape_text(right.shape)}"]
-    text, hint = f"{op}: a has {rows} rows, b has {given}", "b is a vector [n], or columns [n, k]"
+    text, hint = (
+        f"{called_name()}: a has {rows} rows, b has {given}",
+        "b is a vector [n], or columns [n, k]",
+    )
     check_equal(text, rows, given, left, right, hint=hint, details=details)
     if left.ndim == 2 and right.ndim > 2:
         return left, right, is_vector  # one matrix for all: see ``folded``
@@ -653,7 +657,7 @@ def right_side(op: str, a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any
         batch = broadcast_shapes((left.shape[:-2], right.shape[:-2]))
     except BroadcastError as error:
         raise ShapeError(
-            f"{op}: batch axes do not broadcast, {error.left} != {error.right}",
+            f"{called_name()}: batch axes do not broadcast, {error.left} != {error.right}",
             details=details,
             related=related(left, right),
         ) from None
@@ -694,7 +698,7 @@ def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
 
     ``offset`` says how far above the main diagonal; below it where negative.
     """
-    value = as_matrices("diagonal", x)
+    value = as_matrices(x)
     return indexing.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
 
 
@@ -717,16 +721,16 @@ def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
            [6, 8]])
     """
     for each in (x1, x2):
-        if as_value("outer", each).ndim != 1:
+        if as_value(each).ndim != 1:
             raise RankError("outer: takes two vectors", hint="sg.outer flattens its operands")
     return products.outer(x1, x2)
 
 
-def as_matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
+def as_matrices(x: Operand[AnyValue]) -> AnyValue:
     """x of any dtype, if it has two axes."""
-    value = as_value(op, x)
+    value = as_value(x)
     if value.ndim < 2:
-        raise RankError(f"{op}: {value.type} is not a matrix", related=related(value))
+        raise RankError(f"{called_name()}: {value.type} is not a matrix", related=related(value))
     return value
 
 
@@ -776,7 +780,7 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: Errors = "rai
     array([[2., 0.],
            [0., 3.]])
     """
-    value = matrices("cholesky", a)
+    value = matrices(a)
     op = Cholesky(errors)
     return adjoint(op(adjoint(value))) if upper else op(value)
 
@@ -800,12 +804,12 @@ def qr(a: Operand[AnyValue], mode: Literal["reduced", "complete", "r"] = "reduce
     array([[3., 1.],
            [4., 2.]])
     """
-    found: Any = QR(mode == "complete")(matrices("qr", a))
+    found: Any = QR(mode == "complete")(matrices(a))
     return found[1] if mode == "r" else QRResult(*found)
 
 
-def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
-    value = matrices(op, a)
+def _lower_of(a: Operand[AnyValue], uplo: str) -> AnyValue:
+    value = matrices(a)
     return value if uplo in "Ll" else adjoint(value)
 
 
@@ -833,14 +837,14 @@ def eigh(a: Operand[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise"
     >>> sg.evaluate(found.eigenvalues).round(6)
     array([1., 3.])
     """
-    found: Any = Eigh(errors)(_lower_of("eigh", a, UPLO))
+    found: Any = Eigh(errors)(_lower_of(a, UPLO))
     return EighResult(found[0], adjoint(found[1]))
 
 
 @like(eigh)
 def eigvalsh(a: Operand[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> AnyValue:  # noqa: N803
     """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal."""
-    return EigvalsH(errors)(_lower_of("eigvalsh", a, UPLO))
+    return EigvalsH(errors)(_lower_of(a, UPLO))
 
 
 def svd(
@@ -881,14 +885,14 @@ def svd(
     if hermitian:
         return _symmetric(a, errors)
     op = SVD(bool(full_matrices), errors)
-    found: Any = op(matrices("svd", a))
+    found: Any = op(matrices(a))
     return SVDResult(*found)
 
 
 @like(svd)
 def svdvals(x: Operand[AnyValue], /, *, errors: Errors = "raise") -> AnyValue:
     """Descending singular values of matrices; their gradients are finite where some are equal."""
-    return SVDVals(errors)(matrices("svdvals", x))
+    return SVDVals(errors)(matrices(x))
 
 
 def _symmetric_values(a: Operand[AnyValue], errors: Errors) -> AnyValue:
@@ -914,7 +918,7 @@ def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
     singular ``a`` has a 0 in the diagonal of U, and no derivative. With ``p_indices`` P are indices
     of rows: L[p] @ U = a.
     """
-    value = matrices("lu", a)
+    value = matrices(a)
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
     packed, permutation = adjoint(found[0]), found[1]
     m, n = value.shape[-2:]

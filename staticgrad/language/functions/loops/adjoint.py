@@ -47,7 +47,7 @@ class Equation:
         leaves, self._tree = flatten(y)
         if is_eager(leaves):
             raise ArgumentError(f"{name}: adjoint=True is for values of a graph, not for tensors")
-        values = [as_value(name, leaf) for leaf in leaves]
+        values = [as_value(leaf) for leaf in leaves]
         kinds = {value.dtype for value in values}
         if len(kinds) != 1 or not next(iter(kinds)).is_float:
             found = ", ".join(str(value.type) for value in values)
@@ -134,7 +134,7 @@ def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -
     At each time the state is that of the solution, so that an error of the way back does not grow
     over all of it. ``solve``: the method.
     """
-    times = as_value("rk4", times)
+    times = as_value(times)
     equation = Equation("rk4", f, y, times.dtype)
 
     def solution(vector: Any, times: Any, *operands: Any) -> Any:
@@ -171,8 +171,8 @@ def adaptive(
 
     ``solve``: the method; ``options``: its tolerances and bounds.
     """
-    dtype = as_value("rk45", flatten(y)[0][0]).dtype
-    ends = [astype(as_value("rk45", each), dtype) for each in (start, end)]
+    dtype = as_value(flatten(y)[0][0]).dtype
+    ends = [astype(as_value(each), dtype) for each in (start, end)]
     equation = Equation("rk45", f, y, dtype)
 
     def solution(vector: Any, start: Any, end: Any, *operands: Any) -> Any:

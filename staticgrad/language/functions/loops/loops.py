@@ -147,7 +147,7 @@ def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
 
 def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
     """Return a bound that is computed at run time, as an int64 value of a kind."""
-    value = as_value(name, number, kind)
+    value = as_value(number, kind)
     if not value.dtype.is_integer:
         raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
     if value.shape:
@@ -452,7 +452,7 @@ def _scan(
     slices, shape = flatten(with_complex_values(xs))
     check_slices(name, shape)
     kind = binding_kind((*flatten(init)[0], *slices))
-    values = [as_value(name, each, kind) for each in slices]
+    values = [as_value(each, kind) for each in slices]
     iterations = iterations_over(name, values, length)
 
     def iteration(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
@@ -625,7 +625,7 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
     check_function("cond", "false_fun", false_fun, *given)
     if isinstance(pred, bool):
         return (true_fun if pred else false_fun)(*operands)
-    value = as_value("cond", pred, binding_kind((pred, *flatten(list(operands))[0])))
+    value = as_value(pred, binding_kind((pred, *flatten(list(operands))[0])))
     check_one("cond", "the condition", value)
     if value.dtype.is_float:
         raise DTypeError(
@@ -665,7 +665,7 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
         raise ArgumentError("switch: there are no branches")
     if isinstance(index, int) and not isinstance(index, bool):
         return functions_[min(max(index, 0), len(functions_) - 1)](*operands)
-    value = as_value("switch", index, binding_kind((index, *flatten(list(operands))[0])))
+    value = as_value(index, binding_kind((index, *flatten(list(operands))[0])))
     check_one("switch", "the index", value)
     if not value.dtype.is_integer:
         raise DTypeError(f"switch: the index is {value.type}, not an integer")
@@ -757,7 +757,7 @@ def _branch(
     leaves, _ = flatten(list(operands))
     if is_eager([index, *leaves]):
         return run_branch(index, cases, operands)
-    given = mapped(lambda leaf: as_value(name, leaf), list(operands))
+    given = mapped(lambda leaf: as_value(leaf), list(operands))
     trace = Trace()
     found = [called(name, case, *given) for case in cases]
     for _, shape in found:
@@ -813,10 +813,10 @@ def associative_scan(
     """
     check_function("associative_scan", "fn", fn, "left", "right")
     leaves, tree = flatten(with_complex_values(elems))
-    values = [as_value("associative_scan", leaf) for leaf in leaves]
+    values = [as_value(leaf) for leaf in leaves]
     if not values:
         raise ArgumentError("associative_scan: there are no elements")
-    axes = [axis_of("associative_scan", axis, value) for value in values]
+    axes = [axis_of(axis, value) for value in values]
     sizes = [value.shape[place] for value, place in zip(values, axes, strict=True)]
     if len(set(sizes)) != 1:
         raise ArgumentError(f"associative_scan: the sizes {', '.join(map(str, sizes))} differ")

@@ -105,7 +105,7 @@ def rk4(
     >>> bool(abs(sg.evaluate(y)[-1] - np.exp(-1.0)) < 1e-6)
     True
     """
-    times = as_value("rk4", times)
+    times = as_value(times)
     if times.ndim != 1:
         raise RankError(f"rk4: times is {times.type}, not a vector")
     if times.shape[0] == 0:
@@ -137,7 +137,7 @@ def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
         )
     check_function(name, "f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
     leaves, tree = flatten(y)
-    values = [as_value(name, leaf) for leaf in leaves]
+    values = [as_value(leaf) for leaf in leaves]
     floats = [v if v.dtype.is_float else astype(v, F64) for v in values]
 
     def slope(t: Any, state: Any) -> Any:
@@ -249,7 +249,7 @@ def _adaptive(
 ) -> Any:
     """The state at the end, by trials of steps."""
     state_dtype = flatten(y)[0][0].dtype
-    start, end = (astype(as_value("rk45", each), state_dtype) for each in (start, end))
+    start, end = (astype(as_value(each), state_dtype) for each in (start, end))
     whole = stop_gradient(end - start)
     way = 0.01 if first is None else first / absolute(whole)
 

@@ -38,22 +38,25 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 Reduction = Literal["mean", "sum", "none"]
 
 
-def reduced(op: str, losses: AnyValue, reduction: str, weights: AnyValue | None = None) -> AnyValue:
+def reduced(losses: AnyValue, reduction: str, weights: AnyValue | None = None) -> AnyValue:
     """The mean of losses, their sum, or as they are; of weighted losses a weighted mean."""
     if reduction == "mean":
         return mean(losses) if weights is None else total(losses) / total(weights)
     return total(losses) if reduction == "sum" else losses
 
 
-def alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+def alike(left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """Two floating operands of one shape (or one of them 0-d)."""
-    first, second = (floating(op, value) for value in promoted_values(op, (left, right)))
-    text = f"{op}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"
+    first, second = (floating(value) for value in promoted_values((left, right)))
+    text = (
+        f"{called_name()}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"
+    )
     if first.ndim and second.ndim:
         pairs = zip(first.shape, second.shape, strict=False)
         if first.ndim != second.ndim or not all(dims.equal(a, b, text) for a, b in pairs):
@@ -81,9 +84,9 @@ def mse(
     >>> sg.evaluate(sg.nn.mse([1.0, 2.0], [0.0, 0.0]))
     array(2.5)
     """
-    left, right = alike("mse", input, target)
+    left, right = alike(input, target)
     away = left - right
-    return reduced("mse", squared(away), reduction)
+    return reduced(squared(away), reduction)
 
 
 @like(mse)
@@ -98,13 +101,13 @@ def huber(
 
     r = input - target; Huber, Ann. Math. Statist. 35 (1964). ``delta`` is positive.
     """
-    left, right = alike("huber", input, target)
+    left, right = alike(input, target)
     if is_number(delta) and delta <= 0:
         raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
     size = absolute(away)
     losses = where(size <= delta, 0.5 * squared(away), delta * (size - 0.5 * delta))
-    return reduced("huber", losses, reduction)
+    return reduced(losses, reduction)
 
 
 @rounded_as_first
@@ -143,11 +146,11 @@ def cross_entropy(
     >>> sg.evaluate(losses).round(4)
     array([0.6931, 0.    ])
     """
-    scores, wanted = as_values("cross_entropy", input, target)
-    place = class_axis("cross_entropy", scores, axis)
+    scores, wanted = as_values(input, target)
+    place = class_axis(scores, axis)
     by_share = wanted.dtype.is_float and wanted.ndim == scores.ndim and not scores.dtype.is_integer
     if not by_share:
-        check_labels("cross_entropy", scores, wanted, place, axis)
+        check_labels(scores, wanted, place, axis)
     elif not _fits(scores.shape, wanted.shape):
         shapes = f"{shape_text(wanted.shape)} for logits {shape_text(scores.shape)}"
         raise ShapeError(
@@ -160,19 +163,19 @@ def cross_entropy(
             hint="it is for labels: leave rows out by reduction='none'",
             related=related(scores, wanted),
         )
-    scores = floating("cross_entropy", scores)
+    scores = floating(scores)
     if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
         raise ArgumentError(
             f"cross_entropy: label_smoothing={shown(label_smoothing)} is not between 0 and 1"
         )
-    by_class = _weights("cross_entropy", scores, weight, place)
+    by_class = _weights(scores, weight, place)
     counts = share = None
     if not by_share:
-        wanted, counts, share = of_labels("cross_entropy", wanted, by_class, ignore_index)
+        wanted, counts, share = of_labels(wanted, by_class, ignore_index)
         if not label_smoothing:
             last = place == scores.ndim - 1
             losses = _surprise(scores, wanted, -1 if last else place)
-            return masked("cross_entropy", losses, counts, share, reduction)
+            return masked(losses, counts, share, reduction)
     spread = logs = _of_all_classes(scores, place)
     if by_class is not None:
         spread = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
@@ -184,28 +187,30 @@ def cross_entropy(
     losses = -own
     if label_smoothing:
         losses = (label_smoothing - 1.0) * own - label_smoothing * mean(spread, place)
-    return masked("cross_entropy", losses, counts, share, reduction, is_weighted=True)
+    return masked(losses, counts, share, reduction, is_weighted=True)
 
 
-def class_axis(op: str, scores: Value, axis: int | None) -> int:
+def class_axis(scores: Value, axis: int | None) -> int:
     """Return the axis of the classes: PyTorch's, which is 1, or 0 of a vector, unless given."""
     if scores.ndim == 0:
-        raise RankError(f"{op}: the logits have no axis of classes", related=related(scores))
-    return min(1, scores.ndim - 1) if axis is None else axis_of(op, axis, scores)
+        raise RankError(
+            f"{called_name()}: the logits have no axis of classes", related=related(scores)
+        )
+    return min(1, scores.ndim - 1) if axis is None else axis_of(axis, scores)
 
 
-def _weights(op: str, scores: Any, weight: Any, axis: int) -> Any:
+def _weights(scores: Any, weight: Any, axis: int) -> Any:
     if weight is None:
         return None
-    _, own = as_values(op, scores, weight)
-    own = floating(op, own).astype(scores.dtype)
+    _, own = as_values(scores, weight)
+    own = floating(own).astype(scores.dtype)
     size = scores.shape[axis]
-    text = f"{op}: weight is {shape_text(own.shape)}, there are {size} classes"
+    text = f"{called_name()}: weight is {shape_text(own.shape)}, there are {size} classes"
     check_vector(text, own, size, scores)
     return own
 
 
-def of_labels(op: str, labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, Any]:
+def of_labels(labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, Any]:
     """Return valid class labels, which rows count, and each row's weight; None if all are alike."""
     counts = share = None
     if ignore_index is not None:
@@ -223,27 +228,25 @@ def at_labels(scores: Any, labels: Any, axis: int) -> Any:
 
 
 def losses_of_labels(
-    op: str, scores: Any, labels: Any, weight: Any, ignore_index: Any, reduction: str, axis: Any
+    scores: Any, labels: Any, weight: Any, ignore_index: Any, reduction: str, axis: Any
 ) -> Any:
     """Reduce minus each row's element at its label, as ``cross_entropy`` reduces losses."""
-    place = class_axis(op, scores, axis)
-    check_labels(op, scores, labels, place, axis)
-    scores = floating(op, scores)
-    weight = _weights(op, scores, weight, place)
-    labels, counts, share = of_labels(op, labels, weight, ignore_index)
-    return masked(op, -at_labels(scores, labels, place), counts, share, reduction)
+    place = class_axis(scores, axis)
+    check_labels(scores, labels, place, axis)
+    scores = floating(scores)
+    weight = _weights(scores, weight, place)
+    labels, counts, share = of_labels(labels, weight, ignore_index)
+    return masked(-at_labels(scores, labels, place), counts, share, reduction)
 
 
-def masked(
-    op: str, losses: Any, counts: Any, share: Any, reduction: str, is_weighted: bool = False
-) -> Any:
+def masked(losses: Any, counts: Any, share: Any, reduction: str, is_weighted: bool = False) -> Any:
     """Losses by row, reduced: each times its share, unless that is in it; 0 where none counts."""
     if share is not None and not is_weighted:
         losses = losses * share
     if counts is not None:
         losses = where(counts, losses, 0.0)
         share = counts.astype(losses.dtype) if share is None else where(counts, share, 0.0)
-    return reduced(op, losses, reduction, share)
+    return reduced(losses, reduction, share)
 
 
 def _of_all_classes(scores: Any, axis: int) -> Any:
@@ -260,7 +263,7 @@ def _surprise(scores: AnyValue, classes: AnyValue, axis: int = -1) -> AnyValue:
     return normaliser - reshape(at_labels(away, classes, place), normaliser.shape)
 
 
-def check_labels(op: str, logits: Value, labels: Value, place: int, axis: int | None) -> None:
+def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> None:
     """Check that there is one integer for each row of the logits along the axis of the classes.
 
     Raises:
@@ -270,12 +273,12 @@ def check_labels(op: str, logits: Value, labels: Value, place: int, axis: int | 
     """
     if not labels.dtype.is_integer:
         raise DTypeError(
-            f"{op}: labels are integers, not {labels.dtype.numpy}",
-            hint=_how_to_label(op, logits, labels),
+            f"{called_name()}: labels are integers, not {labels.dtype.numpy}",
+            hint=_how_to_label(logits, labels),
             related=related(logits, labels),
         )
     text = (
-        f"{op}: logits {shape_text(logits.shape)} take one label per row,"
+        f"{called_name()}: logits {shape_text(logits.shape)} take one label per row,"
         f" got {shape_text(labels.shape)}"
     )
     if labels.ndim != logits.ndim - 1:
@@ -304,9 +307,9 @@ def _fits(shape: Shape, other: Shape) -> bool:
         return all(map(dims.equal, shape, other, repeat("")))
 
 
-def _how_to_label(op: str, logits: Value, labels: Value) -> str:
+def _how_to_label(logits: Value, labels: Value) -> str:
     if logits.dtype.is_integer:
-        return f"the logits come first: {op}(logits, labels), here they are exchanged"
+        return f"the logits come first: {called_name()}(logits, labels), here they are exchanged"
     if labels.ndim == logits.ndim:
         return (
             "one-hot: labels.argmax(axis=1) gives the classes\n"

@@ -57,8 +57,8 @@ def l1_loss(
     input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
     """abs(input - target)."""
-    one, other = alike("l1_loss", input, target)
-    return reduced("l1_loss", absolute(one - other), reduction)
+    one, other = alike(input, target)
+    return reduced(absolute(one - other), reduction)
 
 
 @like(mse)
@@ -73,11 +73,11 @@ def smooth_l1_loss(
 
     ``beta`` is positive.
     """
-    one, other = alike("smooth_l1_loss", input, target)
+    one, other = alike(input, target)
     away = one - other
     size = absolute(away)
     losses = where(size < beta, squared(away) * (0.5 / beta), size - 0.5 * beta)
-    return reduced("smooth_l1_loss", losses, reduction)
+    return reduced(losses, reduction)
 
 
 @like(cross_entropy)
@@ -100,8 +100,8 @@ def nll_loss(
     Returns:
         A 0-d value, or the losses [n, ...].
     """
-    scores, labels = as_values("nll_loss", input, target)
-    return losses_of_labels("nll_loss", scores, labels, weight, ignore_index, reduction, axis)
+    scores, labels = as_values(input, target)
+    return losses_of_labels(scores, labels, weight, ignore_index, reduction, axis)
 
 
 @like(mse)
@@ -121,7 +121,7 @@ def kl_div(
             divergence of a batch.
         log_target: the target is given by its logarithms, too.
     """
-    scores, wanted = alike("kl_div", input, target)
+    scores, wanted = alike(input, target)
     if log_target:
         losses = exp(wanted) * (wanted - scores)
     else:
@@ -130,7 +130,7 @@ def kl_div(
         if not losses.ndim:
             raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
         losses, reduction = aggregate.sum(losses) / losses.shape[0], "none"
-    return reduced("kl_div", losses, reduction)
+    return reduced(losses, reduction)
 
 
 @like(mse)
@@ -142,11 +142,11 @@ def binary_cross_entropy(
 
     Of log-odds ``binary_cross_entropy_with_logits`` is exact. Operands are in [0, 1].
     """
-    p, t = alike("binary_cross_entropy", input, target)
+    p, t = alike(input, target)
     likely = maximum(log(p), _LOWEST_LOG)
     unlikely = maximum(log1p(-p), _LOWEST_LOG)
     losses = -(t * likely + (1.0 - t) * unlikely)
-    return reduced("binary_cross_entropy", losses, reduction)
+    return reduced(losses, reduction)
 
 
 @rounded_once
@@ -162,7 +162,7 @@ def pairwise_distance(
     x1 and x2 are floating [..., d], of one shape, or one of them 0-d. ``eps`` keeps the derivative
     of a distance of 0 finite.
     """
-    one, other = alike("pairwise_distance", x1, x2)
+    one, other = alike(x1, x2)
     return norm(one - other + eps, p, -1, keepdims)
 
 
@@ -183,7 +183,7 @@ def triplet_margin_loss(
     """
     near = pairwise_distance(anchor, positive, p, eps)
     losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
-    return reduced("triplet_margin_loss", losses, reduction)
+    return reduced(losses, reduction)
 
 
 @rounded_once
@@ -194,7 +194,7 @@ def cosine_similarity(
 
     x1 and x2 are floating, of one shape, or one of them 0-d; rows are along ``axis``.
     """
-    one, other = alike("cosine_similarity", x1, x2)
+    one, other = alike(x1, x2)
     squares = maximum(total(one * one, axis), eps * eps)
     lengths = sqrt(squares * maximum(total(other * other, axis), eps * eps))
     return total(one * other, axis) / lengths
@@ -206,7 +206,7 @@ def normalize(x: Operand[AnyValue], p: float = 2.0, axis: Axes = 1, eps: float =
 
     ``p`` is as ``ord`` of ``sg.linalg.vector_norm``; ``axis`` is one, several, or None for all.
     """
-    value = floating("normalize", x)
+    value = floating(x)
     return value / maximum(vector_norm_over(value, p, axis, keepdims=True), eps)
 
 
@@ -244,8 +244,8 @@ def ctc_loss(
         A 0-d value in the dtype of log_probs, or the losses [batch]. The loss of more labels than
         the times can hold is infinite, and has derivative 0.
     """
-    logs, labels = as_values("ctc_loss", log_probs, targets)
-    logs = floating("ctc_loss", logs)
+    logs, labels = as_values(log_probs, targets)
+    logs = floating(logs)
     for value, wanted, axes in ((logs, 3, "time, batch, C"), (labels, 2, "batch, labels")):
         if value.ndim != wanted:
             raise RankError(
@@ -270,7 +270,7 @@ def ctc_loss(
     losses = where(found < 0.5 * _NEVER, never, -found)
     if reduction == "mean":
         losses = losses / maximum(squeeze(counts, 1), 1).astype(losses.dtype)
-    return reduced("ctc_loss", losses, reduction)
+    return reduced(losses, reduction)
 
 
 def _check_integers(name: str, value: Any) -> None:
@@ -282,7 +282,7 @@ def _lengths(name: str, given: Any, logs: Any, most: Any) -> Any:
     batch = logs.shape[1]
     if given is None:
         return full((batch, 1), most, dtype="int64", like=logs)
-    _, value = as_values("ctc_loss", logs, given)
+    _, value = as_values(logs, given)
     _check_integers(name, value)
     text = f"ctc_loss: {name} {shape_text(value.shape)} of a batch of {batch}"
     check_vector(text, value, batch, logs)
