@@ -76,7 +76,6 @@ LAZY = {
 CIRCLES = {
     "staticgrad.language.ir.graph": (20, "printing and pickling as functions"),
     "staticgrad.native.target": (15, "the self-test beside the loader"),
-    "staticgrad.compiler.nest.lower": (15, "what the writers of loops share, below them"),
     "staticgrad.support.errors.tracebacks": (4, "the table of arguments beside the calls"),
     "staticgrad.nn.module": (7, "weights of PyTorch as a function"),
     "staticgrad.eager.tensor": (6, "checkpoints and functions by rows that register themselves"),

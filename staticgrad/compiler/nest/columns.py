@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from staticgrad.compiler.nest.records import (
 from staticgrad.compiler.nest.sums import (
     LEVELS,
     WIDEST_BITS,
+    RowSums,
     in_blocks,
     is_by_key,
     key_dtype,
@@ -31,6 +32,7 @@ from staticgrad.compiler.nest.sums import (
 )
 from staticgrad.compiler.nest.transposed import LoadedTiles
 from staticgrad.compiler.nest.values import Values, operation, stored
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.expr import BLOCKS, Access, postorder
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.directives import Interleave
@@ -55,10 +57,6 @@ from staticgrad.language.ir.summation import (
     lanes as sum_lanes,
 )
 
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
-
-
 #: Vectors of columns that go through rows together: of lane rules, whose accumulators are to stay
 #: in L1; of simple reductions, and of lane rules over more than L2, which read long runs of rows.
 _SIDE_BY_SIDE: Final = 16
@@ -75,8 +73,8 @@ _COLUMN_LEVELS: Final = 24
 class ColumnSums:
     """The reductions of columns of a kernel."""
 
-    def __init__(self, nest: KernelLowering) -> None:
-        self.nest = nest
+    def __init__(self, nest: KernelWriter, sums: RowSums) -> None:
+        self.nest, self.sums = nest, sums
 
     def groups(self, begin: Any, end: Any) -> None:
         """Rows in groups; columns are summed over the rows of a group by the column rule."""
@@ -138,7 +136,7 @@ class ColumnSums:
                     return Offset(((level, width), *behind, (j, 1)), constant)
 
                 terms.append((s.kind, own, pointer, lanes, level_at))
-            self.nest.sums.push(terms, pushed, final)
+            self.sums.push(terms, pushed, final)
             with b.branch("eq", final, 1):
                 stop = self.nest.number(extent)
                 mask = b.op(f"mask{lanes}", stop - j)
@@ -238,17 +236,17 @@ class ColumnSums:
         b, lanes, count = self.nest.b, values.lanes, values.copies
         held: dict[str, Any] = {}
         for s in sums:
-            kind = f"{element(key_dtype(s))}x{lanes}", self.nest.sums.neutral_key(s)
+            kind = f"{element(key_dtype(s))}x{lanes}", self.sums.neutral_key(s)
             held[s.name] = copies_of(b.variable("a", *kind) for _ in range(count))
         tiles = self.tiles_of(stage)
         with b.loop(0, total, COLUMN_BLOCK, prefix="k") as block:
             past = b.least(block + COLUMN_BLOCK, total)
             for each in self.rows_of_block(stage, values, tiles, block, past):
                 for s in sums:
-                    value = self.nest.sums.key(s, each.vec(s.value))
+                    value = self.sums.key(s, each.vec(s.value))
                     own = held[s.name]
                     b.assign(own, operation(COMBINERS[s.kind].combine), own, value)
-        return {s.name: self.nest.sums.from_key(s, held[s.name]) for s in sums}
+        return {s.name: self.sums.from_key(s, held[s.name]) for s in sums}
 
     def rows_of_block(
         self, stage: Columns, values: Values, tiles: LoadedTiles | None, block: Any, past: Any
@@ -312,7 +310,7 @@ class ColumnSums:
                     (s.kind, held[s.name], stacks[s.name], lanes, partial(levels_at, step=lanes))
                     for s in sums
                 ]
-                self.nest.sums.push(terms, pushed, final)
+                self.sums.push(terms, pushed, final)
                 b.assign(pushed, "add", pushed, 1)
             is_first = b.op(f"mask{lanes}", b.op("choose_eq", first, 0, lanes, 0))
             for s in sums:
@@ -384,7 +382,7 @@ class ColumnSums:
                 for s in stage.body:
                     at = b.pointer(results[s.name], place(j))
                     found = b.variable("x", f"load{lanes}", *at)
-                    self.nest.refs[s.name] = self.nest.sums.from_key(s, found)
+                    self.nest.refs[s.name] = self.sums.from_key(s, found)
                     self.nest.vector_refs.add(s.name)
                 for store in stage.stores:
                     values.store(store)
@@ -393,7 +391,7 @@ class ColumnSums:
 
     def begins(self, s: Accumulate, of: Any) -> Any:
         """A vector of an identity, or of the result over no elements, or of its key."""
-        value = self.nest.sums.neutral_key(s) if is_by_key(s) else of(s.value.dtype)
+        value = self.sums.neutral_key(s) if is_by_key(s) else of(s.value.dtype)
         return self.nest.b.op(f"{element(key_dtype(s))}x{self.nest.kernel.lanes}", value)
 
     def group_by_rows(
@@ -423,7 +421,7 @@ class ColumnSums:
                 j = self.nest.index(LANES)
                 for s in sums:
                     combine = operation(COMBINERS[s.kind].combine)
-                    value = self.nest.sums.key(s, values.vec(s.value))
+                    value = self.sums.key(s, values.vec(s.value))
                     room = place_at((j, parts), (chunk, -parts), (lane, 1))
                     at = b.pointer(rooms[s.name][0], room)
                     grown: Any = b.variable("x", f"load{lanes}", *at)
@@ -463,7 +461,7 @@ class ColumnSums:
                         return Offset(((level, most), (j, 1), (chunk, -1)))
 
                     terms.append((s.kind, own, rooms[s.name][1], lanes, level_at))
-                self.nest.sums.push(terms, pushed, final)
+                self.sums.push(terms, pushed, final)
                 with b.branch("eq", final, 1):
                     for s, (_, own, *_) in zip(sums, terms, strict=True):
                         into = b.pointer(results[s.name], Offset(((j, 1), (chunk, -1))))

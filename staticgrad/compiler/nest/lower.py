@@ -6,21 +6,20 @@ counter, groups of rows in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.columns import ColumnSums
 from staticgrad.compiler.nest.directives import defaults, work
-from staticgrad.compiler.nest.products.gemm import write_gemm
 from staticgrad.compiler.nest.products.looped import write_product
+from staticgrad.compiler.nest.products.methods import write_gemm
 from staticgrad.compiler.nest.records import (
     Apply,
     Block,
-    Builder,
     Each,
     Function,
     Let,
@@ -41,19 +40,19 @@ from staticgrad.compiler.nest.sorting import Sorting
 from staticgrad.compiler.nest.sums import RowSums
 from staticgrad.compiler.nest.transposed import TransposedRows
 from staticgrad.compiler.nest.values import Values, stored
-from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, Stride, postorder
+from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
 from staticgrad.language.ir.kernels.directives import (
     Directives,
     Interleave,
     Prefetch,
     Strips,
     Vector,
-    streamed_operands,
     whole_vectors,
 )
 from staticgrad.language.ir.kernels.interleaving import runs_of
-from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel, number_of
-from staticgrad.language.ir.kernels.known import Known, known_of
+from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
+from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.legality import may_be_mixed, with_directives
 from staticgrad.language.ir.kernels.stages import (
     LANES,
@@ -85,13 +84,6 @@ from staticgrad.native.machine import Machine
 PARAMETERS: Final = ("t", "own", "begin", "end")
 #: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
 _LONG: Final = 8
-#: A function, for it hardly ever runs.
-_NOTE: Final = "outlined_note"
-_NOTE_TEXT: Final = f"""\
-def {_NOTE}(words, position, index):
-    if words[0] < 0 or position < words[0]:
-        store1(words, 0, i64x1(position))
-        store1(words, 1, i64x1(index))"""
 #: Expressions of a stored value from which on such values are computed in turn.
 _LONG_VALUES: Final = 16
 #: Operations of a body that is written for vectors inside of ends, too, at most.
@@ -113,30 +105,14 @@ def lower(kernel: Kernel, machine: Machine, directives: Directives | None = None
     return KernelLowering(with_directives(kernel, directives), machine, directives).nest()
 
 
-class KernelLowering:
-    """One kernel on its way to a nest.
-
-    ``words``: the arguments; ``at``: the positions along loops; ``pointers``: the operands;
-    ``refs``: the results of statements, of which ``vector_refs`` are vectors. ``copies``: the rows
-    side by side.
-    """
+class KernelLowering(KernelWriter):
+    """The loops of one kernel's stages, on their way to a nest."""
 
     def __init__(self, kernel: Kernel, machine: Machine, directives: Directives) -> None:
-        self.kernel, self.machine, self.directives = kernel, machine, directives
-        self.b = Builder()
-        self.words: dict[str, Name] = {}
-        self.at: dict[str, Words] = {}
-        self.pointers: dict[str, Name | Each] = {}
-        self.refs: dict[str, Value] = {}
-        self.vector_refs: set[str] = set()
-        self.functions: dict[str, str | Function] = {}
-        self.copies = 1
-        self.on: Sequence[Value] | None = None
-        self.known = {each.name: each for each in kernel.known}
-        self.sums, self.column_sums = RowSums(self), ColumnSums(self)
-        self.streamed = streamed_operands(directives)
+        super().__init__(kernel, machine, directives)
+        self.sums = RowSums(self)
+        self.column_sums = ColumnSums(self, self.sums)
         self.in_strips = Strips() in directives
-        self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested(kernel.stages))}
 
     def nest(self) -> Nest:
         """The whole kernel."""
@@ -178,61 +154,6 @@ class KernelLowering:
         if k.outer != "tiles":
             body = _with_loads_guarded(body, Apply("lt", (begin, end)))
         return Nest(Function("kernel", parameters, body), self.functions)
-
-    # -- words
-
-    def pointer(self, operand: str) -> Name:
-        """The pointer of an operand that is the same for all copies."""
-        found = self.pointers[operand]
-        assert isinstance(found, Name)
-        return found
-
-    def index(self, axis: str) -> Word:
-        """The position along a loop that is the same for all copies."""
-        found = self.at[axis]
-        assert not isinstance(found, Each)
-        return found
-
-    def number(self, extent: Extent) -> Word:
-        """An argument or a literal."""
-        return extent if isinstance(extent, int) else self.words[extent]
-
-    def positions(self, axes: Iterable[Axis]) -> Word:
-        """The number of positions of loops."""
-        found: Word = 1
-        for axis in axes:
-            found = found * self.number(axis.extent)
-        return found
-
-    def not_before(self, start: Word, stop: Word, told: Known) -> Word:
-        """The end of a loop, or its start: differences of sizes may be negative extents."""
-        if told.short or told.many:
-            return stop
-        if type(start) is int and type(stop) is int:
-            return max(start, stop)
-        return self.b.word("choose_lt", stop, start, start, stop)
-
-    def place_word(self, place: Offset) -> Word:
-        """A place as a word."""
-        found: Word = 0
-        for a, b in place.terms:
-            found = found + a * b
-        return found + place.constant
-
-    def place_of(self, word: Word) -> Offset:
-        """A word as a place."""
-        return Offset((), word) if isinstance(word, int) else Offset(((word, 1),))
-
-    def told(self, extent: Extent) -> Known:
-        """What is known of an extent."""
-        if isinstance(extent, int):
-            return known_of(str(extent), [extent])
-        return self.known.get(extent, Known(extent))
-
-    def note(self) -> str:
-        """The function that notes an index that does not fit, if it is the first."""
-        self.functions[_NOTE] = _NOTE_TEXT
-        return _NOTE
 
     # -- rows
 
@@ -447,16 +368,6 @@ class KernelLowering:
         last = self.number(axis.extent) - less
         return last * self.number(stride)
 
-    def decode(self, axes: Sequence[Axis], flat: Words) -> None:
-        """The positions along axes, given their flat number in C order."""
-        rest = flat
-        for axis in reversed(axes[1:]):
-            extent = self.number(axis.extent)
-            self.at[axis.name] = rest % extent
-            rest = rest // extent
-        if axes:
-            self.at[axes[0].name] = rest
-
     # -- stages
 
     def stage(self, stage: Stage, start: Word = 0, stop: Word | None = None) -> None:
@@ -485,22 +396,6 @@ class KernelLowering:
         """Values outside of vector loops: of one lane, or of the rows that are lanes."""
         a = self.around
         return Values(self) if a is None else Values(self, a.lanes, True, a.offsets, a.mask)
-
-    def limit(self, axis: Axis, name: str) -> Word:
-        """Where a loop ends (or begins) that does so at a number of the row."""
-        kept = self.refs[name]
-        if isinstance(kept, Each):
-            raise UnsupportedError("rows side by side that end apart")
-        return self.b.least(self.b.word("word", kept), self.number(axis.extent))
-
-    def span(self, axis: Axis) -> tuple[Word, Word]:
-        """The start and the end of a loop."""
-        start: Word = 0
-        stop = self.limit(axis, axis.past) if axis.past else self.number(axis.extent)
-        if axis.first:
-            start = self.limit(axis, axis.first)
-            start = self.b.op("choose_lt", start, 0, 0, start)
-        return start, stop
 
     def loop(self, stage: Loop) -> None:
         """A loop of stages, with what it carries from iteration to iteration."""
@@ -556,19 +451,6 @@ class KernelLowering:
                 raise UnsupportedError(f"a statement {type(s).__name__}")
 
     # -- maps
-
-    def chosen(
-        self, kind: Any, field: str, default: Any, stage: Stage | None = None, axis: str = ""
-    ) -> Any:
-        """The value of a directive, of a stage or of all of them."""
-        found, number = default, self.numbers.get(id(stage), -1)
-        for d in self.directives:
-            if isinstance(d, kind) and getattr(d, "axis", "") == axis:
-                if getattr(d, "stage", -1) == number:
-                    return getattr(d, field)
-                if getattr(d, "stage", -1) == -1:
-                    found = getattr(d, field)
-        return found
 
     def map(self, stage: Map, start: Word, stop: Word, told: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
@@ -862,12 +744,6 @@ class KernelLowering:
         return stride * rows + b.word("choose_ge", length, most, d.distance, 0)
 
     turn: tuple[Word, Word] | None = None
-
-    def number_of(self, stride: Stride) -> Word:
-        """A stride as a word."""
-        words: Any = self.words
-        found: Word = number_of(stride, words)
-        return found
 
     def moved(self, place: Offset, far: Word, first: int) -> Offset:
         """A place so far on."""

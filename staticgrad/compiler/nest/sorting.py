@@ -13,15 +13,13 @@ merge takes as many steps as the shorter run has elements left, so that it leave
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.compiler.nest.records import Apply, Offset, UnsupportedError
 from staticgrad.compiler.nest.values import Values, stored
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
 
 #: The length of the runs that are merged, and how many of them the network sorts at a time.
 RUN: Final = 8
@@ -165,7 +163,7 @@ def network(size: int) -> Iterator[tuple[int, int]]:
 class Sorting:
     """One sort of a nest: the order of a row's elements into scratch, then the stores."""
 
-    def __init__(self, nest: KernelLowering, stage: Sort) -> None:
+    def __init__(self, nest: KernelWriter, stage: Sort) -> None:
         if nest.copies > 1:
             raise UnsupportedError("sorts of rows side by side")
         self.nest, self.b, self.stage, self.order = nest, nest.b, stage, stage.order

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.compiler.nest.values import Values, operation
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import Accumulate, is_first
 from staticgrad.language.ir.summation import BLOCK, lanes as sum_lanes
 from staticgrad.language.types.dtype import DType
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
 
 #: Bits of the widest registers.
 WIDEST_BITS: Final = 512
@@ -54,7 +52,7 @@ def levels_at(level: Name, step: int = 1) -> Offset:
 class RowSums:
     """The reductions along rows of a kernel, for the rows side by side."""
 
-    def __init__(self, nest: KernelLowering) -> None:
+    def __init__(self, nest: KernelWriter) -> None:
         self.nest = nest
 
     def reduced(

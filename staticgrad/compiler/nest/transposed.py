@@ -9,20 +9,18 @@ So a line is read once, and whole. Stores across memory fill a tile first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.directives import SHORT, work
 from staticgrad.compiler.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.compiler.nest.values import Values
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.language.ir.kernels.directives import MOST, whole_vectors
 from staticgrad.language.ir.kernels.stages import LANES, Map, Store, roots
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.records import NamedTuple
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
 
 #: ``transposed(p, at, stride, high, wide, q)``: ``wide`` elements of each of ``high`` lines; the
 #: next lines are prefetched, whose distance no hardware follows.
@@ -87,7 +85,7 @@ class LoadedTiles(NamedTuple):
     rows: int
 
     @classmethod
-    def of(cls, nest: KernelLowering, loads: Sequence[Expr], rows: int) -> LoadedTiles:
+    def of(cls, nest: KernelWriter, loads: Sequence[Expr], rows: int) -> LoadedTiles:
         """Room for some loads, one tile for each place that they read."""
         rooms: dict[Access, tuple[Name, DType]] = {}
         for e in loads:
@@ -97,7 +95,7 @@ class LoadedTiles(NamedTuple):
                 rooms[e.attribute] = room, e.dtype
         return cls(tuple(loads), rooms, rows)
 
-    def load(self, nest: KernelLowering, high: Any, wide: Any, whole: bool = False) -> None:
+    def load(self, nest: KernelWriter, high: Any, wide: Any, whole: bool = False) -> None:
         """Fill all tiles: ``wide`` elements, from the position of the row on, of ``high`` lines."""
         lanes = nest.kernel.lanes
         for access, (room, dtype) in self.rooms.items():
@@ -121,7 +119,7 @@ class LoadedTiles(NamedTuple):
                     values.moving.add(e)
 
 
-def _place(nest: KernelLowering, access: Access) -> tuple[Name, Offset]:
+def _place(nest: KernelWriter, access: Access) -> tuple[Name, Offset]:
     place = Values(nest, nest.kernel.lanes, True).place(access, (), 0)
     return nest.b.pointer(nest.pointer(access.operand), place)
 
@@ -129,7 +127,7 @@ def _place(nest: KernelLowering, access: Access) -> tuple[Name, Offset]:
 class TransposedRows:
     """All iterations of a kernel of one map, some rows at a time that are neighbours in memory."""
 
-    def __init__(self, nest: KernelLowering) -> None:
+    def __init__(self, nest: KernelWriter) -> None:
         self.nest, self.kernel = nest, nest.kernel
         (stage,) = self.kernel.stages
         assert isinstance(stage, Map)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element, function_name, function_text
 from staticgrad.compiler.nest.division import (
@@ -32,6 +32,7 @@ from staticgrad.compiler.nest.records import (
     Value,
     pick,
 )
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.stages import (
@@ -48,9 +49,6 @@ from staticgrad.language.ir.kernels.stages import (
     statements,
 )
 from staticgrad.support.records import dataclass
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
 
 _NAMES: Final = {
     "div": "truediv", "and": "and_", "or": "or_", "not": "invert", "shl": "lshift",
@@ -81,7 +79,7 @@ class Values:
     copy. ``mask`` has the lanes that count; None: all. ``is_last``: no vector of the loop follows.
     """
 
-    nest: KernelLowering
+    nest: KernelWriter
     lanes: int = 1
     vector: bool = False
     offsets: tuple[int, ...] = (0,)

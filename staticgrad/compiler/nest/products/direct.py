@@ -12,21 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.compiler.nest.directives import work
+from staticgrad.compiler.nest.products.gemm import MatrixProduct
 from staticgrad.compiler.nest.products.packing import may_collide
-from staticgrad.compiler.nest.products.plain import FEW_TERMS, MATRIX, PANEL_BYTES, WIDEST
+from staticgrad.compiler.nest.products.plain import (
+    FEW_TERMS,
+    MATRIX,
+    PANEL_BYTES,
+    WIDEST,
+    PlainProduct,
+)
 from staticgrad.compiler.nest.products.streams import spans, write_few_rows
 from staticgrad.compiler.nest.records import Name, Word, copies_of, place_at
 from staticgrad.compiler.nest.values import Values
 from staticgrad.language.ir.expr import postorder
 from staticgrad.language.ir.kernels.known import BOUND, Known
 from staticgrad.language.ir.kernels.stages import LANES, LONE
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.products.gemm import MatrixProduct
-    from staticgrad.compiler.nest.products.plain import PlainProduct
 
 #: Rows side by side, and those of the last tiles, in which rows past the end repeat the last one:
 #: as many chains as a processor adds to before the first one is done. The same where a vector is

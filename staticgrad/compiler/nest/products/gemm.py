@@ -15,25 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
-from staticgrad.compiler.nest.products.direct import DirectProduct, is_direct, write_direct
-from staticgrad.compiler.nest.products.narrow import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.compiler.nest.products.packing import FEW_WAYS, WAY
-from staticgrad.compiler.nest.products.plain import FEW_TERMS, MATRIX, TALL_ROWS, PlainProduct
-from staticgrad.compiler.nest.products.streams import write_few_rows
+from staticgrad.compiler.nest.products.plain import MATRIX, TALL_ROWS, PlainProduct
 from staticgrad.compiler.nest.products.tiles import EVEN_TILE, MOST_EVEN
 from staticgrad.compiler.nest.records import Apply, Name, Word, copies_of
 from staticgrad.compiler.nest.values import Values
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.expr import postorder
 from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
 
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
@@ -48,17 +43,6 @@ PLAIN: Final = 8
 _COLUMN: Final = frozenset({"i", "j"})
 
 
-def write_gemm(nest: KernelLowering, stage: Gemm, begin: Name, end: Name) -> None:
-    """Write the loop over the iterations of a product of matrices."""
-    product = MatrixProduct(nest, stage)
-    write: Callable[[MatrixProduct], None] = MatrixProduct.some_rows
-    if has_rows_for_lanes(product):
-        write = write_rows_for_lanes
-    elif is_direct(product) and not product.in_panels:
-        write = write_direct
-    product.write(begin, end, write)
-
-
 class MatrixProduct(PlainProduct):
     """The loops of one product of matrices.
 
@@ -68,8 +52,9 @@ class MatrixProduct(PlainProduct):
     """
 
     panel: Any  # local memory for panels, or None
+    covered: Name  # the first iteration behind those that were merged
 
-    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+    def __init__(self, nest: KernelWriter, stage: Gemm) -> None:
         super().__init__(nest, stage)
         self.rows_of_c, self.columns_of_c, self.terms = map(nest.number, (self.m, self.n, self.k))
         self.a_row, self.a_inner = nest.number_of(self.row), nest.number_of(self.inner)
@@ -150,26 +135,6 @@ class MatrixProduct(PlainProduct):
             self.position(turn)
             inside(self)
 
-    def some_rows(self) -> None:
-        """Rows and columns of an iteration, by what is best for their number."""
-        choose, few = self.choose, DirectProduct(self)
-        self.declare(self.room, self.packed * self.depth + self.lanes * self.columns)
-        cases: list[tuple[tuple[Any, ...], Callable[[], None]]] = []
-        if self.streams:
-            rows = choose("gt", self.terms, 1, self.rows_of_c, self.streamed + 1)
-            cases.append((("le", rows, self.streamed), lambda: write_few_rows(self)))
-        if few.serves_few_terms:
-            terms = choose("gt", self.terms, 0, self.terms, FEW_TERMS + 1)
-            cases.append((("le", terms, FEW_TERMS), few.write))
-        if self.only_streams:
-            write_few_rows(self)
-        elif self.in_panels:
-            self.b.cases([*cases, ((), self._blocks)])
-        else:
-            self.covered = self.before_all("covered", self.begin)
-            with self.b.branch("ge", self.turn, self.covered):
-                self.b.cases([*cases, ((), self._blocks)])
-
     def declare(self, tile: int, panel: int) -> None:
         """Local memory for results, and for panels."""
         self.tile = self.b.named("tile", self.local, tile) if tile else None
@@ -205,7 +170,7 @@ class MatrixProduct(PlainProduct):
         far = choose("ge", self.a_row, least, 1, 0)
         return choose("eq", self.a_row % way, 0, far, 0)  # type: ignore[no-any-return]
 
-    def _blocks(self) -> None:
+    def blocks(self) -> None:
         """A block of panels at a time: blocks of inner indices, and their parts."""
         b, columns, terms = self.b, self.columns, self.terms
         self._declare_packed()

@@ -21,13 +21,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from math import inf, prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.compiler.nest.products.loops import ProductLoops
 from staticgrad.compiler.nest.products.plain import stored_as_is
 from staticgrad.compiler.nest.products.tiles import Tiles
 from staticgrad.compiler.nest.records import Apply, Name, UnsupportedError, Word
 from staticgrad.compiler.nest.values import Values
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.expr import Access, Position, Stride, load
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.stages import (
@@ -39,9 +40,6 @@ from staticgrad.language.ir.kernels.stages import (
     nested,
 )
 
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
-
 #: Elements of panels that are kept, at most: they stay in L2, and on the stack.
 KEPT: Final = 1 << 15
 #: Bytes of an inner index' part of a panel, times the inner indices packed at a time; inner indices
@@ -51,7 +49,7 @@ FED_DEPTH: Final = 512
 DEPTH: Final = 640
 
 
-def write_product(nest: KernelLowering, stage: Gemm) -> None:
+def write_product(nest: KernelWriter, stage: Gemm) -> None:
     """Write one chunk of one panel for the iteration ``o``, or all of a product among stages."""
     if nest.copies > 1:
         raise UnsupportedError("products of rows side by side")
@@ -66,7 +64,7 @@ class LoopedProduct(ProductLoops):
     ``top``, and have ``count``.
     """
 
-    def __init__(self, nest: KernelLowering, stage: Gemm) -> None:
+    def __init__(self, nest: KernelWriter, stage: Gemm) -> None:
         super().__init__(nest, stage)
         self.name = nest.b.name("w", 0).text
         a, b = stage.a, stage.b

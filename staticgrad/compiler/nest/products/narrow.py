@@ -10,15 +10,11 @@ multiplied, the next ones of the same inner indices are prefetched.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from staticgrad.compiler.nest.products.plain import MATRIX
+from staticgrad.compiler.nest.products.gemm import MatrixProduct
+from staticgrad.compiler.nest.products.plain import MATRIX, PlainProduct
 from staticgrad.compiler.nest.records import Name, Word
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.products.gemm import MatrixProduct
-    from staticgrad.compiler.nest.products.plain import PlainProduct
-
 
 #: Multiplications of vectors that take as long as packing one, and as transposing an element.
 _PACKING: Final = 2

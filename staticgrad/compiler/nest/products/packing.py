@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.compiler.nest.records import Builder, Function, Name, Word, function, place_at
+from staticgrad.compiler.nest.writer import KernelWriter
 from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.kernels.known import EVEN
 from staticgrad.support.records import NamedTuple, dataclass
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.lower import KernelLowering
 
 #: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
 #: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
@@ -197,7 +195,7 @@ def _lines(packing: Packing, name: str, along: bool) -> Function:
     return function(name, LINES, write)
 
 
-def may_collide(nest: KernelLowering, stride: Stride, itemsize: int) -> bool:
+def may_collide(nest: KernelWriter, stride: Stride, itemsize: int) -> bool:
     """Return whether elements at this stride may map to the same lines of L1."""
     elements = WAY // itemsize
     uneven = not isinstance(stride, tuple) and nest.told(stride).uneven

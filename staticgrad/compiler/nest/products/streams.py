@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from staticgrad.compiler.nest.products.gemm import MatrixProduct
 from staticgrad.compiler.nest.products.packing import WAY
 from staticgrad.compiler.nest.products.plain import MATRIX, WIDEST
 from staticgrad.compiler.nest.records import Word
@@ -18,9 +19,6 @@ from staticgrad.language.ir.kernels.chain_parts import left_in
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import LANES, LONE
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.nest.products.gemm import MatrixProduct
 
 #: Rows of which as long parts are taken again as there is room for.
 SOME: Final = 4

@@ -1,0 +1,194 @@
+"""A kernel on its way to a nest: its words, places and results, which the writers of loops share.
+
+``lower`` writes the loops of stages. The writers below it (values, sums, products, sorting) take
+a ``KernelWriter``, and have it write vectors, rows and stages inside of their loops.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from staticgrad.compiler.nest.records import (
+    Builder,
+    Each,
+    Function,
+    Name,
+    Offset,
+    UnsupportedError,
+    Value,
+    Word,
+    Words,
+)
+from staticgrad.language.ir.expr import Position, Stride
+from staticgrad.language.ir.kernels.directives import Directives, streamed_operands
+from staticgrad.language.ir.kernels.kernel import Kernel, number_of
+from staticgrad.language.ir.kernels.known import Known, known_of
+from staticgrad.language.ir.kernels.stages import Axis, Extent, Map, Stage, nested
+from staticgrad.native.machine import Machine
+
+#: A function, for it hardly ever runs.
+_NOTE: Final = "outlined_note"
+_NOTE_TEXT: Final = f"""\
+def {_NOTE}(words, position, index):
+    if words[0] < 0 or position < words[0]:
+        store1(words, 0, i64x1(position))
+        store1(words, 1, i64x1(index))"""
+
+
+class KernelWriter(ABC):
+    """One kernel on its way to a nest.
+
+    ``words``: the arguments; ``at``: the positions along loops; ``pointers``: the operands;
+    ``refs``: the results of statements, of which ``vector_refs`` are vectors. ``copies``: the rows
+    side by side. ``table``: the addresses of arguments.
+    """
+
+    table: Name
+
+    def __init__(self, kernel: Kernel, machine: Machine, directives: Directives) -> None:
+        self.kernel, self.machine, self.directives = kernel, machine, directives
+        self.b = Builder()
+        self.words: dict[str, Name] = {}
+        self.at: dict[str, Words] = {}
+        self.pointers: dict[str, Name | Each] = {}
+        self.refs: dict[str, Value] = {}
+        self.vector_refs: set[str] = set()
+        self.functions: dict[str, str | Function] = {}
+        self.copies = 1
+        self.on: Sequence[Value] | None = None
+        self.known = {each.name: each for each in kernel.known}
+        self.streamed = streamed_operands(directives)
+        self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested(kernel.stages))}
+
+    # -- words
+
+    def pointer(self, operand: str) -> Name:
+        """The pointer of an operand that is the same for all copies."""
+        found = self.pointers[operand]
+        assert isinstance(found, Name)
+        return found
+
+    def index(self, axis: str) -> Word:
+        """The position along a loop that is the same for all copies."""
+        found = self.at[axis]
+        assert not isinstance(found, Each)
+        return found
+
+    def number(self, extent: Extent) -> Word:
+        """An argument or a literal."""
+        return extent if isinstance(extent, int) else self.words[extent]
+
+    def positions(self, axes: Iterable[Axis]) -> Word:
+        """The number of positions of loops."""
+        found: Word = 1
+        for axis in axes:
+            found = found * self.number(axis.extent)
+        return found
+
+    def not_before(self, start: Word, stop: Word, told: Known) -> Word:
+        """The end of a loop, or its start: differences of sizes may be negative extents."""
+        if told.short or told.many:
+            return stop
+        if type(start) is int and type(stop) is int:
+            return max(start, stop)
+        return self.b.word("choose_lt", stop, start, start, stop)
+
+    def place_word(self, place: Offset) -> Word:
+        """A place as a word."""
+        found: Word = 0
+        for a, b in place.terms:
+            found = found + a * b
+        return found + place.constant
+
+    def place_of(self, word: Word) -> Offset:
+        """A word as a place."""
+        return Offset((), word) if isinstance(word, int) else Offset(((word, 1),))
+
+    def told(self, extent: Extent) -> Known:
+        """What is known of an extent."""
+        if isinstance(extent, int):
+            return known_of(str(extent), [extent])
+        return self.known.get(extent, Known(extent))
+
+    def note(self) -> str:
+        """The function that notes an index that does not fit, if it is the first."""
+        self.functions[_NOTE] = _NOTE_TEXT
+        return _NOTE
+
+    def decode(self, axes: Sequence[Axis], flat: Words) -> None:
+        """The positions along axes, given their flat number in C order."""
+        rest = flat
+        for axis in reversed(axes[1:]):
+            extent = self.number(axis.extent)
+            self.at[axis.name] = rest % extent
+            rest = rest // extent
+        if axes:
+            self.at[axes[0].name] = rest
+
+    def limit(self, axis: Axis, name: str) -> Word:
+        """Where a loop ends (or begins) that does so at a number of the row."""
+        kept = self.refs[name]
+        if isinstance(kept, Each):
+            raise UnsupportedError("rows side by side that end apart")
+        return self.b.least(self.b.word("word", kept), self.number(axis.extent))
+
+    def span(self, axis: Axis) -> tuple[Word, Word]:
+        """The start and the end of a loop."""
+        start: Word = 0
+        stop = self.limit(axis, axis.past) if axis.past else self.number(axis.extent)
+        if axis.first:
+            start = self.limit(axis, axis.first)
+            start = self.b.op("choose_lt", start, 0, 0, start)
+        return start, stop
+
+    def number_of(self, stride: Stride) -> Word:
+        """A stride as a word."""
+        words: Any = self.words
+        found: Word = number_of(stride, words)
+        return found
+
+    def chosen(
+        self, kind: Any, field: str, default: Any, stage: Stage | None = None, axis: str = ""
+    ) -> Any:
+        """The value of a directive, of a stage or of all of them."""
+        found, number = default, self.numbers.get(id(stage), -1)
+        for d in self.directives:
+            if isinstance(d, kind) and getattr(d, "axis", "") == axis:
+                if getattr(d, "stage", -1) == number:
+                    return getattr(d, field)
+                if getattr(d, "stage", -1) == -1:
+                    found = getattr(d, field)
+        return found
+
+    # -- what the writer of stages writes for the others
+
+    @abstractmethod
+    def rows(self, axes: Sequence[Axis], start: Word, stop: Word) -> None:
+        """All stages, for the rows along ``axes`` from one number to another."""
+
+    @abstractmethod
+    def stage(self, stage: Stage, start: Word = 0, stop: Word | None = None) -> None:
+        """One stage, for the rows that are there; its loop from ``start`` to ``stop``."""
+
+    @abstractmethod
+    def vectors(
+        self,
+        start: Word,
+        stop: Word,
+        lanes: int,
+        count: int,
+        told: Known,
+        masked: bool,
+        written: frozenset[str],
+        body: Callable[[Any], Word | None],
+        narrower: bool = False,
+        windows: Sequence[Position] = (),
+    ) -> None:
+        """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
+        ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""
+
+    @abstractmethod
+    def prefetch_next(self, stage: Map, values: Any) -> None:
+        """Prefetch the next vectors of rows that run a vector each before any runs the next."""
