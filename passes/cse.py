@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from passes.base import Pass, Watch
@@ -31,7 +31,7 @@ class CommonSubexpressions(Pass, name="cse"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of nodes merged into others."""
-        same = self._duplicates(program)
+        same = duplicates(program.nodes, border=self.border)
         if not same:
             return program, {}
         origins = _origins(same)
@@ -49,21 +49,22 @@ class CommonSubexpressions(Pass, name="cse"):
         roots = {v.key: Symbolic(new[v.node], v.index) for v in program.roots if v.node in new}
         return program.with_nodes(nodes, roots), {self.name: len(same)}
 
-    def _duplicates(self, graph: Graph) -> dict[Node, Node]:
-        """Every node that computes what an earlier one does, and that one."""
-        first: dict[Any, Node] = {}
-        same: dict[Node, Node] = {}
-        for node in graph.nodes:
-            if isinstance(node.op, Input | ParameterLeaf):
-                continue
-            args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]
-            if node.op.commutative and len(args) > 1:
-                args.sort(key=_creation)
-            key = (node.op.key, node.order if self.border else None, *args)
-            found = first.setdefault(key, node)
-            if found is not node:
-                same[node] = found
-        return same
+
+def duplicates(nodes: Iterable[Node], *, border: bool = False) -> dict[Node, Node]:
+    """Every node that computes what an earlier one does, and that one; operands come first."""
+    first: dict[Any, Node] = {}
+    same: dict[Node, Node] = {}
+    for node in nodes:
+        if isinstance(node.op, Input | ParameterLeaf):
+            continue
+        args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]
+        if node.op.commutative and len(args) > 1:
+            args.sort(key=_creation)
+        key = (node.op.key, node.order if border else None, *args)
+        found = first.setdefault(key, node)
+        if found is not node:
+            same[node] = found
+    return same
 
 
 def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:

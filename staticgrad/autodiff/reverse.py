@@ -13,6 +13,10 @@ forward pass, so that ``cse`` merges the two. A gradient of a gradient meets sta
 No gradient depends on who else is asked for: a target that a rule would have looked through is
 differentiated by in a formula of its own.
 
+Equal nodes: a formula that was written twice is differentiated once. The cotangents of all copies
+are added to those of the first, whose rule is called with the sum: of mean(a @ b) + max(a @ b) the
+gradients of a and b are one product each. A copy that is a target has a slope of its own.
+
 Recomputation for ``sg.checkpoint(f, policy=...)``: clones that a gradient reads instead.
 
 A mark behind each result of the function says where it begins and what is saved of it
@@ -32,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from passes.clones import Clones
+from passes.cse import duplicates
 from passes.rewrite import Rewritten, rewrite_nodes
 from passes.rules import STABILIZING, STABLE, below_derivatives
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
@@ -334,10 +339,28 @@ def _swept(
     """The cotangent of each target (None: no path), of the formulas that are stable."""
     found: dict[ValueKey, Any] = {}
     for formula in stable_formulas(cone, outputs, targets):
-        sweep = _GraphSweep(formula.cone, {target.key for target in formula.targets.values()})
-        own = sweep.run(zip(formula.outputs, seeds, strict=True))
+        given, same = list(zip(formula.outputs, seeds, strict=True)), _equals(formula.cone)
+        merged = {*same, *same.values()}
+        asked = {target.key: target.node in merged for target in formula.targets.values()}
+        own: dict[ValueKey, Any] = {}
+        for apart in sorted(set(asked.values())):  # one of several equals has a part of their slope
+            keys = {key for key, is_merged in asked.items() if is_merged is apart}
+            own |= _GraphSweep(formula.cone, keys, {} if apart else same).run(given)
         found |= {key: own.get(target.key) for key, target in formula.targets.items()}
     return found
+
+
+def _equals(cone: Cone) -> dict[Node, Node]:
+    """The nodes that compute what an earlier node of their order does, and that one.
+
+    A region that runs again keeps its nodes: they are apart from what ran before.
+    """
+    if any(region_behind(node) is not None for node in cone.nodes):
+        return {}
+    read = {arg.node for node in cone.nodes for arg in node.args if arg.node.is_leaf}
+    constants = sorted(read.difference(cone.nodes), key=lambda node: node.serial)
+    same = duplicates([*constants, *cone.nodes], border=True)
+    return {node: first for node, first in same.items() if not node.is_leaf}
 
 
 def slopes_where_there_are(y: Symbolic, wanted: Sequence[Symbolic]) -> list[Value | None]:
@@ -428,9 +451,11 @@ TRANSPOSES[Symbolic] = _transposed
 class _GraphSweep(Sweep[Node, ValueKey]):
     """The backward walk over a cone, and the cotangents of the targets."""
 
-    def __init__(self, cone: Cone, asked: set[ValueKey]) -> None:
+    def __init__(
+        self, cone: Cone, asked: set[ValueKey], same: Mapping[Node, Node] | None = None
+    ) -> None:
         super().__init__()
-        self.cone, self.asked = cone, asked
+        self.cone, self.asked, self.same = cone, asked, same or {}
         self.regions = Regions(cone.nodes)
         self.ends: set[tuple[ValueKey, Node]] = set()
 
@@ -440,8 +465,15 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return self.found
 
     def visit(self, node: Node) -> None:
-        with within(node.origin):
-            super().visit(node)
+        first = self.same.get(node)
+        if first is None:
+            with within(node.origin):
+                super().visit(node)
+            return
+        for key, of_first in zip(self.results(node), self.results(first), strict=True):
+            ct = self.taken(key)
+            if ct is not None:
+                self.add(of_first, ct)
 
     def results(self, node: Node) -> list[ValueKey]:
         return [(node, index) for index in range(len(node.types))]

@@ -349,3 +349,67 @@ def test_gradients_of_several_depend_on_a_reshape_among_them():
         for found in (sg.grad(by_a.sum(), r), sg.jvp(by_a, r, np.ones((4, 1)))):
             value, *_ = sg.evaluate([found, x, a], feeds)
             np.testing.assert_allclose(value.ravel(), wanted, rtol=1e-12)
+
+
+def _written_twice(a, b):
+    """A loss that writes one product twice, and its values of those."""
+    copies = a @ b, a @ b
+    return (copies[0] * 3.0).mean() + (copies[1] ** 2.0).mean(), copies
+
+
+def test_what_was_written_twice_is_differentiated_once(rng):
+    a, b = sg.input("a", (3, 4), "float64"), sg.input("b", (4, 5), "float64")
+    loss, _ = _written_twice(a, b)
+    slopes = sg.grad(loss, [a, b])
+    made = {node for node in ancestors(slopes) if node.order == 1}
+    assert sum("matmul" in node.op.name or "contract" in node.op.name for node in made) == 2
+    feeds = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(4, 5))}
+    of_product = (3.0 + 2.0 * (feeds["a"] @ feeds["b"])) / 15
+    wanted = [of_product @ feeds["b"].T, feeds["a"].T @ of_product]
+    for slope, by_hand in zip(sg.evaluate(slopes, feeds), wanted, strict=True):
+        np.testing.assert_allclose(slope, by_hand, rtol=1e-13)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_each_copy_has_a_slope_of_its_own(number, rng):
+    """And what else is asked for changes no bit of the others."""
+    a, b = sg.input("a", (3, 4), "float64"), sg.input("b", (4, 5), "float64")
+    loss, copies = _written_twice(a, b)
+    of_copy, of_a = sg.grad(loss, [copies[number], a])
+    feeds = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(4, 5))}
+    product = feeds["a"] @ feeds["b"]
+    wanted = (np.full((3, 5), 3.0 / 15), 2.0 * product / 15)[number]
+    values = sg.evaluate([of_copy, of_a, sg.grad(loss, a)], feeds)
+    np.testing.assert_allclose(values[0], wanted, rtol=1e-13)
+    assert values[1].tobytes() == values[2].tobytes()
+
+
+def test_copies_of_copies_and_their_second_derivatives():
+    x = scalar("x")
+
+    def once():
+        return sg.tanh(x * 2.0) * sg.exp(x)
+
+    slope = sg.grad(once() + 2.0 * once() * once(), x)
+    second = sg.grad(slope, x)
+
+    def of(f, at, h=1e-5):
+        return (f(at + h) - f(at - h)) / (2 * h)
+
+    def by_hand(at):
+        value = np.tanh(2 * at) * np.exp(at)
+        return value + 2 * value * value
+
+    found = sg.evaluate([slope, second], {"x": 0.3})
+    np.testing.assert_allclose(found[0], of(by_hand, 0.3), rtol=1e-8)
+    np.testing.assert_allclose(found[1], of(lambda at: of(by_hand, at, 1e-4), 0.3, 1e-4), rtol=1e-5)
+
+
+def test_a_copy_that_runs_again_is_not_merged_with_one_that_is_stored(rng):
+    x = sg.input("x", (4,), "float64")
+    again = sg.checkpoint(lambda v: sg.tanh(v) * v)
+    loss = (again(x) + sg.tanh(x) * x).sum()
+    slope = sg.grad(loss, x)
+    at = rng.normal(size=4)
+    wanted = 2 * (np.tanh(at) + at / np.cosh(at) ** 2)
+    np.testing.assert_allclose(sg.evaluate(slope, {"x": at}), wanted, rtol=1e-13)
