@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row, RuntimeCode
+from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.lock import LOCK
-from staticgrad.native.source import KernelSource, SourceText, source_of
+from staticgrad.native.source import KernelSource, RuntimeCode, SourceText, source_of
 from staticgrad.support import config
 from staticgrad.support.errors import ArgumentError, OutOfMemory, ReentryError
 from staticgrad.support.records import dataclass
@@ -263,10 +263,10 @@ def prepare(sources: Iterable[str | KernelSource], loops: bool = False) -> dict[
 
 def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
     """A kernel by ``vector`` from disk, if it is there."""
-    from staticgrad.native import jit, loader, target
+    from staticgrad.native import jit, loader
 
     start, symbol = time.perf_counter(), jit.symbol_of(source.key)
-    address = loader.from_disk(f"vector\0{source.key}", symbol, target.host(), settings)
+    address = loader.from_disk(f"vector\0{source.key}", symbol, loader.host(), settings)
     if address is None:
         return None
     return Code(symbol, address, source, "vector", "disk", time.perf_counter() - start)
@@ -276,11 +276,11 @@ def _compile_together(
     sources: Sequence[KernelSource], settings: config.Config, loops: bool
 ) -> list[Code]:
     """Compile kernels by ``vector``; each is charged an equal share of the time."""
-    from staticgrad.native import loader, target
+    from staticgrad.native import loader
     from staticgrad.native.language import system
     from staticgrad.native.table import control_code, rows
 
-    start, host = time.perf_counter(), target.host()
+    start, host = time.perf_counter(), loader.host()
     beside: dict[str, tuple[str, Module]] = {}
     for code in (rows.code(), control_code.code()) if loops else (rows.code(),):
         if not loader.is_loaded(code.symbol, host):
@@ -303,9 +303,9 @@ def object_code(
 
     ``symbol`` is its entry; ``compile_for`` makes the code for a target.
     """
-    from staticgrad.native import cache, loader, target
+    from staticgrad.native import cache, loader
 
-    host = target.host()
+    host = loader.host()
     address = loader.from_disk(text, symbol, host, settings)
     if address is not None:
         return address, "disk"
@@ -335,9 +335,9 @@ def as_text(source: str | KernelSource, compiler: str, form: Literal["llvm", "as
         )
     with LOCK, _coded_memory_errors():
         if compiler == "vector":
-            from staticgrad.native import jit
+            from staticgrad.native import jit, loader
 
-            return jit.as_text(source_of(source), form)
+            return jit.as_text(source_of(source), form, loader.host())
         from staticgrad.native.by_numba import loops
         from staticgrad.native.undisturbed import undisturbed
 
@@ -350,10 +350,10 @@ def vector_bits() -> int:
 
     Raises as ``kernel`` does on a machine that nothing can be compiled for.
     """
-    from staticgrad.native import target
+    from staticgrad.native import loader
 
     with LOCK, _coded_memory_errors():
-        return target.host().vector_bits
+        return loader.host().vector_bits
 
 
 def driver() -> Driver:
@@ -417,19 +417,19 @@ def shared_runs() -> int:
 
     Raises as ``kernel`` does where nothing can be compiled.
     """
-    from staticgrad.native import target
+    from staticgrad.native import loader
     from staticgrad.native.table import pool_code
 
     with LOCK, _coded_memory_errors():
-        return address_of(pool_code.code(target.host().triple))
+        return address_of(pool_code.code(loader.host().triple))
 
 
 def address_of(code: RuntimeCode) -> int:
     """The address of code of the runtime, loaded with kernels or from disk if it is there."""
-    from staticgrad.native import loader, target
+    from staticgrad.native import loader
 
-    if loader.is_loaded(code.symbol, target.host()):
-        return loader.address(code.symbol, target.host())
+    if loader.is_loaded(code.symbol, loader.host()):
+        return loader.address(code.symbol, loader.host())
 
     def compile_for(host: Target) -> ObjectCode:
         from staticgrad.native.jit import compile_ir

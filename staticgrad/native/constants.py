@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
-from staticgrad.native.source import KernelSource
 from staticgrad.support.records import NamedTuple
 
 ENTRY: Final = "kernel"
@@ -98,22 +95,3 @@ CONSTANTS: Final = {"inf": math.inf, "nan": math.nan}
 
 SIZE_OF_ROW: Final = 8 * ROW_WORDS
 """Bytes of a table row."""
-
-
-class RuntimeCode(NamedTuple):
-    """Machine code that the runtime calls: a source whose entry takes words and returns one.
-
-    It calls the functions of ``language.system``, too; ``code_of_NAME()`` is the address of the
-    entry of ``beside`` with that name.
-    """
-
-    symbol: str
-    source: KernelSource
-    beside: Mapping[str, RuntimeCode] = MappingProxyType({})
-
-    @property
-    def key(self) -> str:
-        """The keys of all sources, by which disks keep the code."""
-        return "\0".join(
-            each.key for each in (self.source, *(c.source for c in self.beside.values()))
-        )

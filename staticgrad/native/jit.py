@@ -185,13 +185,13 @@ def written(source: KernelSource, host: Target) -> Modules:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
 
 
-def as_text(source: KernelSource, form: Literal["llvm", "asm"]) -> str:
-    """A kernel's LLVM IR as code is generated from it, or its assembly, for this machine's target.
+def as_text(source: KernelSource, form: Literal["llvm", "asm"], host: Target) -> str:
+    """A kernel's LLVM IR as code is generated from it, or its assembly, for a target.
 
     The functions that it shares with other kernels stand behind it.
     """
     with LOCK:
-        text, made = whole(source, targets.host()), compiler(targets.host())
+        text, made = whole(source, host), compiler(host)
         if form == "llvm":
             return undisturbed(lambda: str(made.module(text)))
         return undisturbed(lambda: made.assembly(text, level_of(text)))

@@ -38,7 +38,7 @@ from staticgrad.native.source import KernelSource, SourceText
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
 from staticgrad.support import config
-from staticgrad.support.errors import CompileError, SelfTestError
+from staticgrad.support.errors import CompileError, CPUError, SelfTestError
 from staticgrad.support.records import dataclass
 
 LIBRARY_SYMBOLS: Final = frozenset(
@@ -235,6 +235,30 @@ def kernel(t, own, begin, end):
         store(chosen, i, select(alive | (v > f32x{lanes}(1.0)), v, -v), m)
     store1(total, 0, hsum(count))
 """
+
+
+_chosen: dict[str, Target] = {}
+
+
+def host() -> Target:
+    """Return the target of kernels: the first of the ladder that passes the self-test.
+
+    The setting ``target`` may exclude all rungs but the lowest, which older processors have too.
+
+    Raises CPUError on a processor that is not supported and SelfTestError when no rung passes.
+    """
+    with LOCK:
+        wanted = config.current().target
+        if wanted not in _chosen:
+            rungs = [rung for rung in targets.ladder() if wanted in ("host", rung.cpu)]
+            if not rungs:
+                triple = targets.ladder()[0].triple
+                raise CPUError(
+                    f"the setting target is {wanted}, which {triple} does not run",
+                    hint='leave it at "host"',
+                )
+            _chosen[wanted] = first_sound(rungs)
+        return _chosen[wanted]
 
 
 def first_sound(ladder: Sequence[Target]) -> Target:

@@ -7,7 +7,10 @@ functions are made only where code is generated, its text where Numba, Python or
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from staticgrad.support.records import NamedTuple
 
 if TYPE_CHECKING:
     from staticgrad.native.language.frontend import Function
@@ -53,6 +56,25 @@ class SourceText(KernelSource):
         from staticgrad.native.language.frontend import split_source
 
         return split_source(self.key)
+
+
+class RuntimeCode(NamedTuple):
+    """Machine code that the runtime calls: a source whose entry takes words and returns one.
+
+    It calls the functions of ``language.system``, too; ``code_of_NAME()`` is the address of the
+    entry of ``beside`` with that name.
+    """
+
+    symbol: str
+    source: KernelSource
+    beside: Mapping[str, RuntimeCode] = MappingProxyType({})
+
+    @property
+    def key(self) -> str:
+        """The keys of all sources, by which disks keep the code."""
+        return "\0".join(
+            each.key for each in (self.source, *(c.source for c in self.beside.values()))
+        )
 
 
 def source_of(source: str | KernelSource) -> KernelSource:

@@ -2,7 +2,7 @@
 
 Nothing is inherited from Numba's settings or LLVM's defaults: LLVM miscompiles some 512-bit mask
 code, so every choice is one of a short ladder of targets, and the self-test
-(:mod:`staticgrad.native.loader`) decides how far down the ladder this machine must go.
+(``loader.host``) decides how far down the ladder this machine must go.
 llvmlite is imported on first use only.
 """
 
@@ -13,8 +13,6 @@ import sys
 from typing import Any, Final
 
 from staticgrad.native.headroom import LLVM, require
-from staticgrad.native.lock import LOCK
-from staticgrad.support import config
 from staticgrad.support.errors import CompileError, CPUError
 from staticgrad.support.records import dataclass
 
@@ -121,31 +119,6 @@ def _x86_ladder(triple: str, name: str, features: dict[str, bool]) -> tuple[Targ
 
 def _flatten(features: dict[str, bool]) -> str:
     return ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items()))
-
-
-_chosen: dict[str, Target] = {}
-
-
-def host() -> Target:
-    """Return the target of kernels: the first of the ladder that passes the self-test.
-
-    The setting ``target`` may exclude all rungs but the lowest, which older processors have too.
-
-    Raises CPUError on a processor that is not supported and SelfTestError when no rung passes.
-    """
-    with LOCK:
-        wanted = config.current().target
-        if wanted not in _chosen:
-            from staticgrad.native import loader
-
-            rungs = [rung for rung in ladder() if wanted in ("host", rung.cpu)]
-            if not rungs:
-                raise CPUError(
-                    f"the setting target is {wanted}, which {ladder()[0].triple} does not run",
-                    hint='leave it at "host"',
-                )
-            _chosen[wanted] = loader.first_sound(rungs)
-        return _chosen[wanted]
 
 
 def machine(target: Target, level: int = 2) -> Any:

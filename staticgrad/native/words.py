@@ -22,9 +22,9 @@ from typing import Any
 
 from staticgrad import native
 from staticgrad.native import jit
-from staticgrad.native.constants import ENTRY, RuntimeCode
+from staticgrad.native.constants import ENTRY
 from staticgrad.native.functions import ConstantNames, trees_of
-from staticgrad.native.source import SourceText
+from staticgrad.native.source import RuntimeCode, SourceText
 
 #: The names of the arrays of a record, and of its numbers.
 _Fields = tuple[tuple[str, ...], tuple[str, ...]]

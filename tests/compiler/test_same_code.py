@@ -11,7 +11,7 @@ import staticgrad as sg
 from staticgrad.compiler import backends
 from staticgrad.compiler.compiling import scheduling
 from staticgrad.language.ir.kernels.parser import parse_kernel
-from staticgrad.native import cache, jit, machine, target
+from staticgrad.native import cache, jit, loader, machine
 from staticgrad.native.language.parts import text_of
 from tests.helpers.processes import python
 
@@ -40,7 +40,7 @@ def others():
     """Write the LLVM IR of many other kernels."""
     for number in range(MANY):
         kernel = parse_kernel(OTHER.format(number=number))
-        assert text_of(jit.written(backends.source_of(kernel), target.host()).kernel)
+        assert text_of(jit.written(backends.source_of(kernel), loader.host()).kernel)
 
 
 PRINTED = """

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from staticgrad import native
-from staticgrad.native import target
+from staticgrad.native import loader
 from staticgrad.native.table import pool_code
 from staticgrad.native.table.pool import Pool
 
@@ -33,7 +33,7 @@ def runs_with_points(looks):
 
     Who has finished its own part looks so often whether others' have begun, where they are kept.
     """
-    code = pool_code.code(target.host().triple, points=True, looks=looks)
+    code = pool_code.code(loader.host().triple, points=True, looks=looks)
     return native.address_of(code._replace(symbol=f"{code.symbol}_{looks}"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from staticgrad import native
 from staticgrad.compiler import plain
 from staticgrad.compiler.backends import source_of
-from staticgrad.native import jit, target
+from staticgrad.native import jit, loader
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.undisturbed import undisturbed
@@ -86,6 +86,6 @@ def assert_same(found, wanted, what):
 def assembly(source, on=None):
     """The machine code of a kernel's source as assembly text."""
     with LOCK:
-        on = on or target.host()
+        on = on or loader.host()
         found, text = jit.compiler(on), jit.whole(native.SourceText(source), on)
         return undisturbed(lambda: str(found.machine.emit_assembly(found.module(text))))

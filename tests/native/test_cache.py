@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from staticgrad import native
-from staticgrad.native import cache, jit, loader, target
+from staticgrad.native import cache, jit, loader
 from staticgrad.native.jit import ObjectCode
 
 SOURCE = """
@@ -98,7 +98,7 @@ def test_a_damaged_entry_is_compiled_anew(how, fresh, monkeypatch, caplog):
     source = SOURCE.format(constant="0.25")
     assert native.kernel(source).origin == "compiled"
     assert native.kernel(source).origin == "memory"
-    path = cache.path_of(fresh, cache.key(f"vector\0{source}", target.host()))
+    path = cache.path_of(fresh, cache.key(f"vector\0{source}", loader.host()))
     sound = path.read_bytes()
     damage(path, how)
     monkeypatch.setattr(native._process, "kernels", {})
@@ -205,7 +205,7 @@ def test_racing_processes_stay_near_the_limit(tmp_path):
 
 
 def test_keys_tell_sources_and_targets_apart():
-    host = target.host()
+    host = loader.host()
     others = [
         replace(host, cpu="x86-64"),
         replace(host, features=host.features + ",-fma"),
@@ -225,12 +225,12 @@ define void @sg_entry() #0 {
   ret void
 }
 """
-    code = jit.compile_ir(text, "sg_entry", target.host())
+    code = jit.compile_ir(text, "sg_entry", loader.host())
     assert loader.symbols(code.elf).functions == {"sg_entry"}
     with pytest.raises(Exception, match="nobody_defines_this, which nobody defines"):
-        loader.load(code.elf, "sg_entry", target.host())
+        loader.load(code.elf, "sg_entry", loader.host())
     with pytest.raises(Exception, match="no entry sg_other"):
-        loader.check(code.elf, "sg_other", target.host())
+        loader.check(code.elf, "sg_other", loader.host())
     for length in (0, 10, 70, len(code.elf) - 100):
         with pytest.raises(Exception, match="ELF"):
-            loader.check(code.elf[:length], "sg_entry", target.host())
+            loader.check(code.elf[:length], "sg_entry", loader.host())

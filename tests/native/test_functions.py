@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from staticgrad.errors import CompileError
-from staticgrad.native import language, target
+from staticgrad.native import language, loader
 from staticgrad.native.constants import SIZE_OF_ROW, Row
 from staticgrad.native.entry import text as entry
 from staticgrad.native.language import system
@@ -33,7 +33,7 @@ TYPED = Path(language.__file__).with_name("typed.pyi")
 def words():
     """What code of the runtime may call besides its own functions."""
     functions = REGISTERED[0].FUNCTIONS
-    return {*functions, *system.functions_of(target.host()), "call", "range"}
+    return {*functions, *system.functions_of(loader.host()), "call", "range"}
 
 
 def calls(text):

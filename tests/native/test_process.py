@@ -181,7 +181,7 @@ def test_every_rung_of_this_machine_passes_the_self_test():
 
 
 def test_the_self_test_sees_wrong_code(monkeypatch):
-    host = target.host()  # which tests itself, where the cache is empty
+    host = loader.host()  # which tests itself, where the cache is empty
     honest = loader.mask_source
     monkeypatch.setattr(
         loader, "mask_source", lambda *form: honest(*form).replace("& ~load(res", "& load(res")

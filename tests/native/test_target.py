@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.native import jit, target
+from staticgrad.native import jit, loader
 from staticgrad.native.language.parts import external
 from staticgrad.native.target import ladder
 
@@ -37,7 +37,7 @@ def test_results_have_the_same_bytes_on_every_target():
     widths, found = set(), []
     for name in ("host", "x86-64-v3", "host"):
         with sg.options(target=name):
-            widths.add(target.host().vector_bits)
+            widths.add(loader.host().vector_bits)
             results = sg.compile(graph).run(feeds)
         found.append({name: value.tobytes() for name, value in results.items()})
     assert found[0] == found[1] == found[2]
@@ -67,6 +67,6 @@ def test_what_other_objects_define_is_bound_when_it_is_loaded():
     """The attribute is the function's: of a result LLVM refuses it, and with it every kernel."""
     text = f"{external('getpid', 'i64', ()).text}\ndefine i64 @sg_pid() #0 {{\n"
     text += "  %1 = call i64 @getpid()\n  ret i64 %1\n}\n"
-    module = str(jit.compiler(target.host()).module(text))
+    module = str(jit.compiler(loader.host()).module(text))
     (number,) = re.findall(r"^declare i64 @getpid\(\) #(\d+)", module, re.MULTILINE)
     assert f"attributes #{number} = {{ nonlazybind }}" in module

@@ -68,14 +68,12 @@ LAZY = {
     "staticgrad.compiler.runtime.executor": "a program of one run or two needs no native entry",
     "staticgrad.tools.comparison.peers": "programs of PyTorch and JAX where these are installed",
     "staticgrad.native.machine": "caches are read when the first kernel is made",
-    "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
 }
 
 #: A module of each circle of all imports, late ones, those for type checkers and ``up`` included ->
 #: how many modules the circle has at most, and what would open it. No other circle may close.
 CIRCLES = {
     "staticgrad.language.ir.graph": (20, "printing and pickling as functions"),
-    "staticgrad.native.target": (15, "the self-test beside the loader"),
     "staticgrad.support.errors.tracebacks": (4, "the table of arguments beside the calls"),
     "staticgrad.nn.module": (7, "weights of PyTorch as a function"),
     "staticgrad.eager.tensor": (6, "checkpoints and functions by rows that register themselves"),

@@ -71,7 +71,7 @@ def forget(folder):
     native._process.kernels.clear()
     native._process.drivers.clear()
     loader._addresses.clear()
-    target._chosen.clear()
+    loader._chosen.clear()
 
 
 def check_cache(folder, what):

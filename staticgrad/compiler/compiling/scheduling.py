@@ -38,7 +38,7 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.printer import op_text, signature, size_lines
 from staticgrad.language.ir.schedule import Schedule
-from staticgrad.native import cache, machine, target
+from staticgrad.native import cache, loader, machine
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.libraries import scipy_library
 from staticgrad.support import config
@@ -93,7 +93,7 @@ def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> 
         text += f"\n{machine.current()}"
     except (OpDefinitionError, _NotKeptError):
         return None
-    return cache.key(text, target.host())
+    return cache.key(text, loader.host())
 
 
 def read_entry(name: str) -> KnownSchedule | None:

@@ -34,7 +34,7 @@ from staticgrad.language.ir.kernels.stages import Map, Store, nested, statements
 from staticgrad.language.ir.schedule import Buffer, KernelStep, Schedule, Step
 from staticgrad.language.types.arrays import convert_array, hint_value, typical_value
 from staticgrad.language.types.dim import Size, evaluate, named_sizes
-from staticgrad.native import cache, target
+from staticgrad.native import cache, loader
 from staticgrad.support import config
 from staticgrad.support.errors import CompileError
 from staticgrad.support.records import dataclass, replace
@@ -238,7 +238,7 @@ _known: Final[dict[str, str]] = {}
 
 def _key(kernel: Kernel, arguments: Sequence[int], elements: Sequence[int]) -> str:
     classes = [each.bit_length() for each in (*arguments, *elements)]
-    return cache.key(f"directives\0{with_directives(kernel, ()).text}\0{classes}", target.host())
+    return cache.key(f"directives\0{with_directives(kernel, ()).text}\0{classes}", loader.host())
 
 
 def recalled(key: str, label: str) -> ScheduleChoice | None:

@@ -32,7 +32,7 @@ from staticgrad.language.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import Size, evaluate
 from staticgrad.language.types.dtype import DType
-from staticgrad.native import KernelSource, SourceText, jit, target
+from staticgrad.native import KernelSource, SourceText, jit, loader
 from staticgrad.native.language import parts
 from staticgrad.native.libraries import routines
 from staticgrad.support.errors import ArgumentError, CompileError, ExportError
@@ -257,9 +257,9 @@ def _object_code(sources: Iterable[KernelSource]) -> bytes:
     """Return one object with the code of kernels and of all that they share."""
     modules: list[parts.Module] = []
     for source in dict.fromkeys(sources):
-        found = jit.written(source, target.host())
+        found = jit.written(source, loader.host())
         modules += [found.kernel, *found.shared.values()]
-    return jit.compile_ir(parts.text_of(parts.linked(modules)), "", target.host()).elf
+    return jit.compile_ir(parts.text_of(parts.linked(modules)), "", loader.host()).elf
 
 
 class LibraryWriter:
@@ -316,7 +316,7 @@ class LibraryWriter:
             **self._arguments(),
             unplanned=", 0 for other sizes" if self.free else "",
             lapack=self._lapack(),
-            target=target.host().cpu,
+            target=loader.host().cpu,
             guard=f"{self.name.upper()}_H",
             structs=structs,
         )

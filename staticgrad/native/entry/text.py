@@ -28,7 +28,6 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.native.constants import RuntimeCode
 from staticgrad.native.entry.words import (
     READABLE,
     SMALL,
@@ -41,7 +40,7 @@ from staticgrad.native.entry.words import (
     PlaceWord,
     RecordWord,
 )
-from staticgrad.native.source import PythonSource
+from staticgrad.native.source import PythonSource, RuntimeCode
 
 if TYPE_CHECKING:
     from staticgrad.native.language.typed import (

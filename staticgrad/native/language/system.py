@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.native.constants import ENTRY, RuntimeCode
+from staticgrad.native.constants import ENTRY
 from staticgrad.native.language.frontend import module_of, written
 from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD, Kind
 from staticgrad.native.language.parts import INTERNAL, Module, ModulePart, external, linked
 from staticgrad.native.language.translation import Helper
+from staticgrad.native.source import RuntimeCode
 from staticgrad.native.target import Target
 
 _PLACE: Final = "  %place = inttoptr i64 %a0 to ptr\n"

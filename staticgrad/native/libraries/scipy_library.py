@@ -21,9 +21,8 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from staticgrad.native.constants import RuntimeCode
 from staticgrad.native.lock import LOCK
-from staticgrad.native.source import PythonSource
+from staticgrad.native.source import PythonSource, RuntimeCode
 from staticgrad.native.table.control_code import at, put
 from staticgrad.support import config
 from staticgrad.support.forks import AtFork, ProcessLock

@@ -38,8 +38,8 @@ import functools
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.native.constants import SIZE_OF_ROW, Head, Row, RuntimeCode
-from staticgrad.native.source import PythonSource
+from staticgrad.native.constants import SIZE_OF_ROW, Head, Row
+from staticgrad.native.source import PythonSource, RuntimeCode
 
 if TYPE_CHECKING:
     from staticgrad.native.language.typed import (

@@ -58,8 +58,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.native.constants import SIZE_OF_ROW, Head, Row, RuntimeCode
-from staticgrad.native.source import PythonSource
+from staticgrad.native.constants import SIZE_OF_ROW, Head, Row
+from staticgrad.native.source import PythonSource, RuntimeCode
 from staticgrad.native.table.control_code import at, put, run_row
 from staticgrad.native.table.pool_policy import (
     MOST_BALANCE,

@@ -19,8 +19,8 @@ import ctypes
 import functools
 from typing import TYPE_CHECKING, Final, Protocol
 
-from staticgrad.native.constants import SIZE_OF_ROW, Head, Row, RuntimeCode
-from staticgrad.native.source import PythonSource
+from staticgrad.native.constants import SIZE_OF_ROW, Head, Row
+from staticgrad.native.source import PythonSource, RuntimeCode
 from staticgrad.native.table.control_code import at, run_row
 from staticgrad.native.table.pool_words import PoolWord
 

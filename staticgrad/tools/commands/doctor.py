@@ -16,7 +16,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad import native
-from staticgrad.native import cache, loader, processors, target
+from staticgrad.native import cache, loader, processors
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.table import pool
 from staticgrad.support import config
@@ -74,7 +74,7 @@ def _settings() -> str:
 
 
 def _processor() -> str:
-    chosen = target.host()
+    chosen = loader.host()
     return f"{chosen.cpu}, {chosen.vector_bits}-bit vectors, rung {chosen.level} of the ladder"
 
 
@@ -97,7 +97,7 @@ def _threads() -> str:
 def _self_test() -> str:
     if not config.current().jit:
         return "not run: the jit is off"
-    if not loader.sound(target.host()):
+    if not loader.sound(loader.host()):
         raise SelfTestError(
             "generated code is wrong on this processor",
             hint="clear the kernel cache so that a safer target is chosen: staticgrad cache clear",
