@@ -1,7 +1,7 @@
-"""Functions of arrays in JAX: compiled, with their gradient, under ``jit``, ``grad`` and ``vmap``.
+"""Functions of arrays in JAX, under ``jit``, ``grad`` and ``vmap``; JAX's functions, compiled here.
 
-A call is a ``pure_callback``: JAX waits while the program runs. Arrays are read in place; JAX
-copies the results into its own memory.
+A call of ``function`` is a ``pure_callback``: JAX waits while the program runs. Arrays are read in
+place; JAX copies the results into its own memory.
 """
 
 from __future__ import annotations
@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from staticgrad.interop.lax.primitives import REFUSED
+from staticgrad.interop.lax.program import NO_ROW, LaxProgram
+from staticgrad.interop.lax.reading import program_of
+from staticgrad.interop.lax.traced import JaxProgram, plain_tree
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import public
+from staticgrad.programs.function import Function
+from staticgrad.support.errors import ArgumentError, ExportError
 from staticgrad.support.errors.hints import attributes
+from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import jax
 
-__all__ = ["function"]
+__all__ = ["function", "trace"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.jax", __all__)
@@ -48,6 +55,63 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     Array([0.6, 0.8], dtype=float32)
     """
     return Bridged(function, f, caller("jax.function", f, _is_array, _called))
+
+
+@public
+def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
+    """Trace a function of JAX and return it as a function of arrays that runs compiled.
+
+    JAX traces it once (``jax.make_jaxpr``), with its element types: float32 and int32 unless
+    ``jax_enable_x64`` is set. Each primitive is computed by its row in the table of primitives
+    (``staticgrad.interop.lax.primitives``). The result is what ``sg.function`` gives: ``sg.grad``
+    differentiates it, ``f.compile(*example)`` is a program that can be exported, and it pickles
+    without JAX. Rules of ``jax.custom_jvp`` and ``jax.custom_vjp`` are followed. Random numbers of
+    ``jax.random`` have JAX's bits.
+
+    Args:
+        f: a pure function of arrays in containers, as ``jax.jit`` takes it; ``jax.grad(f)`` and
+            ``jax.vmap(f)`` are such functions, too.
+        example: arrays, numbers or ``jax.ShapeDtypeStruct``, in dicts, lists and tuples. Their
+            shapes are those that the result takes.
+
+    Returns:
+        The function. It takes arrays of NumPy or JAX and gives arrays of NumPy; typed keys are
+        arrays of their words, as ``jax.random.key_data`` gives them.
+
+    Raises:
+        ArgumentError: ``f`` is no function, or containers are of other classes.
+        ExportError: a primitive has no row; the error names it and the user's line.
+
+    >>> import jax  # doctest: +SKIP
+    >>> norm = sg.jax.trace(jax.numpy.linalg.norm, np.ones(2, "float32"))  # doctest: +SKIP
+    >>> sg.grad(norm)(np.array([3.0, 4.0], "float32"))  # doctest: +SKIP
+    array([0.6, 0.8], dtype=float32)
+    """
+    if not callable(f):
+        raise ArgumentError(f"jax.trace: f is {kind_of(f)}, not a function")
+    closed, shape = jax.make_jaxpr(f, return_shape=True)(*example)
+    program = program_of(closed)
+    _check_rows(program)
+    leaves = jax.tree_util.tree_leaves(example)
+    structure = jax.tree_util.tree_structure(example)
+    arguments = plain_tree(jax.tree_util.tree_unflatten(structure, range(len(leaves))))
+    results = jax.tree_util.tree_structure(shape)
+    count = results.num_leaves
+    containers = plain_tree(jax.tree_util.tree_unflatten(results, range(count)))
+    name = getattr(f, "__name__", type(f).__name__)
+    return Function(JaxProgram(program, arguments, containers, name), (), {}, {})
+
+
+def _check_rows(program: LaxProgram) -> None:
+    missing = {call.primitive: call for call in program.missing()}
+    if missing:
+        reasons = {REFUSED[name]: None for name in missing if name in REFUSED}
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise ExportError(
+            f"{', '.join(missing)}: no row in the table of primitives{why}",
+            hint=NO_ROW,
+            at=next(iter(missing.values())).line,
+        )
 
 
 def _is_array(leaf: Any) -> bool:

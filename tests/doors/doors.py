@@ -843,6 +843,28 @@ def _(case):
     return found
 
 
+@door("jax trace", "sg.jax.trace", words="jax trace", needs="jax", slow=True)
+def _(case):
+    import jax
+
+    if case.kind.sparse:
+        return sg.evaluate(case.graph(), case.feeds)  # arrays of these programs are dense
+    family, at = case.kind.family, case.at
+
+    def f(x, w):
+        if family == "truth":
+            return {"wave": ~x}
+        wave = jax.numpy.sin(x) if family == "inexact" else x * 3 + 1
+        out = {"wave": wave, "product": wave * w if case.kind.rows is None else wave @ w}
+        if at is not None:
+            out["picked"] = out["product"][at]
+        return out
+
+    with jax.enable_x64(True):
+        traced = sg.jax.trace(f, jax_array(case.x), jax_array(case.exact_w))
+    return traced(case.x, case.exact_w)
+
+
 @door("feeds of jax", words="run feed", quick=True, needs="jax")
 def _(case):
     import jax

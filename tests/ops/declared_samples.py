@@ -95,6 +95,7 @@ for _name, _text in SPELLED.items():
 for _name in ("again", "checkpoint_name"):
     declare(_name, "np.positive(x) if x.dtype.kind != 'b' else x")
 declare("cast", "x.astype(op.dtype.numpy)")
+declare("bitcast", "x.view(op.dtype.numpy)")
 declare("where", "np.where(x, y, z)", kinds=("b", ALL, ALL))
 
 

@@ -231,6 +231,16 @@ def _cast(rng):
         yield from smooth_line(op_class("cast")(target), rng)
 
 
+@provides("bitcast")
+def _bitcast(rng):
+    wide = [each for each in ALL_DTYPES if not each.is_bool and each.code not in ("f16", "bf16")]
+    for source in wide:
+        for target in wide:
+            if source.bits == target.bits:
+                yield Sample(op_class("bitcast")(target), (special(source),))
+                yield Sample(op_class("bitcast")(target), (np.ones((0, 2), source.numpy),))
+
+
 @provides("size")
 def _size(rng):
     for size in (0, 1, 5, 127):

@@ -19,7 +19,7 @@ from staticgrad.language.ops.operands import as_value, dtype_of
 from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType, convert_array
 from staticgrad.language.types.dim import Dim, Size, bounds
 from staticgrad.language.types.dtype import F64, DType
-from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.errors.wording import shown
 
 
@@ -57,6 +57,37 @@ class Cast(Elementwise, name="cast"):
         low = found.low if found.low >= -self.dtype.largest else -inf
         high = found.high if found.high <= self.dtype.largest else inf
         return Range(low, high, found.zero)
+
+
+class Bitcast(Elementwise, name="bitcast"):
+    """The bits of x read as ``dtype``, which has as many: ``x.view(dtype)`` of NumPy.
+
+    Takes and gives integers, float32 and float64.
+    """
+
+    exact = True
+    differentiable = False
+    dtype: DType
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """The operand as it is: it is not promoted."""
+        return lift_all(args)
+
+    def result_dtype(self, operand: DType) -> DType:
+        for each in (operand, self.dtype):
+            if each.is_bool or each.is_complex or (each.is_float and each.bits == 16):
+                raise DTypeError(f"{self.name}: takes integers, float32 and float64, got {each}")
+        if operand.bits != self.dtype.bits:
+            raise DTypeError(
+                f"{self.name}: {operand} has {operand.bits} bits, {self.dtype} {self.dtype.bits}"
+            )
+        return self.dtype
+
+    def reference(self, x: Array) -> Any:
+        return np.asarray(x).view(self.dtype.numpy)[()]
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.bitcast(self.dtype)
 
 
 class SizeValue(Op, name="size"):

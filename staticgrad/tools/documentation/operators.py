@@ -1,25 +1,53 @@
-"""The page of PyTorch's operators that have a row, made of the table."""
+"""The pages of operators of PyTorch and primitives of JAX that have a row, made of the tables."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from inspect import signature
+from typing import Any
 
 from staticgrad.interop.aten.operators import OPERATORS
+from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED
+from staticgrad.interop.lax.program import CALLS
 
 
 def page() -> str:
     """Its Markdown."""
     rows = ["| operator | arguments |", "|---|---|"]
     for name in sorted(OPERATORS, key=lambda name: name.lstrip("_")):
-        given = [
-            each
-            for each in signature(OPERATORS[name].function).parameters
-            if each not in ("operator", "out", "random", "_")
-        ]
-        rows.append(f"| `aten.{name}` | {', '.join(f'`{each}`' for each in given)} |")
+        given = _arguments(OPERATORS[name].function, ("operator", "out", "random", "_"))
+        rows.append(f"| `aten.{name}` | {given} |")
     lead = (
         f"The {len(OPERATORS)} operators of ATen that `sg.torch.module` takes, with the arguments"
         " that may be given; `x` is `self` or `input` there, `y` is `other`. PyTorch decomposes"
         " most of its other functions to these. [How it is used](torch-programs.md)."
     )
     return "\n\n".join(["# Operators of PyTorch", lead, "\n".join(rows)]) + "\n"
+
+
+def page_of_primitives() -> str:
+    """Return the Markdown of the page of JAX's primitives."""
+    rows = ["| primitive | operands and parameters |", "|---|---|"]
+    for name in sorted(PRIMITIVES):
+        given = _arguments(PRIMITIVES[name], ("primitive", "out", "_"))
+        rows.append(f"| `{name}` | {given} |")
+    reasons: dict[str, list[str]] = {}
+    for name, why in REFUSED.items():
+        reasons.setdefault(why, []).append(name)
+    refused = ["| refused, since | primitives |", "|---|---|"]
+    refused += [f"| {why} | {_quoted(sorted(names))} |" for why, names in reasons.items()]
+    lead = (
+        f"The {len(PRIMITIVES)} primitives of JAX that `sg.jax.trace` computes by a row;"
+        f" {len(CALLS)} more call functions: {_quoted(sorted(CALLS))}. What has no row is an error"
+        " with its name and your line. [How it is used](jax-programs.md)."
+    )
+    parts = ["# Primitives of JAX", lead, "\n".join(rows), "\n".join(refused)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _arguments(function: Callable[..., Any], hidden: Iterable[str]) -> str:
+    return _quoted(each for each in signature(function).parameters if each not in hidden)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{each}`" for each in names)

@@ -139,6 +139,7 @@ _MADE: Final[dict[str, Callable[[], str]]] = {
     "errors": reference.codes,
     "other-names": names.page,
     "torch-operators": operators.page,
+    "jax-primitives": operators.page_of_primitives,
 }
 
 #: Part of the documentation -> the addresses of its guides, in the order in which to read them.
@@ -151,8 +152,8 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
     "How to: use": (
-        "run-a-program", "train-and-save", "pytorch-weights", "torch-programs", "beside",
-        "more-than-one-machine", "onnx", "export", "tune", "compare", "sparse-matrices",
+        "run-a-program", "train-and-save", "pytorch-weights", "torch-programs", "jax-programs",
+        "beside", "more-than-one-machine", "onnx", "export", "tune", "compare", "sparse-matrices",
     ),
     "Cookbook": (
         "cookbook", "gaussian-process", "fit-an-ode", "fit-a-pde", "sample-a-posterior",
@@ -164,7 +165,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Reference": (
         "conventions", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
-        "array-api", "other-names", "torch-operators",
+        "array-api", "other-names", "torch-operators", "jax-primitives",
     ),
 }  # fmt: skip
 

@@ -1,0 +1,1121 @@
+"""The primitives of JAX as functions of staticgrad, a row each.
+
+The signature of a function is the row: operands come first, and parameters have JAX's names. A
+parameter that a row does not have says nothing about the result (``SILENT``), or has its default.
+``out`` is not JAX's: the type of the result there (``LaxType``; of several results a tuple).
+``primitive``, the name. A row with several results gives a tuple.
+
+Results are cast to JAX's element type, and their shapes are compared with JAX's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, product
+from math import inf, prod
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+
+import staticgrad.language.functions as sg
+from staticgrad import nn
+from staticgrad.language.functions import fft, linalg, special
+from staticgrad.language.ops.convert import Bitcast
+from staticgrad.language.types.dtype import as_dtype
+from staticgrad.programs.derivatives import vjp
+from staticgrad.support.errors import ExportError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class LaxType(NamedTuple):
+    """The element type and shape of a result; ``is_key`` of keys of random numbers."""
+
+    dtype: str
+    shape: tuple[Any, ...]
+    is_key: bool = False
+
+
+#: Parameters that say where, how or in which order XLA computes, never what.
+SILENT: Final = frozenset(
+    [
+        "sharding",
+        "out_sharding",
+        "precision",
+        "preferred_element_type",
+        "indices_are_sorted",
+        "unique_indices",
+        "accuracy",
+        "weak_type",
+        "operand_out_sharding",
+        "name",
+        "name_stack",
+        "donated_invars",
+        "ctx_mesh",
+        "in_shardings",
+        "out_shardings",
+        "in_layouts",
+        "out_layouts",
+        "inline",
+        "keep_unused",
+        "compiler_options_kvs",
+        "backend",
+        "is_stable",
+        "implementation",
+        "algorithm",
+        "lhs_shape",
+        "rhs_shape",
+        "operand_shape",
+        "updates_shape",
+        "ordered",
+        "unroll",
+        "input_dtype",
+        "dtype",
+        "shape",
+        "memory_space",
+        "_split_transpose",
+        "prevent_cse",
+        "policy",
+        "differentiated",
+        "update_consts",
+    ]
+)
+
+
+def unsupported(what: str) -> ExportError:
+    """Return the error for a variant of a primitive that has no function here."""
+    return ExportError(f"{what} is not supported")
+
+
+def numbers(values: Any, dtype: str) -> Any:
+    """Return a constant of this element type."""
+    return sg.constant(np.asarray(values).astype(as_dtype(dtype).numpy))
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """Return a value with this element type."""
+    return x if x.dtype.name == dtype else sg.astype(x, dtype)
+
+
+_ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
+    "abs": lambda x: sg.abs(x),
+    "acos": lambda x: sg.arccos(x),
+    "acosh": lambda x: sg.arccosh(x),
+    "add": lambda x, y: x + y,
+    "add_any": lambda x, y: x + y,
+    "and": lambda x, y: sg.bitwise_and(x, y),
+    "asin": lambda x: sg.arcsin(x),
+    "asinh": lambda x: sg.arcsinh(x),
+    "atan": lambda x: sg.arctan(x),
+    "atan2": lambda x, y: sg.arctan2(x, y),
+    "atanh": lambda x: sg.arctanh(x),
+    "bessel_i0e": lambda x: special.i0e(x),
+    "bessel_i1e": lambda x: special.i1e(x),
+    "cbrt": lambda x: sg.cbrt(x),
+    "ceil": lambda x: sg.ceil(x),
+    "complex": lambda x, y: sg.complex(x, y),
+    "conj": lambda x: sg.conj(x),
+    "copy": lambda x: x,
+    "copy_p": lambda x: x,
+    "cos": lambda x: sg.cos(x),
+    "cosh": lambda x: sg.cosh(x),
+    "digamma": lambda x: special.digamma(x),
+    "eq": lambda x, y: sg.equal(x, y),
+    "erf": lambda x: sg.erf(x),
+    "erf_inv": lambda x: special.erfinv(x),
+    "erfc": lambda x: sg.erfc(x),
+    "exp": lambda x: sg.exp(x),
+    "exp2": lambda x: sg.exp2(x),
+    "expm1": lambda x: sg.expm1(x),
+    "floor": lambda x: sg.floor(x),
+    "ge": lambda x, y: sg.greater_equal(x, y),
+    "gt": lambda x, y: sg.greater(x, y),
+    "igamma": lambda x, y: special.gammainc(x, y),
+    "igammac": lambda x, y: special.gammaincc(x, y),
+    "imag": lambda x: sg.imag(x),
+    "is_finite": lambda x: sg.isfinite(x),
+    "le": lambda x, y: sg.less_equal(x, y),
+    "lgamma": lambda x: special.gammaln(x),
+    "log": lambda x: sg.log(x),
+    "log1p": lambda x: sg.log1p(x),
+    "logistic": lambda x: nn.sigmoid(x),
+    "lt": lambda x, y: sg.less(x, y),
+    "max": lambda x, y: sg.maximum(x, y),
+    "min": lambda x, y: sg.minimum(x, y),
+    "mul": lambda x, y: x * y,
+    "name": lambda x: x,
+    "ne": lambda x, y: sg.not_equal(x, y),
+    "neg": lambda x: -x,
+    "not": lambda x: sg.invert(x),
+    "or": lambda x, y: sg.bitwise_or(x, y),
+    "pow": lambda x, y: sg.power(x, cast(y, x.dtype.name) if x.dtype.is_float else y),
+    "pvary": lambda x: x,
+    "real": lambda x: sg.real(x),
+    "regularized_incomplete_beta": lambda a, b, x: special.betainc(a, b, x),
+    "rsqrt": lambda x: 1.0 / sg.sqrt(x),
+    "sign": lambda x: sg.sign(x),
+    "sin": lambda x: sg.sin(x),
+    "sinh": lambda x: sg.sinh(x),
+    "sqrt": lambda x: sg.sqrt(x),
+    "square": lambda x: sg.square(x),
+    "stop_gradient": lambda x: sg.stop_gradient(x),
+    "sub": lambda x, y: x - y,
+    "tan": lambda x: sg.tan(x),
+    "tanh": lambda x: sg.tanh(x),
+    "xor": lambda x, y: sg.bitwise_xor(x, y),
+    "zeros_like": lambda x: sg.zeros_like(x),
+    "zeta": lambda x, y: special.zeta(x, y),
+}
+
+#: Primitive -> its row.
+PRIMITIVES: Final[dict[str, Callable[..., Any]]] = {**_ELEMENTS}
+
+
+_REASONS: Final[dict[str, str]] = {
+    "it calls Python": """pure_callback io_callback debug_callback debug_print ffi_call""",
+    "it is for several devices": """all_gather all_gather_invariant all_to_all axis_index pbroadcast
+        pgather pmax pmin ppermute psum psum_invariant psum_scatter ragged_all_to_all
+        reduce_scatter shard_map shard_alike psend precv""",
+    "it writes into mutable arrays": """new_ref get swap addupdate freeze run_state empty_ref
+        free_ref""",
+    "it is not written yet": """approx_top_k cholesky_update eig geqp3 geqrf hessenberg
+        householder_product igamma_grad_a lu_pivots_to_permutation mulhi ormqr ragged_dot
+        ragged_dot_general random_gamma random_gamma_grad reduce reduce_window rng_bit_generator
+        rng_uniform scaled_dot schur select_and_scatter tridiagonal linear_call from_edtype
+        to_edtype custom_lin custom_partitioning inspect_sharding check""",
+}
+#: Primitive that has no row -> why.
+REFUSED: Final[dict[str, str]] = {
+    name: why for why, names in _REASONS.items() for name in names.split()
+}
+
+
+def primitive(*names: str) -> Callable[[F], F]:
+    """Make a function the row of primitives."""
+
+    def registered(function: F) -> F:
+        PRIMITIVES.update(dict.fromkeys(names, function))
+        return function
+
+    return registered
+
+
+# -- elementwise ----------------------------------------------------------------------------------
+
+
+@primitive("div")
+def _div(x: Any, y: Any) -> Any:
+    if x.dtype.is_float or x.dtype.is_complex:
+        return x / y
+    quotient = sg.where(y == 0, sg.full_like(x, -1), x // sg.where(y == 0, sg.ones_like(y), y))
+    if not _signed(x):
+        return quotient
+    inexact = (quotient * y != x) & ((x < 0) != (y < 0)) & (y != 0)
+    return quotient + cast(inexact, x.dtype.name)
+
+
+@primitive("rem")
+def _rem(x: Any, y: Any) -> Any:
+    if x.dtype.is_float:
+        return sg.fmod(x, y)
+    rest = sg.fmod(x, sg.where(y == 0, sg.ones_like(y), y))
+    return sg.where(y == 0, x, rest)
+
+
+@primitive("integer_pow")
+def _integer_pow(x: Any, *, y: int) -> Any:
+    return x**y
+
+
+@primitive("round")
+def _round(x: Any, *, rounding_method: int) -> Any:
+    if int(rounding_method) == 1:
+        return sg.rint(x)
+    whole = sg.trunc(x)
+    return whole + sg.where(sg.abs(x - whole) >= 0.5, sg.sign(x), 0.0)
+
+
+@primitive("clamp")
+def _clamp(low: Any, x: Any, high: Any) -> Any:
+    return sg.where(x < low, low, sg.where(x > high, high, x))
+
+
+@primitive("select_n")
+def _select_n(which: Any, *cases: Any) -> Any:
+    if len(cases) == 1:
+        return cases[0]
+    if which.dtype.name == "bool":
+        return sg.where(which, cases[1], cases[0])
+    picked = cases[-1]
+    for place in reversed(range(len(cases) - 1)):
+        picked = sg.where(which <= place, cases[place], picked)
+    return picked
+
+
+@primitive("convert_element_type")
+def _convert(x: Any, *, new_dtype: str) -> Any:
+    if x.dtype.is_complex and not new_dtype.startswith("complex"):
+        x = sg.real(x)
+    if new_dtype == "bool":
+        return sg.not_equal(x, 0) if x.dtype.name != "bool" else x
+    if x.dtype.is_float and "int" in new_dtype:  # XLA saturates, and NaN is 0
+        limits = np.iinfo(new_dtype)
+        inside = sg.where(sg.isnan(x), 0.0, sg.clip(x, float(limits.min), float(limits.max)))
+        above, below = x >= float(limits.max), x <= float(limits.min)
+        whole = cast(sg.where(above | below, 0.0, inside), new_dtype)
+        whole = sg.where(above, numbers(limits.max, new_dtype), whole)
+        return sg.where(below, numbers(limits.min, new_dtype), whole)
+    return cast(x, new_dtype)
+
+
+@primitive("bitcast_convert_type")
+def _bitcast(x: Any, *, new_dtype: str) -> Any:
+    if x.dtype.name == new_dtype:
+        return x
+    if as_dtype(new_dtype).bits != x.dtype.bits or "16" in x.dtype.name + new_dtype:
+        raise unsupported(f"a conversion of {x.dtype.name} by bits to {new_dtype}")
+    return Bitcast(as_dtype(new_dtype))(x)
+
+
+@primitive("reduce_precision")
+def _reduce_precision(x: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
+    narrow = {(8, 23): "float32", (11, 52): "float64", (5, 10): "float16", (8, 7): "bfloat16"}
+    if (exponent_bits, mantissa_bits) not in narrow:
+        raise unsupported(f"a float of {exponent_bits} and {mantissa_bits} bits")
+    to = narrow[exponent_bits, mantissa_bits]
+    return x if as_dtype(to).bits >= x.dtype.bits else cast(cast(x, to), x.dtype.name)
+
+
+def _signed(x: Any) -> bool:
+    return bool(x.dtype.numpy.kind == "i")
+
+
+def _bits(x: Any) -> int:
+    return int(x.dtype.bits)
+
+
+@primitive("shift_left")
+def _shift_left(x: Any, y: Any) -> Any:
+    inside = _within(y, _bits(x))
+    return sg.where(inside, sg.left_shift(x, sg.where(inside, y, sg.zeros_like(y))), 0)
+
+
+@primitive("shift_right_logical")
+def _shift_right_logical(x: Any, y: Any) -> Any:
+    unsigned = f"uint{_bits(x)}"
+    inside = _within(y, _bits(x))
+    shift = cast(sg.where(inside, y, sg.zeros_like(y)), unsigned)
+    return cast(sg.where(inside, sg.right_shift(cast(x, unsigned), shift), 0), x.dtype.name)
+
+
+@primitive("shift_right_arithmetic")
+def _shift_right_arithmetic(x: Any, y: Any) -> Any:
+    inside = _within(y, _bits(x))
+    if not _signed(x):
+        return sg.where(inside, sg.right_shift(x, sg.where(inside, y, sg.zeros_like(y))), 0)
+    return sg.right_shift(x, sg.where(inside, y, sg.full_like(y, _bits(x) - 1)))
+
+
+def _within(y: Any, bits: int) -> Any:
+    return (y >= 0) & (y < bits) if _signed(y) else y < bits
+
+
+@primitive("population_count")
+def _population_count(x: Any) -> Any:
+    one = numbers(1, x.dtype.name)
+    total = sg.bitwise_and(x, one)
+    for k in range(1, _bits(x)):
+        total = total + sg.bitwise_and(_shift_right_logical(x, numbers(k, x.dtype.name)), one)
+    return total
+
+
+@primitive("clz")
+def _clz(x: Any) -> Any:
+    y = x
+    k = 1
+    while k < _bits(x):
+        y = sg.bitwise_or(y, _shift_right_logical(y, numbers(k, x.dtype.name)))
+        k *= 2
+    return _bits(x) - _population_count(y)
+
+
+@primitive("eq_to", "le_to", "lt_to")
+def _total_order(x: Any, y: Any, *, primitive: str) -> Any:
+    if x.dtype.is_float:  # NaN is the largest, and equal to itself
+        x_last, y_last = sg.isnan(x), sg.isnan(y)
+        equal = (x == y) | (x_last & y_last)
+        less = (x < y) | (y_last & ~x_last)
+    else:
+        equal, less = x == y, x < y
+    return {"eq_to": equal, "lt_to": less, "le_to": equal | less}[primitive]
+
+
+@primitive("nextafter")
+def _nextafter(x: Any, y: Any) -> Any:
+    if "16" in x.dtype.name:
+        raise unsupported(f"nextafter of {x.dtype.name}")
+    whole = as_dtype(f"int{_bits(x)}")
+    bits = Bitcast(whole)(sg.where(x == 0, sg.zeros_like(x), x))
+    away = (y > x) == (x > 0)
+    moved = Bitcast(x.dtype)(bits + cast(sg.where(away, 1, -1), whole.name))
+    least = Bitcast(x.dtype)(numbers(1, whole.name))
+    moved = sg.where(x == 0, sg.where(y > 0, least, -least), moved)
+    return sg.where(sg.isnan(x) | sg.isnan(y), np.nan, sg.where(x == y, y, moved))
+
+
+@primitive("polygamma")
+def _polygamma(order: Any, x: Any) -> Any:
+    return sg.where(
+        order == 0,
+        special.digamma(x),
+        sg.where(sg.fmod(order, 2.0) == 0, -1.0, 1.0)
+        * sg.exp(special.gammaln(order + 1.0))
+        * special.zeta(order + 1.0, x),
+    )
+
+
+# -- shapes ---------------------------------------------------------------------------------------
+
+
+@primitive("broadcast_in_dim")
+def _broadcast_in_dim(x: Any, *, shape: Any, broadcast_dimensions: Any) -> Any:
+    wide: list[Any] = [1] * len(shape)
+    for size, axis in zip(x.shape, broadcast_dimensions, strict=True):
+        wide[axis] = size
+    return sg.broadcast_to(sg.reshape(x, tuple(wide)), tuple(shape))
+
+
+@primitive("reshape")
+def _reshape(x: Any, *, new_sizes: Any, dimensions: Any = None) -> Any:
+    x = x if dimensions is None else sg.transpose(x, tuple(dimensions))
+    return sg.reshape(x, tuple(new_sizes))
+
+
+@primitive("squeeze")
+def _squeeze(x: Any, *, dimensions: Any) -> Any:
+    return sg.squeeze(x, tuple(dimensions)) if dimensions else x
+
+
+@primitive("expand_dims")
+def _expand_dims(x: Any, *, dimensions: Any) -> Any:
+    return sg.expand_dims(x, tuple(dimensions))
+
+
+@primitive("transpose")
+def _transpose(x: Any, *, permutation: Any) -> Any:
+    return sg.transpose(x, tuple(permutation)) if permutation else x
+
+
+@primitive("rev")
+def _rev(x: Any, *, dimensions: Any) -> Any:
+    return sg.flip(x, tuple(dimensions)) if dimensions else x
+
+
+@primitive("tile")
+def _tile(x: Any, *, reps: Any) -> Any:
+    return sg.tile(x, tuple(reps))
+
+
+@primitive("concatenate")
+def _concatenate(*operands: Any, dimension: int) -> Any:
+    return sg.concatenate(operands, dimension) if len(operands) > 1 else operands[0]
+
+
+@primitive("stack")
+def _stack(*operands: Any, axis: int) -> Any:
+    return sg.stack(operands, axis)
+
+
+@primitive("unstack")
+def _unstack(x: Any, *, axis: int) -> Any:
+    return tuple(sg.unstack(x, axis=axis))
+
+
+@primitive("split")
+def _split(x: Any, *, sizes: Any, axis: int) -> Any:
+    ends = [*accumulate(sizes)]
+    before = (slice(None),) * axis
+    return tuple(x[(*before, slice(e - n, e))] for e, n in zip(ends, sizes, strict=True))
+
+
+@primitive("slice")
+def _slice(x: Any, *, start_indices: Any, limit_indices: Any, strides: Any = None) -> Any:
+    steps = strides or (1,) * x.ndim
+    key = tuple(map(slice, start_indices, limit_indices, steps))
+    return x[key] if key else x
+
+
+@primitive("pad")
+def _pad(x: Any, filling: Any, *, padding_config: Any) -> Any:
+    for axis, (_, _, inside) in enumerate(padding_config):
+        if inside:
+            x = _spaced(x, filling, axis, inside)
+    widths = [(max(low, 0), max(high, 0)) for low, high, _ in padding_config]
+    if any(map(any, widths)):
+        x = _surrounded(x, filling, widths)
+    cut = tuple(
+        slice(-low if low < 0 else 0, high if high < 0 else None) for low, high, _ in padding_config
+    )
+    return x[cut] if any(low < 0 or high < 0 for low, high, _ in padding_config) else x
+
+
+def _surrounded(x: Any, filling: Any, widths: Any) -> Any:
+    for axis, (low, high) in enumerate(widths):
+        parts = [
+            sg.broadcast_to(filling, (*x.shape[:axis], n, *x.shape[axis + 1 :])) if n else None
+            for n in (low, high)
+        ]
+        joined = [each for each in (parts[0], x, parts[1]) if each is not None]
+        x = sg.concatenate(joined, axis) if len(joined) > 1 else x
+    return x
+
+
+def _spaced(x: Any, filling: Any, axis: int, inside: int) -> Any:
+    """Put ``inside`` elements between neighbours along an axis."""
+    size = x.shape[axis]
+    between = sg.broadcast_to(filling, (*x.shape[: axis + 1], inside, *x.shape[axis + 1 :]))
+    wide = sg.concatenate([sg.expand_dims(x, axis + 1), between], axis + 1)
+    flat = (*x.shape[:axis], size * (inside + 1), *x.shape[axis + 1 :])
+    spaced = sg.reshape(wide, flat)
+    last = max(size * (inside + 1) - inside, 0) if isinstance(size, int) else -inside
+    return spaced[(*(slice(None),) * axis, slice(0, last))]
+
+
+@primitive("iota")
+def _iota(*, dtype: str, shape: Any, dimension: int) -> Any:
+    return cast(sg.iota(tuple(shape), dimension, "int64"), dtype)
+
+
+@primitive("empty", "empty2")
+def _empty(*, out: LaxType) -> Any:
+    return sg.zeros(tuple(out.shape), out.dtype)
+
+
+# -- reductions -----------------------------------------------------------------------------------
+
+
+@primitive("reduce_sum")
+def _reduce_sum(x: Any, *, axes: Any) -> Any:
+    return sg.sum(x, tuple(axes)) if axes else x
+
+
+@primitive("reduce_prod")
+def _reduce_prod(x: Any, *, axes: Any) -> Any:
+    return sg.prod(x, tuple(axes)) if axes else x
+
+
+@primitive("reduce_max", "reduce_min")
+def _reduce_extreme(x: Any, *, axes: Any, primitive: str) -> Any:
+    if not axes:
+        return x
+    is_bool = x.dtype.name == "bool"
+    x = cast(x, "int8") if is_bool else x
+    reduced = (sg.max if primitive == "reduce_max" else sg.min)(x, tuple(axes))
+    return cast(reduced, "bool") if is_bool else reduced
+
+
+@primitive("reduce_and", "reduce_or", "reduce_xor")
+def _reduce_bits(x: Any, *, axes: Any, primitive: str) -> Any:
+    if x.dtype.name != "bool":
+        raise unsupported(f"{primitive} of {x.dtype.name}")
+    if not axes:
+        return x
+    if primitive == "reduce_xor":
+        return sg.bitwise_and(sg.sum(cast(x, "int64"), tuple(axes)), 1) == 1
+    return (sg.all if primitive == "reduce_and" else sg.any)(x, tuple(axes))
+
+
+@primitive("argmax", "argmin")
+def _arg_extreme(x: Any, *, axes: Any, index_dtype: str, primitive: str) -> Any:
+    x = cast(x, "int8") if x.dtype.name == "bool" else x
+    return cast((sg.argmax if primitive == "argmax" else sg.argmin)(x, axes[0]), index_dtype)
+
+
+_SCANS: Final = {
+    "cumsum": lambda x, axis: sg.cumsum(x, axis),
+    "cumprod": lambda x, axis: sg.cumprod(x, axis),
+    "cummax": lambda x, axis: sg.cummax(x, axis),
+    "cummin": lambda x, axis: sg.cummin(x, axis),
+    "cumlogsumexp": lambda x, axis: sg.cumlogsumexp(x, axis),
+}
+
+
+@primitive(*_SCANS)
+def _cumulative(x: Any, *, axis: int, reverse: bool, primitive: str) -> Any:
+    if reverse:
+        return sg.flip(_SCANS[primitive](sg.flip(x, axis), axis), axis)
+    return _SCANS[primitive](x, axis)
+
+
+@primitive("sort")
+def _sort(*operands: Any, dimension: int, num_keys: int) -> Any:
+    if len(operands) == 1:
+        return (sg.sort(operands[0], dimension),)
+    keys = [cast(each, "int8") if each.dtype.name == "bool" else each for each in operands]
+    keys = keys[:num_keys]
+    order = (
+        sg.argsort(keys[0], dimension)
+        if num_keys == 1
+        else sg.lexsort(tuple(reversed(keys)), dimension)
+    )
+    return tuple(sg.take_along_axis(each, order, dimension) for each in operands)
+
+
+@primitive("top_k")
+def _top_k(x: Any, *, k: Any, axis: int = -1) -> Any:
+    values, places = sg.topk(x, k, axis)
+    return values, places
+
+
+# -- products -------------------------------------------------------------------------------------
+
+
+@primitive("dot_general")
+def _dot_general(x: Any, y: Any, *, dimension_numbers: Any, out: LaxType) -> Any:
+    (x_sum, y_sum), (x_batch, y_batch) = dimension_numbers
+    if out.dtype != "bool":
+        x, y = cast(x, out.dtype), cast(y, out.dtype)
+    x_free = [k for k in range(x.ndim) if k not in (*x_sum, *x_batch)]
+    y_free = [k for k in range(y.ndim) if k not in (*y_sum, *y_batch)]
+    batch = [x.shape[k] for k in x_batch]
+    rows, columns = [x.shape[k] for k in x_free], [y.shape[k] for k in y_free]
+    summed = prod([x.shape[k] for k in x_sum], start=1)
+    x = sg.transpose(x, (*x_batch, *x_free, *x_sum)) if x.ndim else x
+    y = sg.transpose(y, (*y_batch, *y_sum, *y_free)) if y.ndim else y
+    x = sg.reshape(x, (*batch, prod(rows, start=1), summed))
+    y = sg.reshape(y, (*batch, summed, prod(columns, start=1)))
+    return sg.reshape(sg.matmul(x, y), (*batch, *rows, *columns))
+
+
+@primitive("conv_general_dilated")
+def _conv(
+    x: Any, w: Any, *, window_strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any,
+    dimension_numbers: Any, feature_group_count: int, batch_group_count: int, out: LaxType,
+) -> Any:  # fmt: skip
+    x_axes, w_axes, y_axes = dimension_numbers
+    x = sg.transpose(cast(x, out.dtype), tuple(x_axes))
+    w = sg.transpose(cast(w, out.dtype), tuple(w_axes))
+    nothing = numbers(0, out.dtype)
+    config = [(0, 0, 0), (0, 0, 0)]
+    config += [(min(a, 0), min(b, 0), d - 1)
+               for (a, b), d in zip(padding, lhs_dilation, strict=True)]  # fmt: skip
+    if batch_group_count > 1:  # groups of the batch are groups of channels
+        n, c, *image = x.shape
+        x = sg.reshape(x, (batch_group_count, n // batch_group_count, c, *image))
+        x = sg.moveaxis(x, 0, 1)
+        x = sg.reshape(x, (n // batch_group_count, batch_group_count * c, *image))
+        feature_group_count = batch_group_count
+    around = [(max(a, 0), max(b, 0)) for a, b in padding]
+    x = _pad(x, nothing, padding_config=config)
+    options: dict[str, Any] = {
+        "stride": tuple(window_strides), "dilation": tuple(rhs_dilation), "padding": tuple(around),
+    }  # fmt: skip
+    if not window_strides:
+        y = sg.matmul(x, sg.transpose(w, (1, 0)))
+    else:
+        y = nn.conv(x, w, groups=feature_group_count, **options)
+    order = sorted(range(len(y_axes)), key=lambda k: y_axes[k])
+    return sg.transpose(y, tuple(order))
+
+
+# -- parts by index -------------------------------------------------------------------------------
+
+
+@primitive("dynamic_slice")
+def _dynamic_slice(x: Any, *starts: Any, slice_sizes: Any) -> Any:
+    for axis, (start, size) in enumerate(zip(starts, slice_sizes, strict=True)):
+        if x.shape[axis] == size:
+            continue
+        first = _held(start, x.shape[axis] - size)
+        x = sg.take(x, first + sg.iota((size,), 0, "int64"), axis)
+    return x
+
+
+def _held(start: Any, last: Any) -> Any:
+    """Starts between 0 and ``last``, as int64."""
+    return sg.minimum(sg.maximum(cast(start, "int64"), 0), last)
+
+
+@primitive("dynamic_update_slice")
+def _dynamic_update_slice(x: Any, update: Any, *starts: Any) -> Any:
+    places: Any = 0
+    for axis, start in enumerate(starts):
+        size = update.shape[axis]
+        first = _held(start, x.shape[axis] - size)
+        places = places * x.shape[axis] + first + sg.iota(update.shape, axis, "int64")
+    if not starts:
+        return update
+    flat = sg.reshape(x, (-1,)).at[sg.reshape(places, (-1,))].set(sg.reshape(update, (-1,)))
+    return sg.reshape(flat, x.shape)
+
+
+class _Places(NamedTuple):
+    """Positions in an array that was flattened, and which of them are inside of it."""
+
+    flat: Any
+    inside: Any
+
+
+def _places(
+    shape: Any, indices: Any, window: Any, numbers_of: Any, mode: str, out_shape: Any
+) -> _Places:
+    """The places in an array of ``shape`` of each element of a gather's result.
+
+    ``numbers_of``: offset axes of the result, axes that the window lacks, the axes that an index
+    names, and batching axes of the array and of the indices.
+    """
+    offset, missing, named, batching, index_batching = numbers_of
+    rank = len(out_shape)
+    batch_axes = [k for k in range(rank) if k not in offset]
+
+    def over_batch(value: Any) -> Any:
+        wide: list[Any] = [1] * rank
+        for axis in batch_axes:
+            wide[axis] = out_shape[axis]
+        return sg.reshape(value, tuple(wide))
+
+    at: dict[int, Any] = {}
+    inside: Any = None
+    for column, axis in enumerate(named):
+        start = cast(indices[..., column], "int64")
+        last = shape[axis] - window[axis]
+        if mode == "clip":
+            start = _held(start, last)
+        elif mode == "fill":
+            valid = (start >= 0) & (start <= last)
+            inside = valid if inside is None else inside & valid
+            start = sg.where(valid, start, 0)
+        at[axis] = over_batch(start)
+    for axis, column in zip(batching, index_batching, strict=True):
+        at[axis] = over_batch(sg.iota(indices.shape[:-1], column, "int64"))
+    windowed = [k for k in range(len(shape)) if k not in missing and k not in batching]
+    for axis, result_axis in zip(windowed, offset, strict=True):
+        if window[axis] == 1:
+            continue
+        steps: list[Any] = [1] * rank
+        steps[result_axis] = window[axis]
+        moved = sg.iota(tuple(steps), result_axis, "int64") if rank else 0
+        at[axis] = moved + at.get(axis, 0)
+    flat: Any = sg.zeros((1,) * rank, "int64")
+    for axis, size in enumerate(shape):
+        flat = flat * size + at.get(axis, 0)
+    whole = sg.broadcast_to(flat, tuple(out_shape))
+    if inside is not None:
+        inside = sg.broadcast_to(over_batch(inside), tuple(out_shape))
+    return _Places(whole, inside)
+
+
+def _fillings(dtype: str) -> Any:
+    if dtype.startswith(("float", "bfloat", "complex")):
+        return np.nan
+    if dtype == "bool":
+        return True
+    limits = np.iinfo(dtype)
+    return limits.min if limits.min else limits.max
+
+
+@primitive("gather")
+def _gather(
+    x: Any, indices: Any, *, dimension_numbers: Any, slice_sizes: Any, mode: str,
+    fill_value: Any = None, out: LaxType,
+) -> Any:  # fmt: skip
+    offset, collapsed, named, batching, index_batching = dimension_numbers
+    mode = "clip" if mode == "promise" else mode  # XLA clips; JAX's gradients of scatter need it
+    whole = all(
+        slice_sizes[k] == x.shape[k] for k in range(x.ndim) if k not in (*collapsed, *batching)
+    )
+    if whole and len(named) == 1 and tuple(collapsed) == tuple(named) and not batching:
+        (axis,) = named
+        start = cast(indices[..., 0], "int64")
+        behind = axis + start.ndim
+        expected = [k for k in range(len(out.shape)) if not axis <= k < behind]
+        if list(offset) == expected:  # rows of an axis
+            last = x.shape[axis] - 1
+            valid = (start >= 0) & (start <= last)
+            start = _held(start, last) if mode == "clip" else start
+            if mode != "fill":
+                return sg.take(x, start, axis)
+            rows = sg.take(x, sg.where(valid, start, 0), axis)
+            wide = (*(1,) * axis, *start.shape, *(1,) * (x.ndim - axis - 1))
+            filling = _fillings(out.dtype) if fill_value is None else fill_value
+            return sg.where(sg.reshape(valid, wide), rows, numbers(filling, out.dtype))
+    parts = offset, collapsed, named, batching, index_batching
+    places = _places(x.shape, indices, slice_sizes, parts, mode, out.shape)
+    y = sg.take(sg.reshape(x, (-1,)), places.flat, 0)
+    if places.inside is None:
+        return y
+    filling = _fillings(out.dtype) if fill_value is None else fill_value
+    return sg.where(places.inside, y, numbers(filling, out.dtype))
+
+
+_WRITES: Final = {
+    "scatter": "set", "scatter_add": "add", "scatter-add": "add", "scatter_mul": "multiply",
+    "scatter_sub": "subtract", "scatter-sub": "subtract", "scatter_min": "min",
+    "scatter_max": "max", "scatter-min": "min", "scatter-max": "max", "scatter-mul": "multiply",
+    "scatter-set": "set",
+}  # fmt: skip
+
+
+@primitive(*_WRITES)
+def _scatter(
+    x: Any, indices: Any, updates: Any, *, dimension_numbers: Any, mode: str, primitive: str,
+    update_jaxpr: Any = None,
+) -> Any:  # fmt: skip
+    offset, missing, named, batching, index_batching = dimension_numbers
+    window: list[Any] = [1] * x.ndim
+    windowed = [k for k in range(x.ndim) if k not in missing and k not in batching]
+    for axis, update_axis in zip(windowed, offset, strict=True):
+        window[axis] = updates.shape[update_axis]
+    parts = offset, missing, named, batching, index_batching
+    places = _places(x.shape, indices, window, parts, mode, updates.shape)
+    flat, given = sg.reshape(x, (-1,)), sg.reshape(updates, (-1,))
+    at = sg.reshape(places.flat, (-1,))
+    if places.inside is not None:  # what is outside goes to one more element
+        at = sg.where(sg.reshape(places.inside, (-1,)), at, flat.shape[0])
+        flat = sg.concatenate([flat, sg.zeros((1,), x.dtype)])
+    target = flat.at[at]
+    write = _WRITES[primitive]
+    moved = target.add(-given) if write == "subtract" else getattr(target, write)(given)
+    if places.inside is not None:
+        moved = moved[:-1]
+    return sg.reshape(moved, x.shape)
+
+
+# -- windows --------------------------------------------------------------------------------------
+
+
+def _windowed(
+    x: Any, filling: float, dimensions: Any, strides: Any, padding: Any, base: Any, dilation: Any
+) -> tuple[Any, list[Any]]:
+    """The elements of each window: for each tap an array of all windows."""
+    config = [(a, b, d - 1) for (a, b), d in zip(padding, base, strict=True)]
+    x = _pad(x, numbers(filling, x.dtype.name), padding_config=config)
+    counts = [
+        (size - (n - 1) * d - 1) // step + 1
+        for size, n, d, step in zip(x.shape, dimensions, dilation, strides, strict=True)
+    ]
+    taps = []
+    for tap in product(*map(range, dimensions)):
+        key = tuple(
+            slice(t * d, t * d + (count - 1) * step + 1, step)
+            for t, d, count, step in zip(tap, dilation, counts, strides, strict=True)
+        )
+        taps.append(x[key])
+    return x, taps
+
+
+def _lowest(x: Any, largest: bool) -> Any:
+    if x.dtype.is_float:
+        return inf if largest else -inf
+    limits = np.iinfo(x.dtype.numpy)
+    return limits.max if largest else limits.min
+
+
+@primitive("reduce_window_sum", "reduce_window_max", "reduce_window_min")
+def _reduce_window(
+    x: Any, *, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
+    window_dilation: Any, primitive: str,
+) -> Any:  # fmt: skip
+    pooled = _pooled(x, window_dimensions, window_strides, padding, base_dilation,
+                     window_dilation, primitive)  # fmt: skip
+    if pooled is not None:
+        return pooled
+    kind = primitive.removeprefix("reduce_window_")
+    filling = 0 if kind == "sum" else _lowest(x, kind == "min")
+    combine = {"sum": sg.add, "max": sg.maximum, "min": sg.minimum}[kind]
+    geometry = window_dimensions, window_strides, padding, base_dilation, window_dilation
+    _, taps = _windowed(x, filling, *geometry)
+    y = taps[0]
+    for each in taps[1:]:
+        y = combine(y, each)
+    return y
+
+
+def _pooled(
+    x: Any, dimensions: Any, strides: Any, padding: Any, base: Any, dilation: Any, primitive: str
+) -> Any:
+    """The reduction as a pooling of images, or None."""
+    axes = [k for k in range(x.ndim) if dimensions[k] > 1 or strides[k] > 1 or any(padding[k])]
+    plain = x.dtype.is_float and not any(d > 1 for d in base)
+    if not axes or not plain or len(axes) > 3 or any(min(padding[k]) < 0 for k in axes):
+        return None
+    others = [k for k in range(x.ndim) if k not in axes]
+    order = (*others, *axes)
+    image = sg.transpose(x, order)
+    image = sg.reshape(image, (1, prod([x.shape[k] for k in others]), *(x.shape[k] for k in axes)))
+    options: dict[str, Any] = {
+        "stride": tuple(strides[k] for k in axes),
+        "padding": tuple(tuple(padding[k]) for k in axes),
+    }
+    taps = tuple(dimensions[k] for k in axes)
+    if primitive == "reduce_window_sum":
+        if any(dilation[k] > 1 for k in axes):
+            return None
+        y = nn.avg_pool(image, taps, **options) * float(prod(taps))
+    else:
+        options["dilation"] = tuple(dilation[k] for k in axes)
+        y = nn.max_pool(-image if primitive == "reduce_window_min" else image, taps, **options)
+        y = -y if primitive == "reduce_window_min" else y
+    y = sg.reshape(y, (*(x.shape[k] for k in others), *y.shape[2:]))
+    return sg.transpose(y, tuple(int(k) for k in np.argsort(order)))
+
+
+def _prims(select_prim: Any) -> Callable[[Any, Any], Any]:
+    return (lambda a, b: a >= b) if str(select_prim) == "ge" else (lambda a, b: a <= b)
+
+
+@primitive("select_and_gather_add")
+def _select_and_gather_add(
+    tangents: Any, x: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
+    padding: Any, base_dilation: Any, window_dilation: Any,
+) -> Any:  # fmt: skip
+    geometry = window_dimensions, window_strides, padding, base_dilation, window_dilation
+    first = str(select_prim) == "ge"
+    _, taps = _windowed(x, _lowest(x, not first), *geometry)
+    _, slopes = _windowed(tangents, 0, *geometry)
+    better = _prims(select_prim)
+    best, slope = taps[0], slopes[0]
+    for each, other in zip(taps[1:], slopes[1:], strict=True):
+        stays = better(best, each)
+        best, slope = sg.where(stays, best, each), sg.where(stays, slope, other)
+    return slope
+
+
+@primitive("select_and_scatter_add")
+def _select_and_scatter_add(
+    source: Any, x: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
+    padding: Any,
+) -> Any:  # fmt: skip
+    name = "reduce_window_max" if str(select_prim) == "ge" else "reduce_window_min"
+    ones = (1,) * x.ndim
+
+    def reduced(x: Any) -> Any:
+        return _reduce_window(
+            x, window_dimensions=window_dimensions, window_strides=window_strides, padding=padding,
+            base_dilation=ones, window_dilation=ones, primitive=name,
+        )  # fmt: skip
+
+    return vjp(reduced, x, source)[1]
+
+
+# -- linear algebra and Fourier transforms --------------------------------------------------------
+
+
+def _symmetric(x: Any, lower: bool = True) -> Any:
+    """The matrix that one triangle of x says; its gradient goes to both triangles alike."""
+    part = sg.tril(x) if lower else sg.triu(x)
+    same = sg.conj(sg.swapaxes(part, -1, -2))
+    whole = (x + sg.conj(sg.swapaxes(x, -1, -2))) * 0.5
+    read = part + (sg.triu(same, 1) if lower else sg.tril(same, -1))
+    return whole + sg.stop_gradient(read - whole)
+
+
+@primitive("cholesky")
+def _cholesky(x: Any, *, symmetrize_input: bool = False) -> Any:
+    return linalg.cholesky(_symmetric(x), errors="nan")
+
+
+@primitive("triangular_solve")
+def _triangular_solve(
+    a: Any, b: Any, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool,
+    unit_diagonal: bool,
+) -> Any:  # fmt: skip
+    if conjugate_a and not transpose_a:
+        a = sg.conj(a)
+    trans = (2 if conjugate_a else 1) if transpose_a else 0
+    options: dict[str, Any] = {"unit_diagonal": unit_diagonal, "errors": "nan"}
+    if left_side:
+        return linalg.solve_triangular(a, b, trans, lower, **options)
+    # x op(a) = b, that is op(a)ᵀ xᵀ = bᵀ
+    if trans == 2:
+        a, trans = sg.conj(a), 1
+    found = linalg.solve_triangular(a, sg.swapaxes(b, -1, -2), 1 - trans, lower, **options)
+    return sg.swapaxes(found, -1, -2)
+
+
+@primitive("lu")
+def _lu(a: Any, *, pivot_size: Any = None, out: Any) -> Any:
+    p, lower, upper = linalg.lu(a, p_indices=True)
+    m, n = a.shape[-2:]
+    k = min(m, n)
+    below = sg.tril(lower, -1)
+    if k < n:
+        below = sg.concatenate([below, sg.zeros((*a.shape[:-2], m, n - k), a.dtype)], -1)
+    if k < m:
+        upper = sg.concatenate([upper, sg.zeros((*a.shape[:-2], m - k, n), a.dtype)], -2)
+    permutation = sg.argsort(p, -1)
+    return below + upper, _pivots(permutation, m, k), permutation
+
+
+def _pivots(permutation: Any, m: Any, k: Any) -> Any:
+    """The row that each of the first k rows was exchanged with, as LAPACK counts them."""
+    place = sg.iota(permutation.shape, -1, "int64")
+
+    def exchanged(order: Any, step: Any) -> Any:
+        number, row = step
+        row = sg.expand_dims(row, -1)
+        at = sg.expand_dims(sg.argmax(cast(order == row, "int8"), -1), -1)
+        leaving = sg.take(order, number, -1)
+        moved = sg.where(place == at, sg.expand_dims(leaving, -1), order)
+        return sg.where(place == number, row, moved), at[..., 0]
+
+    steps = sg.iota((k,), 0, "int64"), sg.moveaxis(permutation[..., :k], -1, 0)
+    return sg.moveaxis(sg.scan(exchanged, place, steps)[1], 0, -1)
+
+
+@primitive("qr")
+def _qr(a: Any, *, full_matrices: bool, pivoting: bool = False, use_magma: Any = None) -> Any:
+    if pivoting:
+        raise unsupported("qr with pivoting=True")
+    return tuple(linalg.qr(a, "complete" if full_matrices else "reduced"))
+
+
+@primitive("eigh")
+def _eigh(
+    a: Any, *, lower: bool, sort_eigenvalues: bool = True, subset_by_index: Any = None
+) -> Any:
+    if subset_by_index is not None and tuple(subset_by_index) != (0, a.shape[-1]):
+        raise unsupported("a subset of the eigenvalues")
+    values, vectors = linalg.eigh(_symmetric(a, lower), "L" if lower else "U", errors="nan")
+    return vectors, values
+
+
+@primitive("svd")
+def _svd(
+    a: Any, *, full_matrices: bool, compute_uv: bool = True, subset_by_index: Any = None
+) -> Any:
+    if subset_by_index is not None:
+        raise unsupported("a subset of the singular values")
+    if not compute_uv:
+        return (linalg.svdvals(a, errors="nan"),)
+    u, s, vh = linalg.svd(a, full_matrices, errors="nan")
+    return s, u, vh
+
+
+@primitive("tridiagonal_solve")
+def _tridiagonal_solve(lower: Any, middle: Any, upper: Any, b: Any) -> Any:
+    return linalg.solve_tridiagonal(lower[..., 1:], middle, upper[..., :-1], b)
+
+
+@primitive("symmetric_product")
+def _symmetric_product(
+    a: Any, c: Any, *, alpha: float, beta: float, symmetrize_output: bool = False
+) -> Any:
+    return alpha * sg.matmul(a, sg.swapaxes(a, -1, -2)) + beta * c
+
+
+@primitive("fft")
+def _fft(x: Any, *, fft_type: int, fft_lengths: Any) -> Any:
+    axes = tuple(range(-len(fft_lengths), 0))
+    kind = int(fft_type)
+    if kind < 2:
+        return (fft.fftn, fft.ifftn)[kind](x, axes=axes)
+    return (fft.rfftn, fft.irfftn)[kind - 2](x, tuple(fft_lengths), axes=axes)
+
+
+# -- random numbers -------------------------------------------------------------------------------
+
+_ROTATIONS: Final = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+@primitive("threefry2x32")
+def threefry(k1: Any, k2: Any, x1: Any, x2: Any) -> tuple[Any, Any]:
+    """Return 20 rounds of Threefry-2x32 (Salmon et al., 2011): two words for each counter."""
+    keys = k1, k2, sg.bitwise_xor(sg.bitwise_xor(k1, k2), numbers(0x1BD11BDA, "uint32"))
+    x1, x2 = x1 + k1, x2 + k2
+    for turn in range(5):
+        for rotation in _ROTATIONS[turn % 2]:
+            x1 = x1 + x2
+            left = sg.left_shift(x2, numbers(rotation, "uint32"))
+            right = sg.right_shift(x2, numbers(32 - rotation, "uint32"))
+            x2 = sg.bitwise_xor(sg.bitwise_or(left, right), x1)
+        x1 = x1 + keys[(turn + 1) % 3]
+        x2 = x2 + keys[(turn + 2) % 3] + numbers(turn + 1, "uint32")
+    return x1, x2
+
+
+def _counted(key: Any, shape: Sequence[Any]) -> tuple[Any, Any]:
+    """Two words for each element of an array of ``shape``, of each key."""
+    flat: Any = sg.zeros((1,) * len(shape), "uint64")
+    for axis, size in enumerate(shape):
+        flat = flat * np.uint64(size) + sg.iota(tuple(shape), axis, "uint64")
+    high, low = cast(flat >> np.uint64(32), "uint32"), cast(flat, "uint32")
+    wide = (*key.shape[:-1], *(1,) * len(shape))
+    halves = [sg.reshape(key[..., k], wide) for k in (0, 1)]
+    return threefry(*halves, high, low)
+
+
+def _check_generator(impl: str, partitionable: bool) -> None:
+    if impl != "threefry2x32":
+        raise unsupported(f"the generator {impl!r}")
+    if not partitionable:
+        raise unsupported("jax_threefry_partitionable=False")
+
+
+@primitive("random_wrap", "random_unwrap")
+def _random_wrap(key: Any, *, impl: str = "threefry2x32") -> Any:
+    if impl != "threefry2x32":
+        raise unsupported(f"the generator {impl!r}")
+    return key
+
+
+@primitive("random_seed")
+def _random_seed(seed: Any, *, impl: str) -> Any:
+    _random_wrap(seed, impl=impl)
+    if _bits(seed) == 64:
+        low = cast(sg.bitwise_and(cast(seed, "uint64"), np.uint64(0xFFFFFFFF)), "uint32")
+        high = cast(cast(seed, "uint64") >> np.uint64(32), "uint32")
+    else:
+        low = cast(seed, "uint32")
+        high = sg.zeros_like(low)
+    return sg.stack([high, low], -1)
+
+
+@primitive("random_split")
+def _random_split(key: Any, *, shape: Any, impl: str, partitionable: bool) -> Any:
+    _check_generator(impl, partitionable)
+    return sg.stack(_counted(key, shape), -1)
+
+
+@primitive("random_fold_in")
+def _random_fold_in(key: Any, data: Any, *, impl: str) -> Any:
+    _random_wrap(key, impl=impl)
+    number = cast(data, "uint32")
+    first, second = threefry(key[..., 0], key[..., 1], sg.zeros_like(number), number)
+    return sg.stack([first, second], -1)
+
+
+@primitive("random_bits")
+def _random_bits(key: Any, *, bit_width: int, shape: Any, impl: str, partitionable: bool) -> Any:
+    _check_generator(impl, partitionable)
+    high, low = _counted(key, shape)
+    if bit_width == 64:
+        return sg.bitwise_or(cast(high, "uint64") << np.uint64(32), cast(low, "uint64"))
+    both = sg.bitwise_xor(high, low)
+    return both if bit_width == 32 else cast(both, f"uint{bit_width}")
+
+
+# -- what has no result ---------------------------------------------------------------------------
+
+
+@primitive("optimization_barrier")
+def _barrier(*operands: Any) -> Any:
+    return operands
+
+
+@primitive("device_put", "sharding_constraint", "reshard", "layout_constraint")
+def _placed(*operands: Any, **_: Any) -> Any:
+    return operands if len(operands) > 1 else operands[0]
+
+
+@primitive("platform_index")
+def _platform_index(*, platforms: Any, **_: Any) -> Any:
+    for place, names in enumerate(platforms):
+        if names is None or "cpu" in names:
+            return numbers(place, "int32")
+    raise unsupported("a function without a case for CPUs")
+
+
+@primitive("dce_sink", "create_token", "after_all")
+def _nothing(*_: Any) -> Any:
+    return ()

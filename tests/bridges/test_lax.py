@@ -1,0 +1,326 @@
+"""JAX's programs through the table of primitives, beside JAX."""
+
+import importlib
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, ExportError
+
+jax = pytest.importorskip("jax", reason="JAX is not installed")
+
+from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED  # noqa: E402
+from staticgrad.interop.lax.program import CALLS  # noqa: E402
+
+jnp, lax, scipy = jax.numpy, jax.lax, jax.scipy
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+X, V = normal(4, 5), normal(4, seed=1)
+A = X @ X.T + np.eye(4, dtype="float32")
+IMAGE, FILTERS = normal(2, 8, 7, 3), normal(3, 3, 3, 4, seed=1)
+WHOLE = np.arange(-5, 6, dtype="int32")
+KEY = np.array([0, 3], "uint32")
+
+
+def equal(found, expected, tolerance=2e-5):
+    """Results have JAX's containers, element types and shapes, and its values."""
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in pairs:
+        ours, theirs = np.asarray(ours), np.asarray(theirs)
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        if tolerance:
+            scale = np.abs(theirs[np.isfinite(theirs)]).max(initial=1.0)
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * scale)
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def evaluated(f, *args):
+    """The results by NumPy's readings of a graph, without compilation."""
+    traced = sg.jax.trace(f, *args)
+    leaves, structure = jax.tree.flatten(args)
+    inputs = [sg.input(f"x{k}", np.shape(x), np.asarray(x).dtype) for k, x in enumerate(leaves)]
+    found = traced(*jax.tree.unflatten(structure, inputs))
+    values, containers = jax.tree.flatten(found)
+    return jax.tree.unflatten(containers, at(values, inputs, leaves))
+
+
+def at(values, inputs, arrays):
+    """Evaluate values at arrays for inputs, which they need not read."""
+    graph = sg.Graph({f"y{k}": each for k, each in enumerate(values)}, inputs=inputs)
+    feeds = {x.node.label: np.asarray(each) for x, each in zip(inputs, arrays, strict=True)}
+    return [*sg.evaluate(graph, feeds).values()]
+
+
+def conv(x, w, stride=(2, 2), **options):
+    axes = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, w, stride, "SAME", dimension_numbers=axes, **options)
+
+
+def pooled(x, reduce=lax.max, init=-np.inf, padding="SAME"):
+    return lax.reduce_window(x, init, reduce, (1, 2, 3, 1), (1, 2, 2, 1), padding)
+
+
+SMOOTH = {
+    "elements": (lambda x: jnp.tanh(x) * jnp.exp(x) / (1 + x**2) - jnp.sqrt(x**2 + 1), X),
+    "activations": (lambda x: jax.nn.gelu(x) + jax.nn.silu(x) + jax.nn.softplus(x), X),
+    "reductions": (lambda x: x.var(0).sum() * x.mean(1) + x.max(1) + x.prod(1), X),
+    "softmax": (lambda x: jax.nn.log_softmax(x, 1) + jax.nn.logsumexp(x, 0), X),
+    "shapes": (lambda x: jnp.stack([x, x[::-1]], 1).reshape(-1)[::2] * jnp.tile(x, 2).sum(), X),
+    "split": (lambda x: [each * 2 for each in jnp.split(x, [1, 3], 1)], X),
+    "products": (lambda x: jnp.einsum("ij,kj->ik", x, x) @ x + jnp.tensordot(x, x, 2), X),
+    "batched product": (lambda x: jnp.einsum("bij,bkj->bik", x, x + 1), normal(2, 3, 4)),
+    "pad": (lambda x: lax.pad(x, 1.0, ((1, 2, 1), (-1, 0, 2))), X),
+    "rows": (lambda x: x[np.array([0, 3, -1])] * 2, X),
+    "elements by index": (lambda x: x[np.array([0, 3, 1]), np.array([1, 2, 4])], X),
+    "columns beyond": (lambda x: jnp.nan_to_num(jnp.take(x, np.array([0, 9]), axis=1)), X),
+    "along": (lambda x: jnp.take_along_axis(x, jnp.argsort(x, 1), 1), X),
+    "writes": (lambda x: x.at[np.array([0, 3, 0])].add(x[:3]).at[1:3, 2].set(7.0), X),
+    "writes beyond": (lambda x: x.at[np.array([0, 9])].set(x[:2], mode="drop"), X),
+    "products in place": (
+        lambda x: x.at[np.array([0, 3])].multiply(x[:2], unique_indices=True), X,
+    ),
+    "slices": (lambda x: lax.dynamic_update_slice(x, lax.dynamic_slice(x, (1, 3), (2, 2)), (2, 0)), X),
+    "convolution": (conv, IMAGE, FILTERS),
+    "groups": (lambda x, w: conv(x, w, feature_group_count=3), IMAGE, normal(3, 2, 1, 6)),
+    "transposed convolution": (
+        lambda x, w: lax.conv_transpose(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")),
+        IMAGE, FILTERS,
+    ),
+    "largest of windows": (pooled, IMAGE),
+    "sums of windows": (lambda x: pooled(x, lax.add, 0.0, "VALID"), IMAGE),
+    "scans": (lambda x: (jnp.cumsum(x, 1), jnp.cumprod(x, 0), lax.cumsum(x, 1, reverse=True)), X),
+    "order": (lambda x: (jnp.sort(x, 1), lax.top_k(x, 2)[0], jnp.median(x)), X),
+    "scan": (lambda x: lax.scan(lambda c, r: (jnp.sin(c * 0.5 + r), c.sum()), x[0], x), X),
+    "reversed scan": (lambda x: lax.scan(lambda c, r: (c * r, c), x[0], x, reverse=True), X),
+    "fori": (lambda x: lax.fori_loop(0, 3, lambda i, c: c.at[i].multiply(2.0), x), X),
+    "cond": (lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x), X),
+    "switch": (lambda x: lax.switch(2, [jnp.sin, jnp.cos, jnp.tanh], x), X),
+    "checkpoint": (lambda x: jax.checkpoint(lambda x: jnp.sin(jnp.sin(x)))(x), X),
+    "vmap": (lambda x: jax.vmap(lambda r: r[jnp.argmax(r)] * r)(x), X),
+    "constant": (lambda x: lax.stop_gradient(x) * x, X),
+    "solve": (lambda a, b: jnp.linalg.solve(a, b), A, V),
+    "cholesky": (lambda a: jnp.linalg.cholesky(a), A),
+    "triangular": (lambda a, b: scipy.linalg.solve_triangular(a, b, lower=True, trans=1), A, V),
+    "determinant": (lambda a: jnp.linalg.slogdet(a)[1] * jnp.linalg.det(a), A),
+    "eigh": (lambda a: jnp.linalg.eigvalsh(a), A),
+    "singular values": (lambda x: jnp.linalg.svd(x, compute_uv=False), X),
+    "inverse": (lambda a: jnp.linalg.inv(a), A),
+    "fourier": (lambda x: jnp.fft.irfft(jnp.fft.rfft(x, axis=1)[:, :2], axis=1), normal(3, 6)),
+    "special": (lambda x: scipy.special.gammaln(x * x + 1) + scipy.special.erf(x), X),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_values_and_gradients_before_and_after(name):
+    f, *args = SMOOTH[name]
+    equal(evaluated(f, *args), jax.jit(f)(*args))
+
+    def loss(*args):
+        leaves = jax.tree.leaves(f(*args))
+        return sum((each * np.cos(np.arange(each.size, dtype="f")).reshape(each.shape)).sum()
+                   for each in leaves)  # fmt: skip
+
+    wrt = tuple(range(len(args)))
+    expected = jax.jit(jax.grad(loss, wrt))(*args)
+    equal(evaluated(jax.grad(loss, wrt), *args), expected, 2e-4)
+    traced = sg.jax.trace(loss, *args)
+    inputs = [sg.input(f"x{k}", x.shape, x.dtype) for k, x in enumerate(args)]
+    slopes = sg.grad(traced(*inputs), inputs)
+    equal(tuple(at(slopes, inputs, args)), expected, 2e-4)
+
+
+OTHERS = {
+    "integers": (
+        lambda i: (i // 3, i % -3, i << 2, lax.div(i, 3), lax.rem(i, -3), i >> 1,
+                   lax.shift_right_logical(i, 1), lax.population_count(i), lax.clz(i), -i, ~i), WHOLE,
+    ),
+    "division by zero": (lambda i: (lax.div(i, i * 0), lax.rem(i, i * 0)), WHOLE),
+    "shifts beyond": (lambda i: (lax.shift_left(i, 40), lax.shift_right_arithmetic(i, 40)), WHOLE),
+    "conversions": (lambda x: (x.astype("int32"), x.astype(bool), x.astype("float16")), X),
+    "saturation": (lambda x: (x * 1e30).astype("int32"), X),
+    "bits": (lambda x: (x.view("int32"), x.view("uint32"), jnp.nextafter(x, 0.0)), X),
+    "order of pairs": (lambda x: lax.sort((jnp.round(x), x), num_keys=2, dimension=1), X),
+    "places": (lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 0), lax.top_k(x, 3)[1]), X),
+    "rounding": (lambda x: (jnp.round(x), lax.round(x * 2), jnp.sign(x), jnp.floor(x)), X),
+    "truth": (lambda x: ((x > 0).any(0), (x > 0).all(), jnp.isnan(x) | (x == x)), X),
+    "while": (lambda x: lax.while_loop(lambda c: c[1] < 9, lambda c: (jnp.cos(c[0]), c[1] + 1), (x, 0)), X),
+    "extremes in place": (lambda x: x.at[0].max(0.3).at[np.array([1, 1])].min(x[:2]), X),
+    "factors": (lambda x: scipy.linalg.lu_factor(x[:, :4]), X),
+    "hessian": (jax.hessian(lambda x: jax.nn.softplus(x).sum()), X[0]),
+    "trees": (lambda p, x: {"y": p["w"] @ x, "of": [p["b"], None]}, {"w": X, "b": V}, X.T),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_values(name):
+    f, *args = OTHERS[name]
+    equal(evaluated(f, *args), jax.jit(f)(*args), 2e-6)
+
+
+RANDOM = {
+    "bits": lambda key: jax.random.bits(key, (5, 3)),
+    "narrow bits": lambda key: jax.random.bits(key, (5,), "uint8"),
+    "uniform": lambda key: jax.random.uniform(key, (5, 3)),
+    "split": lambda key: jax.random.uniform(jax.random.split(key, 3)[1], (4,)),
+    "fold": lambda key: jax.random.bits(jax.random.fold_in(key, 7), (4,)),
+    "integers": lambda key: jax.random.randint(key, (6,), 0, 100),
+    "permutation": lambda key: jax.random.permutation(key, 10),
+    "bernoulli": lambda key: jax.random.bernoulli(key, 0.3, (9,)),
+    "seed": lambda key: jax.random.bits(jax.random.key(key[1]), (3,)),
+    "mapped": lambda key: jax.vmap(lambda k: jax.random.bits(k, (2,)))(jax.random.split(key, 4)),
+    "carried": lambda key: lax.scan(
+        lambda k, _: (jax.random.split(k)[0], jax.random.bits(k)), key, length=3
+    )[1],
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_numbers_have_the_bits_of_jax(name):
+    equal(evaluated(RANDOM[name], KEY), jax.jit(RANDOM[name])(KEY), 0)
+
+
+@pytest.mark.parametrize("name", ["normal", "exponential", "gumbel", "laplace"])
+def test_distributions_are_jaxs(name):
+    f = lambda key: getattr(jax.random, name)(key, (50,))  # noqa: E731
+    equal(evaluated(f, KEY), jax.jit(f)(KEY), 5e-6)
+
+
+@jax.custom_vjp
+def clipped(x, scale):
+    return x * scale
+
+
+def _clipped(x, scale):
+    return x * scale, scale
+
+
+def _clip(scale, ct):
+    return jnp.clip(ct, -1.0, 1.0) * scale, None
+
+
+clipped.defvjp(_clipped, _clip)
+
+
+@jax.custom_jvp
+def doubled(x):
+    return 2.0 * x
+
+
+@doubled.defjvp
+def _(primals, tangents):
+    return doubled(primals[0]), 5.0 * tangents[0] * doubled(primals[0])  # not the derivative
+
+
+def test_rules_of_custom_derivatives_are_followed():
+    for f in (lambda x: (clipped(x, 3.0) * 7.0).sum(), lambda x: doubled(x).sum()):
+        x = sg.input("x", V.shape, "float32")
+        slope = sg.grad(sg.jax.trace(f, V)(x), x)
+        equal(at([slope], [x], [V])[0], jax.grad(f)(V))
+    second = sg.grad(sg.grad(sg.jax.trace(lambda x: doubled(x).sum(), V)(x), x).sum(), x)
+    expected = jax.grad(lambda x: jax.grad(lambda x: doubled(x).sum())(x).sum())(V)
+    equal(at([second], [x], [V])[0], expected)
+
+
+def test_derivatives_of_a_solve_are_those_of_jax_at_second_order():
+    f = lambda a: jnp.linalg.solve(a, V).sum()  # noqa: E731
+    a = sg.input("a", A.shape, "float32")
+    slope = sg.grad(sg.jax.trace(f, A)(a), a)
+    second = sg.grad((slope * slope).sum(), a)
+    expected = jax.grad(lambda a: (jax.grad(f)(a) ** 2).sum())(A)
+    equal(sg.evaluate(second, {"a": A}), expected, 1e-4)
+
+
+def test_it_runs_compiled_like_any_function():
+    f = lambda w, x: jnp.tanh(x @ w["a"]).sum()  # noqa: E731
+    w = {"a": normal(5, 2)}
+    traced = sg.jax.trace(f, w, X)
+    assert traced.__name__ == "<lambda>"
+    equal(traced(w, jnp.asarray(X)), np.float32(f(w, X)))
+    equal(sg.grad(traced)(w, X), jax.grad(f)(w, X))
+    both = np.stack([X, X + 1])
+    equal(sg.vmap(traced, (None, 0))(w, both), jax.vmap(f, (None, 0))(w, both))
+    assert traced(w, X.astype("float64")).dtype == np.float32  # as JAX without 64 bits
+
+
+def test_64_bits_where_jax_has_them():
+    with jax.enable_x64(True):
+        x = X.astype("float64")
+        equal(evaluated(lambda x: (jnp.sin(x), jnp.arange(3)), x), (np.sin(x), np.arange(3)), 1e-12)
+
+
+def test_a_primitive_without_a_row_is_refused_at_its_line():
+    def f(x):
+        y = x + 1.0
+        return jnp.linalg.eig(y)[0]
+
+    with pytest.raises(ExportError, match="eig") as caught:
+        sg.jax.trace(f, A)
+    text = str(caught.value)
+    assert "return jnp.linalg.eig(y)[0]" in text
+    assert "test_lax.py" in text
+
+
+def test_other_arguments_than_those_of_the_example_are_refused():
+    traced = sg.jax.trace(lambda w, x: w["a"] * x, {"a": X}, X)
+    with pytest.raises(ArgumentError, match=r"float32\[4, 5\]"):
+        traced({"a": X}, X[:2])
+    with pytest.raises(ArgumentError, match="containers"):
+        traced({"b": X}, X)
+    with pytest.raises(ArgumentError, match="not a function"):
+        sg.jax.trace(3)
+    with pytest.raises(ArgumentError, match="FlatMap"):
+        sg.jax.trace(lambda tree: tree.x, FlatMap(X))
+
+
+@jax.tree_util.register_pytree_node_class
+class FlatMap:
+    def __init__(self, x):
+        self.x = x
+
+    def tree_flatten(self):
+        return (self.x,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        return cls(*leaves)
+
+
+def test_the_table_has_no_primitive_twice():
+    assert not PRIMITIVES.keys() & CALLS.keys()
+    assert not (PRIMITIVES.keys() | CALLS.keys()) & REFUSED.keys()
+
+
+def test_every_primitive_of_lax_has_a_row_or_a_reason():
+    primitives = importlib.import_module("jax.extend.core.primitives")
+    names = {each.name for each in vars(primitives).values() if hasattr(each, "bind")}
+    unknown = names - PRIMITIVES.keys() - CALLS.keys() - REFUSED.keys()
+    assert not unknown
+
+
+@pytest.mark.slow
+def test_a_pickled_function_needs_no_jax(tmp_path):
+    traced = sg.jax.trace(lambda x: jax.nn.relu(jnp.sin(x)).sum(), X)
+    path = tmp_path / "f.pickle"
+    path.write_bytes(pickle.dumps(traced))
+    np.save(tmp_path / "x.npy", X)
+    code = (
+        "import sys, pickle, numpy as np, staticgrad as sg; sys.modules['jax'] = None\n"
+        f"f = pickle.load(open({str(path)!r}, 'rb')); x = np.load({str(tmp_path / 'x.npy')!r})\n"
+        "print(float(f(x)), float(sg.grad(f)(x).sum()))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    value, slope = map(float, found.stdout.split())
+    expected = jnp.maximum(jnp.sin(X), 0).sum()
+    assert value == pytest.approx(float(expected), rel=1e-5)
+    slopes = jax.grad(lambda x: jax.nn.relu(jnp.sin(x)).sum())(X)
+    assert slope == pytest.approx(float(slopes.sum()), rel=1e-5)
