@@ -1255,6 +1255,22 @@ MUTANTS = (
             "tests/tools/comparison/test_programs.py -k counted",
         ),
         (
+            "gradients-are-temporaries",
+            "staticgrad/tools/comparison/causes.py",
+            """    if born == "b" and dies == "u":""",
+            """    if born == "b" and dies == "b":""",
+            "bytes by cause call gradients temporaries",
+            "tests/tools/comparison/test_causes.py -k by_hand",
+        ),
+        (
+            "draws-in-blocks-begin-anew",
+            "staticgrad/language/ops/philox.py",
+            "begin = np.uint64(self.rank * whole + first)",
+            "begin = np.uint64(self.rank * whole)",
+            "NumPy draws the same numbers in each block",
+            "tests/ops/test_random.py -k in_blocks",
+        ),
+        (
             "another-program-is-timed",
             "staticgrad/tools/comparison/peers.py",
             "    if not apart <= _TOLERANCE:",

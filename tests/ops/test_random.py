@@ -501,3 +501,12 @@ def test_refusals_of_draws_by_rejection():
          lambda: sg.grad(rng.poisson(lam).astype("float32").sum(), lam)),
         (UnknownAttributeError, "no 'chisquare'", lambda: rng.chisquare(3)),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "rank"), [(U32, 0), (U64, 3)])
+def test_numpy_draws_the_same_in_blocks(dtype, rank, monkeypatch):
+    bits = RandomBits((7, 13), dtype, 5, rank=rank)
+    key, step = np.uint64(12345678901234), np.uint64(7)
+    whole = bits.reference(key, step)
+    monkeypatch.setattr("staticgrad.language.ops.philox._BLOCK", 10)
+    np.testing.assert_array_equal(bits.reference(key, step), whole)

@@ -158,6 +158,34 @@ def bars(
     return _svg(title, 16 + 30 * len(values), parts)
 
 
+def stacked(
+    rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], show: Format, title: str,
+    classes: str = _CLASSES,
+) -> str:  # fmt: skip
+    """Horizontal bars of several parts with one colour each; their names are above the bars."""
+    top = max((sum(sizes) for _, sizes in rows), default=1.0) or 1.0
+    left = min(16 + _LETTER * max((len(name) for name, _ in rows), default=0), 250)
+    room, drawn, across = _WIDTH - left - 100, [], 8.0
+    for kind, name in zip(classes, parts, strict=False):
+        drawn.append(
+            f'<rect class="{kind}" x="{across:.0f}" y="4" width="12" height="12" rx="2"/>'
+            f'<text class="axis" x="{across + 17:.0f}" y="14">{escape(name)}</text>'
+        )
+        across += 32 + _LETTER * len(name)
+    for row, (name, sizes) in enumerate(rows):
+        y, x = 30 + row * 30, float(left)
+        drawn.append(f'<text class="label" x="{left - 8}" y="{y + 15}">{escape(name)}</text>')
+        for kind, size in zip(classes, sizes, strict=False):
+            width = size / top * room
+            drawn.append(
+                f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="20"/>'
+            )
+            x += width
+        text = escape(show(sum(sizes)))
+        drawn.append(f'<text class="axis" x="{x + 6:.1f}" y="{y + 15}">{text}</text>')
+    return _svg(title, 38 + 30 * len(rows), drawn)
+
+
 def _grid(
     across: _Scale, up: _Scale, x: str, y: str, show_x: Format, show_y: Format,
     marks: Sequence[float] | None,

@@ -55,6 +55,9 @@ class JaxTraining:
             made = self._jitted.lower(self._state, *self._given(batch)).compile().memory_analysis()
         return int(made.temp_size_in_bytes + made.output_size_in_bytes - made.alias_size_in_bytes)
 
+    def causes(self, name: str, batch: Batch) -> None:
+        """XLA plans one sum."""
+
     def recomputed(self) -> JaxTraining | None:
         """Return the same over ``jax.checkpoint``, if the program is a loss."""
         if not self._is_loss or self._rate() is None:

@@ -31,7 +31,7 @@ from staticgrad.support.errors import MeasurementError, StaticgradError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import listed
 from staticgrad.support.pictures.markup import nbytes, number
-from staticgrad.tools.comparison import memory, peers
+from staticgrad.tools.comparison import causes, memory, peers
 from staticgrad.tools.comparison.acts import acts
 from staticgrad.tools.comparison.loading import Spec, beside, subject
 from staticgrad.tools.comparison.page import ShownComparison, ShownTape
@@ -166,6 +166,7 @@ def compare(
             ),
             refusal=refusal,
             changes=_changes(chosen) if chosen.changes else None,
+            causes=(causes.of_tape(chosen, batch), causes.of_plan("compiled", trained.plan(usual))),
             peers=peers.measured(chosen, seconds, torch, jax, watch),
         )
 

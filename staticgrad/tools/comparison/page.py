@@ -161,7 +161,6 @@ def _values(found: Comparison) -> dict[str, str]:
     source, is_library = _source(anatomy, drawn)
     factors, split = _split(found)
     idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
-    others = table.peers(found)
     losses = [
         Line(name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)])
         for name, values in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
@@ -189,7 +188,7 @@ def _values(found: Comparison) -> dict[str, str]:
         "split": split,
         "time_chart": _time_chart(found.batches) if len(found.batches) > 1 else "",
         "times": table.times(found).html()
-        + (f"<h3>{_OTHERS}</h3>{_ABOUT_OTHERS}{others.html()}" if others.rows else ""),
+        + _others(found),
         "first": _first_results(found) if found.first else "",
         "memory_charts": _memory_charts(found),
         "memory": _memory(found),
@@ -206,6 +205,7 @@ def _head(found: Comparison) -> str:
     plans = [(size, held.times[policy], policy) for policy, size in held.arena.items()]
     plans += [(b.peak, b.time, b.name) for b in found.budgets]
     least, longer, plan = min(plans)
+    kept = next(iter(held.arena))  # of the plan that keeps all, as the tape does
     figures = [
         (
             ratio(usual.ratio),
@@ -213,9 +213,9 @@ def _head(found: Comparison) -> str:
             f" ({table.between(usual)} among parts of the measurement). {found.about_the_tape}",
         ),
         (
-            nbytes(least),
-            f"the least memory of a compiled step ({plan}, {ratio(longer)} the predicted time),"
-            f" known beforehand; the tape, which keeps all, takes {nbytes(held.tape)}",
+            nbytes(held.arena[kept]),
+            f"the memory of a compiled step, known beforehand; the tape takes {nbytes(held.tape)}."
+            f" With recomputation {nbytes(least)} ({plan}, {ratio(longer)} the predicted time)",
         ),
         (
             f"{found.written.operations} to {found.work[-1].operations}",
@@ -400,13 +400,37 @@ def _memory_charts(found: Comparison) -> str:
     values += [(b.name, float(b.peak)) for b in found.budgets]
     different = {each.nbytes: each for each in reversed(found.timelines) if each.nbytes}
     held = _held(each for each in found.timelines if each in different.values())
+    held += _by_cause(found)
     return held + charts.bars(values, nbytes, "bytes of a step", kinds)
+
+
+def _others(found: Comparison) -> str:
+    """Show the same step in other libraries, with the reasons for missing figures."""
+    shown = table.peers(found)
+    if not shown.rows:
+        return ""
+    return f"<h3>{_OTHERS}</h3>{_ABOUT_OTHERS}{shown.html()}{_reasons(found)}"
+
+
+def _reasons(found: Comparison) -> str:
+    return "".join(f'<p class="sub">{escape(text)}</p>' for text in table.reasons(found))
+
+
+def _by_cause(found: Comparison) -> str:
+    """Draw the bytes at the peak, each cause in its colour, on the tape, compiled, in PyTorch."""
+    if not found.by_cause:
+        return ""
+    rows = [(each.name, [*map(float, each.parts.values())]) for each in found.by_cause]
+    title = "bytes at the peak of a step by cause"
+    return charts.stacked(rows, [*found.by_cause[0].parts], nbytes, title)
 
 
 def _memory(found: Comparison) -> str:
     plan = found.anatomy.plan
     arena = f'<h3>The arena, as it was planned</h3><div class="scroll">{plan_svg(plan)}</div>'
-    return table.memory(found).html() + (arena if plan.placements else "")
+    said = "".join(f"<li>{escape(text)}</li>" for text in found.about_memory)
+    why = f"<h3>By cause, at the peak</h3>{table.causes(found).html()}<ul>{said}</ul>"
+    return table.memory(found).html() + why + (arena if plan.placements else "")
 
 
 def _acts(found: Comparison) -> str:

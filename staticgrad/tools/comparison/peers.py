@@ -20,7 +20,7 @@ import numpy as np
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
-from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, NoPeer, Peer
+from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, Causes, NoPeer, Peer
 from staticgrad.tools.comparison.timing import PARTS, Race
 from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun
 
@@ -42,6 +42,9 @@ class PeerWay(Protocol):
 
     def peak(self, batch: Batch) -> int:
         """Return the peak bytes of a step, beside parameters, optimizer state and the batch."""
+
+    def causes(self, name: str, batch: Batch) -> Causes | None:
+        """Return the bytes at the peak by cause; None if the library does not show them."""
 
     def recomputed(self) -> PeerWay | None:
         """Return the same with recomputation, as the library does it; None if it cannot."""
@@ -95,6 +98,7 @@ def measured(
             found[name] = Peer(
                 name, race.pair(k, -1), peak, found[name].first, found[name].losses,
                 recompute=_recomputed(way, batches, peak, seconds),
+                causes=way.causes(name, batches[0]),
             )  # fmt: skip
     return tuple(found.values())
 

@@ -14,6 +14,7 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import Runner
 from staticgrad.language.ir.plan import Plan
 from staticgrad.support.errors import ProgramError, StaticgradError
+from staticgrad.support.pictures.markup import nbytes
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location
 
@@ -66,7 +67,8 @@ class Peer:
     ``pair`` has its times as ``by_run``, in turns with the compiled step; ``tape`` are the bytes at
     the peak, of PyTorch's tensors by its profiler, of JAX as XLA plans them; ``first`` the seconds
     by the clock of the first step, compilation included, imports not; ``losses`` the largest
-    relative difference to those of the tape. ``recompute``: the bytes with recomputation, and its
+    relative difference to those of the tape. ``causes``: the bytes at the peak by cause, where the
+    library shows them. ``recompute``: the bytes with recomputation, and its
     time relative to that without. ``reason`` says in one line why there are no figures; empty if
     there are.
     """
@@ -78,6 +80,7 @@ class Peer:
     losses: float = 0.0
     reason: str = ""
     recompute: tuple[int, float] | None = None
+    causes: Causes | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,37 @@ class Bytes:
     tape: int
     arena: Mapping[str, int]
     times: Mapping[str, float]
+
+
+#: Why bytes are held.
+KEPT, GRADIENTS = "kept for the backward pass", "gradients"
+UPDATES, TEMPORARY = "updates", "temporaries"
+
+
+@dataclass(frozen=True)
+class Causes:
+    """The bytes of a step at its peak by cause, beside parameters, optimizer state and batch.
+
+    ``kept``: made forward, read by the backward pass. ``gradients``: made by the backward pass,
+    read by the update. ``updates``: made by the update. ``temporaries``: made and read last in one
+    part.
+    """
+
+    name: str
+    kept: int
+    gradients: int
+    updates: int
+    temporaries: int
+
+    @property
+    def total(self) -> int:
+        return self.kept + self.gradients + self.updates + self.temporaries
+
+    @property
+    def parts(self) -> Mapping[str, int]:
+        """The bytes by the words for their causes."""
+        sizes = (self.kept, self.gradients, self.updates, self.temporaries)
+        return dict(zip((KEPT, GRADIENTS, UPDATES, TEMPORARY), sizes, strict=True))
 
 
 @dataclass(frozen=True)
@@ -313,6 +347,21 @@ class TapeAlone(_Report):
     timeline: HeldBytes
 
 
+#: Why the compiled step holds fewer bytes of a cause than the tape, and why more.
+_LESS = {
+    KEPT: "a result that one kernel makes and reads is never stored, and masks take a byte",
+    GRADIENTS: "the update is fused into the gradient's product: its gradient is never stored",
+    UPDATES: "the new value is written in the place of the old one",
+    TEMPORARY: "values within a kernel never reach memory, and the others share bytes",
+}
+_MORE = {
+    KEPT: "the compiled step is fullest while this is read, the tape at another moment",
+    GRADIENTS: "several gradients wait for a result that reads them all, as a norm or a check",
+    UPDATES: "several new values wait for the last check",
+    TEMPORARY: "the compiled step is fullest at another moment than the tape",
+}
+
+
 @dataclass(frozen=True)
 class Comparison(_Report):
     """The report of a program that ran both ways.
@@ -336,6 +385,25 @@ class Comparison(_Report):
     refusal: Refusal | None = None
     changes: Changes | None = None
     peers: tuple[Peer, ...] = ()
+    causes: tuple[Causes, ...] = ()
+
+    @property
+    def by_cause(self) -> tuple[Causes, ...]:
+        """The bytes at the peak by cause: the tape's, the arena's, those of other libraries."""
+        return (*self.causes, *(each.causes for each in self.peers if each.causes is not None))
+
+    @property
+    def about_memory(self) -> tuple[str, ...]:
+        """A sentence on each cause for which the compiled step holds other bytes than the tape."""
+        if len(self.causes) < 2:
+            return ()
+        tape, arena = self.causes[0].parts, self.causes[1].parts
+        return tuple(
+            f"{why.capitalize()}: {nbytes(tape[why])} on the tape, {nbytes(arena[why])} compiled;"
+            f" {_LESS[why] if arena[why] < tape[why] else _MORE[why]}."
+            for why in tape
+            if abs(arena[why] - tape[why]) > 0.1 * max(self.causes[0].total, self.causes[1].total)
+        )
 
     @property
     def peer(self) -> Peer | None:
@@ -395,9 +463,9 @@ class Comparison(_Report):
         ways = [("the tape", self.usual, self.memory.tape)]
         ways += [(each.name, each.pair, each.tape) for each in self.peers if each.pair is not None]
         found = [
-            f"The compiled step ({policy}) holds {planned / nbytes:.2f} times what {who} holds."
-            for who, _, nbytes in ways
-            if 0 < nbytes < planned
+            f"The compiled step ({policy}) holds {planned / size:.2f} times what {who} holds."
+            for who, _, size in ways
+            if 0 < size < planned
         ]
         found += [
             f"The compiled step takes {1 / pair.ratio:.2f} times as long as a step of {who}."
@@ -435,6 +503,7 @@ class Comparison(_Report):
             "steps": self.anatomy.costs,
             "warnings": self.warnings,
             "about_the_tape": self.about_the_tape,
+            "about_memory": self.about_memory,
             "against": self.against,
             "break_even": self.break_even,
             "ratios": {pair.at: pair.ratio for pair in self.batches},

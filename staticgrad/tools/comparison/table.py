@@ -10,8 +10,12 @@ from staticgrad.support.pictures.markup import nbytes, number, ratio, seconds
 from staticgrad.support.records import NamedTuple
 from staticgrad.tools.comparison.report import (
     EMPTY,
+    GRADIENTS,
+    KEPT,
     TAPE,
+    TEMPORARY,
     TORCH,
+    UPDATES,
     Changes,
     Comparison,
     Pair,
@@ -23,6 +27,7 @@ from staticgrad.tools.comparison.report import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_CAUSES: Final = (KEPT, GRADIENTS, UPDATES, TEMPORARY)
 #: Parameters with a larger difference need an explanation.
 _NOISE: Final = 1e-3
 
@@ -72,13 +77,22 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
         " range among parts of the measurement"
     )
-    parts = [times(found), peers(found), first_results(found), memory(found), work(found)]
+    parts = [
+        times(found),
+        peers(found),
+        first_results(found),
+        memory(found),
+        causes(found),
+        work(found),
+    ]
     parts += [changes(found.changes)] if found.changes else []
     against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
     return Group(
         f"{title}, batch size {found.batch_size}; {found.rule})",
         *(verdict(found), *refused, measured, found.about_the_tape, *found.warnings, ""),
         *(table.text() for table in parts if table.rows),
+        *found.about_memory,
+        *reasons(found),
         *(against if found.against else ()),
     )
 
@@ -146,9 +160,14 @@ def peers(found: Comparison) -> FigureTable:
     return FigureTable("the same step", heads, rows)
 
 
+def reasons(found: Comparison) -> list[str]:
+    """Return why libraries have no figures."""
+    return [f"{each.name}: {each.reason}" for each in found.peers if each.reason]
+
+
 def _row(each: Peer, kind: str) -> tuple[str, ...]:
     if each.pair is None:
-        return (f"{kind}{each.name}: {each.reason}", *[""] * 6)
+        return (f"{kind}{each.name}", *["-"] * 6)
     cost = "" if each.recompute is None else _recomputed(*each.recompute)
     time = f"{ratio(each.pair.ratio)} ({between(each.pair)})"
     return (
@@ -197,6 +216,12 @@ def memory(found: Comparison) -> FigureTable:
     return FigureTable(
         "memory of a step", (*(f"batch {each.at}" for each in memories), "time"), rows
     )
+
+
+def causes(found: Comparison) -> FigureTable:
+    """Return the bytes at the peak by cause."""
+    rows = [(c.name, *map(nbytes, c.parts.values()), nbytes(c.total)) for c in found.by_cause]
+    return FigureTable("bytes at the peak", ("kept", *_CAUSES[1:], "in all"), rows)
 
 
 def work(found: Comparison) -> FigureTable:

@@ -18,9 +18,10 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import nn, optim
+from staticgrad.tools.comparison.causes import of_events
 from staticgrad.tools.comparison.models import CharacterTransformer
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
-from staticgrad.tools.comparison.report import NoPeer
+from staticgrad.tools.comparison.report import TORCH, Causes, NoPeer
 from staticgrad.tools.comparison.torch_models import Characters
 
 #: Layers that are of one name, and have the same options, in both libraries.
@@ -28,7 +29,7 @@ _LAYERS: Final = frozenset({
     "Identity", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Sigmoid", "Tanh",
     "Softmax", "LogSoftmax", "Linear", "Flatten", "Conv1d", "Conv2d", "Conv3d", "MaxPool1d",
     "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "BatchNorm1d", "BatchNorm2d",
-    "BatchNorm3d", "LayerNorm", "GroupNorm", "Embedding",
+    "BatchNorm3d", "Dropout", "LayerNorm", "GroupNorm", "Embedding",
 })  # fmt: skip
 _OPTIONS: Final = {"Softmax": {"axis": "dim"}, "LogSoftmax": {"axis": "dim"}}
 _FUNCTIONS: Final = {"relu": "ReLU", "gelu": "GELU", "tanh": "Tanh", "sigmoid": "Sigmoid"}
@@ -77,18 +78,37 @@ class TorchWay:
 
     def peak(self, batch: Batch) -> int:
         """Return the most bytes that the tensors of a step hold, by the profiler's events."""
+        return self.causes(TORCH, batch).total
+
+    def causes(self, name: str, batch: Batch) -> Causes:
+        """Return the bytes at the peak by cause, by the profiler's events.
+
+        The backward pass begins with the first event of its engine and ends with the last one.
+        """
         from torch.profiler import ProfilerActivity, profile
 
         self.step(batch)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
             self.step(batch)
-        held = most = 0
         recorded: Any = seen.profiler
-        for event in recorded.kineto_results.events():
-            if event.name() == "[memory]":
-                held += event.nbytes()
-                most = max(most, held)
-        return most
+        events, ahead = [], [*recorded.kineto_results.experimental_event_tree()]
+        while ahead:
+            event = ahead.pop()
+            ahead += event.children
+            events.append(event)
+        engine = [e for e in events if e.name.startswith("autograd::engine::evaluate_function")]
+        first = min((e.start_time_ns for e in engine), default=0)
+        last = max((e.end_time_ns for e in engine), default=0)
+
+        def part(time: int) -> str:
+            return "f" if not last or time < first else "b" if time <= last else "u"
+
+        made = [
+            (e.start_time_ns, e.extra_fields.ptr, e.extra_fields.alloc_size)
+            for e in events if e.name == "[memory]"
+        ]  # fmt: skip
+        made.sort(key=lambda each: each[0])
+        return of_events(name, [(ptr, size, part(time)) for time, ptr, size in made])
 
     def _called(self, function: Any) -> Any:
         """Return a function compiled with an empty cache, if this way compiles."""

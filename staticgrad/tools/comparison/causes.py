@@ -1,0 +1,190 @@
+"""Bytes of a step by cause: kept for the backward pass, gradients, updates, temporaries.
+
+One rule for the tape, for PyTorch and for a plan: an array's cause is the part of the step that
+makes it and the part that it is read last in.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.compiler.reports.profiling import live_bytes
+from staticgrad.eager.tape import TapeSweep
+from staticgrad.language.ir.pictures import columns_of_steps
+from staticgrad.language.ir.plan import Plan
+from staticgrad.tools.comparison.programs import Batch, ComparedProgram
+from staticgrad.tools.comparison.report import GRADIENTS, KEPT, TEMPORARY, UPDATES, Causes
+from staticgrad.tools.comparison.ways import DefineByRun
+
+_SNAPSHOTS: Final = 40  # of the tape's step, at equal numbers of calls
+_FRAMES: Final = 32  # of a traceback: from an array of a rule up to the walk back
+
+
+def cause(born: str, dies: str) -> str:
+    """Return the cause of an array by two parts of a step: ``f``, ``b`` or ``u`` (the update)."""
+    if born == "f" and dies != "f":
+        return KEPT
+    if born == "b" and dies == "u":
+        return GRADIENTS
+    return UPDATES if born == "u" else TEMPORARY
+
+
+def of_plan(name: str, plan: Plan) -> Causes:
+    """Return the bytes of the arena at its fullest; what shares bytes counts once, as the first."""
+    parts, used = columns_of_steps(plan), live_bytes(plan)
+    if not used:
+        return Causes(name, 0, 0, 0, 0)
+    position = used.index(max(used))
+    found: Counter[str] = Counter()
+    by_cause: dict[str, list[tuple[int, int]]] = {}
+    for each in plan.placements:
+        if each.first <= position <= each.last:
+            last = parts[min(each.last, len(parts) - 1)]
+            why = cause(parts[min(each.first, len(parts) - 1)], last)
+            by_cause.setdefault(why, []).append((each.offset, each.offset + each.nbytes))
+    taken: list[tuple[int, int]] = []
+    for why in (KEPT, GRADIENTS, UPDATES, TEMPORARY):
+        before = _covered(taken)
+        taken += by_cause.get(why, [])
+        found[why] = _covered(taken) - before
+    return _causes(name, found)
+
+
+def _covered(spans: Sequence[tuple[int, int]]) -> int:
+    """Return how many bytes the spans cover."""
+    used = reached = 0
+    for offset, end in sorted(spans):
+        used += max(0, end - max(offset, reached))
+        reached = max(reached, end)
+    return used
+
+
+def of_tape(chosen: ComparedProgram, batch: Batch) -> Causes:
+    """Return the bytes of arrays at the fullest of some moments of a step on the tape.
+
+    An array that is there when the walk back begins is kept for it; one that the walk makes and
+    that is there when it ends is a gradient.
+    """
+    tape = DefineByRun(chosen)
+    for _ in range(2):
+        tape.step(batch)
+    walk, seen = TapeSweep.run.__code__, _Moments()
+    calls = 0
+
+    def count(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    def look(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if frame.f_code is walk and event in ("call", "return"):
+            seen.walk(begins=event == "call")
+        elif calls % every == 0:
+            seen.look()
+
+    _profiled(tape, batch, count)
+    every, calls = max(calls // _SNAPSHOTS, 1), 0
+    tracemalloc.start(_FRAMES)
+    try:
+        _profiled(tape, batch, look)
+    finally:
+        tracemalloc.stop()
+    return _causes("staticgrad's tape", seen.fullest(walk.co_filename))
+
+
+def _profiled(tape: DefineByRun, batch: Batch, profile: Any) -> None:
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        tape.step(batch)
+    finally:
+        sys.setprofile(before)
+
+
+_Array = tuple[int, Any]  # bytes, and where they were allocated
+
+
+class _Moments:
+    """The arrays at some moments of a step, and at the borders of the walk back."""
+
+    def __init__(self) -> None:
+        self._looks: list[tuple[str, Counter[_Array]]] = []
+        self._kept: Counter[_Array] = Counter()
+        self._left: Counter[_Array] = Counter()
+        self._part, self._depth = "f", 0
+
+    def look(self) -> Counter[_Array]:
+        """Note the arrays that are there now."""
+        domain = np.lib.tracemalloc_domain
+        traces = tracemalloc.take_snapshot().traces
+        arrays = Counter((t.size, t.traceback) for t in traces if t.domain == domain)
+        self._looks.append((self._part, arrays))
+        return arrays
+
+    def walk(self, begins: bool) -> None:
+        """Note that a walk back begins or ends."""
+        self._depth += 1 if begins else -1
+        if begins and self._part == "f":
+            self._kept, self._part = self.look(), "b"
+        elif not begins and not self._depth:
+            self._left = self.look()
+            self._part = "u"
+
+    def fullest(self, walk: str) -> Mapping[str, int]:
+        """Return the bytes by cause of the moment with the most."""
+        if not self._looks:
+            return {}
+
+        def total(look: tuple[str, Counter[_Array]]) -> int:
+            return sum(size * count for (size, _), count in look[1].items())
+
+        part, arrays = max(self._looks, key=total)
+        found: Counter[str] = Counter()
+        for each, count in arrays.items():
+            size, places = each
+            in_walk = any(place.filename == walk for place in places)
+            stays = min(count, self._left[each] if in_walk else self._kept[each])
+            found[cause("b", "u") if in_walk else cause("f", "b")] += size * stays
+            rest = "u" if part == "u" and not in_walk else "f"
+            found[cause(rest, rest)] += size * (count - stays)
+        return found
+
+
+def of_events(name: str, events: Sequence[tuple[int, int, str]]) -> Causes:
+    """Return the bytes by cause at the peak of allocations: (address, bytes, part), in order.
+
+    Bytes below 0 free what was allocated at the address.
+    """
+    live: dict[int, int] = {}  # address -> number of the allocation
+    spans: list[list[Any]] = []  # bytes, event that allocates, event that frees, parts of both
+    for k, (address, nbytes, part) in enumerate(events):
+        if nbytes > 0:
+            live[address] = len(spans)
+            spans.append([nbytes, k, len(events), part, "u"])
+        elif address in live:
+            spans[live[address]][2::2] = [k, part]
+            del live[address]
+    steps = np.zeros(len(events) + 1, np.int64)
+    for nbytes, first, last, *_ in spans:
+        steps[first] += nbytes
+        steps[last] -= nbytes
+    if not spans:
+        return Causes(name, 0, 0, 0, 0)
+    peak = int(np.argmax(np.cumsum(steps)))
+    found: Counter[str] = Counter()
+    for nbytes, first, last, born, dies in spans:
+        if first <= peak < last:
+            found[cause(born, dies)] += nbytes
+    return _causes(name, found)
+
+
+def _causes(name: str, found: Mapping[str, int]) -> Causes:
+    return Causes(name, *(found.get(why, 0) for why in (KEPT, GRADIENTS, UPDATES, TEMPORARY)))

@@ -1,0 +1,79 @@
+"""Bytes by cause: hand-worked events, gradients by the shapes, the tape beside PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.tools.comparison.causes import of_events, of_plan, of_tape
+from staticgrad.tools.comparison.memory import tape_peak
+from staticgrad.tools.comparison.programs import program, unchanged
+from staticgrad.tools.comparison.report import Causes
+from staticgrad.tools.comparison.ways import DefineThenRun
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(32, 40)).astype("float32")
+CLASSES = RANDOM.integers(0, 5, 32)
+
+
+def made(*between: Any) -> Any:
+    net = sg.nn.Sequential(sg.nn.Linear(40, 300), sg.nn.Tanh(), *between, sg.nn.Linear(300, 5))
+    return program(net, (X, CLASSES))
+
+
+def test_events_by_hand() -> None:
+    """100 B are kept, 40 B a gradient, 20 B are made and freed in the backward pass: the peak."""
+    events = [
+        (1, 50, "f"), (2, 100, "f"), (1, -50, "f"), (3, 40, "b"), (1, 20, "b"), (1, -20, "b"),
+        (2, -100, "b"), (4, 8, "u"), (3, -40, "u"), (4, -8, "u"),
+    ]  # fmt: skip
+    assert of_events("here", events) == Causes("here", 100, 40, 0, 20)
+    late = [*events[:7], (4, 200, "u"), (3, -40, "u")]
+    assert of_events("here", late) == Causes("here", 0, 40, 200, 0)
+    assert of_events("here", []).total == 0
+
+
+def test_the_tape_holds_all_gradients_when_it_is_fullest() -> None:
+    chosen = made()
+    batch = chosen.draw(4, RANDOM)  # of more examples the activations are larger
+    with unchanged(chosen):
+        tape = of_tape(chosen, batch)
+        peak = tape_peak(chosen, batch)
+    gradients = 4 * (40 * 300 + 300 + 300 * 5 + 5)
+    assert gradients <= tape.gradients <= gradients + 256
+    assert tape.total <= peak <= 1.1 * tape.total
+
+
+def test_the_compiled_step_stores_no_gradient_of_the_weight() -> None:
+    chosen = made()
+    plan = DefineThenRun(chosen).plan(32)
+    found = of_plan("compiled", plan)
+    assert found.total <= plan.peak_bytes <= found.total + 64 * len(plan.placements)
+    assert found.gradients < 4 * 40 * 300
+    assert found.kept >= 4 * 32 * 300  # the activation
+
+
+@pytest.mark.slow
+def test_the_tape_and_pytorch_by_cause() -> None:
+    pytest.importorskip("torch")
+    from staticgrad.tools.comparison import torch_peer
+
+    chosen = made()
+    batch = chosen.draw(32, RANDOM)
+    with unchanged(chosen):
+        tape, torch = of_tape(chosen, batch), torch_peer.training(chosen).causes("PyTorch", batch)
+    assert torch.gradients == pytest.approx(tape.gradients, rel=0.01)
+    assert torch.total == pytest.approx(tape.total, rel=0.1)
+
+
+def test_dropout_on_the_tape_holds_what_its_numbers_take() -> None:
+    """Draws are made in blocks: 4.1 times PyTorch's bytes when all were made at once."""
+    net = sg.nn.Sequential(sg.nn.Linear(8, 4096), sg.nn.Dropout(0.5), sg.nn.Linear(4096, 4))
+    chosen = program(net, (RANDOM.normal(size=(64, 8)).astype("float32"), np.arange(64) % 4))
+    with unchanged(chosen):
+        peak = tape_peak(chosen, chosen.draw(64, RANDOM))
+    one = 4 * 64 * 4096
+    assert peak < 6 * one
