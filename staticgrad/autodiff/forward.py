@@ -18,6 +18,8 @@ from staticgrad.autodiff.reverse import (
     or_zeros,
     stable_formulas,
     transposed,
+    versions_of,
+    with_versions,
 )
 from staticgrad.autodiff.structure import by_stored, check_floating, fitted, leaves, paired
 from staticgrad.language.functions.trees import check_whole, flatten, unflatten
@@ -52,10 +54,15 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     if not (outputs and moved):
         raise GradientError("there is nothing to differentiate: no value is given")
     given = list(paired(x, tangent, "tangent"))
-    cone = cone_between(outputs, moved)
+    cone = cone_between(outputs, with_versions(moved))
     with in_graphs(), within(order=cone.order + 1):
-        directions = [(value, fitted(value, direction, "tangent")) for value, direction in given]
-        formulas = stable_formulas(cone, outputs, moved)
+        directions = [
+            pair
+            for value, direction in given
+            for pair in _along_versions(outputs, value, fitted(value, direction, "tangent"))
+        ]
+        read = [value for value, _ in directions]
+        formulas = stable_formulas(cone, outputs, read)
         pushes = [_pushed_along(formula, directions) for formula in formulas]
         whole = len(flatten((y, x), whole=True)[0]) == len(outputs) + len(moved)
         if whole and not allow_disconnected:  # of a complex value, one part may have no path
@@ -63,6 +70,18 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         tangents = _arrived(formulas, pushes, len(outputs))
         found = [or_zeros(each, value) for each, value in zip(tangents, outputs, strict=True)]
         return unflatten(flatten(y)[1], found)
+
+
+def _along_versions(
+    outputs: Sequence[Symbolic], value: Symbolic, direction: Any
+) -> list[tuple[Symbolic, Any]]:
+    """Return what moves with a value: of an updated parameter those versions that outputs read."""
+    versions = versions_of(value)
+    pairs = [(each, direction) for each in (value, *versions)]
+    if not versions:
+        return pairs
+    read = [pair for pair in pairs if any(t is not None for t in pushed_forward(outputs, [pair]))]
+    return read or pairs[:1]
 
 
 def _arrived(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -> list[Any]:

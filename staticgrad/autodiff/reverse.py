@@ -31,6 +31,7 @@ from them the inner one computes what its gradient reads. Regions nest as recurs
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,11 @@ from staticgrad.autodiff.structure import (
 )
 from staticgrad.language.functions.trees import check_whole, flatten, mapped, pairs_in
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.execution import in_graphs, running_session
 from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.cotangent import (
     TRANSPOSES,
     ZERO,
@@ -305,6 +307,31 @@ def vjp(
     return mapped(lambda value: found[value.key], x, conjugate=True)
 
 
+def versions_of(value: Symbolic) -> list[Symbolic]:
+    """Return what reads of a parameter after updates have; nothing of another value."""
+    noted = running_session() if isinstance(value, Parameter) else None
+    return [] if noted is None else noted.versions.get(value.node, [])
+
+
+def with_versions(values: Sequence[Symbolic]) -> list[Symbolic]:
+    """Return values, parameters with what they stand for after updates."""
+    return [*values, *(version for value in values for version in versions_of(value))]
+
+
+def _of_all_versions(
+    found: Mapping[ValueKey, Any], wanted: Sequence[Symbolic]
+) -> dict[ValueKey, Any]:
+    """Return gradients in which that by a parameter is the sum of those by its versions."""
+    summed = dict(found)
+    for value in wanted:
+        versions = versions_of(value)
+        if versions:
+            keys = dict.fromkeys(each.key for each in (value, *versions))
+            parts = [found[key] for key in keys if found.get(key) is not None]
+            summed[value.key] = reduce(add, parts) if parts else None
+    return summed
+
+
 @collection_paused()
 def _differentiated(
     given: Sequence[tuple[Symbolic, Any]],
@@ -319,11 +346,11 @@ def _differentiated(
     outputs = [y for y, _ in given]
     if not outputs:
         raise GradientError("there is nothing to differentiate: no value is given")
-    targets = [value for value in wanted if value.dtype.is_float]
+    targets = with_versions([value for value in wanted if value.dtype.is_float])
     cone = cone_between(outputs, targets)
     with in_graphs(), within(order=cone.order + 1):
         seeds = [fitted(y, ct, role) for y, ct in given]
-        found = _swept(cone, outputs, seeds, targets)
+        found = _of_all_versions(_swept(cone, outputs, seeds, targets), wanted)
         reached = {
             part.key for pair in together for part in pair if any(p.key in found for p in pair)
         }
@@ -366,17 +393,23 @@ def _equals(cone: Cone) -> dict[Node, Node]:
 def slopes_where_there_are(y: Symbolic, wanted: Sequence[Symbolic]) -> list[Value | None]:
     """The gradient of each wanted value, or None where no differentiable path leads to it."""
     _check_output(y, None)
-    cone = cone_between([y], wanted)
+    targets = with_versions(wanted)
+    cone = cone_between([y], targets)
     with in_graphs(), within(order=cone.order + 1):
         seed = fitted(y, np.ones([1] * len(y.shape)), "seed")
-        found = _swept(cone, [y], [seed], wanted)
+        found = _of_all_versions(_swept(cone, [y], [seed], targets), wanted)
     return [found.get(value.key) for value in wanted]
 
 
-def slopes_of_free(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
-    """The gradients of the parameters that a loss depends on, except those in ``updated``."""
-    nodes = ancestors([loss]) if isinstance(loss, Symbolic) else []
-    free = [node for node in nodes if isinstance(node.op, ParameterLeaf) and node not in updated]
+def slopes_of_free(loss: Any, excluded: Container[Node]) -> dict[Parameter, Any]:
+    """The gradients of the parameters that a loss depends on, except those in ``excluded``."""
+    nodes = set(ancestors([loss]) if isinstance(loss, Symbolic) else [])
+    read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
+    noted = running_session()
+    for node, versions in noted.versions.items() if noted is not None else ():
+        if any(version.node in nodes for version in versions):
+            read.add(node)
+    free = [node for node in read if node not in excluded]
     ps = [Parameter(node) for node in sorted(free, key=lambda node: node.serial)]
     wanted = [p for p in ps if p.dtype.is_float]
     pairs = zip(wanted, slopes_where_there_are(loss, wanted), strict=True)

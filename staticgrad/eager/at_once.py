@@ -1,9 +1,11 @@
 """Programs over parameters that run at once: what a traced function does, line by line.
 
 In ``eager_mode`` a parameter alone is the tensor of its present array. ``run_at_once`` runs a
-function as ``sg.function`` would run its graph: what it updates is written when it has ended, so
-that all of it reads the old values. ``minimize`` finds gradients on the tape; the rest is the rule
-of the optimizer.
+function as ``sg.function`` would run its graph: what reads a parameter after its update reads the
+new value. An update is written when it is first read, or when the function has ended; if the
+function raises, all old values are restored. So the gradients of the last step are computed by the
+last use of the tape. ``minimize`` finds gradients on the tape; the rest is the rule of the
+optimizer.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from staticgrad.language.ir.op import Array, Input, ParameterLeaf
 from staticgrad.language.ir.pairs import is_complex_data
 from staticgrad.language.ir.roots import check_updates
 from staticgrad.language.ir.value import Value
-from staticgrad.language.storage.parameter import change_together
+from staticgrad.language.storage.parameter import ParameterStore, change_together
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
@@ -64,27 +66,85 @@ class eager_mode(computing):  # noqa: N801 - as the others in ``modes.py``
         super().__init__(Tensor)
 
 
+@contextmanager
+def at_once(arrays: Sequence[Any]) -> Iterator[_Run]:
+    """Inside, a function runs at once on the ``inputs``; old values are restored if it raises."""
+    noted = Session(computes=True)
+    run = _Run(noted)
+    noted.settle = run.settle
+    try:
+        with traced_in(noted), eager_mode():
+            noted.inputs = [_argument(array) for array in arrays]
+            yield run
+    except BaseException:
+        run.restore()
+        raise
+    finally:
+        noted.settle = None
+
+
+class _Run:
+    """The writes of a function that runs at once.
+
+    ``before`` are the arrays of parameters that have been written, as they were at first.
+    """
+
+    def __init__(self, noted: Session) -> None:
+        self.noted = noted
+        self.before: dict[ParameterStore, Array] = {}
+        self.updated: dict[Node, Parameter] = {}
+
+    def settle(self) -> None:
+        """Write what is pending, since the program reads it."""
+        noted = self.noted
+        for p, _ in noted.updates:
+            self.updated[p.node] = p
+            if p.store not in self.before:
+                self.before[p.store] = p.store.array.copy()
+        settle, noted.settle = noted.settle, None  # what is written reads old values
+        try:
+            _write(noted, retain_graph=True)
+        finally:
+            noted.settle = settle
+        noted.updates, noted.given, noted.due = [], {}, []
+        noted.pending.clear()
+
+    def restore(self) -> None:
+        """Write the old values again."""
+        self.noted.pending.clear()
+        self.noted.present.clear()
+
+        def write() -> None:
+            for store, array in self.before.items():
+                np.copyto(store.array, array)
+
+        change_together(self.before, write)
+
+
 def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> Any:
     """Call ``call`` on tensors of these arrays and return the leaves of its result as arrays.
 
-    Then write its updates, all or none, and advance the generators that it drew from by a step.
+    Updates are written, all or none; the generators that it drew from advance by a step.
     """
-    noted = Session(computes=True)
     before = {each: each.streams for each in list(GENERATORS)}
-    with traced_in(noted), eager_mode():
-        noted.inputs = [_argument(array) for array in arrays]
-        found = call([*noted.inputs])
-        updated = {parameter.node for parameter, _ in noted.updates}
+    with at_once(arrays) as run:
+        noted = run.noted
+        found = call(list(noted.inputs or ()))
         for each in list(GENERATORS):
             step = each.step
             moved = each.streams > before.get(each, 0)
+            updated = run.updated.keys() | noted.pending.keys()
             if moved and isinstance(step, Parameter) and step.node not in updated:
-                noted.updates.append((step, step + np.uint64(1)))
+                noted.update(step, step + np.uint64(1))
         leaves, tree = flatten(found)
         results = [_array(leaf) for leaf in leaves]
         noted.inputs = None
         del found, leaves  # the tape, but for what steps of optimizers need
-    _write(noted, retain_graph=False)
+    try:
+        _write(noted, retain_graph=False)
+    except BaseException:
+        run.restore()
+        raise
     return unflatten(tree, results)
 
 
@@ -153,12 +213,14 @@ def _write(noted: Session, retain_graph: bool) -> None:
 class _RuleGraph:
     """The graph of an optimizer's rule: the next values as functions of ``inputs``.
 
-    ``held`` are the tensors for which other inputs stand, as a learning rate.
+    ``held`` are the tensors for which other inputs stand, as a learning rate; ``reads`` are the
+    parameters whose present values it reads.
     """
 
     inputs: Sequence[Node]
     held: Mapping[Node, Tensor]
     updates: Mapping[Parameter, Any]
+    reads: frozenset[Node]
 
 
 #: By optimizer, and the parameters and the types of their gradients: what was made before.
@@ -177,7 +239,11 @@ def _rule_graph(
         inputs = {p: rule_input(type) for p, type in types.items()}
         with standing_in(held):
             updates = advance(inputs)
-        known[key] = _RuleGraph([each.node for each in inputs.values()], held, updates)
+        behind = ancestors([each for each in updates.values() if isinstance(each, Symbolic)])
+        reads = [node for node in behind if isinstance(node.op, ParameterLeaf)]
+        known[key] = _RuleGraph(
+            [each.node for each in inputs.values()], held, updates, frozenset(reads)
+        )
     return known[key]
 
 
@@ -232,12 +298,12 @@ def minimize(
     """A step of an optimizer: now, or where a function runs at once, when it ends."""
     with _collecting() as noted:
         if params is None:
-            params = read_by(loss, {p.node for p, _ in noted.updates})
+            params = read_by(loss, noted.updated_by_others(optimizer))
         leaves = [leaf_of(p) for p in params]
         check_connected(loss, leaves)
         types = {p: leaf.type for p, leaf in zip(params, leaves, strict=True)}
         rule = _rule_graph(optimizer, types, advance)
-        _note(rule, noted)
+        _note(rule, noted, optimizer)
         noted.due.append(_Due(loss, leaves, rule.inputs))
 
 
@@ -250,22 +316,28 @@ def step_now(
     with _collecting() as noted:
         tensors = {p: Tensor.lift(gradient) for p, gradient in grads.items()}
         rule = _rule_graph(optimizer, {p: t.type for p, t in tensors.items()}, advance)
+        _note(rule, noted, optimizer)
         noted.given.update(zip(rule.inputs, tensors.values(), strict=True))
-        _note(rule, noted)
 
 
-def _note(rule: _RuleGraph, noted: Session) -> None:
+def _note(rule: _RuleGraph, noted: Session, optimizer: object) -> None:
+    if noted.settle is not None and not noted.pending.keys().isdisjoint(
+        rule.reads.union(p.node for p in rule.updates)
+    ):
+        noted.settle()
     noted.given.update(rule.held)
+    for parameter in rule.updates:
+        noted.steppers.setdefault(parameter.node, []).append(optimizer)
     for parameter, value in rule.updates.items():
         parameter.update(value)
 
 
-def read_by(loss: Any, updated: Collection[Node]) -> list[Parameter]:
+def read_by(loss: Any, excluded: Collection[Node]) -> list[Parameter]:
     """The parameters that a loss depends on, but for some, in the order in which they were made."""
     edges = [edge for node in tape.nodes_behind([loss.edge]) for edge in node.operands]
     owners = {edge.tensor() for edge in (loss.edge, *edges) if edge is not None}
     read = [owner.parameter for owner in owners if isinstance(owner, TapeLeaf)]
-    free = [p for p in read if p is not None and p.node not in updated]
+    free = [p for p in read if p is not None and p.node not in excluded]
     found = sorted(free, key=lambda p: p.node.serial)
     if not found:
         raise ArgumentError(

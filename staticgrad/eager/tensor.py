@@ -620,15 +620,17 @@ _no_tensor: Final[Callable[[], Any]] = type(None)
 def leaf_of(parameter: Parameter) -> Tensor:
     """The leaf of the tape that a parameter is: a tensor of its present array.
 
-    In a function that runs at once all that read a parameter read the value that it had first.
+    In a function that runs at once pending updates of it are written first.
     """
     store, noted = parameter.store, running_session()
     if store.leaf is None:
         store.leaf = TapeLeaf(parameter)
     if noted is None:
         return cast(TapeLeaf, store.leaf).met(store)
+    noted.settled(parameter)
     found = noted.present.get(store)
     if found is None:
+        noted.read_stores[store] = None
         found = noted.present[store] = store.leaf.met(store)
     return cast(Tensor, found)
 

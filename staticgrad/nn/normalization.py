@@ -18,7 +18,6 @@ from staticgrad.language.functions.normalization import (
     rms_norm,
 )
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.nodes import Parameter
 from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, is_number, related
 from staticgrad.language.types.dim import equal
@@ -252,10 +251,8 @@ class BatchNorm1d(SpatialLayer):
         return batch_norm(x, weight=self.weight, bias=self.bias, statistics=own, eps=self.eps)
 
     def _move(self, kept: Parameter, found: Any, factor: Any) -> None:
-        session = running_session()
-        earlier = None if session is None else session.taken_back(kept)  # by another batch
         new = astype(stop_gradient(found), kept.dtype.compute) * factor
-        old = stop_gradient(kept if earlier is None else earlier) if self.momentum < 1.0 else new
+        old = stop_gradient(kept) if self.momentum < 1.0 else new
         old = astype(old, kept.dtype.compute)
         kept.update(astype(old + self.momentum * (new - old), kept.dtype))
 

@@ -12,7 +12,7 @@ import numpy as np
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import running_session
+from staticgrad.language.ir.execution import Session, running_session
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import real_gradients
 from staticgrad.language.ir.value import Value
@@ -246,12 +246,14 @@ class Optimizer(Settings):
         """Let each call of a traced function end with a step, as in ``updates``.
 
         What the optimizer keeps for a parameter is made once, and serves every trace. Of a loss
-        that is a tensor the step happens now; in ``f.eagerly(...)`` when the function ends.
+        that is a tensor the step happens now. What a function reads afterwards is the new value, so
+        that a loop of steps in a function is as many steps.
 
         Args:
             loss: a 0-d floating value.
             params: as in ``updates``. By default all that the loss depends on through
-                differentiable operations, but those that the function has updated before.
+                differentiable operations, but those that the function has updated before in this
+                call otherwise than by this optimizer.
             data_parallel: the processes of an MPI job step together, by the mean of their
                 gradients over the rows of all; before the first step they take the parameters of
                 rank 0, and in eager mode must have them (``sg.distributed``). A process by itself
@@ -301,21 +303,20 @@ class Optimizer(Settings):
             raise GraphError(what, hint=_MINIMIZE)
         with states_kept_by(self):
             if params is None:
-                found = slopes_of_free(self._scaled(loss), {p.node for p, _ in noted.updates})
+                found = slopes_of_free(self._scaled(loss), noted.updated_by_others(self))
                 ways = Ways.of(loss, data_parallel, shard_state, rows)
                 updates = self._stepped(self._unscaled(found), ways)
             else:
                 updates = self.updates(
                     loss, params, data_parallel=data_parallel, shard_state=shard_state, rows=rows
                 )
-        for parameter_, value in updates.items():
-            parameter_.update(value)
+        self._update(noted, updates)
 
     @public
     def apply_gradients(self, grads: Mapping[Parameter, Any]) -> None:
         """Apply a step as ``minimize``, for gradients computed elsewhere: clipped, noised, summed.
 
-        Arrays and tensors are applied now; in ``f.eagerly(...)`` when the function ends.
+        Arrays and tensors are applied now; what a function reads afterwards is the new value.
 
         Args:
             grads: the gradient of each parameter, of the loss without a loss scale.
@@ -348,7 +349,12 @@ class Optimizer(Settings):
             return
         with states_kept_by(self):
             updates = self.advanced(grads)
+        self._update(noted, updates)
+
+    def _update(self, noted: Session, updates: Updates) -> None:
+        """Let a trace read the new values from here on."""
         for parameter_, value in updates.items():
+            noted.steppers.setdefault(parameter_.node, []).append(self)
             parameter_.update(value)
 
     def on(self, tensors: Iterable[Any]) -> TensorSteps:

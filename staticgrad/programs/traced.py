@@ -261,6 +261,7 @@ class Tracer:
             leaves, tree = flatten(outs["output"] if [*outputs] == ["output"] else outs)
         else:
             given, tree = flatten(found, whole=True)
+            given = [noted.read(leaf) if isinstance(leaf, Parameter) else leaf for leaf in given]
             self._check_results(given)
             named = list(zip(paths(tree, "result"), given, strict=True))
             values = (Symbolic, SymbolicComplex)

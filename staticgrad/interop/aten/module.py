@@ -14,7 +14,6 @@ from staticgrad.interop.aten.reading import program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter, stop_gradient
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.pairs import stored_of
 from staticgrad.language.ops.operands import as_value
 from staticgrad.nn.initial import source
@@ -111,30 +110,20 @@ class TorchModule(Module):
         given: dict[int, Any] = {}
         _match(exported.arguments, (args, named), given, "the arguments")
         moved = [self.statistics[name] for name in exported.moved]
-        session = running_session()
-        earlier = {
-            name: session.taken_back(each) if session is not None else None
-            for name, each in zip(exported.moved, moved, strict=True)
-        }
-        operands = [
-            self._operand(exported, k, given, earlier) for k in range(len(exported.operands))
-        ]
+        operands = [self._operand(exported, k, given) for k in range(len(exported.operands))]
         results = exported.program.run(operands, getattr(self, "generator", None))
         for each, new in zip(moved, results, strict=False):
             each.update(stop_gradient(new))
         return _filled(exported.results, results[len(moved) :])
 
-    def _operand(
-        self, exported: ExportedModule, k: int, given: Mapping[int, Any], earlier: Mapping[str, Any]
-    ) -> Any:
+    def _operand(self, exported: ExportedModule, k: int, given: Mapping[int, Any]) -> Any:
         if exported.operands[k] is None:
             return None
         kind, name = exported.operands[k]
         if kind == "weights":
             return self.weights[name]
         if kind == "statistics":
-            before = earlier.get(name)
-            return stop_gradient(self.statistics[name] if before is None else before)
+            return stop_gradient(self.statistics[name])
         value, wanted = as_value(given[name]), exported.program.types[k]
         if wanted is not None and (
             value.dtype.name != wanted.dtype

@@ -6,8 +6,9 @@ without operands run eagerly, too. Code that builds graphs for itself (tracing, 
 passes) does so ``in_graphs``, wherever it is called.
 
 A traced function may update parameters, and arrays that it closes over become constants. The
-session of the trace records both. If a function runs eagerly instead, its session records its
-updates, so that all are written at the end.
+session of the trace records both. An update is the value of every later read in the same session:
+in a graph the read is another value (static single assignment); in a function that runs eagerly
+updates that are pending are written before the parameter is read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from staticgrad.support.contexts import Block, Nested
+from staticgrad.support.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.language.ir.graph import Node, Parameter
@@ -107,15 +109,19 @@ def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
             break
     else:
         return args
+    noted = _running.innermost()
     kind = computing_kind()
     for arg in args:
         computes = getattr(arg.__class__, "computes", None)
         if computes:
             kind = arg.kind
         elif computes is False and arg.__class__ not in _parameters:
-            return args  # a value of a graph
+            kind = None  # a value of a graph
+            break
     if kind is None:
-        return args
+        if noted is None or noted.computes:
+            return args
+        return tuple([noted.read(arg) if arg.__class__ in _parameters else arg for arg in args])
     return tuple([kind.lift(arg) if arg.__class__ in _parameters else arg for arg in args])
 
 
@@ -124,7 +130,10 @@ class Session:
 
     Attributes:
         computes: whether it runs at once: values are tensors then.
-        updates: parameters with their next values, in the order of the program.
+        updates: parameters with their latest values, in the order of the program.
+        pending: the same by node; of a run at once, those that are not written yet.
+        versions: of a trace: the values that reads after updates have, by parameter.
+        steppers: the optimizers that have stepped a parameter, of each that has been updated.
         arrays: arrays that became constants, with what the constants hold.
         inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
         present: of a run at once: the tensors of parameters, by what holds their arrays.
@@ -133,7 +142,10 @@ class Session:
         kept: parameters made in it which an optimizer from outside keeps, for other traces too.
         given: of a run at once: the tensors for which inputs stand in next values. What writes
             these computes them, as a graph, when the run ends.
-        due: of a run at once: the steps of optimizers whose gradients are computed when it ends.
+        due: of a run at once: the steps of optimizers whose gradients are computed when they are
+            written, at the first read of an updated parameter or at the end.
+        settle: of a run at once: writes what is pending.
+        read_stores: of a run at once: what holds the arrays of the parameters that it read.
         inputs: the values or tensors of the function's arrays; None if these are not known.
         draws: whether it drew random numbers that differ between the ranks of a job.
     """
@@ -145,6 +157,11 @@ class Session:
         self.given: dict[Node, Any] = {}
         self.due: list[Any] = []
         self.updates: list[tuple[Parameter, Any]] = []
+        self.pending: dict[Node, Any] = {}
+        self.versions: dict[Node, list[Any]] = {}
+        self.steppers: dict[Node, list[object]] = {}
+        self.settle: Callable[[], None] | None = None
+        self.read_stores: dict[Any, None] = {}
         self.arrays: list[tuple[ref[Array], ArrayData]] = []
         self.inside: list[str] = []
         self.present: dict[object, Any] = {}
@@ -152,13 +169,41 @@ class Session:
         self.drawn: list[Parameter] = []
         self.kept: set[Node] = set()
 
-    def taken_back(self, parameter: Parameter) -> Any:
-        """Remove and return the pending next value of a parameter; None if it has none."""
-        for place, (updated, value) in enumerate(self.updates):
-            if updated.node is parameter.node:
-                del self.updates[place]
-                return value
-        return None
+    def update(self, parameter: Parameter, value: Any) -> None:
+        """Let every later read of a parameter have this value."""
+        if self.is_pending(parameter):
+            if self.settle is not None:
+                self.settle()
+            self.updates = [pair for pair in self.updates if pair[0].node is not parameter.node]
+        self.updates.append((parameter, value))
+        self.pending[parameter.node] = value
+        self.steppers.setdefault(parameter.node, [])
+        if not self.computes:
+            latest = up("staticgrad.language.ops.marks").stop_gradient(value)
+            self.versions.setdefault(parameter.node, []).append(latest)
+
+    def is_pending(self, parameter: Parameter) -> bool:
+        """Return whether an update of a parameter has been recorded, and is not written."""
+        return parameter.node in self.pending
+
+    def read(self, parameter: Parameter) -> Any:
+        """Return the value of a graph that a parameter stands for at this point of a trace.
+
+        An update passes no gradient on, as on a tape: a gradient by the parameter is the sum of
+        those by all of its values.
+        """
+        versions = self.versions.get(parameter.node)
+        return versions[-1] if versions else parameter.node.values[0]
+
+    def settled(self, parameter: Parameter) -> None:
+        """Write what is pending in a run at once before a parameter is read or set."""
+        if self.settle is not None and self.is_pending(parameter):
+            self.settle()
+
+    def updated_by_others(self, optimizer: object) -> set[Node]:
+        """Return the parameters that have been updated, but not by this optimizer."""
+        steppers = self.steppers.items()
+        return {node for node, each in steppers if all(one is not optimizer for one in each)}
 
     def note_array(self, source: Any, data: ArrayData) -> None:
         """Remember where a constant comes from, as long as it is there."""

@@ -271,10 +271,16 @@ class Parameter(Symbolic):
         ``w.value = array`` sets it, ``w.value -= step`` too; ``w.value.copy()`` is an array to work
         on.
         """
+        noted = running_session()
+        if noted is not None:
+            noted.settled(self)
         return ParameterValue.of(self.store.read())
 
     @value.setter
     def value(self, array: Any) -> None:
+        noted = running_session()
+        if noted is not None:
+            noted.settled(self)
         self.store.write(array)
 
     @property
@@ -310,29 +316,32 @@ class Parameter(Symbolic):
 
     @boundary
     def update(self, value: Any) -> None:
-        """Let ``value`` be the next one: of this run where a function is traced, else at once.
+        """Let ``value`` be the value of every later read.
 
-        In ``sg.function`` it happens at each call, together with all other updates, and whatever
-        reads the parameter in that call reads the old value; so it does in ``f.eagerly(...)``.
+        In ``sg.function`` it happens at each call: what the function reads afterwards is the new
+        value, as in ``f.eagerly(...)`` and ``eager_mode``; what it computed before does not change.
+        No gradient passes through an update.
 
         Args:
             value: a value of the graph that is traced, of the parameter's type; or an array, or a
                 tensor.
 
         Raises:
-            GraphError: a value of a graph where no function is traced; one of another type; a
-                second update in one trace; or one in a body, which may run several times or not
-                at all.
+            GraphError: a value of a graph where no function is traced; one of another type; or one
+                in a body, which may run several times or not at all.
             ParameterValueError: an array that does not fit.
 
         >>> import staticgrad as sg
         >>> calls = sg.parameter("calls", 0)
         >>> @sg.function
         ... def f(x):
+        ...     before = x * calls
         ...     calls.update(calls + 1)
-        ...     return x * calls
-        >>> f(2.0 * np.ones(())), f(2.0 * np.ones(())), int(calls.value)
-        (np.float64(0.0), np.float64(2.0), 2)
+        ...     return before, x * calls
+        >>> f(2.0 * np.ones(()))
+        (np.float64(0.0), np.float64(2.0))
+        >>> f(2.0 * np.ones(()))
+        (np.float64(2.0), np.float64(4.0))
         """
         noted = running_session()
         own = isinstance(value, Symbolic)
@@ -343,13 +352,13 @@ class Parameter(Symbolic):
                     hint="a body runs several times, or not at all: let it hand the value on, and"
                     " update the parameter outside",
                 )
+            if isinstance(value, Parameter):
+                noted.settled(value)
+                value = noted.read(value)
             kept = own or noted.computes
             pair = (self, value if kept else constant(value, self.dtype))
-            earlier = [each for each in noted.updates if each[0].node is self.node]
-            check_updates(
-                [*earlier, pair], noted.computes
-            )  # at this line, not where the trace ends
-            noted.updates.append(pair)
+            check_updates([pair], noted.computes)  # at this line, not where the trace ends
+            noted.update(*pair)
         elif own and value.kind is Symbolic:
             raise GraphError(
                 f"update of parameter {self.name!r}: {shown(value)} has no numbers here",

@@ -25,10 +25,8 @@ import numpy.typing as npt
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.eager.at_once import eager_mode
-from staticgrad.eager.tensor import TapeLeaf
+from staticgrad.eager.at_once import at_once
 from staticgrad.language.functions.trees import flatten, mapped
-from staticgrad.language.ir.execution import Session, traced_in
 from staticgrad.language.ir.graph import Constant, Graph, Parameter
 from staticgrad.language.storage.parameter import write_all
 from staticgrad.nn.module import Module, as_scopes
@@ -219,7 +217,7 @@ class ComparedProgram:
         assert first is not None and last is not None  # noqa: PT018
         if not self._runs_on_the_tape():
             raise last  # with sizes as numbers
-        self._start = [(p, np.array(p.value)) for p in self.read]
+        self._start = [(p, np.array(p.value)) for p in self._touched]
         self.refusal = refusal_of(first, self.origin)
 
     def _traced(self, step: Step, sizes: Mapping[str, Sequence[str | None]]) -> Function[..., Any]:
@@ -283,22 +281,19 @@ class ComparedProgram:
 
     def _runs_on_the_tape(self) -> bool:
         """Run the program on the tape, and note the parameters that it reads and updates."""
-        noted, tensors = Session(computes=True), [*map(Tensor.of, self._example.values())]
-        for tensor in tensors:
-            tensor.requires_grad = tensor.type.dtype.is_float
         try:
-            with traced_in(noted), eager_mode():
-                found = self.plain(*tensors)
+            with python_random_kept(), at_once([*self._example.values()]) as run:
+                found = self.plain(*run.noted.inputs or ())
+                read, pending = [*run.noted.read_stores], [p for p, _ in run.noted.updates]
+                run.restore()
         except Exception:
             return False
         leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Tensor)]
-        self.updates = any(p.dtype.is_float for p, _ in noted.updates)
+        updated = [*run.updated.values(), *pending]
+        self.updates = any(p.dtype.is_float for p in updated)
         self.is_loss = len(leaves) == 1 and leaves[0].size == 1 and leaves[0].dtype.is_float
-        read = {p.node: p for p, _ in noted.updates}
-        for leaf in noted.present.values():
-            if isinstance(leaf, TapeLeaf) and leaf.parameter is not None:
-                read[leaf.parameter.node] = leaf.parameter
-        self.read = [*read.values()]
+        self.read = [p for store in read if (p := store.leaf.parameter) is not None]
+        self._touched = [*{p.node: p for p in (*self.read, *updated)}.values()]
         return bool(leaves)
 
 

@@ -183,3 +183,44 @@ def test_mistakes_are_one_clear_error(attempt, error: type, says: str) -> None:
         attempt()
     assert says in str(caught.value)
     assert "staticgrad/" not in str(caught.value).partition("\n  hint")[0]  # a line of the user's
+
+
+def test_a_loss_with_a_branch_of_python_is_trained():
+    """There is no graph of it, but its parameters are counted, and stepped at each call."""
+    w = sg.parameter("w", np.zeros(3))
+    x = np.random.default_rng(0).normal(size=(8, 3))
+
+    def loss(x, y):
+        error = x @ w - y
+        if abs(error).max() > 3.0:
+            return abs(error).mean()
+        return (error * error).mean()
+
+    made = program(loss, (x, x @ np.array([1.0, 2.0, 3.0])), optimizer=sg.optim.Adam(0.1))
+    assert (made.graph, made.size, made.rule) == (None, 3, "Adam")
+    assert "if abs(error).max() > 3.0:" in made.refusal.text
+    batch = made.draw(8, np.random.default_rng(0))
+    first, later = (float(made.at_once(batch)) for _ in range(2))
+    assert later < first
+    made.restore()
+    np.testing.assert_array_equal(w.value, np.zeros(3))
+
+
+def test_a_loop_until_a_loss_is_measured_on_the_tape_and_refused_at_the_loop():
+    w, opt = sg.parameter("w", np.zeros(3)), sg.optim.Adam(0.1)
+    x = np.random.default_rng(0).normal(size=(8, 3))
+
+    def step(x, y):
+        loss = ((x @ w - y) ** 2).mean()
+        while loss > 0.5:
+            opt.minimize(loss)
+            loss = ((x @ w - y) ** 2).mean()
+        return loss
+
+    made = program(step, (x, x @ np.array([1.0, 2.0, 3.0])))
+    assert (made.graph, made.size, made.rule) == (None, 3, "as the function does it")
+    assert made.refusal.text == "while loss > 0.5:"
+    np.testing.assert_array_equal(w.value, np.zeros(3))  # looking at it has changed nothing
+    assert not any(np.any(each) for each in opt.state_dict().values())
+    assert float(made.at_once(made.draw(8, np.random.default_rng(0)))) <= 0.5
+    assert np.any(w.value)
