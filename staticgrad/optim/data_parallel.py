@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakSet
 
 from staticgrad.language.functions import input as graph_input
@@ -14,13 +14,16 @@ from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ops.collective import Rows, gathered, means, parts, parts_of_means
 from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
 from staticgrad.optim.gradients import of_parts
-from staticgrad.optim.state import asked_of, state_maker, states_expected_of, states_made_by
+from staticgrad.optim.state import (
+    Stepping,
+    asked_of,
+    state_maker,
+    states_expected_of,
+    states_made_by,
+)
 from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DistributedError
 from staticgrad.support.ranks import Job
-
-if TYPE_CHECKING:
-    from staticgrad.optim.optimizer import Optimizer
 
 #: Parameters that all ranks have had equal.
 _synchronized: Final[WeakSet[ParameterStore]] = WeakSet()
@@ -40,7 +43,7 @@ def averaged(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Mapping[Any
 
 
 def sharded(
-    optimizer: Optimizer, grads: Mapping[Any, Any], rows: Rows, is_late: bool
+    optimizer: Stepping, grads: Mapping[Any, Any], rows: Rows, is_late: bool
 ) -> dict[Any, Any]:
     """Return the updates of an optimizer of which each rank steps a part of every parameter.
 
@@ -76,7 +79,7 @@ def sharded(
     return {**moved, **stepped}
 
 
-def _check_elementwise(optimizer: Optimizer, grads: Mapping[Any, Any]) -> None:
+def _check_elementwise(optimizer: Stepping, grads: Mapping[Any, Any]) -> None:
     """Refuse a rule that reads more than one element of a parameter, its gradient or its state."""
     states: list[Any] = []
 

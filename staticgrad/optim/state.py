@@ -10,11 +10,11 @@ from __future__ import annotations
 import gc
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -27,13 +27,27 @@ from staticgrad.language.storage.parameter import ParameterStore, Shard, write_a
 from staticgrad.support.errors import SavedFileError
 from staticgrad.support.errors.wording import listed
 
-if TYPE_CHECKING:
-    from staticgrad.optim.optimizer import Optimizer
-
 #: The state in which gradients of several runs are added up.
 ACCUMULATOR: Final = "accumulator"
 #: Creates a state of zeros from an owner (or None), a name, a shape and an element type.
 Maker = Callable[[Any, str, Any, Any], Any]
+
+
+class Stepping(Protocol):
+    """What is read of an optimizer, whose class is above this file."""
+
+    @property
+    def accumulate(self) -> int:
+        """The number of runs whose gradients are added up."""
+
+    def parts(self) -> Sequence[Stepping]:
+        """The optimizers whose rules it applies."""
+
+    def advanced(self, grads: Mapping[Any, Any], /) -> dict[Any, Any]:
+        """A step, or one run of those whose gradients are added up."""
+
+    def scheduled(self, grads: Mapping[Any, Any], /) -> dict[Any, Any]:
+        """A step at the learning rate of this step."""
 
 
 @public
@@ -267,7 +281,7 @@ def as_given(p: Any) -> Any:
 _SHAPES: Final = ((), (2,), (2, 2), (2, 2, 2, 2))
 
 
-def refuse_other_kind(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
+def refuse_other_kind(optimizer: Stepping, states: Mapping[str, Any]) -> None:
     """Refuse states of parameters by names that ``optimizer`` never uses.
 
     Those of the optimizer as a whole, which are single numbers, may differ: a rate that was a
@@ -286,7 +300,7 @@ def refuse_other_kind(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
         )
 
 
-def _names(optimizer: Optimizer) -> frozenset[str] | None:
+def _names(optimizer: Stepping) -> frozenset[str] | None:
     """Return the names of its state for parameters; None if its rule cannot take them."""
     found = {ACCUMULATOR} if optimizer.accumulate > 1 else set()
 

@@ -343,9 +343,25 @@ class Explanation:
         return "\n".join(self._lines())
 
     def _repr_html_(self) -> str:
-        from staticgrad.compiler.reports.pictures import explanation_html
+        """What each pass did, the steps, why neighbours are two, the arena."""
+        from staticgrad.compiler.reports.pictures import passes_table
+        from staticgrad.language.ir.pictures import plan_svg
+        from staticgrad.support.pictures.markup import (
+            fold,
+            fragment,
+            paragraph,
+            preformatted,
+            table,
+        )
 
-        return explanation_html(self)
+        plan = self.plan
+        return fragment(
+            paragraph(f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels"),
+            passes_table(self.passes),
+            table(("step", "kernel", "order", "computes", "lines"), _rows(self.steps)),
+            "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>',
+            fold("text", preformatted(str(self))),
+        )
 
     def _lines(self) -> Iterator[str]:
         by = ", ".join(f"{n} by {name}" for name, n in self.compilers.items())
@@ -422,3 +438,14 @@ class Explanation:
             "sharing": None if self.sharing is None else asdict(self.sharing),
             "copied_feeds": [] if self.plan is None else [*copied_feeds(self.plan)],
         }
+
+
+def _rows(sections: Sequence[StepSection], before: str = "") -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for number, section in enumerate(sections):
+        own = f"{before}{number}"
+        order = "forward" if not section.phase else f"derivative {section.phase}"
+        rows.append((own, section.kernel, order, section.computes, ", ".join(section.lines)))
+        for inside in section.inside:
+            rows += _rows(inside, f"{own}.")
+    return rows

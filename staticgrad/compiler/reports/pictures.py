@@ -1,4 +1,4 @@
-"""The views of a compiled program and of an explanation in notebooks."""
+"""The views of a compiled program in notebooks, and the table of what passes did."""
 
 from __future__ import annotations
 
@@ -13,23 +13,18 @@ from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Step
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.markup import (
     fold,
     fragment,
     nbytes,
     paragraph,
     preformatted,
-    seconds,
     table,
 )
 
 if TYPE_CHECKING:
     from staticgrad.analysis.pass_report import Report
-    from staticgrad.compiler.reports.explain import Explanation, StepSection
-    from staticgrad.compiler.reports.profiling import Profile
 
-_MOST_BARS = 12
 _MOST_SOURCE = 40_000  # characters of a kernel that are shown
 
 
@@ -78,31 +73,6 @@ def kernel_html(title: str, source: str) -> str:
     return fragment(paragraph(title), preformatted(source, _MOST_SOURCE))
 
 
-def profile_html(found: Profile) -> str:
-    """A profile: where the time goes, as bars, and the table."""
-    rows = found.rows()
-    bars = [(row.told, row.seconds) for row in rows[:_MOST_BARS]]
-    heads = ("us", "%", "threads", "GB/s", "GFLOP/s", "% of limit", "kernel", "lines")
-    chart = charts.bars([(name[:32], spent) for name, spent in bars], seconds, "time of steps")
-    return fragment(
-        paragraph("\n".join(found.title())),
-        f'<div class="chart">{chart}</div>' if bars else "",
-        fold("table", table(heads, [row.cells(found) for row in rows], range(6)), opened=True),
-    )
-
-
-def explanation_html(found: Explanation) -> str:
-    """An explanation: what each pass did, the steps, why neighbours are two, the arena."""
-    plan = found.plan
-    return fragment(
-        paragraph(f"{found.graph}: {len(found.steps)} steps, {found.kernels} kernels"),
-        passes_table(found.passes),
-        table(("step", "kernel", "order", "computes", "lines"), _rows(found.steps)),
-        "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>',
-        fold("text", preformatted(str(found))),
-    )
-
-
 def passes_table(reports: Iterable[Report]) -> str:
     """A row for each pass: nodes before and after, bytes of all values, rules that applied."""
     rows = [
@@ -115,17 +85,6 @@ def passes_table(reports: Iterable[Report]) -> str:
         for each in reports
     ]
     return table(("pass", "nodes", "bytes of all values", "rules"), rows)
-
-
-def _rows(sections: Sequence[StepSection], before: str = "") -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for number, section in enumerate(sections):
-        own = f"{before}{number}"
-        order = "forward" if not section.phase else f"derivative {section.phase}"
-        rows.append((own, section.kernel, order, section.computes, ", ".join(section.lines)))
-        for inside in section.inside:
-            rows += _rows(inside, f"{own}.")
-    return rows
 
 
 def written(path: str | PathLike[str], text: str) -> Path:

@@ -26,8 +26,11 @@ from staticgrad.compiler.runtime.probed import TimedTable
 from staticgrad.language.functions.creation import input as symbolic
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.value import Value
+from staticgrad.support.pictures import charts
+from staticgrad.support.pictures.markup import fold, fragment, paragraph, seconds, table
 from staticgrad.support.records import dataclass
 
+_MOST_BARS: Final = 12
 _SIDE: Final = 768  # of the product
 _COPIED: Final = 1 << 24  # elements of the copy
 _TURNS: Final = 12
@@ -220,9 +223,16 @@ class Profile:
         return self.text()
 
     def _repr_html_(self) -> str:
-        from staticgrad.compiler.reports.pictures import profile_html
-
-        return profile_html(self)
+        """Where the time goes, as bars, and the table."""
+        rows = self.rows()
+        bars = [(row.told, row.seconds) for row in rows[:_MOST_BARS]]
+        heads = ("us", "%", "threads", "GB/s", "GFLOP/s", "% of limit", "kernel", "lines")
+        chart = charts.bars([(name[:32], spent) for name, spent in bars], seconds, "time of steps")
+        return fragment(
+            paragraph("\n".join(self.title())),
+            f'<div class="chart">{chart}</div>' if bars else "",
+            fold("table", table(heads, [row.cells(self) for row in rows], range(6)), opened=True),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The profile as JSON has it."""

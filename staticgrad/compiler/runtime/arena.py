@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,6 @@ from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import BoundWord
 from staticgrad.support.errors import FeedError, OutOfMemory
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.runtime.entry import Entry, TableRecord
-    from staticgrad.compiler.runtime.executor import Executor
 
 #: NumPy's C interface: the pointer to the data is the first field after the object's header.
 _DATA: Final = object.__basicsize__
@@ -141,6 +137,37 @@ T = TypeVar("T")
 _NUMBERS: Final = (int, float, np.float32, np.float64)
 
 
+class Named(Protocol):
+    """An input or output of a program."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class NativeEntry(Protocol):
+    """What is read of the native entry of a program, whose class is above this file."""
+
+    @property
+    def inputs(self) -> Sequence[Named]: ...
+    @property
+    def outputs(self) -> Sequence[Named]: ...
+    @property
+    def head(self) -> npt.NDArray[np.int64]: ...
+
+
+class Addressed(Protocol):
+    """What is read of the words of a table: where they are."""
+
+    @property
+    def address(self) -> int: ...
+
+
+class RunsBound(Protocol):
+    """A program's executor, whose class is above this file."""
+
+    def run_bound(self, feeds: Mapping[str, Any], out: object, whose: BoundRun[Any]) -> Any: ...
+
+
 class BoundRun(Generic[T]):
     """``call()`` is ``f.run(feeds, out)`` of the program and the objects that were bound.
 
@@ -151,7 +178,7 @@ class BoundRun(Generic[T]):
     __slots__ = ("_enter", "_executor", "_feeds", "_given", "_words")
 
     def __init__(
-        self, executor: Executor, feeds: Mapping[str, Any], given: Mapping[str, Any] | None
+        self, executor: RunsBound, feeds: Mapping[str, Any], given: Mapping[str, Any] | None
     ) -> None:
         """``feeds`` by input name; ``given``: arrays by output name."""
         self._executor, self._feeds = executor, dict(feeds)
@@ -167,7 +194,7 @@ class BoundRun(Generic[T]):
         found: T = self._executor.run_bound(self._feeds, self._given, self)
         return found
 
-    def note(self, entry: Entry, record: TableRecord, results: Mapping[str, Array]) -> None:
+    def note(self, entry: NativeEntry, record: Addressed, results: Mapping[str, Array]) -> None:
         """A run has gone well, and the entry may run the same again; while that is closed."""
         if self._words is None:
             self._words = _BoundWords(entry, self._feeds, self._given or {})
@@ -179,7 +206,9 @@ class BoundRun(Generic[T]):
 class _BoundWords:
     """The words of ``BoundWord``, and what they point to."""
 
-    def __init__(self, entry: Entry, feeds: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    def __init__(
+        self, entry: NativeEntry, feeds: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> None:
         self._feeds = [feeds[each.name] for each in entry.inputs]
         self._given = [given.get(each.name) for each in entry.outputs]
         self._names = [each.name for each in entry.outputs]
@@ -199,7 +228,7 @@ class _BoundWords:
             self.words[word] = address_of(pointed)
         self.words[BoundWord.GIVEN] = int(any(array is not None for array in self._given))
 
-    def note(self, record: TableRecord, results: Mapping[str, Array]) -> None:
+    def note(self, record: Addressed, results: Mapping[str, Array]) -> None:
         """The arrays, where they are now, do not meet; their shapes are those of the record."""
         self.words[BoundWord.RECORD] = 0
         for number, feed in enumerate(self._feeds):
