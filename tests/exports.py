@@ -45,7 +45,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from staticgrad.eager.tensor import Tensor
-from staticgrad.language.ir.kinds import Operand
+from staticgrad.language.ir.kinds import ArrayLike
 from staticgrad.language.ir.value import Value
 from staticgrad.language.functions.linalg.matrices import (
     EighResult, Errors, SlogdetResult, Triangle

@@ -26,7 +26,7 @@ import numpy as np
 import staticgrad
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
-from staticgrad.language.ops.elementwise import Operand, array_dtype
+from staticgrad.language.ops.elementwise import ArrayLike, array_dtype
 from staticgrad.language.types.dtype import (
     BOOL,
     F32,
@@ -85,31 +85,31 @@ bool = BOOL
 
 
 @boundary
-def unique_all(x: Operand[Tensor], /) -> Any:
+def unique_all(x: ArrayLike[Tensor], /) -> Any:
     """Return the distinct elements, ascending, their first indices, inverse indices and counts."""
     return _several(np.unique_all(_array("unique_all", x)))
 
 
 @boundary
-def unique_counts(x: Operand[Tensor], /) -> Any:
+def unique_counts(x: ArrayLike[Tensor], /) -> Any:
     """The different elements of a tensor, ascending, and how many of each; as ``unique_all``."""
     return _several(np.unique_counts(_array("unique_counts", x)))
 
 
 @boundary
-def unique_inverse(x: Operand[Tensor], /) -> Any:
+def unique_inverse(x: ArrayLike[Tensor], /) -> Any:
     """The different elements of a tensor, ascending, and the place of each; as ``unique_all``."""
     return _several(np.unique_inverse(_array("unique_inverse", x)))
 
 
 @boundary
-def unique_values(x: Operand[Tensor], /) -> Tensor:
+def unique_values(x: ArrayLike[Tensor], /) -> Tensor:
     """The different elements of a tensor, ascending; as ``unique_all``."""
     return _tensor(np.unique_values(_array("unique_values", x)))
 
 
 @boundary
-def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
+def nonzero(x: ArrayLike[Tensor], /) -> tuple[Tensor, ...]:
     """The places of the elements of a tensor that are not zero, for each axis."""
     array = _array("nonzero", x)
     if array.ndim == 0:
@@ -118,7 +118,7 @@ def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
 
 
 @boundary
-def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
+def nextafter(x1: ArrayLike[Tensor], x2: ArrayLike[Tensor], /) -> Tensor:
     """The next number after x1 towards x2, elementwise; no derivative."""
     dtype = staticgrad.result_type(x1, x2).numpy
     first, second = (np.asarray(_array("nextafter", x), dtype) for x in (x1, x2))

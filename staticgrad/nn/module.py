@@ -53,7 +53,7 @@ from staticgrad.language.ir.execution import (
     in_graphs,
     traced_in,
 )
-from staticgrad.language.ir.kinds import AnyValue, Operand
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ir.nodes import Parameter, next_serial
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import ComplexParameter, stored_of
@@ -650,7 +650,7 @@ class Layer(Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, x: Operand[AnyValue]) -> AnyValue: ...
+        def __call__(self, x: ArrayLike[AnyValue]) -> AnyValue: ...
 
 
 @dataclass_transform(eq_default=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from staticgrad.language.functions import concatenate, stack, swapaxes, zeros
 from staticgrad.language.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.kinds import AnyValue, Operand
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ops.operands import Integer, PositiveInt, as_value
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.layers import Dropout
@@ -134,7 +134,7 @@ class RNN(Module):
     if TYPE_CHECKING:
 
         def __call__(
-            self, x: Operand[AnyValue], state: Any = None, *, lengths: Any = None
+            self, x: ArrayLike[AnyValue], state: Any = None, *, lengths: Any = None
         ) -> tuple[AnyValue, Any]: ...
 
     def _of_layer(self, state: Any, number: int) -> Any:
@@ -159,7 +159,7 @@ class GRU(RNN):
     if TYPE_CHECKING:
 
         def __call__(
-            self, x: Operand[AnyValue], state: Any = None, *, lengths: Any = None
+            self, x: ArrayLike[AnyValue], state: Any = None, *, lengths: Any = None
         ) -> tuple[AnyValue, AnyValue]: ...
 
 
@@ -180,7 +180,7 @@ class LSTM(RNN):
     if TYPE_CHECKING:
 
         def __call__(
-            self, x: Operand[AnyValue], state: Any = None, *, lengths: Any = None
+            self, x: ArrayLike[AnyValue], state: Any = None, *, lengths: Any = None
         ) -> tuple[AnyValue, tuple[AnyValue, AnyValue]]: ...
 
     def _of_layer(self, state: Any, number: int) -> Any:
@@ -232,7 +232,7 @@ class RNNCell(Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, x: Operand[AnyValue], state: Any = None) -> AnyValue: ...
+        def __call__(self, x: ArrayLike[AnyValue], state: Any = None) -> AnyValue: ...
 
     def _first(self, still: Any) -> Any:
         return still
@@ -259,7 +259,7 @@ class LSTMCell(RNNCell):
     if TYPE_CHECKING:
 
         def __call__(  # type: ignore[override]
-            self, x: Operand[AnyValue], state: Any = None
+            self, x: ArrayLike[AnyValue], state: Any = None
         ) -> tuple[AnyValue, AnyValue]: ...
 
     def _first(self, still: Any) -> Any:

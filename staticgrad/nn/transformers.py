@@ -11,7 +11,7 @@ from staticgrad.language.functions import arange, at, reshape, swapaxes
 from staticgrad.language.functions.attention import attention, rotary
 from staticgrad.language.functions.nn import gelu
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.kinds import AnyValue, Operand
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ops.operands import Integer, PositiveInt
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
@@ -81,7 +81,7 @@ class MultiHeadAttention(Module):
         @overload
         def __call__(
             self,
-            query: Operand[AnyValue],
+            query: ArrayLike[AnyValue],
             key: Any = None,
             value: Any = None,
             mask: Any = None,
@@ -90,7 +90,7 @@ class MultiHeadAttention(Module):
         @overload
         def __call__(
             self,
-            query: Operand[AnyValue],
+            query: ArrayLike[AnyValue],
             key: Any = None,
             value: Any = None,
             mask: Any = None,
@@ -204,14 +204,14 @@ class TransformerBlock(Module):
 
         @overload
         def __call__(
-            self, x: Operand[AnyValue], mask: Any = None, cache: None = None
+            self, x: ArrayLike[AnyValue], mask: Any = None, cache: None = None
         ) -> AnyValue: ...
         @overload
         def __call__(
-            self, x: Operand[AnyValue], mask: Any = None, *, cache: Cache
+            self, x: ArrayLike[AnyValue], mask: Any = None, *, cache: Cache
         ) -> tuple[AnyValue, Cache]: ...
         @overload
-        def __call__(self, x: Operand[AnyValue], mask: Any = None, cache: Any = None) -> Any: ...
+        def __call__(self, x: ArrayLike[AnyValue], mask: Any = None, cache: Any = None) -> Any: ...
         def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:

@@ -18,7 +18,7 @@ Sections = dict[str, str]
 
 #: Arguments that mean the same in all public functions: name and annotation -> text.
 SHARED: Final = {
-    ("x", "Operand[AnyValue]"): "a value; where the result is floating, integers become float64.",
+    ("x", "ArrayLike[AnyValue]"): "a value; where the result is floating, integers become float64.",
     ("axis", "Axes"): "which axes; negative ones count from the end; all by default.",
     ("axis", "int"): "which axis; negative ones count from the end.",
     ("keepdims", "bool"): "keep the reduced axes, with size 1.",

@@ -310,7 +310,7 @@ GENERIC = sorted(
 
 
 def test_functions_of_operands_are_typed_and_generic_in_their_kind():
-    """Of tensors they give tensors, and type checkers know: ``Operand[AnyValue] -> AnyValue``."""
+    """Of tensors they give tensors, and type checkers know: ``ArrayLike[AnyValue] -> AnyValue``."""
     for path in GENERIC:
         function = inspect.unwrap(eval(path, {"sg": staticgrad}))
         if not inspect.isfunction(function):
@@ -318,7 +318,7 @@ def test_functions_of_operands_are_typed_and_generic_in_their_kind():
         types = {name: str(kind) for name, kind in function.__annotations__.items()}
         assert {*types} == {*inspect.signature(function).parameters, "return"}, path
         gives = types.pop("return")
-        if any("Operand" in kind or "Value" in kind for kind in types.values()):
+        if any("ArrayLike[" in kind or "Value" in kind for kind in types.values()):
             overloaded = typing.get_overloads(function)
             assert "AnyValue" in gives or overloaded or gives == "At", (path, types, gives)
 

@@ -10,7 +10,7 @@ from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
     PositiveFloat,
@@ -31,32 +31,32 @@ _SELU_ALPHA: Final = 1.6732632423543772
 _SELU_SCALE: Final = 1.0507009873554805
 
 
-def relu6(x: Operand[AnyValue]) -> AnyValue:
+def relu6(x: ArrayLike[AnyValue]) -> AnyValue:
     """x held between 0 and 6."""
     return clip(floating(x), 0.0, 6.0)
 
 
-def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
+def hardtanh(x: ArrayLike[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
     """Clip x between two numbers, or values that broadcast with x."""
     return clip(floating(x), min_val, max_val)
 
 
 @rounded_once
-def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
+def hardsigmoid(x: ArrayLike[AnyValue]) -> AnyValue:
     """x / 6 + 1 / 2, held between 0 and 1."""
     value: Any = floating(x)
     return clip(value * (1.0 / 6.0) + 0.5, 0.0, 1.0)
 
 
 @rounded_once
-def hardswish(x: Operand[AnyValue]) -> AnyValue:
+def hardswish(x: ArrayLike[AnyValue]) -> AnyValue:
     """x * hardsigmoid(x): Howard et al., arXiv 1905.02244."""
     value: Any = floating(x)
     return value * hardsigmoid(value)
 
 
 @rounded_once
-def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
+def celu(x: ArrayLike[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483.
 
     Its derivative at 0 is 1. ``alpha`` is a number but 0, or a value that broadcasts with x.
@@ -70,7 +70,7 @@ def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 
 
 @rounded_once
-def selu(x: Operand[AnyValue]) -> AnyValue:
+def selu(x: ArrayLike[AnyValue]) -> AnyValue:
     """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515.
 
     Its derivative at 0 is 1.0507 * 1.6733.
@@ -81,7 +81,7 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
 
 
 @rounded_once
-def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
+def prelu(x: ArrayLike[AnyValue], weight: ArrayLike[AnyValue]) -> AnyValue:
     """x where x > 0, else weight * x: He et al., arXiv 1502.01852.
 
     ``weight`` is one number, or one for each channel of x [n, c, ...].
@@ -94,28 +94,28 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
 
 
 @rounded_once
-def mish(x: Operand[AnyValue]) -> AnyValue:
+def mish(x: ArrayLike[AnyValue]) -> AnyValue:
     """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
     value: Any = floating(x)
     return value * tanh(softplus(value))
 
 
 @rounded_once
-def softsign(x: Operand[AnyValue]) -> AnyValue:
+def softsign(x: ArrayLike[AnyValue]) -> AnyValue:
     """x / (1 + abs(x))."""
     value: Any = floating(x)
     return value / (absolute(value) + 1.0)
 
 
 @rounded_once
-def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
+def log_sigmoid(x: ArrayLike[AnyValue]) -> AnyValue:
     """log(sigmoid(x)), without overflow."""
     value: Any = floating(x)
     return -softplus(-value)
 
 
 @rounded_once
-def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
+def glu(x: ArrayLike[AnyValue], axis: int = -1) -> AnyValue:
     """Multiply the first half along ``axis`` by the sigmoid of the second (Dauphin, 1612.08083)."""
     value: Any = floating(x)
     place = axis_of(axis, value)
@@ -130,7 +130,7 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
 @rounded_once
 def gumbel_softmax(
-    logits: Operand[AnyValue], generator: Any, tau: PositiveFloat = 1.0, axis: int = -1
+    logits: ArrayLike[AnyValue], generator: Any, tau: PositiveFloat = 1.0, axis: int = -1
 ) -> AnyValue:
     """Draw a random relaxed one-hot vector: softmax((logits + noise) / tau) along ``axis``.
 

@@ -25,7 +25,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import flat_root
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.logic import equal, logical_or, not_equal
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
@@ -49,12 +49,12 @@ from staticgrad.support.errors.tracebacks import called_name
 
 
 def sum(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Operand[AnyValue] | None = None,
+    initial: ArrayLike[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
     """Sum over ``axis``: an int, a tuple, or None for all axes; 0 over an empty axis.
@@ -79,7 +79,7 @@ def sum(
 
 
 def _total(
-    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue] | None
+    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: ArrayLike[AnyValue] | None
 ) -> AnyValue:
     if initial is None:
         return reduced(Sum, value, axes, keepdims)
@@ -88,18 +88,18 @@ def _total(
 
 @rounded_as_first
 def _with_initial(
-    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: Operand[AnyValue]
+    value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: ArrayLike[AnyValue]
 ) -> AnyValue:
     out = reduced(Sum, value, axes, keepdims)
     return out + start_of(initial, out)
 
 
 def max(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     *,
     keepdims: bool = False,
-    initial: Operand[AnyValue] | None = None,
+    initial: ArrayLike[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
     """Compute the largest element over ``axis`` (all axes by default); NaN wins.
@@ -129,11 +129,11 @@ def min(x: Any, *args: Any, **options: Any) -> Any:
 
 def _extreme(
     kind: type[Extreme],
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     *,
     keepdims: bool = False,
-    initial: Operand[AnyValue] | None = None,
+    initial: ArrayLike[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
     value = as_value(x)
@@ -161,7 +161,7 @@ def _extreme(
 
 @rounded_once
 def mean(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
@@ -200,14 +200,14 @@ def _mean(
 
 
 def var(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
     where: Mask = None,
-    mean: Operand[AnyValue] | None = None,
+    mean: ArrayLike[AnyValue] | None = None,
     correction: float | None = None,
 ) -> AnyValue:
     """Compute the variance over ``axis``: squared distances from the mean, divided by n - ``ddof``.
@@ -228,13 +228,13 @@ def var(
 
 @rounded_once
 def _variance(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     ddof: float = 0,
     keepdims: bool = False,
     where: Mask = None,
-    mean: Operand[AnyValue] | None = None,
+    mean: ArrayLike[AnyValue] | None = None,
     correction: float | None = None,
     *,
     root: bool = False,
@@ -266,7 +266,7 @@ def std(x: Any, axis: Axes = None, dtype: Any = None, **options: Any) -> Any:
 
 
 def any(
-    x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
+    x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
 ) -> AnyValue:
     """Return True where an element over ``axis`` is true (not 0); False for an empty axis.
 
@@ -283,7 +283,7 @@ def any(
 
 @like(any)
 def all(
-    x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
+    x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
 ) -> AnyValue:
     """Return True where every element over ``axis`` is true (not 0); True for an empty axis.
 
@@ -298,7 +298,7 @@ def all(
     return reduced(partial(Min, neutral=True), true, axes, keepdims)
 
 
-def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
+def argmax(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """Return the index (int64) of the largest element along ``axis``, or in C order over all.
 
     If elements are equal, the first one; the first NaN if there is one.
@@ -313,13 +313,13 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
 
 
 @like(argmax)
-def argmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
+def argmin(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``."""
     return _position(Min, x, axis, keepdims)
 
 
 def _position(
-    kind: type[Extreme], x: Operand[AnyValue], axis: int | None, keepdims: bool
+    kind: type[Extreme], x: ArrayLike[AnyValue], axis: int | None, keepdims: bool
 ) -> AnyValue:
     value = as_value(x)
     shape = value.shape

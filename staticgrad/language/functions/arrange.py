@@ -15,7 +15,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import remainder
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, diagonal, flip, part, take, with_zeros
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.movement import (
@@ -54,7 +54,7 @@ from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 
-def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
+def roll(x: ArrayLike[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
     """x with its elements moved ``shift`` places along ``axis``, round the end.
 
     ``axis`` is one or several, ``shift`` one integer or one per axis; None rolls x flattened.
@@ -84,7 +84,7 @@ def _rolled(x: AnyValue, shift: int, axis: int) -> AnyValue:
     return concatenate([tail, head], axis)
 
 
-def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
+def split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
     """Split x along ``axis`` into a number of equal parts, or at the given indices.
 
     Args:
@@ -113,7 +113,7 @@ def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
     return [x[(*before, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
 
 
-def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
+def array_split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
     """Split x as ``split``, but the first parts are one longer if the size does not divide evenly.
 
     Args:
@@ -133,7 +133,7 @@ def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -
     return [part(value, place, s, n) for s, n in zip(starts, lengths, strict=True)]
 
 
-def hsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+def hsplit(x: ArrayLike[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     """Split x as ``split`` along axis 1, a vector along its only axis.
 
     Args:
@@ -147,7 +147,7 @@ def hsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
 
 
 @like(hsplit)
-def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+def vsplit(x: ArrayLike[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     """Split x, which has two axes or more, as ``split`` along axis 0.
 
     >>> sg.evaluate(sg.vsplit([[1, 2], [3, 4]], 2))
@@ -157,7 +157,7 @@ def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
 
 
 @like(hsplit)
-def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
+def dsplit(x: ArrayLike[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     """Split x, which has three axes or more, as ``split`` along axis 2.
 
     >>> [part.shape for part in sg.dsplit(np.ones((1, 2, 4)), [1])]
@@ -166,7 +166,7 @@ def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     return split(_with_axes(x, 3), indices_or_sections, 2)
 
 
-def _with_axes(x: Operand[AnyValue], least: int) -> AnyValue:
+def _with_axes(x: ArrayLike[AnyValue], least: int) -> AnyValue:
     value = as_value(x)
     if value.ndim < least:
         text = f"{called_name()}: expected {least} axes or more, got {value.type}"
@@ -174,7 +174,7 @@ def _with_axes(x: Operand[AnyValue], least: int) -> AnyValue:
     return value
 
 
-def rot90(x: Operand[AnyValue], k: Integer = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
+def rot90(x: ArrayLike[AnyValue], k: Integer = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
     """Turn x by 90 degrees in the plane of two axes, from the first to the second, ``k`` times.
 
     Args:
@@ -198,7 +198,7 @@ def rot90(x: Operand[AnyValue], k: Integer = 1, axes: tuple[int, int] = (0, 1)) 
             return flip(swapaxes(value, first, second), second)
 
 
-def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyValue:
+def repeat(x: ArrayLike[AnyValue], repeats: Any, axis: int | None = None) -> AnyValue:
     """Repeat each element of x ``repeats`` times along ``axis``; None flattens x.
 
     Args:
@@ -232,7 +232,7 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
     return reshape(wide, (*shape[:place], shape[place] * times, *shape[place + 1 :]))
 
 
-def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
+def tile(x: ArrayLike[AnyValue], reps: Any) -> AnyValue:
     """Repeat x ``reps`` times along each axis: one number for the last axis, or one for each."""
     value = as_value(x)
     times = shape_of(reps, value)
@@ -247,7 +247,7 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
 # -- diagonals ------------------------------------------------------------------------------------
 
 
-def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+def diag(x: ArrayLike[AnyValue], k: int = 0) -> AnyValue:
     """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere."""
     value = as_value(x)
     if value.ndim == 2:
@@ -263,7 +263,7 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     return where(hit, across, np.zeros((), value.dtype.numpy))
 
 
-def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+def diagflat(x: ArrayLike[AnyValue], k: int = 0) -> AnyValue:
     """Return the matrix with the elements of x, flattened, on diagonal k, zeros elsewhere.
 
     >>> sg.evaluate(sg.diagflat([[1, 2]], 1))
@@ -275,7 +275,7 @@ def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 
 
 def trace(
-    x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
+    x: ArrayLike[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
 ) -> AnyValue:
     """The sum of a ``diagonal``, in ``dtype`` if one is given.
 
@@ -289,7 +289,7 @@ def trace(
 
 
 def meshgrid(
-    *values: Operand[AnyValue], indexing: Literal["xy", "ij"] = "xy", sparse: bool = False
+    *values: ArrayLike[AnyValue], indexing: Literal["xy", "ij"] = "xy", sparse: bool = False
 ) -> list[AnyValue]:
     """Return coordinate grids: one array per vector, each varying along one axis.
 
@@ -325,7 +325,7 @@ Pairs = list[tuple[Any, Any]]
 
 
 def pad(
-    x: Operand[AnyValue], pad_width: Any, mode: PadMode = "constant", *, constant_values: Any = 0
+    x: ArrayLike[AnyValue], pad_width: Any, mode: PadMode = "constant", *, constant_values: Any = 0
 ) -> AnyValue:
     """x with elements around it: zeros by default.
 

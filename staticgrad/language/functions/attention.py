@@ -20,7 +20,7 @@ from staticgrad.language.ops import transcendental
 from staticgrad.language.ops.arithmetic import power
 from staticgrad.language.ops.contract import MatMul, matmul
 from staticgrad.language.ops.convert import size_value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, take
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import stop_gradient
@@ -33,7 +33,7 @@ from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import DTypeError, RankError, ShapeError
 
 
-def embedding(input: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
+def embedding(input: ArrayLike[AnyValue], weight: ArrayLike[AnyValue]) -> AnyValue:
     """The rows of ``weight`` [n, d] that ``input`` [...] name: [..., d].
 
     An id outside raises, in the run; negative ones count from the end. The gradient adds up the
@@ -60,10 +60,10 @@ def embedding(input: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
 
 @rowwise(2, 2, 2, fixed={"mask": None})
 def attention(
-    query: Operand[AnyValue],
-    key: Operand[AnyValue],
-    value: Operand[AnyValue],
-    mask: Operand[AnyValue] | None = None,
+    query: ArrayLike[AnyValue],
+    key: ArrayLike[AnyValue],
+    value: ArrayLike[AnyValue],
+    mask: ArrayLike[AnyValue] | None = None,
     *,
     causal: bool = False,
     scale: float | None = None,
@@ -127,7 +127,7 @@ def _scale(query: Value, scale: float | None) -> Any:
 
 @rounded_once
 def rotary(
-    x: Operand[AnyValue], position: Operand[AnyValue] = 0, *, base: float = 10000.0
+    x: ArrayLike[AnyValue], position: ArrayLike[AnyValue] = 0, *, base: float = 10000.0
 ) -> AnyValue:
     """x [..., t, d] with pairs of features turned by angles that grow with their place in time.
 

@@ -14,7 +14,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex, pair
 from staticgrad.language.ops.complex_readings import squared
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.elementwise import ArrayLike, broadcast
 from staticgrad.language.ops.logic import equal, not_equal
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.ops.operands import as_value, promoted_values
@@ -22,7 +22,7 @@ from staticgrad.language.ops.transcendental import arctan2
 from staticgrad.support.errors import DTypeError
 
 
-def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
+def complex(real: ArrayLike[AnyValue], imag: ArrayLike[AnyValue]) -> AnyValue:
     """Make a complex value of its real and imaginary part, real numbers that broadcast.
 
     >>> sg.evaluate(sg.complex([1.0, 2.0], 3.0))
@@ -40,7 +40,7 @@ def complex(real: Operand[AnyValue], imag: Operand[AnyValue]) -> AnyValue:
     return found
 
 
-def real(x: Operand[AnyValue]) -> AnyValue:
+def real(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return the real part: of a real value itself.
 
     >>> sg.evaluate(sg.real([1.0 + 2.0j]))
@@ -51,14 +51,14 @@ def real(x: Operand[AnyValue]) -> AnyValue:
     return found
 
 
-def imag(x: Operand[AnyValue]) -> AnyValue:
+def imag(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return the imaginary part: of a real value 0."""
     value: Any = as_value(x)
     found: AnyValue = value.imag if isinstance(value, Complex) else zeros_like(value)
     return found
 
 
-def iscomplex(x: Operand[AnyValue]) -> AnyValue:
+def iscomplex(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return True where the imaginary part is not 0.
 
     >>> sg.evaluate(sg.iscomplex([1.0 + 0.0j, 1.0j]))
@@ -67,7 +67,7 @@ def iscomplex(x: Operand[AnyValue]) -> AnyValue:
     return not_equal(imag(x), 0)
 
 
-def isreal(x: Operand[AnyValue]) -> AnyValue:
+def isreal(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return True where the imaginary part is 0.
 
     >>> sg.evaluate(sg.isreal([1.0 + 0.0j, 1.0j]))
@@ -77,7 +77,7 @@ def isreal(x: Operand[AnyValue]) -> AnyValue:
 
 
 @rounded_once
-def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
+def angle(z: ArrayLike[AnyValue], deg: bool = False) -> AnyValue:
     """Compute the angle of each number with the positive real axis, from -pi to pi; 0 at 0.
 
     In degrees with ``deg``. The derivative at 0 is 0.
@@ -92,7 +92,7 @@ def angle(z: Operand[AnyValue], deg: bool = False) -> AnyValue:
     return found * (180.0 / math.pi) if deg else found
 
 
-def abs_square(x: Operand[AnyValue]) -> AnyValue:
+def abs_square(x: ArrayLike[AnyValue]) -> AnyValue:
     """Compute the square of the magnitude: real, and smooth at 0.
 
     >>> sg.evaluate(sg.abs_square([3.0 + 4.0j]))

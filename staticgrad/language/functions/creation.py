@@ -25,7 +25,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import arithmetic
 from staticgrad.language.ops.arithmetic import floor, power
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip
 from staticgrad.language.ops.logic import equal, greater_equal, less_equal
 from staticgrad.language.ops.movement import (
@@ -253,7 +253,7 @@ def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyVa
 
 
 def full_like(
-    x: Operand[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
+    x: ArrayLike[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
 ) -> AnyValue:
     """``fill_value`` broadcast to ``shape`` in ``dtype``: by default those of x."""
     like = as_value(x)
@@ -265,7 +265,7 @@ def full_like(
     return broadcast_to(astype(filled, wanted), sizes)
 
 
-def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
+def zeros_like(x: ArrayLike[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Zeros in ``shape`` and ``dtype``: by default those of x.
 
     >>> sg.evaluate(sg.zeros_like([1, 2]))
@@ -274,7 +274,7 @@ def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) ->
     return full_like(x, 0, dtype, shape=shape)
 
 
-def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
+def ones_like(x: ArrayLike[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Ones in ``shape`` and ``dtype``: by default those of x.
 
     >>> sg.evaluate(sg.ones_like([1, 2]))
@@ -340,7 +340,7 @@ def _number(value: int, dtype: Any) -> Any:
     return convert_array(np.asarray(value), kind)[()]
 
 
-def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> AnyValue:
+def one_hot(labels: ArrayLike[AnyValue], num_classes: Size, dtype: Any = F32) -> AnyValue:
     """1 at the label and 0 elsewhere, along a new last axis of size ``num_classes``.
 
     Labels are integers; one outside [0, num_classes) gives a row of zeros.
@@ -360,8 +360,8 @@ def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> A
 
 @overload
 def linspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
+    start: ArrayLike[AnyValue],
+    stop: ArrayLike[AnyValue],
     num: NonNegativeInt = ...,
     endpoint: bool = ...,
     retstep: Literal[False] = ...,
@@ -370,8 +370,8 @@ def linspace(
 ) -> AnyValue: ...
 @overload
 def linspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
+    start: ArrayLike[AnyValue],
+    stop: ArrayLike[AnyValue],
     num: NonNegativeInt = ...,
     endpoint: bool = ...,
     *,
@@ -381,8 +381,8 @@ def linspace(
 ) -> tuple[AnyValue, AnyValue]: ...
 @rounded_once
 def linspace(
-    start: Operand[Any],
-    stop: Operand[Any],
+    start: ArrayLike[Any],
+    stop: ArrayLike[Any],
     num: NonNegativeInt = 50,
     endpoint: bool = True,
     retstep: bool = False,
@@ -424,11 +424,11 @@ def linspace(
 
 @rounded_once
 def logspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
+    start: ArrayLike[AnyValue],
+    stop: ArrayLike[AnyValue],
     num: NonNegativeInt = 50,
     endpoint: bool = True,
-    base: Operand[AnyValue] = 10.0,
+    base: ArrayLike[AnyValue] = 10.0,
     dtype: Any = None,
     axis: int = 0,
 ) -> AnyValue:
@@ -449,8 +449,8 @@ def logspace(
 
 @rounded_once
 def geomspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
+    start: ArrayLike[AnyValue],
+    stop: ArrayLike[AnyValue],
     num: NonNegativeInt = 50,
     endpoint: bool = True,
     dtype: Any = None,
@@ -484,7 +484,7 @@ def _as_asked(line: AnyValue, dtype: Any, axis: int) -> AnyValue:
 
 
 @rounded_once
-def vander(x: Operand[AnyValue], N: int | None = None, increasing: bool = False) -> AnyValue:
+def vander(x: ArrayLike[AnyValue], N: int | None = None, increasing: bool = False) -> AnyValue:
     """Return the matrix whose columns are powers of the vector x, the highest power first.
 
     Args:
@@ -561,7 +561,7 @@ def tri(
     return astype(inside, F32 if dtype is None else dtype_of(dtype))
 
 
-def tril(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
+def tril(x: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
     """x on and below the k-th diagonal of its last two axes, zeros above.
 
     >>> sg.evaluate(sg.tril([[1, 2], [3, 4]]))
@@ -572,12 +572,12 @@ def tril(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
 
 
 @same(tril)
-def triu(x: Operand[AnyValue], k: Integer = 0) -> AnyValue:
+def triu(x: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
     """x on and above the k-th diagonal of its last two axes, zeros below."""
     return _triangle(x, k, less_equal)
 
 
-def _triangle(x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
+def _triangle(x: ArrayLike[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
     value = as_value(x)
     if value.ndim < 2:
         raise RankError(

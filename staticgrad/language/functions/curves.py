@@ -19,7 +19,7 @@ from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute, remainder
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import Pad, concatenate
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.movement import broadcast_to, ravel, reshape
@@ -47,11 +47,11 @@ from staticgrad.support.errors.wording import shown
 
 @rounded_once
 def diff(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     n: NonNegativeInt = 1,
     axis: int = -1,
-    prepend: Operand[AnyValue] | None = None,
-    append: Operand[AnyValue] | None = None,
+    prepend: ArrayLike[AnyValue] | None = None,
+    append: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """Compute the differences between neighbours along ``axis``, ``n`` times; 0 gives x.
 
@@ -81,7 +81,7 @@ def diff(
     return value
 
 
-def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValue]:
+def _end(x: AnyValue, data: ArrayLike[AnyValue] | None, axis: int) -> list[AnyValue]:
     if data is None:
         return []
     value = as_values(x, data)[1]
@@ -92,9 +92,9 @@ def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValu
 
 
 def ediff1d(
-    x: Operand[AnyValue],
-    to_end: Operand[AnyValue] | None = None,
-    to_begin: Operand[AnyValue] | None = None,
+    x: ArrayLike[AnyValue],
+    to_end: ArrayLike[AnyValue] | None = None,
+    to_begin: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """Compute the differences between neighbours of x flattened, between two more values.
 
@@ -113,9 +113,9 @@ def ediff1d(
 
 @rounded_once
 def trapezoid(
-    y: Operand[AnyValue],
-    x: Operand[AnyValue] | None = None,
-    dx: Operand[AnyValue] = 1.0,
+    y: ArrayLike[AnyValue],
+    x: ArrayLike[AnyValue] | None = None,
+    dx: ArrayLike[AnyValue] = 1.0,
     axis: int = -1,
 ) -> AnyValue:
     """The integral of samples y along ``axis``, which goes, by the trapezoidal rule.
@@ -145,7 +145,7 @@ def _steps(x: AnyValue, value: AnyValue, place: int) -> AnyValue:
 
 @rounded_once
 def gradient(
-    f: Operand[AnyValue], *spacing: Operand[AnyValue], axis: Axes = None, edge_order: int = 1
+    f: ArrayLike[AnyValue], *spacing: ArrayLike[AnyValue], axis: Axes = None, edge_order: int = 1
 ) -> AnyValue | tuple[AnyValue, ...]:
     """The slopes of samples f by central differences, one-sided at both ends.
 
@@ -182,7 +182,7 @@ def gradient(
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
-def _slope(f: AnyValue, axis: int, spacing: Operand[AnyValue], edge_order: int) -> AnyValue:
+def _slope(f: AnyValue, axis: int, spacing: ArrayLike[AnyValue], edge_order: int) -> AnyValue:
     size = f.shape[axis]
     if isinstance(size, int) and size <= edge_order:
         raise ShapeError(
@@ -221,7 +221,7 @@ def _share(steps: Value | None, axis: int, at: int) -> Any:
 
 @rounded_once
 def unwrap(
-    p: Operand[AnyValue],
+    p: ArrayLike[AnyValue],
     discont: float | None = None,
     axis: int = -1,
     *,
@@ -245,7 +245,7 @@ def unwrap(
 
 
 def cumulative_sum(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     /,
     *,
     axis: int | None = None,
@@ -269,7 +269,7 @@ def cumulative_prod(x: Any, /, *, include_initial: bool = False, **options: Any)
 
 def _cumulative(
     running: Any,
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     first: int | None,
     axis: int | None = None,
     dtype: Any = None,
@@ -285,7 +285,7 @@ def _cumulative(
     return concatenate([full(shape, first, total.dtype, like=total), total], place)
 
 
-def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+def cummax(x: ArrayLike[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
     """Compute the largest element so far along ``axis``; after a NaN all results are NaN.
 
     Gradients are those of ``maximum``, along the axis.
@@ -301,7 +301,7 @@ def cummax(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
 
 
 @like(cummax)
-def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+def cummin(x: ArrayLike[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
     """Compute the smallest element so far along ``axis``; otherwise as ``cummax``.
 
     >>> sg.evaluate(sg.cummin([4, 3, 5, 1]))
@@ -312,7 +312,9 @@ def cummin(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False)
 
 @like(cummax)
 @rounded_once
-def cumlogsumexp(x: Operand[AnyValue], axis: int | None = None, reverse: bool = False) -> AnyValue:
+def cumlogsumexp(
+    x: ArrayLike[AnyValue], axis: int | None = None, reverse: bool = False
+) -> AnyValue:
     """Compute ``log(cumsum(exp(x)))`` along ``axis`` without overflow, by ``logaddexp``.
 
     >>> sg.evaluate(sg.cumlogsumexp([0.0, 0.0]))

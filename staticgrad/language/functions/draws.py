@@ -18,7 +18,7 @@ from staticgrad.language.ops.arithmetic import absolute, floor
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.custom import custom_jvp
-from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.elementwise import ArrayLike, broadcast
 from staticgrad.language.ops.indexing import take
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, moveaxis, reshape
@@ -61,7 +61,7 @@ def drawn_shape(data: Any) -> Shape:
     return shape_of(tuple(dim(e) if isinstance(e, str) else e for e in entries))
 
 
-def met_shape(shape: Any, *parameters: Operand) -> Shape:
+def met_shape(shape: Any, *parameters: ArrayLike) -> Shape:
     """Return the given shape, or the broadcast shape of the parameters."""
     for given in parameters:
         if isinstance(given, tuple):
@@ -96,12 +96,12 @@ class Distributions:
         def _stream(self) -> Stream: ...
         def integers(self, low: int, high: int, shape: Any = ..., dtype: Any = ...) -> Value: ...
         def normal(
-            self, loc: Operand = ..., scale: Operand = ..., shape: Any = ..., dtype: Any = ...
+            self, loc: ArrayLike = ..., scale: ArrayLike = ..., shape: Any = ..., dtype: Any = ...
         ) -> Value: ...
 
     @public
     def gumbel(
-        self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
+        self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Gumbel, ``loc - scale * log(-log(u))``: the largest of many; gradients flow to both."""
         u, kind = self._open(shape, dtype, loc, scale)
@@ -109,7 +109,7 @@ class Distributions:
 
     @public
     def logistic(
-        self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
+        self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Logistic, ``loc + scale * log(u / (1 - u))``. Raises as ``gumbel``."""
         u, kind = self._open(shape, dtype, loc, scale)
@@ -117,7 +117,7 @@ class Distributions:
 
     @public
     def laplace(
-        self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
+        self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Laplace: exponential with mean ``scale`` to both sides of loc. Raises as ``gumbel``."""
         u, kind = self._open(shape, dtype, loc, scale)
@@ -127,14 +127,14 @@ class Distributions:
 
     @public
     def lognormal(
-        self, mean: Operand = 0.0, sigma: Operand = 1.0, shape: Any = None, dtype: Any = F32
+        self, mean: ArrayLike = 0.0, sigma: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """The exponential of a normal draw of this mean and deviation. Raises as ``gumbel``."""
         return exp(self.normal(mean, sigma, shape, dtype))
 
     @public
     def truncated_normal(
-        self, low: Operand, high: Operand, shape: Any = None, dtype: Any = F32
+        self, low: ArrayLike, high: ArrayLike, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Standard normal in [low, high], which gradients flow to; as ``jax.random`` has it.
 
@@ -152,7 +152,7 @@ class Distributions:
 
     @public
     def multivariate_normal(
-        self, mean: Operand, cov: Operand, shape: Any = None, dtype: Any = F32
+        self, mean: ArrayLike, cov: ArrayLike, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Normal vectors of a mean [..., n] and a covariance [..., n, n], by its Cholesky factor.
 
@@ -179,7 +179,7 @@ class Distributions:
         return matmul(cholesky(spread), z[..., None])[..., 0] + centre
 
     @public
-    def categorical(self, logits: Operand, axis: int = -1, shape: Any = None) -> Value:
+    def categorical(self, logits: ArrayLike, axis: int = -1, shape: Any = None) -> Value:
         """Positions (int64) along an axis with probabilities ``softmax(logits)``: Gumbel's maximum.
 
         Args:
@@ -198,7 +198,7 @@ class Distributions:
         return argmax(broadcast_to(last, sizes) + noise, -1)
 
     @public
-    def permutation(self, x: int | Operand, axis: int = 0) -> Value:
+    def permutation(self, x: int | ArrayLike, axis: int = 0) -> Value:
         """Return the slices of x along ``axis`` in random order; of an integer n, 0 to n - 1."""
         if isinstance(x, int):
             return argsort(self._words(drawn_shape(x)))
@@ -209,7 +209,7 @@ class Distributions:
 
     @public
     def choice(
-        self, x: int | Operand, shape: Any = (), replace: bool = True, p: Operand | None = None,
+        self, x: int | ArrayLike, shape: Any = (), replace: bool = True, p: ArrayLike | None = None,
         axis: int = 0,
     ) -> Value:  # fmt: skip
         """Draw slices of x, or numbers below x, at random, as ``np.random.Generator.choice``.
@@ -259,13 +259,13 @@ class Distributions:
         scores = noise if p is None else noise + log(p)
         return reshape(topk(scores, many)[1], sizes)
 
-    def _operand(self, x: Operand) -> Any:
+    def _operand(self, x: ArrayLike) -> Any:
         return as_value(x, binding_kind((self.key, x)))
 
     def _words(self, shape: Shape) -> Any:
         return self._bits(shape, U64, self._stream())
 
-    def _open(self, shape: Any, dtype: Any, *parameters: Operand) -> tuple[Any, DType]:
+    def _open(self, shape: Any, dtype: Any, *parameters: ArrayLike) -> tuple[Any, DType]:
         kind = floating_dtype(dtype)
         wide = kind.compute
         word = self._bits(met_shape(shape, *parameters), wide.unsigned, self._stream())
@@ -273,7 +273,7 @@ class Distributions:
         return (_cast(word >> spare, wide) + 0.5) * 2.0 ** (1 - wide.digits), kind
 
     @public
-    def poisson(self, lam: Operand = 1.0, shape: Any = None, dtype: Any = I64) -> Value:
+    def poisson(self, lam: ArrayLike = 1.0, shape: Any = None, dtype: Any = I64) -> Value:
         """Counts of events whose mean is ``lam``; -1 where that is negative, infinite or NaN.
 
         From 10 on by transformed rejection (PTRS: Hörmann, "The transformed rejection method for
@@ -299,7 +299,7 @@ class Distributions:
         many = self._rejected(hat, surplus, most, sizes, ~(valid & large))
         return astype(where(valid, where(large, many, few), -1.0), kind)
 
-    def _parameters(self, sizes: Shape, *given: Operand) -> list[Any]:
+    def _parameters(self, sizes: Shape, *given: ArrayLike) -> list[Any]:
         wide = (astype(self._operand(each), F64) for each in given)
         return [broadcast_to(each, sizes) for each in wide]
 
@@ -351,7 +351,9 @@ class Distributions:
         return found[0]
 
     @public
-    def gamma(self, a: Operand, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
+    def gamma(
+        self, a: ArrayLike, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
+    ) -> Value:
         """Gamma of the shape parameter ``a``, times ``scale``; gradients flow to both.
 
         Marsaglia and Tsang, "A simple method for generating gamma variables" (2000); of a below 1
@@ -369,7 +371,7 @@ class Distributions:
         return astype(exp(drawn), kind) * scale
 
     @public
-    def beta(self, a: Operand, b: Operand, shape: Any = None, dtype: Any = F32) -> Value:
+    def beta(self, a: ArrayLike, b: ArrayLike, shape: Any = None, dtype: Any = F32) -> Value:
         """Beta, as g / (g + h) of gamma draws g of a and h of b. Raises as ``gamma``."""
         kind = floating_dtype(dtype)
         sizes = met_shape(shape, a, b)
@@ -377,7 +379,7 @@ class Distributions:
         return astype(sigmoid(first - last), kind)
 
     @public
-    def dirichlet(self, alpha: Operand, shape: Any = None, dtype: Any = F32) -> Value:
+    def dirichlet(self, alpha: ArrayLike, shape: Any = None, dtype: Any = F32) -> Value:
         """Shares that add up to 1 along the last axis, with positive parameters ``alpha``.
 
         Gamma draws over their sum. ``shape`` is the batch shape, the result's without its last
@@ -397,7 +399,7 @@ class Distributions:
         drawn = self._log_gamma(value, sizes, kind)
         return astype(softmax(drawn, -1), kind)
 
-    def _log_gamma(self, a: Operand, sizes: Shape, kind: DType) -> Any:
+    def _log_gamma(self, a: ArrayLike, sizes: Shape, kind: DType) -> Any:
         if not_from_0(a):
             raise ArgumentError(
                 f"{called_name()}: the parameter {shown(a)} is not a number from 0 on"

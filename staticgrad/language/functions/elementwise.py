@@ -32,7 +32,7 @@ from staticgrad.language.ops.arithmetic import (
     rint,
 )
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Elementwise, Operand
+from staticgrad.language.ops.elementwise import ArrayLike, Elementwise
 from staticgrad.language.ops.indexing import TakeAlong, stack, within
 from staticgrad.language.ops.logic import equal, logical_and, logical_or, not_equal
 from staticgrad.language.ops.marks import stop_gradient
@@ -55,7 +55,7 @@ from staticgrad.support.errors.wording import kind_of
 _LN2: Final = math.log(2.0)
 
 
-def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
+def round(x: ArrayLike[AnyValue], decimals: int = 0) -> AnyValue:
     """x to ``decimals`` places, ties to even: rint(x * 10 ** decimals) / 10 ** decimals.
 
     Values too large for the product, and integers, are returned unchanged; float16 and bfloat16
@@ -96,7 +96,7 @@ def _to_places(value: Any, places: int) -> Any:
 
 
 @rounded_once
-def sinc(x: Operand[AnyValue]) -> AnyValue:
+def sinc(x: ArrayLike[AnyValue]) -> AnyValue:
     """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3.
 
     It is exactly 0 at other whole numbers, where NumPy rounds pi x before the sine.
@@ -117,7 +117,7 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
 NUMPY_NAMES.update(around="round")
 
 
-def fabs(x: Operand[AnyValue]) -> AnyValue:
+def fabs(x: ArrayLike[AnyValue]) -> AnyValue:
     """Compute the magnitude of x, always floating; the derivative at 0 is 0.
 
     >>> sg.evaluate(sg.fabs([-2, 3]))
@@ -127,7 +127,7 @@ def fabs(x: Operand[AnyValue]) -> AnyValue:
     return absolute(floating(x))
 
 
-def heaviside(x: Operand[AnyValue], h0: Operand[AnyValue]) -> AnyValue:
+def heaviside(x: ArrayLike[AnyValue], h0: ArrayLike[AnyValue]) -> AnyValue:
     """Return 0 below 0, ``h0`` at 0, 1 above, NaN for NaN; always floating. No gradient by x.
 
     Args:
@@ -144,7 +144,7 @@ def heaviside(x: Operand[AnyValue], h0: Operand[AnyValue]) -> AnyValue:
 
 
 @rounded_once
-def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def logaddexp2(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Compute log2(2 ** x + 2 ** y) without overflow, broadcast; always floating.
 
     >>> sg.evaluate(sg.logaddexp2([3.0, 4.0], 3.0))
@@ -154,7 +154,7 @@ def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
 
 
-def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def fmax(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Return the larger of x and y, the other one where one is NaN.
 
     Equal operands share the gradient.
@@ -165,7 +165,7 @@ def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return _ignoring_nan(Maximum(), x, y)
 
 
-def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def fmin(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Return the smaller of x and y, the other one where one is NaN.
 
     Equal operands share the gradient.
@@ -176,7 +176,7 @@ def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return _ignoring_nan(Minimum(), x, y)
 
 
-def _ignoring_nan(choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def _ignoring_nan(choose: Elementwise, x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     check_real(called_name(), x, y)
     left, right = promoted_values((x, y))
     if not left.dtype.is_float:
@@ -185,7 +185,7 @@ def _ignoring_nan(choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue
     return where(isnan(left), right, chosen)
 
 
-def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def float_power(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Compute x ** y in float64, complex operands in complex128, whatever their dtype is.
 
     >>> sg.evaluate(sg.float_power([2, 3], -1))
@@ -200,7 +200,7 @@ def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return power(*(float(each) if isinstance(each, int | float) else wide(each) for each in (x, y)))
 
 
-def copy(x: Operand[AnyValue]) -> AnyValue:
+def copy(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return x, of a tensor a copy: a value of a graph never changes.
 
     >>> sg.evaluate(sg.copy([1, 2]))
@@ -209,7 +209,7 @@ def copy(x: Operand[AnyValue]) -> AnyValue:
     return as_value(x).copy()
 
 
-def isposinf(x: Operand[AnyValue]) -> AnyValue:
+def isposinf(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return True where x is inf.
 
     >>> sg.evaluate(sg.isposinf([sg.inf, -sg.inf, 0.0]))
@@ -218,7 +218,7 @@ def isposinf(x: Operand[AnyValue]) -> AnyValue:
     return _equals(x, math.inf)
 
 
-def isneginf(x: Operand[AnyValue]) -> AnyValue:
+def isneginf(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return True where x is -inf.
 
     >>> sg.evaluate(sg.isneginf([sg.inf, -sg.inf, 0.0]))
@@ -227,7 +227,7 @@ def isneginf(x: Operand[AnyValue]) -> AnyValue:
     return _equals(x, -math.inf)
 
 
-def _equals(x: Operand[AnyValue], number: float) -> AnyValue:
+def _equals(x: ArrayLike[AnyValue], number: float) -> AnyValue:
     check_real(called_name(), x)
     value = as_value(x)
     if not value.dtype.is_float:
@@ -236,11 +236,11 @@ def _equals(x: Operand[AnyValue], number: float) -> AnyValue:
 
 
 def nan_to_num(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     copy: bool = True,
-    nan: Operand[AnyValue] = 0.0,
-    posinf: Operand[AnyValue] | None = None,
-    neginf: Operand[AnyValue] | None = None,
+    nan: ArrayLike[AnyValue] = 0.0,
+    posinf: ArrayLike[AnyValue] | None = None,
+    neginf: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """Replace NaN and infinities in x: by ``nan``, and by the ends of the dtype's range.
 
@@ -268,31 +268,31 @@ def nan_to_num(
 
 
 @rounded_once
-def deg2rad(x: Operand[AnyValue]) -> AnyValue:
+def deg2rad(x: ArrayLike[AnyValue]) -> AnyValue:
     """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
     return _scaled(x, math.pi / 180.0)
 
 
 @rounded_once
-def rad2deg(x: Operand[AnyValue]) -> AnyValue:
+def rad2deg(x: ArrayLike[AnyValue]) -> AnyValue:
     """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
     return _scaled(x, 180.0 / math.pi)
 
 
-def _scaled(x: Operand[AnyValue], factor: float) -> AnyValue:
+def _scaled(x: ArrayLike[AnyValue], factor: float) -> AnyValue:
     (value,) = Tan().prepare(x)
     return value * factor
 
 
-def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+def divmod(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """The pair (x // y, x % y). Raises as ``floor_divide``."""
     return floor_divide(x, y), remainder(x, y)
 
 
 @rounded_once
 def isclose(
-    x: Operand[AnyValue],
-    y: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
+    y: ArrayLike[AnyValue],
     rtol: float = 1e-5,
     atol: float = 1e-8,
     equal_nan: bool = False,
@@ -315,8 +315,8 @@ def isclose(
 
 
 def allclose(
-    x: Operand[AnyValue],
-    y: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
+    y: ArrayLike[AnyValue],
     rtol: float = 1e-5,
     atol: float = 1e-8,
     equal_nan: bool = False,
@@ -329,7 +329,9 @@ def allclose(
     return aggregate.all(isclose(x, y, rtol, atol, equal_nan))
 
 
-def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = False) -> AnyValue:
+def array_equal(
+    x: ArrayLike[AnyValue], y: ArrayLike[AnyValue], equal_nan: bool = False
+) -> AnyValue:
     """Return whether x and y have the same shape and elements, as a 0-d bool.
 
     Shapes are compared where the graph is built: named sizes that may differ are different. With
@@ -345,7 +347,7 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
     return aggregate.all(same)
 
 
-def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def array_equiv(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Return whether x and y, broadcast against each other, have the same elements, as a 0-d bool.
 
     Shapes that do not broadcast are different.
@@ -362,9 +364,9 @@ def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def select(
-    condlist: Sequence[Operand[AnyValue]],
-    choicelist: Sequence[Operand[AnyValue]],
-    default: Operand[AnyValue] = 0,
+    condlist: Sequence[ArrayLike[AnyValue]],
+    choicelist: Sequence[ArrayLike[AnyValue]],
+    default: ArrayLike[AnyValue] = 0,
 ) -> AnyValue:
     """Per element the choice of the first condition that holds, else ``default``; all broadcast.
 
@@ -380,7 +382,10 @@ def select(
 
 
 def choose(
-    a: Operand[AnyValue], choices: Sequence[Operand[AnyValue]] | AnyValue, *, mode: str = "raise"
+    a: ArrayLike[AnyValue],
+    choices: Sequence[ArrayLike[AnyValue]] | AnyValue,
+    *,
+    mode: str = "raise",
 ) -> AnyValue:
     """Select the element of ``choices[a]`` for each element; all broadcast.
 
@@ -420,9 +425,9 @@ def choose(
 
 
 def piecewise(
-    x: Operand[AnyValue],
-    condlist: Sequence[Operand[AnyValue]],
-    funclist: Sequence[Operand[AnyValue] | Callable[..., Operand[AnyValue]]],
+    x: ArrayLike[AnyValue],
+    condlist: Sequence[ArrayLike[AnyValue]],
+    funclist: Sequence[ArrayLike[AnyValue] | Callable[..., ArrayLike[AnyValue]]],
     *args: Any,
     **kw: Any,
 ) -> AnyValue:

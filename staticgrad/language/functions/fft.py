@@ -22,7 +22,7 @@ from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import positive
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.fourier import FourierTransform
 from staticgrad.language.ops.indexing import concatenate, part
 from staticgrad.language.ops.operands import axes_of, distinct_axes, floating, related, size_of
@@ -95,7 +95,7 @@ class _AlongAxis(Protocol):
     """A transform along an axis."""
 
     def __call__(
-        self, a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+        self, a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
     ) -> AnyValue:
         """Transform values."""
 
@@ -104,14 +104,14 @@ class _AlongAxes(Protocol):
     """A transform along several axes."""
 
     def __call__(
-        self, a: Operand[AnyValue], s: Sizes = None, axes: Axes = ..., norm: str | None = None
+        self, a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = ..., norm: str | None = None
     ) -> AnyValue:
         """Transform values."""
 
 
 def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> _AlongAxis:
     def transform(
-        a: Operand[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+        a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
     ) -> AnyValue:
         whole = None if n is None else 0 if n == -1 else n  # in NumPy's sizes -1 is the whole
         sizes = None if whole is None else (whole,)
@@ -124,7 +124,7 @@ def _along_axes(
     name: str, text: str, kind: str = "c2c", forward: bool = False, by_default: Axes = None
 ) -> _AlongAxes:
     def transform(
-        a: Operand[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: str | None = None
+        a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: str | None = None
     ) -> AnyValue:
         return _transformed(kind, a, s, axes, norm, forward)
 
@@ -219,12 +219,12 @@ def _scaled(places: Any, size: Size, d: float) -> Any:
     return astype(places, F64) * (1.0 / (size_value(size, F64) * d))
 
 
-def fftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
+def fftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
     """Move the element of frequency 0 of a spectrum to the middle, along ``axes`` or all."""
     return _shifted(x, axes, 1)
 
 
-def ifftshift(x: Operand[AnyValue], axes: int | Axes = None) -> AnyValue:
+def ifftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
     """Undo ``fftshift``."""
     return _shifted(x, axes, -1)
 

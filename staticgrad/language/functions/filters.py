@@ -21,7 +21,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex, check_real, is_complex_data
 from staticgrad.language.ops.arithmetic import remainder
 from staticgrad.language.ops.convert import size_value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, take
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.movement import moveaxis, ravel, reshape
@@ -49,7 +49,7 @@ Mode = Literal["full", "same", "valid"]
 NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
 
 
-def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "full") -> AnyValue:
+def convolve(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "full") -> AnyValue:
     """Compute the sums of a[k] * v[n - k] over k, for vectors a and v.
 
     Args:
@@ -69,7 +69,7 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "full") ->
     return _filtered(long, flip(short), mode)
 
 
-def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "valid") -> AnyValue:
+def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "valid") -> AnyValue:
     """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed."""
     left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
@@ -79,7 +79,7 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: Mode = "valid") 
     return flip(found) if swapped else found
 
 
-def _vectors(a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+def _vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     left, right = promoted_values((a, v))
     left, right = (reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
     for value in (left, right):
@@ -141,11 +141,11 @@ def _of_named_sizes(
 
 @rounded_once
 def interp(
-    x: Operand[AnyValue],
-    xp: Operand[AnyValue],
-    fp: Operand[AnyValue],
-    left: Operand[AnyValue] | None = None,
-    right: Operand[AnyValue] | None = None,
+    x: ArrayLike[AnyValue],
+    xp: ArrayLike[AnyValue],
+    fp: ArrayLike[AnyValue],
+    left: ArrayLike[AnyValue] | None = None,
+    right: ArrayLike[AnyValue] | None = None,
     period: float | None = None,
 ) -> AnyValue:
     """The broken line through the points (xp, fp), at x.
@@ -222,7 +222,7 @@ def _wrapped(
 
 
 @rounded_once
-def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+def polyval(p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """The polynomial with coefficients p, that of the highest power first, at x: Horner's rule.
 
     Their number is known at build; of none the result is 0.
@@ -240,7 +240,7 @@ def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
 
 def sliding_window_view(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     window_shape: int | tuple[int, ...],
     axis: int | tuple[int, ...] | None = None,
 ) -> AnyValue:
@@ -282,7 +282,7 @@ def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
     return take(x, iota((count,), like=x)[:, None] + inside, axis)
 
 
-def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
+def resize(a: ArrayLike[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
     """Repeat the elements of a, flattened, to fill another shape; ``sg.nn.resize`` is for images.
 
     Args:

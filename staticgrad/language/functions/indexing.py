@@ -26,7 +26,7 @@ from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add, isinf, multiply, subtract
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import Operand, broadcast, lifted
+from staticgrad.language.ops.elementwise import ArrayLike, broadcast, lifted
 from staticgrad.language.ops.indexing import (
     Pad,
     ScatterExtreme,
@@ -102,7 +102,7 @@ class Selection(Generic[AnyValue]):
         return 0 if apart else self.arrays[0][0]
 
 
-def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
+def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
     """Return ``x[key]`` as in NumPy: integers, slices, ``...``, ``None``, integer arrays, masks.
 
     Slices clip; a named size becomes an expression of that size. A slice of one element
@@ -133,7 +133,7 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
     return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
 
 
-def selection(x: Operand[AnyValue], key: Any) -> Selection[AnyValue]:
+def selection(x: ArrayLike[AnyValue], key: Any) -> Selection[AnyValue]:
     """``key``, read for x. Raises as ``getitem``."""
     value = as_value(x)
     items = _unmasked(value, key if isinstance(key, tuple) else (key,))
@@ -423,7 +423,7 @@ class Place:
         return self.x[self.key]
 
     @public
-    def set(self, values: Operand) -> Value:
+    def set(self, values: ArrayLike) -> Value:
         """x with the elements replaced, in the dtype of x; of equal places the last one counts.
 
         A mask that is only known in a run takes one value for all of its places.
@@ -431,16 +431,16 @@ class Place:
         return self._updated(values, lambda x, new: new, _with_last)
 
     @public
-    def add(self, values: Operand) -> Value:
+    def add(self, values: ArrayLike) -> Value:
         """x with ``values`` added to the elements, as often as the key names them, in order."""
         return self._summed(values, add)
 
     @public
-    def subtract(self, values: Operand) -> Value:
+    def subtract(self, values: ArrayLike) -> Value:
         """x with ``values`` subtracted from the elements, as ``add``."""
         return self._summed(values, subtract)
 
-    def _summed(self, values: Operand, of_two: Callable[..., Any]) -> Value:
+    def _summed(self, values: ArrayLike, of_two: Callable[..., Any]) -> Value:
         def in_place(chosen: Selection[Any], new: Any) -> Value:
             new = reshape(new, tuple(chosen.lengths))
             placed: Value = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
@@ -452,7 +452,7 @@ class Place:
         return self._updated(values, of_two, of_rows, in_place)
 
     @public
-    def multiply(self, values: Operand) -> Value:
+    def multiply(self, values: ArrayLike) -> Value:
         """x with the elements multiplied by ``values``; by the product of those of one element."""
 
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
@@ -462,7 +462,7 @@ class Place:
         return self._updated(values, multiply, of_rows)
 
     @public
-    def max(self, values: Operand) -> Value:
+    def max(self, values: ArrayLike) -> Value:
         """x with each element that is below one of its ``values`` replaced by the largest of them.
 
         Gradients go to what won: to the last of equal values, and by halves where that equals the
@@ -471,11 +471,11 @@ class Place:
         return self._extreme(values, maximum, largest=True)
 
     @public
-    def min(self, values: Operand) -> Value:
+    def min(self, values: ArrayLike) -> Value:
         """x with each element above one of its ``values`` replaced by the smallest. As ``max``."""
         return self._extreme(values, minimum, largest=False)
 
-    def _extreme(self, values: Operand, of_two: Callable[..., Any], largest: bool) -> Value:
+    def _extreme(self, values: ArrayLike, of_two: Callable[..., Any], largest: bool) -> Value:
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
             found = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
             after = of_two(rows, found)
@@ -487,7 +487,7 @@ class Place:
 
     def _updated(
         self,
-        values: Operand,
+        values: ArrayLike,
         of_two: Callable[..., Any],
         of_rows: Callable[[Any, Any, Any], Any],
         in_place: Callable[[Selection[Any], Any], Value] | None = None,
@@ -505,10 +505,10 @@ class Place:
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
         return _put(chosen, _back(chosen, of_rows(rows, *_flat_updates(chosen, new, places))))
 
-    def _lifted(self, values: Operand) -> Value:
+    def _lifted(self, values: ArrayLike) -> Value:
         return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
 
-    def _masked(self, values: Operand, of_two: Callable[[Value, Value], Value]) -> Value | None:
+    def _masked(self, values: ArrayLike, of_two: Callable[[Value, Value], Value]) -> Value | None:
         """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key."""
         key = self.key if isinstance(self.key, tuple) else (self.key,)
         masks = [k for k, item in enumerate(key) if _is_mask_of_run(item)]
@@ -612,7 +612,7 @@ def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
     return where(inside, place(part), x)
 
 
-def at(x: Operand) -> At:
+def at(x: ArrayLike) -> At:
     """Elements of x to be read, set or added to: ``sg.at(x)[2:].set(0)``, or ``x.at[2:]``.
 
     Args:
@@ -632,10 +632,10 @@ class _Widened(Protocol):
     """A function of one value, or of several, which gives a tuple."""
 
     @overload
-    def __call__(self, x: Operand[AnyValue], /) -> AnyValue: ...
+    def __call__(self, x: ArrayLike[AnyValue], /) -> AnyValue: ...
     @overload
     def __call__(
-        self, x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
+        self, x: ArrayLike[AnyValue], y: ArrayLike[AnyValue], /, *more: ArrayLike[AnyValue]
     ) -> tuple[AnyValue, ...]: ...
 
 
@@ -657,25 +657,25 @@ def _stacked(function: Callable[..., Any]) -> _Stacked:
 
 
 @_widened
-def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
+def atleast_1d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x, a 0-d value as a vector of one; of several values a tuple."""
     return _each(_wide, values)
 
 
 @_widened
-def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
+def atleast_2d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least two axes: a vector becomes a row; of several values a tuple."""
     return _each(with_two_axes, values)
 
 
 def _each(
-    function: Callable[[Operand[AnyValue]], AnyValue], values: Sequence[Operand[AnyValue]]
+    function: Callable[[ArrayLike[AnyValue]], AnyValue], values: Sequence[ArrayLike[AnyValue]]
 ) -> AnyValue | tuple[AnyValue, ...]:
     found = tuple(function(value) for value in as_values(*values))
     return found[0] if len(found) == 1 else found
 
 
-def _wide(x: Operand[AnyValue]) -> AnyValue:
+def _wide(x: ArrayLike[AnyValue]) -> AnyValue:
     value = as_value(x)
     return value if value.ndim else reshape(value, (1,))
 
@@ -685,25 +685,25 @@ def _of_one_kind(values: Any) -> tuple[Any, ...]:
     return as_values(*several(values))
 
 
-def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
+def with_two_axes(x: ArrayLike[AnyValue]) -> AnyValue:
     """x with at least two axes."""
     value = _wide(x)
     return value if value.ndim > 1 else expand_dims(value, 0)
 
 
 @_widened
-def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
+def atleast_3d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
     return _each(_deep, values)
 
 
-def _deep(x: Operand[AnyValue]) -> AnyValue:
+def _deep(x: ArrayLike[AnyValue]) -> AnyValue:
     value = with_two_axes(x)
     return value if value.ndim > 2 else expand_dims(value, 2)
 
 
 @_stacked
-def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
+def vstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Matrices, or vectors as rows, one below the other, in ``dtype`` if it is given.
 
     Otherwise as ``concatenate``.
@@ -714,7 +714,7 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
 
 @_stacked
 @like(vstack)
-def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
+def hstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
     wide = [_wide(value) for value in _of_one_kind(values)]
     return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
@@ -724,7 +724,7 @@ def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
 def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
 @overload
 def dstack(values: Sequence[Any]) -> Any: ...
-def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
+def dstack(values: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
     """Join arrays along axis 2; vectors become [1, n, 1], matrices [m, n, 1]."""
     return concatenate([_deep(value) for value in _of_one_kind(values)], 2)
 
@@ -733,13 +733,15 @@ def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
 def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
 @overload
 def column_stack(values: Sequence[Any]) -> Any: ...
-def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
+def column_stack(values: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
     """Vectors as the columns of a matrix; matrices side by side."""
     wide = [_wide(value) for value in _of_one_kind(values)]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
 
-def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = None) -> AnyValue:
+def append(
+    x: ArrayLike[AnyValue], values: ArrayLike[AnyValue], axis: int | None = None
+) -> AnyValue:
     """x, then ``values`` along ``axis``; both flattened for None. Raises as ``concatenate``.
 
     Args:
@@ -753,7 +755,7 @@ def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = N
 
 
 def insert(
-    x: Operand[AnyValue], obj: Any, values: Operand[AnyValue], axis: int | None = None
+    x: ArrayLike[AnyValue], obj: Any, values: ArrayLike[AnyValue], axis: int | None = None
 ) -> AnyValue:
     """Insert ``values`` before the indices ``obj`` along ``axis``, in the dtype of x.
 
@@ -861,7 +863,7 @@ def _assembled(blocks: Any, rank: int, depth: int) -> Value:
     return reshape(value, (1,) * (rank - value.ndim) + value.shape)
 
 
-def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
+def unstack(x: ArrayLike[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal."""
     value = as_value(x)
     place = axis_of(axis, value)
@@ -871,17 +873,17 @@ def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     return tuple([reshape(part(value, place, k, 1), rest) for k in range(count)])
 
 
-def flipud(x: Operand[AnyValue]) -> AnyValue:
+def flipud(x: ArrayLike[AnyValue]) -> AnyValue:
     """x upside down: axis 0 in reverse order. Raises AxisError."""
     return flip(x, 0)
 
 
-def fliplr(x: Operand[AnyValue]) -> AnyValue:
+def fliplr(x: ArrayLike[AnyValue]) -> AnyValue:
     """x left to right: axis 1 in reverse order. Raises AxisError."""
     return flip(x, 1)
 
 
-def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
+def matrix_transpose(x: ArrayLike[AnyValue]) -> AnyValue:
     """x with its last two axes exchanged: [..., m, n] becomes [..., n, m]."""
     return swapaxes(x, -1, -2)
 

@@ -15,7 +15,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import Operand, strong_dtype
+from staticgrad.language.ops.elementwise import ArrayLike, strong_dtype
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.ops.operands import as_value, is_number, related
 from staticgrad.language.ops.reduce import Sum, reduced
@@ -26,7 +26,7 @@ from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 #: A mask of the elements that count, which broadcasts to them; None or True for all.
-Mask = Operand | None
+Mask = ArrayLike | None
 
 
 def mask_of(where: Mask, x: AnyValue) -> AnyValue | None:
@@ -82,7 +82,7 @@ def correction_of(ddof: Any, correction: Any) -> Any:
     return less
 
 
-def start_of(initial: Operand[AnyValue], x: AnyValue) -> AnyValue:
+def start_of(initial: ArrayLike[AnyValue], x: AnyValue) -> AnyValue:
     """``initial`` as a 0-d value in the dtype of x."""
     own = strong_dtype(called_name(), initial)
     if not (own.kind in "bi" and x.dtype.kind in "iuf") and not np.can_cast(

@@ -20,7 +20,7 @@ from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import flat_root, isnan
 from staticgrad.language.ops.complex_readings import squared
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.operands import Axes, as_value, axes_of, dtype_of, floating
 from staticgrad.language.ops.scans import cumprod, cumsum
@@ -107,7 +107,7 @@ def nanmin(x: Any, *args: Any, **options: Any) -> Any:
     return _or_nan(found, x, *args, **options)
 
 
-def _counted(x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue:
+def _counted(x: ArrayLike[AnyValue], dtype: Any, where: Mask) -> AnyValue:
     """x as a floating value of ``dtype``, NaN where it does not count."""
     if dtype is not None and not dtype_of(dtype).is_float:
         raise DTypeError(f"{called_name()}: dtype={dtype!r} is not floating")
@@ -120,7 +120,7 @@ def _counted(x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue:
 
 @rounded_once
 def _variance(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
@@ -149,7 +149,7 @@ def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
     return of.sum(there, axis, keepdims=keepdims)
 
 
-def _without_nan(x: Operand[AnyValue], instead: float) -> AnyValue:
+def _without_nan(x: ArrayLike[AnyValue], instead: float) -> AnyValue:
     value = as_value(x)
     return where(value != value, instead, value) if value.dtype.is_float else value
 

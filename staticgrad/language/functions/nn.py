@@ -37,7 +37,7 @@ from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import transcendental as of
 from staticgrad.language.ops.arithmetic import multiply
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
@@ -66,7 +66,7 @@ _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arX
 # -- activations ----------------------------------------------------------------------------------
 
 
-def relu(x: Operand[AnyValue]) -> AnyValue:
+def relu(x: ArrayLike[AnyValue]) -> AnyValue:
     """0 where x <= 0, else x; NaN of NaN. Its derivative at 0 is 0, at NaN 1.
 
     Args:
@@ -80,7 +80,7 @@ def relu(x: Operand[AnyValue]) -> AnyValue:
 
 
 @rowwise(0)
-def silu(x: Operand[AnyValue]) -> AnyValue:
+def silu(x: ArrayLike[AnyValue]) -> AnyValue:
     """x * sigmoid(x), also called swish. At the infinities it is its limit, and so is its slope."""
     value = floating(x)
     above = clip(value, -_SIGMOID_IS_0)
@@ -88,7 +88,7 @@ def silu(x: Operand[AnyValue]) -> AnyValue:
 
 
 @rowwise(0)
-def softplus(x: Operand[AnyValue]) -> AnyValue:
+def softplus(x: ArrayLike[AnyValue]) -> AnyValue:
     """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too.
 
     >>> sg.evaluate(sg.nn.softplus([-1000.0, 0.0, 1000.0])).round(4)
@@ -100,7 +100,7 @@ def softplus(x: Operand[AnyValue]) -> AnyValue:
 
 
 @rowwise(0)
-def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
+def gelu(x: ArrayLike[AnyValue], approximate: bool | str = "none") -> AnyValue:
     """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
 
     Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At the
@@ -128,7 +128,7 @@ def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
 
 
 @rowwise(0)
-def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
+def elu(x: ArrayLike[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
 
     Clevert, Unterthiner and Hochreiter, arXiv 1511.07289. ``alpha`` broadcasts with x.
@@ -139,7 +139,7 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 
 
 @rounded_once
-def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
+def leaky_relu(x: ArrayLike[AnyValue], negative_slope: float = 0.01) -> AnyValue:
     """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope."""
     value = floating(x)
     return where(value > 0, value, multiply(negative_slope, value))
@@ -149,7 +149,7 @@ def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
 
 
 @rowwise(1, fixed={"axis": -1})
-def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
+def softmax(x: ArrayLike[AnyValue], axis: Axes = -1) -> AnyValue:
     """Compute exp(x) divided by its sum over ``axis``, without overflow.
 
     NaN if the row contains +inf or NaN, or only -inf. Empty along an empty axis.
@@ -167,7 +167,7 @@ def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 
 @like(softmax)
 @rowwise(1, fixed={"axis": -1})
-def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
+def log_softmax(x: ArrayLike[AnyValue], axis: Axes = -1) -> AnyValue:
     """Compute the logarithm of ``softmax``: x minus ``logsumexp`` over ``axis``, without overflow.
 
     >>> sg.evaluate(sg.nn.log_softmax([0.0, 0.0, -1000.0])).round(4)
@@ -181,7 +181,7 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 
 @like(softmax)
 @rounded_once
-def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
+def logsumexp(x: ArrayLike[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
     """Compute log(sum(exp(x))) over ``axis``, without overflow; a 0-d value is returned unchanged.
 
     -inf if all elements are -inf or there are none; the derivatives are 0 there. +inf if one is
@@ -204,10 +204,10 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
 
 @rounded_once
 def binary_cross_entropy_with_logits(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
+    input: ArrayLike[AnyValue],
+    target: ArrayLike[AnyValue],
     reduction: Reduction = "mean",
-    pos_weight: Operand[AnyValue] | None = None,
+    pos_weight: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """The mean of softplus(input) - target * input: -log of the probability of the target.
 

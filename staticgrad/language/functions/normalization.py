@@ -20,7 +20,7 @@ from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.complex_readings import squared
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
@@ -47,9 +47,9 @@ from staticgrad.support.errors.wording import shown
 
 @rowwise(1)
 def layer_norm(
-    x: Operand[AnyValue],
-    weight: Operand[AnyValue] | None = None,
-    bias: Operand[AnyValue] | None = None,
+    x: ArrayLike[AnyValue],
+    weight: ArrayLike[AnyValue] | None = None,
+    bias: ArrayLike[AnyValue] | None = None,
     eps: float = 1e-5,
 ) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) along the last axis, times ``weight``, plus ``bias``.
@@ -72,7 +72,7 @@ def layer_norm(
 
 @rowwise(1)
 def rms_norm(
-    x: Operand[AnyValue], weight: Operand[AnyValue] | None = None, eps: float = 1e-5
+    x: ArrayLike[AnyValue], weight: ArrayLike[AnyValue] | None = None, eps: float = 1e-5
 ) -> AnyValue:
     """Compute x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight`` (of that size).
 
@@ -91,11 +91,11 @@ def rms_norm(
 
 @rounded_once
 def batch_norm(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     *,
-    weight: Operand[AnyValue] | None = None,
-    bias: Operand[AnyValue] | None = None,
-    statistics: tuple[Operand[AnyValue], Operand[AnyValue]] | None = None,
+    weight: ArrayLike[AnyValue] | None = None,
+    bias: ArrayLike[AnyValue] | None = None,
+    statistics: tuple[ArrayLike[AnyValue], ArrayLike[AnyValue]] | None = None,
     axis: int = 1,
     eps: float = 1e-5,
 ) -> AnyValue:
@@ -131,7 +131,7 @@ def batch_norm(
 
 
 @rounded_once
-def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
+def batch_statistics(x: ArrayLike[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
     """Compute mean and variance (mean square) per channel, over all axes but ``axis``."""
     value = _with_axes(x)
     place = axis_of(axis, value)
@@ -144,10 +144,10 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
 
 @rounded_once
 def group_norm(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     num_groups: PositiveInt,
-    weight: Operand[AnyValue] | None = None,
-    bias: Operand[AnyValue] | None = None,
+    weight: ArrayLike[AnyValue] | None = None,
+    bias: ArrayLike[AnyValue] | None = None,
     *,
     axis: int = 1,
     eps: float = 1e-5,
@@ -177,7 +177,7 @@ def group_norm(
     return _affine(reshape(out, value.shape), weight, bias, place)
 
 
-def _with_axes(x: Operand[AnyValue]) -> AnyValue:
+def _with_axes(x: ArrayLike[AnyValue]) -> AnyValue:
     value = floating(x)
     if value.ndim == 0:
         raise RankError(f"{called_name()}: a 0-d value has no axes", related=related(value))
@@ -197,15 +197,15 @@ def _check_weight(weight: Any, x: AnyValue) -> None:
 
 def _affine(
     x: AnyValue,
-    weight: Operand[AnyValue] | None,
-    bias: Operand[AnyValue] | None,
+    weight: ArrayLike[AnyValue] | None,
+    bias: ArrayLike[AnyValue] | None,
     axis: int,
 ) -> AnyValue:
     out = x if weight is None else x * _per_channel("weight", weight, x, axis)
     return out if bias is None else out + _per_channel("bias", bias, x, axis)
 
 
-def _per_channel(word: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
+def _per_channel(word: str, data: ArrayLike[AnyValue], x: AnyValue, axis: int) -> AnyValue:
     _, row = as_values(x, data)
     size = x.shape[axis]
     not_each = f"not one number for each of {size} channels"
@@ -257,10 +257,10 @@ def shares(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValu
 
 @rounded_once
 def instance_norm(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     *,
-    weight: Operand[AnyValue] | None = None,
-    bias: Operand[AnyValue] | None = None,
+    weight: ArrayLike[AnyValue] | None = None,
+    bias: ArrayLike[AnyValue] | None = None,
     eps: float = 1e-5,
 ) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) over the axes behind the channels, of each example.
@@ -282,7 +282,11 @@ def instance_norm(
 
 @rounded_once
 def local_response_norm(
-    x: Operand[AnyValue], size: PositiveInt, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+    x: ArrayLike[AnyValue],
+    size: PositiveInt,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
 ) -> AnyValue:
     """x / (k + alpha * (mean of x ** 2 over ``size`` neighbouring channels)) ** beta.
 

@@ -15,7 +15,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import diagonal, stack
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, transpose, with_size
 from staticgrad.language.ops.operands import (
@@ -35,7 +35,7 @@ from staticgrad.support.records import dataclass
 _LETTERS: Final = ascii_uppercase + ascii_lowercase
 
 
-def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def dot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """The sum of products over the last axis of a and the second to last (or only) one of b.
 
     For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
@@ -53,7 +53,7 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return matmul(left, right)
 
 
-def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def vdot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """The sum of the products of all elements, both flattened in C order.
 
     The first operand is conjugated, where it is complex. Both have as many elements.
@@ -62,7 +62,7 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
 
 
-def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def outer(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """out[i, j] = a[i] * b[j], both flattened in C order.
 
     >>> sg.evaluate(sg.outer([1.0, 2.0], [3.0, 4.0]))
@@ -73,7 +73,7 @@ def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
 
 
-def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
+def vecdot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axis: int = -1) -> AnyValue:
     """The sum of the products along ``axis``, the first one conjugated; other axes broadcast."""
     left, right = promoted_values((a, b))
     left, right = (moveaxis(v, axis_of(axis, v), -1) for v in (left, right))
@@ -83,8 +83,8 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
 
 @rounded_once
 def cross(
-    a: Operand[AnyValue],
-    b: Operand[AnyValue],
+    a: ArrayLike[AnyValue],
+    b: ArrayLike[AnyValue],
     axisa: int = -1,
     axisb: int = -1,
     axisc: int = -1,
@@ -130,7 +130,7 @@ class _Term(Generic[AnyValue]):
 
 
 @overload
-def einsum(subscripts: str, *operands: Operand[AnyValue], dtype: Any = None) -> AnyValue: ...
+def einsum(subscripts: str, *operands: ArrayLike[AnyValue], dtype: Any = None) -> AnyValue: ...
 
 
 @overload
@@ -295,7 +295,7 @@ def _is_label(data: object) -> bool:
     return data is Ellipsis or (isinstance(data, int) and 0 <= data < len(_LETTERS))
 
 
-def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyValue:
+def tensordot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axes: Any = 2) -> AnyValue:
     """The product summed over the last ``axes`` axes of a and the first of b, or over pairs.
 
     ``axes`` is a number, or two lists: axes of a and the axes of b that they meet. The axes of a
@@ -335,7 +335,7 @@ def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[
     )
 
 
-def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def inner(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """The product summed over the last axis of both; their product where one is 0-d.
 
     The axes of a come before those of b.
@@ -349,7 +349,7 @@ def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return tensordot(left, right, ([-1], [-1]))
 
 
-def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def kron(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """The Kronecker product: every element of a times all of b, in blocks.
 
     The one with fewer axes gets axes of size 1 in front.

@@ -47,7 +47,7 @@ from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import subtract
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand, array_dtype
+from staticgrad.language.ops.elementwise import ArrayLike, array_dtype
 from staticgrad.language.ops.operands import Integer, dtype_of, floating, is_number, related
 from staticgrad.language.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.language.ops.selection import where
@@ -164,7 +164,7 @@ class Generator(Distributions):
 
     @public
     def uniform(
-        self, low: Operand = 0.0, high: Operand = 1.0, shape: Any = None, dtype: Any = F32
+        self, low: ArrayLike = 0.0, high: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Uniform in [low, high): of float32 numbers 2**24 different ones, of float64 2**53.
 
@@ -181,7 +181,7 @@ class Generator(Distributions):
 
     @public
     def normal(
-        self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
+        self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Normal with mean ``loc`` and standard deviation ``scale``, to which gradients flow.
 
@@ -200,14 +200,14 @@ class Generator(Distributions):
         return z * scale + loc
 
     @public
-    def exponential(self, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
+    def exponential(self, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
         """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u)."""
         kind = floating_dtype(dtype)
         unit = self._unit(met_shape(shape, scale), kind.compute)
         return _cast(-log1p(-unit), kind) * scale
 
     @public
-    def bernoulli(self, p: Operand = 0.5, shape: Any = None) -> Value:
+    def bernoulli(self, p: ArrayLike = 0.5, shape: Any = None) -> Value:
         """True with probability ``p`` (to 2**-24), as bool; p broadcasts to the shape.
 
         Raises:
@@ -247,7 +247,7 @@ class Generator(Distributions):
         return _cast(chosen, kind) + offset[()]
 
     @public
-    def dropout(self, x: Operand, rate: float) -> Value:
+    def dropout(self, x: ArrayLike, rate: float) -> Value:
         """x with each element 0 with probability ``rate``, and the others divided by 1 - rate.
 
         Srivastava et al., JMLR 15 (2014). Gradients flow to the elements that stay.

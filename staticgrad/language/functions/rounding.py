@@ -35,7 +35,7 @@ def rounded_once(function: F) -> F:
     """Declare a function composed of operations: of narrow floats it computes in float32.
 
     Its narrow operands are values, also in lists and tuples, and arrays where the parameter is an
-    ``Operand`` or the first one. What it gives in float32 is rounded to their dtype, unless other
+    ``ArrayLike`` or the first one. What it gives in float32 is rounded to their dtype, unless other
     floats are among the operands: those decide the dtype of the result. If the function takes a
     ``dtype`` and a narrow one is given, operands are converted to that, and results rounded to it.
     """
@@ -54,7 +54,7 @@ def _declared(function: F, by_first: bool) -> F:
     places = frozenset(
         word
         for place, name in enumerate(names)
-        if not place or kinds.get(name, "").startswith("Operand")
+        if not place or kinds.get(name, "").startswith("ArrayLike")
         for word in (place, name)
     )
     takes_dtype = "dtype" in names

@@ -20,7 +20,7 @@ from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.calls import publish
 from staticgrad.language.ir.functional import SPECIAL
 from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.movement import squeeze
 from staticgrad.language.ops.operands import Axes, Integer, axes_of
 from staticgrad.language.ops.selection import where
@@ -69,17 +69,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def ndtri(p: Operand[AnyValue]) -> AnyValue:
+def ndtri(p: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``ndtr``: infinite at 0 and 1, NaN beyond. Near 1 it is as exact as p."""
     return Ndtri()(p)
 
 
-def logit(p: Operand[AnyValue]) -> AnyValue:
+def logit(p: ArrayLike[AnyValue]) -> AnyValue:
     """log(p / (1 - p)), the inverse of ``expit``: infinite at 0 and 1, NaN beyond."""
     return Logit()(p)
 
 
-def polygamma(n: Integer, x: Operand[AnyValue]) -> AnyValue:
+def polygamma(n: Integer, x: ArrayLike[AnyValue]) -> AnyValue:
     """Derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
 
     ``n`` is a whole number known at build; 0 is ``digamma`` itself.
@@ -89,18 +89,18 @@ def polygamma(n: Integer, x: Operand[AnyValue]) -> AnyValue:
     return Polygamma(n)(x) if n else Digamma()(x)
 
 
-def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+def gammainc(a: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Regularized lower incomplete gamma function: 0 at x = 0, 1 at inf; NaN below 0."""
     return GammaInc()(a, x)
 
 
-def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+def gammaincc(a: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """1 - gammainc(a, x), accurate where that is small."""
     return GammaIncC()(a, x)
 
 
 @rounded_once
-def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def beta(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """gamma(a) * gamma(b) / gamma(a + b) for positive a and b; NaN below 0.
 
     It is exp(betaln(a, b)), so its relative error grows with abs(betaln(a, b)).
@@ -108,12 +108,12 @@ def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return exp(BetaLn()(a, b))
 
 
-def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def betaln(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below."""
     return BetaLn()(a, b)
 
 
-def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+def betainc(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Regularized incomplete beta function: 0 at x = 0, 1 at 1, NaN outside; a and b positive.
 
     It is differentiable by x, not by a and b. Above (a + 1) / (a + b + 2) it is 1 minus the other
@@ -123,7 +123,7 @@ def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) ->
     return BetaInc()(a, b, x)
 
 
-def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
+def zeta(x: ArrayLike[AnyValue], q: ArrayLike[AnyValue] = 1.0) -> AnyValue:
     """Hurwitz zeta function, the sum of (q + k) ** -x over k = 0, 1, ...; for q = 1 Riemann's.
 
     inf at x = 1 and at whole q <= 0; NaN for x below 1 and other negative q. It is differentiable
@@ -134,9 +134,9 @@ def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
 
 @rounded_once
 def logsumexp(
-    a: Operand[AnyValue],
+    a: ArrayLike[AnyValue],
     axis: Axes = None,
-    b: Operand[AnyValue] | None = None,
+    b: ArrayLike[AnyValue] | None = None,
     keepdims: bool = False,
 ) -> AnyValue:
     """log(sum(b * exp(a))) over ``axis``, without overflow; NaN where that sum is negative.
@@ -164,7 +164,7 @@ def logsumexp(
     return out if keepdims else squeeze(out, axes)
 
 
-def softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+def softmax(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     """exp(x) / sum(exp(x)) over ``axis``, without overflow.
 
     Args:
@@ -179,7 +179,7 @@ def softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
 
 
 @like(softmax)
-def log_softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+def log_softmax(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
 
     >>> sg.evaluate(sg.special.log_softmax([0.0, -1000.0]))

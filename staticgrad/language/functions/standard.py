@@ -18,7 +18,7 @@ from staticgrad.language.ir.functional import FACTS
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand, common_dtype, strong_dtype
+from staticgrad.language.ops.elementwise import ArrayLike, common_dtype, strong_dtype
 from staticgrad.language.ops.indexing import stack
 from staticgrad.language.ops.operands import as_value, axes_of, dtype_of, promoted_values
 from staticgrad.language.types.arrays import Shape, is_sparse, product
@@ -37,7 +37,7 @@ newaxis: Final = None
 
 
 def asarray(
-    obj: Operand[AnyValue],
+    obj: ArrayLike[AnyValue],
     /,
     *,
     dtype: Any = None,
@@ -114,7 +114,7 @@ def _elements(data: Any) -> Iterator[Any]:
             yield each
 
 
-def shape(a: Operand) -> Shape:
+def shape(a: ArrayLike) -> Shape:
     """The sizes of the axes of a value or array: ints, and expressions of named sizes.
 
     >>> sg.shape(sg.input("x", ("n", 3)))
@@ -124,7 +124,7 @@ def shape(a: Operand) -> Shape:
     return known.shape if isinstance(a, Value) else np.shape(known)
 
 
-def ndim(a: Operand) -> int:
+def ndim(a: ArrayLike) -> int:
     """The number of axes of a value or array.
 
     >>> sg.ndim(sg.input("x", ("n", 3)))
@@ -134,7 +134,7 @@ def ndim(a: Operand) -> int:
     return known.ndim if isinstance(a, Value) else np.ndim(known)
 
 
-def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
+def size(a: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Size:
     """Return the number of elements, or the size of ``axis``, or the product of several sizes.
 
     >>> sg.size(sg.input("x", (2, 3)))

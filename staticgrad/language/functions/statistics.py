@@ -22,7 +22,7 @@ from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import absolute, ceil, conj, flat_root, floor, power, rint
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import (
     TakeAlong,
     concatenate,
@@ -83,27 +83,27 @@ from staticgrad.support.errors.wording import shown
 
 @overload
 def average(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = ...,
-    weights: Operand[AnyValue] | None = ...,
+    weights: ArrayLike[AnyValue] | None = ...,
     returned: Literal[False] = ...,
     *,
     keepdims: bool = ...,
 ) -> AnyValue: ...
 @overload
 def average(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = ...,
-    weights: Operand[AnyValue] | None = ...,
+    weights: ArrayLike[AnyValue] | None = ...,
     *,
     returned: Literal[True],
     keepdims: bool = ...,
 ) -> tuple[AnyValue, AnyValue]: ...
 @rounded_once
 def average(
-    x: Operand[Any],
+    x: ArrayLike[Any],
     axis: Axes = None,
-    weights: Operand[Any] | None = None,
+    weights: ArrayLike[Any] | None = None,
     returned: bool = False,
     *,
     keepdims: bool = False,
@@ -151,13 +151,13 @@ def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
 
 @rounded_once
 def cov(
-    m: Operand[AnyValue],
-    y: Operand[AnyValue] | None = None,
+    m: ArrayLike[AnyValue],
+    y: ArrayLike[AnyValue] | None = None,
     rowvar: bool = True,
     bias: bool = False,
     ddof: Integer | None = None,
-    fweights: Operand[AnyValue] | None = None,
-    aweights: Operand[AnyValue] | None = None,
+    fweights: ArrayLike[AnyValue] | None = None,
+    aweights: ArrayLike[AnyValue] | None = None,
     *,
     dtype: Any = None,
 ) -> AnyValue:
@@ -198,7 +198,7 @@ def cov(
 
 
 def _weights(
-    rows: AnyValue, often: Operand[AnyValue] | None, much: Operand[AnyValue] | None
+    rows: AnyValue, often: ArrayLike[AnyValue] | None, much: ArrayLike[AnyValue] | None
 ) -> AnyValue | None:
     """Return the weight of each observation, in the real dtype of the variables."""
     found: AnyValue | None = None
@@ -224,8 +224,8 @@ def _size(size: Size, like: Value) -> Any:
 @like(cov)
 @rounded_once
 def corrcoef(
-    x: Operand[AnyValue],
-    y: Operand[AnyValue] | None = None,
+    x: ArrayLike[AnyValue],
+    y: ArrayLike[AnyValue] | None = None,
     rowvar: bool = True,
     *,
     dtype: Any = None,
@@ -242,7 +242,7 @@ def corrcoef(
     return clip(scaled, -1.0, 1.0)
 
 
-def _variables(x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
+def _variables(x: ArrayLike[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
     value = floating(x)
     if dtype is not None:
         wanted = dtype_of(dtype)
@@ -263,7 +263,7 @@ Range = tuple[float, float] | None
 
 
 def isin(
-    element: Operand[AnyValue], test_elements: Operand[AnyValue], *, invert: bool = False
+    element: ArrayLike[AnyValue], test_elements: ArrayLike[AnyValue], *, invert: bool = False
 ) -> AnyValue:
     """Return True for each element that is among the others; NaN never is. ``invert``: is not.
 
@@ -280,7 +280,7 @@ def isin(
     return found != among if invert else found == among
 
 
-def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False) -> AnyValue:
+def digitize(x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue], right: bool = False) -> AnyValue:
     """Return the number of the bin that contains each element of x; 0 is below the first edge.
 
     Args:
@@ -305,7 +305,7 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
     return edges.size - searchsorted(edges[::-1], x, side)
 
 
-def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+def partition(x: ArrayLike[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
     """Sort x along ``axis``: one of the orders that NumPy's ``partition`` may give.
 
     Args:
@@ -319,7 +319,7 @@ def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue
 
 
 @like(partition)
-def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+def argpartition(x: ArrayLike[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
     """Return the positions (int64) that sort x along ``axis``; see ``partition``.
 
     >>> sg.evaluate(sg.argpartition([3, 1, 2], 1))
@@ -356,7 +356,7 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
 
 
 def bincount(
-    x: Operand[AnyValue], weights: Operand[AnyValue] | None = None, minlength: int | None = None
+    x: ArrayLike[AnyValue], weights: ArrayLike[AnyValue] | None = None, minlength: int | None = None
 ) -> AnyValue:
     """Count how often each of the numbers 0 to ``minlength`` - 1 occurs in a vector of integers.
 
@@ -397,11 +397,11 @@ def bincount(
 
 
 def histogram(
-    x: Operand[AnyValue],
-    bins: Operand[AnyValue] | int = 10,
+    x: ArrayLike[AnyValue],
+    bins: ArrayLike[AnyValue] | int = 10,
     range: Range = None,
     density: bool | None = None,
-    weights: Operand[AnyValue] | None = None,
+    weights: ArrayLike[AnyValue] | None = None,
 ) -> tuple[AnyValue, AnyValue]:
     """Count the elements of x in each bin; return the counts and the bins' edges.
 
@@ -451,7 +451,7 @@ def _densities(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
 
 @like(histogram)
 def histogram_bin_edges(
-    x: Operand[AnyValue], bins: Operand[AnyValue] | int = 10, range: Range = None
+    x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue] | int = 10, range: Range = None
 ) -> AnyValue:
     """The edges that ``histogram`` would use."""
     value = as_value(x)
@@ -494,7 +494,7 @@ def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
 Method = Literal["linear", "lower", "higher", "midpoint", "nearest"]
 
 
-def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+def median(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Compute the middle element over ``axis``, or the mean of the two middle ones.
 
     NaN if an element is NaN, or there are no elements.
@@ -509,7 +509,7 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
 
 
 @like(median)
-def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+def nanmedian(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Compute the ``median``, ignoring NaN; NaN if all elements are NaN or there are none."""
     rows = _Rows(x, axis, keepdims, nan_if_empty=True)
     count = rows.numbers()
@@ -518,7 +518,7 @@ def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False
 
 
 def quantile(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     q: Any,
     axis: Axes = None,
     *,
@@ -577,7 +577,7 @@ class _Rows(Generic[AnyValue]):
 
     def __init__(
         self,
-        x: Operand[AnyValue],
+        x: ArrayLike[AnyValue],
         axis: Axes,
         keepdims: bool,
         nan_if_empty: bool = False,
@@ -635,7 +635,7 @@ def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
 def _each(
     one: Callable[[_Rows[AnyValue], float, str], AnyValue],
     whole: float,
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     q: Any,
     axis: Axes = None,
     *,
@@ -738,12 +738,12 @@ _LONGEST_TREE: Final = 65536
 
 @rounded_once
 def prod(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Operand[AnyValue] | None = None,
+    initial: ArrayLike[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
     """Multiply the elements over ``axis`` (all by default); 1 if empty. Integers widen to 64 bits.
@@ -796,7 +796,10 @@ def _halved(rows: AnyValue) -> AnyValue:
 
 @rounded_once
 def norm(
-    x: Operand[AnyValue], ord: float | str | None = None, axis: Axes = None, keepdims: bool = False
+    x: ArrayLike[AnyValue],
+    ord: float | str | None = None,
+    axis: Axes = None,
+    keepdims: bool = False,
 ) -> AnyValue:
     """The length of the vectors along ``axis``: of all elements by default, as ``np.linalg.norm``.
 
@@ -855,12 +858,12 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
 
 
 @rounded_once
-def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+def ptp(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """The largest less the smallest element over ``axis``. Raises as ``max``."""
     value = as_value(x)
     return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
 
 
-def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+def count_nonzero(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """Return how many elements over ``axis`` are not 0, as int64."""
     return of.sum(astype(as_value(x), BOOL), axis, keepdims=keepdims)

@@ -38,7 +38,7 @@ class Numbers(Protocol):
 
 #: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
 #: scalars are weak.
-Operand: TypeAlias = AnyValue | Dim | float | Sequence[Any] | Numbers
+ArrayLike: TypeAlias = AnyValue | Dim | float | Sequence[Any] | Numbers
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 

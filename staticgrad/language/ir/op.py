@@ -19,7 +19,7 @@ import numpy.typing as npt
 from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.forms import Form, Leaf
 from staticgrad.language.ir.functional import load_functions
-from staticgrad.language.ir.kinds import AnyValue, Operand, binding_kind
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore
@@ -210,7 +210,7 @@ class Op(Immutable):
 
     # -- given by the base ------------------------------------------------------------------------
 
-    def __call__(self, *args: Operand[AnyValue]) -> AnyValue:
+    def __call__(self, *args: ArrayLike[AnyValue]) -> AnyValue:
         """Bind the op to operands: a new node, an eager result, or a pattern, as they are.
 
         An op of several results gives a tuple of them.

@@ -25,9 +25,9 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.basic import log, sqrt, where
 from staticgrad.language.ops.cotangent import MINUS_ONE, ONE, ZERO, Cotangent, Partial, times
 from staticgrad.language.ops.elementwise import (
+    ArrayLike,
     Elementwise,
     Floating,
-    Operand,
     binary,
     check_range,
     common_dtype,
@@ -209,7 +209,7 @@ divide = binary(Div, "divide", "sg.divide([1, 2], 4)", "array([0.25, 0.5 ])")
 negative = unary(Neg, "negative", "sg.negative([-2, 3])", "array([ 2, -3])")
 
 
-def positive(x: Operand[AnyValue]) -> AnyValue:
+def positive(x: ArrayLike[AnyValue]) -> AnyValue:
     """x itself.
 
     Args:
@@ -242,7 +242,7 @@ class Signbit(Floating, name="signbit"):
         return sign_bit(x).ne(0)
 
 
-def signbit(x: Operand[AnyValue]) -> AnyValue:
+def signbit(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return whether the sign bit of x is set: of -0 too. Of integers: whether x is negative.
 
     Args:
@@ -383,7 +383,7 @@ def _by_exponent(out: Any, x: Any, y: Any) -> Value:
     return where(zeros, ZERO, out * log(x))
 
 
-def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def power(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """x ** y, broadcast; dtypes promote.
 
     A whole-number literal y up to 64 means repeated multiplication, and 0.5 means sqrt(x); over an
@@ -415,7 +415,7 @@ def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return base if exponent == 1 else IntegerPow(int(exponent))(base)
 
 
-def square(x: Operand[AnyValue]) -> AnyValue:
+def square(x: ArrayLike[AnyValue]) -> AnyValue:
     """x * x, in the dtype of x; bools are combined by logical and.
 
     Args:
@@ -425,7 +425,7 @@ def square(x: Operand[AnyValue]) -> AnyValue:
     return value if value.dtype.is_bool else IntegerPow(2)(value)
 
 
-def reciprocal(x: Operand[AnyValue]) -> AnyValue:
+def reciprocal(x: ArrayLike[AnyValue]) -> AnyValue:
     """1 / x, always floating: integers and bools are converted to float64.
 
     Args:
@@ -662,13 +662,13 @@ trunc = unary(Trunc, "trunc", "sg.trunc([-1.5, 1.5])", "array([-1.,  1.])")
 rint = unary(Rint, "rint", "sg.rint([0.5, 1.5])", "array([0., 2.])")
 
 
-def isnan(x: Operand[AnyValue]) -> AnyValue:
+def isnan(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return True where x is NaN."""
     value = as_value(x)
     return not_equal(value, value)
 
 
-def isinf(x: Operand[AnyValue]) -> AnyValue:
+def isinf(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return True where x is infinite."""
     value = as_value(x)
     if not value.dtype.is_float:
@@ -676,7 +676,7 @@ def isinf(x: Operand[AnyValue]) -> AnyValue:
     return equal(absolute(value), inf)
 
 
-def isfinite(x: Operand[AnyValue]) -> AnyValue:
+def isfinite(x: ArrayLike[AnyValue]) -> AnyValue:
     """Return True where x is neither infinite nor NaN.
 
     >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
@@ -688,7 +688,7 @@ def isfinite(x: Operand[AnyValue]) -> AnyValue:
     return less(absolute(value), inf)
 
 
-def conj(x: Operand[AnyValue]) -> AnyValue:
+def conj(x: ArrayLike[AnyValue]) -> AnyValue:
     """Compute the complex conjugate: of a real value itself.
 
     >>> sg.evaluate(sg.conj([1.0 + 2.0j]))

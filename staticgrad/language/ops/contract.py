@@ -14,7 +14,7 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, peeled
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import unbroadcast, widened
-from staticgrad.language.ops.elementwise import Operand, lined_up
+from staticgrad.language.ops.elementwise import ArrayLike, lined_up
 from staticgrad.language.ops.movement import Transpose, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
     BilinearOp,
@@ -188,7 +188,7 @@ def _batch(a: Shape, b: Shape) -> Shape:
         ) from None
 
 
-def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+def matmul(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """a @ b: over the last axis of a and the second to last of b; axes before them broadcast.
 
     One of them may be a sparse matrix (``sg.sparse``, or of SciPy), of two axes.

@@ -14,7 +14,7 @@ from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ops import basic
 from staticgrad.language.ops.cotangent import ONE, Partial
-from staticgrad.language.ops.elementwise import Elementwise, Operand
+from staticgrad.language.ops.elementwise import ArrayLike, Elementwise
 from staticgrad.language.ops.operands import as_value, dtype_of
 from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType, convert_array
 from staticgrad.language.types.dim import Dim, Size, bounds
@@ -114,7 +114,7 @@ class SizeValue(Op, name="size"):
         return Range(max(1.0, float(low or 1)), inf if high is None else float(high), Zero.NEVER)
 
 
-def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
+def astype(x: ArrayLike[AnyValue], dtype: Any) -> AnyValue:
     """x converted to ``dtype``; x itself if it has that dtype. Carries gradients between floats.
 
     Args:

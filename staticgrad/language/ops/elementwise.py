@@ -22,7 +22,7 @@ import numpy as np
 
 from staticgrad.language.ir.expr import PRIMITIVES, Expr, apply
 from staticgrad.language.ir.forms import Form, Pointwise
-from staticgrad.language.ir.kinds import AnyValue, Operand as Operand, binding_kind, of_kind
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike as ArrayLike, binding_kind, of_kind
 from staticgrad.language.ir.op import Op, as_array
 from staticgrad.language.ir.python_numbers import Number, PythonNumber
 from staticgrad.language.ir.ranges import Range, RangeOf
@@ -502,7 +502,7 @@ class Unary(Protocol):
 
     __name__: str
 
-    def __call__(self, x: Operand[AnyValue]) -> AnyValue:
+    def __call__(self, x: ArrayLike[AnyValue]) -> AnyValue:
         """Apply the op."""
 
 
@@ -511,7 +511,7 @@ class Binary(Protocol):
 
     __name__: str
 
-    def __call__(self, x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    def __call__(self, x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
         """Apply the op."""
 
 
@@ -519,7 +519,7 @@ def unary(kind: type[Elementwise], name: str, call: str = "", result: str = "") 
     """Return the public function ``name`` of one operand that applies an op without attributes."""
     op = kind()
 
-    def apply(x: Operand[AnyValue]) -> AnyValue:
+    def apply(x: ArrayLike[AnyValue]) -> AnyValue:
         return op(x)
 
     return _named(apply, op, name, "x", call, result)
@@ -529,7 +529,7 @@ def binary(kind: type[Elementwise], name: str, call: str = "", result: str = "")
     """Return the public function ``name`` of two operands, as ``unary`` does of one."""
     op = kind()
 
-    def apply(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    def apply(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
         return op(x, y)
 
     return _named(apply, op, name, "x, y", call, result)

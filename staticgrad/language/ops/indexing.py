@@ -38,7 +38,7 @@ from staticgrad.language.ops.arithmetic import remainder
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.cotangent import zeros_like_type
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.logic import equal, logical_or
 from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape
 from staticgrad.language.ops.operands import (
@@ -350,8 +350,8 @@ def _check_along(x: TensorType, indices: TensorType, axis: int, whole: bool = Fa
 
 
 def take(
-    x: Operand[AnyValue],
-    indices: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
+    indices: ArrayLike[AnyValue],
     axis: int | None = None,
     *,
     mode: str = "raise",
@@ -396,7 +396,7 @@ def within(indices: AnyValue, size: Size, mode: str) -> AnyValue:
 
 
 def take_along_axis(
-    x: Operand[AnyValue], indices: Operand[AnyValue], axis: int | None = -1
+    x: ArrayLike[AnyValue], indices: ArrayLike[AnyValue], axis: int | None = -1
 ) -> AnyValue:
     """Read x at one index per element along ``axis``: out[i, j] = x[i, indices[i, j]].
 
@@ -433,7 +433,7 @@ def _stretched(x: AnyValue, to: AnyValue, axis: int) -> AnyValue:
 
 
 def scatter_add(
-    x: Operand[AnyValue], indices: Operand[AnyValue], size: Size, axis: int = 0
+    x: ArrayLike[AnyValue], indices: ArrayLike[AnyValue], size: Size, axis: int = 0
 ) -> AnyValue:
     """Add x to zeros with ``size`` entries along ``axis`` at ``indices``, in order.
 
@@ -787,7 +787,7 @@ def sliced(x: AnyValue, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -
     return Slice(starts, lengths, steps)(x)
 
 
-def flip(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+def flip(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     """x with its elements in reverse order along ``axis`` (all axes by default).
 
     Args:
@@ -810,7 +810,7 @@ def concatenate(
 @overload
 def concatenate(values: Sequence[Any], axis: int | None = ..., *, dtype: Any = ...) -> Any: ...
 def concatenate(
-    values: Sequence[Operand[AnyValue]], axis: int | None = 0, *, dtype: Any = None
+    values: Sequence[ArrayLike[AnyValue]], axis: int | None = 0, *, dtype: Any = None
 ) -> AnyValue:
     """The values one after the other along ``axis``; flattened first if it is None.
 
@@ -838,7 +838,7 @@ def concatenate(
 def stack(values: Sequence[AnyValue], axis: int = ..., *, dtype: Any = ...) -> AnyValue: ...
 @overload
 def stack(values: Sequence[Any], axis: int = ..., *, dtype: Any = ...) -> Any: ...
-def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = None) -> AnyValue:
+def stack(values: Sequence[ArrayLike[AnyValue]], axis: int = 0, *, dtype: Any = None) -> AnyValue:
     """The values, all of one shape, side by side along a new axis ``axis`` of the result.
 
     In ``dtype`` if one is given, else in the one in which they meet.
@@ -894,7 +894,7 @@ def _joined(values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
     return tuple(astype(value, wanted) for value in operands)
 
 
-def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
+def diagonal(x: ArrayLike[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
     """Return the elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
 
     ``offset`` says which diagonal; above the main one it is positive.

@@ -15,7 +15,7 @@ from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Constant
 from staticgrad.language.ir.ranges import Range, Zero
-from staticgrad.language.ops.elementwise import Elementwise, Operand, binary, common_dtype, unary
+from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, binary, common_dtype, unary
 from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.support.docstrings import like
 
@@ -236,7 +236,7 @@ logical_not = unary(
 )
 
 
-def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def bitwise_and(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """x & y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError.
 
     Args:
@@ -246,18 +246,18 @@ def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 @like(bitwise_and)
-def bitwise_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def bitwise_or(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """x | y: logical on bools, bit by bit on integers; broadcast."""
     return _bitwise(LogicalOr(), BitOr(), x, y)
 
 
 @like(bitwise_and)
-def bitwise_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def bitwise_xor(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """x ^ y: logical on bools, bit by bit on integers; broadcast."""
     return _bitwise(LogicalXor(), BitXor(), x, y)
 
 
-def invert(x: Operand[AnyValue]) -> AnyValue:
+def invert(x: ArrayLike[AnyValue]) -> AnyValue:
     """~x: logical not on bools, every bit flipped on integers.
 
     Args:
@@ -266,7 +266,9 @@ def invert(x: Operand[AnyValue]) -> AnyValue:
     return _bitwise(LogicalNot(), BitNot(), x)
 
 
-def _bitwise(on_bools: Elementwise, on_integers: Elementwise, *args: Operand[AnyValue]) -> AnyValue:
+def _bitwise(
+    on_bools: Elementwise, on_integers: Elementwise, *args: ArrayLike[AnyValue]
+) -> AnyValue:
     op = on_bools if common_dtype(on_integers.name, args).is_bool else on_integers
     return op(*args)
 

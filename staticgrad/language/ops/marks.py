@@ -12,7 +12,7 @@ from typing import Any
 from staticgrad.language.ir.expr import Expr
 from staticgrad.language.ir.forms import Form, Identity
 from staticgrad.language.ir.graph import Node, Symbolic
-from staticgrad.language.ir.kinds import AnyValue, Operand
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ops.batch_axis import in_front
@@ -145,6 +145,6 @@ def region_behind(node: Node) -> tuple[Sequence[Symbolic], Sequence[Symbolic]] |
     return rest[:begins], rest[begins:]
 
 
-def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
+def stop_gradient(x: ArrayLike[AnyValue]) -> AnyValue:
     """x itself, through which no gradient flows."""
     return StopGradient()(x)

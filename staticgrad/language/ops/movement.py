@@ -19,7 +19,7 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import basic
 from staticgrad.language.ops.basic import sum_over
-from staticgrad.language.ops.elementwise import Operand, broadcast
+from staticgrad.language.ops.elementwise import ArrayLike, broadcast
 from staticgrad.language.ops.operands import (
     Axes,
     LinearOp,
@@ -163,7 +163,7 @@ class Broadcast(LinearOp, name="broadcast"):
 
 
 def reshape(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     shape: Size | Sequence[Size],
     order: str | None = "C",
     *,
@@ -209,7 +209,7 @@ def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
     return (*sizes[:free], dims.floordiv(x.size, known), *sizes[free:])
 
 
-def transpose(x: Operand[AnyValue], axes: Any = None) -> AnyValue:
+def transpose(x: ArrayLike[AnyValue], axes: Any = None) -> AnyValue:
     """Axis i of the result is axis ``axes[i]`` of x; all axes reversed by default.
 
     Args:
@@ -236,7 +236,7 @@ def _permuted(x: AnyValue, perm: tuple[int, ...]) -> AnyValue:
     return x if perm == tuple(range(x.ndim)) else Transpose(perm)(x)
 
 
-def swapaxes(x: Operand[AnyValue], axis1: int, axis2: int) -> AnyValue:
+def swapaxes(x: ArrayLike[AnyValue], axis1: int, axis2: int) -> AnyValue:
     """x with two axes exchanged.
 
     Args:
@@ -252,7 +252,7 @@ def swapaxes(x: Operand[AnyValue], axis1: int, axis2: int) -> AnyValue:
     return _permuted(value, tuple(perm))
 
 
-def moveaxis(x: Operand[AnyValue], source: Axes, destination: Axes) -> AnyValue:
+def moveaxis(x: ArrayLike[AnyValue], source: Axes, destination: Axes) -> AnyValue:
     """x with the axes ``source`` moved to the places ``destination``; the others keep their order.
 
     Args:
@@ -282,7 +282,7 @@ def _listed(axes: Axes) -> list[Any]:
     return list(axes) if isinstance(axes, list | tuple) else [axes]
 
 
-def expand_dims(x: Operand[AnyValue], axis: Axes) -> AnyValue:
+def expand_dims(x: ArrayLike[AnyValue], axis: Axes) -> AnyValue:
     """x with axes of size 1 inserted, so that they are the axes ``axis`` of the result.
 
     Args:
@@ -299,7 +299,7 @@ def expand_dims(x: Operand[AnyValue], axis: Axes) -> AnyValue:
     return reshape(value, tuple(1 if k in new else next(sizes) for k in range(rank)))
 
 
-def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+def squeeze(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     """x without the axes ``axis``, which must have literal size 1; without all such by default.
 
     Args:
@@ -322,7 +322,7 @@ def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     return reshape(value, tuple(size for k, size in enumerate(value.shape) if k not in dropped))
 
 
-def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
+def ravel(x: ArrayLike[AnyValue], order: str | None = "C") -> AnyValue:
     """Flatten x to one axis: the last axis varies fastest, for ``"F"`` the first one.
 
     Args:
@@ -350,7 +350,7 @@ def _is_fortran(order: str | None, known: str) -> bool:
     return order == "F"
 
 
-def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
+def broadcast_to(x: ArrayLike[AnyValue], shape: Any) -> AnyValue:
     """x repeated to ``shape`` by NumPy's rule: axes align at the right, literal size 1 stretches.
 
     Args:
@@ -370,7 +370,7 @@ def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
     return basic.broadcast_to(value, target)
 
 
-def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
+def broadcast_arrays(*values: ArrayLike[AnyValue]) -> list[AnyValue]:
     """Broadcast values to their common shape; dtypes are unchanged."""
     if not values:
         return []

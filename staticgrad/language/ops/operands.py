@@ -24,7 +24,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.basic import astype, size_value
 from staticgrad.language.ops.cotangent import reached
 from staticgrad.language.ops.elementwise import (
-    Operand,
+    ArrayLike,
     array_dtype,
     common_dtype,
     dtype_hint,
@@ -105,7 +105,7 @@ class BilinearOp(Op):
 
 
 def as_value(
-    data: Operand[AnyValue], kind: type[AnyValue] | None = None, *, of: str = ""
+    data: ArrayLike[AnyValue], kind: type[AnyValue] | None = None, *, of: str = ""
 ) -> AnyValue:
     """``data`` as a value."""
     if isinstance(data, Value):
@@ -118,19 +118,19 @@ def as_value(
     return (kind or binding_kind(())).lift(data)
 
 
-def floating(x: Operand[AnyValue]) -> AnyValue:
+def floating(x: ArrayLike[AnyValue]) -> AnyValue:
     """x as a floating value: integers and bools become float64."""
     value = as_value(x)
     return value if value.dtype.is_float else astype(value, F64)
 
 
-def as_values(*data: Operand[AnyValue]) -> tuple[AnyValue, ...]:
+def as_values(*data: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     """``data`` as values of the kind that they have or ask for; nothing promotes."""
     kind = binding_kind(data)
     return tuple(as_value(item, kind) for item in data)
 
 
-def promoted_values(data: Sequence[Operand[AnyValue]]) -> tuple[AnyValue, ...]:
+def promoted_values(data: Sequence[ArrayLike[AnyValue]]) -> tuple[AnyValue, ...]:
     """``data`` as values of one kind and of the dtype in which they meet."""
     shared, numbers = shared_dtype(data)
     if shared is not None and not numbers:

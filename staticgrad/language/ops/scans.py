@@ -20,7 +20,7 @@ from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ops.basic import full
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand, quiet
+from staticgrad.language.ops.elementwise import ArrayLike, quiet
 from staticgrad.language.ops.indexing import concatenate, flip, part, with_zeros
 from staticgrad.language.ops.movement import broadcast_arrays, ravel
 from staticgrad.language.ops.operands import as_value, axis_of, counting_dtype, promoted_values
@@ -162,7 +162,7 @@ def _following(x: AnyValue, axis: int) -> AnyValue:
     return part(with_zeros(x, width), axis, 1, x.shape[axis])
 
 
-def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
+def cumsum(x: ArrayLike[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
     """The running sum along ``axis``; of x flattened if it is None.
 
     Added from the first element on. Bools and integers below 64 bits are added as int64 (unsigned:
@@ -178,7 +178,7 @@ def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> 
     return _running(CumSum, x, axis, dtype)
 
 
-def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
+def cumprod(x: ArrayLike[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
     """The running product along ``axis``; of x flattened if it is None. Otherwise as ``cumsum``.
 
     Its gradient is right where elements are 0.
@@ -190,7 +190,7 @@ def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) ->
     return _running(CumProd, x, axis, dtype)
 
 
-def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
+def linear_scan(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axis: int = -1) -> AnyValue:
     """out[0] = b[0]; then out[i] = a[i] * out[i - 1] + b[i] along ``axis``; a and b broadcast.
 
     The recurrence of moving averages and of linear state spaces. A kernel runs through the axis in
@@ -205,7 +205,7 @@ def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> A
     return LinearScan(axis_of(axis, total[1]))(*total)
 
 
-def _running(kind: type[_Scan], x: Operand[AnyValue], axis: int | None, dtype: Any) -> AnyValue:
+def _running(kind: type[_Scan], x: ArrayLike[AnyValue], axis: int | None, dtype: Any) -> AnyValue:
     value = as_value(x)
     value = astype(value, counting_dtype(value.dtype, dtype))
     if axis is None:

@@ -22,7 +22,7 @@ from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import Abs, signbit
 from staticgrad.language.ops.cotangent import ZERO, Cotangent, Masked, narrowed
-from staticgrad.language.ops.elementwise import Elementwise, Operand, binary, lifted, promoted
+from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, binary, lifted, promoted
 from staticgrad.language.ops.logic import (
     Lt,
     Relation,
@@ -225,9 +225,9 @@ class Minimum(_Extremum, name="minimum"):
 
 
 def where(
-    condition: Operand[AnyValue],
-    x: Operand[AnyValue] | None = None,
-    y: Operand[AnyValue] | None = None,
+    condition: ArrayLike[AnyValue],
+    x: ArrayLike[AnyValue] | None = None,
+    y: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """Select x where the condition is true (not zero), else y; all broadcast, x and y promote.
 
@@ -356,7 +356,9 @@ class AtMost(_Bounded, name="at_most"):
 
 
 def clip(
-    x: Operand[AnyValue], min: Operand[AnyValue] | None = None, max: Operand[AnyValue] | None = None
+    x: ArrayLike[AnyValue],
+    min: ArrayLike[AnyValue] | None = None,
+    max: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """x held between ``min`` and ``max`` (None: no border), broadcast; dtypes promote.
 
@@ -381,7 +383,7 @@ def clip(
     return as_value(value)
 
 
-def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+def copysign(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """The magnitude of x with the sign of y, broadcast; always floating.
 
     Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.

@@ -20,7 +20,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import ZERO
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import ScatterIntoAlong, TakeAlong, take
 from staticgrad.language.ops.movement import ravel
 from staticgrad.language.ops.operands import (
@@ -202,7 +202,7 @@ def _float_key(x: Expr, signed: DType) -> Expr:
 
 
 def sort(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: int | None = -1,
     kind: str | None = None,
     order: None = None,
@@ -231,7 +231,7 @@ def sort(
 
 
 def argsort(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     axis: int | None = -1,
     kind: str | None = None,
     order: None = None,
@@ -256,7 +256,7 @@ def argsort(
 
 
 def topk(
-    x: Operand[AnyValue], k: Size, axis: int = -1, *, largest: bool = True
+    x: ArrayLike[AnyValue], k: Size, axis: int = -1, *, largest: bool = True
 ) -> tuple[AnyValue, AnyValue]:
     """The ``k`` largest elements along ``axis``, largest first, and their positions (int64).
 
@@ -278,10 +278,10 @@ def topk(
 
 
 def searchsorted(
-    a: Operand[AnyValue],
-    v: Operand[AnyValue],
+    a: ArrayLike[AnyValue],
+    v: ArrayLike[AnyValue],
     side: str = "left",
-    sorter: Operand[AnyValue] | None = None,
+    sorter: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """Return where each element of v would go into the vector a to keep it ascending, as int64.
 
@@ -311,7 +311,7 @@ def searchsorted(
 
 
 def sorted_along(
-    x: Operand[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
+    x: ArrayLike[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
 ) -> tuple[AnyValue, AnyValue]:
     """x sorted along ``axis`` (None: flat), and where each element was; checks NumPy's options."""
     kind, order, stable = unused

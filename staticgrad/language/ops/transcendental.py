@@ -21,7 +21,7 @@ from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import FlatPower, isinf
 from staticgrad.language.ops.cotangent import ZERO, Partial
-from staticgrad.language.ops.elementwise import Floating, Operand, binary, scipy_special, unary
+from staticgrad.language.ops.elementwise import ArrayLike, Floating, binary, scipy_special, unary
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.selection import minimum
 from staticgrad.language.types.dtype import F32, F64, DType
@@ -344,7 +344,7 @@ arccos = unary(Acos, "arccos", "sg.arccos([1.0, -1.0])", "array([0.        , 3.1
 arctan = unary(Atan, "arctan", "sg.arctan([0.0, 1.0])", "array([0.        , 0.78539816])")
 
 
-def arctan2(y: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+def arctan2(y: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """The angle in [-pi, pi] of the point (x, y), y first, broadcast; always floating.
 
     Its derivatives at the origin are NaN.

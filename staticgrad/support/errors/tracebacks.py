@@ -69,7 +69,7 @@ def _innermost(function: Any) -> Any:
 
 def names_messages(function: Callable[P, T]) -> Callable[P, T]:
     """Let messages begin with the argument ``name`` of ``function`` while it runs."""
-    _NAMED_BY_ARGUMENT.add(function.__code__)  # type: ignore[attr-defined]
+    _NAMED_BY_ARGUMENT.add(function.__code__)
     return function
 
 

@@ -19,7 +19,7 @@ from staticgrad.language.functions.checkpoints.saveable import (
 )
 from staticgrad.language.functions.trees import flatten, mapped, unflatten
 from staticgrad.language.ir.graph import Input, Node, Symbolic, ancestors, next_serial
-from staticgrad.language.ir.kinds import AnyValue, Operand, binding_kind
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.marks import Checkpoint, CheckpointName, Mark, Recomputed, name_of
@@ -146,7 +146,7 @@ def _policy_of(tree: ast.expr) -> Any:
 @overload
 def checkpoint(x: Callable[P, R], policy: Saveable | None = None) -> Callable[P, R]: ...
 @overload
-def checkpoint(x: Operand[AnyValue]) -> AnyValue: ...
+def checkpoint(x: ArrayLike[AnyValue]) -> AnyValue: ...
 def checkpoint(x: Any, policy: Any = None) -> Any:
     """Return x, marked to be stored: no policy or budget recomputes it.
 
@@ -214,7 +214,7 @@ def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
     return f
 
 
-def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
+def checkpoint_name(x: ArrayLike[AnyValue], name: str) -> AnyValue:
     """Return x with a name, a text, that checkpoint policies can refer to.
 
     ``sg.checkpoint_policies.save_only_these_names("h")`` and others refer to names. Several

@@ -18,7 +18,7 @@ from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ops.arithmetic import absolute, floor, rint
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import size_value
-from staticgrad.language.ops.elementwise import Operand, lifted
+from staticgrad.language.ops.elementwise import ArrayLike, lifted
 from staticgrad.language.ops.indexing import take, take_along_axis
 from staticgrad.language.ops.movement import expand_dims, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
@@ -43,8 +43,8 @@ Border = Literal["zeros", "border", "reflection"]
 
 @rounded_once
 def grid_sample(
-    x: Operand[AnyValue],
-    grid: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
+    grid: ArrayLike[AnyValue],
     mode: Literal["bilinear", "nearest"] = "bilinear",
     padding_mode: Border = "zeros",
     align_corners: bool = False,
@@ -146,7 +146,7 @@ def _corner(flat: Any, sizes: Sequence[int], ways: Sequence[tuple[Any, Any]]) ->
 
 @rounded_once
 def affine_grid(
-    theta: Operand[AnyValue], size: Sequence[int], align_corners: bool = False
+    theta: ArrayLike[AnyValue], size: Sequence[int], align_corners: bool = False
 ) -> AnyValue:
     """The places that an affine map gives to the elements of an image: a grid for ``grid_sample``.
 
@@ -174,7 +174,7 @@ def affine_grid(
     return reshape(found, (maps.shape[0], *sizes, axes))
 
 
-def pixel_shuffle(x: Operand[AnyValue], upscale_factor: PositiveInt) -> AnyValue:
+def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyValue:
     """Channels as places: [..., c * r * r, h, w] becomes [..., c, h * r, w * r].
 
     W. Shi et al., arXiv 1609.05158; r is ``upscale_factor``.
@@ -192,7 +192,7 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: PositiveInt) -> AnyValue
     return reshape(transposed, (*batch, many // (r * r), height * r, width * r))
 
 
-def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: PositiveInt) -> AnyValue:
+def pixel_unshuffle(x: ArrayLike[AnyValue], downscale_factor: PositiveInt) -> AnyValue:
     """Places as channels, the inverse of ``pixel_shuffle``; r divides height and width."""
     image, r = _image(x), downscale_factor
     *batch, channels, height, width = image.shape
@@ -243,7 +243,7 @@ class _Resizing(NamedTuple):
 
 @rounded_once
 def resize(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     shape: Any = None,
     method: Method = "nearest",
     *,

@@ -19,7 +19,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute, flat_root
 from staticgrad.language.ops.convolution import Conv, ConvImage
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import stack, take
 from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import (
@@ -204,9 +204,9 @@ def literal_taps(window: PerAxis, count: int, x: Value) -> tuple[int, ...]:
 
 @rounded_once
 def conv(
-    x: Operand[AnyValue],
-    w: Operand[AnyValue],
-    bias: Operand[AnyValue] | None = None,
+    x: ArrayLike[AnyValue],
+    w: ArrayLike[AnyValue],
+    bias: ArrayLike[AnyValue] | None = None,
     *,
     stride: PerAxis = 1,
     padding: Padding = "valid",
@@ -267,9 +267,9 @@ def conv(
 
 @rounded_once
 def conv_transpose(
-    x: Operand[AnyValue],
-    w: Operand[AnyValue],
-    bias: Operand[AnyValue] | None = None,
+    x: ArrayLike[AnyValue],
+    w: ArrayLike[AnyValue],
+    bias: ArrayLike[AnyValue] | None = None,
     *,
     stride: PerAxis = 1,
     padding: Padding = "valid",
@@ -378,7 +378,7 @@ def _of_groups(x: AnyValue, axis: int, size: Size) -> AnyValue:
     return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
 
 
-def _biased(out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
+def _biased(out: AnyValue, bias: ArrayLike[AnyValue] | None) -> AnyValue:
     if bias is None:
         return out
     row = as_value(bias, type(out))
@@ -394,7 +394,7 @@ def _biased(out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
 
 
 def unfold(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     kernel_size: PerAxis,
     *,
     stride: PerAxis = 1,
@@ -415,7 +415,7 @@ def unfold(
 
 
 def fold(
-    y: Operand[AnyValue],
+    y: ArrayLike[AnyValue],
     extents: Size | tuple[Size, ...],
     *,
     stride: PerAxis = 1,
@@ -458,7 +458,7 @@ MOST_TAPS: Final = 64
 
 
 def max_pool(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     kernel_size: PerAxis,
     *,
     stride: PerAxis | None = None,
@@ -493,7 +493,7 @@ def max_pool(
 @like(max_pool)
 @rounded_once
 def avg_pool(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     kernel_size: PerAxis,
     *,
     stride: PerAxis | None = None,
@@ -538,7 +538,7 @@ def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
 @like(max_pool)
 @rounded_once
 def lp_pool(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     p: PositiveFloat,
     kernel_size: PerAxis,
     *,
@@ -564,7 +564,7 @@ def lp_pool(
     return total if p == 1 else flat_root(total, p)
 
 
-def adaptive_max_pool(x: Operand[AnyValue], extents: PerAxis) -> AnyValue:
+def adaptive_max_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
     """The largest elements of [n, c, places...] in ``extents`` parts of equal size, nearly.
 
     Part i of m over h places has those from floor(i h / m) to ceil((i + 1) h / m), as PyTorch has
@@ -576,7 +576,7 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: PerAxis) -> AnyValue:
 
 
 @rounded_once
-def adaptive_avg_pool(x: Operand[AnyValue], extents: PerAxis) -> AnyValue:
+def adaptive_avg_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
     """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
     value = floating(x)
     return _adaptive("mean", value, extents)

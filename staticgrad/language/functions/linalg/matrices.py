@@ -25,7 +25,7 @@ from staticgrad.language.ops.arithmetic import absolute, ceil, conj
 from staticgrad.language.ops.complex_linalg import of_adjoints
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, part, take, take_along_axis
 from staticgrad.language.ops.linalg import (
     LU,
@@ -186,7 +186,7 @@ def _factors(a: Any) -> Any:
     return LU()(a)
 
 
-def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: Errors = "raise") -> AnyValue:
+def solve(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     """x with a @ x = b.
 
     Args:
@@ -209,7 +209,7 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: Errors = "raise
 
 
 @like(solve)
-def inv(a: Operand[AnyValue], *, errors: Errors = "raise") -> AnyValue:
+def inv(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
 
     >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
@@ -223,7 +223,7 @@ def inv(a: Operand[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     return found
 
 
-def det(a: Operand[AnyValue]) -> AnyValue:
+def det(a: ArrayLike[AnyValue]) -> AnyValue:
     """The determinants of square matrices [..., n, n]; ``slogdet`` where they overflow.
 
     Those of up to three rows are computed by cofactors, in float64 and of rows of one magnitude, so
@@ -238,7 +238,7 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     return found
 
 
-def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
+def slogdet(a: ArrayLike[AnyValue]) -> SlogdetResult:
     """The signs of determinants, and the logarithms of their magnitudes: 0 and -inf if singular.
 
     The sign has no gradient, and that of the logarithm is infinite or NaN where ``a``
@@ -255,8 +255,8 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
 
 
 def solve_triangular(
-    a: Operand[AnyValue],
-    b: Operand[AnyValue],
+    a: ArrayLike[AnyValue],
+    b: ArrayLike[AnyValue],
     trans: int | str = 0,
     lower: bool = False,
     unit_diagonal: bool = False,
@@ -287,10 +287,10 @@ def solve_triangular(
 
 
 def solve_tridiagonal(
-    lower: Operand[AnyValue],
-    diagonal: Operand[AnyValue],
-    upper: Operand[AnyValue],
-    b: Operand[AnyValue],
+    lower: ArrayLike[AnyValue],
+    diagonal: ArrayLike[AnyValue],
+    upper: ArrayLike[AnyValue],
+    b: ArrayLike[AnyValue],
     *,
     errors: Errors = "raise",
 ) -> AnyValue:
@@ -339,11 +339,11 @@ def cutoff(s: Any, rtol: Any, m: Size, n: Size) -> Any:
 
 
 def pinv(
-    a: Operand[AnyValue],
-    rcond: Operand[AnyValue] | None = None,
+    a: ArrayLike[AnyValue],
+    rcond: ArrayLike[AnyValue] | None = None,
     hermitian: bool = False,
     *,
-    rtol: Operand[AnyValue] | None = None,
+    rtol: ArrayLike[AnyValue] | None = None,
     errors: Errors = "raise",
 ) -> AnyValue:
     """Compute the pseudo-inverses of matrices, by singular values.
@@ -375,7 +375,7 @@ def pinv(
 
 
 def lstsq(
-    a: Operand[AnyValue], b: Operand[AnyValue], rcond: Operand[AnyValue] | None = None
+    a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], rcond: ArrayLike[AnyValue] | None = None
 ) -> LstsqResult:
     """The x that makes the sum of squares of a @ x - b least; of several the shortest.
 
@@ -416,7 +416,7 @@ _THETA: Final = 5.371920351148152
 _MOST_SQUARINGS: Final = 16
 
 
-def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
+def expm(a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
     """Compute exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
 
     Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
@@ -451,7 +451,7 @@ def _approximated(a: Any) -> Any:
 
 
 @rounded_once
-def matrix_power(a: Operand[AnyValue], n: Integer) -> AnyValue:
+def matrix_power(a: ArrayLike[AnyValue], n: Integer) -> AnyValue:
     """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
 
     ``a`` is [..., k, k], ``n`` an integer; 0 gives the identity.
@@ -473,7 +473,7 @@ def matrix_power(a: Operand[AnyValue], n: Integer) -> AnyValue:
         value = value @ value
 
 
-def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
+def block_diag(*arrays: ArrayLike[AnyValue]) -> AnyValue:
     """The matrix with these along its diagonal, and zeros elsewhere, as SciPy has it.
 
     Takes matrices [m, n], vectors (rows) and numbers; dtypes promote.
@@ -495,7 +495,7 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
 
 
 def cho_factor(
-    a: Operand[AnyValue], lower: bool = False, *, errors: Errors = "raise"
+    a: ArrayLike[AnyValue], lower: bool = False, *, errors: Errors = "raise"
 ) -> tuple[AnyValue, bool]:
     """Compute the Cholesky factor of matrices, and which triangle it is, for ``cho_solve``.
 
@@ -505,7 +505,7 @@ def cho_factor(
     return cholesky(a, upper=not lower, errors=errors), bool(lower)
 
 
-def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
+def cho_solve(factor: Any, b: ArrayLike[AnyValue]) -> AnyValue:
     """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
 
     ``factor`` is what ``cho_factor`` gives; b a vector [n], or columns [..., n, k].
@@ -522,7 +522,7 @@ def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
 
 @rounded_once
 def vector_norm(
-    x: Operand[AnyValue],
+    x: ArrayLike[AnyValue],
     /,
     *,
     axis: Axes = None,
@@ -539,7 +539,7 @@ def vector_norm(
 
 @rounded_once
 def matrix_norm(
-    x: Operand[AnyValue], /, *, keepdims: bool = False, ord: float | str = "fro"
+    x: ArrayLike[AnyValue], /, *, keepdims: bool = False, ord: float | str = "fro"
 ) -> AnyValue:
     """The norms of matrices, the last two axes.
 
@@ -559,7 +559,7 @@ def matrix_norm(
     return norm_of_matrices(value, ord, keepdims)
 
 
-def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
+def cond(x: ArrayLike[AnyValue], p: Any = None) -> AnyValue:
     """The condition numbers of matrices: how much a solution magnifies relative errors.
 
     Args:
@@ -588,11 +588,11 @@ def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
 
 
 def matrix_rank(
-    A: Operand[AnyValue],
-    tol: Operand[AnyValue] | None = None,
+    A: ArrayLike[AnyValue],
+    tol: ArrayLike[AnyValue] | None = None,
     hermitian: bool = False,
     *,
-    rtol: Operand[AnyValue] | None = None,
+    rtol: ArrayLike[AnyValue] | None = None,
 ) -> AnyValue:
     """Return how many singular values of matrices [..., m, n] are above a threshold.
 
@@ -614,7 +614,7 @@ def matrix_rank(
     return count_nonzero(s > threshold, -1)
 
 
-def matrices(x: Operand[AnyValue]) -> AnyValue:
+def matrices(x: ArrayLike[AnyValue]) -> AnyValue:
     """x as floating matrices; integers and bools become float64."""
     value = floating(x)
     if value.ndim < 2:
@@ -635,7 +635,7 @@ def squares(x: AnyValue) -> AnyValue:
     return x
 
 
-def right_side(a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any, Any, bool]:
+def right_side(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> tuple[Any, Any, bool]:
     """Matrices a, right-hand sides b as matrices of columns, and whether b is one vector."""
     left, right = promoted_values((a, b))
     left, right = matrices(left), floating(right)
@@ -693,7 +693,7 @@ def identity_like(x: AnyValue) -> AnyValue:
     return in_batch(unit, x.shape[:-2])
 
 
-def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
+def diagonal(x: ArrayLike[AnyValue], /, *, offset: int = 0) -> AnyValue:
     """The diagonals of matrices: of the last two axes, unlike ``sg.diagonal``.
 
     ``offset`` says how far above the main diagonal; below it where negative.
@@ -702,7 +702,7 @@ def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
     return indexing.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
 
 
-def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
+def trace(x: ArrayLike[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
     """The sums of the diagonals of matrices: of the last two axes, unlike ``sg.trace``.
 
     ``offset`` is as of ``diagonal``, ``dtype`` that of the sum.
@@ -713,7 +713,7 @@ def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> Any
     return aggregate.sum(diagonal(x, offset=offset), -1, dtype)
 
 
-def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
+def outer(x1: ArrayLike[AnyValue], x2: ArrayLike[AnyValue], /) -> AnyValue:
     """out[i, j] = x1[i] * x2[j] of two vectors [m] and [n].
 
     >>> sg.evaluate(sg.linalg.outer([1, 2], [3, 4]))
@@ -726,7 +726,7 @@ def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
     return products.outer(x1, x2)
 
 
-def as_matrices(x: Operand[AnyValue]) -> AnyValue:
+def as_matrices(x: ArrayLike[AnyValue]) -> AnyValue:
     """x of any dtype, if it has two axes."""
     value = as_value(x)
     if value.ndim < 2:
@@ -764,7 +764,7 @@ class LUResult(NamedTuple):
     U: Any
 
 
-def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: Errors = "raise") -> AnyValue:
+def cholesky(a: ArrayLike[AnyValue], *, upper: bool = False, errors: Errors = "raise") -> AnyValue:
     """The lower triangular L with L @ L.T = a, of symmetric positive definite matrices.
 
     Args:
@@ -785,7 +785,7 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: Errors = "rai
     return adjoint(op(adjoint(value))) if upper else op(value)
 
 
-def qr(a: Operand[AnyValue], mode: Literal["reduced", "complete", "r"] = "reduced") -> Any:
+def qr(a: ArrayLike[AnyValue], mode: Literal["reduced", "complete", "r"] = "reduced") -> Any:
     """Q with orthonormal columns and R upper triangular, with Q @ R = a.
 
     There is a derivative where the first k columns do not depend on each other (elsewhere it is
@@ -808,12 +808,12 @@ def qr(a: Operand[AnyValue], mode: Literal["reduced", "complete", "r"] = "reduce
     return found[1] if mode == "r" else QRResult(*found)
 
 
-def _lower_of(a: Operand[AnyValue], uplo: str) -> AnyValue:
+def _lower_of(a: ArrayLike[AnyValue], uplo: str) -> AnyValue:
     value = matrices(a)
     return value if uplo in "Ll" else adjoint(value)
 
 
-def eigh(a: Operand[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> EighResult:  # noqa: N803
+def eigh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> EighResult:  # noqa: N803
     """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
 
     The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
@@ -842,13 +842,13 @@ def eigh(a: Operand[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise"
 
 
 @like(eigh)
-def eigvalsh(a: Operand[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> AnyValue:  # noqa: N803
+def eigvalsh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> AnyValue:  # noqa: N803
     """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal."""
     return EigvalsH(errors)(_lower_of(a, UPLO))
 
 
 def svd(
-    a: Operand[AnyValue],
+    a: ArrayLike[AnyValue],
     full_matrices: bool = True,
     compute_uv: bool = True,
     hermitian: bool = False,
@@ -890,17 +890,17 @@ def svd(
 
 
 @like(svd)
-def svdvals(x: Operand[AnyValue], /, *, errors: Errors = "raise") -> AnyValue:
+def svdvals(x: ArrayLike[AnyValue], /, *, errors: Errors = "raise") -> AnyValue:
     """Descending singular values of matrices; their gradients are finite where some are equal."""
     return SVDVals(errors)(matrices(x))
 
 
-def _symmetric_values(a: Operand[AnyValue], errors: Errors) -> AnyValue:
+def _symmetric_values(a: ArrayLike[AnyValue], errors: Errors) -> AnyValue:
     values = absolute(eigvalsh(a, errors=errors))
     return sort(values, -1, descending=True)
 
 
-def _symmetric(a: Operand[AnyValue], errors: Errors) -> SVDResult:
+def _symmetric(a: ArrayLike[AnyValue], errors: Errors) -> SVDResult:
     values, vectors = eigh(a, errors=errors)
     order = argsort(absolute(values), -1, descending=True)
     values = take_along_axis(values, order, -1)
@@ -911,7 +911,7 @@ def _symmetric(a: Operand[AnyValue], errors: Errors) -> SVDResult:
     return SVDResult(u, absolute(values), adjoint(u * expand_dims(sign, -2)))
 
 
-def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
+def lu(a: ArrayLike[AnyValue], *, p_indices: bool = False) -> LUResult:
     """P, L and U with P @ L @ U = a: rows are exchanged so that pivots are large.
 
     As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n). A

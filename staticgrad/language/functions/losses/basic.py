@@ -18,7 +18,7 @@ from staticgrad.language.ops import transcendental as of
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.complex_readings import squared
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import TakeAlong, take
 from staticgrad.language.ops.movement import expand_dims, reshape
 from staticgrad.language.ops.operands import (
@@ -51,7 +51,7 @@ def reduced(losses: AnyValue, reduction: str, weights: AnyValue | None = None) -
     return total(losses) if reduction == "sum" else losses
 
 
-def alike(left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+def alike(left: ArrayLike[AnyValue], right: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """Two floating operands of one shape (or one of them 0-d)."""
     first, second = (floating(value) for value in promoted_values((left, right)))
     text = (
@@ -70,7 +70,7 @@ def alike(left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, 
 
 @rounded_once
 def mse(
-    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: ArrayLike[AnyValue], target: ArrayLike[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
     """The mean of (input - target) squared, over all elements.
 
@@ -92,8 +92,8 @@ def mse(
 @like(mse)
 @rounded_once
 def huber(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
+    input: ArrayLike[AnyValue],
+    target: ArrayLike[AnyValue],
     delta: float = 1.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
@@ -112,9 +112,9 @@ def huber(
 
 @rounded_as_first
 def cross_entropy(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
-    weight: Operand[AnyValue] | None = None,
+    input: ArrayLike[AnyValue],
+    target: ArrayLike[AnyValue],
+    weight: ArrayLike[AnyValue] | None = None,
     ignore_index: Integer | None = None,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,

@@ -27,7 +27,7 @@ from staticgrad.language.functions.statistics import norm, vector_norm_over
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.complex_readings import squared
-from staticgrad.language.ops.elementwise import Operand
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import stack, take_along_axis
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, expand_dims, reshape, squeeze
@@ -54,7 +54,7 @@ _LOWEST_LOG: Final = -100.0
 @like(mse)
 @rounded_once
 def l1_loss(
-    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: ArrayLike[AnyValue], target: ArrayLike[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
     """abs(input - target)."""
     one, other = alike(input, target)
@@ -64,8 +64,8 @@ def l1_loss(
 @like(mse)
 @rounded_once
 def smooth_l1_loss(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
+    input: ArrayLike[AnyValue],
+    target: ArrayLike[AnyValue],
     reduction: Reduction = "mean",
     beta: PositiveFloat = 1.0,
 ) -> AnyValue:
@@ -83,9 +83,9 @@ def smooth_l1_loss(
 @like(cross_entropy)
 @rounded_as_first
 def nll_loss(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
-    weight: Operand[AnyValue] | None = None,
+    input: ArrayLike[AnyValue],
+    target: ArrayLike[AnyValue],
+    weight: ArrayLike[AnyValue] | None = None,
     ignore_index: Integer | None = None,
     reduction: Reduction = "mean",
     *,
@@ -107,8 +107,8 @@ def nll_loss(
 @like(mse)
 @rounded_once
 def kl_div(
-    input: Operand[AnyValue],
-    target: Operand[AnyValue],
+    input: ArrayLike[AnyValue],
+    target: ArrayLike[AnyValue],
     reduction: Literal["mean", "sum", "none", "batchmean"] = "mean",
     log_target: bool = False,
 ) -> AnyValue:
@@ -136,7 +136,7 @@ def kl_div(
 @like(mse)
 @rounded_once
 def binary_cross_entropy(
-    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: ArrayLike[AnyValue], target: ArrayLike[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
     """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
 
@@ -151,8 +151,8 @@ def binary_cross_entropy(
 
 @rounded_once
 def pairwise_distance(
-    x1: Operand[AnyValue],
-    x2: Operand[AnyValue],
+    x1: ArrayLike[AnyValue],
+    x2: ArrayLike[AnyValue],
     p: float = 2.0,
     eps: float = 1e-6,
     keepdims: bool = False,
@@ -169,9 +169,9 @@ def pairwise_distance(
 @like(mse)
 @rounded_once
 def triplet_margin_loss(
-    anchor: Operand[AnyValue],
-    positive: Operand[AnyValue],
-    negative: Operand[AnyValue],
+    anchor: ArrayLike[AnyValue],
+    positive: ArrayLike[AnyValue],
+    negative: ArrayLike[AnyValue],
     margin: float = 1.0,
     p: float = 2.0,
     eps: float = 1e-6,
@@ -188,7 +188,7 @@ def triplet_margin_loss(
 
 @rounded_once
 def cosine_similarity(
-    x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = 1, eps: float = 1e-8
+    x1: ArrayLike[AnyValue], x2: ArrayLike[AnyValue], axis: int = 1, eps: float = 1e-8
 ) -> AnyValue:
     """Compute the cosine between rows: x1 . x2 / (|x1| |x2|), with lengths of at least eps.
 
@@ -201,7 +201,9 @@ def cosine_similarity(
 
 
 @rounded_once
-def normalize(x: Operand[AnyValue], p: float = 2.0, axis: Axes = 1, eps: float = 1e-12) -> AnyValue:
+def normalize(
+    x: ArrayLike[AnyValue], p: float = 2.0, axis: Axes = 1, eps: float = 1e-12
+) -> AnyValue:
     """Divide x by its p-norm along ``axis``, which is at least eps: rows of zeros stay zeros.
 
     ``p`` is as ``ord`` of ``sg.linalg.vector_norm``; ``axis`` is one, several, or None for all.
@@ -216,10 +218,10 @@ _NEVER: Final = -1e30
 
 @rounded_as_first
 def ctc_loss(
-    log_probs: Operand[AnyValue],
-    targets: Operand[AnyValue],
-    input_lengths: Operand[AnyValue] | None = None,
-    target_lengths: Operand[AnyValue] | None = None,
+    log_probs: ArrayLike[AnyValue],
+    targets: ArrayLike[AnyValue],
+    input_lengths: ArrayLike[AnyValue] | None = None,
+    target_lengths: ArrayLike[AnyValue] | None = None,
     blank: Integer = 0,
     reduction: Reduction = "mean",
     zero_infinity: bool = False,
