@@ -1,6 +1,7 @@
 """PyTorch's programs through the table of ATen operators, beside PyTorch."""
 
 import copy
+import importlib
 import pickle
 import subprocess
 import sys
@@ -119,17 +120,82 @@ FUNCTIONS = {
     "activations": (lambda x: F.gelu(x) + F.celu(x) + F.mish(x) + F.softplus(x) + F.selu(x)
                     + F.leaky_relu(x), (9,)),
     "einsum": (lambda x, y: torch.einsum("bij,bjk->ik", x, y), (2, 3, 4), (2, 4, 5)),
+    "triangles": (lambda a, b: (
+        torch.cholesky_solve(b, a.tril() + torch.eye(3).double() * 4),
+        torch.cholesky_inverse(a.triu() + torch.eye(3).double() * 4, upper=True),
+        torch.triangular_solve(b, a + torch.eye(3).double() * 4, transpose=True)[0]),
+        (3, 3), (3, 2)),
+    "put": (lambda x, y: (x.put(torch.tensor([4, 0]), y), x.put(torch.tensor([4, 4]), y, True)),
+            (2, 3), (2,)),
+    "masked_scatter": (lambda x, y: x.masked_scatter(torch.tensor([[True], [False], [True]]), y),
+                       (3, 2), (5,)),
+    "copies": (lambda x: torch.permute_copy(x, (1, 0)) + torch.unbind_copy(x)[0][:, None], (2, 2)),
     "modes of division": (lambda x, y: torch.div(x, y, rounding_mode="floor") + torch.fmod(x, y)
                           + torch.remainder(x, y), (6,), (6,)),
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:torch.triangular_solve is deprecated:UserWarning")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_and_their_gradients_are_those_of_pytorch(name):
     f, *shapes = FUNCTIONS[name]
     for found, expected in through(f, *(made(*s, seed=k) for k, s in enumerate(shapes))):
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+BACKWARD = {
+    "border": (lambda x: F.pad(x, (1, 2), "replicate"), (2, 3, 4)),
+    "grid": (lambda x, grid: F.grid_sample(x, grid.tanh(), align_corners=False),
+             (1, 2, 3, 4), (1, 2, 2, 2)),
+    "distances": (lambda x, y: torch.cdist(x, y, 3.0), (3, 2), (4, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_backward_graphs_of_pytorch_are_those_of_pytorch(name):
+    f, *shapes = BACKWARD[name]
+
+    def graph(graph, example):
+        program = program_of(graph)
+        inputs = [
+            sg.input(f"x{k}", tuple(each.shape), str(each.dtype).removeprefix("torch."))
+            for k, each in enumerate(example)
+        ]
+        results = program.run([*inputs, *[None] * (len(program.inputs) - len(inputs))])
+        outputs = {f"y{k}": each for k, each in enumerate(results) if isinstance(each, sg.Value)}
+
+        def run(args):
+            feeds = {f"x{k}": each.detach().numpy() for k, each in enumerate(args)}
+            found = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds)
+            return [
+                torch.tensor(found[f"y{k}"]) if f"y{k}" in found else each
+                for k, each in enumerate(results)
+            ]
+
+        run._boxed_call = True
+        return run
+
+    compiled = importlib.import_module("torch._functorch.aot_autograd").aot_function(
+        f, fw_compiler=graph, bw_compiler=graph,
+        decompositions=torch._decomp.core_aten_decompositions(),
+    )  # fmt: skip
+    both = []
+    for g in (f, compiled):
+        xs = [made(*s, seed=k).requires_grad_() for k, s in enumerate(shapes)]
+        y = g(*xs)
+        weight = torch.arange(y.numel()).reshape(y.shape).cos()
+        both.append([y.detach(), *torch.autograd.grad((y * weight).sum(), xs)])
+    torch.testing.assert_close(both[1], both[0], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values:UserWarning")
+def test_complex_numbers_convert_to_their_real_parts():
+    x = torch.complex(made(3), made(3, seed=1))
+    program = program_of(traced(lambda x: x.to(torch.float32), x))
+    (y,) = program.run([sg.constant(x.numpy()), *[None] * (len(program.inputs) - 1)])
+    assert sg.evaluate(y).dtype == np.float32
+    np.testing.assert_allclose(sg.evaluate(y), x.real.numpy(), rtol=1e-6)
 
 
 def test_results_have_the_element_types_that_pytorch_promotes_to():
@@ -423,6 +489,20 @@ def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(c
         assert found[-1] is x
         found[0].zero_()  # its view
         assert not found[1].any()
+
+
+@pytest.mark.slow
+def test_compiled_functions_of_matrices_run_here_with_their_checks(compiled, recwarn):
+    def f(a):
+        return torch.linalg.cholesky(a @ a.t() + torch.eye(3).double()) + torch.linalg.inv(a)
+
+    both = []
+    for g in (f, compiled(f)):
+        x = made(3, 3).requires_grad_()
+        y = g(x)
+        both.append([y.detach(), *torch.autograd.grad(y.cos().sum(), x)])
+    torch.testing.assert_close(both[1], both[0], rtol=1e-9, atol=1e-11)
+    assert not [each for each in recwarn if "with_effects" in str(each.message)]
 
 
 # -- training steps --------------------------------------------------------------------------------

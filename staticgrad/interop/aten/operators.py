@@ -149,7 +149,7 @@ _COMMON: Final[dict[str, Callable[..., Any]]] = {
 _OTHER: Final[dict[str, Callable[..., Any]]] = {
     "_conj": lambda x: sg.conj(x),
     "_conj_physical": lambda x: sg.conj(x),
-    "_to_copy": lambda x, *, dtype=None: x if dtype is None else cast(x, dtype),
+    "_to_copy": lambda x, *, dtype=None: x if dtype is None else _converted(x, dtype),
     "_unsafe_view": lambda x, size: sg.reshape(x, tuple(size)),
     "abs": lambda x: sg.abs(x),
     "alias": lambda x: x,
@@ -168,6 +168,7 @@ _OTHER: Final[dict[str, Callable[..., Any]]] = {
     "logical_not": lambda x: sg.logical_not(_truth(x)),
     "logical_or": lambda x, y: sg.logical_or(_truth(x), _truth(y)),
     "logical_xor": lambda x, y: sg.logical_xor(_truth(x), _truth(y)),
+    "ldexp": lambda x, y, *, out: cast(x, out.dtype) * sg.exp2(cast(y, out.dtype)),
     "permute": lambda x, dims: sg.transpose(x, tuple(d % max(x.ndim, 1) for d in dims)),
     "real": lambda x: sg.real(x),
     "repeat": lambda x, repeats: sg.tile(x, tuple(repeats)) if repeats else x,
@@ -181,6 +182,7 @@ _OTHER: Final[dict[str, Callable[..., Any]]] = {
     "view": lambda x, size: sg.reshape(x, tuple(size)),
     "view_as_real": lambda x: sg.stack([sg.real(x), sg.imag(x)], -1),
 }
+_OTHER.update({f"{name}_copy": _OTHER[name] for name in ("expand", "permute", "t", "view")})
 
 #: Operator, or operator.overload -> its row.
 OPERATORS: Final[dict[str, OperatorRow]] = {
@@ -205,6 +207,11 @@ def operator(*names: str, operands: str = "") -> Callable[[F], F]:
 
 def _times(x: Any, factor: Any) -> Any:
     return x if isinstance(factor, int | float) and factor == 1 else x * factor
+
+
+def _converted(x: Any, dtype: str) -> Any:
+    """A value in an element type; of complex numbers a real one has the real parts."""
+    return cast(sg.real(x) if x.dtype.is_complex and "complex" not in dtype else x, dtype)
 
 
 def _truth(x: Any) -> Any:
@@ -617,7 +624,7 @@ def _split(x: Any, split_size: Any, dim: int = 0, *, out: Any) -> Any:
     return _split_with_sizes(x, sizes, dim)
 
 
-@operator("unbind")
+@operator("unbind", "unbind_copy")
 def _unbind(x: Any, dim: int = 0) -> Any:
     return tuple(x[_at(dim, x.ndim, k)] for k in range(x.shape[dim]))
 
@@ -731,6 +738,15 @@ def _border(x: Any, padding: Any, *, operator: str) -> Any:
     return sg.pad(x, pairs, "reflect" if operator.startswith("reflection") else "edge")
 
 
+@operator("reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward",
+          "replication_pad1d_backward", "replication_pad2d_backward",
+          "replication_pad3d_backward")  # fmt: skip
+def _border_backward(grad_output: Any, x: Any, padding: Any, *, operator: str) -> Any:
+    name = operator.removesuffix("_backward")
+    (slope,) = _pulled(lambda x: _border(x, padding, operator=name), [x], grad_output)
+    return slope
+
+
 # -- gather and scatter ---------------------------------------------------------------------------
 
 
@@ -822,6 +838,21 @@ def _scatter(
     return getattr(x.at[tuple(key)], reduce)(updates)
 
 
+@operator("put")
+def _put(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+    places = sg.reshape(x, (-1,)).at[sg.reshape(index, (-1,))]
+    source = sg.reshape(source, (-1,))
+    return sg.reshape(places.add(source) if accumulate else places.set(source), x.shape)
+
+
+@operator("masked_scatter")
+def _masked_scatter(x: Any, mask: Any, source: Any) -> Any:
+    mask = sg.reshape(sg.broadcast_to(mask, x.shape), (-1,))
+    places = sg.maximum(sg.cumsum(sg.astype(mask, "int64"), 0) - 1, 0)
+    values = sg.take(sg.reshape(source, (-1,)), places, 0)
+    return sg.reshape(sg.where(mask, values, sg.reshape(x, (-1,))), x.shape)
+
+
 def _cut(x: Any, shape: Sequence[Any]) -> Any:
     if all(a == b for a, b in zip(x.shape, shape, strict=True)):
         return x
@@ -908,6 +939,12 @@ def _addmm(
 def _cdist(x1: Any, x2: Any, p: float, compute_mode: Any = None, *, out: AtenType) -> Any:
     apart = sg.expand_dims(x1, -2) - sg.expand_dims(x2, -3)
     return _vector_norm(apart, p, [-1], out=out)
+
+
+@operator("_cdist_backward")
+def _cdist_backward(grad: Any, x1: Any, x2: Any, p: float, cdist: Any, *, out: AtenType) -> Any:
+    (slope,) = _pulled(lambda x1: _cdist(x1, x2, p, out=out), [x1], grad)
+    return slope
 
 
 @operator("_trilinear")
@@ -1225,6 +1262,18 @@ def _grid_sampler(
     return nn.grid_sample(x, grid, mode, border, align_corners)
 
 
+@operator("grid_sampler_2d_backward")
+def _grid_sampler_backward(
+    grad_output: Any, x: Any, grid: Any, interpolation_mode: int, padding_mode: int,
+    align_corners: bool, output_mask: Any,
+) -> Any:  # fmt: skip
+    rest = (interpolation_mode, padding_mode, align_corners)
+    if interpolation_mode == 1:  # nearest: no slope of the grid
+        (image,) = _pulled(lambda x: _grid_sampler(x, grid, *rest), [x], grad_output)
+        return image, sg.zeros_like(grid)
+    return tuple(_pulled(lambda x, grid: _grid_sampler(x, grid, *rest), [x, grid], grad_output))
+
+
 # -- normalization --------------------------------------------------------------------------------
 
 
@@ -1320,6 +1369,28 @@ def _normal(x: Any, mean: float = 0, std: float = 1, *, random: Any) -> Any:
     return random.normal(shape=x.shape, dtype=x.dtype) * std + mean
 
 
+@operator("normal.float_float", "normal.Tensor_Tensor", "normal.Tensor_float",
+          "normal.float_Tensor")  # fmt: skip
+def _normal_of(mean: Any = 0, std: Any = 1, size: Any = None, *, random: Any, out: AtenType) -> Any:
+    shape = tuple(out.shape) if size is None else tuple(size)
+    return random.normal(shape=shape, dtype=out.dtype) * std + mean
+
+
+@operator("exponential", "log_normal", "cauchy", "geometric")
+def _drawn(
+    x: Any, lambd: float = 1, mean: float = 1, std: float = 2, median: float = 0, sigma: float = 1,
+    p: float = 0.5, *, random: Any, operator: str,
+) -> Any:  # fmt: skip
+    if operator == "log_normal":
+        return sg.exp(random.normal(shape=x.shape, dtype=x.dtype) * std + mean)
+    u = random.uniform(shape=x.shape, dtype=x.dtype)
+    if operator == "exponential":
+        return -sg.log1p(-u) / lambd
+    if operator == "cauchy":
+        return sg.tan((u - 0.5) * np.pi) * sigma + median
+    return sg.maximum(sg.ceil(sg.log1p(-u) / float(np.log1p(-p))), 1.0)
+
+
 @operator("bernoulli", "bernoulli.p")
 def _bernoulli(x: Any, p: Any = None, *, random: Any, out: AtenType) -> Any:
     chance = x if p is None else p
@@ -1390,6 +1461,32 @@ def _solve_triangular(
         sg.swapaxes(x, -1, -2), sg.swapaxes(B, -1, -2), lower=upper, unit_diagonal=unitriangular
     )
     return sg.swapaxes(turned, -1, -2)
+
+
+@operator("cholesky_solve")
+def _cholesky_solve(x: Any, input2: Any, upper: bool = False) -> Any:
+    lower = sg.conj(sg.swapaxes(input2, -1, -2)) if upper else input2
+    half = linalg.solve_triangular(lower, x, lower=True)
+    return linalg.solve_triangular(sg.conj(sg.swapaxes(lower, -1, -2)), half, lower=False)
+
+
+@operator("cholesky_inverse")
+def _cholesky_inverse(x: Any, upper: bool = False) -> Any:
+    part = sg.triu(x) if upper else sg.tril(x)
+    return _cholesky_solve(
+        sg.broadcast_to(sg.eye(x.shape[-1], dtype=x.dtype), x.shape), part, upper
+    )
+
+
+@operator("triangular_solve")
+def _triangular_solve(
+    x: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> Any:
+    matrix = sg.swapaxes(A, -1, -2) if transpose else A
+    found = linalg.solve_triangular(
+        matrix, x, lower=upper == transpose, unit_diagonal=unitriangular
+    )
+    return found, A
 
 
 @operator("_linalg_check_errors")

@@ -200,6 +200,8 @@ def _of_sizes(name: str, operands: list[Any]) -> Any:
         return operands[0].shape[operands[1]]
     if name == "sym_numel":
         return operands[0].size
+    if name == "with_effects" and "_linalg_check_errors" in str(operands[1]):
+        return operands[0], None  # functions of matrices check their results in the run
     if name not in OF_SIZES:
         raise unsupported(f"{name} of sizes")
     return OF_SIZES[name](*operands)

@@ -64,7 +64,9 @@ _RULES: Final[dict[str, _Rule]] = {
         {"momentum_buffer": "momentum"},
     ),
     "Adam": _Rule(
-        lambda rate, each, **named: Adam(rate, *each["betas"], each["eps"], **named),
+        lambda rate, each, **named: Adam(
+            rate, beta1=each["betas"][0], beta2=each["betas"][1], eps=each["eps"], **named
+        ),
         ("betas", "eps", "weight_decay"),
         {**_PLAIN, "amsgrad": False, "decoupled_weight_decay": False},
         _MOMENTS,
@@ -72,7 +74,12 @@ _RULES: Final[dict[str, _Rule]] = {
     ),
     "AdamW": _Rule(
         lambda rate, each, **named: AdamW(
-            rate, *each["betas"], each["eps"], weight_decay=each["weight_decay"], **named
+            rate,
+            beta1=each["betas"][0],
+            beta2=each["betas"][1],
+            eps=each["eps"],
+            weight_decay=each["weight_decay"],
+            **named,
         ),
         ("betas", "eps", "weight_decay"),
         {**_PLAIN, "amsgrad": False},
