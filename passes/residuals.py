@@ -10,6 +10,9 @@ is not made. Recomputing whole kernels is decided later (``passes.remat``).
 Values that cross a border and depend on each other form a region. For each region the fewest bytes
 are stored from which the rest can be recomputed behind the border: a vertex cut between the values
 that are there anyway and the values that are read.
+
+The scores of attention are recomputed too, although a product is not cheap, where a block of the
+later phase takes the product and all that follows in: they are more bytes than queries and keys.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.compiler.preparation.marks import is_mark, leave_unmarked, unmarked
 from staticgrad.compiler.preparation.regions import leave_joined, with_joined_pads
-from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.language.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.language.types.arrays import hint_bytes, hint_product
 from staticgrad.support.caches import cached_property
@@ -180,6 +183,8 @@ class CrossingRegions:
 LEAST_PART: Final = 1 / 100
 #: Clones per chosen node at most: a chain for each of its readers is a square of its length.
 _MOST_CLONES: Final = 4
+#: A number of each row is so many times smaller than the row.
+_LEAST_ROW: Final = 16
 #: How often the choice is made again without the clones that fusion could not take in.
 _ROUNDS: Final = 8
 
@@ -206,9 +211,9 @@ class Residuals(Pass, name="residuals"):
         known: dict[Graph, _Kernels] = {}
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
-            border = Border(graph, phase, self.flops, known)
+            border, scores = self._with_scores(Border(graph, phase, self.flops, known))
             graph, count = self._at_border(border)
-            cloned += count
+            cloned += scores + count
             tangled += len(border.tangled)
         if graph in known:
             known[graph].leave()
@@ -217,6 +222,21 @@ class Residuals(Pass, name="residuals"):
             graph = program
         counts = {self.name: cloned, "too long to weigh": tangled}
         return graph, {name: count for name, count in counts.items() if count}
+
+    def _with_scores(self, border: Border) -> tuple[Border, int]:
+        """Return the border with products of attention computed again behind it, and clones made.
+
+        Only where a block takes them in: there the scores stay in the cache, and what is stored of
+        them is a maximum and a sum of each row.
+        """
+        chosen = border.scores() if self.flops > 0 else []
+        if not chosen:
+            return border, 0
+        after, clones = border.cloned(chosen, set())
+        groups = border.groups_of(after)
+        if not clones or any(groups.stores((clone, 0)) for _, clone in clones):
+            return border, 0
+        return Border(after, border.phase, self.flops, border.known), len(clones)
 
     def _at_border(self, border: Border) -> tuple[Graph, int]:
         """Return the graph with clones for one phase that are not kernels, and their number.
@@ -348,6 +368,58 @@ class Border:
                 if self.phases[user] >= self.phase
             )
         }
+
+    def scores(self) -> list[Node]:
+        """Return products larger than their operands, and what is computed of their elements.
+
+        The phase reads some of these values, and their operands are there anyway: operands of the
+        products are stored, others are a fraction of the bytes, such as numbers of each row.
+        """
+        found: dict[Node, None] = {}
+        for node in self.graph.nodes:
+            if self.phases[node] >= self.phase:
+                continue
+            if isinstance(node.form, Contract):
+                takes = self._is_square(node)
+            else:
+                takes = self._continues(node, found)
+            if takes:
+                found[node] = None
+        read = {
+            arg.node
+            for node in self.graph.nodes
+            if self.phases[node] == self.phase
+            for arg in node.args
+            if arg.node in found
+        }
+        for node in reversed([*found]):
+            if node in read:
+                read |= {arg.node for arg in node.args if arg.node in found}
+        return [node for node in found if node in read]
+
+    def _continues(self, node: Node, found: Mapping[Node, None]) -> bool:
+        """Return whether a node reads elements of ``found``, and otherwise small values."""
+        if not isinstance(node.form, Pointwise) or node.form.indexed:
+            return False
+        others = [arg for arg in node.args if arg.node not in found]
+        return len(others) < len(node.args) and all(self._is_small(arg, node) for arg in others)
+
+    def _is_square(self, product: Node) -> bool:
+        if len(product.types[0].shape) < 3 or product.args[1].ndim < 3:
+            return False  # one matrix for all rows: no block begins with such a product
+        operands = [bases(arg)[-1] for arg in product.args]
+        there = all(
+            node.is_leaf or (node, k) in self.stored or not self.stored.isdisjoint(bases(arg))
+            for (node, k), arg in zip(operands, product.args, strict=True)
+        )
+        nbytes = sum(hint_bytes(arg.type) for arg in product.args)
+        return there and hint_bytes(product.types[0]) > nbytes
+
+    @staticmethod
+    def _is_small(arg: Symbolic, reader: Node) -> bool:
+        node, index = bases(arg)[-1]
+        most = hint_bytes(reader.types[0]) // _LEAST_ROW
+        return hint_bytes(node.types[index]) <= most
 
     def chosen(self, refused: Set[Node]) -> list[Node]:
         """Return the nodes to clone in graph order, without the refused ones.

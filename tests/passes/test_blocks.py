@@ -74,7 +74,7 @@ SHAPES = {
     "many keys": ((1, 2), 16, 50, 8, 24, "float32", {}, 2, 3),
     "many queries": ((2,), 45, 33, 16, 16, "float32", {}, 2, 3),
     "all matrices of one shape": ((2,), 32, 32, 32, 32, "float32", {}, 2, 3),
-    "without a mask": ((2,), 33, 70, 16, 40, "float32", {"causal": False}, 2, 3),
+    "without a mask": ((2,), 33, 70, 16, 40, "float32", {"causal": False}, 2, 2),
     "deeper than what is packed": ((2,), 40, 40, 130, 16, "float32", {}, 2, 3),
     "more panels than are kept": ((1,), 300, 300, 120, 16, "float32", {}, 2, 3),
     "of float64": ((2,), 40, 40, 24, 24, "float64", {}, 2, None),

@@ -196,7 +196,7 @@ class _RolesReader:
             return False
         if Home(user) in self.beyond:  # what is thrown away may be left out before
             return False
-        if isinstance(user.form, Contract):
+        if isinstance(user.form, Contract) or user.op.flops > _MOST_FLOPS:
             return False
         bases = self._operands_of(user)
         return all(base == Home(node) or not self._computes(base) for base in bases)
