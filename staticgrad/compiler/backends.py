@@ -209,7 +209,8 @@ def _by_vector(kernel: Kernel) -> Code:
 def _by_numba(kernel: Kernel) -> Code:
     from staticgrad.compiler import plain
 
-    return native.plain_kernel(plain.source(kernel))
+    source = plain.source(kernel)
+    return replace(native.plain_kernel(source), fails=plain.may_fail(source))
 
 
 def _automatic(kernel: Kernel) -> Code:

@@ -71,6 +71,8 @@ class Code:
     compiled, and ``compiler`` the backend that did it: never ``auto``, and ``python`` with the jit
     off. ``origin`` says where this call found it; ``compile_seconds`` is the time the call spent.
     Another backend's code says in ``keep`` what must live as long as the address is called.
+    ``fails``: it allocates memory while it runs. Its records have one word more, the address of a
+    word that it sets to 1 where there is none; the run raises OutOfMemory.
     """
 
     symbol: str
@@ -81,6 +83,7 @@ class Code:
     compile_seconds: float = 0.0
     keep: object = None
     python: Callable[[int, int, int, int], None] | None = None
+    fails: bool = False
 
     @property
     def native(self) -> bool:

@@ -1,5 +1,6 @@
 """Kernels of plain loops by Numba: what is compiled, machine code on disk, settings of Numba."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -152,3 +153,40 @@ def test_numba_settings_change_no_result_and_numba_stays_as_it_was(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_kernel_without_memory_for_its_scratch_notes_it():
+    """Numba prints what a C function raises, and the run would go on with wrong numbers."""
+    v = sg.parameter("v", np.array([3.0, 1.0, 2.0], "float32"))
+    f = sg.compile(sg.Graph({}, {v: sg.sort(v)}), backend="numba")
+    (kernel,) = f._executor.program.failing
+    failures = np.full(2, -1)
+    words = [0] * (len(kernel.operands) - sum(o.is_own for o in kernel.operands))
+    absurd = [1 << 60] * len(kernel.arguments)
+    record = np.array([*words, *absurd, failures.ctypes.data])
+    entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(f._executor.program.addresses[kernel])
+    entry(record.ctypes.data, np.zeros(9, np.int64).ctypes.data, 0, 1)
+    assert failures.tolist() == [1, -1]
+
+
+def test_a_run_whose_kernel_got_no_memory_changes_no_parameter(monkeypatch):
+    """The kernel of the product writes the parameter, so it runs behind the commit."""
+    w, x = sg.parameter("w", np.ones((4, 4), "float32")), sg.input("x", (4, 4), "float32")
+    f = sg.compile(sg.Graph({}, {w: w - x @ x}), backend="numba")
+    feeds = {"x": np.ones((4, 4), "float32")}
+    f.run(feeds)
+    assert (w.value == -3).all()
+    table = f._executor._latest_table()
+    drive_all = table._driver
+
+    def drive(block, first, last):
+        drive_all(block, first, last)
+        table._failures[0] = 1 if last == table.all_rows else -1
+
+    monkeypatch.setattr(table, "_driver", drive)
+    with pytest.raises(sg.errors.OutOfMemory, match=r"\[SG410\] a kernel that Numba compiled"):
+        f.run(feeds)
+    assert (w.value == -3).all()
+    monkeypatch.undo()
+    f.run(feeds)
+    assert (w.value == -7).all()

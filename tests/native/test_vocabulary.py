@@ -4,12 +4,17 @@ One kernel per element type and lane count holds all its operations: each output
 result of one operation over a table of pairs of special values.
 """
 
+import ast
 import functools
 import itertools
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import staticgrad
+import staticgrad.native
 from staticgrad.native.language.kinds import ELEMENTS as EVERY_ELEMENT, LANES
 from tests.helpers.limits import finfo
 from tests.native.support import SOURCES, assert_same, call, number_dtype
@@ -260,3 +265,31 @@ def _typed(source, name, cases):
         if not text.startswith(("cast_", "bitcast_")):
             source = source.replace(f"p{index} = ptr_u8(", f"p{index} = ptr_b8(")
     return source
+
+
+def _imported(*places):
+    """The objects that modules import from what describes kernels, by name."""
+    package = Path(staticgrad.__file__).parent
+    files = [f for place in places for f in sorted((package / place).rglob("*.py"))]
+    files += [package / place for place in places if place.endswith(".py")]
+    return {
+        alias.name: getattr(import_module(node.module), alias.name)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("staticgrad.language.ir.kernels.")
+        for alias in node.names
+    }
+
+
+def test_what_a_run_hands_to_kernels_is_described():
+    """Numbers of rows and records that the runtime writes, and compilers read, are in the entry."""
+    read = _imported("compiler/plain", "compiler/nest")
+    rows = {n for n, value in _imported("compiler/runtime/words.py").items() if type(value) is int}
+    records = {n: v for n, v in _imported("compiler/runtime").items() if hasattr(v, "_fields")}
+    assert "PART" in rows & read.keys()
+    assert "ChainPart" in records.keys() & read.keys()
+    names = {*(rows & read.keys()), *(records.keys() & read.keys())}
+    names |= {field for n in records.keys() & read.keys() for field in records[n]._fields}
+    text = Path(staticgrad.native.__file__).with_name("vocabulary.md").read_text("utf-8")
+    assert {name for name in names if f"`{name}`" not in text} == set()

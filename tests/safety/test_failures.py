@@ -62,6 +62,13 @@ def test_too_little_address_space_for_a_compilation(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space")
+def test_a_kernel_of_numba_without_memory_for_its_scratch():
+    """Numba prints what a C function raises, and goes on with wrong numbers."""
+    assert "done" in run_child("starved")
+
+
+@pytest.mark.slow
 def test_threads_run_in_a_small_stack_or_say_that_it_is_too_small():
     ran, refused = run_child("small_stacks").splitlines()
     assert ran == "True"

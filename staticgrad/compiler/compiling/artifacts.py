@@ -44,7 +44,8 @@ class CompiledKernel:
     """One distinct kernel: its generated source, what it computes, where its code came from.
 
     ``code`` is what was compiled, a text or what gives one on request. ``compiler`` is the backend
-    that compiled it, which ``auto`` leaves open; ``python`` where the jit is off.
+    that compiled it, which ``auto`` leaves open; ``python`` where the jit is off. ``fails`` is that
+    of ``native.Code``.
     """
 
     name: str
@@ -53,6 +54,7 @@ class CompiledKernel:
     origin: str
     address: int
     compiler: str
+    fails: bool = False
 
     @property
     def source(self) -> str:
@@ -128,6 +130,7 @@ class Kernels:
             {kernel: code.name for kernel, code in made.items()},
             {each: native_routines.code(each.name) for each in routines(schedule)},
             partial(self.program, parameters=parameters),
+            frozenset(kernel for kernel, code in made.items() if code.fails),
         )
 
     def name(self, step: Step) -> str:
@@ -167,7 +170,7 @@ class Kernels:
             label = f"{step.label} at {lines}" if lines else step.label
             name = f"k{len(self._found)}"
             made = CompiledKernel(
-                name, code.source, label, code.origin, code.address, code.compiler
+                name, code.source, label, code.origin, code.address, code.compiler, code.fails
             )
             self._found[code.source] = made
             self._counts.add_kernel(name, label, code)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from staticgrad.compiler.plain.kernels import source
+from staticgrad.compiler.plain.kernels import may_fail, source
 
-__all__ = ["source"]
+__all__ = ["may_fail", "source"]

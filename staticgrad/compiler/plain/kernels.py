@@ -62,6 +62,8 @@ STRIP: Final = 256
 DEPTH: Final = 256
 #: Rows of a table of column sums: the block, the result, and a level for each power of two.
 LEVELS: Final = 40
+#: The decorator of the loops of an entry that notes their failures.
+_INNER: Final = "@inner"
 
 
 class KernelWriter:
@@ -783,7 +785,8 @@ class EntryWriter(KernelWriter):
     """Writes one kernel as a function of the words with which it is called.
 
     They are the record of operands and arguments, those of a worker, and a range of iterations
-    (``native/vocabulary.md``).
+    (``native/vocabulary.md``). Of a kernel that allocates scratch the record has one word more, the
+    address of a word that is set to 1 where there is no memory for it.
     """
 
     def __init__(self, kernel: Kernel, functions: Functions) -> None:
@@ -807,7 +810,7 @@ class EntryWriter(KernelWriter):
                 head.append(f"    {argument} = record[{shared + number}]")
         if kernel.listed is None:
             self._write()
-            return "\n".join([*head, *self._first.text, *self._lines.text])
+            return self._whole(head)
         self._first.depth = self._lines.depth = 2
         head.append("    for iteration in range(begin, end):")
         for number, name in enumerate(listed):
@@ -816,7 +819,19 @@ class EntryWriter(KernelWriter):
             self._first.add(f"{name} = {value}")
         self._decode("iteration", kernel.axes)
         self._stages(kernel.stages)
-        return "\n".join([*head, *self._first.text, *self._lines.text])
+        return self._whole(head)
+
+    def _whole(self, head: list[str]) -> str:
+        """Return the entry; of loops that allocate it is a function that notes a failure."""
+        body = [*self._first.text, *self._lines.text]
+        if not any("np." in line for line in body):
+            return "\n".join([*head, *body])
+        noted = f"array(record[{record_words(self.kernel)}], int64)[0] = 1"
+        return "\n".join([
+            _INNER, head[1].replace("kernel", "loops"), *head[2:], *body, "", "", *head[:2],
+            "    try:", "        loops(record, own, begin, end)", "    except Exception:",
+            f"        {noted}",
+        ])  # fmt: skip
 
     def _array_at(self, word: str, dtype: DType) -> str:
         return f"{self.functions.helper('array')}({word}, {storable(dtype)})"
@@ -852,7 +867,7 @@ class EntryWriter(KernelWriter):
         if left_in(self.kernel) is None:
             return super()._terms(stage, inner)
         first, past = self._flat_span(inner)
-        words = record_words(self.kernel)
+        words = record_words(self.kernel) + 1  # behind the one for failures
         self._first.add(f"first_term, past_term = {first}, {past}")
         self._first.open(f"if end == {PART}:")
         part = ", ".join(f"record[{words + n}]" for n in range(len(ChainPart._fields)))
@@ -879,6 +894,11 @@ class EntryWriter(KernelWriter):
         lines.add(f"past_row = min({rows}, first_row + {chunk})")
         lines.add(f"past_column = min({columns}, first_column + width)")
         return ("first_row", "past_row"), ("first_column", "past_column")
+
+
+def may_fail(source: str) -> bool:
+    """Return whether the entry of a source allocates memory, and notes where there is none."""
+    return _INNER in source
 
 
 def source(kernel: Kernel) -> str:

@@ -87,8 +87,9 @@ class TableRecord:
         sheet.put(RecordWord.BLOCK, table.block)
         sheet.put(RecordWord.COMMIT, table.commit_row)
         sheet.put(RecordWord.ROWS, table.all_rows)
-        sheet.put(RecordWord.NOTES, len(table.notes))
-        sheet.point(RecordWord.NOTES_AT, sheet.add([base + 8 * word for word in table.notes]))
+        notes = table.notes(base)
+        sheet.put(RecordWord.NOTES, len(notes))
+        sheet.point(RecordWord.NOTES_AT, sheet.add(notes))
         sheet.put(RecordWord.RELEASES, int(table.pace.seconds > LONG))
         if table.pace.has_open_end:
             for word, value in (

@@ -31,6 +31,7 @@ from staticgrad.language.storage.reservation import LockSet
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.native.table import pool
+from staticgrad.support.errors import OutOfMemory
 from staticgrad.support.records import dataclass
 
 #: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call
@@ -104,7 +105,8 @@ class Program:
     ``addresses`` holds one address per kernel object of the schedule; ``stores`` maps the labels
     of parameter buffers to their storage. Tables made from it live as long as the stores do.
     ``names`` are what messages call the kernels, ``routines`` the code of what else is called.
-    ``make`` gives other schedules of the same parameters their code.
+    ``make`` gives other schedules of the same parameters their code. ``failing`` are the kernels
+    that note where they get no memory (``native.Code.fails``).
     """
 
     schedule: Schedule
@@ -114,6 +116,7 @@ class Program:
     names: Mapping[Kernel, str] = field(default_factory=dict)
     routines: Mapping[Routine, RoutineCode] = field(default_factory=dict)
     make: Callable[[Schedule], Program] | None = None
+    failing: frozenset[Kernel] = frozenset()
 
     def of(self, plan: Plan) -> Program:
         """The program of a plan's schedule."""
@@ -121,11 +124,10 @@ class Program:
             return self
         return self.make(plan.schedule)
 
-    @property
-    def codes(self) -> Codes:
-        """The code that rows of its tables call."""
+    def codes(self, failures: int) -> Codes:
+        """The code that rows of a table call; kernels note at ``failures`` that they failed."""
         addresses: dict[Kernel | Routine, int] = dict(self.addresses.items())
-        tails: dict[Kernel | Routine, tuple[int, ...]] = {}
+        tails: dict[Kernel | Routine, tuple[int, ...]] = dict.fromkeys(self.failing, (failures,))
         for routine, code in self.routines.items():
             addresses[routine], tails[routine] = code.address, code.words
         return Codes(addresses, tails)
@@ -206,9 +208,12 @@ class Table:
         self._driver = program.driver
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
+        #: A pair of words as those of checks, of which kernels without memory set the first.
+        self._failures = np.full(2, -1)
+        self._may_fail = bool(program.failing)
         places = BufferPlaces(plan, self._fixed_addresses(program))
         rows = "single" if program.is_divisible else self.rows_of_steps
-        self._words = Words(places, program.codes, rows)
+        self._words = Words(places, program.codes(address_of(self._failures)), rows)
         if self._words.has_sections and not program.is_divisible:
             self._words.share(self._pool_address())
         self._view = self._words.array.data
@@ -253,8 +258,11 @@ class Table:
         return 0 if found is None else found.address
 
     def _make_shadows(self, program: Program) -> Shadows | None:
-        """Return the copies that rows update, if interrupts may come between them."""
-        if not program.is_divisible:
+        """Return the copies that rows update, if the run may end between two of them: by an
+        interrupt, or as a kernel fails behind the commit."""
+        late = {self._schedule.steps[each.step] for each in self.plan.steps[self.plan.commit :]}
+        kernels = {kernel for step in late for kernel in step.kernels()}
+        if not (program.is_divisible or kernels & program.failing):
             return None
         return Shadows(program.stores[name] for name in program.updated)
 
@@ -309,10 +317,13 @@ class Table:
     def all_rows(self) -> int:
         return self._words.first_rows[-1]
 
-    @property
-    def notes(self) -> Sequence[int]:
-        """Words of the arena; in each and the following one a failing index is noted."""
-        return self._noted
+    def notes(self, base: int) -> Sequence[int]:
+        """Return addresses of words; in each and the following one a failure is noted.
+
+        ``base`` is where the arena begins.
+        """
+        failures = [address_of(self._failures)] if self._may_fail else []
+        return [*(base + 8 * word for word in self._noted), *failures]
 
     def slots(self, buffer: str) -> Sequence[tuple[int, int]]:
         """The words that point into a buffer, and how many bytes from its start."""
@@ -339,12 +350,14 @@ class Table:
 
         Raises:
             IndexOutOfRange: the smallest failing (step, position); no parameter was written.
+            OutOfMemory: a kernel got no memory for its scratch; no parameter was written.
             LoopLimitError: loops before the commit took more than ``loop_limit``.
             BaseException: what a routine raises that failed; no parameter was written.
         """
         self._notes = words = arena.words
         for word in self._noted:
             words[word] = words[word + 1] = -1
+        self._failures[0] = -1
         if self._shadows is not None:
             self._shadows.take_over()
         self.loop_nanoseconds = 0
@@ -369,6 +382,20 @@ class Table:
             raise AssertionError("no step has noted an index")
         return found
 
+    def _drive(self, first: int, last: int) -> None:
+        """Run rows ``first`` to ``last`` (exclusive).
+
+        Raises:
+            OutOfMemory: a kernel got no memory for its scratch.
+        """
+        self._driver(self._block, first, last)
+        if self._may_fail and self._failures[0] >= 0:
+            raise OutOfMemory(
+                "a kernel that Numba compiled got no memory for its scratch",
+                hint="allow the process more address space (ulimit -v), or compile with "
+                'backend="vector", whose kernels allocate nothing; no parameter was written',
+            )
+
     def _call(self, first: int, last: int) -> None:
         """Run positions ``first`` to ``last`` (exclusive) of the plan.
 
@@ -377,13 +404,13 @@ class Table:
         """
         rows, view = self._words.first_rows, self._view
         if not self.pace.comes_back or first >= self.plan.commit:
-            self._driver(self._block, rows[first], rows[last])
+            self._drive(rows[first], rows[last])
             return
         at, fuel, resume = rows[first], self._words.head("fuel"), self._words.head("resume")
         piece = min(_FUEL, self.loop_limit)
         while at >= 0:
             view[fuel], view[resume] = piece, 0
-            self._driver(self._block, at, rows[last])
+            self._drive(at, rows[last])
             self.loop_nanoseconds += piece - view[fuel]
             at = self._words.row_at(view[resume])
             if at >= 0:  # a loop whose index has failed may have no end

@@ -72,7 +72,8 @@ def compiled(text: str, settings: config.Config, kept: bool = True) -> Any:
         return numba.cfunc(ENTRY_TYPE, cache=path is not None, error_model="numpy")(function)
 
     given = helpers(folder if path else None)
-    vars(module).update(given | {"__name__": name, "array": array, "entry": entry})
+    inner = numba.njit(error_model="numpy")  # its code is kept with that of the entry
+    vars(module).update(given | {"__name__": name, "array": array, "entry": entry, "inner": inner})
     try:
         exec(compile(text, file, "exec"), vars(module))
         return vars(module)["kernel"]
