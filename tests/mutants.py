@@ -1343,6 +1343,14 @@ MUTANTS = (
             "tests/ops/test_random.py -k in_blocks",
         ),
         (
+            "suite-counts-no-lines",
+            "staticgrad/tools/comparison/suite.py",
+            """line.startswith("+ ")""",
+            """line.startswith("! ")""",
+            "the suite counts no changed line",
+            "tests/tools/comparison/test_suite.py -k folder_of",
+        ),
+        (
             "another-program-is-timed",
             "staticgrad/tools/comparison/peers.py",
             "    if not apart <= _TOLERANCE:",

@@ -146,13 +146,17 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
     "--jax", "jax", metavar="NAME", help="The program in JAX, a name in the file.",
 )  # fmt: skip
 @click.option(
+    "--suite", "folder", is_flag=False, flag_value="", metavar="[FOLDER]",
+    help="Compare all programs of a folder, a file each; alone: those of examples/suite.",
+)  # fmt: skip
+@click.option(
     "--html", "page", is_flag=False, flag_value="staticgrad-comparison.html", metavar="[FILE]",
     type=click.Path(dir_okay=False, writable=True), help="Write a page with pictures.",
 )  # fmt: skip
 @answering
 def compare(
     spec: str, batches: tuple[int, ...], seconds: float, torch: str | None, jax: str | None,
-    page: str | None,
+    folder: str | None, page: str | None,
 ) -> Answer:  # fmt: skip
     """Run a program define-by-run and define-then-run.
 
@@ -171,6 +175,14 @@ def compare(
         if not as_json:
             click.echo(f"measuring {what}", err=True)
 
+    if folder is not None:
+        from staticgrad.tools.comparison import suite
+
+        every = suite.run(Path(folder or suite.FOLDER), seconds=seconds, watch=watch)
+        if page is not None:
+            Path(page).write_text(every.html(), encoding="utf-8")
+            click.echo(f"written: {page}", err=True)
+        return Answer(every.as_json(), every.table().text(), every.holds)
     found = run(spec, torch=True if torch == "" else torch, jax=jax, batches=batches,
                 seconds=seconds, watch=watch)  # fmt: skip
     if page is not None:

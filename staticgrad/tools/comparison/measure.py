@@ -152,7 +152,7 @@ def compare(
             agreement=agreed,
             batches=tuple(race.pair() for race in timings),
             forward=forward[0].pair() if forward else None,
-            first=_first_results(spec, usual, watch),
+            first=first_results(spec, usual, watch),
             memories=memories,
             budgets=memory.budgets(trained, usual),
             program=str(trained.graph),
@@ -276,7 +276,9 @@ def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
     return Race(size, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen, called=True)))
 
 
-def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstResult]:
+def first_results(
+    spec: Spec, size: int, watch: Watch = lambda what: None
+) -> Mapping[str, FirstResult]:
     """Measure the first result of a program with a name in fresh processes."""
     if not isinstance(spec, str):
         return {}

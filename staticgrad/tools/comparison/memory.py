@@ -145,3 +145,12 @@ def budgets(way: DefineThenRun, size: int) -> tuple[Budgeted, ...]:
         if plan is not None and plan is not found.everything:
             chosen[plan.peak_bytes] = Budgeted(name, plan.peak_bytes, 1 + found.extra(plan))
     return tuple(chosen.values())
+
+
+def half(way: DefineThenRun, size: int, budget: str) -> Budgeted | None:
+    """Return the plan within a budget, else the smallest one; None if nothing is smaller."""
+    found = tradeoff(way.compiled, way.sizes(size))
+    plan = found.within(budget) or found.smallest
+    if plan is found.everything or plan.peak_bytes >= found.everything.peak_bytes:
+        return None
+    return Budgeted(budget, plan.peak_bytes, 1 + found.extra(plan))

@@ -90,6 +90,7 @@ class ComparedProgram:
         updates, is_loss: for a program without a graph whether a run on the tape updated
             parameters, and whether its result is a loss.
         trained: for a module: it, its loss (None: the usual one) and its optimizer.
+        written: the module or function that the user wrote.
         optimizer: for a module or loss that is trained; None for a step that trains by itself.
         wanted: for a loss that is differentiated by its arguments the numbers of these arrays.
     """
@@ -104,6 +105,7 @@ class ComparedProgram:
     ) -> None:  # fmt: skip
         self.name, self._blamed = _called(made_of), _inner(loss or made_of)
         self.origin = function_line(_inner(made_of))
+        self.written = _inner(made_of)
         self.rule, self._evaluate, self._wrap = rule, evaluate, wrap or (lambda step: step)
         self.plain = self._wrap(evaluate)
         self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None

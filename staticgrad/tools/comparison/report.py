@@ -308,7 +308,7 @@ class _Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON has it; numbers that are not finite are texts."""
-        found: dict[str, Any] = _plain({"schema": SCHEMA, "holds": self.holds, **self._data()})
+        found: dict[str, Any] = as_plain({"schema": SCHEMA, "holds": self.holds, **self._data()})
         return found
 
     @property
@@ -320,14 +320,14 @@ class _Report:
         return vars(self)
 
 
-def _plain(data: Any) -> Any:
+def as_plain(data: Any) -> Any:
     """Return records, dicts and tuples as JSON has them, without NaN and infinity."""
     if is_dataclass(data):
         data = vars(data)
     if isinstance(data, Mapping):
-        return {str(key): _plain(value) for key, value in data.items()}
+        return {str(key): as_plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
+        return [as_plain(value) for value in data]
     return str(data) if isinstance(data, float) and not math.isfinite(data) else data
 
 

@@ -52,8 +52,9 @@ class DefineThenRun:
     """The graph: differentiated and compiled as a whole, over parameters of its own."""
 
     def __init__(
-        self, program: ComparedProgram, checkpoint: str = "store_all", called: bool = False
-    ) -> None:
+        self, program: ComparedProgram, checkpoint: str = "store_all", called: bool = False,
+        budget: int | None = None,
+    ) -> None:  # fmt: skip
         """Compile the graph.
 
         Args:
@@ -61,10 +62,13 @@ class DefineThenRun:
             checkpoint: the policy of recomputation.
             called: run steps through a call of ``sg.function``, as the tape's steps are, over the
                 program's parameters. To time both through the same call.
+            budget: the bytes that the arena may take.
         """
         self._program, self._called = program, program.retraces or called
         self.graph = program.own_graph()
-        self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
+        self.compiled = sg.compile(
+            self.graph, checkpoint=checkpoint, memory_budget=budget, threads=1
+        )
         self._run, self._retraces = self.compiled.run, program.retraces
 
     def step(self, batch: Batch) -> float:

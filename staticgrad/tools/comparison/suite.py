@@ -1,0 +1,215 @@
+"""Many programs by run and then run: a file each in one folder, a row each in one table.
+
+A file has ``example``, as ``staticgrad compare`` takes it. It may have ``torch`` and ``jax``, the
+same program there, and ``by_run``, the function as the tape would have it, if a graph needs other
+lines. A program is added by one file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.support.errors import StaticgradError, UnknownNameError
+from staticgrad.support.pictures import markup
+from staticgrad.support.pictures.markup import nbytes, ratio, seconds
+from staticgrad.support.records import dataclass
+from staticgrad.tools.comparison import memory, peers
+from staticgrad.tools.comparison.loading import beside, subject
+from staticgrad.tools.comparison.measure import first_results
+from staticgrad.tools.comparison.programs import ComparedProgram, unchanged
+from staticgrad.tools.comparison.report import (
+    EMPTY,
+    TAPE,
+    TORCH,
+    FirstResult,
+    Pair,
+    Peer,
+    as_plain,
+)
+from staticgrad.tools.comparison.table import FigureTable, between
+from staticgrad.tools.comparison.timing import PARTS, Race, one_thread
+from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
+
+#: Counts up when a field of the JSON document changes its meaning or goes.
+SCHEMA: Final = 1
+FOLDER: Final = Path(sg.__file__).parents[1] / "examples" / "suite"
+_BUDGET: Final = "50%"  # of the bytes of a compiled step, for the cost of recomputation
+Watch = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """The figures of one program; ``problem`` says why there are none, or why both ways differ.
+
+    ``tape`` and ``arena``: bytes of a step. ``budget``: the bytes of the quickest plan within half
+    of them, or of the smallest plan; ``predicted`` and ``measured`` its time relative to keeping
+    all. ``lines``: how many lines a graph needs otherwise than the tape.
+    """
+
+    name: str
+    pair: Pair | None = None
+    tape: int = 0
+    arena: int = 0
+    budget: int = 0
+    predicted: float = 1.0
+    measured: float = 1.0
+    lines: int = 0
+    first: tuple[FirstResult, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The rows of all programs, and where they were measured."""
+
+    version: str
+    machine: str
+    rows: tuple[SuiteRow, ...]
+
+    @property
+    def holds(self) -> bool:
+        """True if both ways agree in every program."""
+        return not any(row.problem for row in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the suite as JSON has it."""
+        found: dict[str, Any] = as_plain({"schema": SCHEMA, "holds": self.holds, **vars(self)})
+        return found
+
+    def table(self) -> FigureTable:
+        """Return a row for each program."""
+        heads = (
+            "tape", "PyTorch", "compiled", "tape / compiled", "its range", "tape", "PyTorch",
+            "arena", "first, tape", "first, compiled", "within half", "predicted", "measured",
+            "lines changed",
+        )  # fmt: skip
+        return FigureTable("program", heads, [_cells(row) for row in self.rows])
+
+    def html(self) -> str:
+        """Return the table as a page that needs nothing else."""
+        problems = "".join(
+            f"<p>{escape(row.name)}: {escape(row.problem)}</p>" for row in self.rows if row.problem
+        )
+        body = (
+            f'<div class="sg"><style>{markup.STYLE} body {{ margin: 1.5rem; }}</style>'
+            f"<h1>Define by run beside define then run: {len(self.rows)} programs</h1>"
+            f"<p>staticgrad {escape(self.version)} on {escape(self.machine)}. Times are the least"
+            " processor time of a step on one thread; bytes are beside parameters, optimizer state"
+            " and batch.</p>"
+            f'<div class="scroll">{self.table().html()}</div>{problems}</div>'
+        )
+        return markup.document("define by run, define then run: a suite", body)
+
+
+def _cells(row: SuiteRow) -> Sequence[str]:
+    torch = next((each for each in row.peers if each.name == TORCH), None)
+    if row.pair is None:
+        return (row.name, *["-"] * 14)
+    has_torch = torch is not None and torch.pair is not None
+    first = [seconds(each.total) for each in row.first] or ["-", "-"]
+    return (
+        row.name, seconds(row.pair.by_run.cpu),
+        seconds(torch.pair.by_run.cpu) if has_torch else "-",
+        seconds(row.pair.then_run.cpu), ratio(row.pair.ratio), between(row.pair),
+        nbytes(row.tape), nbytes(torch.tape) if has_torch else "-", nbytes(row.arena),
+        *first[:2], nbytes(row.budget), ratio(row.predicted), ratio(row.measured), str(row.lines),
+    )  # fmt: skip
+
+
+def run(
+    folder: Path = FOLDER, names: Iterable[str] = (), seconds: float = 0.5, first: bool = True,
+    watch: Watch = lambda what: None,
+) -> Suite:  # fmt: skip
+    """Measure the programs of a folder.
+
+    Args:
+        folder: with a file for each program.
+        names: of files, without ``.py``; by default all.
+        seconds: of wall time of each timing.
+        first: measure first results in fresh processes, too.
+        watch: called with the name of each program.
+
+    Raises:
+        UnknownNameError: the folder has no program, or none with such a name.
+    """
+    files = {file.stem: file for file in sorted(Path(folder).glob("*.py"))}
+    wanted = [*(names or files)]
+    if not files or (unknown := [name for name in wanted if name not in files]):
+        raise UnknownNameError(
+            f"{str(folder)!r} has no program {unknown[0]!r}" if files else
+            f"{str(folder)!r} has no programs",
+            hint="a folder with files that have example = step, x, y",
+        )  # fmt: skip
+    rows = []
+    for name in wanted:
+        watch(name)
+        try:
+            rows.append(_row(name, files[name], seconds, first))
+        except StaticgradError as error:
+            rows.append(SuiteRow(name, problem=error.headline))
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return Suite(sg.__version__, machine, tuple(rows))
+
+
+def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
+    spec = f"{file}:example"
+    chosen = subject(spec)
+    if chosen.graph is None:
+        assert chosen.refusal is not None
+        return SuiteRow(name, problem=chosen.refusal.message)
+
+    def beside_of(other: str) -> Any:
+        try:
+            return beside(spec, other)
+        except UnknownNameError:
+            return None
+
+    others = {library: beside_of(library) for library in ("torch", "jax")}
+    with one_thread(), unchanged(chosen):
+        trained, size = DefineThenRun(chosen), chosen.batch_size
+        both = agreement(chosen, trained)
+        chosen.restore()
+        batch = chosen.draw(size, np.random.default_rng(0))
+        within = memory.half(trained, size, _BUDGET)
+        ways: list[Any] = [DefineByRun(chosen), DefineThenRun(chosen, called=True), trained]
+        if within is not None:
+            ways.append(DefineThenRun(chosen, budget=within.peak))
+        race = Race(size, *(lambda way=way: way.step(batch) for way in ways))
+        for _ in range(PARTS):
+            race.run(spent / PARTS)
+        times = race.timings()
+        chosen.restore()
+        plan = trained.plan(size)
+        return SuiteRow(
+            name,
+            race.pair(),
+            memory.tape_peak(chosen, batch),
+            plan.peak_bytes,
+            within.peak if within else plan.peak_bytes,
+            within.time if within else 1.0,
+            times[3].cpu / times[2].cpu if within else 1.0,
+            lines=_changed(beside_of("by_run"), chosen),
+            first=tuple(first_results(spec, size)[state] for state in (TAPE, EMPTY))
+            if first else (),
+            peers=peers.measured(chosen, spent, **others),
+            problem=both.problem,
+        )  # fmt: skip
+
+
+def _changed(by_run: Any, chosen: ComparedProgram) -> int:
+    """Return how many lines the program has otherwise than ``by_run``, its form for the tape."""
+    if by_run is None:
+        return 0
+    one, two = (inspect.getsource(f).splitlines()[1:] for f in (by_run, chosen.written))
+    return sum(line.startswith("+ ") for line in difflib.ndiff(one, two))
