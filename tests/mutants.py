@@ -1278,7 +1278,7 @@ MUTANTS = (
         (
             "gradients-pass-updates",
             "staticgrad/language/ir/execution.py",
-            'latest = up("staticgrad.language.ops.marks").stop_gradient(value)',
+            "latest = functions.stop_gradient(value)",
             "latest = value",
             "a gradient passes through an update",
             "tests/programs/test_updates.py -k decayed",

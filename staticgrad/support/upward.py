@@ -15,7 +15,6 @@ from typing import Any, Final
 UPWARD: Final = {
     "staticgrad.support.errors.calls": "a call that failed is looked at again",
     "staticgrad.support.config": "how much of a traceback is shown is a setting",
-    "staticgrad.language.ops.marks": "reads of an updated parameter pass no gradient on",
     "staticgrad.language.functions": "products of sparse matrices are public functions",
     "staticgrad.autodiff.bodies": "the derivative of a loop or branch is one of its bodies",
     "staticgrad.programs.linear_systems": "solutions of linear systems have derivatives",

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
+from staticgrad.language.ir.functional import functions
 from staticgrad.support.contexts import Block, Nested
-from staticgrad.support.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.language.ir.graph import Node, Parameter
@@ -179,7 +179,7 @@ class Session:
         self.pending[parameter.node] = value
         self.steppers.setdefault(parameter.node, [])
         if not self.computes:
-            latest = up("staticgrad.language.ops.marks").stop_gradient(value)
+            latest = functions.stop_gradient(value)
             self.versions.setdefault(parameter.node, []).append(latest)
 
     def is_pending(self, parameter: Parameter) -> bool:
