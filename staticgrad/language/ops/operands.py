@@ -135,8 +135,10 @@ def promoted_values(data: Sequence[ArrayLike[AnyValue]]) -> tuple[AnyValue, ...]
     shared, numbers = shared_dtype(data)
     if shared is not None and not numbers:
         return tuple(data)  # type: ignore[arg-type]
-    kind, dtype = binding_kind(tuple(data)), common_dtype(called_name(), data)
-    return tuple(lifted(called_name(), kind, item, dtype) for item in data)
+    # Values and floats raise no message of these two.
+    name = "" if all(isinstance(x, Value) or type(x) is float for x in data) else called_name()
+    kind, dtype = binding_kind(tuple(data)), common_dtype(name, data)
+    return tuple([lifted(name, kind, item, dtype) for item in data])
 
 
 def related(*values: object) -> list[Related]:
