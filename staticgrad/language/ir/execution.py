@@ -121,7 +121,8 @@ def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
     if kind is None:
         if noted is None or noted.computes:
             return args
-        return tuple([noted.read(arg) if arg.__class__ in _parameters else arg for arg in args])
+        read: Callable[[Any], Any] = noted.read
+        return tuple([read(arg) if arg.__class__ in _parameters else arg for arg in args])
     return tuple([kind.lift(arg) if arg.__class__ in _parameters else arg for arg in args])
 
 
