@@ -12,7 +12,7 @@ from staticgrad.interop import jax as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.jax import (
-        function as function, trace as trace
+        function as function, lower as lower, trace as trace
     )
 
 sys.modules[__name__] = _module

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from staticgrad.interop.lax.lowering import lowered
 from staticgrad.interop.lax.primitives import REFUSED
 from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
@@ -18,13 +19,14 @@ from staticgrad.interop.lax.traced import JaxProgram, plain_tree
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.graph import Graph
 from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError, ExportError
 from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import jax
 
-__all__ = ["function", "trace"]
+__all__ = ["function", "lower", "trace"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attributes("sg.jax", __all__)
@@ -100,6 +102,40 @@ def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
     containers = plain_tree(jax.tree_util.tree_unflatten(results, range(count)))
     name = getattr(f, "__name__", type(f).__name__)
     return Function(JaxProgram(program, arguments, containers, name), (), {}, {})
+
+
+@public
+def lower(graph: Graph) -> Callable[..., Any]:
+    """Return a graph as a pure function of JAX, which ``jax.jit`` compiles by XLA.
+
+    ``jit``, ``grad``, ``vmap`` and ``shard_map`` take it, so that a program goes on to several
+    machines or to other processors than CPUs. Each op is computed by ``jax.numpy`` or ``jax.lax``,
+    by its row in a table (``staticgrad.interop.lax.lowering``).
+
+    Args:
+        graph: also one with updates, as a training step.
+
+    Returns:
+        A function ``run(feeds, parameters=None)`` of arrays by name. Parameters that are not given
+        have their values. The result are the outputs by name; of a graph with updates the pair of
+        these and all parameters after the step. Stored values do not change. Results are float64
+        only where JAX has it enabled.
+
+    Raises:
+        ArgumentError: not a graph.
+        ExportError: complex values; or when it runs: an op has no row. The error names it and its
+            line.
+
+    >>> import jax  # doctest: +SKIP
+    >>> x = sg.input("x", ("n",), "float32")  # doctest: +SKIP
+    >>> run = sg.jax.lower(sg.Graph({"y": sg.tanh(x).sum()}))  # doctest: +SKIP
+    >>> jax.jit(run)({"x": jax.numpy.zeros(3)})  # doctest: +SKIP
+    {'y': Array(0., dtype=float32)}
+    """
+    if not isinstance(graph, Graph):
+        hint = "sg.Graph({'y': y}, updates=...); f.graph(x) of a function"
+        raise ArgumentError(f"jax.lower takes a graph, got {kind_of(graph)}", hint=hint)
+    return lowered(graph)
 
 
 def _check_rows(program: LaxProgram) -> None:

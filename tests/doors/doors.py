@@ -865,6 +865,16 @@ def _(case):
     return traced(case.x, case.exact_w)
 
 
+@door("jax lower", "sg.jax.lower", words="lower", needs="jax", slow=True)
+def _(case):
+    import jax
+
+    with jax.enable_x64(True):
+        feeds = {name: jax_array(array) for name, array in case.feeds.items()}
+        found = jax.jit(sg.jax.lower(case.graph()))(feeds)
+        return {name: np.asarray(each) for name, each in found.items()}
+
+
 @door("feeds of jax", words="run feed", quick=True, needs="jax")
 def _(case):
     import jax
