@@ -90,7 +90,7 @@ def _filled(tree: Any, values: Any) -> Any:
 def _operand(name: str, given: Any, kind: LaxType) -> Any:
     """An argument in the type of the example; 64 bits count as 32, as JAX counts them."""
     is_number = isinstance(given, bool | int | float | complex)
-    value = as_value(name, given)
+    value = as_value(given)
     shape = (*kind.shape, 2) if kind.is_key else tuple(kind.shape)
     narrow = value.dtype.name.replace("128", "64x").replace("64", "32", 1)
     narrow = "complex64" if value.dtype.name == "complex128" else narrow
