@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from passes.base import Pass, Watch
-from staticgrad.language.ir.graph import (
-    Graph,
-    Input,
-    Node,
-    ParameterLeaf,
-    Symbolic,
-    reads_any,
-    rebuild,
-)
+from passes.equals import duplicates
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
 from staticgrad.support.source import Location, merged
 
 
@@ -50,23 +42,6 @@ class CommonSubexpressions(Pass, name="cse"):
         return program.with_nodes(nodes, roots), {self.name: len(same)}
 
 
-def duplicates(nodes: Iterable[Node], *, border: bool = False) -> dict[Node, Node]:
-    """Every node that computes what an earlier one does, and that one; operands come first."""
-    first: dict[Any, Node] = {}
-    same: dict[Node, Node] = {}
-    for node in nodes:
-        if isinstance(node.op, Input | ParameterLeaf):
-            continue
-        args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]
-        if node.op.commutative and len(args) > 1:
-            args.sort(key=_creation)
-        key = (node.op.key, node.order if border else None, *args)
-        found = first.setdefault(key, node)
-        if found is not node:
-            same[node] = found
-    return same
-
-
 def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
     """Return the origin of each node that replaces others; a constant keeps its own."""
     lines: dict[Node, list[Location]] = {}
@@ -75,8 +50,3 @@ def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
             lines.setdefault(kept, [kept.origin]).append(node.origin)
     found = {kept: merged(each) for kept, each in lines.items()}
     return {kept: origin for kept, origin in found.items() if origin != kept.origin}
-
-
-def _creation(result: tuple[Node, int]) -> tuple[int, int]:
-    """Return the order of creation, by which operands of a commutative op are sorted."""
-    return (result[0].serial, result[1])

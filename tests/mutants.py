@@ -596,7 +596,7 @@ MUTANTS = (
          "args = [(same.get(arg.node, arg.node), 0) for arg in node.args]",
          "readers of different results of an op merge",
          "tests/passes/test_cse.py tests/passes/test_properties.py"),
-        ("cse-border", "passes/cse.py", "node.order if border else None", "None",
+        ("cse-border", "passes/equals.py", "node.order if border else None", "None",
          "forward and backward nodes merge across the border", "tests/passes/test_cse.py"),
         ("cast-through-unsigned", "passes/rules",
          'return outer.digits >= inner.digits and (inner.kind == "u" or outer.kind != "u")',

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from passes.clones import Clones
-from passes.cse import duplicates
+from passes.equals import duplicates
 from passes.rewrite import Rewritten, rewrite_nodes
 from passes.rules import STABILIZING, STABLE, below_derivatives
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named

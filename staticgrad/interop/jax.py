@@ -105,7 +105,7 @@ def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
 
 
 @public
-def lower(graph: Graph) -> Callable[..., Any]:
+def lower(graph: Graph | Any) -> Callable[..., Any]:
     """Return a graph as a pure function of JAX, which ``jax.jit`` compiles by XLA.
 
     ``jit``, ``grad``, ``vmap`` and ``shard_map`` take it, so that a program goes on to several

@@ -111,7 +111,7 @@ def check_fields(record: Any) -> None:
 
 @names_messages
 def _check_fields(name: str, record: Any) -> None:
-    for field, (argument, is_optional) in _bounds(type(record)).items():
+    for field, (argument, is_optional) in _bounds(record.__class__).items():
         value = getattr(record, field)
         if value is not None or not is_optional:
             argument.read(field, value)

@@ -48,37 +48,41 @@ def _named(space: Callable[[], Any], names: str) -> None:
 
 _named(lambda: jax.numpy, _NAMES)
 _named(lambda: jax.scipy.special, _SPECIAL)
-ROWS |= {
-    "again": lambda op, x: x,
-    "checkpoint": lambda op, x: x,
-    "checkpoint_name": lambda op, x: x,
-    "recomputed": lambda op, x, *_: x,
-    "custom_jvp": lambda op, x, *_: x,
-    "custom_vjp": lambda op, x, *_: x,
-    "stop_gradient": lambda op, x: jax.lax.stop_gradient(x),
-    "relu": lambda op, x: jax.numpy.maximum(x, 0),
-    "constant": lambda op: jax.numpy.asarray(op.reference()),
-    "cast": lambda op, x: x,
-    "bitcast": lambda op, x: jax.lax.bitcast_convert_type(x, op.dtype.numpy),
-    "size": lambda op: jax.numpy.asarray(op.reference()),
-    "iota": lambda op: jax.numpy.asarray(op.reference()),
-    "integer_pow": lambda op, x: x**op.exponent,
-    "concat": lambda op, *xs: jax.numpy.concatenate(xs, op.axis),
-    "reshape": lambda op, x: x.reshape(op.shape),
-    "transpose": lambda op, x: x.transpose(op.perm),
-    "sum": lambda op, x: x.sum(op.axes),
-    "max": lambda op, x: x.max(op.axes, initial=_border(x, op, least=True)),
-    "min": lambda op, x: x.min(op.axes, initial=_border(x, op, least=False)),
-    "matmul": lambda op, a, b: jax.numpy.matmul(
-        a.swapaxes(-1, -2) if op.transpose_a else a, b.swapaxes(-1, -2) if op.transpose_b else b
-    ),
-    "cumsum": lambda op, x: jax.numpy.cumsum(x, op.axis),
-    "cumprod": lambda op, x: jax.numpy.cumprod(x, op.axis),
-    "take": lambda op, x, i: jax.numpy.take(x, i, op.axis),
-    "take_along": lambda op, x, i: jax.numpy.take_along_axis(x, i, op.axis),
-    "searchsorted": lambda op, x, v: jax.numpy.searchsorted(x, v, "right" if op.right else "left"),
-    "cholesky": lambda op, a: jax.lax.linalg.cholesky(a, symmetrize_input=False),
-}
+ROWS.update(
+    {
+        "again": lambda op, x: x,
+        "checkpoint": lambda op, x: x,
+        "checkpoint_name": lambda op, x: x,
+        "recomputed": lambda op, x, *_: x,
+        "custom_jvp": lambda op, x, *_: x,
+        "custom_vjp": lambda op, x, *_: x,
+        "stop_gradient": lambda op, x: jax.lax.stop_gradient(x),
+        "relu": lambda op, x: jax.numpy.maximum(x, 0),
+        "constant": lambda op: jax.numpy.asarray(op.reference()),
+        "cast": lambda op, x: x,
+        "bitcast": lambda op, x: jax.lax.bitcast_convert_type(x, op.dtype.numpy),
+        "size": lambda op: jax.numpy.asarray(op.reference()),
+        "iota": lambda op: jax.numpy.asarray(op.reference()),
+        "integer_pow": lambda op, x: x**op.exponent,
+        "concat": lambda op, *xs: jax.numpy.concatenate(xs, op.axis),
+        "reshape": lambda op, x: x.reshape(op.shape),
+        "transpose": lambda op, x: x.transpose(op.perm),
+        "sum": lambda op, x: x.sum(op.axes),
+        "max": lambda op, x: x.max(op.axes, initial=_border(x, op, least=True)),
+        "min": lambda op, x: x.min(op.axes, initial=_border(x, op, least=False)),
+        "matmul": lambda op, a, b: jax.numpy.matmul(
+            a.swapaxes(-1, -2) if op.transpose_a else a, b.swapaxes(-1, -2) if op.transpose_b else b
+        ),
+        "cumsum": lambda op, x: jax.numpy.cumsum(x, op.axis),
+        "cumprod": lambda op, x: jax.numpy.cumprod(x, op.axis),
+        "take": lambda op, x, i: jax.numpy.take(x, i, op.axis),
+        "take_along": lambda op, x, i: jax.numpy.take_along_axis(x, i, op.axis),
+        "searchsorted": lambda op, x, v: jax.numpy.searchsorted(
+            x, v, "right" if op.right else "left"
+        ),
+        "cholesky": lambda op, a: jax.lax.linalg.cholesky(a, symmetrize_input=False),
+    }
+)
 
 
 def row(*names: str) -> Callable[[Row], Row]:

@@ -1042,7 +1042,7 @@ def _counted(key: Any, shape: Sequence[Any]) -> tuple[Any, Any]:
     high, low = cast(flat >> np.uint64(32), "uint32"), cast(flat, "uint32")
     wide = (*key.shape[:-1], *(1,) * len(shape))
     halves = [sg.reshape(key[..., k], wide) for k in (0, 1)]
-    return threefry(*halves, high, low)
+    return threefry(halves[0], halves[1], high, low)
 
 
 def _check_generator(impl: str, partitionable: bool) -> None:

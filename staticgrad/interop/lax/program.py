@@ -274,7 +274,8 @@ class Rule:
     """
 
     def __init__(self, read: Callable[[], LaxProgram] | None) -> None:
-        self._read, self._program, self.depth = read, None, 0
+        self._read, self.depth = read, 0
+        self._program: LaxProgram | None = None
 
     @property
     def program(self) -> LaxProgram:
@@ -313,7 +314,8 @@ def _rules_in(program: LaxProgram) -> list[Rule]:
 
 @_call("custom_jvp_call")
 def _custom_jvp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
-    program, rule = call.parameters["program"], call.parameters["rule"]
+    program: LaxProgram = call.parameters["program"]
+    rule: Rule = call.parameters["rule"]
     moves = [each.dtype.is_float for each in operands]
     if not any(moves):
         return program.run(operands)
@@ -343,7 +345,8 @@ def _is_float(kind: LaxType) -> bool:
 
 @_call("custom_vjp_call")
 def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
-    program, rule = call.parameters["program"], call.parameters["rule"]
+    program: LaxProgram = call.parameters["program"]
+    rule: Rule = call.parameters["rule"]
     plain = program.run(operands)
     smooth = [k for k, kind in enumerate(call.out) if _is_float(kind)]
     moves = [each.dtype.is_float for each in operands]

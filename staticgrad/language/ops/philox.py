@@ -98,7 +98,7 @@ class RandomBits(Op, name="random_bits"):
         high = position >> np.uint64(32) | np.uint64(self.stream << 16)
         counter = [position & low, high, step & low, step >> np.uint64(32)]
         shape = (*self.shape[: self.keys], *own)
-        words = _encrypted([np.broadcast_to(c, shape) for c in counter], key)  # type: ignore[arg-type]
+        words = _encrypted([np.broadcast_to(c, shape) for c in counter], key)
         first_word, second = words[2 * self.half : 2 * self.half + 2]
         bits = first_word if self.dtype is U32 else first_word | second << np.uint64(32)
         return bits.astype(self.dtype.numpy)

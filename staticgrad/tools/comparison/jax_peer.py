@@ -31,6 +31,7 @@ class JaxTraining:
         self._doubles, self._chosen = doubles, chosen
         function, state = program if isinstance(program, tuple) else (program, ())
         self._function = function if isinstance(program, tuple) else lambda _, *a: function(*a)
+        self._state: Any = None
         self._start = jax.tree.map(np.asarray, state)
         with jax.enable_x64(doubles):
             shape = jax.eval_shape(self._function, self._copy(), *self._given(_example(chosen)))

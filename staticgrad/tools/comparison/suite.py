@@ -116,13 +116,13 @@ def _cells(row: SuiteRow) -> Sequence[str]:
     torch = next((each for each in row.peers if each.name == TORCH), None)
     if row.pair is None:
         return (row.name, *["-"] * 14)
-    has_torch = torch is not None and torch.pair is not None
+    beside = torch.pair if torch is not None else None
     first = [seconds(each.total) for each in row.first] or ["-", "-"]
     return (
         row.name, seconds(row.pair.by_run.cpu),
-        seconds(torch.pair.by_run.cpu) if has_torch else "-",
+        seconds(beside.by_run.cpu) if beside is not None else "-",
         seconds(row.pair.then_run.cpu), ratio(row.pair.ratio), between(row.pair),
-        nbytes(row.tape), nbytes(torch.tape) if has_torch else "-", nbytes(row.arena),
+        nbytes(row.tape), nbytes(torch.tape) if torch and beside else "-", nbytes(row.arena),
         *first[:2], nbytes(row.budget), ratio(row.predicted), ratio(row.measured), str(row.lines),
     )  # fmt: skip
 

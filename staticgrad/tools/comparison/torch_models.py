@@ -9,7 +9,7 @@ import torch
 _WIDTH, _CONTEXT, _HEADS = 64, 32, 4
 
 
-class _Block(torch.nn.Module):  # type: ignore[misc]
+class _Block(torch.nn.Module):
     """Attention, then a two-layer perceptron, each around a residual connection."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class _Block(torch.nn.Module):  # type: ignore[misc]
         return x + self.down(torch.nn.functional.gelu(self.up(self.norm2(x))))
 
 
-class Characters(torch.nn.Module):  # type: ignore[misc]
+class Characters(torch.nn.Module):
     """Two pre-norm decoder blocks between embeddings and logits."""
 
     def __init__(self, characters: int) -> None:

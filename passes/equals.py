@@ -1,0 +1,30 @@
+"""Which nodes compute the same: for ``cse``, and for gradients of what was written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from staticgrad.language.ir.graph import Input, Node, ParameterLeaf
+
+
+def duplicates(nodes: Iterable[Node], *, border: bool = False) -> dict[Node, Node]:
+    """Every node that computes what an earlier one does, and that one; operands come first."""
+    first: dict[Any, Node] = {}
+    same: dict[Node, Node] = {}
+    for node in nodes:
+        if isinstance(node.op, Input | ParameterLeaf):
+            continue
+        args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]
+        if node.op.commutative and len(args) > 1:
+            args.sort(key=_creation)
+        key = (node.op.key, node.order if border else None, *args)
+        found = first.setdefault(key, node)
+        if found is not node:
+            same[node] = found
+    return same
+
+
+def _creation(result: tuple[Node, int]) -> tuple[int, int]:
+    """Return the order of creation, by which operands of a commutative op are sorted."""
+    return (result[0].serial, result[1])
