@@ -184,7 +184,7 @@ def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
         within = memory.half(trained, size, _BUDGET)
         race = _timed(size, batch, spent, DefineByRun(chosen), DefineThenRun(chosen, called=True))
         measured = 1.0
-        if within is not None:  # by itself: a tape between the two would empty their caches
+        if within is not None:  # by itself: beside a tape short steps took 4 to 6 times as long
             less = DefineThenRun(chosen, budget=within.peak)
             measured = 1.0 / _timed(size, batch, spent, trained, less).pair().ratio
         chosen.restore()
