@@ -591,7 +591,7 @@ MUTANTS = (
     ),
     *_row(
         "passes",
-        ("cse-which-result", "passes/cse.py",
+        ("cse-which-result", "passes/equals.py",
          "args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]",
          "args = [(same.get(arg.node, arg.node), 0) for arg in node.args]",
          "readers of different results of an op merge",

@@ -32,7 +32,7 @@ from staticgrad.compiler.nest.sums import (
 )
 from staticgrad.compiler.nest.transposed import LoadedTiles
 from staticgrad.compiler.nest.values import Values, operation, stored
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import BLOCKS, Access, postorder
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.directives import Interleave
@@ -73,7 +73,7 @@ _COLUMN_LEVELS: Final = 24
 class ColumnSums:
     """The reductions of columns of a kernel."""
 
-    def __init__(self, nest: KernelWriter, sums: RowSums) -> None:
+    def __init__(self, nest: NestWriter, sums: RowSums) -> None:
         self.nest, self.sums = nest, sums
 
     def groups(self, begin: Any, end: Any) -> None:

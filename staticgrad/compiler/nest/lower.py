@@ -40,7 +40,7 @@ from staticgrad.compiler.nest.sorting import Sorting
 from staticgrad.compiler.nest.sums import RowSums
 from staticgrad.compiler.nest.transposed import TransposedRows
 from staticgrad.compiler.nest.values import Values, stored
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
 from staticgrad.language.ir.kernels.directives import (
     Directives,
@@ -105,7 +105,7 @@ def lower(kernel: Kernel, machine: Machine, directives: Directives | None = None
     return KernelLowering(with_directives(kernel, directives), machine, directives).nest()
 
 
-class KernelLowering(KernelWriter):
+class KernelLowering(NestWriter):
     """The loops of one kernel's stages, on their way to a nest."""
 
     def __init__(self, kernel: Kernel, machine: Machine, directives: Directives) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from staticgrad.compiler.nest.records import Apply, Offset, UnsupportedError
 from staticgrad.compiler.nest.values import Values, stored
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
 
@@ -163,7 +163,7 @@ def network(size: int) -> Iterator[tuple[int, int]]:
 class Sorting:
     """One sort of a nest: the order of a row's elements into scratch, then the stores."""
 
-    def __init__(self, nest: KernelWriter, stage: Sort) -> None:
+    def __init__(self, nest: NestWriter, stage: Sort) -> None:
         if nest.copies > 1:
             raise UnsupportedError("sorts of rows side by side")
         self.nest, self.b, self.stage, self.order = nest, nest.b, stage, stage.order

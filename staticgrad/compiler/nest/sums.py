@@ -11,7 +11,7 @@ import numpy as np
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.compiler.nest.values import Values, operation
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import Accumulate, is_first
@@ -52,7 +52,7 @@ def levels_at(level: Name, step: int = 1) -> Offset:
 class RowSums:
     """The reductions along rows of a kernel, for the rows side by side."""
 
-    def __init__(self, nest: KernelWriter) -> None:
+    def __init__(self, nest: NestWriter) -> None:
         self.nest = nest
 
     def reduced(

@@ -15,7 +15,7 @@ from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.directives import SHORT, work
 from staticgrad.compiler.nest.records import Apply, Each, Name, Offset, copies_of, pick
 from staticgrad.compiler.nest.values import Values
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.language.ir.kernels.directives import MOST, whole_vectors
 from staticgrad.language.ir.kernels.stages import LANES, Map, Store, roots
@@ -85,7 +85,7 @@ class LoadedTiles(NamedTuple):
     rows: int
 
     @classmethod
-    def of(cls, nest: KernelWriter, loads: Sequence[Expr], rows: int) -> LoadedTiles:
+    def of(cls, nest: NestWriter, loads: Sequence[Expr], rows: int) -> LoadedTiles:
         """Room for some loads, one tile for each place that they read."""
         rooms: dict[Access, tuple[Name, DType]] = {}
         for e in loads:
@@ -95,7 +95,7 @@ class LoadedTiles(NamedTuple):
                 rooms[e.attribute] = room, e.dtype
         return cls(tuple(loads), rooms, rows)
 
-    def load(self, nest: KernelWriter, high: Any, wide: Any, whole: bool = False) -> None:
+    def load(self, nest: NestWriter, high: Any, wide: Any, whole: bool = False) -> None:
         """Fill all tiles: ``wide`` elements, from the position of the row on, of ``high`` lines."""
         lanes = nest.kernel.lanes
         for access, (room, dtype) in self.rooms.items():
@@ -119,7 +119,7 @@ class LoadedTiles(NamedTuple):
                     values.moving.add(e)
 
 
-def _place(nest: KernelWriter, access: Access) -> tuple[Name, Offset]:
+def _place(nest: NestWriter, access: Access) -> tuple[Name, Offset]:
     place = Values(nest, nest.kernel.lanes, True).place(access, (), 0)
     return nest.b.pointer(nest.pointer(access.operand), place)
 
@@ -127,7 +127,7 @@ def _place(nest: KernelWriter, access: Access) -> tuple[Name, Offset]:
 class TransposedRows:
     """All iterations of a kernel of one map, some rows at a time that are neighbours in memory."""
 
-    def __init__(self, nest: KernelWriter) -> None:
+    def __init__(self, nest: NestWriter) -> None:
         self.nest, self.kernel = nest, nest.kernel
         (stage,) = self.kernel.stages
         assert isinstance(stage, Map)

@@ -32,7 +32,7 @@ from staticgrad.compiler.nest.records import (
     Value,
     pick,
 )
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.stages import (
@@ -79,7 +79,7 @@ class Values:
     copy. ``mask`` has the lanes that count; None: all. ``is_last``: no vector of the loop follows.
     """
 
-    nest: KernelWriter
+    nest: NestWriter
     lanes: int = 1
     vector: bool = False
     offsets: tuple[int, ...] = (0,)

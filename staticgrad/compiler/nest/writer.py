@@ -1,7 +1,7 @@
 """A kernel on its way to a nest: its words, places and results, which the writers of loops share.
 
 ``lower`` writes the loops of stages. The writers below it (values, sums, products, sorting) take
-a ``KernelWriter``, and have it write vectors, rows and stages inside of their loops.
+a ``NestWriter``, and have it write vectors, rows and stages inside of their loops.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def {_NOTE}(words, position, index):
         store1(words, 1, i64x1(index))"""
 
 
-class KernelWriter(ABC):
+class NestWriter(ABC):
     """One kernel on its way to a nest.
 
     ``words``: the arguments; ``at``: the positions along loops; ``pointers``: the operands;

@@ -137,7 +137,7 @@ T = TypeVar("T")
 _NUMBERS: Final = (int, float, np.float32, np.float64)
 
 
-class Named(Protocol):
+class HasName(Protocol):
     """An input or output of a program."""
 
     @property
@@ -148,9 +148,9 @@ class NativeEntry(Protocol):
     """What is read of the native entry of a program, whose class is above this file."""
 
     @property
-    def inputs(self) -> Sequence[Named]: ...
+    def inputs(self) -> Sequence[HasName]: ...
     @property
-    def outputs(self) -> Sequence[Named]: ...
+    def outputs(self) -> Sequence[HasName]: ...
     @property
     def head(self) -> npt.NDArray[np.int64]: ...
 

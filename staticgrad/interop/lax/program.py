@@ -27,7 +27,7 @@ from staticgrad.support.errors import ExportError, StaticgradError
 from staticgrad.support.source import SourceLine
 
 
-class ResultOf(NamedTuple):
+class ResultAt(NamedTuple):
     """The result of a call, or an input: its place among all of them."""
 
     place: int
@@ -38,7 +38,7 @@ class LaxCall(NamedTuple):
 
     Attributes:
         primitive: JAX's name.
-        operands: ``ResultOf``, and arrays of literals.
+        operands: ``ResultAt``, and arrays of literals.
         parameters: by JAX's names, as plain data; jaxprs in them are programs.
         out: the type of each result.
         line: the user's.
@@ -58,7 +58,7 @@ class LaxProgram:
         inputs: the type of each.
         constants: arrays, whose places are behind those of the inputs.
         calls: in order; their results have the next places.
-        results: ``ResultOf`` and arrays.
+        results: ``ResultAt`` and arrays.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ def programs_in(parameters: Any) -> list[LaxProgram]:
 
 
 def _value(operand: Any, env: Sequence[Any]) -> Any:
-    return env[operand.place] if isinstance(operand, ResultOf) else sg.constant(operand)
+    return env[operand.place] if isinstance(operand, ResultAt) else sg.constant(operand)
 
 
 @cache
@@ -266,7 +266,7 @@ def _scan(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
 _numbered = itertools.count()
 
 
-class Rule:
+class DerivativeRule:
     """A derivative rule of JAX: a program, which is read when it is first needed.
 
     ``read`` needs JAX. A rule that is pickled is read before, and so are the rules in it, to the
@@ -295,7 +295,7 @@ class Rule:
                 rule.depth = self.depth + 1
         return self._program
 
-    def __deepcopy__(self, memo: Any) -> Rule:
+    def __deepcopy__(self, memo: Any) -> DerivativeRule:
         return self
 
     def __getstate__(self) -> Any:
@@ -303,10 +303,10 @@ class Rule:
         return {"_read": None, "_program": program, "depth": self.depth}
 
 
-def _rules_in(program: LaxProgram) -> list[Rule]:
+def _rules_in(program: LaxProgram) -> list[DerivativeRule]:
     found = []
     for call in program.calls:
-        found += [each for each in call.parameters.values() if isinstance(each, Rule)]
+        found += [each for each in call.parameters.values() if isinstance(each, DerivativeRule)]
         for each in programs_in(call.parameters):
             found += _rules_in(each)
     return found
@@ -315,7 +315,7 @@ def _rules_in(program: LaxProgram) -> list[Rule]:
 @_call("custom_jvp_call")
 def _custom_jvp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     program: LaxProgram = call.parameters["program"]
-    rule: Rule = call.parameters["rule"]
+    rule: DerivativeRule = call.parameters["rule"]
     moves = [each.dtype.is_float for each in operands]
     if not any(moves):
         return program.run(operands)
@@ -346,7 +346,7 @@ def _is_float(kind: LaxType) -> bool:
 @_call("custom_vjp_call")
 def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     program: LaxProgram = call.parameters["program"]
-    rule: Rule = call.parameters["rule"]
+    rule: DerivativeRule = call.parameters["rule"]
     plain = program.run(operands)
     smooth = [k for k, kind in enumerate(call.out) if _is_float(kind)]
     moves = [each.dtype.is_float for each in operands]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.interop.lax.primitives import LaxType
-from staticgrad.interop.lax.program import LaxCall, LaxProgram, ResultOf, Rule
+from staticgrad.interop.lax.program import DerivativeRule, LaxCall, LaxProgram, ResultAt
 from staticgrad.support.errors import ExportError
 from staticgrad.support.optional import jax
 from staticgrad.support.source import SourceLine
@@ -79,14 +79,14 @@ def type_of(aval: Any) -> LaxType:
 def _operand(variable: Any, places: dict[Any, int]) -> Any:
     if hasattr(variable, "val"):
         return np.asarray(variable.val, type_of(variable.aval).dtype)
-    return ResultOf(places[variable])
+    return ResultAt(places[variable])
 
 
 def _parameters(equation: Any) -> dict[str, Any]:
     name = equation.primitive.name
     if name in ("custom_jvp_call", "custom_vjp_call"):
         program = program_of(equation.params["call_jaxpr"])
-        return {"program": program, "rule": Rule(_rule(equation, name))}
+        return {"program": program, "rule": DerivativeRule(_rule(equation, name))}
     if name == "custom_linear_solve":
         lengths, jaxprs = equation.params["const_lengths"], equation.params["jaxprs"]
         return {

@@ -193,6 +193,9 @@ class Session:
         An update passes no gradient on, as on a tape: a gradient by the parameter is the sum of
         those by all of its values.
         """
+        if parameter.dtype.is_complex:  # whose parts are those of the stored one
+            versions = self.versions.get(parameter.stored.node)
+            return parameter.of(versions[-1]) if versions else parameter
         versions = self.versions.get(parameter.node)
         return versions[-1] if versions else parameter.node.values[0]
 

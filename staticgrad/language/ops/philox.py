@@ -81,7 +81,7 @@ class RandomBits(Op, name="random_bits"):
     def reference(self, key: Array, step: Array) -> Any:
         own = self.shape[self.keys :]
         count = int(np.prod(own, dtype=np.int64))  # type: ignore[arg-type]
-        if self.keys:
+        if self.keys or np.ndim(key) or np.ndim(step):
             return self._bits(key, step, 0, count, own)
         bits: Array = np.empty(count, self.dtype.numpy)
         for first in range(0, count, _BLOCK):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from staticgrad import optim
+from staticgrad.support.optional import jax
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import NoPeer
 

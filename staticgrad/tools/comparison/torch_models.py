@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-import torch
+from staticgrad.support.optional import torch
 
 _WIDTH, _CONTEXT, _HEADS = 64, 32, 4
 
 
-class _Block(torch.nn.Module):
-    """Attention, then a two-layer perceptron, each around a residual connection."""
+def characters(count: int) -> Any:
+    """Return the model of so many characters.
 
-    def __init__(self) -> None:
-        super().__init__()
-        nn = torch.nn
-        self.norm1, self.norm2 = nn.LayerNorm(_WIDTH), nn.LayerNorm(_WIDTH)
-        self.attention = nn.MultiheadAttention(_WIDTH, _HEADS, batch_first=True)
-        self.up, self.down = nn.Linear(_WIDTH, 4 * _WIDTH), nn.Linear(4 * _WIDTH, _WIDTH)
-
-    def forward(self, x: Any) -> Any:
-        size, length = x.shape[0], x.shape[1]
-        heads = torch.nn.functional.linear(
-            self.norm1(x), self.attention.in_proj_weight, self.attention.in_proj_bias
-        )
-        q, k, v = heads.view(size, length, 3, _HEADS, -1).permute(2, 0, 3, 1, 4)
-        seen = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.attention.out_proj(seen.transpose(1, 2).reshape(size, length, _WIDTH))
-        return x + self.down(torch.nn.functional.gelu(self.up(self.norm2(x))))
+    Raises:
+        MissingPackageError: PyTorch is not installed.
+    """
+    return _model()(count)
 
 
-class Characters(torch.nn.Module):
-    """Two pre-norm decoder blocks between embeddings and logits."""
+@cache
+def _model() -> Any:
+    """Define the modules: their bases exist where PyTorch does."""
 
-    def __init__(self, characters: int) -> None:
-        super().__init__()
-        nn = torch.nn
-        self.tokens, self.positions = (
-            nn.Embedding(characters, _WIDTH), nn.Embedding(_CONTEXT, _WIDTH)
-        )  # fmt: skip
-        self.blocks = nn.ModuleList([_Block() for _ in range(2)])
-        self.norm, self.out = nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, characters)
+    class Block(torch.nn.Module):
+        """Attention, then a two-layer perceptron, each around a residual connection."""
 
-    def forward(self, before: Any) -> Any:
-        hidden = self.tokens(before) + self.positions(torch.arange(_CONTEXT))
-        for block in self.blocks:
-            hidden = block(hidden)
-        return self.out(self.norm(hidden))
+        def __init__(self) -> None:
+            super().__init__()
+            nn = torch.nn
+            self.norm1, self.norm2 = nn.LayerNorm(_WIDTH), nn.LayerNorm(_WIDTH)
+            self.attention = nn.MultiheadAttention(_WIDTH, _HEADS, batch_first=True)
+            self.up, self.down = nn.Linear(_WIDTH, 4 * _WIDTH), nn.Linear(4 * _WIDTH, _WIDTH)
+
+        def forward(self, x: Any) -> Any:
+            size, length = x.shape[0], x.shape[1]
+            heads = torch.nn.functional.linear(
+                self.norm1(x), self.attention.in_proj_weight, self.attention.in_proj_bias
+            )
+            q, k, v = heads.view(size, length, 3, _HEADS, -1).permute(2, 0, 3, 1, 4)
+            seen = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + self.attention.out_proj(seen.transpose(1, 2).reshape(size, length, _WIDTH))
+            return x + self.down(torch.nn.functional.gelu(self.up(self.norm2(x))))
+
+    class Characters(torch.nn.Module):
+        """Two pre-norm decoder blocks between embeddings and logits."""
+
+        def __init__(self, characters: int) -> None:
+            super().__init__()
+            nn = torch.nn
+            self.tokens, self.positions = (
+                nn.Embedding(characters, _WIDTH), nn.Embedding(_CONTEXT, _WIDTH)
+            )  # fmt: skip
+            self.blocks = nn.ModuleList([Block() for _ in range(2)])
+            self.norm, self.out = nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, characters)
+
+        def forward(self, before: Any) -> Any:
+            hidden = self.tokens(before) + self.positions(torch.arange(_CONTEXT))
+            for block in self.blocks:
+                hidden = block(hidden)
+            return self.out(self.norm(hidden))
+
+    return Characters

@@ -18,11 +18,12 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import nn, optim
+from staticgrad.support.optional import torch
 from staticgrad.tools.comparison.causes import of_events
 from staticgrad.tools.comparison.models import CharacterTransformer
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import TORCH, Causes, NoPeer
-from staticgrad.tools.comparison.torch_models import Characters
+from staticgrad.tools.comparison.torch_models import characters
 
 #: Layers that are of one name, and have the same options, in both libraries.
 _LAYERS: Final = frozenset({
@@ -37,8 +38,6 @@ _HYPERPARAMETERS: Final = {
     "learning_rate": "lr", "momentum": "momentum", "nesterov": "nesterov", "eps": "eps",
     "weight_decay": "weight_decay",
 }  # fmt: skip
-torch: Any = import_module("torch")
-functional: Any = import_module("torch.nn.functional")
 
 
 def training(chosen: ComparedProgram, given: Any = None, compiled: bool = False) -> TorchWay:
@@ -199,8 +198,8 @@ class TorchTraining(TorchWay):
     def _loss_of(self, x: Any, target: Any) -> Any:
         output = self._net(x)
         if target.is_floating_point():
-            return functional.mse_loss(output, target)
-        return functional.cross_entropy(output.flatten(0, -2), target.flatten())
+            return torch.nn.functional.mse_loss(output, target)
+        return torch.nn.functional.cross_entropy(output.flatten(0, -2), target.flatten())
 
     def step(self, batch: Batch) -> float:
         """Forward, backward, update; return the loss before it."""
@@ -323,7 +322,7 @@ def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
 def _translated(module: Any) -> Any:
     """Return the module built of PyTorch's layers."""
     if isinstance(module, CharacterTransformer):
-        return Characters(len(module.tokens.weight.value))
+        return characters(len(module.tokens.weight.value))
     return _layer(module)
 
 

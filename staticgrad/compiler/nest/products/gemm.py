@@ -23,7 +23,7 @@ from staticgrad.compiler.nest.products.plain import MATRIX, TALL_ROWS, PlainProd
 from staticgrad.compiler.nest.products.tiles import EVEN_TILE, MOST_EVEN
 from staticgrad.compiler.nest.records import Apply, Name, Word, copies_of
 from staticgrad.compiler.nest.values import Values
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import postorder
 from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
@@ -54,7 +54,7 @@ class MatrixProduct(PlainProduct):
     panel: Any  # local memory for panels, or None
     covered: Name  # the first iteration behind those that were merged
 
-    def __init__(self, nest: KernelWriter, stage: Gemm) -> None:
+    def __init__(self, nest: NestWriter, stage: Gemm) -> None:
         super().__init__(nest, stage)
         self.rows_of_c, self.columns_of_c, self.terms = map(nest.number, (self.m, self.n, self.k))
         self.a_row, self.a_inner = nest.number_of(self.row), nest.number_of(self.inner)

@@ -28,7 +28,7 @@ from staticgrad.compiler.nest.products.plain import stored_as_is
 from staticgrad.compiler.nest.products.tiles import Tiles
 from staticgrad.compiler.nest.records import Apply, Name, UnsupportedError, Word
 from staticgrad.compiler.nest.values import Values
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import Access, Position, Stride, load
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.stages import (
@@ -49,7 +49,7 @@ FED_DEPTH: Final = 512
 DEPTH: Final = 640
 
 
-def write_product(nest: KernelWriter, stage: Gemm) -> None:
+def write_product(nest: NestWriter, stage: Gemm) -> None:
     """Write one chunk of one panel for the iteration ``o``, or all of a product among stages."""
     if nest.copies > 1:
         raise UnsupportedError("products of rows side by side")
@@ -64,7 +64,7 @@ class LoopedProduct(ProductLoops):
     ``top``, and have ``count``.
     """
 
-    def __init__(self, nest: KernelWriter, stage: Gemm) -> None:
+    def __init__(self, nest: NestWriter, stage: Gemm) -> None:
         super().__init__(nest, stage)
         self.name = nest.b.name("w", 0).text
         a, b = stage.a, stage.b

@@ -11,7 +11,7 @@ from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.products.packing import Packing
 from staticgrad.compiler.nest.records import Apply, Let, Name, Word
 from staticgrad.compiler.nest.values import Values, stored
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import Access, Expr
 from staticgrad.language.ir.kernels.stages import Gemm, panel_columns, roots
 from staticgrad.language.ir.kernels.text import PRODUCT
@@ -25,7 +25,7 @@ class ProductLoops:
 
     tile: Any  # local memory for results, or None
 
-    def __init__(self, nest: KernelWriter, stage: Gemm) -> None:
+    def __init__(self, nest: NestWriter, stage: Gemm) -> None:
         self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
         #: How the factors lie: those of a dtype for storage are widened while they are packed.
         self.a_stored, self.b_stored = (

@@ -11,11 +11,11 @@ from staticgrad.compiler.nest.products.narrow import has_rows_for_lanes, write_r
 from staticgrad.compiler.nest.products.plain import FEW_TERMS
 from staticgrad.compiler.nest.products.streams import write_few_rows
 from staticgrad.compiler.nest.records import Name
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.kernels.stages import Gemm
 
 
-def write_gemm(nest: KernelWriter, stage: Gemm, begin: Name, end: Name) -> None:
+def write_gemm(nest: NestWriter, stage: Gemm, begin: Name, end: Name) -> None:
     """Write the loop over the iterations of a product of matrices."""
     product = MatrixProduct(nest, stage)
     write: Callable[[MatrixProduct], None] = _some_rows

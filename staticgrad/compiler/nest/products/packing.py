@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 from staticgrad.compiler.nest.records import Builder, Function, Name, Word, function, place_at
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.kernels.known import EVEN
 from staticgrad.support.records import NamedTuple, dataclass
@@ -195,7 +195,7 @@ def _lines(packing: Packing, name: str, along: bool) -> Function:
     return function(name, LINES, write)
 
 
-def may_collide(nest: KernelWriter, stride: Stride, itemsize: int) -> bool:
+def may_collide(nest: NestWriter, stride: Stride, itemsize: int) -> bool:
     """Return whether elements at this stride may map to the same lines of L1."""
     elements = WAY // itemsize
     uneven = not isinstance(stride, tuple) and nest.told(stride).uneven

@@ -7,7 +7,7 @@ from typing import Final
 from staticgrad.compiler.nest.products.loops import ProductLoops
 from staticgrad.compiler.nest.products.packing import FEW_WAYS, may_collide
 from staticgrad.compiler.nest.products.tiles import Tiles
-from staticgrad.compiler.nest.writer import KernelWriter
+from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import Access
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import CHUNK, LANES, Gemm, streamed_rows
@@ -47,7 +47,7 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
 class PlainProduct(ProductLoops):
     """One product of matrices."""
 
-    def __init__(self, nest: KernelWriter, stage: Gemm) -> None:
+    def __init__(self, nest: NestWriter, stage: Gemm) -> None:
         super().__init__(nest, stage)
         self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
         self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
