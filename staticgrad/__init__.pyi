@@ -195,14 +195,14 @@ from staticgrad.programs.transformed import (
 from staticgrad.saving import (
     load, save
 )
-from staticgrad.support.config import (
-    options, show_config
-)
 from staticgrad.support.errors import (
     BudgetInfeasible, StaticgradError
 )
 from staticgrad.support.errors.wording import (
     StaticgradWarning
+)
+from staticgrad.support.options import (
+    options, show_config
 )
 from staticgrad.tools.lints import (
     lint

@@ -99,7 +99,7 @@ FUNCTIONS = {
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler.compiling.compiler": "Compiled compile",
-    "staticgrad.support.config": "options show_config",
+    "staticgrad.support.options": "options show_config",
     "staticgrad.eager.at_once": "eager_mode",
     "staticgrad.support.errors": "BudgetInfeasible StaticgradError",
     "staticgrad.support.errors.wording": "StaticgradWarning",

@@ -7,8 +7,7 @@ say: whoever wrote it may be a stranger, and kernels on disk run. This module ho
 concern the whole process; what belongs to one compilation (budget, policy) is an argument of
 ``sg.compile``. It holds the logger.
 
-    >>> with options(debug="nan"):
-    ...     current().debug
+    >>> current(debug="nan").debug
     'nan'
 """
 
@@ -20,7 +19,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Integral, Real
 from operator import index
@@ -28,9 +27,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from staticgrad.support.contexts import Block, Nested
+from staticgrad.support.contexts import Nested
 from staticgrad.support.errors import ConfigError, SettingWarning, UnknownSettingError, warn
-from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.records import dataclass
 
@@ -245,32 +243,7 @@ class Setting:
 
 _NO_OPTIONS: Final[Mapping[str, object]] = MappingProxyType({})
 #: The values of the ``options`` blocks around us.
-_options: Final = Nested("staticgrad_options", _NO_OPTIONS)
-
-
-@boundary
-def options(**settings: object) -> AbstractContextManager[Config]:
-    """Settings for the code of one block: ``with sg.options(debug=True): ...``.
-
-    Blocks nest; threads started inside do not inherit. Raises ConfigError for a wrong value and
-    UnknownSettingError for a wrong name.
-
-    Args:
-        settings: names and values of settings; ``sg.show_config()`` lists them.
-
-    Returns:
-        What ``with`` enters; outside of it the settings are as before.
-
-    Raises:
-        ConfigError: a value that the setting does not take. UnknownSettingError: no such setting.
-
-    >>> import staticgrad as sg
-    >>> with sg.options(threads=1):
-    ...     sg.compile(sg.input("x", ()) + 1.0).run({"x": 1.0})
-    array(2., dtype=float32)
-    """
-    values = {n: _read(n, raw, f"options({n}=...)") for n, raw in settings.items()}
-    return _OptionsBlock(_options, values)
+BLOCKS: Final = Nested("staticgrad_options", _NO_OPTIONS)
 
 
 def in_blocks() -> tuple[tuple[str, object], ...]:
@@ -280,15 +253,9 @@ def in_blocks() -> tuple[tuple[str, object], ...]:
 
 
 def _overrides() -> Mapping[str, object]:
-    if _options.innermost() is _NO_OPTIONS:  # read at each call of a function
+    if BLOCKS.innermost() is _NO_OPTIONS:  # read at each call of a function
         return _NO_OPTIONS
-    return {name: value for block in _options.all() for name, value in block.items()}
-
-
-class _OptionsBlock(Block[Mapping[str, object]]):
-    def __enter__(self) -> Config:
-        super().__enter__()
-        return current()
+    return {name: value for block in BLOCKS.all() for name, value in block.items()}
 
 
 #: The overrides and the settings of the ``read_once`` block around us.
@@ -332,18 +299,6 @@ def settings(**arguments: object) -> tuple[Setting, ...]:
     return tuple(found)
 
 
-@boundary
-def show_config() -> str:
-    """One line per setting: its value, where that came from, what it does.
-
-    >>> print(show_config().splitlines()[0].split()[0])
-    jit
-    """
-    rows = [(str(setting), setting.meaning) for setting in settings()]
-    width = max(len(shown) for shown, _ in rows)
-    return "\n".join(f"{shown:<{width}}  {meaning}" for shown, meaning in rows)
-
-
 def log(topic: str, text: str, *values: object) -> None:
     """Log ``text % values`` at level INFO as ``staticgrad.<topic>``.
 
@@ -365,7 +320,7 @@ _Layer = dict[str, tuple[object, str]]
 
 def _given(arguments: Mapping[str, object]) -> _Layer:
     given = {name: raw for name, raw in arguments.items() if raw is not None}
-    return {name: (_read(name, raw, f"{name}="), "argument") for name, raw in given.items()}
+    return {name: (read_setting(name, raw, f"{name}="), "argument") for name, raw in given.items()}
 
 
 def _from_options() -> _Layer:
@@ -379,7 +334,7 @@ def _from_environment() -> _Layer:
         if raw:  # empty is the shell's way of unset
             name = variable.removeprefix(_PREFIX).lower()
             shown = f"environment {variable}"
-            layer[name] = (_read(name, raw, shown, known_as=_variable), shown)
+            layer[name] = (read_setting(name, raw, shown, known_as=_variable), shown)
     return layer
 
 
@@ -399,7 +354,7 @@ def _from_project() -> _Layer:
     shown = f"[tool.staticgrad] of {path}"
     table = _project_table(path)
     return {
-        name: (_read(name, raw, f"{shown}: {name}"), shown)
+        name: (read_setting(name, raw, f"{shown}: {name}"), shown)
         for name, raw in table.items()
         if name not in _NOT_A_PROJECTS
     }
@@ -444,7 +399,9 @@ def _warn_of_unheeded(path: Path, table: object) -> None:
         )
 
 
-def _read(name: str, raw: object, shown: str, known_as: Callable[[str], str] = str) -> object:
+def read_setting(
+    name: str, raw: object, shown: str, known_as: Callable[[str], str] = str
+) -> object:
     """``raw`` as the value of setting ``name``; ``shown`` says where it was written."""
     if name not in _SETTINGS:
         from difflib import get_close_matches

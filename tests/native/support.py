@@ -13,7 +13,7 @@ from staticgrad.native import jit, loader
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.undisturbed import undisturbed
-from staticgrad.support.config import options
+from staticgrad.support.options import options
 
 #: Elements for storage as NumPy's numbers; kernels hold them as bits.
 _NUMBERS = {"f16": np.dtype(np.float16)}

@@ -15,7 +15,7 @@ from staticgrad.compiler.plain import source
 from staticgrad.errors import CompileError, ConfigError
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.native import cache
-from staticgrad.support.config import options
+from staticgrad.support.options import options
 from tests.native.support import ENTRY
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
-from staticgrad.support.config import options
+from staticgrad.support.options import options
 from tests.helpers.diagonals import diagonals
 from tests.native.support import SOURCES, assembly, call
 

@@ -13,7 +13,7 @@ import pytest
 from staticgrad import native
 from staticgrad.errors import CPUError, SelfTestError
 from staticgrad.native import loader, target
-from staticgrad.support.config import options
+from staticgrad.support.options import options
 from tests.native.support import run_table
 
 ADD = """

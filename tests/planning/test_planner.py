@@ -28,7 +28,7 @@ from staticgrad.analysis.planning.problem import (
 from staticgrad.analysis.planning.walks import walk
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.native import words
-from staticgrad.support.config import options
+from staticgrad.support.options import options
 from tests.planning.problems import Runs, chain, is_valid, optimum, random_problem
 
 seeds = st.integers(0, 10_000)

@@ -73,7 +73,6 @@ LAZY = {
 #: how many modules the circle has at most, and what would open it. No other circle may close.
 CIRCLES = {
     "staticgrad.language.ir.graph": (20, "printing and pickling as functions"),
-    "staticgrad.support.errors.tracebacks": (4, "the table of arguments beside the calls"),
     "staticgrad.nn.module": (7, "weights of PyTorch as a function"),
     "staticgrad.eager.tensor": (6, "checkpoints and functions by rows that register themselves"),
     "staticgrad.autodiff.bodies": (3, "derivatives of loops that register themselves"),

@@ -36,7 +36,7 @@ t = Tensor([1.0], requires_grad=True)
 (t * t).sum().backward()
 sg.testing.check_gradients(sg.tanh, [np.ones(2)])
 native.cache_info()
-config.show_config()
+sg.show_config()
 for wrong in (lambda: x @ sg.constant(np.ones(5)), lambda: program.run({"x": 1})):
     try:
         wrong()

@@ -8,7 +8,8 @@ import pytest
 
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError
 from staticgrad.support import config
-from staticgrad.support.config import Config, current, options, settings, show_config
+from staticgrad.support.config import Config, current, settings
+from staticgrad.support.options import options, show_config
 from tests.helpers.processes import in_threads
 
 

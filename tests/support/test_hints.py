@@ -17,6 +17,7 @@ from staticgrad.errors import (
     UnknownArgumentError,
     UnknownAttributeError,
     UnknownSettingError,
+    calls,
     hints,
     values,
     wording,
@@ -49,7 +50,7 @@ def test_nothing_that_exists_is_said_to_be_missing():
 def test_what_hints_name_exists():
     rng, wrong = sg.random.Generator(0), []
     x = sg.input("x", (2, 3))
-    tables = (hints.INSTEAD, hints.METHODS, hints.ARGUMENTS, hints.OF_MODULES, hints.OF_OPTIMIZERS)
+    tables = (hints.INSTEAD, hints.METHODS, calls.ARGUMENTS, hints.OF_MODULES, hints.OF_OPTIMIZERS)
     for hint in {hint for table in tables for hint in table.values()}:
         for path in re.findall(r"\b((?:sg|rng|x)\.[\w.]*\w)", hint):
             owner = {"sg": sg, "rng": rng, "x": x}[path.partition(".")[0]]

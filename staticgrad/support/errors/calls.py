@@ -19,10 +19,53 @@ import numpy as np
 
 from staticgrad.support.building import is_package_file
 from staticgrad.support.errors import ArgumentError, UnknownArgumentError
-from staticgrad.support.errors.hints import ARGUMENTS
-from staticgrad.support.errors.wording import did_you_mean, kind_of, listed, shown
+from staticgrad.support.errors.wording import (
+    ON_CPU,
+    did_you_mean,
+    each_of,
+    kind_of,
+    listed,
+    shown,
+)
 
 _DECORATORS: Final = contextlib.__file__
+
+#: An argument of other libraries -> ours, or what to write instead.
+ARGUMENTS: Final = {
+    **each_of("dim dims", "axis"),
+    **each_of("keepdim keep_dims", "keepdims"),
+    "input": "x",
+    "other": "y",
+    "size": "shape",
+    "batch_size": "size",
+    "lr": "learning_rate",
+    "betas": "beta1 and beta2",
+    **each_of("tolerance xtol", "tol"),
+    **each_of("maxiter max_iter", "max_steps"),
+    "epsilon": "eps",
+    **each_of("logits prediction probability log_probabilities ids", "input"),
+    **each_of("labels targets", "target"),
+    "groups": "num_groups",
+    "classes": "num_classes",
+    "is_causal": "causal",
+    "attn_mask": "mask",
+    "key_padding_mask": "mask=~padding[:, None, None, :]: where a key may be looked at",
+    "validation_data": "validate=lambda: 1 - score(x, y)",
+    "scale_factor": "scale",
+    "align_corners": 'coordinates="align_corners"',
+    **each_of("static_argnums static_argnames", "static"),
+    **each_of("wrt argnum", "argnums"),
+    "params": "wrt",
+    "donate_argnums": "p.update(value): parameters are written in place",
+    "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",
+    **each_of("optimize opt_level", 'pipeline="O2"'),
+    "shuffle": "seed",
+    "device": ON_CPU,
+    "inplace": "nothing: a value never changes, and kernels write over what is not read again",
+    "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
+    "jit": "sg.options(jit=False), for kernels as plain Python",
+    "dump": 'with sg.options(dump="folder"): around it, or STATICGRAD_DUMP=folder',
+}
 
 
 def refuse_misfit(

@@ -16,41 +16,36 @@ import staticgrad
 from staticgrad.exports import MODULES
 from staticgrad.support.errors import UnknownAttributeError
 from staticgrad.support.errors.tracebacks import boundary
-
-
-def _each(names: str, hint: str) -> dict[str, str]:
-    return dict.fromkeys(names.split(), hint)
-
+from staticgrad.support.errors.wording import ON_CPU, each_of
 
 NUMBERS: Final = "for its numbers: sg.evaluate(value, feeds) or sg.compile(value).run(feeds)"
 WRITE: Final = "a value never changes; x.at[key].set(y) and x.at[key].add(y) give a new one"
 _TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
 _DATA: Final = "sg.train.Batches(x, y, size=32, seed=0): tuples of arrays"
 _AS_RATE: Final = ", as the learning rate of an optimizer"
-_ON_CPU: Final = "nothing: kernels run on the CPU"
 
 #: A function or class of another library -> what to write here.
 INSTEAD: Final = {
-    **_each("tensor placeholder Input", "sg.input(name, shape, dtype)"),
-    **_each("Variable variable", "sg.parameter(name, array)"),
-    **_each("array as_tensor from_numpy", "sg.constant(array); most functions take arrays as is"),
+    **each_of("tensor placeholder Input", "sg.input(name, shape, dtype)"),
+    **each_of("Variable variable", "sg.parameter(name, array)"),
+    **each_of("array as_tensor from_numpy", "sg.constant(array); most functions take arrays as is"),
     "jit": "sg.function, above a function of arrays; of values sg.compile(y).run(feeds)",
     "Tensor": _TAPE,
     "GradientTape": f"sg.grad(y, x), or sg.grad(f)(x); on the tape, {_TAPE}",
-    **_each(
+    **each_of(
         "no_grad inference_mode", "nothing in a graph; on the tape, staticgrad.eager.no_grad()"
     ),
-    **_each("detect_anomaly set_detect_anomaly", 'sg.compile(graph, debug="nan") names the op'),
-    **_each("backward gradients", "sg.grad(loss, wrt)"),
-    **_each("jacfwd jacrev", "sg.jacobian(f), which takes mode="),
+    **each_of("detect_anomaly set_detect_anomaly", 'sg.compile(graph, debug="nan") names the op'),
+    **each_of("backward gradients", "sg.grad(loss, wrt)"),
+    **each_of("jacfwd jacrev", "sg.jacobian(f), which takes mode="),
     "detach": "sg.stop_gradient(x)",
-    **_each("pmap vectorize", "a function over batches: sg.vmap(f)"),
-    **_each("seed default_rng PRNGKey", "rng = sg.random.Generator(seed)"),
+    **each_of("pmap vectorize", "a function over batches: sg.vmap(f)"),
+    **each_of("seed default_rng PRNGKey", "rng = sg.random.Generator(seed)"),
     "manual_seed": "sg.nn.manual_seed(seed), for the first values of modules",
-    **_each("rand randn", "rng = sg.random.Generator(seed), then rng.uniform or rng.normal"),
-    **_each("device cuda device_put", _ON_CPU),
-    **_each("odeint solve_ivp", "sg.ode.rk45(f, y, start, end), sg.ode.rk4(f, y, times)"),
-    **_each(
+    **each_of("rand randn", "rng = sg.random.Generator(seed), then rng.uniform or rng.normal"),
+    **each_of("device cuda device_put", ON_CPU),
+    **each_of("odeint solve_ivp", "sg.ode.rk45(f, y, start, end), sg.ode.rk4(f, y, times)"),
+    **each_of(
         "remat recompute_grad",
         "sg.checkpoint(f, policy=sg.checkpoint_policies.dots_saveable); or memory_budget=",
     ),
@@ -58,10 +53,10 @@ INSTEAD: Final = {
     "numpy": "its functions stand in sg: sg.sin(x), and methods on values: x.sum()",
     "functional": "its functions stand in sg.nn: sg.nn.relu(x), sg.nn.mse(prediction, target)",
     "init": 'layers take initialisers by name: sg.nn.Linear(8, 4, init="xavier_uniform", seed=0)',
-    **_each("data DataLoader", _DATA),
+    **each_of("data DataLoader", _DATA),
     "utils": f"{_DATA}\nsg.optim.Adam(1e-3, max_norm=1.0) clips gradients",
-    **_each("tree_map tree_util", "sg.tree.map(f, tree)"),
-    **_each(
+    **each_of("tree_map tree_util", "sg.tree.map(f, tree)"),
+    **each_of(
         "state_dict load_state_dict", 'sg.save("run.npz", tree), sg.load("run.npz", into=tree)'
     ),
     # arrays
@@ -69,19 +64,23 @@ INSTEAD: Final = {
     "permute": "sg.transpose(x, axes)",
     "unsqueeze": "sg.expand_dims(x, axis)",
     "clamp": "sg.clip(x, low, high)",
-    **_each("mm bmm", "a @ b, or sg.matmul(a, b)"),
+    **each_of("mm bmm", "a @ b, or sg.matmul(a, b)"),
     "cast": 'x.astype("float64")',
     "gather": "sg.take_along_axis(x, indices, axis)",
     "masked_fill": "sg.where(mask, number, x)",
     "lgamma": "sg.special.gammaln(x)",
-    **_each("isrealobj iscomplexobj", "x.dtype.is_complex"),
-    **_each("gcd lcm", "NumPy's of numbers known now; of values a sg.while_loop of remainders"),
+    **each_of("isrealobj iscomplexobj", "x.dtype.is_complex"),
+    **each_of("gcd lcm", "NumPy's of numbers known now; of values a sg.while_loop of remainders"),
     "logcumsumexp": "sg.cumlogsumexp(x, axis)",
     "apply_along_axis": "sg.vmap(f), over rows: sg.vmap(f)(sg.moveaxis(x, axis, -1))",
-    **_each("multi_dot chain_matmul", 'a @ (b @ c); sg.einsum("ij,jk,kl", a, b, c) finds an order'),
+    **each_of(
+        "multi_dot chain_matmul", 'a @ (b @ c); sg.einsum("ij,jk,kl", a, b, c) finds an order'
+    ),
     "matvec": "(A @ x[..., None])[..., 0]",
     "vecmat": "(sg.conj(x)[..., None, :] @ A)[..., 0, :]",
-    **_each("bicgstab minres", "sg.linalg.gmres(A, b), or cg of a symmetric, positive definite A"),
+    **each_of(
+        "bicgstab minres", "sg.linalg.gmres(A, b), or cg of a symmetric, positive definite A"
+    ),
     "apply_over_axes": "the reductions one after the other, with keepdims=True",
     "bmat": "sg.block(rows)",
     "ldexp": "x * 2.0**n",
@@ -92,41 +91,41 @@ INSTEAD: Final = {
     "ihfft": 'sg.conj(sg.fft.rfft(a, n, norm="forward"))',
     "erfcinv": "sg.special.ndtri(x / 2) * -np.sqrt(0.5)",
     "lambertw": "Newton's steps: w = w - (w * sg.exp(w) - x) / (sg.exp(w) * (w + 1))",
-    **_each("inverse", "sg.linalg.inv(x)"),
+    **each_of("inverse", "sg.linalg.inv(x)"),
     "flatten": "x.reshape(len(x), -1), or sg.nn.Flatten() in a Sequential",
-    **_each("unflatten Unflatten", "x.reshape(shape)"),
+    **each_of("unflatten Unflatten", "x.reshape(shape)"),
     "bitwise_not": "sg.invert(x)",
     "long": "sg.int64",
     "randint": "rng = sg.random.Generator(seed), then rng.integers(low, high, shape)",
     "aminmax": "sg.min(x) and sg.max(x)",
     "rsqrt": "1 / sg.sqrt(x)",
     "addmm": "c + a @ b",
-    **_each("LinearLR", "sg.optim.warm_up(rate, steps)" + _AS_RATE),
-    **_each(
+    **each_of("LinearLR", "sg.optim.warm_up(rate, steps)" + _AS_RATE),
+    **each_of(
         "SequentialLR ChainedScheduler LambdaLR MultiStepLR",
         "sg.optim.RateSchedule(lambda t: ...), of the number of steps t" + _AS_RATE,
     ),
-    **_each(
+    **each_of(
         "eig eigvals",
         "of a symmetric matrix sg.linalg.eigh(a) and eigvalsh(a); of others"
         " sg.host_call(function, a, types=..., vjp=...) with NumPy's",
     ),
     "rq": "sg.linalg.qr of the matrix with its rows reversed, q and r reversed back",
     "linear": "x @ w.T + b; sg.nn.Linear(inputs, outputs) is a layer",
-    **_each(
+    **each_of(
         "dropout dropout1d dropout2d dropout3d", "sg.nn.Dropout(p), a layer: it takes x when called"
     ),
-    **_each(
+    **each_of(
         "conv_transpose1d conv_transpose2d conv_transpose3d",
         "sg.nn.conv_transpose(x, w, bias, stride=1, padding=0)",
     ),
     # layers
-    **_each("conv1d conv2d conv3d", "sg.nn.conv(x, w, bias, stride=1, padding=0)"),
-    **_each("max_pool1d max_pool2d max_pool3d", "sg.nn.max_pool(x, kernel_size)"),
-    **_each("avg_pool1d avg_pool2d avg_pool3d", "sg.nn.avg_pool(x, kernel_size)"),
-    **_each("interpolate Upsample", "sg.nn.resize(x, shape, method), or scale="),
+    **each_of("conv1d conv2d conv3d", "sg.nn.conv(x, w, bias, stride=1, padding=0)"),
+    **each_of("max_pool1d max_pool2d max_pool3d", "sg.nn.max_pool(x, kernel_size)"),
+    **each_of("avg_pool1d avg_pool2d avg_pool3d", "sg.nn.avg_pool(x, kernel_size)"),
+    **each_of("interpolate Upsample", "sg.nn.resize(x, shape, method), or scale="),
     "scaled_dot_product_attention": "sg.nn.attention",
-    **_each(
+    **each_of(
         "BCELoss BCEWithLogitsLoss multilabel_soft_margin_loss",
         "sg.nn.binary_cross_entropy(_with_logits)",
     ),
@@ -142,27 +141,27 @@ INSTEAD: Final = {
     "hardshrink": "sg.where(sg.abs(x) > border, x, 0)",
     "softshrink": "sg.sign(x) * sg.maximum(sg.abs(x) - border, 0)",
     "threshold": "sg.where(x > border, x, value)",
-    **_each("bilinear Bilinear", 'sg.einsum("...i,oij,...j->...o", x, weight, y)'),
-    **_each("embedding_bag EmbeddingBag", "sg.nn.embedding(ids, table).mean(-2)"),
+    **each_of("bilinear Bilinear", 'sg.einsum("...i,oij,...j->...o", x, weight, y)'),
+    **each_of("embedding_bag EmbeddingBag", "sg.nn.embedding(ids, table).mean(-2)"),
     "TransformerEncoderLayer": "sg.nn.TransformerBlock(features, heads)",
     # training
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
     "OneCycleLR": "sg.optim.one_cycle(rate, steps)" + _AS_RATE,
     "StepLR": "sg.optim.step_decay(rate, every)" + _AS_RATE,
     "CosineAnnealingLR": "sg.optim.cosine(rate, steps)" + _AS_RATE,
-    **_each(
+    **each_of(
         "warmup_cosine warmup_linear",
         "sg.optim.warm_up(sg.optim.cosine(rate, steps), steps)" + _AS_RATE,
     ),
     "ReduceLROnPlateau": "sg.optim.Plateau",
     "checkpoint_dots": "dots_saveable",
     "checkpoint_dots_with_no_batch_dims": "dots_with_no_batch_dims_saveable",
-    **_each(
+    **each_of(
         "save_any_names_but_these save_anything_except_these_names",
         "save_only_these_names(*others), or a function: lambda op, *types: op.name != 'exp'",
     ),
     "clip_grad_norm_": "max_norm= of an optimizer",
-    **_each(
+    **each_of(
         "Adamax NAdam RAdam Rprop Adadelta LAMB", "sg.optim.Adam, AdamW, Lion, RMSProp, Adagrad"
     ),
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
@@ -182,40 +181,40 @@ OF_NAMESPACES: Final = {
 
 #: A method or attribute of other libraries' arrays -> what to write of a value here.
 METHODS: Final = {
-    **_each("backward grad", "gradients are values: dw, db = sg.grad(loss, [w, b])"),
-    **_each(
+    **each_of("backward grad", "gradients are values: dw, db = sg.grad(loss, [w, b])"),
+    **each_of(
         "requires_grad requires_grad_",
         "name what you want: sg.grad(loss, [w]), opt.minimize(loss, [w]); the rest is frozen",
     ),
-    **_each("item numpy tolist eval cpu", NUMBERS),
-    **_each("detach data", "sg.stop_gradient(x) lets no gradient through"),
-    **_each("clone contiguous", "a value never changes: use the value itself"),
-    **_each("fill put", WRITE),
-    **_each("to type_as", "x.astype(dtype)"),
-    **_each("float double half long int bool", 'x.astype("float32"), "float64" and so on'),
+    **each_of("item numpy tolist eval cpu", NUMBERS),
+    **each_of("detach data", "sg.stop_gradient(x) lets no gradient through"),
+    **each_of("clone contiguous", "a value never changes: use the value itself"),
+    **each_of("fill put", WRITE),
+    **each_of("to type_as", "x.astype(dtype)"),
+    **each_of("float double half long int bool", 'x.astype("float32"), "float64" and so on'),
     "cuda": "kernels run on the CPU: there is nothing to move",
     "view": "x.reshape(shape)",
     "permute": "x.transpose(axes)",
     "t": "x.T",
     "unsqueeze": "x[..., None] or sg.expand_dims(x, axis)",
-    **_each("expand expand_as", "sg.broadcast_to(x, shape)"),
+    **each_of("expand expand_as", "sg.broadcast_to(x, shape)"),
     "dim": "x.ndim",
     "numel": "x.size",
     "abs": "abs(x)",
     "pow": "x ** y",
-    **_each("mm bmm matmul", "a @ b, or sg.matmul(a, b)"),
+    **each_of("mm bmm matmul", "a @ b, or sg.matmul(a, b)"),
     "where": "sg.where(condition, x, y)",
     "value": "a parameter has one; an input is fed: f.run({name: array})",
     "run": "f = sg.compile(value), then f.run(feeds)",
 }
 #: An attribute of a compiled program that stands elsewhere.
 OF_PROGRAMS: Final = {
-    **_each("llvm asm source", "of a kernel: f.kernels[0].llvm, .asm, .source"),
-    **_each("dot svg", "of its graph: f.graph.dot(), f.graph.svg()"),
+    **each_of("llvm asm source", "of a kernel: f.kernels[0].llvm, .asm, .source"),
+    **each_of("dot svg", "of its graph: f.graph.dot(), f.graph.svg()"),
 }
 #: What is said otherwise of a tensor of ``staticgrad.eager``, which has numbers.
 OF_TENSORS: Final = {
-    **_each("cpu eval run", "x.numpy()"),
+    **each_of("cpu eval run", "x.numpy()"),
     "requires_grad_": "x.requires_grad = True",
     "value": "x.data is the array",
     "clone": "x.copy()",
@@ -223,61 +222,24 @@ OF_TENSORS: Final = {
 
 #: An attribute of the modules of other libraries -> what to write.
 OF_MODULES: Final = {
-    **_each("cuda cpu to", "kernels run on the CPU; layers take dtype="),
-    **_each("half float double", 'layers take a dtype: sg.nn.Linear(3, 2, dtype="float64")'),
+    **each_of("cuda cpu to", "kernels run on the CPU; layers take dtype="),
+    **each_of("half float double", 'layers take a dtype: sg.nn.Linear(3, 2, dtype="float64")'),
     "compile": "sg.function(step): a step is compiled at its first call",
     "fit": "sg.train.fit(step, data), of a step with opt.minimize(loss) in it",
     "predict": "predict = sg.function(lambda x: model(x))",
     "summary": "print(model)",
     "requires_grad_": "name what trains: opt.minimize(loss, [head]); the rest is frozen",
-    **_each("buffers named_buffers register_buffer", "assign a parameter, and name it in states"),
-    **_each("add_module register_module register_parameter", "assign it: self.layer = layer"),
+    **each_of("buffers named_buffers register_buffer", "assign a parameter, and name it in states"),
+    **each_of("add_module register_module register_parameter", "assign it: self.layer = layer"),
     "save": "sg.save(path, model)",
     "load": "sg.load(path, model)",
 }
 #: An attribute of the optimizers of other libraries -> what to write.
 OF_OPTIMIZERS: Final = {
     "zero_grad": "nothing: gradients are values, and none is added up; opt.minimize(loss)",
-    **_each("param_groups add_param_group", "sg.optim.ParameterGroups(opt, [(chosen, changes)])"),
+    **each_of("param_groups add_param_group", "sg.optim.ParameterGroups(opt, [(chosen, changes)])"),
     "lr": "opt.learning_rate",
-    **_each("compute_gradients gradient", "sg.grad(loss, [w])"),
-}
-
-#: An argument of other libraries -> ours, or what to write instead.
-ARGUMENTS: Final = {
-    **_each("dim dims", "axis"),
-    **_each("keepdim keep_dims", "keepdims"),
-    "input": "x",
-    "other": "y",
-    "size": "shape",
-    "batch_size": "size",
-    "lr": "learning_rate",
-    "betas": "beta1 and beta2",
-    **_each("tolerance xtol", "tol"),
-    **_each("maxiter max_iter", "max_steps"),
-    "epsilon": "eps",
-    **_each("logits prediction probability log_probabilities ids", "input"),
-    **_each("labels targets", "target"),
-    "groups": "num_groups",
-    "classes": "num_classes",
-    "is_causal": "causal",
-    "attn_mask": "mask",
-    "key_padding_mask": "mask=~padding[:, None, None, :]: where a key may be looked at",
-    "validation_data": "validate=lambda: 1 - score(x, y)",
-    "scale_factor": "scale",
-    "align_corners": 'coordinates="align_corners"',
-    **_each("static_argnums static_argnames", "static"),
-    **_each("wrt argnum", "argnums"),
-    "params": "wrt",
-    "donate_argnums": "p.update(value): parameters are written in place",
-    "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",
-    **_each("optimize opt_level", 'pipeline="O2"'),
-    "shuffle": "seed",
-    "device": _ON_CPU,
-    "inplace": "nothing: a value never changes, and kernels write over what is not read again",
-    "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
-    "jit": "sg.options(jit=False), for kernels as plain Python",
-    "dump": 'with sg.options(dump="folder"): around it, or STATICGRAD_DUMP=folder',
+    **each_of("compute_gradients gradient", "sg.grad(loss, [w])"),
 }
 
 #: Why functions of NumPy take no values -> their names.

@@ -17,6 +17,9 @@ _MAX_LINES: Final = 12
 _MAX_OPERAND: Final = 60  # characters of an operand's name, type or source text
 _MAX_HEADLINE: Final = 240  # characters of a headline: it may quote what the user passed
 
+#: A hint of more than one table.
+ON_CPU: Final = "nothing: kernels run on the CPU"
+
 #: (name, type text, where it was made)
 Related = tuple[str, str, Location | None]
 
@@ -40,6 +43,11 @@ def message(
         kept = max(room - 1, 0)
         middle = [*middle[:kept], f"  ... and {len(middle) - kept} more"]
     return "\n".join([*lines, *middle, *tail][:_MAX_LINES])
+
+
+def each_of(names: str, hint: str) -> dict[str, str]:
+    """Return one hint for each of the names, which spaces separate."""
+    return dict.fromkeys(names.split(), hint)
 
 
 def shortened(text: str, width: int = _MAX_OPERAND) -> str:

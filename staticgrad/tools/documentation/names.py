@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from staticgrad.support.errors import hints
+from staticgrad.support.errors import calls, hints
 
 _TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
     ("Functions and classes", "Under `sg`, `sg.nn` or `sg.optim`:", hints.INSTEAD),
@@ -22,7 +22,7 @@ _TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
         hints.OF_MODULES,
     ),
     ("Of optimizers", "An optimizer writes the updates of a graph:", hints.OF_OPTIMIZERS),
-    ("Arguments", "Given by name:", hints.ARGUMENTS),
+    ("Arguments", "Given by name:", calls.ARGUMENTS),
 )
 
 

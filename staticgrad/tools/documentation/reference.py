@@ -119,7 +119,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Graphs and compiled programs",
             "compiling.compiler compiling.mixed_precision compiling.tradeoffs programs.function"
             " analysis.evaluate ir.graph ir.value ir.nodes ir.parser ir.printer lints saving scopes"
-            " planning.planner config eager.at_once errors errors.wording types.dim",
+            " planning.planner options eager.at_once errors errors.wording types.dim",
         ),
         "derivatives": (
             "Derivatives, batches, checkpoints, functions of your own",

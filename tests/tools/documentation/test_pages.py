@@ -8,8 +8,8 @@ import pytest
 import staticgrad as sg
 from passes.remat import search
 from staticgrad import errors
-from staticgrad.errors import hints
 from staticgrad.exports import MODULES
+from staticgrad.support.errors import calls, hints
 from staticgrad.tools import documentation
 from staticgrad.tools.documentation import reference
 from staticgrad.tools.documentation.site import GUIDE
@@ -56,7 +56,7 @@ def test_guides_codes_and_names_are_listed():
     assert set(answer("docs")["Learn"]) == set(documentation.CONTENTS["Learn"])
     codes, names = documentation.page("errors"), documentation.page("other-names")
     assert [code for code in errors.CODES if f"\n## {code}\n" not in codes] == []
-    known = [*hints.INSTEAD, *hints.METHODS, *hints.OF_TENSORS, *hints.ARGUMENTS]
+    known = [*hints.INSTEAD, *hints.METHODS, *hints.OF_TENSORS, *calls.ARGUMENTS]
     assert [name for name in known if f"`{name}`" not in names] == []
 
 

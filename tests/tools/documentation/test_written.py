@@ -20,8 +20,8 @@ import staticgrad as sg
 from passes.pipelines import LEVELS, PASSES, pipeline
 from passes.rules.tables import TABLES
 from staticgrad.eager import xp
-from staticgrad.errors import hints
 from staticgrad.exports import MODULES
+from staticgrad.support.errors import calls, hints
 from staticgrad.tools.documentation import names as other_names
 from staticgrad.tools.documentation.site import GUIDE
 from staticgrad.tools.lints import LINTS
@@ -174,7 +174,7 @@ def test_the_page_of_other_names_has_each_answer_beside_its_name():
         for name in re.findall(r"`([^`]+)`", names):
             found.setdefault(name, []).append(answer)
     tables = (hints.INSTEAD, hints.METHODS, hints.OF_TENSORS, hints.OF_MODULES,
-              hints.OF_OPTIMIZERS, hints.ARGUMENTS)  # fmt: skip
+              hints.OF_OPTIMIZERS, calls.ARGUMENTS)  # fmt: skip
     pairs = [(name, answer.replace("\n", "; ")) for t in tables for name, answer in t.items()]
     assert [name for name, answer in pairs if answer not in found.get(name, [])] == []
     assert sum(map(len, found.values())) == len(pairs)
