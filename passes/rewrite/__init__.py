@@ -7,8 +7,8 @@ A rule file needs only what stands here:
 >>> print(rule("subtract-negative", x - (-y), x + y))
 subtract-negative: sub(x, neg(y)) -> add(x, y)
 
-``terms`` is the notation, ``rule`` what a rule states, ``matching`` finds, ``driver`` rewrites a
-whole graph, and ``base`` makes passes of tables of rules.
+``rule`` has the notation, what a rule states and what its functions take, ``matching`` finds,
+``driver`` rewrites a whole graph, and ``base`` makes passes of tables of rules.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from passes.rewrite.driver import (
     rewrite_nodes as rewrite_nodes,
 )
 from passes.rewrite.matching import (
-    Match as Match,
     holds as holds,
     is_number as is_number,
     number_of as number_of,
 )
 from passes.rewrite.rule import (
+    Match as Match,
     Rule as Rule,
     Term as Term,
     hole as hole,

@@ -19,8 +19,8 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from passes.rewrite.matching import Index, Match, matches, repeats_first
-from passes.rewrite.rule import Rule, Term, filled
+from passes.rewrite.matching import Index, matches, repeats_first
+from passes.rewrite.rule import Match, Rule, Term, filled
 from staticgrad.language.ir.graph import (
     Constant,
     Graph,

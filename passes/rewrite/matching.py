@@ -7,14 +7,24 @@ both ways round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from passes.rewrite.rule import Applied, Hole, Number, Rule, Term
+from passes.rewrite.rule import (
+    Applied,
+    Bindings,
+    Hole,
+    Match,
+    Number,
+    Readers,
+    Rule,
+    Term,
+    equal_nodes,
+)
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
-from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, new_mark
+from staticgrad.language.ir.graph import Constant, Node, Symbolic, new_mark
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.errors import OpDefinitionError, PipelineError
@@ -22,66 +32,6 @@ from staticgrad.support.errors.wording import kind_of
 
 #: Larger constants are not searched for being one number throughout.
 _SEARCHED: Final = 4096
-#: Nodes of two values that are compared, for being one expression twice.
-_COMPARED: Final = 24
-#: What was found, by the name of the hole or op, and by the op of the pattern itself; by the hole
-#: itself, another value of the same expression.
-Bindings = Mapping[str | Applied | Hole, Symbolic]
-#: How often a value is read.
-Readers = Callable[[Symbolic], int]
-
-
-class Match:
-    """The match of a pattern: ``match.x`` is the value in the hole (or the named op) ``x``.
-
-    ``match.root`` is the value to be replaced.
-    """
-
-    __slots__ = ("_also", "_found", "_readers", "root")
-
-    def __init__(self, root: Symbolic, found: Bindings, readers: Readers) -> None:
-        self.root, self._found, self._readers = root, found, readers
-        self._also: list[Node] = []
-
-    def __getattr__(self, name: str) -> Symbolic:
-        try:
-            return self._found[name]
-        except KeyError:
-            raise AttributeError(f"the pattern has no hole {name!r}") from None
-
-    def __getitem__(self, name: str) -> Symbolic:
-        return self._found[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._found
-
-    def readers(self, name: str) -> int:
-        """Return how many nodes and roots read the value in the hole (or of the named op)."""
-        return self._readers(self._found[name])
-
-    def op(self, name: str) -> Any:
-        """Return the op of the node that the named term of the pattern found."""
-        return self._found[name].node.op
-
-    def look_through(self, nodes: Iterable[Node]) -> None:
-        """Count nodes among those that are replaced: a condition found more than the pattern."""
-        self._also += nodes
-
-    @property
-    def nodes(self) -> list[Node]:
-        """The nodes that the pattern describes, the root first; holes are not included.
-
-        With those by which what is in one hole is computed twice.
-        """
-        found: list[Node] = [*self._also]
-        for term, value in self._found.items():
-            if isinstance(term, Hole):
-                found += _equal_nodes(self._found[term.name], value)
-            elif isinstance(term, Applied):
-                found.append(value.node)
-                over = term.over or ()
-                found += [a.node for a in value.node.args if over and isinstance(a.node.op, over)]
-        return found
 
 
 class Index:
@@ -234,28 +184,10 @@ def _found_all(
             if bound is None:
                 found = {**found, pattern.name: value}
             elif bound.key != value.key:
-                if not list(_equal_nodes(bound, value)):
+                if not list(equal_nodes(bound, value)):
                     return
                 found = {**found, pattern: value}
     yield from _found_below(below, found) if below else (found,)
-
-
-def _equal_nodes(one: Symbolic, other: Symbolic) -> Iterator[Node]:
-    """Yield the nodes of two values that compute the same twice; nothing if they differ."""
-    pairs = [(one, other)]
-    equals: dict[Node, Node] = {}
-    while pairs:
-        left, right = pairs.pop()
-        if left.key == right.key or equals.get(right.node) is left.node:
-            continue
-        a, b = left.node, right.node
-        same = left.index == right.index and a.op == b.op and len(a.args) == len(b.args)
-        if len(equals) >= _COMPARED or not same or isinstance(a.op, Input | ParameterLeaf):
-            return
-        equals[b] = a
-        pairs += zip(a.args, b.args, strict=True)
-    yield from equals.values()
-    yield from equals
 
 
 def _found_below(pairs: list[tuple[Applied, Symbolic]], found: Bindings) -> Iterator[Bindings]:

@@ -3,7 +3,7 @@
 ``exact`` rules keep every byte (any NaN equals any NaN); ``stable`` ones come closer to the true
 value; ``value`` ones hold in exact arithmetic, within an error that they state. Rules of each class
 keep derivatives too, at kinks and ties: a pass may be followed by ``grad``. A rule says nothing
-about how it is found: that is ``matching``.
+about how it is found: that is ``matching``, which hands its functions a ``Match``.
 
 Terms: the third kind of value. Ops bound to a term build a pattern, not a node.
 
@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
+from staticgrad.language.ir.graph import Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType
@@ -26,9 +27,6 @@ from staticgrad.language.types.dtype import BOOL, F64, I64, DType, as_dtype
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import PipelineError, StaticgradError
 from staticgrad.support.records import dataclass
-
-if TYPE_CHECKING:
-    from passes.rewrite.matching import Match
 
 #: What a term passes for where its type cannot be inferred.
 _ANY = TensorType(F64, ())
@@ -199,10 +197,90 @@ def _inferred(op: Op | None, args: tuple[Term, ...]) -> TensorType:
     return found if isinstance(found, TensorType) else _ANY
 
 
+#: Nodes of two values that are compared, for being one expression twice.
+_COMPARED: Final = 24
+#: What was found, by the name of the hole or op, and by the op of the pattern itself; by the hole
+#: itself, another value of the same expression.
+Bindings = Mapping[str | Applied | Hole, Symbolic]
+#: How often a value is read.
+Readers = Callable[[Symbolic], int]
+
+
+class Match:
+    """The match of a pattern: ``match.x`` is the value in the hole (or the named op) ``x``.
+
+    ``match.root`` is the value to be replaced.
+    """
+
+    __slots__ = ("_also", "_found", "_readers", "root")
+
+    def __init__(self, root: Symbolic, found: Bindings, readers: Readers) -> None:
+        self.root, self._found, self._readers = root, found, readers
+        self._also: list[Node] = []
+
+    def __getattr__(self, name: str) -> Symbolic:
+        try:
+            return self._found[name]
+        except KeyError:
+            raise AttributeError(f"the pattern has no hole {name!r}") from None
+
+    def __getitem__(self, name: str) -> Symbolic:
+        return self._found[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
+    def readers(self, name: str) -> int:
+        """Return how many nodes and roots read the value in the hole (or of the named op)."""
+        return self._readers(self._found[name])
+
+    def op(self, name: str) -> Any:
+        """Return the op of the node that the named term of the pattern found."""
+        return self._found[name].node.op
+
+    def look_through(self, nodes: Iterable[Node]) -> None:
+        """Count nodes among those that are replaced: a condition found more than the pattern."""
+        self._also += nodes
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that the pattern describes, the root first; holes are not included.
+
+        With those by which what is in one hole is computed twice.
+        """
+        found: list[Node] = [*self._also]
+        for term, value in self._found.items():
+            if isinstance(term, Hole):
+                found += equal_nodes(self._found[term.name], value)
+            elif isinstance(term, Applied):
+                found.append(value.node)
+                over = term.over or ()
+                found += [a.node for a in value.node.args if over and isinstance(a.node.op, over)]
+        return found
+
+
+def equal_nodes(one: Symbolic, other: Symbolic) -> Iterator[Node]:
+    """Yield the nodes of two values that compute the same twice; nothing if they differ."""
+    pairs = [(one, other)]
+    equals: dict[Node, Node] = {}
+    while pairs:
+        left, right = pairs.pop()
+        if left.key == right.key or equals.get(right.node) is left.node:
+            continue
+        a, b = left.node, right.node
+        same = left.index == right.index and a.op == b.op and len(a.args) == len(b.args)
+        if len(equals) >= _COMPARED or not same or isinstance(a.op, Input | ParameterLeaf):
+            return
+        equals[b] = a
+        pairs += zip(a.args, b.args, strict=True)
+    yield from equals.values()
+    yield from equals
+
+
 RuleClass = Literal["exact", "stable", "value"]
 CLASSES: Final[tuple[RuleClass, ...]] = ("exact", "stable", "value")
 #: The right side of a rule: a term, or a function of what was found (None: it does not apply).
-Replacement = Term | float | Callable[["Match"], Any]
+Replacement = Term | float | Callable[[Match], Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -77,8 +77,6 @@ CIRCLES = {
     "staticgrad.eager.tensor": (6, "checkpoints and functions by rows that register themselves"),
     "staticgrad.autodiff.bodies": (3, "derivatives of loops that register themselves"),
     "staticgrad.language.ir.kernels.kernel": (3, "printing as a function"),
-    "staticgrad.compiler.compiling.tradeoffs": (3, "tradeoffs above the compiler"),
-    "passes.rewrite.rule": (2, "a condition without the type of its match"),
 }
 
 #: Modules below the tools that import ``staticgrad`` itself, which loads nothing until a name is

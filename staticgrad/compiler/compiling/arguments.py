@@ -13,6 +13,7 @@ from passes.base import Pass
 from staticgrad.analysis.budgets import BudgetFit, BudgetShare
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim
 from staticgrad.native import processors
 from staticgrad.support.config import SHARES, SPELLING, read_bytes, read_share
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from passes.remat import Policy
     from staticgrad.language.functions.checkpoints.saveable import Saveable
 
+#: What is compiled.
+Compilable = Graph | Value | Mapping[str, Value]
 #: Policies that most programs have.
 _OF_STEPS: Final = ("store_all", "sqrt", "recompute")
 

@@ -21,6 +21,7 @@ from passes.pipelines import pipeline as read_pipeline
 from passes.remat import Policy
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.compiler.compiling.arguments import (
+    Compilable,
     Options,
     all_sizes,
     feeds_by_keyword,
@@ -77,7 +78,6 @@ else:
     Results = TypeVar("Results")
 
 Array = npt.NDArray[Any]
-Compilable = Graph | Value | Mapping[str, Value]
 
 
 @overload

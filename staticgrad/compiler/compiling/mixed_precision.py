@@ -41,7 +41,7 @@ from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from passes.base import Pass
-    from staticgrad.compiler.compiling.compiler import Compilable
+    from staticgrad.compiler.compiling.arguments import Compilable
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA: Final = "staticgrad-precision/1"

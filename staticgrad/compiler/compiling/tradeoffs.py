@@ -18,6 +18,7 @@ from staticgrad.analysis.binding import check_sizes
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.compiler.compiling.arguments import (
+    Compilable,
     all_sizes,
     read_budget,
     read_fuse,
@@ -55,10 +56,18 @@ from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.analysis.planning.problem import MemoryProblem
-    from staticgrad.compiler.compiling.compiler import Compilable, Compiled
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA = "staticgrad-tradeoff/1"
+
+
+class HasProgramGraph(Protocol):
+    """A compiled program, which has the graph that it was made of."""
+
+    @property
+    def program_graph(self) -> Graph:
+        """The graph before the passes."""
+        ...
 
 
 class HasGraphs(Protocol):
@@ -208,7 +217,7 @@ _HEADS = ("bytes", "share", "predicted", "more time", "kernels again")
 @default_environment()
 @in_graphs()
 def tradeoff(
-    program: Compilable | Compiled | HasGraphs,
+    program: Compilable | HasProgramGraph | HasGraphs,
     sizes: Mapping[str, int] | None = None,
     *,
     arguments: Sequence[Any] | None = None,
