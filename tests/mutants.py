@@ -1303,6 +1303,14 @@ MUTANTS = (
             "tests/programs/test_updates.py -k raises",
         ),
         (
+            "one-rule-for-both-steps",
+            "staticgrad/eager/at_once.py",
+            "key = (way, *(",
+            "key = (None, *(",
+            "a step at once by a loss is one by gradients, without the loss scale",
+            "tests/training/test_optimizers.py -k steps_of_their_own",
+        ),
+        (
             "state-is-stepped",
             "staticgrad/language/ir/execution.py",
             "self.steppers.setdefault(parameter.node, [])",

@@ -10,7 +10,7 @@ optimizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -223,16 +223,20 @@ class _RuleGraph:
     reads: frozenset[Node]
 
 
-#: By optimizer, and the parameters and the types of their gradients: what was made before.
+#: By optimizer, and the way of its step, the parameters and the types of their gradients: what was
+#: made before.
 _rules: Final[WeakKeyDictionary[object, dict[Any, _RuleGraph]]] = WeakKeyDictionary()
 
 
 def _rule_graph(
-    optimizer: object, types: Mapping[Parameter, TensorType], advance: Callable[[Any], Any]
+    optimizer: object,
+    types: Mapping[Parameter, TensorType],
+    advance: Callable[[Any], Any],
+    way: Hashable | None,
 ) -> _RuleGraph:
-    """The graph of a step, made once."""
-    known = _rules.setdefault(optimizer, {})
-    key = tuple((p.node, type) for p, type in types.items())
+    """The graph of a step, made once for each ``way`` that is not None."""
+    known = {} if way is None else _rules.setdefault(optimizer, {})
+    key = (way, *((p.node, type) for p, type in types.items()))
     if key not in known:
         held: dict[Node, Tensor] = {}
 
@@ -294,15 +298,19 @@ def minimize(
     params: Sequence[Parameter] | None,
     optimizer: object,
     advance: Callable[[Any], Mapping[Parameter, Any]],
+    way: Hashable | None,
 ) -> None:
-    """A step of an optimizer: now, or where a function runs at once, when it ends."""
+    """A step of an optimizer: now, or where a function runs at once, when it ends.
+
+    ``way``: what ``advance`` does beside the rule of the optimizer; None: it differs every time.
+    """
     with _collecting() as noted:
         if params is None:
             params = read_by(loss, noted.updated_by_others(optimizer))
         leaves = [leaf_of(p) for p in params]
         check_connected(loss, leaves)
         types = {p: leaf.type for p, leaf in zip(params, leaves, strict=True)}
-        rule = _rule_graph(optimizer, types, advance)
+        rule = _rule_graph(optimizer, types, advance, way)
         _note(rule, noted, optimizer)
         noted.due.append(_Due(loss, leaves, rule.inputs))
 
@@ -315,7 +323,8 @@ def step_now(
     """A step by these gradients, arrays or tensors: now, or when the function that runs ends."""
     with _collecting() as noted:
         tensors = {p: Tensor.lift(gradient) for p, gradient in grads.items()}
-        rule = _rule_graph(optimizer, {p: t.type for p, t in tensors.items()}, advance)
+        types = {p: t.type for p, t in tensors.items()}
+        rule = _rule_graph(optimizer, types, advance, "gradients")
         _note(rule, noted, optimizer)
         noted.given.update(zip(rule.inputs, tensors.values(), strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar, dataclass_transform
@@ -126,6 +126,14 @@ class Ways(NamedTuple):
                 )
         known = rows_of("minimize", loss, rows) if data_parallel else Rows()
         return cls(data_parallel, shard_state, known)
+
+    @property
+    def key(self) -> Hashable | None:
+        """Equal where the graphs of steps are; None of rows that are values, of one step alone."""
+        sizes = [each.tobytes() for each in self.rows.sizes if isinstance(each, np.ndarray)]
+        if len(sizes) < len(self.rows.sizes):
+            return None
+        return (self.data_parallel, self.shard_state, self.rows.attribute, *sizes)
 
 
 @bounded
@@ -295,6 +303,7 @@ class Optimizer(Settings):
                     wanted,
                     self,
                     lambda found: self._stepped(self._unscaled(found), ways),
+                    ways.key,
                 )
             return
         noted = running_session()

@@ -150,6 +150,28 @@ def uneven(job, path):
 alive = []
 
 
+def shares(job, path):
+    """Steps at once whose shares change from one to the next; the slope is 4 in rank 0, else 0."""
+    slope = 4.0 * (job.rank == 0)
+    found = []
+    for way in ("rows", "array", "sizes"):
+        w, opt = sg.parameter("w", np.zeros(())), sg.optim.SGD(1.0)
+
+        def step(x, rows=None, w=w, opt=opt):
+            opt.minimize((w * x).mean(), data_parallel=True, rows=rows)
+
+        for rows in ((2, 2), (6, 2), (2, 6)):
+            own = rows[job.rank]
+            if way == "sizes":
+                sg.function(step).eagerly(np.full(own, slope))
+            else:
+                with sg.eager_mode():
+                    step(np.full(own, slope), own if way == "rows" else np.float64(own))
+            found.append(float(w.value))
+    if job.rank == 0:
+        np.save(path, found)
+
+
 def fitted(job, path):
     """The history of a training whose shares are unequal, each batch in another way."""
     sg.nn.manual_seed(0)

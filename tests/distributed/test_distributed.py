@@ -394,6 +394,14 @@ def test_eager_mode_and_plain_python_step_together(tmp_path):
 
 @several
 @pytest.mark.slow
+def test_shares_of_steps_at_once_may_change(tmp_path):
+    """The means of slopes 4 and 0 with weights 1/2, 3/4 and 1/4 are 2, 3 and 1."""
+    run(2, "shares", tmp_path / "shares.npy")
+    assert np.load(tmp_path / "shares.npy").tolist() == [-2.0, -5.0, -6.0] * 3
+
+
+@several
+@pytest.mark.slow
 def test_a_checkpoint_goes_on_with_another_number_of_ranks(tmp_path):
     def losses(count, path, epochs, sharded=""):
         return np.array(eval(run(count, "resumed", f"{path}:{epochs}{sharded}").stdout))

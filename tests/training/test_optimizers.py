@@ -208,6 +208,21 @@ def test_gradients_of_ones_own_take_the_steps_of_minimize(cls, options):
         np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
+@pytest.mark.parametrize("order", ["gradients first", "loss first"])
+def test_steps_at_once_by_a_loss_and_by_gradients_are_steps_of_their_own(order):
+    """The gradients of a loss are divided by the loss scale, those of one's own are not."""
+    w = sg.parameter("w", np.array([1.0, 2.0]))
+    opt = optim.SGD(0.125, loss_scale=1024.0)
+    steps = [
+        lambda: opt.apply_gradients({w: np.array([1.0, 2.0])}),
+        lambda: opt.minimize((w * np.array([2.0, 4.0])).sum()),
+    ]
+    with sg.eager_mode():
+        for step in steps if order == "gradients first" else steps[::-1]:
+            step()
+    np.testing.assert_array_equal(w.value, [1.0 - 0.375, 2.0 - 0.75])
+
+
 @pytest.mark.thinned
 @every
 def test_states_of_another_kind_are_refused_when_they_are_loaded(cls, options):
