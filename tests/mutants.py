@@ -1313,8 +1313,8 @@ MUTANTS = (
         (
             "state-is-stepped",
             "staticgrad/language/ir/execution.py",
-            "self.steppers.setdefault(parameter.node, [])",
-            "pass",
+            "self.steppers.setdefault(parameter.node, [])\n        if",
+            "if",
             "an optimizer steps state that the function has updated",
             "tests/programs/test_updates.py -k state_of",
         ),

@@ -335,10 +335,7 @@ def _note(rule: _RuleGraph, noted: Session, optimizer: object) -> None:
     ):
         noted.settle()
     noted.given.update(rule.held)
-    for parameter in rule.updates:
-        noted.steppers.setdefault(parameter.node, []).append(optimizer)
-    for parameter, value in rule.updates.items():
-        parameter.update(value)
+    noted.step(optimizer, rule.updates)
 
 
 def read_by(loss: Any, excluded: Collection[Node]) -> list[Parameter]:

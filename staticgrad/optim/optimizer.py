@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar, dataclass_transform
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import Session, running_session
+from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import real_gradients
 from staticgrad.language.ir.value import Value
@@ -217,7 +217,7 @@ class Optimizer(Settings):
         with states_noted_by(self), states_made_once():
             found = dict(zip(wanted, grad(self._scaled(loss), wanted), strict=True))
             ways = Ways.of(loss, data_parallel, shard_state, rows)
-            return self._stepped(self._unscaled(found), ways)
+            return self._stepped(found, ways)
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
@@ -298,13 +298,7 @@ class Optimizer(Settings):
                     scaled = self._scaled(loss)
                 wanted = None if params is None else listed_parameters(params)
                 ways = Ways.of(loss, data_parallel, shard_state, rows)._replace(is_late=True)
-                minimize(
-                    scaled,
-                    wanted,
-                    self,
-                    lambda found: self._stepped(self._unscaled(found), ways),
-                    ways.key,
-                )
+                minimize(scaled, wanted, self, partial(self._stepped, ways=ways), ways.key)
             return
         noted = running_session()
         if noted is None:
@@ -314,12 +308,12 @@ class Optimizer(Settings):
             if params is None:
                 found = slopes_of_free(self._scaled(loss), noted.updated_by_others(self))
                 ways = Ways.of(loss, data_parallel, shard_state, rows)
-                updates = self._stepped(self._unscaled(found), ways)
+                updates = self._stepped(found, ways)
             else:
                 updates = self.updates(
                     loss, params, data_parallel=data_parallel, shard_state=shard_state, rows=rows
                 )
-        self._update(noted, updates)
+        noted.step(self, updates)
 
     @public
     def apply_gradients(self, grads: Mapping[Parameter, Any]) -> None:
@@ -358,13 +352,7 @@ class Optimizer(Settings):
             return
         with states_kept_by(self):
             updates = self.advanced(grads)
-        self._update(noted, updates)
-
-    def _update(self, noted: Session, updates: Updates) -> None:
-        """Let a trace read the new values from here on."""
-        for parameter_, value in updates.items():
-            noted.steppers.setdefault(parameter_.node, []).append(self)
-            parameter_.update(value)
+        noted.step(self, updates)
 
     def on(self, tensors: Iterable[Any]) -> TensorSteps:
         """The same rule over tensors of ``staticgrad.eager``: its ``step()`` changes them in place.
@@ -468,7 +456,9 @@ class Optimizer(Settings):
             found[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
         return found
 
-    def _stepped(self, grads: Mapping[Any, Any], ways: Ways) -> Updates:
+    def _stepped(self, slopes: Mapping[Any, Any], ways: Ways) -> Updates:
+        """A step by the gradients of the scaled loss."""
+        grads = self._unscaled(slopes)
         if not ways.data_parallel:
             return self.advanced(grads)
         wide = {p: in_compute_dtype(g, p) for p, g in grads.items()}

@@ -13,7 +13,7 @@ updates that are pending are written before the parameter is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
@@ -182,6 +182,12 @@ class Session:
         if not self.computes:
             latest = functions.stop_gradient(value)
             self.versions.setdefault(parameter.node, []).append(latest)
+
+    def step(self, optimizer: object, updates: Mapping[Parameter, Any]) -> None:
+        """Let every later read of these parameters have the values after an optimizer's step."""
+        for parameter, value in updates.items():
+            self.steppers.setdefault(parameter.node, []).append(optimizer)
+            parameter.update(value)
 
     def is_pending(self, parameter: Parameter) -> bool:
         """Return whether an update of a parameter has been recorded, and is not written."""
