@@ -45,7 +45,7 @@ NO_DOOR = {
     "sg.fft*": OF_VALUES,
     "sg.linalg.*": OF_VALUES,
     "sg.special*": OF_VALUES,
-    "sg.torch.step": "a step of PyTorch's optimizer, beside eager steps: tests/bridges/test_aten.py",
+    "sg.torch.step": "an optimizer's step, beside eager ones: tests/bridges/test_aten.py",
     "sg.nn*": LAYER,
     "sg.optim.*": "a rule, beside NumPy in tests/training/optimizer_rules.py",
     "sg.random*": "draws, no value goes in: its types are in its own tests",

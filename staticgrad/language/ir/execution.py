@@ -193,7 +193,7 @@ class Session:
         """Return whether an update of a parameter has been recorded, and is not written."""
         return parameter.node in self.pending
 
-    def read(self, parameter: Parameter) -> Any:
+    def read(self, parameter: Any) -> Any:
         """Return the value of a graph that a parameter stands for at this point of a trace.
 
         An update passes no gradient on, as on a tape: a gradient by the parameter is the sum of

@@ -23,7 +23,7 @@ def characters(count: int) -> Any:
 def _model() -> Any:
     """Define the modules: their bases exist where PyTorch does."""
 
-    class Block(torch.nn.Module):
+    class Block(torch.nn.Module):  # type: ignore[misc]
         """Attention, then a two-layer perceptron, each around a residual connection."""
 
         def __init__(self) -> None:
@@ -43,7 +43,7 @@ def _model() -> Any:
             x = x + self.attention.out_proj(seen.transpose(1, 2).reshape(size, length, _WIDTH))
             return x + self.down(torch.nn.functional.gelu(self.up(self.norm2(x))))
 
-    class Characters(torch.nn.Module):
+    class Characters(torch.nn.Module):  # type: ignore[misc]
         """Two pre-norm decoder blocks between embeddings and logits."""
 
         def __init__(self, characters: int) -> None:
