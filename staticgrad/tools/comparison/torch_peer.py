@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -57,15 +58,15 @@ def training(chosen: ComparedProgram, given: Any = None, compiled: bool = False)
     return TorchProgram(chosen, given, compiled)
 
 
-class TorchWay:
+class TorchWay(ABC):
     """What both kinds of programs do: run under the profiler, and start again."""
 
     _held: _Held
     _compiles = False
 
+    @abstractmethod
     def step(self, batch: Batch) -> float:
         """Run one step and return the loss before its update."""
-        raise NotImplementedError
 
     def restore(self) -> None:
         """Write the start values to everything that the program reads."""
