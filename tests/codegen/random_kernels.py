@@ -36,7 +36,7 @@ from staticgrad.language.ir.kernels.directives import (
     of_stages,
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
-from staticgrad.language.ir.kernels.legality import legal_ones
+from staticgrad.language.ir.kernels.legality import legal_ones, may_take_strips
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -55,7 +55,6 @@ from staticgrad.language.ir.kernels.stages import (
     Store,
     nested,
 )
-from staticgrad.language.ir.kernels.width import may_take_strips
 from staticgrad.language.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 
 #: n0 rows of n1 columns; each row of a column's rows is one of n2.

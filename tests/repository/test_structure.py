@@ -37,7 +37,6 @@ LAZY = {
     "staticgrad.compiler.exporting": "a program becomes a module, seldom a library",
     "staticgrad.language.ir.graph": "text and pickles stand above graphs, but are methods",
     "staticgrad.language.ir.nodes": "pickles stand above nodes, and are a method of theirs",
-    "staticgrad.language.ir.kernels.kernel": "text stands above kernels, and is a method of theirs",
     "staticgrad.language.ir.plan": "text stands above plans, and is a method of theirs",
     "staticgrad.language.ir.verify_schedule": "text is for schedules that are refused",
     "staticgrad.language.ir.schedule": "text stands above schedules, and is a method of theirs",
@@ -76,7 +75,6 @@ CIRCLES = {
     "staticgrad.nn.module": (7, "weights of PyTorch as a function"),
     "staticgrad.eager.tensor": (6, "checkpoints and functions by rows that register themselves"),
     "staticgrad.autodiff.bodies": (3, "derivatives of loops that register themselves"),
-    "staticgrad.language.ir.kernels.kernel": (3, "printing as a function"),
 }
 
 #: Modules below the tools that import ``staticgrad`` itself, which loads nothing until a name is

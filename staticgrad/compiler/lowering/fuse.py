@@ -39,8 +39,8 @@ from staticgrad.language.ir.graph import (
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.known import Known, known_of
+from staticgrad.language.ir.kernels.legality import half_registers
 from staticgrad.language.ir.kernels.stages import Extent, Gemm, Map, Mode, nested
-from staticgrad.language.ir.kernels.width import half_registers
 from staticgrad.language.ir.schedule import (
     Binding,
     BoundStep,

@@ -36,6 +36,7 @@ from staticgrad.language.ir.forms import GatherAlong, Pointwise, ScatterAlong
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.ir.kernels.directives import Directives, Interleave, Prefetch, Strips
 from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.legality import may_take_strips
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -47,7 +48,6 @@ from staticgrad.language.ir.kernels.stages import (
     Statement,
     Store,
 )
-from staticgrad.language.ir.kernels.width import may_take_strips
 from staticgrad.language.ir.rounded import element
 from staticgrad.language.types.arrays import hint_product
 from staticgrad.language.types.dtype import DType

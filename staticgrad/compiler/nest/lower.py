@@ -53,7 +53,7 @@ from staticgrad.language.ir.kernels.directives import (
 from staticgrad.language.ir.kernels.interleaving import runs_of
 from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.language.ir.kernels.known import Known
-from staticgrad.language.ir.kernels.legality import may_be_mixed, with_directives
+from staticgrad.language.ir.kernels.legality import half_registers, may_be_mixed, with_directives
 from staticgrad.language.ir.kernels.stages import (
     LANES,
     Accumulate,
@@ -78,7 +78,6 @@ from staticgrad.language.ir.kernels.stages import (
     roots,
     statements,
 )
-from staticgrad.language.ir.kernels.width import half_registers
 from staticgrad.native.machine import Machine
 
 PARAMETERS: Final = ("t", "own", "begin", "end")

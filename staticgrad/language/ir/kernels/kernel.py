@@ -24,9 +24,8 @@ from math import prod
 from typing import Any, Final, Literal, TypeVar
 
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, Stride, postorder
-from staticgrad.language.ir.kernels.directives import Directives, interleaved_rows
+from staticgrad.language.ir.kernels.directives import interleaved_rows
 from staticgrad.language.ir.kernels.in_place import in_place_pairs
-from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import (
     LANES,
     Accumulate,
@@ -34,12 +33,10 @@ from staticgrad.language.ir.kernels.stages import (
     ColumnAccumulate,
     Columns,
     Gemm,
-    Listed,
     Map,
     Operand,
     Order,
     Sort,
-    Stage,
     Store,
     column_words,
     gemm_iterations,
@@ -50,6 +47,7 @@ from staticgrad.language.ir.kernels.stages import (
     roots,
     statements,
 )
+from staticgrad.language.ir.kernels.text import KernelParts
 from staticgrad.language.ir.kernels.width import (
     SQUARES,
     transposed_loads,
@@ -86,37 +84,8 @@ GEMM_BLOCK: Final = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Kernel:
-    """Operands, integer arguments, outer axes, stages. Kernels of one text are equal.
-
-    ``known``: what holds of some arguments in every step, in their order.
-    """
-
-    operands: tuple[Operand, ...]
-    arguments: tuple[str, ...]
-    axes: tuple[Axis, ...]
-    stages: tuple[Stage, ...]
-    serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
-    grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
-    listed: Listed | None = None
-    known: tuple[Known, ...] = ()
-    directives: Directives = ()  # how its loops run; no bit depends on them
-
-    @cached_property
-    def text(self) -> str:
-        """The canonical text."""
-        from staticgrad.language.ir.kernels.text import print_kernel
-
-        return print_kernel(self)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Kernel) and self.text == other.text)
-
-    def __hash__(self) -> int:
-        return hash(self.text)
+class Kernel(KernelParts):
+    """A kernel, with what follows from its parts: its iterations, vectors and scratch."""
 
     @cached_property
     def outer(self) -> Outer:

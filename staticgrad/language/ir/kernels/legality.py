@@ -3,6 +3,13 @@
 ``verify_kernel``, lowering, tuning and the defaults of a machine call ``legal``. A directive is
 judged beside the others of its kernel: rows in which iterations are interleaved are not interleaved
 themselves.
+
+**Strips.** A scalar stage after a sum of the row computes one number in the time of a vector. In a
+strip, as many rows as a vector has lanes run a stage before any of them runs the next one, so that
+such a stage is a vector. No bit depends on it: each lane computes what a row alone does.
+
+**Half vectors.** If rows fill half of a vector at most, a map that stores may take half vectors: a
+processor whose registers of 512 bits are two halves then takes half the time.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ from staticgrad.language.ir.kernels.directives import (
     Strips,
     Vector,
     concerns,
+    streamed_operands,
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import (
@@ -30,6 +38,7 @@ from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Carry,
     Check,
+    ColumnAccumulate,
     Columns,
     Extent,
     Keep,
@@ -46,7 +55,8 @@ from staticgrad.language.ir.kernels.stages import (
     statements,
 )
 from staticgrad.language.ir.kernels.text import access_text
-from staticgrad.language.ir.kernels.width import may_take_strips
+from staticgrad.language.ir.kernels.width import REGISTER
+from staticgrad.language.types.dtype import F32, F64, I32, I64
 from staticgrad.support.records import replace
 
 #: Interleaved rows or iterations, at most: their values are to stay in registers.
@@ -259,3 +269,50 @@ def _narrow_store(kernel: Kernel, operand: str) -> str:
         if not (behind and wide and alone):
             return f"only whole vectors of results are streamed: {access_text(s.access)}"
     return ""
+
+
+def half_registers(kernel: Kernel, stage: Map) -> int:
+    """The lanes of half vectors, if a map may take such: it stores, through the caches, and they
+    fill 256 bits; else 0.
+
+    A row that is added up has the lanes that the order of its sum says.
+    """
+    half, streamed = kernel.lanes // 2, streamed_operands(kernel.directives)
+    bits = 8 * max((operand.dtype.itemsize for operand in kernel.operands), default=0)
+    stores = all(isinstance(s, Store) and s.access.operand not in streamed for s in stage.body)
+    return half if stores and 2 * half * bits >= REGISTER else 0
+
+
+#: What rows leave for later stages: elements of these dtypes.
+KEPT: Final = (F32, F64, I32, I64)
+
+
+def may_take_strips(kernel: Kernel) -> bool:
+    """Return whether rows may be taken in strips: one loop runs over them, its stages are maps and
+    scalars, and a row passes only numbers to later stages."""
+    moving = kernel.grouped or len(kernel.axes)
+    if moving != 1 or kernel.serial or kernel.listed is not None or kernel.own_rows:
+        return False
+    if kernel.outer not in ("axes", "squares", "groups"):
+        return False
+    return all(_fits(stage) for stage in kernel.stages)
+
+
+def _fits(stage: object) -> bool:
+    if isinstance(stage, Map):
+        inner = (Store, Accumulate, ColumnAccumulate)
+        return not (stage.rows or stage.axis.limits) and all(
+            isinstance(s, inner) and _kept(s) and not getattr(s, "blocks", False)
+            for s in stage.body
+        )
+    if not isinstance(stage, Scalar):
+        return False
+    return all(
+        isinstance(s, Keep | Store) and _kept(s) and not getattr(s, "combine", "")
+        for s in statements(stage)
+    )
+
+
+def _kept(statement: object) -> bool:
+    """Return whether the value that a statement keeps, if any, has a dtype kept between stages."""
+    return not isinstance(statement, Keep | Accumulate) or statement.value.dtype in KEPT

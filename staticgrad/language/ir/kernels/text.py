@@ -37,26 +37,19 @@ from 1 to ``BLOCK``, ``n1`` 0 or more than ``LONE``, and 8 at most; ``uneven``, 
 ``EVEN``. Directives end the head of a kernel, stages counted from 0:
 ``under interleave 4, prefetch j+512 in stage 2, stream p2``.
 ``parser`` reads the text back; this module only writes, also what a verifier would refuse.
-
-The names inside a kernel: a letter for what it is, and a number.
-
-Renderers derive names of their own from these, and have words that no kernel may take. So every
-role has its letters, and nothing else is a name.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import count, zip_longest
 from typing import Final
 
 from staticgrad.language.ir.expr import Access, Expr, Position, postorder
-from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.directives import Directives
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import (
-    LANES,
     Accumulate,
     Axis,
     Carry,
@@ -66,39 +59,74 @@ from staticgrad.language.ir.kernels.stages import (
     Extent,
     Gemm,
     Keep,
+    Listed,
     Loop,
     Map,
+    Operand,
     Order,
     Search,
     Sort,
     Stage,
     Statement,
     Store,
-    nested,
     parts,
     roots,
-    statements,
 )
 from staticgrad.language.ir.text import element_text
 from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.language.types.lexis import name_text
+from staticgrad.support.caches import cached_property
+from staticgrad.support.records import dataclass
 
 #: Words that start a literal where a loop or size may stand.
 _RESERVED: Final = {dtype.code for dtype in ALL_DTYPES}
 INDENT: Final = "  "
 
 
-def print_kernel(kernel: Kernel) -> str:
+@dataclass(frozen=True, eq=False)
+class KernelParts:
+    """Operands, integer arguments, outer axes, stages: what the text says, and no more.
+
+    Kernels of one text are equal. ``known``: what holds of some arguments in every step, in their
+    order.
+    """
+
+    operands: tuple[Operand, ...]
+    arguments: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    stages: tuple[Stage, ...]
+    serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
+    grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
+    listed: Listed | None = None
+    known: tuple[Known, ...] = ()
+    directives: Directives = ()  # how its loops run; no bit depends on them
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical text."""
+        return print_kernel(self)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, KernelParts) and self.text == other.text)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def print_kernel(kernel: KernelParts) -> str:
     """The canonical text of a kernel that stands alone."""
     return "\n".join(_block(signature(kernel), _stages(kernel, kernel.stages, count()))) + "\n"
 
 
-def kernel_lines(kernel: Kernel, name: str) -> list[str]:
+def kernel_lines(kernel: KernelParts, name: str) -> list[str]:
     """The same in a schedule, where a kernel has a name."""
     return [f"{signature(kernel, name)} {{", *kernel.text.split("\n")[1:-1]]
 
 
-def signature(kernel: Kernel, name: str = "") -> str:
+def signature(kernel: KernelParts, name: str = "") -> str:
     """``kernel k0(p0: in f32, p1: out f32; n0) over i0: n0``."""
     operands = ", ".join(f"{_name(o.name)}: {o.mode} {o.dtype.code}" for o in kernel.operands)
     arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
@@ -118,7 +146,7 @@ def _known(known: Known) -> str:
     return f"{_name(known.name)}{multiple}{most}{''.join(f' {word}' * on for word, on in words)}"
 
 
-def _outer(kernel: Kernel) -> str:
+def _outer(kernel: KernelParts) -> str:
     """``i0: n0, groups of i1: n1, i2: n2``."""
     apart = len(kernel.axes) - kernel.grouped
     axes = [_axes(kernel.axes[:apart])] if apart else []
@@ -131,7 +159,7 @@ def _outer(kernel: Kernel) -> str:
     return f"{text} from {_name(kernel.listed.table)} ({names})"
 
 
-def _stages(kernel: Kernel, stages: Iterable[Stage], numbers: Iterator[int]) -> Iterator[str]:
+def _stages(kernel: KernelParts, stages: Iterable[Stage], numbers: Iterator[int]) -> Iterator[str]:
     for stage in stages:
         yield from _block(_head(stage), _stage_lines(kernel, stage, numbers))
 
@@ -157,7 +185,7 @@ def _head(stage: Stage) -> str:
     return type(stage).__name__.lower()
 
 
-def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
+def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
     match stage:
         case Columns(rows=rows, body=body):
             head = f"{'lanes' if stage.in_lanes else 'rows'} {_axes(rows)}".rstrip()
@@ -285,55 +313,3 @@ def _name(name: str) -> str:
 
 #: The result of a Gemm's product.
 PRODUCT: Final = "acc"
-_NUMBERED: Final = re.compile("([a-z])(0|[1-9][0-9]*)")
-_LETTERS: Final[dict[str, str]] = {
-    "operand": "p",
-    "argument": "n",
-    "loop": "i",
-    "result": "r",
-    "check": "c",
-    "carry": "s",
-}
-#: The role of a statement's name.
-_OF_RESULTS: Final[dict[type, str]] = {
-    Accumulate: "result", Keep: "result", Carry: "carry", Check: "check", Search: "check",
-    Order: "at",
-}  # fmt: skip
-
-
-def misnamed(kernel: Kernel) -> str:
-    """Return what is wrong with the first unfit name; empty if all names fit."""
-    for role, name in _roles(kernel):
-        letter = _LETTERS.get(role)
-        found = _NUMBERED.fullmatch(name)
-        if letter is None and name != role:
-            what = "an order" if role == "at" else "this loop of the stage"
-            return f"{name!r} is not a name for {what}: {role}"
-        if letter is not None and (found is None or found[1] != letter):
-            what = f"a{'n' * (role[0] in 'aeiou')} {role}"
-            return f"{name!r} is not a name for {what}: {letter}0, {letter}1, ..."
-    return ""
-
-
-def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
-    """Every role (of what has one name only: that name) with the name in it."""
-    yield from (("operand", operand.name) for operand in kernel.operands)
-    yield from (("argument", name) for name in kernel.arguments)
-    outer = LANES if kernel.outer == "lanes" else "loop"
-    yield from ((outer, axis.name) for axis in kernel.axes)
-    for stage, _ in nested(kernel.stages):
-        match stage:
-            case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
-                yield LANES, axis.name
-                yield from (("loop", row.name) for row in rows)
-            case Gemm(i=i, j=j, k=k):
-                for letter, axes in (("i", i), (LANES, j), ("k", k)):
-                    yield from (("loop", axis.name) for axis in axes[:-1])
-                    yield letter, axes[-1].name
-            case Loop(axis=axis):
-                yield "loop", axis.name
-            case Sort(axis=axis, kept=kept):
-                yield from ((LANES, axis.name), (LANES, kept.name))
-        for statement in statements(stage):
-            if role := _OF_RESULTS.get(type(statement)):
-                yield role, statement.name  # type: ignore[union-attr]

@@ -4,10 +4,15 @@ A kernel that keeps them can be rendered: every name is declared once and where 
 expression is typed, nothing is read before it is written, iterations that run at the same time are
 independent. A broken invariant is a VerifyError that shows the place as text. What operands are
 bound to is ``verify_schedule``'s to check.
+
+A name in a kernel is a letter for what it is, and a number. Renderers derive names of their own
+from these, and have words that no kernel may take. So every role has its letters, and nothing else
+is a name.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from keyword import iskeyword
@@ -20,6 +25,7 @@ from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.known import BOUND, LARGEST
 from staticgrad.language.ir.kernels.legality import legal
 from staticgrad.language.ir.kernels.stages import (
+    LANES,
     MOST_NESTED,
     Accumulate,
     Axis,
@@ -47,12 +53,27 @@ from staticgrad.language.ir.kernels.stages import (
 from staticgrad.language.ir.kernels.text import (
     PRODUCT,
     access_text,
-    misnamed,
     signature,
     statement_text,
 )
 from staticgrad.language.types.dtype import BOOL, I32, I64, DType
 from staticgrad.support.errors import VerifyError
+
+_NUMBERED: Final = re.compile("([a-z])(0|[1-9][0-9]*)")
+#: Role -> the letter of its names, before a number.
+_LETTERS: Final[dict[str, str]] = {
+    "operand": "p",
+    "argument": "n",
+    "loop": "i",
+    "result": "r",
+    "check": "c",
+    "carry": "s",
+}
+#: The role of a statement's name.
+_OF_RESULTS: Final[dict[type, str]] = {
+    Accumulate: "result", Keep: "result", Carry: "carry", Check: "check", Search: "check",
+    Order: "at",
+}  # fmt: skip
 
 
 def verify_kernel(kernel: Kernel) -> None:
@@ -222,8 +243,46 @@ def _names_are_distinct(kernel: Kernel) -> None:
 
 def _names_fit(kernel: Kernel) -> None:
     """Every name is one of its role, so that renderers can derive others from it."""
-    if wrong := misnamed(kernel):
+    if wrong := _misnamed(kernel):
         _broken(kernel, wrong)
+
+
+def _misnamed(kernel: Kernel) -> str:
+    """Return what is wrong with the first unfit name; empty if all names fit."""
+    for role, name in _roles(kernel):
+        letter = _LETTERS.get(role)
+        found = _NUMBERED.fullmatch(name)
+        if letter is None and name != role:
+            what = "an order" if role == "at" else "this loop of the stage"
+            return f"{name!r} is not a name for {what}: {role}"
+        if letter is not None and (found is None or found[1] != letter):
+            what = f"a{'n' * (role[0] in 'aeiou')} {role}"
+            return f"{name!r} is not a name for {what}: {letter}0, {letter}1, ..."
+    return ""
+
+
+def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
+    """Every role (of what has one name only: that name) with the name in it."""
+    yield from (("operand", operand.name) for operand in kernel.operands)
+    yield from (("argument", name) for name in kernel.arguments)
+    outer = LANES if kernel.outer == "lanes" else "loop"
+    yield from ((outer, axis.name) for axis in kernel.axes)
+    for stage, _ in nested(kernel.stages):
+        match stage:
+            case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
+                yield LANES, axis.name
+                yield from (("loop", row.name) for row in rows)
+            case Gemm(i=i, j=j, k=k):
+                for letter, axes in (("i", i), (LANES, j), ("k", k)):
+                    yield from (("loop", axis.name) for axis in axes[:-1])
+                    yield letter, axes[-1].name
+            case Loop(axis=axis):
+                yield "loop", axis.name
+            case Sort(axis=axis, kept=kept):
+                yield from ((LANES, axis.name), (LANES, kept.name))
+        for statement in statements(stage):
+            if role := _OF_RESULTS.get(type(statement)):
+                yield role, statement.name  # type: ignore[union-attr]
 
 
 def _extents_are_arguments(kernel: Kernel) -> None:

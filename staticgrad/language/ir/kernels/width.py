@@ -1,14 +1,8 @@
-"""The width of a kernel's vectors: full registers, strips of rows, transposed access, interleaving.
+"""The width of a kernel's vectors: full registers, transposed access, interleaving.
 
 **Full registers.** The order of a sum allows 16 elements in a vector, so that a vector of bytes
 fills a quarter of a register. A map that only stores, or finds the least or largest of integers or
-bools, has no such order and may take whole registers. If rows fill half of a vector at most, a map
-that stores may take half vectors: a processor whose registers of 512 bits are two halves then takes
-half the time.
-
-**Strips.** A scalar stage after a sum of the row computes one number in the time of a vector. In a
-strip, as many rows as a vector has lanes run a stage before any of them runs the next one, so that
-such a stage is a vector. No bit depends on it: each lane computes what a row alone does.
+bools, has no such order and may take whole registers.
 
 **Transposed access.** Some operands have every element of a vector in another cache line. If a loop
 around the map goes along memory, as many of its rows as a vector has lanes read or write whole
@@ -22,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from staticgrad.language.ir.expr import (
     ARITHMETIC,
@@ -34,27 +28,19 @@ from staticgrad.language.ir.expr import (
     postorder,
 )
 from staticgrad.language.ir.forms import COMBINERS
-from staticgrad.language.ir.kernels.directives import streamed_operands
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
-    ColumnAccumulate,
-    Keep,
     Map,
     Operand,
     Scalar,
     Stage,
     Store,
     roots,
-    statements,
 )
-from staticgrad.language.types.dtype import F32, F64, I32, I64
-
-if TYPE_CHECKING:
-    from staticgrad.language.ir.kernels.kernel import Kernel
 
 #: Bits of a register, and the widest elements of which more than 16 fill one.
-_REGISTER: Final = 512
+REGISTER: Final = 512
 _WIDEST: Final = 16
 #: What processors do to whole registers of narrow elements.
 _WHOLE: Final = (
@@ -71,19 +57,7 @@ def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int
     widest = max((operand.dtype.itemsize for operand in operands), default=0) * 8
     if not 0 < widest <= _WIDEST:
         return 0
-    return _REGISTER // widest if all(_moves_whole(stage, widest) for stage in stages) else 0
-
-
-def half_registers(kernel: Kernel, stage: Map) -> int:
-    """The lanes of half vectors, if a map may take such: it stores, through the caches, and they
-    fill 256 bits; else 0.
-
-    A row that is added up has the lanes that the order of its sum says.
-    """
-    half, streamed = kernel.lanes // 2, streamed_operands(kernel.directives)
-    bits = 8 * max((operand.dtype.itemsize for operand in kernel.operands), default=0)
-    stores = all(isinstance(s, Store) and s.access.operand not in streamed for s in stage.body)
-    return half if stores and 2 * half * bits >= _REGISTER else 0
+    return REGISTER // widest if all(_moves_whole(stage, widest) for stage in stages) else 0
 
 
 def _moves_whole(stage: Stage, widest: int) -> bool:
@@ -94,7 +68,7 @@ def _moves_whole(stage: Stage, widest: int) -> bool:
         return False
     along = stage.axis.name
     stores = [statement for statement in stage.body if isinstance(statement, Store)]
-    extent, full = stage.axis.extent, _REGISTER // widest
+    extent, full = stage.axis.extent, REGISTER // widest
     if isinstance(extent, int) and extent < full and len(stores) < len(stage.body):
         return False  # joining the lanes of a register takes longer than a row of fewer
     for statement in stage.body:  # it stores along the loop, or finds an extreme of exact numbers
@@ -122,41 +96,6 @@ def _fills(value: Expr, along: str, widest: int) -> bool:
 def _runs(access: Access, along: str, steps: Sequence[int]) -> bool:
     """Return whether an access has no bounds, no indices, and moves by one of the steps."""
     return not (access.gather or access.bounded) and access.stride(along) in steps
-
-
-#: What rows leave for later stages: elements of these dtypes.
-KEPT: Final = (F32, F64, I32, I64)
-
-
-def may_take_strips(kernel: Kernel) -> bool:
-    """Return whether rows may be taken in strips: one loop runs over them, its stages are maps and
-    scalars, and a row passes only numbers to later stages."""
-    moving = kernel.grouped or len(kernel.axes)
-    if moving != 1 or kernel.serial or kernel.listed is not None or kernel.own_rows:
-        return False
-    if kernel.outer not in ("axes", "squares", "groups"):
-        return False
-    return all(_fits(stage) for stage in kernel.stages)
-
-
-def _fits(stage: object) -> bool:
-    if isinstance(stage, Map):
-        inner = (Store, Accumulate, ColumnAccumulate)
-        return not (stage.rows or stage.axis.limits) and all(
-            isinstance(s, inner) and _kept(s) and not getattr(s, "blocks", False)
-            for s in stage.body
-        )
-    if not isinstance(stage, Scalar):
-        return False
-    return all(
-        isinstance(s, Keep | Store) and _kept(s) and not getattr(s, "combine", "")
-        for s in statements(stage)
-    )
-
-
-def _kept(statement: object) -> bool:
-    """Return whether the value that a statement keeps, if any, has a dtype kept between stages."""
-    return not isinstance(statement, Keep | Accumulate) or statement.value.dtype in KEPT
 
 
 #: Strides along vectors, of either sign, up to which whole vectors are read and lanes chosen: in
