@@ -51,7 +51,9 @@ from staticgrad.language.functions.linalg.matrices import (
     EighResult, Errors, SlogdetResult, Triangle
 )
 from staticgrad.language.functions.masking import Mask
+from staticgrad.language.ops.indexing import OutOfBounds
 from staticgrad.language.ops.operands import Axes, Integer, NonNegativeInt
+from staticgrad.language.ops.sorting import Algorithm
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 
@@ -76,7 +78,7 @@ def _declared(name, public):
         kind = "None" if public is None else type(public).__name__
         return "" if name == "linalg" else f"{name}: {kind}"
     # Annotations are texts; a Literal has quotes inside of its own.
-    plain = re.compile(r"\"(Literal\[[^\]]*\])\"|'")
+    plain = re.compile(r"\"(Literal\[[^\]]*\](?: \| None)?)\"|'")
     signature = str(inspect.signature(public))
     signature = plain.sub(lambda text: (text[1] or "").replace("'", '"'), signature)
     signature = re.sub(r"= ?(sg\.\w+|[^,)\s]+)", "= ...", signature)

@@ -83,6 +83,30 @@ MUTANTS = (
     *_row(
         "arguments of public functions",
         (
+            "the-end-of-an-interval",
+            "staticgrad/language/ops/operands.py",
+            "else given < high):\n",
+            "else given <= high):\n",
+            "a momentum of 1 is taken, the end of an interval that does not contain it",
+            "tests/interface/test_declared_arguments.py -k refuses",
+        ),
+        (
+            "choices-that-are-numbers",
+            "staticgrad/language/ir/calls.py",
+            "                if isinstance(each, str) is isinstance(given, str) and each == given:\n",
+            "                if isinstance(each, str) and each == given:\n",
+            "a choice that is a number is refused: edge_order=2",
+            "tests/interface/test_declared_arguments.py -k numpys",
+        ),
+        (
+            "fields-stay-unread",
+            "staticgrad/language/ir/calls.py",
+            "            object.__setattr__(record, field, found)\n",
+            "            pass\n",
+            "an integer of NumPy stays one in the settings of an optimizer",
+            "tests/interface/test_declared_arguments.py -k numpys",
+        ),
+        (
             "none-is-always-allowed",
             "staticgrad/language/ir/calls.py",
             "return each, text != annotation\n",

@@ -20,10 +20,8 @@ from staticgrad.language.functions.nn import (
     softplus,
 )
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import PositiveInt, is_number
+from staticgrad.language.ops.operands import Number, PositiveInt
 from staticgrad.nn.module import FunctionLayer, Layer, named
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import shown
 
 
 class Identity(Layer):
@@ -55,11 +53,9 @@ class PReLU(Layer):
 
     @public
     def __init__(
-        self, num_parameters: PositiveInt = 1, init: float = 0.25, *, dtype: Any = "float32"
+        self, num_parameters: PositiveInt = 1, init: Number = 0.25, *, dtype: Any = "float32"
     ) -> None:
         self.num_parameters = num_parameters
-        if not is_number(init):
-            raise ArgumentError(f"PReLU: init is {shown(init)}, not a number")
         slopes = np.full(self.num_parameters, init)
         self.weight = parameter(f"{named('prelu')}.weight", slopes, dtype)
 

@@ -12,7 +12,7 @@ from staticgrad.language.functions import matmul, ones, reshape, where
 from staticgrad.language.functions.attention import embedding
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import as_value, axis_of, is_number
+from staticgrad.language.ops.operands import Fraction, as_value, axis_of
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
@@ -97,11 +97,7 @@ class Dropout(Layer):
     """
 
     @public
-    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
-        if not is_number(p) or not 0.0 <= p < 1.0:
-            raise ArgumentError(
-                f"{type(self).__name__}: the probability {shown(p)} is not in [0, 1)"
-            )
+    def __init__(self, p: Fraction = 0.5, *, seed: int | None = None) -> None:
         own = int(source(None).integers(np.iinfo(np.int64).max)) if seed is None else seed
         self.p, self.generator = p, Generator(own, named("dropout"))
 

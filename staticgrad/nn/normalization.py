@@ -19,7 +19,13 @@ from staticgrad.language.functions.normalization import (
 )
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.nodes import Parameter
-from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, is_number, related
+from staticgrad.language.ops.operands import (
+    Integer,
+    PositiveInt,
+    UnitFloat,
+    as_value,
+    related,
+)
 from staticgrad.language.types.dim import equal
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
@@ -219,14 +225,12 @@ class BatchNorm1d(SpatialLayer):
         self,
         num_features: Integer,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: UnitFloat = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         *,
         dtype: Any = "float32",
     ) -> None:
-        if not is_number(momentum) or not 0.0 <= momentum <= 1.0:
-            raise ArgumentError(f"BatchNorm: the momentum {momentum} is not in [0, 1]")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         scale_and_shift(self, "batchnorm", num_features, affine, affine, dtype)
         self.running_mean = self.running_var = None

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.functions import parameter
+from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.operands import Fraction, NonNegativeFloat
 from staticgrad.language.ops.selection import minimum
-from staticgrad.optim.gradients import require_decay, require_not_negative
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
 from staticgrad.support.errors.tracebacks import bounded
@@ -37,8 +38,13 @@ class Average:
     2.0
     """
 
+    @public
     def __init__(
-        self, params: Any, decay: float = 0.999, warm_up: float = 0.0, name: str = "average"
+        self,
+        params: Any,
+        decay: Fraction = 0.999,
+        warm_up: NonNegativeFloat = 0.0,
+        name: str = "average",
     ) -> None:
         """Averages that begin at the values of now.
 
@@ -47,8 +53,6 @@ class Average:
             decay: in [0, 1). warm_up: forget faster in the beginning; 10 is usual, 0 is not at all.
             name: begins the name of the step counter, which ``warm_up`` needs.
         """
-        require_decay(decay, "decay")
-        require_not_negative(warm_up, "warm_up")
         self.decay, self.warm_up = decay, warm_up
         self.averages = {
             p: parameter(f"{p.name}.average", p.value.astype(p.dtype.compute.numpy))

@@ -1,34 +1,24 @@
-"""Clip gradients, and scale losses so that float16 gradients do not underflow.
-
-Bounds of hyperparameters, as types of fields: ``beta1: Decay = 0.9``.
-
-The frame checks every field that is declared with one of them when an optimizer is made. In a
-subclass the bound of a field holds until the field is declared with another.
-"""
+"""Clip gradients, and scale losses so that float16 gradients do not underflow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
-from math import inf, log2
-from typing import Annotated, Any, Final
-
-import numpy as np
+from math import log2
+from typing import Any, Final
 
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.trees import mapped
-from staticgrad.language.ir.calls import Argument, declaration, public
+from staticgrad.language.ir.calls import check_fields, public
 from staticgrad.language.ops.arithmetic import isfinite, power
 from staticgrad.language.ops.logic import equal, logical_and
-from staticgrad.language.ops.operands import is_number
+from staticgrad.language.ops.operands import PositiveFloat, PositiveInt
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded, names_messages
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.records import Settings, dataclass
 
 
@@ -36,99 +26,6 @@ def require(holds: bool, name: str, what: str) -> None:
     """Raise an ArgumentError, ``<name> must be <what>``, unless ``holds``."""
     if not holds:
         raise ArgumentError(f"{name} must be {what}")
-
-
-def require_between(number: Any, name: str, low: float, high: float, what: str) -> None:
-    """Raise an ArgumentError unless ``number`` is a number in [low, high)."""
-    _require_number(number, name)
-    require(low <= number < high, name, f"{what}, not {number}")
-
-
-def require_positive(number: Any, name: str) -> None:
-    """Raise an ArgumentError unless ``number`` is a finite number above 0."""
-    _require_number(number, name)
-    require(0 < number < inf, name, f"positive, not {number}")
-
-
-def require_not_negative(number: Any, name: str) -> None:
-    """Raise an ArgumentError unless ``number`` is a finite number from 0 on."""
-    require_between(number, name, 0, inf, "0 or more")
-
-
-def require_decay(number: Any, name: str) -> None:
-    """Raise an ArgumentError unless ``number`` is in [0, 1)."""
-    require_between(number, name, 0, 1, "in [0, 1)")
-
-
-def require_share(number: Any, name: str) -> None:
-    """Raise an ArgumentError unless ``number`` is in (0, 1)."""
-    require_positive(number, name)
-    require(number < 1, name, f"in (0, 1), not {number}")
-
-
-def require_count(number: Any, name: str, least: int = 1) -> None:
-    """Raise an ArgumentError unless ``number`` is an int from ``least`` on."""
-    what = f"{least} or more"
-    require(type(number) is int, name, f"a whole number, {what}")
-    require(number >= least, name, what)
-
-
-def require_flag(flag: Any, name: str) -> None:
-    """Raise an ArgumentError unless ``flag`` is True or False."""
-    require(type(flag) in (bool, np.bool_), name, "True or False")
-
-
-def _require_number(number: Any, name: str) -> None:
-    if not is_number(number):
-        by_steps = "a rate by the number of steps: sg.optim.RateSchedule(lambda t: 0.1 / (1.0 + t))"
-        raise ArgumentError(
-            f"{name} is {shown(number)}, not a number", hint=by_steps if callable(number) else ""
-        )
-
-
-def required(check: Callable[[Any, str], None]) -> Argument:
-    """The declaration of a field or an argument: ``check`` takes a value and its name."""
-
-    def read(name: str, given: Any) -> Any:
-        check(given, name)
-        return given
-
-    return Argument(read)
-
-
-Decay = Annotated[float, required(require_decay)]
-Share = Annotated[float, required(require_share)]
-NotNegative = Annotated[float, required(require_not_negative)]
-Positive = Annotated[float, required(require_positive)]
-Count = Annotated[int, required(require_count)]
-Flag = Annotated[bool, required(require_flag)]
-
-
-def check_fields(record: Any) -> None:
-    """Check the fields of a dataclass that are declared with bounds; None passes where it may."""
-    _check_fields(type(record).__name__, record)
-
-
-@names_messages
-def _check_fields(name: str, record: Any) -> None:
-    for field, (argument, is_optional) in _bounds(record.__class__).items():
-        value = getattr(record, field)
-        if value is not None or not is_optional:
-            argument.read(field, value)
-
-
-@cache
-def _bounds(cls: Any) -> dict[str, tuple[Argument, bool]]:
-    found = {}
-    inherited: set[int] = set()  # the same Field object stands in a base and its subclasses
-    for base in reversed(cls.__mro__):
-        for name, field in vars(base).get("__dataclass_fields__", {}).items():
-            if id(field) not in inherited:
-                inherited.add(id(field))
-                argument, is_optional = declaration(base.__module__, field.type)
-                if argument is not None and argument.exact is None:
-                    found[name] = (argument, is_optional)
-    return found
 
 
 _TAKES: Final = "clipping takes gradients, values of a graph"
@@ -141,7 +38,7 @@ def global_norm(grads: Any) -> Any:
 
 
 @public
-def clip_by_global_norm(grads: Any, max_norm: Positive) -> Any:
+def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
     """The gradients, scaled together so that their global norm is at most ``max_norm``.
 
     ``g * (max_norm / max(norm, max_norm))``: Pascanu et al. (ICML 2013), algorithm 1. A NaN among
@@ -160,7 +57,7 @@ def clip_by_global_norm(grads: Any, max_norm: Positive) -> Any:
 
 
 @public
-def clip_by_value(grads: Any, max_value: Positive) -> Any:
+def clip_by_value(grads: Any, max_value: PositiveFloat) -> Any:
     """The gradients, each element at most ``max_value`` away from zero; NaN stays NaN.
 
     They are values in a list, tuple or dict; ``max_value`` is positive.
@@ -224,8 +121,8 @@ class LossScale(Settings):
     LossScale(initial=1024.0, every=100)
     """
 
-    initial: Positive = 65536.0
-    every: Count = 2000
+    initial: PositiveFloat = 65536.0
+    every: PositiveInt = 2000
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -15,6 +15,7 @@ from staticgrad.autodiff.reverse import grad
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import ones_like
 from staticgrad.language.functions.trees import flatten, unflatten, with_complex_values
+from staticgrad.language.ir.calls import check_fields
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import ComplexParameter
 from staticgrad.language.ir.value import Value
@@ -23,8 +24,8 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import concatenate, stack
 from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
 from staticgrad.language.ops.movement import ravel, reshape
+from staticgrad.language.ops.operands import PositiveFloat, PositiveInt
 from staticgrad.language.ops.selection import minimum, where
-from staticgrad.optim.gradients import Count, Positive, check_fields
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of
@@ -84,9 +85,9 @@ class LBFGS(Settings):
     (array([1., 1., 1., 1.]), True)
     """
 
-    max_iter: Count = 100
-    history_size: Count = 10
-    tolerance_grad: Positive = 1e-6
+    max_iter: PositiveInt = 100
+    history_size: PositiveInt = 10
+    tolerance_grad: PositiveFloat = 1e-6
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    dataclass_transform,
+)
 
 import numpy as np
 
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import Argument, check_fields, public
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import real_gradients
@@ -19,18 +28,19 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.collective import Rows, rows_of
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.logic import equal
-from staticgrad.language.ops.operands import related, shape_text
+from staticgrad.language.ops.operands import (
+    PositiveFloat,
+    PositiveInt,
+    positive,
+    related,
+    shape_text,
+)
 from staticgrad.language.ops.selection import clip, where
 from staticgrad.optim.data_parallel import averaged, sharded
 from staticgrad.optim.gradients import (
-    Count,
-    Flag,
     LossScale,
-    Positive,
     are_finite,
-    check_fields,
     clipped,
-    require_positive,
 )
 from staticgrad.optim.schedules import RateSchedule
 from staticgrad.optim.state import (
@@ -136,6 +146,13 @@ class Ways(NamedTuple):
         return (self.data_parallel, self.shard_state, self.rows.attribute, *sizes)
 
 
+def _read_scale(word: str, given: Any) -> Any:
+    return given if isinstance(given, LossScale) else positive(word, given)
+
+
+Scale = Annotated[LossScale | float, Argument(_read_scale)]
+
+
 @bounded
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Optimizer(Settings):
@@ -160,19 +177,17 @@ class Optimizer(Settings):
     (True, 1.0)
     """
 
-    accumulate: Count = 1
-    max_value: Positive | None = None
-    max_norm: Positive | None = None
-    skip_nonfinite: Flag = False
-    loss_scale: LossScale | float | None = None
+    accumulate: PositiveInt = 1
+    max_value: PositiveFloat | None = None
+    max_norm: PositiveFloat | None = None
+    skip_nonfinite: bool = False
+    loss_scale: Scale | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
         if (noted := running_session()) is not None:
             noted.born.append(self)
         check_fields(self)
-        if self.loss_scale is not None and not isinstance(self.loss_scale, LossScale):
-            require_positive(self.loss_scale, "loss_scale")
 
     def __repr__(self) -> str:
         """Return the learning rate and the options that differ from their defaults."""

@@ -9,9 +9,10 @@ from typing import Any, Final, Literal
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ops.arithmetic import power, sign
 from staticgrad.language.ops.movement import expand_dims, transpose
+from staticgrad.language.ops.operands import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from staticgrad.language.ops.selection import maximum, minimum
 from staticgrad.language.ops.transcendental import sqrt
-from staticgrad.optim.gradients import Count, Decay, Flag, NotNegative, Positive, require
+from staticgrad.optim.gradients import require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
 from staticgrad.optim.state import slot, state_of
@@ -56,9 +57,9 @@ class SGD(Optimizer):
     """
 
     learning_rate: Rate
-    momentum: Decay = 0.0
-    nesterov: Flag = False
-    weight_decay: NotNegative = 0.0
+    momentum: Fraction = 0.0
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,9 +107,9 @@ class Adam(Optimizer):
     """
 
     learning_rate: Rate = 1e-3
-    beta1: Decay = 0.9
-    beta2: Decay = 0.999
-    eps: NotNegative = 1e-8
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: NonNegativeFloat = 1e-8
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""
@@ -156,7 +157,7 @@ class AdamW(Adam):
     array([ 0.85, -1.8 ], dtype=float32)
     """
 
-    weight_decay: NotNegative = 1e-2
+    weight_decay: NonNegativeFloat = 1e-2
 
     def moved(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step along ``-direction`` and towards zero."""
@@ -200,10 +201,10 @@ class Muon(AdamW):
            [0.  , 0.89]], dtype=float32)
     """
 
-    weight_decay: NotNegative = 0.1
-    momentum: Decay = 0.95
-    nesterov: Flag = True
-    rounds: Count = 5
+    weight_decay: NonNegativeFloat = 0.1
+    momentum: Fraction = 0.95
+    nesterov: bool = True
+    rounds: PositiveInt = 5
     adjust: Literal["original", "match_rms_adamw"] = "original"
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
@@ -259,9 +260,9 @@ class Lion(Optimizer):
     """
 
     learning_rate: Rate = 1e-4
-    beta1: Decay = 0.9
-    beta2: Decay = 0.99
-    weight_decay: NotNegative = 0.0
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.99
+    weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters and momenta."""
@@ -297,11 +298,11 @@ class RMSProp(Optimizer):
     """
 
     learning_rate: Rate = 1e-2
-    decay: Decay = 0.99
-    eps: NotNegative = 1e-8
-    momentum: Decay = 0.0
-    centered: Flag = False
-    weight_decay: NotNegative = 0.0
+    decay: Fraction = 0.99
+    eps: NonNegativeFloat = 1e-8
+    momentum: Fraction = 0.0
+    centered: bool = False
+    weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and momenta."""
@@ -337,8 +338,8 @@ class Adagrad(Optimizer):
     """
 
     learning_rate: Rate = 1e-2
-    eps: NotNegative = 1e-10
-    weight_decay: NotNegative = 0.0
+    eps: NonNegativeFloat = 1e-10
+    weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters and sums of squares."""
@@ -376,12 +377,12 @@ class Adafactor(Optimizer):
     """
 
     learning_rate: Rate | None = None
-    decay: Positive = 0.8
-    eps: NotNegative = 1e-30
-    threshold: Positive = 1.0
-    relative: Flag = True
-    least_scale: Positive = 1e-3
-    weight_decay: NotNegative = 0.0
+    decay: PositiveFloat = 0.8
+    eps: NonNegativeFloat = 1e-30
+    threshold: PositiveFloat = 1.0
+    relative: bool = True
+    least_scale: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""

@@ -16,26 +16,25 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import numpy as np
 
 from staticgrad.language.functions import parameter
+from staticgrad.language.ir.calls import Argument, check_fields, public
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import floor, power
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.operands import is_number, related
+from staticgrad.language.ops.operands import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenFraction,
+    PositiveFloat,
+    is_number,
+    non_negative,
+    related,
+)
 from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.transcendental import cos
-from staticgrad.optim.gradients import (
-    NotNegative,
-    Positive,
-    Share,
-    check_fields,
-    require_count,
-    require_not_negative,
-    require_share,
-    required,
-)
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.tracebacks import bounded, called_name
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import Settings, dataclass
 
@@ -92,29 +91,35 @@ def schedule(cls: type[T]) -> type[T]:
     return bounded(dataclass(frozen=True, eq=False)(cls))
 
 
-def require_rate(rate: Any, name: str) -> None:
-    """Raise an ArgumentError unless ``rate`` is a number from 0 on, a 0-d value or a schedule.
+def _read_rate(word: str, rate: Any) -> Any:
+    """Return ``rate``: a number from 0 on, a 0-d value or a schedule.
 
     Parameters, which other libraries take first, are refused with where they go here.
     """
     if isinstance(rate, RateSchedule):
-        return
+        return rate
     if isinstance(rate, Value):
         if rate.shape or not rate.dtype.is_float:
             raise ArgumentError(
-                f"{name} is {rate.type}, not a 0-d floating value", related=related(rate)
+                f"{called_name()}: {word} is {rate.type}, not a 0-d floating value",
+                related=related(rate),
             )
-        return
+        return rate
     if isinstance(rate, list | tuple | dict) or hasattr(rate, "parameters"):
         raise ArgumentError(
-            f"{name} comes first, not {shown(rate)}",
+            f"{called_name()}: {word} comes first, not {shown(rate)}",
             hint="parameters go to opt.updates(loss, model.parameters()); in a traced function"
             " opt.minimize(loss) finds them",
         )
-    require_not_negative(rate, name)
+    if callable(rate):
+        raise ArgumentError(
+            f"{called_name()}: {word} is {shown(rate)}, not a number",
+            hint="a rate by the number of steps: sg.optim.RateSchedule(lambda t: 0.1 / (1.0 + t))",
+        )
+    return non_negative(word, rate)
 
 
-Rate = Annotated[Any, required(require_rate)]
+Rate = Annotated[Any, Argument(_read_rate)]
 
 
 def rate_for(rate: Any, p: Any) -> Any:
@@ -137,7 +142,7 @@ class constant(RateSchedule):  # noqa: N801 - called as a function
     constant(rate=0.1)
     """
 
-    rate: NotNegative
+    rate: NonNegativeFloat
 
     def formula(self, t: Any) -> Any:
         return self.rate
@@ -147,9 +152,9 @@ class constant(RateSchedule):  # noqa: N801 - called as a function
 class step_decay(RateSchedule):  # noqa: N801 - called as a function
     """``rate * factor**floor(t / every)``: multiplied after every so many steps."""
 
-    rate: NotNegative
-    every: Positive
-    factor: Positive = 0.1
+    rate: NonNegativeFloat
+    every: PositiveFloat
+    factor: PositiveFloat = 0.1
 
     def formula(self, t: Any) -> Any:
         return self.rate * power(self.factor, floor(t / self.every))
@@ -164,9 +169,9 @@ class exponential(RateSchedule):  # noqa: N801 - called as a function
     [1.0, 0.5, 0.25]
     """
 
-    rate: NotNegative
-    factor: Positive
-    every: Positive = 1
+    rate: NonNegativeFloat
+    factor: PositiveFloat
+    every: PositiveFloat = 1
 
     def formula(self, t: Any) -> Any:
         return self.rate * power(self.factor, t / self.every)
@@ -188,9 +193,9 @@ class cosine(RateSchedule):  # noqa: N801 - called as a function
     [1.0, 0.5, 0.0, 0.0]
     """
 
-    rate: NotNegative
-    steps: Positive
-    least: NotNegative = 0.0
+    rate: NonNegativeFloat
+    steps: PositiveFloat
+    least: NonNegativeFloat = 0.0
 
     def formula(self, t: Any) -> Any:
         return _half_cosine(self.rate, self.least, t / self.steps)
@@ -205,7 +210,7 @@ class warm_up(RateSchedule):  # noqa: N801 - called as a function
     """
 
     then: RateSchedule | float
-    steps: Positive
+    steps: PositiveFloat
 
     def __post_init__(self) -> None:
         if not isinstance(self.then, RateSchedule):
@@ -231,11 +236,11 @@ class one_cycle(RateSchedule):  # noqa: N801 - called as a function
     [0.2, 1.0, 0.02, 0.02]
     """
 
-    rate: NotNegative
-    steps: Positive
-    rise: Share = 0.3
-    first: Positive = 25.0
-    last: Positive = 1e4
+    rate: NonNegativeFloat
+    steps: PositiveFloat
+    rise: OpenFraction = 0.3
+    first: PositiveFloat = 25.0
+    last: PositiveFloat = 1e4
 
     def formula(self, t: Any) -> Any:
         top = self.rise * self.steps - 1.0
@@ -268,13 +273,14 @@ class Plateau(RateSchedule):
     [0.1, 0.1, 0.05, 0.05]
     """
 
+    @public
     def __init__(
         self,
-        rate: float,
-        factor: float = 0.1,
-        patience: int = 10,
-        least: float = 0.0,
-        gain: float = 0.0,
+        rate: NonNegativeFloat,
+        factor: OpenFraction = 0.1,
+        patience: NonNegativeInt = 10,
+        least: NonNegativeFloat = 0.0,
+        gain: NonNegativeFloat = 0.0,
         name: str = "plateau",
     ) -> None:
         """Make a rate that has seen nothing.
@@ -285,10 +291,6 @@ class Plateau(RateSchedule):
             patience, gain: when the measure stands still.
             name: begins the names of its parameters.
         """
-        require_share(factor, "factor")
-        require_count(patience, "patience", 0)
-        for given, word in ((rate, "rate"), (least, "least"), (gain, "gain")):
-            require_not_negative(given, word)
         self.factor, self.patience, self.least, self.gain = factor, patience, float(least), gain
         self.rate = parameter(f"{name}.rate", np.float64(rate))
         self.best = parameter(f"{name}.best", np.float64(inf))

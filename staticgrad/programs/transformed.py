@@ -21,6 +21,7 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.autodiff import forward, jacobian as of_values, reverse
+from staticgrad.autodiff.jacobian import Direction
 from staticgrad.language.functions.batching import over_elements
 from staticgrad.language.functions.call_types import (
     Gradient,
@@ -320,7 +321,7 @@ class DerivativePoint:
         tangents = of_tape.Tangents(self.name, ys, self.stands, allow_disconnected)
         return lambda ways: list(tangents.along(ways, again or self._is_differentiated_by(ways)))
 
-    def jacobian(self, y: Any, mode: str | None, allow_disconnected: bool) -> list[Any]:
+    def jacobian(self, y: Any, mode: Direction | None, allow_disconnected: bool) -> list[Any]:
         """The Jacobian of a value by each of what is named."""
         if not self.is_eager:
             return list(of_values.jacobian(y, self.stands, mode, allow_disconnected))
@@ -542,7 +543,7 @@ def _value_of(f: AnyFunction, x: Any, by: Any) -> Any:
     return program(*args)
 
 
-def jacobian(f: AnyFunction, by: Any, mode: str | None, allow_disconnected: bool) -> Any:
+def jacobian(f: AnyFunction, by: Any, mode: Direction | None, allow_disconnected: bool) -> Any:
     """The function that gives Jacobians."""
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.calls import public
+from staticgrad.language.ops.operands import NonNegativeInt
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
 from staticgrad.support import ranks, terminal
@@ -128,7 +129,7 @@ def fit(
     *,
     shuffle: bool | int = False,
     validate: Callable[[], Any] | None = None,
-    patience: int | None = None,
+    patience: NonNegativeInt | None = None,
     callbacks: Sequence[Callable[[Epoch], Any]] = (),
     state: Any = None,
     checkpoint: Any = None,

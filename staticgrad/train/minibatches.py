@@ -11,6 +11,7 @@ import numpy as np
 
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.op import Array
+from staticgrad.language.ops.operands import NonNegativeInt, PositiveInt
 from staticgrad.language.types.arrays import array_of
 from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.tracebacks import bounded
@@ -80,11 +81,11 @@ class Batches(Generic[B]):
     def __init__(
         self,
         *arrays: Any,
-        size: int = 32,
+        size: PositiveInt = 32,
         seed: int | None = None,
         drop_last: bool = False,
-        rank: int = 0,
-        ranks: int = 1,
+        rank: NonNegativeInt = 0,
+        ranks: PositiveInt = 1,
     ) -> None:
         """Batches of these arrays.
 
@@ -97,14 +98,12 @@ class Batches(Generic[B]):
                 number. What does not divide, at most ``ranks - 1`` examples of the last batch, is
                 left out.
         """
-        if type(ranks) is not int or type(rank) is not int or not 0 <= rank < ranks:
+        if rank >= ranks:
             raise ArgumentError(f"Batches: rank must be in [0, ranks), got {rank} of {ranks}")
-        if type(size) is int and size % ranks:
+        if size % ranks:
             raise ArgumentError(
                 f"Batches: size is that of all ranks together, and {size} is no multiple of {ranks}"
             )
-        if type(size) is not int or size < 1:
-            raise ArgumentError(f"Batches: size is {size}, not a whole number from 1 on")
         if not arrays:
             raise ArgumentError("Batches: there are no arrays")
         self.arrays = [_array(each) for each in arrays]
@@ -163,7 +162,7 @@ def _array(examples: Any) -> Array:
 
 
 @public
-def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], ahead: PositiveInt = 2) -> Iterator[Item]:
     """The same items, made in a thread while the ones before are used.
 
     An error that making one raises is raised where it would have been given.
@@ -178,8 +177,6 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
     >>> list(prefetch(n * n for n in range(4)))
     [0, 1, 4, 9]
     """
-    if type(ahead) is not int or ahead < 1:
-        raise ArgumentError(f"prefetch: ahead is {ahead}, not a whole number from 1 on")
     return _prefetched(items, ahead)
 
 

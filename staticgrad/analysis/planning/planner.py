@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from staticgrad.analysis.planning.descents import SLOPES, Descents
 from staticgrad.analysis.planning.offsets import MOST_BYTES
@@ -36,9 +36,10 @@ from staticgrad.analysis.planning.problem import (
     read_problem,
     refuse,
 )
+from staticgrad.language.ir.calls import public
+from staticgrad.language.ops.operands import PositiveInt
 from staticgrad.support.config import read_bytes, read_share
 from staticgrad.support.errors import ArgumentError, BudgetInfeasible
-from staticgrad.support.errors.tracebacks import boundary
 
 
 def lower_bound(net: Net) -> int:
@@ -313,13 +314,13 @@ _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _SECONDS: Final = 60.0  # of the solver, for each order
 
 
-@boundary
+@public
 def plan_abstract(
     problem: MemoryProblem | Mapping[str, object] | str | Path,
     budget: int | float | str | None = None,
     *,
     effort: Effort = "default",
-    align: int = 1,
+    align: PositiveInt = 1,
     seed: int = 1,
 ) -> MemoryPlan:
     """The cheapest plan found whose arena needs no more than a budget.
@@ -356,7 +357,6 @@ def plan_abstract(
     >>> plan.sequence, plan.height
     ((0, 1, 2), 300)
     """
-    _check_arguments(effort, align)
     net = Net.of(_read(problem), align)
     if sum(net.sizes) + max(net.workspace, default=0) > MOST_BYTES:
         refuse(f"its values and a workspace need more than {MOST_BYTES:,} bytes")
@@ -380,14 +380,6 @@ def _found(
     if effort == "exact" and len(net.ops) <= _SOLVED:
         return _proven(net, limit, bound, within.best), within.smallest
     return within.best, within.smallest
-
-
-def _check_arguments(effort: str, align: int) -> None:
-    if effort not in get_args(Effort):
-        names = ", ".join(map(repr, get_args(Effort)))
-        raise ArgumentError(f"plan_abstract: effort={effort!r}", hint=f"it is one of {names}")
-    if align < 1:
-        raise ArgumentError(f"plan_abstract: align={align!r}", hint="it is an integer from 1 on")
 
 
 def _read(given: MemoryProblem | Mapping[str, object] | str | Path) -> MemoryProblem:

@@ -12,7 +12,7 @@ so that derivatives of any order are transforms again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from staticgrad.language.functions.arrange import pad
 from staticgrad.language.functions.creation import arange
@@ -33,25 +33,26 @@ from staticgrad.support.docstrings import like as same
 from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
 
 Sizes = Sequence[Size] | None
 Axes = Sequence[int] | None
+Norm = Literal["backward", "ortho", "forward"]
 __all__ = [
     "fft", "fft2", "fftfreq", "fftn", "fftshift", "ifft", "ifft2", "ifftn", "ifftshift",
     "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn",
 ]  # fmt: skip
 #: The name of a normalization -> how a forward and a backward transform are divided.
-_NORMS: Final = {None: (0, 2), "backward": (0, 2), "ortho": (1, 1), "forward": (2, 0)}
+_NORMS: Final[dict[Norm | None, tuple[int, int]]] = {
+    None: (0, 2),
+    "backward": (0, 2),
+    "ortho": (1, 1),
+    "forward": (2, 0),
+}
 
 
-def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: str | None, forward: bool) -> Any:
+def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forward: bool) -> Any:
     """A transform along ``axes``: by default the last ones, as many as ``s`` has, or all."""
     value: Any = floating(x)
-    if norm not in _NORMS:
-        raise ArgumentError(
-            f"{called_name()}: norm={shown(norm)}", hint="'backward', 'ortho' or 'forward'"
-        )
     if axes is None:
         count = value.ndim if s is None else len(s)
         axes = range(value.ndim - count, value.ndim)
@@ -95,7 +96,11 @@ class _AlongAxis(Protocol):
     """A transform along an axis."""
 
     def __call__(
-        self, a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+        self,
+        a: ArrayLike[AnyValue],
+        n: Size | None = None,
+        axis: int = -1,
+        norm: Norm | None = None,
     ) -> AnyValue:
         """Transform values."""
 
@@ -104,14 +109,14 @@ class _AlongAxes(Protocol):
     """A transform along several axes."""
 
     def __call__(
-        self, a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = ..., norm: str | None = None
+        self, a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = ..., norm: Norm | None = None
     ) -> AnyValue:
         """Transform values."""
 
 
 def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> _AlongAxis:
     def transform(
-        a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: str | None = None
+        a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: Norm | None = None
     ) -> AnyValue:
         whole = None if n is None else 0 if n == -1 else n  # in NumPy's sizes -1 is the whole
         sizes = None if whole is None else (whole,)
@@ -124,7 +129,7 @@ def _along_axes(
     name: str, text: str, kind: str = "c2c", forward: bool = False, by_default: Axes = None
 ) -> _AlongAxes:
     def transform(
-        a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: str | None = None
+        a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: Norm | None = None
     ) -> AnyValue:
         return _transformed(kind, a, s, axes, norm, forward)
 

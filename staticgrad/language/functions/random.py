@@ -48,7 +48,12 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import subtract
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike, array_dtype
-from staticgrad.language.ops.operands import Integer, dtype_of, floating, is_number, related
+from staticgrad.language.ops.operands import (
+    Fraction,
+    Integer,
+    dtype_of,
+    floating,
+)
 from staticgrad.language.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import Ndtri
@@ -247,17 +252,11 @@ class Generator(Distributions):
         return _cast(chosen, kind) + offset[()]
 
     @public
-    def dropout(self, x: ArrayLike, rate: float) -> Value:
+    def dropout(self, x: ArrayLike, rate: Fraction) -> Value:
         """x with each element 0 with probability ``rate``, and the others divided by 1 - rate.
 
         Srivastava et al., JMLR 15 (2014). Gradients flow to the elements that stay.
         """
-        if not is_number(rate) or not 0.0 <= rate < 1.0:
-            raise ArgumentError(
-                f"dropout: the rate {shown(rate)} is not in [0, 1)",
-                hint="a number, the share of elements that become 0: dropout(x, 0.1)",
-                related=related(rate),
-            )
         value = floating(x)
         if rate == 0.0:
             return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def asarray(
     /,
     *,
     dtype: Any = None,
-    device: str | None = None,
+    device: Literal["cpu"] | None = None,
     copy: bool | None = None,
 ) -> AnyValue:
     """``obj`` as a value: itself, lists of values as one, or data known now as a constant.
@@ -63,11 +63,6 @@ def asarray(
     array([[ 3.,  1.],
            [ 2., 16.]])
     """
-    if device not in (None, "cpu"):
-        raise ArgumentError(
-            f"asarray: there is no device {shown(device)}",
-            hint="kernels run on the CPU: leave it out",
-        )
     if isinstance(obj, Value):
         return obj if dtype is None else astype(obj, dtype)
     if copy is False:

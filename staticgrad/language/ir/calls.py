@@ -40,7 +40,7 @@ from staticgrad.support.errors.tracebacks import (
     is_boundary,
     names_messages,
 )
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import ON_CPU, kind_of, shown
 from staticgrad.support.records import NamedTuple, dataclass
 
 P = ParamSpec("P")
@@ -224,12 +224,17 @@ def _read_flag(flag: str, given: Any) -> bool:
 _FLAG: Final = Argument(_read_flag, bool)
 
 
-def _choice(choices: tuple[str, ...]) -> Argument:
+def _choice(choices: tuple[str | int, ...]) -> Argument:
     def read(word: str, given: Any) -> Any:
-        if isinstance(given, str) and given in choices:
-            return given
+        if isinstance(given, str | int | np.integer) and not isinstance(given, bool):
+            for each in choices:
+                if isinstance(each, str) is isinstance(given, str) and each == given:
+                    return each
         known = ", ".join(map(repr, choices))
-        raise ArgumentError(f"{called_name()}: {word}={shown(given)} is not one of {known}")
+        raise ArgumentError(
+            f"{called_name()}: {word}={shown(given)} is not one of {known}",
+            hint=ON_CPU if word == "device" else "",
+        )
 
     return Argument(read)
 
@@ -284,6 +289,36 @@ def _as_declared(
         else:
             kwargs = {**kwargs, word: found}
     return args, kwargs
+
+
+def check_fields(record: Any) -> None:
+    """Read the fields of a dataclass as their annotations declare them."""
+    _read_fields(type(record).__name__, record)
+
+
+@names_messages
+def _read_fields(name: str, record: Any) -> None:
+    for field, (argument, is_optional) in _fields_declared(record.__class__).items():
+        given = getattr(record, field)
+        if given.__class__ is argument.exact or (given is None and is_optional):
+            continue
+        found = argument.read(field, given)
+        if found is not given:
+            object.__setattr__(record, field, found)
+
+
+@functools.cache
+def _fields_declared(cls: Any) -> dict[str, tuple[Argument, bool]]:
+    found = {}
+    inherited: set[int] = set()  # the same Field object stands in a base and its subclasses
+    for base in reversed(cls.__mro__):
+        for name, field in vars(base).get("__dataclass_fields__", {}).items():
+            if id(field) not in inherited:
+                inherited.add(id(field))
+                argument, is_optional = declaration(base.__module__, field.type)
+                if argument is not None:
+                    found[name] = (argument, is_optional)
+    return found
 
 
 # -- calls that do not fit ------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from functools import reduce
 from itertools import accumulate
 from math import prod
 from operator import or_
-from typing import Any, Final, overload
+from typing import Any, Final, Literal, overload
 
 import numpy as np
 
@@ -70,7 +70,7 @@ from staticgrad.support.errors import (
     ShapeError,
 )
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import Related, shown
+from staticgrad.support.errors.wording import Related
 from staticgrad.support.source import Location
 
 #: Elements that are added at a time on tensors, at least.
@@ -349,12 +349,16 @@ def _check_along(x: TensorType, indices: TensorType, axis: int, whole: bool = Fa
             raise ShapeError(text)
 
 
+#: What happens to an index outside of an axis.
+OutOfBounds = Literal["raise", "wrap", "clip"]
+
+
 def take(
     x: ArrayLike[AnyValue],
     indices: ArrayLike[AnyValue],
     axis: int | None = None,
     *,
-    mode: str = "raise",
+    mode: OutOfBounds = "raise",
 ) -> AnyValue:
     """x read at ``indices`` (integers of any shape) along ``axis``; of x flattened if it is None.
 
@@ -380,14 +384,10 @@ def take(
     return Take(place)(value, within(places, value.shape[place], mode))
 
 
-def within(indices: AnyValue, size: Size, mode: str) -> AnyValue:
+def within(indices: AnyValue, size: Size, mode: OutOfBounds) -> AnyValue:
     """``indices`` brought into an axis of ``size`` as NumPy's ``mode`` says."""
     if mode == "raise":
         return indices
-    if mode not in ("wrap", "clip"):
-        raise ArgumentError(
-            f"{called_name()}: mode={shown(mode)}", hint="'raise', 'wrap' or 'clip'"
-        )
     places = astype(indices, I64)
     length = size_value(size, I64)
     if mode == "wrap":

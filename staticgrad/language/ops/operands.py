@@ -7,7 +7,7 @@ bases are those of ops that are linear in their first operand, or in each of two
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import index
 from typing import Annotated, Any, Final
@@ -195,7 +195,7 @@ def integer(
 ) -> int:
     """Return ``data``, a number or a value that computes at once, as a Python int."""
     found = known_integer(data)
-    if found is not None:
+    if found is not None and not (least is not None and isinstance(data, bool | np.bool_)):
         if least is not None and found < least:
             raise ArgumentError(
                 f"{of or called_name()}: {what} must be >= {least}, got {shown(found)}",
@@ -264,16 +264,40 @@ def is_number(data: object) -> bool:
     return isinstance(data, kinds) and not isinstance(data, bool)
 
 
-def positive(word: str, number: Any) -> Any:
-    """Return ``number``, which must be finite and above 0."""
-    if not is_number(number) or not 0 < number < math.inf:
-        raise ArgumentError(
-            f"{called_name()}: {word}={shown(number)} is not a positive, finite number"
-        )
-    return number
+def read_number(
+    word: str, given: Any, *, what: str = "a number", low: float = -math.inf,
+    high: float = math.inf, ends: str = "[]", or_value: bool = False,
+) -> Any:  # fmt: skip
+    """Return ``given``, which must be ``what``: a number between ``low`` and ``high``.
+
+    ``ends`` are the brackets of the interval: "[)" contains ``low``, not ``high``. With
+    ``or_value`` an array, or a value that has its elements in the run, passes.
+    """
+    if is_number(given):
+        above = given >= low if ends[0] == "[" else given > low
+        if above and (given <= high if ends[1] == "]" else given < high):
+            return given
+    elif or_value and isinstance(given, Value | np.ndarray):
+        return given
+    raise ArgumentError(
+        f"{called_name()}: {word} must be {what}, got {shown(given)}", related=related(given)
+    )
 
 
+def _number(what: str, low: float, high: float, ends: str) -> Callable[..., Any]:
+    return partial(read_number, what=what, low=low, high=high, ends=ends)
+
+
+positive = _number("a positive, finite number", 0, math.inf, "()")
+non_negative = _number("a finite number >= 0", 0, math.inf, "[)")
+
+Number = Annotated[float, Argument(read_number)]
 PositiveFloat = Annotated[float, Argument(positive)]
+PositiveOperand = Annotated[Any, Argument(partial(positive, or_value=True))]
+NonNegativeFloat = Annotated[float, Argument(non_negative)]
+Fraction = Annotated[float, Argument(_number("a number in [0, 1)", 0, 1, "[)"))]
+OpenFraction = Annotated[float, Argument(_number("a number in (0, 1)", 0, 1, "()"))]
+UnitFloat = Annotated[float, Argument(_number("a number in [0, 1]", 0, 1, "[]"))]
 
 
 def check_equal(

@@ -257,7 +257,7 @@ def slogdet(a: ArrayLike[AnyValue]) -> SlogdetResult:
 def solve_triangular(
     a: ArrayLike[AnyValue],
     b: ArrayLike[AnyValue],
-    trans: int | str = 0,
+    trans: Literal[0, 1, 2, "N", "T", "C"] = 0,
     lower: bool = False,
     unit_diagonal: bool = False,
     *,
@@ -273,10 +273,6 @@ def solve_triangular(
         unit_diagonal: take the diagonal for ones.
         errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
     """
-    if trans not in (0, 1, 2, "N", "T", "C"):
-        raise ArgumentError(
-            f"solve_triangular: trans={trans!r} is none of 0, 1, 2, 'N', 'T' and 'C'"
-        )
     left, right, is_vector = right_side(a, b)
     chosen = errors
     if trans in (1, "T"):  # the op solves with the adjoint

@@ -31,7 +31,7 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to
-from staticgrad.language.ops.operands import PositiveInt, as_value
+from staticgrad.language.ops.operands import NonNegativeFloat, PositiveInt, as_value
 from staticgrad.language.ops.selection import minimum, where
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.dim import maximum
@@ -194,8 +194,8 @@ def rk45(
     start: Any,
     end: Any,
     *,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    rtol: NonNegativeFloat = 1e-6,
+    atol: NonNegativeFloat = 1e-9,
     first: float | None = None,
     max_steps: Any = 1000,
     args: Sequence[Any] = (),
@@ -228,9 +228,6 @@ def rk45(
     >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
     True
     """
-    for name, tolerance in (("rtol", rtol), ("atol", atol)):
-        if tolerance < 0:
-            raise ArgumentError(f"rk45: {name}={tolerance}: it is 0 or more")
     y, f = _equation("rk45", f, y, args)
     for leaf in flatten(y)[0]:
         if leaf.dtype.is_storage:

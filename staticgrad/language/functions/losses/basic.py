@@ -23,12 +23,13 @@ from staticgrad.language.ops.indexing import TakeAlong, take
 from staticgrad.language.ops.movement import expand_dims, reshape
 from staticgrad.language.ops.operands import (
     Integer,
+    PositiveOperand,
+    UnitFloat,
     as_values,
     axis_of,
     check_equal,
     check_vector,
     floating,
-    is_number,
     promoted_values,
     related,
     shape_text,
@@ -94,7 +95,7 @@ def mse(
 def huber(
     input: ArrayLike[AnyValue],
     target: ArrayLike[AnyValue],
-    delta: float = 1.0,
+    delta: PositiveOperand = 1.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
     """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
@@ -102,8 +103,6 @@ def huber(
     r = input - target; Huber, Ann. Math. Statist. 35 (1964). ``delta`` is positive.
     """
     left, right = alike(input, target)
-    if is_number(delta) and delta <= 0:
-        raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
     size = absolute(away)
     losses = where(size <= delta, 0.5 * squared(away), delta * (size - 0.5 * delta))
@@ -117,7 +116,7 @@ def cross_entropy(
     weight: ArrayLike[AnyValue] | None = None,
     ignore_index: Integer | None = None,
     reduction: Reduction = "mean",
-    label_smoothing: float = 0.0,
+    label_smoothing: UnitFloat = 0.0,
     *,
     axis: int | None = None,
 ) -> AnyValue:
@@ -164,10 +163,6 @@ def cross_entropy(
             related=related(scores, wanted),
         )
     scores = floating(scores)
-    if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
-        raise ArgumentError(
-            f"cross_entropy: label_smoothing={shown(label_smoothing)} is not between 0 and 1"
-        )
     by_class = _weights(scores, weight, place)
     counts = share = None
     if not by_share:
