@@ -109,7 +109,7 @@ def test_below_the_bound_there_is_no_plan():
     with pytest.raises(BudgetInfeasible, match="can be met") as raised:
         plan_abstract(problem, bound - 1)
     assert raised.value.budget == bound - 1
-    with pytest.raises(ArgumentError, match="it is one of 'fast', 'default', 'exact'"):
+    with pytest.raises(ArgumentError, match="is not one of 'fast', 'default', 'exact'"):
         plan_abstract(problem, bound, effort="hasty")
 
 
