@@ -13,6 +13,7 @@ from staticgrad.language.functions.attention import embedding
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.operands import Fraction, as_value, axis_of
+from staticgrad.language.types.arrays import product
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
@@ -76,7 +77,8 @@ class Flatten(FunctionLayer):
     def forward(self, x: Any) -> Any:
         """The axes before, one more, and the axes behind."""
         first, last = (axis_of(axis, x) for axis in (self.start_dim, self.end_dim))
-        return reshape(x, (*x.shape[:first], -1, *x.shape[last + 1 :]))
+        many = product(x.shape[first : last + 1])  # not -1, which is any size if there are no rows
+        return reshape(x, (*x.shape[:first], many, *x.shape[last + 1 :]))
 
 
 class Dropout(Layer):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from staticgrad.language.functions import astype, constant, size_value, stop_gradient
+from staticgrad.language.functions import astype, constant, maximum, size_value, stop_gradient
 from staticgrad.language.functions.normalization import (
     batch_norm,
     batch_statistics,
@@ -269,7 +269,7 @@ def _correction(x: Any) -> Any:
     many: Any = constant(1.0, x.dtype)
     for size in sizes:
         many = many * size_value(size, x.dtype)
-    return many / (many - 1.0)
+    return many / maximum(many - 1.0, 1.0)
 
 
 class BatchNorm2d(BatchNorm1d, axes=2):

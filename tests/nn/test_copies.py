@@ -1,7 +1,6 @@
 """Deep copies of modules: parameters of their own under names of their own."""
 
 import copy
-import itertools
 import pickle
 
 import numpy as np
@@ -9,32 +8,12 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from tests.nn.cases import CASES
 
 X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
 
 
 def net():
     return sg.nn.Sequential(sg.nn.Linear(3, 5), sg.tanh, sg.nn.Linear(5, 2))
-
-
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("name", CASES)
-def test_copies_and_their_originals_stand_in_one_graph(name):
-    module = CASES[name].make()
-    copies = [copy.deepcopy(module), copy.deepcopy(copy.deepcopy(module))]
-    parameters = [each.parameters() for each in (module, *copies)]
-    names = [p.name for each in parameters for p in each]
-    assert len(names) == len({*names})
-    for other in copies:
-        assert [*other.state_dict()] == [*module.state_dict()]
-        for own, copied in zip(
-            module.state_dict().values(), other.state_dict().values(), strict=True
-        ):
-            assert np.array_equal(own, copied)
-    sums = {name: sg.sum(p) for name, p in zip(names, itertools.chain(*parameters), strict=True)}
-    if sums:
-        assert {p.name for p in sg.Graph(sums).parameters} == {*names}
 
 
 def test_a_target_network_follows_its_model():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from tests.nn.cases import CASES
+from tests.laws.modules import CASES
 
 nn = sg.nn
 ParameterValueError = sg.errors.ParameterValueError

@@ -1,6 +1,10 @@
-"""Every module: how it is made, what it takes, and what it computes."""
+"""Samples of every module: how it is made, what it takes, and what it computes.
+
+``in_dtype`` chooses the dtype of the parameters of what ``make`` makes.
+"""
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +13,18 @@ import staticgrad as sg
 from tests.nn import oracles as of
 
 D = {"dtype": "float64"}
+
+
+@contextmanager
+def in_dtype(name):
+    """Make modules with parameters of a dtype."""
+    D["dtype"] = name
+    try:
+        yield
+    finally:
+        D["dtype"] = "float64"
+
+
 IDS = np.array([[0, 3], [4, 3]])
 
 
