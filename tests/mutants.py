@@ -81,6 +81,41 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "the course",
+        (
+            "course-tanh-is-not-squared",
+            "staticgrad/tools/documentation/guide/a-compiler.md",
+            '    "tanh": lambda n, g: (g * (n * n * -1.0 + 1.0),),\n',
+            '    "tanh": lambda n, g: (g * (n * -1.0 + 1.0),),\n',
+            "the compiler of the course has a wrong derivative",
+            "tests/tools/documentation/test_engines.py -k by_hand",
+        ),
+        (
+            "course-arrays-end-a-step-early",
+            "staticgrad/tools/documentation/guide/a-compiler.md",
+            "            together = lives[other][0] <= last and lives[other][1] >= first\n",
+            "            together = lives[other][0] <= last and lives[other][1] > first\n",
+            "a result of the course's compiler overwrites an operand of its kernel",
+            "tests/tools/documentation/test_engines.py -k disturb",
+        ),
+        (
+            "course-without-solutions",
+            "tests/page_programs.py",
+            "        elif part[\"fold\"] is not None:\n            folded = True\n",
+            "        elif part[\"fold\"] is not None:\n            folded = False\n",
+            "solutions of the course are not folded",
+            "tests/tools/documentation/test_notebooks.py -k folded",
+        ),
+        (
+            "networks-of-equal-rows",
+            "staticgrad/support/pictures/shown.py",
+            "        row[id(node)] = 1 + max(",
+            "        row[id(node)] = max(",
+            "an operation is drawn beside what it reads",
+            "tests/support/test_network.py -k above",
+        ),
+    ),
+    *_row(
         "arguments of public functions",
         (
             "the-end-of-an-interval",

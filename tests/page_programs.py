@@ -1,9 +1,16 @@
-"""Programs on pages of Markdown, what they print, and notebooks of the pages.
+"""Programs on pages of Markdown, what they print and draw, and notebooks of the pages.
 
-``python -m tests.page_programs PAGE...`` writes what the programs print into the pages, and the
-notebook of each page that has one.
+``python -m tests.page_programs PAGE...`` writes what the programs print into the pages, the
+pictures that they draw into files beside the pages, and the notebook of each page that has one.
+A picture is drawn by a program whose last line is an object that draws itself, as a graph, where
+the page has an image behind the program.
+
+    ![the words of the picture](pictures/the-tape-1.svg)
+
+Slides are made of the notebooks: ``jupyter nbconvert --to slides``. Each heading begins a slide.
 """
 
+import ast
 import contextlib
 import gc
 import io
@@ -11,24 +18,33 @@ import json
 import linecache
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from staticgrad.support.pictures.shown import standalone
 from staticgrad.tools.documentation.site import GUIDE
 
 FILE = "train.py"  # what the pages' programs are called
 NOTEBOOKS = Path(__file__).parents[1] / "examples" / "notebooks"
-#: The course. The outputs of these pages contain no file names or line numbers.
+#: The course, in its order.
 COURSE = (
+    "first-gradient",
+    "an-engine",
+    "a-compiler",
+    "run-or-define",
+    "compare",
     "the-tape",
     "forward-and-reverse",
     "vanishing-gradients",
     "where-memory-goes",
     "fit-into-memory",
+    "policies",
+    "dead-nodes",
     "loops-and-branches",
     "mixed-precision",
     "write-a-pass",
-    "an-engine",
+    "read-a-kernel",
     "exercises",
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,8 +66,16 @@ def programs(page):
     ]
 
 
-def outputs(sources):
-    """What each source prints. All are one program, as for a reader who types along."""
+def notebook_file(name):
+    """The path of a page's notebook: the number is its place in the course."""
+    return NOTEBOOKS / f"{COURSE.index(name):02}-{name}.ipynb"
+
+
+def outputs(sources, drawn=None):
+    """What each source prints. All are one program, as for a reader who types along.
+
+    ``drawn`` is a list that gets the HTML that the last line of each source shows, or None.
+    """
     gc.collect()  # modules of pages before keep their names as long as they are there
     text = "".join(sources)
     linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
@@ -61,17 +85,43 @@ def outputs(sources):
         for source in sources:
             said = io.StringIO()
             with contextlib.redirect_stdout(said):
-                exec(compile("\n" * line + source, FILE, "exec"), vars(module))
+                shown = run_cell("\n" * line + source, vars(module))
             printed.append(said.getvalue())
+            if drawn is not None:
+                draw = getattr(shown, "_repr_html_", None)
+                drawn.append(None if draw is None else draw())
             line += len(source.splitlines())
     finally:
         del sys.modules[module.__name__]
     return printed
 
 
+def run_cell(source, names):
+    """Run a program as a cell of a notebook: return the value of its last line, if it is one."""
+    tree = ast.parse(source, FILE)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, FILE, "exec"), names)
+    return None if last is None else eval(compile(ast.Expression(last.value), FILE, "eval"), names)
+
+
+def pictures(page):
+    """The path of the picture behind each program of a page, or None."""
+    return [
+        GUIDE / part["picture"] if part["picture"] else None
+        for part in _PART.finditer(page.read_text("utf-8"))
+        if part["source"] is not None
+    ]
+
+
 def renew(page):
-    """Write what the programs print behind each of them that has such a block."""
-    said = iter(outputs([source for source, _ in programs(page)]))
+    """Write what the programs print behind each of them that has such a block, and pictures."""
+    drawn = []
+    said = iter(outputs([source for source, _ in programs(page)], drawn))
+    for path, html in zip(pictures(page), drawn, strict=True):
+        if path is not None:
+            path.parent.mkdir(exist_ok=True)
+            svg = re.search(r"<svg.*?</svg>", html, re.DOTALL)[0]
+            path.write_text(standalone(svg), "utf-8")
     text = page.read_text("utf-8")
     both = re.compile(r"^```python\n(.*?)^```$(\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
@@ -86,41 +136,61 @@ def renew(page):
 
 _PART = re.compile(
     r"^```python\n(?P<source>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?"
+    r"(?:\n!\[(?P<words>[^\]]*)\]\((?P<picture>pictures/[^)]+)\)\n)?"
     r"|^(?P<fold><details[^\n]*)\n|^(?P<unfold></details>)\n",
     re.MULTILINE | re.DOTALL,
 )
+#: The empty cell of an exercise.
+ANSWER = "# your answer"
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)(#[^)]*)?\)")
 
 
 def notebook(page):
     """The notebook of a page as text: programs are cells, and have the outputs of the page.
 
-    A program inside of ``<details>`` is a cell whose source is folded.
+    A program inside of ``<details>`` is a cell whose source is folded. Each heading begins a slide,
+    a program is below it; empty cells for answers are on no slide.
     """
     text = page.read_text("utf-8")
     cells = []
 
-    def add(kind, source, **rest):
-        if source.strip():
-            cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, **rest}
-            cells.append({**cell, "source": _lines(source.strip("\n"))})
+    def add(kind, source, slide="-", **rest):
+        parts = re.split(r"^(?=##)", source, flags=re.MULTILINE) if kind == "markdown" else [source]
+        for each in filter(str.strip, parts):
+            begins = kind == "markdown" and (each.lstrip().startswith("#") or not cells)
+            metadata = {"slideshow": {"slide_type": "slide" if begins else slide}}
+            cell = {"cell_type": kind, "id": f"cell-{len(cells)}", **rest}
+            cell["metadata"] = metadata | rest.get("metadata", {})
+            cells.append({**cell, "source": _lines(each.strip("\n"))})
 
-    end, folded = 0, False
+    end, folded, starts = 0, False, [0]  # in how many lines of programs each one begins
     for part in _PART.finditer(text):
         words = _LINK.sub(_relinked, text[end : part.start()]).strip("\n")
         if folded and words:
             words = f"<details><summary>In words</summary>\n\n{words}\n\n</details>"
-        add("markdown", words)
+        add("markdown", words, metadata={"tags": ["solution"]} if folded else {})
         end = part.end()
         if part["source"] is not None:
-            output = {"name": "stdout", "output_type": "stream", "text": _lines(part["output"])}
-            folds = {"jupyter": {"source_hidden": True, "outputs_hidden": True}} if folded else {}
-            add("code", part["source"], execution_count=None, metadata=folds,
-                outputs=[output] if part["output"] else [])  # fmt: skip
+            shown = []
+            starts.append(starts[-1] + len(part["source"].splitlines()))
+            if part["output"]:
+                said = _LINE.sub(partial(_in_its_cell, starts), part["output"])
+                shown.append({"name": "stdout", "output_type": "stream", "text": _lines(said)})
+            if part["picture"]:
+                data = {
+                    "image/svg+xml": _lines((GUIDE / part["picture"]).read_text("utf-8")),
+                    "text/plain": [part["words"]],
+                }
+                shown.append({"data": data, "metadata": {}, "output_type": "display_data"})
+            hidden = {"jupyter": {"source_hidden": True, "outputs_hidden": True}}
+            folds = {**hidden, "tags": ["solution"]} if folded else {}
+            add("code", part["source"], "subslide", execution_count=None, metadata=folds,
+                outputs=shown)  # fmt: skip
         elif part["fold"] is not None:
             folded = True
-            add("code", "# your answer\n", execution_count=None, outputs=[])
-            add("markdown", "**Solution**, folded: the three dots open it.")
+            add("code", f"{ANSWER}\n", "skip", execution_count=None, outputs=[])
+            says = "**Solution**, folded: the three dots open it."
+            add("markdown", says, "skip", metadata={"tags": ["solution"]})
         else:
             folded = False
     add("markdown", _LINK.sub(_relinked, text[end:]))
@@ -128,6 +198,15 @@ def notebook(page):
     whole = {"cells": cells, "metadata": {"kernelspec": spec, "language_info": {"name": "python"}},
              "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+#: A line of a page's program, as results show it; a notebook counts within its cell.
+_LINE = re.compile(rf"\b{re.escape(FILE)}:(\d+)")
+
+
+def _in_its_cell(starts, place):
+    line = int(place[1])
+    return f"<cell>:{line - max(start for start in starts if start < line)}"
 
 
 def _lines(text):
@@ -138,7 +217,7 @@ def _relinked(link):
     """A link from a notebook to a page that is a file; of other pages the words alone."""
     label, address, anchor = link.groups()
     if Path(address).stem in COURSE and "/" not in address:
-        return f"[{label}]({Path(address).stem}.ipynb)"
+        return f"[{label}]({notebook_file(Path(address).stem).name})"
     if not (GUIDE / address).is_file():
         return label
     return f"[{label}](../../staticgrad/tools/documentation/guide/{address}{anchor or ''})"
@@ -148,4 +227,4 @@ if __name__ == "__main__":
     for name in map(Path, sys.argv[1:]):
         renew(name)
         if name.stem in COURSE:
-            (NOTEBOOKS / f"{name.stem}.ipynb").write_text(notebook(name), "utf-8")
+            notebook_file(name.stem).write_text(notebook(name), "utf-8")

@@ -32,6 +32,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from html import escape
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from weakref import ref
@@ -285,6 +286,25 @@ class TapeNode:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+    def _repr_html_(self) -> str:
+        """The tape behind this operation; of one that has been released the name alone."""
+        from staticgrad.support.pictures.shown import network  # drawn when somebody looks
+
+        def operands(of: TapeNode | Edge) -> list[TapeNode | Edge]:
+            read = of.edges if isinstance(of, TapeNode) else None
+            return [edge.node or edge for edge in read or () if edge is not None]
+
+        def label(of: TapeNode | Edge) -> str:
+            return of.name if isinstance(of, TapeNode) else str(of.type)
+
+        try:
+            drawn: str = network(
+                self, operands, label, title=f"the tape of {self.name}"
+            )._repr_html_()
+        except ValueError:  # more boxes than anybody can read
+            return escape(repr(self))
+        return drawn
 
     @property
     def operands(self) -> Edges:

@@ -17,7 +17,8 @@ from staticgrad.language.ir.printer import op_text, print_graph
 from staticgrad.language.ir.schedule import Buffer
 from staticgrad.support.pictures.arena import Held, arena
 from staticgrad.support.pictures.ladder import Band, Box, Chip, Column, ladder
-from staticgrad.support.pictures.markup import STYLE, fold, fragment, paragraph, preformatted
+from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted
+from staticgrad.support.pictures.shown import standalone
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, SourceLine
 
@@ -29,10 +30,6 @@ Key = tuple[str, ...]
 _OF_MODULE: Final = re.compile(r"^(\S+) [A-Z]\w*$")
 
 
-#: A variable of the style with its value; a theme's own one, with what else holds; a rule.
-_VARIABLE: Final = re.compile(r"(--\w+): ([^;]+);")
-_THEME: Final = re.compile(r"var\([\w-]+, (.*)\)")
-_RULE: Final = re.compile(r"\s*([^{}]+?)\s*\{([^{}]*)\}")
 _COLOUR: Final = {"f": "", "b": ', color="#c2571a"', "u": ', color="#2e7d4f"'}
 
 
@@ -66,15 +63,7 @@ def graph_svg(graph: Graph, runners: Sequence[Runner] = ()) -> str:
 
 def svg_file(graph: Graph) -> str:
     """The picture as a file of its own: with its colours, those of a light page."""
-    text, colours = STYLE, dict(_VARIABLE.findall(STYLE.partition("@media")[0]))
-    colours = {name: _THEME.sub(r"\1", colour) for name, colour in colours.items()}
-    text = re.sub(r"var\((--\w+)\)", lambda found: colours[found[1]], text)
-    rules = [rule for rule in _RULE.findall(text) if rule[0].startswith(".sg svg")]
-    style = "".join(f"{names.replace('.sg svg', 'svg')} {{{body}}}\n" for names, body in rules)
-    picture = graph_svg(graph)
-    head, _, inner = picture.partition(">")
-    named = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return f"{named}><style>\n{style}</style>{inner}\n"
+    return standalone(graph_svg(graph))
 
 
 def dot(graph: Graph) -> str:

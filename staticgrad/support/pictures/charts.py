@@ -63,6 +63,7 @@ class _Scale:
             return [2.0**octave for octave in octaves if octave % (len(octaves) // 6 + 1) == 0]
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         several = len(decades) > 3
+        decades = decades[:: len(decades) // 9 + 1]
         marks = [m * 10.0**d for d in decades for m in ((1,) if several else (1, 2, 5))]
         return [mark for mark in marks if self.low * 0.999 <= mark <= self.high * 1.001]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -86,7 +87,7 @@ _NAME: Final = re.compile(r"^(## (sg\.[\w.]+))$", re.MULTILINE)
 
 
 def write(folder: str | Path) -> Path:
-    """Write ``pages/*.md`` and ``mkdocs.yml``, which ``mkdocs build`` takes.
+    """Write ``pages/*.md``, their pictures and ``mkdocs.yml``, which ``mkdocs build`` takes.
 
     Args:
         folder: where to; it is made if it is not there.
@@ -99,6 +100,7 @@ def write(folder: str | Path) -> Path:
         path = root / "pages" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_NAME.sub(r"\1 {#\2}", text), "utf-8")  # gru and GRU have a link each
+    shutil.copytree(GUIDE / "pictures", root / "pages" / "pictures", dirs_exist_ok=True)
     (root / "pages" / "iframe-worker.js").write_text(_WORKER, "utf-8")
     contents: list[Any] = []
     for part, named in titles().items():
@@ -146,9 +148,9 @@ _MADE: Final[dict[str, Callable[[], str]]] = {
 CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "": ("index",),
     "Learn": (
-        "first-gradient", "the-tape", "forward-and-reverse", "vanishing-gradients",
-        "where-memory-goes", "fit-into-memory", "loops-and-branches", "mixed-precision",
-        "write-a-pass", "an-engine", "exercises",
+        "first-gradient", "an-engine", "a-compiler", "the-tape", "forward-and-reverse",
+        "vanishing-gradients", "where-memory-goes", "fit-into-memory", "loops-and-branches",
+        "mixed-precision", "write-a-pass", "exercises", "for-teachers",
     ),
     "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
     "How to: use": (

@@ -3,78 +3,60 @@
 import json
 import re
 import sys
+from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 
 from staticgrad.tools import documentation
 from staticgrad.tools.documentation.site import GUIDE
-from tests.page_programs import COURSE, NOTEBOOKS, notebook, outputs, programs
+from tests.page_programs import (
+    ANSWER,
+    COURSE,
+    NOTEBOOKS,
+    notebook,
+    notebook_file,
+    outputs,
+    programs,
+)
+from tests.tools.documentation.pages_by_lines import (
+    cells,
+    drawn,
+    is_folded,
+    printed,
+    read_by_lines,
+)
 
 
-def test_the_course_has_notebooks_words_and_an_engine():
-    assert documentation.CONTENTS["Learn"][1:] == COURSE
-    assert sorted(path.name for path in NOTEBOOKS.iterdir()) == sorted(f"{n}.ipynb" for n in COURSE)
+def test_the_course_has_notebooks_and_words():
+    learn = documentation.CONTENTS["Learn"]
+    assert [name for name in COURSE if name in learn] == [n for n in learn if n in COURSE]
+    names = [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    assert names == [f"{k:02}-{name}.ipynb" for k, name in enumerate(COURSE)]
     text = "".join(page.read_text("utf-8") for page in GUIDE.glob("*.md"))
     for word in ("register_hook", "retain_graph", "gradcheck", "detect_mutation",
                  "clip_grad_norm", "GradientTape", "create_graph", "saved_tensors"):  # fmt: skip
         assert word in text, word
-    steps = [source for source, _ in programs(GUIDE / "an-engine.md")][:4]
-    lines = [line for source in steps for line in source.splitlines() if line.strip()]
-    assert 70 < len(lines) <= 100
 
 
 @pytest.mark.parametrize("name", COURSE)
 def test_a_notebook_is_that_of_its_page(name):
     """``python -m tests.page_programs PAGE`` writes it."""
-    assert (NOTEBOOKS / f"{name}.ipynb").read_text("utf-8") == notebook(GUIDE / f"{name}.md")
+    assert notebook_file(name).read_text("utf-8") == notebook(GUIDE / f"{name}.md")
 
 
-def read_by_lines(page):
-    """Programs with outputs, and the other lines, of a page: read line by line, without patterns.
-
-    Returns the programs as [source, output, whether a solution] and the lines of words.
-    """
-    found, words = [], []
-    language = folded = None
-    for line in page.read_text("utf-8").splitlines():
-        if language is not None:
-            if line == "```":
-                language = None
-            elif language == "python":
-                found[-1][0].append(line)
-            elif language == "text" and found:
-                found[-1][1].append(line)
-        elif line.startswith("```"):
-            language = line[3:]
-            if language == "python":
-                found.append([[], [], folded is not None])
-        elif line.startswith("<details"):
-            folded = line
-        elif line == "</details>":
-            folded = None
-        else:
-            words.append(line)
-    assert language is folded is None, "each is closed"
-    return found, words
-
-
-def cells(name, kind):
-    """The sources of a notebook's cells of one kind, as lists of lines, with the cells."""
-    read = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8"))["cells"]
-    return [("".join(cell["source"]).splitlines(), cell) for cell in read
-            if cell["cell_type"] == kind]  # fmt: skip
-
-
-ANSWER = ["# your answer"]
+#: A line of a program, as a page and a notebook show it.
+LINE = re.compile(r"(train\.py|<cell>):\d+")
 
 
 @pytest.mark.parametrize("name", COURSE)
 def test_a_notebook_has_all_programs_outputs_and_words_of_its_page(name):
     programs, words = read_by_lines(GUIDE / f"{name}.md")
-    shown = [(lines, cell) for lines, cell in cells(name, "code") if lines != ANSWER]
+    shown = [(lines, cell) for lines, cell in cells(name, "code") if lines != [ANSWER]]
     assert [lines for lines, _ in shown] == [source for source, *_ in programs]
-    assert [printed(cell) for _, cell in shown] == [output for _, output, _ in programs]
-    assert [bool(cell["metadata"]) for _, cell in shown] == [folded for *_, folded in programs]
+    said = [[LINE.sub("LINE", line) for line in printed(cell)] for _, cell in shown]
+    assert said == [[LINE.sub("LINE", line) for line in output] for _, output, *_ in programs]
+    assert [is_folded(cell) for _, cell in shown] == [folded for _, _, folded, _ in programs]
     added = ("<details><summary>In words", "</details>", "**Solution**, folded:")
     lines = [
         line for found, _ in cells(name, "markdown") for line in found
@@ -95,33 +77,80 @@ def test_links_of_a_notebook_lead_to_files(name):
     assert [link for link in links if not (NOTEBOOKS / link).is_file()] == []
 
 
-def test_each_exercise_has_a_question_a_cell_for_the_answer_and_a_folded_solution():
-    read = json.loads((NOTEBOOKS / "exercises.ipynb").read_text("utf-8"))["cells"]
+@pytest.mark.parametrize("name", COURSE)
+def test_a_notebook_has_the_pictures_of_its_page(name):
+    """Each is a picture that has a title and shapes, and belongs to one program."""
+    programs, _ = read_by_lines(GUIDE / f"{name}.md")
+    shown = [drawn(cell) for lines, cell in cells(name, "code") if lines != [ANSWER]]
+    files = [(GUIDE / picture).read_text("utf-8") if picture else "" for *_, picture in programs]
+    assert [text for texts in shown for text in texts] == [text for text in files if text]
+    assert [len(texts) for texts in shown] == [bool(text) for text in files]
+    assert name == "exercises" or any(files), "a page of the course shows something"
+    for text in filter(None, files):
+        root = ElementTree.fromstring(text)
+        tags = [each.tag.rpartition("}")[2] for each in root.iter()]
+        assert root.tag.endswith("}svg")
+        assert tags.count("rect") + tags.count("polyline") > 1
+        assert root.find("{*}title").text.strip()
+
+
+def test_every_picture_is_of_one_page():
+    used = [picture for page in GUIDE.glob("*.md") for *_, picture in read_by_lines(page)[0]]
+    files = [f"pictures/{path.name}" for path in (GUIDE / "pictures").iterdir()]
+    assert sorted(filter(None, used)) == sorted(files)
+
+
+def is_exercise(name, text):
+    """Whether a text begins as an exercise does; those of the last page have numbers."""
+    return re.match(r"## \d+\. " if name == "exercises" else "## Exercise: ", text) is not None
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_each_exercise_has_a_question_a_cell_for_the_answer_and_a_folded_solution(name):
+    """Those of a notebook, counted against the lines of its page."""
+    read = json.loads(notebook_file(name).read_text("utf-8"))["cells"]
     exercises, own = {}, []
     for cell in read:
         text = "".join(cell["source"])
         if text.startswith("## "):
-            own = exercises.setdefault(text.partition("\n")[0], [])
+            own = []
+            if is_exercise(name, text):
+                exercises[text.partition("\n")[0]] = own
         own.append((text, cell))
-    page = (GUIDE / "exercises.md").read_text("utf-8").splitlines()
-    assert [*exercises] == [line for line in page if line.startswith("## ")]
-    assert [int(heading.split(".")[0].removeprefix("## ")) for heading in exercises] == [
-        *range(1, 13)
-    ]
+    page = (GUIDE / f"{name}.md").read_text("utf-8").splitlines()
+    assert [*exercises] == [line for line in page if is_exercise(name, line)]
+    assert len(exercises) == sum(line.startswith("<details") for line in page)
+    assert len(exercises) == sum("".join(cell["source"]) == ANSWER for cell in read)
     for heading, found in exercises.items():
         codes = [(text, cell) for text, cell in found if cell["cell_type"] == "code"]
-        answers = [k for k, (text, _) in enumerate(codes) if [text] == ANSWER]
-        folds = [k for k, (_, cell) in enumerate(codes)
-                 if cell["metadata"].get("jupyter", {}).get("source_hidden")]  # fmt: skip
+        answers = [k for k, (text, _) in enumerate(codes) if text == ANSWER]
+        folds = [k for k, (_, cell) in enumerate(codes) if is_folded(cell)]
         assert len(answers) == len(folds) == 1, heading
         assert answers[0] < folds[0] == len(codes) - 1, heading
         (_, question), (solution, cell) = found[0], codes[-1]
         assert question["cell_type"] == "markdown"
         (checker,) = re.findall(r"^(check\w*)\(", solution, re.MULTILINE)
         start = "\n".join(text for text, _ in found[: found.index(codes[answers[0]])])
-        asked = f"def {checker}(function)" if checker != "check" else "check("
+        asked = f"def {checker}(" if checker != "check" else "check("
         assert asked in start, f"{heading}: what checks the answer stands ahead of it"
         assert printed(cell)[0] == "right", heading
+
+
+def test_the_exercises_are_as_many_as_the_index_says():
+    counts = {}
+    for name in COURSE:
+        _, words = read_by_lines(GUIDE / f"{name}.md")
+        counts[name] = sum(is_exercise(name, line) for line in words)
+    assert counts["exercises"] == 12
+    index = (GUIDE / "index.md").read_text("utf-8")
+    assert f"{len(COURSE)} notebooks" in index
+    assert f"{sum(counts.values())} exercises" in index
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_a_page_says_how_long_it_takes(name):
+    text = (GUIDE / f"{name}.md").read_text("utf-8").splitlines()[2]
+    assert re.match(r"\*About \d+ minutes\.", text)
 
 
 @pytest.mark.slow
@@ -138,18 +167,54 @@ def test_the_cells_of_the_exercises_run_one_after_the_other():
 @pytest.mark.parametrize("name", COURSE)
 def test_a_notebook_prints_what_it_says(name):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    read = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    read = nbformat.read(notebook_file(name), as_version=4)
     nbformat.validate(read)
-    said = [printed(cell) for cell in read.cells if cell.cell_type == "code"]
+    codes = [cell for cell in read.cells if cell.cell_type == "code"]
+    said, shown = [printed(cell) for cell in codes], [len(drawn(cell)) for cell in codes]
     folder = {"metadata": {"path": str(NOTEBOOKS)}}
     nbclient.NotebookClient(read, timeout=600, kernel_name="python3", resources=folder).execute()
-    assert [printed(cell) for cell in read.cells if cell.cell_type == "code"] == said
+    codes = [cell for cell in read.cells if cell.cell_type == "code"]
+    assert [printed(cell) for cell in codes] == said
+    assert [len(drawn(cell)) for cell in codes] == shown
 
 
-def printed(cell):
-    """The lines of a cell on either stream: a warning is one, too."""
-    text = "".join("".join(each.get("text", "")) for each in cell["outputs"])
-    return [line.rstrip() for line in text.rstrip().splitlines()]
+class Sections(HTMLParser):
+    """The depth of each ``section`` of slides, and the text of all of them."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.depth, self.depths, self.text = 0, [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "section":
+            self.depth += 1
+            self.depths.append(self.depth)
+
+    def handle_endtag(self, tag):
+        self.depth -= tag == "section"
+
+    def handle_data(self, data):
+        self.text += [data] if self.depth else []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", COURSE)
+def test_slides_have_what_the_page_has(name):
+    """A column for each heading, a slide below for each program; no cell for answers."""
+    nbconvert = pytest.importorskip("nbconvert")
+    html, _ = nbconvert.SlidesExporter().from_filename(str(notebook_file(name)))
+    programs, words = read_by_lines(GUIDE / f"{name}.md")
+    found = Sections(html)
+    assert found.depths.count(1) == sum(line.startswith(("# ", "## ")) for line in words)
+    text = " ".join("".join(found.text).split())
+    for source, *_ in programs:
+        for line in source:
+            assert " ".join(line.split()) in text
+    assert ANSWER not in text
+    pictures = [picture for *_, picture in programs if picture]
+    assert html.count("<svg") >= len(pictures)
 
 
 @pytest.mark.parametrize("name", COURSE)

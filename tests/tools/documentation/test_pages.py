@@ -13,16 +13,18 @@ from staticgrad.support.errors import calls, hints
 from staticgrad.tools import documentation
 from staticgrad.tools.documentation import reference
 from staticgrad.tools.documentation.site import GUIDE
-from tests.page_programs import outputs, programs
+from tests.page_programs import outputs, pictures, programs
+from tests.tools.documentation.pages_by_lines import read_by_lines
 from tests.tools.test_cli import answer, invoke
 
 GUIDES = sorted(GUIDE.glob("*.md"))
 #: Programs without an output of their own: what they show, other tests run.
-OTHERS = {"compare", "passes"}
+OTHERS = {"passes"}
 #: Pages whose programs need a package that not everyone has.
 NEEDS = {"onnx": "onnx"}
 #: What readers have; other tests plan budgets with a part of it.
 EFFORT = search.EFFORT
+TITLE = re.compile(r"<svg.*?<title>([^<]+)", re.DOTALL)
 ADDRESSES = [name for named in documentation.titles().values() for name in named]
 
 
@@ -35,7 +37,15 @@ def test_programs_print_what_the_page_says(page, monkeypatch):
     monkeypatch.setattr(search, "EFFORT", EFFORT)
     pytest.importorskip(NEEDS.get(page.stem, "numpy"))
     found = programs(page)
-    printed = outputs([source for source, _ in found])
+    drawn = []
+    printed = outputs([source for source, _ in found], drawn)
+    for html, picture in zip(drawn, pictures(page), strict=True):
+        assert (html is None) == (picture is None), "the page shows what a program draws"
+        if picture is not None:
+            text = picture.read_text("utf-8")
+            assert TITLE.search(text)[1] == TITLE.search(html)[1]
+            shown = re.search("<svg.*?</svg>", html, re.DOTALL)[0]
+            assert text.count("<rect") == shown.count("<rect")
     for said, (_, text) in zip(printed, found, strict=True):
         assert [line.rstrip() for line in said.rstrip().splitlines()] == text.rstrip().splitlines()
 
@@ -63,8 +73,12 @@ def test_guides_codes_and_names_are_listed():
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_links_and_names_of_a_page_lead_somewhere(page):
     text = page.read_text("utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert [link for link in links if link.removesuffix(".md") not in ADDRESSES] == []
+    words = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)#]+)\)", words)
+    links = [(image, link) for image, link in links if "://" not in link]
+    assert [link for image, link in links if not image
+            and link.removesuffix(".md") not in ADDRESSES] == []  # fmt: skip
+    assert [link for image, link in links if image and not (GUIDE / link).is_file()] == []
     for path in re.findall(r"\bsg\.(\w\w+(?:\.\w+)?)", re.sub(r"\]\([^)]*\)", "]", text)):
         value = sg
         for part in path.split("."):
@@ -145,6 +159,15 @@ def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
         assert loaded == [], "it reads without a network"
         assert 'data-md-color-scheme="slate"' in text, "it has a dark mode"
         assert '<script src="' + "../" * address.count("/") + 'iframe-worker.js">' in text
+    for page in GUIDES:  # each heading, program and picture, counted in the Markdown by lines
+        text = (tmp_path / "site" / f"{page.stem}.html").read_text("utf-8")
+        programs, words = read_by_lines(page)
+        assert text.count("<h2 ") == sum(line.startswith("## ") for line in words), page.stem
+        assert text.count('class="language-python') == len(programs), page.stem
+        for *_, picture in programs:
+            assert not picture or f'src="{picture}"' in text
+    for picture in GUIDE.glob("pictures/*.svg"):
+        assert (tmp_path / "site" / "pictures" / picture.name).read_bytes() == picture.read_bytes()
     found = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text("utf-8"))
     places = {each["location"] for each in found["docs"]}
     recurrent = "reference/nn/recurrent.html"

@@ -1,0 +1,65 @@
+"""Another reader of pages and notebooks: line by line, without the patterns of the generator."""
+
+import json
+
+from tests.page_programs import notebook_file
+
+
+def read_by_lines(page):
+    """Programs with outputs, and the other lines, of a page.
+
+    Returns the programs as [source, output, whether a solution, picture] and the lines of words.
+    """
+    found, words = [], []
+    language = folded = None
+    for line in page.read_text("utf-8").splitlines():
+        if language is not None:
+            if line == "```":
+                language = None
+            elif language == "python":
+                found[-1][0].append(line)
+            elif language == "text" and found:
+                found[-1][1].append(line)
+        elif line.startswith("```"):
+            language = line[3:]
+            if language == "python":
+                found.append([[], [], folded is not None, ""])
+        elif line.startswith("!["):
+            assert not found[-1][3], "a program draws one picture"
+            found[-1][3] = line.rpartition("(")[2].removesuffix(")")
+        elif line.startswith("<details"):
+            folded = line
+        elif line == "</details>":
+            folded = None
+        else:
+            words.append(line)
+    assert language is folded is None, "each is closed"
+    return found, words
+
+
+def cells(name, kind):
+    """The sources of a notebook's cells of one kind, as lists of lines, with the cells."""
+    read = json.loads(notebook_file(name).read_text("utf-8"))["cells"]
+    return [("".join(cell["source"]).splitlines(), cell) for cell in read
+            if cell["cell_type"] == kind]  # fmt: skip
+
+
+def printed(cell):
+    """The lines of a cell on either stream: a warning is one, too."""
+    text = "".join("".join(each.get("text", "")) for each in cell["outputs"])
+    return [line.rstrip() for line in text.rstrip().splitlines()]
+
+
+def drawn(cell):
+    """The SVG pictures of a cell's outputs, in a file or within HTML."""
+    found = []
+    for output in cell["outputs"]:
+        data = output.get("data", {})
+        text = "".join(data.get("image/svg+xml", "")) or "".join(data.get("text/html", ""))
+        found += [text] if "<svg" in text else []
+    return found
+
+
+def is_folded(cell):
+    """Whether a reader has to open a cell to see it."""
+    return bool(cell["metadata"].get("jupyter", {}).get("source_hidden"))
