@@ -104,7 +104,7 @@ MUTANTS = (
             "        elif part[\"fold\"] is not None:\n            folded = True\n",
             "        elif part[\"fold\"] is not None:\n            folded = False\n",
             "solutions of the course are not folded",
-            "tests/tools/documentation/test_notebooks.py -k folded",
+            "tests/tools/documentation/test_notebooks.py -k is_that_of",
         ),
         (
             "networks-of-equal-rows",
