@@ -17,6 +17,7 @@ from staticgrad.language.types.arrays import product
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
+from staticgrad.nn.torch_weights import Matching, transposed
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange
 from staticgrad.support.errors.tracebacks import bounded
@@ -62,6 +63,9 @@ class Linear(Layer):
         """[..., out_features]."""
         out = matmul(x, self.weight)
         return out if self.bias is None else out + self.bias
+
+    def _torch_layouts(self) -> Iterator[Matching]:
+        yield Matching((self.weight,), ("weight",), transposed, transposed)
 
 
 class Flatten(FunctionLayer):
@@ -208,6 +212,8 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
       layers.2: Dropout(p=0.1)
       layers.3: Linear(4, 2): weight f32[4, 2], bias f32[2]
     """
+
+    _torch_names = {"layers": ""}  # noqa: RUF012 - as the base declares it
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
         self.layers = [_layer(each) for each in layers]

@@ -60,6 +60,15 @@ from staticgrad.language.ir.pairs import ComplexParameter, stored_of
 from staticgrad.language.ir.roots import check_updates
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, write_all
+from staticgrad.nn import torch_weights
+from staticgrad.nn.torch_weights import (
+    Incomplete,
+    Matching,
+    is_converted,
+    is_torch,
+    is_torch_state,
+    same,
+)
 from staticgrad.support.building import within
 from staticgrad.support.errors import ArgumentError, ParameterValueError
 from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
@@ -68,9 +77,6 @@ from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted, table
 from staticgrad.support.records import NamedTuple, dataclass
-
-if TYPE_CHECKING:
-    from staticgrad.nn.torch_weights import Incomplete
 
 M = TypeVar("M")
 
@@ -523,8 +529,6 @@ class Module:
                 f"load_state_dict takes arrays by name, not {kind_of(state)}",
                 hint="model.load_state_dict(other.state_dict())",
             )
-        from staticgrad.nn import torch_weights as of_torch  # it reads the classes of layers
-
         own = {path: parameter for path, parameter, _ in stored(self)}
         differences = [f"{name}: missing" for name in own if name not in state]
         differences += [f"{shown(name)}: unknown" for name in state if name not in own]
@@ -536,14 +540,15 @@ class Module:
                 pairs.append((store, store.fitted(state[name])))
             except ParameterValueError as error:
                 differences.append(f"{name}: {error.headline}")
-        if any(map(of_torch.is_torch, state.values())) and of_torch.is_converted(self):
+        own_layouts = [*layouts(self)]
+        if any(map(is_torch, state.values())) and is_converted(own_layouts):
             differences.append("tensors of PyTorch, whose layers have other layouts")
         if differences:
             count = len(differences)
             raise ParameterValueError(
                 f"{type(self).__name__} and the state differ in {count} place{'s'[: count > 1]}",
                 details=sorted(differences),
-                hint=_FROM_TORCH if of_torch.is_torch_state(self, state) else "nothing was changed",
+                hint=_FROM_TORCH if is_torch_state(own_layouts, state) else "nothing was changed",
             )
         write_all(pairs)
 
@@ -572,9 +577,7 @@ class Module:
         >>> net.load_torch({"0.weight": np.ones((2, 3), "float32")})
         Incomplete(missing_keys=[], unexpected_keys=[])
         """
-        from staticgrad.nn.torch_weights import load_torch  # it reads the classes of layers
-
-        return load_torch(self, source, strict)
+        return torch_weights.load_torch([*layouts(self)], source, strict, type(self).__name__)
 
     def torch_state(self) -> dict[str, Array]:
         """Copies of the parameters under the names and in the layouts of PyTorch.
@@ -582,9 +585,7 @@ class Module:
         >>> {name: a.shape for name, a in sg.nn.GRU(3, 4, bias=False).torch_state().items()}
         {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
         """
-        from staticgrad.nn.torch_weights import torch_state  # it reads the classes of layers
-
-        return torch_state(self)
+        return torch_weights.torch_state(layouts(self))
 
     def torch_mapping(self) -> str:
         """Names and shapes in PyTorch beside those here, a line for each array or group of them.
@@ -600,9 +601,15 @@ class Module:
         1.running_mean (2,)      -> layers.1.running_mean (2,)
         1.running_var (2,)       -> layers.1.running_var (2,)
         """
-        from staticgrad.nn.torch_weights import torch_mapping  # it reads the classes of layers
+        paths = {p.node: path for path, p, _ in stored(self)}
+        return torch_weights.torch_mapping(layouts(self), paths)
 
-        return torch_mapping(self)
+    #: Parts of a path here -> PyTorch's; "" leaves the part out.
+    _torch_names: ClassVar[Mapping[str, str]] = {}
+
+    def _torch_layouts(self) -> Iterator[Matching]:
+        """Yield its own arrays whose layouts are not the same in PyTorch."""
+        yield from ()
 
     # -- modes ------------------------------------------------------------------------------------
 
@@ -718,6 +725,29 @@ def stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
         if isinstance(found, Parameter) and found.node not in seen:
             seen.add(found.node)
             yield path, found, id(found) in states or not found.dtype.is_float
+
+
+def layouts(found: Any, path: str = "") -> Iterator[Matching]:
+    """The layouts of a module and of all that is inside of it in PyTorch, with whole names."""
+    if isinstance(found, Parameter):
+        yield Matching((found,), (path,), same, same)
+    renamed: Mapping[str, str] = {}
+    done: set[int] = set()
+    if isinstance(found, Module):
+        renamed = found._torch_names
+        for each in found._torch_layouts():
+            done.update(map(id, each.parameters))
+            yield each._replace(names=tuple([_joined(path, name) for name in each.names]))
+    elif not isinstance(found, list | tuple | dict):
+        return
+    for name, part in contents(found):
+        for each in layouts(part, _joined(path, renamed.get(name, str(name)))):
+            if not done.issuperset(map(id, each.parameters)) or not each.parameters:
+                yield each
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path and name else path or name
 
 
 @contextmanager

@@ -5,8 +5,11 @@ Batch normalisation keeps running statistics for evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
+
+import numpy as np
 
 from staticgrad.language.functions import astype, constant, maximum, size_value, stop_gradient
 from staticgrad.language.functions.normalization import (
@@ -30,6 +33,7 @@ from staticgrad.language.types.dim import equal
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, named
+from staticgrad.nn.torch_weights import Matching
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, ShapeError
 
@@ -253,6 +257,10 @@ class BatchNorm1d(SpatialLayer):
         self._move(var, found[1], _correction(wide))
         own = found if wide is x else None  # of narrow floats the result is rounded, nothing else
         return batch_norm(x, weight=self.weight, bias=self.bias, statistics=own, eps=self.eps)
+
+    def _torch_layouts(self) -> Iterator[Matching]:
+        if self.running_mean is not None:
+            yield Matching((), ("num_batches_tracked",), lambda _: (), lambda _: (np.array(0),))
 
     def _move(self, kept: Parameter, found: Any, factor: Any) -> None:
         new = astype(stop_gradient(found), kept.dtype.compute) * factor

@@ -5,8 +5,10 @@ Sequences are [time, batch, features], unless the batch comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from staticgrad.language.functions import concatenate, stack, swapaxes, zeros
 from staticgrad.language.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
@@ -16,6 +18,7 @@ from staticgrad.language.ops.operands import Integer, PositiveInt, as_value
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.layers import Dropout
 from staticgrad.nn.module import Module, named
+from staticgrad.nn.torch_weights import Arrays, Matching, transposed
 from staticgrad.support.docstrings import like
 
 
@@ -39,6 +42,29 @@ def give_gates(
         how = "uniform" if attribute.startswith("bias") else init
         made = first_value(f"{name}.{attribute}", shape, how, fans, random, dtype)
         setattr(module, attribute, made)
+
+
+def _torch_gates(cell: Any, suffix: str = "") -> Iterator[Matching]:
+    """The weights of a cell, which PyTorch has under names with this end."""
+    weights = (f"weight_ih{suffix}", f"weight_hh{suffix}")
+    yield Matching((cell.weight, cell.recurrent), weights, transposed, transposed)
+    biases = (f"bias_ih{suffix}", f"bias_hh{suffix}")
+    if cell.bias_new is not None:
+        yield Matching((cell.bias, cell.bias_new), biases, _read_gru_biases, _write_gru_biases)
+    elif cell.bias is not None:
+        zero = lambda own: (own[0], np.zeros_like(own[0]))  # noqa: E731
+        yield Matching((cell.bias,), biases, lambda both: (both[0] + both[1],), zero)
+
+
+def _read_gru_biases(both: Arrays) -> Arrays:
+    inputs, states = both
+    new = 2 * len(inputs) // 3  # where the new gate begins
+    return np.concatenate([inputs[:new] + states[:new], inputs[new:]]), states[new:]
+
+
+def _write_gru_biases(own: Arrays) -> Arrays:
+    bias, new = own
+    return bias, np.concatenate([np.zeros(2 * len(new), new.dtype), new])
 
 
 class Direction(Module):
@@ -143,6 +169,12 @@ class RNN(Module):
     def _joined(self, lasts: list[Any]) -> Any:
         return stack(lasts, 0)
 
+    def _torch_layouts(self) -> Iterator[Matching]:
+        ways = 1 + self.bidirectional
+        for number, direction in enumerate(self.directions):
+            way = "_reverse" if number % ways else ""
+            yield from _torch_gates(direction, f"_l{number // ways}{way}")
+
 
 @like(RNN)
 class GRU(RNN):
@@ -236,6 +268,9 @@ class RNNCell(Module):
 
     def _first(self, still: Any) -> Any:
         return still
+
+    def _torch_layouts(self) -> Iterator[Matching]:
+        return _torch_gates(self)
 
 
 @like(RNNCell)

@@ -1,9 +1,9 @@
 """PyTorch's weights: the names and layouts of ``torch.nn`` beside those of the modules here.
 
-Most layers have the same arrays under the same names in both. The tables below hold the others:
-``NAMES`` renames parts of a path (a ``Sequential`` has ``layers.0.`` here and ``0.`` there), and
-``ARRAYS`` lists arrays that are transposed, split or added up. Each entry goes both ways, so that
-``load_torch`` and ``torch_state`` read one table.
+Most layers have the same arrays under the same names in both. A class that differs says so itself:
+``_torch_names`` renames parts of a path (a ``Sequential`` has ``layers.0.`` here and ``0.`` there),
+and ``_torch_layouts`` lists arrays that are transposed, split or added up. Each entry goes both
+ways, so that ``load_torch`` and ``torch_state`` read one table.
 
     Linear              weight [in, out] is transposed
     RNN, LSTM, GRU      weight_ih_l0, weight_hh_l0 are transposed; the two biases are added up, but
@@ -16,23 +16,17 @@ Most layers have the same arrays under the same names in both. The tables below 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from staticgrad.language.ir.nodes import Parameter
+from staticgrad.language.ir.nodes import Node, Parameter
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import stored_array, stored_of
 from staticgrad.language.storage.parameter import write_all
 from staticgrad.language.types.arrays import array_of
-from staticgrad.nn.layers import Linear, Sequential
-from staticgrad.nn.module import Module, contents, stored
-from staticgrad.nn.normalization import BatchNorm1d
-from staticgrad.nn.recurrent import RNN, RNNCell
-from staticgrad.nn.transformers import MultiHeadAttention, TransformerBlock
-from staticgrad.saving import load
 from staticgrad.support.errors import ParameterValueError, StaticgradError
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.optional import torch
@@ -60,151 +54,46 @@ class Matching(NamedTuple):
     write: Callable[[Arrays], Arrays]
 
 
-def _same(arrays: Arrays) -> Arrays:
+def same(arrays: Arrays) -> Arrays:
+    """Return the arrays as they are."""
     return arrays
 
 
-def _transposed(arrays: Arrays) -> Arrays:
+def transposed(arrays: Arrays) -> Arrays:
+    """Return each matrix transposed."""
     return tuple([array.T for array in arrays])
-
-
-# -- the tables -----------------------------------------------------------------------------------
-
-
-def _linear(layer: Linear) -> Iterator[Matching]:
-    yield Matching((layer.weight,), ("weight",), _transposed, _transposed)
-
-
-def _gates(cell: Any, suffix: str = "") -> Iterator[Matching]:
-    weights = (f"weight_ih{suffix}", f"weight_hh{suffix}")
-    yield Matching((cell.weight, cell.recurrent), weights, _transposed, _transposed)
-    biases = (f"bias_ih{suffix}", f"bias_hh{suffix}")
-    if cell.bias_new is not None:
-        yield Matching((cell.bias, cell.bias_new), biases, _read_gru_biases, _write_gru_biases)
-    elif cell.bias is not None:
-        zero = lambda own: (own[0], np.zeros_like(own[0]))  # noqa: E731
-        yield Matching((cell.bias,), biases, lambda both: (both[0] + both[1],), zero)
-
-
-def _read_gru_biases(both: Arrays) -> Arrays:
-    inputs, states = both
-    new = 2 * len(inputs) // 3  # where the new gate begins
-    return np.concatenate([inputs[:new] + states[:new], inputs[new:]]), states[new:]
-
-
-def _write_gru_biases(own: Arrays) -> Arrays:
-    bias, new = own
-    return bias, np.concatenate([np.zeros(2 * len(new), new.dtype), new])
-
-
-def _recurrent(layer: RNN) -> Iterator[Matching]:
-    ways = 1 + layer.bidirectional
-    for number, direction in enumerate(layer.directions):
-        way = "_reverse" if number % ways else ""
-        yield from _gates(direction, f"_l{number // ways}{way}")
-
-
-def _attention(layer: MultiHeadAttention) -> Iterator[Matching]:
-    parts = layer.query, layer.key, layer.value
-    weights = tuple([part.weight for part in parts])
-    if all(weight.shape == weights[0].shape for weight in weights):
-        yield Matching(
-            weights, ("in_proj_weight",), _apart, lambda own: (np.concatenate(own, 1).T,)
-        )
-    else:
-        names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-        yield Matching(weights, names, _transposed, _transposed)
-    if layer.query.bias is not None:
-        biases: Any = tuple([part.bias for part in parts])
-        yield Matching(biases, ("in_proj_bias",), _apart, lambda own: (np.concatenate(own),))
-
-
-def _apart(arrays: Arrays) -> Arrays:
-    return _transposed(tuple(np.split(arrays[0], 3)))
-
-
-def _batch_norm(layer: BatchNorm1d) -> Iterator[Matching]:
-    if layer.running_mean is not None:
-        yield Matching((), ("num_batches_tracked",), lambda _: (), lambda _: (np.array(0),))
-
-
-#: Class -> parts of paths here -> PyTorch's; "" leaves the part out.
-NAMES: Final[dict[type[Module], dict[str, str]]] = {
-    Sequential: {"layers": ""},
-    MultiHeadAttention: {"out": "out_proj"},
-    TransformerBlock: {
-        "attention": "self_attn",
-        "up": "linear1",
-        "down": "linear2",
-        "norm_attention": "norm1",
-        "norm_mlp": "norm2",
-    },
-}
-#: Class -> the layouts of arrays that are not the same in PyTorch.
-ARRAYS: Final[dict[type[Module], Callable[[Any], Iterator[Matching]]]] = {
-    Linear: _linear,
-    RNN: _recurrent,
-    RNNCell: _gates,
-    MultiHeadAttention: _attention,
-    BatchNorm1d: _batch_norm,
-}
-
-
-def layouts(found: Any, path: str = "") -> Iterator[Matching]:
-    """The layouts of a module and of all that is inside of it, with whole names."""
-    if isinstance(found, Parameter):
-        yield Matching((found,), (path,), _same, _same)
-    renamed: dict[str, str] = {}
-    done: set[int] = set()
-    if isinstance(found, Module):
-        for kind in type(found).__mro__:
-            renamed = NAMES.get(kind, {}) | renamed
-            for each in ARRAYS.get(kind, lambda _: iter(()))(found):
-                done.update(map(id, each.parameters))
-                yield each._replace(names=tuple([_joined(path, name) for name in each.names]))
-    elif not isinstance(found, list | tuple | dict):
-        return
-    for name, part in contents(found):
-        for each in layouts(part, _joined(path, renamed.get(name, str(name)))):
-            if not done.issuperset(map(id, each.parameters)) or not each.parameters:
-                yield each
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path and name else path or name
 
 
 # -- in and out -----------------------------------------------------------------------------------
 
 
-def torch_state(module: Module) -> dict[str, Array]:
+def torch_state(layouts: Iterable[Matching]) -> dict[str, Array]:
     """Return the state under PyTorch's names, as ``Module.torch_state``."""
     state: dict[str, Array] = {}
-    for each in layouts(module):
+    for each in layouts:
         arrays = each.write(tuple([parameter.value for parameter in each.parameters]))
         state |= {n: np.array(a, order="C") for n, a in zip(each.names, arrays, strict=True)}
     return state
 
 
-def torch_mapping(module: Module) -> str:
-    """Return the mapping as text, as ``Module.torch_mapping``."""
-    paths = {p.node: path for path, p, _ in stored(module)}
+def torch_mapping(layouts: Iterable[Matching], paths: Mapping[Node, str]) -> str:
+    """Return the mapping as text, as ``Module.torch_mapping``; ``paths`` name what is here."""
     rows = []
-    for each in layouts(module):
+    for each in layouts:
         there = each.write(tuple([parameter.value for parameter in each.parameters]))
         left = [f"{n} {a.shape}" for n, a in zip(each.names, there, strict=True)]
         right = [f"{paths[stored_of(p).node]} {p.shape}" for p in each.parameters]
-        how = ", transposed" if each.read is _transposed else ", converted"
-        how = "" if each.read is _same else how
+        how = ", transposed" if each.read is transposed else ", converted"
+        how = "" if each.read is same else how
         rows.append((" + ".join(left), " + ".join(right) + how if right else "not used"))
     width = max([len(left) for left, _ in rows], default=0)
     return "\n".join([f"{left:{width}} -> {right}" for left, right in rows])
 
 
-def load_torch(module: Module, source: Any, strict: bool) -> Incomplete:
-    """Load PyTorch's state, as ``Module.load_torch``."""
+def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: str) -> Incomplete:
+    """Load PyTorch's state, as ``Module.load_torch``; ``model`` is what messages call it."""
     state = _state_of(source)
-    shapes = {name: array.shape for name, array in torch_state(module).items()}
+    shapes = {name: array.shape for name, array in torch_state(layouts).items()}
     arrays, problems = {}, []
     for name in shapes.keys() & state.keys():
         try:
@@ -218,7 +107,7 @@ def load_torch(module: Module, source: Any, strict: bool) -> Incomplete:
             problems.append(f"{name}: {array.shape} in PyTorch, {shapes[name]} here")
     loaded: dict[Any, tuple[str, Any, Array]] = {}
     absent = []
-    for each in layouts(module):
+    for each in layouts:
         if not state.keys() >= {*each.names}:
             absent.append(each)
         elif arrays.keys() >= {*each.names}:
@@ -244,8 +133,7 @@ def load_torch(module: Module, source: Any, strict: bool) -> Incomplete:
     if problems:
         count = len(problems)
         raise ParameterValueError(
-            f"{type(module).__name__} and the state of PyTorch differ in {count}"
-            f" place{'s'[: count > 1]}",
+            f"{model} and the state of PyTorch differ in {count} place{'s'[: count > 1]}",
             details=sorted(problems),
             hint=_advice(state, shapes) or "nothing was changed",
         )
@@ -270,6 +158,8 @@ def _advice(state: Mapping[str, Any], own: Mapping[str, Any]) -> str:
 def _state_of(source: Any) -> Mapping[str, Any]:
     """Arrays or tensors by name: of a dict, a module of PyTorch, or a file."""
     if isinstance(source, str | Path):
+        from staticgrad.saving import load  # few models are read from files
+
         is_ours = Path(source).suffix in (".safetensors", ".npz")
         found = (
             load(source) if is_ours else torch.load(source, map_location="cpu", weights_only=True)
@@ -299,11 +189,11 @@ def is_torch(data: Any) -> bool:
     return torch is not None and isinstance(data, torch.Tensor)
 
 
-def is_torch_state(module: Module, state: Mapping[str, Any]) -> bool:
+def is_torch_state(layouts: Iterable[Matching], state: Mapping[str, Any]) -> bool:
     """Return whether a state of this module has the names or the tensors of PyTorch."""
-    return any(map(is_torch, state.values())) or state.keys() == torch_state(module).keys()
+    return any(map(is_torch, state.values())) or state.keys() == torch_state(layouts).keys()
 
 
-def is_converted(module: Module) -> bool:
+def is_converted(layouts: Iterable[Matching]) -> bool:
     """Return whether an array of the module has another layout in PyTorch."""
-    return any(each.read is not _same for each in layouts(module))
+    return any(each.read is not same for each in layouts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -17,6 +17,7 @@ from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
+from staticgrad.nn.torch_weights import Arrays, Matching, transposed
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.records import NamedTuple
 
@@ -75,6 +76,22 @@ class MultiHeadAttention(Module):
         self.value = Linear(vdim or embed_dim, embed_dim, bias, **options)
         self.out = Linear(embed_dim, embed_dim, bias, **options)
         self.dropout = Dropout(dropout) if dropout else None
+
+    _torch_names = {"out": "out_proj"}  # noqa: RUF012 - as the base declares it
+
+    def _torch_layouts(self) -> Iterator[Matching]:
+        parts = self.query, self.key, self.value
+        weights = tuple([part.weight for part in parts])
+        if all(weight.shape == weights[0].shape for weight in weights):
+            yield Matching(
+                weights, ("in_proj_weight",), _apart, lambda own: (np.concatenate(own, 1).T,)
+            )
+        else:
+            names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+            yield Matching(weights, names, transposed, transposed)
+        if self.query.bias is not None:
+            biases: Any = tuple([part.bias for part in parts])
+            yield Matching(biases, ("in_proj_bias",), _apart, lambda own: (np.concatenate(own),))
 
     if TYPE_CHECKING:
 
@@ -149,6 +166,11 @@ class MultiHeadAttention(Module):
         return Cache(keys, values, cache.length + time), seen if mask is None else seen & mask
 
 
+def _apart(arrays: Arrays) -> Arrays:
+    """PyTorch's arrays of queries, keys and values, which are one, each transposed."""
+    return transposed(tuple(np.split(arrays[0], 3)))
+
+
 class TransformerBlock(Module):
     """Attention of a sequence to itself, then two layers for each place, both added to x.
 
@@ -199,6 +221,14 @@ class TransformerBlock(Module):
         self.activation = activation or gelu
         self.down = Linear(mlp_dim or 4 * embed_dim, embed_dim, bias, **options)
         self.dropout = Dropout(dropout) if dropout else None
+
+    _torch_names = {  # noqa: RUF012 - as the base declares it
+        "attention": "self_attn",
+        "up": "linear1",
+        "down": "linear2",
+        "norm_attention": "norm1",
+        "norm_mlp": "norm2",
+    }
 
     if TYPE_CHECKING:
 

@@ -27,7 +27,8 @@ LAZY = {
     "staticgrad.tools.commands.cli": "each command loads what it needs",
     "staticgrad.compiler.compiling.compiler": "no profiler is loaded that nobody asks for",
     "staticgrad.eager.tape": "detect_mutation alone reads settings",
-    "staticgrad.eager.tensor": "functions by rows and checkpoints stand above tensors",
+    "staticgrad.eager.rowwise": "few tensors are differentiated by their elements",
+    "staticgrad.eager.tensor": "pictures are loaded by who looks at them",
     "staticgrad.compiler.reports.explain": "pictures are loaded by who looks at them",
     "staticgrad.train.fitting": "pictures are loaded by who looks at them",
     "staticgrad.language.functions.draws": "linear algebra is loaded for who draws vectors",
@@ -53,7 +54,7 @@ LAZY = {
     "staticgrad.programs.linear_systems": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
     "staticgrad.programs.function": "tensors are loaded by who runs a function at once",
-    "staticgrad.nn.module": "weights of PyTorch stand above the layers, and are methods of theirs",
+    "staticgrad.nn.torch_weights": "few models are read from files",
     "staticgrad.optim.averaging": "tensors are loaded by who has them",
     "staticgrad.optim.lbfgs": "tensors are loaded by who has them",
     "staticgrad.optim.optimizer": "tensors are loaded by who has them",
@@ -72,8 +73,6 @@ LAZY = {
 #: how many modules the circle has at most, and what would open it. No other circle may close.
 CIRCLES = {
     "staticgrad.language.ir.graph": (20, "printing and pickling as functions"),
-    "staticgrad.nn.module": (7, "weights of PyTorch as a function"),
-    "staticgrad.eager.tensor": (6, "checkpoints and functions by rows that register themselves"),
     "staticgrad.autodiff.bodies": (3, "derivatives of loops that register themselves"),
 }
 
