@@ -14,6 +14,7 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 from typing import TYPE_CHECKING
 
 import staticgrad.eager.complex_tensor
+import staticgrad.eager.rowwise
 import staticgrad.eager.shortcuts
 import staticgrad.language.functions  # noqa: F401 - operators and methods find their functions
 from staticgrad.eager.checkpoint import checkpoint

@@ -241,3 +241,6 @@ def _results(found: Any) -> tuple[Tensor, ...]:
     if not results or not all(isinstance(result, Tensor) for result in results):
         raise ArgumentError(f"checkpoint: the function gives {shown(found)}, not tensors alone")
     return results
+
+
+Tensor.recomputed = staticmethod(recomputed)

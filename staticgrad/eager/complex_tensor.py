@@ -31,6 +31,14 @@ class ComplexTensor(WithArray, Complex):
     kind: ClassVar[type[Value]]
     computes = True
 
+    @classmethod
+    def made_of(cls, data: Any, requires_grad: bool = False, dtype: Any = None) -> Self:
+        """What ``Tensor(data, ...)`` makes of numbers: complex64 of Python's, as of floats."""
+        array = np.asarray(data, None if dtype is None else dtype)
+        if dtype is None and not hasattr(data, "dtype"):
+            array = array.astype(np.complex64)
+        return cls(Tensor(array.real, requires_grad), Tensor(array.imag, requires_grad))
+
     @property
     def data(self) -> Array:
         found: Array = np.empty(self.shape, self.dtype.numpy)
@@ -81,11 +89,3 @@ class ComplexTensor(WithArray, Complex):
 ComplexTensor.kind = ComplexTensor.complex_kind = ComplexTensor
 ComplexTensor.part_kind = Tensor
 Tensor.complex_kind = ComplexTensor
-
-
-def made_of(data: Any, requires_grad: bool = False, dtype: Any = None) -> ComplexTensor:
-    """What ``Tensor(data, ...)`` makes of complex numbers: complex64 of Python's, as of floats."""
-    array = np.asarray(data, None if dtype is None else dtype)
-    if dtype is None and not hasattr(data, "dtype"):
-        array = array.astype(np.complex64)
-    return ComplexTensor(Tensor(array.real, requires_grad), Tensor(array.imag, requires_grad))

@@ -19,7 +19,6 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.tape import checking, enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
-from staticgrad.language.functions.batching import over_elements
 from staticgrad.language.functions.rowwise import Rowwise
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.indexing import concatenate, stack
@@ -168,6 +167,9 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
     seen = [edge for edge in (*made, *(e for node in nodes for e in node.operands)) if edge]
     symbols = all(node.takes_symbols for node in nodes) and not any(edge.hooks for edge in seen)
     if count >= FEWEST and None not in edges and symbols:
+        # Few tensors are differentiated by their elements.
+        from staticgrad.language.functions.batching import over_elements
+
         sizes: list[Any] = [edge.type.size for edge in (*made, *edges) if edge]
         each = max(1, MOST // max(sizes))
 
@@ -196,3 +198,6 @@ def _units(tensor: Tensor, first: int, past: int) -> Tensor:
     units: Array = np.zeros((past - first, size), tensor.dtype.compute.numpy)
     units[np.arange(past - first), np.arange(first, past)] = 1
     return Tensor(units.reshape((past - first, *tensor.shape)))
+
+
+Tensor.of_rows = staticmethod(by_rows)

@@ -30,11 +30,12 @@ tape always has the values that it was made of.
 from __future__ import annotations
 
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from html import escape
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 from weakref import ref
 
 import numpy as np
@@ -47,13 +48,11 @@ from staticgrad.language.ops.elementwise import real_dtype
 from staticgrad.language.ops.sweep import Sweep
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import capture
 from staticgrad.support.contexts import Block, Nested
 from staticgrad.support.errors import TapeError
 from staticgrad.support.errors.tracebacks import boundary
-
-if TYPE_CHECKING:
-    from staticgrad.eager.tensor import Tensor
 
 #: True if operations are recorded.
 recording: Final = Nested("staticgrad_recording", True)
@@ -203,6 +202,39 @@ _NOTHING: Final[Callable[[], Edge | None]] = type(None)
 serials: Final = count()
 
 
+class Recorded:
+    """What the tape asks of tensors: an array, and an edge where its gradient arrives."""
+
+    __slots__ = ()
+
+    array: Array
+    type: TensorType
+    edge: Edge | None
+
+    @staticmethod
+    @abstractmethod
+    def of(array: Array) -> Recorded:
+        """A tensor of this array itself, no copy, that needs no gradient."""
+
+    @classmethod
+    @abstractmethod
+    def lift(cls, data: object, like: DType | None = None) -> Self:
+        """A tensor of a copy of ``data`` that needs no gradient; a tensor itself."""
+
+    @staticmethod
+    @abstractmethod
+    def fitting(type: TensorType, share: Any, rule: str) -> Any:
+        """``share``, if it is a cotangent of ``type``; else OpDefinitionError: a wrong rule."""
+
+    @abstractmethod
+    def recorded_by(self, node: TapeNode, number: int) -> Edge | None:
+        """The edge of this tensor, now a result of ``node``; None for integers and bools."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Keep the values that the array had before a parameter that it shares was written."""
+
+
 class Edge:
     """Result ``number`` of ``node``; a leaf if there is no node.
 
@@ -215,13 +247,13 @@ class Edge:
     def __init__(self, type: TensorType, node: TapeNode | None = None, number: int = 0) -> None:
         self.type, self.node, self.number = type, node, number
         self.hooks: dict[object, Hook] | None = None
-        self.owner: ref[Tensor] | None = None
+        self.owner: ref[Recorded] | None = None
 
-    def tensor(self) -> Tensor | None:
+    def tensor(self) -> Any:
         """The tensor whose ``grad`` is written, if it is still there."""
         return None if self.owner is None else self.owner()
 
-    def owned_by(self, tensor: Tensor) -> Edge:
+    def owned_by(self, tensor: Recorded) -> Edge:
         """This edge; ``tensor`` keeps the gradient that arrives."""
         self.owner = ref(tensor)
         return self
@@ -239,7 +271,7 @@ class Handle:
         self._hooks.pop(self, None)
 
 
-def hooked(edge: Edge, ct: Any, kind: type[Tensor]) -> Any:
+def hooked(edge: Edge, ct: Any, kind: type[Recorded]) -> Any:
     """The cotangent of a tensor after its hooks have seen it, in the order of registration."""
     for hook in list((edge.hooks or {}).values()):
         replaced = hook(ct)
@@ -266,11 +298,11 @@ class TapeNode:
     takes_masks = False
     #: Whether it takes values that stand for the cotangents of many walks.
     takes_symbols = False
-    #: The class of tensors, which stands above this file.
-    tensor: ClassVar[type[Tensor]]
+    #: The class of tensors.
+    tensor: ClassVar[type[Recorded]]
 
     def __init__(
-        self, edges: Edges, outs: Sequence[Tensor], operands: Sequence[Tensor] = ()
+        self, edges: Edges, outs: Sequence[Recorded], operands: Sequence[Recorded] = ()
     ) -> None:
         """Record: ``outs`` get their edges. ``operands`` are looked at by ``detect_mutation``."""
         self.edges: Edges | None = edges
@@ -318,12 +350,12 @@ class TapeNode:
 
     @property
     @boundary
-    def saved_tensors(self) -> tuple[Tensor, ...]:
+    def saved_tensors(self) -> tuple[Any, ...]:
         """The operands that the rule reads. Raises TapeError when they have been released."""
         self.operands  # noqa: B018 - refuses where they have been released
         return self.saved()
 
-    def saved(self) -> tuple[Tensor, ...]:
+    def saved(self) -> tuple[Recorded, ...]:
         """The operands that are kept."""
         return ()
 
@@ -332,7 +364,7 @@ class TapeNode:
         """The node that created each operand; None for leaves and constants."""
         return tuple([None if edge is None else edge.node for edge in self.operands])
 
-    def result(self, number: int, array: Any) -> Tensor:
+    def result(self, number: int, array: Any) -> Recorded:
         """A result again, for the rule: its array, and its edge if the walk itself is recorded."""
         out = self.tensor.of(array)
         if recording.innermost() and out.type.dtype.kind == "f":
@@ -345,7 +377,7 @@ class TapeNode:
         raise TypeError(f"{type(self).__name__} has no rule")
 
     def shares_of_rerun(
-        self, results: Sequence[Tensor], since: int, cts: Cotangents, needed: tuple[bool, ...]
+        self, results: Sequence[Recorded], since: int, cts: Cotangents, needed: tuple[bool, ...]
     ) -> Cotangents:
         """The shares by a walk over what was recorded from ``since`` on, as far as that reaches."""
         targets = [e for e, need in zip(self.operands, needed, strict=True) if need and e]
@@ -383,9 +415,9 @@ class OpNode(TapeNode):
     def __init__(
         self,
         op: Op,
-        operands: Sequence[Tensor],
-        outs: Sequence[Tensor],
-        args: Sequence[Tensor],
+        operands: Sequence[Recorded],
+        outs: Sequence[Recorded],
+        args: Sequence[Recorded],
         results: Sequence[Any],
     ) -> None:
         self.op, self.args, self.results = op, args, results
@@ -399,7 +431,7 @@ class OpNode(TapeNode):
     def name(self) -> str:
         return self.op.name
 
-    def saved(self) -> tuple[Tensor, ...]:
+    def saved(self) -> tuple[Recorded, ...]:
         return tuple([arg for arg in self.args if arg.__class__ is self.tensor])
 
     def settle(self) -> None:
@@ -424,7 +456,7 @@ class OpNode(TapeNode):
         self.args, self.results = (), ()
 
 
-def apart(shares: Cotangents, kind: type[Tensor], held: Iterable[Any]) -> Cotangents:
+def apart(shares: Cotangents, kind: type[Recorded], held: Iterable[Any]) -> Cotangents:
     """``shares``, with copies of the arrays that one of ``held`` has, too."""
     arrays = [tensor.array for tensor in held if tensor.__class__ is kind]
     for share in shares:

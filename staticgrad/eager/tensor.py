@@ -27,6 +27,7 @@ from staticgrad.eager.tape import (
     Edge,
     Handle,
     Hook,
+    Recorded,
     moved,
     no_grad,
     recording,
@@ -102,7 +103,7 @@ class WithArray:
         return complex(self.data.item())
 
 
-class Tensor(WithArray, Value):
+class Tensor(WithArray, Recorded, Value):
     """An array, and where it came from.
 
     Attributes:
@@ -134,13 +135,17 @@ class Tensor(WithArray, Value):
     edge: Edge | None
     _grad: Array | None
     _parked: Edge  # that of a leaf which needs no gradient for a while
+    #: A function by rows, of tensors: ``rowwise.by_rows``, which sets it.
+    of_rows: ClassVar[Callable[..., Any]]
+    #: ``checkpoint.recomputed``, which sets it: ``recomputed(f, args, policy)`` runs f again to be
+    #: differentiated, and keeps what the policy saves.
+    recomputed: ClassVar[Callable[..., Any]]
 
     def __new__(cls, data: Any = None, requires_grad: bool = False, dtype: Any = None) -> Self:
         """A tensor; of complex numbers the pair of two."""
         if is_complex_data(data) or (dtype is not None and dtype_of(dtype).is_complex):
-            from staticgrad.eager.complex_tensor import made_of
-
-            return made_of(data, requires_grad, dtype)  # type: ignore[return-value]
+            pairs: Any = cls.complex_kind
+            return pairs.made_of(data, requires_grad, dtype)  # type: ignore[no-any-return]
         return super().__new__(cls)
 
     @public
@@ -289,25 +294,13 @@ class Tensor(WithArray, Value):
     @classmethod
     def by_rows(cls, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A function by rows: one operation on the tape, where that keeps less."""
-        from staticgrad.eager.rowwise import by_rows  # it stands above tensors
-
         named = {name: cls._met(arg) for name, arg in kwargs.items()}
-        return by_rows(function, *map(cls._met, args), **named)
+        return cls.of_rows(function, *map(cls._met, args), **named)
 
     @classmethod
     def _met(cls, arg: Any) -> Any:
         """An argument that a tensor meets: a parameter is its present array then."""
         return cls.lift(arg) if isinstance(arg, Parameter) else arg
-
-    @classmethod
-    def recomputed(cls, function: Any, args: tuple[Any, ...], policy: Any) -> Any:
-        """``function(*args)``, which records nothing and runs again to be differentiated.
-
-        With a policy what that saves is kept.
-        """
-        from staticgrad.eager.checkpoint import recomputed  # it stands above tensors
-
-        return recomputed(function, args, policy)
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
