@@ -10,6 +10,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from staticgrad.eager import xp
 from staticgrad.exports import FUNCTIONS, LAYERS, MODULES, OTHERS
 
 ROOT = Path(__file__).parents[1]
@@ -63,8 +64,6 @@ AnyValue = TypeVar("AnyValue", Tensor, Value, default=Tensor)
 
 def standard():
     """``staticgrad/eager/xp.pyi``: functions are made when they are first used."""
-    from staticgrad.eager import xp
-
     lines = [f'"""{WRITTEN}"""', _STANDARD]
     lines += [_declared(name, getattr(xp, name)) for name in xp.__all__]
     lines += ["", "class _Linalg:"]
@@ -79,7 +78,8 @@ def _declared(name, public):
         return "" if name == "linalg" else f"{name}: {kind}"
     # Annotations are texts; a Literal has quotes inside of its own.
     plain = re.compile(r"\"(Literal\[[^\]]*\](?: \| None)?)\"|'")
-    signature = str(inspect.signature(public))
+    written = inspect.signature(inspect.unwrap(public))  # not in the words that help shows
+    signature = str(xp._with_standard(written, public.__name__))
     signature = plain.sub(lambda text: (text[1] or "").replace("'", '"'), signature)
     signature = re.sub(r"= ?(sg\.\w+|[^,)\s]+)", "= ...", signature)
     return f"def {name}{signature}: ...".replace("bool", "builtins.bool")

@@ -118,6 +118,14 @@ MUTANTS = (
     *_row(
         "arguments of public functions",
         (
+            "signatures-in-house-words",
+            "staticgrad/support/signatures.py",
+            "    return text if len(text) <= _LONGEST and",
+            "    return text if len(text) <= 8 and",
+            "help shows the names of types where what they stand for is short",
+            "tests/interface/test_declared_arguments.py -k plain",
+        ),
+        (
             "the-end-of-an-interval",
             "staticgrad/language/ops/operands.py",
             "else given < high):\n",

@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import pickle
+import re
 import traceback
 from ast import literal_eval
 from types import FunctionType
@@ -95,7 +97,8 @@ def declared():
                 and (not name.startswith("_") or name == "__init__")
             }
         for place, (called, defined) in functions.items():
-            for name, parameter in inspect.signature(defined).parameters.items():
+            written = inspect.signature(inspect.unwrap(defined))  # not in the words of help
+            for name, parameter in written.parameters.items():
                 refused, optional = refused_by(parameter.annotation)
                 by_place = parameter.kind is parameter.POSITIONAL_ONLY
                 if refused and parameter.kind is not parameter.VAR_POSITIONAL and not by_place:
@@ -171,3 +174,48 @@ def test_numpys_bools_are_bools():
     assert eager.Tensor([1.0], requires_grad=np.True_).requires_grad is True
     found = sg.compile(x * 2, fuse=np.False_).run({"x": np.ones((3, 4), "float32")})
     np.testing.assert_array_equal(found, np.full((3, 4), 2.0))
+
+
+#: What type checkers read and the boundary checks, which no one who asks for help has to know.
+HOUSE_WORDS = re.compile(
+    r"\b(AnyValue|V|Of|Axes|Norm|OutOfBounds|Integer|\w+(Int|Float|Fraction|Operand))\b|~"
+)
+
+
+def test_signatures_are_shown_in_plain_words():
+    def check(thing):
+        methods = vars(thing).values() if isinstance(thing, type) else ()
+        for each in (thing, *filter(inspect.isfunction, methods)):
+            if inspect.isfunction(each) or (
+                isinstance(each, type) and not issubclass(each, Exception)
+            ):
+                assert not HOUSE_WORDS.search(str(inspect.signature(each))), each
+
+    check_all(check, [(thing,) for _, thing in public_things()])
+
+
+@pytest.mark.parametrize(
+    ("thing", "signature"),
+    [
+        (sg.tanh, "(x: ArrayLike) -> Value"),
+        (
+            sg.take,
+            "(x: ArrayLike, indices: ArrayLike, axis: int | None = None, *,"
+            " mode: Literal['raise', 'wrap', 'clip'] = 'raise') -> Value",
+        ),
+        (
+            sg.nn.huber,
+            "(input: ArrayLike, target: ArrayLike, delta: float | Value = 1.0,"
+            " reduction: Literal['mean', 'sum', 'none'] = 'mean') -> Value",
+        ),
+        (sg.input("x", (3,)).clip, "(min: Any = None, max: Any = None) -> Value"),
+        (sg.optim.cosine, "(rate: float, steps: float, least: float = 0.0) -> None"),
+        (sg.nn.Dropout, "(p: float = 0.5, *, seed: int | None = None) -> None"),
+    ],
+)
+def test_a_signature_as_help_shows_it(thing, signature):
+    found = inspect.signature(thing)
+    assert str(found) == signature
+    assert found == found.replace()
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert found.bind(*[1] * sum(p.default is p.empty for p in found.parameters.values()))

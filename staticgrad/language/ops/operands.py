@@ -293,7 +293,7 @@ non_negative = _number("a finite number >= 0", 0, math.inf, "[)")
 
 Number = Annotated[float, Argument(read_number)]
 PositiveFloat = Annotated[float, Argument(positive)]
-PositiveOperand = Annotated[Any, Argument(partial(positive, or_value=True))]
+PositiveOperand = Annotated[float | Value, Argument(partial(positive, or_value=True))]
 NonNegativeFloat = Annotated[float, Argument(non_negative)]
 Fraction = Annotated[float, Argument(_number("a number in [0, 1)", 0, 1, "[)"))]
 OpenFraction = Annotated[float, Argument(_number("a number in (0, 1)", 0, 1, "()"))]

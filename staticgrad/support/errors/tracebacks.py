@@ -23,6 +23,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from staticgrad.exports import FUNCTIONS, LAYERS, OTHERS, homes
 from staticgrad.support.building import is_package_file, is_user_file
 from staticgrad.support.errors import ShadowedPackageError, StaticgradError
+from staticgrad.support.signatures import ShownSignature
 from staticgrad.support.upward import up
 
 P = ParamSpec("P")
@@ -57,6 +58,7 @@ def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -
             cut(error)
             raise
 
+    called.__signature__ = ShownSignature(function)  # type: ignore[attr-defined]
     return called
 
 
@@ -152,6 +154,7 @@ def bounded(kind: type[T]) -> type[T]:
             get, put, drop = (part and boundary(part) for part in (each.fget, each.fset, each.fdel))
             setattr(kind, name, property(get, put, drop))
         elif isinstance(each, FunctionType) and "cut" not in each.__code__.co_names:
+            each.__module__ = each.__module__ or kind.__module__  # of a constructor of a data class
             setattr(kind, name, boundary(each))
     return kind
 

@@ -375,9 +375,7 @@ def _operands(value: Callable[..., Any]) -> int:
         for p in inspect.signature(value).parameters.values()
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY)
     ]
-    plain = all(
-        "ArrayLike[" in str(p.annotation) and p.kind is not p.VAR_POSITIONAL for p in needed
-    )
+    plain = all("ArrayLike" in str(p.annotation) and p.kind is not p.VAR_POSITIONAL for p in needed)
     return len(needed) if plain else 0
 
 
