@@ -17,7 +17,7 @@ from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.helpers.diagonals import diagonals
 from tests.helpers.random_programs import random_graph
-from tests.training.optimizers import SAMPLES
+from tests.laws.optimizers import SAMPLES
 
 STORAGE = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
 every_storage = pytest.mark.parametrize("dtype", STORAGE, ids=str)

@@ -47,7 +47,7 @@ NO_DOOR = {
     "sg.special*": OF_VALUES,
     "sg.torch.step": "an optimizer's step, beside eager ones: tests/bridges/test_aten.py",
     "sg.nn*": LAYER,
-    "sg.optim.*": "a rule, beside NumPy in tests/training/optimizer_rules.py",
+    "sg.optim.*": "a rule, beside NumPy in tests/laws/optimizer_rules.py",
     "sg.random*": "draws, no value goes in: its types are in its own tests",
     "sg.sparse*": "the column of sparse matrices",
     "sg.testing.*": "checks a user's own ops and graphs",

@@ -26,6 +26,7 @@ from staticgrad.language.ir.rounded import element
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from staticgrad.language.vecmath.blocks import LONG
 from tests.eager import oracle
+from tests.laws.table import Laws
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, run_all, variable
 from tests.ops.samples import as_tuple, op_names, samples_of, types_of
@@ -40,19 +41,8 @@ OTHER_ORDER = ("sum", "matmul")
 #: Of tensors, relative; of what is for storage it is a unit in the last place.
 TOLERANCE = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-6, "float64": 1e-14}
 
-#: Name -> (law, which samples of an op it is checked on).
-LAWS = {}
-
-
-def law(on=lambda samples: samples):
-    """Register a law, of the samples that ``on`` chooses."""
-
-    def register(function):
-        LAWS[function.__name__] = (function, on)
-        return function
-
-    return register
-
+LAWS = Laws()
+law = LAWS.law
 
 samples_in_turn = lru_cache(maxsize=1)(samples_of)  # for all laws of one op
 
@@ -330,7 +320,4 @@ def tensors_have_the_second_gradients_of_the_graph(sample, rng):
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_law_of_every_op(name, law):
-    check, on = LAWS[law]
-    rng = np.random.default_rng(1)
-    for sample in on(samples_in_turn(name)):
-        check(sample, rng)
+    LAWS.check(law, samples_in_turn(name), np.random.default_rng(1))

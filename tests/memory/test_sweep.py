@@ -7,9 +7,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.optim import SGD, Adam
+from tests.laws.optimizers import Case, counted, mixed_cases, norms, plain_cases
 from tests.memory.models import MODELS
 from tests.memory.sweep import subject
-from tests.training.optimizers import Case, counted, mixed_cases, norms, plain_cases
 
 SMALL = ("recurrent", "dropped_out")
 QUICK = ("mlp", "parts", "hessian_vector")

@@ -19,9 +19,9 @@ from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import Planner, plan
 from staticgrad.errors import ArgumentError, ParseError, PolicyError, StaticgradError
 from tests.helpers.diagonals import diagonals
+from tests.laws.optimizers import SAMPLES, Case
 from tests.memory.models import MODELS
 from tests.passes.test_remat import chain_of, layers
-from tests.training.optimizers import SAMPLES, Case
 
 
 class Proposes(Policy):

@@ -1,8 +1,7 @@
-"""Every optimizer of the registry and L-BFGS: by hand, on tensors, in functions, in one kernel."""
+"""Loss scales, schedules, averages, L-BFGS, and what optimizers refuse: see also ``laws``."""
 
 import inspect
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,131 +9,8 @@ import pytest
 import staticgrad as sg
 from staticgrad import optim
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, DTypeError, SavedFileError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.optim.lbfgs import _times_inverse
-from tests.training.optimizer_rules import by_hand
-from tests.training.optimizers import SAMPLES, missing
-
-CASES = [
-    pytest.param(cls, options, id=f"{cls.__name__}{number}")
-    for cls, samples in SAMPLES.items()
-    for number, options in enumerate(samples)
-]
-every = pytest.mark.parametrize(("cls", "options"), CASES)
-
-
-def start(dtype="float64"):
-    draw = np.random.default_rng(5)
-    return [draw.normal(size=shape).astype(dtype) for shape in ((3, 4), (4,), (200, 2))]
-
-
-def batch(run, dtype="float64"):
-    return np.random.default_rng(run).normal(size=(4,)).astype(dtype)
-
-
-def loss_of(x, params):
-    """Of matrices and vectors, of any kind of values, and not quadratic."""
-    a, b, c = params
-    return ((a * b + x) ** 2).sum() + sg.sqrt(c * c + 1.0).sum() * 0.3 + (b * b * b).sum()
-
-
-def gradient(run, params):
-    a, b, c = params
-    inner = 2 * (a * b + batch(run))
-    return [inner * b, (inner * a).sum(0) + 3 * b**2, 0.3 * c / np.sqrt(c * c + 1.0)]
-
-
-def compiled(optimizer, dtype="float64", **options):
-    """The parameters, and a function of the number of a run that steps them."""
-    x = sg.input("x", (4,), dtype)
-    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start(dtype))]
-    loss = loss_of(x, params)
-    step = sg.compile(sg.Graph({"loss": loss}, optimizer.updates(loss, params)), **options)
-    return params, lambda run: step.run({"x": batch(run, dtype)})
-
-
-@every
-def test_three_steps_are_those_by_hand(cls, options):
-    optimizer = cls(**options)
-    params, step = compiled(optimizer)
-    runs = 3 * optimizer.accumulate
-    for run in range(runs):
-        step(run)
-    for p, wanted in zip(params, by_hand(optimizer, start(), gradient, runs), strict=True):
-        np.testing.assert_allclose(p.value, wanted, rtol=1e-10, atol=1e-14, err_msg=p.name)
-
-
-@pytest.mark.thinned(20)
-@every
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-11)])
-def test_tensors_take_the_same_steps(cls, options, dtype, tolerance):
-    optimizer = cls(**options)
-    params, step = compiled(optimizer, dtype)
-    tensors = [Tensor(array, requires_grad=True, dtype=dtype) for array in start(dtype)]
-    steps = optimizer.on(tensors)
-    for run in range(3 * optimizer.accumulate):
-        step(run)
-        steps.zero_grad()
-        loss_of(Tensor(batch(run, dtype), dtype=dtype), tensors).backward()
-        steps.step()
-    for p, tensor in zip(params, tensors, strict=True):
-        assert tensor.data.dtype == p.value.dtype == dtype
-        np.testing.assert_allclose(tensor.data, p.value, rtol=tolerance, atol=tolerance)
-
-
-def minimizing(optimizer):
-    """The parameters, and a function that steps them."""
-    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start("float32"))]
-
-    @sg.function(threads=2)
-    def train(x):
-        loss = loss_of(x, params)
-        optimizer.minimize(loss)
-        return loss
-
-    return params, train
-
-
-@pytest.mark.thinned(15)
-@every
-def test_functions_and_threads_take_them_to_the_bit(cls, options):
-    """A traced function minimizes, on two threads and on the tape; the graph runs on one."""
-    optimizer = cls(**options)
-    params, train = minimizing(optimizer)
-    at_once, eagerly = minimizing(cls(**options))
-    others, step = compiled(cls(**options), "float32", threads=1)
-    for run in range(2 * optimizer.accumulate):
-        losses = train(batch(run, "float32")), step(run)["loss"]
-        assert losses[0] == losses[1]
-        eagerly.eagerly(batch(run, "float32"))
-    for p, other in zip(params, others, strict=True):
-        np.testing.assert_array_equal(p.value, other.value)
-    for p, other in zip(params, at_once, strict=True):
-        np.testing.assert_allclose(other.value, p.value, rtol=2e-5, atol=2e-5)
-
-
-#: Kernels that an update takes beside the one of a step counter.
-KERNELS = {
-    optim.Adafactor: "means of rows and of the whole",
-    optim.Lion: "one for each result",
-    optim.Muon: "products",
-}
-
-
-@pytest.mark.thinned(10)
-@every
-def test_a_parameter_is_updated_in_one_kernel(cls, options):
-    together = {"max_norm", "skip_nonfinite", "loss_scale", "accumulate"}
-    options = {name: given for name, given in options.items() if name not in together}
-    w = sg.parameter("w", np.ones((64, 64), "float32"))
-    updates = cls(**options).apply({w: sg.input("g", (64, 64))})
-    counters = [p for p in updates if not p.ndim]
-    kernels = len(sg.compile(sg.Graph({}, updates)).kernels) - len(counters)
-    assert (kernels > 1) is (cls in KERNELS)
-    assert kernels == 1 or cls is not optim.Lion or kernels == 2
-
-
-# -- what all of them share ------------------------------------------------------------------------
 
 
 def test_steps_that_are_not_finite_change_nothing():
@@ -171,43 +47,6 @@ def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_one
     ]  # fmt: skip
 
 
-@pytest.mark.thinned(30)
-@every
-def test_gradients_of_ones_own_take_the_steps_of_minimize(cls, options):
-    """In a function over three traces, at once on its tape, and as arrays where nothing is traced.
-
-    To the last bits where both are compiled; what is kept from step to step is the same.
-    """
-    one, other = cls(**options), cls(**options)
-    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start())]
-    twins = [sg.parameter(f"p{k}", array) for k, array in enumerate(start())]
-
-    @sg.function
-    def minimized(x):
-        one.minimize(loss_of(x.mean(0), params))
-
-    @sg.function
-    def applied(x):
-        slopes = sg.grad(loss_of(x.mean(0), twins), twins)
-        other.apply_gradients(dict(zip(twins, slopes, strict=True)))
-
-    for count in (1, 3, 4):
-        x = np.random.default_rng(count).normal(size=(count, 4))
-        minimized(x)
-        applied(x)
-    applied.eagerly(x)
-    minimized(x)
-    slopes = sg.grad(lambda values: loss_of(x.mean(0), values))([p.value for p in twins])
-    other.apply_gradients(dict(zip(twins, slopes, strict=True)))
-    minimized(x)
-    for p, twin in zip(params, twins, strict=True):
-        np.testing.assert_allclose(twin.value, p.value, rtol=1e-11, atol=1e-13)
-    ours, theirs = one.state_dict(), other.state_dict()
-    assert {*ours} == {*theirs}
-    for name, state in ours.items():
-        np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)
-
-
 @pytest.mark.parametrize("order", ["gradients first", "loss first"])
 def test_steps_at_once_by_a_loss_and_by_gradients_are_steps_of_their_own(order):
     """The gradients of a loss are divided by the loss scale, those of one's own are not."""
@@ -221,25 +60,6 @@ def test_steps_at_once_by_a_loss_and_by_gradients_are_steps_of_their_own(order):
         for step in steps if order == "gradients first" else steps[::-1]:
             step()
     np.testing.assert_array_equal(w.value, [1.0 - 0.375, 2.0 - 0.75])
-
-
-@pytest.mark.thinned
-@every
-def test_states_of_another_kind_are_refused_when_they_are_loaded(cls, options):
-    """What an optimizer has kept goes into its like, and not into one that keeps nothing."""
-    one, like, plain = cls(**options), cls(**options), optim.SGD(0.1)
-    params, step = compiled(one)
-    step(0)
-    states = one.state_dict()
-    like.load_state_dict(states)
-    assert {*like.state_dict()} == {*states}
-    if any(state.ndim for state in states.values()):
-        with pytest.raises(SavedFileError, match="SGD keeps nothing for a parameter"):
-            plain.load_state_dict(states)
-        assert plain.state_dict() == {}
-    else:
-        plain.load_state_dict(states)
-    del params
 
 
 class Numbered(sg.nn.Module):
@@ -580,20 +400,6 @@ def test_clipping_scales_all_gradients_together():
     step = sg.Graph(updates=sg.optim.SGD(1.0).apply({w: g}))
     moved = START - evaluated(step, [{}])[0]
     assert np.linalg.norm(moved) == pytest.approx(0.5, rel=1e-14)
-
-
-def test_every_optimizer_and_option_has_a_sample(monkeypatch):
-    @dataclass(frozen=True, eq=False)
-    class Signed(sg.optim.SGD):
-        """Registered by being defined."""
-
-    found = sg.optim.registered_optimizers()
-    assert found.index(sg.optim.SGD) < found.index(Signed)
-    assert found.index(sg.optim.Adam) < found.index(sg.optim.AdamW)
-    assert missing() == []
-    monkeypatch.setitem(SAMPLES, sg.optim.SGD, SAMPLES[sg.optim.SGD][:1])
-    monkeypatch.delitem(SAMPLES, sg.optim.AdamW)
-    assert {"AdamW has no sample", "SGD: no sample sets nesterov"} <= {*missing()}
 
 
 RNG = np.random.default_rng(3)

@@ -101,8 +101,22 @@ def rule_of(o, p):
     return o.default, RULES[type(o.default)]
 
 
-def by_hand(o, start, gradient, runs):
-    """The parameters after these runs; ``gradient(k, params)`` gives the gradients of run k."""
+def at_rate(o, rate):
+    """The options with a rate in place of a schedule or a value."""
+    if isinstance(o, optim.ParameterGroups):
+        return dataclasses.replace(o, default=at_rate(o.default, rate))
+    return dataclasses.replace(o, learning_rate=rate)
+
+
+def rate_of(o):
+    return (o.default if isinstance(o, optim.ParameterGroups) else o).learning_rate
+
+
+def by_hand(o, start, gradient, runs, rates=()):
+    """The parameters after these runs; ``gradient(k, params)`` gives the gradients of run k.
+
+    ``rates``: the rate of each run, where it is fed; the last run of a step decides.
+    """
     params, kept = [*start], [{} for _ in start]
     waiting = []
     for run in range(runs):
@@ -117,7 +131,12 @@ def by_hand(o, start, gradient, runs):
             norm = np.sqrt(sum((g**2).sum() for g in grads))
             grads = [g * min(1.0, o.max_norm / norm) for g in grads]
         step = (run + 1) // o.accumulate
+        schedule = rate_of(o)
+        if rates:
+            now = at_rate(o, rates[run])
+        else:
+            now = at_rate(o, float(schedule(step - 1))) if callable(schedule) else o
         for k, (p, g) in enumerate(zip(params, grads, strict=True)):
-            own, rule = rule_of(o, p)
+            own, rule = rule_of(now, p)
             params[k] = rule(own, step, p, g, kept[k])
     return params
