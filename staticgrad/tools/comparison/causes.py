@@ -6,7 +6,6 @@ makes it and the part that it is read last in.
 
 from __future__ import annotations
 
-import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,12 +18,10 @@ from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.eager.tape import TapeSweep
 from staticgrad.language.ir.pictures import columns_of_steps
 from staticgrad.language.ir.plan import Plan
-from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import GRADIENTS, KEPT, TEMPORARY, UPDATES, Causes
-from staticgrad.tools.comparison.ways import DefineByRun
 
-_SNAPSHOTS: Final = 40  # of the tape's step, at equal numbers of calls
-_FRAMES: Final = 32  # of a traceback: from an array of a rule up to the walk back
+FRAMES: Final = 12  # of a traceback: from an array of a rule up to the walk back
+WALK: Final = TapeSweep.run.__code__
 
 
 def cause(born: str, dies: str) -> str:
@@ -66,96 +63,55 @@ def _covered(spans: Sequence[tuple[int, int]]) -> int:
     return used
 
 
-def of_tape(chosen: ComparedProgram, batch: Batch) -> Causes:
-    """Return the bytes of arrays at the fullest of some moments of a step on the tape.
-
-    An array that is there when the walk back begins is kept for it; one that the walk makes and
-    that is there when it ends is a gradient.
-    """
-    tape = DefineByRun(chosen)
-    for _ in range(2):
-        tape.step(batch)
-    walk, seen = TapeSweep.run.__code__, _Moments()
-    calls = 0
-
-    def count(frame: FrameType, event: str, arg: Any) -> None:
-        nonlocal calls
-        calls += 1
-
-    def look(frame: FrameType, event: str, arg: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if frame.f_code is walk and event in ("call", "return"):
-            seen.walk(begins=event == "call")
-        elif calls % every == 0:
-            seen.look()
-
-    _profiled(tape, batch, count)
-    every, calls = max(calls // _SNAPSHOTS, 1), 0
-    tracemalloc.start(_FRAMES)
-    try:
-        _profiled(tape, batch, look)
-    finally:
-        tracemalloc.stop()
-    return _causes("staticgrad's tape", seen.fullest(walk.co_filename))
-
-
-def _profiled(tape: DefineByRun, batch: Batch, profile: Any) -> None:
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        tape.step(batch)
-    finally:
-        sys.setprofile(before)
-
-
 _Array = tuple[int, Any]  # bytes, and where they were allocated
 
 
-class _Moments:
-    """The arrays at some moments of a step, and at the borders of the walk back."""
+class Moments:
+    """The arrays of a step of the tape at its fullest, and at the borders of the walk back.
+
+    An array that is there when the walk back begins is kept for it; one that the walk makes and
+    that is there when it ends is a gradient. ``objects``: the bytes of Python's objects at the
+    fullest moment.
+    """
 
     def __init__(self) -> None:
-        self._looks: list[tuple[str, Counter[_Array]]] = []
+        self.objects = 0
+        self._fullest: tuple[str, Counter[_Array]] = ("f", Counter())
         self._kept: Counter[_Array] = Counter()
         self._left: Counter[_Array] = Counter()
         self._part, self._depth = "f", 0
 
-    def look(self) -> Counter[_Array]:
-        """Note the arrays that are there now."""
-        domain = np.lib.tracemalloc_domain
-        traces = tracemalloc.take_snapshot().traces
-        arrays = Counter((t.size, t.traceback) for t in traces if t.domain == domain)
-        self._looks.append((self._part, arrays))
-        return arrays
+    def see(self, frame: FrameType, event: str, is_fullest: bool) -> None:
+        """Look at the arrays where the walk back begins or ends, and where there are most."""
+        if is_fullest:
+            self._fullest = self._part, self._look(count=True)
+        if frame.f_code is not WALK or event not in ("call", "return"):
+            return
+        self._depth += 1 if event == "call" else -1
+        if event == "call" and self._part == "f":
+            self._kept, self._part = self._look(), "b"
+        elif event == "return" and not self._depth:
+            self._left, self._part = self._look(), "u"
 
-    def walk(self, begins: bool) -> None:
-        """Note that a walk back begins or ends."""
-        self._depth += 1 if begins else -1
-        if begins and self._part == "f":
-            self._kept, self._part = self.look(), "b"
-        elif not begins and not self._depth:
-            self._left = self.look()
-            self._part = "u"
-
-    def fullest(self, walk: str) -> Mapping[str, int]:
-        """Return the bytes by cause of the moment with the most."""
-        if not self._looks:
-            return {}
-
-        def total(look: tuple[str, Counter[_Array]]) -> int:
-            return sum(size * count for (size, _), count in look[1].items())
-
-        part, arrays = max(self._looks, key=total)
+    def causes(self, name: str) -> Causes:
+        """Return the bytes at the fullest moment by cause."""
+        part, arrays = self._fullest
         found: Counter[str] = Counter()
         for each, count in arrays.items():
             size, places = each
-            in_walk = any(place.filename == walk for place in places)
+            in_walk = any(place.filename == WALK.co_filename for place in places)
             stays = min(count, self._left[each] if in_walk else self._kept[each])
             found[cause("b", "u") if in_walk else cause("f", "b")] += size * stays
             rest = "u" if part == "u" and not in_walk else "f"
             found[cause(rest, rest)] += size * (count - stays)
-        return found
+        return _causes(name, found)
+
+    def _look(self, *, count: bool = False) -> Counter[_Array]:
+        domain = np.lib.tracemalloc_domain
+        traces = tracemalloc.take_snapshot().traces
+        if count:
+            self.objects = sum(t.size for t in traces if t.domain != domain)
+        return Counter((t.size, t.traceback) for t in traces if t.domain == domain)
 
 
 def of_events(name: str, events: Sequence[tuple[int, int, str]]) -> Causes:

@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.work import work_of
 from staticgrad.compiler.reports.explain import dead_nodes
 from staticgrad.compiler.reports.pictures import runners
@@ -31,20 +32,22 @@ from staticgrad.support.errors import MeasurementError, StaticgradError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import listed
 from staticgrad.support.pictures.markup import nbytes, number
-from staticgrad.tools.comparison import causes, memory, peers
+from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
+from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.loading import Spec, beside, subject
 from staticgrad.tools.comparison.page import ShownComparison, ShownTape
 from staticgrad.tools.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
 from staticgrad.tools.comparison.report import (
     EMPTY,
+    HERE,
     TAPE,
     WARM,
     WRITTEN,
     Anatomy,
     Changes,
     Comparison,
-    FirstResult,
+    Course,
     Refusal,
     StepCost,
     TapeAlone,
@@ -54,7 +57,9 @@ from staticgrad.tools.comparison.report import (
 from staticgrad.tools.comparison.timing import PARTS, Race, one_thread, pools
 from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
 
-_STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
+_STEPS: Final = 20  # of a program that the tape runs alone
+_REPEATS: Final = 2  # of a course
+_LONG: Final = 15.0  # seconds of all courses, from which on they are not repeated
 _RUNS: Final = 8  # of the compiled program, whose steps are timed one by one
 _FIRST: Final = "staticgrad.tools.comparison.first"
 #: The environment that keeps the libraries of a fresh process on one thread.
@@ -143,8 +148,16 @@ def compare(
                 race.run(seconds / PARTS)
         watch("memory")
         by_policy = memory.compiled_by_policy(chosen)
-        memories = tuple(memory.bytes_of(chosen, n, by_policy) for n in sizes)
         batch = chosen.draw(usual, np.random.default_rng(0))
+        tape = memory.tape_memory(chosen, batch)
+        peaks = {
+            n: memory.tape_peak(chosen, chosen.draw(n, np.random.default_rng(0)), tape.objects)
+            for n in sizes if n != usual
+        } | {usual: tape.peak}  # fmt: skip
+        memories = tuple(memory.bytes_of(peaks[n], n, by_policy) for n in sizes)
+        course = courses.Plan(usual, next((n for n in reversed(sizes) if n != usual), None))
+        ran = courses_of(spec, chosen, course, watch)
+        held, changes = _along(chosen, trained, course, ran, peaks)
         watch("what a graph cannot do")
         return ShownComparison(
             **about,
@@ -152,21 +165,22 @@ def compare(
             agreement=agreed,
             batches=tuple(race.pair() for race in timings),
             forward=forward[0].pair() if forward else None,
-            first=first_results(spec, usual, watch),
+            courses=ran,
+            held=held,
             memories=memories,
             budgets=memory.budgets(trained, usual),
             program=str(trained.graph),
             work=work(trained, usual),
             acts=acts(chosen, trained),
-            timelines=memory.timelines(chosen, by_policy),
+            timelines=memory.timelines(tape, by_policy, usual),
             anatomy=_anatomy(chosen.graph, trained, batch, trained.sizes(usual)),
             module="\n".join(map(repr, chosen.modules)),
             dead=tuple(
                 dead_nodes(chosen.graph, trained.compiled.graph, trained.sizes(usual)).lines()
             ),
             refusal=refusal,
-            changes=_changes(chosen) if chosen.changes else None,
-            causes=(causes.of_tape(chosen, batch), causes.of_plan("compiled", trained.plan(usual))),
+            changes=changes,
+            causes=(tape.causes, causes.of_plan("compiled", trained.plan(usual))),
             peers=peers.measured(chosen, seconds, torch, jax, watch),
         )
 
@@ -190,8 +204,10 @@ def _pools_while_timed() -> int:
 
 def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any]) -> TapeAlone:
     """Run the tape, each step from the start values, and say why there is no graph."""
-    draw = np.random.default_rng(0)
-    batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
+    plan = courses.Plan(chosen.batch_size, edited=False)
+    batches = [
+        step.batch for step, _ in zip(courses.steps(chosen, plan), range(_STEPS), strict=False)
+    ]
     tape = DefineByRun(chosen)
     losses, operations = [], []
 
@@ -201,64 +217,84 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
 
     for batch in batches:
         before = next(serials)
-        losses.append(from_start(batch))
+        with limited(chosen.name, chosen.origin):
+            losses.append(tape.step(batch))
         operations.append(next(serials) - before - 1)
     race = Race(chosen.batch_size, lambda: from_start(batches[0]))
     for _ in range(2):
         race.run(seconds)
     assert chosen.refusal is not None
+    held = memory.tape_memory(chosen, batches[0], warm=0)  # of a first step, as its time
     return ShownTape(
         **about,
         threads=_pools_while_timed(),
         refusal=chosen.refusal,
         tape=race.timings()[0],
-        nbytes=memory.tape_peak(chosen, batches[0]),
+        nbytes=held.peak,
         operations=tuple(operations),
         losses=tuple(losses),
-        timeline=memory.tape_timeline(chosen, batches[0]),
+        timeline=held.timeline,
     )
 
 
-def _changes(chosen: ComparedProgram) -> Changes:
-    draw = np.random.default_rng(11)
-    batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
+def _along(
+    chosen: ComparedProgram, trained: DefineThenRun, plan: courses.Plan,
+    ran: Mapping[str, Sequence[Course]], peaks: Mapping[int, int],
+) -> tuple[Mapping[str, tuple[int, ...]], Changes | None]:  # fmt: skip
+    """Return the bytes of each step of a course, and what changing sizes cost in it.
+
+    ``peaks``: those of the tape by the number of examples, where sizes do not change.
+    """
+    count = min(len(each.steps) for every in ran.values() for each in every)
+    batches, numbers = courses.distinct(chosen, plan, count)
+    function = chosen.new_function()
+
+    def planned(batch: Batch) -> int:
+        if chosen.retraces:
+            return function.compile(*batch.values()).plan().peak_bytes
+        shapes = {name: array.shape for name, array in batch.items()}
+        return trained.compiled.plan(**bind_sizes(trained.graph, shapes)).peak_bytes
+
+    if chosen.changes:
+        tape = [memory.tape_memory(chosen, batch, warm=1).peak for batch in batches]
+    else:
+        tape = [peaks[plan.size], *(peaks[plan.other or plan.size],) * (len(batches) - 1)]
+    arena = [*map(planned, batches)]
+    chosen.restore()
+    held = {TAPE: tuple(tape[k] for k in numbers), "compiled": tuple(arena[k] for k in numbers)}
+    if not chosen.changes:
+        return held, None
     axes: dict[str, set[int]] = {}
     for batch in batches:
         for name, array in batch.items():
             for axis, size in enumerate(array.shape):
                 axes.setdefault(f"{name}.shape[{axis}]", set()).add(size)
-    trained, function = DefineThenRun(chosen), chosen.new_function()
+    state = WARM if WARM in ran else HERE
+    usual = {} if chosen.retraces else trained.sizes(chosen.batch_size)
+    graphs = ran[state][0].graphs
+    is_new = [k not in numbers[:at] for at, k in enumerate(numbers)]
 
-    def compiled(batch: Batch) -> object:
-        return function(*batch.values()) if chosen.retraces else trained.step(batch)
+    def median(way: str, *, new: bool | None) -> float | None:
+        wanted = [k for k in range(1, count) if new is None or is_new[k] == new]
+        found = [each.steps[k] for each in ran[way] for k in wanted]
+        return statistics.median(found) if found else None
 
-    runs = {"tape": DefineByRun(chosen).step, "new": compiled, "again": compiled}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for batch in batches:
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run(batch)
-            times[name].append(time.perf_counter() - begin)
-    graphs, plans, usual = 1, trained.compiled.stats.plans, {}
-    if chosen.retraces:
-        graphs = plans = function.stats.traces
-    else:
-        usual = trained.sizes(chosen.batch_size)
-    planned = {
-        name: tuple(
-            trained.compiled.plan(**{**usual, name: each}).peak_bytes
-            for each in (max(size // 2, 1), size, size * 2)
-        )
-        for name, size in usual.items()
-    }
-    return Changes(
+    return held, Changes(
         sizes={name: (min(found), max(found)) for name, found in axes.items() if len(found) > 1},
-        steps=len(batches),
-        shapes=len({tuple(a.shape for a in batch.values()) for batch in batches}),
+        steps=count,
+        shapes=len(batches),
         graphs=graphs,
-        plans=plans,
-        **{name: statistics.median(each) for name, each in times.items()},
-        planned=planned,
+        plans=graphs if chosen.retraces else len(batches),
+        tape=median(TAPE, new=None) or 0.0,
+        new=median(state, new=True),
+        again=median(state, new=False),
+        planned={
+            name: tuple(
+                trained.compiled.plan(**{**usual, name: each}).peak_bytes
+                for each in (max(size // 2, 1), size, size * 2)
+            )
+            for name, size in usual.items()
+        },
     )
 
 
@@ -276,30 +312,47 @@ def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
     return Race(size, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen, called=True)))
 
 
-def first_results(
-    spec: Spec, size: int, watch: Watch = lambda what: None
-) -> Mapping[str, FirstResult]:
-    """Measure the first result of a program with a name in fresh processes."""
+def courses_of(
+    spec: Spec, chosen: ComparedProgram, plan: courses.Plan, watch: Watch = lambda what: None
+) -> Mapping[str, tuple[Course, ...]]:
+    """Run the course of a program with a name in fresh processes; of another one in this process.
+
+    It is repeated if that does not take long.
+    """
     if not isinstance(spec, str):
-        return {}
-    watch("first results in fresh processes")
-    found = {}
-    with tempfile.TemporaryDirectory() as cache:
-        for state in (TAPE, EMPTY, WARM):
-            way = "tape" if state == TAPE else "compiled"
-            begun = repr(time.monotonic())
-            done = subprocess.run(
-                [sys.executable, "-m", _FIRST, way, spec, str(size), begun],
-                env={**os.environ, **_ONE_THREAD, "STATICGRAD_CACHE_DIR": cache},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-                raise MeasurementError(f"the process that measures the first result failed: {last}")
-            found[state] = FirstResult(**json.loads(done.stdout.splitlines()[-1]))
-    return found
+        watch("steps from the start on")
+        return {
+            state: tuple(courses.run(chosen, way, plan) for _ in range(_REPEATS))
+            for state, way in ((TAPE, "tape"), (HERE, "compiled"))
+        }
+    every: dict[str, list[Course]] = {}
+    begin = time.monotonic()
+    for repeat in range(1, _REPEATS + 1):
+        watch(f"first results and further steps in fresh processes, {repeat} of {_REPEATS}")
+        with tempfile.TemporaryDirectory() as cache:
+            for state in (TAPE, EMPTY, WARM):
+                every.setdefault(state, []).append(fresh(spec, state, plan, cache))
+        if time.monotonic() - begin > _LONG:
+            break
+    return {state: tuple(each) for state, each in every.items()}
+
+
+def fresh(spec: str, state: str, plan: courses.Plan, cache: str) -> Course:
+    """Run a course in a fresh process whose kernel cache is the folder ``cache``."""
+    way, begun = "tape" if state == TAPE else "compiled", repr(time.monotonic())
+    done = subprocess.run(
+        [sys.executable, "-m", _FIRST, way, spec, json.dumps(plan), begun],
+        env={**os.environ, **_ONE_THREAD, "STATICGRAD_CACHE_DIR": cache},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise MeasurementError(f"the process that measures the first result failed: {last}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    found |= {"steps": (*found["steps"],), "events": (*map(tuple, found["events"]),)}
+    return Course(**found)
 
 
 def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:

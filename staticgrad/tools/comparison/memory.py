@@ -6,17 +6,18 @@ import sys
 import tracemalloc
 from array import array
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
-
-import numpy as np
 
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.compiler.compiling.tradeoffs import tradeoff
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.language.ir.pictures import columns_of_steps
+from staticgrad.support.records import dataclass
+from staticgrad.tools.comparison.causes import FRAMES, WALK, Moments
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
-from staticgrad.tools.comparison.report import Budgeted, Bytes, HeldBytes
+from staticgrad.tools.comparison.report import Budgeted, Bytes, Causes, HeldBytes
 from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
@@ -31,63 +32,115 @@ def compiled_by_policy(chosen: ComparedProgram) -> dict[str, DefineThenRun]:
     return {policy: DefineThenRun(chosen, policy) for policy in POLICIES}
 
 
-def bytes_of(chosen: ComparedProgram, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
+def bytes_of(tape: int, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
     """Return the memory of a step at a batch size, by policy."""
     plans = {policy: way.plan(size) for policy, way in compiled.items()}
     times = {policy: plan_seconds(plan) for policy, plan in plans.items()}
     return Bytes(
         at=size,
-        tape=tape_peak(chosen, chosen.draw(size, np.random.default_rng(0))),
+        tape=tape,
         arena={policy: plan.peak_bytes for policy, plan in plans.items()},
         times={policy: own / times[POLICIES[0]] for policy, own in times.items()},
     )
 
 
-def tape_peak(chosen: ComparedProgram, batch: Batch) -> int:
-    """Return the peak bytes of arrays during a step of the tape.
+@dataclass(frozen=True)
+class TapeMemory:
+    """The bytes of arrays in a step of the tape.
 
-    Parameters, the state of the optimizer and the batch are allocated before. Python's objects at
-    that time, which other libraries' figures leave out, do not count.
+    ``peak``: the most. Parameters, the state of the optimizer and the batch are allocated before.
+    Python's objects, which other libraries' figures leave out, do not count. ``causes``: what the
+    peak consists of; ``objects``: the bytes of Python's objects then. ``timeline``: the bytes from
+    the beginning to the end, Python's objects included.
+    """
+
+    peak: int
+    objects: int
+    causes: Causes
+    timeline: HeldBytes
+
+
+def tape_memory(chosen: ComparedProgram, batch: Batch, warm: int = 2) -> TapeMemory:
+    """Run a step of the tape under ``tracemalloc`` and return its memory.
+
+    One run notes the bytes each time that a function begins or ends, another one looks at the
+    arrays where they were most.
+
+    Args:
+        chosen: the program.
+        batch: its arrays.
+        warm: steps before, which make what is made once.
     """
     tape = DefineByRun(chosen)
-    for _ in range(2):
+    for _ in range(warm):
         tape.step(batch)
-    most = 0
-    snapshots: list[tracemalloc.Snapshot] = []
+    most, at, calls = -1, 0, 0
+    readings, count = array("q", bytes(8 * _READINGS)), 0
 
-    def largest(event: str, held: int) -> None:
-        nonlocal most
-        most = max(most, held)
+    def read(frame: FrameType, event: str, start: int) -> None:
+        nonlocal most, at, calls, count
+        calls += 1
+        if event in ("return", "c_return"):
+            held = tracemalloc.get_traced_memory()[0] - start
+            if held > most:
+                most, at = held, calls
+            if count < _READINGS:
+                readings[count] = max(held, 0)
+                count += 1
 
-    def at_peak(event: str, held: int) -> None:
-        if not snapshots and held >= share * most:
-            sys.setprofile(None)
-            snapshots.append(tracemalloc.take_snapshot())
+    seen = Moments()
 
-    _traced(lambda: tape.step(batch), largest)
-    share = 0.98
-    while not snapshots and share > 0.5:  # the peak itself may lie within a call
-        _traced(lambda: tape.step(batch), at_peak)
-        share -= 0.04
-    sizes = [0, 0]  # of Python's objects, of arrays
-    for trace in snapshots[0].traces if snapshots else ():
-        sizes[trace.domain == np.lib.tracemalloc_domain] += trace.size
-    # What the snapshot does not contain are arrays that lived within one call.
-    return sizes[True] + max(_traced(lambda: tape.step(batch)) - sum(sizes), 0)
+    def look(frame: FrameType, event: str, start: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at or frame.f_code is WALK:
+            seen.see(frame, event, calls == at)
+
+    peak = _traced(lambda: tape.step(batch), read)
+    calls = 0
+    _traced(lambda: tape.step(batch), look, FRAMES)
+    peak = min(peak, _traced(lambda: tape.step(batch)))  # without what was made once
+    found = seen.causes("staticgrad's tape")
+    # What the look does not contain are arrays that lived within one call.
+    inside = max(peak - found.total - seen.objects, 0)
+    each = max(-(-count // _POINTS), 1)
+    spans = (readings[k : min(k + each, count)] for k in range(0, count, each))
+    return TapeMemory(
+        found.total + inside,
+        seen.objects,
+        replace(found, temporaries=found.temporaries + inside),
+        HeldBytes("tape", tuple(map(max, spans))),
+    )
 
 
-def _traced(step: Callable[[], object], note: Callable[[str, int], None] | None = None) -> int:
+def tape_peak(chosen: ComparedProgram, batch: Batch, objects: int | None = None) -> int:
+    """Return the peak bytes of arrays during a step of the tape.
+
+    ``objects``: the bytes of Python's objects, if they are known from a step of another size,
+    which records as many operations; that spares a run that looks at each call.
+    """
+    if objects is None:
+        return tape_memory(chosen, batch).peak
+    tape = DefineByRun(chosen)
+    tape.step(batch)
+    return max(_traced(lambda: tape.step(batch)) - objects, 0)
+
+
+def _traced(
+    step: Callable[[], object], note: Callable[[FrameType, str, int], None] | None = None,
+    frames: int = 1,
+) -> int:  # fmt: skip
     """Run a step and return its peak bytes beyond those at its start.
 
-    ``note`` is called with the event and the bytes each time a function begins or ends.
+    ``note`` is called with the frame, the event and the bytes at the start each time that a
+    function begins or ends.
     """
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
-        if note is not None:
-            note(event, tracemalloc.get_traced_memory()[0] - start)
+        note(frame, event, start)  # type: ignore[misc]  # called only if there is one
 
     before = sys.getprofile()
-    tracemalloc.start()
+    tracemalloc.start(frames)
     start = tracemalloc.get_traced_memory()[0]
     try:
         if note is not None:
@@ -100,39 +153,15 @@ def _traced(step: Callable[[], object], note: Callable[[str, int], None] | None 
 
 
 def timelines(
-    chosen: ComparedProgram, compiled: Mapping[str, DefineThenRun]
+    tape: TapeMemory, compiled: Mapping[str, DefineThenRun], size: int
 ) -> tuple[HeldBytes, ...]:
     """Return the memory from the beginning of a step to its end: on the tape, and by policy."""
-    found = [tape_timeline(chosen, chosen.draw(chosen.batch_size, np.random.default_rng(0)))]
+    found = [tape.timeline]
     for policy, way in compiled.items():
-        plan = way.plan(chosen.batch_size)
+        plan = way.plan(size)
         phases = "".join(columns_of_steps(plan))
         found.append(HeldBytes(policy, tuple(live_bytes(plan)), phases))
     return tuple(found)
-
-
-def tape_timeline(chosen: ComparedProgram, batch: Batch) -> HeldBytes:
-    """Return the memory of the tape from the beginning of a step to its end.
-
-    It is read at each function return, of a long step only at the first ``_READINGS``;
-    neighbouring readings are merged into their maximum.
-    """
-    tape = DefineByRun(chosen)
-    held, count = array("q", bytes(8 * _READINGS)), 0
-
-    def read(event: str, nbytes: int) -> None:
-        nonlocal count
-        if count < _READINGS and event in ("return", "c_return"):
-            held[count] = max(nbytes, 0)
-            count += 1
-
-    for _ in range(3):  # the first two steps make what is made once
-        count = 0
-        _traced(lambda: tape.step(batch), read)
-    each = max(-(-count // _POINTS), 1)
-    return HeldBytes(
-        "tape", tuple(max(held[k : min(k + each, count)]) for k in range(0, count, each))
-    )
 
 
 def budgets(way: DefineThenRun, size: int) -> tuple[Budgeted, ...]:

@@ -137,11 +137,11 @@ def _held(timelines: Iterable[HeldBytes]) -> str:
 def _tape_values(found: TapeAlone) -> dict[str, str]:
     low, high = min(found.operations), max(found.operations)
     figures = (
-        (seconds(found.tape.cpu), "the processor time of a step on the tape"),
+        (seconds(found.tape.cpu), "the least processor time of a first step on the tape"),
         (nbytes(found.nbytes), "the memory of a step on the tape, measured"),
         (f"{low:,}" if low == high else f"{low:,} to {high:,}",
-         f"operations that the tape recorded in {len(found.operations)} steps, each from the"
-         " start values: where they differ, each step is another graph"),
+         f"operations that the tape recorded in each of {len(found.operations)} steps, which draw"
+         " new batches and go on training: where they differ, each step is another graph"),
     )  # fmt: skip
     recorded = Line("operations", [(float(k), float(n)) for k, n in enumerate(found.operations, 1)])
     steps = _plain_lines([recorded], "step", "operations recorded", show_y=lambda n: f"{n:,.0f}")
@@ -201,17 +201,13 @@ def _values(found: Comparison) -> dict[str, str]:
 
 
 def _head(found: Comparison) -> str:
-    usual, held = found.usual, found.memory
+    held = found.memory
     plans = [(size, held.times[policy], policy) for policy, size in held.arena.items()]
     plans += [(b.peak, b.time, b.name) for b in found.budgets]
     least, longer, plan = min(plans)
     kept = next(iter(held.arena))  # of the plan that keeps all, as the tape does
     figures = [
-        (
-            ratio(usual.ratio),
-            "the processor time per step on the tape, relative to the compiled step"
-            f" ({table.between(usual)} among parts of the measurement). {found.about_the_tape}",
-        ),
+        table.headline(found),
         (
             nbytes(held.arena[kept]),
             f"the memory of a compiled step, known beforehand; the tape takes {nbytes(held.tape)}."
@@ -222,10 +218,12 @@ def _head(found: Comparison) -> str:
             "from operations of the program and its gradient to kernels",
         ),
     ]
-    if found.first:
-        paid = table.paid(found.break_even[WARM])
+    state = WARM if found.changes is None else found.state
+    if state in found.break_even:
+        paid = table.paid(found, state)
         paid = f"step {paid}" if paid[0].isdigit() else paid
-        figures.insert(1, (paid, "from here on compiling has paid for itself, kernels cached"))
+        what = "from here on compiling has paid for itself; the range is that among repeats"
+        figures.insert(1, (paid, f"{what} ({state})"))
     alarms = [*([] if found.holds else [table.verdict(found)]), *found.warnings]
     more = (
         " Both ways run the same rules on the same data from the same values, each on"
@@ -235,7 +233,7 @@ def _head(found: Comparison) -> str:
     if found.refusal:
         parts.append(f"<h2>What one graph refuses</h2>{_refused(found.refusal)}")
     if found.changes is not None:
-        rows = markup.table(("", ""), table.changes(found.changes).rows)
+        rows = table.changes(found).html()
         parts.append(f"<h2>Sizes that change from step to step</h2>{rows}")
     if found.against:
         items = "".join(f"<li>{escape(text)}</li>" for text in found.against)

@@ -44,6 +44,7 @@ from staticgrad.support.errors import (
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.source import Location, Origin
 from staticgrad.tools.comparison import training
+from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.report import Refusal, refusal_of
 
 Array = npt.NDArray[Any]
@@ -146,11 +147,20 @@ class ComparedProgram:
         if self._drawn_arrays is not None:
             return self._drawn_arrays(draw)
         count = self.batch_size
-        rows = np.arange(count) if size == count else draw.integers(0, count, size)
+        return self._of_rows(np.arange(count) if size == count else draw.integers(0, count, size))
+
+    def _of_rows(self, rows: npt.NDArray[Any]) -> Batch:
         return {
-            name: array[rows] if _counts(array, count) else array
+            name: array[rows] if _counts(array, self.batch_size) else array
             for name, array in self._example.items()
         }
+
+    def fresh(self, size: int, draw: np.random.Generator) -> Batch:
+        """Draw ``size`` examples with replacement, so that each step has a new batch."""
+        if self._drawn_arrays is not None:
+            return self._drawn_arrays(draw)
+        rows = draw.integers(0, self.batch_size, size)
+        return self._of_rows(rows)
 
     def at_once(self, batch: Batch) -> Any:
         """Return the result of the function, computed line by line."""
@@ -277,19 +287,40 @@ class ComparedProgram:
         if not refused:
             self.graph = self._named(found)
             return None
-        where = self.origin.resolve()
+        try:
+            with python_random_kept(), warnings.catch_warnings(), named(self.name, self._blamed):
+                warnings.simplefilter("ignore")
+                self._traced(self.plain, self._changing()).graph(*self._example.values())
+        except StaticgradError as error:
+            return refusal_of(error, self.origin, _EACH_SIZE)
+        where = self.origin.resolve()  # with other names the function is not refused
         message = refused[-1].partition(_REFUSES)[2]
         return Refusal(message, where.short, where.text.strip(), _EACH_SIZE)
 
+    def _changing(self) -> Mapping[str, Sequence[str | None]]:
+        """Return names for the axes whose sizes change; axes of equal sizes have one name."""
+        drawn = [self.draw(self.batch_size, np.random.default_rng(seed)) for seed in range(4)]
+        named: dict[tuple[int, ...], str] = {}
+        found: dict[str, list[str | None]] = {}
+        for name, array in self._example.items():
+            found[name] = []
+            for axis in range(array.ndim):
+                sizes = tuple(batch[name].shape[axis] for batch in drawn)
+                is_one = len({*sizes}) == 1
+                label = None if is_one else named.setdefault(sizes, f"{name}_{axis}")
+                found[name].append(label)
+        return found
+
     def _runs_on_the_tape(self) -> bool:
         """Run the program on the tape, and note the parameters that it reads and updates."""
-        try:
-            with python_random_kept(), at_once([*self._example.values()]) as run:
-                found = self.plain(*run.noted.inputs or ())
-                read, pending = [*run.noted.read_stores], [p for p, _ in run.noted.updates]
-                run.restore()
-        except Exception:
-            return False
+        with limited(self.name, self.origin):
+            try:
+                with python_random_kept(), at_once([*self._example.values()]) as run:
+                    found = self.plain(*run.noted.inputs or ())
+                    read, pending = [*run.noted.read_stores], [p for p, _ in run.noted.updates]
+                    run.restore()
+            except Exception:
+                return False
         leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Tensor)]
         updated = [*run.updated.values(), *pending]
         self.updates = any(p.dtype.is_float for p in updated)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import Runner
 from staticgrad.language.ir.plan import Plan
 from staticgrad.support.errors import ProgramError, StaticgradError
-from staticgrad.support.pictures.markup import nbytes
+from staticgrad.support.pictures.markup import nbytes, seconds
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 7
+SCHEMA = 8
 #: The row of work of the graph ahead of all passes.
 WRITTEN = "written out, node by node"
 #: Wall time over processor time from which on a machine counts as busy.
@@ -84,12 +85,14 @@ class Peer:
 
 
 @dataclass(frozen=True)
-class FirstResult:
-    """Seconds from the start of a fresh process to the first loss, by part.
+class Course:
+    """Consecutive steps of one way from the start on, in seconds by the clock.
 
     ``imports``: starting Python and importing the package (fetching data is left out); ``build``:
     the model, for the graph also its gradient; ``compile``: passes, kernels, driver; ``step``: the
-    first step, its plan included. ``cpu``: processor time of all this.
+    first step, its plan included. ``cpu``: processor time of all this but the imports. ``steps``:
+    each step, the first one too, with what it compiles; ``events``: numbers of steps, counted from
+    1, and what was new in them; ``graphs``: how many were traced.
     """
 
     imports: float
@@ -97,10 +100,27 @@ class FirstResult:
     compile: float
     step: float
     cpu: float
+    steps: tuple[float, ...] = ()
+    events: tuple[tuple[int, str], ...] = ()
+    graphs: int = 0
 
     @property
     def total(self) -> float:
+        """The seconds from the start to the first loss."""
         return self.imports + self.build + self.compile + self.step
+
+    def ends(self, imports: bool = True) -> tuple[float, ...]:
+        """Return the seconds from the start to the end of each step, with or without imports."""
+        start = self.build + self.compile + imports * self.imports
+        return tuple(accumulate(self.steps, initial=start))[1:]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The least and the largest of repeated measurements; None is never."""
+
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -272,13 +292,14 @@ def refusal_of(error: Exception, origin: Location, cure: str = "") -> Refusal:
 
 @dataclass(frozen=True)
 class Changes:
-    """Steps whose arrays have other sizes each time: what sizes, and what each new one costs.
+    """The steps of a course whose arrays have other sizes each time, and what the sizes cost.
 
     ``sizes``: the least and the largest size of each axis that changes; ``shapes``: how many
-    different ones ``steps`` steps had; ``graphs`` and ``plans``: how many of them were made.
-    ``tape``: seconds of a step of the tape; ``new``: of a compiled step with new sizes, ``again``:
-    with sizes that it had before; medians. ``planned``: the bytes of a step with one of the sizes
-    halved and doubled, by name; empty where each size has a graph of its own.
+    different ones the steps had; ``graphs`` and ``plans``: how many of them were made. ``new``:
+    seconds of a compiled step with new sizes, the first step left out, ``again``: with sizes that
+    it had before, ``tape``: of the tape; medians by the clock, None where the course had no such
+    step. ``planned``: the bytes of a step with one of the sizes halved and doubled, by name; empty
+    where each size has a graph of its own.
     """
 
     sizes: Mapping[str, tuple[int, int]]
@@ -287,8 +308,8 @@ class Changes:
     graphs: int
     plans: int
     tape: float
-    new: float
-    again: float
+    new: float | None
+    again: float | None
     planned: Mapping[str, tuple[int, ...]]
 
 
@@ -335,8 +356,9 @@ def as_plain(data: Any) -> Any:
 class TapeAlone(_Report):
     """The report of a program without a graph: what it does on the tape, and why there is none.
 
-    ``operations``: how many operations the tape recorded in each of some steps; ``losses``: of
-    these steps, each from the start values.
+    ``operations``: how many operations the tape recorded in each step of a course, ``losses``:
+    their losses; each step draws a batch, and training goes on. ``tape`` is the time of its first
+    step, from the start values.
     """
 
     refusal: Refusal
@@ -366,13 +388,16 @@ _MORE = {
 class Comparison(_Report):
     """The report of a program that ran both ways.
 
-    ``module``: a module as text; ``dead``: sentences on nodes that nothing needs.
+    ``module``: a module as text; ``dead``: sentences on nodes that nothing needs. ``courses``: the
+    repeated courses of the tape and of the compiled step, by state of the kernel cache;
+    ``held``: the bytes of each of their steps.
     """
 
     agreement: Agreement
     batches: tuple[Pair, ...]
     forward: Pair | None
-    first: Mapping[str, FirstResult]
+    courses: Mapping[str, tuple[Course, ...]]
+    held: Mapping[str, tuple[int, ...]]
     memories: tuple[Bytes, ...]
     budgets: tuple[Budgeted, ...]
     program: str
@@ -409,6 +434,28 @@ class Comparison(_Report):
     def peer(self) -> Peer | None:
         """The row of eager PyTorch, if it was looked for."""
         return next((each for each in self.peers if each.name == TORCH), None)
+
+    @property
+    def first(self) -> Mapping[str, Course]:
+        """The repeat with the earliest first result of each way, in fresh processes."""
+        states = [state for state in self.courses if state in (TAPE, EMPTY, WARM)]
+        fresh = states if EMPTY in states else []
+        return {state: min(self.courses[state], key=lambda each: each.total) for state in fresh}
+
+    @property
+    def state(self) -> str:
+        """The state of the kernel cache in the course of the headline."""
+        return next((state for state in (EMPTY, HERE) if state in self.courses), "")
+
+    @property
+    def course_steps(self) -> int:
+        """The number of steps that all courses have."""
+        return min(len(each.steps) for every in self.courses.values() for each in every)
+
+    def spent(self, state: str) -> float:
+        """Return the least seconds of the steps that all courses have, without imports."""
+        last = self.course_steps - 1
+        return min(each.ends(imports=False)[last] for each in self.courses[state])
 
     @property
     def holds(self) -> bool:
@@ -472,35 +519,72 @@ class Comparison(_Report):
             for who, pair, _ in ways
             if pair.ratio < 1
         ]
+        found += self._of_sizes
         found += [
             f"The first result, {state}, comes {late:.2f} s later than on the tape."
-            for state, late in self._late.items()
+            for state, late in ((state, min(every)) for state, every in self._late.items())
             if late >= 0.005  # below that the text would say 0.00 s
         ]
         return tuple(found)
 
     @property
-    def break_even(self) -> Mapping[str, float | None]:
-        """The step after which compiling has paid for itself, by state of the kernel cache.
-
-        Of processor time. None: never, the tape is quicker per step.
-        """
-        gain = self.usual.by_run.cpu - self.usual.then_run.cpu
-        return {
-            state: max(late / gain, 0.0) if gain > 0 else None for state, late in self._late.items()
-        }
+    def _of_sizes(self) -> list[str]:
+        """A sentence if the steps of a course take longer than on the tape."""
+        if self.changes is None:
+            return []
+        one, two = self.spent(TAPE), self.spent(self.state)
+        return [
+            f"{self.changes.steps} steps with {self.changes.shapes} different shapes take"
+            f" {seconds(two)} {self.state}, what they compile included, and {seconds(one)} on"
+            " the tape."
+        ] * (two > one)
 
     @property
-    def _late(self) -> Mapping[str, float]:
+    def break_even(self) -> Mapping[str, Interval]:
+        """The step after which compiling has paid for itself, by state of the kernel cache.
+
+        The least and the largest by repeats of the first result and parts of the measurement, of
+        processor time. Of a program whose sizes change the step of a course, by the clock, from
+        which on the compiled way is ahead. None: never, or not within the course.
+        """
+        if self.changes is not None:
+            return {state: self._ahead(state) for state in self.courses if state != TAPE}
+        low, high = (self.usual.then_run.cpu * (ratio - 1) for ratio in self.usual.ratios)
+        found = {}
+        for state, late in self._late.items():
+            least = max(min(late) / high, 0.0) if high > 0 else None
+            found[state] = Interval(least, max(max(late) / low, 0.0) if low > 0 else None)
+        return found
+
+    def _ahead(self, state: str) -> Interval:
+        """Return from which step of a course on the compiled way is ahead of the tape."""
+        found = []
+        for tape in self.courses[TAPE]:
+            for compiled in self.courses[state]:
+                pairs = [*zip(tape.ends(), compiled.ends(), strict=False)]
+                behind = [k for k, (one, two) in enumerate(pairs, 1) if two > one]
+                last = behind[-1] if behind else 0
+                found.append(math.inf if last == len(pairs) else float(last + 1))
+        low, high = (None if step == math.inf else step for step in (min(found), max(found)))
+        return Interval(low, high)
+
+    @property
+    def _late(self) -> Mapping[str, Sequence[float]]:
         """Seconds of processor time by which first results come after that of the tape."""
-        states = [state for state in (EMPTY, WARM) if state in self.first]
-        return {state: self.first[state].cpu - self.first[TAPE].cpu for state in states}
+        states = [state for state in (EMPTY, WARM) if state in self.courses]
+        return {
+            state: [
+                one.cpu - tape.cpu for one in self.courses[state] for tape in self.courses[TAPE]
+            ]
+            for state in states
+        }
 
     def _data(self) -> dict[str, Any]:
         data = {name: value for name, value in vars(self).items() if name != "anatomy"}
         return {
             **data,
             "steps": self.anatomy.costs,
+            "first": self.first,
             "warnings": self.warnings,
             "about_the_tape": self.about_the_tape,
             "about_memory": self.about_memory,
@@ -512,3 +596,5 @@ class Comparison(_Report):
 
 #: The ways whose first result is measured: the tape, and the states of the kernel cache.
 TAPE, EMPTY, WARM = "tape", "compiled, empty cache", "compiled, warm cache"
+#: The state of a program without a name on disk: its kernels were compiled in this process before.
+HERE = "compiled, kernels in memory"

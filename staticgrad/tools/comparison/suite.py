@@ -14,6 +14,7 @@ import platform
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -23,15 +24,15 @@ from staticgrad.support.errors import StaticgradError, UnknownNameError
 from staticgrad.support.pictures import markup
 from staticgrad.support.pictures.markup import nbytes, ratio, seconds
 from staticgrad.support.records import dataclass
-from staticgrad.tools.comparison import memory, peers
+from staticgrad.tools.comparison import courses, memory, peers
 from staticgrad.tools.comparison.loading import beside, subject
-from staticgrad.tools.comparison.measure import first_results
+from staticgrad.tools.comparison.measure import fresh
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram, unchanged
 from staticgrad.tools.comparison.report import (
     EMPTY,
     TAPE,
     TORCH,
-    FirstResult,
+    Course,
     Pair,
     Peer,
     as_plain,
@@ -64,7 +65,7 @@ class SuiteRow:
     predicted: float = 1.0
     measured: float = 1.0
     lines: int = 0
-    first: tuple[FirstResult, ...] = ()
+    first: tuple[Course, ...] = ()
     peers: tuple[Peer, ...] = ()
     problem: str = ""
 
@@ -198,11 +199,17 @@ def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
             within.time if within else 1.0,
             measured,
             lines=_changed(beside_of("by_run"), chosen),
-            first=tuple(first_results(spec, size)[state] for state in (TAPE, EMPTY))
-            if first else (),
+            first=_first_results(spec, size) if first else (),
             peers=peers.measured(chosen, spent, **others),
             problem=both.problem,
         )  # fmt: skip
+
+
+def _first_results(spec: str, size: int) -> tuple[Course, ...]:
+    """Return the beginning of courses in fresh processes: the tape's, the compiled step's."""
+    plan = courses.Plan(size, edited=False)
+    with TemporaryDirectory() as cache:
+        return tuple(fresh(spec, state, plan, cache) for state in (TAPE, EMPTY))
 
 
 def _timed(size: int, batch: Batch, spent: float, *ways: Any) -> Race:

@@ -16,7 +16,6 @@ from staticgrad.tools.comparison.report import (
     TEMPORARY,
     TORCH,
     UPDATES,
-    Changes,
     Comparison,
     Pair,
     Peer,
@@ -85,11 +84,13 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         causes(found),
         work(found),
     ]
-    parts += [changes(found.changes)] if found.changes else []
+    time, what = headline(found)
+    first = [f"{time}: {what}."] if found.changes else [found.about_the_tape]
+    parts.insert(0, changes(found))
     against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
     return Group(
         f"{title}, batch size {found.batch_size}; {found.rule})",
-        *(verdict(found), *refused, measured, found.about_the_tape, *found.warnings, ""),
+        *(verdict(found), *refused, *first, measured, *found.warnings, ""),
         *(table.text() for table in parts if table.rows),
         *found.about_memory,
         *reasons(found),
@@ -185,17 +186,23 @@ def first_results(found: Comparison) -> FigureTable:
     rows = []
     for state, first in found.first.items():
         parts = (first.imports, first.build + first.compile, first.step, first.total, first.cpu)
-        even = "" if state == TAPE else paid(found.break_even[state])
+        even = "" if state == TAPE else paid(found, state)
         rows.append((state.removeprefix("compiled, "), *map(seconds, parts), even))
     heads = ("import", "compile", "step", "in all", "CPU", "pays at step")
     return FigureTable("first result", heads, rows)
 
 
-def paid(step: float | None) -> str:
-    """Return the step by which compiling has paid for itself."""
-    if step is None:
-        return "never"
-    return f"{step:,.0f}" if step >= 0.5 else "at once"
+def paid(found: Comparison, state: str) -> str:
+    """Return the step by which compiling has paid for itself, with its range among repeats."""
+    both = found.break_even[state]
+    if both.low is None:
+        return "never" if found.changes is None else f"not in {found.course_steps} steps"
+    low, high = (step if step is None or step >= 0.5 else 0.0 for step in (both.low, both.high))
+    first = f"{low:,.0f}" if low else "at once"
+    if high is None:
+        return f"{first} or later"
+    last = f"{high:,.0f}" if high else "at once"
+    return first if first == last else f"{first} to {last}" if low else f"{last} or earlier"
 
 
 def memory(found: Comparison) -> FigureTable:
@@ -230,19 +237,43 @@ def work(found: Comparison) -> FigureTable:
     return FigureTable("what a step executes", ("operations", "results written", "FLOPs"), rows)
 
 
-def changes(found: Changes) -> FigureTable:
-    """Return the cost of steps with other sizes."""
-    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in found.sizes.items()]
-    graphs = f"{found.graphs} graph{'s' * (found.graphs != 1)}"
+def changes(found: Comparison) -> FigureTable:
+    """Return what steps with other sizes took: all of them, and one of each kind."""
+    both = found.changes
+    if both is None:
+        return FigureTable("sizes that change", ("",), [])
+    graphs = f"{both.graphs} graph{'s' * (both.graphs != 1)}"
+    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in both.sizes.items()]
+    rows.append(
+        (f"{both.shapes} different shapes in {both.steps} steps", f"{graphs}, {both.plans} plans")
+    )
+    rows += [(f"all {both.steps} steps: {s}", seconds(found.spent(s))) for s in found.courses]
+    rows.append(("a step of the tape, median", seconds(both.tape)))
+    kinds = (("new sizes", both.new), ("sizes that it had before", both.again))
     rows += [
-        (f"{found.shapes} different shapes in {found.steps} steps",
-         f"{graphs}, {found.plans} plans"),
-        ("a step of the tape", seconds(found.tape)),
-        ("a compiled step with new sizes", seconds(found.new)),
-        ("the same step again", seconds(found.again)),
+        (f"a compiled step with {kind}, median", seconds(time)) for kind, time in kinds
+        if time is not None
     ]  # fmt: skip
     rows += [
         (f"bytes at half, usual, twice {name}", ", ".join(map(nbytes, sizes)))
-        for name, sizes in found.planned.items()
+        for name, sizes in both.planned.items()
     ]
-    return FigureTable("sizes that change", ("",), rows)
+    return FigureTable("sizes that change", ("by the clock",), rows)
+
+
+def headline(found: Comparison) -> tuple[str, str]:
+    """Return the figure of time and what it is: of changing sizes that of all steps together."""
+    usual, both = found.usual, found.changes
+    step = (
+        f"the processor time per step on the tape, relative to the compiled step ({between(usual)}"
+        f" among parts of the measurement). {found.about_the_tape}"
+    )
+    if both is None:
+        return ratio(usual.ratio), step
+    one, two = found.spent(TAPE), found.spent(found.state)
+    return ratio(one / two), (
+        f"the time of {both.steps} steps on the tape, relative to the compiled ones with all that"
+        f" is compiled for their {both.shapes} shapes, by the clock: {seconds(one)} and"
+        f" {seconds(two)} ({found.state}). Once all sizes have been seen a step takes"
+        f" {ratio(1 / usual.ratio)} the time of the tape's"
+    )

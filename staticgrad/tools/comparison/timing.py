@@ -15,7 +15,8 @@ _MOST: Final = 100  # turns of one part
 #: of a system, so that some measurements are not interrupted.
 _LEAST: Final = 2e-4
 _BURST: Final = 4  # measurements of a way in its turn: the first finds the caches of the other
-_LONG: Final = 0.05  # seconds of a run from which on two measurements in a turn are enough
+#: Seconds of a run -> measurements of it in a turn: of a long one the caches do not matter.
+_BURSTS: Final = ((0.25, 1), (0.05, 2))
 PARTS: Final = 5  # of a measurement; the range of a ratio is that among them
 Run = Callable[[], object]
 Sample = tuple[float, float]  # seconds of one run: of the processor, of the clock
@@ -47,7 +48,7 @@ class Race:
             once = max(_sample(run, 1)[1], 1e-6)
             longest = max(longest, once)
             self._repeats.append(max(1, min(1000, int(_LEAST / once))))
-        self._burst = _BURST if longest < _LONG else 2
+        self._burst = next((n for least, n in _BURSTS if longest >= least), _BURST)
         self._parts: list[list[list[Sample]]] = []  # of each part the samples of all ways
 
     def run(self, seconds: float) -> None:

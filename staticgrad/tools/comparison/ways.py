@@ -22,6 +22,7 @@ from staticgrad.analysis.binding import bind_sizes
 from staticgrad.eager import Tensor, no_grad
 from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.plan import Plan
+from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.programs import BATCH, Array, Batch, ComparedProgram
 from staticgrad.tools.comparison.report import Agreement
 
@@ -127,7 +128,10 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
     """
     tape, draw = DefineByRun(chosen), np.random.default_rng(0)
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(STEPS)]
-    taped = tuple(map(tape.step, batches))
+    taped = []
+    for batch in batches:
+        with limited(chosen.name, chosen.origin):
+            taped.append(tape.step(batch))
     values = {name: np.array(value) for name, value in tape.values().items()}
     chosen.restore()
     ran = tuple(map(compiled.step, batches))
@@ -138,7 +142,7 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
     problem = chosen.frozen() or _diverged(taped, ran)
     if not problem and not losses <= tolerance:
         problem = f"the losses differ by {losses:.1e}, relatively"
-    return Agreement(taped, ran, losses, _apart(values, compiled.values()), problem)
+    return Agreement(tuple(taped), ran, losses, _apart(values, compiled.values()), problem)
 
 
 def _diverged(by_run: Sequence[float], then_run: Sequence[float]) -> str:

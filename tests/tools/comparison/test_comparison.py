@@ -16,7 +16,7 @@ from staticgrad.tools.comparison.loading import subject
 from staticgrad.tools.comparison.measure import work
 from staticgrad.tools.comparison.memory import budgets
 from staticgrad.tools.comparison.models import MODELS
-from staticgrad.tools.comparison.report import EMPTY, TAPE, WARM, Bytes, FirstResult, Pair, Timing
+from staticgrad.tools.comparison.report import EMPTY, TAPE, WARM, Bytes, Course, Pair, Timing
 from staticgrad.tools.comparison.ways import DefineThenRun, agreement
 
 OWN = """
@@ -77,7 +77,7 @@ def test_every_figure_is_there(found):
     counts = [work.operations for work in found.work]
     assert counts[0] > counts[-1]
     data = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (data["schema"], data["holds"], data["threads"]) == (7, True, 1)
+    assert (data["schema"], data["holds"], data["threads"]) == (8, True, 1)
     assert data["program"].startswith("staticgrad-ir")
 
 
@@ -85,14 +85,14 @@ def test_a_first_result_that_comes_earlier_is_no_disadvantage():
     pair = Pair(8, Timing(2.0, 1.0), Timing(1.0, 1.0), (2.0, 2.0))
     held = Bytes(8, 100, {"store_all": 50}, {"store_all": 1.0})
     made = object.__new__(Comparison)
-    vars(made).update(batch_size=8, batches=(pair,), memories=(held,), peers=())
+    vars(made).update(batch_size=8, batches=(pair,), memories=(held,), peers=(), changes=None)
     seconds = {TAPE: 1.0, EMPTY: 1.5, WARM: 0.86}
-    first = {state: FirstResult(0.0, 0.0, 0.0, 0.0, cpu) for state, cpu in seconds.items()}
-    vars(made)["first"] = first
+    courses = {state: (Course(0.0, 0.0, 0.0, 0.0, cpu),) for state, cpu in seconds.items()}
+    vars(made)["courses"] = courses
     assert made.against == (
         "The first result, compiled, empty cache, comes 0.50 s later than on the tape.",
     )
-    vars(made)["first"] = {**first, EMPTY: first[WARM]}
+    vars(made)["courses"] = {**courses, EMPTY: courses[WARM]}
     assert made.against == ()
 
 
