@@ -24,7 +24,7 @@ _EDIT: Final = 9  # and of the step with an edit
 _SEED: Final = 11
 
 
-class Plan(NamedTuple):
+class CoursePlan(NamedTuple):
     """What a course is made of: the usual size, another one that some step has, whether an edit."""
 
     size: int
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     edited: bool = True
 
 
-class Step(NamedTuple):
+class CourseStep(NamedTuple):
     """The batch of a step, its number of examples, and what is new in it."""
 
     batch: Batch
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     event: str
 
 
-def steps(chosen: ComparedProgram, plan: Plan) -> Iterator[Step]:
+def steps(chosen: ComparedProgram, plan: CoursePlan) -> Iterator[CourseStep]:
     """Yield the batches of a course, the same ones each time."""
     draw = np.random.default_rng(_SEED)
     for k in range(1, _MOST + 1):
@@ -49,10 +49,10 @@ def steps(chosen: ComparedProgram, plan: Plan) -> Iterator[Step]:
             size, event = plan.other, f"{plan.other} examples"
         if not chosen.changes and k == _EDIT and plan.edited:
             event = "an edit"
-        yield Step(chosen.fresh(size, draw), size, event)
+        yield CourseStep(chosen.fresh(size, draw), size, event)
 
 
-def run(chosen: ComparedProgram, way: str, plan: Plan, imports: float = 0.0) -> Course:
+def run(chosen: ComparedProgram, way: str, plan: CoursePlan, imports: float = 0.0) -> Course:
     """Run a course on the tape (``way`` is "tape") or compiled, and time it by the clock."""
     chosen.restore()
     course = steps(chosen, plan)
@@ -91,7 +91,9 @@ def run(chosen: ComparedProgram, way: str, plan: Plan, imports: float = 0.0) -> 
     )  # fmt: skip
 
 
-def distinct(chosen: ComparedProgram, plan: Plan, count: int) -> tuple[Sequence[Batch], list[int]]:
+def distinct(
+    chosen: ComparedProgram, plan: CoursePlan, count: int
+) -> tuple[Sequence[Batch], list[int]]:
     """Return the batches of a course that have new shapes, and for each step which it is."""
     found: dict[Any, int] = {}
     batches, numbers = [], []

@@ -37,16 +37,15 @@ def limited(name: str, at: Location, seconds: float | None = None) -> Iterator[N
         ProgramError: the step has not ended; at the user's loop that was running, else at ``at``.
     """
     most = LIMIT if seconds is None else seconds
-    thread, lock = ctypes.c_ulong(threading.get_ident()), threading.Lock()
-    ended = thrown = False
+    thread, ended, thrown = ctypes.c_ulong(threading.get_ident()), False, False
 
     def stop() -> None:
         nonlocal thrown
-        with lock:
-            if not ended:
-                thrown = True
-                throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
-                throw(thread, ctypes.py_object(_OutOfTimeError))
+        thrown = True  # before it looks: the step waits for what is thrown
+        thrown = not ended
+        if thrown:
+            throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+            throw(thread, ctypes.py_object(_OutOfTimeError))
 
     timer = threading.Timer(most, stop)
     timer.daemon = True
@@ -55,8 +54,7 @@ def limited(name: str, at: Location, seconds: float | None = None) -> Iterator[N
         try:
             yield
         finally:
-            with lock:
-                ended = True
+            ended = True
             while thrown and not isinstance(sys.exception(), _OutOfTimeError):
                 time.sleep(0.001)  # until the error arrives
     except _OutOfTimeError as error:

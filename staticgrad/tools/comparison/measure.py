@@ -155,7 +155,7 @@ def compare(
             for n in sizes if n != usual
         } | {usual: tape.peak}  # fmt: skip
         memories = tuple(memory.bytes_of(peaks[n], n, by_policy) for n in sizes)
-        course = courses.Plan(usual, next((n for n in reversed(sizes) if n != usual), None))
+        course = courses.CoursePlan(usual, next((n for n in reversed(sizes) if n != usual), None))
         ran = courses_of(spec, chosen, course, watch)
         held, changes = _along(chosen, trained, course, ran, peaks)
         watch("what a graph cannot do")
@@ -204,7 +204,7 @@ def _pools_while_timed() -> int:
 
 def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any]) -> TapeAlone:
     """Run the tape, each step from the start values, and say why there is no graph."""
-    plan = courses.Plan(chosen.batch_size, edited=False)
+    plan = courses.CoursePlan(chosen.batch_size, edited=False)
     batches = [
         step.batch for step, _ in zip(courses.steps(chosen, plan), range(_STEPS), strict=False)
     ]
@@ -238,7 +238,7 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
 
 
 def _along(
-    chosen: ComparedProgram, trained: DefineThenRun, plan: courses.Plan,
+    chosen: ComparedProgram, trained: DefineThenRun, plan: courses.CoursePlan,
     ran: Mapping[str, Sequence[Course]], peaks: Mapping[int, int],
 ) -> tuple[Mapping[str, tuple[int, ...]], Changes | None]:  # fmt: skip
     """Return the bytes of each step of a course, and what changing sizes cost in it.
@@ -313,7 +313,7 @@ def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
 
 
 def courses_of(
-    spec: Spec, chosen: ComparedProgram, plan: courses.Plan, watch: Watch = lambda what: None
+    spec: Spec, chosen: ComparedProgram, plan: courses.CoursePlan, watch: Watch = lambda what: None
 ) -> Mapping[str, tuple[Course, ...]]:
     """Run the course of a program with a name in fresh processes; of another one in this process.
 
@@ -337,7 +337,7 @@ def courses_of(
     return {state: tuple(each) for state, each in every.items()}
 
 
-def fresh(spec: str, state: str, plan: courses.Plan, cache: str) -> Course:
+def fresh(spec: str, state: str, plan: courses.CoursePlan, cache: str) -> Course:
     """Run a course in a fresh process whose kernel cache is the folder ``cache``."""
     way, begun = "tape" if state == TAPE else "compiled", repr(time.monotonic())
     done = subprocess.run(

@@ -207,7 +207,7 @@ def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
 
 def _first_results(spec: str, size: int) -> tuple[Course, ...]:
     """Return the beginning of courses in fresh processes: the tape's, the compiled step's."""
-    plan = courses.Plan(size, edited=False)
+    plan = courses.CoursePlan(size, edited=False)
     with TemporaryDirectory() as cache:
         return tuple(fresh(spec, state, plan, cache) for state in (TAPE, EMPTY))
 

@@ -100,7 +100,7 @@ def test_break_even_is_an_interval() -> None:
 def test_steps_of_a_course_draw_new_batches_and_one_of_another_size() -> None:
     x = np.arange(24.0).reshape(8, 3).astype("float32")
     chosen = program(lambda x: (x @ W).mean(), (x,))
-    plan = courses.Plan(8, 16)
+    plan = courses.CoursePlan(8, 16)
     steps = [*courses.steps(chosen, plan)]
     assert [len(each.batch["x"]) for each in steps[:6]] == [8, 8, 8, 8, 16, 8]
     assert [each.event for each in steps if each.event] == ["16 examples", "an edit"]
@@ -114,7 +114,7 @@ def test_steps_of_a_course_draw_new_batches_and_one_of_another_size() -> None:
 def test_a_course_goes_on_training() -> None:
     before = W.value.copy()
     chosen = program(recurrent, (sequences,))
-    with_graph = courses.run(chosen, "compiled", courses.Plan(1, edited=False))
+    with_graph = courses.run(chosen, "compiled", courses.CoursePlan(1, edited=False))
     assert with_graph.graphs == 3  # sequences of 2, 3 and 4
     assert len(with_graph.steps) >= 24
     np.testing.assert_array_equal(W.value, before)
