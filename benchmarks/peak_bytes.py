@@ -2,7 +2,7 @@
 
     python -m benchmarks peak_bytes [--into FILE] [--beside FILE] [--seconds 0] [NAME ...]
 
-Eighteen programs make a step of SGD each, written once in the vocabulary of the suite. The arena
+Twenty programs make a step of SGD each, written once in the vocabulary of the suite. The arena
 is ``plan().peak_bytes``. PyTorch is eager; its peak is the largest running sum of its profiler's
 allocations in a step, that of the tape is what ``tracemalloc`` sees. Parameters, feeds and state
 exist before a step in all three and are not counted. ``smallest`` is the smallest arena that a
@@ -143,6 +143,8 @@ PROGRAMS: Final[Mapping[str, tuple[Loss, Make]]] = {
     "highway": (_gated, gated(128, 4, 64)),
     "gpt, 64": (gpt.loss, attending(64)),
     "gpt, 256": (gpt.loss, attending(256, batch=4)),
+    "gpt, 512": (gpt.loss, attending(512, batch=2)),
+    "gpt, 1024": (gpt.loss, attending(1024, batch=1)),
     "vit": (models._seen, models.patches("attention", 2, 64, 32, 4, 16)),
     "mixer": (models._seen, models.patches("dense", 2, 64, 32, 4, 16)),
     "vae": (models._encoded, models.autoencoder(64, 128, 8, 64)),

@@ -295,8 +295,7 @@ _BLOCK_PRICES: dict[tuple[str, str], int] = {}
 def _accesses(stage: Stage) -> Iterator[tuple[Access, bool]]:
     """Every place that a stage reads (False) or writes (True)."""
     if isinstance(stage, Gemm):
-        yield stage.a, False
-        yield stage.b, False
+        yield from ((access, False) for access, _ in stage.reads)
     for statement in statements(stage):
         if isinstance(statement, Search):
             yield statement.access, False

@@ -225,6 +225,10 @@ class Meaning:
         step = a.fma(b, acc) if dtype.is_float else acc + a * b
         shape = tuple(prod(len(self.span(a)) for a in axes) for axes in (stage.i, stage.j))
         chain, totals = np.zeros(shape, dtype.numpy), []
+        if stage.onto is not None:
+            chain = np.broadcast_to(
+                self.value(load(stage.onto, dtype), {**at, **rows, **columns}), shape
+            )
         begin, fed = self.span(stage.k[0]).start, -1
         for number, inner in enumerate(self.places(stage.k), begin):
             if stage.fed and inner[stage.k[0].name] != fed:

@@ -333,7 +333,15 @@ class _Maker:
             self.operands[-1] = replace(self.operands[-1], mode="inout" if add else "out")
             stores.append(Store(access, value, (), "sum" if add else ""))
         self.refs = known
-        return Gemm(i, j, k, a, b, tuple(stores))
+        onto = None
+        if len(k) == 1 and k[0].extent == 3 and len(self.operands) % 3:
+            strides = dict.fromkeys(loops, j[-1].extent) | {"i3": FAR, "i2": APART, "j": 1}
+            there = len(self.operands) % 3 == 2
+            name = self.operand(dtype, "inout" if there else "in")
+            onto = Access(name, tuple((axis, strides[axis]) for axis in loops))
+            if there:
+                stores = [*stores[: len(stores) % 2], Store(onto, ref("acc", dtype))]
+        return Gemm(i, j, k, a, b, tuple(stores), (), onto)
 
     def loop(self, outer):
         """A few stages, and what they carry from iteration to iteration."""

@@ -163,6 +163,19 @@ def test_every_reader_runs_what_the_verifier_accepts(seed):
     check_kernel(seed, MODES if seed % 3 == 1 else ("vector", "python"))
 
 
+@pytest.mark.parametrize("seed", [20, 72, 228])
+def test_chains_go_on_from_what_is_there(seed):
+    assert " onto " in str(random_kernel(seed))
+    check_kernel(seed, ("vector", "python"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [198, 350, 361])
+def test_chains_go_on_in_plain_loops(seed):
+    assert " onto " in str(random_kernel(seed))
+    check_kernel(seed, ("numba", "file"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [70, 8, 119, 85, 41, 103, 100, 74])
 def test_exported_files_have_zeros_beyond_ends_and_narrow_floats(seed):

@@ -56,7 +56,7 @@ def heads_of_one_product(shape):
 
 def shared_keys(q, g):
     """Several heads of queries over one head of keys: the operand is stretched over them."""
-    k, v = (sg.input(name, (2, 1, 20, 16), "float32") for name in "kv")
+    k, v = (sg.input(name, (2, 1, *q.shape[-2:]), "float32") for name in "kv")
     return derived([q, k, v, g])
 
 
@@ -79,6 +79,12 @@ SHAPES = {
     "more panels than are kept": ((1,), 300, 300, 120, 16, "float32", {}, 2, 3),
     "of float64": ((2,), 40, 40, 24, 24, "float64", {}, 2, None),
     "of float16": ((2,), 40, 40, 24, 24, "float16", {}, 2, None),
+    "sums from tile to tile": ((2,), 330, 330, 16, 24, "float32", {}, 2, 3),
+    "the same without a mask": ((1, 2), 170, 610, 20, 16, "float32", {"causal": False}, 2, 2),
+    "the same of float64": ((1,), 230, 230, 16, 16, "float64", {}, 2, None),
+    "the same of float16": ((1,), 450, 450, 16, 16, "float16", {}, 2, None),
+    "more queries than a chain has terms": ((1,), 4200, 34, 4, 5, "float32", {}, 2, 3),
+    "the same, all of them": ((1,), 8200, 34, 4, 5, "float32", {"causal": False}, 2, 2),
 }
 
 
@@ -90,6 +96,7 @@ def test_the_bytes_are_those_of_single_kernels(name):
     f = check(outputs, drawn(outputs), ways=APART, oracle=dtype != "float16")
     assert len(kernels_of_blocks(f)) == blocks
     assert steps is None or len(f.schedule.steps) == steps
+    assert (products_that_go_on(f) > 0) == name.startswith(("sums", "the same", "more queries"))
 
 
 FORMS = {
@@ -101,6 +108,7 @@ FORMS = {
     ),
     "heads that share keys": lambda: shared_keys(*sources_of((2, 3), 20, 20, 16, 16)[::3]),
     "heads as slices of one product": lambda: heads_of_one_product((2, 24, 3, 4, 16)),
+    "heads that share many keys": lambda: shared_keys(*sources_of((2, 3), 240, 240, 16, 16)[::3]),
     "a named length": lambda: {
         "o": attention(*(sg.input(name, ("b", "t", 16), "float32") for name in "qkv"))
     },
@@ -249,3 +257,33 @@ def test_what_rows_come_to_may_have_the_shape_of_scores(form, order):
         slopes = sg.grad(sum((s * s).sum() for s in slopes), sources, allow_disconnected=True)
     outputs = {"y": y, **{f"slope {k}": slope for k, slope in enumerate(slopes)}}
     check(outputs, drawn(outputs), ways=APART)
+
+
+# -- sums that go on from tile to tile -------------------------------------------------------------
+
+
+def products_that_go_on(f):
+    return sum(str(step.kernel).count(" onto ") for step in kernels_of_blocks(f))
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("reach", [0, 5, 35, -1, -20])
+@pytest.mark.parametrize("extra", [(), ("weights",)])
+def test_sums_go_on_from_the_first_tile_that_a_mask_leaves(reach, extra):
+    sources = sources_of((1,), 460, 460, 16, 16)
+    made = masked(*sources[:3], reach, -1e9)
+    outputs = with_gradients(made["o"], sources) | {name: made[name] for name in extra}
+    feeds = drawn(outputs)
+    feeds["g"][0, 300, 3] = feeds["q"][0, 17, 2] = np.inf
+    feeds["q"][0, 200] = -0.0
+    f = check(outputs, feeds, ways=APART, oracle=False)
+    assert products_that_go_on(f) > 0
+
+
+def test_named_lengths_go_on_over_any_number_of_blocks():
+    t = sg.dim("t", hint=4000)
+    shapes = {"q": (t, 8), "k": (40, 8), "v": (40, 8), "g": (t, 8)}
+    sources = [sg.input(name, (1, *shape), "float32") for name, shape in shapes.items()]
+    outputs = derived(sources, causal=False)
+    f = check(outputs, *(drawn(outputs, t=t) for t in (33, 4096, 8300)), ways=APART)
+    assert products_that_go_on(f) > 0

@@ -38,10 +38,26 @@ def test_no_square_of_the_context_is_stored(causal):
     assert peak(graph, pipeline=WITHOUT) > 2 * squares
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_bits_are_those_of_stored_scores(causal):
-    graph = gradients(48, causal)
-    at = {"x": np.random.default_rng(1).normal(size=(48, 16)).astype("float32")}
+def test_bytes_are_linear_in_the_context():
+    """Sums over queries go on from tile to tile, since whole matrices do not fit in scratch."""
+    least, *more = (peak(gradients(context, False)) for context in (512, 1024, 2048))
+    for factor, nbytes in zip((2, 4), more, strict=True):
+        assert nbytes < 1.2 * factor * least
+
+
+def test_a_causal_mask_is_the_only_square_that_is_stored():
+    """It has a byte for each pair of places, for all heads together."""
+    assert peak(gradients(1024, True, heads=8)) < 2 * 1024**2 + peak(
+        gradients(1024, False, heads=8)
+    )
+
+
+@pytest.mark.parametrize(
+    ("causal", "context"), [(False, 48), (True, 48), (False, 400), (True, 460)]
+)
+def test_bits_are_those_of_stored_scores(causal, context):
+    graph = gradients(context, causal)
+    at = {"x": np.random.default_rng(1).normal(size=(context, 16)).astype("float32")}
     again, stored = (
         sg.compile(graph, threads=1, pipeline=text).run(at) for text in ("O1", WITHOUT)
     )

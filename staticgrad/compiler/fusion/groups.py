@@ -196,7 +196,8 @@ class Roles:
     that its kernel computes with it. ``elementwise``: all nodes that are no products. ``reach``:
     how far behind a row columns may lie that masks allow, where all further ones are forbidden.
     ``short``: products that leave those out; ``beyond``: of reductions that do, the number there.
-    ``wanted``: values that somebody reads there, whoever computes them.
+    ``wanted``: values that somebody reads there, whoever computes them. ``carried``: sums over
+    columns go on from tile to tile, since the scratch for all rows is too large.
     """
 
     scores: tuple[Node, ...]
@@ -214,6 +215,7 @@ class Roles:
     short: frozenset[Node]
     beyond: Mapping[Key, bool | int | float]
     wanted: frozenset[Key]
+    carried: bool
 
     @property
     def tile(self) -> int:

@@ -2,13 +2,14 @@
 
 An outer iteration is one matrix of each operand, like a head of attention. A loop over tiles of
 rows has three stages: products into scratch, their rows (several interleaved), products of the
-results. Products that sum over rows of several tiles run after the loop. A value that a later stage
+results. Products that sum over rows of several tiles run after the loop, or if that needs too much
+scratch (``Roles.carried``), in it: their chains go on from tile to tile. A value that a later stage
 reads is in scratch; scratch of dead values is reused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from staticgrad.compiler.fusion.groups import Home, Key, Roles, Source, Walk
@@ -40,6 +41,9 @@ from staticgrad.support.records import replace
 
 #: Rows of a tile that are taken side by side.
 _JAMMED: Final = 4
+#: Numbers of the scratch for sums that go on from tile to tile, and for those of earlier blocks.
+CHAINS: Final = 1
+BLOCKS: Final = 2
 
 
 class BlockLowering(Lowering):
@@ -61,6 +65,7 @@ class BlockLowering(Lowering):
         self.loops = loops_over(self.domain, [range(rank - 2)], self._walks(), merge=True)
         axes = self.as_axes(self.loops.segments[0])
         self.tile, self.iteration = f"i{len(axes)}", f"i{len(axes) + 1}"
+        self.block = f"i{len(axes) + 2}" if self._has_blocks(self.domain[-2]) else ""
         self.last, self.end = self._fresh(), self._fresh()
         later = (*self.roles.over_rows, *self.roles.over_columns)
         short = [node for node in later if node in self.roles.short]
@@ -71,12 +76,23 @@ class BlockLowering(Lowering):
         rows = Loop(iterations, (), tuple(self._row_stages()), ())
         inside.append(self.under(Interleave(self.iteration, _JAMMED), rows))
         inside += [self._over_rows(node) for node in self.roles.over_rows]
-        loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
-        after = map(self._over_columns, self.roles.over_columns)
-        return self.finish([*zeros, loop, *after], axes)
+        if not self.roles.carried:
+            loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
+            after = map(self._over_columns, self.roles.over_columns)
+            return self.finish([*zeros, loop, *after], axes)
+        inside += [self._carried(node) for node in self.roles.over_columns]
+        begins = [self._begun(node, 0.0, CHAINS) for node in self.roles.over_columns]
+        if self.block:
+            begins = [self._begun(node, -0.0, BLOCKS) for node in self.roles.over_columns]
+            loops = [self._blocks(inside)]
+        else:
+            loops = [Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())]
+        self.block = ""
+        ends = map(self._carried_result, self.roles.over_columns)
+        return self.finish([*zeros, *begins, *loops, *ends], axes)
 
     def _tiles(self, rows: Size) -> Axis:
-        return Axis(self.tile, self.extent((rows + (self.height - 1)) // self.height))
+        return Axis(self.tile, self.extent(self._tiles_of(rows)))
 
     def _fresh(self) -> str:
         self.count += 1
@@ -85,11 +101,22 @@ class BlockLowering(Lowering):
     def _limits(self) -> Iterator[Keep]:
         yield Keep(self.last, self._left(self.domain[-2]))
         if self.roles.beyond or self.roles.short:
-            end = ex.index(self.tile) * self.height + self.roles.tile_end
+            end = self._first_row + self.roles.tile_end
             yield Keep(self.end, end.minimum(self.size(self.domain[-1])))
 
+    @property
+    def _terms(self) -> tuple[tuple[str, int], ...]:
+        """What loops around a tile add to the place of its rows."""
+        tile = (self.tile, self.height)
+        return ((self.block, GEMM_BLOCK), tile) if self.block else (tile,)
+
+    @property
+    def _first_row(self) -> Expr:
+        first = ex.index(self.tile) * self.height
+        return ex.index(self.block) * GEMM_BLOCK + first if self.block else first
+
     def _left(self, rows: Size) -> Expr:
-        left = self.size(rows) - ex.index(self.tile) * self.height
+        left = self.size(rows) - self._first_row
         return left.minimum(ex.literal(self.height, I64))
 
     def _columns(self, short: bool, name: str = VECTOR) -> Axis:
@@ -140,7 +167,7 @@ class BlockLowering(Lowering):
         rows = node in self.roles.over_rows
         size = self.extent(self.domain[-1] if rows else self.domain[-2])
         width = self.argument(node.types[0].shape[-1])
-        place = Position(((self.tile, self.height),), start, width, size)
+        place = Position(self._terms, start, width, size)
         access = Access(self.scratch_operand(node, value.dtype), ((VECTOR, 1),), (), (place,))
         return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
 
@@ -188,7 +215,7 @@ class BlockLowering(Lowering):
     def _in_tile(self, stride: Size) -> tuple[Position, ...]:
         if stride == 0:
             return ()
-        terms, rows = ((self.tile, self.height), (self.row, 1)), self.extent(self.domain[-2])
+        terms, rows = (*self._terms, (self.row, 1)), self.extent(self.domain[-2])
         return (Position(terms, 0, self.argument(stride), rows, within=True),)
 
     def _along(self, walk: Walk, dtype: DType, columns: str, mode: Mode = "in") -> Access:
@@ -219,12 +246,15 @@ class BlockLowering(Lowering):
 
     # -- products ---------------------------------------------------------------------------------
 
-    def _factor(self, node: Node) -> Access:
+    def _factor(self, node: Node, of_tile: bool = False) -> Access:
+        """Return the access to the second factor, or to the rows of a tile of it."""
         walk, deep, across = self._second(node)
         access = self.access(walk, node.args[1].type.dtype)
-        moves = ("k", deep), (VECTOR, across)
+        moves = () if of_tile else (("k", deep),)
+        moves = (*moves, (VECTOR, across))
         steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
-        return Access(access.operand, (*access.strides, *steps))
+        places = self._in_tile(deep) if of_tile else ()
+        return Access(access.operand, (*access.strides, *steps), (), places)
 
     def _scores(self, node: Node) -> Gemm:
         form, first = node.form, self.groups.source(node.args[0])
@@ -291,6 +321,79 @@ class BlockLowering(Lowering):
         keeps = (Keep(left, self._left(self.domain[-1])), Keep(begin, place))
         return Loop(self._tiles(self.domain[-1]), (), (Scalar(keeps), product), ())
 
+    # -- chains that go on from tile to tile -------------------------------------------------------
+
+    def _has_blocks(self, rows: Size) -> bool:
+        """Return whether sums over rows may have several blocks, which are added in their order."""
+        return self.roles.carried and not (isinstance(rows, int) and rows <= GEMM_BLOCK)
+
+    def _blocks(self, inside: Sequence[Stage]) -> Loop:
+        """Return the loop over blocks of rows: the tiles of one, whose sums are added then."""
+        rows, tiles = self.domain[-2], self._fresh()
+        each = GEMM_BLOCK // self.height
+        left = self.size(self._tiles_of(rows)) - ex.index(self.block) * each
+        loop = Loop(Axis(self.tile, each, tiles), (), tuple(inside), ())
+        begins = [self._begun(node, 0.0, CHAINS) for node in self.roles.over_columns]
+        adds = [self._block_added(node) for node in self.roles.over_columns]
+        blocks = Axis(self.block, self.extent((rows + (GEMM_BLOCK - 1)) // GEMM_BLOCK))
+        return Loop(blocks, (), (Scalar((Keep(tiles, left),)), *begins, loop, *adds), ())
+
+    def _tiles_of(self, rows: Size) -> Size:
+        return (rows + (self.height - 1)) // self.height
+
+    def _sums(self, node: Node, part: int) -> str:
+        """Return the scratch for the sums of a product, ``CHAINS`` or ``BLOCKS``."""
+        return self.scratch_operand(node, node.types[0].dtype.compute, part)
+
+    def _whole(self, node: Node, part: int, row: str = "") -> tuple[Access, tuple[Axis, Axis]]:
+        """Return an access to all sums of a product, and its loops; ``row`` names the first."""
+        row, width = row or self.iteration, node.types[0].shape[-1]
+        access = Access(self._sums(node, part), ((row, self.argument(width)), (VECTOR, 1)))
+        return access, (Axis(row, self.extent(self.domain[-1])), Axis(VECTOR, self.extent(width)))
+
+    def _begun(self, node: Node, number: float, part: int) -> Map:
+        access, (rows, columns) = self._whole(node, part)
+        value = ex.literal(number, node.types[0].dtype.compute)
+        return Map(columns, (Store(access, value),), (rows,))
+
+    def _block_added(self, node: Node) -> Map:
+        dtype = node.types[0].dtype.compute
+        (whole, (rows, columns)), (block, _) = (self._whole(node, n) for n in (BLOCKS, CHAINS))
+        value = ex.load(whole, dtype) + ex.load(block, dtype)
+        return Map(columns, (Store(whole, value),), (rows,))
+
+    def _carried(self, node: Node) -> Gemm:
+        """Return the terms of a tile, which go on from the sums of the tiles before."""
+        short, dtype = node in self.roles.short, node.types[0].dtype.compute
+        self._begin("k")
+        a = self._kept(self.groups.source(node.args[0]).base, "i")
+        sums, (rows, columns) = self._whole(node, CHAINS, "i")
+        i = replace(rows, past=self.end) if short else rows
+        k = Axis("k", self.height, self.last)
+        store = Store(sums, ex.ref("acc", dtype))
+        return Gemm((i,), (columns,), (k,), a, self._factor(node, of_tile=True), (store,), (), sums)
+
+    def _carried_result(self, node: Node) -> Stage:
+        """Return the stage that stores a product whose sums are in scratch."""
+        dtype, compute = node.types[0].dtype, node.types[0].dtype.compute
+        part = BLOCKS if self._has_blocks(self.domain[-2]) else CHAINS
+        sums, (rows, columns) = self._whole(node, part)
+        target, down = self._result(node), sums.strides[0][1]
+        if node not in self.roles.short:
+            to = Access(target.operand, (*target.strides, (rows.name, down), (VECTOR, 1)))
+            store = Store(to, ex.load(sums, compute).cast(dtype))
+            return Map(columns, (store,), (rows,))
+        # The first tile that has terms of a column begins so many rows before the column's own.
+        start, left = self.height - self.roles.tile_end - 1, self._fresh()
+        terms = (*self._terms, (self.iteration, 1))
+        place = (Position(terms, 0, down, rows.extent, within=True),)
+        value = ex.load(Access(sums.operand, ((VECTOR, 1),), (), place), compute)
+        to = Access(target.operand, (*target.strides, (VECTOR, 1)), (), place)
+        store = Store(to, self._with_zeros(node, value, start).cast(dtype))
+        lines = Loop(Axis(self.iteration, self.height, left), (), (Map(columns, (store,)),), ())
+        keep = Scalar((Keep(left, self._left(self.domain[-1])),))
+        return Loop(self._tiles(self.domain[-1]), (), (keep, lines), ())
+
     def _result(self, node: Node) -> Access:
         return self.access(self._target(Home(node)), node.types[0].dtype, "out")
 
@@ -349,7 +452,7 @@ class BlockLowering(Lowering):
     # -- expressions ------------------------------------------------------------------------------
 
     def positions(self, shape: Shape) -> list[Expr]:
-        places = [ex.index(self.tile) * self.height + ex.index(self.row), ex.index(VECTOR)]
+        places = [self._first_row + ex.index(self.row), ex.index(VECTOR)]
         places = [*[ex.literal(0, I64)] * len(shape), *places][-len(shape) :] if shape else []
         return [
             ex.literal(0, I64) if size == 1 else place

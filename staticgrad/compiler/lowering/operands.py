@@ -222,9 +222,9 @@ class Lowering:
             self.operands[place] = Operand(f"p{len(self.operands)}", dtype, mode)
         return self.operands[place].name
 
-    def scratch_operand(self, node: Node, dtype: DType = I64) -> str:
-        """Return the operand for the scratch that belongs to a node of the group."""
-        key = ScratchBuffer(node)
+    def scratch_operand(self, node: Node, dtype: DType = I64, number: int = 0) -> str:
+        """Return the operand for a scratch that belongs to a node of the group."""
+        key = ScratchBuffer(node, number)
         self.scratch[key] = self.operand(key, 0, dtype, "scratch")
         return self.scratch[key]
 

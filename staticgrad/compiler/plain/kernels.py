@@ -633,6 +633,10 @@ class KernelWriter:
         rows_here = (stage.i, f"row0, {last_row}"), (stage.j, f"column0, {last_column}")
         if part:
             self._move_chains(stage, rows_here, sums, is_back=True)
+        if stage.onto is not None:
+            self._go_on(stage.onto, rows_here, sums)
+            # So few terms are one block, and are taken for those behind its first.
+            start, end = f"{start} + 1", f"{end} + 1"
         factors = f"{a}, {a_i}, {a_k}, {b}, {b_k}, columns"
         if dtype.is_float:
             lines.add(f"{add('multiply')}({factors}, {panel}, {place}, {start}, {begin}, {end})")
@@ -684,6 +688,14 @@ class KernelWriter:
         if not is_back:
             lines.add("continue")
         self._close(1)
+
+    def _go_on(self, onto: Access, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str) -> None:
+        """Write loops that begin the sums of a tile with the elements of an access."""
+        row, column = (self._flat_loop(name, *each) for name, each in zip("rc", tile, strict=True))
+        self._from_zero -= {row, column}
+        place = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
+        self._lines.add(f"{place} = {self._names[onto.operand]}[{self._place(onto, ())}]")
+        self._close(2)
 
     def _is_copied(self, factor: Access) -> bool:
         """Return whether a factor's elements are not numbers in memory: zeros beyond ends, or

@@ -396,6 +396,8 @@ class _StepRun(StepKernel):
             raise NotWrittenOutError(WhyDriven.LongSum)
         for outer in self._places((*stage.i, *stage.j)):
             total = elements.literal(0, dtype)
+            if stage.onto is not None:
+                total = self._load(stage.onto, (), dtype, {**at, **outer})
             for inner in chain:
                 here = {**at, **outer, **inner}
                 a, b = (self._load(each, (), dtype, here) for each in (stage.a, stage.b))

@@ -217,7 +217,7 @@ class LoopedProduct(ProductLoops):
 
     def _write_tile(self) -> None:
         """A chunk of rows, a panel of columns."""
-        b, nest = self.b, self.nest
+        b, nest, stage = self.b, self.nest, self.stage
         self.last = b.least(self.first_row + self.chunk, self.m)
         self.past = b.least(self.left + self.columns, self.n)
         self._choose_height()
@@ -231,21 +231,38 @@ class LoopedProduct(ProductLoops):
                 0, self.deep if self.first.past else nest.number(self.first.extent)
             ) as at:
                 nest.at[self.first.name] = at
-                for stage in self.stage.fed:
-                    nest.stage(stage)
+                for fed in stage.fed:
+                    nest.stage(fed)
                 self.origin = at * self.each
                 self._write_parts()
         else:
+            if stage.onto is not None:
+                self._go_on(stage.onto)
             self._write_parts()
         if not self.one_block:
             with b.branch("eq", self.fresh, 0), b.branch("gt", self.into, 0):
                 self._add_block()
             with b.branch("gt", self.fresh, self.into):
                 self._write_zeros()
-        elif self.stage.k[0].limits and not self.one_part:  # whose tiles write zeros then
+        elif stage.k[0].limits and not self.one_part and stage.onto is None:
             with b.branch("le", self.deep, self.begin):
                 self._write_zeros()
         self._write_epilogue()
+
+    def _go_on(self, onto: Access) -> None:
+        """Begin the results that tiles do not store themselves with what is there."""
+        value = load(onto, self.dtype)
+
+        def begin(row: Name, v: Name, mask: Name | None) -> None:
+            values = Values(self.nest, self.lanes, True, mask=mask)
+            place = (row - self.first_row) * self.columns + (v - self.left)
+            found = values.vec(value)
+            if mask is None:
+                self.local_store("tile", self.tile, place, found)
+            else:
+                self._store_masked(self.tile, "tile", place, found, mask)
+
+        self._each_vector(begin)
 
     # parts of the inner indices
 
@@ -543,8 +560,11 @@ class LoopedProduct(ProductLoops):
         """The access to which tiles store results without epilogue; None if they may not. Other
         threads do not see the results, and columns are whole vectors."""
         to = stored_as_is(self.kernel, self.stage)
-        limited = self.stage.i[0].past or self.stage.k[0].limits
-        if to is None or limited or not (self.lies and self.fills_vectors):
+        stage, onto = self.stage, self.stage.onto
+        limited = onto is None and (stage.i[0].past or stage.k[0].limits)
+        if to is None or limited or onto not in (None, to):
+            return None
+        if not (self.lies and self.fills_vectors):
             return None
         return to if self.kernel.operand(to.operand).mode == "scratch" else None
 
@@ -565,9 +585,10 @@ class LoopedProduct(ProductLoops):
         below = (self.top - self.first_row) * self.columns
         if self.one_block:
             self.to = below
-            self.first_part = (
-                1 if self.one_part else self.choose("eq", self.begun, self.begin, 1, 0)
-            )
+            begins = self.choose("eq", self.begun, self.begin, 1, 0)
+            self.first_part = 1 if self.one_part else begins
+            if self.stage.onto is not None:
+                self.first_part = 0
         else:
             self.to, self.first_part = self.into + below, b.op("copy", self.fresh)
         if self.lies and not self.fills_vectors:
@@ -659,15 +680,19 @@ class LoopedProduct(ProductLoops):
             values = Values(self.nest, self.lanes, True, mask=mask)
             self.store(values, self.local_load("tile", self.tile, place))
 
+        self._each_vector(results)
+
+    def _each_vector(self, body: Callable[[Name, Name, Name | None], None]) -> None:
+        """``body`` for the vectors of the chunk's rows that are in local memory."""
         if self.fills_vectors and self.kernel.outer != "tiles":
             with self._each_row() as row, self.loop(self.left, self.past, self.lanes, "v") as v:
                 self.nest.at[LANES] = v
-                results(row, v, None)
+                body(row, v, None)
             return
 
         def run(first: Word, end: Word, shift: Word) -> None:
             with self._each_row() as row:
-                self._vectors(first, end, shift, lambda v, mask: results(row, v, mask))
+                self._vectors(first, end, shift, lambda v, mask: body(row, v, mask))
 
         self._runs(run)
 

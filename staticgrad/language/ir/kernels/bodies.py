@@ -83,8 +83,8 @@ def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
     """Every access with the loops around it."""
     for stage, around in nested(kernel.stages):
         if isinstance(stage, Gemm):
-            yield stage.a, (*kernel.axes, *around, *stage.i, *stage.k)
-            yield stage.b, (*kernel.axes, *around, *stage.k, *stage.j)
+            for access, loops in stage.reads:
+                yield access, (*kernel.axes, *around, *loops)
     for body in bodies(kernel):
         for expr in body.expressions:
             if isinstance(expr.attribute, Access):

@@ -119,7 +119,7 @@ class _Kernel:
 
     def _read(self, number: int, stage: Stage) -> None:
         if isinstance(stage, Gemm):
-            self.unknown |= {stage.a.operand, stage.b.operand}
+            self.unknown |= {access.operand for access, _ in stage.reads}
         met: set[int] = set()
         first = sum(len(statements(before)) for before in self.stages[:number])
         for place, statement in enumerate(statements(stage), first):

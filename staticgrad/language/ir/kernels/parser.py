@@ -496,13 +496,17 @@ class KernelReader(DocumentReader):
         self.expect("*", "the first factor")
         with self._inside(*i):
             b = self._factor_access()
+        onto = None
+        if self.accept("onto"):
+            with self._inside(*k):
+                onto = self._factor_access()
         given = self._operands[a.operand].dtype.compute
         if dtype is not given:
             self.fail(f"the product is {given.code}, the text says {dtype.code}", at + 2)
         self._results[PRODUCT] = dtype
         self._leaves.pop(f"@{PRODUCT}", None)
         with self._inside(*k):
-            return Gemm(i, j, k, a, b, self._body((Store,)), tuple(fed))
+            return Gemm(i, j, k, a, b, self._body((Store,)), tuple(fed), onto)
 
     def _factor_access(self) -> Access:
         at = self.at

@@ -262,6 +262,9 @@ class Gemm:
 
     ``fed``: maps that run at each position of the first loop of k, before what is multiplied there;
     they move with it, and ``a`` and ``b`` read what they store.
+
+    ``onto``: an access at (i, j), from whose elements the chains go on instead of from zero. A sum
+    over the iterations of a Loop is so one chain. There are fewer k than ``GEMM_BLOCK`` then.
     """
 
     i: tuple[Axis, ...]
@@ -271,6 +274,7 @@ class Gemm:
     b: Access
     stores: tuple[Store, ...]
     fed: tuple[Map, ...] = ()
+    onto: Access | None = None
 
     @property
     def by_first(self) -> bool:
@@ -279,9 +283,15 @@ class Gemm:
 
     @property
     def plain(self) -> bool:
-        """True if it is a product of matrices: one loop each, and no positions."""
+        """True if it is a product of matrices: one loop each, no positions, chains from zero."""
         single = len(self.i) == len(self.j) == len(self.k) == 1
-        return single and not (self.a.positions or self.b.positions)
+        return single and not (self.a.positions or self.b.positions or self.onto)
+
+    @property
+    def reads(self) -> tuple[tuple[Access, tuple[Axis, ...]], ...]:
+        """What it reads besides its stores: accesses with the loops that move them."""
+        factors = (self.a, (*self.i, *self.k)), (self.b, (*self.k, *self.j))
+        return factors if self.onto is None else (*factors, (self.onto, (*self.i, *self.j)))
 
     @property
     def loops(self) -> tuple[Axis, ...]:
@@ -413,7 +423,7 @@ def operands_read(stages: Iterable[Stage]) -> set[str]:
     found: set[str] = set()
     for stage, _ in nested(stages):
         if isinstance(stage, Gemm):
-            found |= {stage.a.operand, stage.b.operand}
+            found |= {access.operand for access, _ in stage.reads}
         found |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}
         evaluated = postorder([expr for s in statements(stage) for expr in roots(s)])
         found |= {e.attribute.operand for e in evaluated if isinstance(e.attribute, Access)}

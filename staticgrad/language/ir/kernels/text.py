@@ -23,7 +23,8 @@ move or that has ends: ``p0[i0*n1 + [i1*n2 + i2 + -1 in n3]*n4 + [j + n5]]``; a 
 what lies beyond the ends, ``load p0[[j + -1 in n3]] else f32(-inf)``. ``[i1*32 + i within n3]`` is
 known to be inside. Sums of a row's blocks add up in ``@r0: f32 = sum of blocks %2``. A Columns
 stage holds its accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where
-they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, or before
+they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, which goes on
+from what is there with ``sum p0[...] * p1[...] onto p2[...]``, or before
 that with ``fed { maps }``, which run at each position of its first k. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
@@ -205,7 +206,8 @@ def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> I
             if fed:
                 yield from _block("fed", _stages(kernel, fed, numbers))
             codes = (o.dtype.compute.code for o in kernel.operands if o.name == a.operand)
-            yield f"@acc: {next(codes, '?')} = sum {access_text(a)} * {access_text(b)}"
+            onto = f" onto {access_text(stage.onto)}" if stage.onto else ""
+            yield f"@acc: {next(codes, '?')} = sum {access_text(a)} * {access_text(b)}{onto}"
     last, _ = parts(stage)[-1]
     yield from _statement_lines(last, numbers)
 

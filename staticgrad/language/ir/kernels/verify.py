@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 from staticgrad.language.ir.expr import Access, Expr, mistyped, mistyped_indices, postorder, ref
 from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ir.kernels.bodies import Body, accesses, bodies, bodies_of
-from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.language.ir.kernels.known import BOUND, LARGEST
 from staticgrad.language.ir.kernels.legality import legal
 from staticgrad.language.ir.kernels.stages import (
@@ -141,6 +141,8 @@ def _stages_fit_together(kernel: Kernel) -> None:
             if len(stage.k) < 2:
                 _broken(kernel, "a product of one loop is not fed")
             every_fed = [each for fed in stage.fed for each in (fed, *fed.body)]
+            if stage.onto:
+                _broken(kernel, "a product that is fed goes on from nothing")
             if not all(isinstance(each, Map | Store) for each in every_fed):
                 _broken(kernel, "a product is fed by what only stores")
         if isinstance(stage, Columns) and stage.in_lanes:
@@ -393,6 +395,13 @@ def _memory_is_typed(kernel: Kernel) -> None:
             dtype = dtypes[stage.a.operand]
             if dtype.compute is not dtypes[stage.b.operand].compute:
                 check(stage.b, dtype, "product")
+            if stage.onto is not None:
+                if stage.onto.gather or stage.onto.bounded:
+                    _broken(kernel, "chains go on from elements that are there", stage.onto)
+                check(stage.onto, dtype.compute, "product")
+                terms = stage.k[0].extent if len(stage.k) == 1 else ""
+                if not isinstance(terms, int) or terms >= GEMM_BLOCK:
+                    _broken(kernel, "only a part of a block of terms goes on", stage.onto)
             if dtype.is_bool:
                 _broken(kernel, "there is no product of bools", stage.a)
 
@@ -545,7 +554,7 @@ def _modes_are_kept(kernel: Kernel) -> None:
 
     for body in bodies(kernel):
         stage = body.stage
-        for factor in (stage.a, stage.b) if isinstance(stage, Gemm) else ():
+        for factor, _ in stage.reads if isinstance(stage, Gemm) else ():
             check_read(factor, _of_earlier_iterations(body, factor))
             read.add(factor.operand)
         seen: set[int] = set()
@@ -659,6 +668,9 @@ def _lanes_read_apart(kernel: Kernel) -> None:
             for factor in (body.stage.a, body.stage.b):
                 if factor.operand in {access.operand for access in stored}:
                     _broken(kernel, "a product stores to its factor", factor)
+            onto = body.stage.onto
+            if onto and any(onto != each for each in stored if each.operand == onto.operand):
+                _broken(kernel, "a product stores elsewhere than where it goes on", onto)
         seen: set[int] = set()
         before: set[str] = set()
         for statement in body.statements:
