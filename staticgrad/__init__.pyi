@@ -21,6 +21,7 @@ import staticgrad.language.functions.tree as tree
 import staticgrad.nn as nn
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
+import staticgrad.stats as stats
 import staticgrad.support.errors as errors
 import staticgrad.tools.comparison as comparison
 import staticgrad.tools.testing as testing
@@ -250,11 +251,11 @@ __all__ = [
     "scan", "scatter_add", "scipy", "scope", "searchsorted", "select", "shape", "show_config",
     "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn",
     "sliding_window_view", "sort", "sparse", "sparse_hessian", "sparse_jacobian", "special",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
-    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
-    "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree",
-    "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
-    "value_and_grad", "vander", "var", "vdot", "vecdot", "vjp", "vmap", "vsplit", "vstack",
-    "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "split", "sqrt", "square", "squeeze", "stack", "stats", "std", "stop_gradient", "subtract",
+    "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot",
+    "testing", "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid",
+    "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack",
+    "unwrap", "value_and_grad", "vander", "var", "vdot", "vecdot", "vjp", "vmap", "vsplit",
+    "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

@@ -208,6 +208,7 @@ MODULES = {
     "sklearn": "staticgrad.interop.sklearn",
     "sparse": "staticgrad.language.functions.sparse",
     "special": "staticgrad.language.functions.special",
+    "stats": "staticgrad.stats",
     "testing": "staticgrad.tools.testing",
     "torch": "staticgrad.interop.torch",
     "train": "staticgrad.train",

@@ -32,6 +32,7 @@ LAZY = {
     "staticgrad.compiler.reports.explain": "pictures are loaded by who looks at them",
     "staticgrad.train.fitting": "pictures are loaded by who looks at them",
     "staticgrad.language.functions.draws": "linear algebra is loaded for who draws vectors",
+    "staticgrad.language.functions.quantiles": "loops are loaded by inverses alone",
     "staticgrad.language.functions.indexing": "loops are loaded by products at equal indices",
     "staticgrad.language.functions.normalization": "padding is loaded by norms across channels",
     "staticgrad.language.ir.calls": "NumPy's functions are looked up when one is called",

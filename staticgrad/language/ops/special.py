@@ -743,7 +743,8 @@ class BetaInc(Floating, name="betainc"):
     """I(x; a, b), the integral of t ** (a - 1) * (1 - t) ** (b - 1) from 0 to x over B(a, b).
 
     NaN for x outside [0, 1] and negative parameters. Where one is 0 or infinite it is the limit, of
-    which there is none if both are. By x it is the integrand; by a and b it has no derivative here.
+    which there is none if both are. By x it is the integrand, by a and b an integral
+    (``beta_slope``).
     """
 
     primitive = "betainc"
@@ -769,9 +770,103 @@ class BetaInc(Floating, name="betainc"):
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, a: Any, b: Any, x: Any
     ) -> tuple[Cotangent | None, ...]:
-        refuse_by("betainc", "a or b", needed[0] or needed[1])
-        return None, None, times(ct, self._by_x(a, b, x))
+        return (
+            times(ct, beta_shape(a, b, x)) if needed[0] else None,
+            times(ct, -beta_shape(b, a, x, upper=True)) if needed[1] else None,
+            times(ct, self._by_x(a, b, x)) if needed[2] else None,
+        )
 
     def pushforward(self, tangents: Sequence[Any], out: Any, a: Any, b: Any, x: Any) -> Any:
-        refuse_by("betainc", "a or b", tangents[0] is not None or tangents[1] is not None)
-        return tangents[2] * self._by_x(a, b, x)
+        by_a, by_b, by_x = tangents
+        found = None if by_x is None else by_x * self._by_x(a, b, x)
+        for tangent, slope in (
+            (by_a, lambda: beta_shape(a, b, x)),
+            (by_b, lambda: -beta_shape(b, a, x, upper=True)),
+        ):
+            if tangent is not None:
+                moved = tangent * slope()
+                found = moved if found is None else found + moved
+        return found
+
+
+#: Nodes of each half of the integral, and steps by which its end is found.
+_HALF_NODES: Final = 40
+_END_STEPS: Final = 12
+
+
+def _log_shares(v: Any) -> tuple[Any, Any]:
+    """log(t) and log(1 - t) of t = 1 / (1 + exp(-v))."""
+    rest = log1p(exp(-absolute(v)))
+    low = minimum(v, 0.0)
+    return low - rest, low - v - rest
+
+
+def beta_slope(a: Any, b: Any, v: Any) -> Any:
+    """Return dv/da at a fixed probability I(t; a, b), of t = 1 / (1 + exp(-v)); float64.
+
+    dI/da is the integral of f(t) (log(t) - E log(t)) from 0 to t, or of its negative from t to 1:
+    on one side of exp(E log(t)) all terms have one sign. The variable is log(t / (1 - t)), in which
+    t**a (1 - t)**b is log-concave and bends only at 0, where the integral is split.
+    """
+    mean = Digamma()(a) - Digamma()(a + b)
+    log_t, log_rest = _log_shares(v)
+    below = log_t <= mean
+    side = selection.where(below, -1.0, 1.0)
+
+    def fall(s: Any, a: Any, b: Any, v: Any, side: Any, log_t: Any, log_rest: Any) -> Any:
+        """By how much the logarithm of the density falls over s, and log(t) there."""
+        there, rest = _log_shares(v + side * s)
+        return a * (log_t - there) + b * (log_rest - rest), there
+
+    fixed = [StopGradient()(each) for each in (a, b, v, side, log_t, log_rest)]
+    far, bend = _ends_of_beta(fall, fixed)
+    gauss, weights = np.polynomial.legendre.leggauss(_HALF_NODES)
+    unit = (gauss + 1.0) / 2.0
+    place = unit**3 * (10.0 - 15.0 * unit + 6.0 * unit**2)
+    factor = weights * 15.0 * (unit * (1.0 - unit)) ** 2
+    each = [expand_dims(one, -1) for one in (a, b, v, side, log_t, log_rest)]
+    total: Any = 0.0
+    for start, length in ((bend * 0.0, bend), (bend, far - bend)):
+        s = expand_dims(start, -1) + expand_dims(length, -1) * place
+        drop, there = fall(s, *each)
+        terms = exp(-drop) * (there - expand_dims(mean, -1)) * factor
+        total = total + length * sum_over(terms, (terms.ndim - 1,))
+    return side * total
+
+
+def _ends_of_beta(fall: Any, fixed: Sequence[Any]) -> tuple[Any, Any]:
+    """Return where the density has fallen by ``_DEPTH``, and where the integral is split."""
+    a, b, v, side = fixed[:4]
+    # To the right log(t) is at most 0 and log(1 - t) at most -(v + s), so that the fall is at least
+    # b * (s + log(t0)) + a * log(t0). From there Newton's steps approach the end of a convex curve.
+    rate = selection.where(side < 0.0, a, b)
+    nearer = selection.where(side < 0.0, fixed[5], fixed[4])
+    far = (_DEPTH - nearer * (a + b)) / rate
+    for _ in range(_END_STEPS):
+        drop, _there = fall(far, *fixed)
+        t = exp(_log_shares(v + side * far)[0])
+        slope = side * (b * t - a * (1.0 - t))
+        step = (drop - _DEPTH) / selection.where(slope > 0.0, slope, rate)
+        far = maximum(far - maximum(step, 0.0), 0.0)
+    crosses = (v * side) < 0.0
+    bend = selection.where(crosses, minimum(absolute(v), far), 0.0)
+    return far, bend
+
+
+def beta_density(a: Any, b: Any, v: Any) -> Any:
+    """The logarithm of the density of v = log(t / (1 - t)) where t has the beta distribution."""
+    log_t, log_rest = _log_shares(v)
+    return a * log_t + b * log_rest - BetaLn()(a, b)
+
+
+def beta_shape(a: Any, b: Any, x: Any, *, upper: bool = False) -> Any:
+    """The derivative of I(x; a, b) by a, or of I(1 - x; a, b) if ``upper``: float64 inside."""
+    first, last, wide = astype(a, F64), astype(b, F64), astype(x, F64)
+    inside = (wide > 0.0) & (wide < 1.0) & (first > 0.0) & (last > 0.0)
+    inside = inside & (first < inf) & (last < inf)
+    at = selection.where(inside, wide, 0.5)
+    v = log(at) - log1p(-at)
+    v = -v if upper else v
+    first, last = selection.where(inside, first, 1.0), selection.where(inside, last, 1.0)
+    found = -exp(beta_density(first, last, v)) * beta_slope(first, last, v)
+    return astype(selection.where(inside, found, 0.0), x.dtype)

@@ -294,7 +294,7 @@ _ROOMS: Final = {
     f"sg.{name}": MODULES[name]
     for name in (
         "checkpoint_policies", "implicit", "fft", "linalg", "nn", "ode", "optim", "random",
-        "special", "testing", "train", "tree",
+        "special", "stats", "testing", "train", "tree",
     )
 }  # fmt: skip
 
@@ -371,6 +371,11 @@ def call_of(name: str) -> str:
             if callable(function) and not isinstance(function, type):
                 return f"{room}.{name}({_first_arguments(function)})"
     return ""
+
+
+def has_name(room: str, name: str) -> bool:
+    """Return whether a public module, ``sg.stats``, has a name."""
+    return name in _names_in(room)
 
 
 def _first_arguments(function: Callable[..., Any]) -> str:

@@ -31,7 +31,7 @@ from staticgrad.support.errors import (
     SymbolicValueError,
     UnknownAttributeError,
 )
-from staticgrad.support.errors.hints import NUMBERS, WRITE, instead_of, instead_of_method
+from staticgrad.support.errors.hints import NUMBERS, WRITE, has_name, instead_of, instead_of_method
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import Related, did_you_mean, kind_of, shown
 
@@ -208,9 +208,10 @@ class NoNumbers:
         )
 
     def _no_value(self, what: str, instead: str) -> SymbolicValueError:
+        ours = distribution_called(sys._getframe(2))
         return SymbolicValueError(
             f"{what} needs a number, but {self!r} is symbolic: it has no value before a run",
-            hint=instead,
+            hint=f"of values: {ours}" if ours else instead,
             related=[self._described()],
         )
 
@@ -222,6 +223,24 @@ def is_scipy_product(frame: Any) -> bool:
     """
     is_product = frame.f_code.co_name in ("_matmul_dispatch", "_rmatmul_dispatch")
     return is_product and str(frame.f_globals.get("__name__")).startswith("scipy.sparse.")
+
+
+#: Modules whose frames stand between a value and the user's call of SciPy.
+_OF_ARRAYS: Final = ("scipy.", "numpy", "staticgrad.")
+
+
+def distribution_called(frame: Any) -> str:
+    """Return our method, ``sg.stats.norm.logpdf``, where SciPy's of that name runs; else empty."""
+    found = ""
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(_OF_ARRAYS):
+        law = frame.f_locals.get("self")
+        law = getattr(law, "dist", getattr(law, "_dist", law))
+        name = getattr(law, "name", None) or type(law).__name__.removesuffix("_gen")
+        method = frame.f_code.co_name
+        if str(type(law).__module__).startswith("scipy.stats") and not method.startswith("_"):
+            found = f"sg.stats.{name}.{method}"
+        frame = frame.f_back
+    return found if found and has_name("sg.stats", found.split(".")[2]) else ""
 
 
 def as_object(value: Any) -> Any:

@@ -192,7 +192,10 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Gamma, Bessel, error and entropy functions",
             "ops.special ops.transcendental",
         ),
-        "others": ("Beta, zeta, softmax and other functions", "functions.special"),
+        "others": (
+            "Beta, zeta, softmax, quantiles and other functions",
+            "functions.special functions.quantiles",
+        ),
     },
 }
 _TRIED: Final = 2  # operands of a function that is tried

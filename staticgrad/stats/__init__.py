@@ -1,0 +1,72 @@
+"""Distributions with the names and arguments of ``scipy.stats``. Public as ``sg.stats``.
+
+Every distribution is an object with the methods ``logpdf`` (of counts ``logpmf``), ``pdf``,
+``cdf``, ``sf``, ``logcdf``, ``logsf``, ``ppf``, ``isf``, ``rvs``, ``mean``, ``var`` and others.
+They take the parameters behind the point; ``norm(mu, sigma)`` is an object that has them already.
+Of arrays and numbers alone they compute at once and give arrays.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> round(sg.stats.norm.logpdf(1.0, loc=0.0, scale=2.0), 4)
+    -1.7371
+    >>> sg.stats.gamma(2.0, scale=3.0).mean()
+    6.0
+    >>> mu = sg.parameter("mu", 0.0)
+    >>> sg.grad(sg.stats.norm.logpdf(np.ones(3), mu, 2.0).sum(), mu)
+    <mul: f64[]>
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from staticgrad.stats.continuous import (
+    beta,
+    cauchy,
+    chi2,
+    expon,
+    gamma,
+    gumbel_r,
+    halfcauchy,
+    halfnorm,
+    invgamma,
+    laplace,
+    logistic,
+    lognorm,
+    norm,
+    pareto,
+    rayleigh,
+    t,
+    truncnorm,
+    uniform,
+    vonmises,
+    weibull_min,
+)
+from staticgrad.stats.discrete import (
+    bernoulli,
+    betabinom,
+    binom,
+    geom,
+    nbinom,
+    poisson,
+    randint,
+)
+from staticgrad.support.errors.hints import attributes
+
+__all__ = [
+    "bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "expon", "gamma", "geom",
+    "gumbel_r", "halfcauchy", "halfnorm", "invgamma", "laplace", "logistic", "lognorm", "nbinom",
+    "norm", "pareto", "poisson", "randint", "rayleigh", "t", "truncnorm", "uniform", "vonmises",
+    "weibull_min",
+]  # fmt: skip
+
+#: Names of other libraries -> what to write here.
+_ELSEWHERE = {
+    "normal": "sg.stats.norm",
+    "Normal": "sg.stats.norm(loc, scale)",
+    "exponential": "sg.stats.expon(scale=1 / rate)",
+    "Exponential": "sg.stats.expon(scale=1 / rate)",
+    "dirac": "sg.where(x == c, 0.0, -np.inf)",
+}
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attributes("sg.stats", __all__, _ELSEWHERE)

@@ -1,0 +1,682 @@
+"""Distributions: one reading of arguments, and the methods that follow from a few formulas.
+
+A distribution is a class with formulas of the standardized variable ``z = (x - loc) / scale``. The
+base reads arguments by SciPy's names, brings them to one dtype, decides what lies outside of the
+support, and derives the other methods. Of arrays and numbers alone a method computes at once and
+gives an array; beside a value of a graph, a parameter or a tensor it gives a value of that kind.
+
+Outside of the support the density is 0 and its logarithm -inf, with slopes of 0; where a parameter
+is out of its range every method gives NaN, as SciPy does.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from staticgrad.eager.at_once import eager_mode
+from staticgrad.eager.tape import no_grad
+from staticgrad.language.functions.creation import full_like
+from staticgrad.language.functions.draws import drawn_shape, met_shape
+from staticgrad.language.functions.loops.loops import fori_loop
+from staticgrad.language.functions.random import Generator
+from staticgrad.language.ir.execution import computing_kind
+from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import ceil, floor
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.elementwise import common_dtype, lifted
+from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.transcendental import exp, expm1, log, log1p, sqrt
+from staticgrad.language.types.dim import Dim
+from staticgrad.language.types.dtype import F64, I64, DType
+from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
+from staticgrad.support.errors.calls import check_arguments
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import did_you_mean, shown
+
+#: log(sqrt(2 pi)), log(2), log(pi).
+LOG_ROOT_TAU: Final = 0.9189385332046727
+LOG_2: Final = 0.6931471805599453
+LOG_PI: Final = 1.1447298858494002
+EULER: Final = 0.5772156649015329
+
+Formula = Callable[..., Any]
+
+
+def is_plain(given: Any) -> bool:
+    """Return whether an argument is an array or a number, and no value is in it."""
+    if isinstance(given, list | tuple):
+        return all(is_plain(each) for each in given)
+    return not isinstance(given, Value | Dim)
+
+
+def computed(name: str, formula: Formula, given: Sequence[Any]) -> Any:
+    """Return ``formula`` of the arguments as values of one floating dtype.
+
+    Of arrays and numbers alone the result is an array, computed at once. Narrow floats are computed
+    in float32, and the result is rounded once.
+    """
+    if computing_kind() is None and all(map(is_plain, given)):
+        with eager_mode(), no_grad():
+            return as_arrays(computed(name, formula, given))
+    values, dtype = as_floats(name, given)
+    found = formula(*values)
+    return rounded(found, dtype) if dtype.is_storage else found
+
+
+def as_floats(name: str, given: Sequence[Any]) -> tuple[list[Any], DType]:
+    """Return arguments as values of one dtype, in which narrow floats are computed, and theirs."""
+    given = [np.asarray(each) if isinstance(each, list | tuple) else each for each in given]
+    dtype = common_dtype(name, given)
+    if dtype.is_complex:
+        raise DTypeError(f"{name}: takes real numbers, got {dtype.numpy}")
+    dtype = dtype if dtype.is_float else F64
+    kind = binding_kind(tuple(given))
+    return [lifted(name, kind, each, dtype.compute) for each in given], dtype
+
+
+def as_arrays(found: Any) -> Any:
+    """Return tensors as arrays; those without axes as numbers of NumPy."""
+    if isinstance(found, tuple):
+        return tuple([as_arrays(each) for each in found])
+    return found.numpy()[()] if isinstance(found, Value) else found
+
+
+def rounded(found: Any, dtype: DType) -> Any:
+    """Return results in a narrow dtype."""
+    if isinstance(found, tuple):
+        return tuple([rounded(each, dtype) for each in found])
+    return astype(found, dtype) if found.dtype is dtype.compute else found
+
+
+def all_of(*conditions: Any) -> Any:
+    """Return where all conditions hold; True ones are left out."""
+    found: Any = True
+    for each in conditions:
+        found = each if found is True else found if each is True else logical_and(found, each)
+    return found
+
+
+def chosen(condition: Any, inside: Any, outside: Any) -> Any:
+    """``where`` that takes True for a condition."""
+    return inside if condition is True else where(condition, inside, outside)
+
+
+def log1mexp(x: Any) -> Any:
+    """log(1 - exp(x)) of x <= 0, accurate at both ends (Mächler, "Accurately computing
+    log(1 - exp(-|a|))", 2012)."""
+    near = x > -LOG_2
+    return where(near, log(-expm1(where(near, x, -1.0))), log1p(-exp(where(near, -1.0, x))))
+
+
+def log_of(p: Any, q: Any) -> Any:
+    """log(p) of p + q = 1, accurate where p is near 1."""
+    near = p > 0.5
+    return where(near, log1p(-where(near, q, 0.5)), log(where(near, 0.5, p)))
+
+
+def log1p_square(z: Any) -> Any:
+    """log(1 + z**2), which does not overflow."""
+    far = abs(z) > 1e3
+    large = where(far, abs(z), 1e3)
+    near = where(far, 0.0, z)
+    return where(far, 2.0 * log(large) + log1p(1.0 / large / large), log1p(near * near))
+
+
+class NamedDistribution:
+    """What distributions, and distributions with parameters, have in common: answers to names."""
+
+    names_messages: ClassVar[bool] = True
+    name: str
+
+    def __getattr__(self, word: str) -> Any:
+        """Refuse a name that there is not, with the nearest one."""
+        if word.startswith("_"):
+            raise AttributeError(word)
+        known = [each for each in dir(type(self)) if not each.startswith("_")]
+        other = {"pdf": "pmf", "logpdf": "logpmf", "pmf": "pdf", "logpmf": "logpdf"}.get(word, "")
+
+        def hint() -> str:
+            if other in known:
+                kind = "discrete" if other.endswith("pmf") else "continuous"
+                return f"it is {kind}: {self.name}.{other}"
+            return did_you_mean(word, known)
+
+        raise UnknownAttributeError(f"sg.stats.{self.name} has no {word!r}", hint=hint)
+
+
+@bounded
+class Distribution(NamedDistribution):
+    """A family of distributions; called with parameters, the distribution that has them.
+
+    Attributes:
+        shapes: names of the shape parameters, in SciPy's order.
+        located: the names of location and scale, of families that have them.
+    """
+
+    shapes: ClassVar[tuple[str, ...]] = ()
+    located: ClassVar[Mapping[str, float]] = {"loc": 0.0, "scale": 1.0}
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    #: Parameters of another form -> the attribute with the family that has them.
+    forms: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, name: str, home: str = "") -> None:
+        """Make the family ``name``; ``home`` is its name in the module, where it is another."""
+        self.name, self._home = name, home or name
+        self.__doc__ = f"{type(self).__doc__}"
+
+    def __repr__(self) -> str:
+        return f"sg.stats.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self._home
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of all parameters, in order."""
+        return (*self.shapes, *self.located)
+
+    @property
+    def __signature__(self) -> Signature:
+        """That of a call: the parameters."""
+        return self.signature("")
+
+    def signature(self, method: str) -> Signature:
+        """The arguments of a method."""
+        first, further = _ARGUMENTS.get(method, (("x",), ()))
+        kind = Parameter.POSITIONAL_OR_KEYWORD
+        fixed = [Parameter(each, kind) for each in first]
+        defaults = {**self.defaults, **self.located}
+        fixed += [
+            Parameter(each, kind, default=defaults.get(each, Parameter.empty))
+            for each in self.parameters
+        ]
+        fixed += [Parameter(each, kind, default=None) for each in further]
+        return Signature(fixed)
+
+    def _read(self, method: str, args: Any, kwargs: Any) -> dict[str, Any]:
+        """The arguments of a method by name, in the order of its signature."""
+        ours = self.signature(method)
+        check_arguments(f"{self.name}.{method}" if method else self.name, ours, args, kwargs)
+        bound = ours.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def _form(self, kwargs: Mapping[str, Any]) -> Any:
+        """The family for parameters of another form (``logits=``), where these are passed."""
+        for word, home in self.forms.items():
+            if word in kwargs:
+                return getattr(self, home)
+        return self
+
+    def _call(self, method: str, args: Any, kwargs: Any) -> Any:
+        family = self._form(kwargs)
+        given = [*family._read(method, args, kwargs).values()]
+        of = getattr(family, f"_{method}", None)
+        try:
+            if of is not None:
+                return computed(f"{self.name}.{method}", of, given)
+        except NotImplementedError:  # a formula that the family does not have
+            pass
+        raise UnknownAttributeError(
+            f"sg.stats.{self.name} has no {method!r}: there is no closed form of it here",
+            hint=f"from draws: {self.name}.rvs(..., size=10_000, random_state=0)",
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> FrozenDistribution:
+        """Return the distribution with these parameters."""
+        family = self._form(kwargs)
+        return FrozenDistribution(family, family._read("", args, kwargs))
+
+    def rvs(self, *args: Any, **kwargs: Any) -> Any:
+        """Draw: the parameters, then ``size``, and ``random_state``, a generator or a seed.
+
+        A ``sg.random.Generator`` gives values of the graph, or tensors in eager mode, whose draws
+        differ from run to run; a whole number is the seed of an array that is drawn at once.
+        Without ``size`` it is one draw for each element of the parameters.
+        """
+        family = self._form(kwargs)
+        given = family._read("rvs", args, kwargs)
+        size, source = given.pop("size"), given.pop("random_state")
+        name = f"{self.name}.rvs"
+        parameters = [*given.values()]
+        if isinstance(source, Generator):
+            return drawn(name, family, source, size, parameters)
+        if isinstance(source, int | np.integer) and not isinstance(source, bool):
+            if computing_kind() is None and all(map(is_plain, parameters)):
+                with eager_mode(), no_grad():
+                    return as_arrays(drawn(name, family, Generator(int(source)), size, parameters))
+            raise ArgumentError(
+                f"{name}: a seed draws arrays, and a parameter is a value",
+                hint="rng = sg.random.Generator(seed), and random_state=rng",
+            )
+        raise ArgumentError(
+            f"{name}: random_state={shown(source)} is not a generator or a seed",
+            hint="rng = sg.random.Generator(0), and random_state=rng; or random_state=0, at once",
+        )
+
+    def _shape(self, size: Any, parameters: Sequence[Any]) -> Any:
+        """The shape of draws."""
+        return met_shape(None if size is None else drawn_shape(size), *parameters)
+
+
+def drawn(name: str, family: Any, rng: Generator, size: Any, parameters: Sequence[Any]) -> Any:
+    """Return draws of a family by a generator."""
+    values, dtype = as_floats(name, parameters)
+    return family._rvs(rng, family._shape(size, values), dtype.compute, *values)
+
+
+#: Method -> its arguments in front of the parameters, and behind them.
+_ARGUMENTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    **dict.fromkeys(("", "mean", "var", "std", "entropy", "median", "support"), ((), ())),
+    **dict.fromkeys(("ppf", "isf"), (("q",), ())),
+    **dict.fromkeys(("pmf", "logpmf", "cdf_at", "sf_at"), (("k",), ())),
+    "rvs": ((), ("size", "random_state")),
+}
+
+
+class Univariate(Distribution):
+    """A distribution of numbers: methods of the distribution function and of moments."""
+
+    def cdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Probability of at most ``x``."""
+        return self._call("cdf", (x, *args), kwargs)
+
+    def sf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Probability of more than ``x``, accurate where it is small."""
+        return self._call("sf", (x, *args), kwargs)
+
+    def logcdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Logarithm of ``cdf``."""
+        return self._call("logcdf", (x, *args), kwargs)
+
+    def logsf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Logarithm of ``sf``."""
+        return self._call("logsf", (x, *args), kwargs)
+
+    def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
+        """Quantile: the inverse of ``cdf``; NaN for q outside [0, 1]."""
+        return self._call("ppf", (q, *args), kwargs)
+
+    def isf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
+        """Inverse of ``sf``, accurate for small ``q``."""
+        return self._call("isf", (q, *args), kwargs)
+
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        """Mean; NaN or infinite where there is none."""
+        return self._call("mean", args, kwargs)
+
+    def var(self, *args: Any, **kwargs: Any) -> Any:
+        """Variance."""
+        return self._call("var", args, kwargs)
+
+    def std(self, *args: Any, **kwargs: Any) -> Any:
+        """Standard deviation."""
+        return self._call("std", args, kwargs)
+
+    def median(self, *args: Any, **kwargs: Any) -> Any:
+        """Quantile of one half."""
+        return self._call("median", args, kwargs)
+
+    def entropy(self, *args: Any, **kwargs: Any) -> Any:
+        """Differential entropy, or of counts the entropy, in nats."""
+        return self._call("entropy", args, kwargs)
+
+    def _std(self, *p: Any) -> Any:
+        return sqrt(self._var(*p))
+
+    def _median(self, *p: Any) -> Any:
+        return self._ppf(full_like(p[0], 0.5), *p)
+
+    if TYPE_CHECKING:  # of what families have
+
+        def _ppf(self, q: Any, *p: Any) -> Any: ...
+        def _var(self, *p: Any) -> Any: ...
+
+
+class Continuous(Univariate):
+    """A distribution with a density. Formulas are of ``z``; ``s`` are the shape parameters.
+
+    Attributes:
+        low, high: where the support ends, before location and scale; functions of the shapes
+            where they depend on them.
+        closed: whether the density at an end is what the formula gives; else it is 0 there.
+        typical: a point inside of the support, at which formulas are computed for what is outside.
+    """
+
+    low: Any = -math.inf
+    high: Any = math.inf
+    closed: ClassVar[bool] = True
+    typical: Any = 0.5
+
+    def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Density at ``x``."""
+        return self._call("pdf", (x, *args), kwargs)
+
+    def logpdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Logarithm of the density at ``x``: -inf outside of the support."""
+        return self._call("logpdf", (x, *args), kwargs)
+
+    # -- formulas of families: of z and the shapes
+
+    def valid(self, *s: Any) -> Any:
+        """Return where shape parameters are in their range."""
+        return all_of(*[each > 0.0 for each in s])
+
+    def log_density(self, z: Any, *s: Any) -> Any:
+        """Logarithm of the density of z."""
+        raise NotImplementedError
+
+    def below(self, z: Any, *s: Any) -> Any:
+        """Probability of less than z."""
+        return 1.0 - self.above(z, *s)
+
+    def above(self, z: Any, *s: Any) -> Any:
+        """Probability of more than z."""
+        return 1.0 - self.below(z, *s)
+
+    def log_below(self, z: Any, *s: Any) -> Any:
+        """Logarithm of ``below``."""
+        return log_of(self.below(z, *s), self.above(z, *s))
+
+    def log_above(self, z: Any, *s: Any) -> Any:
+        """Logarithm of ``above``."""
+        return log_of(self.above(z, *s), self.below(z, *s))
+
+    def quantile(self, q: Any, *s: Any) -> Any:
+        """Inverse of ``below``."""
+        raise NotImplementedError
+
+    def upper_quantile(self, q: Any, *s: Any) -> Any:
+        """Inverse of ``above``."""
+        return self.quantile(1.0 - q, *s)
+
+    def moments(self, *s: Any) -> tuple[Any, Any]:
+        """Mean and variance of z."""
+        raise NotImplementedError
+
+    def spread(self, *s: Any) -> Any:
+        """Entropy of z."""
+        raise NotImplementedError
+
+    def draw(self, rng: Any, shape: Any, dtype: DType, *s: Any) -> Any:
+        """Draws of z: quantiles of uniform ones."""
+        unit, _ = rng._open(shape, dtype)
+        return self.quantile(unit, *s)
+
+    # -- what follows
+
+    def _ends(self, s: Sequence[Any]) -> tuple[Any, Any]:
+        low, high = self.low, self.high
+        return (low(*s) if callable(low) else low, high(*s) if callable(high) else high)
+
+    def _split(self, given: Sequence[Any]) -> tuple[Sequence[Any], Any, Any, Any]:
+        """Shape parameters, location and scale, and where all are in their range."""
+        *s, loc, scale = given
+        return s, loc, scale, all_of(self.valid(*s), scale > 0.0)
+
+    def _inside(self, z: Any, s: Sequence[Any]) -> tuple[Any, Any]:
+        """Where z is in the support, and z with ``typical`` elsewhere."""
+        low, high = self._ends(s)
+        outside = None
+        for end, beyond in ((low, z < low), (high, z > high)):
+            infinite = isinstance(end, float) and math.isinf(end)
+            if infinite or not self.closed:
+                beyond = z == end if infinite else beyond | (z == end)
+            outside = beyond if outside is None else outside | beyond
+        inside = ~outside
+        typical = self.typical(*s) if callable(self.typical) else self.typical
+        return inside, where(inside, z, typical)
+
+    def _logpdf(self, x: Any, *given: Any) -> Any:
+        s, loc, scale, valid = self._split(given)
+        inside, z = self._inside((x - loc) / scale, s)
+        found = where(
+            inside, self.log_density(z, *s) - log(where(scale > 0.0, scale, 1.0)), -math.inf
+        )
+        return where(valid, found, math.nan)
+
+    def _pdf(self, x: Any, *given: Any) -> Any:
+        return exp(self._logpdf(x, *given))
+
+    def _by(self, of: Formula, x: Any, given: Sequence[Any], before: float, after: float) -> Any:
+        """A function of z in the support; ``before`` and ``after`` it constants."""
+        s, loc, scale, valid = self._split(given)
+        z = (x - loc) / scale
+        low, high = self._ends(s)
+        inside = (z > low) & (z < high)
+        typical = self.typical(*s) if callable(self.typical) else self.typical
+        found = where(inside, of(where(inside, z, typical), *s), where(z <= low, before, after))
+        return where(valid & (z == z), found, math.nan)
+
+    def _cdf(self, x: Any, *given: Any) -> Any:
+        return self._by(self.below, x, given, 0.0, 1.0)
+
+    def _sf(self, x: Any, *given: Any) -> Any:
+        return self._by(self.above, x, given, 1.0, 0.0)
+
+    def _logcdf(self, x: Any, *given: Any) -> Any:
+        return self._by(self.log_below, x, given, -math.inf, 0.0)
+
+    def _logsf(self, x: Any, *given: Any) -> Any:
+        return self._by(self.log_above, x, given, 0.0, -math.inf)
+
+    def _inverse(self, of: Formula, q: Any, given: Sequence[Any], upper: bool) -> Any:
+        s, loc, scale, valid = self._split(given)
+        inside = (q > 0.0) & (q < 1.0)
+        low, high = self._ends(s)
+        z = of(where(inside, q, 0.5), *s)
+        ends = where(q == 0.0, high, low) if upper else where(q == 0.0, low, high)
+        z = where(inside, z, ends)
+        return where(valid & (q >= 0.0) & (q <= 1.0), z * scale + loc, math.nan)
+
+    def _ppf(self, q: Any, *given: Any) -> Any:
+        return self._inverse(self.quantile, q, given, False)
+
+    def _isf(self, q: Any, *given: Any) -> Any:
+        return self._inverse(self.upper_quantile, q, given, True)
+
+    def _mean(self, *given: Any) -> Any:
+        s, loc, scale, valid = self._split(given)
+        return where(valid, self.moments(*s)[0] * scale + loc, math.nan)
+
+    def _var(self, *given: Any) -> Any:
+        s, _, scale, valid = self._split(given)
+        return where(valid, self.moments(*s)[1] * scale * scale, math.nan)
+
+    def _entropy(self, *given: Any) -> Any:
+        s, _, scale, valid = self._split(given)
+        return where(valid, self.spread(*s) + log(where(valid, scale, 1.0)), math.nan)
+
+    def _rvs(self, rng: Any, shape: Any, dtype: DType, *given: Any) -> Any:
+        s, loc, scale, _ = self._split(given)
+        return self.draw(rng, shape, dtype, *s) * scale + loc
+
+
+class Discrete(Univariate):
+    """A distribution of whole numbers, with ``pmf`` and ``logpmf``; ``loc`` shifts it."""
+
+    located: ClassVar[Mapping[str, float]] = {"loc": 0.0}
+    low: Any = 0.0
+    high: Any = math.inf
+
+    def pmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
+        """Probability of ``k``: 0 where it is not a whole number of the support."""
+        return self._call("pmf", (k, *args), kwargs)
+
+    def logpmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
+        """Logarithm of ``pmf``."""
+        return self._call("logpmf", (k, *args), kwargs)
+
+    # -- formulas of families
+
+    def valid(self, *s: Any) -> Any:
+        """Return where parameters are in their range."""
+        raise NotImplementedError
+
+    def safe(self, *s: Any) -> Sequence[Any]:
+        """Parameters as formulas take them: any numbers in their range where they are not."""
+        return s
+
+    def log_mass(self, k: Any, *s: Any) -> Any:
+        """Logarithm of the probability of a whole number of the support."""
+        raise NotImplementedError
+
+    def below(self, k: Any, *s: Any) -> Any:
+        """Probability of at most a whole number k of the support."""
+        raise NotImplementedError
+
+    def above(self, k: Any, *s: Any) -> Any:
+        """Probability of more than k."""
+        raise NotImplementedError
+
+    def log_below(self, k: Any, *s: Any) -> Any:
+        """Logarithm of ``below``."""
+        return log_of(self.below(k, *s), self.above(k, *s))
+
+    def log_above(self, k: Any, *s: Any) -> Any:
+        """Logarithm of ``above``."""
+        return log_of(self.above(k, *s), self.below(k, *s))
+
+    def moments(self, *s: Any) -> tuple[Any, Any]:
+        """Mean and variance."""
+        raise NotImplementedError
+
+    def far(self, *s: Any) -> Any:
+        """A whole number above all quantiles below 1."""
+        return self._ends(s)[1]
+
+    def draw(self, rng: Any, shape: Any, dtype: DType, *s: Any) -> Any:
+        """Draws in floats: quantiles of uniform ones."""
+        unit, _ = rng._open(shape, F64)
+        return self.quantile(unit, *[astype(each, F64) for each in s])
+
+    # -- what follows
+
+    def _ends(self, s: Sequence[Any]) -> tuple[Any, Any]:
+        low, high = self.low, self.high
+        return (low(*s) if callable(low) else low, high(*s) if callable(high) else high)
+
+    def _logpmf(self, k: Any, *given: Any) -> Any:
+        *s, loc = given
+        k = k - loc
+        low, high = self._ends(s)
+        valid = self.valid(*s)
+        inside = (k >= low) & (k <= high) & (floor(k) == k) & (k < math.inf)
+        at = where(inside, k, low)
+        found = where(inside, self.log_mass(at, *self._safe(s)), -math.inf)
+        return where(valid & (k == k), found, math.nan)
+
+    def _safe(self, s: Sequence[Any]) -> Sequence[Any]:
+        return self.safe(*s)
+
+    def _pmf(self, k: Any, *given: Any) -> Any:
+        return exp(self._logpmf(k, *given))
+
+    def _by(self, of: Formula, k: Any, given: Sequence[Any], before: float, after: float) -> Any:
+        *s, loc = given
+        k = floor(k - loc)
+        low, high = self._ends(s)
+        inside = (k >= low) & (k < high)
+        found = of(where(inside, k, low), *self._safe(s))
+        found = where(inside, found, where(k < low, before, after))
+        return where(self.valid(*s) & (k == k), found, math.nan)
+
+    def _cdf(self, k: Any, *given: Any) -> Any:
+        return self._by(self.below, k, given, 0.0, 1.0)
+
+    def _sf(self, k: Any, *given: Any) -> Any:
+        return self._by(self.above, k, given, 1.0, 0.0)
+
+    def _logcdf(self, k: Any, *given: Any) -> Any:
+        return self._by(self.log_below, k, given, -math.inf, 0.0)
+
+    def _logsf(self, k: Any, *given: Any) -> Any:
+        return self._by(self.log_above, k, given, 0.0, -math.inf)
+
+    def quantile(self, q: Any, *s: Any) -> Any:
+        """The first whole number whose ``below`` is at least q, by bisection."""
+        return self._bisected(lambda k: self.below(k, *s) >= q, q, s)
+
+    def upper_quantile(self, q: Any, *s: Any) -> Any:
+        """The first whole number whose ``above`` is at most q."""
+        return self._bisected(lambda k: self.above(k, *s) <= q, q, s)
+
+    def _bisected(self, reached: Formula, q: Any, s: Sequence[Any]) -> Any:
+        """The first whole number of the support that is ``reached``."""
+        zero = stop_gradient(sum([each * 0.0 for each in s], q * 0.0))
+        low, _ = self._ends(s)
+        start = zero + (low - 1.0)  # not reached
+        end = ceil(zero + self.far(*s))  # reached
+
+        def step(_: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+            before, after = state
+            middle = floor((before + after) * 0.5)
+            middle = where(middle > before, middle, after)
+            found = reached(middle)
+            return where(found, before, middle), where(found, middle, after)
+
+        return fori_loop(0, _HALVINGS, step, (start, end))[1]
+
+    def _inverse(self, of: Formula, q: Any, given: Sequence[Any], upper: bool) -> Any:
+        *s, loc = given
+        inside = (q > 0.0) & (q < 1.0)
+        low, high = self._ends(s)
+        k = of(where(inside, q, 0.5), *self._safe(s))
+        first = low - 1.0
+        ends = where(q == 0.0, high, first) if upper else where(q == 0.0, first, high)
+        k = where(inside, k, ends)
+        return where(self.valid(*s) & (q >= 0.0) & (q <= 1.0), k + loc, math.nan)
+
+    def _ppf(self, q: Any, *given: Any) -> Any:
+        return self._inverse(self.quantile, q, given, False)
+
+    def _isf(self, q: Any, *given: Any) -> Any:
+        return self._inverse(self.upper_quantile, q, given, True)
+
+    def _mean(self, *given: Any) -> Any:
+        *s, loc = given
+        return where(self.valid(*s), self.moments(*self._safe(s))[0] + loc, math.nan)
+
+    def _var(self, *given: Any) -> Any:
+        *s, _ = given
+        return where(self.valid(*s), self.moments(*self._safe(s))[1], math.nan)
+
+    def _rvs(self, rng: Any, shape: Any, dtype: DType, *given: Any) -> Any:
+        *s, loc = given
+        return astype(self.draw(rng, shape, dtype, *s) + loc, I64)
+
+
+#: Steps of bisection: counts below 2**53.
+_HALVINGS: Final = 54
+
+
+@bounded
+class FrozenDistribution(NamedDistribution):
+    """A distribution with its parameters: ``sg.stats.norm(0.0, tau).logpdf(x)``."""
+
+    def __init__(self, family: Any, parameters: dict[str, Any]) -> None:
+        self.family, self.parameters = family, parameters
+        self.name = family.name
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{word}={shown(each)}" for word, each in self.parameters.items())
+        return f"sg.stats.{self.name}({given})"
+
+    def __reduce__(self) -> Any:
+        return FrozenDistribution, (self.family, self.parameters)
+
+    def __getattr__(self, word: str) -> Any:
+        """The method of the family, which takes no parameters."""
+        if word.startswith("_") or word in ("family", "parameters", "name"):
+            raise AttributeError(word)
+        method = getattr(self.family, word)
+        return functools.partial(method, **self.parameters) if callable(method) else method

@@ -1,0 +1,168 @@
+"""Logarithms of the incomplete gamma and beta functions, also where these underflow.
+
+There a series of positive terms, or a continued fraction, gives the ratio of the tail to the
+density. Derivatives are those of the tail over the tail, by logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from staticgrad.language.functions import aggregate, special
+from staticgrad.language.functions.loops.loops import while_loop
+from staticgrad.language.functions.quantiles import in_float64, student_below
+from staticgrad.language.ops.arithmetic import absolute
+from staticgrad.language.ops.custom import custom_jvp
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.special import (
+    beta_density,
+    beta_slope,
+    log_quantile_slope,
+)
+from staticgrad.language.ops.transcendental import exp, log, log1p
+from staticgrad.stats.base import log_of
+
+#: Below it tails are summed.
+TINY: Final = 1e-280
+#: Terms are summed until they are this fraction of the sum, and at most so many.
+SMALL: Final = 1e-17
+MOST: Final = 10_000
+
+
+def _summed(ratio: Callable[[Any], Any], wanted: Any) -> Any:
+    """1 + r(1) + r(1) r(2) + ... where ``wanted``, of ratios of terms."""
+
+    def goes_on(state: tuple[Any, Any, Any]) -> Any:
+        n, term, total = state
+        return aggregate.any((term > total * SMALL) & (n < MOST))
+
+    def step(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        n, term, total = state
+        term = term * ratio(n + 1.0)
+        return n + 1.0, term, total + term
+
+    one = where(wanted, 1.0, 0.0)
+    return while_loop(goes_on, step, (one * 0.0, one, one))[2]
+
+
+def _lower_gamma(a: Any, x: Any) -> Any:
+    found = special.gammainc(a, x)
+    wanted = (found < TINY) & (x > 0.0) & (x < a)
+    at = where(wanted, x, 0.0)
+    total = where(wanted, _summed(lambda n: at / (a + n), wanted), 1.0)
+    some = where(wanted, x, 1.0)
+    tail = a * log(some) - some - special.gammaln(a + 1.0) + log(total)
+    return where(wanted, tail, log_of(where(wanted, 1.0, found), special.gammaincc(a, x)))
+
+
+def _upper_gamma(a: Any, x: Any) -> Any:
+    """By the fraction of DLMF 8.9.2, whose convergents are a sum of positive terms."""
+    found = special.gammaincc(a, x)
+    wanted = (found < TINY) & (x > a) & (x < math.inf)
+    some = where(wanted, x, a + 10.0)
+
+    def goes_on(state: tuple[Any, ...]) -> Any:
+        return aggregate.any(wanted & (absolute(state[3] - 1.0) > 1e-16) & (state[0] < MOST))
+
+    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        n, c, d, _, h = state
+        n = n + 1.0
+        weight = n * (a - n)
+        b = some - a + 1.0 + 2.0 * n
+        d = 1.0 / (b + weight * d)
+        c = b + weight / c
+        change = c * d
+        return n, c, d, change, h * change
+
+    first = some - a + 1.0
+    start = (first * 0.0, first * 0.0 + 1e300, 1.0 / first, first * 0.0, 1.0 / first)
+    fraction = while_loop(goes_on, step, start)[4]
+    tail = a * log(some) - some - special.gammaln(a) + log(fraction)
+    return where(wanted, tail, log_of(where(wanted, 1.0, found), special.gammainc(a, x)))
+
+
+def _gamma_tail(name: str, of: Callable[[Any, Any], Any], sign: float) -> Any:
+    @custom_jvp(name=name)
+    def logarithm(a: Any, x: Any) -> Any:
+        return of(a, x)
+
+    @logarithm.rule
+    def moved(tangents: Any, out: Any, a: Any, x: Any) -> Any:
+        by_a, by_x = tangents
+        inside = (x > 0.0) & (x < math.inf)
+        u = log(where(inside, x, 1.0))
+        ratio = exp(a * u - exp(u) - special.gammaln(a) - out) * sign
+        ratio = where(inside, ratio, 0.0)
+        return ratio * exp(-u) * by_x - ratio * log_quantile_slope(a, u) * by_a
+
+    return logarithm
+
+
+_log_lower_gamma = _gamma_tail("staticgrad.log_gammainc", _lower_gamma, 1.0)
+_log_upper_gamma = _gamma_tail("staticgrad.log_gammaincc", _upper_gamma, -1.0)
+
+
+def log_lower_gamma(a: Any, x: Any) -> Any:
+    """log(gammainc(a, x))."""
+    return in_float64("gammainc", _log_lower_gamma, a, x)
+
+
+def log_upper_gamma(a: Any, x: Any) -> Any:
+    """log(gammaincc(a, x))."""
+    return in_float64("gammaincc", _log_upper_gamma, a, x)
+
+
+@custom_jvp(name="staticgrad.log_betainc")
+def _log_beta(a: Any, b: Any, x: Any, rest: Any) -> Any:
+    """log(I(x; a, b)), of x + rest = 1, by DLMF 8.17.22's series where it underflows."""
+    found = special.betainc(a, b, x)
+    wanted = (found < TINY) & (x > 0.0) & (x * (a + b) < a)
+    at = where(wanted, x, 0.0)
+    total = _summed(lambda n: at * (a + b + (n - 1.0)) / (a + n), wanted)
+    some, other = where(wanted, x, 0.5), where(wanted, rest, 0.5)
+    tail = a * log(some) + b * log(other) - log(a) - special.betaln(a, b)
+    tail = tail + log(where(wanted, total, 1.0))
+    return where(wanted, tail, log_of(where(wanted, 1.0, found), special.betainc(b, a, rest)))
+
+
+@_log_beta.rule
+def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, x: Any, rest: Any) -> Any:
+    by_a, by_b, by_x, by_rest = tangents
+    inside = (x > 0.0) & (rest > 0.0)
+    some, other = where(inside, x, 0.5), where(inside, rest, 0.5)
+    v = log(some) - log(other)
+    ratio = where(inside, exp(beta_density(a, b, v) - out), 0.0)
+    moved = beta_slope(b, a, -v) * by_b - beta_slope(a, b, v) * by_a
+    return ratio * moved + ratio / (some * other) * (by_x - by_rest) * 0.5
+
+
+def log_lower_beta(a: Any, b: Any, x: Any) -> Any:
+    """log(betainc(a, b, x))."""
+    return in_float64("betainc", lambda a, b, x: _log_beta(a, b, x, 1.0 - x), a, b, x)
+
+
+def log_upper_beta(a: Any, b: Any, x: Any) -> Any:
+    """log(betaincc(a, b, x))."""
+    return in_float64("betaincc", lambda a, b, x: _log_beta(b, a, 1.0 - x, x), a, b, x)
+
+
+def log_student(df: Any, t: Any) -> Any:
+    """log(stdtr(df, t))."""
+
+    def of(df: Any, t: Any) -> Any:
+        normal = df == math.inf
+        some = where(normal, 1.0, df)
+        low = t < -1.0
+        far = where(low, t, -1.0)
+        square = far * far
+        a, half = some * 0.5, some * 0.0 + 0.5
+        x = some / (some + square)
+        tail = _log_beta(a, half, x, square / (some + square)) + math.log(0.5)
+        near = student_below(some, where(low, 0.0, t))
+        upper = student_below(some, where(low, 0.0, -t))
+        middle = where(t > 0.0, log1p(-upper), log(near))
+        return where(normal, special.log_ndtr(t), where(low, tail, middle))
+
+    return in_float64("stdtr", of, df, t)

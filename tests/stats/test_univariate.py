@@ -1,0 +1,344 @@
+"""Distributions of numbers beside SciPy's, in the tails beside mpmath, and their slopes."""
+
+import pickle
+import warnings
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.stats as theirs
+
+import staticgrad as sg
+from staticgrad import stats as ours
+from staticgrad.eager import Tensor
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    SymbolicValueError,
+    UnknownArgumentError,
+    UnknownAttributeError,
+)
+from tests.ops.messages import assert_refused
+from tests.stats.samples import CONTINUOUS, COUNTS, DISCRETE, POINTS, SHARES
+
+mp = mpmath.MPContext()
+mp.dps = 40
+
+#: (distribution, method) -> where SciPy has few digits, or NaN where there is a limit.
+THEIRS_IS_WRONG = {
+    ("halfnorm", "logsf"): lambda x: abs(x) < 1e-8,
+    ("halfnorm", "ppf"): lambda q: (q < 1e-9) | (q > 1 - 1e-9),
+    ("beta", "ppf"): lambda q: q < 1e-9,
+    ("t", "*"): lambda x: abs(x) < 1e-8,
+    ("truncnorm", "logsf"): lambda x: x < 0,
+    ("truncnorm", "isf"): lambda q: q > 1 - 1e-9,
+    ("truncnorm", "entropy"): lambda x: np.isinf(x),
+    ("binom", "logcdf"): lambda k: k > 100,
+    ("binom", "logsf"): lambda k: k < 5,
+    ("poisson", "logcdf"): lambda k: k > 100,
+    ("poisson", "logsf"): lambda k: k < 100,
+    ("poisson", "isf"): lambda q: q < 1e-100,
+    ("geom", "logcdf"): lambda k: k > 100,
+    ("geom", "ppf"): lambda q: q > 1 - 1e-9,
+    ("geom", "isf"): lambda q: q < 1e-9,
+    ("bernoulli", "logcdf"): lambda k: k > 0,
+}
+
+
+def compare(name, method, at, shapes, *located, rtol=1e-10):
+    found = getattr(getattr(ours, name), method)(at, *shapes, *located)
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        wanted = getattr(getattr(theirs, name), method)(at, *shapes, *located)
+        apart = np.abs(found - wanted) > rtol * np.abs(wanted) + 1e-300
+        for key in ((name, method), (name, "*")):
+            apart &= ~THEIRS_IS_WRONG.get(key, np.zeros_like)(at).astype(bool)
+        if method in ("logpdf", "pdf"):  # SciPy's formulas have no limit at infinity
+            apart &= ~np.isinf(at)
+        apart &= ~(np.isnan(found) & np.isnan(wanted)) & (found != wanted)
+    if name in ("binom", "bernoulli") and method == "logcdf":
+        apart &= ~np.isnan(found)  # SciPy gives 0 for parameters outside of their range
+    assert not apart.any(), (at[apart], found[apart], wanted[apart])
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float64
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_continuous_distributions_are_scipys(name):
+    methods = ("logpdf", "pdf", "cdf", "sf", "logcdf", "logsf", "ppf", "isf")
+    for shapes in CONTINUOUS[name]:
+        for method in methods[: 2 if name == "vonmises" else None]:
+            at = SHARES if method in ("ppf", "isf") else POINTS
+            for located in ((0, 1), (0.3, 2.5), (0.0, -1.0)):
+                if method == "logsf" and name == "truncnorm" and located[1] == 2.5:
+                    continue
+                compare(name, method, at, shapes, *located)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_discrete_distributions_are_scipys(name):
+    methods = ("logpmf", "pmf", "cdf", "sf", "logcdf", "logsf", "ppf", "isf")
+    for shapes in DISCRETE[name]:
+        for method in methods[: 2 if name == "betabinom" else None]:
+            for loc in (0, 2):
+                compare(name, method, SHARES if method in ("ppf", "isf") else COUNTS, shapes, loc)
+
+
+@pytest.mark.parametrize("name", {**CONTINUOUS, **DISCRETE})
+def test_moments_are_scipys(name):
+    for shapes in {**CONTINUOUS, **DISCRETE}[name]:
+        located = (0.3, 2.5) if name in CONTINUOUS else (2,)
+        for method in ("mean", "var", "std", "median", "entropy"):
+            if (name, method) == ("truncnorm", "entropy") and np.inf in np.abs(shapes):
+                continue
+            try:
+                found = getattr(getattr(ours, name), method)(*shapes, *located)
+            except UnknownAttributeError:
+                assert name in ("vonmises", "betabinom") or method == "entropy"
+                continue
+            with np.errstate(divide="ignore"):
+                wanted = getattr(getattr(theirs, name), method)(*shapes, *located)
+            np.testing.assert_allclose(found, wanted, rtol=1e-9, err_msg=f"{name} {method}")
+
+
+def log_tails():
+    """Distribution, method, point, shapes, the logarithm of the tail."""
+    yield "norm", "logsf", 60.0, (), mp.log(mp.erfc(mp.mpf(60) / mp.sqrt(2)) / 2)
+    for a, x in ((3.0, 2000.0), (0.5, 1e4), (900.0, 4000.0)):
+        yield "gamma", "logsf", x, (a,), mp.log(mp.gammainc(a, x, regularized=True))
+    for a, x in ((3.0, 1e-150), (900.0, 30.0)):
+        yield "gamma", "logcdf", x, (a,), mp.log(mp.gammainc(a, 0, x, regularized=True))
+    for a, b, x in ((80.0, 3.0, 1e-6), (2000.0, 500.0, 0.3)):
+        below = mp.betainc(a, b, 0, x, regularized=True)
+        yield "beta", "logcdf", x, (a, b), mp.log(below)
+        yield (
+            "beta",
+            "logsf",
+            1.0 - x,
+            (b, a),
+            mp.log(mp.betainc(a, b, 0, 1 - mp.mpf(1 - x)) / mp.beta(a, b)),
+        )
+    for df, t in ((40.0, 1e12), (5.0, 1e80)):
+        below = mp.betainc(df / 2, 0.5, 0, df / (df + mp.mpf(t) ** 2), regularized=True) / 2
+        yield "t", "logsf", t, (df,), mp.log(below)
+    yield "poisson", "logsf", 3000.0, (2.0,), mp.log(mp.gammainc(3001, 0, 2, regularized=True))
+
+
+@pytest.mark.parametrize("case", list(log_tails()), ids=lambda case: f"{case[0]}-{case[2]}")
+def test_logarithms_of_tails_do_not_underflow(case):
+    name, method, at, shapes, wanted = case
+    found = getattr(getattr(ours, name), method)(at, *shapes)
+    assert abs(found - float(wanted)) <= 2e-13 * abs(float(wanted)), (found, float(wanted))
+
+
+def numerically(f, at, place, step=1e-6):
+    """The slope by operand ``place``, by central differences of Richardson's order."""
+
+    def moved(h):
+        return f(*[x + h * (k == place) for k, x in enumerate(at)])
+
+    one, two = ((moved(h) - moved(-h)) / (2 * h) for h in (step, step / 2))
+    return (4 * two - one) / 3
+
+
+SLOPES = [
+    ("norm", "logpdf", (0.7, 0.2, 1.3)), ("norm", "logcdf", (-0.7, 0.2, 1.3)),
+    ("gamma", "logpdf", (0.7, 2.5, 0.0, 1.3)), ("gamma", "cdf", (0.7, 2.5, 0.0, 1.3)),
+    ("gamma", "logsf", (5.7, 2.5, 0.0, 1.3)), ("gamma", "ppf", (0.7, 2.5, 0.0, 1.3)),
+    ("beta", "logpdf", (0.7, 2.5, 0.8)), ("beta", "cdf", (0.7, 2.5, 0.8)),
+    ("beta", "logcdf", (0.2, 2.5, 3.0)), ("beta", "ppf", (0.2, 2.5, 3.0)),
+    ("t", "logpdf", (0.7, 3.0, 0.1, 1.4)), ("t", "cdf", (0.7, 3.0, 0.1, 1.4)),
+    ("t", "logsf", (4.7, 3.0, 0.1, 1.4)), ("t", "ppf", (0.8, 3.0, 0.1, 1.4)),
+    ("cauchy", "logcdf", (0.7, 0.1, 1.4)), ("halfcauchy", "logsf", (0.7, 0.0, 1.4)),
+    ("laplace", "logcdf", (0.7, 0.1, 1.4)), ("lognorm", "logpdf", (0.7, 0.8)),
+    ("weibull_min", "logpdf", (0.7, 1.8)), ("weibull_min", "logcdf", (0.7, 1.8)),
+    ("vonmises", "logpdf", (0.7, 1.8, 0.2)), ("invgamma", "logpdf", (0.7, 1.8)),
+    ("truncnorm", "logpdf", (0.7, -1.0, 2.0, 0.1, 1.3)), ("pareto", "logpdf", (1.7, 2.2)),
+    ("gumbel_r", "logsf", (1.7, 0.2, 1.1)), ("logistic", "logpdf", (1.7, 0.2, 1.1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SLOPES, ids=lambda case: "-".join(case[:2]))
+def test_slopes_by_every_operand(case):
+    """In a graph and on the tape, and once more differentiated."""
+    name, method, at = case
+    of = getattr(getattr(ours, name), method)
+    named = [sg.input(f"x{k}", (), "float64") for k in range(len(at))]
+    slopes = sg.grad(of(*named), named)
+    feeds = {f"x{k}": np.array(x) for k, x in enumerate(at)}
+
+    def at_point(value, feeds=feeds):
+        return sg.evaluate(sg.Graph({"y": value}, inputs=named), feeds)["y"]
+
+    found = [at_point(slope) for slope in slopes]
+    wanted = [numerically(of, at, k, 1e-4) for k in range(len(at))]
+    np.testing.assert_allclose(found, wanted, rtol=2e-8, atol=1e-9)
+    tensors = [Tensor(np.array(x), requires_grad=True) for x in at]
+    of(*tensors).backward()
+    np.testing.assert_allclose([x.grad for x in tensors], found, rtol=1e-12)
+    twice = at_point(sg.grad(slopes[0], named[0]))
+
+    def slope(*values):
+        return at_point(slopes[0], {f"x{k}": np.array(x) for k, x in enumerate(values)})
+
+    np.testing.assert_allclose(twice, numerically(slope, at, 0, 1e-4), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_slopes_at_edges_and_poles(dtype):
+    """The formula's slope where the density is finite, 0 outside of the support."""
+    cases = [
+        ("gamma", 0.0, (1.0,), -1.0), ("gamma", -1.0, (1.0,), 0.0), ("gamma", 0.0, (2.0,), np.inf),
+        ("beta", 0.0, (1.0, 3.0), -2.0), ("beta", 1.0, (3.0, 1.0), 2.0),
+        ("beta", 1.5, (3.0, 1.0), 0.0), ("beta", 1.0, (1.0, 1.0), 0.0),
+        ("expon", 0.0, (), -1.0), ("expon", -1e-3, (), 0.0), ("uniform", 0.0, (), 0.0),
+        ("weibull_min", 0.0, (1.0,), -1.0), ("laplace", 0.0, (), 0.0),
+        ("t", 0.0, (4.0,), 0.0), ("cauchy", 1e30, (), -2e-30), ("halfnorm", 0.0, (), 0.0),
+        ("lognorm", 0.0, (1.0,), 0.0), ("invgamma", 0.0, (1.0,), 0.0),
+        ("truncnorm", 2.5, (-1.0, 2.0), 0.0), ("norm", 40.0, (), -40.0),
+    ]  # fmt: skip
+    for name, at, shapes, wanted in cases:
+        x = sg.input("x", (), dtype)
+        value = getattr(ours, name).logpdf(x, *shapes)
+        assert str(value.dtype) == dtype
+        found = sg.evaluate(sg.grad(value, x), {"x": np.asarray(at, dtype)})
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, err_msg=f"{name} {at} {shapes}")
+    for method, side in (("cdf", 0.5), ("sf", -0.5)):
+        x = sg.input("x", (), dtype)
+        value = getattr(ours.beta, method)(x, 1.0, 0.5)
+        found = sg.evaluate(sg.grad(value, x), {"x": np.asarray(0.0, dtype)})
+        assert found == 0.0  # outside of the open support
+        found = sg.evaluate(sg.grad(value, x), {"x": np.asarray(1e-6, dtype)})
+        np.testing.assert_allclose(found, side, rtol=1e-5)
+
+
+def test_parameters_out_of_range_have_no_slope():
+    scale = sg.input("scale", (3,), "float64")
+    value = ours.norm.logpdf(1.0, 0.0, scale)
+    out = sg.evaluate(
+        {"value": value, "slope": sg.grad(value.sum(), scale)}, {"scale": [-1.0, 0.0, 2.0]}
+    )
+    np.testing.assert_array_equal(np.isnan(out["value"]), [True, True, False])
+    np.testing.assert_allclose(out["slope"], [0.0, 0.0, -0.5 + 0.125])
+
+
+DRAWN = {
+    "norm": (), "gamma": (2.0,), "beta": (2.0, 3.0), "t": (5.0,), "laplace": (), "chi2": (3.0,),
+    "weibull_min": (2.0,), "truncnorm": (-1.0, 2.0), "pareto": (5.0,), "invgamma": (6.0,),
+    "lognorm": (0.5,), "cauchy": (), "halfcauchy": (), "halfnorm": (), "rayleigh": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_draws_have_the_distribution(name):
+    found = getattr(ours, name).rvs(*DRAWN[name], size=4000, random_state=5)
+    assert theirs.kstest(found, getattr(theirs, name)(*DRAWN[name]).cdf).pvalue > 1e-3
+    assert found.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [("bernoulli", (0.3,)), ("binom", (10, 0.3)), ("poisson", (3.0,)), ("geom", (0.3,)),
+     ("nbinom", (3.5, 0.3)), ("betabinom", (10, 2.0, 3.0)), ("randint", (2, 7))],
+)  # fmt: skip
+def test_counts_have_the_distribution(name, shapes):
+    found = getattr(ours, name).rvs(*shapes, size=4000, random_state=5)
+    law = getattr(theirs, name)(*shapes)
+    assert found.dtype == np.int64
+    count = np.bincount(found, minlength=40)[:8] / 4000
+    np.testing.assert_allclose(count, law.pmf(np.arange(8)), atol=0.035)
+    np.testing.assert_allclose(found.mean(), law.mean(), atol=5 * law.std() / 4000**0.5)
+
+
+def test_draws_of_a_generator_are_values_with_slopes():
+    rng = sg.random.Generator(3)
+    mu = sg.parameter("mu", np.array([1.0, -1.0]))
+    draws = ours.norm.rvs(mu, 2.0, size=(5, 2), random_state=rng)
+    assert draws.shape == (5, 2)
+    f = sg.compile(sg.Graph({"x": draws, "slope": sg.grad(draws.sum(), mu)}, updates=rng.updates))
+    first, second = f.run(), f.run()
+    assert not np.array_equal(first["x"], second["x"])
+    np.testing.assert_array_equal(first["slope"], 5.0)
+    assert ours.gamma(2.0).rvs(size=3, random_state=0).shape == (3,)
+    same = [ours.gamma(2.0).rvs(size=3, random_state=0) for _ in range(2)]
+    np.testing.assert_array_equal(*same)
+
+
+def test_kinds_of_operands():
+    x = np.array([0.5, 2.0])
+    wanted = theirs.gamma.logpdf(x, 2.0, scale=3.0)
+    given = sg.input("x", (2,), "float64")
+    p = sg.parameter("p", x)
+    np.testing.assert_allclose(ours.gamma.logpdf(list(x), 2.0, scale=3.0), wanted)
+    np.testing.assert_allclose(ours.gamma(2.0, scale=3.0).logpdf(x), wanted)
+    np.testing.assert_allclose(sg.evaluate(ours.gamma.logpdf(p, 2, scale=3)), wanted)
+    value = ours.gamma.logpdf(given, 2.0, scale=3.0)
+    np.testing.assert_allclose(sg.compile(value).run({"x": x}), wanted)
+    assert isinstance(ours.gamma.logpdf(Tensor(x), 2.0), Tensor)
+    over = sg.vmap(lambda a: ours.gamma.logpdf(a, 2.0, scale=3.0))(given)
+    np.testing.assert_allclose(sg.evaluate(over, {"x": x}), wanted)
+    traced = sg.function(lambda x: ours.gamma.logpdf(x, 2.0, scale=np.float64(3.0)))
+    np.testing.assert_allclose(traced(x), wanted)
+    for narrow in ("float32", "float16"):
+        short = ours.gamma.logpdf(sg.constant(x).astype(narrow), 2.0, scale=3.0)
+        assert str(short.dtype) == narrow
+        np.testing.assert_allclose(sg.evaluate(short), wanted, rtol=2e-3)
+    assert ours.norm.logpdf(1) == pytest.approx(theirs.norm.logpdf(1))
+    assert ours.norm.logpdf(np.float32(1.0)).dtype == np.float32
+    assert ours.poisson.logpmf(np.arange(3), 2).dtype == np.float64
+
+
+def test_logits_are_the_log_odds():
+    eta = np.array([-800.0, -1.0, 0.3, 800.0])
+    found = ours.bernoulli.logpmf(1, logits=eta)
+    np.testing.assert_allclose(
+        found, [-800.0, *theirs.bernoulli.logpmf(1, 1 / (1 + np.exp(-eta[1:3]))), 0.0], atol=1e-15
+    )
+    np.testing.assert_allclose(
+        ours.binom.logpmf(3, 10, logits=eta[1:3]),
+        theirs.binom.logpmf(3, 10, 1 / (1 + np.exp(-eta[1:3]))),
+    )
+    x = sg.input("x", (4,), "float64")
+    slope = sg.evaluate(sg.grad(ours.bernoulli(logits=x).logpmf(1).sum(), x), {"x": eta})
+    np.testing.assert_allclose(slope, 1 / (1 + np.exp(np.minimum(eta, 700))), atol=1e-300)
+
+
+def test_calls_that_do_not_fit_are_explained():
+    with assert_refused(UnknownArgumentError, "no argument 'sigma'", line="sigma=3"):
+        ours.norm.logpdf(1.0, sigma=3)
+    with assert_refused(UnknownArgumentError, "missing", line="gamma.logpdf"):
+        ours.gamma.logpdf(1.0)
+    with assert_refused(
+        UnknownAttributeError, "has no 'logpdf'", "poisson.logpmf", line="poisson.logpdf"
+    ):
+        ours.poisson.logpdf(1, 2.0)
+    with assert_refused(UnknownAttributeError, "no closed form", line="entropy"):
+        ours.poisson.entropy(2.0)
+    with assert_refused(ArgumentError, "not a generator or a seed", line="rvs"):
+        ours.norm.rvs(size=3)
+    with assert_refused(DTypeError, "real numbers", line="logpdf"):
+        ours.norm.logpdf(1j)
+    with pytest.raises(UnknownAttributeError) as caught:
+        _ = sg.stats.normal
+    assert "sg.stats.norm" in caught.value.hint
+
+
+def test_a_call_of_scipys_names_our_distribution():
+    x = sg.input("x", (3,), "float64")
+    with assert_refused(SymbolicValueError, "sg.stats.norm.logpdf", line="logpdf"):
+        theirs.norm.logpdf(x)
+    with assert_refused(SymbolicValueError, "sg.stats.gamma.cdf", line="cdf"):
+        theirs.gamma(2.0, scale=3.0).cdf(x)
+    with assert_refused(SymbolicValueError, "sg.stats.norm.ppf", line="ppf"):
+        theirs.norm.ppf(0.5, loc=x)
+    with assert_refused(SymbolicValueError, "sg.stats.poisson.pmf", line="pmf"):
+        theirs.poisson.pmf(x, 2.0)
+    with assert_refused(SymbolicValueError, "sg.evaluate", line="crystalball"):
+        theirs.crystalball.pdf(x, 2.0, 3.0)
+
+
+def test_objects_print_and_are_pickled():
+    assert repr(ours.gamma) == "sg.stats.gamma"
+    assert repr(ours.gamma(2.0, scale=3.0)) == "sg.stats.gamma(a=2.0, loc=0.0, scale=3.0)"
+    assert pickle.loads(pickle.dumps(ours.gamma)) is ours.gamma
+    frozen = pickle.loads(pickle.dumps(ours.bernoulli(logits=1.0)))
+    assert frozen.pmf(1) == pytest.approx(1 / (1 + np.exp(-1.0)))
