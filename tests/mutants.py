@@ -118,6 +118,14 @@ MUTANTS = (
     *_row(
         "arguments of public functions",
         (
+            "namespaces-stay-unpublished",
+            "staticgrad/language/ir/calls.py",
+            "    for name in known if operands is not None else ():\n",
+            "    for name in ():\n",
+            "functions of sg.linalg show frames of the package and check no argument",
+            "tests/interface/test_declared_arguments.py -k refuses",
+        ),
+        (
             "signatures-in-house-words",
             "staticgrad/support/signatures.py",
             "    return text if len(text) <= _LONGEST and",

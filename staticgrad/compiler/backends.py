@@ -24,13 +24,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from staticgrad import native
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.discovery import announced
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import ArgumentError, CompileError, ConfigError, NameConflictError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import dataclass
 
@@ -231,5 +231,5 @@ _BUILT_IN: Final[dict[native.BuiltIn, Callable[[Kernel], Code]]] = {
 for _name, _compile in _BUILT_IN.items():
     register(Backend(_name, _compile))
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.backends", __all__)
+
+namespace(globals(), operands=None)

@@ -11,8 +11,6 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 ``sg`` and ``sg.nn`` take tensors; ``sg.optim.SGD(0.1).on(tensors)`` steps them.
 """
 
-from typing import TYPE_CHECKING
-
 import staticgrad.eager.complex_tensor
 import staticgrad.eager.rowwise
 import staticgrad.eager.shortcuts
@@ -22,7 +20,7 @@ from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
 from staticgrad.eager.tape import detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
-from staticgrad.support.errors.hints import attributes
+from staticgrad.language.ir.calls import namespace
 
 __all__ = [
     "Function",
@@ -37,5 +35,5 @@ __all__ = [
     "no_grad",
 ]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("staticgrad.eager", __all__)
+
+namespace(globals())

@@ -34,7 +34,6 @@ from staticgrad.language.ops.marks import name_of
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.contexts import Block
 from staticgrad.support.errors import ArgumentError, TapeError
-from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import NamedTuple
 
@@ -151,7 +150,6 @@ def _restore(state: State) -> None:
     np.random.set_state(state[1])
 
 
-@boundary
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """Run ``function(*args)``; in the backward pass the function runs once more.
 

@@ -17,13 +17,10 @@ from staticgrad.eager import tape
 from staticgrad.eager.complex_tensor import ComplexTensor
 from staticgrad.eager.tape import enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor, owned
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.cotangent import TRANSPOSES, ZERO
 from staticgrad.support.errors import ArgumentError, CheckError, DisconnectedError, GradientError
-from staticgrad.support.errors.tracebacks import boundary
 
 
-@public
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | ComplexTensor | Sequence[Tensor | ComplexTensor],
@@ -167,7 +164,6 @@ def _listed(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
-@boundary
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their Euclidean norm is at most ``max_norm``.
 
@@ -203,7 +199,6 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     return norm
 
 
-@public
 def gradcheck(
     function: Callable[..., Any],
     inputs: Tensor | ComplexTensor | Sequence[Tensor | ComplexTensor],

@@ -40,7 +40,6 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import is_holding, present
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.cotangent import Masked, PartCotangent, in_dtype_of, resolve, shares_of
@@ -108,7 +107,6 @@ class detect_mutation(Block[bool]):  # noqa: N801
         super().__init__(checking, True)
 
 
-@public
 def enable_autograd(quiet: bool = False) -> None:
     """Record operations from here on, to the end of the block around; by default they are."""
     if not recording.innermost() and not quiet:

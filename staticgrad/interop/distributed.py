@@ -13,9 +13,9 @@ A rank that raises an error which nobody catches prints it, and ends all ranks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ops.collective import means, rows_of
 from staticgrad.language.ops.operands import as_value
@@ -23,7 +23,6 @@ from staticgrad.saving import restored
 from staticgrad.saving.trees import content_of
 from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DistributedError, DTypeError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.ranks import Job
 
 __all__ = ["Job", "broadcast", "check_equal", "mean", "start"]
@@ -44,11 +43,8 @@ _INSTEAD: Final = {
         "opt.minimize(loss, data_parallel=True)",
     ),
 }
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.distributed", __all__, _INSTEAD)
 
 
-@public
 def start(timeout: float = ranks.TIMEOUT) -> Job:
     """Join the job that ``mpiexec`` started; a process by itself is a job of one rank.
 
@@ -73,7 +69,6 @@ def start(timeout: float = ranks.TIMEOUT) -> Job:
     return job
 
 
-@public
 def mean(x: Any, rows: Any = None) -> Any:
     """Return the mean of a value over the rows of all ranks, on each of them: of a loss, say.
 
@@ -108,7 +103,6 @@ def mean(x: Any, rows: Any = None) -> Any:
     return means(job.ranks, [x.astype(x.dtype.compute)], weights)[0].astype(x.dtype)
 
 
-@public
 def broadcast(tree: Any) -> None:
     """Give parameters, optimizers and arrays in a tree the values that they have on rank 0.
 
@@ -124,7 +118,6 @@ def broadcast(tree: Any) -> None:
         restored(content, "the tree of rank 0", tree)
 
 
-@public
 def check_equal(tree: Any) -> None:
     """Check that a tree holds bitwise the same values on all ranks.
 
@@ -152,3 +145,6 @@ def check_equal(tree: Any) -> None:
             ],
             hint="sg.distributed.broadcast(tree) gives all ranks the values of rank 0",
         )
+
+
+namespace(globals(), instead=_INSTEAD)

@@ -7,7 +7,7 @@ place; JAX copies the results into its own memory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,21 +18,16 @@ from staticgrad.interop.lax.reading import program_of
 from staticgrad.interop.lax.traced import JaxProgram, plain_tree
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.graph import Graph
 from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError, ExportError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import jax
 
 __all__ = ["function", "lower", "trace"]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.jax", __all__)
 
-
-@public
 def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays as one that JAX compiles, differentiates and maps.
 
@@ -59,7 +54,6 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     return Bridged(function, f, caller("jax.function", f, _is_array, _called))
 
 
-@public
 def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
     """Trace a function of JAX and return it as a function of arrays that runs compiled.
 
@@ -104,7 +98,6 @@ def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
     return Function(JaxProgram(program, arguments, containers, name), (), {}, {})
 
 
-@public
 def lower(graph: Graph | Any) -> Callable[..., Any]:
     """Return a graph as a pure function of JAX, which ``jax.jit`` compiles by XLA.
 
@@ -233,3 +226,6 @@ def _mapped(sizes: list[int]) -> tuple[int | None, ...]:
 def _dtype(value: Any) -> Any:
     dtype = getattr(value, "dtype", None)
     return np.asarray(value).dtype if dtype is None else getattr(dtype, "numpy", dtype)
+
+
+namespace(globals())

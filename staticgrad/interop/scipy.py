@@ -8,12 +8,12 @@ and derivatives are programs that are compiled once for each function and kind o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from staticgrad.language.functions.trees import flatten, paths, unflatten
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import concatenate
@@ -22,15 +22,12 @@ from staticgrad.programs.function import Function, function
 from staticgrad.programs.sparse import hessian, hvp, jacobian, sparse_jacobian
 from staticgrad.programs.transformed import made_once
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 
 __all__ = [
     "hessian_operator", "jacobian_operator", "least_squares", "minimize", "ravel", "root",
 ]  # fmt: skip
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.scipy", __all__)
 
 #: Methods of ``scipy.optimize.minimize`` in lower case -> the derivatives that they read; others
 #: read the gradient.
@@ -41,7 +38,6 @@ _READ: Final = {
 }
 
 
-@public
 def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Return the elements of a tree of arrays as one float64 vector, and the way back.
 
@@ -142,7 +138,6 @@ def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_OfVectors, Any, Callable[[
     return made, vector, unravel
 
 
-@public
 def minimize(
     f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), *, method: str | None = None,
     **options: Any,
@@ -186,7 +181,6 @@ def minimize(
     return _in_containers(result, unravel, ("x", slope))
 
 
-@public
 def root(
     f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), *, method: str = "hybr",
     **options: Any,
@@ -215,7 +209,6 @@ def root(
     return _in_containers(result, unravel, ("x",))
 
 
-@public
 def least_squares(
     f: Callable[..., Any],
     x0: Any,
@@ -257,7 +250,6 @@ def least_squares(
     return _in_containers(result, unravel, ("x", "grad"))
 
 
-@public
 def jacobian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
     """Return the Jacobian of a function at ``x`` as a ``scipy.sparse.linalg.LinearOperator``.
 
@@ -285,7 +277,6 @@ def _jacobian_operator(own: _OfVectors, v: Any, args: tuple[Any, ...]) -> Any:
     )
 
 
-@public
 def hessian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
     """Return the Hessian of a function at ``x`` as a ``scipy.sparse.linalg.LinearOperator``.
 
@@ -310,3 +301,6 @@ def _in_containers(result: Any, unravel: Callable[[Any], Any], names: tuple[str,
         if name in result:
             result[name] = unravel(np.asarray(result[name]))
     return result
+
+
+namespace(globals())

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad import nn, optim
+from staticgrad.language.ir.calls import namespace
 from staticgrad.nn.initial import seeded
 from staticgrad.programs.function import Function, function
 from staticgrad.support import optional
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.train import Batches, fit
 
 __all__ = ["Classifier", "Regressor"]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.sklearn", __all__)
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -203,3 +201,6 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+namespace(globals())

@@ -10,7 +10,7 @@ import functools
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from staticgrad.interop.aten.backend import compiled
 from staticgrad.interop.aten.module import TorchModule, module_of
@@ -18,17 +18,12 @@ from staticgrad.interop.aten.steps import TorchStep
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.calls import public
-from staticgrad.support.errors.hints import attributes
+from staticgrad.language.ir.calls import namespace
 from staticgrad.support.optional import torch
 
 __all__ = ["backend", "function", "module", "step"]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.torch", __all__)
 
-
-@public
 def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays as a function of tensors that PyTorch differentiates.
 
@@ -60,7 +55,6 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     return Bridged(function, f, _apart_from_its_compiler(run))
 
 
-@public
 def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) -> TorchModule:
     """Return a ``torch.nn.Module`` as a module, with copies of its weights.
 
@@ -92,7 +86,6 @@ def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) ->
     return module_of(net, example, named, dynamic_shapes)
 
 
-@public
 def step(
     net: Any, loss: Any, optimizer: Any, *, max_norm: float | None = None, **options: Any
 ) -> TorchStep:
@@ -130,7 +123,6 @@ def step(
     return TorchStep(net, loss, optimizer, max_norm, options)
 
 
-@public
 def backend(graph: Any, example: Any, *, options: Any = None, **_: Any) -> Any:
     """Compile graphs of ``torch.compile``, forward and backward: ``backend=sg.torch.backend``.
 
@@ -230,3 +222,6 @@ def _tape() -> Any:
 
 def _has_slopes(tensor: Any) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
+
+
+namespace(globals())

@@ -14,8 +14,7 @@ steps tensors of ``staticgrad.eager``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from staticgrad.language.ir.calls import namespace
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.gradients import (
     LossScale,
@@ -46,7 +45,6 @@ from staticgrad.optim.schedules import (
     warm_up,
 )
 from staticgrad.optim.state import slot
-from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "Adafactor", "Adagrad", "Adam", "AdamW", "Average", "ParameterGroups", "LBFGS", "Lion",
@@ -56,5 +54,4 @@ __all__ = [
 ]  # fmt: skip
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.optim", __all__)
+namespace(globals())

@@ -11,7 +11,7 @@ from typing import Any, Final
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.trees import mapped
-from staticgrad.language.ir.calls import check_fields, public
+from staticgrad.language.ir.calls import check_fields
 from staticgrad.language.ops.arithmetic import isfinite, power
 from staticgrad.language.ops.logic import equal, logical_and
 from staticgrad.language.ops.operands import PositiveFloat, PositiveInt
@@ -31,13 +31,11 @@ def require(holds: bool, name: str, what: str) -> None:
 _TAKES: Final = "clipping takes gradients, values of a graph"
 
 
-@public
 def global_norm(grads: Any) -> Any:
     """The Euclidean norm of all gradients, in a list, tuple or dict, as one vector."""
     return _norm(leaves(grads, _TAKES))
 
 
-@public
 def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
     """The gradients, scaled together so that their global norm is at most ``max_norm``.
 
@@ -56,7 +54,6 @@ def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
     return mapped(lambda g: g * scale.astype(g.dtype), grads)
 
 
-@public
 def clip_by_value(grads: Any, max_value: PositiveFloat) -> Any:
     """The gradients, each element at most ``max_value`` away from zero; NaN stays NaN.
 

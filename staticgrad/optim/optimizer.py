@@ -522,7 +522,6 @@ def in_compute_dtype(gradient: Any, p: Any) -> Any:
     return astype(gradient, p.dtype.compute) if p.dtype.is_storage else gradient
 
 
-@public
 def registered_optimizers() -> tuple[type[Optimizer], ...]:
     """Return every class of optimizers, in the order of definition, a base before others."""
     found: dict[type[Optimizer], None] = {}

@@ -20,7 +20,6 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
@@ -50,7 +49,6 @@ class Stepping(Protocol):
         """A step at the learning rate of this step."""
 
 
-@public
 def slot(p: Parameter, name: str) -> Parameter:
     """State of the parameter p, zero at first, as ``<p>.<name>``: for optimizers of your own."""
     return state_of(p, name, p.shape, p.dtype.compute.numpy)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.language.functions import aggregate, linalg
 from staticgrad.language.functions.creation import eye
 from staticgrad.language.functions.loops.loops import while_loop
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute
@@ -31,7 +31,6 @@ from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 
 __all__ = ["argmin", "fixed_point", "root"]
@@ -42,11 +41,6 @@ _numbers: Final = itertools.count()
 Function = Callable[..., Any]
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.implicit", __all__)
-
-
-@public
 def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 50) -> Any:
     """The x at which ``f(x, *args)`` is zero, by Newton's method from ``x0``.
 
@@ -86,7 +80,6 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
 
 
 @like(root)
-@public
 def fixed_point(
     f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 1000
 ) -> Any:
@@ -115,7 +108,6 @@ def fixed_point(
 
 
 @like(root)
-@public
 def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 100) -> Any:
     """The x at which ``f(x, *args)``, one number, is smallest near ``x0``.
 
@@ -249,3 +241,6 @@ def _solved(matrix: Any, right: Any) -> Any:
 def _kept(x: Any) -> Any:
     """A state for the next step: of tensors without the tape."""
     return x.detach() if x.computes else x
+
+
+namespace(globals())

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.operands import NonNegativeInt
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
@@ -121,7 +120,6 @@ class Epoch:
     history: History
 
 
-@public
 def fit(
     step: Callable[..., Any],
     data: Iterable[Any],

@@ -161,7 +161,6 @@ def _array(examples: Any) -> Array:
     return array
 
 
-@public
 def prefetch(items: Iterable[Item], ahead: PositiveInt = 2) -> Iterator[Item]:
     """The same items, made in a thread while the ones before are used.
 

@@ -7,26 +7,21 @@ Both need the package ``onnx``: ``pip install "staticgrad[onnx]"``. The guide is
 from __future__ import annotations
 
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from staticgrad.interop.onnx.model import OnnxModel, model_from
 from staticgrad.interop.onnx.writer import model_of
 from staticgrad.language.functions.trees import flatten
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.graph import Graph
 from staticgrad.nn.module import Module
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import onnx
 
 __all__ = ["OnnxModel", "export", "load"]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.onnx", __all__)
 
-
-@public
 def load(model: Any) -> OnnxModel:
     """Read a model of ONNX as a module, whose floating arrays are parameters.
 
@@ -54,7 +49,6 @@ def load(model: Any) -> OnnxModel:
     )
 
 
-@public
 def export(program: Any, path: Any, *inputs: Any) -> None:
     """Write a program as a file of ONNX, with its parameters.
 
@@ -105,3 +99,6 @@ def _graph_of(module: Module, inputs: tuple[Any, ...]) -> Graph:
     names = ["output"] if len(results) == 1 else [f"output_{k}" for k in range(len(results))]
     outputs = dict(zip(names, results, strict=True))
     return Graph(outputs, name=type(module).__name__, inputs=inputs)
+
+
+namespace(globals())

@@ -12,12 +12,13 @@ so that derivatives of any order are transforms again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from staticgrad.language.functions.arrange import pad
 from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.variants import named
-from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.calls import namespace
+from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import positive
@@ -31,7 +32,6 @@ from staticgrad.language.types.dim import Dim, Size, floordiv
 from staticgrad.language.types.dtype import F64, I64, complex_of
 from staticgrad.support.docstrings import like as same
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.tracebacks import called_name
 
 Sizes = Sequence[Size] | None
@@ -244,9 +244,5 @@ def _shifted(x: Any, axes: Any, sign: int) -> Any:
     return value
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.fft", __all__)
-
-
-publish(globals(), __name__, __all__)
+namespace(globals(), operands=present)
 OF_MODULES.update({f"fft.{name}": globals()[name] for name in __all__})

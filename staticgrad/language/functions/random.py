@@ -40,7 +40,7 @@ from staticgrad.language.functions.draws import (
     met_shape,
 )
 from staticgrad.language.functions.streams import GENERATORS, Stream
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace, public
 from staticgrad.language.ir.execution import computing_kind, held, running_session
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.python_numbers import PythonNumber
@@ -62,7 +62,6 @@ from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.tracebacks import boundary, bounded
 from staticgrad.support.errors.wording import did_you_mean, shown
 
@@ -338,5 +337,4 @@ def _half_f64(word: Any) -> Any:
 _HALVES: Final = {F32: _half_f32, F64: _half_f64}
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.random", __all__)
+namespace(globals())

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.language.functions import aggregate, complex_numbers, creation
 from staticgrad.language.functions.trees import Contents
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Array, Constant
 from staticgrad.language.ir.value import Value
@@ -49,7 +49,6 @@ from staticgrad.support.errors import (
     RankError,
     ShapeError,
 )
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of, shown
 
@@ -59,10 +58,6 @@ _ALSO: Final = (
     "sg.sparse.csr(matrix) takes matrices of SciPy\n"
     "sg.sparse.coo(data, rows, columns, shape) takes the place of each element"
 )
-
-
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.sparse", __all__)
 
 
 @bounded
@@ -405,7 +400,6 @@ def _as_sparse(data: Any) -> Sparse:
     return Sparse(found.data, SparsityPattern(found.indices, found.indptr, found.shape))
 
 
-@public
 def csr(data: Any, indices: Any = None, indptr: Any = None, shape: Any = None) -> Sparse:
     """A sparse matrix from its elements row by row, or from one of SciPy.
 
@@ -431,7 +425,6 @@ def csr(data: Any, indices: Any = None, indptr: Any = None, shape: Any = None) -
     return Sparse(data, SparsityPattern(indices, indptr, shape))
 
 
-@public
 def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
     """A sparse matrix from the row and the column of each element; equal places are added up.
 
@@ -507,7 +500,6 @@ def _check_product(x: Any, product: str, axis: int, matrix: Sparse) -> None:
     check_equal(text, x.shape[axis], columns, x)
 
 
-@public
 def softmax(A: Sparse) -> Sparse:
     """The softmax of each row over its stored elements, as graph attention takes it.
 
@@ -528,7 +520,6 @@ def softmax(A: Sparse) -> Sparse:
     return matrix._with(powers / take(total, rows))
 
 
-@public
 def normalized_adjacency(A: Any, self_loops: bool = True) -> Sparse:
     """``D^-1/2 (A + I) D^-1/2``, where D has the row sums of ``A + I``: what ``GraphConv`` takes.
 
@@ -571,3 +562,6 @@ def _checked(name: str, matrix: Any) -> Sparse:
     if not is_sparse(matrix):
         raise ArgumentError(f"{name}: A is {kind_of(matrix)}, not a sparse matrix", hint=_ALSO)
     return _as_sparse(matrix)
+
+
+namespace(globals())

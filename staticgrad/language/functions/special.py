@@ -9,7 +9,7 @@ of a graph, too. Public as ``sg.special``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,7 +27,8 @@ from staticgrad.language.functions.quantiles import (
     stdtrit as stdtrit,
 )
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.calls import namespace
+from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.functional import SPECIAL
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import ArrayLike
@@ -69,7 +70,6 @@ from staticgrad.language.ops.transcendental import (
 )
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "beta", "betainc", "betaincc", "betainccinv", "betaincinv", "betaln", "digamma", "entr", "erf",
@@ -206,8 +206,5 @@ def log_softmax(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     return nn.log_softmax(x, axis)
 
 
-publish(globals(), __name__, __all__)
+namespace(globals(), operands=present)
 SPECIAL.update({name: globals()[name] for name in __all__}, psi=globals()["digamma"])
-
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.special", __all__)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from staticgrad.language.functions.creation import constant
-from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.calls import published
 from staticgrad.language.ir.functional import FACTS
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -200,4 +200,5 @@ def _element(data: Any, kinds: str = "biuf") -> np.dtype[Any]:
 
 
 FACTS.update(shape=shape, ndim=ndim, size=size, result_type=result_type, can_cast=can_cast)
-publish(globals(), __name__, [*FACTS, "asarray", "isdtype", "finfo", "iinfo"])
+for _name in (*FACTS, "asarray", "isdtype", "finfo", "iinfo"):
+    globals()[_name] = published(globals()[_name], __name__)

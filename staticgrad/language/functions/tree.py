@@ -8,13 +8,12 @@ module. None holds no value; a complex value is one leaf. Names are those of ``j
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from staticgrad.language.functions import trees
 from staticgrad.language.functions.trees import Tree
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of
 
 _TreeOf = TypeVar("_TreeOf")
@@ -38,7 +37,6 @@ _INSTEAD: Final = {
 }
 
 
-@public
 def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     """Apply ``f`` to each leaf of a tree.
 
@@ -69,7 +67,6 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     return mapped
 
 
-@public
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a tree of dicts, lists, tuples, dataclasses and modules, in order.
 
@@ -81,7 +78,6 @@ def leaves(tree: Any) -> list[Any]:
     return trees.flatten(tree, whole=True)[0]
 
 
-@public
 def flatten(tree: Any) -> tuple[list[Any], Tree]:
     """The leaves of a tree, and its containers, which ``unflatten`` takes.
 
@@ -91,7 +87,6 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
     return trees.flatten(tree, whole=True)
 
 
-@public
 def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
     """The tree of these leaves, with the containers that ``flatten`` gives.
 
@@ -107,5 +102,4 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
     return trees.unflatten(tree, leaves)
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.tree", __all__, _INSTEAD)
+namespace(globals(), instead=_INSTEAD)

@@ -17,12 +17,13 @@ import functools
 import inspect
 import sys
 from ast import literal_eval
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 import numpy as np
 
+from staticgrad.exports import MODULES
 from staticgrad.language.ir.execution import beside_arrays, present
 from staticgrad.language.ir.kernels.stages import Mode
 from staticgrad.language.types.dtype import DType, as_dtype
@@ -34,6 +35,7 @@ from staticgrad.support.errors.calls import (
     unknown_argument,
     what_it_takes,
 )
+from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.tracebacks import (
     boundary,
     called_name,
@@ -128,14 +130,14 @@ def _reader(
 _forms: Final[dict[FunctionType, Any]] = {}
 
 
-def published(function: FunctionType, home: str) -> Any:
-    """Return the public form of a function of values, an attribute of the module ``home``.
+def published(function: FunctionType, home: str, operands: Callable[[Any], Any] = present) -> Any:
+    """Return the public form of a function, by default one of values, of the module ``home``.
 
     Public modules publish what their tables name; functions call each other directly.
     """
     if is_boundary(function):
         return function
-    return _forms.get(function) or _forms.setdefault(function, public(function, home, present))
+    return _forms.get(function) or _forms.setdefault(function, public(function, home, operands))
 
 
 @functools.cache
@@ -143,10 +145,28 @@ def _reader_of(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return _reader(function, function.__name__, name, present)
 
 
-def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
-    """Put the public forms of ``functions`` into a module's names."""
-    for name in functions:
-        names[name] = published(names[name], home)
+def namespace(
+    names: dict[str, Any],
+    operands: Callable[[Any], Any] | None = tuple,
+    instead: Mapping[str, str] | None = None,
+) -> None:
+    """Make a module of the table ``MODULES`` one that users import, in its last line.
+
+    The functions of its ``__all__`` become their public forms, and a name that it does not have is
+    explained; ``instead`` says what to write for names of other libraries.
+
+    Args:
+        names: of the module, ``globals()``.
+        operands: reads operands, ``present`` in modules of functions of values; None leaves
+            functions as they are.
+        instead: name in other libraries -> what to write here.
+    """
+    home, known = names["__name__"], names["__all__"]
+    for name in known if operands is not None else ():
+        if isinstance(names[name], FunctionType):
+            names[name] = published(names[name], home, operands)
+    room = next(name for name, module in MODULES.items() if module == home)
+    names["__getattr__"], names["__dir__"] = attributes(f"sg.{room}", known, instead)
 
 
 def module_of(function: Any) -> str:

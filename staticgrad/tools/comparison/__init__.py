@@ -5,13 +5,11 @@
 ``table`` show it.
 """
 
-from typing import TYPE_CHECKING
-
-from staticgrad.support.errors.hints import attributes
+from staticgrad.language.ir.calls import namespace
 from staticgrad.tools.comparison.measure import compare
 from staticgrad.tools.comparison.report import Comparison
 
 __all__ = ["Comparison", "compare"]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.comparison", __all__)
+
+namespace(globals())

@@ -29,7 +29,6 @@ from staticgrad.eager.tape import serials
 from staticgrad.language.ir.graph import Graph
 from staticgrad.optim import Optimizer
 from staticgrad.support.errors import MeasurementError, StaticgradError
-from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import listed
 from staticgrad.support.pictures.markup import nbytes, number
 from staticgrad.tools.comparison import causes, courses, memory, peers
@@ -69,7 +68,6 @@ _ONE_THREAD: Final = dict.fromkeys(
 Watch = Callable[[str], object]
 
 
-@boundary
 def compare(
     spec: Spec = "mlp",
     *arrays: Any,

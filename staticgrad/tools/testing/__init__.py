@@ -9,15 +9,12 @@ framework. Public as ``sg.testing``.
     True
 """
 
-from typing import TYPE_CHECKING
-
+from staticgrad.language.ir.calls import namespace
 from staticgrad.support.errors import CheckError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.tools.testing.gradients import assert_same_graph, check_gradients
 from staticgrad.tools.testing.ops import check_op
 
 __all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_op"]
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.testing", __all__)
+namespace(globals())

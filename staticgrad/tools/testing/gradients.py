@@ -25,7 +25,6 @@ from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.language.functions import aggregate
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import Complex, check_real, has_parts, takes_real, whole_type
@@ -40,7 +39,6 @@ from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
 
 
-@public
 def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:
     """Check that two graphs have the same structure; report the first line that differs.
 
@@ -82,7 +80,6 @@ _MODES_AGREE: Final = 1e-9
 _MOST_PROBES: Final = 256  # elements that are moved one by one to find the worst
 
 
-@public
 def check_gradients(
     target: Callable[..., Any] | Graph | Value | Sequence[Value],
     feeds: Feeds = (),

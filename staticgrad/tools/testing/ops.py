@@ -21,7 +21,6 @@ from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.language.functions import aggregate
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Pointwise
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, constant
@@ -54,7 +53,6 @@ _NARROW: Final = 1e-3  # error of a float32 derivative, relative to the largest
 _WAYS: Final = 4  # kinds of views
 
 
-@public
 def check_op(
     op: Op,
     samples: Iterable[Sequence[npt.ArrayLike]],

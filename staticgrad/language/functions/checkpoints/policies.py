@@ -8,7 +8,7 @@ again. Any function of that form will do; these are the usual ones. Public as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from staticgrad.language.functions.checkpoints.saveable import (
     EitherRule,
@@ -18,9 +18,9 @@ from staticgrad.language.functions.checkpoints.saveable import (
     names_given,
     parts_of,
 )
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.op import Op
 from staticgrad.language.types.arrays import TensorType
-from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "dots_saveable", "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable",
@@ -66,5 +66,4 @@ def save_from_both_policies(*policies: Saveable) -> Saveable:
     return EitherRule(tuple(part for each in policies for part in parts_of(each)))
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.checkpoint_policies", __all__)
+namespace(globals(), operands=None)

@@ -11,8 +11,6 @@ become float64, elements of 16 bits are refused, as by NumPy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from staticgrad.language.functions.indexing import matrix_transpose as matrix_transpose
 from staticgrad.language.functions.linalg.iterative import cg as cg, gmres as gmres
 from staticgrad.language.functions.linalg.matrices import (
@@ -51,10 +49,10 @@ from staticgrad.language.functions.products import (
     vecdot as vecdot,
 )
 from staticgrad.language.functions.statistics import norm as norm
-from staticgrad.language.ir.calls import publish
+from staticgrad.language.ir.calls import namespace
+from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ops.contract import matmul as matmul
-from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "cond", "cross",
@@ -65,11 +63,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.linalg", __all__)
-
-
-publish(globals(), __name__, __all__)
+namespace(globals(), operands=present)
 #: As NumPy's module has it; some differ from the functions of the same names outside of it.
 _OURS = (
     "block_diag", "cg", "cho_factor", "cho_solve", "expm", "gmres", "lu", "solve_triangular",

@@ -13,7 +13,7 @@ or chaotic equations take the gradient through the steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.call_types import R
@@ -23,7 +23,7 @@ from staticgrad.language.functions.loops.loops import check_function, fori_loop,
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
 from staticgrad.language.functions.trees import Tree, flatten, mapped, unflatten
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import absolute
@@ -37,14 +37,9 @@ from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.dim import maximum
 from staticgrad.language.types.dtype import F64, promote
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
-from staticgrad.support.errors.hints import attributes
 from staticgrad.support.errors.wording import kind_of, shown
 
 __all__ = ["rk4", "rk45"]
-
-
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.ode", __all__)
 
 
 #: The derivative of a state (a tree) at a time, perhaps with further arguments.
@@ -68,7 +63,6 @@ _ERROR: Final = (
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 
 
-@public
 @by_all_operands
 def rk4(
     f: Callable[..., R],
@@ -186,7 +180,6 @@ def _like(h: Any, y: Any) -> Any:
     return astype(h, y.dtype)
 
 
-@public
 @by_all_operands
 def rk45(
     f: Slope,
@@ -305,3 +298,6 @@ def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> 
         return y + _like(h, y) * total
 
     return mapped(combined, y, *(slope for _, slope in used))
+
+
+namespace(globals())
