@@ -14,6 +14,7 @@ from typing import Any
 
 from staticgrad.interop.aten.backend import compiled
 from staticgrad.interop.aten.module import TorchModule, module_of
+from staticgrad.interop.aten.report import TorchReport, explained
 from staticgrad.interop.aten.steps import TorchStep
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.interop.torch_arrays import array_of, tensor_of
@@ -21,7 +22,7 @@ from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import namespace
 from staticgrad.support.optional import torch
 
-__all__ = ["backend", "function", "module", "step"]
+__all__ = ["backend", "explain", "function", "module", "step"]
 
 
 def function(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,6 +145,40 @@ def backend(graph: Any, example: Any, *, options: Any = None, **_: Any) -> Any:
     tensor(0.)
     """
     return compiled(graph, example, dict(options or {}))
+
+
+@public
+def explain(
+    f: Callable[..., Any],
+    *args: Any,
+    dynamic: bool | None = None,
+    options: Any = None,
+    **named: Any,
+) -> TorchReport:
+    """Return what ``torch.compile(f, backend="staticgrad")`` makes of a function or module.
+
+    It is compiled and called once, and its gradient too if a result needs one; no gradient is
+    accumulated. ``print`` shows for each graph the number of operators, programs and kernels, the
+    bytes of its plan, what PyTorch runs and why, and where Dynamo ended a graph.
+
+    Args:
+        f: a function of tensors, or a ``torch.nn.Module``.
+        args: its arguments.
+        dynamic: of ``torch.compile``: True leaves all sizes open.
+        options: of ``sg.compile``, as ``options=`` of ``torch.compile``.
+        named: further arguments by name.
+
+    Returns:
+        ``graphs``, each with ``kind``, ``operators``, ``programs``, ``kernels``, ``peak_bytes``
+        and ``outside``, and ``breaks``. A program is what ``sg.compile`` gives: its ``explain()``
+        shows the plan.
+
+    >>> import torch  # doctest: +SKIP
+    >>> print(sg.torch.explain(torch.sin, torch.zeros(3)))  # doctest: +SKIP
+    1 graphs, 0 graph breaks
+    inference: 1 operators, 1 programs, 1 kernels, peak 0 bytes
+    """
+    return explained(f, args, named, dict(options or {}), dynamic)
 
 
 def _apart_from_its_compiler(run: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from staticgrad.errors import ArgumentError, ExportError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from staticgrad.interop.aten import backend  # noqa: E402
 from staticgrad.interop.aten.operators import OPERATORS, AtenType  # noqa: E402
 from staticgrad.interop.aten.program import (  # noqa: E402
     AtenCall,
@@ -276,8 +277,9 @@ def test_module_takes_modules_of_pytorch():
 
 def test_every_row_is_an_operator_of_pytorch():
     for name in OPERATORS:
-        packet, _, overload = name.partition(".")
-        operator = getattr(torch.ops.aten, packet)
+        library = torch.ops.prims if name.startswith("prims.") else torch.ops.aten
+        packet, _, overload = name.removeprefix("prims.").partition(".")
+        operator = getattr(library, packet)
         assert not overload or overload in operator.overloads()
 
 
@@ -489,6 +491,71 @@ def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(c
         assert found[-1] is x
         found[0].zero_()  # its view
         assert not found[1].any()
+
+
+@pytest.mark.slow
+def test_open_sizes_are_named_sizes_of_one_program(compiled, monkeypatch):
+    programs = []
+    make = backend.compile_graph
+    monkeypatch.setattr(
+        backend, "compile_graph", lambda *a, **k: programs.append(make(*a, **k)) or programs[-1]
+    )
+
+    def f(x, w, factor):
+        y = torch.cat([x, x + 1]).tanh() @ w
+        return (y * factor).reshape(2, -1, w.shape[1]), x.shape[0] * 3, y.t()
+
+    g = compiled(f, dynamic=True)
+    for count in (4, 7, 5):
+        both = []
+        for run in (f, g):
+            x, w = made(count, 3, seed=count).requires_grad_(), made(3, 2).requires_grad_()
+            y, size, turned = run(x, w, 0.5 + count)
+            slopes = torch.autograd.grad(y.cos().sum() + turned.sin().sum(), (x, w))
+            both.append([y.detach(), turned.detach(), *slopes])
+            assert size == 3 * count
+        torch.testing.assert_close(both[1], both[0])
+    assert [sorted(each.program_graph.sizes) for each in programs] == [
+        sorted(programs[0].program_graph.sizes)
+    ] * 2  # forward and backward
+    assert programs[0].program_graph.sizes
+
+
+def test_arguments_and_results_in_another_order_in_memory_are_not_copied():
+    x = made(4, 3).t()
+    graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x.sin() * 2,))(x)
+    notes = []
+    run = backend._of_aten("inference", graph, [x], {}, notes.append)
+    for seed in (1, 2):
+        x = made(4, 3, seed=seed).t()
+        (y,) = run([x])
+        torch.testing.assert_close(y, x.sin() * 2)
+        assert y.stride() == x.stride()
+    (program,) = notes[0].runs[0].programs
+    assert program.peak_bytes == 0  # a feed that is copied has its bytes there
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:torch.compile. PyTorch runs")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_explain_counts_operators_programs_and_kernels_and_names_the_rest():
+    weight = made(3, 3).requires_grad_()
+
+    def f(x):
+        y = F.pdist((x @ weight).tanh()).relu()
+        torch._dynamo.graph_break()
+        return y.sum()
+
+    report = sg.torch.explain(f, made(4, 3))
+    assert [each.kind for each in report.graphs] == ["forward", "forward", "backward", "backward"]
+    first, second, *_ = report.graphs
+    assert [name for name, _ in first.outside] == ["aten._pdist_forward.default"]
+    assert (first.operators, len(first.programs)) == (10, 2)
+    assert first.kernels >= 2
+    assert (second.outside, len(second.programs)) == ((), 1)
+    assert len(report.breaks) == 1
+    assert weight.grad is None
+    assert "PyTorch runs aten._pdist_forward.default: aten._pdist_forward has no row" in str(report)
 
 
 @pytest.mark.slow

@@ -3,6 +3,10 @@
 AOTAutograd traces both and chooses what the forward pass saves. Each graph is one program if all
 of its operators have rows and draw no random numbers; else PyTorch runs the others between
 programs, so that random numbers are PyTorch's.
+
+Sizes that PyTorch leaves open (``dynamic=True``, or a second batch size) are named sizes of the
+program, which is compiled once. Where a row needs their values, there is a program for each set.
+Tensors whose axes have another order in memory are read and written in that order, without a copy.
 """
 
 from __future__ import annotations
@@ -10,15 +14,24 @@ from __future__ import annotations
 import operator as python
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from staticgrad.compiler.compiling.compiler import compile as compile_graph
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
 from staticgrad.interop.aten.reading import dtype_name, program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
-from staticgrad.language.functions import input as graph_input
+from staticgrad.language.functions import input as graph_input, transpose
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
+from staticgrad.language.types.dim import (
+    Dim,
+    dim,
+    evaluate,
+    floordiv,
+    maximum,
+    minimum,
+    named_sizes,
+)
 from staticgrad.support.errors import StaticgradError, StaticgradWarning
 from staticgrad.support.optional import torch
 
@@ -26,34 +39,60 @@ from staticgrad.support.optional import torch
 _named: Final[set[str]] = set()
 
 
-def compiled(graph: Any, example: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Return what runs a graph of Dynamo and its gradient."""
+class Note(NamedTuple):
+    """One graph that was compiled.
+
+    Attributes:
+        kind: ``forward``, ``backward``, or ``inference`` where nothing needs a gradient.
+        operators: how many calls of operators it has.
+        outside: what PyTorch runs: the names of operators and the reasons.
+        runs: its programs.
+    """
+
+    kind: str
+    operators: int
+    outside: list[tuple[str, str]]
+    runs: list[_Runs]
+
+
+def compiled(
+    graph: Any,
+    example: Sequence[Any],
+    options: Mapping[str, Any],
+    note: Callable[[Note], object] = lambda note: None,
+) -> Any:
+    """Return what runs a graph of Dynamo and its gradient; ``note`` is called with each graph."""
     aot = torch._dynamo.backends.common.aot_autograd
 
-    def each(graph: Any, example: Sequence[Any]) -> Callable[..., Any]:
-        return _of_aten(graph, example, options)
+    def each(kind: str) -> Callable[..., Any]:
+        return lambda graph, example: _of_aten(kind, graph, example, options, note)
 
     run: Callable[..., Any] = aot(
-        fw_compiler=each,
-        bw_compiler=each,
-        inference_compiler=each,
+        fw_compiler=each("forward"),
+        bw_compiler=each("backward"),
+        inference_compiler=each("inference"),
         decompositions=torch._decomp.core_aten_decompositions(),
         partition_fn=torch._functorch.partitioners.min_cut_rematerialization_partition,
     )(graph, example)
     return run
 
 
-def _of_aten(graph: Any, example: Sequence[Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+def _of_aten(
+    kind: str,
+    graph: Any,
+    example: Sequence[Any],
+    options: Mapping[str, Any],
+    note: Callable[[Note], object],
+) -> Callable[..., Any]:
     """Return what runs one graph of ATen operators, called with a list of arguments."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     runs = _Runs(graph, options)
     reasons = map(_reason, nodes, runs.program.nodes)
     outside = {node: reason for node, reason in zip(nodes, reasons, strict=True) if reason}
     if not outside:
-        kinds = [_kind_of(each) for each in example]
         try:
-            if all(kind is not None for kind in kinds):
-                runs.build(kinds)
+            runs.prepare(example)
+            note(Note(kind, len(nodes), [], [runs]))
             return _boxed(runs)
         except StaticgradError as error:
             place = getattr(error, "place", None)
@@ -61,15 +100,10 @@ def _of_aten(graph: Any, example: Sequence[Any], options: Mapping[str, Any]) -> 
             outside = dict.fromkeys(chosen, error.headline)
     for reason in outside.values():
         _warn(reason)
-    return _in_parts(graph, outside, options)
-
-
-def _kind_of(example: Any) -> Any:
-    """The shape and element type of a tensor with known sizes; None of anything else."""
-    if not isinstance(example, torch.Tensor):
-        return None
-    shape = tuple(example.shape)
-    return (shape, _NAMES[example.dtype]) if all(type(n) is int for n in shape) else None
+    run, parts = _in_parts(graph, outside, options)
+    names = [(str(each.target), reason) for each, reason in outside.items()]
+    note(Note(kind, len(nodes), names, parts))
+    return run
 
 
 def _reason(node: Any, call: AtenCall) -> str:
@@ -100,7 +134,7 @@ def _warn(reason: str) -> None:
 
 def _in_parts(
     graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]
-) -> Callable[..., Any]:
+) -> tuple[Callable[..., Any], list[_Runs]]:
     """Return what runs programs for parts of a graph, and PyTorch between them."""
     from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
     from torch.fx.passes.operator_support import OperatorSupportBase
@@ -115,16 +149,18 @@ def _in_parts(
 
     partitioner = CapabilityBasedPartitioner(graph, Support(), allows_single_node_partition=False)
     whole = partitioner.partition_and_fuse()
+    parts = []
     for name, part in [*whole.named_children()]:
         if isinstance(part, torch.fx.GraphModule):
-            setattr(whole, name, _Part(_Runs(part, options), part))
+            parts.append(_Runs(part, options))
+            setattr(whole, name, _Part(parts[-1], part))
 
     def run(args: list[Any]) -> Any:
         given = [*args]
         args.clear()
         return whole(*given)
 
-    return _boxed(run)
+    return _boxed(run), parts
 
 
 def _boxed(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
@@ -154,15 +190,54 @@ def _Part(runs: _Runs, graph: Any) -> Any:  # noqa: N802 - makes a module
     return Part()
 
 
+class _Kind(NamedTuple):
+    """A tensor among arguments.
+
+    Attributes:
+        shape: numbers and named sizes.
+        dtype: its name.
+        order: the axes by their strides, the greatest first; None of C order, and where a
+            contiguous array has no order of axes like this.
+    """
+
+    shape: tuple[Any, ...]
+    dtype: str
+    order: tuple[int, ...] | None
+
+
+class _Made(NamedTuple):
+    """A program, and what happens to its arguments and results.
+
+    Attributes:
+        program: None if nothing is computed.
+        feeds: the place of an argument, the name of its input, its order of axes, and whether
+            ``array_of`` reads it.
+        plan: for each result the place of an argument, the name of an output, or (value,).
+        orders: how the axes of outputs come back, by name.
+        replays: the views that a result is of its base, as functions.
+        sizes: for each named size the place of an argument, and an axis of it, or None where the
+            argument is the size; empty if nothing reads them.
+    """
+
+    program: Any
+    feeds: list[tuple[int, str, Any, bool]]
+    plan: list[Any]
+    orders: dict[str, Any]
+    replays: list[Any]
+    sizes: dict[str, tuple[int, int | None]]
+
+
 class _Runs:
-    """One graph: a program for each set of sizes, called with a list of tensors and numbers."""
+    """One graph: a program for all sizes, or for each set of them, called with a list."""
 
     def __init__(self, graph: Any, options: Mapping[str, Any]) -> None:
         self.graph, self.options = graph, options
         output = next(node for node in graph.graph.nodes if node.op == "output").args[0]
         self.several = isinstance(output, list | tuple)
         self.ran = False
-        self._made: dict[Any, Any] = {}
+        self.fixed = ""  # why sizes are numbers in programs, where PyTorch leaves them open
+        self._every: _Made | None = None  # for all arguments that there may be
+        self._made: dict[Any, _Made] = {}
         outputs = [*output] if self.several else [output]
         self._views = _views_of(outputs)
         bases = [each if view is None else view[0]
@@ -170,28 +245,59 @@ class _Runs:
         sizes = [size for view in self._views if view for size in view[2]]
         self._strides = [_stride(each) for each in bases]
         self._sizes = sizes
+        placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+        self._tokens = {k for k, node in enumerate(placeholders) if _is_token(node)}
         self.program = program_of(graph, results=[*bases, *sizes])
 
-    def build(self, kinds: Sequence[Any]) -> Any:
-        """Return what runs arguments of these kinds: (shape, dtype) of tensors, or numbers."""
-        key = tuple(kinds)
-        if key in self._made:
-            return self._made[key]
+    @property
+    def programs(self) -> list[Any]:
+        """The compiled programs."""
+        made = [*self._made.values(), *filter(None, [self._every])]
+        return [each.program for each in made if each.program is not None]
+
+    def prepare(self, example: Sequence[Any]) -> None:
+        """Compile for arguments like those that PyTorch traced.
+
+        Raises:
+            StaticgradError: a row refuses them.
+        """
+        example = [None if k in self._tokens else each for k, each in enumerate(example)]
+        try:
+            names: dict[str, Dim] = {}
+            kinds = [_kind_of(each, names) for each in example]
+            self._every = self._built(kinds)
+            return
+        except (StaticgradError, _SizeError) as error:
+            hints = [_kind_of(each, None) for each in example]
+            if not names:
+                if isinstance(error, StaticgradError):
+                    raise
+                return  # built when the values are known
+            self.fixed = getattr(error, "headline", str(error))
+        self._made[tuple(hints)] = self._built(hints)
+
+    def _built(self, kinds: Sequence[Any]) -> _Made:
+        """Return the program for arguments of these kinds: ``_Kind``, sizes and numbers."""
         operands: list[Any] = []
         inputs: list[Any] = []
-        feeds: list[int] = []
+        feeds: list[tuple[int, str, Any, bool]] = []
         for k, kind in enumerate(kinds):
-            if isinstance(kind, tuple):
-                inputs.append(graph_input(f"x{k}", *kind))
-                operands.append(inputs[-1])
-                feeds.append(k)
-            else:
+            if not isinstance(kind, _Kind):
                 operands.append(kind)
+                continue
+            shape, order = kind.shape, kind.order
+            there = shape if order is None else tuple([shape[axis] for axis in order])
+            value = graph_input(f"x{k}", there, kind.dtype)
+            inputs.append(value)
+            operands.append(value if order is None else transpose(value, _inverse(order)))
+            is_narrow = kind.dtype in ("bfloat16", "complex64", "complex128")
+            feeds.append((k, f"x{k}", order, is_narrow))
         count = len(operands)
         operands += [None] * (len(self.program.inputs) - count)
         results = self.program.run(operands)
         outputs: dict[str, Any] = {}
-        plan: list[Any] = []  # for each result: an argument's place, an output's name, or a value
+        orders: dict[str, Any] = {}
+        plan: list[Any] = []
         known = dict(zip(self._sizes, results[len(self._views) :], strict=True))
         refs = self.program.results[: len(self._views)]
         first: dict[Any, str] = {}  # of a result that is the base of several views
@@ -200,50 +306,181 @@ class _Runs:
                 plan.append(ref.place)
             elif isinstance(value, Value):
                 name = first.setdefault(ref, f"y{k}")
-                outputs[name] = value
+                if name not in outputs:
+                    order = _order(self._strides[k])
+                    outputs[name] = value if order is None else transpose(value, order)
+                    orders[name] = None if order is None else _inverse(order)
                 plan.append(name)
             else:
                 plan.append((value,))
-        run = None
-        if outputs:
-            graph = Graph(outputs, inputs=inputs, name="torch")
-            run = compile_graph(graph, **self.options).run
-        narrow = {k for k in feeds if kinds[k][1] in ("bfloat16", "complex64", "complex128")}
         replays = [
             None if view is None else [_replayed(node, known) for node in view[1]]
             for view in self._views
         ]
-        made = self._made[key] = (run, plan, feeds, narrow, replays)
+        read = [each[0] for each in plan if isinstance(each, tuple)]
+        read += [value for view in self._views if view for value in map(known.get, view[2])]
+        sources = _sources(kinds, [each for each in read if isinstance(each, Dim)])
+        program = None
+        if outputs:
+            graph = Graph(outputs, inputs=inputs, name="torch")
+            program = compile_graph(graph, **self.options)
+        return _Made(program, feeds, plan, orders, replays, sources)
+
+    def _of(self, args: Sequence[Any]) -> _Made:
+        """The program for these arguments, for each set of sizes once."""
+        kinds = tuple([_kind_of(each, None) for each in args])
+        made = self._made.get(kinds)
+        if made is None:
+            made = self._made[kinds] = self._built(kinds)
         return made
 
     def __call__(self, args: list[Any]) -> list[Any]:
-        kinds = [
-            (tuple(each.shape), _NAMES[each.dtype]) if isinstance(each, torch.Tensor) else each
-            for each in args
-        ]
-        run, plan, feeds, narrow, replays = self.build(kinds)
-        given = {
-            f"x{k}": array_of(args[k]) if k in narrow else args[k].detach().numpy() for k in feeds
-        }
+        program, feeds, plan, orders, replays, sources = self._every or self._of(args)
+        given = {}
+        for k, name, order, is_narrow in feeds:
+            tensor = args[k]
+            if order is not None:
+                tensor = tensor.permute(order)
+            if is_narrow:
+                given[name] = array_of(tensor)
+            else:
+                given[name] = (tensor.detach() if tensor.requires_grad else tensor).numpy()
         arguments = [*args]
         args.clear()
-        found = {} if run is None else run(given)
+        found = {} if program is None else program.run(given)
         self.ran = True
+        sizes = {
+            name: arguments[k] if axis is None else arguments[k].shape[axis]
+            for name, (k, axis) in sources.items()
+        }
         results: list[Any] = []
         made: dict[str, Any] = {}
-        for each, stride, replay in zip(plan, self._strides, replays, strict=True):
-            if isinstance(each, int):
+        for each, replay in zip(plan, replays, strict=True):
+            if isinstance(each, str):
+                result = made.get(each)
+                if result is None:
+                    result = tensor_of(found[each])
+                    if (order := orders[each]) is not None:
+                        result = result.permute(order)
+                    made[each] = result
+            elif isinstance(each, int):
                 result = arguments[each]
-            elif isinstance(each, tuple):
-                result = each[0]
             else:
-                if each not in made:
-                    made[each] = _placed(tensor_of(found[each]), stride)
-                result = made[each]
+                result = each[0]
+                if isinstance(result, Dim):
+                    result = evaluate(result, sizes)
             for view in replay or ():
-                result = view(result)
+                result = view(result, sizes)
             results.append(result)
         return results
+
+
+class _SizeError(Exception):
+    """A size that has no name here."""
+
+
+def _kind_of(given: Any, names: dict[str, Dim] | None) -> Any:
+    """The ``_Kind`` of a tensor; a size; another argument unchanged.
+
+    ``names``: of sizes that are not known yet, which are added to it; None where all sizes are the
+    numbers that they are now.
+    """
+    if isinstance(given, torch.Tensor):
+        shape = [_size(each, names) for each in given.shape]
+        order = None
+        if len(shape) > 1 and not given.is_sparse:
+            order = _order([_size(each, None) for each in given.stride()], given.shape)
+        return _Kind(tuple(shape), _NAMES[given.dtype], order)
+    if isinstance(given, torch.SymInt):
+        return _size(given, names)
+    if isinstance(given, torch.SymFloat | torch.SymBool):
+        raise _SizeError("a number is not known before it runs")
+    return given
+
+
+def _size(size: Any, names: dict[str, Dim] | None) -> Any:
+    """A size of PyTorch as a number or a named size."""
+    if not isinstance(size, torch.SymInt):
+        return size
+    if names is None:
+        if size.node.hint is None:
+            raise _SizeError("a size is not known before it runs")
+        return int(size.node.hint)
+    return _of_expression(size.node.expr, size.node.shape_env, names)
+
+
+def _of_expression(expression: Any, bounds: Any, names: dict[str, Dim]) -> Any:
+    """An expression of SymPy over sizes."""
+    if expression.is_Integer:
+        return int(expression)
+    if expression.is_Symbol:
+        name = str(expression)
+        if name not in names:
+            least = bounds.var_to_range[expression].lower
+            hint = bounds.backed_var_to_val.get(expression)
+            if hint is None:
+                raise _SizeError("a size is not known before it runs")
+            least = int(least) if least.is_Integer and int(least) > 0 else 0
+            names[name] = dim(name, min=least, hint=int(hint))
+        return names[name]
+    make = _EXPRESSIONS.get(type(expression).__name__)
+    if make is None:
+        raise _SizeError(f"a size is {expression}")
+    parts = [_of_expression(each, bounds, names) for each in expression.args]
+    made = parts[0]
+    for each in parts[1:]:
+        made = make(made, each)
+    return made
+
+
+#: Classes of SymPy and PyTorch by name -> what computes sizes.
+_EXPRESSIONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "Add": python.add, "Mul": python.mul, "Pow": python.pow, "FloorDiv": floordiv,
+    "CleanDiv": floordiv, "IntTrueDiv": floordiv, "Mod": python.mod, "PythonMod": python.mod,
+    "Max": maximum, "Min": minimum,
+}  # fmt: skip
+
+
+def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int, int | None]]:
+    """Where a call finds the values of the named sizes in these.
+
+    Raises:
+        _SizeError: no argument has one of them as a size.
+    """
+    names = {named.name for size in sizes for named in named_sizes(size)}
+    found: dict[str, tuple[int, int | None]] = {}
+    for k, kind in enumerate(kinds):
+        axes = enumerate(kind.shape) if isinstance(kind, _Kind) else [(None, kind)]
+        for axis, size in axes:
+            if isinstance(size, Dim) and str(size) in names:
+                found.setdefault(str(size), (k, axis))
+    if names - found.keys():
+        raise _SizeError(f"no argument has the size {', '.join(sorted(names - found.keys()))}")
+    return found
+
+
+def _order(stride: Sequence[int] | None, shape: Any = None) -> tuple[int, ...] | None:
+    """The axes by their strides, the greatest first; None of C order.
+
+    ``shape``: None is returned also where no contiguous array has these strides.
+    """
+    if stride is None:
+        return None
+    order = sorted(range(len(stride)), key=lambda axis: (-stride[axis], axis))
+    if order == [*range(len(order))]:
+        return None
+    if shape is not None:
+        step = 1
+        for axis in reversed(order):
+            extent = _size(shape[axis], None)
+            if extent != 1 and stride[axis] != step:
+                return None
+            step *= extent
+    return tuple(order)
+
+
+def _inverse(order: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def _views_of(outputs: Sequence[Any]) -> list[Any]:
@@ -280,28 +517,35 @@ def _is_split(node: Any) -> bool:
     return schema is not None and any(each.alias_info is not None for each in schema.returns)
 
 
-def _replayed(node: Any, known: Mapping[Any, int]) -> Callable[[Any], Any]:
+def _is_token(node: Any) -> bool:
+    """Return whether an input only orders calls with effects: None is what PyTorch gives for it."""
+    return bool(node.users) and all(
+        getattr(user.target, "__name__", "") == "with_effects" and user.args[0] is node
+        for user in node.users
+    )
+
+
+def _replayed(node: Any, known: Mapping[Any, Any]) -> Callable[[Any, Mapping[str, int]], Any]:
     """Return what makes the view of a tensor, with numbers in the place of sizes."""
-    rest = torch.fx.map_arg(node.args[1:], lambda each: known[each])
-    named = torch.fx.map_arg(node.kwargs, lambda each: known[each])
-    return lambda x: node.target(x, *rest, **named)
+    if not any(isinstance(known[each], Dim) for each in node.all_input_nodes[1:]):
+        rest = torch.fx.map_arg(node.args[1:], lambda each: known[each])
+        named = torch.fx.map_arg(node.kwargs, lambda each: known[each])
+        return lambda x, sizes: node.target(x, *rest, **named)
+
+    def view(x: Any, sizes: Mapping[str, int]) -> Any:
+        put = lambda each: evaluate(known[each], sizes)  # noqa: E731 - of one node
+        rest, named = (torch.fx.map_arg(each, put) for each in (node.args[1:], node.kwargs))
+        return node.target(x, *rest, **named)
+
+    return view
 
 
 def _stride(node: Any) -> tuple[int, ...] | None:
-    """The strides that PyTorch has for a result, of the traced sizes; None of C order."""
+    """The strides that PyTorch has for a result, of the traced sizes; None if there are none."""
     value = getattr(node, "meta", {}).get("val")
-    if not isinstance(value, torch.Tensor) or value.is_contiguous():
+    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
         return None
-    return tuple(n if isinstance(n, int) else n.node.hint for n in value.stride())
-
-
-def _placed(tensor: Any, stride: tuple[int, ...] | None) -> Any:
-    """A tensor with its axes in the order in memory that PyTorch has, which views rely on."""
-    if stride is None:
-        return tensor
-    order = sorted(range(len(stride)), key=lambda axis: (-stride[axis], axis))
-    back = sorted(range(len(order)), key=order.__getitem__)
-    return tensor.permute(order).contiguous().permute(back)
+    return tuple([n if isinstance(n, int) else n.node.hint for n in value.stride()])
 
 
 class _Names(dict[Any, str]):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from staticgrad.interop.aten.program import AtenProgram
-from staticgrad.interop.aten.reading import program_of
+from staticgrad.interop.aten.reading import program_of, without_whole
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter, stop_gradient
 from staticgrad.language.functions.random import Generator
@@ -21,9 +21,6 @@ from staticgrad.nn.module import Module
 from staticgrad.support.errors import ArgumentError, ExportError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import torch
-
-#: Functions of PyTorch whose decomposition loses what gradients need.
-_WHOLE: Final = ("detach", "_safe_softmax")
 
 
 class TensorAt(NamedTuple):
@@ -224,10 +221,7 @@ def _exported(net: Any, example: Any, named: Any, shapes: Any) -> Any:
                 net, example, named or None, dynamic_shapes=shapes, strict=False
             )
             _detach_without_gradient(graph)
-            table = torch.export.default_decompositions()
-            for name in [*table]:
-                if name.overloadpacket.__name__ in _WHOLE:
-                    del table[name]
+            table = without_whole(torch.export.default_decompositions())
             graph = graph.run_decompositions(table)
         except ExportError:
             raise

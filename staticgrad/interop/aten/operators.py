@@ -120,6 +120,7 @@ _OTHER: Final[dict[str, Callable[..., Any]]] = {
     "_conj": lambda x: sg.conj(x),
     "_conj_physical": lambda x: sg.conj(x),
     "_to_copy": lambda x, *, dtype=None: x if dtype is None else _converted(x, dtype),
+    "prims.convert_element_type": lambda a, *, out: _converted(a, out.dtype),
     "_unsafe_view": lambda x, size: sg.reshape(x, tuple(size)),
     "abs": lambda x: sg.abs(x),
     "alias": lambda x: x,

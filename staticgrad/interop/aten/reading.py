@@ -25,6 +25,8 @@ _LINE: Final = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+), in (?P<func
 #: PyTorch's names of arguments -> those of rows.
 _NAMES: Final = {"self": "x", "input": "x", "other": "y", "out": "out_"}
 _OF_SIZES: Final = ("sym_size", "sym_numel")
+#: Functions of PyTorch whose decomposition loses what gradients need.
+_WHOLE: Final = ("detach", "_safe_softmax")
 
 
 def program_of(
@@ -173,10 +175,18 @@ def _line(node: Any) -> SourceLine | None:
     return SourceLine(file, line, text=source, function=function, scope=scope)
 
 
+def without_whole(table: Any) -> Any:
+    """Return a table of decompositions without those that lose what gradients need."""
+    for name in [*table]:
+        if name.overloadpacket.__name__ in _WHOLE:
+            del table[name]
+    return table
+
+
 def traced(f: Callable[..., Any], *tensors: Any) -> Any:
     """Return the functional graph of core ATen operators that a function of tensors runs."""
     make_fx = torch.fx.experimental.proxy_tensor.make_fx
-    table = torch._decomp.core_aten_decompositions()
+    table = without_whole(torch._decomp.core_aten_decompositions())
     graph = make_fx(torch.func.functionalize(f), table)(*tensors)
     return make_fx(torch.func.functionalize(graph))(*tensors) if in_place(graph) else graph
 

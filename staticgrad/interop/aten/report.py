@@ -1,0 +1,115 @@
+"""What ``torch.compile`` made of a function: its graphs, their programs, and what PyTorch runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from staticgrad.interop.aten.backend import Note, compiled
+from staticgrad.support.optional import torch
+
+
+class TorchGraph(NamedTuple):
+    """One graph of ATen operators.
+
+    Attributes:
+        kind: ``forward``, ``backward``, or ``inference`` where nothing needs a gradient.
+        operators: how many calls of operators it has.
+        programs: the compiled programs, one if PyTorch runs nothing between them.
+        outside: what PyTorch runs: names of operators and reasons.
+        fixed: why each batch size has a program of its own; empty if one has all, or sizes are
+            known.
+    """
+
+    kind: str
+    operators: int
+    programs: tuple[Any, ...]
+    outside: tuple[tuple[str, str], ...]
+    fixed: str
+
+    @property
+    def kernels(self) -> int:
+        """The number of compiled kernels."""
+        return sum(len(each.kernels) for each in self.programs)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The greatest number of bytes that a program of it needs besides arguments and results."""
+        return max([each.peak_bytes for each in self.programs], default=0)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.kind}: {self.operators} operators, {len(self.programs)} programs,"
+            f" {self.kernels} kernels, peak {self.peak_bytes:,} bytes"
+        ]
+        if self.fixed:
+            lines.append(f"  a program for each set of sizes: {self.fixed}")
+        lines += [f"  PyTorch runs {name}: {reason}" for name, reason in self.outside]
+        return "\n".join(lines)
+
+
+class TorchReport(NamedTuple):
+    """What ``torch.compile`` made of a function, after one call; ``str`` shows it.
+
+    Attributes:
+        graphs: in the order in which they were compiled.
+        breaks: the reasons for which Dynamo ended a graph and let Python run.
+    """
+
+    graphs: tuple[TorchGraph, ...]
+    breaks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.graphs)} graphs, {len(self.breaks)} graph breaks"]
+        lines += [str(each) for each in self.graphs]
+        lines += [f"graph break: {each}" for each in self.breaks]
+        return "\n".join(lines)
+
+
+def explained(
+    f: Callable[..., Any], args: Any, named: Any, options: dict[str, Any], dynamic: bool | None
+) -> TorchReport:
+    """Compile a function, call it and its gradient once, and return what was made."""
+    notes: list[Note] = []
+
+    def backend(graph: Any, example: Any) -> Any:
+        return compiled(graph, example, options, notes.append)
+
+    breaks = torch._dynamo.utils.counters["graph_break"]
+    before = dict(breaks)
+    results = torch.compile(f, backend=backend, dynamic=dynamic)(*args, **named)
+    smooth = [
+        each
+        for each in torch.utils._pytree.tree_leaves(results)
+        if isinstance(each, torch.Tensor) and each.requires_grad and each.grad_fn is not None
+    ]
+    if smooth:
+        cotangents = [torch.ones_like(each) for each in smooth]
+        torch.autograd.grad(smooth, _leaves(smooth), cotangents, allow_unused=True)
+    new = [str(why) for why, count in breaks.items() if count > before.get(why, 0)]
+    return TorchReport(tuple(map(_graph, notes)), tuple([why.partition("\n")[0] for why in new]))
+
+
+def _graph(note: Note) -> TorchGraph:
+    return TorchGraph(
+        note.kind,
+        note.operators,
+        tuple([program for runs in note.runs for program in runs.programs]),
+        tuple(dict.fromkeys(note.outside)),
+        next((runs.fixed for runs in note.runs if runs.fixed), ""),
+    )
+
+
+def _leaves(results: Any) -> list[Any]:
+    """The tensors that gradients of results are accumulated in."""
+    leaves, seen = [], set()
+    pending = [each.grad_fn for each in results]
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        pending += [each for each, _ in node.next_functions]
+    return leaves
