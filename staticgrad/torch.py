@@ -12,7 +12,7 @@ from staticgrad.interop import torch as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.torch import (
-        backend as backend, function as function, module as module, step as step
+        backend as backend, explain as explain, function as function, module as module, step as step
     )
 
 sys.modules[__name__] = _module

@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
     rows: frozenset = frozenset()
 
 
-class _StoppedError(Exception):
+class StoppedError(Exception):
     """The end of a sample: its kind and reason."""
 
     def __init__(self, kind, reason):
@@ -85,7 +85,7 @@ class Sample:
         self._places = [k for k, x in enumerate(self._leaves) if isinstance(x, torch.Tensor)]
         given = [self._leaves[k] for k in self._places]
         if any(each.layout is not torch.strided for each in given):
-            raise _StoppedError("refused", "a sparse tensor")
+            raise StoppedError("refused", "a sparse tensor")
         self.tensors = [each.detach().clone().contiguous() for each in given]
         self.wrt = [k for k, each in enumerate(given) if each.requires_grad]
 
@@ -126,6 +126,12 @@ def by_pytorch(sample, f=None, dtype=None):
     if paired and by:
         ys, cts = zip(*paired, strict=True)
         slopes = torch.autograd.grad(ys, by, cts, allow_unused=True)
+        slopes = [
+            torch.zeros(each.shape, dtype=each.dtype)
+            if each is not None and each._is_zerotensor()
+            else each
+            for each in slopes
+        ]
     return [each.detach() for each in results], [*slopes], [y.requires_grad for y in results]
 
 
@@ -133,9 +139,9 @@ def _program(graph, used):
     """The program of a graph; the sample ends where it has no rows or draws numbers."""
     program = program_of(graph)
     if missing := program.missing():
-        raise _StoppedError("refused", f"no row: {missing[0].operator}")
+        raise StoppedError("refused", f"no row: {missing[0].operator}")
     if program.draws:
-        raise _StoppedError("refused", "random numbers")
+        raise StoppedError("refused", "random numbers")
     used |= {node.operator for node in program.nodes}
     return program
 
@@ -182,7 +188,7 @@ def by_graphs(sample, used):
     def compiled(graph, example):
         try:
             program = _program(graph, used)
-        except (_StoppedError, StaticgradError) as error:
+        except (StoppedError, StaticgradError) as error:
             stopped.append(error)
             raise
 
@@ -246,9 +252,9 @@ def outcome(sample, graphs):
     try:
         expected, slopes, smooth = by_pytorch(sample)
     except Exception:
-        raise _StoppedError("skipped", "PyTorch refuses it") from None
+        raise StoppedError("skipped", "PyTorch refuses it") from None
     if not expected:
-        raise _StoppedError("skipped", "there is no tensor among the results")
+        raise StoppedError("skipped", "there is no tensor among the results")
     exact = [None] * len(expected), [None] * len(slopes)
     if any(each.dtype is torch.float32 for each in sample.tensors):
         exact = by_pytorch(sample, dtype=torch.float64)
@@ -270,11 +276,11 @@ def outcome(sample, graphs):
             if gap > 1:
                 wrong.append(f"{what}{k}: {gap:.3g} times what is allowed")
     if wrong:
-        raise _StoppedError("wrong", "; ".join(wrong))
+        raise StoppedError("wrong", "; ".join(wrong))
     return frozenset(used - {"getitem"})
 
 
-def _reason(error):
+def reason_of(error):
     """The words for an error, of ``REFUSED``; its own where there are none."""
     text = f"{type(error).__name__}: {getattr(error, 'headline', error)}"
     return next((why for pattern, why in REFUSED.items() if re.search(pattern, text)), text)
@@ -302,10 +308,12 @@ def outcomes(dtype, graphs=False, count=2, shard=0, shards=1, only=""):
             try:
                 used = outcome(Sample(op, name, each), graphs)
                 yield Outcome(name, "passed", "", used)
-            except _StoppedError as end:
-                yield Outcome(name, end.kind, _reason(end) if end.kind == "refused" else end.reason)
+            except StoppedError as end:
+                yield Outcome(
+                    name, end.kind, reason_of(end) if end.kind == "refused" else end.reason
+                )
             except Exception as error:
-                yield Outcome(name, "refused", _reason(error))
+                yield Outcome(name, "refused", reason_of(error))
 
 
 MODES = {
