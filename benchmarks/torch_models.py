@@ -75,7 +75,9 @@ def _of_tokens(model: str, config: str, **options: Any) -> Case:
 
 def _unet() -> Case:
     torch = import_module("torch")
-    net = import_module("segmentation_models_pytorch").Unet("resnet18", None, classes=3)
+    net = import_module("segmentation_models_pytorch").Unet(
+        "resnet18", encoder_weights=None, classes=3
+    )
     x, y = torch.randn(1, 3, 64, 64), torch.randint(0, 3, (1, 64, 64))
     return Case(
         "segmentation_models_pytorch", net, {"x": x}, torch.nn.functional.cross_entropy, (y,)
@@ -217,8 +219,8 @@ def row(name: str, options: argparse.Namespace) -> list[str]:
     ways = ["eager", "backend", "step", *options.peers]
     torch._dynamo.reset()
     cells = [name, case.package, f"{count / 1e6:.2f}"]
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         trained, firsts, losses, failed = {}, {}, {}, {}
         for way in ways:
             try:
@@ -242,28 +244,34 @@ def row(name: str, options: argparse.Namespace) -> list[str]:
                 for a, b in zip(losses.get(way, []), losses["eager"], strict=False)
             ]
             cells.append(f"{max(gaps):.0e}" if gaps else "failed")
-        times = least_times({w: each for w, each in trained.items() if w in losses}, options.seconds)
+        times = least_times(
+            {w: each for w, each in trained.items() if w in losses}, options.seconds
+        )
     for way in ways:
         cells.append(f"{times[way] * 1e3:.1f}" if way in times else "-")
     for way in ways[1:]:
         cells.append(f"{firsts[way]:.1f}" if way in times else "-")
-    cells.append(_peak(case, options.threads, trained.get("step")))
-    named = {str(each.message).partition("graph: ")[2].split(" ")[0] for each in seen
-             if issubclass(each.category, sg.StaticgradWarning)}  # fmt: skip
-    cells.append(", ".join(sorted(named - {""})) or "none")
+    cells.append(_peak(case, trained.get("step")))
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = sg.torch.explain(copy.deepcopy(case.net).train(), **case.example)
+    outside = {each for graph in report.graphs for each, _ in graph.outside}
+    cells.append(", ".join([*sorted(outside), *report.breaks]) or "nothing")
     for way, why in failed.items():
         cells[-1] += f"; {way}: {why}"
     return cells
 
 
-def _peak(case: Case, threads: int, step: Trained | None) -> str:
-    """The bytes of the plan of a step."""
-    if step is None or step.program is None:
+def _peak(case: Case, step: Trained | None) -> str:
+    """The bytes of the plan of a step, beside weights and arguments."""
+    torch = import_module("torch")
+    if step is None or not step.program._programs:
         return "-"
-    programs = [each for each in step.program._programs.values()]
-    compiled = [each.compile(**{}) if False else each for each in programs]
-    del compiled, case, threads
-    return "-"
+    (program,) = step.program._programs.values()
+    leaves = torch.utils._pytree.tree_leaves((case.example, case.targets))
+    tensors = [each.numpy() for each in leaves if isinstance(each, torch.Tensor)]
+    return f"{program.compile(*tensors).peak_bytes / 2**20:.1f}"
 
 
 def main() -> int:
@@ -281,12 +289,14 @@ def main() -> int:
     options = parser.parse_args()
     torch = import_module("torch")
     torch.set_num_threads(options.threads)
+    torch._dynamo.config.allow_rnn = True
     _declare_operators_of_torchvision()
     machine = describe()
     ways = ["eager", "backend", "step", *options.peers]
     columns = [
         "model", "package", "M", "y", "gradients", "losses: backend", "losses: step",
-        *[f"{way} ms" for way in ways], *[f"first: {way} s" for way in ways[1:]], "peak", "PyTorch runs",
+        *[f"{way} ms" for way in ways], *[f"first: {way} s" for way in ways[1:]], "peak MiB",
+        "PyTorch runs",
     ]  # fmt: skip
     sys.stdout.write(
         "# Models of PyTorch packages\n\n`python -m benchmarks torch_models`: a training step with"

@@ -147,7 +147,6 @@ def backend(graph: Any, example: Any, *, options: Any = None, **_: Any) -> Any:
     return compiled(graph, example, dict(options or {}))
 
 
-@public
 def explain(
     f: Callable[..., Any],
     *args: Any,
