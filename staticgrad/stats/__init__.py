@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from staticgrad.stats import transforms
+from staticgrad.stats.compound import hurdle, mixture, truncated, zero_inflated
 from staticgrad.stats.continuous import (
     beta,
     cauchy,
@@ -50,13 +52,26 @@ from staticgrad.stats.discrete import (
     poisson,
     randint,
 )
+from staticgrad.stats.joint import (
+    categorical,
+    dirichlet,
+    invwishart,
+    lkj,
+    lkj_cholesky,
+    multinomial,
+    multivariate_normal,
+    multivariate_t,
+    wishart,
+)
 from staticgrad.support.errors.hints import attributes
 
 __all__ = [
-    "bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "expon", "gamma", "geom",
-    "gumbel_r", "halfcauchy", "halfnorm", "invgamma", "laplace", "logistic", "lognorm", "nbinom",
-    "norm", "pareto", "poisson", "randint", "rayleigh", "t", "truncnorm", "uniform", "vonmises",
-    "weibull_min",
+    "bernoulli", "beta", "betabinom", "binom", "categorical", "cauchy", "chi2", "dirichlet",
+    "expon", "gamma", "geom", "gumbel_r", "halfcauchy", "halfnorm", "hurdle", "invgamma",
+    "invwishart", "laplace", "lkj", "lkj_cholesky", "logistic", "lognorm", "mixture",
+    "multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto", "poisson",
+    "randint", "rayleigh", "t", "transforms", "truncated", "truncnorm", "uniform", "vonmises",
+    "weibull_min", "wishart", "zero_inflated",
 ]  # fmt: skip
 
 #: Names of other libraries -> what to write here.

@@ -1,0 +1,446 @@
+"""Distributions made of others: mixtures, zero-inflated, hurdle and truncated ones.
+
+They are made of distributions with parameters, ``sg.stats.poisson(3.0)``, and have their methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.eager.at_once import eager_mode
+from staticgrad.eager.tape import no_grad
+from staticgrad.language.functions import special
+from staticgrad.language.functions.aggregate import sum as total
+from staticgrad.language.functions.draws import drawn_shape
+from staticgrad.language.functions.nn import log_softmax
+from staticgrad.language.functions.random import Generator
+from staticgrad.language.ir.execution import computing_kind
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import stack
+from staticgrad.language.ops.selection import minimum, where
+from staticgrad.language.ops.transcendental import exp, log, log1p, logaddexp, sqrt
+from staticgrad.language.types.dtype import F64, I64
+from staticgrad.stats.base import (
+    Discrete,
+    FrozenDistribution,
+    NamedDistribution,
+    as_arrays,
+    computed,
+    is_plain,
+    log1mexp,
+)
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import shown
+
+
+def is_discrete(law: Any) -> bool:
+    """Return whether a distribution has ``logpmf``."""
+    family = getattr(law, "family", law)
+    return isinstance(family, Discrete) or (isinstance(family, Compound) and family.discrete)
+
+
+def check_law(name: str, law: Any) -> Any:
+    """Refuse what is not a distribution with its parameters."""
+    if not isinstance(law, FrozenDistribution | Compound):
+        raise ArgumentError(
+            f"{name}: {shown(law)} is not a distribution with its parameters",
+            hint="sg.stats.norm(loc, scale), sg.stats.poisson(mu)",
+        )
+    return law
+
+
+@bounded
+class Compound(NamedDistribution):
+    """A distribution made of others; ``logpmf`` and ``pmf`` are those of whole numbers."""
+
+    discrete = False
+
+    def __repr__(self) -> str:
+        return f"sg.stats.{self.name}(...)"
+
+    def logpdf(self, x: Any) -> Any:
+        """Logarithm of the density at ``x``."""
+        if self.discrete:
+            return self.__getattr__("logpdf")
+        return self._log_at(x)
+
+    def pdf(self, x: Any) -> Any:
+        """Density at ``x``."""
+        return self._exp("pdf", self.logpdf(x))
+
+    def logpmf(self, k: Any) -> Any:
+        """Logarithm of the probability of ``k``."""
+        if not self.discrete:
+            return self.__getattr__("logpmf")
+        return self._log_at(k)
+
+    def pmf(self, k: Any) -> Any:
+        """Probability of ``k``."""
+        return self._exp("pmf", self.logpmf(k))
+
+    def logcdf(self, x: Any) -> Any:
+        """Logarithm of ``cdf``."""
+        return computed(f"{self.name}.logcdf", log, [self.cdf(x)])
+
+    def logsf(self, x: Any) -> Any:
+        """Logarithm of ``sf``."""
+        return computed(f"{self.name}.logsf", log, [self.sf(x)])
+
+    def sf(self, x: Any) -> Any:
+        """Probability of more than ``x``."""
+        return computed(f"{self.name}.sf", lambda below: 1.0 - below, [self.cdf(x)])
+
+    def cdf(self, x: Any) -> Any:
+        """Probability of at most ``x``."""
+        raise NotImplementedError
+
+    def _exp(self, method: str, logs: Any) -> Any:
+        return computed(f"{self.name}.{method}", exp, [logs])
+
+    def _log_at(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def _parts(self) -> Sequence[Any]:
+        """The parameters of all parts."""
+        return ()
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Any:
+        """Draw ``size`` times: by a ``sg.random.Generator``, or arrays at once by a seed."""
+        if isinstance(random_state, Generator):
+            return self._draw(random_state, () if size is None else drawn_shape(size))
+        is_seed = isinstance(random_state, int) and not isinstance(random_state, bool)
+        if not is_seed or computing_kind() is not None or not all(map(is_plain, self._parts())):
+            raise ArgumentError(
+                f"{self.name}.rvs: random_state={shown(random_state)} is not a generator, or a"
+                " seed for arrays",
+                hint="rng = sg.random.Generator(0), and random_state=rng",
+            )
+        with eager_mode(), no_grad():
+            rng = Generator(random_state)
+            return as_arrays(self._draw(rng, () if size is None else drawn_shape(size)))
+
+    def _draw(self, rng: Any, shape: Any) -> Any:
+        raise NotImplementedError
+
+
+def _parameters(law: Any) -> Sequence[Any]:
+    return law._parts() if isinstance(law, Compound) else [*law.parameters.values()]
+
+
+def _logs(law: Any, x: Any) -> Any:
+    return law.logpmf(x) if is_discrete(law) else law.logpdf(x)
+
+
+class Mixture(Compound):
+    """A mixture of ``components``; see ``mixture``."""
+
+    def __init__(self, components: Any, weights: Any, logits: Any) -> None:
+        self.name = "mixture"
+        self.components, self.weights, self.logits = components, weights, logits
+        first = components[0] if isinstance(components, tuple) else components
+        self.discrete = is_discrete(first)
+
+    def _parts(self) -> Sequence[Any]:
+        laws = self.components if isinstance(self.components, tuple) else (self.components,)
+        further = [each for law in laws for each in _parameters(law)]
+        return [*further, *(each for each in (self.weights, self.logits) if each is not None)]
+
+    def _each(self, method: str, x: Any) -> list[Any]:
+        """Results of the components, in one array or several."""
+        if isinstance(self.components, tuple):
+            return [getattr(law, method)(x) for law in self.components]
+        return [getattr(self.components, method)(x)]
+
+    def _combined(self, method: str, of: Any, x: Any) -> Any:
+        """``of`` the logarithms of the weights and the results, along the last axis."""
+        several = isinstance(self.components, tuple)
+        if not several:
+            x = np.asarray(x)[..., None] if is_plain(x) else x[..., None]
+        given = self.weights if self.logits is None else self.logits
+
+        def formula(weights: Any, *each: Any) -> Any:
+            logs = log(weights) if self.logits is None else log_softmax(weights, -1)
+            return of(logs, stack(each, -1) if several else each[0])
+
+        return computed(f"mixture.{method}", formula, [given, *self._each(method, x)])
+
+    def _log_at(self, x: Any) -> Any:
+        method = "logpmf" if self.discrete else "logpdf"
+        return self._combined(method, lambda w, f: special.logsumexp(w + f, -1), x)
+
+    def cdf(self, x: Any) -> Any:
+        """Probability of at most ``x``."""
+        return self._combined("cdf", lambda w, f: total(exp(w) * f, -1), x)
+
+    def sf(self, x: Any) -> Any:
+        """Probability of more than ``x``."""
+        return self._combined("sf", lambda w, f: total(exp(w) * f, -1), x)
+
+    def logcdf(self, x: Any) -> Any:
+        """Logarithm of ``cdf``."""
+        return self._combined("logcdf", lambda w, f: special.logsumexp(w + f, -1), x)
+
+    def logsf(self, x: Any) -> Any:
+        """Logarithm of ``sf``."""
+        return self._combined("logsf", lambda w, f: special.logsumexp(w + f, -1), x)
+
+    def _moments(self, of: Any) -> Any:
+        several = isinstance(self.components, tuple)
+        laws = self.components if several else (self.components,)
+        given = self.weights if self.logits is None else self.logits
+        pairs = [each for law in laws for each in (law.mean(), law.var())]
+
+        def formula(weights: Any, *each: Any) -> Any:
+            share = weights if self.logits is None else exp(log_softmax(weights, -1))
+            mean, var = each[::2], each[1::2]
+            means = stack(mean, -1) if several else mean[0]
+            spreads = stack(var, -1) if several else var[0]
+            return of(share, means, spreads)
+
+        return computed("mixture.mean", formula, [given, *pairs])
+
+    def mean(self) -> Any:
+        """Mean."""
+        return self._moments(lambda w, mean, var: total(w * mean, -1))
+
+    def var(self) -> Any:
+        """Variance."""
+
+        def of(w: Any, mean: Any, var: Any) -> Any:
+            centre = total(w * mean, -1, keepdims=True)
+            return total(w * (var + (mean - centre) ** 2), -1)
+
+        return self._moments(of)
+
+    def std(self) -> Any:
+        """Standard deviation."""
+        return computed("mixture.std", sqrt, [self.var()])
+
+    def _draw(self, rng: Any, shape: Any) -> Any:
+        given = self.weights if self.logits is None else self.logits
+        logs = special.xlogy(1.0, given) if self.logits is None else given
+        chosen = rng.categorical(logs, shape=shape)
+        if not isinstance(self.components, tuple):
+            count = given.shape[-1]
+            draws = self.components.rvs(size=(*shape, count), random_state=rng)
+            draws = [draws[..., k] for k in range(count)]
+        else:
+            draws = [law.rvs(size=shape, random_state=rng) for law in self.components]
+        found = draws[0]
+        for k, each in enumerate(draws[1:], 1):
+            found = where(chosen == k, each, found)
+        return found
+
+
+def mixture(components: Any, weights: Any = None, logits: Any = None) -> Mixture:
+    """Return a mixture of distributions.
+
+    Args:
+        components: a list of distributions with parameters, or one whose parameters have the
+            components along the last axis: ``sg.stats.norm(means, scales)``.
+        weights: the probabilities of the components along the last axis, which add up to 1.
+        logits: their logarithms up to a constant, in place of weights.
+
+    >>> import staticgrad as sg
+    >>> two = sg.stats.mixture([sg.stats.norm(-1.0), sg.stats.norm(1.0)], [0.5, 0.5])
+    >>> round(two.logpdf(0.0), 4)
+    -1.4189
+    """
+    if (weights is None) == (logits is None):
+        raise ArgumentError("mixture: takes weights or logits, one of the two")
+    if isinstance(components, list | tuple):
+        if not components:
+            raise ArgumentError("mixture: there are no components")
+        laws = tuple([check_law("mixture", each) for each in components])
+        if len({is_discrete(each) for each in laws}) > 1:
+            raise ArgumentError("mixture: components are continuous and discrete")
+        return Mixture(laws, weights, logits)
+    return Mixture(check_law("mixture", components), weights, logits)
+
+
+class AtZero(Compound):
+    """Counts with a probability of their own at 0; see ``zero_inflated`` and ``hurdle``."""
+
+    discrete = True
+
+    def __init__(self, name: str, law: Any, p: Any, hurdle: bool) -> None:
+        self.name, self.law, self.p, self._hurdle = name, law, p, hurdle
+
+    def _parts(self) -> Sequence[Any]:
+        return [*_parameters(self.law), self.p]
+
+    def _log_at(self, k: Any) -> Any:
+        def formula(k: Any, p: Any, at: Any, zero: Any) -> Any:
+            valid = (p >= 0.0) & (p <= 1.0)
+            some = where(valid, p, 0.5)
+            rest, own = special.xlog1py(1.0, -some), special.xlogy(1.0, some)
+            if self._hurdle:
+                below = where(zero < 0.0, zero, -1.0)
+                found = where(k == 0.0, own, rest + at - log1mexp(below))
+            else:
+                found = where(k == 0.0, self._joined(some, rest, zero), rest + at)
+            return where(valid, found, math.nan)
+
+        given = [k, self.p, self.law.logpmf(k), self.law.logpmf(0.0)]
+        return computed(f"{self.name}.logpmf", formula, given)
+
+    @staticmethod
+    def _joined(p: Any, rest: Any, zero: Any) -> Any:
+        """log(p + (1 - p) * exp(zero)), with slopes where p is 0."""
+        large = p > exp(zero)
+        far = logaddexp(log(where(large, p, 1.0)), rest + where(large, zero, 0.0))
+        near, share = where(large, 0.0, zero), where(large | (p >= 1.0), 0.0, p)
+        return where(
+            large, far, rest + near + log1p(share / (1.0 - share) * exp(minimum(-near, 700.0)))
+        )
+
+    def cdf(self, k: Any) -> Any:
+        """Probability of at most ``k``."""
+
+        def formula(k: Any, p: Any, below: Any, zero: Any) -> Any:
+            rest = (below - zero) / (1.0 - zero) if self._hurdle else below
+            return where(k < 0.0, 0.0, p + (1.0 - p) * rest)
+
+        given = [k, self.p, self.law.cdf(k), self.law.pmf(0.0)]
+        return computed(f"{self.name}.cdf", formula, given)
+
+    def mean(self) -> Any:
+        """Mean."""
+
+        def formula(p: Any, mean: Any, zero: Any) -> Any:
+            return (1.0 - p) * (mean / (1.0 - zero) if self._hurdle else mean)
+
+        return computed(f"{self.name}.mean", formula, [self.p, self.law.mean(), self.law.pmf(0.0)])
+
+    def _draw(self, rng: Any, shape: Any) -> Any:
+        is_zero = rng.bernoulli(self.p, shape=shape)
+        if not self._hurdle:
+            return where(is_zero, 0, self.law.rvs(size=shape, random_state=rng))
+        unit, _ = rng._open(shape, F64)
+        zero = self.law.pmf(0.0)
+        return where(is_zero, 0, astype(self.law.ppf(zero + (1.0 - zero) * unit), I64))
+
+
+def zero_inflated(law: Any, p: Any) -> AtZero:
+    """Return counts that are 0 with probability ``p``, and else those of ``law``.
+
+    >>> import staticgrad as sg
+    >>> round(sg.stats.zero_inflated(sg.stats.poisson(2.0), 0.3).pmf(0), 4)
+    0.3947
+    """
+    return AtZero("zero_inflated", _counts("zero_inflated", law), p, False)
+
+
+def hurdle(law: Any, p: Any) -> AtZero:
+    """Return counts that are 0 with probability ``p``, and else those of ``law`` above 0."""
+    return AtZero("hurdle", _counts("hurdle", law), p, True)
+
+
+def _counts(name: str, law: Any) -> Any:
+    if not is_discrete(check_law(name, law)):
+        raise ArgumentError(f"{name}: {law!r} is not a distribution of counts")
+    return law
+
+
+class Truncated(Compound):
+    """A distribution on an interval; see ``truncated``."""
+
+    def __init__(self, law: Any, low: Any, high: Any) -> None:
+        self.name, self.law, self.low, self.high = "truncated", law, low, high
+        self.discrete = is_discrete(law)
+
+    def _parts(self) -> Sequence[Any]:
+        return [*_parameters(self.law), self.low, self.high]
+
+    def _tails(self) -> list[Any]:
+        """Logarithms of both tails at both ends; of counts the lower end is included."""
+        low = self.low
+        if self.discrete:
+            low = computed("truncated", lambda low: low - 1.0, [low])
+        law = self.law
+        return [law.logcdf(low), law.logcdf(self.high), law.logsf(low), law.logsf(self.high)]
+
+    @staticmethod
+    def _mass(below: Any, until: Any, above: Any, beyond: Any) -> Any:
+        """log(F(high) - F(low)), by the tails that are small."""
+        upper = below > -0.6931471805599453
+        large, small = where(upper, above, until), where(upper, beyond, below)
+        proper = small > -math.inf
+        apart = where(proper, small - where(proper, large, 0.0), -1.0)
+        return large + where(proper, log1mexp(where(apart < 0.0, apart, -1e-300)), 0.0)
+
+    def _log_at(self, x: Any) -> Any:
+        def formula(x: Any, low: Any, high: Any, at: Any, *tails: Any) -> Any:
+            inside = (x >= low) & (x <= high)
+            found = where(inside, at, 0.0) - self._mass(*tails)
+            return where(
+                low < high if not self.discrete else low <= high,
+                where(inside, found, where(x == x, -math.inf, math.nan)),
+                math.nan,
+            )
+
+        given = [x, self.low, self.high, _logs(self.law, x), *self._tails()]
+        return computed("truncated.logpdf", formula, given)
+
+    def cdf(self, x: Any) -> Any:
+        """Probability of at most ``x``."""
+
+        def formula(x: Any, low: Any, high: Any, at: Any, over: Any, *tails: Any) -> Any:
+            below, _, above, _ = tails
+            some = (x >= low) & (x < high)
+            part = self._mass(below, where(some, at, tails[1]), above, where(some, over, tails[3]))
+            found = where(x >= high, 1.0, exp(part - self._mass(*tails)))
+            return where(x < low, 0.0, found)
+
+        given = [x, self.low, self.high, self.law.logcdf(x), self.law.logsf(x), *self._tails()]
+        return computed("truncated.cdf", formula, given)
+
+    def ppf(self, q: Any) -> Any:
+        """Quantile: the inverse of ``cdf``."""
+        low = self.low
+        if self.discrete:
+            low = computed("truncated", lambda low: low - 1.0, [low])
+        ends = [
+            self.law.cdf(low),
+            self.law.cdf(self.high),
+            self.law.sf(low),
+            self.law.sf(self.high),
+        ]
+
+        def share(q: Any, below: Any, until: Any, above: Any, beyond: Any) -> Any:
+            return below + (until - below) * q
+
+        def upper(q: Any, below: Any, until: Any, above: Any, beyond: Any) -> Any:
+            return above - (above - beyond) * q
+
+        near = self.law.ppf(computed("truncated.ppf", share, [q, *ends]))
+        far = self.law.isf(computed("truncated.ppf", upper, [q, *ends]))
+        given = [ends[0], near, far, self.low, self.high]
+
+        def chosen(below: Any, near: Any, far: Any, low: Any, high: Any) -> Any:
+            found = where(below > 0.5, far, near)
+            found = where(found < low, low, found)
+            return where(found > high, high, found)
+
+        return computed("truncated.ppf", chosen, given)
+
+    def _draw(self, rng: Any, shape: Any) -> Any:
+        unit, _ = rng._open(shape, F64)
+        found = self.ppf(unit)
+        return astype(found, I64) if self.discrete else found
+
+
+def truncated(law: Any, low: Any = -math.inf, high: Any = math.inf) -> Truncated:
+    """Return a distribution on [low, high]: ``law`` where its draws are in there.
+
+    >>> import staticgrad as sg
+    >>> half = sg.stats.truncated(sg.stats.t(3.0), 0.0)
+    >>> round(half.pdf(0.0) / sg.stats.t(3.0).pdf(0.0), 4)
+    2.0
+    """
+    return Truncated(check_law("truncated", law), low, high)
