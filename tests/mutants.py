@@ -81,6 +81,41 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "what runs on the tape, looked at",
+        (
+            "anomalies-of-bad-operands",
+            "staticgrad/eager/watching.py",
+            "                    made = made & each\n",
+            "                    pass\n",
+            "an infinity that comes in is blamed on what reads it",
+            "tests/eager/test_watching.py -k no_anomaly",
+        ),
+        (
+            "backward-of-nobody",
+            "staticgrad/eager/tape.py",
+            "            self.entered(node)\n",
+            "            pass\n",
+            "operations of a backward pass are taken for those of a forward pass",
+            "tests/eager/test_watching.py -k 'by_hand or graph_names'",
+        ),
+        (
+            "checkpoints-unwatched",
+            "staticgrad/eager/tape.py",
+            "    return runner if around is None else around(runner)\n",
+            "    return runner\n",
+            "nothing within a checkpoint is looked at",
+            "tests/eager/test_watching.py -k checkpoint",
+        ),
+        (
+            "views-counted",
+            "staticgrad/eager/watching.py",
+            "    while isinstance(found.base, np.ndarray):\n",
+            "    while False:\n",
+            "a view has memory of its own in a profile",
+            "tests/eager/test_watching.py -k views",
+        ),
+    ),
+    *_row(
         "the course",
         (
             "course-tanh-is-not-squared",
@@ -1037,8 +1072,8 @@ MUTANTS = (
          "return row.grain * -(-groups // wanted)", "return -(-groups // wanted)",
          "groups of a row end inside of its grain", "tests/runtime/test_sections.py"),
         ("checkpoint-other-draws", "staticgrad/eager/checkpoint.py",
-         "with replayed(before), enable_grad(), Block[Any](tape.selection, chosen):",
-         "with enable_grad(), Block[Any](tape.selection, chosen):",
+         "with replayed(before), enable_grad(), Block[Any](tape.selection, watched(chosen)):",
+         "with enable_grad(), Block[Any](tape.selection, watched(chosen)):",
          "a checkpoint draws other numbers the second time", "tests/eager -k checkpoint"),
         ("changed-operand", "staticgrad/eager/tape.py",
          "if tensor is not None and _checksum(tensor) != sealed:",

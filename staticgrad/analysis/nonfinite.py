@@ -26,7 +26,7 @@ from staticgrad.language.ir.graph import (
     ParameterLeaf,
     Symbolic,
 )
-from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import isfinite, isnan
 from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
@@ -161,35 +161,50 @@ def accusation(
     suspect: Suspect, seen: Mapping[str, Array], iterations: Sequence[Iteration] = ()
 ) -> NonFiniteError:
     """The error that names the operation, its line, operands, result, and the first bad element."""
-    node, result, made = suspect.value.node, seen["result"], seen["made"]
+    node = suspect.value.node
+    operands = [
+        (_name(arg, i), seen[f"operand{i}"], arg.node.origin) for i, arg in enumerate(node.args)
+    ]
+    where = "".join(f"in {iteration.words}, " for iteration in iterations)
+    related = [(iteration.op, iteration.words, iteration.origin) for iteration in iterations]
+    return blamed(
+        node.op, seen["result"], seen["made"], operands,
+        prefix=where + derivative(node.order), kind=suspect.kind, at=node.origin, related=related,
+    )  # fmt: skip
+
+
+def blamed(
+    op: Op, result: Array, made: Array, operands: Sequence[tuple[str, Array, Location | None]],
+    *, prefix: str = "", kind: Kind = "nonfinite", at: Location | None = None,
+    related: Sequence[Related] = (),
+) -> NonFiniteError:  # fmt: skip
+    """The error that names an operation which made bad numbers, of a graph or of a tape.
+
+    ``made`` is True where an element of ``result`` is bad although its operands are not; an operand
+    has a name and its line, if it has one. ``prefix`` says where in the program.
+    """
     first = np.unravel_index(int(np.argmax(made)), made.shape)
-    operands = [seen[f"operand{i}"] for i in range(len(node.args))]
-    names = [_name(arg, i) for i, arg in enumerate(node.args)]
     what = "NaN" if np.isnan(result[first]) else "an infinity"
-    source = "numbers that are not NaN" if suspect.kind == "nan" else "finite numbers"
+    source = "numbers that are not NaN" if kind == "nan" else "finite numbers"
     bad = str(result[first])
-    if node.op.elementwise:
-        bad = f"{node.op.name}({', '.join(_elements(operands, result.shape, first))}) = {bad}"
+    if op.elementwise:
+        elements = _elements([array for _, array, _ in operands], result.shape, first)
+        bad = f"{op.name}({', '.join(elements)}) = {bad}"
     if first:
         count = f"{int(made.sum())} of {made.size} elements, the first at"
         bad = f"{count} {[int(i) for i in first]}: {bad}"
     rows: list[Related] = [("result", _summary(result), None)]
-    rows += [
-        (name, _summary(array), arg.node.origin)
-        for name, array, arg in zip(names, operands, node.args, strict=True)
-    ]
-    rows += [(iteration.op, iteration.words, iteration.origin) for iteration in iterations]
-    where = "".join(f"in {iteration.words}, " for iteration in iterations)
+    rows += [(name, _summary(array), origin) for name, array, origin in operands]
     return NonFiniteError(
-        f"{where}{_derivative(node.order)}{node.op.name} makes {what} out of {source}",
+        f"{prefix}{op.name} makes {what} out of {source}",
         details=[bad],
         hint="no parameter has changed; sg.where and sg.clip keep operands out of such places",
-        at=node.origin,
-        related=rows,
+        at=at,
+        related=[*rows, *related],
     )
 
 
-def _derivative(order: int) -> str:
+def derivative(order: int) -> str:
     """Return in words the derivative that ``grad`` built a node for."""
     if order == 0:
         return ""

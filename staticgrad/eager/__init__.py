@@ -20,6 +20,7 @@ from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
 from staticgrad.eager.tape import detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
+from staticgrad.eager.watching import detect_anomaly, profile
 from staticgrad.language.ir.calls import namespace
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "Tensor",
     "checkpoint",
     "clip_grad_norm",
+    "detect_anomaly",
     "detect_mutation",
     "enable_autograd",
     "enable_grad",
     "grad",
     "gradcheck",
     "no_grad",
+    "profile",
 ]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.binding import Application, silent
-from staticgrad.eager.tape import enable_grad, recording
+from staticgrad.eager.tape import enable_grad, recording, watched
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.functions.checkpoints.marks import (
     SAME_BYTES,
@@ -181,7 +181,7 @@ def recomputed(
         return function(*args)
     since, before = next(tape.serials), states()
     selection = None if policy is None else Recording(policy)
-    with Block[Any](tape.selection, selection):
+    with Block[Any](tape.selection, watched(selection)):
         found = function(*args)
     kept = {} if selection is None else selection.ended()
     results = _results(found)
@@ -198,7 +198,7 @@ def recomputed(
     def again() -> tuple[Tensor, ...]:
         """The results, recorded, from the same random numbers as the first time."""
         chosen = Taking(kept) if kept else None
-        with replayed(before), enable_grad(), Block[Any](tape.selection, chosen):
+        with replayed(before), enable_grad(), Block[Any](tape.selection, watched(chosen)):
             return _results(function(*args))
 
     if outside:

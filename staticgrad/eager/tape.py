@@ -55,10 +55,18 @@ from staticgrad.support.errors.tracebacks import boundary
 
 #: True if operations are recorded.
 recording: Final = Nested("staticgrad_recording", True)
-#: True if each operation stores checksums of its arrays.
-checking: Final = Nested("staticgrad_checking", False)
-#: Of ``checkpoint.py``: what is kept of what runs; None: operations run as they are.
+#: What each recorded operation stores to be checked later, made of its operands and results.
+checking: Final = Nested[Callable[[Sequence[Any], Sequence[Any]], Any] | None](
+    "staticgrad_checking", None
+)
+#: Of ``checkpoint.py`` and ``watching.py``: runs each operation; None: operations run as they are.
 selection: Final = Nested[Any]("staticgrad_selection", None)
+
+
+def watched(runner: Any) -> Any:
+    """Return ``runner``; within a mode of ``watching.py`` one that this mode looks at, too."""
+    around = getattr(selection.innermost(), "around", None)
+    return runner if around is None else around(runner)
 
 
 class no_grad(Block[bool]):  # noqa: N801 - the name this idea has everywhere
@@ -83,7 +91,7 @@ class enable_grad(Block[bool]):  # noqa: N801
         super().__init__(recording, True)
 
 
-class detect_mutation(Block[bool]):  # noqa: N801
+class detect_mutation(Block[Any]):  # noqa: N801
     """Inside, every operation keeps checksums of its arrays, and its line.
 
     A backward pass over it raises TapeError, before any gradient changes, where an array that the
@@ -104,7 +112,7 @@ class detect_mutation(Block[bool]):  # noqa: N801
     """
 
     def __init__(self) -> None:
-        super().__init__(checking, True)
+        super().__init__(checking, Seal)
 
 
 def enable_autograd(quiet: bool = False) -> None:
@@ -116,14 +124,24 @@ def enable_autograd(quiet: bool = False) -> None:
     recording.change(True)
 
 
-class Seal:
+class Line:
+    """The line of a node."""
+
+    def __init__(self, operands: Sequence[Any] = (), outs: Sequence[Any] = ()) -> None:
+        self.origin = capture()
+
+    def check(self, name: str) -> None:
+        """Check nothing."""
+
+
+class Seal(Line):
     """The operands of a node with their checksums, those of its results, and the line.
 
     It keeps all operands, also those that the rule does not read.
     """
 
     def __init__(self, operands: Sequence[Any], outs: Sequence[Any]) -> None:
-        self.origin = capture()
+        super().__init__()
         self.operands = [(tensor, _checksum(tensor)) for tensor in operands]
         self.outs = [(ref(out), _checksum(out)) for out in outs]
 
@@ -307,7 +325,8 @@ class TapeNode:
         self.serial = next(serials)
         recorded = (out.recorded_by(self, number) for number, out in enumerate(outs))
         self.outs = [_NOTHING if edge is None else ref(edge) for edge in recorded]
-        self.seal = Seal(operands, outs) if checking.innermost() else None
+        checked = checking.innermost()
+        self.seal = None if checked is None else checked(operands, outs)
 
     @property
     def name(self) -> str:
@@ -512,16 +531,24 @@ class TapeSweep(Sweep[TapeNode, Edge]):
                 self.active.update(edge() for edge in node.outs)
         self.active.discard(None)
         self.sums: set[Edge] = set()  # whose pending cotangent is an array of this walk alone
+        runner = selection.innermost()
+        self.entered = None if runner is None else getattr(runner, "entered", None)
 
     def run(self, seeds: Iterable[tuple[Edge, Any]]) -> dict[Edge, Any]:
         """Return every edge found with its cotangent, given those of the outputs."""
-        self.through(seeds, self.nodes)
+        try:
+            self.through(seeds, self.nodes)
+        finally:
+            if self.entered is not None:
+                self.entered(None)
         for edge in list(self.pending):
             self.taken(edge)
         return self.found
 
     def visit(self, node: TapeNode) -> None:
         """Give the operands their shares; what is behind a mask is let go of before the node is."""
+        if self.entered is not None:
+            self.entered(node)
         cts = [self.taken(edge()) for edge in node.outs]
         if not node.takes_masks:
             cts = [None if ct is None else resolve(ct) for ct in cts]

@@ -29,6 +29,7 @@ LAZY = {
     "staticgrad.eager.tape": "detect_mutation alone reads settings",
     "staticgrad.eager.rowwise": "few tensors are differentiated by their elements",
     "staticgrad.eager.tensor": "pictures are loaded by who looks at them",
+    "staticgrad.eager.watching": "what is shown or raised is loaded then",
     "staticgrad.compiler.reports.explain": "pictures are loaded by who looks at them",
     "staticgrad.train.fitting": "pictures are loaded by who looks at them",
     "staticgrad.language.functions.draws": "linear algebra is loaded for who draws vectors",

@@ -25,7 +25,7 @@ BLOCKS = {
     "a scope": (
         lambda: sg.scope("a"), lambda: sg.scope("b"), lambda: "b" in building.current().scope, True,
     ),
-    "checksums": (detect_mutation, detect_mutation, checking.innermost, True),
+    "checksums": (detect_mutation, detect_mutation, lambda: bool(checking.innermost()), True),
 }  # fmt: skip
 
 

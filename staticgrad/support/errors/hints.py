@@ -35,7 +35,11 @@ INSTEAD: Final = {
     **each_of(
         "no_grad inference_mode", "nothing in a graph; on the tape, staticgrad.eager.no_grad()"
     ),
-    **each_of("detect_anomaly set_detect_anomaly", 'sg.compile(graph, debug="nan") names the op'),
+    **each_of(
+        "detect_anomaly set_detect_anomaly",
+        'sg.compile(graph, debug="nan") names the op\n'
+        "on the tape, staticgrad.eager.detect_anomaly()",
+    ),
     **each_of("backward gradients", "sg.grad(loss, wrt)"),
     **each_of("jacfwd jacrev", "sg.jacobian(f), which takes mode="),
     "detach": "sg.stop_gradient(x)",
