@@ -45,7 +45,7 @@ PASSES: Final[tuple[type[Pass], ...]] = (
 )
 
 #: Passes that few pipelines have: name -> the module that defines it, imported where it is named.
-RARE: Final[Mapping[str, str]] = MappingProxyType({"saved": "passes.residuals"})
+RARE: Final[Mapping[str, str]] = MappingProxyType({"saved": "passes.saved"})
 
 #: Where other packages announce their passes.
 GROUP: Final = "staticgrad.passes"

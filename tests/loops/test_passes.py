@@ -10,8 +10,6 @@ from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.verify import verify_graph
-from tests.helpers.diagonals import diagonals
-from tests.loops.programs import TWINS
 from tests.ops.graphs import variable
 
 
@@ -22,26 +20,6 @@ def loops(graph):
 def inside(node):
     (body,) = node.op.bodies
     return [each.op.name for each in body.nodes]
-
-
-@pytest.mark.thinned(4)
-@diagonals(2, ("name", TWINS), ("order", [1, 2]))
-def test_bytes_stay(name, order):
-    twins = TWINS[name]
-    values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
-    feeds = {f"x{i}": a for i, a in enumerate(twins.arrays)}
-    y = twins.looped(*values)
-    if order == 2:
-        y = sum(sg.sin(g).sum() for g in sg.grad(y, values, allow_disconnected=True))
-    slopes = sg.grad(y, values, allow_disconnected=True)
-    graph = Graph({"y": y, **{str(i): g for i, g in enumerate(slopes)}}, inputs=values)
-    before = pipeline("dce")(graph)
-    after = MergedLoops()(before)
-    verify_graph(after)
-    found, wanted = sg.evaluate(after, feeds), sg.evaluate(before, feeds)
-    assert {k: a.tobytes() for k, a in found.items()} == {k: a.tobytes() for k, a in wanted.items()}
-    assert MergedLoops()(after) is after
-    assert sg.same_graph(sg.parse(str(after)), after)
 
 
 def test_which_loops_are_merged():
