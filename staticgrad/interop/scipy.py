@@ -59,7 +59,7 @@ def _raveled(name: str, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     leaves, shape = flatten(tree)
     arrays = [np.asarray(leaf) for leaf in leaves]
     for path, array in zip(paths(shape, "x"), arrays, strict=True):
-        check_real(f"{name}: {path}", array)
+        check_real(array, of=f"{name}: {path}")
         if array.dtype.kind not in "fiu":
             raise ArgumentError(f"{name}: {path} is {array.dtype}, not an array of numbers")
     ends = np.cumsum([0, *(array.size for array in arrays)]).tolist()
@@ -87,7 +87,7 @@ class _OfVectors:
     def values(self, v: Any, *args: Any) -> Any:
         """The results of the function, of values of a graph."""
         found = self._f(self._unravel(v), *args)
-        check_real("scipy", *flatten(found, whole=True)[0])
+        check_real(*flatten(found, whole=True)[0], of="scipy")
         return _joined(found)
 
     def slope(self, v: Any, *args: Any) -> Any:

@@ -186,7 +186,7 @@ def _implicit(
 
 def _check_start(name: str, x0: Any) -> None:
     """Refuse a first guess that is complex, or has no elements in which a system is solved."""
-    check_real(name, x0)
+    check_real(x0, of=name)
     if not isinstance(x0, float):
         dtype = as_value(x0).dtype
         if dtype not in (F32, F64):
@@ -221,7 +221,7 @@ def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
     with recording(x):
         at = leaf(x)
         found = f(at, *given)
-        check_real("implicit", found)
+        check_real(found, of="implicit")
         if not isinstance(found, Value) or found.shape != x.shape:
             what = found.type if isinstance(found, Value) else kind_of(found)
             raise ArgumentError(f"implicit: f gives {what} for x of type {x.type}, not its shape")

@@ -466,7 +466,7 @@ def geomspace(
     >>> sg.evaluate(sg.geomspace(1.0, 8.0, 4))
     array([1., 2., 4., 8.])
     """
-    check_real("geomspace", start, stop)
+    check_real(start, stop)
     ends = (floating(v) for v in promoted_values((start, stop)))
     first, last = broadcast_arrays(*ends)
     sign = where(first == 0.0, math.nan, arithmetic.sign(first))

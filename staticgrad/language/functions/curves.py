@@ -326,7 +326,7 @@ def cumlogsumexp(
 def _running(
     combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
 ) -> AnyValue:
-    check_real(called_name(), x)
+    check_real(x)
     value = ravel(x) if axis is None else x
     place = axis_of(0 if axis is None else axis, value)
     found: AnyValue = associative_scan(combine, value, reverse, place)

@@ -49,7 +49,6 @@ from staticgrad.language.ops.selection import Maximum, Minimum, where
 from staticgrad.language.ops.transcendental import LogAddExp, Tan, sin
 from staticgrad.language.types.dtype import BOOL, C128, F64, I64
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of
 
 _LN2: Final = math.log(2.0)
@@ -123,7 +122,7 @@ def fabs(x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.fabs([-2, 3]))
     array([2., 3.])
     """
-    check_real("fabs", x)
+    check_real(x)
     return absolute(floating(x))
 
 
@@ -136,7 +135,7 @@ def heaviside(x: ArrayLike[AnyValue], h0: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.heaviside([-1.5, 0.0, 2.0], 0.5))
     array([0. , 0.5, 1. ])
     """
-    check_real("heaviside", x, h0)
+    check_real(x, h0)
     left, right = (floating(v) for v in promoted_values((x, h0)))
     one = np.ones((), left.dtype.numpy)
     step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
@@ -177,7 +176,7 @@ def fmin(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _ignoring_nan(choose: Elementwise, x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
-    check_real(called_name(), x, y)
+    check_real(x, y)
     left, right = promoted_values((x, y))
     if not left.dtype.is_float:
         return choose(left, right)
@@ -228,7 +227,7 @@ def isneginf(x: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _equals(x: ArrayLike[AnyValue], number: float) -> AnyValue:
-    check_real(called_name(), x)
+    check_real(x)
     value = as_value(x)
     if not value.dtype.is_float:
         return not_equal(value, value)

@@ -163,7 +163,7 @@ def interp(
     >>> sg.evaluate(sg.interp(0.5, [0.0, 1.0], [10.0, 20.0]))
     array(15.)
     """
-    check_real("interp", x, xp)
+    check_real(x, xp)
     ends: tuple[Any, ...] = (fp, left, right)
     if any(isinstance(each, Complex) or is_complex_data(each) for each in ends):
         parts: list[list[Any]] = [

@@ -208,9 +208,10 @@ def _affine(
 def _per_channel(word: str, data: ArrayLike[AnyValue], x: AnyValue, axis: int) -> AnyValue:
     _, row = as_values(x, data)
     size = x.shape[axis]
-    not_each = f"not one number for each of {size} channels"
-    text = f"{called_name()}: the {word} is {shape_text(row.shape)}, {not_each}"
-    check_vector(text, row, size, x)
+    if row.shape != (size,):
+        not_each = f"not one number for each of {size} channels"
+        text = f"{called_name()}: the {word} is {shape_text(row.shape)}, {not_each}"
+        check_vector(text, row, size, x)
     return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))
 
 

@@ -245,7 +245,9 @@ def _ends(lengths: Any, x: Any) -> Any:
         raise DTypeError(
             f"{called_name()}: lengths are integers, not {ends.type}", related=related(ends)
         )
-    text = f"{called_name()}: lengths {ends.type} for sequences {x.type}, [time, batch, features]"
-    hint = "one for each sequence; a layer whose batch comes first has batch_first=True"
-    check_vector(text, ends, x.shape[1], x, hint=hint)
+    if ends.shape != (x.shape[1],):
+        of = f"sequences {x.type}, [time, batch, features]"
+        text = f"{called_name()}: lengths {ends.type} for {of}"
+        hint = "one for each sequence; a layer whose batch comes first has batch_first=True"
+        check_vector(text, ends, x.shape[1], x, hint=hint)
     return ends

@@ -78,6 +78,8 @@ def _declared(function: F, by_first: bool) -> F:
 
 def _is_narrow(arg: Any) -> bool:
     """Return whether an argument is a value or an array of narrow floats, or contains a value."""
+    if isinstance(arg, Value):
+        return bool(arg.type.dtype.is_storage)
     dtype = getattr(arg, "dtype", None)
     if dtype.__class__ is DType:
         return bool(dtype.is_storage)

@@ -22,7 +22,7 @@ from staticgrad.language.storage.parameter import ParameterValue
 from staticgrad.language.types.arrays import Array, TensorType, as_parts, of_parts
 from staticgrad.language.types.dtype import DType, as_dtype, complex_of
 from staticgrad.support.errors import DTypeError, ParameterValueError, Related
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.tracebacks import boundary, called_name
 from staticgrad.support.errors.values import NoNumbers
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def takes_real(name: str, value: Any) -> DTypeError:
     )
 
 
-def check_real(name: str, *values: Any) -> None:
+def check_real(*values: Any, of: str = "") -> None:
     """Refuse complex values, arrays and numbers."""
     for value in values:
         if isinstance(value, Complex) or is_complex_data(value):
-            raise takes_real(name, value)
+            raise takes_real(of or called_name(), value)
 
 
 def parts_type(whole: TensorType) -> TensorType:

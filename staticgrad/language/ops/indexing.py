@@ -269,9 +269,10 @@ def lands(x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorTy
     out = x.with_shape((*x.shape[:axis], size, *x.shape[after:]))
     _check_indices(out, indices, axis)
     for own, of in zip(x.shape[axis:after], indices.shape, strict=True):
-        text = f"{called_name()}: {x} has size {own} where the indices {indices} have {of}"
-        if not dims.equal(own, of, text):
-            raise ShapeError(text)
+        if own != of:
+            text = f"{called_name()}: {x} has size {own} where the indices {indices} have {of}"
+            if not dims.equal(own, of, text):
+                raise ShapeError(text)
     return out
 
 
@@ -344,9 +345,10 @@ def _check_along(x: TensorType, indices: TensorType, axis: int, whole: bool = Fa
             f"{called_name()}: {x} and the indices {indices} have different numbers of axes"
         )
     for k, (own, of) in enumerate(zip(x.shape, indices.shape, strict=True)):
-        text = f"{called_name()}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
-        if (k != axis or whole) and not dims.equal(own, of, text):
-            raise ShapeError(text)
+        if own != of and (k != axis or whole):
+            text = f"{called_name()}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
+            if not dims.equal(own, of, text):
+                raise ShapeError(text)
 
 
 #: What happens to an index outside of an axis.

@@ -114,7 +114,8 @@ def as_value(
     if isinstance(data, Dim):
         size: Any = size_value(data, I64)
         return size
-    strong_dtype(of or called_name(), data)
+    if data.__class__ is not float and not (data.__class__ is int and 0 <= data <= MOST_SIZE):
+        strong_dtype(of or called_name(), data)  # which refuses what has none
     return (kind or binding_kind(())).lift(data)
 
 

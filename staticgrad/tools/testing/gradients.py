@@ -212,7 +212,7 @@ def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
     arrays = {}
     for name, data in named.items():
         array = np.asarray(data)
-        check_real("check_gradients", array)
+        check_real(array)
         array = array.astype(np.float64) if array.dtype.kind == "f" else array
         arrays[_variable(name, TensorType(as_dtype(array.dtype), array.shape))] = array
     values = list(arrays)
@@ -236,7 +236,7 @@ def _graph(target: Any) -> Graph:
     elif isinstance(values, Mapping):
         values = list(values.values())
     if isinstance(values, list):
-        check_real("check_gradients", *values)
+        check_real(*values)
     if not isinstance(values, list) or not all(isinstance(v, Symbolic) for v in values):
         raise ArgumentError(
             f"check_gradients takes a function, a Graph or values, not {target!r}",

@@ -17,6 +17,7 @@ from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.calls import Argument
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops import basic
 from staticgrad.language.ops.arithmetic import absolute, flat_root
 from staticgrad.language.ops.convolution import Conv, ConvImage
 from staticgrad.language.ops.elementwise import ArrayLike
@@ -109,21 +110,22 @@ def windows_over(
     for axis, (size, (before, after), whole, step) in enumerate(
         zip(image, borders, reaches, steps, strict=True)
     ):
-        text = (
-            f"{called_name()}: a window of {whole} over axis {rank - count + axis} of size {size}"
-            f" with a border of {before} and {after}"
-        )
         room = size + before + after - whole
         found, over = room // step + 1, cast(Size, 0)
         if ceil_mode:
             found = dims.minimum((room + step - 1) // step + 1, (size + before + step - 1) // step)
             over = dims.maximum((found - 1) * step - room, 0)
-        if padding != "same" and not has_windows(found, size, text):
-            raise ShapeError(
-                text,
-                hint='padding="same", a smaller window, or less dilation',
-                related=related(x),
+        if padding != "same" and not (found.__class__ is size.__class__ is int and found > 0):
+            text = (
+                f"{called_name()}: a window of {whole} over axis {rank - count + axis} of size"
+                f" {size} with a border of {before} and {after}"
             )
+            if not has_windows(found, size, text):
+                raise ShapeError(
+                    text,
+                    hint='padding="same", a smaller window, or less dilation',
+                    related=related(x),
+                )
         extents.append(found)
         behind.append(over)
     befores, afters = zip(*borders, strict=True)
@@ -387,7 +389,7 @@ def _biased(out: AnyValue, bias: ArrayLike[AnyValue] | None) -> AnyValue:
         text = f"{called_name()}: a bias of {shape_text(sizes)} for {channels} channels"
         hint = "a bias has one element per output channel"
         check_vector(text, row, channels, hint=hint)
-    return out + reshape(row, (1, *sizes, *[1] * len(places)))
+    return out + basic.reshape(row, (1, *sizes, *[1] * len(places)))
 
 
 # -- windows themselves ---------------------------------------------------------------------------

@@ -625,9 +625,10 @@ def matrices(x: ArrayLike[AnyValue]) -> AnyValue:
 def squares(x: AnyValue) -> AnyValue:
     """x, if its matrices are square."""
     rows, columns = x.shape[-2:]
-    text = f"{called_name()}: {shape_text(x.shape)} is not square, {rows} != {columns}"
-    hint = "sg.linalg.lstsq and pinv take matrices of any shape"
-    check_equal(text, rows, columns, x, hint=hint)
+    if rows != columns:
+        text = f"{called_name()}: {shape_text(x.shape)} is not square, {rows} != {columns}"
+        hint = "sg.linalg.lstsq and pinv take matrices of any shape"
+        check_equal(text, rows, columns, x, hint=hint)
     return x
 
 
@@ -642,11 +643,10 @@ def right_side(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> tuple[Any, Any
         right = expand_dims(right, -1)
     rows, given = left.shape[-2], right.shape[-2]
     details = [f"{shape_text(left.shape)} and {shape_text(right.shape)}"]
-    text, hint = (
-        f"{called_name()}: a has {rows} rows, b has {given}",
-        "b is a vector [n], or columns [n, k]",
-    )
-    check_equal(text, rows, given, left, right, hint=hint, details=details)
+    if rows != given:
+        text = f"{called_name()}: a has {rows} rows, b has {given}"
+        hint = "b is a vector [n], or columns [n, k]"
+        check_equal(text, rows, given, left, right, hint=hint, details=details)
     if left.ndim == 2 and right.ndim > 2:
         return left, right, is_vector  # one matrix for all: see ``folded``
     try:

@@ -55,10 +55,9 @@ def reduced(losses: AnyValue, reduction: str, weights: AnyValue | None = None) -
 def alike(left: ArrayLike[AnyValue], right: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """Two floating operands of one shape (or one of them 0-d)."""
     first, second = (floating(value) for value in promoted_values((left, right)))
-    text = (
-        f"{called_name()}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"
-    )
-    if first.ndim and second.ndim:
+    if first.ndim and second.ndim and first.shape != second.shape:
+        shapes = f"{shape_text(first.shape)} and {shape_text(second.shape)}"
+        text = f"{called_name()}: shapes {shapes} differ"
         pairs = zip(first.shape, second.shape, strict=False)
         if first.ndim != second.ndim or not all(dims.equal(a, b, text) for a, b in pairs):
             raise ShapeError(
@@ -200,8 +199,9 @@ def _weights(scores: Any, weight: Any, axis: int) -> Any:
     _, own = as_values(scores, weight)
     own = floating(own).astype(scores.dtype)
     size = scores.shape[axis]
-    text = f"{called_name()}: weight is {shape_text(own.shape)}, there are {size} classes"
-    check_vector(text, own, size, scores)
+    if own.shape != (size,):
+        text = f"{called_name()}: weight is {shape_text(own.shape)}, there are {size} classes"
+        check_vector(text, own, size, scores)
     return own
 
 
@@ -272,6 +272,9 @@ def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> 
             hint=_how_to_label(logits, labels),
             related=related(logits, labels),
         )
+    rows = (*logits.shape[:place], *logits.shape[place + 1 :])
+    if labels.shape == rows:
+        return
     text = (
         f"{called_name()}: logits {shape_text(logits.shape)} take one label per row,"
         f" got {shape_text(labels.shape)}"
@@ -283,7 +286,6 @@ def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> 
             hint = f"one-hot: y.argmax(axis={place})"
             hint = "a column of labels is labels[:, 0]" if column else hint
         raise RankError(text, hint=hint, related=related(logits, labels))
-    rows = (*logits.shape[:place], *logits.shape[place + 1 :])
     if not _fits(rows, labels.shape):
         text += "" if logits.ndim < 3 else f": the classes lie along axis {place}"
         last = axis is None and _fits(logits.shape[:-1], labels.shape)
