@@ -30,6 +30,7 @@ from typing import Generic, TypeVar
 
 from staticgrad.language.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.language.ir.graph import Graph, Node
+from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.plan import Plan, own_stride
 from staticgrad.language.ir.schedule import CallStep, Role, Schedule, Step
 from staticgrad.language.storage.parameter import ALIGNMENT
@@ -93,7 +94,7 @@ class Flow:
             tuple(dict.fromkeys((*r, *w))) for r, w in zip(self.reads, self.writes, strict=True)
         )
         self.looking = tuple(i for i, step in enumerate(schedule.steps) if step.checks())
-        self.checks = tuple(sorted(schedule.first_checks))
+        self.checks = tuple(sorted(first_checks(schedule)))
         roles = [b.role for b in schedule.buffers]
         self.commits = tuple(
             i

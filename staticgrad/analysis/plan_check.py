@@ -14,6 +14,7 @@ from itertools import groupby, pairwise
 from typing import NoReturn
 
 from staticgrad.analysis.lookups import failing_checks
+from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.language.ir.schedule import Buffer, CallStep, Step, Touch
 from staticgrad.language.storage.parameter import ALIGNMENT
@@ -281,7 +282,7 @@ def _check_commit(plan: Plan) -> None:
     if not 0 <= plan.commit <= len(plan.steps):
         _refuse(plan, f"commit {plan.commit} is not a step")
     seen: set[int] = set()
-    first_checks = plan.schedule.first_checks
+    checking = first_checks(plan.schedule)
     for at, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
         writes = any(roles[name] == "parameter" for name in step.writes())
@@ -289,7 +290,7 @@ def _check_commit(plan: Plan) -> None:
             _refuse(plan, f"step {planned.step} writes a parameter before the commit")
         if at == plan.commit and not writes:
             _refuse(plan, f"step {planned.step} stands at the commit and writes no parameter")
-        if at >= plan.commit and planned.step in first_checks and planned.step not in seen:
+        if at >= plan.commit and planned.step in checking and planned.step not in seen:
             _refuse(plan, f"step {planned.step} checks an index after the commit")
         seen.add(planned.step)
 

@@ -32,10 +32,9 @@ from staticgrad.language.ir.execution import (
     traced_in,
 )
 from staticgrad.language.ir.graph import ancestors
-from staticgrad.language.ir.nodes import Node, Parameter, Symbolic
+from staticgrad.language.ir.nodes import Node, Parameter, Symbolic, check_updates
 from staticgrad.language.ir.op import Array, Input, ParameterLeaf
 from staticgrad.language.ir.pairs import is_complex_data
-from staticgrad.language.ir.roots import check_updates
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, change_together
 from staticgrad.language.types.arrays import TensorType

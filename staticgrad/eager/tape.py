@@ -381,9 +381,9 @@ class TapeNode:
         """The node that created each operand; None for leaves and constants."""
         return tuple([None if edge is None else edge.node for edge in self.operands])
 
-    def result(self, number: int, array: Any) -> Recorded:
+    def result(self, number: int, array: Any) -> Any:
         """A result again, for the rule: its array, and its edge if the walk itself is recorded."""
-        out = self.tensor.of(array)
+        out: Any = self.tensor.of(array)
         if recording.innermost() and out.type.dtype.kind == "f":
             out.edge = self.outs[number]() or Edge(out.type, self, number)
             self.outs[number] = ref(out.edge)
@@ -580,7 +580,8 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         total, more = before, share
         if before.__class__ is share.__class__ is PartCotangent:
             total, more = before.resolved, share.resolved
-        if key in self.sums and total.__class__ is more.__class__ is TapeNode.tensor:
+        kind: Any = TapeNode.tensor
+        if key in self.sums and total.__class__ is more.__class__ is kind:
             with np.errstate(all="ignore"):
                 np.add(total.array, more.array, out=total.array)
             if before is not total:

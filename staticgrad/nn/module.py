@@ -54,10 +54,9 @@ from staticgrad.language.ir.execution import (
     traced_in,
 )
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike
-from staticgrad.language.ir.nodes import Parameter, next_serial
+from staticgrad.language.ir.nodes import Parameter, check_updates, next_serial
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import ComplexParameter, stored_of
-from staticgrad.language.ir.roots import check_updates
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, write_all
 from staticgrad.nn import torch_weights

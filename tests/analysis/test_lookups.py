@@ -11,6 +11,7 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.runtime.step import Table
 from staticgrad.errors import IndexOutOfRange, VerifyError
+from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.schedule_text import parse_plan
 from staticgrad.native import ROW_WORDS, Row
 from tests.helpers.diagonals import diagonals
@@ -77,7 +78,7 @@ def _tokens(dtype="int64", *, batch=BATCH, time=TIME):
 def _checks(graph):
     """How many steps check an index, and how many of them before parameters are written."""
     schedule = fuse(pipeline("O1")(graph))
-    return sum(bool(step.checks()) for step in schedule.steps), len(schedule.first_checks)
+    return sum(bool(step.checks()) for step in schedule.steps), len(first_checks(schedule))
 
 
 def test_checks_of_something_else_are_barriers():
@@ -173,7 +174,7 @@ def test_a_failing_index_leaves_every_parameter_old(run):
         plan = model.f.plan()
         verify_plan(plan)
         schedule = plan.schedule
-        late = {n for n, s in enumerate(schedule.steps) if s.checks()} - schedule.first_checks
+        late = {n for n, s in enumerate(schedule.steps) if s.checks()} - first_checks(schedule)
         positions = [at for at, each in enumerate(plan.steps) if each.step in late]
         # The updates of a loop are all behind it; it may have no check that comes late.
         assert run == "loop" or max(positions) > plan.commit

@@ -16,7 +16,7 @@ from staticgrad.compiler import backends
 from staticgrad.compiler.reports.memory_page import held_bands
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
-from staticgrad.language.ir.pictures import columns_with_repeats
+from staticgrad.language.ir.plan import columns_with_repeats
 
 
 def network():

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from staticgrad.language.ir.schedule import Schedule, Scratch, Step, StepBody, Touch
-from staticgrad.language.ir.schedule_text import StepForm, name_text, register_form
+from staticgrad.language.ir.schedule_text import register_form
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import F32
+from staticgrad.language.types.lexis import name_text
 from staticgrad.support.source import Location
 
 
@@ -40,6 +41,10 @@ class Repeated(Step):
             Touch("room", self.room, F32, 0, "scratch", False),
         )
 
+    def text(self, names):
+        places = ", ".join(map(name_text, (self.here, self.there, self.room)))
+        return f"repeat ({places}) total {self.total}"
+
     def scratch(self):
         return (Scratch(self.room, "bodies"),)
 
@@ -67,10 +72,6 @@ class Repeated(Step):
         yield from (self.here, self.there, self.room)
 
 
-def _write(step, names):
-    return f"({', '.join(map(name_text, (step.here, step.there, step.room)))}) total {step.total}"
-
-
 def _read(reader):
     reader.expect("(")
     names = [reader.buffer_name()]
@@ -83,4 +84,4 @@ def _read(reader):
     return Repeated(here, there, room, total, reader.body(), reader.body(), *end)
 
 
-register_form(StepForm("repeat", Repeated, _write, _read))
+register_form("repeat", _read)

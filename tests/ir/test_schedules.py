@@ -34,8 +34,8 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.language.ir.plan import Placement, PlannedStep
-from staticgrad.language.ir.schedule import Binding, Buffer, Schedule
-from staticgrad.language.ir.schedule_text import parse_plan, parse_schedule, schedule_constants
+from staticgrad.language.ir.schedule import Binding, Buffer, Schedule, schedule_constants
+from staticgrad.language.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dim import dim

@@ -9,7 +9,8 @@ from passes.pipelines import pipeline
 from passes.rewrite import rewrite
 from passes.rules import RULES
 from staticgrad.errors import ShapeError
-from staticgrad.language.ir.schedule_text import parse_schedule, print_schedule
+from staticgrad.language.ir.schedule import print_schedule
+from staticgrad.language.ir.schedule_text import parse_schedule
 
 SUM = RULES["log-sum-exp"]
 

@@ -4,7 +4,10 @@ import ast
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 LAZY = {
     "passes.base": "only check=True compares graphs",
@@ -38,11 +41,8 @@ LAZY = {
     "staticgrad.language.functions.normalization": "padding is loaded by norms across channels",
     "staticgrad.language.ir.calls": "NumPy's functions are looked up when one is called",
     "staticgrad.compiler.exporting": "a program becomes a module, seldom a library",
-    "staticgrad.language.ir.graph": "text and pickles stand above graphs, but are methods",
-    "staticgrad.language.ir.nodes": "pickles stand above nodes, and are a method of theirs",
-    "staticgrad.language.ir.plan": "text stands above plans, and is a method of theirs",
-    "staticgrad.language.ir.verify_schedule": "text is for schedules that are refused",
-    "staticgrad.language.ir.schedule": "text stands above schedules, and is a method of theirs",
+    "staticgrad.language.ir.graph": "pictures are loaded by who looks at them",
+    "staticgrad.language.ir.plan": "pictures are loaded by who looks at them",
     "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
     "staticgrad.native.entry.callables": "the package, and with it LLVM, makes code of the text",
     "staticgrad.native.jit": "Numba is for few kernels",
@@ -71,11 +71,18 @@ LAZY = {
     "staticgrad.native.machine": "caches are read when the first kernel is made",
 }
 
-#: A module of each circle of all imports, late ones, those for type checkers and ``up`` included ->
-#: how many modules the circle has at most, and what would open it. No other circle may close.
-CIRCLES = {
-    "staticgrad.language.ir.graph": (20, "printing and pickling as functions"),
-    "staticgrad.autodiff.bodies": (3, "derivatives of loops that register themselves"),
+#: Imports that go up -> why. Without them there is no circle, whatever is counted: imports inside
+#: of functions, those for type checkers, and calls of ``up``. No other one may close a circle.
+UPWARD = {
+    ("staticgrad.language.ir.op", "staticgrad.language.ir.graph"): (
+        "for type checkers: the bodies of an op are graphs, whose nodes have ops"
+    ),
+    ("staticgrad.language.ir.execution", "staticgrad.language.ir.nodes"): (
+        "for type checkers: a session knows parameters, whose values depend on the session"
+    ),
+    ("staticgrad.language.ops.loops", "staticgrad.autodiff.bodies"): (
+        "the derivative of a loop is a loop over a graph that is differentiated"
+    ),
 }
 
 #: Modules below the tools that import ``staticgrad`` itself, which loads nothing until a name is
@@ -84,6 +91,7 @@ FACADE = {
     "staticgrad.eager.xp": "the standard's namespace has every public function",
     "staticgrad.language.ir.kinds": "a constrained type variable names its types: of one with a"
     " bound mypy infers Value for operands of functions, which gives 300 errors",
+    "staticgrad.language.ir.graph": "graphs in pickles are text, which sg.parse reads",
     "staticgrad.language.ir.pickling": "pickles say the version that wrote them",
     "staticgrad.language.ir.value": "x.__array_namespace__() is the package",
     "staticgrad.support.errors.hints": "hints look at public names",
@@ -154,20 +162,17 @@ class Tree:
             asked = {name if name in self.modules else str(node.module) for name in asked}
         return asked & self.modules.keys()
 
-    def circles(self, *, whole=False):
-        """Groups of modules that import each other in a run, at its start or from a function.
+    def edges(self):
+        """Which modules each one imports, in whatever way, and how it does.
 
-        With ``whole`` imports for type checkers and calls of ``up`` count, too.
+        What a package has in ``__init__`` is loaded before its parts: they may import it.
         """
-        edges = defaultdict(set)
-        for each in [*self.imports(), *(self._upward() if whole else ())]:
-            if (
-                (whole or not each.checked)
-                and each.by != each.module
-                and not f"{each.by}.".startswith(f"{each.module}.")
-            ):
-                edges[each.by].add(each.module)
-        return [group for group in components(edges) if len(group) > 1]
+        edges = defaultdict(dict)
+        for each in [*self.imports(), *self._upward()]:
+            if not f"{each.by}.".startswith(f"{each.module}."):
+                way = " for type checkers" if each.checked else " in a function" * each.inside
+                edges[each.by].setdefault(each.module, way)
+        return edges
 
     def _upward(self):
         """What modules import by ``up("...")``."""
@@ -226,19 +231,46 @@ def test_the_table_of_public_names_is_imported_for_a_reason():
     assert {name for name in found if not name.startswith("staticgrad.tools.")} == {*FACADE}
 
 
-def test_circles_are_those_of_imports_with_a_reason():
-    """Without the imports in functions there is none: modules can be loaded in any order."""
-    circles = tree().circles()
-    assert all(group & {*LAZY} for group in circles), circles
-    assert len(circles) <= 7
+def circle(edges, group):
+    """The shortest way from a module of a circle back to it, as text, an import a line."""
+    ways = []
+    for first in sorted(group):
+        found, waiting = {first: [first]}, [first]
+        while waiting:
+            node = waiting.pop(0)
+            for other in sorted(edges[node].keys() & group):
+                if other == first:
+                    ways.append([*found[node], first])
+                elif other not in found:
+                    found[other] = [*found[node], other]
+                    waiting.append(other)
+    way = min(ways, key=len)
+    return "\n".join(f"{a} imports {b}{edges[a][b]}" for a, b in pairwise(way))
 
 
-def test_circles_of_all_imports_shrink():
-    """With imports for type checkers and calls that go up: each circle is known, and no larger."""
-    circles = tree().circles(whole=True)
-    for group in circles:
-        known = group & {*CIRCLES}
-        assert known, sorted(group)
-        assert len(group) <= max(CIRCLES[name][0] for name in known), sorted(group)
-    idle = [name for name in CIRCLES if not any(name in group for group in circles)]
-    assert idle == []
+def circles(edges):
+    """Each circle of imports, as text."""
+    return [circle(edges, group) for group in components(edges) if len(group) > 1]
+
+
+def test_no_imports_make_a_circle():
+    """Of no kind: each module can be read, and loaded, after those that it imports."""
+    edges = tree().edges()
+    for by, module in UPWARD:
+        del edges[by][module]  # an import that is gone has no reason any more
+    found = circles(edges)
+    assert found == [], "\n\n".join(found)
+
+
+@pytest.mark.parametrize("pair", UPWARD, ids=lambda pair: pair[0])
+def test_each_import_that_goes_up_makes_a_circle(pair):
+    edges = tree().edges()
+    for by, module in UPWARD.keys() - {pair}:
+        del edges[by][module]
+    (found,) = circles(edges)
+    assert f"{pair[0]} imports {pair[1]}" in found
+
+
+def test_a_circle_is_shown_by_its_imports():
+    edges = defaultdict(dict, a={"b": "", "c": ""}, b={"c": " in a function"}, c={"b": "", "d": ""})
+    assert circles(edges) == ["b imports c in a function\nc imports b"]

@@ -36,8 +36,9 @@ from staticgrad.language.ir.expr import Expr, postorder
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.plan import Plan
-from staticgrad.language.ir.printer import op_text, signature, size_lines
+from staticgrad.language.ir.printer import op_text, signature
 from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.ir.text import size_lines
 from staticgrad.native import cache, loader, machine
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.libraries import scipy_library

@@ -37,6 +37,7 @@ from staticgrad.language.ir.graph import (
     ParameterLeaf,
     Symbolic,
 )
+from staticgrad.language.ir.index_checks import implied_checks
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.known import Known, known_of
 from staticgrad.language.ir.kernels.legality import half_registers
@@ -258,8 +259,6 @@ class _Builder:
     def checked(self, works: Sequence[PendingStep]) -> list[PendingStep]:
         if sum(work.checks for work in works) < 2 or not self.updates:
             return [*works]
-        from staticgrad.language.ir.verify import implied_checks
-
         buffers = {
             **self.buffers,
             **{new: self.buffers[old] for new, old in self.new_names.items()},

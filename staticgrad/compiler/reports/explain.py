@@ -345,7 +345,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         """What each pass did, the steps, why neighbours are two, the arena."""
         from staticgrad.compiler.reports.pictures import passes_table
-        from staticgrad.language.ir.pictures import plan_svg
+        from staticgrad.language.ir.plan import plan_svg
         from staticgrad.support.pictures.markup import (
             fold,
             fragment,

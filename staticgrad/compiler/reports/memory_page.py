@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_report import repeated_steps
-from staticgrad.language.ir.pictures import columns_with_repeats, plan_svg
-from staticgrad.language.ir.plan import Placement, Plan
+from staticgrad.language.ir.plan import Placement, Plan, columns_with_repeats, plan_svg
 from staticgrad.language.ir.schedule import Buffer
 from staticgrad.support.pictures.arena import HeldBand, stacked
 from staticgrad.support.pictures.ladder import Column

@@ -30,10 +30,12 @@ from staticgrad.language.ir.schedule import (
     Schedule,
     Scratch,
     StepBody,
+    binding_text,
 )
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
+from staticgrad.language.types.lexis import name_text
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import Location
@@ -268,6 +270,20 @@ class BodyStep(BoundStep):
 
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
         return ((f"{o.use}{n}", USES[o.use], o.dtype) for n, o in enumerate(self.types))
+
+    def text(self, names: Mapping[Kernel, str]) -> str:
+        operands = ", ".join(
+            f"{operand.use} {binding_text(binding)}"
+            + (f" of {operand.number}" if operand.use in ("turn", "check") else "")
+            + (f" {name_text(operand.name)}" if operand.name else "")
+            for operand, binding in zip(self.types, self.operands, strict=True)
+        )
+        if self.kind == "branch":
+            return f"branch ({operands})"
+        way = " backwards" if self.backwards else ""
+        way += "".join(f" logged {number}" for number in self.logged)
+        counts = f"iterations {self.iterations} carries {self.carries} slices {self.slices}"
+        return f"{self.kind} ({operands}) {counts}{way}"
 
     def numbers(self, use: str) -> list[int]:
         """The numbers of the operands that are there for something."""

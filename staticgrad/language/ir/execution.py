@@ -22,7 +22,7 @@ from staticgrad.language.ir.functional import functions
 from staticgrad.support.contexts import Block, Nested
 
 if TYPE_CHECKING:
-    from staticgrad.language.ir.graph import Node, Parameter
+    from staticgrad.language.ir.nodes import Node, Parameter
     from staticgrad.language.types.arrays import Array, ArrayData
 
 #: The kind that operations without operands give here; None: values of a graph.

@@ -6,27 +6,32 @@ simultaneous updates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from staticgrad.language.ir.calls import public
+import staticgrad
+from staticgrad.language.ir.calls import is_pickled_by_value, public
 from staticgrad.language.ir.nodes import (
     Node as Node,
     Parameter as Parameter,
     Symbolic as Symbolic,
+    ancestors as ancestors,
     constant as constant,
     describe,
     new_mark as new_mark,
     next_serial as next_serial,
 )
 from staticgrad.language.ir.op import (
+    Array,
     Constant as Constant,
     Input as Input,
     Op,
     ParameterLeaf as ParameterLeaf,
 )
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
+from staticgrad.language.ir.pickling import WRITER, WriterVersion
+from staticgrad.language.ir.printer import GraphParts, graph_constants
 from staticgrad.language.ir.roots import (
     check_from_outside,
     check_graph_name,
@@ -54,13 +59,11 @@ _Kind = TypeVar("_Kind", bound=Op)
 Results = Sequence[Symbolic] | Symbolic | None
 
 
-class Graph:
+class Graph(GraphParts):
     """Nodes in topological order, with inputs, outputs and updates. Immutable.
 
-    ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
-    and updates read the old values, all updates happen at once. ``complex_outputs`` names those
-    that are complex: the last axis of their value has real and imaginary parts. ``found`` stores
-    analysis results of passes by name, for later passes; it is not part of the graph.
+    ``found`` stores analysis results of passes by name, for later passes; it is not part of the
+    graph.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", ("n",), "float64")
@@ -69,18 +72,8 @@ class Graph:
     (f64[n], ['input', 'constant', 'mul'])
     """
 
-    __slots__ = (
-        "_computation", "_digest", "_guards", "_sizes", "complex_outputs", "found",
-        "inputs", "name", "nodes", "outputs", "parameters", "updates",
-    )  # fmt: skip
+    __slots__ = ("_computation", "_guards", "_sizes", "found")
 
-    nodes: tuple[Node, ...]
-    inputs: tuple[Symbolic, ...]
-    parameters: tuple[Parameter, ...]
-    outputs: dict[str, Symbolic]
-    updates: tuple[tuple[Parameter, Symbolic], ...]
-    name: str
-    complex_outputs: frozenset[str]
     found: dict[str, object]
 
     @public
@@ -142,7 +135,7 @@ class Graph:
         self.found = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
         self._sizes: dict[str, Named] | None = None
-        self._digest: str | None = None
+        self._digest = None
         self._computation: Computation | None = None
 
     @classmethod
@@ -212,15 +205,6 @@ class Graph:
         if self._sizes is None:
             self._sizes = sizes_of(self.nodes)
         return dict(self._sizes)
-
-    @property
-    def digest(self) -> str:
-        """A hash of what the graph computes: equal for graphs that ``same_graph`` calls equal."""
-        if self._digest is None:
-            from staticgrad.language.ir.printer import digest_of
-
-            self._digest = digest_of(self)
-        return self._digest
 
     @property
     def computation(self) -> Computation:
@@ -314,16 +298,6 @@ class Graph:
     def __copy__(self) -> Graph:
         return self
 
-    def __str__(self) -> str:
-        from staticgrad.language.ir.printer import print_graph
-
-        return print_graph(self)
-
-    def __repr__(self) -> str:
-        from staticgrad.language.ir.printer import summary
-
-        return summary(self)
-
     def _repr_html_(self) -> str:
         from staticgrad.language.ir.pictures import graph_html
 
@@ -359,9 +333,41 @@ class Graph:
         return dot(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        from staticgrad.language.ir.pickling import pickle_graph
+        inputs = {value.node.label: value.node for value in self.inputs}
+        parameters = {value.node.label: value.node for value in self.parameters}
+        arguments = (WRITER, str(self), inputs, parameters, graph_constants(self))
+        if is_pickled_by_value():
+            found = [node.op.definition() for node in _all_nodes(self)]
+            return restored, (*arguments, [each for each in found if each is not None])
+        return restored, arguments
 
-        return pickle_graph(self)
+
+def _all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph, and those of its bodies."""
+    for node in graph.nodes:
+        yield node
+        for body in node.op.bodies:
+            yield from _all_nodes(body)
+
+
+def restored(
+    writer: WriterVersion,
+    text: str,
+    inputs: dict[str, Node],
+    parameters: dict[str, Node],
+    constants: dict[str, Array],
+    definitions: Sequence[tuple[Any, ...]] = (),
+) -> Graph:
+    """The graph that a pickle took apart; leaves by their names in the text."""
+    for define, *arguments in definitions:
+        define(*arguments)
+    return staticgrad.parse(
+        text,
+        inputs={name: Symbolic(node) for name, node in inputs.items()},
+        parameters={name: Parameter(node) for name, node in parameters.items()},
+        constants=constants,
+        file="<pickle>",
+    )
 
 
 class Computation:
@@ -442,21 +448,3 @@ def _results(
 
 def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
     return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))
-
-
-def ancestors(
-    values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None, oldest: int = 0
-) -> list[Node]:
-    """Every node that ``values`` depend on (their own included), each once; iterative.
-
-    Those in ``stop``, and those older than serial ``oldest``, are left out.
-    """
-    seen: dict[Node, None] = {}
-    stack = [value.node for value in values]
-    while stack:
-        node = stack.pop()
-        if node in seen or node.serial < oldest or (stop is not None and node in stop):
-            continue
-        seen[node] = None
-        stack += [arg.node for arg in node.args]
-    return list(seen)

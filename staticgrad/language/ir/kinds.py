@@ -39,54 +39,6 @@ class Numbers(Protocol):
 #: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
 #: scalars are weak.
 ArrayLike: TypeAlias = AnyValue | Dim | float | Sequence[Any] | Numbers
-V = TypeVar("V")
-V_co = TypeVar("V_co", covariant=True)
-
-
-class Of(Protocol[V_co]):
-    """A value whose operations give ``V_co``. A type only: nothing has the attribute in a run."""
-
-    @property
-    def of_kind(self) -> V_co:
-        """Return the value that operations give."""
-
-
-class Places(Protocol[V_co]):
-    """``x.at``: ``x.at[key]`` names elements."""
-
-    def __getitem__(self, key: Any, /) -> Elements[V_co]:
-        """The elements at ``key``."""
-
-
-class Elements(Protocol[V_co]):
-    """``x.at[key]``: copies of x in which the elements differ."""
-
-    def get(self) -> V_co:
-        """``x[key]``."""
-
-    def set(self, values: Any) -> V_co:
-        """x with the elements replaced."""
-
-    def add(self, values: Any) -> V_co:
-        """x with ``values`` added to the elements."""
-
-    def subtract(self, values: Any) -> V_co:
-        """x with ``values`` subtracted from the elements."""
-
-    def multiply(self, values: Any) -> V_co:
-        """x with the elements multiplied by ``values``."""
-
-    def divide(self, values: Any) -> V_co:
-        """x with the elements divided by ``values``."""
-
-    def power(self, values: Any) -> V_co:
-        """x with the elements to the power of ``values``."""
-
-    def max(self, values: Any) -> V_co:
-        """x with the larger one of each element and of ``values``."""
-
-    def min(self, values: Any) -> V_co:
-        """x with the smaller one of each element and of ``values``."""
 
 
 _DEFAULT_KIND: list[type[Value]] = []

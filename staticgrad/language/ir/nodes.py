@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+from staticgrad.language.ir.discovery import load_ops
 from staticgrad.language.ir.execution import computing_kind, register_parameters, running_session
 from staticgrad.language.ir.forms import Form
 from staticgrad.language.ir.kinds import set_default_kind
@@ -25,7 +27,7 @@ from staticgrad.language.ir.op import (
     result_types,
 )
 from staticgrad.language.ir.pairs import SymbolicComplex, is_complex_data
-from staticgrad.language.ir.roots import check_updates
+from staticgrad.language.ir.pickling import WRITER, Reduced, WriterVersion
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, ParameterValue
 from staticgrad.language.types.arrays import ArrayData, Shape, TensorType
@@ -114,13 +116,25 @@ class Node:
         """The user's name of an input or parameter; empty for what is neither."""
         return self.op.label if isinstance(self.op, Input | ParameterLeaf) else ""
 
-    def __reduce__(self) -> tuple[object, ...]:
-        from staticgrad.language.ir.pickling import pickle_node
-
-        return pickle_node(self)
+    def __reduce__(self) -> Reduced:
+        """Take an input or parameter apart; what else there is needs its graph."""
+        if not isinstance(self.op, Input | ParameterLeaf):
+            raise GraphError(
+                "a value inside a graph cannot be pickled or deep-copied without its graph",
+                hint="pickle a Graph that has it as an output; inputs and parameters travel alone",
+                related=[(self.op.name, str(self.types[0]), self.origin)],
+            )
+        return restored_leaf, (WRITER, self.op, self.origin, self.order)
 
     def __repr__(self) -> str:
         return f"<node {self.op.name} {', '.join(map(str, self.types))} at {self.origin}>"
+
+
+def restored_leaf(writer: WriterVersion, op: Op, origin: Location, order: int) -> Node:
+    """The input or parameter that a pickle took apart."""
+    load_ops()  # whoever unpickles a value may use its operators next
+    inferred: Any = op.infer()
+    return Node(op, (), (inferred,), origin, order)
 
 
 _marks = itertools.count()
@@ -422,3 +436,93 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
             " constant: an input or a parameter is not",
         )
     return Symbolic(Node(op, (), (op.data.type,), *here(skip=1)))
+
+
+def ancestors(
+    values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None, oldest: int = 0
+) -> list[Node]:
+    """Every node that ``values`` depend on (their own included), each once; iterative.
+
+    Those in ``stop``, and those older than serial ``oldest``, are left out.
+    """
+    seen: dict[Node, None] = {}
+    stack = [value.node for value in values]
+    while stack:
+        node = stack.pop()
+        if node in seen or node.serial < oldest or (stop is not None and node in stop):
+            continue
+        seen[node] = None
+        stack += [arg.node for arg in node.args]
+    return list(seen)
+
+
+def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:
+    """Check parameters and their next values: those of a graph, or tensors (``computed``)."""
+    seen: set[Any] = set()
+    for parameter, value in updates:
+        if computed and isinstance(value, Value):
+            _check_type(parameter, value)
+        elif not computed:
+            if not (is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
+                raise GraphError(
+                    f"update of {shown(parameter)}, which is not a parameter",
+                    hint="sg.parameter(name, array) makes what updates can change",
+                    related=[related_of(parameter)] if is_value(parameter) else [],
+                )
+            if not is_value(value):
+                raise GraphError(
+                    f"update of parameter {parameter.name!r}: {shown(value)} is not a symbolic"
+                    " value",
+                    hint=hint_of(value),
+                    related=[related_of(parameter)],
+                )
+            _check_type(parameter, value)
+        if parameter.node in seen:
+            raise GraphError(
+                f"parameter {parameter.name!r} is updated twice",
+                hint="updates are simultaneous: write its next value as one expression",
+                related=[related_of(parameter)],
+            )
+        seen.add(parameter.node)
+
+
+def _check_type(parameter: Parameter, value: Value) -> None:
+    if parameter.type != value.type:
+        own = parameter.dtype.numpy.name
+        if parameter.shape != value.shape:
+            hint = "an update keeps shape and dtype; reduce or reshape the new value"
+        elif parameter.dtype.is_float and value.dtype.is_float:
+            hint = (
+                "an update keeps its dtype, and np.float64 and float64 arrays widen what they"
+                " meet\n"
+                f"use Python floats or {own} arrays, or convert: value.astype({own!r})"
+            )
+        else:
+            kept = f"an update keeps its dtype: value.astype({own!r})"
+            hint = f"{kept}, or a parameter of another one"
+        next_one = [related_of(value, "its next value")] if is_value(value) else []
+        raise GraphError(
+            f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
+            hint=hint,
+            related=[related_of(parameter), *next_one],
+        )
+
+
+def hint_of(value: Any) -> str:
+    """Say what to write in place of something that is no value."""
+    if isinstance(value, dict) and any(is_value(key) for key in value):
+        return "updates stand beside the outputs: sg.Graph(outputs, updates)"
+    if isinstance(value, list | tuple | dict):
+        return "one name per value; sg.stack([a, b]) makes one value of several"
+    return "sg.constant(array) makes a value of an array or a number"
+
+
+def is_value(data: Any) -> bool:
+    """Return whether ``data`` is a value of a graph."""
+    return isinstance(data, Value) and hasattr(data, "node")
+
+
+def related_of(value: Any, what: str = "value") -> Related:
+    """A value as (name, type text, origin) for an error message."""
+    label = value.node.label or what
+    return label, str(value.type), value.node.origin

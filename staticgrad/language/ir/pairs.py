@@ -10,13 +10,14 @@ array with a last axis of 2, which are the very bytes of NumPy's complex array: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from staticgrad.language.ir.execution import computing_kind, register_parameters
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import of_kind
+from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterValue
 from staticgrad.language.types.arrays import Array, TensorType, as_parts, of_parts
@@ -24,10 +25,6 @@ from staticgrad.language.types.dtype import DType, as_dtype, complex_of
 from staticgrad.support.errors import DTypeError, ParameterValueError, Related
 from staticgrad.support.errors.tracebacks import boundary, called_name
 from staticgrad.support.errors.values import NoNumbers
-
-if TYPE_CHECKING:
-    from staticgrad.language.ir.nodes import Parameter
-    from staticgrad.language.ir.op import Op
 
 #: What an op means of operands of which one at least is a pair.
 Reading = Callable[..., Any]
@@ -215,7 +212,7 @@ class ComplexParameter(SymbolicComplex):
     __slots__ = ("_parts",)
     is_stored = True
 
-    def __init__(self, stored: Parameter) -> None:
+    def __init__(self, stored: Any) -> None:
         self.stored = stored
         self._parts: tuple[Any, Any] | None = None
 

@@ -24,8 +24,7 @@ from staticgrad.language.ir.graph import (
     Symbolic,
 )
 from staticgrad.language.ir.op import Op, as_array, registered_ops, result_types
-from staticgrad.language.ir.printer import NO_FILE, DocumentReader, bound_constants
-from staticgrad.language.ir.text import suggestion
+from staticgrad.language.ir.text import NO_FILE, DocumentReader, bound_constants, suggestion
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import ArrayData, TensorType, as_parts
 from staticgrad.language.types.dtype import F32, F64

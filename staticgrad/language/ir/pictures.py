@@ -1,4 +1,4 @@
-"""Pictures of a graph, its operations beside their lines, and of a plan, its arena over time.
+"""Pictures of a graph: its operations beside their lines.
 
 A band of a graph's picture is a line of the program, with its scope; where there are too many, a
 scope or a function. See ``ladder``.
@@ -10,12 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from staticgrad.language.ir.graph import Graph, Node, ancestors
+from staticgrad.language.ir.nodes import Node, ancestors
 from staticgrad.language.ir.op import Constant, Input, ParameterLeaf
-from staticgrad.language.ir.plan import Plan
-from staticgrad.language.ir.printer import op_text, print_graph
-from staticgrad.language.ir.schedule import Buffer
-from staticgrad.support.pictures.arena import Held, arena
+from staticgrad.language.ir.printer import GraphParts, op_text, print_graph
 from staticgrad.support.pictures.ladder import Band, Box, Chip, Column, ladder
 from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted
 from staticgrad.support.pictures.shown import standalone
@@ -43,7 +40,7 @@ class Runner:
     origins: tuple[Location, ...]
 
 
-def columns_of(graph: Graph) -> dict[Node, Column]:
+def columns_of(graph: GraphParts) -> dict[Node, Column]:
     """Return the column of each node: forward, backward, or updates only."""
     outputs = set(ancestors(graph.outputs.values()))
     backward = [node for node in graph.nodes if node.order]
@@ -55,18 +52,18 @@ def columns_of(graph: Graph) -> dict[Node, Column]:
     return found
 
 
-def graph_svg(graph: Graph, runners: Sequence[Runner] = ()) -> str:
+def graph_svg(graph: GraphParts, runners: Sequence[Runner] = ()) -> str:
     """The picture; ``runners`` are the kernels that compute it, shown behind their lines."""
     drawn = GraphDrawing(graph, runners)
     return ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, f"graph {graph.name}")
 
 
-def svg_file(graph: Graph) -> str:
+def svg_file(graph: GraphParts) -> str:
     """The picture as a file of its own: with its colours, those of a light page."""
     return standalone(graph_svg(graph))
 
 
-def dot(graph: Graph) -> str:
+def dot(graph: GraphParts) -> str:
     """The graph in the language of Graphviz; backward and update nodes have colours."""
     number = {node: f"n{k}" for k, node in enumerate(graph.nodes)}
     columns = columns_of(graph)
@@ -92,7 +89,7 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def graph_html(graph: Graph) -> str:
+def graph_html(graph: GraphParts) -> str:
     """Return the HTML that a notebook shows for a graph."""
     nodes = sum(not node.is_leaf for node in graph.nodes)
     said = (
@@ -109,7 +106,7 @@ def graph_html(graph: Graph) -> str:
 class GraphDrawing:
     """A graph as bands, boxes, edges and chips."""
 
-    def __init__(self, graph: Graph, runners: Sequence[Runner] = ()) -> None:
+    def __init__(self, graph: GraphParts, runners: Sequence[Runner] = ()) -> None:
         self._graph, self._runners = graph, runners
         self._columns = columns_of(graph)
         self._lines = {node: node.origin.resolve() for node in graph.nodes}
@@ -249,49 +246,3 @@ def _box(group: Sequence[Node], band: int, column: Column, links: tuple[str, ...
     title = f"{listed}: {', '.join(kinds[:6])} from {first.origin.resolve().labelled}"
     is_leaf = isinstance(first.op, Input | ParameterLeaf)
     return Box(band, column, name, note, len(group), is_leaf, title, links)
-
-
-def plan_svg(plan: Plan) -> str:
-    """The arena over the positions; a box has the colour of what writes it, at first or again."""
-    by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
-    held = [
-        Held(
-            _called(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
-            columns[min(p.first, len(columns) - 1)] if columns else "f",
-        )
-        for p in plan.placements
-        if p.nbytes
-    ]  # fmt: skip
-    return arena(held, len(plan.steps), plan.peak_bytes, columns)
-
-
-def columns_of_steps(plan: Plan) -> list[Column]:
-    """Return the column of each position: forward, backward, or writing a parameter."""
-    roles = {buffer.name: buffer.role for buffer in plan.schedule.buffers}
-    found: list[Column] = []
-    for planned in plan.steps:
-        step = plan.schedule.steps[planned.step]
-        updates = any(roles[name] == "parameter" for name in step.writes())
-        found.append("u" if updates else "b" if step.phase else "f")
-    return found
-
-
-def columns_with_repeats(plan: Plan) -> list[Column]:
-    """The same; what a step computes again has a column of its own."""
-    found, ran = columns_of_steps(plan), set[int]()
-    for position, planned in enumerate(plan.steps):
-        if planned.step in ran:
-            found[position] = "k"
-        ran.add(planned.step)
-    return found
-
-
-def plan_html(plan: Plan) -> str:
-    """Return the HTML that a notebook shows for a plan."""
-    drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""
-    return fragment(paragraph(repr(plan).strip("<>")), drawn, fold("text", preformatted(str(plan))))
-
-
-def _called(buffer: Buffer) -> str:
-    name = buffer.label or buffer.name
-    return f"{name} ({buffer.origin.resolve().labelled})" if buffer.origin else name

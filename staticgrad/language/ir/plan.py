@@ -1,12 +1,53 @@
-"""Plan: in which order, into which bytes. A Schedule at concrete sizes, placed in one arena."""
+"""Plan: in which order, into which bytes. A Schedule at concrete sizes, placed in one arena.
+
+The text of a plan, which ``schedule_text`` reads back: the schedule, then the numbers for one set
+of sizes.
+
+::
+
+    staticgrad-plan 1
+    size batch {min=1}
+    schedule step {
+      ...
+    }
+    plan(batch=64) {
+      arena 8192 commit 2
+      place t2 at 0 bytes 2560 live 0..1
+      run 0: k0(in.x, t2 at 512; 640, -1) total 640 grain 16384   # mul, add
+      bytes in.x 2560
+    }
+
+``arena`` is the peak in bytes, with ``workers 2`` behind it where there are several; ``place`` an
+arena buffer's bytes and the positions of the first and last step that it lives for; ``run`` a step
+of the schedule by number, in the order of the plan, with the byte offsets of its operands inside
+their buffers, and behind ``fails`` its check operands that must fail, as there is an axis of size
+0; ``bytes`` the size of every buffer. Behind a step of ``bodies`` stand their plans.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import field
+from typing import TYPE_CHECKING
 
-from staticgrad.language.ir.schedule import Role, Schedule
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.text import INDENT
+from staticgrad.language.ir.schedule import (
+    Buffer,
+    Role,
+    Schedule,
+    Step,
+    kernel_names,
+    schedule_lines,
+)
+from staticgrad.language.ir.text import distinct_sizes, header_line, size_lines
 from staticgrad.language.storage.parameter import ALIGNMENT
+from staticgrad.language.types.dim import Named
+from staticgrad.language.types.lexis import name_text
 from staticgrad.support.records import dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.support.pictures.ladder import Column
 
 
 def own_stride(role: Role, nbytes: int) -> int:
@@ -74,8 +115,6 @@ class Plan:
     workers: int = 1
 
     def __str__(self) -> str:
-        from staticgrad.language.ir.schedule_text import print_plan
-
         return print_plan(self)
 
     def __repr__(self) -> str:
@@ -86,8 +125,6 @@ class Plan:
         )
 
     def _repr_html_(self) -> str:
-        from staticgrad.language.ir.pictures import plan_html
-
         return plan_html(self)
 
     @property
@@ -110,3 +147,102 @@ class Plan:
     def placement(self, buffer: str) -> Placement:
         """The first placement of an arena buffer."""
         return next(p for p in self.placements if p.buffer == buffer)
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def print_plan(plan: Plan, *, comments: bool = True) -> str:
+    """The canonical text; without ``comments`` nothing in it names the user's files."""
+    lines = [header_line("plan"), *size_lines(distinct_sizes(plan.schedule.sizes()))]
+    lines += schedule_lines(plan.schedule, comments)
+    return "\n".join([*lines, *_plan_lines(plan)]) + "\n"
+
+
+def _plan_lines(plan: Plan) -> Iterator[str]:
+    sizes = ", ".join(f"{Named(name)}={value}" for name, value in plan.sizes)
+    yield f"plan({sizes}) {{"
+    workers = f" workers {plan.workers}" if plan.workers != 1 else ""
+    yield f"{INDENT}arena {plan.peak_bytes} commit {plan.commit}{workers}"
+    for place in plan.placements:
+        where = f"at {place.offset} bytes {place.nbytes} live {place.first}..{place.last}"
+        yield f"{INDENT}place {name_text(place.buffer)} {where}"
+    names = kernel_names(plan.schedule)
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        comment = f"   # {' '.join(step.label.split())}" if step.label else ""
+        yield INDENT + planned_text(planned, step, names) + comment
+        for body in planned.bodies:
+            for line in _plan_lines(body):
+                yield INDENT + INDENT + line
+    for buffer, nbytes in plan.buffer_bytes:
+        yield f"{INDENT}bytes {name_text(buffer)} {nbytes}"
+    yield "}"
+
+
+def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) -> str:
+    """``run 0: k0(in.x, t2 at 512; 640) total 640 grain 16384``."""
+    kernels = () if planned.bodies else step.kernels()
+    operands = ", ".join(
+        name_text(access.buffer) + (f" at {offset}" if offset else "")
+        for access, offset in zip(step.accesses(), planned.offsets, strict=True)
+    )
+    arguments = f"; {', '.join(map(str, planned.arguments))}" if planned.arguments else ""
+    cut = f"total {planned.total} grain {planned.grain}"
+    cut += f" fails {', '.join(planned.fails)}" if planned.fails else ""
+    name = ", ".join(name_text(names[kernel]) for kernel in kernels)
+    name = name or ("bodies" if planned.bodies else "call")
+    return f"run {planned.step}: {name}({operands}{arguments}) {cut}"
+
+
+# -- the picture: its arena over time -------------------------------------------------------------
+
+
+def plan_svg(plan: Plan) -> str:
+    """The arena over the positions; a box has the colour of what writes it, at first or again."""
+    from staticgrad.support.pictures.arena import Held, arena
+
+    by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
+    held = [
+        Held(
+            _called(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
+            columns[min(p.first, len(columns) - 1)] if columns else "f",
+        )
+        for p in plan.placements
+        if p.nbytes
+    ]  # fmt: skip
+    return arena(held, len(plan.steps), plan.peak_bytes, columns)
+
+
+def columns_of_steps(plan: Plan) -> list[Column]:
+    """Return the column of each position: forward, backward, or writing a parameter."""
+    roles = {buffer.name: buffer.role for buffer in plan.schedule.buffers}
+    found: list[Column] = []
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        updates = any(roles[name] == "parameter" for name in step.writes())
+        found.append("u" if updates else "b" if step.phase else "f")
+    return found
+
+
+def columns_with_repeats(plan: Plan) -> list[Column]:
+    """The same; what a step computes again has a column of its own."""
+    found, ran = columns_of_steps(plan), set[int]()
+    for position, planned in enumerate(plan.steps):
+        if planned.step in ran:
+            found[position] = "k"
+        ran.add(planned.step)
+    return found
+
+
+def plan_html(plan: Plan) -> str:
+    """Return the HTML that a notebook shows for a plan."""
+    from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted
+
+    drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""
+    return fragment(paragraph(repr(plan).strip("<>")), drawn, fold("text", preformatted(str(plan))))
+
+
+def _called(buffer: Buffer) -> str:
+    name = buffer.label or buffer.name
+    return f"{name} ({buffer.origin.resolve().labelled})" if buffer.origin else name

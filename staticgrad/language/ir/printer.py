@@ -1,4 +1,4 @@
-"""Graphs as text, and what the documents of all text forms share.
+"""Graphs as text.
 
 ::
 
@@ -17,9 +17,7 @@ the user's line. A ``complex`` value has real and imaginary parts along its last
 is printed like any other. ``parser`` reads the text back. Two graphs are the same if they have the
 same nodes in the same order; ``same_graph`` compares them.
 
-Graphs, Schedules and Plans are documents: ``staticgrad-ir 1``, then a line for each named size with
-bounds or a hint, then the thing itself. ``text`` has the grammar of names, sizes and values. Large
-arrays are named by a digest.
+``text`` has what the documents of all text forms share, and the grammar of names, sizes and values.
 """
 
 from __future__ import annotations
@@ -27,161 +25,80 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any
 
 import numpy.typing as npt
 
-from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
-from staticgrad.language.ir.op import Op
-from staticgrad.language.ir.text import INLINE_ELEMENTS, Reader, array_text, value_text
+from staticgrad.language.ir.nodes import Node, Parameter, Symbolic
+from staticgrad.language.ir.op import Constant, Input, Op, ParameterLeaf
+from staticgrad.language.ir.text import (
+    INLINE_ELEMENTS,
+    array_text,
+    comment,
+    header_line,
+    size_line,
+    size_lines,
+    value_text,
+)
 from staticgrad.language.types.arrays import ArrayData, TensorType
-from staticgrad.language.types.dim import Dim, Named, Size, dim, named_sizes
-from staticgrad.language.types.lexis import Tokens, name_text, quoted
+from staticgrad.language.types.dim import Dim, Named, named_sizes
+from staticgrad.language.types.lexis import name_text, quoted
 from staticgrad.support.errors import ArgumentError, OpDefinitionError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.source import Location, SourceLine
-
-VERSION: Final = 1
-_PROMISES: Final = ("min", "max", "multiple_of", "hint")
-
-
-# -- writing --------------------------------------------------------------------------------------
-
-
-def header_line(form: str) -> str:
-    """The first line of a document of ``form`` (``ir``, ``schedule``, ``plan``)."""
-    return f"staticgrad-{form} {VERSION}"
-
-
-def size_line(named: Named, *, hint: bool = True) -> str:
-    """The declaration of a named size with its promises."""
-    promises = {
-        "min": (named.min, 0),
-        "max": (named.max, None),
-        "multiple_of": (named.multiple_of, 1),
-    }
-    if hint:
-        promises["hint"] = (named.hint, None)
-    stated = [f"{key}={value}" for key, (value, default) in promises.items() if value != default]
-    return f"size {named} {{{', '.join(stated)}}}"
-
-
-def size_lines(names: Iterable[Named]) -> list[str]:
-    """The declarations of those sizes that promise or hint at something."""
-    return [
-        size_line(named)
-        for named in names
-        if (named.min, named.max, named.multiple_of, named.hint) != (0, None, 1, None)
-    ]
-
-
-def distinct_sizes(sizes: Iterable[Size]) -> list[Named]:
-    """Every named size in ``sizes``, in order of first appearance."""
-    found: dict[str, Named] = {}
-    for size in dict.fromkeys(sizes):
-        for named in () if isinstance(size, int) else named_sizes(size):
-            found.setdefault(named.name, named)
-    return list(found.values())
-
-
-# -- reading --------------------------------------------------------------------------------------
-
-
-def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, ArrayData]:
-    """The arrays that a caller binds to digests."""
-    if not isinstance(constants, Mapping | None):
-        raise ArgumentError(
-            f"constants are arrays by digest, not {kind_of(constants)}",
-            hint="constants=graph_constants(graph), or schedule_constants, gives them",
-        )
-    found = {digest: ArrayData(array) for digest, array in (constants or {}).items()}
-    for digest, data in found.items():
-        if data.digest != digest:
-            raise ArgumentError(
-                f"the array bound for constant {digest!r} has the digest {data.digest!r}"
-            )
-    return found
-
-
-class DocumentReader(Reader):
-    """Reads what stands before the thing itself, and comments."""
-
-    def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
-        super().__init__(tokens, constants)
-        self._lines: dict[str, SourceLine | None] = {}  # by comment
-
-    def header(self, form: str, thing: str) -> None:
-        """The first line; ``thing`` is what people call the document: a graph, a plan."""
-        if self.texts[:3] != ["staticgrad", "-", form]:
-            self.fail(f"the text of a {thing} starts with '{header_line(form)}'", 0)
-        self.at = 3
-        if self.integer("the version of the text form") != VERSION:
-            self.fail(
-                f"this is staticgrad-{form} {self.texts[3]}; this release reads version {VERSION}",
-                3,
-            )
-
-    def size_declarations(self) -> None:
-        """``size batch {min=1, hint=64}``, any number of times."""
-        while self.accept("size"):
-            start = self.at
-            token = self.texts[self.at]
-            quoted = self.kinds[self.at] == "size"
-            self.at += quoted
-            name = self.unquote(token[1:]) if quoted else self.take("name", "the name of a size")
-            if name in self.sizes:
-                self.fail(f"the size {token} is declared twice", start)
-            self.expect("{", "the name of the size")
-            promises = dict(self.sequence(self._promise, "}"))
-            try:
-                self.sizes[name] = dim(name, **promises)
-            except ValueError as error:
-                self.fail(str(error), start)
-
-    def _promise(self) -> tuple[str, int]:
-        key = self.take("name", f"one of {', '.join(_PROMISES)}")
-        if key not in _PROMISES:
-            self.fail(f"a size promises {', '.join(_PROMISES)}, not {key}", self.at - 1)
-        self.expect("=", key)
-        return key, self.integer(f"the number of {key}")
-
-    def named_line(self) -> SourceLine | None:
-        """The line, or lines, that the comment behind the token just read names."""
-        comment = self.tokens.comments.get(self.at - 1, "")
-        if comment not in self._lines:
-            try:
-                self._lines[comment] = SourceLine.from_text(comment)
-            except ValueError:  # a remark, or nothing
-                self._lines[comment] = None
-        return self._lines[comment]
-
-    def finished(self, thing: str) -> None:
-        """Nothing follows."""
-        if self.kinds[self.at] != "end":
-            self.fail(f"the {thing} has ended, but {self.found} follows")
-
-
-#: File of the origins that the parser gives to nodes without a comment; never printed.
-NO_FILE: Final = "<text>"
 
 Names = Mapping[tuple[Node, int], str]
 
 
-def print_graph(graph: Graph, *, comments: bool = True) -> str:
+class GraphParts:
+    """Nodes in topological order, with inputs, outputs and updates: what the text says.
+
+    ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
+    and updates read the old values, all updates happen at once. ``complex_outputs`` names those
+    that are complex: the last axis of their value has real and imaginary parts.
+    """
+
+    __slots__ = (
+        "_digest", "complex_outputs", "inputs", "name", "nodes", "outputs", "parameters", "updates",
+    )  # fmt: skip
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Symbolic, ...]
+    parameters: tuple[Parameter, ...]
+    outputs: dict[str, Symbolic]
+    updates: tuple[tuple[Parameter, Symbolic], ...]
+    name: str
+    complex_outputs: frozenset[str]
+    _digest: str | None
+
+    @property
+    def digest(self) -> str:
+        """A hash of what the graph computes: equal for graphs that ``same_graph`` calls equal."""
+        if self._digest is None:
+            self._digest = digest_of(self)
+        return self._digest
+
+    def __str__(self) -> str:
+        return print_graph(self)
+
+    def __repr__(self) -> str:
+        return summary(self)
+
+
+def print_graph(graph: GraphParts, *, comments: bool = True) -> str:
     """The canonical text; without ``comments`` nothing in it names the user's files."""
     lines = [header_line("ir"), *size_lines(sizes_of(graph)), *graph_lines(graph, comments)]
     return "\n".join(lines) + "\n"
 
 
-def graph_lines(graph: Graph, comments: bool = True, orders: bool = True) -> list[str]:
+def graph_lines(graph: GraphParts, comments: bool = True, orders: bool = True) -> list[str]:
     """Return the lines after the header: signature, nodes, roots."""
     names = value_names(graph)
     nodes = node_lines(graph, names, comments, orders)
     return [signature(graph), *nodes, *root_lines(graph, names), "}"]
 
 
-def value_names(graph: Graph) -> dict[tuple[Node, int], str]:
+def value_names(graph: GraphParts) -> dict[tuple[Node, int], str]:
     """The name of every value in the text: ``%x``, ``@w``, ``%0``, by (node, index)."""
     names: dict[tuple[Node, int], str] = {}
     number = 0
@@ -200,7 +117,7 @@ def leaf_name(node: Node) -> str:
     return ("@" if isinstance(node.op, ParameterLeaf) else "%") + name_text(node.label)
 
 
-def sizes_of(graph: Graph) -> list[Named]:
+def sizes_of(graph: GraphParts) -> list[Named]:
     """Every named size of types and attributes, in order of first appearance in the text."""
     found: dict[str, Named] = {}
     leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
@@ -218,7 +135,7 @@ def _sizes_in(value: object) -> Iterator[Named]:
         yield from named_sizes(value)
     elif isinstance(value, TensorType):
         yield from _sizes_in(value.shape)
-    elif isinstance(value, Graph):
+    elif isinstance(value, GraphParts):
         yield from sizes_of(value)
     elif isinstance(value, tuple):
         for part in value:
@@ -226,7 +143,7 @@ def _sizes_in(value: object) -> Iterator[Named]:
                 yield from _sizes_in(part)
 
 
-def signature(graph: Graph) -> str:
+def signature(graph: GraphParts) -> str:
     """The line that opens a graph: its name, inputs and parameters."""
     text = f"graph {name_text(graph.name)}({_declarations(graph.inputs)})"
     if graph.parameters:
@@ -245,7 +162,9 @@ def _declaration(node: Node) -> str:
     return f"{leaf_name(node)}: {node.types[0]}" + " complex" * is_complex
 
 
-def node_lines(graph: Graph, names: Names, comments: bool = True, orders: bool = True) -> list[str]:
+def node_lines(
+    graph: GraphParts, names: Names, comments: bool = True, orders: bool = True
+) -> list[str]:
     """One line per node that is not in the header; more for one that has bodies."""
     bodies = partial(body_text, comments=comments, orders=orders)
     return [
@@ -256,7 +175,7 @@ def node_lines(graph: Graph, names: Names, comments: bool = True, orders: bool =
     ]
 
 
-def body_text(graph: Graph, *, comments: bool = False, orders: bool = False) -> str:
+def body_text(graph: GraphParts, *, comments: bool = False, orders: bool = False) -> str:
     """A graph as the attribute of a node."""
     return "\n".join(graph_lines(graph, comments, orders)).replace("\n", "\n  ")
 
@@ -265,16 +184,12 @@ def _is_header_leaf(node: Node) -> bool:
     return isinstance(node.op, Input | ParameterLeaf)
 
 
-def comment(origins: Iterable[Location]) -> str:
-    """``   # train.py:8 [head], train.py:5``: every line once; nothing of places in parsed text."""
-    places = (place for origin in origins for place in origin.places)
-    lines = (place.labelled for place in places if getattr(place, "file", None) != NO_FILE)
-    where = ", ".join(dict.fromkeys(lines))
-    return f"   # {where}" if where else ""
-
-
 def node_text(
-    node: Node, names: Names, *, orders: bool = True, bodies: Callable[[Graph], str] | None = None
+    node: Node,
+    names: Names,
+    *,
+    orders: bool = True,
+    bodies: Callable[[GraphParts], str] | None = None,
 ) -> str:
     """``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; a value without a name is ``%?``.
 
@@ -288,7 +203,7 @@ def node_text(
     return f"{results}: {types}{order} = {op}{f'({args})' if args else ''}"
 
 
-def op_text(op: Op, bodies: Callable[[Graph], str] | None = None) -> str:
+def op_text(op: Op, bodies: Callable[[GraphParts], str] | None = None) -> str:
     """An op with its attributes: ``sum{axes=(0,)}``."""
     if isinstance(op, Input | ParameterLeaf):  # in the header of a text, here in messages only
         return op.name
@@ -309,16 +224,16 @@ def op_text(op: Op, bodies: Callable[[Graph], str] | None = None) -> str:
     return f"{name}{{{', '.join(attributes)}}}" if attributes else name
 
 
-def _attribute_text(value: object, bodies: Callable[[Graph], str] | None) -> str:
-    if isinstance(value, Graph):
+def _attribute_text(value: object, bodies: Callable[[GraphParts], str] | None) -> str:
+    if isinstance(value, GraphParts):
         return bodies(value) if bodies else f"graph {name_text(value.name)}"
-    if isinstance(value, tuple) and any(isinstance(part, Graph) for part in value):
+    if isinstance(value, tuple) and any(isinstance(part, GraphParts) for part in value):
         inner = ", ".join(_attribute_text(part, bodies) for part in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     return value_text(value)
 
 
-def root_lines(graph: Graph, names: Names) -> list[str]:
+def root_lines(graph: GraphParts, names: Names) -> list[str]:
     """The lines that close a graph: ``return`` with every output, one ``update`` per parameter."""
     returned = ", ".join(
         f"{name_text(label)} = {names.get(value.key, '%?')}"
@@ -331,7 +246,7 @@ def root_lines(graph: Graph, names: Names) -> list[str]:
     return lines
 
 
-def summary(graph: Graph) -> str:
+def summary(graph: GraphParts) -> str:
     """Name and counts, for ``repr``."""
     counts = {
         "input": len(graph.inputs),
@@ -346,7 +261,7 @@ def summary(graph: Graph) -> str:
     return f"<graph {name_text(graph.name)}: {', '.join(parts)}>"
 
 
-def graph_constants(graph: Graph) -> dict[str, npt.NDArray[Any]]:
+def graph_constants(graph: GraphParts) -> dict[str, npt.NDArray[Any]]:
     """The arrays that the text names by digest: what ``parse(text, constants=...)`` needs."""
     found: dict[str, npt.NDArray[Any]] = {}
     for node in graph.nodes:
@@ -360,7 +275,7 @@ def graph_constants(graph: Graph) -> dict[str, npt.NDArray[Any]]:
 def _arrays_in(value: object) -> Iterator[ArrayData]:
     if isinstance(value, ArrayData):
         yield value
-    elif isinstance(value, Graph):
+    elif isinstance(value, GraphParts):
         for node in value.nodes:
             yield from _arrays_in(tuple(each for _, each in node.op.attributes()))
     elif isinstance(value, tuple):
@@ -369,7 +284,7 @@ def _arrays_in(value: object) -> Iterator[ArrayData]:
 
 
 @boundary
-def same_graph(left: Graph, right: Graph) -> bool:
+def same_graph(left: GraphParts, right: GraphParts) -> bool:
     """Return whether two graphs are structurally equal.
 
     Nodes are compared in order, by op, operands and type; lines of programs do not count.
@@ -385,16 +300,16 @@ def same_graph(left: Graph, right: Graph) -> bool:
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
-    >>> same_graph(sg.Graph({"y": x + 1.0}), sg.Graph({"y": x + 2.0}))
+    >>> same_graph(sg.GraphParts({"y": x + 1.0}), sg.GraphParts({"y": x + 2.0}))
     False
     """
     for graph in (left, right):
-        if not isinstance(graph, Graph):
+        if not isinstance(graph, GraphParts):
             raise ArgumentError(f"same_graph takes graphs, not {kind_of(graph)}")
     return first_difference(left, right) is None
 
 
-def first_difference(left: Graph, right: Graph) -> str | None:
+def first_difference(left: GraphParts, right: GraphParts) -> str | None:
     """Return two lines that show the first difference, ``left``, then ``right``; None if equal."""
     if left is right:
         return None
@@ -404,14 +319,14 @@ def first_difference(left: Graph, right: Graph) -> str | None:
     return None
 
 
-def digest_of(graph: Graph) -> str:
+def digest_of(graph: GraphParts) -> str:
     """A hash of the lines that ``same_graph`` compares; large constants count by their own."""
     from hashlib import blake2b  # loads OpenSSL, and only graphs with bodies have digests
 
     return blake2b("\n".join(_lines(graph)).encode(), digest_size=16).hexdigest()
 
 
-def _lines(graph: Graph) -> list[str]:
+def _lines(graph: GraphParts) -> list[str]:
     names = value_names(graph)
     leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
     header = set(leaves)

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakSet
 
-from staticgrad.language.ir.op import Input, ParameterLeaf, result_types
+from staticgrad.language.ir.nodes import (
+    Node,
+    Parameter,
+    Symbolic,
+    check_updates,
+    hint_of,
+    is_value,
+    related_of,
+)
+from staticgrad.language.ir.op import Input, result_types
 from staticgrad.language.ir.pairs import Complex, ComplexParameter, next_parts
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Guard, Named, collecting_guards, named_sizes
 from staticgrad.support import ranks
 from staticgrad.support.errors import GraphError, NameConflictError, Related
 from staticgrad.support.errors.wording import kind_of, shown
-
-if TYPE_CHECKING:
-    from staticgrad.language.ir.graph import Node, Parameter, Symbolic
 
 _PAIRS = (
     "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them; of two"
@@ -45,7 +51,7 @@ def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
     """Updates as pairs."""
     if isinstance(updates, Mapping):
         return tuple(updates.items())
-    pairs = tuple(updates) if isinstance(updates, Iterable) and not _is_value(updates) else (None,)
+    pairs = tuple(updates) if isinstance(updates, Iterable) and not is_value(updates) else (None,)
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise GraphError(f"the updates hold {shown(pair)}", hint=_PAIRS)
@@ -75,17 +81,17 @@ def check_roots(
     if not outputs and not updates:
         raise GraphError("a graph needs at least one output or update")
     for label, value in outputs.items():
-        if _is_value(label):
+        if is_value(label):
             raise GraphError(
                 f"output {shown(label)} has a value for a name: outputs map names to symbolic"
                 " values",
                 hint="updates stand beside them: sg.Graph(outputs, updates={w: its next value})",
-                related=[_related(label)],
+                related=[related_of(label)],
             )
-        if not isinstance(label, str) or not _is_value(value):
+        if not isinstance(label, str) or not is_value(value):
             raise GraphError(
                 f"output {label!r} is {shown(value)}: outputs map names to symbolic values",
-                hint=_hint(value) if isinstance(label, str) else "a name is a text",
+                hint=hint_of(value) if isinstance(label, str) else "a name is a text",
             )
     check_updates(updates)
     job = ranks.running()
@@ -94,7 +100,7 @@ def check_roots(
     if isinstance(inputs, Value) or not isinstance(inputs, Iterable):
         raise GraphError(f"inputs= is {kind_of(inputs)}, not a list", hint="inputs=[x]")
     for value in inputs:
-        if not (_is_value(value) and isinstance(value.node.op, Input)):
+        if not (is_value(value) and isinstance(value.node.op, Input)):
             raise GraphError(
                 f"inputs= holds {shown(value)}, which is not an input",
                 hint="list the values themselves: inputs=[x]",
@@ -134,75 +140,6 @@ def _check_equal_on_ranks(updates: Sequence[tuple[Any, Any]]) -> None:
                 hint="the same numbers on all ranks: sg.random.Generator(seed, shared=True)",
                 related=[(draws.op.name, str(draws.types[0]), draws.origin)],
             )
-
-
-def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:
-    """Check parameters and their next values: those of a graph, or tensors (``computed``)."""
-    seen: set[Any] = set()
-    for parameter, value in updates:
-        if computed and isinstance(value, Value):
-            _check_type(parameter, value)
-        elif not computed:
-            if not (_is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
-                raise GraphError(
-                    f"update of {shown(parameter)}, which is not a parameter",
-                    hint="sg.parameter(name, array) makes what updates can change",
-                    related=[_related(parameter)] if _is_value(parameter) else [],
-                )
-            if not _is_value(value):
-                raise GraphError(
-                    f"update of parameter {parameter.name!r}: {shown(value)} is not a symbolic"
-                    " value",
-                    hint=_hint(value),
-                    related=[_related(parameter)],
-                )
-            _check_type(parameter, value)
-        if parameter.node in seen:
-            raise GraphError(
-                f"parameter {parameter.name!r} is updated twice",
-                hint="updates are simultaneous: write its next value as one expression",
-                related=[_related(parameter)],
-            )
-        seen.add(parameter.node)
-
-
-def _check_type(parameter: Parameter, value: Value) -> None:
-    if parameter.type != value.type:
-        own = parameter.dtype.numpy.name
-        if parameter.shape != value.shape:
-            hint = "an update keeps shape and dtype; reduce or reshape the new value"
-        elif parameter.dtype.is_float and value.dtype.is_float:
-            hint = (
-                "an update keeps its dtype, and np.float64 and float64 arrays widen what they"
-                " meet\n"
-                f"use Python floats or {own} arrays, or convert: value.astype({own!r})"
-            )
-        else:
-            kept = f"an update keeps its dtype: value.astype({own!r})"
-            hint = f"{kept}, or a parameter of another one"
-        next_one = [_related(value, "its next value")] if _is_value(value) else []
-        raise GraphError(
-            f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
-            hint=hint,
-            related=[_related(parameter), *next_one],
-        )
-
-
-def _hint(value: Any) -> str:
-    if isinstance(value, dict) and any(_is_value(key) for key in value):
-        return "updates stand beside the outputs: sg.Graph(outputs, updates)"
-    if isinstance(value, list | tuple | dict):
-        return "one name per value; sg.stack([a, b]) makes one value of several"
-    return "sg.constant(array) makes a value of an array or a number"
-
-
-def _is_value(data: Any) -> bool:
-    return isinstance(data, Value) and hasattr(data, "node")
-
-
-def _related(value: Any, what: str = "value") -> Related:
-    label = value.node.label or what
-    return label, str(value.type), value.node.origin
 
 
 _OWN_NAME: Final = {

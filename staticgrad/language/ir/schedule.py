@@ -3,22 +3,59 @@
 The listed order of steps is one valid order; what must stay in order follows from the buffers that
 they read and write. Sizes stay symbolic: one Schedule serves every batch size. A ``CallStep`` calls
 a routine, code of a library or of a user, over operands and sizes.
+
+The text of a schedule, which ``schedule_text`` reads back:
+
+::
+
+    staticgrad-schedule 1
+    size batch {min=1, hint=64}
+    schedule step {
+      buffer in.x: f32[10*batch] input "x"           # train.py:3
+      buffer c1: f32[2] constant = f32[2] [1.0, 0.5]
+      buffer t2: f32[10*batch] temp                  # train.py:8 [head]
+      kernel k0(p0: in f32, p1: out f32; n0) {
+        ...
+      }
+      step k0(in.x, t2 + 8*batch; 10*batch) total 10*batch grain 16384 ^1 "mul, add"  # train.py:8
+      return z = out.z
+    }
+
+Buffers come first, with their size in elements; a constant of more than 16 elements is named by its
+digest and bound from outside. A kernel stands before the first step that uses it. ``step`` binds
+the kernel's operands, then its arguments; ``updated`` stands behind a parameter whose new value is
+read; ``^k`` is the phase, the string the label, a comment the user's lines. ``kernels/text.py`` has
+the form of kernels. ``call lapack.potrf(in t1, out t2, check k3; n) total 1 operations n**3`` calls
+a routine; ``alone`` may stand behind it. Another kind of steps has a keyword of its own
+(``Step.text``); schedules that it runs stand behind it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+import numpy.typing as npt
 
 from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.kernels.bodies import Reach, reaches
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Mode, is_own
+from staticgrad.language.ir.kernels.text import INDENT, kernel_lines
+from staticgrad.language.ir.text import (
+    INLINE_ELEMENTS,
+    comment,
+    distinct_sizes,
+    header_line,
+    size_lines,
+    value_text,
+)
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
+from staticgrad.language.types.lexis import name_text, quoted
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import Location
@@ -182,9 +219,9 @@ class Step(ABC):
     ops, for people.
 
     A step runs one kernel over its iterations, or bodies, as its ``control`` says. How a class of
-    steps is written as text and read is registered beside the text (``schedule_text.StepForm``).
-    What follows from the accesses is here; steps that touch parts of buffers, write over an
-    operand, or have kernels or bodies override it.
+    steps is read from text is registered (``schedule_text.register_form``). What follows from the
+    accesses is here; steps that touch parts of buffers, write over an operand, or have kernels or
+    bodies override it.
     """
 
     if TYPE_CHECKING:  # fields of some classes, properties of others
@@ -209,6 +246,13 @@ class Step(ABC):
     @abstractmethod
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
         """The kernels that one run of it calls, where its arguments have these values."""
+
+    @abstractmethod
+    def text(self, names: Mapping[Kernel, str]) -> str:
+        """``step k0(in.x, t2 + 8; batch) total batch grain 16384``: a keyword, and what it runs.
+
+        The names are those of kernels; the phase, the label and the bodies follow.
+        """
 
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
         """The bytes that each access touches where its arguments have these values.
@@ -321,6 +365,12 @@ class KernelStep(BoundStep):
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
         return ((o.name, o.mode, o.dtype) for o in self.kernel.operands)
 
+    def text(self, names: Mapping[Kernel, str]) -> str:
+        operands = ", ".join(map(binding_text, self.operands))
+        arguments = f"; {', '.join(map(str, self.arguments))}" if self.arguments else ""
+        cut = f"total {self.total} grain {self.grain}"
+        return f"step {name_text(names[self.kernel])}({operands}{arguments}) {cut}"
+
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
         return reaches(self.kernel, arguments)
 
@@ -352,8 +402,6 @@ class Schedule:
     outputs: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        from staticgrad.language.ir.schedule_text import print_schedule
-
         return print_schedule(self)
 
     def __repr__(self) -> str:
@@ -366,19 +414,6 @@ class Schedule:
     @cached_property
     def by_name(self) -> dict[str, Buffer]:
         return {b.name: b for b in self.buffers}
-
-    @cached_property
-    def first_checks(self) -> frozenset[int]:
-        """The steps with checks that come before parameters are written, by number.
-
-        A step whose checks pass wherever those of earlier ones did is none of them.
-        """
-        checking = {number for number, step in enumerate(self.steps) if step.checks()}
-        if len(checking) > 1:
-            from staticgrad.language.ir.verify import implied_checks
-
-            checking -= implied_checks(self.steps, self.by_name)
-        return frozenset(checking)
 
     def sizes(self) -> Iterator[Size]:
         """Every size in the order of the text."""
@@ -426,6 +461,16 @@ class CallStep(BoundStep):
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
         return ((f"p{n}", mode, dtype) for n, (mode, dtype) in enumerate(self.routine.operands))
 
+    def text(self, names: Mapping[Kernel, str]) -> str:
+        operands = ", ".join(
+            f"{mode} {binding_text(binding)}"
+            for (mode, _), binding in zip(self.routine.operands, self.operands, strict=True)
+        )
+        sizes = f"; {', '.join(map(str, self.sizes))}" if self.sizes else ""
+        alone = " alone" if self.routine.alone else ""
+        cut = f"total {self.total} operations {self.operations}{alone}"
+        return f"call {name_text(self.routine.name)}({operands}{sizes}) {cut}"
+
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
         *sizes, total, operations = arguments
         return (Call(self.routine, tuple(sizes), 1, float(total * operations)),)
@@ -441,3 +486,78 @@ def routines(schedule: Schedule) -> tuple[Routine, ...]:
                 found[step.routine] = None
             waiting += [body.schedule for body in step.bodies()]
     return tuple(found)
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def print_schedule(schedule: Schedule, *, comments: bool = True) -> str:
+    """The canonical text; without ``comments`` nothing in it names the user's files."""
+    lines = [header_line("schedule"), *size_lines(distinct_sizes(schedule.sizes()))]
+    return "\n".join([*lines, *schedule_lines(schedule, comments)]) + "\n"
+
+
+def kernel_names(schedule: Schedule) -> dict[Kernel, str]:
+    """The name of every kernel in the text: ``k0``, ``k1``, in order of first use."""
+    own = (kernel for step in schedule.steps for kernel in _own_kernels(step))
+    return {kernel: f"k{number}" for number, kernel in enumerate(dict.fromkeys(own))}
+
+
+def _own_kernels(step: Step) -> tuple[Kernel, ...]:
+    """The kernels of a step that stand before it; those of bodies stand in them."""
+    return () if step.bodies() else step.kernels()
+
+
+def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
+    """``schedule step { ... }``, line by line."""
+    yield f"schedule {name_text(schedule.name)} {{"
+    for buffer in schedule.buffers:
+        origins = () if buffer.origin is None or not comments else (buffer.origin,)
+        yield INDENT + buffer_text(buffer) + comment(origins)
+    names = kernel_names(schedule)
+    written: set[str] = set()
+    for step in schedule.steps:
+        for kernel in _own_kernels(step):
+            name = names[kernel]
+            if name not in written:
+                written.add(name)
+                for line in kernel_lines(kernel, name):
+                    yield INDENT + line
+        yield INDENT + step_text(step, names) + comment(step.origins if comments else ())
+        for body in step.bodies():
+            for line in schedule_lines(body.schedule, comments):
+                yield INDENT + INDENT + line
+    returned = ", ".join(f"{name_text(n)} = {name_text(buffer)}" for n, buffer in schedule.outputs)
+    if returned:
+        yield f"{INDENT}return {returned}"
+    yield "}"
+
+
+def buffer_text(buffer: Buffer) -> str:
+    """``buffer in.x: f32[784*batch] input "x"``."""
+    label = f" {quoted(buffer.label)}" if buffer.label else ""
+    data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
+    head = f"buffer {name_text(buffer.name)}: {buffer.dtype.code}[{buffer.size}]"
+    return f"{head} {buffer.role}{' kept' if buffer.kept else ''}{label}{data}"
+
+
+def step_text(step: Step, names: Mapping[Kernel, str]) -> str:
+    """``step k0(in.x, t2 + 8; batch) total batch grain 16384 ^1 "mul"``."""
+    phase = f" ^{step.phase}" if step.phase else ""
+    label = f" {quoted(step.label)}" if step.label else ""
+    return f"{step.text(names)}{phase}{label}"
+
+
+def binding_text(binding: Binding) -> str:
+    """A buffer, and the element from which on it is bound: ``t2 + 8*batch``."""
+    name = name_text(binding.buffer)
+    offset = str(binding.offset)
+    if binding.offset != 0:
+        name += f" - {offset[1:]}" if offset[0] == "-" else f" + {offset}"
+    return f"{name} updated" if binding.updated else name
+
+
+def schedule_constants(schedule: Schedule) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that the text names by digest: ``parse_schedule(text, constants=...)``."""
+    data = (buffer.data for buffer in schedule.buffers)
+    return {d.digest: d.array for d in data if d is not None and d.array.size > INLINE_ELEMENTS}

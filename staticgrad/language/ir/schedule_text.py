@@ -1,50 +1,6 @@
-"""Schedules as text, and read back.
+"""Schedules and plans read back from text; ``schedule`` and ``plan`` have the forms.
 
-::
-
-    staticgrad-schedule 1
-    size batch {min=1, hint=64}
-    schedule step {
-      buffer in.x: f32[10*batch] input "x"           # train.py:3
-      buffer c1: f32[2] constant = f32[2] [1.0, 0.5]
-      buffer t2: f32[10*batch] temp                  # train.py:8 [head]
-      kernel k0(p0: in f32, p1: out f32; n0) {
-        ...
-      }
-      step k0(in.x, t2 + 8*batch; 10*batch) total 10*batch grain 16384 ^1 "mul, add"  # train.py:8
-      return z = out.z
-    }
-
-Buffers come first, with their size in elements; a constant of more than 16 elements is named by its
-digest and bound from outside. A kernel stands before the first step that uses it. ``step`` binds
-the kernel's operands, then its arguments; ``updated`` stands behind a parameter whose new value is
-read; ``^k`` is the phase, the string the label, a comment the user's lines. ``kernels/text.py`` has
-the form of kernels. ``call lapack.potrf(in t1, out t2, check k3; n) total 1 operations n**3`` calls
-a routine; ``alone`` may stand behind it. Another kind of steps has a keyword of its own
-(``StepForm``); schedules that it runs stand behind it.
-
-Plans as text, and read back: the schedule, then the numbers for one set of sizes.
-
-::
-
-    staticgrad-plan 1
-    size batch {min=1}
-    schedule step {
-      ...
-    }
-    plan(batch=64) {
-      arena 8192 commit 2
-      place t2 at 0 bytes 2560 live 0..1
-      run 0: k0(in.x, t2 at 512; 640, -1) total 640 grain 16384   # mul, add
-      bytes in.x 2560
-    }
-
-``arena`` is the peak in bytes, with ``workers 2`` behind it where there are several; ``place`` an
-arena buffer's bytes and the positions of the first and last step that it lives for; ``run`` a step
-of the schedule by number, in the order of the plan, with the byte offsets of its operands inside
-their buffers, and behind ``fails`` its check operands that must fail, as there is an axis of size
-0; ``bytes`` the size of every buffer. Behind a step of ``bodies`` stand their plans.
-Whether the numbers are right is for the check of plans, not for this module.
+Whether the numbers of a plan are right is for the check of plans, not for this module.
 """
 
 from __future__ import annotations
@@ -52,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import numpy.typing as npt
 
@@ -61,110 +17,16 @@ from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.parser import KernelReader
 from staticgrad.language.ir.kernels.stages import Mode
-from staticgrad.language.ir.kernels.text import INDENT, kernel_lines
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
-from staticgrad.language.ir.printer import (
-    bound_constants,
-    comment,
-    distinct_sizes,
-    header_line,
-    size_lines,
-)
 from staticgrad.language.ir.schedule import Binding, Buffer, CallStep, KernelStep, Schedule, Step
-from staticgrad.language.ir.text import INLINE_ELEMENTS, value_text
+from staticgrad.language.ir.text import bound_constants
 from staticgrad.language.types.arrays import ArrayData
-from staticgrad.language.types.dim import Named, Size
+from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
-from staticgrad.language.types.lexis import Tokens, name_text, quoted
-from staticgrad.support.records import NamedTuple
+from staticgrad.language.types.lexis import Tokens, name_text
 from staticgrad.support.source import Location
 
 _ROLES: Final = ("input", "parameter", "constant", "temp", "output", "scratch", "check")
-
-
-# -- writing --------------------------------------------------------------------------------------
-
-
-def print_schedule(schedule: Schedule, *, comments: bool = True) -> str:
-    """The canonical text; without ``comments`` nothing in it names the user's files."""
-    lines = [header_line("schedule"), *size_lines(distinct_sizes(schedule.sizes()))]
-    return "\n".join([*lines, *schedule_lines(schedule, comments)]) + "\n"
-
-
-def kernel_names(schedule: Schedule) -> dict[Kernel, str]:
-    """The name of every kernel in the text: ``k0``, ``k1``, in order of first use."""
-    own = (kernel for step in schedule.steps for kernel in _own_kernels(step))
-    return {kernel: f"k{number}" for number, kernel in enumerate(dict.fromkeys(own))}
-
-
-def _own_kernels(step: Step) -> tuple[Kernel, ...]:
-    """The kernels of a step that stand before it; those of bodies stand in them."""
-    return () if step.bodies() else step.kernels()
-
-
-def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
-    """``schedule step { ... }``, line by line."""
-    yield f"schedule {name_text(schedule.name)} {{"
-    for buffer in schedule.buffers:
-        origins = () if buffer.origin is None or not comments else (buffer.origin,)
-        yield INDENT + buffer_text(buffer) + comment(origins)
-    names = kernel_names(schedule)
-    written: set[str] = set()
-    for step in schedule.steps:
-        for kernel in _own_kernels(step):
-            name = names[kernel]
-            if name not in written:
-                written.add(name)
-                for line in kernel_lines(kernel, name):
-                    yield INDENT + line
-        yield INDENT + step_text(step, names) + comment(step.origins if comments else ())
-        for body in step.bodies():
-            for line in schedule_lines(body.schedule, comments):
-                yield INDENT + INDENT + line
-    returned = ", ".join(f"{name_text(n)} = {name_text(buffer)}" for n, buffer in schedule.outputs)
-    if returned:
-        yield f"{INDENT}return {returned}"
-    yield "}"
-
-
-def buffer_text(buffer: Buffer) -> str:
-    """``buffer in.x: f32[784*batch] input "x"``."""
-    label = f" {quoted(buffer.label)}" if buffer.label else ""
-    data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
-    head = f"buffer {name_text(buffer.name)}: {buffer.dtype.code}[{buffer.size}]"
-    return f"{head} {buffer.role}{' kept' if buffer.kept else ''}{label}{data}"
-
-
-def step_text(step: Step, names: Mapping[Kernel, str]) -> str:
-    """``step k0(in.x, t2 + 8; batch) total batch grain 16384 ^1 "mul"``."""
-    form = _FORMS.get(getattr(step, "kind", "")) or next(
-        form for form in _FORMS.values() if type(step) is form.kind
-    )
-    phase = f" ^{step.phase}" if step.phase else ""
-    label = f" {quoted(step.label)}" if step.label else ""
-    return f"{form.keyword} {form.write(step, names)}{phase}{label}"
-
-
-def _kernel_step_text(step: Any, names: Mapping[Kernel, str]) -> str:
-    operands = ", ".join(map(binding_text, step.operands))
-    arguments = f"; {', '.join(map(str, step.arguments))}" if step.arguments else ""
-    cut = f"total {step.total} grain {step.grain}"
-    return f"{name_text(names[step.kernel])}({operands}{arguments}) {cut}"
-
-
-def binding_text(binding: Binding) -> str:
-    """A buffer, and the element from which on it is bound: ``t2 + 8*batch``."""
-    name = name_text(binding.buffer)
-    offset = str(binding.offset)
-    if binding.offset != 0:
-        name += f" - {offset[1:]}" if offset[0] == "-" else f" + {offset}"
-    return f"{name} updated" if binding.updated else name
-
-
-def schedule_constants(schedule: Schedule) -> dict[str, npt.NDArray[Any]]:
-    """The arrays that the text names by digest: ``parse_schedule(text, constants=...)``."""
-    data = (buffer.data for buffer in schedule.buffers)
-    return {d.digest: d.array for d in data if d is not None and d.array.size > INLINE_ELEMENTS}
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -202,7 +64,7 @@ class ScheduleReader(KernelReader):
             word = self.texts[self.at] if self.kinds[self.at] == "name" else ""
             if word in _FORMS:
                 self.at += 1
-                steps.append(_FORMS[word].read(self))
+                steps.append(_FORMS[word](self))
             elif word in ("kernel", "serial"):
                 self._kernel()
             elif self.accept("buffer"):
@@ -330,41 +192,18 @@ class ScheduleReader(KernelReader):
 
 # -- kinds of steps -------------------------------------------------------------------------------
 
-
-class StepForm(NamedTuple):
-    """The text form of a class of steps, after its keyword.
-
-    ``write`` gives what stands between the keyword and the phase, with the names of kernels;
-    ``read`` begins behind the keyword and ends behind the step, its label (``step_end``) and its
-    bodies (``body``), which are printed behind it.
-    """
-
-    keyword: str
-    kind: type
-    write: Callable[[Any, Mapping[Kernel, str]], str]
-    read: Callable[[ScheduleReader], Step]
+#: Reads what stands behind a keyword, with the step's label (``step_end``) and the bodies
+#: (``body``) that are printed behind it.
+ReadStep = Callable[[ScheduleReader], Step]
+_FORMS: Final[dict[str, ReadStep]] = {}
 
 
-_FORMS: Final[dict[str, StepForm]] = {}
-
-
-def register_form(form: StepForm) -> None:
-    """Let schedules have steps of one more class in their text."""
-    _FORMS[form.keyword] = form
+def register_form(keyword: str, read: ReadStep) -> None:
+    """Let schedules have steps of one more class in their text, which begins with a keyword."""
+    _FORMS[keyword] = read
 
 
 # -- calls ----------------------------------------------------------------------------------------
-
-
-def _call_step_text(step: Any, _: Mapping[Kernel, str]) -> str:
-    operands = ", ".join(
-        f"{mode} {binding_text(binding)}"
-        for (mode, _), binding in zip(step.routine.operands, step.operands, strict=True)
-    )
-    sizes = f"; {', '.join(map(str, step.sizes))}" if step.sizes else ""
-    alone = " alone" if step.routine.alone else ""
-    cut = f"total {step.total} operations {step.operations}{alone}"
-    return f"{name_text(step.routine.name)}({operands}{sizes}) {cut}"
 
 
 def _read_call_step(reader: ScheduleReader) -> CallStep:
@@ -381,21 +220,6 @@ def _read_call_step(reader: ScheduleReader) -> CallStep:
 
 
 # -- steps with bodies ----------------------------------------------------------------------------
-
-
-def _body_step_text(step: BodyStep, _: Mapping[Kernel, str]) -> str:
-    operands = ", ".join(
-        f"{operand.use} {binding_text(binding)}"
-        + (f" of {operand.number}" if operand.use in ("turn", "check") else "")
-        + (f" {name_text(operand.name)}" if operand.name else "")
-        for operand, binding in zip(step.types, step.operands, strict=True)
-    )
-    if step.kind == "branch":
-        return f"({operands})"
-    way = " backwards" if step.backwards else ""
-    way += "".join(f" logged {number}" for number in step.logged)
-    counts = f"iterations {step.iterations} carries {step.carries} slices {step.slices}"
-    return f"({operands}) {counts}{way}"
 
 
 def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
@@ -422,56 +246,13 @@ def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
     return BodyStep(kind, types, operands, tuple(schedules), *counts, *end)
 
 
-register_form(StepForm("step", KernelStep, _kernel_step_text, ScheduleReader.kernel_step))
-register_form(StepForm("call", CallStep, _call_step_text, _read_call_step))
+register_form("step", ScheduleReader.kernel_step)
+register_form("call", _read_call_step)
 for _kind in get_args(Kind):
-    register_form(StepForm(_kind, BodyStep, _body_step_text, partial(_read_body_step, kind=_kind)))
+    register_form(_kind, partial(_read_body_step, kind=_kind))
 
 
 # -- plans ----------------------------------------------------------------------------------------
-
-
-def print_plan(plan: Plan, *, comments: bool = True) -> str:
-    """The canonical text; without ``comments`` nothing in it names the user's files."""
-    lines = [header_line("plan"), *size_lines(distinct_sizes(plan.schedule.sizes()))]
-    lines += schedule_lines(plan.schedule, comments)
-    return "\n".join([*lines, *_plan_lines(plan)]) + "\n"
-
-
-def _plan_lines(plan: Plan) -> Iterator[str]:
-    sizes = ", ".join(f"{Named(name)}={value}" for name, value in plan.sizes)
-    yield f"plan({sizes}) {{"
-    workers = f" workers {plan.workers}" if plan.workers != 1 else ""
-    yield f"{INDENT}arena {plan.peak_bytes} commit {plan.commit}{workers}"
-    for place in plan.placements:
-        where = f"at {place.offset} bytes {place.nbytes} live {place.first}..{place.last}"
-        yield f"{INDENT}place {name_text(place.buffer)} {where}"
-    names = kernel_names(plan.schedule)
-    for planned in plan.steps:
-        step = plan.schedule.steps[planned.step]
-        comment = f"   # {' '.join(step.label.split())}" if step.label else ""
-        yield INDENT + planned_text(planned, step, names) + comment
-        for body in planned.bodies:
-            for line in _plan_lines(body):
-                yield INDENT + INDENT + line
-    for buffer, nbytes in plan.buffer_bytes:
-        yield f"{INDENT}bytes {name_text(buffer)} {nbytes}"
-    yield "}"
-
-
-def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) -> str:
-    """``run 0: k0(in.x, t2 at 512; 640) total 640 grain 16384``."""
-    kernels = () if planned.bodies else step.kernels()
-    operands = ", ".join(
-        name_text(access.buffer) + (f" at {offset}" if offset else "")
-        for access, offset in zip(step.accesses(), planned.offsets, strict=True)
-    )
-    arguments = f"; {', '.join(map(str, planned.arguments))}" if planned.arguments else ""
-    cut = f"total {planned.total} grain {planned.grain}"
-    cut += f" fails {', '.join(planned.fails)}" if planned.fails else ""
-    name = ", ".join(name_text(names[kernel]) for kernel in kernels)
-    name = name or ("bodies" if planned.bodies else "call")
-    return f"run {planned.step}: {name}({operands}{arguments}) {cut}"
 
 
 def parse_plan(

@@ -1,4 +1,7 @@
-"""Literals of the text forms: element values, attributes, sizes and types; writing and reading.
+"""What the text forms share: documents, and literals: element values, attributes, sizes, types.
+
+Graphs, Schedules and Plans are documents: ``staticgrad-ir 1``, then a line for each named size with
+bounds or a hint, then the thing itself. Large arrays are named by a digest.
 
 One spelling per value: floats by the shortest digits that read back to the same bits, NaN without
 sign and payload, tuples with Python's commas. ``Reader`` is the part of a parser that Graph,
@@ -11,7 +14,7 @@ Schedule and Plan share: a cursor over tokens, and the grammar of literals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, NoReturn
 
@@ -20,10 +23,20 @@ import numpy.typing as npt
 
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import ArrayData, TensorType, convert_array
-from staticgrad.language.types.dim import Dim, Size, dim, product_weight, weight
+from staticgrad.language.types.dim import (
+    Dim,
+    Named,
+    Size,
+    dim,
+    named_sizes,
+    product_weight,
+    weight,
+)
 from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, DType
 from staticgrad.language.types.lexis import Tokens, quoted, unquoted
 from staticgrad.support.errors import ArgumentError, ParseError
+from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.source import Location, SourceLine
 
 INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside
 MAX_NESTING: Final = 64  # tuples, parentheses, lists: deeper text is refused, not recursed into
@@ -455,3 +468,129 @@ def _fits(element: Any, dtype: DType) -> bool:
     number = float(element)
     with np.errstate(over="ignore"):
         return number != number or bool(np.isfinite(_in_dtype(number, dtype)))
+
+
+# -- documents ------------------------------------------------------------------------------------
+
+VERSION: Final = 1
+_PROMISES: Final = ("min", "max", "multiple_of", "hint")
+#: File of the origins that the parser gives to nodes without a comment; never printed.
+NO_FILE: Final = "<text>"
+
+
+def header_line(form: str) -> str:
+    """The first line of a document of ``form`` (``ir``, ``schedule``, ``plan``)."""
+    return f"staticgrad-{form} {VERSION}"
+
+
+def size_line(named: Named, *, hint: bool = True) -> str:
+    """The declaration of a named size with its promises."""
+    promises = {
+        "min": (named.min, 0),
+        "max": (named.max, None),
+        "multiple_of": (named.multiple_of, 1),
+    }
+    if hint:
+        promises["hint"] = (named.hint, None)
+    stated = [f"{key}={value}" for key, (value, default) in promises.items() if value != default]
+    return f"size {named} {{{', '.join(stated)}}}"
+
+
+def size_lines(names: Iterable[Named]) -> list[str]:
+    """The declarations of those sizes that promise or hint at something."""
+    return [
+        size_line(named)
+        for named in names
+        if (named.min, named.max, named.multiple_of, named.hint) != (0, None, 1, None)
+    ]
+
+
+def distinct_sizes(sizes: Iterable[Size]) -> list[Named]:
+    """Every named size in ``sizes``, in order of first appearance."""
+    found: dict[str, Named] = {}
+    for size in dict.fromkeys(sizes):
+        for named in () if isinstance(size, int) else named_sizes(size):
+            found.setdefault(named.name, named)
+    return list(found.values())
+
+
+def comment(origins: Iterable[Location]) -> str:
+    """``   # train.py:8 [head], train.py:5``: every line once; nothing of places in parsed text."""
+    places = (place for origin in origins for place in origin.places)
+    lines = (place.labelled for place in places if getattr(place, "file", None) != NO_FILE)
+    where = ", ".join(dict.fromkeys(lines))
+    return f"   # {where}" if where else ""
+
+
+def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, ArrayData]:
+    """The arrays that a caller binds to digests."""
+    if not isinstance(constants, Mapping | None):
+        raise ArgumentError(
+            f"constants are arrays by digest, not {kind_of(constants)}",
+            hint="constants=graph_constants(graph), or schedule_constants, gives them",
+        )
+    found = {digest: ArrayData(array) for digest, array in (constants or {}).items()}
+    for digest, data in found.items():
+        if data.digest != digest:
+            raise ArgumentError(
+                f"the array bound for constant {digest!r} has the digest {data.digest!r}"
+            )
+    return found
+
+
+class DocumentReader(Reader):
+    """Reads what stands before the thing itself, and comments."""
+
+    def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
+        super().__init__(tokens, constants)
+        self._lines: dict[str, SourceLine | None] = {}  # by comment
+
+    def header(self, form: str, thing: str) -> None:
+        """The first line; ``thing`` is what people call the document: a graph, a plan."""
+        if self.texts[:3] != ["staticgrad", "-", form]:
+            self.fail(f"the text of a {thing} starts with '{header_line(form)}'", 0)
+        self.at = 3
+        if self.integer("the version of the text form") != VERSION:
+            self.fail(
+                f"this is staticgrad-{form} {self.texts[3]}; this release reads version {VERSION}",
+                3,
+            )
+
+    def size_declarations(self) -> None:
+        """``size batch {min=1, hint=64}``, any number of times."""
+        while self.accept("size"):
+            start = self.at
+            token = self.texts[self.at]
+            quoted = self.kinds[self.at] == "size"
+            self.at += quoted
+            name = self.unquote(token[1:]) if quoted else self.take("name", "the name of a size")
+            if name in self.sizes:
+                self.fail(f"the size {token} is declared twice", start)
+            self.expect("{", "the name of the size")
+            promises = dict(self.sequence(self._promise, "}"))
+            try:
+                self.sizes[name] = dim(name, **promises)
+            except ValueError as error:
+                self.fail(str(error), start)
+
+    def _promise(self) -> tuple[str, int]:
+        key = self.take("name", f"one of {', '.join(_PROMISES)}")
+        if key not in _PROMISES:
+            self.fail(f"a size promises {', '.join(_PROMISES)}, not {key}", self.at - 1)
+        self.expect("=", key)
+        return key, self.integer(f"the number of {key}")
+
+    def named_line(self) -> SourceLine | None:
+        """The line, or lines, that the comment behind the token just read names."""
+        comment = self.tokens.comments.get(self.at - 1, "")
+        if comment not in self._lines:
+            try:
+                self._lines[comment] = SourceLine.from_text(comment)
+            except ValueError:  # a remark, or nothing
+                self._lines[comment] = None
+        return self._lines[comment]
+
+    def finished(self, thing: str) -> None:
+        """Nothing follows."""
+        if self.kinds[self.at] != "end":
+            self.fail(f"the {thing} has ended, but {self.found} follows")

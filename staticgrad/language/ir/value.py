@@ -14,7 +14,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -29,9 +29,55 @@ from staticgrad.support.errors.tracebacks import boundary, cut
 from staticgrad.support.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.support.errors.wording import shown
 
-if TYPE_CHECKING:
-    from staticgrad.language.ir.kinds import Of, Places, V
-    from staticgrad.language.ir.op import Op
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Of(Protocol[V_co]):
+    """A value whose operations give ``V_co``. A type only: nothing has the attribute in a run."""
+
+    @property
+    def of_kind(self) -> V_co:
+        """Return the value that operations give."""
+
+
+class Places(Protocol[V_co]):
+    """``x.at``: ``x.at[key]`` names elements."""
+
+    def __getitem__(self, key: Any, /) -> Elements[V_co]:
+        """The elements at ``key``."""
+
+
+class Elements(Protocol[V_co]):
+    """``x.at[key]``: copies of x in which the elements differ."""
+
+    def get(self) -> V_co:
+        """``x[key]``."""
+
+    def set(self, values: Any) -> V_co:
+        """x with the elements replaced."""
+
+    def add(self, values: Any) -> V_co:
+        """x with ``values`` added to the elements."""
+
+    def subtract(self, values: Any) -> V_co:
+        """x with ``values`` subtracted from the elements."""
+
+    def multiply(self, values: Any) -> V_co:
+        """x with the elements multiplied by ``values``."""
+
+    def divide(self, values: Any) -> V_co:
+        """x with the elements divided by ``values``."""
+
+    def power(self, values: Any) -> V_co:
+        """x with the elements to the power of ``values``."""
+
+    def max(self, values: Any) -> V_co:
+        """x with the larger one of each element and of ``values``."""
+
+    def min(self, values: Any) -> V_co:
+        """x with the smaller one of each element and of ``values``."""
+
 
 _VERSIONS: Final = (None, "2021.12", "2022.12", "2023.12", "2024.12")
 
@@ -145,8 +191,8 @@ class Value(StandardArray):
 
     @classmethod
     @abstractmethod
-    def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
-        """Apply ``op`` to operands of this kind."""
+    def bind(cls, op: Any, args: tuple[Any, ...]) -> Any:
+        """Apply the op ``op`` to operands of this kind."""
 
     @classmethod
     @abstractmethod

@@ -11,10 +11,21 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.kernels.bodies import stores_apart
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
-from staticgrad.language.ir.schedule import BoundStep, Buffer, KernelStep, Schedule, Step, StepBody
+from staticgrad.language.ir.schedule import (
+    BoundStep,
+    Buffer,
+    KernelStep,
+    Schedule,
+    Step,
+    StepBody,
+    buffer_text,
+    kernel_names,
+    step_text,
+)
 from staticgrad.language.types.dim import Named, Size, bounds, is_at_least, named_sizes
 from staticgrad.support.errors import VerifyError
 
@@ -43,8 +54,6 @@ def verify_schedule(schedule: Schedule) -> None:
 
 
 def _broken(schedule: Schedule, headline: str, at: Step | Buffer | None = None) -> NoReturn:
-    from staticgrad.language.ir.schedule_text import buffer_text, kernel_names, step_text
-
     where = f"schedule {schedule.name!r}"
     if at is None:
         raise VerifyError(f"{where}: {headline}")
@@ -129,8 +138,6 @@ def kernels_are_sound(schedule: Schedule) -> None:
             try:
                 verify_kernel(kernel)
             except VerifyError as error:
-                from staticgrad.language.ir.schedule_text import kernel_names, step_text
-
                 names = kernel_names(schedule)
                 raise VerifyError(
                     f"schedule {schedule.name!r}, {names[kernel]} ({step.label}): {error.headline}",
@@ -294,6 +301,7 @@ def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None
         name for step in schedule.steps for name in set(step.writes()) if name in parameters
     )
     written: set[str] = set()
+    checking = first_checks(schedule)
     for number, step in enumerate(schedule.steps):
         for access in step.accesses():
             name = access.buffer
@@ -304,7 +312,7 @@ def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None
             if access.mode == "in" and name in written and not access.updated:
                 _broken(schedule, f"it reads {name!r} after it was written", step)
         own = parameters.intersection(step.writes())
-        if number in schedule.first_checks and (written or own):
+        if number in checking and (written or own):
             _broken(schedule, "it checks an index after a parameter was written", step)
         written |= own
         left.subtract(own)

@@ -16,8 +16,7 @@ import numpy as np
 
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.eager.tape import TapeSweep
-from staticgrad.language.ir.pictures import columns_of_steps
-from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.plan import Plan, columns_of_steps
 from staticgrad.tools.comparison.report import GRADIENTS, KEPT, TEMPORARY, UPDATES, Causes
 
 FRAMES: Final = 12  # of a traceback: from an array of a rule up to the walk back

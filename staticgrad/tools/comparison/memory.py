@@ -13,7 +13,7 @@ from typing import Any, Final
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.compiler.compiling.tradeoffs import tradeoff
 from staticgrad.compiler.reports.profiling import live_bytes
-from staticgrad.language.ir.pictures import columns_of_steps
+from staticgrad.language.ir.plan import columns_of_steps
 from staticgrad.support.records import dataclass
 from staticgrad.tools.comparison.causes import FRAMES, WALK, Moments
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram

@@ -21,7 +21,8 @@ import staticgrad as sg
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiler.reports.pictures import passes_table
 from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.pictures import GraphDrawing, plan_svg
+from staticgrad.language.ir.pictures import GraphDrawing
+from staticgrad.language.ir.plan import plan_svg
 from staticgrad.support.building import is_package_file
 from staticgrad.support.pictures import charts, markup
 from staticgrad.support.pictures.charts import Line

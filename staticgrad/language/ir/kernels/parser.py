@@ -60,8 +60,7 @@ from staticgrad.language.ir.kernels.stages import (
     Store,
 )
 from staticgrad.language.ir.kernels.text import PRODUCT
-from staticgrad.language.ir.printer import DocumentReader
-from staticgrad.language.ir.text import suggestion
+from staticgrad.language.ir.text import DocumentReader, suggestion
 from staticgrad.language.types.arrays import ArrayData, TensorType
 from staticgrad.language.types.dtype import ALL_DTYPES, I64, DType
 from staticgrad.language.types.lexis import Tokens, name_text

@@ -1,0 +1,228 @@
+"""The checks of indices that others imply.
+
+An embedding checks its indices where it reads the table, and its gradient checks them again where
+it scatters. If the first check passes, so does the second: both look up the same function of the
+same elements of one buffer, along an axis of the same extent. So only the first has to come before
+parameters are written. ``implied_checks`` finds such steps from the kernels alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import permutations
+
+from staticgrad.language.ir.expr import Access, Expr
+from staticgrad.language.ir.kernels.kernel import number_of
+from staticgrad.language.ir.kernels.stages import (
+    Axis,
+    Check,
+    Extent,
+    Gemm,
+    Loop,
+    Map,
+    Scalar,
+    nested,
+    statements,
+)
+from staticgrad.language.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
+from staticgrad.language.types.dim import (
+    Size,
+    divide_exactly,
+    is_at_least,
+)
+from staticgrad.support.records import NamedTuple
+
+
+def first_checks(schedule: Schedule) -> frozenset[int]:
+    """Return the steps with checks that come before parameters are written, by number.
+
+    A step whose checks pass wherever those of earlier ones did is none of them.
+    """
+    checking = frozenset(number for number, step in enumerate(schedule.steps) if step.checks())
+    return checking - implied_checks(schedule.steps, schedule.by_name)
+
+
+#: What one index is computed by, of which all leaves are numbers, or one element of one buffer.
+Formula = tuple[Hashable, ...]
+#: Loops that move an access: the stride and the extent of each.
+Walk = tuple[tuple[Size, Size], ...]
+
+
+class Look(NamedTuple):
+    """The indices that a check looks at.
+
+    ``formula`` says how they follow from elements of ``buffer``. ``walk``: the elements, where they
+    are known to be exactly those of these loops from ``begin`` on.
+    """
+
+    buffer: str
+    formula: Formula
+    extent: Size
+    wrap: bool
+    begin: Size
+    walk: Walk | None
+
+    def implies(self, other: Look, size: Size) -> bool:
+        """Return whether the other check passes if this one does; ``size``: the buffer's."""
+        alike = self[:3] == other[:3] and (other.wrap or not self.wrap)
+        if not alike or self.walk is None:
+            return False
+        whole: Walk = ((1, size),) if size != 1 else ()
+        at = (self.begin, self.walk)
+        return at in ((0, whole), (other.begin, other.walk))
+
+
+def implied_checks(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> frozenset[int]:
+    """The numbers of the steps with checks that pass wherever those of earlier steps did."""
+    checking = [number for number, step in enumerate(steps) if step.checks()]
+    if len(checking) < 2:
+        return frozenset()
+    steady = _Steady(steps, buffers)
+    before: list[Look] = []
+    found = set()
+    for number in checking:
+        looks = list(_looks(steps[number], steady))
+        fresh = [look for look in looks if look is None or not steady.implied(look, before)]
+        before += [look for look in fresh if look is not None]
+        if not fresh:
+            found.add(number)
+    return frozenset(found)
+
+
+class _Steady:
+    """Buffers that hold one value each, whenever they are read."""
+
+    def __init__(self, steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> None:
+        self._buffers = buffers
+        self._writers = Counter(name for step in steps for name in set(step.writes()))
+
+    def holds_one(self, name: str) -> bool:
+        """Return whether all reads of the buffer see the same value."""
+        given = self._buffers[name].role in ("input", "constant")
+        return self._writers[name] == (0 if given else 1)
+
+    def implied(self, look: Look, before: Sequence[Look]) -> bool:
+        """Return whether a check passes if those before did."""
+        size = self._buffers[look.buffer].size
+        return any(each.implies(look, size) for each in before)
+
+
+def _looks(step: Step, steady: _Steady) -> Iterator[Look | None]:
+    """Yield the look of each check of a step, None where nothing is known of it."""
+    if isinstance(step, KernelStep) and step.kernel.listed is None:
+        found = _looks_of_kernel(step)
+    elif step.control.kind == "loop" and step.bodies():
+        found = _looks_of_loop(step)
+    else:
+        found = iter((None,))
+    for look in found:
+        yield look if look is not None and steady.holds_one(look.buffer) else None
+
+
+def _looks_of_kernel(step: KernelStep) -> Iterator[Look | None]:
+    bound = {o.name: b for o, b in zip(step.kernel.operands, step.operands, strict=True)}
+    numbers = dict(zip(step.kernel.arguments, step.arguments, strict=True))
+    reading = _Reading(bound, numbers)
+    stages = list(nested(step.kernel.stages))
+    whole = not any(isinstance(s, Gemm) or (isinstance(s, Loop) and s.going) for s, _ in stages)
+    for stage, around in stages:
+        loops = (*step.kernel.axes, *around, *(stage.loops if isinstance(stage, Map) else ()))
+        plain = isinstance(stage, Map | Scalar) and whole
+        for check in statements(stage):
+            if isinstance(check, Check):
+                yield reading.look(check, loops, plain)
+
+
+def _looks_of_loop(step: Step) -> Iterator[Look | None]:
+    """Yield the looks of all iterations: each at a row of a buffer, or at the same elements."""
+    accesses, (iterations, *_) = step.accesses(), step.arguments
+    for body in step.bodies():
+        outside, carried = dict(body.outside), dict(body.carried)
+        sizes = {buffer.name: buffer.size for buffer in body.schedule.buffers}
+        steady = _Steady(body.schedule.steps, body.schedule.by_name)
+        checking = (each for each in body.schedule.steps if each.checks())
+        for look in (look for each in checking for look in _looks(each, steady)):
+            if look is None or look.buffer in carried or look.buffer not in outside:
+                yield None
+                continue
+            access, walk = accesses[outside[look.buffer]], look.walk
+            if look.buffer in body.rows and walk is not None:
+                walk = _joined([(sizes[look.buffer], iterations), *walk])
+            elif not is_at_least(iterations, 1):
+                walk = None
+            begin = divide_exactly(access.begin, access.dtype.itemsize)
+            known = walk if begin is not None else None
+            yield look._replace(buffer=access.buffer, begin=look.begin + (begin or 0), walk=known)
+
+
+class _Reading:
+    """The checks of one step: its operands' buffers, and the values of its arguments."""
+
+    def __init__(self, bound: Mapping[str, Binding], numbers: Mapping[str, Size]) -> None:
+        self._bound, self._numbers = bound, numbers
+
+    def look(self, check: Check, loops: Sequence[Axis], plain: bool) -> Look | None:
+        """Return the look of one check; ``plain``: its loops run all positions unconditionally."""
+        loads: list[Access] = []
+        formula = self._formula(check.index, loads, {})
+        if formula is None or len(loads) != 1:
+            return None
+        access = loads[0]
+        binding = self._bound[access.operand]
+        extent = self._value(check.extent)
+        walk = self._walk(access, loops) if plain else None
+        return Look(binding.buffer, formula, extent, check.wrap, binding.offset, walk)
+
+    def _value(self, number: Extent | tuple[Extent, ...]) -> Size:
+        return number_of(number, self._numbers)
+
+    def _formula(
+        self, expr: Expr, loads: list[Access], known: dict[int, Formula]
+    ) -> Formula | None:
+        """Return the formula by which a value follows from one load, which is noted."""
+        if id(expr) in known:
+            return known[id(expr)]
+        found: Formula
+        if isinstance(expr.attribute, Access):
+            if expr.args or expr.attribute.positions:
+                return None
+            if expr.attribute not in loads:
+                loads.append(expr.attribute)
+            found = ("load", expr.dtype)
+        elif expr.op in ("index", "ref"):
+            return None
+        elif expr.op == "size":
+            found = ("size", self._numbers[str(expr.attribute)])
+        else:
+            args = [self._formula(each, loads, known) for each in expr.args]
+            if None in args:
+                return None
+            found = (expr.op, expr.dtype, repr(expr.attribute), *args)
+        known[id(expr)] = found
+        return found
+
+    def _walk(self, access: Access, loops: Sequence[Axis]) -> Walk | None:
+        """The loops that move a load, as few as they can be, if all others have iterations."""
+        moves: list[tuple[Size, Size]] = []
+        for axis in loops:
+            stride, extent = self._value(access.stride(axis.name)), self._value(axis.extent)
+            if axis.limits or (stride == 0 and not is_at_least(extent, 1)):
+                return None
+            if stride != 0 and extent != 1:
+                moves.append((stride, extent))
+        return _joined(moves)
+
+
+def _joined(moves: Sequence[tuple[Size, Size]]) -> Walk:
+    """Loops as one where one goes on where the other ends, in an order of their own."""
+    found = list(moves)
+    while True:
+        pairs = (two for two in permutations(found, 2) if two[0][0] == two[1][0] * two[1][1])
+        pair = next(pairs, None)
+        if pair is None:
+            return tuple(sorted(found, key=str))
+        for each in pair:
+            found.remove(each)
+        (_, times), (stride, extent) = pair
+        found.append((stride, times * extent))
