@@ -415,11 +415,18 @@ class Border:
         nbytes = sum(hint_bytes(arg.type) for arg in product.args)
         return there and hint_bytes(product.types[0]) > nbytes
 
-    @staticmethod
-    def _is_small(arg: Symbolic, reader: Node) -> bool:
+    def _is_small(self, arg: Symbolic, reader: Node) -> bool:
         node, index = bases(arg)[-1]
         most = hint_bytes(reader.types[0]) // _LEAST_ROW
-        return hint_bytes(node.types[index]) <= most
+        return hint_bytes(node.types[index]) <= most or self._is_of_places(node)
+
+    @staticmethod
+    def _is_of_places(node: Node) -> bool:
+        """Return whether a value is a mask of positions alone, which all matrices share."""
+        behind = [node, *(arg.node for arg in node.args)]
+        return node.types[0].dtype.is_bool and all(
+            isinstance(each.form, Pointwise) and (each is node or not each.args) for each in behind
+        )
 
     def chosen(self, refused: Set[Node]) -> list[Node]:
         """Return the nodes to clone in graph order, without the refused ones.

@@ -287,3 +287,41 @@ def test_named_lengths_go_on_over_any_number_of_blocks():
     outputs = derived(sources, causal=False)
     f = check(outputs, *(drawn(outputs, t=t) for t in (33, 4096, 8300)), ways=APART)
     assert products_that_go_on(f) > 0
+
+
+# -- masks that are computed where they are read ---------------------------------------------------
+
+
+def readers_of(allowed, x):
+    """Rows, columns, elements, a view, and a matrix that reads a mask of places."""
+    chosen = sg.where(allowed, x, 0.0)
+    return {
+        "rows": sg.nn.softmax(chosen),
+        "columns": chosen.sum(1),
+        "all": chosen.sum(),
+        "elements": sg.exp(sg.where(allowed, x, -1.0)),
+        "transposed": sg.where(sg.swapaxes(allowed, 0, 1), x, 0.0).max(-1),
+        "both": sg.logical_and(allowed, x > 0),
+        "products": chosen @ sg.swapaxes(x, 1, 2)[:, :, :5],
+        "slope": sg.grad((chosen * x).sum(), x),
+    }
+
+
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize(
+    "reader", readers_of(sg.constant(np.ones((2, 2), bool)), sg.input("x", (1, 2, 2)))
+)
+def test_every_reader_computes_a_large_mask(reader):
+    x = sg.input("x", (2, 520, 520), "float32")
+    allowed = sg.iota((520, 520), 1) <= sg.iota((520, 520), 0)
+    u, v = (sg.input(name, (2, 520, 8), "float32") for name in "uv")
+    scores = sg.where(allowed, u @ sg.swapaxes(v, 1, 2), -1.0)
+    outputs = {"y": readers_of(allowed, x)[reader], "scores": scores}
+    check(outputs, drawn(outputs), ways=APART, oracle=reader not in ("products", "all"))
+
+
+def test_a_mask_that_is_a_result_is_stored_too():
+    x = sg.input("x", (1, 2, 520, 520), "float32")
+    allowed = sg.iota((520, 520), 1) <= sg.iota((520, 520), 0)
+    outputs = {"y": sg.where(allowed, x, 0.0), "allowed": allowed}
+    check(outputs, drawn(outputs), ways=APART)

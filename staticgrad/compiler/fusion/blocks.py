@@ -498,7 +498,9 @@ class _Square:
         self.rows, self.scores = seed.domain[:-1], Home(_product(seed))
 
     def takes(self, group: Group) -> bool:
-        if group.keeps_axes or group.checked or group.copied or group.columns or group.regions:
+        if group.windowed or group.checked or group.copied or group.columns or group.regions:
+            return False
+        if group.indexed and not self._asks_for_places(group):
             return False
         if group.kind == "gemm":
             scores = group.domain == self.domain and _starts(self.groups, group)
@@ -509,6 +511,14 @@ class _Square:
         if group.domain == self.domain:
             return group.row <= 1
         return self._is_per_row(group.domain) and not group.reductions
+
+    def _asks_for_places(self, group: Group) -> bool:
+        """Return whether positions are asked for along rows and columns alone."""
+        indexed = [node for node in group.nodes if isinstance(node.form, Pointwise)]
+        behind = [source for node in indexed for source in map(self.groups.source, node.args)]
+        inline = [each.base.node for each in behind if each.inline and not each.uniform]
+        asking = [*inline, *(node for node in indexed if node.form.indexed)]
+        return all(node.types[0].rank <= 2 for node in asking)
 
     def cone(self, key: Key, known: Container[Key]) -> list[Node] | None:
         found: dict[Node, None] = {}

@@ -69,6 +69,21 @@ def _fills_rows(part: Source, axis: int) -> bool:
 MAX_INLINE_DEPTH: Final = 3
 
 
+def _is_of_product(node: Node) -> bool:
+    """Return whether a value is a product, or a function of one alone."""
+    while isinstance(node.form, forms.Pointwise):
+        behind = [arg.node for arg in node.args if arg.type.rank]
+        if len(behind) != 1:
+            return False
+        (node,) = behind
+    return isinstance(node.form, forms.Contract)
+
+
+#: Elements of a mask from which on its readers compute it: with fewer it is a small part of what
+#: they read.
+LEAST_MASK: Final = 1 << 18
+
+
 def group(graph: Graph, fuse: bool = True) -> Groups:
     """The groups of a graph, each of one phase. Near-linear in the nodes.
 
@@ -307,7 +322,8 @@ class _Walk:
             depth = max(depth, arg.depth + 1)
             uniform &= arg.uniform
             indexed |= arg.depth > 0 and not arg.uniform
-        if (uniform or not args) and depth <= MAX_INLINE_DEPTH:
+        inline = uniform or not args or self._is_large_mask(node, args)
+        if inline and depth <= MAX_INLINE_DEPTH:
             self._own(node, None, depth, uniform)
             return
         domain, phase = node.types[0].shape, self._phases[node]
@@ -325,6 +341,18 @@ class _Walk:
         draft.add(node)
         draft.indexed |= indexed
         self._own(node, draft)
+
+    def _is_large_mask(self, node: Node, args: Sequence[Source]) -> bool:
+        """Return whether a node is a large mask of positions for products of queries and keys.
+
+        Each reader computes it again: as bytes it is the square of a context.
+        """
+        kind, users = node.types[0], self._users[node, 0]
+        if not kind.dtype.is_bool or kind.rank != 2 or hint_product(kind.shape) < LEAST_MASK:
+            return False
+        inside = all(isinstance(u.form, forms.Pointwise) and u.types[0].rank > 2 for u in users)
+        inside &= (node, 0) not in self._roots and all(arg.inline for arg in args)
+        return inside and any(_is_of_product(arg.node) for user in users for arg in user.args)
 
     def _joinable(
         self, node: Node, able: list[Draft], args: Sequence[tuple[Source, Draft | None]]
