@@ -334,6 +334,41 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "distributions",
+        (
+            "support-ends-are-outside",
+            "staticgrad/stats/base.py",
+            "if infinite or not self.closed:",
+            "if True:",
+            "the density of an exponential variable is 0 where it is largest",
+            "tests/stats/test_univariate.py -k edges_and_poles",
+        ),
+        (
+            "upper-tail-by-the-lower",
+            "staticgrad/stats/tails.py",
+            'return in_float64("gammaincc", _log_upper_gamma, a, x)',
+            'return in_float64("gammaincc", lambda a, x: log(special.gammaincc(a, x)), a, x)',
+            "the logarithm of a far tail is -inf",
+            "tests/stats/test_univariate.py -k tails_do_not_underflow",
+        ),
+        (
+            "sticks-without-what-is-left",
+            "staticgrad/stats/transforms.py",
+            "return total(part + after, -1)",
+            "return total(part, -1)",
+            "the determinant of the simplex leaves out a factor",
+            "tests/stats/test_joint.py -k determinants",
+        ),
+        (
+            "energy-of-the-wrong-sign",
+            "staticgrad/stats/sampling.py",
+            "moves = (rng.uniform(shape=(), dtype=\"float64\") < chance) & ~stops",
+            "moves = ~stops",
+            "the last half of a trajectory is always chosen",
+            "tests/stats/test_sampling.py -k gaussian",
+        ),
+    ),
+    *_row(
         "special values and sizes",
         (
             "cov-one-row-is-a-variable",

@@ -63,15 +63,16 @@ from staticgrad.stats.joint import (
     multivariate_t,
     wishart,
 )
+from staticgrad.stats.sampling import Samples, ess, hmc, nuts, rhat
 from staticgrad.support.errors.hints import attributes
 
 __all__ = [
-    "bernoulli", "beta", "betabinom", "binom", "categorical", "cauchy", "chi2", "dirichlet",
-    "expon", "gamma", "geom", "gumbel_r", "halfcauchy", "halfnorm", "hurdle", "invgamma",
+    "bernoulli", "beta", "betabinom", "binom", "categorical", "cauchy", "chi2", "dirichlet", "ess",
+    "expon", "gamma", "geom", "gumbel_r", "halfcauchy", "halfnorm", "hmc", "hurdle", "invgamma",
     "invwishart", "laplace", "lkj", "lkj_cholesky", "logistic", "lognorm", "mixture",
-    "multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "pareto", "poisson",
-    "randint", "rayleigh", "t", "transforms", "truncated", "truncnorm", "uniform", "vonmises",
-    "weibull_min", "wishart", "zero_inflated",
+    "multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "nuts", "pareto",
+    "poisson", "randint", "rayleigh", "rhat", "Samples", "t", "transforms", "truncated",
+    "truncnorm", "uniform", "vonmises", "weibull_min", "wishart", "zero_inflated",
 ]  # fmt: skip
 
 #: Names of other libraries -> what to write here.

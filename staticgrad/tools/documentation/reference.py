@@ -187,6 +187,15 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "optim.schedules optim.gradients optim.averaging optim.optimizer optim.state",
         ),
     },
+    "sg.stats": {
+        "continuous": ("Continuous distributions", "stats.continuous"),
+        "discrete": ("Distributions of whole numbers", "stats.discrete"),
+        "joint": ("Distributions of vectors, matrices and classes", "stats.joint"),
+        "models": (
+            "Mixtures, truncation, transforms and samplers",
+            "stats.compound stats.transforms stats.sampling",
+        ),
+    },
     "sg.special": {
         "elementary": (
             "Gamma, Bessel, error and entropy functions",
@@ -228,6 +237,7 @@ def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]
     for name in names:
         value = getattr(owner(path), name)
         module = getattr(inspect.unwrap(value) if callable(value) else value, "__module__", None)
+        module = value.__name__ if inspect.ismodule(value) else module
         subjects = [s for end, s in subject_of.items() if module and module.endswith(end)]
         parts[subjects[0] if module else "dtypes"].append(name)  # pi has no module
     room = path.removeprefix("sg.")
