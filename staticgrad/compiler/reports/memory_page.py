@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Rows of a table of tensors.
 _MOST_ROWS: Final = 40
 _PHASES: Final[Mapping[Column, str]] = {
-    "f": "forward", "b": "backward", "u": "update", "k": "computed again",
+    "f": "forward", "b": "backward", "u": "update", "q": "computed again",
 }  # fmt: skip
 _PAGE: Final = """
 body { margin: 0; background: #fff; }

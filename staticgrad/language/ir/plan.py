@@ -230,7 +230,7 @@ def columns_with_repeats(plan: Plan) -> list[Column]:
     found, ran = columns_of_steps(plan), set[int]()
     for position, planned in enumerate(plan.steps):
         if planned.step in ran:
-            found[position] = "k"
+            found[position] = "q"
         ran.add(planned.step)
     return found
 

@@ -18,6 +18,8 @@ _ROWS: Final = _ARENA_HEIGHT - _BOTTOM - _TOP
 _MANY: Final = 400
 #: Positions of bands that are drawn; of more each is the fullest of some.
 _MOST: Final = 380
+#: Pixels of a letter and of a line in a box.
+_LETTER, _LINE = 6.2, 12
 #: Hues of the bands that have a name of their own; what is left over is grey.
 _HUES: Final = (212, 28, 145, 268, 345, 180, 48, 310)
 
@@ -57,11 +59,25 @@ def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Col
         f'<rect x="{_LEFT + each.first * across:.1f}"'
         f' y="{_TOP + (peak - each.offset - each.nbytes) * up:.1f}"'
         f' width="{(each.last - each.first + 1) * across:.1f}"'
-        f' height="{max(each.nbytes * up, 0.6):.1f}"/></g>'
+        f' height="{max(each.nbytes * up, 0.6):.1f}"/>{_label(each, peak, across, up)}</g>'
         for each in shown
     )
     title = f"what the arena of {nbytes(peak)} holds at each of {positions} positions"
     return _framed(title, _ARENA_HEIGHT, peak, positions, boxes, columns)
+
+
+def _label(box: Held, peak: int, across: float, up: float) -> str:
+    """Return the name of a box as text inside it, as far as it fits; empty if it does not."""
+    width, height = (box.last - box.first + 1) * across, box.nbytes * up
+    letters = int((width - 6) / _LETTER)
+    if height < _LINE or letters < 3:
+        return ""
+    name = box.name if len(box.name) <= letters else f"{box.name[: letters - 1]}\u2026"
+    middle = _TOP + (peak - box.offset - box.nbytes / 2) * up
+    return (
+        f'<text class="inbox" x="{_LEFT + box.first * across + 3:.1f}" y="{middle + 4:.1f}">'
+        f"{escape(name)}</text>"
+    )
 
 
 def _by_rows(held: Sequence[Held], peak: int) -> list[Held]:

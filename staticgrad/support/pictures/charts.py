@@ -7,7 +7,7 @@ text come from the page's style sheet (classes ``a`` to ``d``, ``axis``, ``grid`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Final
@@ -28,10 +28,15 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Line:
-    """A named series of points."""
+    """A named series of points; without a name there is no label at its end.
+
+    ``kind``: its classes, by default one of the chart's; ``dashes``: as SVG has them.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
+    kind: str = ""
+    dashes: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,30 +83,57 @@ def lines(
     log_y: bool = True,
     from_zero: bool = True,
     class_of: str = _CLASSES,
+    ticks: Mapping[float, str] | None = None,
+    marks: Sequence[tuple[float, str]] = (),
+    spans: Sequence[tuple[float, float, str]] = (),
+    width: int = _WIDTH,
 ) -> str:
     """A line chart; ``x`` and ``y`` name the axes, ``show_x`` and ``show_y`` write their ticks.
 
-    A linear axis of y begins at 0, unless ``from_zero`` is off. ``class_of``: of each line. Ticks
-    that are written as bytes stand at round numbers of KiB or MiB.
+    A linear axis of y begins at 0, unless ``from_zero`` is off. ``class_of``: of each line without
+    a class. Ticks that are written as bytes stand at round numbers of KiB or MiB. ``ticks``: those
+    of x, with their texts. ``marks``: vertical lines with a text; ``spans``: shaded ranges of x.
+    ``width``: in pixels, names at the ends of lines included.
     """
     xs = [a for line in series for a, _ in line.points]
     ys = [b for line in series for _, b in line.points]
-    across = _scale(xs, _LEFT, _WIDTH - _RIGHT, log_x, 0.0)
+    right = max(_RIGHT, 16 + _LETTER * max((len(line.name) for line in series), default=0))
+    across = _scale(xs, _LEFT, width - right, log_x, 0.0)
     across = replace(across, binary=show_x is nbytes)
     up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
     up = replace(up, binary=show_y is nbytes)
-    parts = [_grid(across, up, x, y, show_x, show_y, sorted(set(xs)) if log_x else None)]
+    at = dict.fromkeys(sorted(set(xs)) if log_x else across.ticks())
+    shown = ticks if ticks is not None else {value: show_x(value) for value in at}
+    parts = [_grid(across, up, x, y, shown, show_y)]
+    for begin, end, text in spans:
+        one, two = across(max(begin, across.low)), across(min(end, across.high))
+        parts.append(
+            f'<rect class="span" x="{one:.1f}" y="{_TOP}" width="{max(two - one, 2):.1f}"'
+            f' height="{_HEIGHT - _BOTTOM - _TOP}"><title>{escape(text)}</title></rect>'
+        )
+    for k, (where, text) in enumerate(marks):
+        left = across(where)
+        parts.append(
+            f'<line class="mark" x1="{left:.1f}" x2="{left:.1f}" y1="{_TOP + 13 * (k % 3)}"'
+            f' y2="{_HEIGHT - _BOTTOM}" stroke-dasharray="2 3"/>'
+            f'<text class="axis" x="{left + 3:.1f}" y="{_TOP + 10 + 13 * (k % 3)}">{escape(text)}'
+            "</text>"
+        )
     drawn = [[(across(a), up(b)) for a, b in line.points] for line in series]
     names: list[Pixels] = []
-    for kind, line, pixels in zip(class_of, series, drawn, strict=False):
+    kinds = iter(class_of)
+    for line, pixels in zip(series, drawn, strict=True):
+        kind = line.kind or next(kinds, _CLASSES[-1])
         parts.append(_series(kind, line, across, up))
+        if not line.name:
+            continue
         name = _free(line.name, pixels[-1], [*names, *drawn])
         names.append(name)
         left, middle = name[0]
         parts.append(
             f'<text class="{kind}" x="{left:.1f}" y="{middle + 4:.1f}">{escape(line.name)}</text>'
         )
-    return _svg(f"{y} against {x}", _HEIGHT, parts)
+    return _svg(f"{y} against {x}", _HEIGHT, parts, width)
 
 
 Pixels = Sequence[tuple[float, float]]  # the corners of a line, from left to right
@@ -134,12 +166,14 @@ def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
         f'<circle class="{kind}" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>'
         for a, b in (line.points if len(line.points) < 20 else ())
     )
-    return f'<polyline class="{kind}" points="{path}"/>{dots}'
+    dashes = f' stroke-dasharray="{line.dashes}"' if line.dashes else ""
+    return f'<polyline class="{kind}"{dashes} points="{path}"/>{dots}'
 
 
 def bars(
-    values: Sequence[tuple[str, float]], show: Format, title: str, classes: str = _CLASSES
-) -> str:
+    values: Sequence[tuple[str, float]], show: Format, title: str,
+    classes: Sequence[str] = _CLASSES,
+) -> str:  # fmt: skip
     """Horizontal bars, one per name, each with its number; ``classes`` are those of each."""
     top = max((value for _, value in values), default=1.0) or 1.0
     widest = max((len(name) for name, _ in values), default=0)
@@ -161,7 +195,7 @@ def bars(
 
 def stacked(
     rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], show: Format, title: str,
-    classes: str = _CLASSES,
+    classes: Sequence[str] = _CLASSES,
 ) -> str:  # fmt: skip
     """Horizontal bars of several parts with one colour each; their names are above the bars."""
     top = max((sum(sizes) for _, sizes in rows), default=1.0) or 1.0
@@ -188,8 +222,7 @@ def stacked(
 
 
 def _grid(
-    across: _Scale, up: _Scale, x: str, y: str, show_x: Format, show_y: Format,
-    marks: Sequence[float] | None,
+    across: _Scale, up: _Scale, x: str, y: str, ticks: Mapping[float, str], show_y: Format
 ) -> str:  # fmt: skip
     parts = []
     for value in up.ticks():
@@ -203,8 +236,8 @@ def _grid(
         )
     parts += [
         f'<text class="axis middle" x="{across(value):.1f}" y="{_HEIGHT - _BOTTOM + 18}">'
-        f"{escape(show_x(value))}</text>"
-        for value in (across.ticks() if marks is None else marks)
+        f"{escape(text)}</text>"
+        for value, text in ticks.items()
     ]
     middle = (_LEFT + across.end) / 2
     parts.append(f'<text class="axis middle" x="{middle}" y="{_HEIGHT - 8}">{escape(x)}</text>')
@@ -234,8 +267,8 @@ def _round_step(size: float, binary: bool) -> float:
     return next(m * unit for m in (1, 2, 5, 10) if m * unit >= size * 0.999)
 
 
-def _svg(title: str, height: int, parts: Sequence[str]) -> str:
+def _svg(title: str, height: int, parts: Sequence[str], width: int = _WIDTH) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title, quote=True)}">'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title, quote=True)}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )

@@ -14,7 +14,8 @@ from typing import Final, Literal
 
 from staticgrad.support.records import dataclass
 
-Column = Literal["f", "b", "u", "k"]
+#: ``k``: kernels and others; ``q``: what is computed again.
+Column = Literal["f", "b", "u", "k", "q"]
 COLUMNS: Final[dict[Column, str]] = {"f": "forward", "b": "backward", "u": "update"}
 _CODE, _CELL, _CHIPS, _GAP = 380, 350, 170, 14
 _ROW, _PILL, _PAD, _TOP = 44, 34, 8, 30

@@ -10,15 +10,22 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-#: Colours and type. ``f`` forward, ``b`` backward, ``u`` update, ``w`` what a tape does.
+#: Colours and type. A colour means one thing: ``f`` forward, ``b`` backward, ``u`` update, ``k`` a
+#: kernel, ``q`` computed again; ``r`` define by run, ``t`` define then run; ``h`` kept for the
+#: backward pass, ``g`` gradients, ``m`` temporaries; ``s1`` to ``s4`` parts of a start. Lines and
+#: bars of other charts are ``a`` to ``d``.
 STYLE: Final = """
 .sg { color-scheme: light dark; --ink: var(--jp-content-font-color1, #1c1f23);
   --soft: var(--jp-content-font-color2, #5b6270); --rule: #d9dce3; --page: transparent;
   --wash: #7f8ea01a; --f: #1f6fb5; --b: #c2571a; --u: #2e7d4f; --k: #7a4fb5; --w: #c2571a;
+  --q: #c05299; --r: #454c58; --t: #0593a3; --h: #b8183f; --g: #94760a; --m: #9aa5b5;
+  --s1: #c9cfda; --s2: #9fa9ba; --s3: #707c92; --s4: #4a5468;
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 @media (prefers-color-scheme: dark) { .sg { --ink: var(--jp-content-font-color1, #e6e6ea);
   --soft: var(--jp-content-font-color2, #a3abb8); --rule: #3a404b; --f: #6db3f2; --b: #f0935a;
-  --u: #7fca90; --k: #c3a1f0; --w: #f0935a; } }
+  --u: #7fca90; --k: #c3a1f0; --w: #f0935a; --q: #f0a0d0; --r: #c5cbd6; --t: #33cfdf;
+  --h: #ff7a93; --g: #d9bd4a; --m: #77839a; --s1: #475063; --s2: #6a758b; --s3: #97a2b7;
+  --s4: #cdd4e0; } }
 .sg .scroll { overflow-x: auto; } .sg .text { overflow-wrap: anywhere; }
 .sg table { border-collapse: collapse; font-size: .92em; background: none; color: inherit; }
 .sg th, .sg td { text-align: left; padding: .28em .8em .28em 0; vertical-align: top;
@@ -43,14 +50,30 @@ STYLE: Final = """
 .sg svg .b rect { fill: var(--b); stroke: var(--b); }
 .sg svg .u rect { fill: var(--u); stroke: var(--u); }
 .sg svg .k rect { fill: var(--k); stroke: var(--k); }
+.sg svg .q rect { fill: var(--q); stroke: var(--q); }
 .sg svg .edge { fill: none; stroke: var(--soft); stroke-opacity: .38; }
-.sg svg .edge.kept { stroke: var(--k); stroke-opacity: .5; stroke-dasharray: 4 3; }
+.sg svg .edge.kept { stroke: var(--h); stroke-opacity: .5; stroke-dasharray: 4 3; }
 .sg svg .edge.far { stroke-opacity: .14; }
 .sg svg polyline { fill: none; stroke-width: 2; }
 .sg svg polyline.a { stroke: var(--w); } .sg svg polyline.b { stroke: var(--f); }
 .sg svg polyline.c { stroke: var(--u); } .sg svg polyline.d { stroke: var(--k); }
 .sg .chart .a:not(polyline) { fill: var(--w); } .sg .chart .b:not(polyline) { fill: var(--f); }
 .sg .chart .c:not(polyline) { fill: var(--u); } .sg .chart .d:not(polyline) { fill: var(--k); }
+.sg svg polyline.later { stroke-opacity: .45; } .sg svg .mark { stroke: var(--soft); }
+.sg svg .span { fill: var(--t); fill-opacity: .12; } .sg svg .inbox { font-size: 11px; }
+.sg svg polyline.r { stroke: var(--r); } .sg .chart .r:not(polyline) { fill: var(--r); }
+.sg svg polyline.t { stroke: var(--t); } .sg .chart .t:not(polyline) { fill: var(--t); }
+.sg svg polyline.h { stroke: var(--h); } .sg .chart .h:not(polyline) { fill: var(--h); }
+.sg svg polyline.g { stroke: var(--g); } .sg .chart .g:not(polyline) { fill: var(--g); }
+.sg svg polyline.m { stroke: var(--m); } .sg .chart .m:not(polyline) { fill: var(--m); }
+.sg svg polyline.f { stroke: var(--f); } .sg .chart .f:not(polyline) { fill: var(--f); }
+.sg svg polyline.b { stroke: var(--b); } .sg .chart .b:not(polyline) { fill: var(--b); }
+.sg svg polyline.u { stroke: var(--u); } .sg .chart .u:not(polyline) { fill: var(--u); }
+.sg svg polyline.q { stroke: var(--q); } .sg .chart .q:not(polyline) { fill: var(--q); }
+.sg svg polyline.s1 { stroke: var(--s1); } .sg .chart .s1:not(polyline) { fill: var(--s1); }
+.sg svg polyline.s2 { stroke: var(--s2); } .sg .chart .s2:not(polyline) { fill: var(--s2); }
+.sg svg polyline.s3 { stroke: var(--s3); } .sg .chart .s3:not(polyline) { fill: var(--s3); }
+.sg svg polyline.s4 { stroke: var(--s4); } .sg .chart .s4:not(polyline) { fill: var(--s4); }
 .sg .chart svg { width: 100%; max-width: 44rem; } .sg svg .label { text-anchor: end; }
 .sg .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr));
   gap: 1.2rem; margin: 1.2rem 0; }

@@ -65,9 +65,11 @@ def run(chosen: ComparedProgram, way: str, plan: CoursePlan, imports: float = 0.
         call = function
         function.graph(*arrays)
     marks.append(time.perf_counter())
-    if way != "tape":
+    if way == "tape":
+        marks.append(marks[-1])
+    else:
         function.compile(*arrays)
-    marks.append(time.perf_counter())
+        marks.append(time.perf_counter())
     call(*arrays)
     marks.append(time.perf_counter())
     cpu, graphs = time.process_time() - begun, function

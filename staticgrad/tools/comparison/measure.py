@@ -153,6 +153,10 @@ def compare(
             for n in sizes if n != usual
         } | {usual: tape.peak}  # fmt: skip
         memories = tuple(memory.bytes_of(peaks[n], n, by_policy) for n in sizes)
+        budgets = memory.budgets(trained, usual)
+        watch("the cost of recomputation")
+        budgets = memory.measured_budgets(budgets, chosen, batch, seconds / 2)
+        checkpointed = memory.checkpointed_tape(chosen, batch, seconds / 4)
         course = courses.CoursePlan(usual, next((n for n in reversed(sizes) if n != usual), None))
         ran = courses_of(spec, chosen, course, watch)
         held, changes = _along(chosen, trained, course, ran, peaks)
@@ -166,7 +170,8 @@ def compare(
             courses=ran,
             held=held,
             memories=memories,
-            budgets=memory.budgets(trained, usual),
+            budgets=budgets,
+            checkpointed=checkpointed,
             program=str(trained.graph),
             work=work(trained, usual),
             acts=acts(chosen, trained),
@@ -201,11 +206,11 @@ def _pools_while_timed() -> int:
 
 
 def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any]) -> TapeAlone:
-    """Run the tape, each step from the start values, and say why there is no graph."""
+    """Run the tape on new batches, and say why there is no graph."""
     plan = courses.CoursePlan(chosen.batch_size, edited=False)
-    batches = [
-        step.batch for step, _ in zip(courses.steps(chosen, plan), range(_STEPS), strict=False)
-    ]
+    later = zip(courses.steps(chosen, plan), range(_STEPS - 1), strict=False)
+    example = chosen.draw(chosen.batch_size, np.random.default_rng(0))
+    batches = [example, *(step.batch for step, _ in later)]
     tape = DefineByRun(chosen)
     losses, operations = [], []
 

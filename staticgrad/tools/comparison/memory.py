@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
@@ -14,15 +14,18 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.compiler.compiling.tradeoffs import tradeoff
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.language.ir.plan import columns_of_steps
+from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
 from staticgrad.tools.comparison.causes import FRAMES, WALK, Moments
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import Budgeted, Bytes, Causes, HeldBytes
-from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.tools.comparison.timing import PARTS, Race
+from staticgrad.tools.comparison.ways import Checkpointed, DefineByRun, DefineThenRun
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 #: The budgets that are shown.
 _BUDGETS: Final = ("90%", "75%", "60%", "50%", "40%", "30%", "20%", "10%")
+_MEASURED: Final = 4  # budgets whose time is measured
 #: Points of a timeline, and the most readings of the tape's memory that it is made of.
 _POINTS, _READINGS = 240, 200_000
 
@@ -60,7 +63,9 @@ class TapeMemory:
     timeline: HeldBytes
 
 
-def tape_memory(chosen: ComparedProgram, batch: Batch, warm: int = 2) -> TapeMemory:
+def tape_memory(
+    chosen: ComparedProgram, batch: Batch, warm: int = 2, tape: DefineByRun | None = None
+) -> TapeMemory:
     """Run a step of the tape under ``tracemalloc`` and return its memory.
 
     One run notes the bytes each time that a function begins or ends, another one looks at the
@@ -70,8 +75,9 @@ def tape_memory(chosen: ComparedProgram, batch: Batch, warm: int = 2) -> TapeMem
         chosen: the program.
         batch: its arrays.
         warm: steps before, which make what is made once.
+        tape: runs the steps, by default as the program has them.
     """
-    tape = DefineByRun(chosen)
+    tape = tape or DefineByRun(chosen)
     for _ in range(warm):
         tape.step(batch)
     most, at, calls = -1, 0, 0
@@ -117,13 +123,15 @@ def tape_peak(chosen: ComparedProgram, batch: Batch, objects: int | None = None)
     """Return the peak bytes of arrays during a step of the tape.
 
     ``objects``: the bytes of Python's objects, if they are known from a step of another size,
-    which records as many operations; that spares a run that looks at each call.
+    which records as many operations; that spares a run that looks at each call, where arrays take
+    far more.
     """
-    if objects is None:
-        return tape_memory(chosen, batch).peak
     tape = DefineByRun(chosen)
     tape.step(batch)
-    return max(_traced(lambda: tape.step(batch)) - objects, 0)
+    peak = 0 if objects is None else _traced(lambda: tape.step(batch))
+    if objects is None or peak < 20 * objects:
+        return tape_memory(chosen, batch).peak
+    return peak - objects
 
 
 def _traced(
@@ -174,6 +182,42 @@ def budgets(way: DefineThenRun, size: int) -> tuple[Budgeted, ...]:
         if plan is not None and plan is not found.everything:
             chosen[plan.peak_bytes] = Budgeted(name, plan.peak_bytes, 1 + found.extra(plan))
     return tuple(chosen.values())
+
+
+def measured_budgets(
+    budgets: Sequence[Budgeted], chosen: ComparedProgram, batch: Batch, seconds: float
+) -> tuple[Budgeted, ...]:
+    """Return the budgets with the measured time of some, beside that of keeping all."""
+    last = len(budgets) - 1
+    numbers = sorted(
+        {round(k * last / (_MEASURED - 1)) for k in range(_MEASURED)} if budgets else ()
+    )
+    ways = [DefineThenRun(chosen, budget=budgets[k].peak) for k in numbers]
+    found = [*budgets]
+    if not ways:
+        return ()
+    runs = [DefineThenRun(chosen), *ways]
+    race = Race(0, *(lambda way=way: way.step(batch) for way in runs))
+    for _ in range(PARTS):
+        race.run(seconds / PARTS)
+    whole, *timings = race.timings()
+    for k, timing in zip(numbers, timings, strict=True):
+        found[k] = replace(found[k], measured=timing.cpu / whole.cpu)
+    return tuple(found)
+
+
+def checkpointed_tape(chosen: ComparedProgram, batch: Batch, seconds: float) -> Budgeted | None:
+    """Measure the step of the tape with checkpointed parts; None if that needs no fewer bytes."""
+    try:
+        less = Checkpointed(chosen)
+        peak = tape_memory(chosen, batch, 1, less).peak
+    except StaticgradError:
+        return None
+    tape = DefineByRun(chosen)
+    race = Race(0, lambda: less.step(batch), lambda: tape.step(batch))
+    race.run(seconds)
+    chosen.restore()
+    return Budgeted("checkpointed tape", peak, race.pair().ratio, race.pair().ratio)
 
 
 def half(way: DefineThenRun, size: int, budget: str) -> Budgeted | None:

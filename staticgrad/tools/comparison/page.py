@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import linecache
 import re
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import isfinite
 from pathlib import Path
 from string import Template
@@ -31,9 +32,14 @@ from staticgrad.support.pictures.markup import fold, nbytes, preformatted, ratio
 from staticgrad.support.source import Origin
 from staticgrad.tools.comparison import table, training
 from staticgrad.tools.comparison.report import (
+    COMPILED_TORCH,
+    JAX,
+    TAPE,
+    TORCH,
     WARM,
     Anatomy,
     Comparison,
+    Course,
     HeldBytes,
     Pair,
     Refusal,
@@ -51,12 +57,22 @@ _ALL_SOURCES, _ONE_SOURCE = 240_000, 24_000
 _NO_LINES: Final = "<p>The program is the module: its step has no other line.</p>"
 _OTHERS: Final = "By run and then run, in PyTorch and JAX"
 _ABOUT_OTHERS: Final = (
-    '<p class="why">The same program in other libraries, on one thread, in turns with the compiled'
+    '<p class="sub">The same program in other libraries, on one thread, in turns with the compiled'
     " step; a row has figures only if its losses are those of the tape. Bytes beside parameters,"
     " optimizer state and batch: tensors by PyTorch's profiler, JAX's as XLA plans them. First:"
     " the first step by the clock, compiled with an empty cache, without imports. Recompute: bytes,"
     " and time relative to keeping all.</p>"
 )
+_WIDE: Final = ("graph",)  # sections whose picture takes the whole width
+#: Classes of lines and bars: by run and then run, and the dashes that tell libraries apart.
+_BY: Final = "r"
+_THEN: Final = "t"
+_DASHES: Final = {TORCH: "7 3", COMPILED_TORCH: "7 3", JAX: "2 3", WARM: "9 3 2 3"}
+_CAUSES: Final = ("h", "g", "u", "m")  # classes of causes, in their order
+_STARTS: Final = ("s1", "s2", "s3", "s4")  # classes of the parts of a first result
+_WIDE_CHART: Final = 1000  # pixels
+_FAR: Final = 1000  # steps that the picture of the trade-off has at least
+_BEFORE: Final = {"import": 0.03, "build": 0.1, "compile": 0.33}  # where these end, of steps
 _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 
@@ -69,7 +85,8 @@ def page(found: Comparison | TapeAlone) -> str:
     else:
         text = _text("both.html")
         links = "".join(f'<a href="#{name}">{name}</a>' for name in _LINK.findall(text))
-        main = Template(text).substitute(_values(found))
+        main = _in_sections(Template(text).substitute(_values(found)))
+        main = _without_harness(main, found.anatomy.graph)
         script = f"<script>{_text('page.js')}</script>"
         body = f'<div class="sg linked">{style}<nav>{links}</nav><main>{main}</main>{script}</div>'
     return markup.document(f"{found.model}: define by run, define then run", body)
@@ -77,6 +94,34 @@ def page(found: Comparison | TapeAlone) -> str:
 
 def _text(name: str) -> str:
     return (_HTML / name).read_text("utf-8")
+
+
+def _without_harness(text: str, graph: Graph) -> str:
+    """Return the page without the lines of the step that trains a module.
+
+    The module's own layers take their place, where a line is that of a layer.
+    """
+    lines = {each for node in graph.nodes for each in node.origin.resolve().places}
+    name = Path(training.__file__).name
+    files = {each.file for each in lines if Path(each.file).name == name}
+    if files != {training.__file__}:
+        return text  # none, or a file of the user's is called so, too
+    line = rf"{re.escape(name)}:\d+"
+    text = re.sub(rf"{line} \[([^\]]*)\]", r"\1", text)
+    text = re.sub(rf"(?: at|,)? {line}(?=[,)<]|&lt;|$)", "", text)
+    return re.sub(rf"{line}(?:, )?", "", text)
+
+
+def _in_sections(text: str) -> str:
+    """Return the page with each heading and its first paragraph beside what belongs to them."""
+    head, *parts = re.split(r'(?=<h2 id=")', text)
+    sections = []
+    for part in parts:
+        title, end, body = part.partition("</p>") if '<p class="why">' in part else (part, "", "")
+        name = part.partition('"')[2].partition('"')[0]
+        kind = ' class="wide"' if name in _WIDE else ""
+        sections.append(f"<section{kind}><header>{title}{end}</header><div>{body}</div></section>")
+    return "".join([f"<section><header></header><div>{head}</div></section>", *sections])
 
 
 class _Shown:
@@ -128,7 +173,10 @@ def _held(timelines: Iterable[HeldBytes]) -> str:
         points = [
             (100 * (k + end) / count, float(values[k])) for k in range(count) for end in (0, 1)
         ]
-        shown.append(Line(each.name, points))
+        dashes = ("", "7 3", "2 3")[min(max(len(shown) - 1, 0), 2)]
+        kind = _THEN if shown else _BY
+        name = each.name if shown else f"{each.name} and objects"
+        shown.append(Line(name, points, kind, dashes if shown else ""))
     return _plain_lines(
         shown, "percent of a step's operations", "bytes held, from its beginning to its end",
         show_y=nbytes,
@@ -144,7 +192,8 @@ def _tape_values(found: TapeAlone) -> dict[str, str]:
          f"operations that the tape recorded in each of {len(found.operations)} steps, which draw"
          " new batches and go on training: where they differ, each step is another graph"),
     )  # fmt: skip
-    recorded = Line("operations", [(float(k), float(n)) for k, n in enumerate(found.operations, 1)])
+    points = [(float(k), float(n)) for k, n in enumerate(found.operations, 1)]
+    recorded = Line("operations", points, _BY)
     steps = _plain_lines([recorded], "step", "operations recorded", show_y=lambda n: f"{n:,.0f}")
     return {
         "title": _title(found),
@@ -163,11 +212,17 @@ def _values(found: Comparison) -> dict[str, str]:
     factors, split = _split(found)
     idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
     losses = [
-        Line(name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)])
-        for name, values in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
+        Line(
+            name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)], kind, dash
+        )
+        for name, values, kind, dash in (
+            (BY_RUN, both.by_run, _BY, ""),
+            (THEN_RUN, both.then_run, _THEN, "2 4"),
+        )
     ]
     return {
         "head": _head(found),
+        "tradeoff": _tradeoff(found),
         "module": fold("the module", preformatted(found.module), opened=is_library)
         if found.module else "",
         "source": source,
@@ -360,15 +415,17 @@ def _split(found: Comparison) -> tuple[str, str]:
         parts[bool(cost.phase)] += cost.seconds
     whole, tape = found.usual.then_run.cpu, found.usual.by_run.cpu
     forward, backward = (whole * part / (sum(parts) or 1.0) for part in parts)
-    rows, kinds, factors = [("tape", tape)], "abb", ""
+    rows, factors = [("tape", [0.0, 0.0, tape])], ""
     if found.forward is not None:
         first = found.forward.by_run.cpu
         rest = max(tape - first, 0.0)
-        rows, kinds = [("tape, forward", first), ("tape, backward and update", rest)], "aabb"
+        rows = [("tape", [first, rest, 0.0])]
         factors = f"{ratio(rest / first)} of it on the tape, " if first else ""
-    rows += [("compiled, forward kernels", forward), ("compiled, backward and update", backward)]
+    rows.append(("compiled", [forward, backward, 0.0]))
     factors += ratio(backward / forward) if forward else "-"
-    return factors, charts.bars(rows, seconds, "time of a step by part", kinds)
+    names = ["forward", "backward and update", *(["not divided"] if found.forward is None else [])]
+    title = "time of a step by part"
+    return factors, charts.stacked(rows, names, seconds, title, ("f", "b", _BY))
 
 
 def _time_chart(pairs: Sequence[Pair]) -> str:
@@ -377,29 +434,161 @@ def _time_chart(pairs: Sequence[Pair]) -> str:
         (BY_RUN, [p.by_run for p in pairs]), (THEN_RUN, [p.then_run for p in pairs])
     ):  # fmt: skip
         points = [(float(p.at), t.cpu) for p, t in zip(pairs, times, strict=True)]
-        series.append(Line(name, points))
+        series.append(Line(name, points, _BY if name == BY_RUN else _THEN))
     return charts.lines(series, "batch size", "time of a step", show_y=seconds)
 
 
 def _first_results(found: Comparison) -> str:
     return (
         "<h3>First result, and when compiling has paid for itself</h3>"
-        '<p class="why">A tape can start at once. The compiler builds the gradient, runs its passes'
+        '<p class="sub">A tape can start at once. The compiler builds the gradient, runs its passes'
         " and makes native code first; a second process finds the code on disk. In fresh"
         " processes, by the clock; CPU is processor time, as in the last column.</p>"
         f"{table.first_results(found).html()}"
     )
 
 
+def _starts(found: Comparison) -> str:
+    """Draw the parts of first results, with those of other libraries."""
+    rows = [
+        (state, [each.imports, each.build, each.compile, each.step])
+        for state, each in found.first.items()
+    ]
+    rows += [(f"{p.name}", [p.imports, 0.0, 0.0, p.first]) for p in found.peers if p.pair]
+    names = ["import", "build", "compile", "first step"]
+    return charts.stacked(rows, names, seconds, "first result by part", _STARTS)
+
+
+def _tradeoff(found: Comparison) -> str:
+    """Draw seconds and bytes against steps, from the start of a process on."""
+    count = found.course_steps
+    best = {s: min(every, key=lambda each: each.total) for s, every in found.courses.items()}
+    states = [state for state in best if state != TAPE]
+    far = float(count)
+    if found.changes is None:
+        ends = [step for s in states for step in vars(found.break_even[s]).values() if step]
+        far = max(_FAR, *(min(3 * step, 1e6) for step in ends)) if ends else float(_FAR)
+    series = []
+    for state, course in best.items():
+        kind, dashes = (_BY, "") if state == TAPE else (_THEN, _DASHES.get(state, ""))
+        series += _course_lines(state, course, count, far, kind, dashes)
+    for each in found.peers:
+        if each.pair is not None and found.changes is None:
+            kind = _BY if each.name == TORCH else _THEN
+            start, step = each.imports + each.first, each.pair.by_run.cpu
+            points = [(_BEFORE["import"], each.imports), (1.0, start)]
+            points += [(n, start + (n - 1) * step) for n in (10.0, 100.0, far)]
+            series.append(Line(each.name, points, f"{kind} later", _DASHES.get(each.name, "")))
+    begin = {} if not any(each.imports for each in best.values()) else _BEFORE
+    ticks = {at: name for name, at in begin.items()}
+    ticks |= {float(n): f"{n:,}" for n in _round_steps(far)}
+    marks = [(float(k), what) for k, what in next(iter(best.values())).events if k <= count]
+    spans = [
+        (both.low, both.high or far, f"compiling has paid for itself: {table.paid(found, state)}")
+        for state, both in found.break_even.items() if both.low
+    ]  # fmt: skip
+    time = charts.lines(
+        series, "steps", "seconds until then", show_y=seconds, ticks=ticks, marks=marks,
+        spans=spans, width=_WIDE_CHART,
+    )  # fmt: skip
+    said = [f"{state}: {table.paid(found, state)}" for state in states]
+    words = (
+        f"Compiling has paid for itself at step: {'; '.join(said)} (shaded: from the first to the"
+        f" last of repeats). The first {count} steps were run, by the clock"
+        + ("; pale lines go on with the median step" if found.changes is None else "")
+        + ". Bytes are the most of a step until then, beside parameters, optimizer state and batch."
+    )
+    below = (
+        f'<div class="pair chart">{_held_until(found)}{_starts(found) if found.first else ""}</div>'
+    )
+    return f'<div class="chart large">{time}</div><p class="sub">{escape(words)}</p>{below}'
+
+
+def _course_lines(
+    name: str, course: Course, count: int, far: float, kind: str, dashes: str
+) -> list[Line]:
+    """Return the line of a course, and that of further steps."""
+    points = []
+    if course.imports:
+        ends = accumulate((course.imports, course.build, course.compile))
+        points = [*zip(_BEFORE.values(), ends, strict=True)]
+    ends = course.ends()[:count]
+    points += [(float(k), end) for k, end in enumerate(ends, 1)]
+    new = {k for k, _ in course.events}
+    usual = statistics.median(t for k, t in enumerate(course.steps[1:], 2) if k not in new)
+    shown = [Line(name if far <= count else "", points, kind, dashes)]
+    if far > count:
+        last, edges = ends[-1], [n for n in (10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5) if n > count]
+        later = [n for n in edges if n < far]
+        further = [(n, last + (n - count) * usual) for n in (float(count), *later, far)]
+        shown.append(Line(name, further, f"{kind} later", dashes))
+    return shown
+
+
+def _round_steps(far: float) -> list[int]:
+    """Return the numbers of steps that an axis shows."""
+    if far <= 60:
+        return [n for n in (1, 2, 5, 10, 20, 30, 40, 60) if n <= far]
+    return [10**k for k in range(7) if 10**k <= far]
+
+
+def _held_until(found: Comparison) -> str:
+    """Draw the most bytes of a step until then."""
+    series, count = [], found.course_steps
+    for name, held in found.held.items():
+        most = [*accumulate(held[:count], max)]
+        points = [(k + end - 0.5, float(n)) for k, n in enumerate(most, 1) for end in (0, 1)]
+        series.append(Line(name, points, _BY if name == TAPE else _THEN))
+    for each in found.peers:
+        if each.pair is not None and found.changes is None:
+            ends = [(0.5, float(each.tape)), (count + 0.5, float(each.tape))]
+            kind = _BY if each.name == TORCH else _THEN
+            series.append(Line(each.name, ends, f"{kind} later", _DASHES.get(each.name, "")))
+    marks = [(float(k), what) for k, what in found.courses[TAPE][0].events if k <= count]
+    return _plain_lines(
+        series, "steps", "most bytes until then", show_y=nbytes, marks=marks,
+        ticks={float(n): str(n) for n in _round_steps(float(count))},
+    )  # fmt: skip
+
+
+def _frontier(found: Comparison) -> str:
+    """Draw time against bytes of plans and of tapes that compute values again."""
+    held, plans = found.memory, [*found.budgets]
+    policy = next(iter(held.arena))
+    if not plans:
+        return ""
+    whole = (float(held.arena[policy]), 1.0)
+    predicted = [whole, *((float(b.peak), b.time) for b in plans)]
+    measured = [whole, *((float(b.peak), b.measured) for b in plans if b.measured is not None)]
+    series = [
+        Line("predicted", predicted, f"{_THEN} later", "2 3"),
+        Line("measured", measured, _THEN),
+    ]
+    if found.checkpointed is not None:
+        ends = [(float(held.tape), 1.0), (float(found.checkpointed.peak), found.checkpointed.time)]
+        series.append(Line("checkpointed tape", ends, _BY))
+    for each in found.peers:
+        if each.recompute is not None:
+            kind = _BY if each.name == TORCH else _THEN
+            ends = [(float(each.tape), 1.0), (float(each.recompute[0]), each.recompute[1])]
+            series.append(Line(f"{each.name}, checkpoint", ends, kind, _DASHES.get(each.name, "")))
+    return _plain_lines(
+        series, "bytes of a step", "time beside that of keeping all", show_x=nbytes, show_y=ratio
+    )
+
+
 def _memory_charts(found: Comparison) -> str:
     usual = found.memory
     values = [("tape, measured", float(usual.tape))]
-    kinds = "a" + "b" * len(usual.arena) + "d" * len(found.budgets)
+    if found.checkpointed is not None:
+        values.append(("checkpointed tape", float(found.checkpointed.peak)))
+    kinds = [_BY] * len(values) + [_THEN] * (len(usual.arena) + len(found.budgets))
     values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
     values += [(b.name, float(b.peak)) for b in found.budgets]
+    # The first line has Python's objects, too, which figures of the tape leave out.
     different = {each.nbytes: each for each in reversed(found.timelines) if each.nbytes}
     held = _held(each for each in found.timelines if each in different.values())
-    held += _by_cause(found)
+    held += _by_cause(found) + _frontier(found)
     return held + charts.bars(values, nbytes, "bytes of a step", kinds)
 
 
@@ -421,13 +610,20 @@ def _by_cause(found: Comparison) -> str:
         return ""
     rows = [(each.name, [*map(float, each.parts.values())]) for each in found.by_cause]
     title = "bytes at the peak of a step by cause"
-    return charts.stacked(rows, [*found.by_cause[0].parts], nbytes, title)
+    return charts.stacked(rows, [*found.by_cause[0].parts], nbytes, title, _CAUSES)
 
 
 def _memory(found: Comparison) -> str:
     plan = found.anatomy.plan
-    arena = f'<h3>The arena, as it was planned</h3><div class="scroll">{plan_svg(plan)}</div>'
-    said = "".join(f"<li>{escape(text)}</li>" for text in found.about_memory)
+    arena = (
+        "<h3>The arena, as it was planned</h3>"
+        '<p class="sub">A box is a buffer: as high as its bytes, as wide as the kernels that run'
+        " while it is used, in the colour of the part of the step that writes it.</p>"
+        f'<div class="scroll arena">{plan_svg(plan)}</div>'
+    )
+    said = "".join(
+        f"<li>{escape(text)}</li>" for text in (*found.about_memory, *found.about_tape_memory)
+    )
     why = f"<h3>By cause, at the peak</h3>{table.causes(found).html()}<ul>{said}</ul>"
     return table.memory(found).html() + why + (arena if plan.placements else "")
 

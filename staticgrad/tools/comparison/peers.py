@@ -7,10 +7,12 @@ figure. The libraries are imported when a comparison is measured; without one it
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib.util import find_spec
 from itertools import cycle
 from typing import Any, Final, Protocol
@@ -99,8 +101,17 @@ def measured(
                 name, race.pair(k, -1), peak, found[name].first, found[name].losses,
                 recompute=_recomputed(way, batches, peak, seconds),
                 causes=way.causes(name, batches[0]),
+                imports=_imports("jax" if name == JAX else "torch"),
             )  # fmt: skip
     return tuple(found.values())
+
+
+@cache
+def _imports(library: str) -> float:
+    """Return the seconds that a fresh process takes to start and import a library."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {library}"], check=False, capture_output=True)
+    return time.perf_counter() - begin
 
 
 def check(torch: Any, jax: Any) -> None:

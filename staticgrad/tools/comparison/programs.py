@@ -183,6 +183,10 @@ class ComparedProgram:
         step.__name__ = self.name
         return self._traced(step, self._sizes)
 
+    def traced(self, step: Step) -> Function[..., Any]:
+        """Return another step of the same arrays as a function that has not been traced."""
+        return self._traced(step, self._sizes)
+
     def frozen(self) -> str:
         """Return a description of numbers that are frozen in the graph; empty if none are."""
         if self.warned or self.retraces:
@@ -386,9 +390,7 @@ def _of_module(
     module: Module, arrays: Sequence[Any], loss: Callable[..., Any] | None
 ) -> tuple[Step, list[str]]:
     """Return the loss of a module as a function of all arrays, and their names."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    wanted = [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
+    wanted = module_arguments(module)
     count = min(max(len(wanted), 1), len(arrays))
     targets = len(arrays) - count
     if loss is None and targets != 1:
@@ -400,6 +402,13 @@ def _of_module(
     names = [*(wanted[:count] or ["x"]), *(["target"] if targets == 1 else [])]
     names += [f"target{k}" for k in range(len(arrays) - len(names))]
     return training.loss_of(module, loss or training.usual_loss, count), names
+
+
+def module_arguments(module: Module) -> list[str]:
+    """Return the names of the arrays that ``forward`` needs."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
 
 
 def _of_function(

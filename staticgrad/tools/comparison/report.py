@@ -69,9 +69,9 @@ class Peer:
     the peak, of PyTorch's tensors by its profiler, of JAX as XLA plans them; ``first`` the seconds
     by the clock of the first step, compilation included, imports not; ``losses`` the largest
     relative difference to those of the tape. ``causes``: the bytes at the peak by cause, where the
-    library shows them. ``recompute``: the bytes with recomputation, and its
-    time relative to that without. ``reason`` says in one line why there are no figures; empty if
-    there are.
+    library shows them; ``imports``: seconds of importing it in a fresh process. ``recompute``: the
+    bytes with recomputation, and its time relative to that without. ``reason`` says in one line why
+    there are no figures; empty if there are.
     """
 
     name: str = TORCH
@@ -82,6 +82,7 @@ class Peer:
     reason: str = ""
     recompute: tuple[int, float] | None = None
     causes: Causes | None = None
+    imports: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -189,12 +190,14 @@ class Causes:
 class Budgeted:
     """The quickest plan within a budget: ``name`` says which, a share of what keeping all takes.
 
-    ``time`` is predicted, relative to keeping all.
+    ``time`` is predicted, relative to keeping all; ``measured`` the same in a run, None if it was
+    not measured. On the tape, which predicts nothing, ``time`` is measured.
     """
 
     name: str
     peak: int
     time: float
+    measured: float | None = None
 
 
 @dataclass(frozen=True)
@@ -384,13 +387,30 @@ _MORE = {
 }
 
 
+#: Why the tape holds more bytes of a cause than PyTorch, and why fewer.
+_MORE_THAN_TORCH = {
+    KEPT: "rules here read operands or results that PyTorch's rules do not keep",
+    GRADIENTS: "more gradients wait for the update at the fullest moment",
+    UPDATES: "the new values are made before the old ones are written over",
+    TEMPORARY: "a derivative of several NumPy operations makes an array for each, PyTorch's one",
+}
+_LESS_THAN_TORCH = {
+    KEPT: "rules here keep less and compute it again",
+    GRADIENTS: "fewer gradients are there at the fullest moment",
+    UPDATES: "the update works block by block",
+    TEMPORARY: "operations here work block by block or in place",
+}
+_ALIKE = 0.1  # the relative difference of bytes that needs no reason
+
+
 @dataclass(frozen=True)
 class Comparison(_Report):
     """The report of a program that ran both ways.
 
     ``module``: a module as text; ``dead``: sentences on nodes that nothing needs. ``courses``: the
     repeated courses of the tape and of the compiled step, by state of the kernel cache;
-    ``held``: the bytes of each of their steps.
+    ``held``: the bytes of each of their steps. ``checkpointed``: the step of the tape that computes
+    parts of the module again, if it has parts.
     """
 
     agreement: Agreement
@@ -400,6 +420,7 @@ class Comparison(_Report):
     held: Mapping[str, tuple[int, ...]]
     memories: tuple[Bytes, ...]
     budgets: tuple[Budgeted, ...]
+    checkpointed: Budgeted | None
     program: str
     work: tuple[WorkRow, ...]
     acts: tuple[Act, ...]
@@ -428,6 +449,24 @@ class Comparison(_Report):
             f" {_LESS[why] if arena[why] < tape[why] else _MORE[why]}."
             for why in tape
             if abs(arena[why] - tape[why]) > 0.1 * max(self.causes[0].total, self.causes[1].total)
+        )
+
+    @property
+    def about_tape_memory(self) -> tuple[str, ...]:
+        """A sentence on the bytes of the tape beside PyTorch's, unless they are alike."""
+        torch = self.peer.causes if self.peer is not None else None
+        if torch is None or not self.causes or not torch.total:
+            return ()
+        tape = self.causes[0]
+        factor = tape.total / torch.total
+        if abs(factor - 1) <= _ALIKE:
+            return ()
+        more = {why: tape.parts[why] - torch.parts[why] for why in tape.parts}
+        why = max(more, key=more.__getitem__) if factor > 1 else min(more, key=more.__getitem__)
+        reason = _MORE_THAN_TORCH[why] if factor > 1 else _LESS_THAN_TORCH[why]
+        return (
+            f"The tape holds {factor:.2f} times the bytes of PyTorch. {why.capitalize()}:"
+            f" {nbytes(tape.parts[why])} and {nbytes(torch.parts[why])}; {reason}.",
         )
 
     @property
@@ -571,7 +610,7 @@ class Comparison(_Report):
     @property
     def _late(self) -> Mapping[str, Sequence[float]]:
         """Seconds of processor time by which first results come after that of the tape."""
-        states = [state for state in (EMPTY, WARM) if state in self.courses]
+        states = [state for state in self.courses if state != TAPE]
         return {
             state: [
                 one.cpu - tape.cpu for one in self.courses[state] for tape in self.courses[TAPE]
@@ -588,6 +627,7 @@ class Comparison(_Report):
             "warnings": self.warnings,
             "about_the_tape": self.about_the_tape,
             "about_memory": self.about_memory,
+            "about_tape_memory": self.about_tape_memory,
             "against": self.against,
             "break_even": self.break_even,
             "ratios": {pair.at: pair.ratio for pair in self.batches},

@@ -93,6 +93,7 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         *(verdict(found), *refused, *first, measured, *found.warnings, ""),
         *(table.text() for table in parts if table.rows),
         *found.about_memory,
+        *found.about_tape_memory,
         *reasons(found),
         *(against if found.against else ()),
     )
@@ -219,10 +220,15 @@ def memory(found: Comparison) -> FigureTable:
     for policy, time_of in found.memory.times.items():
         sizes = [each.arena[policy] for each in memories]
         rows.append(row(f"{policy}, planned", sizes, ratio(time_of)))
+    if found.checkpointed is not None:
+        rows.insert(1, usual("checkpointed tape", found.checkpointed.peak, ""))
     rows += [usual(each.name, each.peak, ratio(each.time)) for each in found.budgets]
-    return FigureTable(
-        "memory of a step", (*(f"batch {each.at}" for each in memories), "time"), rows
-    )
+    measured = {b.name: ratio(b.measured) for b in found.budgets if b.measured is not None}
+    if found.checkpointed is not None:
+        measured["checkpointed tape"] = ratio(found.checkpointed.time)
+    rows = [(*each, measured.get(each[0], "")) for each in rows]
+    sizes = (f"batch {each.at}" for each in memories)
+    return FigureTable("memory of a step", (*sizes, "predicted", "measured"), rows)
 
 
 def causes(found: Comparison) -> FigureTable:

@@ -22,8 +22,18 @@ from staticgrad.analysis.binding import bind_sizes
 from staticgrad.eager import Tensor, no_grad
 from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.plan import Plan
+from staticgrad.nn import Sequential
+from staticgrad.nn.module import Module
+from staticgrad.support.errors import ArgumentError
+from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.limits import limited
-from staticgrad.tools.comparison.programs import BATCH, Array, Batch, ComparedProgram
+from staticgrad.tools.comparison.programs import (
+    BATCH,
+    Array,
+    Batch,
+    ComparedProgram,
+    module_arguments,
+)
 from staticgrad.tools.comparison.report import Agreement
 
 
@@ -47,6 +57,70 @@ class DefineByRun:
     def values(self) -> Mapping[str, Array]:
         """Return the current values of the parameters."""
         return {p.name: p.value for p in self._program.graph.parameters if p.dtype.is_float}
+
+
+class Checkpointed(DefineByRun):
+    """The same, of a module whose parts ``sg.checkpoint`` runs again for their gradients.
+
+    A ``Sequential`` of n layers has about sqrt(n) parts; another module those in its lists.
+    """
+
+    def __init__(self, program: ComparedProgram) -> None:
+        """Prepare the step.
+
+        Raises:
+            ArgumentError: the program is no module with parts.
+        """
+        super().__init__(program)
+        self._run = program.traced(_checkpointed(program)).eagerly
+
+    def step(self, batch: Batch) -> float:
+        """Call it once; return its loss."""
+        return _as_number(self._run(*batch.values()))
+
+
+def _checkpointed(program: ComparedProgram) -> Any:
+    """Return the training step of a module with checkpointed parts."""
+    if program.trained is None:
+        raise ArgumentError("only modules have parts that are computed again")
+    module, loss, rule = program.trained
+    if isinstance(module, Sequential) and len(module) >= _LEAST_LAYERS:
+        layers, count = [*module], round(len(module) ** 0.5)
+        size = -(-len(layers) // count)
+        parts = [sg.checkpoint(_in_turn(layers[k : k + size])) for k in range(0, len(layers), size)]
+        run: Any = _in_turn(parts)
+    else:
+        lists = [each for each in vars(module).values() if isinstance(each, list | tuple)]
+        blocks = [each for found in lists for each in found if isinstance(each, Module)]
+        if len(blocks) < 2:
+            raise ArgumentError("the module has no list of modules")
+        run = _with_checkpoints(module, blocks)
+    count = len(module_arguments(module))
+    return training.step_of(training.loss_of(run, loss or training.usual_loss, count), rule)
+
+
+def _in_turn(functions: Sequence[Any]) -> Any:
+    def run(x: Any) -> Any:
+        for each in functions:
+            x = each(x)
+        return x
+
+    return run
+
+
+def _with_checkpoints(module: Module, blocks: Sequence[Module]) -> Any:
+    """Return a call of a module, during which its blocks are checkpointed."""
+
+    def run(*inputs: Any) -> Any:
+        for block in blocks:
+            vars(block)["forward"] = sg.checkpoint(block.forward)
+        try:
+            return module(*inputs)
+        finally:
+            for block in blocks:
+                del vars(block)["forward"]
+
+    return run
 
 
 class DefineThenRun:
@@ -115,6 +189,7 @@ def _as_number(result: Any) -> float:
     return float(first.item() if first.size == 1 else np.mean(first, dtype=np.float64))
 
 
+_LEAST_LAYERS: Final = 4  # of a Sequential, below which parts are not worth computing again
 STEPS: Final = 20
 #: The allowed relative difference of losses, by element type.
 TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-9}
