@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from staticgrad import native
 from staticgrad.support.errors import CPUError
 from staticgrad.support.records import dataclass, replace
 
@@ -74,8 +75,6 @@ def assumed(machine: Machine) -> Iterator[None]:
 
 def _vector_bits() -> int:
     """The width of a register; the default where nothing can be compiled, and Python runs."""
-    from staticgrad import native
-
     try:
         return native.vector_bits()
     except CPUError:

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 #: Module -> why something below it calls it.
 UPWARD: Final = {
-    "staticgrad.support.errors.calls": "a call that failed is looked at again",
     "staticgrad.support.config": "how much of a traceback is shown is a setting",
     "staticgrad.language.functions": "products of sparse matrices are public functions",
     "staticgrad.autodiff.bodies": "the derivative of a loop or branch is one of its bodies",

@@ -15,6 +15,7 @@ from staticgrad.language.ir.control_flow import (
     control_flow,
 )
 from staticgrad.language.ir.schedule import Binding, Buffer, Schedule
+from staticgrad.language.ir.schedule_text import parse_schedule
 from staticgrad.language.types.dtype import BOOL, F32, I64
 
 SIZES = {"c0": 3, "x0": 2, "y0": 5, "p0": 7, "i": 1, "go": 1}
@@ -41,6 +42,20 @@ def step(kind, uses, *schedules, **options):
 
 SCANNED = body("in.i", "in.c0", "in.x0", "in.p0", "out.c0", "out.y0")
 USES = ["in", "in", "in", "out", "out"]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_text_of_a_loop_reads_back_with_its_direction_and_its_logs(backwards):
+    options = {"iterations": 4, "carries": 1, "slices": 1, "logged": (0,)}
+    scan = step("loop", USES, SCANNED, backwards=backwards, **options)
+    way = " backwards" * backwards + " logged 0"
+    assert scan.text({}) == (
+        f"loop (in b0, in b1, in b2, out b3, out b4) iterations 4 carries 1 slices 1{way}"
+    )
+    roles = ["input"] * 3 + ["output"] * 2
+    buffers = tuple(Buffer(f"b{n}", role, F32, 9, f"b{n}") for n, role in enumerate(roles))
+    schedule = Schedule("loops", buffers, (scan,), ())
+    assert parse_schedule(str(schedule)) == schedule
 
 
 def test_carries_take_turns_and_arrays_move_by_rows():

@@ -39,7 +39,7 @@ LAZY = {
     "staticgrad.language.functions.quantiles": "loops are loaded by inverses alone",
     "staticgrad.language.functions.indexing": "loops are loaded by products at equal indices",
     "staticgrad.language.functions.normalization": "padding is loaded by norms across channels",
-    "staticgrad.language.ir.calls": "NumPy's functions are looked up when one is called",
+    "staticgrad.support.errors.tracebacks": "a call that failed is looked at again",
     "staticgrad.compiler.exporting": "a program becomes a module, seldom a library",
     "staticgrad.language.ir.graph": "pictures are loaded by who looks at them",
     "staticgrad.language.ir.plan": "pictures are loaded by who looks at them",
@@ -47,7 +47,6 @@ LAZY = {
     "staticgrad.native.entry.callables": "the package, and with it LLVM, makes code of the text",
     "staticgrad.native.jit": "Numba is for few kernels",
     "staticgrad.native.libraries.routines": "LLVM, SciPy and Python kernels are for who calls them",
-    "staticgrad.native.libraries.scipy_library": "the package, and with it LLVM, makes the code",
     "staticgrad.native.libraries.user_calls": "the first function that Numba compiles loads it",
     "staticgrad.native.source": "code that is on disk is loaded without the language",
     "staticgrad.analysis.planning.problem": "placements that first fit finds need no compiler",
@@ -68,7 +67,6 @@ LAZY = {
     "staticgrad.language.ops.linalg": "building loads nothing native",
     "staticgrad.compiler.runtime.executor": "a program of one run or two needs no native entry",
     "staticgrad.tools.comparison.peers": "programs of PyTorch and JAX where these are installed",
-    "staticgrad.native.machine": "caches are read when the first kernel is made",
 }
 
 #: Imports that go up -> why. Without them there is no circle, whatever is counted: imports inside

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from passes.remat.base import FAR, Policy, Problem, Steps, are_alike, canonical_sizes, nearest
 from passes.remat.front import Front, Layout, Layouts, Point, Sequences, lowest
 from passes.remat.recompute import StoreAll
-from staticgrad.analysis.budgets import Limit
+from staticgrad.analysis.budgets import Limit, over_budget
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
 from staticgrad.analysis.lookups import failing_checks
@@ -173,8 +173,6 @@ class Planner:
         chosen = self._chosen(sizes, numbers, copied, workers, budget)
         made = self._plan(sizes, numbers, copied, chosen, workers)
         if budget is not None and made.peak_bytes > budget:
-            from staticgrad.analysis.budgets import over_budget
-
             uncopied = self._smallest_uncopied(sizes) if copied else None
             error = over_budget(made, budget, uncopied)
             if not isinstance(self.budget, int) and self.budget is not None:

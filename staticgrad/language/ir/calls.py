@@ -25,6 +25,7 @@ import numpy as np
 
 from staticgrad.exports import MODULES
 from staticgrad.language.ir.execution import beside_arrays, present
+from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kernels.stages import Mode
 from staticgrad.language.types.dtype import DType, as_dtype
 from staticgrad.support.docstrings import with_shared_arguments
@@ -469,8 +470,6 @@ def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
 
 def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """A ufunc computed in a dtype: its operands are converted first."""
-    from staticgrad.language.ir.functional import functions
-
     asked = kwargs.pop("dtype")
     try:
         dtype = as_dtype(asked)

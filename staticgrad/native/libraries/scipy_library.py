@@ -21,6 +21,7 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from staticgrad.native import address_of
 from staticgrad.native.lock import LOCK
 from staticgrad.native.source import PythonSource, RuntimeCode
 from staticgrad.native.table.control_code import at, put
@@ -247,8 +248,6 @@ def guard() -> ThreadGuard:
 
 @cache
 def _native_guard() -> ThreadGuard:
-    from staticgrad.native import address_of
-
     handlers = {
         each.__name__: RuntimeCode(f"sg_blas_{each.__name__}", PythonSource(each))
         for each in (before_fork, after_fork, after_fork_in_child)

@@ -180,7 +180,8 @@ def refuse_misfit(
     """
     is_ours = _is_called_by_package()
     if not _is_cut(error) and (not is_ours or isinstance(error, TypeError)):
-        calls = up("staticgrad.support.errors.calls")
+        from staticgrad.support.errors import calls  # a call that failed is looked at again
+
         calls.refuse_misfit(error, function, args, kwargs, only_names=is_ours)
 
 
