@@ -225,3 +225,24 @@ def test_cuts_anywhere_change_no_bit(seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cutting, "_cuts", cut_anywhere(seed))
         assert_same(run_schedule(fuse(optimized), graph, feeds, sizes), wanted)
+
+
+def test_a_convolution_stores_nothing_that_only_sums_read():
+    """Its tiles cannot sum, so each function of the result would be an array."""
+    x = sg.input("x", (4, 8, 16, 16), "float32")
+    k = sg.input("k", (8, 8, 3, 3), "float32")
+    s = sg.input("s", (8, 1, 1), "float32")
+    y = sg.nn.conv(x, k, padding=1)
+    outputs = {
+        "y": y,
+        "a": sg.where(x > 0.0, y * (x - s), 0.0).sum((0, 2, 3)),
+        "b": sg.where(x > 0.0, -y, 0.0).sum((0, 2, 3)),
+    }
+    graph = pipeline("O1")(sg.Graph(outputs))
+    (product,) = [each for each in fused(graph).all if each.kind == "windows"]
+    assert len(product.stored) == 1
+    random = np.random.default_rng(0)
+    at = {
+        n: random.normal(size=v.shape).astype("float32") for n, v in (("x", x), ("k", k), ("s", s))
+    }
+    assert_same(sg.compile(graph).run(at), sg.compile(graph, fuse=False).run(at))

@@ -65,6 +65,8 @@ def _fills_rows(part: Source, axis: int) -> bool:
     return isinstance(last, int) and 0 <= last <= SHORT_STRIDE
 
 
+#: Nodes that are looked at for what reads a value in the end, at most.
+_CHAIN: Final = 8
 #: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
 MAX_INLINE_DEPTH: Final = 3
 
@@ -358,8 +360,7 @@ class _Walk:
         self, node: Node, able: list[Draft], args: Sequence[tuple[Source, Draft | None]]
     ) -> Draft | None:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
-        summed = all(isinstance(user.form, forms.Reduce) for user in self._users[node, 0])
-        if summed and (node, 0) not in self._roots:  # a tile cannot sum: it would have to store
+        if self._is_summed(node):  # a tile cannot sum: it would have to store
             able = [g for g in able if g.kind not in ANCHORED]
         if not able:
             return None
@@ -373,6 +374,24 @@ class _Walk:
             best.level = 1 + max(map(self._level, late))
             return best
         return None if late else best
+
+    def _is_summed(self, node: Node) -> bool:
+        """Return whether only reductions read a value, or elements that only they read."""
+        waiting, seen = [node], {node}
+        while waiting:
+            value = waiting.pop()
+            users = self._users[value, 0]
+            if (value, 0) in self._roots or not users:
+                return False
+            for user in users:
+                if isinstance(user.form, forms.Reduce) or user in seen:
+                    continue
+                alike = user.types[0].shape == value.types[0].shape
+                if not (isinstance(user.form, forms.Pointwise) and alike) or len(seen) > _CHAIN:
+                    return False
+                seen.add(user)
+                waiting.append(user)
+        return True
 
     def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
         if not meets_elements(source, domain):
