@@ -6,7 +6,7 @@ what a stage does with them is written down here once more, without lanes, block
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import product
@@ -52,7 +52,6 @@ class Meaning:
     """A kernel over flat arrays by operand and sizes by argument; ``run`` changes the arrays.
 
     ``columns`` are the terms of each column accumulation so far, a row each, by its partials.
-    ``listed`` are, by outer iteration, the arrays and sizes that the kernel takes from a table.
     """
 
     kernel: Kernel
@@ -60,13 +59,10 @@ class Meaning:
     sizes: Mapping[str, int]
     results: dict[str, Array] = field(default_factory=dict)
     columns: dict[str, list[Array]] = field(default_factory=dict)
-    listed: Sequence[Mapping[str, Any]] = ()
 
     def run(self):
         """Every row of every outer iteration, in order."""
-        for number, at in enumerate(self.places(self.kernel.axes)):
-            if self.kernel.listed is not None:
-                self._take(self.listed[number])
+        for at in self.places(self.kernel.axes):
             self._stages(self.kernel.stages, at)
         for stage, _ in nested(self.kernel.stages):
             for statement in statements(stage):
@@ -94,12 +90,6 @@ class Meaning:
 
     def _carry(self, carries, at):
         self.results |= {carry.name: self.value(carry.value, at) for carry in carries}
-
-    def _take(self, own):
-        """The arrays and sizes of an iteration."""
-        sizes = {name: value for name, value in own.items() if name in self.kernel.arguments}
-        arrays = {name: value for name, value in own.items() if name not in sizes}
-        self.sizes, self.memory = {**self.sizes, **sizes}, {**self.memory, **arrays}
 
     def _write_partials(self, column):
         """A row for each group of rows; those of other outer axes lie apart."""

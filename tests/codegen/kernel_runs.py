@@ -22,7 +22,7 @@ def run(kernel, sizes, mode, given, vector_bits=None):
     }
     memory = {**made, **given}
     if mode == "file":
-        assert run_printed(kernel, memory, dict(zip(kernel.arguments, sizes, strict=True)))
+        run_printed(kernel, memory, dict(zip(kernel.arguments, sizes, strict=True)))
         return memory
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]

@@ -46,7 +46,6 @@ from staticgrad.language.ir.kernels.stages import (
     Columns,
     Gemm,
     Keep,
-    Listed,
     Loop,
     Map,
     Operand,
@@ -452,21 +451,9 @@ def random_kernel(seed):
     alone = bool(axes) and kernel.outer in ("axes", "squares") and jammed == 1
     alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))
     if alone and random.random() < 0.3:
-        return _listed(kernel, random)
+        return kernel
     strips = may_take_strips(kernel) and random.random() < 0.8
     return replace(kernel, directives=(*kernel.directives, Strips())) if strips else kernel
-
-
-def _listed(kernel, random):
-    """The kernel with some operands and sizes of each iteration's own."""
-    shared = [operand.name for operand in kernel.operands if not operand.is_own]
-    if not shared:
-        return kernel
-    names = random.sample(shared, random.randrange(1, len(shared) + 1))
-    names += random.sample((COLUMNS, DEEP), random.randrange(3))
-    table = Operand(f"p{1 + max(int(o.name[1:]) for o in kernel.operands)}", I64, "in")
-    listed = Listed(table.name, tuple(names))
-    return replace(kernel, operands=(*kernel.operands, table), listed=listed)
 
 
 def _without_idle(kernel):

@@ -9,12 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from staticgrad.compiler.plain.expressions import Functions
 from staticgrad.compiler.plain.kernels import KernelWriter
 from staticgrad.compiler.plain.prelude import IMPORTS, PRELUDE
-from staticgrad.errors import ExportError
 
 
 @cache
@@ -61,20 +59,12 @@ def printed(kernel):
 
 
 def run_printed(kernel, memory, sizes):
-    """Run all iterations of a kernel over arrays by operand and sizes by argument.
-
-    Return whether it ran: a kernel over a list of arrays is refused.
-    """
-    if kernel.listed is not None:
-        with pytest.raises(ExportError, match="list of arrays"):
-            printed(kernel)
-        return False
+    """Run all iterations of a kernel over arrays by operand and sizes by argument."""
     function, operands = printed(kernel)
     dtypes = {o.name: o.dtype for o in kernel.operands}
     rows = {name: memory[name].reshape(-1) for name in operands}  # kernels see one row of memory
     arrays = [row.view(np.uint16) if dtypes[name].is_storage else row for name, row in rows.items()]
     function(*arrays, *(int(sizes[argument]) for argument in kernel.arguments))
-    return True
 
 
 def run_exported(compiled, feeds, path):

@@ -61,7 +61,7 @@ def test_floats_that_no_integer_holds_become_the_same_integer_everywhere():
     memory |= {
         out: np.ones(len(x), f"{name[0]}{int(name[1:]) // 8}") for out, (_, name) in outs.items()
     }
-    assert run_printed(kernel, memory, {"n0": len(x)})
+    run_printed(kernel, memory, {"n0": len(x)})
     with np.errstate(all="ignore"):
         given = (x, short, short / np.float32(0))
     for out, (source, name) in outs.items():
@@ -84,5 +84,5 @@ def test_a_guarded_number_is_compared_whole():
     kernel = parse_kernel(text)
     verify_kernel(kernel)
     memory = {"p0": np.array([3.0, 0.0, 0.25]), "p1": np.zeros(3, bool), "p2": np.ones(3, bool)}
-    assert run_printed(kernel, memory, {"n0": 3})
+    run_printed(kernel, memory, {"n0": 3})
     assert memory["p1"].tolist() == [True, False, False]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from staticgrad.language.ir.kernels.stages import Loop, Map, nested
 from staticgrad.native.machine import Machine, current
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
-from tests.codegen.test_random_kernels import listed_of, memory_of, sizes_of, table_of, told
+from tests.codegen.test_random_kernels import memory_of, sizes_of, told
 from tests.exporting.printed import run_printed
 from tests.native.support import READERS, Mode, assert_same, call, source_for
 
@@ -68,29 +68,20 @@ def check_kernel(seed: int, modes: tuple[Mode, ...]) -> None:
     lists = [defaults(kernel, machine), *(directives_of(kernel, random) for _ in range(2))]
     words = [sizes[argument] for argument in kernel.arguments]
     wanted = memory_of(kernel, sizes, seed)
-    lists_of = listed_of(kernel, sizes, seed)
-    Meaning(kernel, wanted, sizes, listed=lists_of).run()
+    Meaning(kernel, wanted, sizes).run()
     count = int(kernel.iterations(words))
     passing = {o.name for o in kernel.operands if o.mode == "scratch"}
-    passing |= {kernel.listed.table} if kernel.listed else set()
     for directives in lists:
         source = source_of(kernel, machine, directives)
         for mode in modes:
-            memory, mine = memory_of(kernel, sizes, seed), listed_of(kernel, sizes, seed)
-            if kernel.listed is not None:
-                memory[kernel.listed.table] = table_of(mine)
+            memory = memory_of(kernel, sizes, seed)
             shared = [memory[o.name] for o in kernel.operands if not o.is_own]
             own = [memory[o.name] for o in kernel.operands if o.is_own]
             call(source, shared, words, 0, count, own=own, mode=mode)
-            found = {**memory, **_of_iterations(mine)}
-            for name, array in found.items():
+            for name, array in memory.items():
                 if name not in passing and isinstance(array, np.ndarray):
                     what = f"kernel {seed} at {sizes}, {mode}, {directives}: {name}\n{kernel}"
-                    assert_same(array, {**wanted, **_of_iterations(lists_of)}[name], what)
-
-
-def _of_iterations(rows: list[dict[str, Any]]) -> dict[Any, Any]:
-    return {(number, name): own for number, row in enumerate(rows) for name, own in row.items()}
+                    assert_same(array, wanted[name], what)
 
 
 #: A kernel that streams in half registers, which are too narrow for it.
@@ -266,7 +257,7 @@ def test_extents_below_zero_are_those_of_nothing(stage: str, mode: Mode | Litera
         room = np.full(512, 7.0, "f4")
         ones = np.ones(512, "f4")
         if mode == "file":
-            assert run_printed(kernel, {"p0": ones, "p1": room[256:]}, {"n0": 2, "n1": extent})
+            run_printed(kernel, {"p0": ones, "p1": room[256:]}, {"n0": 2, "n1": extent})
         else:
             call(source, [ones, room[256:]], [2, extent], 0, 2, mode=mode)
         assert (room == 7.0).all()

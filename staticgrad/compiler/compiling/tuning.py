@@ -302,7 +302,7 @@ def tuned(schedule: Schedule, sizes: Mapping[str, int]) -> Schedule:
 def _tuned_step(step: Step, buffers: Mapping[str, Buffer], sizes: Mapping[str, int]) -> Step:
     if isinstance(step, BodyStep):
         return replace(step, schedules=tuple(tuned(body, sizes) for body in step.schedules))
-    if not isinstance(step, KernelStep) or step.kernel.listed is not None:
+    if not isinstance(step, KernelStep):
         return step
     kernel = choose(step.kernel, step.label, *sizes_of(step, buffers, sizes))
     if kernel is step.kernel:
@@ -316,7 +316,7 @@ def choices(schedule: Schedule, sizes: Mapping[str, int]) -> Iterator[ScheduleCh
     for step in schedule.steps if config.current().jit else ():
         for body in step.bodies():
             yield from choices(body.schedule, sizes)
-        if isinstance(step, KernelStep) and step.kernel.listed is None:
+        if isinstance(step, KernelStep):
             found = recalled(
                 _key(step.kernel, *sizes_of(step, schedule.by_name, sizes)), step.label
             )

@@ -398,10 +398,8 @@ def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
             extents |= dict.fromkeys((axis.extent for axis in stage.loops), True)
             if stage.plain:
                 apart.add(stage.a.stride(stage.i[0].name))
-    if kernel.outer == "elements" or kernel.listed is not None:
+    if kernel.outer == "elements":
         extents = {}  # the loop over elements is cut anywhere
-    if kernel.listed is not None:
-        apart = set()
     transposed = {kernel.axes[-1].extent} - extents.keys() if kernel.transposed else set()
     found = []
     for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True):

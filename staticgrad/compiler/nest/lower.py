@@ -119,17 +119,14 @@ class KernelLowering(NestWriter):
         t, own, begin, end = parameters = tuple([Name(n, 0, builder=b) for n in PARAMETERS])
         self.table = t
         b.reserved |= {*PARAMETERS, *k.arguments, *(o.name for o in k.operands)}
-        listed = k.listed.names if k.listed else ()
         shared = private = 0
         for o in k.operands:
             source, number = (own, private) if o.is_own else (t, shared)
             private, shared = private + o.is_own, shared + (not o.is_own)
             word = b.op("getitem", source, number)
-            if o.name not in listed:
-                self.pointers[o.name] = b.named(o.name, f"ptr_{element(o.dtype)}", word)
+            self.pointers[o.name] = b.named(o.name, f"ptr_{element(o.dtype)}", word)
         for number, argument in enumerate(k.arguments):
-            if argument not in listed:
-                self.words[argument] = b.named(argument, "getitem", t, shared + number)
+            self.words[argument] = b.named(argument, "getitem", t, shared + number)
         if k.outer == "elements":
             (stage,) = k.stages
             self.stage(stage, begin, end)
@@ -185,8 +182,6 @@ class KernelLowering(NestWriter):
                     name: Each(self.derived(shared[name], size, n) for n in range(copies))
                     for name, size in sizes.items()
                 }
-            if k.listed is not None:
-                self.listed(numbers)
             self.decode(axes, numbers)
             self.at["o"] = numbers
             self.turn = None if copies > 1 or isinstance(numbers, Each) else (numbers, stop)
@@ -236,21 +231,6 @@ class KernelLowering(NestWriter):
                     numbers = Each((number, *behind))
                 inside(numbers, copies)
             self.copies, self.on = outer, on
-
-    def listed(self, number: Words) -> None:
-        """The operands and arguments of an iteration, from its row of the table."""
-        b, listed = self.b, self.kernel.listed
-        assert listed is not None
-        dtypes = {operand.name: operand.dtype for operand in self.kernel.operands}
-        entry = number * len(listed.names)
-        pointers, words = dict(self.pointers), dict(self.words)
-        for place, name in enumerate(listed.names):
-            word = b.op("getitem", pointers[listed.table], entry + place)
-            if name in dtypes:
-                pointers[name] = b.op(f"ptr_{element(dtypes[name])}", word)
-            else:
-                words[name] = word
-        self.pointers, self.words = pointers, words
 
     def strips(self, row: Axis, start: Word, stop: Word) -> None:
         """Rows in strips: a vector of rows runs each stage before any of them runs the next.

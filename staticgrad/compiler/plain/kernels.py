@@ -51,7 +51,6 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.language.ir.summation import BLOCK
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.errors import ExportError
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
 #: fit into L1 with the row that is read.
@@ -117,13 +116,7 @@ class KernelWriter:
         return {s.scratch for s in every if isinstance(s, ColumnAccumulate | Order)}
 
     def text(self) -> str:
-        """The function without a comment.
-
-        Raises:
-            ExportError: the kernel runs over a list of arrays.
-        """
-        if self.kernel.listed is not None:
-            raise ExportError("a kernel over a list of arrays cannot be exported")
+        """The function without a comment."""
         self._write()
         takes = [*(self._names[name] for name in self.operands), *self.kernel.arguments]
         head = f"@jit\ndef {self.name}({', '.join(takes)}):"
@@ -807,30 +800,18 @@ class EntryWriter(KernelWriter):
 
     def text(self) -> str:
         """The function."""
-        kernel, listed = self.kernel, self.kernel.listed.names if self.kernel.listed else ()
+        kernel = self.kernel
         head = ["@entry", "def kernel(record, own, begin, end):"]
-        dtypes = {operand.name: operand.dtype for operand in kernel.operands}
         taken, private, shared = {*self.operands}, 0, 0
         for operand in kernel.operands:
             words, number = ("own", private) if operand.is_own else ("record", shared)
             private, shared = private + operand.is_own, shared + (not operand.is_own)
-            if operand.name in taken and operand.name not in listed:
+            if operand.name in taken:
                 word = f"{words}[{number}]"
                 head.append(f"    {operand.name} = {self._array_at(word, operand.dtype)}")
         for number, argument in enumerate(kernel.arguments):
-            if argument not in listed:
-                head.append(f"    {argument} = record[{shared + number}]")
-        if kernel.listed is None:
-            self._write()
-            return self._whole(head)
-        self._first.depth = self._lines.depth = 2
-        head.append("    for iteration in range(begin, end):")
-        for number, name in enumerate(listed):
-            word = f"{kernel.listed.table}[at(iteration * {len(listed)} + {number})]"
-            value = self._array_at(word, dtypes[name]) if name in dtypes else word
-            self._first.add(f"{name} = {value}")
-        self._decode("iteration", kernel.axes)
-        self._stages(kernel.stages)
+            head.append(f"    {argument} = record[{shared + number}]")
+        self._write()
         return self._whole(head)
 
     def _whole(self, head: list[str]) -> str:

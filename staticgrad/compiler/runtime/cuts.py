@@ -130,7 +130,7 @@ def call_of(step: Step, planned: PlannedStep) -> tuple[Kernel, Call] | None:
 def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
     """The loop whose positions are rows, and its extent: of a product that over rows, else the
     outermost one, or all elements of a map as one run; None where rows cannot be cut apart."""
-    if kernel.serial or kernel.listed is not None:
+    if kernel.serial:
         return None, 0
     if kernel.outer == "tiles":
         (stage,) = kernel.stages
@@ -213,7 +213,7 @@ def rows_of(kernel: Kernel) -> int | None:
 
     None if the kernel is not a single product of matrices, whose second factor may lie in panels.
     """
-    if kernel.outer != "tiles" or kernel.listed is not None:
+    if kernel.outer != "tiles":
         return None
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)

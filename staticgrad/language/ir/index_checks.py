@@ -110,7 +110,7 @@ class _Steady:
 
 def _looks(step: Step, steady: _Steady) -> Iterator[Look | None]:
     """Yield the look of each check of a step, None where nothing is known of it."""
-    if isinstance(step, KernelStep) and step.kernel.listed is None:
+    if isinstance(step, KernelStep):
         found = _looks_of_kernel(step)
     elif step.control.kind == "loop" and step.bodies():
         found = _looks_of_loop(step)

@@ -19,7 +19,6 @@ class WhyDriven(Enum):
     SizedTest = "it ends by a test, and how often it runs at most depends on a size"
     #: What its body is.
     Steps = "its body has loops, branches, calls of routines or several kernels in a step"
-    Table = "a kernel of its body reads arrays from a list"
     Grouped = "a kernel of its body takes its rows in groups, strips or squares"
     Deep = "the loops of its body nest too deep"
     Stage = "its body sorts, searches or sums columns in groups"

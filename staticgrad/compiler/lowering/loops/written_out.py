@@ -110,8 +110,6 @@ class StepKernel:
         if step.bodies() or len(step.kernels()) != 1:
             raise NotWrittenOutError(WhyDriven.Steps)
         (self.kernel,) = step.kernels()
-        if self.kernel.listed is not None:
-            raise NotWrittenOutError(WhyDriven.Table)
         self.sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
         self.bound = bound_places(step)
 

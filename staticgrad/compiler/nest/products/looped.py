@@ -164,7 +164,7 @@ class LoopedProduct(ProductLoops):
         other.
         """
         kernel, b = self.kernel, self.stage.b
-        if not self.is_transposed or kernel.outer != "axes" or kernel.listed is not None:
+        if not self.is_transposed or kernel.outer != "axes":
             return False
         if kernel.operand(b.operand).is_own or kernel.operand(b.operand).mode != "in":
             return False

@@ -167,8 +167,7 @@ def reaches(
 def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
     """Return the accesses and their loops, by operand; None where they are not complete."""
     found: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
-    listed = kernel.listed is not None  # then a table says where operands are
-    anywhere = {operand.name for operand in kernel.operands if operand.is_own or listed}
+    anywhere = {operand.name for operand in kernel.operands if operand.is_own}
     for access, loops in accesses(kernel):
         found.setdefault(access.operand, []).append((access, loops))
         if access.gather:

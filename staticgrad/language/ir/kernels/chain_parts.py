@@ -42,7 +42,7 @@ def left_in(kernel: Kernel) -> Access | None:
 
     The second factor is read unpacked, and a result of the chains' own dtype is stored by rows.
     """
-    if kernel.outer != "tiles" or kernel.axes or kernel.listed is not None:
+    if kernel.outer != "tiles" or kernel.axes:
         return None
     (stage,) = kernel.stages
     if not isinstance(stage, Gemm) or not stage.plain or stage.b.stride(LANES) != 1:

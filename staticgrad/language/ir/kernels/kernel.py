@@ -117,7 +117,7 @@ class Kernel(KernelParts):
     @property
     def _square_axis(self) -> str:
         """The loop whose rows may be taken together; none has no name."""
-        taken = self.serial or self.grouped or self.listed is not None or self.jammed > 1
+        taken = self.serial or self.grouped or self.jammed > 1
         return self.axes[-1].name if self.axes and not taken else ""
 
     @property

@@ -142,8 +142,6 @@ def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
         yield "there are no rows to interleave"
     if kernel.outer == "lanes":
         yield "rows that are lanes are taken in no other way"
-    if kernel.listed is not None:
-        yield "each row has operands and sizes of its own"
     if any(d.factor > 1 and d.axis not in "oj" for d in _interleaved(kernel)):
         yield "iterations of its loops are interleaved"
     stages = [stage for stage, _ in nested(kernel.stages)]
@@ -291,7 +289,7 @@ def may_take_strips(kernel: Kernel) -> bool:
     """Return whether rows may be taken in strips: one loop runs over them, its stages are maps and
     scalars, and a row passes only numbers to later stages."""
     moving = kernel.grouped or len(kernel.axes)
-    if moving != 1 or kernel.serial or kernel.listed is not None or kernel.own_rows:
+    if moving != 1 or kernel.serial or kernel.own_rows:
         return False
     if kernel.outer not in ("axes", "squares", "groups"):
         return False

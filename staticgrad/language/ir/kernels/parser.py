@@ -47,7 +47,6 @@ from staticgrad.language.ir.kernels.stages import (
     Extent,
     Gemm,
     Keep,
-    Listed,
     Loop,
     Map,
     Operand,
@@ -310,7 +309,6 @@ class KernelReader(DocumentReader):
         name = "" if self.texts[self.at] == "(" and not named else self.name("the kernel's name")
         self.listed(self._operand, self._argument, "kernel")
         axes, grouped = self._outer() if self.accept("over") else ((), 0)
-        listed = self._listed() if axes and self.accept("from") else None
         known = self.separated(self._fact) if self.accept("where") else []
         directives = self.separated(self._directive) if self.accept("under") else []
         self.expect("{", "the kernel's signature")
@@ -321,7 +319,7 @@ class KernelReader(DocumentReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        outer = (axes, tuple(stages), serial, grouped, listed, tuple(known), tuple(directives))
+        outer = (axes, tuple(stages), serial, grouped, tuple(known), tuple(directives))
         return name, Kernel(operands, arguments, *outer)
 
     def _fact(self) -> Known:
@@ -370,14 +368,6 @@ class KernelReader(DocumentReader):
             axes.append(self._axis())
             if not self.accept(","):
                 return tuple(axes), 0
-
-    def _listed(self) -> Listed:
-        table = self._declared(self._operands, "an operand")
-        self.expect("(", "the table")
-        known = {**self._operands, **self._arguments}
-        names = self.separated(lambda: self._declared(known, "an operand or integer argument"))
-        self.expect(")", "the names")
-        return Listed(table, tuple(names))
 
     # stages
 

@@ -90,19 +90,6 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """Operands and integer arguments that differ in every outer iteration.
-
-    ``table`` is an i64 operand with a row for each iteration: the address of each operand's memory
-    and the value of each argument of ``names``, in their order. So one kernel runs over memory of
-    many places and sizes. Where a bound is needed, a listed argument stands for its largest value.
-    """
-
-    table: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Store:
     """operand[access] = value; ``indices`` scatter.
 

@@ -60,7 +60,6 @@ from staticgrad.language.ir.kernels.stages import (
     Extent,
     Gemm,
     Keep,
-    Listed,
     Loop,
     Map,
     Operand,
@@ -98,7 +97,6 @@ class KernelParts:
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
-    listed: Listed | None = None
     known: tuple[Known, ...] = ()
     directives: Directives = ()  # how its loops run; no bit depends on them
 
@@ -153,11 +151,7 @@ def _outer(kernel: KernelParts) -> str:
     axes = [_axes(kernel.axes[:apart])] if apart else []
     if kernel.grouped:
         axes.append(f"groups of {_axes(kernel.axes[apart:])}")
-    text = ", ".join(axes)
-    if kernel.listed is None:
-        return text
-    names = ", ".join(map(_name, kernel.listed.names))
-    return f"{text} from {_name(kernel.listed.table)} ({names})"
+    return ", ".join(axes)
 
 
 def _stages(kernel: KernelParts, stages: Iterable[Stage], numbers: Iterator[int]) -> Iterator[str]:

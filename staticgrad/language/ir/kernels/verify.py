@@ -167,26 +167,6 @@ def _check_loop(kernel: Kernel, stage: Loop, depth: int) -> None:
         _broken(kernel, f"{loop} continues by a value that is not one of its bool carries")
 
 
-def _lists_have_tables(kernel: Kernel) -> None:
-    """Listed operands are declared, listed once, no loop's number of iterations and not private to
-    a worker; the table is an i64 input that nothing else reads."""
-    if kernel.listed is None:
-        return
-    if kernel.outer != "axes" or not kernel.axes:
-        _broken(kernel, "only rows one by one have operands from a table")
-    table, names = kernel.listed.table, kernel.listed.names
-    shared = {operand.name for operand in kernel.operands if not operand.is_own}
-    known = (shared | {*kernel.arguments}) - {table, *(axis.extent for axis in kernel.axes)}
-    if not names or len({*names}) != len(names) or not known.issuperset(names):
-        _broken(kernel, f"a table cannot list {', '.join(names) or 'nothing'}")
-    if [(o.dtype, o.mode) for o in kernel.operands if o.name == table] != [(I64, "in")]:
-        _broken(kernel, f"{table} is not a table: an i64 input is")
-    if table in {access.operand for access, _ in accesses(kernel)}:
-        _broken(kernel, f"the table {table} is read by a stage")
-    if any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages)):
-        _broken(kernel, "a product takes no sizes from a table")
-
-
 def _statements_fit_stages(kernel: Kernel) -> None:
     """Accumulations stand where a loop runs over them, an order where its keys are; no stage does
     nothing."""
@@ -318,9 +298,8 @@ def _check_extent(kernel: Kernel, declared: Set[str], extent: Extent, what: str)
 
 def _arguments_are_known(kernel: Kernel) -> None:
     """Known facts are about arguments shared by all iterations, in their order, once."""
-    listed = kernel.listed.names if kernel.listed else ()
     names = [known.name for known in kernel.known]
-    if names != [name for name in kernel.arguments if name in names and name not in listed]:
+    if names != [name for name in kernel.arguments if name in names]:
         _broken(kernel, "what is known of arguments is not in their order")
     for known in kernel.known:
         wrong = known.multiple < 1 or LARGEST % known.multiple or not 0 <= known.most <= BOUND
@@ -542,7 +521,7 @@ def _modes_are_kept(kernel: Kernel) -> None:
     in the text or in an earlier iteration of a Loop; check is only noted to; each operand is used
     for what it says."""
     modes = {operand.name: operand.mode for operand in kernel.operands}
-    read = {kernel.listed.table} if kernel.listed else set[str]()
+    read = set[str]()
     stored: set[str] = set()
     noted: set[str] = set()
 
@@ -640,8 +619,7 @@ def _iterations_store_apart(kernel: Kernel) -> None:
     It is necessary, not sufficient: that the strides keep iterations apart is for those who make
     kernels. But a store that an iteration does not move leaves what the last one computed.
     """
-    listed = kernel.listed.names if kernel.listed else ()
-    shared = {o.name for o in kernel.operands if not o.is_own and o.name not in listed}
+    shared = {o.name for o in kernel.operands if not o.is_own}
     outer = [axis.name for axis in kernel.axes if axis.extent not in (0, 1)]
     if kernel.serial or not outer:
         return
@@ -698,7 +676,7 @@ def _rows_fill_lanes(kernel: Kernel) -> None:
     is stored; each stores to elements of its own, or the first one alone does."""
     if kernel.outer != "lanes":
         return
-    if kernel.serial or kernel.grouped or kernel.listed is not None:
+    if kernel.serial or kernel.grouped:
         _broken(kernel, "rows that are lanes are taken in no other way")
     stages = [stage for stage, _ in nested(kernel.stages)]
     for stage in stages:
@@ -732,7 +710,6 @@ def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
 #: Every invariant, in an order in which each may rely on those before it.
 CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     _stages_fit_together,
-    _lists_have_tables,
     _statements_fit_stages,
     _names_are_distinct,
     _names_fit,
