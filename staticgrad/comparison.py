@@ -12,7 +12,7 @@ from staticgrad.tools import comparison as _module
 
 if TYPE_CHECKING:
     from staticgrad.tools.comparison import (
-        Comparison as Comparison, compare as compare
+        Comparison as Comparison, compare as compare, find_mistakes as find_mistakes
     )
 
 sys.modules[__name__] = _module

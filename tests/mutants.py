@@ -81,6 +81,25 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "mistakes that are planted and found",
+        (
+            "mistakes-in-the-backward-pass",
+            "staticgrad/tools/comparison/debugging.py",
+            "        is_forward = recording.innermost() and building.current().order == 0\n",
+            "        is_forward = True\n",
+            "a mistake is planted in a derivative",
+            "tests/tools/comparison/test_debugging.py",
+        ),
+        (
+            "mistakes-stay-planted",
+            "staticgrad/tools/comparison/debugging.py",
+            "        kind.bind = before\n",
+            "        pass\n",
+            "operations are replaced after a search, too",
+            "tests/tools/comparison/test_debugging.py -k stays",
+        ),
+    ),
+    *_row(
         "what runs on the tape, looked at",
         (
             "anomalies-of-bad-operands",

@@ -45,6 +45,7 @@ COURSE = (
     "mixed-precision",
     "write-a-pass",
     "read-a-kernel",
+    "debugging",
     "exercises",
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -124,7 +124,7 @@ def enable_autograd(quiet: bool = False) -> None:
     recording.change(True)
 
 
-class Line:
+class NodeLine:
     """The line of a node."""
 
     def __init__(self, operands: Sequence[Any] = (), outs: Sequence[Any] = ()) -> None:
@@ -134,7 +134,7 @@ class Line:
         """Check nothing."""
 
 
-class Seal(Line):
+class Seal(NodeLine):
     """The operands of a node with their checksums, those of its results, and the line.
 
     It keeps all operands, also those that the rule does not read.

@@ -16,7 +16,7 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.binding import Application, silent
-from staticgrad.eager.tape import Line, TapeNode
+from staticgrad.eager.tape import NodeLine, TapeNode
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.support.building import capture
 from staticgrad.support.contexts import Block, Decorator
@@ -26,10 +26,10 @@ from staticgrad.support.source import Location
 FORWARD: Final = "forward"
 BACKWARD: Final = "backward"
 #: Called after each operation: what ran, its operands, its results, and the seconds it took.
-Look = Callable[["Watch", Op, Sequence[Array], Sequence[Array], float], None]
+Look = Callable[["Watcher", Op, Sequence[Array], Sequence[Array], float], None]
 
 
-class Watch:
+class Watcher:
     """Runs operations, and calls ``look`` after each.
 
     Attributes:
@@ -52,9 +52,9 @@ class Watch:
         self.look(self, op, arrays, [*found] if applied.several else [found], spent)
         return found
 
-    def around(self, runner: Any) -> Watch:
+    def around(self, runner: Any) -> Watcher:
         """Return what looks in the same way at operations that ``runner`` runs."""
-        return Watch(self.look, runner)
+        return Watcher(self.look, runner)
 
     def entered(self, node: TapeNode | None) -> None:
         """Note that the walk back has come to a node, or to its end."""
@@ -77,13 +77,13 @@ class _Mode(Decorator):
         self._blocks: list[tuple[Block[Any], Block[Any]]] = []
 
     def look(
-        self, watch: Watch, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
+        self, watch: Watcher, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
     ) -> None:
         """Look at an operation that has run."""
 
     def __enter__(self) -> Any:
-        kept = Block[Any](tape.checking, tape.checking.innermost() or Line)
-        watch = Block[Any](tape.selection, Watch(self.look, tape.selection.innermost()))
+        kept = Block[Any](tape.checking, tape.checking.innermost() or NodeLine)
+        watch = Block[Any](tape.selection, Watcher(self.look, tape.selection.innermost()))
         kept.__enter__()
         watch.__enter__()
         self._blocks.append((kept, watch))
@@ -116,7 +116,7 @@ class detect_anomaly(_Mode):  # noqa: N801 - the name this idea has in PyTorch
     """
 
     def look(
-        self, watch: Watch, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
+        self, watch: Watcher, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
     ) -> None:
         for result in map(np.asarray, found):
             if result.dtype.kind not in "fc" and result.dtype.name != "bfloat16":
@@ -202,7 +202,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         return sum(ran.seconds for ran in self.operations)
 
     def look(
-        self, watch: Watch, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
+        self, watch: Watcher, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
     ) -> None:
         held = {id(_owner(array)) for array in arrays}
         size = sum(self._new(_owner(each), held) for each in found if isinstance(each, np.ndarray))

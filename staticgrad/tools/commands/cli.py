@@ -150,13 +150,17 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
     help="Compare all programs of a folder, a file each; alone: those of examples/suite.",
 )  # fmt: skip
 @click.option(
+    "--mistakes", is_flag=True,
+    help="Plant mistakes in the program, and measure how each way finds them.",
+)  # fmt: skip
+@click.option(
     "--html", "page", is_flag=False, flag_value="staticgrad-comparison.html", metavar="[FILE]",
     type=click.Path(dir_okay=False, writable=True), help="Write a page with pictures.",
 )  # fmt: skip
 @answering
 def compare(
     spec: str, batches: tuple[int, ...], seconds: float, torch: str | None, jax: str | None,
-    folder: str | None, page: str | None,
+    folder: str | None, mistakes: bool, page: str | None,
 ) -> Answer:  # fmt: skip
     """Run a program define-by-run and define-then-run.
 
@@ -175,6 +179,16 @@ def compare(
         if not as_json:
             click.echo(f"measuring {what}", err=True)
 
+    if mistakes:
+        from staticgrad.support.pictures.markup import document
+        from staticgrad.tools.comparison import find_mistakes
+
+        hunted = find_mistakes(spec)
+        if page is not None:
+            html = document(f"{hunted.model}: debugging", hunted._repr_html_())
+            Path(page).write_text(html, encoding="utf-8")
+            click.echo(f"written: {page}", err=True)
+        return Answer(hunted.as_json(), str(hunted), True)
     if folder is not None:
         from staticgrad.tools.comparison import suite
 

@@ -6,10 +6,11 @@
 """
 
 from staticgrad.language.ir.calls import namespace
+from staticgrad.tools.comparison.debugging import find_mistakes
 from staticgrad.tools.comparison.measure import compare
 from staticgrad.tools.comparison.report import Comparison
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "find_mistakes"]
 
 
 namespace(globals())

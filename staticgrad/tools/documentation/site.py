@@ -150,7 +150,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "Learn": (
         "first-gradient", "an-engine", "a-compiler", "the-tape", "forward-and-reverse",
         "vanishing-gradients", "where-memory-goes", "fit-into-memory", "loops-and-branches",
-        "mixed-precision", "write-a-pass", "exercises", "for-teachers",
+        "mixed-precision", "write-a-pass", "debugging", "exercises", "for-teachers",
     ),
     "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
     "How to: use": (

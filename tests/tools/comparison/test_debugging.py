@@ -1,0 +1,154 @@
+"""Mistakes that are planted in a program, and found each way; the places are known by hand."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import staticgrad as sg
+from staticgrad.comparison import find_mistakes
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError
+from staticgrad.language.ir.nodes import Symbolic
+from staticgrad.tools.commands.cli import main
+from staticgrad.tools.comparison.debugging import Debugging, Hunt
+
+DRAW = np.random.default_rng(0)
+X, Y = DRAW.normal(size=(8, 3)), DRAW.normal(size=(8, 2))
+W = [sg.parameter(f"w{k}", DRAW.normal(size=s) / 2) for k, s in enumerate([(3, 4), (4, 4), (4, 2)])]
+
+
+def loss(x: Any, y: Any) -> Any:
+    h = sg.tanh(x @ W[0])
+    h = sg.tanh(h @ W[1])  # the middle
+    e = h @ W[2] - y  # it fails here
+    return (e * e).mean()
+
+
+def line_of(words: str, function: Any = loss) -> str:
+    lines, start = inspect.getsourcelines(function)
+    return f"{Path(__file__).name}:{start + next(k for k, t in enumerate(lines) if words in t)}"
+
+
+@pytest.fixture(scope="module")
+def found() -> Debugging:
+    return find_mistakes(loss, X, Y)
+
+
+def hunt(found: Debugging, what: str) -> Hunt:
+    return next(each for each in found.hunts if each.what == what)
+
+
+def test_all_is_planted_in_the_middle_and_found(found: Debugging) -> None:
+    assert [each.what for each in found.hunts] == [
+        "a NaN", "a wrong shape", "a dead gradient", "the value and the gradient",
+    ]  # fmt: skip
+    middle = line_of("# the middle")
+    assert {each.line.split()[0] for each in found.hunts} == {middle}
+    assert found.holds
+
+
+def test_a_nan_is_named_at_its_line(found: Debugging) -> None:
+    both = hunt(found, "a NaN")
+    for search in (both.by_run, both.then_run):
+        first, last = search.actions
+        assert first.shown == "loss nan"
+        assert "log makes NaN out of finite numbers" in last.shown
+        assert line_of("# the middle") in last.shown
+        assert search.seconds == first.seconds + last.seconds > 0
+
+
+def test_a_wrong_shape_is_named_where_it_fails_and_by_a_graph_where_it_was_made(
+    found: Debugging,
+) -> None:
+    both = hunt(found, "a wrong shape")
+    (error, shapes), (built,) = both.by_run.actions, both.then_run.actions
+    for shown in (error.shown, built.shown):
+        assert "matmul: inner sizes differ, 5 != 4" in shown
+        assert line_of("# it fails here") in shown
+    middle = line_of("# the middle")
+    assert middle not in error.shown
+    assert middle in built.shown
+    assert shapes.shown.splitlines()[-1].startswith(f"{middle} ")
+    assert "f64[8, 5]" in shapes.shown
+
+
+def test_the_parameters_ahead_of_a_dead_gradient_are_named(found: Debugging) -> None:
+    """w0 lies ahead of the planted place, w1 too if the place is behind the product."""
+    both = hunt(found, "a dead gradient")
+    dead = "w0, w1" if both.line.endswith(("tanh", "matmul")) else "w0"
+    assert (
+        both.by_run.actions[0].shown.startswith("loss 0.") or "loss" in both.by_run.actions[0].shown
+    )
+    assert both.by_run.actions[-1].shown == both.then_run.actions[-1].shown == dead
+
+
+def test_the_value_and_the_gradient_are_those_by_hand(found: Debugging) -> None:
+    both = hunt(found, "the value and the gradient")
+    assert both.line.endswith("tanh")
+    w0, w1, w2 = (p.value for p in W)
+    value = np.tanh(np.tanh(X @ w0) @ w1)
+    gradient = 2 * (value @ w2 - Y) @ w2.T / Y.size
+    one, two = np.linalg.norm(value), np.linalg.norm(gradient)
+    expected = f"norm of the value {one:.3g}, of the gradient {two:.3g}"
+    assert both.by_run.actions[0].shown == both.then_run.actions[0].shown == expected
+
+
+def test_nothing_stays_planted(found: Debugging) -> None:
+    for kind in (Tensor, Symbolic):
+        assert kind.bind.__func__.__qualname__ == f"{kind.__name__}.bind"
+    before = [p.value.copy() for p in W]
+    with pytest.raises(ArgumentError, match="one way only"):
+        find_mistakes(while_large, X, Y)
+    for p, value in zip(W, before, strict=True):
+        np.testing.assert_array_equal(p.value, value)
+
+
+def while_large(x: Any, y: Any) -> Any:
+    found = loss(x, y)
+    while found > 0.01:
+        found = found * 0.5
+    return found
+
+
+def test_a_gradient_that_has_another_way_is_not_dead() -> None:
+    """Both parameters are read behind every place, so no place stops all of a gradient."""
+    a = sg.parameter("a", np.full(3, 0.5))
+
+    def sums(x: Any) -> Any:
+        return (x * a).sum() + (a * a).sum()
+
+    assert "a dead gradient" not in [each.what for each in find_mistakes(sums, X).hunts]
+
+
+def test_a_program_of_numbers_alone_has_no_place() -> None:
+    with pytest.raises(ArgumentError, match="no line"):
+        find_mistakes(lambda x: x, np.float64(2.0))
+
+
+def test_a_report_prints_and_is_data_and_a_page(found: Debugging) -> None:
+    lines = str(found).splitlines()
+    assert len(lines) == 2 + 2 * len(found.hunts)
+    assert lines[2].split()[-1]
+    html = found._repr_html_()
+    assert html.count("<details") == 2 * len(found.hunts)
+    assert "inner sizes differ, 5 != 4" in html
+    read = json.loads(json.dumps(found.as_json()))
+    assert read["hunts"][0]["by_run"]["actions"][0]["shown"] == "loss nan"
+
+
+@pytest.mark.slow
+def test_the_command_searches_a_model_and_writes_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(
+        main, ["compare", "--model", "mlp", "--mistakes", "--html", str(page)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "a wrong shape" in result.stdout
+    assert "define then run" in page.read_text("utf-8")
