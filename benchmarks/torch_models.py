@@ -106,7 +106,7 @@ def _lstm() -> Case:
 
 def _gnn() -> Case:
     torch, geometric = import_module("torch"), import_module("torch_geometric.nn")
-    net = geometric.GCN(16, 32, 2, 7)
+    net = geometric.GraphSAGE(16, 32, 2, 7)
     x, edges = torch.randn(40, 16), torch.randint(0, 40, (2, 160))
     y = torch.randint(0, 7, (40,))
     loss = torch.nn.functional.cross_entropy
@@ -251,7 +251,7 @@ def row(name: str, options: argparse.Namespace) -> list[str]:
         cells.append(f"{times[way] * 1e3:.1f}" if way in times else "-")
     for way in ways[1:]:
         cells.append(f"{firsts[way]:.1f}" if way in times else "-")
-    cells.append(_peak(case, trained.get("step")))
+    cells.append(_peak(case, trained["step"] if "step" in losses else None))
     torch._dynamo.reset()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -289,7 +289,6 @@ def main() -> int:
     options = parser.parse_args()
     torch = import_module("torch")
     torch.set_num_threads(options.threads)
-    torch._dynamo.config.allow_rnn = True
     _declare_operators_of_torchvision()
     machine = describe()
     ways = ["eager", "backend", "step", *options.peers]

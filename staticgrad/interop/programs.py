@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.autodiff import reverse
 from staticgrad.language.functions.creation import input as graph_input
@@ -51,7 +51,16 @@ class Programs:
             return self.values(*arrays)
 
         call.__name__ = call.__qualname__ = name
+        self._key = ""
         self.run: Function[..., Any] = Function(call, (), {}, {})
+
+    @property
+    def key(self) -> str:
+        """A name that ``keyed`` finds these programs by, in this process."""
+        if not self._key:
+            self._key = f"{self.name}:{len(_BY_KEY)}"
+            _BY_KEY[self._key] = self
+        return self._key
 
     def values(self, *arrays: Any) -> Any:
         """Call the function with values of a graph.
@@ -158,6 +167,23 @@ class Programs:
         if key not in self._made:
             self._made[key] = Programs(f, f"{self.name}.{kind}", count, self._conjugate)
         return self._made[key]
+
+
+_BY_KEY: Final[dict[str, Programs]] = {}
+
+
+def keyed(key: str) -> Programs:
+    """Return the programs that have this key.
+
+    Raises:
+        ArgumentError: they are another process's.
+    """
+    if key not in _BY_KEY:
+        raise ArgumentError(
+            f"{key.partition(':')[0]}: a graph of another process calls this function",
+            hint="export the graph again where the function is made",
+        )
+    return _BY_KEY[key]
 
 
 class Bridged:

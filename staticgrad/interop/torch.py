@@ -7,7 +7,6 @@ memory. Results are new tensors over the arrays that the program wrote, without 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from staticgrad.interop.aten.module import TorchModule, module_of
 from staticgrad.interop.aten.report import TorchReport, explained
 from staticgrad.interop.aten.steps import TorchStep
 from staticgrad.interop.programs import Bridged, Programs, caller
-from staticgrad.interop.torch_arrays import array_of, tensor_of
+from staticgrad.interop.torch_tracing import opaque, ran
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import namespace
 from staticgrad.support.optional import torch
@@ -38,8 +37,9 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Returns:
         The function. Tensors in containers are arrays, everything else is static; results are
-        tensors in the containers of f. It pickles if f does. ``torch.compile`` compiles what is
-        around its calls; with ``fullgraph=True`` it refuses them.
+        tensors in the containers of f. It pickles if f does. In graphs of ``torch.compile``
+        and ``torch.export`` a call is the operator ``torch.ops.staticgrad.run``, and
+        ``torch.func.vmap`` maps it.
 
     Raises:
         ArgumentError: f is no function; or when it is called: a tensor that is not on the CPU; f
@@ -53,7 +53,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """
     is_array = lambda leaf: isinstance(leaf, torch.Tensor)  # noqa: E731 - a test
     run = caller("torch.function", f, is_array, _called, conjugate=True)
-    return Bridged(function, f, _apart_from_its_compiler(run))
+    return Bridged(function, f, opaque(run))
 
 
 def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) -> TorchModule:
@@ -180,29 +180,13 @@ def explain(
     return explained(f, args, named, dict(options or {}), dynamic)
 
 
-def _apart_from_its_compiler(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what ``torch.compile`` calls where it stands, and does not look into."""
-    outside: list[Callable[..., Any]] = []
-
-    def entered(*args: Any, **kwargs: Any) -> Any:
-        if "torch._dynamo" not in sys.modules:  # it takes seconds to load
-            return run(*args, **kwargs)
-        if not outside:
-            outside.append(torch.compiler.disable(run))
-        return outside[0](*args, **kwargs)
-
-    marks = {"_torchdynamo_disable": True, "_torchdynamo_disable_msg": "staticgrad compiles it"}
-    vars(entered).update(marks)
-    return entered
-
-
 def _called(programs: Programs, tensors: list[Any]) -> Any:
     wrt: tuple[int, ...] = ()
     if torch.is_grad_enabled():
         wrt = tuple([k for k, each in enumerate(tensors) if each.requires_grad])
-    if not wrt:
-        leaves, tree = flatten(programs.run(*map(array_of, tensors)))
-        return unflatten(tree, [tensor_of(leaf) for leaf in leaves])
+    if not wrt and not torch._C._are_functorch_transforms_active():
+        leaves, tree = ran(programs, tensors)
+        return unflatten(tree, leaves)
     call = SimpleNamespace(tree=None)  # torch.func copies lists and dicts
     found = _tape().apply(programs, wrt, call, *tensors)
     return unflatten(call.tree, found[: call.tree.count])
@@ -219,9 +203,18 @@ def _tape() -> Any:
         def forward(
             programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any
         ) -> Any:
-            results, saved = programs.forward(wrt).run(*map(array_of, tensors))
-            leaves, call.tree = flatten(results)
-            return tuple([tensor_of(leaf) for leaf in [*leaves, *saved]])
+            leaves, tree = ran(programs.forward(wrt) if wrt else programs, tensors)
+            call.tree = tree.parts[0] if wrt else tree  # what is saved comes after the results
+            return tuple(leaves)
+
+        @staticmethod
+        def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+            programs, wrt, call, *tensors = args
+            inner = programs.forward(wrt) if wrt else programs
+            results = _called(inner.mapped((tuple(in_dims[3:]),)), tensors)
+            leaves, tree = flatten(results)  # on the tape below the one that is mapped
+            call.tree = tree.parts[0] if wrt else tree
+            return tuple(leaves), (0,) * len(leaves)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

@@ -276,7 +276,7 @@ def test_module_takes_modules_of_pytorch():
 
 
 def test_every_row_is_an_operator_of_pytorch():
-    for name in OPERATORS:
+    for name in OPERATORS.keys() - {"staticgrad.run"}:  # registered when it is first used
         library = torch.ops.prims if name.startswith("prims.") else torch.ops.aten
         packet, _, overload = name.removeprefix("prims.").partition(".")
         operator = getattr(library, packet)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -111,8 +112,8 @@ def test_torch_func_differentiates_it():
     found = torch.func.grad(sg.torch.function(loss), argnums=1)(x, w)
     expected = sg.grad(loss, 1)(x.numpy(), w.numpy())
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
-    with pytest.raises(RuntimeError, match="vmap"):
-        torch.vmap(sg.torch.function(loss), (0, None))(x[None], w.requires_grad_())
+    mapped = torch.vmap(sg.torch.function(loss), (0, None))(x[None], w.requires_grad_())
+    np.testing.assert_allclose(torch.autograd.grad(mapped.sum(), w)[0], expected, rtol=1e-12)
 
 
 def test_strided_tensors_and_bfloat16():
@@ -264,19 +265,68 @@ def test_functions_and_modules_that_hold_them_pickle():
     torch.testing.assert_close(Holder().method(x), x + 1.0)
 
 
+def model(x, w):
+    found = pair(x.cos(), w)
+    return (decorated(found["y"]) + 1.0).sum() + found["norm"]
+
+
+@sg.torch.function
+def pair(x, w):
+    return {"y": sg.tanh(x @ w), "norm": (x**2).sum()}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch's own
-def test_pytorch_compiles_what_is_around_it():
-    def model(x):
-        return (decorated(x.cos()) + 1.0).sum()
-
-    x = tensors((5,))[0].requires_grad_()
-    (wanted,) = torch.autograd.grad(model(x), x)
-    compiled = torch.compile(model, backend="eager")
-    for _ in range(2):
-        found = compiled(x)
-        torch.testing.assert_close(found, model(x))
-        torch.testing.assert_close(torch.autograd.grad(found, x)[0], wanted)
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "staticgrad"])
+def test_pytorch_compiles_functions_as_an_operator_of_its_graph(backend, recwarn):
+    x, w = (each.requires_grad_() for each in tensors((5, 3), (3, 2)))
+    wanted = torch.autograd.grad(model(x, w), (x, w))
     torch._dynamo.reset()
-    with pytest.raises(torch._dynamo.exc.Unsupported, match="staticgrad compiles it"):
-        torch.compile(model, backend="eager", fullgraph=True)(x)
+    chosen = sg.torch.backend if backend == "staticgrad" else backend
+    compiled = torch.compile(model, backend=chosen, fullgraph=True)
+    for _ in range(2):
+        found = compiled(x, w)
+        torch.testing.assert_close(found, model(x, w))
+        torch.testing.assert_close(torch.autograd.grad(found, (x, w)), wanted)
+    torch._dynamo.reset()
+    assert not [each for each in recwarn if issubclass(each.category, sg.StaticgradWarning)]
+
+
+class Net(torch.nn.Module):
+    def forward(self, x, w):
+        return model(x, w)
+
+
+@pytest.mark.slow
+def test_torch_export_has_functions_as_an_operator():
+    x, w = tensors((5, 3), (3, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own
+        exported = torch.export.export(Net(), (x, w))
+    names = [str(node.target) for node in exported.graph.nodes]
+    assert names.count("staticgrad.run.default") == 2
+    torch.testing.assert_close(exported.module()(x, w), model(x, w))
+
+
+def test_vmap_maps_functions_and_their_gradients():
+    (x,) = tensors((4, 3))
+    loss = lambda x: (decorated(x) * x).sum()  # noqa: E731
+    mapped = torch.func.vmap(decorated, in_dims=1, out_dims=1)(x)
+    torch.testing.assert_close(mapped, decorated(x))
+    slopes = torch.func.vmap(torch.func.grad(loss))(x)
+    torch.testing.assert_close(slopes, 2 * x.exp() * (1 + x))
+
+
+def test_a_graph_calls_functions_of_this_process():
+    from staticgrad.interop.programs import keyed
+
+    with pytest.raises(ArgumentError, match="f: a graph of another process calls this function"):
+        keyed("f:99999")
+
+
+@pytest.mark.slow
+def test_functions_run_in_spawned_workers():
+    x, _ = tensors((3, 4), (4, 2))
+    context = torch.multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        torch.testing.assert_close(pool.apply(decorated, (x,)), decorated(x))

@@ -24,7 +24,9 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.autodiff import reverse
 from staticgrad.interop.elements import ELEMENTS
+from staticgrad.interop.programs import keyed
 from staticgrad.language.functions import fft, linalg, special
+from staticgrad.language.functions.trees import flatten
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ExportError
 
@@ -929,6 +931,14 @@ def _trilinear(
             part = sg.expand_dims(part, place)
         parts.append(part)
     return sg.sum(parts[0] * parts[1] * parts[2], tuple(sumdim))
+
+
+# -- functions of staticgrad ----------------------------------------------------------------------
+
+
+@operator("staticgrad.run")
+def _run(key: str, tensors: Sequence[Any]) -> Any:
+    return tuple(flatten(keyed(key).values(*tensors), whole=True)[0])
 
 
 # -- softmax --------------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""Calls of ``sg.torch.function`` in graphs of PyTorch: ``torch.compile`` and ``torch.export``.
+
+A call is the operator ``torch.ops.staticgrad.run(key, tensors)``, whose results have types before
+they are computed. ``key`` names the programs of this process.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
+from typing import Any, Final
+from weakref import WeakSet
+
+from staticgrad.interop.programs import Programs, keyed
+from staticgrad.interop.torch_arrays import array_of, tensor_of
+from staticgrad.language.functions.trees import Tree, flatten
+from staticgrad.support.optional import torch
+
+
+def ran(programs: Programs, tensors: Sequence[Any]) -> tuple[list[Any], Tree]:
+    """Return the results of programs as tensors, and their containers.
+
+    Where PyTorch traces, it is a call of the operator.
+    """
+    if torch._C._len_torch_dispatch_stack():
+        _, tree = programs.types(_kinds(tensors))
+        return list(_operator()(programs.key, list(tensors))), tree
+    leaves, tree = flatten(programs.run(*map(array_of, tensors)))
+    return [tensor_of(leaf) for leaf in leaves], tree
+
+
+def _kinds(tensors: Sequence[Any]) -> tuple[tuple[tuple[int, ...], str], ...]:
+    return tuple([
+        (tuple(map(int, each.shape)), str(each.dtype).removeprefix("torch.")) for each in tensors
+    ])  # fmt: skip
+
+
+@functools.cache
+def _operator() -> Any:
+    """Register the operator; return it."""
+    library = torch.library.Library("staticgrad", "FRAGMENT")
+    tags = (torch.Tag.pt2_compliant_tag,)
+    library.define("run(str key, Tensor[] tensors) -> Tensor[]", tags=tags)
+
+    def run(key: str, tensors: Any) -> Any:
+        leaves, _ = flatten(keyed(key).run(*map(array_of, tensors)))
+        return [tensor_of(leaf) for leaf in leaves]
+
+    def fake(key: str, tensors: Any) -> Any:
+        values, _ = keyed(key).types(_kinds(tensors))
+        return [torch.empty(each.shape, dtype=getattr(torch, each.dtype.name)) for each in values]
+
+    library.impl("run", run, "CompositeExplicitAutograd")
+    torch.library.register_fake("staticgrad::run", fake, lib=library)
+    _libraries.append(library)  # what it registered ends with it
+    return torch.ops.staticgrad.run.default
+
+
+_libraries: Final[list[Any]] = []
+#: Functions that Dynamo does not look into.
+_opaque: Final[WeakSet[Callable[..., Any]]] = WeakSet()
+
+
+def opaque(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Let Dynamo write calls of a function into its graph, whenever it is imported."""
+    if "torch._dynamo.decorators" in sys.modules:
+        _tell_dynamo(f)
+    else:
+        _opaque.add(f)
+        if _WHEN_IMPORTED not in sys.meta_path:
+            sys.meta_path.insert(0, _WHEN_IMPORTED)
+    return f
+
+
+def _tell_dynamo(f: Callable[..., Any]) -> None:
+    from weakref import finalize
+
+    rules: Any = sys.modules["torch._dynamo.trace_rules"]
+    for ids in (rules._allowed_callable_ids, rules._nonstrict_trace_callable_ids):
+        ids.add(id(f))
+        finalize(f, ids.remove, id(f))
+
+
+class _WhenImported(MetaPathFinder):
+    """Finds Dynamo, which takes seconds to import, and says then which functions are opaque."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return where Dynamo is; None of other modules."""
+        if name != "torch._dynamo":
+            return None
+        sys.meta_path.remove(self)
+        spec: Any = find_spec(name)
+        execute = spec.loader.exec_module
+
+        def executed(module: Any) -> None:
+            execute(module)
+            for f in [*_opaque]:
+                _tell_dynamo(f)
+
+        spec.loader.exec_module = executed
+        return spec
+
+
+_WHEN_IMPORTED: Final = _WhenImported()
