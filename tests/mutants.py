@@ -100,6 +100,25 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "containers of users",
+        (
+            "named-tuples-are-tuples",
+            "staticgrad/support/containers.py",
+            'return kind(*parts) if hasattr(kind, "_fields") else kind(parts)',
+            "return tuple(parts) if issubclass(kind, tuple) else kind(parts)",
+            "a named tuple comes back as a tuple",
+            "tests/support/test_containers.py",
+        ),
+        (
+            "mappings-are-leaves",
+            "staticgrad/support/containers.py",
+            "    if isinstance(container, Mapping):\n        return [*",
+            "    if isinstance(container, list):\n        return [*",
+            "the parts of a dict are not found",
+            "tests/support/test_containers.py",
+        ),
+    ),
+    *_row(
         "what runs on the tape, looked at",
         (
             "anomalies-of-bad-operands",

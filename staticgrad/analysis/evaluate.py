@@ -35,6 +35,7 @@ from staticgrad.language.types.arrays import ArrayData, TensorType, as_parts, of
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import F64, DType, as_dtype, kind_of_elements
 from staticgrad.support.building import within
+from staticgrad.support.containers import filled
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.support.errors.wording import Related, shown
 
@@ -300,9 +301,7 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
     arrays = list(outputs.values())
     if isinstance(target, _VALUES):
         return arrays[0]
-    if isinstance(target, dict):
-        return dict(zip(target, arrays, strict=True))
-    return type(target)(*arrays) if hasattr(target, "_fields") else type(target)(arrays)
+    return filled(target, arrays)
 
 
 def _feeds_behind(node: Node) -> Iterator[Node]:

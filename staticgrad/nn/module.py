@@ -69,6 +69,7 @@ from staticgrad.nn.torch_weights import (
     same,
 )
 from staticgrad.support.building import within
+from staticgrad.support.containers import items_of, parts_in
 from staticgrad.support.errors import ArgumentError, ParameterValueError
 from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.support.errors.hints import OF_MODULES, no_such_attribute
@@ -153,8 +154,8 @@ def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
     value = stored_of(value)
     if isinstance(value, Parameter):
         yield value
-    elif isinstance(value, list | tuple | dict) and depth:
-        for part in value.values() if isinstance(value, dict) else value:
+    elif depth:
+        for part in parts_in(value) or ():
             yield from _parameters_in(part, depth - 1)
 
 
@@ -359,9 +360,7 @@ def contents(found: Any) -> list[tuple[Any, Any]]:
         return [*vars(found).items()]
     if isinstance(found, Generator):
         return [("key", found.key), ("step", found.step)]
-    if isinstance(found, dict):
-        return [*found.items()]
-    return [*enumerate(found)] if isinstance(found, list | tuple) else []
+    return items_of(found) or []
 
 
 def module_html(module: Module) -> str:
@@ -696,10 +695,9 @@ def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
 
 
 def _holds_values(attribute: Any) -> bool:
-    if isinstance(attribute, list | tuple):
-        return any(map(_holds_values, attribute))
-    if isinstance(attribute, dict):
-        return any(map(_holds_values, attribute.values()))
+    parts = parts_in(attribute)
+    if parts is not None:
+        return any(map(_holds_values, parts))
     return isinstance(attribute, Value | np.ndarray | Module) or hasattr(attribute, "__dlpack__")
 
 

@@ -19,6 +19,7 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
+from staticgrad.support.containers import first_part
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import shown
@@ -498,9 +499,8 @@ def rules_of_functions() -> Any:
 
 def are_tensors(y: Any) -> bool:
     """Return whether ``y`` is a tensor, or the first value in its containers is."""
-    while isinstance(y, list | tuple | dict) and y:
-        y = next(iter(y.values() if isinstance(y, dict) else y))
-    return isinstance(y, Value) and bool(y.computes)
+    first = first_part(y)
+    return isinstance(first, Value) and bool(first.computes)
 
 
 def rules_of_tensors() -> Any:

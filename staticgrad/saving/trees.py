@@ -24,6 +24,7 @@ from staticgrad.language.storage.parameter import write_all
 from staticgrad.language.types.arrays import array_of, as_parts, of_parts
 from staticgrad.language.types.dtype import BF16, COMPLEX_DTYPES
 from staticgrad.saving.files import Arrays, Content
+from staticgrad.support.containers import items_of, parts_in
 from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradError
 from staticgrad.support.errors.wording import kind_of, shown
 
@@ -45,10 +46,8 @@ def parts_of(tree: Any) -> dict[Any, Any] | None:
     """
     if isinstance(tree, Value | type):
         return None
-    if isinstance(tree, Mapping):
-        return dict(tree)
-    if isinstance(tree, list | tuple):
-        return dict(enumerate(tree))
+    if (items := items_of(tree)) is not None:
+        return dict(items)
     if is_keeper(tree):
         return dict(tree.state_dict())
     if isinstance(tree, Generator):
@@ -208,9 +207,8 @@ def _by_present_names(parts: Mapping[str, Parameter], found: dict[Any, Any]) -> 
 
 def _is_kept(found: Any) -> bool:
     """Return whether it holds more than numbers and texts, which are not restored in place."""
-    if isinstance(found, dict | list | tuple):
-        return any(map(_is_kept, found.values() if isinstance(found, dict) else found))
-    return isinstance(found, np.ndarray)
+    parts = parts_in(found)
+    return isinstance(found, np.ndarray) if parts is None else any(map(_is_kept, parts))
 
 
 def renamed_in(tree: Any, saved: Mapping[str, str]) -> dict[str, str]:
@@ -292,10 +290,11 @@ class Restoring:
             np.copyto(own, array)
 
     def _look_inside(self, parts: dict[Any, Any], found: Any, path: str) -> None:
-        given = dict(enumerate(found)) if isinstance(found, list | tuple) else found
-        if not isinstance(given, dict):
+        items = items_of(found)
+        if items is None:
             self._differs(path, f"{len(parts)} parts", found)
             return
+        given = dict(items)
         for key, part in parts.items():
             inner = f"{path}.{key}" if path else str(key)
             if key in given:

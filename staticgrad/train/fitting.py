@@ -20,6 +20,7 @@ from staticgrad.language.ops.operands import NonNegativeInt
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
 from staticgrad.support import ranks, terminal
+from staticgrad.support.containers import parts_in
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of, shown
@@ -279,18 +280,16 @@ def _rows_of_all(batch: Any) -> float:
 
 def _rows(batch: Any) -> int:
     """Return the rows of the first array in a batch that has an axis; 1 without one."""
-    if isinstance(batch, Mapping):
-        batch = [*batch.values()]
-    if isinstance(batch, tuple | list):
-        return next((_rows(each) for each in batch if _has_rows(each)), 1)
+    parts = parts_in(batch)
+    if parts is not None:
+        return next((_rows(each) for each in parts if _has_rows(each)), 1)
     return int(batch.shape[0]) if _has_rows(batch) else 1
 
 
 def _has_rows(part: Any) -> bool:
-    if isinstance(part, Mapping):
-        part = [*part.values()]
-    if isinstance(part, tuple | list):
-        return any(map(_has_rows, part))
+    parts = parts_in(part)
+    if parts is not None:
+        return any(map(_has_rows, parts))
     return bool(getattr(part, "shape", ()))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from staticgrad.interop.lax.primitives import LaxType, cast
 from staticgrad.interop.lax.program import LaxProgram
 from staticgrad.language.ops.operands import as_value
+from staticgrad.support.containers import filled, items_of, parts_in
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
 
@@ -20,12 +21,9 @@ def plain_tree(tree: Any) -> Any:
     """
     if tree is None or isinstance(tree, int):
         return tree
-    if isinstance(tree, dict):
-        return {name: plain_tree(each) for name, each in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*map(plain_tree, tree))
-    if type(tree) in (tuple, list):
-        return type(tree)(map(plain_tree, tree))
+    is_named = isinstance(tree, tuple) and hasattr(tree, "_fields")
+    if is_named or isinstance(tree, dict) or type(tree) in (tuple, list):
+        return filled(tree, map(plain_tree, parts_in(tree) or ()))
     raise ArgumentError(
         f"jax.trace: arguments and results in {kind_of(tree)} are not supported",
         hint="dicts, lists and tuples: jax.tree_util.tree_leaves(tree) is a list",
@@ -62,14 +60,15 @@ def _match(wanted: Any, given: Any, into: dict[int, Any], name: str, where: str)
         if given is not None:
             raise ArgumentError(f"{name}: {where} is {kind_of(given)}, the example has None there")
         return
-    if isinstance(wanted, Mapping):
-        if isinstance(given, Mapping) and given.keys() == wanted.keys():
-            for key, each in wanted.items():
-                _match(each, given[key], into, name, f"{where}[{key!r}]")
-            return
-    elif isinstance(given, tuple | list) and len(given) == len(wanted):
-        for place, (each, of) in enumerate(zip(wanted, given, strict=True)):
-            _match(each, of, into, name, f"{where}[{place}]")
+    parts = dict(items_of(given) or ())
+    items, is_mapping = dict(items_of(wanted) or ()), isinstance(wanted, Mapping)
+    if (
+        isinstance(given, Mapping | list | tuple)
+        and isinstance(given, Mapping) is is_mapping
+        and parts.keys() == items.keys()
+    ):
+        for key, each in items.items():
+            _match(each, parts[key], into, name, f"{where}[{key!r}]")
         return
     raise ArgumentError(
         f"{name}: {where} has other containers than the example that it was traced with",
@@ -80,11 +79,8 @@ def _match(wanted: Any, given: Any, into: dict[int, Any], name: str, where: str)
 def _filled(tree: Any, values: Any) -> Any:
     if isinstance(tree, int):
         return values[tree]
-    if isinstance(tree, dict):
-        return {key: _filled(each, values) for key, each in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*[_filled(each, values) for each in tree])
-    return None if tree is None else type(tree)(_filled(each, values) for each in tree)
+    parts = parts_in(tree)
+    return None if parts is None else filled(tree, [_filled(each, values) for each in parts])
 
 
 def _operand(name: str, given: Any, kind: LaxType) -> Any:

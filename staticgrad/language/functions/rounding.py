@@ -21,6 +21,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.dtype import F32, DType, as_dtype
+from staticgrad.support.containers import filled
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
 
@@ -180,8 +181,7 @@ def _float_of(arg: Any) -> DType | None:
 def _rounded(found: Any, dtype: DType) -> Any:
     """Results in the compute dtype converted to ``dtype``; those in containers, too."""
     if isinstance(found, tuple | list):
-        parts = [_rounded(each, dtype) for each in found]
-        return type(found)(*parts) if hasattr(found, "_fields") else type(found)(parts)
+        return filled(found, [_rounded(each, dtype) for each in found])
     if isinstance(found, Value) and found.dtype is dtype.compute:
         return astype(found, dtype)
     return found

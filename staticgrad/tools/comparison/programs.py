@@ -34,6 +34,7 @@ from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.function import Function
 from staticgrad.support.building import capture, is_user_file, within
+from staticgrad.support.containers import first_part
 from staticgrad.support.errors import (
     ArgumentError,
     GradientError,
@@ -174,10 +175,8 @@ class ComparedProgram:
 
         def changed(*arrays: Any) -> Any:
             result = self._evaluate(*arrays)
-            while isinstance(result, dict | list | tuple):
-                result = next(iter(result.values() if isinstance(result, dict) else result))
             with within(self.origin):
-                return change(result)
+                return change(first_part(result))
 
         step = self._wrap(changed)
         step.__name__ = self.name

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import nn, optim
+from staticgrad.support.containers import first_part
 from staticgrad.support.optional import torch
 from staticgrad.tools.comparison.causes import of_events
 from staticgrad.tools.comparison.models import CharacterTransformer
@@ -152,8 +153,7 @@ class TorchProgram(TorchWay):
     def step(self, batch: Batch) -> float:
         """Call it once; differentiate and update where the program's own step does so."""
         result = self._function(*self._tensors(batch))
-        while isinstance(result, dict | list | tuple):
-            result = next(iter(result.values() if isinstance(result, dict) else result))
+        result = first_part(result)
         if self._optimizer is not None or self._wanted:
             result.backward()
         if self._optimizer is not None:
