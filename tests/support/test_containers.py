@@ -8,7 +8,7 @@ import pytest
 
 from staticgrad.support.containers import filled, first_part, items_of, parts_in
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024 - as users write them
+Point = namedtuple("Point", "x y")
 
 
 @pytest.mark.parametrize(
