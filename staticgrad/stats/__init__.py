@@ -17,8 +17,7 @@ Of arrays and numbers alone they compute at once and give arrays.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from staticgrad.language.ir.calls import namespace
 from staticgrad.stats import transforms
 from staticgrad.stats.compound import hurdle, mixture, truncated, zero_inflated
 from staticgrad.stats.continuous import (
@@ -64,7 +63,6 @@ from staticgrad.stats.joint import (
     wishart,
 )
 from staticgrad.stats.sampling import Samples, ess, hmc, nuts, rhat
-from staticgrad.support.errors.hints import attributes
 
 __all__ = [
     "bernoulli", "beta", "betabinom", "binom", "categorical", "cauchy", "chi2", "dirichlet", "ess",
@@ -84,5 +82,4 @@ _ELSEWHERE = {
     "dirac": "sg.where(x == c, 0.0, -np.inf)",
 }
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = attributes("sg.stats", __all__, _ELSEWHERE)
+namespace(globals(), instead=_ELSEWHERE)

@@ -32,7 +32,7 @@ from staticgrad.programs.function import function
 from staticgrad.stats.continuous import norm
 from staticgrad.stats.transforms import Transform
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import shown
 
 #: By how much the energy may grow before a trajectory counts as divergent (Stan's).
@@ -43,6 +43,7 @@ GAMMA, OFFSET, KAPPA = 0.05, 10.0, 0.75
 Tree = dict[str, Any]
 
 
+@bounded
 class Samples:
     """Draws of several chains.
 
@@ -83,7 +84,6 @@ class Samples:
         return dict(zip(names or map(str, range(len(rows))), rows, strict=True))
 
 
-@boundary
 def nuts(
     logdensity: Callable[[Any], Any],
     init: Any,
@@ -140,7 +140,6 @@ def nuts(
     )
 
 
-@boundary
 def hmc(
     logdensity: Callable[[Any], Any],
     init: Any,
