@@ -163,9 +163,10 @@ def namespace(
         instead: name in other libraries -> what to write here.
     """
     home, known = names["__name__"], names["__all__"]
-    for name in known if operands is not None else ():
-        if isinstance(names[name], FunctionType):
-            names[name] = published(names[name], home, operands)
+    if operands is not None:
+        for name in known:
+            if isinstance(names[name], FunctionType):
+                names[name] = published(names[name], home, operands)
     room = next(name for name, module in MODULES.items() if module == home)
     names["__getattr__"], names["__dir__"] = attributes(f"sg.{room}", known, instead)
 
