@@ -9,7 +9,7 @@ from staticgrad import stats as ours
 from staticgrad.support.errors import ArgumentError
 from tests.ops.messages import assert_refused
 
-COV = np.array([[2.0, 1.2], [1.2, 1.5]])
+COV = np.array([[0.04, 0.3], [0.3, 4.0]])
 MEAN = np.array([1.0, -3.0])
 
 
