@@ -136,20 +136,24 @@ NAMESPACES = ("fft", "linalg", "nn", "random", "sparse", "special", "standard")
 LAYERS = {
     "staticgrad.language.functions": "one_hot sigmoid tanh",
     "staticgrad.language.functions.nn": (
-        "binary_cross_entropy_with_logits elu gelu leaky_relu log_softmax logsumexp relu silu"
-        " softmax softplus"
+        "binary_cross_entropy_with_logits elu gelu leaky_relu linear log_softmax logsumexp relu"
+        " silu softmax softplus"
     ),
     "staticgrad.language.functions.activations": (
-        "celu glu gumbel_softmax hardsigmoid hardswish hardtanh log_sigmoid mish"
-        " prelu relu6 selu softsign"
+        "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid"
+        " logsigmoid=log_sigmoid mish prelu relu6 selu softmin softshrink softsign tanhshrink"
+        " threshold"
     ),
     "staticgrad.language.functions.attention": "attention embedding rotary",
     "staticgrad.language.functions.images.resizing": (
         "affine_grid grid_sample pixel_shuffle pixel_unshuffle resize"
     ),
     "staticgrad.language.functions.images.windows": (
-        "adaptive_avg_pool adaptive_max_pool avg_pool conv conv_transpose fold lp_pool max_pool"
-        " unfold"
+        "adaptive_avg_pool adaptive_max_pool avg_pool avg_pool1d=avg_pool avg_pool2d=avg_pool"
+        " avg_pool3d=avg_pool conv conv1d=conv conv2d=conv conv3d=conv conv_transpose"
+        " conv_transpose1d=conv_transpose conv_transpose2d=conv_transpose"
+        " conv_transpose3d=conv_transpose fold lp_pool max_pool max_pool1d=max_pool"
+        " max_pool2d=max_pool max_pool3d=max_pool unfold"
     ),
     "staticgrad.language.functions.normalization": (
         "batch_norm batch_statistics group_norm instance_norm layer_norm local_response_norm"
@@ -158,16 +162,26 @@ LAYERS = {
     "staticgrad.language.functions.recurrent": (
         "bidirectional gru gru_cell lstm lstm_cell rnn rnn_cell stacked"
     ),
-    "staticgrad.language.functions.losses.basic": "cross_entropy huber mse",
+    "staticgrad.language.functions.losses.basic": (
+        "cross_entropy huber huber_loss=huber mse mse_loss=mse"
+    ),
     "staticgrad.language.functions.losses.further": (
         "binary_cross_entropy cosine_similarity ctc_loss"
         " kl_div l1_loss nll_loss normalize pairwise_distance smooth_l1_loss triplet_margin_loss"
     ),
+    "staticgrad.language.functions.losses.margins": (
+        "cosine_embedding_loss gaussian_nll_loss hinge_embedding_loss margin_ranking_loss"
+        " multi_margin_loss multilabel_soft_margin_loss poisson_nll_loss soft_margin_loss"
+    ),
     "staticgrad.nn.activations": (
-        "ELU GELU Identity LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh"
+        "CELU ELU GELU GLU Hardshrink Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid"
+        " LogSoftmax Mish PReLU ReLU ReLU6 SELU SiLU Sigmoid Softmax Softmin Softplus Softshrink"
+        " Softsign Tanh Tanhshrink Threshold"
     ),
     "staticgrad.nn.graphs": "GraphConv",
-    "staticgrad.nn.transformers": "MultiHeadAttention TransformerBlock",
+    "staticgrad.nn.transformers": (
+        "MultiHeadAttention MultiheadAttention=MultiHeadAttention TransformerBlock"
+    ),
     "staticgrad.nn.normalization": (
         "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d"
         " InstanceNorm3d LayerNorm RMSNorm"
@@ -179,8 +193,19 @@ LAYERS = {
         " ConvTranspose3d MaxPool1d MaxPool2d MaxPool3d"
     ),
     "staticgrad.nn.layers": (
-        "Dropout Dropout1d Dropout2d Dropout3d Embedding Flatten Linear"
-        " ModuleDict ModuleList Sequential"
+        "Bilinear Dropout Dropout1d Dropout2d Dropout3d Embedding Flatten Linear LocalResponseNorm"
+        " ModuleDict ModuleList PixelShuffle PixelUnshuffle Sequential Unflatten"
+    ),
+    "staticgrad.nn.losses": (
+        "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CosineSimilarity CrossEntropyLoss"
+        " GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss"
+        " MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss PairwiseDistance PoissonNLLLoss"
+        " SmoothL1Loss SoftMarginLoss TripletMarginLoss"
+    ),
+    "staticgrad.nn.padding": (
+        "CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d ConstantPad3d"
+        " ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d"
+        " ReplicationPad3d ZeroPad1d ZeroPad2d ZeroPad3d"
     ),
     "staticgrad.nn.initial": "manual_seed",
     "staticgrad.nn.module": "Module updates",

@@ -35,6 +35,37 @@ def layers():
     return stub(LAYERS, {})
 
 
+def functional():
+    """``staticgrad/nn/functional.py``: the functions of ``sg.nn``, without its modules."""
+    found = [name for module, entries in LAYERS.items() if ".functions" in module
+             for name in re.findall(r"(\w+)(?:=\w+)?", entries)]  # fmt: skip
+    names = ", ".join(f'"{name}"' for name in sorted(found))
+    return "\n".join([
+        '"""``import staticgrad.nn.functional as F``: the functions of ``sg.nn``.',
+        "",
+        WRITTEN,
+        '"""',
+        "",
+        "# ruff: noqa: F405",
+        "# fmt: off",
+        "from typing import TYPE_CHECKING, Any",
+        "",
+        "from staticgrad import nn",
+        "from staticgrad.support.errors.hints import attributes",
+        "",
+        "if TYPE_CHECKING:",
+        "    from staticgrad.nn import *  # noqa: F403",
+        "",
+        *wrapped("__all__ = [", names, "]"),
+        "",
+        '_other, __dir__ = attributes("sg.nn.functional", __all__)',
+        "",
+        "",
+        "def __getattr__(name: str) -> Any:",
+        "    return getattr(nn, name) if name in __all__ else _other(name)",
+    ]) + "\n"  # fmt: skip
+
+
 #: What the signatures in ``sg.xp`` mention. Of plain arrays its functions make tensors.
 _STANDARD = """
 import builtins
@@ -137,6 +168,7 @@ STUBS = {
     ROOT / "staticgrad" / "__init__.pyi": facade,
     Path(import_module("staticgrad.language.functions").__file__).with_suffix(".pyi"): functions,
     ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,
+    ROOT / "staticgrad" / "nn" / "functional.py": functional,
     ROOT / "staticgrad" / "eager" / "xp.pyi": standard,
 }
 #: Namespaces whose modules have other names: each is a file that leads to its module.

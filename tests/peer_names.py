@@ -158,7 +158,8 @@ def page():
         " same order with the same defaults, but for the rules and the table below. NumPy's names"
         " have [a page of their own](numpy.md).",
         "",
-        f"- NumPy's words are used: {words}. Activations, layers and most functions call their"
+        f"- NumPy's words are used: {words}. PyTorch's are taken where they mean the same: `dim`,"
+        " `keepdim`, `lr`, `betas`, `is_causal`. Activations, layers and most functions call their"
         " first operand `x`.",
         "- There is no `device`, `inplace`, `out`, nor an argument that chooses an implementation"
         " (`foreach`, `fused`, `overwrite_a`, `check_finite`). Optimizers take no `params`:"

@@ -43,7 +43,7 @@ from staticgrad.language.ir.pairs import Complex, is_complex_data
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import STAND_INS
 from staticgrad.language.ops.elementwise import array_dtype
-from staticgrad.language.ops.movement import swapaxes, transpose
+from staticgrad.language.ops.movement import swapaxes
 from staticgrad.language.ops.operands import dtype_of, leaf_array
 from staticgrad.language.ops.selection import where
 from staticgrad.language.storage.parameter import ParameterStore
@@ -394,10 +394,6 @@ class Tensor(WithArray, Recorded, Value):
     def copy(self, order: str = "C") -> Self:
         """The same elements in an array of its own; gradients go through."""
         return cast(Self, where(np.True_, self, self))
-
-    def permute(self, *axes: Any) -> Self:
-        """Axis i of the result is axis ``axes[i]``."""
-        return cast(Self, transpose(self, axes[0] if len(axes) == 1 else axes))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if is_scipy_product(sys._getframe(1)):

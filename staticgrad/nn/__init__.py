@@ -26,6 +26,8 @@ def __dir__() -> list[str]:
 
 @boundary
 def __getattr__(name: str) -> Any:
+    if name == "functional":
+        return import_module("staticgrad.nn.functional")
     if name not in _FILES:
         raise no_such_name("sg.nn", name)
     home, attribute = _FILES[name]

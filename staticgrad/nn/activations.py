@@ -7,7 +7,24 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.functions import sigmoid, tanh
-from staticgrad.language.functions.activations import prelu
+from staticgrad.language.functions.activations import (
+    celu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    log_sigmoid,
+    mish,
+    prelu,
+    relu6,
+    selu,
+    softmin,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+)
 from staticgrad.language.functions.creation import parameter
 from staticgrad.language.functions.nn import (
     elu,
@@ -103,3 +120,77 @@ class Softmax(FunctionLayer, function=softmax):
 
 class LogSoftmax(Softmax, function=log_softmax):
     """The logarithm of ``Softmax``."""
+
+
+class Softmin(Softmax, function=softmin):
+    """``Softmax`` of -x."""
+
+
+class ReLU6(FunctionLayer, function=relu6):
+    """x held between 0 and 6."""
+
+
+class Hardtanh(FunctionLayer, function=hardtanh):
+    """x held between two numbers."""
+
+    min_val: float = -1.0
+    max_val: float = 1.0
+
+
+class Hardsigmoid(FunctionLayer, function=hardsigmoid):
+    """x / 6 + 1 / 2, held between 0 and 1."""
+
+
+class Hardswish(FunctionLayer, function=hardswish):
+    """x * hardsigmoid(x)."""
+
+
+class Mish(FunctionLayer, function=mish):
+    """x * tanh(softplus(x))."""
+
+
+class SELU(FunctionLayer, function=selu):
+    """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1))."""
+
+
+class CELU(FunctionLayer, function=celu):
+    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+
+    alpha: float = 1.0
+
+
+class GLU(FunctionLayer, function=glu):
+    """The first half along ``axis`` times the sigmoid of the second."""
+
+    axis: int = -1
+
+
+class LogSigmoid(FunctionLayer, function=log_sigmoid):
+    """log(sigmoid(x)), without overflow."""
+
+
+class Softsign(FunctionLayer, function=softsign):
+    """x / (1 + abs(x))."""
+
+
+class Tanhshrink(FunctionLayer, function=tanhshrink):
+    """x - tanh(x)."""
+
+
+class Hardshrink(FunctionLayer, function=hardshrink):
+    """x where abs(x) > lambd, else 0."""
+
+    lambd: float = 0.5
+
+
+class Softshrink(FunctionLayer, function=softshrink):
+    """x moved towards 0 by ``lambd``, and 0 nearer to it."""
+
+    lambd: float = 0.5
+
+
+class Threshold(FunctionLayer, function=threshold):
+    """x where x > threshold, else ``value``."""
+
+    threshold: float
+    value: float

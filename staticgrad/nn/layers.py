@@ -8,8 +8,10 @@ from typing import Any, overload
 
 import numpy as np
 
-from staticgrad.language.functions import matmul, ones, reshape, where
+from staticgrad.language.functions import einsum, matmul, ones, reshape, where
 from staticgrad.language.functions.attention import embedding
+from staticgrad.language.functions.images.resizing import pixel_shuffle, pixel_unshuffle
+from staticgrad.language.functions.normalization import local_response_norm
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.operands import Fraction, as_value, axis_of
@@ -134,6 +136,79 @@ class Dropout2d(Dropout1d, axes=2):
 
 class Dropout3d(Dropout1d, axes=3):
     """Apply ``Dropout1d`` to volumes [n, c, d, h, w]."""
+
+
+class Unflatten(FunctionLayer):
+    """The axis ``axis`` as several of the sizes ``sizes``, of which one may be -1.
+
+    >>> sg.nn.Unflatten(1, (3, -1))(sg.input("x", ("batch", 12), "float32")).shape
+    (batch, 3, 4)
+    """
+
+    axis: int
+    sizes: tuple[int, ...]
+
+    def forward(self, x: Any) -> Any:
+        """The axes before, those of the sizes, and the axes behind."""
+        place = axis_of(self.axis, x)
+        return reshape(x, (*x.shape[:place], *self.sizes, *x.shape[place + 1 :]))
+
+
+class PixelShuffle(FunctionLayer, function=pixel_shuffle):
+    """Channels as pixels, ``sg.nn.pixel_shuffle``: [n, c * r * r, h, w] to [n, c, h * r, w * r]."""
+
+    upscale_factor: int
+
+
+class PixelUnshuffle(FunctionLayer, function=pixel_unshuffle):
+    """Pixels as channels, ``sg.nn.pixel_unshuffle``: the inverse of ``PixelShuffle``."""
+
+    downscale_factor: int
+
+
+class LocalResponseNorm(FunctionLayer, function=local_response_norm):
+    """Divide by the squares of ``size`` neighbouring channels, ``sg.nn.local_response_norm``."""
+
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+
+class Bilinear(Layer):
+    """x1 @ weight[o] @ x2 + bias[o], for x1 [..., in1_features] and x2 [..., in2_features].
+
+    Args:
+        in1_features, in2_features, out_features: sizes; weight is [out, in1, in2].
+        bias, init, dtype, seed: as of ``Linear``; the first values are by ``in1_features``.
+    """
+
+    @public
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.in1_features, self.in2_features = in1_features, in2_features
+        self.out_features = out_features
+        self.weight, self.bias = weight_and_bias(
+            named("bilinear"),
+            (out_features, in1_features, in2_features),
+            out_features if bias else None,
+            (in1_features, out_features),
+            (init, dtype, seed),
+        )
+
+    def forward(self, x1: Any, x2: Any) -> Any:
+        """[..., out_features]."""
+        out = einsum("...i,oij,...j->...o", x1, self.weight, x2)
+        return out if self.bias is None else out + self.bias
 
 
 class Embedding(Layer):

@@ -679,8 +679,12 @@ class FunctionLayer(Layer):
             cls.__init__.__module__ = cls.__module__  # where its annotations are names
             cls.__init__ = public(cls.__init__)  # type: ignore[method-assign]
 
+    def computed(self, *operands: Any) -> Any:
+        """The function of operands and of the fields."""
+        return self._function(*operands, **{n: getattr(self, n) for n in self._options})
+
     def forward(self, x: Any) -> Any:
-        return self._function(x, **{name: getattr(self, name) for name in self._options})
+        return self.computed(x)
 
 
 def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:

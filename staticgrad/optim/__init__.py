@@ -39,19 +39,27 @@ from staticgrad.optim.schedules import (
     RateSchedule,
     constant,
     cosine,
+    cosine_restarts,
     exponential,
+    linear,
+    multi_step,
     one_cycle,
+    polynomial,
     step_decay,
     warm_up,
 )
 from staticgrad.optim.state import slot
+from staticgrad.optim.variants import LAMB, Adadelta, Adamax, NAdam, RAdam
 
 __all__ = [
-    "Adafactor", "Adagrad", "Adam", "AdamW", "Average", "ParameterGroups", "LBFGS", "Lion",
-    "LossScale", "Muon", "Optimizer", "Plateau", "RMSProp", "SGD", "RateSchedule",
-    "clip_by_global_norm", "clip_by_value", "constant", "cosine", "exponential", "global_norm",
-    "one_cycle", "step_decay", "registered_optimizers", "slot", "warm_up",
+    "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Average", "LAMB", "LBFGS",
+    "Lion", "LossScale", "Muon", "NAdam", "Optimizer", "ParameterGroups", "Plateau", "RAdam",
+    "RMSProp", "RMSprop", "RateSchedule", "SGD", "clip_by_global_norm", "clip_by_value", "constant",
+    "cosine", "cosine_restarts", "exponential", "global_norm", "linear", "multi_step", "one_cycle",
+    "polynomial", "registered_optimizers", "slot", "step_decay", "warm_up",
 ]  # fmt: skip
 
+#: PyTorch's spelling.
+RMSprop = RMSProp
 
 namespace(globals())

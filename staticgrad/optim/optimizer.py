@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial, wraps
+from inspect import signature
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -20,7 +21,7 @@ import numpy as np
 
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
-from staticgrad.language.ir.calls import Argument, check_fields, public
+from staticgrad.language.ir.calls import Argument, check_fields, public, without_synonyms
 from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import real_gradients
@@ -42,7 +43,7 @@ from staticgrad.optim.gradients import (
     are_finite,
     clipped,
 )
-from staticgrad.optim.schedules import RateSchedule
+from staticgrad.optim.schedules import RateSchedule, read_rate
 from staticgrad.optim.state import (
     ACCUMULATOR,
     as_given,
@@ -64,6 +65,7 @@ from staticgrad.support.errors import (
     ShapeError,
     UnknownArgumentError,
 )
+from staticgrad.support.errors.calls import check_arguments
 from staticgrad.support.errors.hints import OF_OPTIMIZERS, no_such_attribute
 from staticgrad.support.errors.tracebacks import boundary, bounded
 from staticgrad.support.errors.wording import kind_of, shown
@@ -104,7 +106,20 @@ def _is_default(value: object, default: object) -> bool:
 @dataclass_transform(frozen_default=True, eq_default=False)
 def rule(cls: type[T]) -> type[T]:
     """Make a class of hyperparameters: a frozen dataclass, which says how a rate is changed."""
-    made = bounded(dataclass(frozen=True, eq=False)(cls))
+    made = dataclass(frozen=True, eq=False)(cls)
+    plain = made.__init__
+    ours = signature(plain)
+
+    @wraps(plain)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs = without_synonyms(cls.__name__, ours, kwargs)
+        if args and "learning_rate" in kwargs:
+            read_rate("learning_rate", args[0])  # parameters, as other libraries have it
+            check_arguments(cls.__name__, ours, (self, *args), kwargs)
+        plain(self, *args, **kwargs)
+
+    made.__init__ = init  # type: ignore[assignment]
+    made = bounded(made)
     made.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
     return made
 

@@ -10,7 +10,7 @@ from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ops.arithmetic import power, sign
 from staticgrad.language.ops.movement import expand_dims, transpose
 from staticgrad.language.ops.operands import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from staticgrad.language.ops.selection import maximum, minimum
+from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.optim.gradients import require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
@@ -42,13 +42,16 @@ class SGD(Optimizer):
         p' = p - learning_rate * v'                     (momentum)
         p' = p - learning_rate * (g + momentum * v')    (nesterov)
 
-    The learning rate is not part of v, so that a changing rate does not act on past gradients.
+    The learning rate is not part of v, so that a changing rate does not act on past gradients. With
+    ``dampening`` d, v' = momentum * v + (1 - d) * g from the second step on (``sgd.step`` counts),
+    as in PyTorch.
 
     Args:
         learning_rate: a number, or a 0-d floating value (an input, a parameter, a schedule).
         momentum: 0 (no slots) up to, not including, 1.
-        nesterov: look ahead; needs momentum.
+        nesterov: look ahead; needs momentum, and no dampening.
         weight_decay: the L2 penalty's factor.
+        dampening: the share of gradients that momentum leaves out, in [0, 1).
 
     >>> w = sg.parameter("w", [1.0, 2.0])
     >>> opt = sg.optim.SGD(0.1, momentum=0.9)
@@ -60,19 +63,27 @@ class SGD(Optimizer):
     momentum: Fraction = 0.0
     nesterov: bool = False
     weight_decay: NonNegativeFloat = 0.0
+    dampening: Fraction = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.momentum > 0 or not self.nesterov, "nesterov", "False without momentum")
+        require(not (self.nesterov and self.dampening), "nesterov", "False with dampening")
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters and momenta."""
         updates: Updates = {}
+        share: Any = None
+        if self.momentum and self.dampening:
+            count = self.state("step")
+            updates[count] = count + 1
+            share = where(count > 0, 1.0 - self.dampening, 1.0)
         for p, g in grads.items():
             g = with_decay(g, self.weight_decay, p)
             if self.momentum:
                 velocity = slot(p, "momentum")
-                updates[velocity] = moved = self.momentum * velocity + g
+                new = g if share is None else share.astype(g.dtype) * g
+                updates[velocity] = moved = self.momentum * velocity + new
                 g = g + self.momentum * moved if self.nesterov else moved
             updates[p] = p - rate_for(self.learning_rate, p) * g
         return updates
@@ -95,6 +106,9 @@ class Adam(Optimizer):
     Args:
         learning_rate: a number, or a 0-d floating value.
         beta1, beta2: decay of the moments, in [0, 1); eps: added to the root, outside it.
+        weight_decay: the L2 penalty's factor: ``weight_decay * p`` is added to g.
+        amsgrad: divide by the largest v' so far, the slot ``<parameter>.largest_moment`` (Reddi,
+            Kale and Kumar, ICLR 2018).
 
     >>> w, opt = sg.parameter("w", np.array([1.0, -2.0])), sg.optim.Adam(0.1)
     >>> @sg.function
@@ -110,6 +124,8 @@ class Adam(Optimizer):
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     eps: NonNegativeFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    amsgrad: bool = False
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""
@@ -120,17 +136,28 @@ class Adam(Optimizer):
         least = correction * self.eps
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
-            m, v = self.moments(p, g, updates)
+            m, v = self.moments(p, self.penalised(g, p), updates)
             spread = sqrt(v) * scale.astype(m.dtype)
             updates[p] = self.moved(p, m / (spread + least.astype(m.dtype)))
         return updates
 
+    def penalised(self, g: Any, p: Parameter) -> Any:
+        """The gradient of the loss with the L2 penalty."""
+        return with_decay(g, self.weight_decay, p)
+
     def moments(self, p: Parameter, g: Any, updates: Updates) -> tuple[Any, Any]:
-        """The next first and second moment of a parameter, which go into ``updates``."""
+        """The next first and second moment of a parameter, which go into ``updates``.
+
+        With ``amsgrad`` the largest second moment, too, in the place of the second.
+        """
         m, v = slot(p, "first_moment"), slot(p, "second_moment")
         updates[m] = moving_average(m, g, self.beta1)
         updates[v] = moving_average(v, g * g, self.beta2)
-        return updates[m], updates[v]
+        if not self.amsgrad:
+            return updates[m], updates[v]
+        largest = slot(p, "largest_moment")
+        updates[largest] = maximum(largest, updates[v])
+        return updates[m], updates[largest]
 
     def moved(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step of the learning rate along ``-direction``."""
@@ -158,6 +185,10 @@ class AdamW(Adam):
     """
 
     weight_decay: NonNegativeFloat = 1e-2
+
+    def penalised(self, g: Any, p: Parameter) -> Any:
+        """The gradient: the decay is decoupled."""
+        return g
 
     def moved(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step along ``-direction`` and towards zero."""

@@ -10,7 +10,7 @@ Each schedule is a class of its settings, with bounds, and a formula.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, pi
+from math import inf, log as log_of, pi
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
@@ -27,12 +27,13 @@ from staticgrad.language.ops.operands import (
     NonNegativeInt,
     OpenFraction,
     PositiveFloat,
+    PositiveInt,
     is_number,
     non_negative,
     related,
 )
 from staticgrad.language.ops.selection import clip, maximum, where
-from staticgrad.language.ops.transcendental import cos
+from staticgrad.language.ops.transcendental import cos, log
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded, called_name
 from staticgrad.support.errors.wording import kind_of, shown
@@ -91,7 +92,7 @@ def schedule(cls: type[T]) -> type[T]:
     return bounded(dataclass(frozen=True, eq=False)(cls))
 
 
-def _read_rate(word: str, rate: Any) -> Any:
+def read_rate(word: str, rate: Any) -> Any:
     """Return ``rate``: a number from 0 on, a 0-d value or a schedule.
 
     Parameters, which other libraries take first, are refused with where they go here.
@@ -119,7 +120,18 @@ def _read_rate(word: str, rate: Any) -> Any:
     return non_negative(word, rate)
 
 
-Rate = Annotated[Any, Argument(_read_rate)]
+Rate = Annotated[Any, Argument(read_rate)]
+
+
+def _read_steps(word: str, steps: Any) -> Any:
+    if not isinstance(steps, tuple | list):
+        raise ArgumentError(f"{called_name()}: {word} is {shown(steps)}, not a tuple of numbers")
+    return tuple(non_negative(word, each) for each in steps)
+
+
+Steps = Annotated[tuple[float, ...], Argument(_read_steps)]
+#: Added to a logarithm that is a whole number but for rounding, before its floor is taken.
+_WHOLE: float = 1e-9
 
 
 def rate_for(rate: Any, p: Any) -> Any:
@@ -199,6 +211,93 @@ class cosine(RateSchedule):  # noqa: N801 - called as a function
 
     def formula(self, t: Any) -> Any:
         return _half_cosine(self.rate, self.least, t / self.steps)
+
+
+@schedule
+class multi_step(RateSchedule):  # noqa: N801 - called as a function
+    """``rate`` multiplied by ``factor`` at each of some steps, as torch's MultiStepLR.
+
+    >>> rate = multi_step(1.0, (3, 5), factor=0.5)
+    >>> [rate(t) for t in (2, 3, 4, 5)]
+    [1.0, 0.5, 0.5, 0.25]
+
+    Args:
+        milestones: the numbers of steps, counted from 0, in any order.
+    """
+
+    rate: NonNegativeFloat
+    milestones: Steps
+    factor: PositiveFloat = 0.1
+
+    def formula(self, t: Any) -> Any:
+        count = sum(where(t >= step, 1.0, 0.0) for step in self.milestones)
+        return self.rate * power(self.factor, count)
+
+
+@schedule
+class linear(RateSchedule):  # noqa: N801 - called as a function
+    """A line from ``rate`` to ``last`` in ``steps`` steps, where it stays, as torch's LinearLR.
+
+    >>> rate = linear(1.0, 0.5, steps=2)
+    >>> [rate(t) for t in (0, 1, 2, 3)]
+    [1.0, 0.75, 0.5, 0.5]
+    """
+
+    rate: NonNegativeFloat
+    last: NonNegativeFloat
+    steps: PositiveFloat
+
+    def formula(self, t: Any) -> Any:
+        return self.rate + (self.last - self.rate) * clip(t / self.steps, 0.0, 1.0)
+
+
+@schedule
+class polynomial(RateSchedule):  # noqa: N801 - called as a function
+    """``rate * (1 - t / steps)**power``, 0 behind, as torch's PolynomialLR.
+
+    >>> rate = polynomial(1.0, steps=4, power=2.0)
+    >>> [rate(t) for t in (0, 2, 4, 5)]
+    [1.0, 0.25, 0.0, 0.0]
+    """
+
+    rate: NonNegativeFloat
+    steps: PositiveFloat
+    power: PositiveFloat = 1.0
+
+    def formula(self, t: Any) -> Any:
+        return self.rate * power(1.0 - clip(t / self.steps, 0.0, 1.0), self.power)
+
+
+@schedule
+class cosine_restarts(RateSchedule):  # noqa: N801 - called as a function
+    """``cosine`` again after every ``steps`` steps, each time ``longer`` times as long.
+
+    Loshchilov and Hutter (2017), section 3; as torch's CosineAnnealingWarmRestarts.
+
+    >>> rate = cosine_restarts(1.0, steps=2, longer=2)
+    >>> [round(rate(t), 3) for t in (0, 1, 2, 4, 6)]
+    [1.0, 0.5, 1.0, 0.5, 1.0]
+
+    Args:
+        rate, least: of the first step of each cosine, and of its end.
+        steps: of the first cosine.
+        longer: a whole number from 1 on.
+    """
+
+    rate: NonNegativeFloat
+    steps: PositiveFloat
+    longer: PositiveInt = 1
+    least: NonNegativeFloat = 0.0
+
+    def formula(self, t: Any) -> Any:
+        if self.longer == 1:
+            return _half_cosine(self.rate, self.least, t / self.steps - floor(t / self.steps))
+        # cosine k begins at steps * (longer**k - 1) / (longer - 1)
+        grown = t * ((self.longer - 1.0) / self.steps) + 1.0
+        k = floor(log(grown) * (1.0 / log_of(self.longer)) + _WHOLE)
+        length = self.steps * power(float(self.longer), k)
+        begin = (length - self.steps) / (self.longer - 1.0)
+        return _half_cosine(self.rate, self.least, (t - begin) / length)
 
 
 @schedule

@@ -48,6 +48,7 @@ CHOICES = ("Reduction", "Method", "Mode", "PadMode", "Errors", "Triangle", "Bord
 
 #: Arguments that optimizers and schedules need.
 NEEDED = {"learning_rate": 0.1, "rate": 0.1, "then": 0.1, "steps": 5, "every": 2, "factor": 0.5,
+          "milestones": (3, 5), "last": 0.2,
           "default": sg.optim.SGD(0.1)}  # fmt: skip
 
 

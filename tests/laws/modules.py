@@ -212,6 +212,72 @@ CASES = {
         lambda s, x: of.block(s, x, 2, False),
     ),
     "ReLU": plain(lambda: nn.ReLU(), lambda x: np.maximum(x, 0.0)),
+    "ReLU6": plain(lambda: nn.ReLU6(), lambda x: np.clip(x, 0.0, 6.0)),
+    "Hardtanh": plain(lambda: nn.Hardtanh(-0.5, 0.7), lambda x: np.clip(x, -0.5, 0.7)),
+    "Hardsigmoid": plain(lambda: nn.Hardsigmoid(), lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    "Hardswish": plain(lambda: nn.Hardswish(), lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+    "Mish": plain(lambda: nn.Mish(), lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    "SELU": plain(
+        lambda: nn.SELU(),
+        lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
+    ),
+    "CELU": plain(lambda: nn.CELU(0.7), lambda x: np.where(x > 0, x, 0.7 * np.expm1(x / 0.7))),
+    "GLU": plain(lambda: nn.GLU(), lambda x: x[:, :2] * of.sigmoid(x[:, 2:])),
+    "LogSigmoid": plain(lambda: nn.LogSigmoid(), lambda x: np.log(of.sigmoid(x))),
+    "Softsign": plain(lambda: nn.Softsign(), lambda x: x / (1 + abs(x))),
+    "Softmin": plain(lambda: nn.Softmin(), lambda x: softmax(-x)),
+    "Tanhshrink": plain(lambda: nn.Tanhshrink(), lambda x: x - np.tanh(x)),
+    "Hardshrink": plain(lambda: nn.Hardshrink(), lambda x: np.where(abs(x) > 0.5, x, 0.0)),
+    "Softshrink": plain(
+        lambda: nn.Softshrink(0.3), lambda x: np.sign(x) * np.maximum(abs(x) - 0.3, 0.0)
+    ),
+    "Threshold": plain(lambda: nn.Threshold(0.1, 2.0), lambda x: np.where(x > 0.1, x, 2.0)),
+    "Unflatten": plain(lambda: nn.Unflatten(1, (2, 2)), lambda x: x.reshape(3, 2, 2)),
+    "PixelShuffle": Case(
+        lambda: nn.PixelShuffle(2),
+        ((1, 8, 2, 3),),
+        lambda s, x: x.reshape(1, 2, 2, 2, 2, 3).transpose(0, 1, 4, 2, 5, 3).reshape(1, 2, 4, 6),
+    ),
+    "PixelUnshuffle": Case(
+        lambda: nn.PixelUnshuffle(2),
+        ((1, 2, 4, 6),),
+        lambda s, x: x.reshape(1, 2, 2, 2, 3, 2).transpose(0, 1, 3, 5, 2, 4).reshape(1, 8, 2, 3),
+    ),
+    "LocalResponseNorm": Case(
+        lambda: nn.LocalResponseNorm(3, 0.5, 0.6, 2.0), ((2, 4, 3),), of.local_response_norm
+    ),
+    "Bilinear": Case(
+        lambda: nn.Bilinear(3, 2, 4, **D),
+        ((5, 3), (5, 2)),
+        lambda s, x, y: np.einsum("ni,oij,nj->no", x, s["weight"], y) + s["bias"],
+    ),
+    **{
+        f"{kind}Pad{n}d": Case(
+            lambda kind=kind, n=n: getattr(nn, f"{kind}Pad{n}d")(
+                (1, 2, 0, 1, 2, 1)[: 2 * n], *([1.5] if kind == "Constant" else [])
+            ),
+            ((2, 2, *(3, 4, 3)[-n:]),),
+            lambda s, x, n=n, how=how: np.pad(
+                x, [(0, 0), (0, 0), *[(2, 1), (0, 1), (1, 2)][-n:]], **how
+            ),
+        )
+        for kind, how in (
+            ("Zero", {}),
+            ("Constant", {"constant_values": 1.5}),
+            ("Reflection", {"mode": "reflect"}),
+            ("Replication", {"mode": "edge"}),
+            ("Circular", {"mode": "wrap"}),
+        )
+        for n in (1, 2, 3)
+    },
+    **{
+        name: Case(
+            lambda name=name, options=options: getattr(nn, name)(**options),
+            shapes,
+            lambda s, *x, oracle=oracle: oracle(*x),
+        )
+        for name, options, shapes, oracle in of.LOSSES
+    },
     "LeakyReLU": plain(lambda: nn.LeakyReLU(0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
     "PReLU": plain_weighted(lambda: nn.PReLU(**D), 1),
     "PReLU of channels": plain_weighted(lambda: nn.PReLU(4, 0.1, **D), 4),

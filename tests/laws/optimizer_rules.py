@@ -14,16 +14,69 @@ from staticgrad import optim
 
 def sgd(o, t, p, g, kept):
     g = g + o.weight_decay * p
-    v = kept["v"] = o.momentum * kept.get("v", 0.0) + g
+    v = kept["v"] = o.momentum * kept.get("v", 0.0) + (1 - o.dampening * (t > 1)) * g
     return p - o.learning_rate * (g + o.momentum * v if o.nesterov else v)
 
 
 def adam(o, t, p, g, kept):
+    decoupled = isinstance(o, optim.AdamW)
+    g = g if decoupled else g + o.weight_decay * p
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    if o.amsgrad:
+        v = kept["most"] = np.maximum(kept.get("most", 0.0), v)
     d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps)
-    decay = o.weight_decay if isinstance(o, optim.AdamW) else 0.0
-    return p - o.learning_rate * (d + decay * p)
+    return p - o.learning_rate * (d + decoupled * o.weight_decay * p)
+
+
+def lamb(o, t, p, g, kept):
+    plain = optim.Adam(1.0, o.beta1, o.beta2, o.eps, amsgrad=o.amsgrad)
+    d = p - adam(plain, t, p, g, kept) + o.weight_decay * p
+    return p - o.learning_rate * np.linalg.norm(p) / np.linalg.norm(d) * d
+
+
+def nadam(o, t, p, g, kept):
+    g = g + o.weight_decay * p
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    if o.amsgrad:
+        v = kept["most"] = np.maximum(kept.get("most", 0.0), v)
+    now, ahead = (o.beta1 * (1 - 0.96 ** (s * o.momentum_decay) / 2) for s in (t, t + 1))
+    product = kept["product"] = kept.get("product", 1.0) * now
+    s = np.sqrt(v / (1 - o.beta2**t)) + o.eps
+    d = (1 - now) * g / (1 - product) + ahead * m / (1 - product * ahead)
+    return p - o.learning_rate * d / s
+
+
+def radam(o, t, p, g, kept):
+    g = g + o.weight_decay * p
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    if o.amsgrad:
+        v = kept["most"] = np.maximum(kept.get("most", 0.0), v)
+    most = 2 / (1 - o.beta2) - 1
+    rho = most - 2 * t * o.beta2**t / (1 - o.beta2**t)
+    d = m / (1 - o.beta1**t)
+    if rho > 5:
+        r = (rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho)
+        d = d * np.sqrt(r * (1 - o.beta2**t)) / (np.sqrt(v) + o.eps)
+    return p - o.learning_rate * d
+
+
+def adamax(o, t, p, g, kept):
+    g = g + o.weight_decay * p
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    u = kept["u"] = np.maximum(o.beta2 * kept.get("u", 0.0), abs(g) + o.eps)
+    return p - o.learning_rate / (1 - o.beta1**t) * m / u
+
+
+def adadelta(o, t, p, g, kept):
+    g = g + o.weight_decay * p
+    v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
+    u = kept.get("u", 0.0)
+    d = np.sqrt(u + o.eps) / np.sqrt(v + o.eps) * g
+    kept["u"] = o.decay * u + (1 - o.decay) * d**2
+    return p - o.learning_rate * d
 
 
 def rmsprop(o, t, p, g, kept):
@@ -87,6 +140,11 @@ RULES = {
     optim.Lion: lion,
     optim.Adafactor: adafactor,
     optim.Muon: muon,
+    optim.LAMB: lamb,
+    optim.NAdam: nadam,
+    optim.RAdam: radam,
+    optim.Adamax: adamax,
+    optim.Adadelta: adadelta,
 }
 
 

@@ -14,16 +14,21 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.optim import (
+    LAMB,
     SGD,
+    Adadelta,
     Adafactor,
     Adagrad,
     Adam,
+    Adamax,
     AdamW,
     Lion,
     LossScale,
     Muon,
+    NAdam,
     Optimizer,
     ParameterGroups,
+    RAdam,
     RMSProp,
     registered_optimizers,
 )
@@ -35,14 +40,33 @@ SAMPLES = {
         {"learning_rate": 0.1}, {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01},
         {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "name": "ahead"},
         {"learning_rate": 0.1, "momentum": 0.5, "accumulate": 2},
+        {"learning_rate": 0.1, "momentum": 0.5, "dampening": 0.3},
     ),
+    LAMB: (
+        {"learning_rate": 0.01, "weight_decay": 0.1, "beta1": 0.8},
+        {"beta2": 0.9, "eps": 1e-6, "amsgrad": True},
+    ),
+    NAdam: (
+        {"learning_rate": 0.01, "momentum_decay": 0.1, "weight_decay": 0.01},
+        {"beta1": 0.8, "beta2": 0.5, "eps": 1e-6, "amsgrad": True},
+    ),
+    RAdam: (
+        {"learning_rate": 0.01, "beta2": 0.7, "weight_decay": 0.01},
+        {"beta1": 0.8, "beta2": 0.3, "eps": 1e-6, "amsgrad": True},
+    ),
+    Adamax: (
+        {"beta1": 0.7, "beta2": 0.9, "eps": 1e-5, "weight_decay": 0.01, "learning_rate": 0.02},
+    ),
+    Adadelta: ({"decay": 0.8, "eps": 1e-4, "weight_decay": 0.01, "learning_rate": 0.5},),
     Adam: (
+        {"weight_decay": 0.05, "amsgrad": True, "beta2": 0.3, "learning_rate": 0.1},
         {}, {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6, "name": "quick"},
         {"learning_rate": 0.01, "accumulate": 2},
     ),
     AdamW: (
         {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
         {"weight_decay": 0.1, "accumulate": 3, "name": "decayed"},
+        {"amsgrad": True, "beta2": 0.3, "learning_rate": 0.1},
     ),
     RMSProp: (
         {"learning_rate": 0.01, "decay": 0.9, "eps": 1e-6},
@@ -61,7 +85,7 @@ SAMPLES = {
         {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.01},
         {
             **{"nesterov": False, "rounds": 3, "adjust": "match_rms_adamw", "accumulate": 2},
-            **{"beta1": 0.5, "beta2": 0.9, "eps": 1e-6},
+            **{"beta1": 0.5, "beta2": 0.9, "eps": 1e-6, "amsgrad": True},
         },
     ),
     ParameterGroups: (

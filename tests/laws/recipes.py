@@ -95,7 +95,8 @@ PLAIN = {
         " fft.rfft2 fft.rfftn fft.fft fft.ifft fft.rfft fft.irfft"
         " nn.sigmoid nn.tanh nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.logsumexp nn.relu"
         " nn.silu nn.softmax nn.softplus nn.celu nn.hardsigmoid nn.hardswish nn.hardtanh"
-        " nn.log_sigmoid nn.mish nn.relu6 nn.selu nn.softsign nn.layer_norm nn.rms_norm"
+        " nn.log_sigmoid nn.mish nn.relu6 nn.selu nn.softsign nn.layer_norm"
+        " nn.rms_norm nn.hardshrink nn.softmin nn.softshrink nn.tanhshrink"
         " nn.normalize nn.batch_norm nn.batch_statistics"
     ),
     "f:n,4": "fft.irfft2 fft.irfftn nn.glu gradient trapezoid",
@@ -110,7 +111,9 @@ PLAIN = {
         " subtract multiply maximum minimum hypot logaddexp arctan2 equal greater"
         " greater_equal less less_equal not_equal isclose allclose array_equal array_equiv append"
         " complex"
-        " nn.mse nn.l1_loss nn.huber nn.smooth_l1_loss nn.cosine_similarity nn.pairwise_distance"
+        " nn.mse nn.l1_loss nn.huber nn.smooth_l1_loss"
+        " nn.soft_margin_loss nn.poisson_nll_loss nn.multilabel_soft_margin_loss"
+        " nn.hinge_embedding_loss nn.cosine_similarity nn.pairwise_distance"
         " inner vecdot linalg.vecdot"
     ),
     "f:n f:n": "dot vdot outer linalg.outer kron linalg.kron convolve correlate",
@@ -124,9 +127,13 @@ PLAIN = {
     ),
     "u:n,3 u:n,3": "nn.binary_cross_entropy",
     "f:n,3 u:n,3": "nn.binary_cross_entropy_with_logits",
+    "f:n,3 f:2,3": "nn.linear",
     "f:n,3 f:3": "nn.prelu matmul linalg.matmul",
     "f:3 f:n,2": "polyval",
-    "f:n,3 f:n,3 f:n,3": "nn.triplet_margin_loss",
+    "f:n,3 f:n,3 f:n,3": "nn.triplet_margin_loss nn.margin_ranking_loss",
+    "f:n,3 f:n,3 p:n,3": "nn.gaussian_nll_loss",
+    "f:n,3 f:n,3 f:n": "nn.cosine_embedding_loss",
+    "f:n,3 i:n": "nn.multi_margin_loss",
     "f:n,2,4 f:n,2,4 f:n,2,4": "nn.attention",
     "f:n,3 f:3,2": "tensordot",
     "b:n,3": "all any logical_not invert",
@@ -302,6 +309,7 @@ CALLS = {
     "nn.resize": ("f:n,2,4,4", lambda x: sg.nn.resize(x, (6, 3), "linear")),
     "nn.adaptive_avg_pool": ("f:n,2,5,5", lambda x: sg.nn.adaptive_avg_pool(x, 2)),
     "nn.adaptive_max_pool": ("f:n,2,5,5", lambda x: sg.nn.adaptive_max_pool(x, 2)),
+    "nn.threshold": ("f:n,3", lambda x: sg.nn.threshold(x, 0.2, -1.0)),
     "nn.avg_pool": ("f:n,2,5,5", lambda x: sg.nn.avg_pool(x, 3, stride=2, padding=1)),
     "nn.max_pool": ("f:n,2,5,5", lambda x: sg.nn.max_pool(x, 2)),
     "nn.lp_pool": ("p:n,2,5,5", lambda x: sg.nn.lp_pool(x, 2.0, 2)),
@@ -379,11 +387,14 @@ def public(name):
 
 
 def functions():
-    """The names of every public function of values."""
+    """The names of every public function of values; of several names of one its own."""
     names = [*homes(FUNCTIONS)]
     for room, module in ROOMS.items():
         if room:
+            known = {n: getattr(module, n) for n in module.__all__}
             names += [
-                f"{room}.{n}" for n in module.__all__ if not isinstance(getattr(module, n), type)
+                f"{room}.{n}"
+                for n, f in known.items()
+                if not isinstance(f, type) and (f.__name__ == n or known.get(f.__name__) is not f)
             ]
     return sorted(names)

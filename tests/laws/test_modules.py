@@ -29,6 +29,7 @@ CLASSES = {
     if isinstance(found := getattr(sg.nn, name), type)
     and issubclass(found, sg.nn.Module)
     and found is not sg.nn.Module
+    and found.__name__ == name  # not the spelling of another library
 }
 STEP = 1e-6
 

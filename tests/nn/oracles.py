@@ -185,3 +185,156 @@ def block(s, x, heads, norm_first):
         return x + mlp(layer_norm(other, x))
     x = layer_norm(one, x + seen(x))
     return layer_norm(other, x + mlp(x))
+
+
+def local_response_norm(s, x, size=3, alpha=0.5, beta=0.6, k=2.0):
+    out = np.empty_like(x)
+    for c in range(x.shape[1]):
+        first = c - size // 2
+        near = x[:, max(first, 0) : first + size]
+        out[:, c] = x[:, c] / (k + alpha * (near**2).sum(1) / size) ** beta
+    return out
+
+
+def _rows(x):
+    return np.sqrt((x**2).sum(-1))
+
+
+def _cosine(x, y):
+    return (x * y).sum(-1) / (_rows(x) * _rows(y))
+
+
+def _log_softmax(x):
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def _entropy(x, labels, weight, smoothing=0.0):
+    logs = _log_softmax(x) * weight
+    rows = (1 - smoothing) * logs[range(len(labels)), labels] + smoothing * logs.mean(-1)
+    return -rows.sum() / weight[labels].sum()
+
+
+_LABELS = np.array([0, 3, 1])
+_WEIGHT = np.array([0.5, 2.0, 1.0, 0.25], np.float32)  # a weight of float64 makes its loss so
+_BITS = np.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+_SIGNS, _ROW_SIGNS = 2.0 * _BITS - 1.0, np.array([1.0, -1.0, 1.0])
+_PARTS = np.random.default_rng(11).uniform(0.1, 0.9, (3, 4))
+_X, _TWO = (3, 4), ((3, 4), (3, 4))
+
+
+def _huber(r, d):
+    return np.where(abs(r) <= d, r**2 / 2, d * (abs(r) - d / 2))
+
+
+def _alignment(logs, labels):
+    """-log of the probability of one label in two times, of blank 0: all three alignments."""
+    (one,) = labels[0]
+    p = np.exp(logs[:, 0])
+    total = p[0, one] * p[1, one] + p[0, 0] * p[1, one] + p[0, one] * p[1, 0]
+    return -np.log(total)
+
+
+#: Class of a loss -> its options, its operands, and its value.
+LOSSES = (
+    ("MSELoss", {}, _TWO, lambda x, y: ((x - y) ** 2).mean()),
+    ("L1Loss", {"reduction": "sum"}, _TWO, lambda x, y: abs(x - y).sum()),
+    ("SmoothL1Loss", {"beta": 0.5}, _TWO, lambda x, y: (_huber(x - y, 0.5) / 0.5).mean()),
+    ("HuberLoss", {"delta": 0.5}, _TWO, lambda x, y: _huber(x - y, 0.5).mean()),
+    (
+        "CrossEntropyLoss",
+        {"weight": _WEIGHT, "label_smoothing": 0.2},
+        (_X, _LABELS),
+        lambda x, i: _entropy(x, i, _WEIGHT, 0.2),
+    ),
+    (
+        "NLLLoss",
+        {"reduction": "none"},
+        (_X, _LABELS),
+        lambda x, i: -x[range(3), i],
+    ),
+    (
+        "BCELoss",
+        {},
+        (_PARTS, _BITS),
+        lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(),
+    ),
+    (
+        "BCEWithLogitsLoss",
+        {"pos_weight": _WEIGHT},
+        (_X, _BITS),
+        lambda x, t: (_WEIGHT * t * np.log1p(np.exp(-x)) + (1 - t) * np.log1p(np.exp(x))).mean(),
+    ),
+    (
+        "KLDivLoss",
+        {"reduction": "batchmean"},
+        (_X, _PARTS),
+        lambda x, t: (t * (np.log(t) - x)).sum() / 3,
+    ),
+    ("PoissonNLLLoss", {}, _TWO, lambda x, y: (np.exp(x) - y * x).mean()),
+    (
+        "HingeEmbeddingLoss",
+        {"margin": 0.5},
+        (_X, _SIGNS),
+        lambda x, y: np.where(y > 0, x, np.maximum(0.5 - x, 0)).mean(),
+    ),
+    ("SoftMarginLoss", {}, (_X, _SIGNS), lambda x, y: np.log1p(np.exp(-y * x)).mean()),
+    (
+        "MultiLabelSoftMarginLoss",
+        {},
+        (_X, _BITS),
+        lambda x, y: (y * np.log1p(np.exp(-x)) + (1 - y) * np.log1p(np.exp(x))).mean(),
+    ),
+    (
+        "MultiMarginLoss",
+        {"p": 2, "margin": 0.5},
+        (_X, _LABELS),
+        lambda x, y: (
+            sum(
+                max(0, 0.5 - x[n, y[n]] + x[n, c]) ** 2 / 4
+                for n in range(3)
+                for c in range(4)
+                if c != y[n]
+            )
+            / 3
+        ),
+    ),
+    (
+        "GaussianNLLLoss",
+        {},
+        (_X, _PARTS + 1.0, _PARTS),
+        lambda x, y, v: (np.log(v) + (x - y) ** 2 / v).mean() / 2,
+    ),
+    (
+        "MarginRankingLoss",
+        {"margin": 0.5},
+        (_X, _PARTS, _SIGNS),
+        lambda x, y, s: np.maximum(0.5 - s * (x - y), 0).mean(),
+    ),
+    (
+        "CosineEmbeddingLoss",
+        {"margin": 0.1},
+        (_X, _PARTS, _ROW_SIGNS),
+        lambda x, y, s: np.where(
+            s > 0, 1 - _cosine(x, y), np.maximum(_cosine(x, y) - 0.1, 0)
+        ).mean(),
+    ),
+    (
+        "TripletMarginLoss",
+        {"margin": 0.5},
+        (_X, _X, _X),
+        lambda a, p, n: np.maximum(_rows(a - p + 1e-6) - _rows(a - n + 1e-6) + 0.5, 0).mean(),
+    ),
+    (
+        "CTCLoss",
+        {"reduction": "sum"},
+        (np.log(np.array([[[0.2, 0.5, 0.3]], [[0.6, 0.3, 0.1]]])), np.array([[1]])),
+        _alignment,
+    ),
+    ("CosineSimilarity", {}, _TWO, _cosine),
+    (
+        "PairwiseDistance",
+        {"p": 3.0, "keepdims": True},
+        _TWO,
+        lambda x, y: (abs(x - y + 1e-6) ** 3).sum(-1, keepdims=True) ** (1 / 3),
+    ),
+)

@@ -134,6 +134,7 @@ BLOCK = {"batch_first": True, "dropout": 0.0}
 BESIDE = [
     ("Linear", (3, 2), {}, ((4, 3),)),
     ("Linear", (3, 2), {"bias": False}, ((4, 3),)),
+    ("Bilinear", (3, 2, 4), {}, ((5, 3), (5, 2))),
     ("Embedding", (5, 3), {}, (np.array([[0, 4], [2, 2]]),)),
     ("PReLU", (3,), {}, ((2, 3, 4),)),
     ("LayerNorm", (4,), {}, ((3, 4),)),

@@ -46,6 +46,13 @@ ACTIVATIONS = {
         ),
     ),
     "softsign": (nn.softsign, lambda x: x / (1 + abs(x))),
+    "hardshrink": (lambda x: nn.hardshrink(x, 0.6), lambda x: np.where(abs(x) > 0.6, x, 0.0)),
+    "softshrink": (
+        lambda x: nn.softshrink(x, 0.6),
+        lambda x: np.sign(x) * np.maximum(abs(x) - 0.6, 0.0),
+    ),
+    "tanhshrink": (nn.tanhshrink, lambda x: x - np.tanh(x)),
+    "threshold": (lambda x: nn.threshold(x, 0.6, -7.5), lambda x: np.where(x > 0.6, x, -7.5)),
 }
 
 
@@ -101,6 +108,60 @@ LOSSES = {
         (X, Y, P),
     ),
 }
+#: Of ``losses/margins.py``, likewise.
+MARGINS = {
+    "hinge_embedding_loss": (
+        lambda x, y, **r: nn.hinge_embedding_loss(x, y, 0.7, **r),
+        lambda x, y: np.where(y > 0, x, np.maximum(0.7 - x, 0)),
+        (X, SIGNS),
+    ),
+    "margin_ranking_loss": (
+        lambda x, y, s, **r: nn.margin_ranking_loss(x, y, s, 0.3, **r),
+        lambda x, y, s: np.maximum(-s * (x - y) + 0.3, 0),
+        (X, Y, SIGNS),
+    ),
+    "soft_margin_loss": (nn.soft_margin_loss, lambda x, y: np.log1p(np.exp(-y * x)), (X, SIGNS)),
+    "multilabel_soft_margin_loss": (
+        nn.multilabel_soft_margin_loss,
+        lambda x, y: -(y * np.log(special.expit(x)) + (1 - y) * np.log(special.expit(-x))).mean(-1),
+        (X, BITS),
+    ),
+    **{
+        f"multi_margin_loss of power {p}": (
+            lambda x, y, p=p, **r: nn.multi_margin_loss(x, y, p, 0.8, **r),
+            lambda x, y, p=p: np.array(
+                [
+                    sum(max(0, 0.8 - row[k] + each) ** p for j, each in enumerate(row) if j != k)
+                    / 4
+                    for row, k in zip(x, y, strict=True)
+                ]
+            ),
+            (X, LABELS),
+        )
+        for p in (1, 2)
+    },
+    "cosine_embedding_loss": (
+        lambda x, y, s, **r: nn.cosine_embedding_loss(x, y, s, -0.2, **r),
+        lambda x, y, s: np.where(s > 0, 1 - cosine(x, y), np.maximum(cosine(x, y) + 0.2, 0)),
+        (X, Y, ROWS),
+    ),
+    "gaussian_nll_loss": (
+        lambda x, y, v, **r: nn.gaussian_nll_loss(x, y, v, full=True, **r),
+        lambda x, y, v: 0.5 * (np.log(2 * np.pi * v) + (x - y) ** 2 / v),
+        (X, Y, P),
+    ),
+    "poisson_nll_loss": (nn.poisson_nll_loss, lambda x, y: np.exp(x) - y * x, (X, Y)),
+    "poisson_nll_loss of rates": (
+        lambda x, y, **r: nn.poisson_nll_loss(x, y, False, True, **r),
+        lambda x, y: (
+            x
+            - y * np.log(x + 1e-8)
+            + np.where(y > 1, y * np.log(y) - y + 0.5 * np.log(2 * np.pi * y), 0.0)
+        ),
+        (P, Y * Y),
+    ),
+}
+LOSSES |= MARGINS
 #: What gives rows, not losses: a call, its values, and its operands.
 OTHERS = {
     "cosine_similarity": (nn.cosine_similarity, cosine, (X, Y)),
@@ -110,6 +171,7 @@ OTHERS = {
     "normalize": (
         nn.normalize, lambda x: x / np.sqrt((x * x).sum(-1, keepdims=True)), (X,)
     ),
+    "softmin": (nn.softmin, lambda x: special.softmax(-x, -1), (X,)),
     "glu": (nn.glu, lambda x: x[:, :2] * special.expit(x[:, 2:]), (X,)),
     "rotary": (
         lambda x: nn.rotary(x, 3), lambda x: turned(x, 3), (X,)
@@ -140,13 +202,19 @@ def check(call, oracle, arrays):
         np.testing.assert_allclose(tensors[k].grad, slope, rtol=1e-10, atol=1e-12)
 
 
+def functions_of(home):
+    """The names of functions in a module of the table; further names of one function left out."""
+    entries = LAYERS[f"staticgrad.language.functions.{home}"].split()
+    return {entry.rpartition("=")[2] for entry in entries}
+
+
 def test_all_are_tried():
-    assert {*ACTIVATIONS, "glu", "gumbel_softmax"} == {
-        *LAYERS["staticgrad.language.functions.activations"].split()
-    }
-    assert {*LOSSES, "cosine_similarity", "ctc_loss", "normalize", "pairwise_distance"} == {
-        *LAYERS["staticgrad.language.functions.losses.further"].split(),
-        *("cross_entropy", "huber", "mse"),
+    assert {*ACTIVATIONS, "glu", "gumbel_softmax", "softmin"} == functions_of("activations")
+    rows = {"cosine_similarity", "ctc_loss", "normalize", "pairwise_distance"}
+    assert {name.partition(" ")[0] for name in LOSSES} | rows == {
+        *functions_of("losses.further"),
+        *functions_of("losses.margins"),
+        *functions_of("losses.basic"),
         "binary_cross_entropy_with_logits",
     }
 

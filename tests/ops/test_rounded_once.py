@@ -124,6 +124,9 @@ CALLS = {
     "nn.huber": rows(nn.huber, "m", "p"),
     "nn.instance_norm": rows(nn.instance_norm, "image"),
     "nn.kl_div": rows(lambda x, w: nn.kl_div(x, w, "sum"), "m", "p"),
+    "nn.cosine_embedding_loss": rows(lambda x, y: nn.cosine_embedding_loss(x, y, 1.0), "m", "p"),
+    "nn.linear": rows(lambda x, w: nn.linear(x, w), "m", "p"),
+    "nn.margin_ranking_loss": rows(lambda x, y: nn.margin_ranking_loss(x, y, 1.0, 0.3), "m", "p"),
     "nn.l1_loss": rows(nn.l1_loss, "m", "p"),
     "nn.layer_norm": rows(lambda x, w: nn.layer_norm(x, w[:9], w[9:18]), "nine", "w"),
     "nn.layer_norm of long rows": rows(nn.layer_norm, "m"),
@@ -361,6 +364,7 @@ FURTHER = {
     "nn.embedding": lambda x, v, i: nn.embedding(i, x),
     "nn.fold": lambda x, v, i: nn.fold(x[None, None], 6),
     "nn.gumbel_softmax": lambda x, v, i: nn.gumbel_softmax(x, sg.random.Generator(0)),
+    "nn.multi_margin_loss": lambda x, v, i: nn.multi_margin_loss(x, i[: x.shape[0]] % 2),
     "nn.max_pool": lambda x, v, i: nn.max_pool(x[None, None], 2),
     "nn.one_hot": lambda x, v, i: nn.one_hot(i, 4),
     "nn.pixel_shuffle": lambda x, v, i: nn.pixel_shuffle(x.reshape(4, 1, 3), 2),
@@ -383,7 +387,7 @@ def public_names():
         yield name, getattr(sg, name)
     for home, names in exports.LAYERS.items():
         if home.startswith("staticgrad.language.functions"):
-            for name in names.split():
+            for name in sorted({entry.rpartition("=")[2] for entry in names.split()}):
                 yield f"nn.{name}", getattr(nn, name)
     for name in special.__all__:
         yield f"special.{name}", getattr(special, name)

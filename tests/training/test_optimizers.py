@@ -177,6 +177,22 @@ SCHEDULES = {
             0.02 + 0.49 * (1 + np.cos(np.pi * np.minimum((T - 3) / 6, 1))),
         ),
     ),
+    "multi_step": (optim.multi_step(0.8, (7, 3), factor=0.5), [0.8] * 3 + [0.4] * 4 + [0.2] * 5),
+    "linear": (optim.linear(0.2, 1.0, steps=4), np.minimum(0.2 + 0.2 * T, 1.0)),
+    "polynomial": (
+        optim.polynomial(0.5, steps=10, power=2.0),
+        0.5 * np.maximum(1 - T / 10, 0.0) ** 2,
+    ),
+    "cosine_restarts": (
+        optim.cosine_restarts(0.6, steps=4, least=0.2),
+        0.2 + 0.2 * (1 + np.cos(np.pi * (T % 4) / 4)),
+    ),
+    "cosine_restarts of growing length": (
+        optim.cosine_restarts(1.0, steps=1, longer=3),
+        [1.0]
+        + [0.5 * (1 + np.cos(np.pi * (t - 1) / 3)) for t in (1, 2, 3)]
+        + [0.5 * (1 + np.cos(np.pi * (t - 4) / 9)) for t in range(4, 12)],
+    ),
     "own": (optim.RateSchedule(lambda t: 0.1 / (1.0 + t)), 0.1 / (1.0 + T)),
 }
 
@@ -223,6 +239,26 @@ TORCH_SCHEDULES = {
         lambda lrs, opt: lrs.SequentialLR(
             opt, [lrs.LinearLR(opt, 1 / 11, 1.0, 10), lrs.CosineAnnealingLR(opt, 50)], [10]
         ),
+        0.5,
+    ),
+    "multi_step": (
+        optim.multi_step(0.8, (7, 30)),
+        lambda lrs, opt: lrs.MultiStepLR(opt, [7, 30]),
+        0.8,
+    ),
+    "linear": (
+        optim.linear(0.2, 0.8, steps=9),
+        lambda lrs, opt: lrs.LinearLR(opt, 0.25, 1.0, 9),
+        0.8,
+    ),
+    "polynomial": (
+        optim.polynomial(0.5, steps=40, power=2.0),
+        lambda lrs, opt: lrs.PolynomialLR(opt, 40, 2.0),
+        0.5,
+    ),
+    "cosine_restarts": (
+        optim.cosine_restarts(0.5, steps=4, longer=2, least=0.1),
+        lambda lrs, opt: lrs.CosineAnnealingWarmRestarts(opt, 4, 2, 0.1),
         0.5,
     ),
     "one_cycle": (
@@ -328,7 +364,7 @@ def test_averages(warm_up):
 def test_signatures_name_the_hyperparameters():
     """What ``help``, editors and notebooks show."""
     shown = [*inspect.signature(sg.optim.Adam).parameters]
-    assert shown[:5] == ["learning_rate", "beta1", "beta2", "eps", "accumulate"]
+    assert shown[:5] == ["learning_rate", "beta1", "beta2", "eps", "weight_decay"]
     assert [*inspect.signature(sg.optim.cosine).parameters] == ["rate", "steps", "least"]
     for cls in sg.optim.registered_optimizers():
         assert "kwargs" not in inspect.signature(cls).parameters

@@ -146,3 +146,37 @@ def gumbel_softmax(
     drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
     noise: Any = -log(maximum(drawn, drawn.dtype.smallest_normal))
     return softmax((value + astype(noise, value.dtype)) * (1.0 / tau), axis)
+
+
+@rounded_once
+def tanhshrink(x: ArrayLike[AnyValue]) -> AnyValue:
+    """x - tanh(x)."""
+    value: Any = floating(x)
+    return value - tanh(value)
+
+
+def hardshrink(x: ArrayLike[AnyValue], lambd: float = 0.5) -> AnyValue:
+    """x where abs(x) > lambd, else 0; NaN of NaN."""
+    value: Any = floating(x)
+    return where(absolute(value) <= lambd, 0.0, value)
+
+
+@rounded_once
+def softshrink(x: ArrayLike[AnyValue], lambd: float = 0.5) -> AnyValue:
+    """x moved towards 0 by ``lambd``, and 0 nearer to it; ``lambd`` is not below 0."""
+    if is_number(lambd) and lambd < 0:
+        raise ArgumentError(f"softshrink: lambd={shown(lambd)} is below 0")
+    value: Any = floating(x)
+    return value - clip(value, -lambd, lambd)
+
+
+def threshold(x: ArrayLike[AnyValue], threshold: float, value: float) -> AnyValue:
+    """x where x > threshold, else ``value``."""
+    given: Any = floating(x)
+    return where(given <= threshold, value, given)
+
+
+def softmin(x: ArrayLike[AnyValue], axis: int = -1) -> AnyValue:
+    """softmax(-x) along ``axis``."""
+    value: Any = floating(x)
+    return softmax(-value, axis)

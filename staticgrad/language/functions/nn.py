@@ -37,6 +37,7 @@ from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import transcendental as of
 from staticgrad.language.ops.arithmetic import multiply
+from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import reshape
@@ -46,11 +47,12 @@ from staticgrad.language.ops.operands import (
     as_values,
     axes_of,
     floating,
+    promoted_values,
     related,
 )
 from staticgrad.language.ops.selection import Relu, clip, where
 from staticgrad.support.docstrings import like
-from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors import ArgumentError, RankError
 from staticgrad.support.errors.wording import shown
 
 _ROOT_TWO: Final = sqrt(2.0)
@@ -61,6 +63,28 @@ _APPROXIMATIONS: Final = {False: False, True: True, "none": False, "tanh": True}
 _SIGMOID_IS_0: Final = 750.0
 _PHI_IS_0: Final = 40.0
 _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arXiv 1606.08415
+
+
+@rounded_once
+def linear(
+    input: ArrayLike[AnyValue], weight: ArrayLike[AnyValue], bias: ArrayLike[AnyValue] | None = None
+) -> AnyValue:
+    """Compute input @ weight.T + bias.
+
+    Args:
+        input: [..., in_features].
+        weight: [out_features, in_features], as PyTorch has it; the parameter of ``sg.nn.Linear`` is
+            its transpose.
+        bias: [out_features], or None.
+
+    Returns:
+        [..., out_features].
+    """
+    x, w = (floating(each) for each in promoted_values((input, weight)))
+    if w.ndim != 2:
+        raise RankError(f"linear: weight is {w.type}, not a matrix", related=related(w))
+    out: Any = MatMul(False, True)(x, w)
+    return out if bias is None else out + bias
 
 
 # -- activations ----------------------------------------------------------------------------------

@@ -351,6 +351,7 @@ def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
     theirs = _numpy(name)
     ours = inspect.signature(function)
     word = name.rpartition(".")[2]
+    kwargs = without_synonyms(word, ours, kwargs)
     if isinstance(theirs, np.ufunc):
         args, kwargs = _by_name(word, args, kwargs, [*ours.parameters][: theirs.nin], ours)
         kwargs = _without_idle(word, dict.fromkeys(_OF_UFUNCS), ours, kwargs)
@@ -417,6 +418,38 @@ def _by_name(
     for word in further.keys() & kwargs.keys():
         raise UnknownArgumentError(f"{name}: {word} is given twice")
     return args[:fit], {**further, **kwargs}
+
+
+#: PyTorch's names of arguments that mean the same as ours; several: one argument has their values.
+SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
+    "dim": ("axis",), "dims": ("axis",), "keepdim": ("keepdims",), "is_causal": ("causal",),
+    "lr": ("learning_rate",), "betas": ("beta1", "beta2"),
+}  # fmt: skip
+
+
+def without_synonyms(name: str, ours: inspect.Signature, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments by our names, where ``ours`` has these and not PyTorch's.
+
+    Raises UnknownArgumentError for an argument under both of its names, ArgumentError where one
+    does not have the values of several.
+    """
+    found: dict[str, Any] = {}
+    for word, given in kwargs.items():
+        own = SYNONYMS.get(word, ())
+        if word in ours.parameters or not own or not ours.parameters.keys() >= {*own}:
+            own, values = (word,), (given,)
+        elif len(own) == 1:
+            values = (given,)
+        elif isinstance(given, tuple | list) and len(given) == len(own):
+            values = (*given,)
+        else:
+            raise ArgumentError(f"{name}: {word}={shown(given)} is not a pair: {', '.join(own)}")
+        for each, value in zip(own, values, strict=True):
+            if each in found or (each != word and each in kwargs):
+                what = f"{word} and {each} are one argument, given twice"
+                raise UnknownArgumentError(f"{name}: {what}")
+            found[each] = value
+    return found
 
 
 #: Where an option of NumPy's, by function, has another name and place here.

@@ -21,6 +21,7 @@ import numpy as np
 import staticgrad
 from staticgrad.language.ir import functional
 from staticgrad.language.ir.calls import as_numpy, public
+from staticgrad.language.ir.spellings import TorchSpellings
 from staticgrad.language.types.arrays import Shape, TensorType, is_pandas, is_sparse
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import DType
@@ -157,7 +158,7 @@ def _pair(name: str, turned: bool = False) -> Callable[[Of[V], Any], tuple[V, V]
     return pair
 
 
-class Value(StandardArray):
+class Value(StandardArray, TorchSpellings):
     """An operand: has a type, carries the operators. Compare with ``is``; ``==`` is elementwise.
 
     >>> import staticgrad as sg

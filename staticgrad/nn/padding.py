@@ -1,0 +1,122 @@
+"""Layers that put elements around images, by PyTorch's names and order of sizes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from staticgrad.language.functions.arrange import PadMode, pad
+from staticgrad.language.ir.calls import public
+from staticgrad.nn.convolutions import SpatialLayer
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import shown
+
+
+class ZeroPad1d(SpatialLayer):
+    """Zeros around sequences [n, c, l].
+
+    Args:
+        padding: elements on each side, one number for all sides; or a pair for each spatial axis in
+            one tuple, the last axis first: (left, right), (left, right, top, bottom), ...
+
+    >>> layer = sg.nn.ZeroPad2d((1, 0, 2, 0))
+    >>> layer(sg.input("x", ("batch", 3, 4, 4), "float32")).shape
+    (batch, 3, 6, 5)
+    """
+
+    mode: ClassVar[PadMode] = "constant"
+    value: float = 0.0
+
+    @public
+    def __init__(self, padding: Any) -> None:
+        self.padding = padding
+        self._pairs = _pairs(type(self), padding)
+
+    def forward(self, x: Any) -> Any:
+        """[n, c, ...], each spatial axis longer by its pair."""
+        self.require_rank(x)
+        rest = {"constant_values": self.value} if self.mode == "constant" else {}
+        return pad(x, ((0, 0), (0, 0), *self._pairs), self.mode, **rest)
+
+
+def _pairs(cls: Any, padding: Any) -> tuple[tuple[int, int], ...]:
+    """Elements before and after each spatial axis, the first axis first."""
+    sizes = padding if isinstance(padding, tuple | list) else (padding,) * (2 * cls.axes)
+    if len(sizes) != 2 * cls.axes or any(type(each) is not int for each in sizes):
+        raise ArgumentError(
+            f"{cls.__name__}: padding={shown(padding)} is neither an integer nor"
+            f" {2 * cls.axes} integers",
+            hint="(left, right, top, bottom): a pair for each spatial axis, the last axis first",
+        )
+    return tuple(zip(sizes[::2], sizes[1::2], strict=True))[::-1]
+
+
+class ZeroPad2d(ZeroPad1d, axes=2):
+    """Zeros around images [n, c, h, w]."""
+
+
+class ZeroPad3d(ZeroPad1d, axes=3):
+    """Zeros around volumes [n, c, d, h, w]."""
+
+
+class ConstantPad1d(ZeroPad1d, axes=1):
+    """A number around sequences [n, c, l].
+
+    Args:
+        padding: as of ``ZeroPad1d``.
+        value: the number.
+    """
+
+    @public
+    def __init__(self, padding: Any, value: float) -> None:
+        super().__init__(padding)
+        self.value = value
+
+
+class ConstantPad2d(ConstantPad1d, axes=2):
+    """A number around images [n, c, h, w]."""
+
+
+class ConstantPad3d(ConstantPad1d, axes=3):
+    """A number around volumes [n, c, d, h, w]."""
+
+
+class ReflectionPad1d(ZeroPad1d, axes=1):
+    """The mirror image around sequences [n, c, l], without the outermost elements."""
+
+    mode: ClassVar[PadMode] = "reflect"
+
+
+class ReflectionPad2d(ReflectionPad1d, axes=2):
+    """The mirror image around images [n, c, h, w]."""
+
+
+class ReflectionPad3d(ReflectionPad1d, axes=3):
+    """The mirror image around volumes [n, c, d, h, w]."""
+
+
+class ReplicationPad1d(ZeroPad1d, axes=1):
+    """The outermost elements around sequences [n, c, l]."""
+
+    mode: ClassVar[PadMode] = "edge"
+
+
+class ReplicationPad2d(ReplicationPad1d, axes=2):
+    """The outermost elements around images [n, c, h, w]."""
+
+
+class ReplicationPad3d(ReplicationPad1d, axes=3):
+    """The outermost elements around volumes [n, c, d, h, w]."""
+
+
+class CircularPad1d(ZeroPad1d, axes=1):
+    """The elements of the other end around sequences [n, c, l]."""
+
+    mode: ClassVar[PadMode] = "wrap"
+
+
+class CircularPad2d(CircularPad1d, axes=2):
+    """The elements of the other ends around images [n, c, h, w]."""
+
+
+class CircularPad3d(CircularPad1d, axes=3):
+    """The elements of the other ends around volumes [n, c, d, h, w]."""
