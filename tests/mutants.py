@@ -1027,6 +1027,18 @@ MUTANTS = (
          "tests/laws -k 'derivatives and matmul'"),
     ),
     *_row(
+        "products inside of loops",
+        ("products-stay-in-front-of-loops", "staticgrad/compiler/memory/divided.py",
+         "    inside = with_rows_inside(graph)\n", "    inside = graph\n",
+         "no budget moves the product of a recurrent layer into its loop",
+         "tests/memory/test_rows_inside.py"),
+        ("products-that-others-read-move-too", "staticgrad/compiler/memory/rows_inside.py",
+         "        if isinstance(value.node.op, MatMul):\n            return True\n",
+         "        return True\n",
+         "a product moves into a loop although a sum reads it as well",
+         "tests/memory/test_rows_inside.py"),
+    ),
+    *_row(
         "scores of attention",
         ("scores-are-always-stored", "passes/residuals.py",
          "chosen = border.scores() if self.flops > 0 else []",

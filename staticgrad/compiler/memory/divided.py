@@ -1,7 +1,8 @@
 """The choice of the loops of a graph that run in segments, by a policy or a budget.
 
 The schedules are tried in this order: the loops unchanged, values stacked for sums over time in
-segments, segments that run again, segments of segments. A budget takes the fastest that meets it;
+segments, segments that run again, segments of segments; then the same with the rows of products
+inside the loops (``rows_inside``). A budget takes the fastest that meets it;
 the search ends at the first that meets it without recomputed kernels beside its segments. Each
 level runs loops once more, so for as many iterations as the budget has room for, segments are a
 level less deep. A policy, which is there to save bytes, takes segments if they need fewer. Symbolic
@@ -124,15 +125,26 @@ def divisions(
 
     from staticgrad.compiler.memory.segments import with_segments
 
-    last = None
-    for levels in range(-1, MOST_LEVELS + 1):
-        for percent in (*(kept if levels == 1 else ()), 0):
-            part = Fraction(percent, 100)
-            found = graph if levels < 0 else with_segments(graph, levels, part)
-            if found is not last:
-                made = schedule(found)
-                yield Divided(found, made, Planner(made, *limits))
-            last = found
+    for whole in _wholes(graph):
+        last = None
+        for levels in range(-1, MOST_LEVELS + 1):
+            for percent in (*(kept if levels == 1 else ()), 0):
+                part = Fraction(percent, 100)
+                found = whole if levels < 0 else with_segments(whole, levels, part)
+                if found is not last:
+                    made = schedule(found)
+                    yield Divided(found, made, Planner(made, *limits))
+                last = found
+
+
+def _wholes(graph: Graph) -> Iterator[Graph]:
+    """Yield a graph with its loops as they are, and with products inside of them if it has any."""
+    from staticgrad.compiler.memory.rows_inside import with_rows_inside
+
+    yield graph
+    inside = with_rows_inside(graph)
+    if inside is not graph:
+        yield inside
 
 
 class _Tried(NamedTuple):
@@ -171,24 +183,29 @@ def divided(
     if budget is None:
         segments = made(with_segments(graph))
         return min(_tried(first, at), _tried(segments, at), key=lambda tried: tried.peak).divided
-    best = above = _tried(first, at)
-    for levels in range(MOST_LEVELS + 1):
-        if best.stored <= budget:
-            break
-        found = with_segments(graph, levels)
-        if found is above.divided.graph:
-            continue
-        tried = _tried(made(found), at, max(best.peak, budget + 1))
-        if levels and tried.peak <= budget:
+    best = _tried(first, at)
+    for whole in _wholes(graph):
+        above = best if whole is graph else _tried(made(whole), at)
+        best = min(best, above, key=lambda tried: _rank(tried, budget))
+        for levels in range(MOST_LEVELS + 1):
+            if best.stored <= budget:
+                break
+            found = with_segments(whole, levels)
+            if found is above.divided.graph:
+                continue
+            tried = _tried(made(found), at, max(best.peak, budget + 1))
+            if levels and tried.peak <= budget:
 
-            def less_deep(kept: Fraction, levels: int = levels) -> _Tried:
-                return _tried(made(with_segments(graph, levels, kept)), at)
+                def less_deep(kept: Fraction, whole: Graph = whole, levels: int = levels) -> _Tried:
+                    return _tried(made(with_segments(whole, levels, kept)), at)
 
-            filled = _filled(tried, above.stored, budget, _parts(graph), less_deep)
-            best = min(best, filled, key=lambda tried: _rank(tried, budget))
+                filled = _filled(tried, above.stored, budget, _parts(whole), less_deep)
+                best = min(best, filled, key=lambda tried: _rank(tried, budget))
+                break
+            above = tried
+            best = min(best, tried, key=lambda tried: _rank(tried, budget))
+        if best.peak <= budget:
             break
-        above = tried
-        best = min(best, tried, key=lambda tried: _rank(tried, budget))
     return best.divided
 
 
