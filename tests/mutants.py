@@ -1069,7 +1069,7 @@ MUTANTS = (
          "                self.first_part = 0\n",
          "                self.first_part = 1\n",
          "a product that goes on forgets the terms of earlier tiles",
-         "tests/codegen/test_random_kernels.py -k go_on"),
+         "tests/laws/test_kernels.py -k go_on"),
         ("blocks-of-terms-are-one-chain", "staticgrad/compiler/lowering/blocks.py",
          "not (isinstance(rows, int) and rows <= GEMM_BLOCK)",
          "False",
@@ -1530,6 +1530,13 @@ MUTANTS = (
          "        if not same:\n            return program, {}\n", "",
          "a pass that changes nothing gives another graph",
          "tests/laws/test_passes.py -k 'random and cse'"),
+    ),
+    *_row(
+        "laws of kernels",
+        ("last-tile-stored-whole", "staticgrad/compiler/nest/transposed.py",
+         "            m = mask{lanes}(high - square)", "            m = mask{lanes}({lanes})",
+         "the last tile of rows across memory is stored beyond its rows",
+         "tests/laws/test_kernels.py -k squares"),
     ),
     *_row(
         "directives",

@@ -1,6 +1,6 @@
 """Kernels on file, ``golden/*.txt``: at least one of each stage, as text.
 
-What kernels compute is tested by ``test_random_kernels.py``; how their sources read, by nothing.
+What kernels compute is tested by ``laws/test_kernels.py``; how their sources read, by nothing.
 """
 
 from pathlib import Path

@@ -8,8 +8,10 @@ between statements and stages, over all dtypes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import count
 from random import Random
 
+from staticgrad.errors import VerifyError
 from staticgrad.language.ir.expr import (
     ARITHMETIC,
     BITWISE,
@@ -54,6 +56,7 @@ from staticgrad.language.ir.kernels.stages import (
     Store,
     nested,
 )
+from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.language.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 
 #: n0 rows of n1 columns; each row of a column's rows is one of n2.
@@ -357,7 +360,7 @@ class _Maker:
         known = [*self.refs, *carried]
         self.refs = [*known]
         loops = (*outer, axis.name)
-        kinds = [self.map, self.map, self.scalar, self.columns, self.gemm, self.recurrence]
+        kinds = self.inner_stages()
         if "i5" not in outer:
             kinds.append(self.loop)
         stages = []
@@ -370,6 +373,10 @@ class _Maker:
         self.shared.clear()
         self.refs = known
         return Loop(axis, tuple(first), tuple(stages), tuple(following), going=going)
+
+    def inner_stages(self):
+        """Makers of the stages of a loop, beside loops."""
+        return [self.map, self.map, self.scalar, self.columns, self.gemm, self.recurrence]
 
     def recurrence(self, outer):
         """A row that is made of that of the iteration before."""
@@ -424,8 +431,75 @@ class _Maker:
         return Columns(Axis("j", COLUMNS), (Axis("i1", rows),), body, tuple(stores), in_lanes)
 
 
+class _OfLanes(_Maker):
+    """Rows that are lanes: scalars and loops of them, which read nothing that is stored."""
+
+    def leaf(self, loops):
+        self.stored.clear()
+        return super().leaf(loops)
+
+    def inner_stages(self):
+        return [self.scalar]
+
+
+class _OfSquares(_Maker):
+    """A map whose rows lie across memory in some of its operands."""
+
+    def access(self, name, loops):
+        if {"i0", "j"} <= {*loops} and self.random.random() < 0.5:
+            return Access(name, (("i0", 1), ("j", ROWS)))
+        return super().access(name, loops)
+
+
+def random_lanes(seed):
+    """A kernel whose rows are lanes."""
+
+    def make(random):
+        made = _OfLanes(random)
+        stages = []
+        for _ in range(random.choice((1, 2, 3))):
+            made.shared.clear()
+            stages.append(random.choice((made.scalar, made.loop))(("j",)))
+        return made, (Axis("j", COLUMNS),), stages
+
+    return _first_of_kind("lanes", seed, make)
+
+
+def random_squares(seed):
+    """A kernel whose rows are taken together where they lie across memory."""
+
+    def make(random):
+        made, loops = _OfSquares(random), ("i0", "j")
+        body = []
+        for _ in range(random.choice((1, 2, 3))):
+            value = made.value(loops, [])
+            body.append(Store(made.access(made.operand(value.dtype, "out"), loops), value))
+        return made, (Axis("i0", ROWS),), [Map(Axis("j", COLUMNS), tuple(body))]
+
+    return _first_of_kind("squares", seed, make)
+
+
+def _first_of_kind(kind, seed, make):
+    """The first kernel of a kind that is sound, of those that ``make`` draws for a number."""
+    sizes = (ROWS, COLUMNS, DEEP, APART, FAR, WIDE)
+    drawn = (make(Random(f"{kind} {seed} {attempt}")) for attempt in count())
+    kernels = (
+        _without_idle(Kernel(tuple(made.operands), sizes, axes, tuple(stages)))
+        for made, axes, stages in drawn
+    )
+    return next(each for each in kernels if _is_sound(each) and each.outer == kind)
+
+
+def _is_sound(kernel):
+    try:
+        verify_kernel(kernel)
+    except VerifyError:
+        return False
+    return True
+
+
 def random_kernel(seed):
-    """The kernel of a number."""
+    """The kernel of a number: rows one by one or in groups, products, elements."""
     random = Random(seed)
     outer = ("i0",) if random.random() < 0.85 else ()
     made = _Maker(random, bool(outer) and random.random() < 0.4)
@@ -454,6 +528,10 @@ def random_kernel(seed):
         return kernel
     strips = may_take_strips(kernel) and random.random() < 0.8
     return replace(kernel, directives=(*kernel.directives, Strips())) if strips else kernel
+
+
+#: Kind of kernels -> the kernel of a number.
+KINDS = {"rows": random_kernel, "lanes": random_lanes, "squares": random_squares}
 
 
 def _without_idle(kernel):

@@ -1,8 +1,4 @@
-"""Random kernels of several stages: what the verifier accepts, every reader runs, to equal bytes.
-
-A few in the ordinary suite; two thousand by hand, in minutes:
-``python -m pytest tests/codegen/test_random_kernels.py -m exhaustive``.
-"""
+"""Memory and sizes for random kernels (``laws/test_kernels.py`` runs them), and damaged ones."""
 
 from dataclasses import replace
 
@@ -12,7 +8,6 @@ import pytest
 from staticgrad.errors import VerifyError
 from staticgrad.language.ir.expr import Access, index, literal, ref
 from staticgrad.language.ir.kernels.known import known_of
-from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -29,10 +24,7 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.language.types.dtype import BOOL, F32
-from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import random_kernel
-from tests.exporting.printed import run_printed
-from tests.native.support import MODES, READERS, assert_same, call, source_for
 
 FEW = 8
 SIZES = {"n0": (0, 1, 2, 3), "n1": (0, 1, 5, 16, 17, 33, 70), "n2": (1, 2, 7, 40)}
@@ -101,66 +93,6 @@ def told(kernel, sizes):
     """A kernel that relies on all that holds of its sizes."""
     known = [known_of(name, [sizes[name]]) for name in kernel.arguments]
     return replace(kernel, known=tuple(each for each in known if not each.is_nothing))
-
-
-def check_kernel(seed, modes=READERS):
-    """A random kernel is accepted, reads back, and means the same to every reader."""
-    kernel = random_kernel(seed)
-    sizes = sizes_of(kernel, seed)
-    if seed % 3 == 0:
-        kernel = told(kernel, sizes)
-    verify_kernel(kernel)
-    assert parse_kernel(str(kernel)) == kernel
-    words = [sizes[argument] for argument in kernel.arguments]
-    wanted = memory_of(kernel, sizes, seed)
-    Meaning(kernel, wanted, sizes).run()
-    count = int(kernel.iterations(words))
-    passing = {o.name for o in kernel.operands if o.mode == "scratch"}
-    for mode in modes:
-        memory = memory_of(kernel, sizes, seed)
-        shared = [memory[o.name] for o in kernel.operands if not o.is_own]
-        own = [memory[o.name] for o in kernel.operands if o.is_own]
-        if mode != "file":
-            call(source_for(kernel, mode), shared, words, 0, count, own=own, mode=mode)
-        else:
-            run_printed(kernel, memory, sizes)
-        for name, array in memory.items():
-            if name not in passing and isinstance(array, np.ndarray):
-                what = f"kernel {seed} at {sizes}, {mode}: {name}\n{kernel}"
-                assert_same(array, wanted[name], what)
-
-
-@pytest.mark.thinned(7)
-@pytest.mark.parametrize("seed", range(1, FEW + 1))
-def test_every_reader_runs_what_the_verifier_accepts(seed):
-    """Numba, which takes half a second for a kernel, reads every third one; see also below."""
-    check_kernel(seed, MODES if seed % 3 == 1 else ("vector", "python"))
-
-
-@pytest.mark.parametrize("seed", [20, 72, 228])
-def test_chains_go_on_from_what_is_there(seed):
-    assert " onto " in str(random_kernel(seed))
-    check_kernel(seed, ("vector", "python"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [198, 350, 361])
-def test_chains_go_on_in_plain_loops(seed):
-    assert " onto " in str(random_kernel(seed))
-    check_kernel(seed, ("numba", "file"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [70, 8, 119, 85, 41, 103, 100, 74])
-def test_exported_files_have_zeros_beyond_ends_and_narrow_floats(seed):
-    """Products one or both of whose factors have ends, and elements for storage."""
-    check_kernel(seed, ("file",))
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("seed", range(FEW + 1, 2001))
-def test_every_reader_runs_two_thousand_kernels(seed):
-    check_kernel(seed)
 
 
 # -- damage ---------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Literal
 
 import numpy as np
@@ -15,89 +14,16 @@ from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.nest.directives import defaults
 from staticgrad.language.ir.kernels.directives import (
     Directive,
-    Directives,
     Interleave,
     Prefetch,
     Stream,
-    Strips,
     Vector,
 )
-from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
 from staticgrad.language.ir.kernels.parser import parse_kernel
-from staticgrad.language.ir.kernels.stages import Loop, Map, nested
-from staticgrad.native.machine import Machine, current
-from tests.codegen.kernel_meaning import Meaning
-from tests.codegen.random_kernels import random_kernel
-from tests.codegen.test_random_kernels import memory_of, sizes_of, told
+from staticgrad.native.machine import Machine
 from tests.exporting.printed import run_printed
-from tests.native.support import READERS, Mode, assert_same, call, source_for
-
-FEW = 24
-
-
-def directives_of(kernel: Kernel, random: Random) -> Directives:
-    """Return directives that are legal for a kernel, drawn at random."""
-    axes = [axis.name for stage in kernel.stages if isinstance(stage, Map) for axis in stage.loops]
-    drawn: list[Directive] = [Strips()] if random.random() < 0.5 else []
-    for stage, (each, _) in enumerate(nested(kernel.stages)):
-        if isinstance(each, Loop):
-            drawn.append(Interleave(each.axis.name, random.choice((1, 2, 4)), stage))
-        drawn.append(Vector(random.choice(("peel", "mask")), stage))
-        drawn.append(Interleave("j", random.choice((1, 2, 4)), stage))
-        if axes:
-            drawn.append(Prefetch(random.choice(axes), random.choice((1, 7, 512)), stage))
-    drawn.append(Interleave("o", random.choice((1, 2, 3, 4))))
-    drawn += [Stream(o.name) for o in kernel.operands if o.mode == "out" and random.random() < 0.3]
-    found: Directives = ()
-    for each in drawn:
-        try:
-            found = with_directives(kernel, (*found, each)).directives
-        except IllegalDirectiveError:
-            continue
-    return found
-
-
-def check_kernel(seed: int, modes: tuple[Mode, ...]) -> None:
-    """Compare nests of a random kernel with its meaning."""
-    kernel = random_kernel(seed)
-    sizes = sizes_of(kernel, seed)
-    if seed % 3 == 0:
-        kernel = told(kernel, sizes)
-    machine, random = current(), Random(seed)
-    lists = [defaults(kernel, machine), *(directives_of(kernel, random) for _ in range(2))]
-    words = [sizes[argument] for argument in kernel.arguments]
-    wanted = memory_of(kernel, sizes, seed)
-    Meaning(kernel, wanted, sizes).run()
-    count = int(kernel.iterations(words))
-    passing = {o.name for o in kernel.operands if o.mode == "scratch"}
-    for directives in lists:
-        source = source_of(kernel, machine, directives)
-        for mode in modes:
-            memory = memory_of(kernel, sizes, seed)
-            shared = [memory[o.name] for o in kernel.operands if not o.is_own]
-            own = [memory[o.name] for o in kernel.operands if o.is_own]
-            call(source, shared, words, 0, count, own=own, mode=mode)
-            for name, array in memory.items():
-                if name not in passing and isinstance(array, np.ndarray):
-                    what = f"kernel {seed} at {sizes}, {mode}, {directives}: {name}\n{kernel}"
-                    assert_same(array, wanted[name], what)
-
-
-#: A kernel that streams in half registers, which are too narrow for it.
-NARROW = 1635
-
-
-@pytest.mark.parametrize("seed", [*range(1, FEW + 1), NARROW])
-def test_every_reader_gives_the_meaning_under_any_directives(seed: int) -> None:
-    check_kernel(seed, ("vector", "python"))
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("seed", range(FEW + 1, 2001))
-def test_two_thousand_kernels_keep_their_meaning(seed: int) -> None:
-    check_kernel(seed, ("vector", "python"))
-
+from tests.native.support import READERS, Mode, call, source_for
 
 SOFTMAX = """\
 kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0 {
