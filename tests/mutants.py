@@ -193,8 +193,8 @@ MUTANTS = (
         (
             "namespaces-stay-unpublished",
             "staticgrad/language/ir/calls.py",
-            "    for name in known if operands is not None else ():\n",
-            "    for name in ():\n",
+            "    if operands is not None:\n        for name in known:\n",
+            "    if operands is not None:\n        for name in ():\n",
             "functions of sg.linalg show frames of the package and check no argument",
             "tests/interface/test_declared_arguments.py -k refuses",
         ),

@@ -46,7 +46,7 @@ _GIVES = "jvp gives a tangent {} for a result {}"
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``."""
     outputs = leaves(y, "jvp takes values to differentiate")
-    check_whole("jvp", x)
+    check_whole(x)
     x = by_stored(x, outputs)
     moved = leaves(x, "jvp takes values to differentiate by")
     check_floating(outputs, "of")

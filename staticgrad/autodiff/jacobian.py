@@ -41,7 +41,7 @@ def jacobian(
     y: Any, x: Any, mode: Direction | None = None, allow_disconnected: bool = False
 ) -> Any:
     """The derivative of every element of ``y`` by every element of ``x``."""
-    check_real("jacobian", y, x)
+    check_real(y, x)
     if not isinstance(y, Symbolic):
         raise not_a_value("jacobian", y)
     check_floating([y], "of")
@@ -52,7 +52,7 @@ def jacobian(
 @public
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     """The Hessian of ``y`` by ``x``, times ``v``, as ``sg.hvp`` says."""
-    check_whole("hvp", x)
+    check_whole(x)
     slope = grad(y, x, None, allow_disconnected)
     try:
         return jvp(slope, x, v, allow_disconnected)
@@ -64,7 +64,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
 @public
 def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Any:
     """The second derivatives of ``y`` by every pair of elements of ``x``."""
-    check_real("hessian", x)
+    check_real(x)
     if not isinstance(x, Symbolic):
         raise not_a_value("hessian", x)
     return jacobian(grad(y, x, None, allow_disconnected), x, "forward", allow_disconnected)

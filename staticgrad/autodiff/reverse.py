@@ -258,7 +258,7 @@ def grad(
     if isinstance(y, SymbolicComplex):
         y = real_loss("grad", y, holomorphic)
     _check_output(y, seed)
-    check_whole("grad", wrt)
+    check_whole(wrt)
     wrt = by_stored(wrt, leaves(y))
     wanted = leaves(wrt)
     given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
@@ -298,7 +298,7 @@ def vjp(
     """Reverse mode: the cotangents of ``x``, given those of ``y``, as ``sg.vjp`` says."""
     outputs = leaves(y, "vjp takes values to differentiate")
     check_floating(outputs, "of")
-    check_whole("vjp", x)
+    check_whole(x)
     x = by_stored(x, outputs)
     wanted = leaves(x, "vjp takes values to differentiate by")
     given = list(paired(y, ct, "cotangent"))

@@ -181,7 +181,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
 
 def jacobian(y: Any, x: Any, mode: str | None, allow_disconnected: bool) -> Any:
     """``sg.jacobian`` of a tensor."""
-    check_real("jacobian", y, x)
+    check_real(y, x)
     return _by(
         "jacobian",
         x,
@@ -192,7 +192,7 @@ def jacobian(y: Any, x: Any, mode: str | None, allow_disconnected: bool) -> Any:
 
 def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
     """``sg.hessian`` of a tensor."""
-    check_real("hessian", x)
+    check_real(x)
     (slope,) = cotangents("hessian", [y], [x], None, allow_disconnected, True)
     return matrices("hessian", slope, [x], "reverse", allow_disconnected, True)[0]
 
@@ -208,7 +208,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
 
 def _moved(name: str, x: Any) -> tuple[list[Any], Tree]:
     """The tensors to differentiate by, and their containers."""
-    check_whole(name, x)
+    check_whole(x, of=name)
     return flatten(mapped(Tensor.lift, x))
 
 

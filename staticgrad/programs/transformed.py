@@ -346,7 +346,7 @@ class DerivativePoint:
 
     def check_real(self, *values: Any) -> None:
         """Refuse complex results, and complex values to differentiate by."""
-        check_real(self.name, unflatten(self.tree, self.stands), *values)
+        check_real(unflatten(self.tree, self.stands), *values, of=self.name)
 
 
 # -- tensors --------------------------------------------------------------------------------------

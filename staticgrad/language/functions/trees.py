@@ -17,6 +17,7 @@ from staticgrad.language.ir.pairs import Complex, ComplexParameter, is_complex_d
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import of_parts
 from staticgrad.support.errors import GradientError, RankError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.records import Settings, dataclass
 
 _PART = "?"  # how a leaf is written in messages
@@ -251,7 +252,7 @@ def pairs_in(tree: Tree, leaves: Sequence[Any]) -> list[tuple[Any, Any]]:
     return found
 
 
-def check_whole(name: str, tree: Any) -> None:
+def check_whole(tree: Any, of: str = "") -> None:
     """Refuse to differentiate by a complex value of which one part is exactly zero.
 
     What was computed of it has left that part out, so that no derivative by it is known.
@@ -260,18 +261,18 @@ def check_whole(name: str, tree: Any) -> None:
         if isinstance(leaf, Complex) and (leaf.re is None or leaf.im is None):
             part = "real" if leaf.re is None else "imaginary"
             raise GradientError(
-                f"{name}: a value {leaf.type} was made without {part} part: what was computed of it"
-                " has no derivative by that",
+                f"{of or called_name()}: a value {leaf.type} was made without {part} part: what was"
+                " computed of it has no derivative by that",
                 hint="differentiate by what it was made of\n"
                 "or give it both parts before it is used: sg.complex(z.real, z.imag)",
             )
 
 
-def check_real(name: str, *trees: Any) -> None:
+def check_real(*trees: Any, of: str = "") -> None:
     """Refuse complex values, of which a matrix of derivatives is not defined here."""
     if any(isinstance(leaf, Complex) for leaf in flatten(trees, whole=True)[0]):
         raise GradientError(
-            f"{name}: takes real values and functions, not complex ones",
+            f"{of or called_name()}: takes real values and functions, not complex ones",
             hint="of the parts: f(sg.complex(x, y)).real by x and y",
         )
 
