@@ -204,7 +204,7 @@ class _PipelineReader:
         word = re.match(r"[A-Za-z]\w*", self.text[self.at :])
         raise self.error(
             "expected a Python literal",
-            hint=f"text stands in quotes: {word[0]!r}" if word else "",
+            hint=f"write text in quotes: {word[0]!r}" if word else "",
         )
 
     def skip(self) -> None:

@@ -143,7 +143,7 @@ def first_value(
     if any(size < 0 for size in shape):
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
     if prod(shape) > _MOST:
-        raise ArgumentError(f"{name}: no memory has room for a shape of {shown(shape)}")
+        raise ArgumentError(f"{name}: a shape of {shown(shape)} does not fit in memory")
     known: object = how
     if callable(how):
         made = np.asarray(_made_by(how, name, shape, random))

@@ -404,7 +404,7 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> Document:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in found if names.count(name) > 1)
-        raise ValueError(f"field {_short(twice)} stands twice in one object")
+        raise ValueError(f"field {_short(twice)} occurs twice in one object")
     return found
 
 

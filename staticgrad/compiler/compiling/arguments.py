@@ -173,7 +173,7 @@ def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
     if found is None:
         raise ArgumentError(
             f"memory_budget={budget!r} is not a number of bytes, no share and not 'fit'",
-            hint=f"{SPELLING}; {SHARES}; 'fit' is what memory has room for",
+            hint=f"{SPELLING}; {SHARES}; 'fit' is what fits in memory",
         )
     return found
 

@@ -125,7 +125,7 @@ class _Batches:
             if has:
                 raise ArgumentError(
                     f"vmap: out_axes is None for {name}, which depends on the element",
-                    hint="None stands for what is the same for all elements",
+                    hint="None marks what all elements share",
                     related=related(value),
                 )
             return value

@@ -531,7 +531,7 @@ class Place:
         if mask.shape != own:
             raise ShapeError(
                 f"a mask {shape_text(mask.shape)} for axes {shape_text(own)}",
-                hint="a mask has the sizes of the axes in whose place it stands",
+                hint="a mask has the sizes of the axes that it replaces",
                 related=related(self.x, mask),
             )
         new = self._lifted(values)

@@ -407,7 +407,7 @@ def _labels(part: str, rank: int, text: str) -> tuple[str, ...]:
 
 def _counted(count: int) -> tuple[str, ...]:
     if count > 10:
-        raise ArgumentError("einsum: '...' stands for at most ten axes")
+        raise ArgumentError("einsum: '...' covers at most ten axes")
     return tuple(str(k) for k in reversed(range(count)))
 
 

@@ -233,7 +233,7 @@ def _pair(state: Any) -> tuple[Any, Any]:
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise ArgumentError(
             f"{called_name()}: the state is {kind_of(state)}, not a pair (h, c)",
-            hint="as the layer gives it back; None stands for zeros",
+            hint="as the layer gives it back; None means zeros",
         )
     return state[0], state[1]
 

@@ -206,7 +206,7 @@ class CustomFunction:
         if not callable(rule):
             raise OpDefinitionError(
                 f"{self.name}: the derivative rule is {kind_of(rule)}, not a function",
-                hint=f"@function.rule stands above a function: def _({self.takes})",
+                hint=f"write @function.rule above a function: def _({self.takes})",
             )
         define_rule(self.name, rule)
         return rule

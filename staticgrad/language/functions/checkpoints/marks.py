@@ -49,7 +49,7 @@ def is_saved(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
         if not isinstance(said, bool | np.bool_):
             raise ArgumentError(
                 f"the policy {_named(part)} gives {shown(said)} for {op.name}",
-                hint="True: the result is kept; False: it is computed again",
+                hint="True: the result is stored; False: it is computed again",
             )
         if said:
             return True
