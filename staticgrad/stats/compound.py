@@ -18,6 +18,7 @@ from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.draws import drawn_shape
 from staticgrad.language.functions.nn import log_softmax
 from staticgrad.language.functions.random import Generator
+from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import computing_kind
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import stack
@@ -237,6 +238,7 @@ class Mixture(Compound):
         return found
 
 
+@public
 def mixture(components: Any, weights: Any = None, logits: Any = None) -> Mixture:
     """Return a mixture of distributions.
 
@@ -326,6 +328,7 @@ class AtZero(Compound):
         return where(is_zero, 0, astype(self.law.ppf(zero + (1.0 - zero) * unit), I64))
 
 
+@public
 def zero_inflated(law: Any, p: Any) -> AtZero:
     """Return counts that are 0 with probability ``p``, and else those of ``law``.
 
@@ -336,6 +339,7 @@ def zero_inflated(law: Any, p: Any) -> AtZero:
     return AtZero("zero_inflated", _counts("zero_inflated", law), p, False)
 
 
+@public
 def hurdle(law: Any, p: Any) -> AtZero:
     """Return counts that are 0 with probability ``p``, and else those of ``law`` above 0."""
     return AtZero("hurdle", _counts("hurdle", law), p, True)
@@ -435,6 +439,7 @@ class Truncated(Compound):
         return astype(found, I64) if self.discrete else found
 
 
+@public
 def truncated(law: Any, low: Any = -math.inf, high: Any = math.inf) -> Truncated:
     """Return a distribution on [low, high]: ``law`` where its draws are in there.
 

@@ -22,6 +22,7 @@ from staticgrad.language.functions.creation import zeros
 from staticgrad.language.functions.loops.loops import fori_loop, scan, while_loop
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.arithmetic import isfinite
 from staticgrad.language.ops.indexing import take
 from staticgrad.language.ops.movement import reshape
@@ -542,6 +543,7 @@ def _rhat(chains: Any) -> Any:
         return np.sqrt(((count - 1) / count * within + between) / within)
 
 
+@public
 def rhat(draws: Any) -> Any:
     """Return the rank-normalized split R-hat of draws (chains, draws, ...): near 1 is well."""
     chains = _split(draws)
@@ -549,6 +551,7 @@ def rhat(draws: Any) -> Any:
     return np.maximum(_rhat(_ranked(chains)), _rhat(_ranked(folded)))[()]
 
 
+@public
 def ess(draws: Any) -> Any:
     """Return the bulk effective sample size of draws (chains, draws, ...)."""
     chains = _ranked(_split(draws))

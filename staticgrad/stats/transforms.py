@@ -25,6 +25,7 @@ from staticgrad.language.functions import special
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.linalg import cholesky
 from staticgrad.language.functions.nn import softplus
+from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.indexing import concatenate, take
 from staticgrad.language.ops.movement import reshape, swapaxes
@@ -292,16 +293,19 @@ cholesky_corr = CholeskyCorrelation()
 positive_definite = PositiveDefinite()
 
 
+@public
 def lower_bounded(low: float) -> Transform:
     """Return the transform to numbers above ``low``."""
     return _Bounded("lower_bounded", low, 1.0)
 
 
+@public
 def upper_bounded(high: float) -> Transform:
     """Return the transform to numbers below ``high``."""
     return _Bounded("upper_bounded", high, -1.0)
 
 
+@public
 def interval(low: float, high: float) -> Transform:
     """Return the transform to numbers between ``low`` and ``high``."""
     return _Interval(low, high)

@@ -222,7 +222,7 @@ def test_modules_and_optimizers_have_plain_attribute_errors():
 #: What programs get, and do not make; and what takes any keywords, to hand them on.
 GIVEN = {
     "BudgetInfeasible", "CheckError", "Compiled", "Epoch", "History", "Module", "Parameter",
-    "Sequential", "StaticgradError", "StaticgradWarning", "Value", "function",
+    "Samples", "Sequential", "StaticgradError", "StaticgradWarning", "Value", "function",
 }  # fmt: skip
 ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.language.functions.loops.ode",
          "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip
