@@ -1715,6 +1715,22 @@ MUTANTS = (
             "tests/tools/comparison/test_courses.py -k draw_new_batches",
         ),
         (
+            "library-gets-other-start-values",
+            "staticgrad/tools/comparison/loading.py",
+            """_from_file(f"{path}:{name}", again=False)[0]""",
+            """_from_file(f"{path}:{name}")[0]""",
+            "a file runs again for its program of PyTorch, with other random start values",
+            "tests/tools/comparison/test_suite.py -k maker",
+        ),
+        (
+            "factor-has-the-wrong-cause",
+            "staticgrad/tools/comparison/report.py",
+            "why = max(more, key=more.__getitem__) if factor > 1",
+            "why = min(more, key=more.__getitem__) if factor > 1",
+            "the factor beside PyTorch's bytes is blamed on a cause that takes less",
+            "tests/tools/comparison/test_causes.py -k has_a_reason",
+        ),
+        (
             "lines-of-the-training-step",
             "staticgrad/tools/comparison/page.py",
             "used.pop(training.__file__, None)",

@@ -17,3 +17,26 @@ def step(x):
 
 
 example = step, points
+
+
+def torch():
+    import torch
+
+    now = torch.tensor(centres.value)
+
+    def step(x):
+        apart = ((x[:, None] - now) ** 2).sum(2)
+        near = (apart <= apart.amin(1, keepdim=True)).float()
+        now.copy_((near.T @ x) / (near.sum(0)[:, None] + 1e-6))
+        return apart.amin(1).mean()
+
+    return step
+
+
+def jax():
+    def step(now, x):
+        apart = ((x[:, None] - now) ** 2).sum(2)
+        near = (apart <= apart.min(1, keepdims=True)).astype("float32")
+        return apart.min(1).mean(), (near.T @ x) / (near.sum(0)[:, None] + 1e-6)
+
+    return step, centres.value

@@ -19,3 +19,33 @@ def loss(x, y):
 
 
 example = loss, draw.normal(size=(16, 10, 8)).astype("float32"), np.ones(16, "float32")
+
+
+def torch():
+    import torch
+
+    one, two = (torch.tensor(p.value, requires_grad=True) for p in (wx, wh))
+
+    def loss(x, y):
+        h = c = torch.zeros(len(x), 24)
+        for t in range(x.shape[1]):
+            i, f, o, g = (x[:, t] @ one + h @ two).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return ((h.sum(1) - y) ** 2).mean()
+
+    return loss
+
+
+def jax():
+    from jax import nn, numpy as np
+
+    def loss(p, x, y):
+        h = c = np.zeros((len(x), 24))
+        for t in range(x.shape[1]):
+            i, f, o, g = np.split(x[:, t] @ p[0] + h @ p[1], 4, 1)
+            c = nn.sigmoid(f) * c + nn.sigmoid(i) * np.tanh(g)
+            h = nn.sigmoid(o) * np.tanh(c)
+        return ((h.sum(1) - y) ** 2).mean()
+
+    return loss, [wx.value, wh.value]

@@ -19,3 +19,25 @@ def draw(random):
 
 
 example = loss, draw
+
+
+def torch():
+    import torch
+
+    weight = torch.tensor(w.value, requires_grad=True)
+
+    def loss(nodes, source, target):
+        rows = (nodes @ weight)[source]
+        return (torch.zeros_like(nodes).index_add(0, target, rows) ** 2).mean()
+
+    return loss
+
+
+def jax():
+    from jax import numpy as np
+
+    def loss(weight, nodes, source, target):
+        rows = (nodes @ weight)[source]
+        return (np.zeros_like(nodes).at[target].add(rows) ** 2).mean()
+
+    return loss, w.value

@@ -32,7 +32,7 @@ class JaxTraining:
         function, state = program if isinstance(program, tuple) else (program, ())
         self._function = function if isinstance(program, tuple) else lambda _, *a: function(*a)
         self._state: Any = None
-        self._start = jax.tree.map(np.asarray, state)
+        self._start = jax.tree.map(np.array, state)  # copies: parameters are trained in place
         with jax.enable_x64(doubles):
             shape = jax.eval_shape(self._function, self._copy(), *self._given(_example(chosen)))
         self._is_loss = not isinstance(shape, tuple)

@@ -96,15 +96,18 @@ def beside(spec: Spec, other: Any) -> Any:
         return other
     file, name = (spec, other) if isinstance(spec, str) else ("", other)
     if ".py" in other:
-        return _from_file(other)[0]
+        return _from_file(other, again=False)[0]
     path = file if file.endswith(".py") else file.rpartition(":")[0]
     if not path:
         raise UnknownNameError(f"{name!r} is not in a file", hint="--torch path.py:name")
-    return _from_file(f"{path}:{name}")[0]
+    return _from_file(f"{path}:{name}", again=False)[0]
 
 
-def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
-    """Return the object ``path.py:name``, or the only candidate of ``path.py``, and all names."""
+def _from_file(spec: str, *, again: bool = True) -> tuple[Any, dict[str, Any]]:
+    """Return the object ``path.py:name``, or the only candidate of ``path.py``, and all names.
+
+    ``again``: a file that has run before runs again; else its parameters are those from before.
+    """
     path, colon, name = spec.rpartition(":")
     if not colon or spec.endswith(".py"):
         path, name = spec, ""
@@ -116,6 +119,13 @@ def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
     taken = sys.modules.get(file.stem)
     is_free = taken is None or getattr(taken, "__file__", None) == str(file)
     module_name = file.stem if is_free else f"compared_{file.stem}"
+    known = sys.modules.get(module_name)
+    if not again and name and is_free and known is not None:
+        if not hasattr(known, name):
+            raise UnknownNameError(
+                f"{path!r} has no {name!r}", hint=did_you_mean(name, vars(known))
+            )
+        return getattr(known, name), vars(known)
     loading = importlib.util.spec_from_file_location(module_name, file)
     if loading is None or loading.loader is None or not file.is_file():
         raise UnknownNameError(f"there is no Python file {path!r}")

@@ -97,7 +97,8 @@ def compare(
             default modules of known layers are translated, and measured eager; True compiles them,
             too; False leaves PyTorch out.
         jax: the same program in JAX, jitted: ``(step, state)``, where ``step(state, *arrays)``
-            gives the loss and the new state, ``(loss, parameters)``, or a function of arrays.
+            gives the loss and the new state, ``(loss, parameters)``, or a function of arrays. Both
+            may be functions without arguments that return it, and import their library first.
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
         watch: called with a description of what is being measured.
@@ -301,13 +302,13 @@ def _along(
     )
 
 
-def _race(chosen: ComparedProgram, size: int, method: str = "step") -> Race:
+def _race(chosen: ComparedProgram, size: int, method: str = "call") -> Race:
     """Return steps of both ways, to be timed; each sees the same few batches again and again."""
     draw = np.random.default_rng(1)
     batches = [chosen.draw(size, draw) for _ in range(4)]
 
-    def runner(way: Any) -> Callable[[], float]:
-        run: Callable[[Any], float] = getattr(way, method)
+    def runner(way: Any) -> Callable[[], object]:
+        run: Callable[[Any], object] = getattr(way, method)
         turn = cycle(batches)
         run(batches[0])
         return lambda: run(next(turn))

@@ -6,6 +6,7 @@ figure. The libraries are imported when a comparison is measured; without one it
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -65,8 +66,9 @@ def measured(
         seconds: of wall time.
         torch: None: a module of known layers is translated. True: it is compiled by
             ``torch.compile``, too. A step, a loss or a ``torch.nn.Module``: measured both ways.
-            False: nothing is measured.
-        jax: a function, or a pair of a function and the start values of its state.
+            False: nothing is measured. Or a function without arguments that returns one of them.
+        jax: a function, or a pair of a function and the start values of its state; or a function
+            without arguments that returns one of them.
         watch: called with the name of what is measured.
     """
     found: dict[str, Peer] = {}
@@ -76,6 +78,7 @@ def measured(
         held.callback(chosen.restore)
         for name, make in _makers(chosen, torch, jax, held).items():
             watch(name)
+            chosen.restore()
             try:
                 way = make()
                 held.callback(way.restore)
@@ -142,9 +145,11 @@ def _makers(
             from staticgrad.tools.comparison import torch_peer
 
             given = None if torch is True else torch
-            makers[TORCH] = lambda: torch_peer.training(chosen, given)
+            makers[TORCH] = lambda: torch_peer.training(chosen, _made(given))
             if torch is not None:
-                makers[COMPILED_TORCH] = lambda: torch_peer.training(chosen, given, compiled=True)
+                makers[COMPILED_TORCH] = lambda: torch_peer.training(
+                    chosen, _made(given), compiled=True
+                )
             else:
                 makers[COMPILED_TORCH] = _missing("not asked for: torch=True, or --torch")
     if jax is None:
@@ -157,8 +162,14 @@ def _makers(
             os.environ.setdefault("XLA_FLAGS", flags)
         from staticgrad.tools.comparison import jax_peer
 
-        makers[JAX] = lambda: jax_peer.JaxTraining(chosen, jax)
+        makers[JAX] = lambda: jax_peer.JaxTraining(chosen, _made(jax))
     return makers
+
+
+def _made(program: Any) -> Any:
+    """Return a program, or what a function without arguments returns: that imports its library."""
+    is_maker = inspect.isfunction(program) and not inspect.signature(program).parameters
+    return program() if is_maker else program
 
 
 def _missing(reason: str) -> Callable[[], PeerWay]:

@@ -29,7 +29,9 @@ from staticgrad.tools.comparison.loading import beside, subject
 from staticgrad.tools.comparison.measure import fresh
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram, unchanged
 from staticgrad.tools.comparison.report import (
+    COMPILED_TORCH,
     EMPTY,
+    JAX,
     TAPE,
     TORCH,
     Course,
@@ -44,6 +46,7 @@ from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreeme
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA: Final = 1
 FOLDER: Final = Path(sg.__file__).parents[1] / "examples" / "suite"
+_COLUMNS: Final = 18  # beside the name
 _BUDGET: Final = "50%"  # of the bytes of a compiled step, for the cost of recomputation
 Watch = Callable[[str], object]
 
@@ -91,14 +94,19 @@ class Suite:
     def table(self) -> FigureTable:
         """Return a row for each program."""
         heads = (
-            "tape", "PyTorch", "compiled", "tape / compiled", "its range", "tape", "PyTorch",
-            "arena", "first, tape", "first, compiled", "within half", "predicted", "measured",
+            "tape", "PyTorch", "compiled", "torch.compile", "JAX", "tape / compiled", "its range",
+            "tape", "PyTorch", "arena", "torch.compile", "JAX", "first, tape",
+            "first, compiled", "within half", "predicted", "measured",
             "lines changed",
         )  # fmt: skip
         return FigureTable("program", heads, [_cells(row) for row in self.rows])
 
     def html(self) -> str:
         """Return the table as a page that needs nothing else."""
+        reasons = "".join(
+            f'<p class="soft">{escape(row.name)}: {escape(each.name)}: {escape(each.reason)}</p>'
+            for row in self.rows for each in row.peers if each.reason
+        )  # fmt: skip
         problems = "".join(
             f"<p>{escape(row.name)}: {escape(row.problem)}</p>" for row in self.rows if row.problem
         )
@@ -108,23 +116,26 @@ class Suite:
             f"<p>staticgrad {escape(self.version)} on {escape(self.machine)}. Times are the least"
             " processor time of a step on one thread; bytes are beside parameters, optimizer state"
             " and batch.</p>"
-            f'<div class="scroll">{self.table().html()}</div>{problems}</div>'
+            f'<div class="scroll">{self.table().html()}</div>{problems}{reasons}</div>'
         )
         return markup.document("define by run, define then run: a suite", body)
 
 
 def _cells(row: SuiteRow) -> Sequence[str]:
-    torch = next((each for each in row.peers if each.name == TORCH), None)
     if row.pair is None:
-        return (row.name, *["-"] * 14)
-    beside = torch.pair if torch is not None else None
+        return (row.name, *["-"] * _COLUMNS)
+    times, sizes = {}, {}
+    for each in row.peers:
+        if each.pair is not None:
+            times[each.name], sizes[each.name] = seconds(each.pair.by_run.cpu), nbytes(each.tape)
     first = [seconds(each.total) for each in row.first] or ["-", "-"]
+    then = (COMPILED_TORCH, JAX)
     return (
-        row.name, seconds(row.pair.by_run.cpu),
-        seconds(beside.by_run.cpu) if beside is not None else "-",
-        seconds(row.pair.then_run.cpu), ratio(row.pair.ratio), between(row.pair),
-        nbytes(row.tape), nbytes(torch.tape) if torch and beside else "-", nbytes(row.arena),
-        *first[:2], nbytes(row.budget), ratio(row.predicted), ratio(row.measured), str(row.lines),
+        row.name, seconds(row.pair.by_run.cpu), times.get(TORCH, "-"),
+        seconds(row.pair.then_run.cpu), *(times.get(name, "-") for name in then),
+        ratio(row.pair.ratio), between(row.pair), nbytes(row.tape), sizes.get(TORCH, "-"),
+        nbytes(row.arena), *(sizes.get(name, "-") for name in then), *first[:2],
+        nbytes(row.budget), ratio(row.predicted), ratio(row.measured), str(row.lines),
     )  # fmt: skip
 
 
@@ -176,7 +187,7 @@ def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
         except UnknownNameError:
             return None
 
-    others = {library: beside_of(library) for library in ("torch", "jax")}
+    others = {"torch": beside_of("torch") or True, "jax": beside_of("jax")}
     with one_thread(), unchanged(chosen):
         trained, size = DefineThenRun(chosen), chosen.batch_size
         both = agreement(chosen, trained)
@@ -214,7 +225,7 @@ def _first_results(spec: str, size: int) -> tuple[Course, ...]:
 
 def _timed(size: int, batch: Batch, spent: float, *ways: Any) -> Race:
     """Return steps of these ways, timed in turns."""
-    race = Race(size, *(lambda way=way: way.step(batch) for way in ways))
+    race = Race(size, *(lambda way=way: way.call(batch) for way in ways))
     for _ in range(PARTS):
         race.run(spent / PARTS)
     return race

@@ -48,6 +48,10 @@ class DefineByRun:
         """Call it once; return the first of its results, or the mean of that."""
         return _as_number(self._program.at_once(batch))
 
+    def call(self, batch: Batch) -> object:
+        """Call it once and return its results, to be timed."""
+        return self._program.at_once(batch)
+
     def forward(self, batch: Batch) -> float:
         """Return the loss, with nothing recorded."""
         assert self._program.loss is not None
@@ -152,6 +156,12 @@ class DefineThenRun:
             return _as_number(self._program.function(*batch.values()))
         loss = self._run(batch)["loss"]
         return float(loss.item()) if loss.size == 1 else _as_number(loss)
+
+    def call(self, batch: Batch) -> object:
+        """Call it once and return its results, to be timed."""
+        if self._called:
+            return self._program.function(*batch.values())
+        return self._run(batch)
 
     def forward(self, batch: Batch) -> float:
         """Call the compiled loss once."""

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from staticgrad.errors import UnknownNameError
 from staticgrad.tools.commands.cli import main
-from staticgrad.tools.comparison import suite
-from staticgrad.tools.comparison.loading import subject
+from staticgrad.tools.comparison import peers, suite
+from staticgrad.tools.comparison.loading import beside, subject
 from staticgrad.tools.comparison.ways import DefineThenRun, agreement
 
 PROGRAMS = sorted(suite.FOLDER.glob("*.py"))
@@ -35,6 +35,24 @@ example = step, np.ones((16, 3), "float32")
 BROKEN = """
 import numpy as np
 example = (lambda x: x.sum() if x.sum() > 0 else x.no_such), np.ones(3, "float32")
+"""
+
+
+MAKER = """
+import numpy as np
+import staticgrad as sg
+
+w = sg.parameter("w", np.random.default_rng().normal(size=(3, 1)))
+
+def loss(x):
+    return ((x @ w) ** 2).mean()
+
+def torch():
+    import torch
+    other = torch.tensor(w.value, requires_grad=True)
+    return lambda x: ((x @ other) ** 2).mean()
+
+example = loss, np.ones((4, 3))
 """
 
 
@@ -98,3 +116,40 @@ def test_the_command(folder: Path) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert page.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
+def test_every_program_is_the_same_in_other_libraries(
+    file: Path, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = pytest.importorskip(library)
+    if library == "torch":
+        monkeypatch.setattr(found, "compile", lambda function: function)
+    spec = f"{file}:example"
+    chosen = subject(spec)
+    try:
+        other = beside(spec, library)
+    except UnknownNameError:
+        other = True  # a module, which is translated
+    given = {"torch": False, "jax": None} | {library: other}
+    (row, *_) = peers.measured(chosen, 0.0, **given)
+    assert not row.reason
+    assert row.pair is not None
+
+
+def test_a_maker_imports_its_library_and_reads_start_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file runs once, so that both programs have the same random start values."""
+    library = pytest.importorskip("torch")
+    monkeypatch.setattr(library, "compile", lambda function: function)
+    file = tmp_path / "maker_of_suite.py"
+    file.write_text(MAKER)
+    spec = f"{file}:example"
+    chosen = subject(spec)
+    (row,) = (p for p in peers.measured(chosen, 0.0, beside(spec, "torch")) if p.name == "PyTorch")
+    assert not row.reason
+    with pytest.raises(UnknownNameError, match="has no 'jax'"):
+        beside(spec, "jax")
