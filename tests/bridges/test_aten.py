@@ -319,6 +319,23 @@ def test_models_train_with_the_losses_of_pytorch(name):
     np.testing.assert_allclose(found, fresh.eval()(*args).detach(), rtol=1e-7, atol=1e-9)
 
 
+class Heads(torch.nn.Module):
+    def forward(self, q):
+        y = F.scaled_dot_product_attention(q, q, q, is_causal=True)
+        return y.transpose(1, 2).reshape(2, 5, 8).view(-1, 8)  # no copy in PyTorch
+
+
+def test_attention_has_the_order_in_memory_that_views_rely_on():
+    q = made(2, 5, 2, 4).transpose(1, 2).requires_grad_()
+    expected = Heads()(q)
+    (slope,) = torch.autograd.grad(expected.square().sum(), q)
+    model, value = sg.torch.module(Heads(), q.detach()), sg.input("q", (2, 2, 5, 4), "float64")
+    y = model(value)
+    found = sg.evaluate({"y": y, "g": sg.grad((y * y).sum(), value)}, {"q": q.detach().numpy()})
+    np.testing.assert_allclose(found["y"], expected.detach(), rtol=1e-9)
+    np.testing.assert_allclose(found["g"], slope, rtol=1e-9, atol=1e-11)
+
+
 class Apart(torch.nn.Module):
     """Parts without a gradient, a buffer that moves, results in a dict."""
 

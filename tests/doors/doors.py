@@ -805,6 +805,31 @@ def _(case):
     return {name: from_torch(each) for name, each in f(*tensors).items()}
 
 
+@door("torch step", "sg.torch.step", words="torch step", needs="torch", slow=True)
+def _(case):
+    import torch
+
+    if case.kind.sparse or not case.differentiable:
+        return sg.evaluate(case.graph(), case.feeds)  # parameters are dense and inexact
+    program, x, w = torch_program(case)
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.x = torch.nn.Parameter(x.clone())
+
+        def forward(self, w):
+            found = program(self.x, w)
+            squares = (found["product"] * found["product"].conj()).real
+            return squares.mean() if self.x.numel() else squares.sum(), found
+
+    net = Net()
+    step = sg.torch.step(net, None, torch.optim.SGD(net.parameters(), 1.0))
+    loss, found = step(w)
+    descended(case, from_torch(x), from_torch(net.x))
+    return {name: from_torch(each) for name, each in {**found, "loss": loss}.items()}
+
+
 @door("feeds of torch", words="run feed", quick=True, needs="torch")
 def _(case):
     feeds = {name: torch_tensor(array) for name, array in case.feeds.items()}
@@ -945,8 +970,12 @@ def stepped(case, step):
     point = rebuilt(case, x) if case.kind.sparse else x
     before = np.array(case.feeds["x"])
     step(x, point)
+    descended(case, before, np.asarray(x.value))
+
+
+def descended(case, before, after):
+    """Check a parameter after one step of descent by 1."""
     wide = "complex128" if case.kind.numpy.kind == "c" else "float64"
-    after = np.asarray(x.value)
     if case.kind.numpy.kind == "c" and after.dtype.kind != "c":
         after = after[..., 0] + 1j * after[..., 1]
     slope = np.conj(case.wanted.get("slope", 0.0))

@@ -46,7 +46,6 @@ NO_DOOR = {
     "sg.linalg.*": OF_VALUES,
     "sg.special*": OF_VALUES,
     "sg.stats*": "distributions, beside SciPy in tests/stats",
-    "sg.torch.step": "an optimizer's step, beside eager ones: tests/bridges/test_aten.py",
     "sg.torch.explain": REPORT,
     "sg.nn*": LAYER,
     "sg.optim.*": "a rule, beside NumPy in tests/laws/optimizer_rules.py",

@@ -25,8 +25,9 @@ _LINE: Final = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+), in (?P<func
 #: PyTorch's names of arguments -> those of rows.
 _NAMES: Final = {"self": "x", "input": "x", "other": "y", "out": "out_"}
 _OF_SIZES: Final = ("sym_size", "sym_numel")
-#: Functions of PyTorch whose decomposition loses what gradients need.
-_WHOLE: Final = ("detach", "_safe_softmax")
+#: Functions of PyTorch whose decomposition loses what gradients need, or the order in memory that
+#: views of the result rely on.
+_WHOLE: Final = ("detach", "_safe_softmax", "_scaled_dot_product_flash_attention_for_cpu")
 
 
 def program_of(
@@ -176,7 +177,7 @@ def _line(node: Any) -> SourceLine | None:
 
 
 def without_whole(table: Any) -> Any:
-    """Return a table of decompositions without those that lose what gradients need."""
+    """Return a table of decompositions without those that lose what we need."""
     for name in [*table]:
         if name.overloadpacket.__name__ in _WHOLE:
             del table[name]
