@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -180,3 +181,13 @@ def test_exported_files_have_zeros_beyond_ends_and_narrow_floats(seed):
 @pytest.mark.parametrize("kind", KINDS)
 def test_laws_of_two_thousand_kernels(kind, seed):
     check(Sample(kind, seed, READERS))
+
+
+def test_every_directive_is_drawn_and_read_back():
+    drawn = set()
+    for seed in range(1, 121):
+        kernel = KINDS["rows"](seed)
+        directed = with_directives(kernel, directives_of(kernel, Random(seed)))
+        assert parse_kernel(str(directed)) == directed
+        drawn |= {type(each) for each in directed.directives}
+    assert drawn == {*get_args(Directive)}
