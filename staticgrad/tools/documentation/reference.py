@@ -165,10 +165,11 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Normalization",
             "nn.normalization functions.normalization",
         ),
+        "padding": ("Layers that pad", "nn.padding"),
+        "activation-layers": ("Activations as layers", "nn.activations"),
         "activations": (
             "Activations",
-            "nn.activations functions.activations functions.creation "
-            "ops.transcendental functions.nn",
+            "functions.activations functions.creation ops.transcendental functions.nn",
         ),
         "recurrent": ("Recurrent networks", "nn.recurrent functions.recurrent"),
         "attention": (
@@ -177,11 +178,11 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "losses": (
             "Losses",
-            "functions.losses.basic functions.losses.further",
+            "nn.losses losses.margins functions.losses.basic functions.losses.further",
         ),
     },
     "sg.optim": {
-        "optimizers": ("Optimizers", "optim.rules optim.lbfgs"),
+        "optimizers": ("Optimizers", "optim.rules optim.variants optim.lbfgs"),
         "training": (
             "Schedules, clipping, averages, an optimizer of your own",
             "optim.schedules optim.gradients optim.averaging optim.optimizer optim.state",
