@@ -1033,7 +1033,7 @@ MUTANTS = (
          "no budget moves the product of a recurrent layer into its loop",
          "tests/memory/test_rows_inside.py"),
         ("products-that-others-read-move-too", "staticgrad/compiler/memory/rows_inside.py",
-         "        if isinstance(value.node.op, MatMul):\n            return True\n",
+         "        if isinstance(value.node.form, Contract):\n            return True\n",
          "        return True\n",
          "a product moves into a loop although a sum reads it as well",
          "tests/memory/test_rows_inside.py"),

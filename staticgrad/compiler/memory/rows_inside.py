@@ -16,10 +16,8 @@ from typing import Any
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.compiler.memory.loop_pairs import loop_of, pairs_of
 from staticgrad.language.ir.bodies import body_input, body_of, inlined
-from staticgrad.language.ir.forms import Pointwise
+from staticgrad.language.ir.forms import Contract, Pointwise, ReshapeForm
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
-from staticgrad.language.ops.contract import MatMul
-from staticgrad.language.ops.movement import Reshape
 from staticgrad.language.types.arrays import TensorType, hint_bytes
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple
@@ -71,14 +69,13 @@ def _rows_of(value: Symbolic) -> _Rows | None:
     if value.ndim != 3:
         return None
     flat = value
-    if isinstance(value.node.op, Reshape):
+    if isinstance(value.node.form, ReshapeForm):
         (flat,) = value.node.args
         if flat.ndim != 2 or flat.shape[1] != value.shape[2]:
             return None
     nodes: list[Node] = []
-    while not isinstance(flat.node.op, MatMul):
+    while not isinstance(form := flat.node.form, Contract):
         node = flat.node
-        form = node.form
         wide = [arg for arg in node.args if arg.shape == flat.shape]
         if not isinstance(form, Pointwise) or form.indexed or form.sizes or len(wide) != 1:
             return None
@@ -86,8 +83,7 @@ def _rows_of(value: Symbolic) -> _Rows | None:
             return None
         nodes.append(node)
         (flat,) = wide
-    product: Any = flat.node.op
-    if product.transpose_a or flat.node.args[1].ndim != 2:
+    if form.transpose_a or len(flat.node.args) != 2 or flat.node.args[1].ndim != 2:
         return None
     found = _Rows((flat.node, *reversed(nodes)), flat.node.args[0], value)
     return found if hint_bytes(found.source.type) < hint_bytes(value.type) else None
@@ -98,7 +94,7 @@ def _is_read_once(
 ) -> bool:
     """Return whether one node reads a value, and each value between it and its product."""
     while value.key not in read and len(users[value.key]) == 1:
-        if isinstance(value.node.op, MatMul):
+        if isinstance(value.node.form, Contract):
             return True
         wide = [arg for arg in value.node.args if arg.ndim > 1]
         if len(wide) != 1:
@@ -146,7 +142,7 @@ def _by_iteration(rows: _Rows) -> Symbolic:
     shape, node = (rows.value.shape[0], *rows.slice_type.shape), rows.source.node
     if rows.source.shape == shape:
         return rows.source
-    if isinstance(node.op, Reshape) and node.args[0].shape == shape:
+    if isinstance(node.form, ReshapeForm) and node.args[0].shape == shape:
         return node.args[0]
-    made: Any = Reshape(shape)(rows.source)
-    return made  # type: ignore[no-any-return]
+    made: Any = rows.source
+    return made.reshape(shape)  # type: ignore[no-any-return]
