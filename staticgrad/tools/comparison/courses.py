@@ -98,7 +98,8 @@ def distinct(
 ) -> tuple[Sequence[Batch], list[int]]:
     """Return the batches of a course that have new shapes, and for each step which it is."""
     found: dict[Any, int] = {}
-    batches, numbers = [], []
+    batches: list[Batch] = []
+    numbers: list[int] = []
     for step, _ in zip(steps(chosen, plan), range(count), strict=False):
         shapes = tuple(array.shape for array in step.batch.values())
         if shapes not in found:

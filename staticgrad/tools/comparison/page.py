@@ -167,7 +167,7 @@ def _plain_lines(series: Sequence[Line], x: str, y: str, **options: Any) -> str:
 
 def _held(timelines: Iterable[HeldBytes]) -> str:
     """Draw the memory in use over a step."""
-    shown = []
+    shown: list[Line] = []
     for each in timelines:
         values, count = each.nbytes, len(each.nbytes)
         points = [
@@ -510,8 +510,8 @@ def _course_lines(
     """Return the line of a course, and that of further steps."""
     points = []
     if course.imports:
-        ends = accumulate((course.imports, course.build, course.compile))
-        points = [*zip(_BEFORE.values(), ends, strict=True)]
+        before = accumulate((course.imports, course.build, course.compile))
+        points = [*zip(_BEFORE.values(), before, strict=True)]
     ends = course.ends()[:count]
     points += [(float(k), end) for k, end in enumerate(ends, 1)]
     new = {k for k, _ in course.events}
