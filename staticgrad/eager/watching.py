@@ -205,7 +205,11 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         self, watch: Watcher, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
     ) -> None:
         held = {id(_owner(array)) for array in arrays}
-        size = sum(self._new(_owner(each), held) for each in found if isinstance(each, np.ndarray))
+        results: list[Any] = [*found]
+        made = [_owner(each) for each in results if isinstance(each, np.ndarray)]
+        size = 0
+        for owner in made:
+            size += self._new(owner, held)
         phase = FORWARD if watch.node is None else BACKWARD
         self.operations.append(Ran(op.name, phase, watch.line, spent, size, self.memory_allocated))
 
