@@ -81,6 +81,41 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "names of other libraries",
+        (
+            "ranking-losses-by-the-other-sign",
+            "staticgrad/language/functions/losses/margins.py",
+            "maximum(margin - sign * away, 0.0)",
+            "maximum(margin + sign * away, 0.0)",
+            "a ranking loss prefers the wrong order",
+            "tests/laws/test_modules.py -k MarginRankingLoss",
+        ),
+        (
+            "paddings-by-the-first-axis",
+            "staticgrad/nn/padding.py",
+            "    return tuple(zip(sizes[::2], sizes[1::2], strict=True))[::-1]",
+            "    return tuple(zip(sizes[::2], sizes[1::2], strict=True))",
+            "pairs of a padding are those of other axes",
+            "tests/laws/test_modules.py -k ReflectionPad2d",
+        ),
+        (
+            "nesterov-without-the-next-momentum",
+            "staticgrad/optim/variants.py",
+            "now, ahead = self._momentum(t), self._momentum(t + 1.0)",
+            "now, ahead = self._momentum(t), self._momentum(t)",
+            "NAdam looks ahead by the momentum of this step",
+            "tests/laws/test_optimizers.py -k NAdam",
+        ),
+        (
+            "pairs-of-options-exchanged",
+            "staticgrad/language/ir/calls.py",
+            "        for each, value in zip(own, values, strict=True):",
+            "        for each, value in zip(own, values[::-1], strict=True):",
+            "betas are read the other way round",
+            "tests/interface/test_torch_spellings.py -k options",
+        ),
+    ),
+    *_row(
         "mistakes that are planted and found",
         (
             "mistakes-in-the-backward-pass",
