@@ -140,7 +140,7 @@ def runs_directly(*given: Any) -> bool:
 
 def as_array(leaf: Any) -> Any:
     """A Python number as the array that it is; anything else as it is."""
-    return np.asarray(leaf) if isinstance(leaf, float | int) else leaf
+    return np.asarray(leaf) if isinstance(leaf, complex | float | int) else leaf
 
 
 # -- programs are kept with their function --------------------------------------------------------

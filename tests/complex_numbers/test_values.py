@@ -409,3 +409,23 @@ def test_derivatives_by_inputs_of_gradients_by_several():
         found = sg.evaluate(sg.jvp(by, [a, b], list(way)), {"a": at, "b": w})
         for one, up, down in zip(found, *ends, strict=True):
             np.testing.assert_allclose(one, (up - down) / (2 * step), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("point", [1 + 1j, 0.0j, -2 - 2j, 2 + 3j])
+def test_a_complex_number_of_python_is_the_array_that_it_is(point):
+    """Its parts are two arguments, also where they are one number."""
+    array = np.complex128(point)
+
+    def f(z):
+        return z * z * (1.0 + 2.0j)
+
+    for derive in (
+        lambda z: sg.grad(f, holomorphic=True)(z),
+        lambda z: sg.value_and_grad(f, holomorphic=True)(z),
+        lambda z: sg.grad(lambda z: sg.abs_square(f(z)))(z),
+        lambda z: sg.vjp(f, z, 1.0 - 1.0j),
+        lambda z: sg.jvp(f, z, 1.0 - 1.0j),
+        lambda z: sg.linearize(f, z)[1](2.0 + 0.0j),
+    ):
+        np.testing.assert_array_equal(np.ravel(derive(point)), np.ravel(derive(array)))
+    np.testing.assert_allclose(sg.grad(f, holomorphic=True)(point), (2.0 + 4.0j) * point)
