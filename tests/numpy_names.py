@@ -53,6 +53,9 @@ def page():
         gone = [name for name in names if REASONS.get(name) == reason and name not in there]
         if gone:
             lines += [f"**{reason[0].upper()}{reason[1:]}.**", "", *wrapped(gone), ""]
+    listed = {*there, *FACTS, *(name for name in names if REASONS.get(name) in MISSING)}
+    lines += ["**Another spelling; the error says which.**", ""]
+    lines += wrapped([name for name in names if name not in listed])
     return "\n".join(lines).rstrip() + "\n"
 
 

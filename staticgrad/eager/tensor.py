@@ -43,7 +43,7 @@ from staticgrad.language.ir.pairs import Complex, is_complex_data
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import STAND_INS
 from staticgrad.language.ops.elementwise import array_dtype
-from staticgrad.language.ops.movement import swapaxes
+from staticgrad.language.ops.movement import swapaxes, transpose
 from staticgrad.language.ops.operands import dtype_of, leaf_array
 from staticgrad.language.ops.selection import where
 from staticgrad.language.storage.parameter import ParameterStore
@@ -387,7 +387,7 @@ class Tensor(WithArray, Recorded, Value):
     def transpose(self, *axes: Any) -> Self:
         """The axes in reverse; by two integers those two exchanged; by a tuple all permuted."""
         if len(axes) != 2:
-            return self.permute(*axes or (None,))
+            return cast(Self, transpose(self, axes[0] if len(axes) == 1 else axes or None))
         return cast(Self, swapaxes(self, *axes))
 
     @public

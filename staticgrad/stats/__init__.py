@@ -6,13 +6,13 @@ They take the parameters behind the point; ``norm(mu, sigma)`` is an object that
 Of arrays and numbers alone they compute at once and give arrays.
 
     >>> import numpy as np, staticgrad as sg
-    >>> round(sg.stats.norm.logpdf(1.0, loc=0.0, scale=2.0), 4)
+    >>> round(float(sg.stats.norm.logpdf(1.0, loc=0.0, scale=2.0)), 4)
     -1.7371
-    >>> sg.stats.gamma(2.0, scale=3.0).mean()
+    >>> float(sg.stats.gamma(2.0, scale=3.0).mean())
     6.0
     >>> mu = sg.parameter("mu", 0.0)
-    >>> sg.grad(sg.stats.norm.logpdf(np.ones(3), mu, 2.0).sum(), mu)
-    <mul: f64[]>
+    >>> sg.grad(sg.stats.norm.logpdf(np.ones(3), mu, 2.0).sum(), mu).shape
+    ()
 """
 
 from __future__ import annotations

@@ -250,7 +250,7 @@ def mixture(components: Any, weights: Any = None, logits: Any = None) -> Mixture
 
     >>> import staticgrad as sg
     >>> two = sg.stats.mixture([sg.stats.norm(-1.0), sg.stats.norm(1.0)], [0.5, 0.5])
-    >>> round(two.logpdf(0.0), 4)
+    >>> round(float(two.logpdf(0.0)), 4)
     -1.4189
     """
     if (weights is None) == (logits is None):
@@ -333,7 +333,7 @@ def zero_inflated(law: Any, p: Any) -> AtZero:
     """Return counts that are 0 with probability ``p``, and else those of ``law``.
 
     >>> import staticgrad as sg
-    >>> round(sg.stats.zero_inflated(sg.stats.poisson(2.0), 0.3).pmf(0), 4)
+    >>> round(float(sg.stats.zero_inflated(sg.stats.poisson(2.0), 0.3).pmf(0)), 4)
     0.3947
     """
     return AtZero("zero_inflated", _counts("zero_inflated", law), p, False)
@@ -445,7 +445,7 @@ def truncated(law: Any, low: Any = -math.inf, high: Any = math.inf) -> Truncated
 
     >>> import staticgrad as sg
     >>> half = sg.stats.truncated(sg.stats.t(3.0), 0.0)
-    >>> round(half.pdf(0.0) / sg.stats.t(3.0).pdf(0.0), 4)
+    >>> round(float(half.pdf(0.0) / sg.stats.t(3.0).pdf(0.0)), 4)
     2.0
     """
     return Truncated(check_law("truncated", law), low, high)

@@ -38,6 +38,7 @@ NO_DOOR = {
     "sg.backends*": "takes kernels, no values: tests/compiler/test_backends.py",
     "sg.comparison": "its function is a door",
     "sg.comparison.Comparison": REPORT,
+    "sg.comparison.find_mistakes": "plants mistakes in a program of its user and runs both ways",
     "sg.checkpoint_policies.*": BESIDE,
     "sg.distributed.*": "starts ranks and compares them: tests/distributed/test_distributed.py",
     "sg.eager.*": "switches of the tape, and what is done to gradients that are there",

@@ -73,8 +73,8 @@ def test_every_way_takes_and_refuses_the_same(way):
         np.testing.assert_array_equal(found, wanted)
         with pytest.raises(ArgumentError, match=r"\[SG108\] sum: out="):
             WAYS[way](x, out=np.zeros(2))
-        with pytest.raises(TypeError, match="'keepdim'") as caught:
-            WAYS[way](x, keepdim=True)
+        with pytest.raises(TypeError, match="'keep_dims'") as caught:
+            WAYS[way](x, keep_dims=True)
         # NumPy's own dispatcher says it before any value is asked.
         assert way == "np" or isinstance(caught.value, UnknownArgumentError)
 

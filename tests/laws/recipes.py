@@ -90,6 +90,7 @@ PLAIN = {
         " linalg.diagonal linalg.trace linalg.norm linalg.matrix_norm linalg.vector_norm"
         " linalg.matrix_transpose"
         " special.erf special.erfc special.erfcx special.expit special.i0 special.i0e special.i1"
+        " special.log_expit"
         " special.i1e special.log_ndtr special.log_softmax special.logsumexp special.ndtr"
         " special.softmax fft.fft2 fft.fftn fft.fftshift fft.ifft2 fft.ifftn fft.ifftshift"
         " fft.rfft2 fft.rfftn fft.fft fft.ifft fft.rfft fft.irfft"

@@ -68,20 +68,12 @@ COMPUTED = {
     "logcumsumexp": ({"x": F, "axis": 1}, np.logaddexp.accumulate(F, 1)),
     "hfft": ({"a": F[0] + 1j, "n": 4}, np.fft.hfft(F[0] + 1j, 4)),
     "ihfft": ({"a": F, "n": 3}, np.fft.ihfft(F)),
-    "softmin": ({"x": F}, np.exp(-F) / np.exp(-F).sum(-1, keepdims=True)),
     "inverse": ({"x": F[:, :2]}, [[-2 / 3, 1 / 6], [0.0, 1.0]]),
     "bitwise_not": ({"x": np.array([0, 5, -3])}, [-1, -6, 2]),
     "rsqrt": ({"x": np.array([0.25, 4.0])}, [2.0, 0.5]),
     "rollaxis": ({"x": F, "axis": 1, "start": 0}, F.T),
     "ldexp": ({"x": F, "n": 3}, np.ldexp(F, 3)),
     "bmat": ({"rows": [[F, F]]}, np.hstack([F, F])),
-    "tanhshrink": ({"x": F}, F - np.tanh(F)),
-    "hardshrink": ({"x": F, "border": 0.5}, [[-1.5, 0.0, 2.0], [0.0, 1.0, -3.0]]),
-    "softshrink": ({"x": F, "border": 0.5}, [[-1.0, 0.0, 1.5], [0.0, 0.5, -2.5]]),
-    "threshold": ({"x": F, "border": 0.5, "value": 9.0}, [[9.0, 9.0, 2.0], [9.0, 1.0, 9.0]]),
-    "hinge_embedding_loss": ({"x": F[0], "target": S, "margin": 1.0}, (-1.5 + 0.75 + 2.0) / 3),
-    "margin_ranking_loss": ({"a": F[0], "b": F[1], "target": np.array([1, -1, 1]), "margin": 0.5},
-                            (2.0 + 0.0 + 0.0) / 3),
 }  # fmt: skip
 
 
@@ -119,12 +111,9 @@ def test_every_public_module_says_what_it_does_not_have():
     [
         (sg, "sofmax", "did you mean sg.nn.softmax?"),
         (sg.nn, "Linar", "did you mean sg.nn.Linear?"),
-        (sg.nn, "CrossEntropyLoss", "it is sg.nn.cross_entropy"),
-        (sg.nn, "MSELoss", "it is sg.nn.mse"),
         (sg, "Linear", "it is sg.nn.Linear"),
         (sg, "solve", "it is sg.linalg.solve"),
         (sg.optim, "sgd", "it is sg.optim.SGD"),
-        (sg.optim, "RMSprop", "it is sg.optim.RMSProp"),
         (sg, "compare", "from staticgrad.comparison import compare"),
         (sg, "Batches", "it is sg.train.Batches"),
         (sg.nn, "grad", "it is sg.grad"),
@@ -188,13 +177,11 @@ def test_methods_of_torch_tensors_are_there_or_answered(tensor):
 @pytest.mark.parametrize(
     ("call", "hint"),
     [
-        (lambda: sg.nn.functional, r"sg\.nn\.relu"),
         (lambda: sg.nn.init, "xavier_uniform"),
         (lambda: sg.nn.Parameter, r"sg\.parameter\(name"),
         (lambda: sg.randn, r"rng\.uniform"),
         (lambda: sg.optim.warmup_cosine, r"warm_up\(sg\.optim\.cosine"),
         (lambda: sg.utils, r"sg\.train\.Batches"),
-        (lambda: sg.optim.Adam(lr=1e-8), "write learning_rate="),
         (lambda: sg.input("x", (2, 3)).ravel(1), r"x\.flatten"),
         (lambda: sg.input("x", (2, 3, 4)).transpose(1, 2), "swapaxes"),
         (lambda: sg.zeros(3, 4), "one argument"),

@@ -300,7 +300,7 @@ def same_graph(left: GraphParts, right: GraphParts) -> bool:
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
-    >>> same_graph(sg.GraphParts({"y": x + 1.0}), sg.GraphParts({"y": x + 2.0}))
+    >>> same_graph(sg.Graph({"y": x + 1.0}), sg.Graph({"y": x + 2.0}))
     False
     """
     for graph in (left, right):

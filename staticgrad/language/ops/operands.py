@@ -114,7 +114,8 @@ def as_value(
     if isinstance(data, Dim):
         size: Any = size_value(data, I64)
         return size
-    if data.__class__ is not float and not (data.__class__ is int and 0 <= data <= MOST_SIZE):
+    plain = type(data)  # not ``__class__``: a number of a trace says that it is a float
+    if plain is not float and not (plain is int and 0 <= data <= MOST_SIZE):
         strong_dtype(of or called_name(), data)  # which refuses what has none
     return (kind or binding_kind(())).lift(data)
 
