@@ -60,7 +60,7 @@ def rows(name: str, seen: set[object]) -> Iterator[Row]:
         arguments, elements = tuning.sizes_of(step, schedule.by_name, sizes)
         key = step.kernel, *arguments
         every = tuning.candidates(step.kernel, most=99)
-        if key in seen or len(every) == 1 or step.kernel.listed is not None:
+        if key in seen or len(every) == 1:
             continue
         seen.add(key)
         tuning.measured(every, arguments, elements)  # compiles all of them

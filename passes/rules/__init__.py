@@ -25,11 +25,13 @@ TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "algebra": algebra.RULES,
 }
 RULES: Final[Mapping[str, Rule]] = table(rule for rules in TABLES.values() for rule in rules)
-EXACT: Final = tuple(rule for rule in RULES.values() if rule.kind == "exact")
-VALUE: Final = tuple(rule for rule in RULES.values() if rule.kind == "value")
-STABLE: Final = tuple(rule for rule in RULES.values() if rule.kind == "stable")
+EXACT: Final[tuple[Rule, ...]] = tuple(rule for rule in RULES.values() if rule.kind == "exact")
+VALUE: Final[tuple[Rule, ...]] = tuple(rule for rule in RULES.values() if rule.kind == "value")
+STABLE: Final[tuple[Rule, ...]] = tuple(rule for rule in RULES.values() if rule.kind == "stable")
 #: What stabilisation applies: also exact ones that bring formulas into the form that is looked for.
-STABILIZING: Final = (*STABLE, RULES["reshape-twice"], RULES["reshape-to-itself"])
+STABILIZING: Final[tuple[Rule, ...]] = (
+    *STABLE, RULES["reshape-twice"], RULES["reshape-to-itself"],
+)  # fmt: skip
 #: Op -> the module of exact rules that only graphs with that op need: loading it takes time.
 LATER: Final[Mapping[str, str]] = dict.fromkeys(
     ("window_max", "window_place"), "passes.rules.windows"

@@ -16,7 +16,7 @@ from staticgrad.nn.module import FunctionLayer
 class _Loss(FunctionLayer):
     """A function of predictions and targets."""
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: Any, target: Any) -> Any:  # type: ignore[override]
         """The loss, reduced."""
         return self.computed(input, target)
 
@@ -136,7 +136,7 @@ class GaussianNLLLoss(FunctionLayer, function=margins.gaussian_nll_loss):
     eps: float = 1e-6
     reduction: Reduction = "mean"
 
-    def forward(self, input: Any, target: Any, var: Any) -> Any:
+    def forward(self, input: Any, target: Any, var: Any) -> Any:  # type: ignore[override]
         """The loss of means, targets and variances."""
         return self.computed(input, target, var)
 
@@ -147,7 +147,7 @@ class MarginRankingLoss(FunctionLayer, function=margins.margin_ranking_loss):
     margin: float = 0.0
     reduction: Reduction = "mean"
 
-    def forward(self, input1: Any, input2: Any, target: Any) -> Any:
+    def forward(self, input1: Any, input2: Any, target: Any) -> Any:  # type: ignore[override]
         """The loss of two scores and which of them is to be larger."""
         return self.computed(input1, input2, target)
 
@@ -164,7 +164,7 @@ class TripletMarginLoss(FunctionLayer, function=further.triplet_margin_loss):
     eps: float = 1e-6
     reduction: Reduction = "mean"
 
-    def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:
+    def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:  # type: ignore[override]
         """The loss of rows, of rows that are alike, and of rows that are not."""
         return self.computed(anchor, positive, negative)
 
@@ -176,7 +176,7 @@ class CTCLoss(FunctionLayer, function=further.ctc_loss):
     reduction: Reduction = "mean"
     zero_infinity: bool = False
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, log_probs: Any, targets: Any, input_lengths: Any = None, target_lengths: Any = None
     ) -> Any:
         """The loss of labellings [batch, labels]."""
@@ -189,7 +189,7 @@ class CosineSimilarity(FunctionLayer, function=further.cosine_similarity):
     axis: int = 1
     eps: float = 1e-8
 
-    def forward(self, x1: Any, x2: Any) -> Any:
+    def forward(self, x1: Any, x2: Any) -> Any:  # type: ignore[override]
         """The cosine between rows."""
         return self.computed(x1, x2)
 
@@ -201,6 +201,6 @@ class PairwiseDistance(FunctionLayer, function=further.pairwise_distance):
     eps: float = 1e-6
     keepdims: bool = False
 
-    def forward(self, x1: Any, x2: Any) -> Any:
+    def forward(self, x1: Any, x2: Any) -> Any:  # type: ignore[override]
         """The distance between rows."""
         return self.computed(x1, x2)

@@ -118,7 +118,7 @@ def rule(cls: type[T]) -> type[T]:
             check_arguments(cls.__name__, ours, (self, *args), kwargs)
         plain(self, *args, **kwargs)
 
-    made.__init__ = init  # type: ignore[assignment]
+    made.__init__ = init  # type: ignore[method-assign]
     made = bounded(made)
     made.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
     return made

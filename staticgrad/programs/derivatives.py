@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, Literal, TypeAlias, overload
 
 from staticgrad.autodiff import reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
@@ -26,7 +26,7 @@ from staticgrad.support.errors.wording import shown
 
 AnyFunction = Callable[..., Any]
 #: By what a function is differentiated: places of arguments, or parameters that it reads.
-Wrt = int | tuple[int, ...] | Value | Structure
+Wrt: TypeAlias = int | tuple[int, ...] | Value | Structure
 
 
 def is_function(y: Any) -> bool:
@@ -40,7 +40,7 @@ class _First(int):
     """The place of the first argument, where nothing else is said."""
 
 
-FIRST: Final = _First(0)
+FIRST: Final[_First] = _First(0)
 
 
 def takes_argnums(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

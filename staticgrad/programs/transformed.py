@@ -566,7 +566,7 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         point = DerivativePoint("hessian", args, by, direct)
-        mode = "reverse" if point.is_eager else "forward"  # what takes fewer walks there
+        mode: Direction = "reverse" if point.is_eager else "forward"  # what takes fewer walks there
         with recording(point):
             y = point.value(f(*point.args, **kwargs))
             point.check_real()

@@ -87,7 +87,8 @@ def as_arrays(found: Any) -> Any:
     """Return tensors as arrays; those without axes as numbers of NumPy."""
     if isinstance(found, tuple):
         return tuple([as_arrays(each) for each in found])
-    return found.numpy()[()] if isinstance(found, Value) else found
+    given: Any = found
+    return given.numpy()[()] if isinstance(found, Value) else found
 
 
 def rounded(found: Any, dtype: DType) -> Any:
@@ -426,7 +427,7 @@ class Continuous(Univariate):
     def _inside(self, z: Any, s: Sequence[Any]) -> tuple[Any, Any]:
         """Where z is in the support, and z with ``typical`` elsewhere."""
         low, high = self._ends(s)
-        outside = None
+        outside: Any = None
         for end, beyond in ((low, z < low), (high, z > high)):
             infinite = isinstance(end, float) and math.isinf(end)
             if infinite or not self.closed:

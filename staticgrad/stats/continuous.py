@@ -727,13 +727,13 @@ class TruncatedNormal(Continuous):
     def valid(self, a: Any, b: Any) -> Any:
         return a < b
 
-    def low(self, a: Any, b: Any) -> Any:  # type: ignore[override]
+    def low(self, a: Any, b: Any) -> Any:
         return a
 
-    def high(self, a: Any, b: Any) -> Any:  # type: ignore[override]
+    def high(self, a: Any, b: Any) -> Any:
         return b
 
-    def typical(self, a: Any, b: Any) -> Any:  # type: ignore[override]
+    def typical(self, a: Any, b: Any) -> Any:
         return where(a > 0.0, a, where(b < 0.0, b, 0.0))
 
     def _mass(self, a: Any, b: Any) -> Any:

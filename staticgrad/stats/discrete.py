@@ -134,7 +134,7 @@ class Binomial(Discrete):
         """The family by the log-odds."""
         return _binomial_logits
 
-    def high(self, n: Any, p: Any) -> Any:  # type: ignore[override]
+    def high(self, n: Any, p: Any) -> Any:
         return n
 
     def valid(self, n: Any, p: Any) -> Any:
@@ -320,7 +320,7 @@ class BetaBinomial(Discrete):
 
     shapes = ("n", "a", "b")
 
-    def high(self, n: Any, a: Any, b: Any) -> Any:  # type: ignore[override]
+    def high(self, n: Any, a: Any, b: Any) -> Any:
         return n
 
     def valid(self, n: Any, a: Any, b: Any) -> Any:
@@ -349,10 +349,10 @@ class UniformInteger(Discrete):
 
     shapes = ("low", "high")
 
-    def low(self, low: Any, high: Any) -> Any:  # type: ignore[override]
+    def low(self, low: Any, high: Any) -> Any:
         return low
 
-    def high(self, low: Any, high: Any) -> Any:  # type: ignore[override]
+    def high(self, low: Any, high: Any) -> Any:
         return high - 1.0
 
     def valid(self, low: Any, high: Any) -> Any:

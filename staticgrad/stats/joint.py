@@ -16,6 +16,7 @@ import numpy as np
 from staticgrad.language.functions import special
 from staticgrad.language.functions.aggregate import all as every, sum as total
 from staticgrad.language.functions.creation import eye
+from staticgrad.language.functions.draws import drawn_shape
 from staticgrad.language.functions.linalg import cholesky, inv, solve_triangular
 from staticgrad.language.functions.nn import log_softmax
 from staticgrad.language.ops.arithmetic import absolute, floor
@@ -26,7 +27,7 @@ from staticgrad.language.ops.movement import broadcast_to, expand_dims, squeeze,
 from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.transcendental import exp, log, log1p, sqrt
 from staticgrad.language.types.dtype import F64, I64, DType
-from staticgrad.stats.base import LOG_2, LOG_ROOT_TAU, Distribution, drawn_shape
+from staticgrad.stats.base import LOG_2, LOG_ROOT_TAU, Distribution
 from staticgrad.stats.discrete import binom
 from staticgrad.support.errors import RankError
 
@@ -56,7 +57,7 @@ class Joint(Distribution):
         return self._call("entropy", args, kwargs)
 
     def _pdf(self, *given: Any) -> Any:
-        return exp(self._logpdf(*given))  # type: ignore[attr-defined]
+        return exp(self._logpdf(*given))
 
 
 class JointCounts(Distribution):
@@ -81,7 +82,7 @@ class JointCounts(Distribution):
         return self._call("entropy", args, kwargs)
 
     def _pmf(self, *given: Any) -> Any:
-        return exp(self._logpmf(*given))  # type: ignore[attr-defined]
+        return exp(self._logpmf(*given))
 
 
 def has_axes(name: str, value: Any, count: int) -> Any:
@@ -173,7 +174,7 @@ class NormalByCholesky(MultivariateNormal):
 class MultivariateT(MultivariateNormal):
     """Student's t of vectors about ``loc`` with the scale matrix ``shape`` and ``df``."""
 
-    shapes = ("loc", "shape", "df")
+    shapes = ("loc", "shape", "df")  # type: ignore[assignment]
     defaults: ClassVar[Mapping[str, Any]] = {"loc": 0.0, "shape": 1.0, "df": 1.0}
     forms: ClassVar[Mapping[str, str]] = {}
 

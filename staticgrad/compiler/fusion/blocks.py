@@ -514,10 +514,12 @@ class _Square:
 
     def _asks_for_places(self, group: Group) -> bool:
         """Return whether positions are asked for along rows and columns alone."""
-        indexed = [node for node in group.nodes if isinstance(node.form, Pointwise)]
-        behind = [source for node in indexed for source in map(self.groups.source, node.args)]
+        pointwise = [
+            (node, form) for node in group.nodes if isinstance(form := node.form, Pointwise)
+        ]
+        behind = [each for node, _ in pointwise for each in map(self.groups.source, node.args)]
         inline = [each.base.node for each in behind if each.inline and not each.uniform]
-        asking = [*inline, *(node for node in indexed if node.form.indexed)]
+        asking = [*inline, *(node for node, form in pointwise if form.indexed)]
         return all(node.types[0].rank <= 2 for node in asking)
 
     def cone(self, key: Key, known: Container[Key]) -> list[Node] | None:

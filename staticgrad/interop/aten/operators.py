@@ -1526,8 +1526,12 @@ def _matrix_exp(x: Any) -> Any:
     return linalg.expm(x)
 
 
-_FORWARD: Final = ("backward", "ortho", "forward")  # none, by the root of n, by n
-_INVERSE: Final = ("forward", "ortho", "backward")
+_FORWARD: Final[tuple[fft.Norm, ...]] = (
+    "backward",
+    "ortho",
+    "forward",
+)  # none, by the root of n, by n
+_INVERSE: Final[tuple[fft.Norm, ...]] = ("forward", "ortho", "backward")
 
 
 @operator("_fft_r2c")

@@ -892,7 +892,7 @@ def _triangular_solve(
 ) -> Any:  # fmt: skip
     if conjugate_a and not transpose_a:
         a = sg.conj(a)
-    trans = (2 if conjugate_a else 1) if transpose_a else 0
+    trans: Any = (2 if conjugate_a else 1) if transpose_a else 0
     options: dict[str, Any] = {"unit_diagonal": unit_diagonal, "errors": "nan"}
     if left_side:
         return linalg.solve_triangular(a, b, trans, lower, **options)

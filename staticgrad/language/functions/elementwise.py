@@ -33,7 +33,7 @@ from staticgrad.language.ops.arithmetic import (
 )
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike, Elementwise
-from staticgrad.language.ops.indexing import TakeAlong, stack, within
+from staticgrad.language.ops.indexing import OutOfBounds, TakeAlong, stack, within
 from staticgrad.language.ops.logic import equal, logical_and, logical_or, not_equal
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_arrays, expand_dims, reshape
@@ -384,7 +384,7 @@ def choose(
     a: ArrayLike[AnyValue],
     choices: Sequence[ArrayLike[AnyValue]] | AnyValue,
     *,
-    mode: str = "raise",
+    mode: OutOfBounds = "raise",
 ) -> AnyValue:
     """Select the element of ``choices[a]`` for each element; all broadcast.
 

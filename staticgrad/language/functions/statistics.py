@@ -290,7 +290,7 @@ def digitize(x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue], right: bool = Fa
     >>> sg.evaluate(sg.digitize([-1.0, 0.5, 2.0], [0.0, 1.0, 2.0]))
     array([0, 1, 3])
     """
-    side = "left" if right else "right"
+    side: Literal["left", "right"] = "left" if right else "right"
     if isinstance(bins, Value):
         found = searchsorted(bins, x, side)
         below = bins.size - searchsorted(bins[::-1], x, side)

@@ -4,6 +4,8 @@ Only names whose meaning is the same are here. ``x.split``, ``x.sort`` and ``x.s
 or ours; the hints of ``support/errors/hints.py`` say what to write for the others.
 """
 
+# mypy: disable-error-code=no-any-return
+
 from __future__ import annotations
 
 from math import prod

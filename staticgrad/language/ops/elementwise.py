@@ -70,7 +70,7 @@ from staticgrad.support.errors.values import no_operand
 from staticgrad.support.errors.wording import did_you_mean, kind_of, shown
 
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
-quiet = np.errstate(all="ignore")
+quiet: np.errstate = np.errstate(all="ignore")
 
 _WEAK: Final[dict[type, DType]] = {bool: BOOL, int: I64, float: F64, complex: C128}
 _KIND_NAMES: Final = {"b": "bool", "i": "integer", "f": "floating"}
@@ -112,13 +112,13 @@ class Elementwise(Op):
 
     # -- what a concrete op says --------------------------------------------------------------
 
-    @quiet
     def reference(self, *arrays: Any) -> Any:
         """The meaning in NumPy, without its warnings: ``numpy`` of the operands, or in float64."""
-        if self.numpy is not None:
-            return self.numpy(*arrays)
-        wide = [np.asarray(array, np.float64) for array in arrays]
-        return np.asarray(self.in_float64(*wide)).astype(arrays[-1].dtype)
+        with np.errstate(all="ignore"):
+            if self.numpy is not None:
+                return self.numpy(*arrays)
+            wide = [np.asarray(array, np.float64) for array in arrays]
+            return np.asarray(self.in_float64(*wide)).astype(arrays[-1].dtype)
 
     def in_float64(self, *arrays: Any) -> Any:
         """The meaning for operands that were converted to float64: ``scipy`` of them."""

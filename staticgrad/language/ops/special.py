@@ -7,7 +7,7 @@ float64. Integers and bools become float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import factorial, inf
 from typing import Any, ClassVar, Final
 
@@ -779,10 +779,11 @@ class BetaInc(Floating, name="betainc"):
     def pushforward(self, tangents: Sequence[Any], out: Any, a: Any, b: Any, x: Any) -> Any:
         by_a, by_b, by_x = tangents
         found = None if by_x is None else by_x * self._by_x(a, b, x)
-        for tangent, slope in (
+        slopes: tuple[tuple[Any, Callable[[], Any]], ...] = (
             (by_a, lambda: beta_shape(a, b, x)),
             (by_b, lambda: -beta_shape(b, a, x, upper=True)),
-        ):
+        )
+        for tangent, slope in slopes:
             if tangent is not None:
                 moved = tangent * slope()
                 found = moved if found is None else found + moved

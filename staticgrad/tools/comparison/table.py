@@ -227,8 +227,8 @@ def memory(found: Comparison) -> FigureTable:
     if found.checkpointed is not None:
         measured["checkpointed tape"] = ratio(found.checkpointed.time)
     rows = [(*each, measured.get(each[0], "")) for each in rows]
-    sizes = (f"batch {each.at}" for each in memories)
-    return FigureTable("memory of a step", (*sizes, "predicted", "measured"), rows)
+    heads = [f"batch {each.at}" for each in memories]
+    return FigureTable("memory of a step", (*heads, "predicted", "measured"), rows)
 
 
 def causes(found: Comparison) -> FigureTable:

@@ -512,8 +512,8 @@ def cho_solve(factor: Any, b: ArrayLike[AnyValue]) -> AnyValue:
             hint="cho_solve(cho_factor(a), b); of a lower triangle cho_solve((l, True), b)",
         )
     triangle, lower = factor
-    half = solve_triangular(triangle, b, trans=2 * (not lower), lower=lower)
-    return solve_triangular(triangle, half, trans=2 * lower, lower=lower)
+    half = solve_triangular(triangle, b, trans=0 if lower else 2, lower=lower)
+    return solve_triangular(triangle, half, trans=2 if lower else 0, lower=lower)
 
 
 @rounded_once
