@@ -67,7 +67,7 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.calls import check_arguments
 from staticgrad.support.errors.hints import OF_OPTIMIZERS, no_such_attribute
-from staticgrad.support.errors.tracebacks import boundary, bounded
+from staticgrad.support.errors.tracebacks import boundary, bounded, names_messages
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import Settings
 
@@ -114,7 +114,7 @@ def rule(cls: type[T]) -> type[T]:
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs = without_synonyms(cls.__name__, ours, kwargs)
         if args and "learning_rate" in kwargs:
-            read_rate("learning_rate", args[0])  # parameters, as other libraries have it
+            _read_first(cls.__name__, args[0])
             check_arguments(cls.__name__, ours, (self, *args), kwargs)
         plain(self, *args, **kwargs)
 
@@ -122,6 +122,12 @@ def rule(cls: type[T]) -> type[T]:
     made = bounded(made)
     made.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
     return made
+
+
+@names_messages
+def _read_first(name: str, given: Any) -> None:
+    """Refuse parameters in the place of the rate, where other libraries have them."""
+    read_rate("learning_rate", given)
 
 
 def _refuse_to_set(self: object, name: str, value: Any) -> NoReturn:
