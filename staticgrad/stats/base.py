@@ -285,7 +285,15 @@ _ARGUMENTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 
 
 class Univariate(Distribution):
-    """A distribution of numbers: methods of the distribution function and of moments."""
+    """A distribution of numbers: methods of the distribution function and of moments.
+
+    Attributes:
+        low, high: where the support ends, before location and scale; functions of the shapes
+            where they depend on them.
+    """
+
+    low: Any = -math.inf
+    high: Any = math.inf
 
     def cdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Probability of at most ``x``."""
@@ -331,6 +339,10 @@ class Univariate(Distribution):
         """Differential entropy, or of counts the entropy, in nats."""
         return self._call("entropy", args, kwargs)
 
+    def _ends(self, s: Sequence[Any]) -> tuple[Any, Any]:
+        low, high = self.low, self.high
+        return (low(*s) if callable(low) else low, high(*s) if callable(high) else high)
+
     def _std(self, *p: Any) -> Any:
         return sqrt(self._var(*p))
 
@@ -347,14 +359,10 @@ class Continuous(Univariate):
     """A distribution with a density. Formulas are of ``z``; ``s`` are the shape parameters.
 
     Attributes:
-        low, high: where the support ends, before location and scale; functions of the shapes
-            where they depend on them.
         closed: whether the density at an end is what the formula gives; else it is 0 there.
         typical: a point inside of the support, at which formulas are computed for what is outside.
     """
 
-    low: Any = -math.inf
-    high: Any = math.inf
     closed: ClassVar[bool] = True
     typical: Any = 0.5
 
@@ -414,10 +422,6 @@ class Continuous(Univariate):
         return self.quantile(unit, *s)
 
     # -- what follows
-
-    def _ends(self, s: Sequence[Any]) -> tuple[Any, Any]:
-        low, high = self.low, self.high
-        return (low(*s) if callable(low) else low, high(*s) if callable(high) else high)
 
     def _split(self, given: Sequence[Any]) -> tuple[Sequence[Any], Any, Any, Any]:
         """Shape parameters, location and scale, and where all are in their range."""
@@ -507,7 +511,6 @@ class Discrete(Univariate):
 
     located: ClassVar[Mapping[str, float]] = {"loc": 0.0}
     low: Any = 0.0
-    high: Any = math.inf
 
     def pmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """Probability of ``k``: 0 where it is not a whole number of the support."""
@@ -561,10 +564,6 @@ class Discrete(Univariate):
         return self.quantile(unit, *[astype(each, F64) for each in s])
 
     # -- what follows
-
-    def _ends(self, s: Sequence[Any]) -> tuple[Any, Any]:
-        low, high = self.low, self.high
-        return (low(*s) if callable(low) else low, high(*s) if callable(high) else high)
 
     def _logpmf(self, k: Any, *given: Any) -> Any:
         *s, loc = given
