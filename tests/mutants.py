@@ -298,6 +298,22 @@ MUTANTS = (
             "tests/support/test_tracebacks.py -k begins_with",
         ),
         (
+            "later-calls-without-names",
+            "staticgrad/programs/transformed.py",
+            "return found, lambda given: called_as(name, along, given)",
+            "return found, along",
+            "a pullback that is called later does not name the derivative in its messages",
+            "tests/support/test_tracebacks.py -k begins_with",
+        ),
+        (
+            "traced-rules-without-names",
+            "staticgrad/programs/transformed.py",
+            "                return called_as(self._name, self._rule, args, kwargs, True)",
+            "                return self._rule(args, kwargs, True)",
+            "messages of a traced derivative name the class of traced functions",
+            "tests/support/test_tracebacks.py -k begins_with",
+        ),
+        (
             "methods-without-names",
             "staticgrad/support/errors/tracebacks.py",
             "    _NAMES[_innermost(function).__code__] = function.__name__\n",

@@ -73,6 +73,7 @@ from staticgrad.language.types.dim import equal
 from staticgrad.support.building import current, within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.records import dataclass
 
 _Key = tuple[Node, int]
@@ -256,7 +257,7 @@ def grad(
         DisconnectedError: no differentiable path leads to a wanted value.
     """
     if isinstance(y, SymbolicComplex):
-        y = real_loss("grad", y, holomorphic)
+        y = real_loss(y, holomorphic)
     _check_output(y, seed)
     check_whole(wrt)
     wrt = by_stored(wrt, leaves(y))
@@ -267,7 +268,7 @@ def grad(
     return mapped(lambda value: found[value.key], wrt, conjugate=True)
 
 
-def real_loss(name: str, y: Any, holomorphic: bool) -> Any:
+def real_loss(y: Any, holomorphic: bool) -> Any:
     """The real part of a complex loss, whose gradient is the derivative of a holomorphic function.
 
     Raises:
@@ -275,7 +276,7 @@ def real_loss(name: str, y: Any, holomorphic: bool) -> Any:
     """
     if not holomorphic:
         raise GradientError(
-            f"{name}: the loss is {y.type}: complex numbers have no order to descend in",
+            f"{called_name()}: the loss is {y.type}: complex numbers have no order to descend in",
             hint="a real loss: abs(z), z.real, sg.abs_square(z).sum()\n"
             "the complex derivative of a holomorphic function: holomorphic=True",
         )
@@ -568,7 +569,7 @@ def or_zeros(found: Value | None, value: Symbolic) -> Value:
 
 def _check_output(y: Any, seed: Any) -> None:
     if not isinstance(y, Symbolic):
-        raise not_a_value("grad", y)
+        raise not_a_value(y)
     check_floating([y], "of")
     if seed is None and any(size != 1 for size in y.shape):
         raise GradientError(
