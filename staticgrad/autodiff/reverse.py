@@ -51,8 +51,9 @@ from staticgrad.autodiff.structure import (
 )
 from staticgrad.language.functions.trees import check_whole, flatten, mapped, pairs_in
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs, running_session
+from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add

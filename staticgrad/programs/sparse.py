@@ -30,9 +30,10 @@ from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, Of
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import pickled, public
-from staticgrad.language.ir.execution import in_graphs, running_session
+from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
 from staticgrad.programs import transformed

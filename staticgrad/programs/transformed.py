@@ -44,15 +44,10 @@ from staticgrad.language.functions.trees import (
     with_complex_values,
 )
 from staticgrad.language.ir.calls import pickled
-from staticgrad.language.ir.execution import (
-    computing,
-    computing_kind,
-    held,
-    is_holding,
-    running_session,
-)
+from staticgrad.language.ir.execution import computing, computing_kind, held, is_holding
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.kinds import binding_kind, of_kind
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import apart

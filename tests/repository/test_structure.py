@@ -75,9 +75,6 @@ UPWARD = {
     ("staticgrad.language.ir.op", "staticgrad.language.ir.graph"): (
         "for type checkers: the bodies of an op are graphs, whose nodes have ops"
     ),
-    ("staticgrad.language.ir.execution", "staticgrad.language.ir.nodes"): (
-        "for type checkers: a session knows parameters, whose values depend on the session"
-    ),
     ("staticgrad.language.ops.loops", "staticgrad.autodiff.bodies"): (
         "the derivative of a loop is a loop over a graph that is differentiated"
     ),

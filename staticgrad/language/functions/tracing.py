@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from staticgrad.language.functions.streams import FoldedKeys
 from staticgrad.language.functions.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.language.ir.bodies import body_input, is_body_input
-from staticgrad.language.ir.execution import body_of_a, in_graphs
+from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import (
     Assemble,
     Contract,
@@ -31,6 +31,7 @@ from staticgrad.language.ir.forms import (
 )
 from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
 from staticgrad.language.ir.kinds import two_kinds
+from staticgrad.language.ir.nodes import body_of_a
 from staticgrad.language.ir.text import INLINE_ELEMENTS
 from staticgrad.language.ops.elementwise import is_weak
 from staticgrad.language.ops.operands import as_value

@@ -46,10 +46,10 @@ from staticgrad.language.functions.trees import (
     with_complex_values,
 )
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
-from staticgrad.language.ir.execution import body_of_a
 from staticgrad.language.ir.forms import Gather
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.nodes import body_of_a
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
