@@ -648,7 +648,8 @@ MUTANTS = (
          "@rounded_once\ndef mean(", "def mean(",
          "a mean of float16 has a float16 count", ROUNDED + "'mean and float16'"),
         ("narrow-rule-in-between", "staticgrad/language/ops/cotangent.py",
-         "return (several or not op.rounds_once) and not op.rule_is_foreign and not op.bodies",
+         "return (several or not op.rounds_once) and not op.rule_is_foreign"
+         " and not isinstance(op, BodyOp)",
          "return False",
          "derivative rules round every operation to float16", ROUNDED + "share_the_cotangent"),
         ("narrow-result-of-float32", "staticgrad/language/functions/rounding.py",
@@ -1636,7 +1637,7 @@ MUTANTS = (
         "updates are read",
         (
             "gradients-pass-updates",
-            "staticgrad/language/ir/execution.py",
+            "staticgrad/language/ir/nodes.py",
             "latest = functions.stop_gradient(value)",
             "latest = value",
             "a gradient passes through an update",
@@ -1668,7 +1669,7 @@ MUTANTS = (
         ),
         (
             "state-is-stepped",
-            "staticgrad/language/ir/execution.py",
+            "staticgrad/language/ir/nodes.py",
             "self.steppers.setdefault(parameter.node, [])\n        if",
             "if",
             "an optimizer steps state that the function has updated",

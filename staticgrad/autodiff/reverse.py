@@ -52,7 +52,7 @@ from staticgrad.autodiff.structure import (
 from staticgrad.language.functions.trees import check_whole, flatten, mapped, pairs_in
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
-from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.language.ir.graph import BodyOp, Node, Parameter, ParameterLeaf, Symbolic, ancestors
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
@@ -126,7 +126,7 @@ class _Region:
 
     def _keeps(self, node: Node) -> bool:
         """Return whether a node is a saved loop or branch."""
-        return bool(node.op.bodies) and all(value.key in self.saved for value in node.values)
+        return isinstance(node.op, BodyOp) and all(value.key in self.saved for value in node.values)
 
     def _runs_again(self, value: Symbolic) -> bool:
         key = value.key
