@@ -14,7 +14,7 @@ import numpy as np
 
 from staticgrad.autodiff.cone import cone_between, named
 from staticgrad.language.functions import creation
-from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.functions.trees import flatten, has_parameters, unflatten
 from staticgrad.language.ir.graph import Symbolic, constant
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
@@ -83,7 +83,7 @@ def _instead_of(structure: Any) -> str:
         return "pass the value itself, not its name"
     if isinstance(structure, set | frozenset):
         return "a set has no order: pass a list, whose order the gradients keep"
-    if hasattr(structure, "parameters"):
+    if has_parameters(structure):
         return "of a module: sg.grad(loss, model.parameters())"
     if callable(structure):
         return "a function has no gradient: call it with inputs and differentiate what it gives"

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -37,14 +36,14 @@ from typing import (
     TypeVar,
     dataclass_transform,
 )
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from staticgrad.language.functions.call_types import P, R
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.streams import GENERATORS
-from staticgrad.language.functions.trees import Contents, flatten, is_module
+from staticgrad.language.functions.trees import Contents, ObjectParts, flatten, is_module, parts
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import computing, computing_kind, in_graphs
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike
@@ -74,28 +73,42 @@ from staticgrad.support.records import NamedTuple, dataclass
 
 M = TypeVar("M")
 
-#: Kinds of layers -> how many have been named so far.
-_named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
-#: Names of parameters that were made for an attribute -> how many have had them so far.
-_own: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
-#: Beginnings of the names that layers gave.
-_of_layers: Final[set[str]] = set()
-#: The stores of parameters that were created for an attribute of a module.
-_for_attributes: Final[WeakSet[ParameterStore]] = WeakSet()
-#: Names that are paths -> what has them.
+
+class NumberedNames:
+    """Names that are given once: ``linear``, then ``linear1``; another object gets the next one.
+
+    ``joint`` separates a number from the name.
+    """
+
+    def __init__(self, joint: str = "") -> None:
+        self._joint = joint
+        self._numbers: dict[str, Iterator[int]] = {}  # a given name -> the next numbers behind it
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether the name has been given."""
+        return name in self._numbers
+
+    def new(self, name: str) -> str:
+        """Return ``name``, or, if it has been given, ``name`` with the next free number."""
+        fresh, tried = itertools.count(1), name
+        while self._numbers.setdefault(tried, fresh) is not fresh:  # other threads give names, too
+            tried = f"{name}{self._joint}{next(self._numbers[name])}"
+        return tried
+
+
+#: Beginnings of the names of parameters that layers make.
+_of_layers: Final = NumberedNames()
+#: Names of parameters that were made for an attribute of a module.
+_of_attributes: Final = NumberedNames("_")
+#: Names that are paths -> what has them now.
 _paths: Final[WeakValueDictionary[str, ParameterStore]] = WeakValueDictionary()
-#: The stores of parameters that have been attributes of modules.
-_held: Final[WeakSet[ParameterStore]] = WeakSet()
 #: The key of a deep copy's memo that says that a module around this one is copied.
 _INSIDE: Final = "staticgrad.nn: inside of a module"
 
 
 def named(kind: str) -> str:
     """A name for the parameters of one more layer of a kind: ``linear``, ``linear1`` and so on."""
-    number = next(_named[kind])
-    name = f"{kind}{number}" if number else kind
-    _of_layers.add(name)
-    return name
+    return _of_layers.new(kind)
 
 
 def name_by_path(stored: Iterable[tuple[str, Parameter]]) -> None:
@@ -121,7 +134,7 @@ def name_by_path(stored: Iterable[tuple[str, Parameter]]) -> None:
 def _is_free(store: ParameterStore) -> bool:
     if store.in_graph or _paths.get(store.name) is store:
         return False
-    return store.name.partition(".")[0] in _of_layers or store in _for_attributes
+    return store.name.partition(".")[0] in _of_layers or store.made_for_module
 
 
 def name_apart(value: Any) -> None:
@@ -131,17 +144,13 @@ def name_apart(value: Any) -> None:
     instantiated several times: the second has ``scale_1``. What has stood in a module, or may stand
     in a graph, keeps its name: other nodes have been made since it was.
     """
-    found = [*_parameters_in(value)]
-    fresh = [p for p in found if p.store not in _held]
+    fresh = {p.store: p for p in _parameters_in(value) if not p.store.in_module}
     newest = next_serial()
-    if any(newest - p.node.serial > len(fresh) for p in fresh):
-        fresh = []
-    _held.update(p.store for p in found)
-    for p in fresh:
-        _for_attributes.add(p.store)
-        number = next(_own[p.name])
-        if number:
-            p.store.rename(f"{p.name}_{number}")
+    is_made_now = all(newest - p.node.serial <= len(fresh) for p in fresh.values())
+    for p in fresh.values():
+        p.store.in_module, p.store.made_for_module = True, is_made_now
+        if is_made_now and (name := _of_attributes.new(p.name)) != p.name:
+            p.store.rename(name)
 
 
 def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
@@ -274,12 +283,10 @@ def _walk(
         if id(found) in paths:
             return
         paths[id(found)] = path
-        parts: Any = vars(found).items()
-    elif isinstance(found, Generator):
-        parts = (("key", found.key), ("step", found.step))
+        inside: Iterable[tuple[Any, Any]] = vars(found).items()
     else:
-        parts = found.items() if isinstance(found, dict) else enumerate(found)
-    for name, part in parts:
+        inside = _items_in(found)
+    for name, part in inside:
         if part.__class__ in _PLAIN:
             continue
         part = stored_of(part)
@@ -348,13 +355,14 @@ def _text_of_call(module: Any) -> str:
     return f"{type(module).__name__}({', '.join(given)})" if given else type(module).__name__
 
 
-def contents(found: Any) -> list[tuple[Any, Any]]:
-    """Yield the direct contents of a module or container, by name."""
-    if is_module(found):
-        return [*vars(found).items()]
-    if isinstance(found, Generator):
-        return [("key", found.key), ("step", found.step)]
-    return items_of(found) or []
+def contents(found: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the direct contents of a module, container or generator, by name."""
+    return vars(found).items() if is_module(found) else _items_in(found)
+
+
+def _items_in(found: Any) -> Iterable[tuple[Any, Any]]:
+    held = parts(found) if isinstance(found, Generator) else None
+    return (items_of(found) or ()) if held is None else held.by_key().items()
 
 
 def module_html(module: Module) -> str:
@@ -634,6 +642,14 @@ class Module:
 
     def _repr_html_(self) -> str:
         return module_html(self)
+
+
+parts.register(
+    Module,
+    lambda each: ObjectParts(
+        each.state_dict, each.load_state_dict, lambda: dict(each.named_parameters())
+    ),
+)
 
 
 class Layer(Module):

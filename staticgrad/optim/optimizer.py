@@ -21,6 +21,7 @@ import numpy as np
 
 from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
+from staticgrad.language.functions.trees import ObjectParts, has_parameters, parts
 from staticgrad.language.ir.calls import Argument, check_fields, public, without_synonyms
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.nodes import running_session
@@ -554,6 +555,11 @@ def registered_optimizers() -> tuple[type[Optimizer], ...]:
     return tuple(found)
 
 
+parts.register(
+    Optimizer, lambda opt: ObjectParts(opt.state_dict, opt.load_state_dict, are_names=True)
+)
+
+
 def _graph_step(step: Any) -> Any:
 
     @wraps(step)
@@ -571,8 +577,8 @@ def _graph_step(step: Any) -> Any:
 
 def listed_parameters(params: Any) -> list[Parameter]:
     """Return the parameters in ``params``, each once."""
-    own = getattr(params, "parameters", None)
-    found: list[Any] = list(own()) if callable(own) else list(leaves(params, _TAKES))
+    has_them = has_parameters(params)
+    found: list[Any] = list(params.parameters()) if has_them else leaves(params, _TAKES)
     for value in found:
         if not isinstance(value, Parameter):
             raise ArgumentError(
@@ -662,7 +668,7 @@ class ParameterGroups(Optimizer):
         if isinstance(how, Mapping):
             how = replace(self.default, **how)
         _check_inner(how)
-        if callable(chosen) and not hasattr(chosen, "parameters"):
+        if callable(chosen) and not has_parameters(chosen):
             return chosen, how
         own = {p.node for p in listed_parameters(chosen)}
         return (lambda p: getattr(p, "node", None) in own), how

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import numpy as np
 
 from staticgrad.language.functions import parameter
+from staticgrad.language.functions.trees import has_parameters
 from staticgrad.language.ir.calls import Argument, check_fields, public
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.nodes import running_session
@@ -106,7 +107,7 @@ def read_rate(word: str, rate: Any) -> Any:
                 related=related(rate),
             )
         return rate
-    if isinstance(rate, list | tuple | dict) or hasattr(rate, "parameters"):
+    if isinstance(rate, list | tuple | dict) or has_parameters(rate):
         raise ArgumentError(
             f"{called_name()}: {word} comes first, not {shown(rate)}",
             hint="parameters go to opt.updates(loss, model.parameters()); in a traced function"

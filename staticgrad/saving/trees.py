@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.functions.random import Generator
-from staticgrad.language.functions.trees import fields_of, is_module, is_record
-from staticgrad.language.ir.graph import Graph, Parameter
+from staticgrad.language.functions.trees import parts
+from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.pairs import Complex, stored_of
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import write_all
@@ -32,58 +31,16 @@ _MOST_SHOWN: Final = 8
 _NAMES: Final = "names"
 
 
-def is_keeper(tree: Any) -> bool:
-    """Return whether it has a ``state_dict`` that it loads: modules, optimizers, loaders."""
-    return callable(getattr(tree, "state_dict", None)) and callable(
-        getattr(tree, "load_state_dict", None)
-    )
-
-
-def parts_of(tree: Any) -> dict[Any, Any] | None:
-    """Return children by key, or None for a leaf.
-
-    Generators, graphs, compiled programs, and what has ``parameters()``, hold parameters.
-    """
-    if isinstance(tree, Value | type):
-        return None
-    if (items := items_of(tree)) is not None:
-        return dict(items)
-    if is_keeper(tree):
-        return dict(tree.state_dict())
-    if isinstance(tree, Generator):
-        return {"key": tree.key, "step": tree.step}
-    if (named := _parts_by_name(tree)) is not None:
-        return named
-    if is_module(tree):  # of another class: a sparse matrix
-        return dict(tree.tree_contents().parts)
-    return {name: getattr(tree, name) for name in fields_of(tree)} if is_record(tree) else None
-
-
-def _parts_by_name(tree: Any) -> dict[Any, Any] | None:
-    """The parameters of what has no other keys for them; None of what is something else."""
-    if isinstance(tree, Value | type | Mapping | list | tuple | Generator) or is_keeper(tree):
-        return None
-    graph = getattr(tree, "program_graph", tree)
-    if isinstance(graph, Graph):
-        return {p.name: p for p in graph.parameters}
-    if callable(getattr(tree, "parameters", None)):
-        return {p.name: p for p in tree.parameters()}
-    return None
-
-
 def _names_in(tree: Any, path: str = "") -> dict[str, str]:
     """The path of each parameter -> its name; of those alone whose path has no names in it."""
     tree = stored_of(tree)
     if isinstance(tree, Parameter):
         return {path: tree.name}
-    if callable(named := getattr(tree, "named_parameters", None)):
-        parts: Any = dict(named())
-    elif is_keeper(tree) or _parts_by_name(tree) is not None:
+    held = parts(tree)
+    if held is None or held.are_names:
         return {}
-    else:
-        parts = parts_of(tree) or {}
     found: dict[str, str] = {}
-    for key, part in parts.items():
+    for key, part in (held.paths or held.by_key)().items():
         found |= _names_in(part, f"{path}.{key}" if path else str(key))
     return found
 
@@ -112,11 +69,11 @@ def endless(function: str) -> ArgumentError:
 
 def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
     tree = stored_of(tree)
-    parts = parts_of(tree)
-    if parts is not None:
+    held = parts(tree)
+    if held is not None:
         kind = "list" if isinstance(tree, list) else "tuple" if isinstance(tree, tuple) else "dict"
         items = []
-        for key, part in parts.items():
+        for key, part in held.by_key().items():
             if not isinstance(key, str | int):
                 raise ArgumentError(f"save: the key {shown(key)} is neither a text nor an integer")
             items.append([key, _described(part, f"{path}.{key}" if path else str(key), arrays)])
@@ -234,23 +191,24 @@ class Restoring:
         self._renamed = renamed
         self._parameters: list[tuple[Parameter, Any]] = []
         self._arrays: list[tuple[Any, Any]] = []
-        self._keepers: list[tuple[Any, Any]] = []
+        self._states: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = []
 
     def look(self, tree: Any, found: Any, path: str = "") -> None:
         """Note what of ``found`` belongs where in ``tree``, or why it does not."""
         tree = stored_of(tree)
-        if is_keeper(tree):
+        held = parts(tree)
+        if held is not None and held.are_names and isinstance(found, dict):
+            found = self._in_our_names(found)
+        if held is not None and held.restore is not None:
             if isinstance(found, dict):
-                of_names = not hasattr(tree, "named_parameters")
-                self._keepers.append((tree, self._in_our_names(found) if of_names else found))
+                self._states.append((held.by_key, held.restore, found))
             else:
                 self._differs(path, "what a file keeps by name", found)
-            return
-        parts = parts_of(tree)
-        if parts is not None:
-            if isinstance(found, dict) and _parts_by_name(tree) is not None:
-                found = _by_present_names(parts, self._in_our_names(found))
-            self._look_inside(parts, found, path)
+        elif held is not None:
+            own = held.by_key()
+            if held.are_names and isinstance(found, dict):
+                found = _by_present_names(own, found)
+            self._look_inside(own, found, path)
         elif isinstance(tree, Parameter):
             if tree.store.is_complex and isinstance(found, np.ndarray) and found.dtype.kind == "c":
                 found = as_parts(found)  # files of before have these
@@ -261,9 +219,9 @@ class Restoring:
             self.look(tree.re, found.real, f"{path}.real")
             self.look(tree.im, found.imag, f"{path}.imag")
         elif isinstance(tree, Value | np.ndarray):
-            own = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
-            own = array_of(own, f"load: {path or 'into'}")
-            self._fit(own, found, path, lambda array: self._arrays.append((own, array)))
+            array = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
+            target = array_of(array, f"load: {path or 'into'}")
+            self._fit(target, found, path, lambda array: self._arrays.append((target, array)))
 
     def _in_our_names(self, state: dict[Any, Any]) -> dict[Any, Any]:
         """Return state that is keyed ``w`` or ``w.momentum``, with the present parameter names."""
@@ -275,15 +233,14 @@ class Restoring:
 
     def write(self) -> None:
         """Write all of it, or nothing."""
-        done: list[tuple[Any, Any]] = []
+        done: list[tuple[Callable[[Any], object], Any]] = []
         try:
-            for keeper, state in self._keepers:
-                before = keeper.state_dict()
-                done.append((keeper, before))
-                keeper.load_state_dict(state)
+            for state_of, restore, state in self._states:
+                done.append((restore, state_of()))
+                restore(state)
         except StaticgradError as error:
-            for keeper, before in done[:-1]:
-                keeper.load_state_dict(before)
+            for restore, before in done[:-1]:
+                restore(before)
             raise SavedFileError(error.headline, details=error.details, hint=error.hint) from error
         write_all([(p.store, array) for p, array in self._parameters])
         for own, array in self._arrays:

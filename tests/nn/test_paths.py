@@ -110,6 +110,50 @@ def test_two_models_are_told_apart():
     sg.compile(sums).run({"tokens": TOKENS})
 
 
+def test_a_name_is_given_once():
+    class Numbered(sg.nn.LSTMCell):
+        pass
+
+    class Numbered1(sg.nn.LSTMCell):
+        pass
+
+    layers = [kind(2, 2) for kind in (Numbered, Numbered, Numbered1, Numbered, Numbered1)]
+    names = [p.name for layer in layers for p in layer.parameters()]
+    assert len({*names}) == len(names)
+    assert [layer.parameters()[0].name.partition(".")[0] for layer in layers] == [
+        "numbered",
+        "numbered1",
+        "numbered11",
+        "numbered2",
+        "numbered12",
+    ]
+
+
+def test_numbers_of_attributes_pass_over_names_that_are_there():
+    class Scaled(sg.nn.Module):
+        def __init__(self, name):
+            self.scale = sg.parameter(name, 1.0)
+
+    names = [Scaled(name).scale.name for name in ("numbered", "numbered_1", "numbered", "numbered")]
+    assert names == ["numbered", "numbered_1", "numbered_2", "numbered_3"]
+
+
+def test_a_parameter_keeps_its_name_in_a_second_module():
+    class Holds(sg.nn.Module):
+        def __init__(self, given):
+            self.given = given
+
+    first = Holds(sg.parameter("in_both", 1.0))
+    assert [Holds(first.given).given.name, Holds([first.given]).given[0].name] == ["in_both"] * 2
+    pairs = [Holds([first.given, sg.parameter("second_in_list", 1.0)]).given for _ in range(2)]
+    assert [[p.name for p in pair] for pair in pairs] == [
+        ["in_both", "second_in_list"],
+        ["in_both", "second_in_list_1"],
+    ]
+    tied = sg.parameter("twice_in_list", 1.0)
+    assert Holds([tied, tied]).given[1].name == "twice_in_list"
+
+
 @pytest.mark.slow
 def test_names_stay_that_users_gave_or_that_graphs_have():
     mine = sg.parameter("mine", np.ones(8, "float32"))

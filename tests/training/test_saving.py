@@ -668,3 +668,99 @@ def test_states_of_modules_have_complex_arrays(tmp_path):
 def test_empty_trees_come_back(tree, suffix, tmp_path):
     sg.save(tmp_path / f"a{suffix}", tree)
     assert sg.load(tmp_path / f"a{suffix}") == tree
+
+
+class Loader:
+    """A loader of data as of another library, whose state is keyed by names of parameters."""
+
+    def __init__(self, **state):
+        self.state = state
+
+    def state_dict(self):
+        return dict(self.state)
+
+    def load_state_dict(self, state):
+        self.state = dict(state)
+
+
+class Bag:
+    """An object of another library with parameters."""
+
+    def __init__(self, *held):
+        self.held = held
+
+    def parameters(self):
+        return iter(self.held)
+
+
+def _holder(kind, name, start):
+    """Return an object of a kind that has parts, which contains values that depend on a number."""
+    w = sg.parameter(name, np.full(3, start))
+    opt, rate = sg.optim.SGD(0.5, momentum=0.5), sg.optim.Plateau(start, name=f"{name}.rate")
+    loss = (w * w).sum()
+    graph = sg.Graph({"y": loss}, opt.updates(loss, [w]))
+    program = sg.compile(graph)
+    program.run()
+    net = sg.nn.Sequential(sg.nn.Linear(2, 1, bias=False))
+    net.layers[0].weight.value = np.full((2, 1), start, "float32")
+    holders = {
+        "module": net,
+        "optimizer": opt,
+        "generator": sg.random.Generator(int(start), name=f"{name}.random"),
+        "graph": graph,
+        "program": program,
+        "average": sg.optim.Average([w]),
+        "rate": rate,
+        "matrix": sg.sparse.csr(sg.parameter("d", [start]), [1], [0, 1, 1], (2, 2)),
+        "record": Record(w, 2),
+        "loader": Loader(**{f"{name}.seen": np.full(2, start)}),
+        "bag": Bag(w),
+        "dict": {"w": w},
+        "list": [w],
+    }
+    return w, holders[kind]
+
+
+#: Kind of an object -> the keys of its parts. Those of the second table are names of parameters.
+BY_KEY = {
+    "module": ["layers.0.weight"],
+    "generator": ["key", "step"],
+    "matrix": ["data"],
+    "record": ["weight", "epoch"],
+    "dict": ["w"],
+    "list": [0],
+}
+BY_NAME = {
+    "optimizer": ["{}.momentum"],
+    "graph": ["{}", "{}.momentum"],
+    "program": ["{}", "{}.momentum"],
+    "average": ["{}.average"],
+    "rate": ["{}.rate.rate", "{}.rate.best", "{}.rate.waited"],
+    "loader": ["{}.seen"],
+    "bag": ["{}"],
+}
+
+
+@pytest.mark.parametrize("kind", BY_KEY)
+def test_parts_by_key_are_restored(kind, tmp_path):
+    (_, tree), (_, other) = _holder(kind, "w", 4.0), _holder(kind, "w", 9.0)
+    sg.save(tmp_path / "a.npz", tree)
+    sg.load(tmp_path / "a.npz", into=other)
+    sg.save(tmp_path / "b.npz", other)
+    saved, restored = sg.load(tmp_path / "a.npz"), sg.load(tmp_path / "b.npz")
+    assert [*(dict(enumerate(saved)) if kind == "list" else saved)] == BY_KEY[kind]
+    assert repr(saved) == repr(restored)
+
+
+@pytest.mark.parametrize("kind", BY_NAME)
+def test_parts_by_name_are_restored_under_the_present_names(kind, tmp_path):
+    trees = [_holder(kind, "linear1", 4.0), _holder(kind, "linear2", 9.0)]
+    sg.save(tmp_path / "a.npz", trees[0])
+    sg.load(tmp_path / "a.npz", into=trees[1])
+    sg.save(tmp_path / "b.npz", trees[1])
+    (_, saved), (_, restored) = sg.load(tmp_path / "a.npz"), sg.load(tmp_path / "b.npz")
+    assert {*saved} == {key.format("linear1") for key in BY_NAME[kind]}
+    assert {*restored} == {key.format("linear2") for key in BY_NAME[kind]}
+    assert [repr(x) for _, x in sorted(saved.items())] == [
+        repr(x) for _, x in sorted(restored.items())
+    ]

@@ -41,6 +41,7 @@ from staticgrad.compiler.reports.stats import Counts, Stats
 from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.compiler.runtime.sections import LEAST_SECTION
 from staticgrad.compiler.runtime.step import Table
+from staticgrad.language.functions.trees import parts, parts_by_name
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
@@ -621,6 +622,9 @@ class Compiled(Generic[Results]):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (self.program_graph, self.single, self.options)
+
+
+parts.register(Compiled, lambda program: parts_by_name(lambda: program.program_graph.parameters))
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

@@ -18,6 +18,7 @@ from staticgrad.language.ir.pairs import stored_of
 from staticgrad.language.ops.operands import as_value
 from staticgrad.nn.initial import source
 from staticgrad.nn.module import Module
+from staticgrad.support.containers import is_named_tuple
 from staticgrad.support.errors import ArgumentError, ExportError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import torch
@@ -341,7 +342,7 @@ def _plain(tree: Any) -> Any:
     """Containers as tuples, lists and dicts; results of other classes as dicts of their items."""
     if isinstance(tree, TensorAt) or tree is None or isinstance(tree, bool | int | float | str):
         return tree
-    if isinstance(tree, tuple) and not hasattr(tree, "_fields"):
+    if isinstance(tree, tuple) and not is_named_tuple(type(tree)):
         return tuple(map(_plain, tree))
     if isinstance(tree, list):
         return [*map(_plain, tree)]

@@ -8,7 +8,7 @@ from typing import Any
 from staticgrad.interop.lax.primitives import LaxType, cast
 from staticgrad.interop.lax.program import LaxProgram
 from staticgrad.language.ops.operands import as_value
-from staticgrad.support.containers import filled, items_of, parts_in
+from staticgrad.support.containers import filled, is_named_tuple, items_of, parts_in
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
 
@@ -21,8 +21,7 @@ def plain_tree(tree: Any) -> Any:
     """
     if tree is None or isinstance(tree, int):
         return tree
-    is_named = isinstance(tree, tuple) and hasattr(tree, "_fields")
-    if is_named or isinstance(tree, dict) or type(tree) in (tuple, list):
+    if isinstance(tree, dict) or type(tree) in (tuple, list) or is_named_tuple(type(tree)):
         return filled(tree, map(plain_tree, parts_in(tree) or ()))
     raise ArgumentError(
         f"jax.trace: arguments and results in {kind_of(tree)} are not supported",

@@ -40,6 +40,7 @@ from staticgrad.language.functions.draws import (
     met_shape,
 )
 from staticgrad.language.functions.streams import GENERATORS, Stream
+from staticgrad.language.functions.trees import ObjectParts, parts
 from staticgrad.language.ir.calls import namespace, public
 from staticgrad.language.ir.execution import computing_kind, held
 from staticgrad.language.ir.graph import Parameter
@@ -308,6 +309,9 @@ class Generator(Distributions):
                 self._end_step()
         finally:
             self.streams = streams
+
+
+parts.register(Generator, lambda each: ObjectParts(lambda: {"key": each.key, "step": each.step}))
 
 
 def _rank_of_draws() -> int:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.functions import aggregate, complex_numbers, creation
-from staticgrad.language.functions.trees import Contents
+from staticgrad.language.functions.trees import Contents, ObjectParts, parts
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Array, Constant
@@ -371,6 +371,9 @@ class Sparse:
     def __repr__(self) -> str:
         rows, columns = self.shape
         return f"Sparse({rows} x {columns}, {self.nnz} elements of {self.dtype.numpy})"
+
+
+parts.register(Sparse, lambda matrix: ObjectParts(lambda: matrix.tree_contents().parts))
 
 
 def _complex_elements(dtype: Any) -> DTypeError:

@@ -7,18 +7,21 @@ holds none. A dataclass is put back with its fields as they are: neither ``__ini
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import singledispatch
 from typing import Any
 
 from staticgrad.language.ir.execution import held
+from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.pairs import Complex, ComplexParameter, is_complex_data
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import of_parts
+from staticgrad.support.containers import is_named_tuple, items_of
 from staticgrad.support.errors import GradientError, RankError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.records import Settings, dataclass
+from staticgrad.support.records import NamedTuple, Settings, dataclass
 
 _PART = "?"  # how a leaf is written in messages
 _FUNCTION = "function"
@@ -196,6 +199,58 @@ def fields_of(record: Any) -> tuple[str, ...]:
     return tuple([field.name for field in fields(record) if hasattr(record, field.name)])
 
 
+class ObjectParts(NamedTuple):
+    """The parts of an object by key, and how a saved state gets back into them.
+
+    Attributes:
+        by_key: returns the parts by key.
+        restore: sets all parts to a saved state. None: each part is written by itself.
+        paths: returns the parameters by their paths from the object. None: they are in the parts.
+        are_names: keys begin with names of parameters, which another process may number otherwise.
+    """
+
+    by_key: Callable[[], Mapping[Any, Any]]
+    restore: Callable[[Mapping[str, Any]], object] | None = None
+    paths: Callable[[], Mapping[str, Any]] | None = None
+    are_names: bool = False
+
+
+@singledispatch
+def parts(tree: Any) -> ObjectParts | None:
+    """Return the parts of a container, or of an object that holds parameters; None for a leaf.
+
+    Each class registers its parts where it is defined. An object of any other class has parts if
+    it is a dataclass, or has the methods of a module or of a loader of data.
+    """
+    state, restore = getattr(tree, "state_dict", None), getattr(tree, "load_state_dict", None)
+    if callable(state) and callable(restore):
+        named = getattr(tree, "named_parameters", None)
+        paths = (lambda: dict(named())) if callable(named) else None
+        return ObjectParts(state, restore, paths, are_names=paths is None)
+    if has_parameters(tree):
+        return parts_by_name(tree.parameters)
+    if is_record(tree):
+        return ObjectParts(lambda: {name: getattr(tree, name) for name in fields_of(tree)})
+    return None
+
+
+def parts_by_name(parameters: Callable[[], Sequence[Any]]) -> ObjectParts:
+    """Return the parts of an object that has no other keys for its parameters."""
+    return ObjectParts(lambda: {p.name: p for p in parameters()}, are_names=True)
+
+
+for _leaf in (Value, type):
+    parts.register(_leaf, lambda leaf: None)
+for _container in (Mapping, list, tuple):
+    parts.register(_container, lambda each: ObjectParts(lambda: dict(items_of(each) or ())))
+parts.register(Graph, lambda graph: parts_by_name(lambda: graph.parameters))
+
+
+def has_parameters(tree: Any) -> bool:
+    """Return whether ``tree`` has a method ``parameters()``, as modules and averages do."""
+    return callable(getattr(tree, "parameters", None))
+
+
 def unflatten(tree: Tree, leaves: Sequence[Any], conjugate: bool = False) -> Any:
     """The tree of these leaves; ``conjugate``: complex values are made of their conjugates."""
     return _built(tree, iter(leaves), conjugate)
@@ -220,7 +275,7 @@ def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
     if tree.kind in (BothParts, StoredParts):
         found = tree.kind(parts)
         return found.conj() if conjugate else found
-    return tree.kind(*parts) if hasattr(tree.kind, "_fields") else tuple(parts)
+    return tree.kind(*parts) if is_named_tuple(tree.kind) else tuple(parts)
 
 
 def paths(tree: Tree, name: str) -> list[str]:

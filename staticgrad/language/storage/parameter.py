@@ -70,6 +70,8 @@ class ParameterStore:
         leaf: its leaf on tapes, once it has met a tensor.
         former: the names that it, or what it is a copy of, had before, the latest first.
         in_graph: whether a graph has it, which is a value and fixes its name.
+        in_module: whether it has been in an attribute of a module.
+        made_for_module: whether it was made for that attribute, whose path may become its name.
         is_complex: whether the last axis has real and imaginary parts of complex numbers.
         shard: says of what array it is this rank's part, if it is one of several ranks' parts.
     """
@@ -78,6 +80,8 @@ class ParameterStore:
 
     leaf: Any = None
     in_graph: bool = False
+    in_module: bool = False
+    made_for_module: bool = False
     shard: Shard | None = None
     _states: tuple[tuple[ref[ParameterStore], str], ...] = ()
     former: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from staticgrad.eager.tape import recording
 from staticgrad.language.ir.nodes import Symbolic
 from staticgrad.support import building
 from staticgrad.support.building import capture
+from staticgrad.support.containers import first_part
 from staticgrad.support.errors import ArgumentError, StaticgradError
 from staticgrad.support.pictures.markup import (
     fold,
@@ -282,9 +283,7 @@ def _act(what: str, do: Callable[[], Any]) -> tuple[Action, Any]:
 
 
 def _loss(found: Any) -> str:
-    while isinstance(found, dict | list | tuple):
-        found = next(iter(found.values() if isinstance(found, dict) else found))
-    return f"loss {float(np.mean(np.asarray(found))):.6g}"
+    return f"loss {float(np.mean(np.asarray(first_part(found)))):.6g}"
 
 
 def _at(found: Any, place: PlantedAt) -> bool:

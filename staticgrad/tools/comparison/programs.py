@@ -34,7 +34,7 @@ from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.function import Function
 from staticgrad.support.building import capture, is_user_file, within
-from staticgrad.support.containers import first_part
+from staticgrad.support.containers import first_part, is_named_tuple
 from staticgrad.support.errors import (
     ArgumentError,
     GradientError,
@@ -477,7 +477,7 @@ def _with_arrays(tree: Any) -> Any:
     """Return the tree with arrays in the place of numbers, lists of numbers and tensors."""
     if isinstance(tree, dict):
         return {key: _with_arrays(each) for key, each in tree.items()}
-    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+    if isinstance(tree, list | tuple) and not is_named_tuple(type(tree)):
         leaves, _ = flatten(tree)
         if leaves and all(isinstance(leaf, int | float | np.generic) for leaf in leaves):
             return np.asarray(tree)
