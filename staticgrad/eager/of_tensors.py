@@ -31,7 +31,6 @@ from staticgrad.language.functions.trees import (
 from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import DisconnectedError, GradientError
-from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 Tensors = Sequence[Tensor]
@@ -47,17 +46,17 @@ def reads_others(ys: Tensors, stands: Tensors) -> bool:
 
 
 def cotangents(
-    ys: Tensors, by: Tensors, cts: Any, allow_disconnected: bool, again: bool
+    name: str, ys: Tensors, by: Tensors, cts: Any, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
     """Return the cotangents of ``by``, given those of ``ys`` (None: 1, for one-element results).
 
     ``again``: to be differentiated in turn; else the tape is kept where there are ``cts``.
     """
-    _check_floating(ys)
+    _check_floating(name, ys)
     given = [None] * len(ys) if cts is None else cts
     pairs = [(y, ct) for y, ct in zip(ys, given, strict=True) if y.edge is not None]
     if not (pairs or allow_disconnected):
-        raise _disconnected()
+        raise _disconnected(name)
     if not pairs:
         return [_zeros(each.type) for each in by]
     try:
@@ -72,56 +71,58 @@ def cotangents(
             )
         )
     except DisconnectedError:
-        raise _disconnected() from None
+        raise _disconnected(name) from None
 
 
 class Tangents:
     """Tangents of results, for directions in which the tensors before them may move."""
 
-    def __init__(self, ys: Tensors, by: Tensors, allow_disconnected: bool) -> None:
+    def __init__(self, name: str, ys: Tensors, by: Tensors, allow_disconnected: bool) -> None:
         """Raises GradientError, DisconnectedError: as ``cotangents``; the former of each result."""
-        _check_floating(ys)
-        self._ys, self._allow = ys, allow_disconnected
+        _check_floating(name, ys)
+        self._name, self._ys, self._allow = name, ys, allow_disconnected
         self._live = [y for y in ys if y.edge is not None]
         self.cts = [Tensor(np.zeros(y.shape), True, y.dtype) for y in self._live]
         if not allow_disconnected and len(self._live) < len(ys):
-            raise _disconnected()
+            raise _disconnected(name)
         with enable_grad():
-            self.slopes = cotangents(self._live, by, self.cts, True, True)
+            self.slopes = cotangents(name, self._live, by, self.cts, True, True)
         if not allow_disconnected and any(each.edge is None for each in self.slopes):
-            raise _disconnected()
+            raise _disconnected(name)
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
         """Return the tangent of each result."""
-        ways = fitted("tangent", self.slopes, directions)
+        ways = fitted(self._name, "tangent", self.slopes, directions)
         moving = [
             (slope, way)
             for slope, way in zip(self.slopes, ways, strict=True)
             if slope.edge is not None
         ]
         slopes, ways = [slope for slope, _ in moving], [way for _, way in moving]
-        found = iter(cotangents(slopes, self.cts, ways, self._allow, again) if moving else [])
+        found = iter(
+            cotangents(self._name, slopes, self.cts, ways, self._allow, again) if moving else []
+        )
         live = {id(y): next(found, None) for y in self._live}
         tangents = [live.get(id(y)) for y in self._ys]
         return [_zeros(y.type) if t is None else t for y, t in zip(self._ys, tangents, strict=True)]
 
 
 def matrices(
-    y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
+    name: str, y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
     """The Jacobian of ``y`` by each of ``by``: row by row, or by columns where these are fewer."""
     columns = sum(each.size for each in by)
     forward = mode == "forward" if mode else columns < y.size
-    _check_floating([y])
+    _check_floating(name, [y])
     if not (y.size and columns) or (allow_disconnected and y.edge is None):
         return [_zeros(y.type.with_shape((*y.shape, *each.shape))) for each in by]
     with enable_grad() if again else no_grad():
         if not forward:
-            found = _rows(y, by, allow_disconnected, again)
+            found = _rows(name, y, by, allow_disconnected, again)
         else:
-            tangents = Tangents([y], by, allow_disconnected)
+            tangents = Tangents(name, [y], by, allow_disconnected)
             transposed = [
-                _rows(slope, tangents.cts, allow_disconnected, again)[0]
+                _rows(name, slope, tangents.cts, allow_disconnected, again)[0]
                 for slope in tangents.slopes
             ]
             found = [moveaxis(each, 0, -1) for each in transposed]
@@ -129,15 +130,15 @@ def matrices(
         return [reshape(part, (*y.shape, *each.shape)) for part, each in pairs]
 
 
-def _rows(y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
+def _rows(name: str, y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
     """The gradients of each element of ``y`` by each of ``by``, stacked along a first axis."""
 
     def one(ct: Tensor) -> list[Tensor]:
-        return cotangents([y], by, [ct], allow_disconnected, again)
+        return cotangents(name, [y], by, [ct], allow_disconnected, again)
 
     def absent(x: Tensor) -> Tensor:
         if not allow_disconnected:
-            raise _disconnected()
+            raise _disconnected(name)
         return _zeros(x.type)
 
     if y.edge is None:
@@ -151,56 +152,69 @@ def _rows(y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list
 
 def gradients(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
     """``sg.grad`` of a tensor, by tensors or parameters, in their containers; differentiable."""
-    return _by(wrt, allow_disconnected, lambda by, allow: cotangents([y], by, [seed], allow, True))
+    return _by(
+        "grad",
+        wrt,
+        allow_disconnected,
+        lambda by, allow: cotangents("grad", [y], by, [seed], allow, True),
+    )
 
 
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool) -> Any:
     """``sg.vjp`` of tensors."""
     ys, tree = flatten(y)
-    cts = fitted("cotangent", ys, matched("cotangent", ct, tree, Tensor))
-    return _by(x, allow_disconnected, lambda by, allow: cotangents(ys, by, cts, allow, True))
+    cts = matched("vjp", "cotangent", ct, tree, Tensor)
+    cts = fitted("vjp", "cotangent", ys, cts)
+    return _by(
+        "vjp", x, allow_disconnected, lambda by, allow: cotangents("vjp", ys, by, cts, allow, True)
+    )
 
 
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
     """``sg.jvp`` of tensors."""
     ys, of = flatten(y)
-    by, tree = _moved(x)
-    ways = matched("tangent", tangent, tree, Tensor)
+    by, tree = _moved("jvp", x)
+    ways = matched("jvp", "tangent", tangent, tree, Tensor)
     allow = allow_disconnected or bool(pairs_in(of, ys) or pairs_in(tree, by))
-    return unflatten(of, Tangents(ys, by, allow).along(ways, True))
+    return unflatten(of, Tangents("jvp", ys, by, allow).along(ways, True))
 
 
 def jacobian(y: Any, x: Any, mode: str | None, allow_disconnected: bool) -> Any:
     """``sg.jacobian`` of a tensor."""
     check_real(y, x)
-    return _by(x, allow_disconnected, lambda by, allow: matrices(y, by, mode, allow, True))
+    return _by(
+        "jacobian",
+        x,
+        allow_disconnected,
+        lambda by, allow: matrices("jacobian", y, by, mode, allow, True),
+    )
 
 
 def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
     """``sg.hessian`` of a tensor."""
     check_real(x)
-    (slope,) = cotangents([y], [x], None, allow_disconnected, True)
-    return matrices(slope, [x], "reverse", allow_disconnected, True)[0]
+    (slope,) = cotangents("hessian", [y], [x], None, allow_disconnected, True)
+    return matrices("hessian", slope, [x], "reverse", allow_disconnected, True)[0]
 
 
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
     """``sg.hvp`` of a tensor: reverse over reverse."""
-    by, tree = _moved(x)
-    ways = fitted("tangent", by, matched("tangent", v, tree, Tensor))
+    by, tree = _moved("hvp", x)
+    ways = fitted("hvp", "tangent", by, matched("hvp", "tangent", v, tree, Tensor))
     allow = allow_disconnected or bool(pairs_in(tree, by))
-    slopes = cotangents([y], by, None, allow, True)
-    return unflatten(tree, cotangents(slopes, by, ways, allow, True), conjugate=True)
+    slopes = cotangents("hvp", [y], by, None, allow, True)
+    return unflatten(tree, cotangents("hvp", slopes, by, ways, allow, True), conjugate=True)
 
 
-def _moved(x: Any) -> tuple[list[Any], Tree]:
+def _moved(name: str, x: Any) -> tuple[list[Any], Tree]:
     """The tensors to differentiate by, and their containers."""
-    check_whole(x)
+    check_whole(x, of=name)
     return flatten(mapped(Tensor.lift, x))
 
 
-def _by(x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:
+def _by(name: str, x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:
     """What a rule gives by tensors; of a complex one a part may have no path."""
-    stands, tree = _moved(x)
+    stands, tree = _moved(name, x)
     found = rule(stands, allow or bool(pairs_in(tree, stands)))
     return unflatten(tree, found, conjugate=True)
 
@@ -208,33 +222,33 @@ def _by(x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) ->
 # -- what is refused ------------------------------------------------------------------------------
 
 
-def fitted(what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
+def fitted(name: str, what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
     """Return cotangents or tangents as tensors of the types of their values; convert arrays."""
     found = [Tensor.lift(one, of.dtype) for one, of in zip(given, tensors, strict=True)]
     for one, of in zip(found, tensors, strict=True):
         if one.type != of.type:
             raise GradientError(
-                f"{called_name()}: a {what} is {one.type}, what it belongs to is {of.type}: they"
-                " must be equal"
+                f"{name}: a {what} is {one.type}, what it belongs to is {of.type}: they must be"
+                " equal"
             )
     return found
 
 
-def _check_floating(ys: Tensors) -> None:
+def _check_floating(name: str, ys: Tensors) -> None:
     for y in ys:
         if not isinstance(y, Tensor):
-            raise GradientError(f"{called_name()} differentiates tensors, not {shown(y)}")
+            raise GradientError(f"{name} differentiates tensors, not {shown(y)}")
         if not y.dtype.is_float:
             raise GradientError(
-                f"{called_name()}: a tensor {y.type} is to be differentiated: only floating values"
-                " have derivatives",
+                f"{name}: a tensor {y.type} is to be differentiated: only floating values have"
+                " derivatives",
                 hint="differentiate what it was made from, before the conversion",
             )
 
 
-def _disconnected() -> DisconnectedError:
+def _disconnected(name: str) -> DisconnectedError:
     return DisconnectedError(
-        f"{called_name()}: no differentiable path leads from what moves to a result",
+        f"{name}: no differentiable path leads from what moves to a result",
         hint="comparisons, floor, integers, stop_gradient and tensors that were made from arrays"
         f" end one\n{_ZEROS}",
     )

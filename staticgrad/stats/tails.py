@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from staticgrad.language.functions import aggregate, special
 from staticgrad.language.functions.loops.loops import while_loop
-from staticgrad.language.functions.quantiles import in_float64, student_below
+from staticgrad.language.functions.quantiles import student_below
+from staticgrad.language.functions.special_values import in_float64
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.custom import custom_jvp
 from staticgrad.language.ops.selection import where

@@ -91,6 +91,9 @@ PLAIN = {
         " linalg.matrix_transpose"
         " special.erf special.erfc special.erfcx special.expit special.i0 special.i0e special.i1"
         " special.log_expit"
+        " special.airy special.cbrt special.cosm1 special.dawsn special.erfi special.exp10"
+        " special.exp2 special.softplus"
+        " special.expm1 special.exprel special.fresnel special.rgamma special.sinc"
         " special.i1e special.log_ndtr special.log_softmax special.logsumexp special.ndtr"
         " special.softmax fft.fft2 fft.fftn fft.fftshift fft.ifft2 fft.ifftn fft.ifftshift"
         " fft.rfft2 fft.rfftn fft.fft fft.ifft fft.rfft fft.irfft"
@@ -102,11 +105,17 @@ PLAIN = {
     ),
     "f:n,4": "fft.irfft2 fft.irfftn nn.glu gradient trapezoid",
     "p:n,3": (
-        "log log10 log1p log2 sqrt reciprocal special.digamma special.entr special.gamma"
-        " special.gammaln"
+        "log log10 log1p special.log1p log2 sqrt reciprocal special.digamma special.entr"
+        " special.gamma"
+        " special.gammaln special.j0 special.j1 special.y0 special.y1 special.k0 special.k0e"
+        " special.k1 special.k1e special.exp1 special.expi special.sici special.shichi"
+        " special.loggamma special.factorial special.wrightomega special.spence special.psi"
     ),
     "k:n,3": "stop_gradient",
-    "u:n,3": "arccos arcsin arctanh special.erfinv special.logit special.ndtri",
+    "u:n,3": (
+        "arccos arcsin arctanh special.ellipe special.ellipk special.ellipkm1 special.erfcinv"
+        " special.erfinv special.logit special.ndtri"
+    ),
     "f:n,3 f:n,3": (
         "add copysign fmax fmin heaviside logaddexp2"
         " subtract multiply maximum minimum hypot logaddexp arctan2 equal greater"
@@ -123,7 +132,7 @@ PLAIN = {
     ),
     "p:n,3 f:n,3": "float_power power pow",
     "p:n,3 p:n,3": (
-        "special.beta special.betaln special.gammainc special.gammaincc special.kl_div"
+        "special.agm special.beta special.betaln special.gammainc special.gammaincc special.kl_div"
         " special.rel_entr"
     ),
     "u:n,3 u:n,3": "nn.binary_cross_entropy",
@@ -142,6 +151,13 @@ PLAIN = {
     "i:n,3 i:n,3": "left_shift right_shift isin",
 }
 A = "s:n,n"
+
+
+def of_last(name, first, factor=1.0):
+    """A special function with constants before its operand."""
+    return lambda x: getattr(sg.special, name)(*first, x * factor)
+
+
 #: Function -> operands, call. A name behind a space is another aspect of it.
 CALLS = {
     "arange": ("f:n", lambda x: sg.arange(3.0) * x.sum()),
@@ -296,6 +312,41 @@ CALLS = {
     "special.multigammaln": ("p:n", lambda a: sg.special.multigammaln(a + 1.0, 2)),
     "special.polygamma": ("p:n,3", lambda x: sg.special.polygamma(1, x)),
     "special.zeta": ("p:n,3", lambda q: sg.special.zeta(3.0, q)),
+    **{
+        f"special.{name}": ("p:n,3", of_last(name, v))
+        for v, names in (
+            ((1.5,), "jv yv iv ive kv kve struve hyp0f1 owens_t agm poch boxcox boxcox1p"),
+            (
+                (2,),
+                "jn yn expn spherical_jn spherical_yn spherical_in spherical_kn eval_hermite"
+                " eval_hermitenorm eval_laguerre huber pseudo_huber",
+            ),
+            ((2.0, 0.7), "eval_genlaguerre hyp1f1 hyperu"),
+            ((0.3,), "inv_boxcox inv_boxcox1p"),
+        )
+        for name in names.split()
+    },
+    **{
+        f"special.{name}": ("u:n,3", of_last(name, v, 0.5))
+        for v, names in (
+            ((3,), "eval_legendre eval_chebyt eval_chebyu"),
+            ((3, 0.7), "eval_gegenbauer"),
+            ((3, 0.7, 0.2), "eval_jacobi"),
+            ((1, 2), "lpmv"),
+            ((0.5, 0.7, 1.5), "hyp2f1"),
+            ((0.8,), "ellipkinc ellipeinc ellipj"),
+        )
+        for name in names.split()
+    },
+    "special.binom": ("p:n,3", lambda x: sg.special.binom(x + 3.0, 1.5)),
+    "special.comb": ("p:n,3", lambda x: sg.special.comb(x + 3.0, 1.5)),
+    "special.perm": ("p:n,3", lambda x: sg.special.perm(x + 3.0, 2.0)),
+    "special.factorial2": ("i:n,3", lambda n: sg.special.factorial2(n)),
+    "special.diric": ("f:n,3", lambda x: sg.special.diric(x, 3)),
+    "special.lambertw": ("p:n,3", lambda x: sg.special.lambertw(x)),
+    "special.ndtri_exp": ("p:n,3", lambda x: sg.special.ndtri_exp(-x)),
+    "special.voigt_profile": ("f:n,3 p:n,3 p:n,3", sg.special.voigt_profile),
+    "special.wofz": ("f:n,3", lambda x: sg.special.wofz(x).imag),
     "nn.one_hot": ("i:n", lambda i: sg.nn.one_hot(i, 3)),
     "nn.gumbel_softmax": (
         "f:n,3",

@@ -119,3 +119,61 @@ def _(rng):
 
 
 declare("betainc", "betainc(x, y, z)", refused=(0, 1))
+
+
+#: Functions of the op, and the interval in which derivatives are compared with differences.
+CALLED = {
+    "j0": (0.3, 9.0), "y1": (0.5, 9.0), "k1e": (0.4, 9.0), "dawsn": (-3.0, 3.0),
+    "expi": (0.3, 3.0), "ellipk": (0.05, 0.45), "airy_ai": (-3.0, 2.0),
+    "lambertw_upper": (0.2, 5.0), "fresnel_s": (-2.0, 2.0), "rgamma": (0.3, 4.0),
+    "spence": (0.6, 3.0),
+}  # fmt: skip
+#: The same of functions of an order.
+ORDERED = {"jv": (0.4, 9.0), "iv": (0.4, 4.0), "kv": (0.4, 4.0), "hyp0f1": (0.3, 3.0)}
+_ODD = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 5e-324, 1e300, np.inf, -np.inf, np.nan])
+
+
+@provides("special")
+def _(rng):
+    kind = op_class("special")
+    for name, (low, high) in CALLED.items():
+        yield Sample(kind(name), (_ODD,))
+        yield Sample(kind(name), (rng.uniform(low, high, (2, 3)),), smooth=True)
+    yield Sample(kind("j0"), (np.ones((0, 3)),))
+    yield Sample(kind("wofz_real"), (_ODD[:, None], _ODD))
+    for x, m in smooth_operands(rng):
+        yield Sample(kind("ellipkinc"), (x * 0.4, m * 0.2), smooth=True)
+        yield Sample(kind("owens_t"), (x, m), smooth=True)
+        yield Sample(kind("wofz_imag"), (x, m), smooth=True)
+    x = rng.uniform(0.3, 2.0, (3, 4))
+    yield Sample(kind("voigt_profile"), (x, x[0] + 0.2, x[:, :1]), smooth=True)
+
+
+@provides("special_of_order")
+def _(rng):
+    kind = op_class("special_of_order")
+    for name, (low, high) in ORDERED.items():
+        yield Sample(kind(name), (_ODD[:, None], _ODD))
+        yield Sample(
+            kind(name), (np.array([0.7, 2.0, 3.0]), rng.uniform(low, high, 3)), smooth=True
+        )
+    yield Sample(kind("eval_legendre"), (np.arange(4.0)[:, None], np.linspace(-0.9, 0.9, 5)))
+    yield Sample(
+        kind("hyp2f1"), (np.ones(3), np.ones(3) / 2, np.ones(3) * 2, np.linspace(-1, 1, 3))
+    )
+    for shape in ((), (0,), (2, 0, 3)):
+        yield Sample(kind("jv"), (np.ones(shape), np.ones(shape)))
+
+
+def _rows(kind, *names):
+    def at_size(n):
+        for name in names:
+            operands = [np.linspace(0.3, 2.0, 2 * n).reshape(2, n)] * (1 + (name == "jv"))
+            yield Sample(op_class(kind)(name), tuple(operands))
+
+    return at_size
+
+
+_SPELLED = "special_function(op.function)(*operands)"
+declare("special", _SPELLED, ("f",), _rows("special", "j0", "ellipk"))
+declare("special_of_order", _SPELLED, ("f",), _rows("special_of_order", "jv"), refused=(0,))

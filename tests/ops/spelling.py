@@ -8,6 +8,7 @@ import numpy as np
 import scipy.special
 
 from staticgrad.language.ops.windows import place_dtype
+from staticgrad.native.libraries.special_functions import function
 from tests.ops.array_samples import branch_arrays, recurrence_arrays, while_arrays
 
 
@@ -316,6 +317,7 @@ WINDOWS = {
 HELPERS = {
     "np": np,
     "scipy": scipy,
+    "special_function": function,
     **WINDOWS,
     **{
         f.__name__: f

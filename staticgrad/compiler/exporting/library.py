@@ -497,12 +497,13 @@ class LibraryWriter:
             if linked is None:
                 at = step.origins[0] if step.origins else None
                 hint = 'f.export("step.py") writes a file of Python, which has them'
+                family = kernel.name.partition(":")[0]
+                what = {
+                    "fft": "Fourier transforms cannot go to a library for C",
+                    "special": "SciPy's special functions cannot be exported",
+                }.get(family, "a call of what is not LAPACK cannot be exported")
                 raise ExportError(
-                    f"{step.label}: Fourier transforms cannot go to a library for C"
-                    if kernel.name.startswith("fft:")
-                    else f"{step.label}: a call of what is not LAPACK cannot be exported",
-                    hint=hint if kernel.name.startswith("fft:") else "",
-                    at=at,
+                    f"{step.label}: {what}", hint=hint if family == "fft" else "", at=at
                 )
             text, functions = linked
             self.sources[kernel] = SourceText(text)

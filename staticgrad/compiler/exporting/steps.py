@@ -328,7 +328,10 @@ class StepsWriter:
         operands = [*names.get("in", []), *names.get("out", [])]
         found = call_of(step, operands, self.size)
         if not found:
-            raise ExportError("a call of a user's function or of other ranks cannot be exported")
+            what = "a call of a user's function or of other ranks"
+            if step.routine.name.startswith("special:"):
+                what = f"{step.label}: SciPy's special functions"
+            raise ExportError(f"{what} cannot be exported")
         (check,) = names.get("check") or ["()"]
         self.calls_numpy = True
         name, *arguments = (check if word == "<check>" else word for word in found)

@@ -13,13 +13,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
+from staticgrad.language.functions.special_values import in_float64
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.custom import custom_jvp
-from staticgrad.language.ops.elementwise import common_dtype, lifted
 from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import broadcast_arrays
 from staticgrad.language.ops.operands import Integer
 from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.special import (
@@ -35,22 +33,12 @@ from staticgrad.language.ops.special import (
     log_quantile_slope,
 )
 from staticgrad.language.ops.transcendental import exp, log, log1p, sigmoid, sqrt
-from staticgrad.language.types.dtype import F64
 
 #: Steps of Newton's method, and the longest of them.
 STEPS: Final = 40
 LONGEST: Final = 8.0
 #: Probabilities below it are 0 to the incomplete functions.
 TINY: Final = 1e-290
-
-
-def in_float64(name: str, formula: Callable[..., Any], *given: Any) -> Any:
-    """Return ``formula`` of the arguments in float64, in their common dtype."""
-    dtype = common_dtype(name, given)
-    dtype = dtype if dtype.is_float else F64
-    kind = binding_kind(given)
-    values = [lifted(name, kind, each, F64) for each in given]
-    return astype(formula(*broadcast_arrays(*values)), dtype)
 
 
 def newton(u: Any, p: Any, q: Any, lower: Any, tail_at: Callable[..., Any]) -> Any:

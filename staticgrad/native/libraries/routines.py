@@ -60,6 +60,7 @@ _BUILT_IN: Final = {
     "numba": "staticgrad.native.libraries.user_calls",
     "ranks": "staticgrad.native.libraries.collectives",
     "sparse": "staticgrad.native.libraries.sparse_rows",
+    "special": "staticgrad.native.libraries.special_functions",
 }
 _registered: Final[dict[str, _Registered]] = {}
 _made: Final[dict[tuple[str, bool], RoutineCode]] = {}

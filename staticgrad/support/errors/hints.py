@@ -93,8 +93,6 @@ INSTEAD: Final = {
     "toeplitz": "c[abs(i - j)], with i = np.arange(n)[:, None] and j = np.arange(n)",
     "hfft": 'sg.fft.irfft(sg.conj(a), n, norm="forward")',
     "ihfft": 'sg.conj(sg.fft.rfft(a, n, norm="forward"))',
-    "erfcinv": "sg.special.ndtri(x / 2) * -np.sqrt(0.5)",
-    "lambertw": "Newton's steps: w = w - (w * sg.exp(w) - x) / (sg.exp(w) * (w + 1))",
     **each_of("inverse", "sg.linalg.inv(x)"),
     "flatten": "x.reshape(len(x), -1), or sg.nn.Flatten() in a Sequential",
     "unflatten": "x.reshape(shape); sg.nn.Unflatten(axis, sizes) is a layer",
@@ -155,9 +153,12 @@ OF_NAMESPACES: Final = {
     **{
         f"sg.special.{name}": "there is none: sg.host_call(function, x, types=..., vjp=...) calls"
         " SciPy's in a step"
-        for name in ("exp1", "expn", "expi", "poch", "rgamma", "fdtr")
+        for name in (
+            "bdtr", "bernoulli", "chdtr", "elliprf", "fdtr", "gdtr", "legendre_p", "nbdtr", "pdtr",
+            "sph_harm", "sph_harm_y", "zetac",
+        )
     },
-}
+}  # fmt: skip
 
 #: A method or attribute of other libraries' arrays -> what to write of a value here.
 METHODS: Final = {

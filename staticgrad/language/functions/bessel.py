@@ -1,0 +1,165 @@
+"""Bessel, Airy and Struve functions, by the names of ``scipy.special``: real arguments.
+
+Derivatives are by the argument, not by the order; they are recurrences (DLMF 10.6, 10.29, 10.51, 9,
+11.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.functions.special_values import special_value
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.elementwise import ArrayLike
+
+
+def j0(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Bessel function of the first kind of order 0. Derivative: -j1(x)."""
+    return special_value("j0", x)
+
+
+def j1(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Bessel function of the first kind of order 1. Derivative: (j0(x) - jv(2, x)) / 2."""
+    return special_value("j1", x)
+
+
+def jv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Bessel function of the first kind of real order v; NaN for z < 0 unless v is whole.
+
+    Derivative by z: (jv(v - 1, z) - jv(v + 1, z)) / 2; none by v.
+    """
+    return special_value("jv", v, z)
+
+
+def y0(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Bessel function of the second kind of order 0; -inf at 0, NaN below. Derivative: -y1(x)."""
+    return special_value("y0", x)
+
+
+def y1(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Bessel function of the second kind of order 1; -inf at 0, NaN below.
+
+    Derivative: (y0(x) - yv(2, x)) / 2.
+    """
+    return special_value("y1", x)
+
+
+def yn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Bessel function of the second kind of whole order n, as ``yv``; NaN of other orders."""
+    return special_value("yn", n, x)
+
+
+def yv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Bessel function of the second kind of real order v; -inf at 0, NaN below.
+
+    Derivative by z: (yv(v - 1, z) - yv(v + 1, z)) / 2; none by v.
+    """
+    return special_value("yv", v, z)
+
+
+def iv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Modified Bessel function of the first kind of real order v.
+
+    Derivative by z: (iv(v - 1, z) + iv(v + 1, z)) / 2; none by v.
+    """
+    return special_value("iv", v, z)
+
+
+def ive(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """exp(-abs(z)) * iv(v, z), which does not overflow; differentiable by z."""
+    return special_value("ive", v, z)
+
+
+def k0(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Modified Bessel function of the second kind of order 0; inf at 0. Derivative: -k1(x)."""
+    return special_value("k0", x)
+
+
+def k0e(x: ArrayLike[AnyValue]) -> AnyValue:
+    """exp(x) * k0(x), which does not underflow. Derivative: k0e(x) - k1e(x)."""
+    return special_value("k0e", x)
+
+
+def k1(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Modified Bessel function of the second kind of order 1; inf at 0.
+
+    Derivative: -(k0(x) + kv(2, x)) / 2.
+    """
+    return special_value("k1", x)
+
+
+def k1e(x: ArrayLike[AnyValue]) -> AnyValue:
+    """exp(x) * k1(x), which does not underflow."""
+    return special_value("k1e", x)
+
+
+def kv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Modified Bessel function of the second kind of real order v; inf at 0, NaN below.
+
+    Derivative by z: -(kv(v - 1, z) + kv(v + 1, z)) / 2; none by v.
+    """
+    return special_value("kv", v, z)
+
+
+def kve(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """exp(z) * kv(v, z), which does not underflow; differentiable by z."""
+    return special_value("kve", v, z)
+
+
+def struve(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Struve function H of real order v; differentiable by x."""
+    return special_value("struve", v, x)
+
+
+def airy(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
+    """Airy functions of real z: Ai, Ai', Bi and Bi', a tuple of four values.
+
+    Derivatives: Ai'' = z * Ai(z), and the same of Bi.
+
+    >>> [round(float(sg.evaluate(each)), 4) for each in sg.special.airy(0.0)]
+    [0.355, -0.2588, 0.6149, 0.4483]
+    """
+    return tuple(special_value(f"airy_{each}", z) for each in ("ai", "aip", "bi", "bip"))
+
+
+def spherical_jn(
+    n: ArrayLike[AnyValue], z: ArrayLike[AnyValue], derivative: bool = False
+) -> AnyValue:
+    """Spherical Bessel function of the first kind of whole order n; its derivative if asked for.
+
+    sqrt(pi / (2 z)) * jv(n + 1/2, z), by recurrences; NaN of other orders.
+    """
+    return _spherical("spherical_jn", n, z, derivative)
+
+
+def spherical_yn(
+    n: ArrayLike[AnyValue], z: ArrayLike[AnyValue], derivative: bool = False
+) -> AnyValue:
+    """Spherical Bessel function of the second kind, as ``spherical_jn``."""
+    return _spherical("spherical_yn", n, z, derivative)
+
+
+def spherical_in(
+    n: ArrayLike[AnyValue], z: ArrayLike[AnyValue], derivative: bool = False
+) -> AnyValue:
+    """Modified spherical Bessel function of the first kind, as ``spherical_jn``."""
+    return _spherical("spherical_in", n, z, derivative)
+
+
+def spherical_kn(
+    n: ArrayLike[AnyValue], z: ArrayLike[AnyValue], derivative: bool = False
+) -> AnyValue:
+    """Modified spherical Bessel function of the second kind, as ``spherical_jn``."""
+    return _spherical("spherical_kn", n, z, derivative)
+
+
+def _spherical(function: str, n: Any, z: Any, derivative: bool) -> Any:
+    """The function, or its derivative (DLMF 10.51.2, 10.51.5)."""
+    if not derivative:
+        return special_value(function, n, z)
+    below = special_value(function, np.maximum(np.subtract(n, 1), 0), z)
+    above = special_value(function, np.add(n, 1), z)
+    first, second = {"j": (1, -1), "y": (1, -1), "i": (1, 1), "k": (-1, -1)}[function[10]]
+    return (below * n * first + above * np.add(n, 1) * second) / (np.multiply(n, 2) + 1)

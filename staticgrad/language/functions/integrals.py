@@ -1,0 +1,414 @@
+"""Integrals, elliptic and hypergeometric functions, and combinatorics, as in ``scipy.special``.
+
+Those of one line are composed of other ops; the others are SciPy's (``ops/special_functions.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.functions.complex_numbers import complex, imag, real
+from staticgrad.language.functions.special_values import in_float64, special_value
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.arithmetic import power
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.operands import Integer, as_value
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.special import gamma, gammaln
+from staticgrad.language.ops.special_functions import call
+from staticgrad.support.errors import ArgumentError
+
+
+def exp1(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Exponential integral, of exp(-t) / t from x to inf. Derivative: -exp(-x) / x."""
+    return special_value("exp1", x)
+
+
+def expi(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Exponential integral, the principal value of exp(t) / t from -inf to x.
+
+    Derivative: exp(x) / x.
+    """
+    return special_value("expi", x)
+
+
+def expn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Exponential integral of whole order n >= 0, of exp(-x t) / t ** n from 1 to inf.
+
+    Derivative by x: -expn(n - 1, x); none by n. NaN for x < 0 and of other orders.
+    """
+    return special_value("expn", n, x)
+
+
+def sici(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
+    """Sine integral, and cosine integral of abs(x): two values.
+
+    Derivatives: sin(x) / x and cos(x) / x.
+    """
+    return special_value("sine_integral", x), special_value("cosine_integral", x)
+
+
+def shichi(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
+    """Hyperbolic sine and cosine integral: two values. Derivatives: sinh(x) / x, cosh(x) / x."""
+    return (
+        special_value("hyperbolic_sine_integral", x),
+        special_value("hyperbolic_cosine_integral", x),
+    )
+
+
+def fresnel(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
+    """Fresnel's integrals S and C, of sin(pi t**2 / 2) and cos(pi t**2 / 2) from 0 to z.
+
+    >>> [round(float(sg.evaluate(each)), 4) for each in sg.special.fresnel(1.0)]
+    [0.4383, 0.7799]
+    """
+    return special_value("fresnel_s", z), special_value("fresnel_c", z)
+
+
+def dawsn(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Dawson's integral, exp(-x**2) times that of exp(t**2) from 0 to x.
+
+    Derivative: 1 - 2 * x * dawsn(x), and its asymptotic series from 10 on.
+    """
+    return special_value("dawsn", x)
+
+
+def erfi(z: ArrayLike[AnyValue]) -> AnyValue:
+    """Imaginary error function, -1j * erf(1j * z). Derivative: 2 / sqrt(pi) * exp(z**2)."""
+    return special_value("erfi", z)
+
+
+def erfcinv(y: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``erfc``: inf at 0, -inf at 2, NaN beyond.
+
+    Derivative: -sqrt(pi) / 2 * exp(out**2).
+    """
+    return special_value("erfcinv", y)
+
+
+def ndtri_exp(y: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``log_ndtr``: x whose log_ndtr(x) is y <= 0.
+
+    Derivative: sqrt(2 pi) * exp(y + out**2 / 2).
+    """
+    return special_value("ndtri_exp", y)
+
+
+def wofz(z: ArrayLike[AnyValue]) -> AnyValue:
+    """Faddeeva function, exp(-z**2) * erfc(-1j * z): complex, also of real z.
+
+    Derivative: 2j / sqrt(pi) - 2 * z * wofz(z), whose terms cancel for large z: its relative error
+    is about 1e-16 * abs(z)**2.
+    """
+    value = as_value(z)
+    x, y = real(value), imag(value)
+    return complex(special_value("wofz_real", x, y), special_value("wofz_imag", x, y))
+
+
+def voigt_profile(
+    x: ArrayLike[AnyValue], sigma: ArrayLike[AnyValue], gamma: ArrayLike[AnyValue]
+) -> AnyValue:
+    """Voigt profile: the convolution of a normal density with deviation sigma and a Cauchy density.
+
+    Differentiable by all three, as ``wofz``; by sigma at 0 it is NaN.
+    """
+    return special_value("voigt_profile", x, sigma, gamma)
+
+
+def lambertw(z: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
+    """Lambert W of real z: w with w * exp(w) = z. Branch k is 0, or -1 for -1/e <= z < 0.
+
+    Real, NaN where SciPy's result is complex. Derivative: exp(-w) / (1 + w), inf at -1/e.
+
+    Raises:
+        ArgumentError: another branch, which is complex.
+    """
+    if k not in (0, -1):
+        raise ArgumentError(f"lambertw: k={k} is a complex branch", hint="k=0, k=-1")
+    return special_value("lambertw_lower" if k else "lambertw_upper", z)
+
+
+def wrightomega(z: ArrayLike[AnyValue]) -> AnyValue:
+    """Wright omega function of real z: w with w + log(w) = z. Derivative: w / (1 + w)."""
+    return special_value("wrightomega", z)
+
+
+def ellipk(m: ArrayLike[AnyValue]) -> AnyValue:
+    """Complete elliptic integral of the first kind of m = k**2; inf at 1, NaN beyond.
+
+    Derivative: (ellipe(m) / (1 - m) - ellipk(m)) / (2 m), and a hypergeometric function near 0.
+    """
+    return special_value("ellipk", m)
+
+
+def ellipkm1(p: ArrayLike[AnyValue]) -> AnyValue:
+    """ellipk(1 - p), accurate where p is small."""
+    return special_value("ellipkm1", p)
+
+
+def ellipe(m: ArrayLike[AnyValue]) -> AnyValue:
+    """Complete elliptic integral of the second kind; NaN for m > 1.
+
+    Derivative: (ellipe(m) - ellipk(m)) / (2 m), and a hypergeometric function near 0.
+    """
+    return special_value("ellipe", m)
+
+
+def ellipkinc(phi: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
+    """Incomplete elliptic integral of the first kind; differentiable by both.
+
+    The second derivative by m has a quotient by m: NaN at 0.
+    """
+    return special_value("ellipkinc", phi, m)
+
+
+def ellipeinc(phi: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
+    """Incomplete elliptic integral of the second kind; differentiable by both, as ``ellipkinc``."""
+    return special_value("ellipeinc", phi, m)
+
+
+def ellipj(u: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
+    """Jacobian elliptic functions sn, cn, dn and the amplitude: a tuple of four values.
+
+    Differentiable by both for m in [0, 1), NaN by m at 1.
+    """
+    return tuple(special_value(f"ellipj_{each}", u, m) for each in ("sn", "cn", "dn", "ph"))
+
+
+def agm(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
+    """Arithmetic-geometric mean of numbers of one sign; differentiable by both."""
+    return special_value("agm", a, b)
+
+
+def hyp0f1(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Hypergeometric function 0F1(; v; z). Derivative: hyp0f1(v + 1, z) / v by z."""
+    return special_value("hyp0f1", v, z)
+
+
+def hyp1f1(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Kummer's confluent hypergeometric function 1F1(a; b; x).
+
+    Derivative by x: a / b * hyp1f1(a + 1, b + 1, x); none by a and b.
+    """
+    return special_value("hyp1f1", a, b, x)
+
+
+def hyp2f1(
+    a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], c: ArrayLike[AnyValue], z: ArrayLike[AnyValue]
+) -> AnyValue:
+    """Gauss' hypergeometric function 2F1(a, b; c; z).
+
+    Derivative by z: a * b / c * hyp2f1(a + 1, b + 1, c + 1, z); none by a, b and c.
+    """
+    return special_value("hyp2f1", a, b, c, z)
+
+
+def hyperu(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Tricomi's function U(a, b, x). Derivative: -a * hyperu(a + 1, b + 1, x) by x."""
+    return special_value("hyperu", a, b, x)
+
+
+def owens_t(h: ArrayLike[AnyValue], a: ArrayLike[AnyValue]) -> AnyValue:
+    """Owen's T: the probability that X > h and 0 < Y < a X of independent standard normals."""
+    return special_value("owens_t", h, a)
+
+
+def spence(z: ArrayLike[AnyValue]) -> AnyValue:
+    """Spence's function, the integral of log(t) / (1 - t) from 1 to z; NaN below 0."""
+    return special_value("spence", z)
+
+
+def rgamma(z: ArrayLike[AnyValue]) -> AnyValue:
+    """1 / gamma(z): 0 at 0 and at negative whole numbers."""
+    return special_value("rgamma", z)
+
+
+def loggamma(z: ArrayLike[AnyValue]) -> AnyValue:
+    """``gammaln`` of real z >= 0, NaN below, where SciPy's of complex numbers is not real."""
+    return in_float64("loggamma", lambda z: where(z < 0.0, math.nan, gammaln(z)), z)
+
+
+def poch(z: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
+    """Rising factorial, gamma(z + m) / gamma(z).
+
+    Differentiable by both but where gamma has poles.
+    """
+    return special_value("poch", z, m)
+
+
+def binom(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """Binomial coefficient of real numbers, 1 / ((x + 1) * beta(1 + x - y, 1 + y)).
+
+    Differentiable by both but where gamma has poles: NaN where a result is 0 because of one.
+
+    >>> sg.evaluate(sg.special.binom(5.0, [0.0, 2.0, 2.5])).round(4)
+    array([ 1.    , 10.    , 10.8650])
+    """
+    return special_value("binom", x, y)
+
+
+def comb(
+    N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False, repetition: bool = False
+) -> AnyValue:
+    """Number of ways to choose k of N things, 0 for k > N and negative numbers; in floats.
+
+    Differentiable as ``binom``.
+
+    Args:
+        N: how many things there are.
+        k: how many are chosen.
+        exact: must be False: Python's ``math.comb`` counts exactly.
+        repetition: count choices in which things may occur twice, binom(N + k - 1, k).
+    """
+    _in_floats("comb", exact)
+
+    def counted(n: Any, k: Any) -> Any:
+        inside = (n >= 0.0) & (k >= 0.0)
+        if repetition:
+            return where(inside, call("binom", n + k - 1.0, k), 0.0)
+        return where(inside & (k <= n), call("binom", n, k), 0.0)
+
+    return in_float64("comb", counted, N, k)
+
+
+def perm(N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
+    """Number of ordered choices of k of N things, 0 for k > N and negative numbers; in floats.
+
+    Differentiable as ``poch``.
+    """
+    _in_floats("perm", exact)
+
+    def counted(n: Any, k: Any) -> Any:
+        inside = (n >= 0.0) & (k >= 0.0) & (k <= n)
+        return where(inside, call("poch", n - k + 1.0, k), 0.0)
+
+    return in_float64("perm", counted, N, k)
+
+
+def factorial(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
+    """gamma(n + 1), and 0 for n < 0; in floats."""
+    _in_floats("factorial", exact)
+    return in_float64("factorial", lambda n: where(n < 0.0, 0.0, gamma(n + 1.0)), n)
+
+
+def factorial2(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
+    """Product n (n - 2) (n - 4) ... of whole n, 1 at 0 and -1, 0 below; in floats."""
+    _in_floats("factorial2", exact)
+
+    def product(n: Any) -> Any:
+        half, whole = n * 0.5, where(n < -1.0, 0.0, n)
+        root = where(np.rint(half) == half, 1.0, math.sqrt(2.0 / math.pi))
+        found = np.exp2(whole * 0.5) * gamma(whole * 0.5 + 1.0) * root
+        return where(n < -1.0, 0.0, np.rint(found))
+
+    return in_float64("factorial2", product, n)
+
+
+def exprel(x: ArrayLike[AnyValue]) -> AnyValue:
+    """(exp(x) - 1) / x, 1 at 0. Derivative: hyp1f1(2, 3, x) / 2."""
+    return special_value("exprel", x)
+
+
+def cosm1(x: ArrayLike[AnyValue]) -> AnyValue:
+    """cos(x) - 1, accurate near 0."""
+    return in_float64("cosm1", lambda x: -2.0 * np.square(np.sin(x * 0.5)), x)
+
+
+def exp10(x: ArrayLike[AnyValue]) -> AnyValue:
+    """10 ** x."""
+    return in_float64("exp10", lambda x: power(10.0, x), x)
+
+
+def huber(delta: ArrayLike[AnyValue], r: ArrayLike[AnyValue]) -> AnyValue:
+    """r**2 / 2 where abs(r) <= delta, delta * (abs(r) - delta / 2) beyond; inf for delta < 0."""
+
+    def loss(delta: Any, r: Any) -> Any:
+        size = abs(r)
+        far = delta * (size - delta * 0.5)
+        return where(delta < 0.0, math.inf, where(size <= delta, r * r * 0.5, far))
+
+    return in_float64("huber", loss, delta, r)
+
+
+def pseudo_huber(delta: ArrayLike[AnyValue], r: ArrayLike[AnyValue]) -> AnyValue:
+    """delta**2 * (sqrt(1 + (r / delta)**2) - 1), 0 where either is 0; inf for delta < 0."""
+
+    def loss(delta: Any, r: Any) -> Any:
+        squares = np.square(r / where(delta == 0.0, 1.0, delta))
+        found = delta * delta * (squares / (np.sqrt(squares + 1.0) + 1.0))
+        return where(delta < 0.0, math.inf, found)
+
+    return in_float64("pseudo_huber", loss, delta, r)
+
+
+def boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
+    """(x ** lmbda - 1) / lmbda, log(x) where lmbda is 0; differentiable by both, there, too.
+
+    -1 / lmbda at x = 0 for lmbda > 0, -inf for others; NaN below.
+    """
+
+    def transformed(x: Any, lmbda: Any) -> Any:
+        logs = np.log(where(x > 0.0, x, 1.0))
+        at_zero = where(lmbda > 0.0, -1.0 / where(lmbda > 0.0, lmbda, 1.0), -math.inf)
+        outside = where(x == 0.0, at_zero, math.nan)
+        return where(x > 0.0, logs * call("exprel", logs * lmbda), outside)
+
+    return in_float64("boxcox", transformed, x, lmbda)
+
+
+def boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
+    """boxcox(1 + x, lmbda), accurate for small x."""
+
+    def transformed(x: Any, lmbda: Any) -> Any:
+        logs = np.log1p(where(x > -1.0, x, 0.0))
+        at_end = where(lmbda > 0.0, -1.0 / where(lmbda > 0.0, lmbda, 1.0), -math.inf)
+        outside = where(x == -1.0, at_end, math.nan)
+        return where(x > -1.0, logs * call("exprel", logs * lmbda), outside)
+
+    return in_float64("boxcox1p", transformed, x, lmbda)
+
+
+def inv_boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``boxcox``: (1 + x * lmbda) ** (1 / lmbda), exp(x) where lmbda is 0."""
+    return in_float64("inv_boxcox", lambda x, lmbda: np.exp(x * _log1p_over(x * lmbda)), x, lmbda)
+
+
+def inv_boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``boxcox1p``."""
+    return in_float64(
+        "inv_boxcox1p", lambda x, lmbda: np.expm1(x * _log1p_over(x * lmbda)), x, lmbda
+    )
+
+
+def diric(x: ArrayLike[AnyValue], n: Integer) -> AnyValue:
+    """Dirichlet's kernel sin(n x / 2) / (n sin(x / 2)) of a whole number n >= 1."""
+    if n < 1:
+        raise ArgumentError(f"diric: n={n} is not at least 1")
+
+    def kernel(x: Any) -> Any:
+        half = x * 0.5
+        sine = np.sin(half)
+        near = abs(sine) < 1e-9
+        whole = np.rint(half / math.pi) * (n - 1)
+        sign = where(np.rint(whole * 0.5) * 2.0 == whole, 1.0, -1.0)
+        return where(near, sign, np.sin(half * n) / (where(near, 1.0, sine) * n))
+
+    return in_float64("diric", kernel, x)
+
+
+def _in_floats(function: str, exact: bool) -> None:
+    if exact:
+        hint = {"comb": "math.comb(n, k)", "perm": "math.perm(n, k)"}.get(
+            function, "math.factorial(n)"
+        )
+        raise ArgumentError(f"{function}: counts in floats, exact=True is not supported", hint=hint)
+
+
+def _log1p_over(x: Any) -> Any:
+    """log1p(x) / x, near 0 as a hypergeometric function (DLMF 15.4.1)."""
+    near = abs(x) < 0.5
+    series = call("hyp2f1", 1.0, 1.0, 2.0, where(near, -x, 0.0))
+    return where(near, series, np.log1p(x) / where(near, 1.0, x))

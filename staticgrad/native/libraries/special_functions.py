@@ -1,0 +1,116 @@
+"""The routines of special functions: SciPy's, called by a step for whole arrays.
+
+The evaluator calls the same functions, so both are bitwise identical. A call takes the
+interpreter's lock; SciPy releases it while it computes the elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticgrad.native.libraries.routines import RoutineCode, register
+from staticgrad.native.libraries.user_calls import Kind, prepared_once, raised
+
+Array = NDArray[Any]
+#: Calls whose arrays are kept, about a kilobyte each.
+_MOST_KEPT: Final = 1024
+#: Functions that take a degree: SciPy computes whole ones by recurrences, given as integers.
+_OF_DEGREES: Final = frozenset(
+    {
+        "eval_chebyt", "eval_chebyu", "eval_gegenbauer", "eval_genlaguerre", "eval_hermite",
+        "eval_hermitenorm", "eval_jacobi", "eval_laguerre", "eval_legendre", "expn", "spherical_in",
+        "spherical_jn", "spherical_kn", "spherical_yn", "yn",
+    }
+)  # fmt: skip
+#: Functions of SciPy's with several results: the name here -> the function, which result.
+_RESULTS: Final = {
+    **{f"airy_{name}": ("airy", at) for at, name in enumerate(("ai", "aip", "bi", "bip"))},
+    **{f"ellipj_{name}": ("ellipj", at) for at, name in enumerate(("sn", "cn", "dn", "ph"))},
+    "cosine_integral": ("sici", 1),
+    "fresnel_c": ("fresnel", 1),
+    "fresnel_s": ("fresnel", 0),
+    "hyperbolic_cosine_integral": ("shichi", 1),
+    "hyperbolic_sine_integral": ("shichi", 0),
+    "sine_integral": ("sici", 0),
+}
+
+
+@cache
+def function(name: str) -> Callable[..., Array]:
+    """Return the function of float64 arrays that has a name in ``RULES`` of the ops."""
+    from scipy import special
+
+    if name in _RESULTS:
+        of, at = _RESULTS[name]
+        return lambda *operands: getattr(special, of)(*operands)[at]
+    if name in _OF_DEGREES:
+        return partial(_by_degree, getattr(special, name))
+    others: dict[str, Callable[..., Array]] = {
+        "ellipdinc": lambda phi, m: _ellipdinc(special, phi, m),
+        "hyp0f1": lambda v, z: _hyp0f1(special, v, z),
+        "lambertw_lower": lambda x: _real(special.lambertw(x, -1)),
+        "lambertw_upper": lambda x: _real(special.lambertw(x)),
+        "wofz_imag": lambda x, y: special.wofz(x + 1j * y).imag,
+        "wofz_real": lambda x, y: special.wofz(x + 1j * y).real,
+    }
+    return others.get(name) or getattr(special, name)  # type: ignore[no-any-return]
+
+
+def _by_degree(of: Callable[..., Array], degree: Array, *operands: Array) -> Array:
+    degree, *operands = np.broadcast_arrays(degree, *operands)  # type: ignore[assignment]
+    whole = (np.floor(degree) == degree) & (np.abs(degree) < 2.0**31)
+    if whole.all():
+        return of(degree.astype(np.int64), *operands)
+    found = np.full(degree.shape, np.nan)
+    found[whole] = of(degree[whole].astype(np.int64), *(each[whole] for each in operands))
+    if of.__name__.startswith("eval_") and "hermite" not in of.__name__:
+        found[~whole] = of(degree[~whole], *(each[~whole] for each in operands))
+    return found
+
+
+def _real(found: Array) -> Array:
+    """Complex results as real ones, NaN where they are not."""
+    return np.where(found.imag == 0, found.real, np.nan)
+
+
+def _hyp0f1(special: Any, v: Array, z: Array) -> Array:
+    """SciPy's divides by v - 1 where the result is nearly too large."""
+    large = (v == 1) & (z > 1e5)
+    found = special.hyp0f1(v, np.where(large, 1.0, z))
+    return np.where(large, special.i0(2 * np.sqrt(np.where(large, z, 0.0))), found)
+
+
+def _ellipdinc(special: Any, phi: Array, m: Array) -> Array:
+    """The integral of sin(t)**2 / sqrt(1 - m sin(t)**2) from 0 to phi (DLMF 19.25.13)."""
+    halves = np.rint(phi / np.pi)
+    rest = phi - halves * np.pi
+    sine, cosine = np.sin(rest), np.cos(rest)
+    part = sine**3 * special.elliprd(cosine**2, 1 - m * sine**2, 1.0) / 3
+    whole = special.elliprd(0.0, 1 - m, 1.0) / 3
+    return np.where(halves == 0, part, part + 2 * halves * whole)
+
+
+def computed(name: str, operands: list[Array], out: Array) -> None:
+    """Write a function of operands that broadcast into ``out``."""
+    with np.errstate(all="ignore"):
+        out[...] = function(name)(*operands)
+
+
+def _make(rest: str) -> RoutineCode:
+    """The code of ``special:jv.0.1.1``, whose parts ``SpecialFunction.form`` says."""
+    name, *ranks = rest.split(".")
+    kinds: list[Kind] = [("float64", int(rank)) for rank in ranks]
+
+    def prepare(arrays: list[Array], _: tuple[int, ...]) -> Callable[[], object]:
+        *operands, out = arrays
+        return partial(computed, name, operands, out)
+
+    return prepared_once(kinds, prepare, _MOST_KEPT)
+
+
+register("special", _make, raised)
