@@ -1811,6 +1811,50 @@ MUTANTS = (
             "tests/tools/comparison/test_causes.py -k has_a_reason",
         ),
         (
+            "time-adds-up",
+            "staticgrad/tools/comparison/axes.py",
+            "return bool(abs(both - first - second) <= tolerance * most)",
+            "return True",
+            "the time of a sequence counts as its examples",
+            "tests/tools/comparison/test_axes.py -k kind_of_program",
+        ),
+        (
+            "axis-whose-further-examples-are-not-read",
+            "staticgrad/tools/comparison/programs.py",
+            "return differ(one, two)",
+            "return True",
+            "a literal number of parts counts as examples",
+            "tests/tools/comparison/test_axes.py -k kind_of_program",
+        ),
+        (
+            "batches-of-the-first-axis",
+            "staticgrad/tools/comparison/programs.py",
+            "array.take(rows, self.batch.axes[name])",
+            "array.take(rows % len(array), 0)",
+            "batches are drawn along the first axis, whichever counts examples",
+            "tests/tools/comparison/test_axes.py -k drawn_along",
+        ),
+        (
+            "peers-are-timed-with-more",
+            "staticgrad/tools/comparison/peers.py",
+            "return lambda: way.call(next(ring))",
+            "return lambda: way.step(next(ring))",
+            "other libraries are timed with the conversion of the loss, the compiled step too",
+            "tests/tools/comparison/test_peers.py -k timed_by_the_call",
+        ),
+        (
+            "restoring-is-timed",
+            "staticgrad/tools/comparison/timing.py",
+            """            self._before()
+        wall, cpu = time.perf_counter(), time.process_time()""",
+            """            pass
+        wall, cpu = time.perf_counter(), time.process_time()
+        if self._before is not None:
+            self._before()""",
+            "the time of a first step on the tape has that of restoring the start values",
+            "tests/tools/comparison/test_comparison.py -k before_does_not_count",
+        ),
+        (
             "lines-of-the-training-step",
             "staticgrad/tools/comparison/page.py",
             "used.pop(training.__file__, None)",

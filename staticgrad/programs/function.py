@@ -140,6 +140,11 @@ class Function(OfArrays[P, R]):
         self._calls = 0
         self._lock = ProcessLock()
 
+    @property
+    def sizes(self) -> Mapping[str, tuple[str | None, ...]]:
+        """The names of sizes by input, as ``sg.function`` was given them."""
+        return dict(self._said)
+
     def __reduce__(self) -> Any:
         """Pickle by name, or by value with cloudpickle, as functions are pickled."""
         arguments = (self._function, self._static, self._said, self._options)

@@ -135,6 +135,10 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
     help="A batch size to time; repeatable.",
 )  # fmt: skip
 @click.option(
+    "--batch-axis", "axis", metavar="AXIS",
+    help="The axis that counts examples, 1 or x=1,y=0; by default it is looked for.",
+)  # fmt: skip
+@click.option(
     "--seconds", default=1.0, show_default=True, type=click.FloatRange(min=0.0),
     help="Wall time of each timing.",
 )  # fmt: skip
@@ -159,7 +163,8 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
 )  # fmt: skip
 @answering
 def compare(
-    spec: str, batches: tuple[int, ...], seconds: float, torch: str | None, jax: str | None,
+    spec: str, batches: tuple[int, ...], axis: str | None, seconds: float, torch: str | None,
+    jax: str | None,
     folder: str | None, mistakes: bool, page: str | None,
 ) -> Answer:  # fmt: skip
     """Run a program define-by-run and define-then-run.
@@ -198,11 +203,27 @@ def compare(
             click.echo(f"written: {page}", err=True)
         return Answer(every.as_json(), every.table().text(), every.holds)
     found = run(spec, torch=True if torch == "" else torch, jax=jax, batches=batches,
-                seconds=seconds, watch=watch)  # fmt: skip
+                batch_axis=_axis(axis), seconds=seconds, watch=watch)  # fmt: skip
     if page is not None:
         Path(page).write_text(pages.page(found), encoding="utf-8")
         click.echo(f"written: {page}", err=True)
     return Answer(found.as_json(), table.tables(found), found.holds)
+
+
+def _axis(text: str | None) -> int | dict[str, int] | None:
+    """Read ``1``, or ``x=1,y=0``."""
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            return int(text)
+        pairs = (each.partition("=") for each in text.split(","))
+        return {name.strip(): int(axis) for name, _, axis in pairs}
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is neither an axis, 1, nor axes by array, x=1,y=0",
+            param_hint="--batch-axis",
+        ) from None
 
 
 # Doctor

@@ -2,7 +2,7 @@
 
 Run as ``python -m staticgrad.tools.comparison.first WAY SPEC PLAN STARTED``; the last one is the
 monotonic clock when the process was started: starting Python and importing count, fetching data
-does not. ``PLAN`` is a ``courses.CoursePlan`` and the axis of the examples as JSON.
+does not. ``PLAN`` has a ``courses.CoursePlan`` and the axes of the examples as JSON.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import sys
 import time
 
 from staticgrad.tools.comparison import courses
+from staticgrad.tools.comparison.axes import BatchAxes
 from staticgrad.tools.comparison.loading import subject
 
 if __name__ == "__main__":
     _, way, spec, plan, started = sys.argv
     imports = time.monotonic() - float(started)
-    found = courses.run(subject(spec), way, courses.CoursePlan(*json.loads(plan)), imports)
+    course, batch = json.loads(plan)
+    chosen = subject(spec, batch_axis=BatchAxes(*batch))
+    found = courses.run(chosen, way, courses.CoursePlan(*course), imports)
     print(json.dumps(vars(found)))  # noqa: T201

@@ -39,11 +39,16 @@ class JaxTraining:
         self._jitted = self._jit(self._function)
         self.restore()
 
-    def step(self, batch: Batch) -> float:
-        """Run one step and wait for its loss."""
+    def call(self, batch: Batch) -> Any:
+        """Run one step and wait for its loss and its state."""
         with jax.enable_x64(self._doubles):
             loss, self._state = self._jitted(self._state, *self._given(batch))
-            return float(np.mean(loss))
+            jax.block_until_ready((loss, self._state))
+            return loss
+
+    def step(self, batch: Batch) -> float:
+        """Run one step and return the loss."""
+        return float(np.mean(self.call(batch)))
 
     def restore(self) -> None:
         """Copy the start values."""

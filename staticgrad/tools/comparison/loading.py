@@ -17,6 +17,7 @@ from staticgrad.optim import Optimizer
 from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError, UnknownNameError
 from staticgrad.support.errors.wording import did_you_mean, listed
+from staticgrad.tools.comparison.axes import Asked, BatchAxes
 from staticgrad.tools.comparison.models import MODELS
 from staticgrad.tools.comparison.programs import ComparedProgram, function_line, named, program
 
@@ -30,6 +31,7 @@ def subject(
     arrays: Sequence[Any] = (),
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
+    batch_axis: Asked | BatchAxes | None = None,
 ) -> ComparedProgram:
     """Load what is to be compared.
 
@@ -42,6 +44,8 @@ def subject(
         arrays: with which a module or function is called; see ``programs.program``.
         loss: of a module.
         optimizer: of a module, or of a function that is a loss.
+        batch_axis: the axis that counts examples, or a dict of them by array; by default
+            ``batch_axis`` of the file, else it is looked for; see ``axes``.
 
     Raises:
         UnknownNameError: no such model, file or name.
@@ -54,8 +58,9 @@ def subject(
         found = MODELS.get(spec)
         if found is None:
             found, beside = _from_file(spec)
+            batch_axis = beside.get("batch_axis") if batch_axis is None else batch_axis
     if arrays:
-        return program(found, arrays, loss, optimizer)
+        return program(found, arrays, loss, optimizer, batch_axis)
     if loss is not None or optimizer is not None:
         raise ArgumentError(
             "loss= and optimizer= are of a module or function that is given with its arrays",
@@ -72,9 +77,9 @@ def subject(
         with named(f"{name!r}", found):
             found = found()
     if isinstance(found, tuple) and found and callable(found[0]):
-        return program(found[0], found[1:])
+        return program(found[0], found[1:], batch_axis=batch_axis)
     if isinstance(found, Module) and beside:
-        return program(found, _arrays_beside(str(spec), found, beside))
+        return program(found, _arrays_beside(str(spec), found, beside), batch_axis=batch_axis)
     if isinstance(found, Module | Function):
         return program(found, ())  # raises: there are no arrays
     is_named = callable(spec) or isinstance(spec, str)

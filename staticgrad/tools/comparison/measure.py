@@ -33,6 +33,7 @@ from staticgrad.support.errors.wording import listed
 from staticgrad.support.pictures.markup import nbytes, number
 from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
+from staticgrad.tools.comparison.axes import Asked, BatchAxes
 from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.loading import Spec, beside, subject
 from staticgrad.tools.comparison.page import ShownComparison, ShownTape
@@ -75,6 +76,7 @@ def compare(
     optimizer: Optimizer | None = None,
     torch: Any = None,
     jax: Any = None,
+    batch_axis: Asked | None = None,
     batches: Iterable[int] | None = None,
     seconds: float = 1.0,
     watch: Watch = lambda what: None,
@@ -85,10 +87,10 @@ def compare(
         spec: a model's name, ``path.py:name``, or a function that returns a module or function with
             its arrays; with ``arrays`` a module, or a function that takes them (``sg.function`` or
             plain). First results are measured of what has a name, which a fresh process can find.
-        arrays: examples, also dicts, lists, tuples and dataclasses of arrays; the first axis of
-            those that are as long as the first one counts them. A module takes as many as its
-            ``forward`` needs, its loss the rest. Or one function of a ``numpy.random.Generator``
-            that gives the arrays of a step, whose sizes may differ from step to step.
+        arrays: examples, also dicts, lists, tuples and dataclasses of arrays. A module takes as
+            many as its ``forward`` needs, its loss the rest. Or one function of a
+            ``numpy.random.Generator`` that gives the arrays of a step, whose sizes may differ from
+            step to step.
         loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
             whole numbers, else the mean square.
         optimizer: of a module or loss, one of ``sg.optim``; by default plain descent.
@@ -99,6 +101,10 @@ def compare(
         jax: the same program in JAX, jitted: ``(step, state)``, where ``step(state, *arrays)``
             gives the loss and the new state, ``(loss, parameters)``, or a function of arrays. Both
             may be functions without arguments that return it, and import their library first.
+        batch_axis: the axis that counts examples, or a dict of axes by array, ``{"x": 1, "y": 0}``.
+            By default that which ``sg.function(sizes=)`` names batch; else it is looked for: the
+            axis over which the loss adds up, or in whose order the loss is the same; else the
+            first one. The report says which, and how it is known.
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
         watch: called with a description of what is being measured.
@@ -112,16 +118,17 @@ def compare(
         UnknownNameError, ArgumentError, ProgramError: see ``loading.subject``.
         MissingPackageError: the model's data comes with a package that is not installed.
         GradientError: a parameter that the loss does not depend on.
-        ArgumentError: ``torch`` or ``jax`` is none of what they may be.
+        ArgumentError: ``torch``, ``jax`` or ``batch_axis`` is none of what they may be.
         MeasurementError: a process that measures a first result failed.
     """
-    chosen = subject(spec, arrays, loss, optimizer)
+    chosen = subject(spec, arrays, loss, optimizer, batch_axis)
     torch, jax = beside(spec, torch), beside(spec, jax)
     peers.check(torch, jax)
     about: dict[str, Any] = {
         "model": chosen.name,
         "parameters": chosen.size,
         "batch_size": chosen.batch_size,
+        "batch_axes": str(chosen.batch),
         "rule": chosen.rule,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores,"
         f" Python {platform.python_version()}",
@@ -215,16 +222,12 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
     tape = DefineByRun(chosen)
     losses, operations = [], []
 
-    def from_start(batch: Batch) -> float:
-        chosen.restore()
-        return tape.step(batch)
-
     for batch in batches:
         before = next(serials)
         with limited(chosen.name, chosen.origin):
             losses.append(tape.step(batch))
         operations.append(next(serials) - before - 1)
-    race = Race(chosen.batch_size, lambda: from_start(batches[0]))
+    race = Race(chosen.batch_size, lambda: tape.call(batches[0]), before=chosen.restore)
     for _ in range(2):
         race.run(seconds)
     assert chosen.refusal is not None
@@ -335,17 +338,19 @@ def courses_of(
         watch(f"first results and further steps in fresh processes, {repeat} of {_REPEATS}")
         with tempfile.TemporaryDirectory() as cache:
             for state in (TAPE, EMPTY, WARM):
-                every.setdefault(state, []).append(fresh(spec, state, plan, cache))
+                every.setdefault(state, []).append(fresh(spec, state, plan, cache, chosen.batch))
         if time.monotonic() - begin > _LONG:
             break
     return {state: tuple(each) for state, each in every.items()}
 
 
-def fresh(spec: str, state: str, plan: courses.CoursePlan, cache: str) -> Course:
+def fresh(
+    spec: str, state: str, plan: courses.CoursePlan, cache: str, batch: BatchAxes
+) -> Course:  # fmt: skip
     """Run a course in a fresh process whose kernel cache is the folder ``cache``."""
     way, begun = "tape" if state == TAPE else "compiled", repr(time.monotonic())
     done = subprocess.run(
-        [sys.executable, "-m", _FIRST, way, spec, json.dumps(plan), begun],
+        [sys.executable, "-m", _FIRST, way, spec, json.dumps((plan, batch)), begun],
         env={**os.environ, **_ONE_THREAD, "STATICGRAD_CACHE_DIR": cache},
         capture_output=True,
         text=True,

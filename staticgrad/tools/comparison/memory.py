@@ -197,7 +197,7 @@ def measured_budgets(
     if not ways:
         return ()
     runs = [DefineThenRun(chosen), *ways]
-    race = Race(0, *(lambda way=way: way.step(batch) for way in runs))
+    race = Race(0, *(lambda way=way: way.call(batch) for way in runs))
     for _ in range(PARTS):
         race.run(seconds / PARTS)
     whole, *timings = race.timings()
@@ -214,7 +214,7 @@ def checkpointed_tape(chosen: ComparedProgram, batch: Batch, seconds: float) -> 
     except StaticgradError:
         return None
     tape = DefineByRun(chosen)
-    race = Race(0, lambda: less.step(batch), lambda: tape.step(batch))
+    race = Race(0, lambda: less.call(batch), lambda: tape.call(batch))
     race.run(seconds)
     chosen.restore()
     return Budgeted("checkpointed tape", peak, race.pair().ratio, race.pair().ratio)

@@ -144,7 +144,7 @@ class ShownTape(_Shown, TapeAlone):
 
 def _title(found: Comparison | TapeAlone, more: str = "") -> str:
     about = (
-        f"{found.parameters:,} parameters, batch size {found.batch_size}", found.rule,
+        f"{found.parameters:,} parameters, {found.about_batch}", found.rule,
         f"staticgrad {sg.__version__} on {found.machine}",
     )  # fmt: skip
     return f'<h1>{escape(found.model)}</h1><p class="sub">{escape("; ".join(about))}.{more}</p>'
@@ -243,8 +243,7 @@ def _values(found: Comparison) -> dict[str, str]:
         "factors": factors,
         "split": split,
         "time_chart": _time_chart(found.batches) if len(found.batches) > 1 else "",
-        "times": table.times(found).html()
-        + _others(found),
+        "times": table.times(found).html() + _others(found),
         "first": _first_results(found) if found.first else "",
         "memory_charts": _memory_charts(found),
         "memory": _memory(found),

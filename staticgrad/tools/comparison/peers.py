@@ -37,8 +37,11 @@ Watch = Callable[[str], object]
 class PeerWay(Protocol):
     """One batch after the other in another library."""
 
+    def call(self, batch: Batch) -> object:
+        """Run one step to its end and return its results, as the library has them: it is timed."""
+
     def step(self, batch: Batch) -> float:
-        """Run one step and return the loss before its update."""
+        """Run one step and return the loss before its update, as a number."""
 
     def restore(self) -> None:
         """Write the start values to parameters and optimizer state."""
@@ -241,9 +244,9 @@ def _race(
 ) -> Race:  # fmt: skip
     """Time all ways in turns, the compiled step last if there is a program."""
 
-    def runner(way: Any) -> Callable[[], float]:
+    def runner(way: Any) -> Callable[[], object]:
         ring = cycle(batches)
-        return lambda: float(way.step(next(ring)))
+        return lambda: way.call(next(ring))
 
     runs = [runner(way) for way in ways]
     if chosen is not None:

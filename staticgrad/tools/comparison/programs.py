@@ -45,6 +45,16 @@ from staticgrad.support.errors import (
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.source import Location, Origin
 from staticgrad.tools.comparison import training
+from staticgrad.tools.comparison.axes import (
+    Asked,
+    BatchAxes,
+    asked,
+    assumed,
+    differ,
+    find,
+    named as named_axis,
+    twice,
+)
 from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.report import Refusal, refusal_of
 
@@ -54,6 +64,9 @@ Batch = Mapping[str, Array]
 BATCH: Final = "batch"
 _PACKAGE: Final = str(Path(sg.__file__).parent)
 _RATE: Final = 0.05
+#: What is the same loss, relative to what a change of the arrays does: in float64, on the tape.
+_EXACT: Final = 1e-6
+_ROUNDING: Final = 1e-3
 #: The words of ``sg.function`` for a function that takes no named sizes.
 _REFUSES: Final = "which it refuses: "
 LITERAL: Final = (
@@ -83,6 +96,7 @@ class ComparedProgram:
         function: the step as ``sg.function`` traces it.
         loss: the loss alone, where ``wrap`` adds to it.
         graph: its graph, whose first result is called ``loss``; None if there is none.
+        batch: the axes that count examples, and how they are known.
         batch_size: how many examples the arrays hold.
         changes: whether sizes may differ from step to step.
         parameters: the start values of the parameters, by name.
@@ -104,15 +118,17 @@ class ComparedProgram:
     def __init__(
         self, evaluate: Step, example: Batch, drawn: Draw | None, made_of: Any, rule: str,
         wrap: Callable[[Step], Step] | None = None, loss: Callable[..., Any] | None = None,
+        batch: BatchAxes | None = None,
     ) -> None:  # fmt: skip
+        """Trace it; ``batch`` are the axes that count examples, None to look for them."""
         self.name, self._blamed = _called(made_of), _inner(loss or made_of)
         self.origin = function_line(_inner(made_of))
         self.written = _inner(made_of)
         self.rule, self._evaluate, self._wrap = rule, evaluate, wrap or (lambda step: step)
         self.plain = self._wrap(evaluate)
         self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None
-        lengths = [array.shape[0] for array in example.values() if array.ndim]
-        self.batch_size = next(iter(lengths), 1)
+        self.batch = batch or assumed(example)
+        self._look_for_axes = batch is None and drawn is None
         if not self.batch_size:
             raise ArgumentError(f"compare: the arrays of {self.name} are empty: no example to draw")
         self.modules = _modules_of(made_of)
@@ -125,6 +141,10 @@ class ComparedProgram:
         self._trace()
         self.loss = wrap and self._traced(evaluate, self._sizes)
         self.parameters = {p.name: np.array(p.value) for p, _ in self._start}
+
+    @property
+    def batch_size(self) -> int:
+        return self.batch.size(self._example)
 
     @property
     def size(self) -> int:
@@ -152,7 +172,7 @@ class ComparedProgram:
 
     def _of_rows(self, rows: npt.NDArray[Any]) -> Batch:
         return {
-            name: array[rows] if _counts(array, self.batch_size) else array
+            name: array.take(rows, self.batch.axes[name]) if name in self.batch.axes else array
             for name, array in self._example.items()
         }
 
@@ -207,33 +227,81 @@ class ComparedProgram:
         return found
 
     def _trace(self) -> None:
-        """Trace with a named size for the examples; without; or run on the tape alone."""
-        counted = {
-            name: (BATCH, *(None,) * (array.ndim - 1))
-            for name, array in self._example.items() if _counts(array, self.batch_size)
-        }  # fmt: skip
-        first = last = None
-        for sizes in [{}] if self.changes else [counted, {}]:
-            self._sizes, self.function = sizes, self._traced(self.plain, sizes)
-            try:
-                self.graph, self.warned = self._drawn()
-            except GradientError:
-                raise  # it has no derivative on the tape either
-            except Exception as error:
-                first, last = first or error, error
-                continue
-            self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
-            if first is not None:
-                self.refusal = refusal_of(first, self.origin, LITERAL)
-            elif self.changes:
-                self.refusal = self._refused_names()
-            self._copy = pickle.dumps(self.graph)
+        """Trace with sizes as numbers; then with a name for the examples; or run the tape alone."""
+        self.function, self._sizes = self._traced(self.plain, {}), {}
+        try:
+            self.graph, self.warned = self._drawn()
+        except GradientError:
+            raise  # it has no derivative on the tape either
+        except Exception as error:
+            if not self._runs_on_the_tape():
+                raise
+            self._start = [(p, np.array(p.value)) for p in self._touched]
+            self.refusal = refusal_of(error, self.origin)
+            if self._look_for_axes:
+                self.batch = find(self._example, self._on_the_tape, _ROUNDING, lambda axes: True)
             return
-        assert first is not None and last is not None  # noqa: PT018
-        if not self._runs_on_the_tape():
-            raise last  # with sizes as numbers
-        self._start = [(p, np.array(p.value)) for p in self._touched]
-        self.refusal = refusal_of(first, self.origin)
+        self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
+        if self.changes:
+            self.refusal = self._refused_names()
+        else:
+            if self._look_for_axes:
+                self.batch = find(self._example, self._in_float64, _EXACT, self._reads_further)
+            self._name_examples()
+        self._copy = pickle.dumps(self.graph)
+
+    def _name_examples(self) -> None:
+        """Trace with a name for the number of examples, if the program takes one."""
+        literal = self.function, self.graph, self.warned
+        self._sizes = self._names(self.batch.axes)
+        self.function = self._traced(self.plain, self._sizes)
+        try:
+            self.graph, self.warned = self._drawn()
+        except Exception as error:
+            self.refusal = refusal_of(error, self.origin, LITERAL)
+            self._sizes = {}
+            self.function, self.graph, self.warned = literal
+
+    def _names(self, axes: Mapping[str, int]) -> dict[str, tuple[str | None, ...]]:
+        """Return the names of sizes: one for that of these axes, for no other."""
+        return {
+            name: tuple(BATCH if k == axis else None for k in range(self._example[name].ndim))
+            for name, axis in axes.items()
+        }
+
+    def _in_float64(self, arrays: Batch, graph: Graph | None = None) -> float:
+        """Return the loss of arrays, from the start values, with little rounding."""
+        graph = graph or self.graph
+        read = Graph({"loss": graph.outputs["loss"]}).inputs
+        feeds = {leaf.node.label: arrays[leaf.node.label] for leaf in read}
+        with np.errstate(all="ignore"):
+            loss = sg.evaluate(graph.outputs["loss"], feeds, dtype="float64")
+        return float(np.mean(loss, dtype=np.float64))
+
+    def _on_the_tape(self, arrays: Batch) -> float:
+        """Return the loss of arrays, from the start values."""
+        with (
+            limited(self.name, self.origin), python_random_kept(), np.errstate(all="ignore"),
+            at_once([*arrays.values()]) as run,
+        ):  # fmt: skip
+            found = as_number(self._evaluate(*run.noted.inputs or ()))
+            run.restore()
+        return found
+
+    def _reads_further(self, axes: Mapping[str, int]) -> bool:
+        """Return whether a graph with a name for the size of these axes reads further examples.
+
+        One that refuses the name does not serve other sizes, which is said elsewhere.
+        """
+        function = self._traced(self._evaluate, self._names(axes))
+        try:
+            with python_random_kept(), warnings.catch_warnings(), as_scopes(*self.modules):
+                warnings.simplefilter("ignore")
+                graph = self._named(function.graph(*self._example.values()), self._names(axes))
+            one, two = (self._in_float64(each, graph) for each in twice(self._example, axes))
+        except Exception:
+            return True
+        return differ(one, two)
 
     def _traced(self, step: Step, sizes: Mapping[str, Sequence[str | None]]) -> Function[..., Any]:
         """Return a step as a function of arrays with these names and named sizes."""
@@ -261,18 +329,22 @@ class ComparedProgram:
         texts = [str(each.message) for each in said if issubclass(each.category, TracingWarning)]
         return self._named(found), texts[0] if texts else ""
 
-    def _named(self, found: Graph) -> Graph:
+    def _named(
+        self, found: Graph, sizes: Mapping[str, Sequence[str | None]] | None = None
+    ) -> Graph:
         """Return the graph with its first floating result under the name ``loss``.
 
-        Arrays that it does not read are inputs, too, so that it takes whole batches.
+        Arrays that it does not read are inputs, too, so that it takes whole batches. ``sizes``: the
+        names that it was traced with, by default the program's.
         """
+        sizes = self._sizes if sizes is None else sizes
         results = list(found.outputs.values())
         first = next((v for v in results if v.type.dtype.is_float), results[0])
         rest = {f"result{k}": v for k, v in enumerate(results) if v is not first}
         inputs: dict[str, Any] = {value.node.label: value for value in found.inputs}
         for name, array in self._example.items():
             if name not in inputs and not self.changes:
-                names = self._sizes.get(name, (None,) * array.ndim)
+                names = sizes.get(name, (None,) * array.ndim)
                 shape = [label or size for label, size in zip(names, array.shape, strict=True)]
                 inputs[name] = sg.input(name, shape, array.dtype)
         inputs = {name: inputs[name] for name in self._example if name in inputs}
@@ -338,6 +410,7 @@ def program(
     arrays: Sequence[Any],
     loss: Callable[..., Any] | None = None,
     optimizer: Optimizer | None = None,
+    batch_axis: Asked | BatchAxes | None = None,
 ) -> ComparedProgram:
     """Return a module or function with example arrays as it is compared."""
     if not callable(what) or isinstance(what, type):
@@ -377,12 +450,24 @@ def program(
         evaluate, names = _inner(what), _names_of(_inner(what), len(arrays))
     example, in_a_row = _in_a_row(names, arrays)
     evaluate = in_a_row(evaluate)
+    batch = None if drawn is not None else _given_axes(what, example, batch_axis)
     if not isinstance(what, Module):
-        return _of_function(what, evaluate, example, drawn, steps, rule)
+        return _of_function(what, evaluate, example, drawn, steps, rule, batch)
     wrap = lambda f: training.step_of(f, steps)  # noqa: E731
-    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss)
+    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss, batch)
     made.trained, made.optimizer = (what, loss, steps), steps
     return made
+
+
+def _given_axes(
+    what: Any, example: Batch, batch_axis: Asked | BatchAxes | None
+) -> BatchAxes | None:
+    """Return the axes that count examples as the user says it; None to look for them."""
+    if isinstance(batch_axis, BatchAxes):
+        return batch_axis
+    if batch_axis is not None:
+        return asked(batch_axis, example)
+    return named_axis(what.sizes, example) if isinstance(what, Function) else None
 
 
 def _of_module(
@@ -411,10 +496,11 @@ def module_arguments(module: Module) -> list[str]:
 
 
 def _of_function(
-    what: Any, evaluate: Step, example: Batch, drawn: Draw | None, steps: Optimizer, rule: str
-) -> ComparedProgram:
+    what: Any, evaluate: Step, example: Batch, drawn: Draw | None, steps: Optimizer, rule: str,
+    batch: BatchAxes | None,
+) -> ComparedProgram:  # fmt: skip
     """Return a step as it is, a loss with its gradient, or another function."""
-    as_is = ComparedProgram(evaluate, example, drawn, what, "as the function does it")
+    as_is = ComparedProgram(evaluate, example, drawn, what, "as the function does it", batch=batch)
     is_loss, updates, free = as_is.is_loss, as_is.updates, as_is.read
     steps_itself = updates
     graph = as_is.graph
@@ -431,7 +517,7 @@ def _of_function(
         return as_is
     if any(p.dtype.is_float for p in free):
         wrap = lambda f: training.step_of(f, steps)  # noqa: E731
-        made = ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+        made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, batch=as_is.batch)
         made.optimizer = steps
         return made
     wanted = [k for k, a in enumerate(example.values()) if a.dtype.kind == "f"]
@@ -439,7 +525,7 @@ def _of_function(
         return as_is
     rule = "nothing: the value and its gradient are compared"
     wrap = lambda f: training.gradient_of(f, wanted)  # noqa: E731
-    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap)
+    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, batch=as_is.batch)
     made.wanted = wanted
     return made
 
@@ -505,9 +591,12 @@ def _names_of(function: Any, count: int) -> list[str]:
     return [own[k] if k < len(own) else f"x{k}" for k in range(count)]
 
 
-def _counts(array: Array, count: int) -> bool:
-    """Return whether the first axis of an array counts the examples."""
-    return array.shape[:1] == (count,)
+def as_number(result: Any) -> float:
+    """Return the first floating array of a result as one number."""
+    leaves, _ = flatten(result)
+    arrays = [np.asarray(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
+    first = next((a for a in arrays if a.dtype.kind == "f"), arrays[0])
+    return float(first.item() if first.size == 1 else np.mean(first, dtype=np.float64))
 
 
 def _called(what: Any) -> str:

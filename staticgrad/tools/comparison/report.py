@@ -20,7 +20,7 @@ from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 8
+SCHEMA = 9
 #: The row of work of the graph ahead of all passes.
 WRITTEN = "written out, node by node"
 #: Wall time over processor time from which on a machine counts as busy.
@@ -321,14 +321,22 @@ class _Report:
     """The head of a report: what was compared, and where.
 
     ``parameters``: how many numbers the results depend on, without the optimizer's state.
+    ``batch_size``: how many examples a step has; ``batch_axes`` says which axes count them, and how
+    that is known, or which sizes change from step to step.
     """
 
     model: str
     parameters: int
     batch_size: int
+    batch_axes: str
     rule: str
     machine: str
     threads: int
+
+    @property
+    def about_batch(self) -> str:
+        """The number of examples, and the axes that count them."""
+        return f"batch size {self.batch_size} ({self.batch_axes})"
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON has it; numbers that are not finite are texts."""
@@ -432,6 +440,13 @@ class Comparison(_Report):
     changes: Changes | None = None
     peers: tuple[Peer, ...] = ()
     causes: tuple[Causes, ...] = ()
+
+    @property
+    def about_batch(self) -> str:
+        if self.changes is None:
+            return super().about_batch
+        sizes = (f"{name} {low:,} to {high:,}" for name, (low, high) in self.changes.sizes.items())
+        return f"sizes that change: {', '.join(sizes) or 'none in this course'}"
 
     @property
     def by_cause(self) -> tuple[Causes, ...]:

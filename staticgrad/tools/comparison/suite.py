@@ -210,17 +210,17 @@ def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
             within.time if within else 1.0,
             measured,
             lines=_changed(beside_of("by_run"), chosen),
-            first=_first_results(spec, size) if first else (),
+            first=_first_results(spec, chosen) if first else (),
             peers=peers.measured(chosen, spent, **others),
             problem=both.problem,
         )  # fmt: skip
 
 
-def _first_results(spec: str, size: int) -> tuple[Course, ...]:
+def _first_results(spec: str, chosen: ComparedProgram) -> tuple[Course, ...]:
     """Return the beginning of courses in fresh processes: the tape's, the compiled step's."""
-    plan = courses.CoursePlan(size, edited=False)
+    plan = courses.CoursePlan(chosen.batch_size, edited=False)
     with TemporaryDirectory() as cache:
-        return tuple(fresh(spec, state, plan, cache) for state in (TAPE, EMPTY))
+        return tuple(fresh(spec, state, plan, cache, chosen.batch) for state in (TAPE, EMPTY))
 
 
 def _timed(size: int, batch: Batch, spent: float, *ways: Any) -> Race:

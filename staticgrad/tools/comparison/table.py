@@ -89,7 +89,7 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
     parts.insert(0, changes(found))
     against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
     return Group(
-        f"{title}, batch size {found.batch_size}; {found.rule})",
+        f"{title}, {found.about_batch}; {found.rule})",
         *(verdict(found), *refused, *first, measured, *found.warnings, ""),
         *(table.text() for table in parts if table.rows),
         *found.about_memory,
@@ -125,7 +125,10 @@ def verdict(found: Comparison) -> str:
 
 def times(found: Comparison) -> FigureTable:
     """Return a row for everything that was timed."""
-    pairs = [(f"batch size {pair.at}", pair) for pair in found.batches]
+    pairs = [
+        (f"batch size {pair.at}" if found.changes is None else "sizes of the first step", pair)
+        for pair in found.batches
+    ]
     pairs += [("  its forward pass", found.forward)] if found.forward else []
     rows = [
         (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), between(p))
@@ -227,7 +230,7 @@ def memory(found: Comparison) -> FigureTable:
     if found.checkpointed is not None:
         measured["checkpointed tape"] = ratio(found.checkpointed.time)
     rows = [(*each, measured.get(each[0], "")) for each in rows]
-    heads = [f"batch {each.at}" for each in memories]
+    heads = [f"batch {each.at}" if found.changes is None else "first sizes" for each in memories]
     return FigureTable("memory of a step", (*heads, "predicted", "measured"), rows)
 
 

@@ -39,15 +39,19 @@ class Race:
     so several races take turns, too.
     """
 
-    def __init__(self, at: int, *runs: Run) -> None:
-        """Run each way twice, to warm up and to estimate its time."""
-        self._at, self._runs = at, runs
+    def __init__(self, at: int, *runs: Run, before: Run | None = None) -> None:
+        """Run each way twice, to warm up and to estimate its time.
+
+        ``before`` is called before each run, and does not count; each run is measured by itself.
+        """
+        self._at, self._runs, self._before = at, runs, before
         self._repeats, longest = [], 0.0
         for run in runs:
-            run()
-            once = max(_sample(run, 1)[1], 1e-6)
+            self._sample(run, 1)
+            once = max(self._sample(run, 1)[1], 1e-6)
             longest = max(longest, once)
-            self._repeats.append(max(1, min(1000, int(_LEAST / once))))
+            times = 1 if before is not None else int(_LEAST / once)
+            self._repeats.append(max(1, min(1000, times)))
         self._burst = next((n for least, n in _BURSTS if longest >= least), _BURST)
         self._parts: list[list[list[Sample]]] = []  # of each part the samples of all ways
 
@@ -60,8 +64,16 @@ class Race:
                 if turn and time.perf_counter() > end:
                     break
                 for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
-                    own += [_sample(run, times) for _ in range(self._burst)]
+                    own += [self._sample(run, times) for _ in range(self._burst)]
         self._parts.append(samples)
+
+    def _sample(self, run: Run, times: int) -> Sample:
+        if self._before is not None:
+            self._before()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(times):
+            run()
+        return (time.process_time() - cpu) / times, (time.perf_counter() - wall) / times
 
     def timings(self) -> list[Timing]:
         """Return the measured times of each way; at least two samples must have been taken."""
@@ -73,13 +85,6 @@ class Race:
         ratios = [min(part[first])[0] / min(part[second])[0] for part in self._parts]
         every = self.timings()
         return Pair(self._at, every[first], every[second], (min(ratios), max(ratios)))
-
-
-def _sample(run: Run, times: int) -> Sample:
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(times):
-        run()
-    return (time.process_time() - cpu) / times, (time.perf_counter() - wall) / times
 
 
 def _timing(samples: Sequence[Sample]) -> Timing:

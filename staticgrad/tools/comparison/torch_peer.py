@@ -66,8 +66,13 @@ class TorchWay(ABC):
     _compiles = False
 
     @abstractmethod
-    def step(self, batch: Batch) -> float:
+    def call(self, batch: Batch) -> Any:
         """Run one step and return the loss before its update."""
+
+    def step(self, batch: Batch) -> float:
+        """Run one step and return the loss before its update, as a number."""
+        result = self.call(batch)
+        return float(result.detach().double().mean()) if torch.is_tensor(result) else float(result)
 
     def restore(self) -> None:
         """Write the start values to everything that the program reads."""
@@ -150,7 +155,7 @@ class TorchProgram(TorchWay):
             self.restore()
         self._function = self._called(function)
 
-    def step(self, batch: Batch) -> float:
+    def call(self, batch: Batch) -> Any:
         """Call it once; differentiate and update where the program's own step does so."""
         result = self._function(*self._tensors(batch))
         result = first_part(result)
@@ -159,7 +164,7 @@ class TorchProgram(TorchWay):
         if self._optimizer is not None:
             self._optimizer.step()
             self._optimizer.zero_grad()
-        return float(result.detach().double().mean()) if torch.is_tensor(result) else float(result)
+        return result
 
     def _tensors(self, batch: Batch) -> list[Any]:
         found = [torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values()]
@@ -202,7 +207,7 @@ class TorchTraining(TorchWay):
             return torch.nn.functional.mse_loss(output, target)
         return torch.nn.functional.cross_entropy(output.flatten(0, -2), target.flatten())
 
-    def step(self, batch: Batch) -> float:
+    def call(self, batch: Batch) -> Any:
         """Forward, backward, update; return the loss before it."""
         loss = self._loss(*map(torch.from_numpy, batch.values()))
         loss.backward()
@@ -210,7 +215,7 @@ class TorchTraining(TorchWay):
             torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return float(loss.detach())
+        return loss
 
     def recomputed(self) -> TorchTraining | None:
         """Return the same in about sqrt(n) segments of layers, each computed again."""

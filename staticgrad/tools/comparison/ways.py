@@ -1,8 +1,9 @@
 """The two ways of running a program: a tape written while it runs, and a graph compiled before.
 
 Both start from the same values, see the same batches, draw the same random numbers and update by
-the same rules. Each has ``step`` (one batch in, the loss out, parameters updated), ``forward`` (the
-loss alone, of a program that is trained) and ``values``.
+the same rules. Each has ``call`` (one batch in, results out, parameters updated) and ``forward``
+(the loss alone, of a program that is trained), which are what is timed; ``step``, the number of a
+call; and ``values``.
 
 ``agreement`` says whether both compute equal results, or why not. The two ways add in different
 orders, so figures agree only up to rounding; ``TOLERANCE`` states what counts as agreement.
@@ -19,8 +20,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.eager import Tensor, no_grad
-from staticgrad.language.functions.trees import flatten
+from staticgrad.eager import no_grad
 from staticgrad.language.ir.plan import Plan
 from staticgrad.nn import Sequential
 from staticgrad.nn.module import Module
@@ -32,6 +32,7 @@ from staticgrad.tools.comparison.programs import (
     Array,
     Batch,
     ComparedProgram,
+    as_number,
     module_arguments,
 )
 from staticgrad.tools.comparison.report import Agreement
@@ -46,17 +47,17 @@ class DefineByRun:
 
     def step(self, batch: Batch) -> float:
         """Call it once; return the first of its results, or the mean of that."""
-        return _as_number(self._program.at_once(batch))
+        return as_number(self.call(batch))
 
     def call(self, batch: Batch) -> object:
-        """Call it once and return its results, to be timed."""
+        """Call it once and return its results."""
         return self._program.at_once(batch)
 
-    def forward(self, batch: Batch) -> float:
+    def forward(self, batch: Batch) -> object:
         """Return the loss, with nothing recorded."""
         assert self._program.loss is not None
         with no_grad():
-            return _as_number(self._program.loss.eagerly(*batch.values()))
+            return self._program.loss.eagerly(*batch.values())
 
     def values(self) -> Mapping[str, Array]:
         """Return the current values of the parameters."""
@@ -78,9 +79,9 @@ class Checkpointed(DefineByRun):
         super().__init__(program)
         self._run = program.traced(_checkpointed(program)).eagerly
 
-    def step(self, batch: Batch) -> float:
-        """Call it once; return its loss."""
-        return _as_number(self._run(*batch.values()))
+    def call(self, batch: Batch) -> object:
+        """Call it once and return its loss."""
+        return self._run(*batch.values())
 
 
 def _checkpointed(program: ComparedProgram) -> Any:
@@ -151,23 +152,19 @@ class DefineThenRun:
         self._run, self._retraces = self.compiled.run, program.retraces
 
     def step(self, batch: Batch) -> float:
-        """Call the compiled program, or that for these sizes if each has a graph."""
-        if self._called:
-            return _as_number(self._program.function(*batch.values()))
-        loss = self._run(batch)["loss"]
-        return float(loss.item()) if loss.size == 1 else _as_number(loss)
+        """Call it once; return the loss."""
+        results: Any = self.call(batch)
+        return as_number(results if self._called else results["loss"])
 
     def call(self, batch: Batch) -> object:
-        """Call it once and return its results, to be timed."""
-        if self._called:
-            return self._program.function(*batch.values())
-        return self._run(batch)
+        """Call the compiled program, or that for these sizes if each has a graph."""
+        return self._program.function(*batch.values()) if self._called else self._run(batch)
 
-    def forward(self, batch: Batch) -> float:
+    def forward(self, batch: Batch) -> object:
         """Call the compiled loss once."""
         if self._called and self._program.loss is not None:
-            return _as_number(self._program.loss(*batch.values()))
-        return _as_number(self._forward.run(batch)["loss"])
+            return self._program.loss(*batch.values())
+        return self._forward.run(batch)["loss"]
 
     def sizes(self, size: int) -> dict[str, int]:
         """Return the named sizes of a batch of ``size`` examples."""
@@ -189,14 +186,6 @@ class DefineThenRun:
     def _forward(self) -> sg.Compiled:
         outputs = {"loss": self.graph.outputs["loss"]}
         return sg.compile(sg.Graph(outputs, inputs=self.graph.inputs, name="forward"), threads=1)
-
-
-def _as_number(result: Any) -> float:
-    """Return the first floating array of a result as one number."""
-    leaves, _ = flatten(result)
-    arrays = [np.asarray(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
-    first = next((a for a in arrays if a.dtype.kind == "f"), arrays[0])
-    return float(first.item() if first.size == 1 else np.mean(first, dtype=np.float64))
 
 
 _LEAST_LAYERS: Final = 4  # of a Sequential, below which parts are not worth computing again

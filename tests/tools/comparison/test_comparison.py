@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from staticgrad.tools.comparison.measure import work
 from staticgrad.tools.comparison.memory import budgets
 from staticgrad.tools.comparison.models import MODELS
 from staticgrad.tools.comparison.report import EMPTY, TAPE, WARM, Bytes, Course, Pair, Timing
+from staticgrad.tools.comparison.timing import Race
 from staticgrad.tools.comparison.ways import DefineThenRun, agreement
 
 OWN = """
@@ -77,8 +79,24 @@ def test_every_figure_is_there(found):
     counts = [work.operations for work in found.work]
     assert counts[0] > counts[-1]
     data = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (data["schema"], data["holds"], data["threads"]) == (8, True, 1)
+    assert (data["schema"], data["holds"], data["threads"]) == (9, True, 1)
     assert data["program"].startswith("staticgrad-ir")
+
+
+def test_what_comes_before_does_not_count():
+    """Restoring takes 20 ms of processor time, the run nothing; each run is restored."""
+    done: list[str] = []
+
+    def restore():
+        end = process_time() + 0.02
+        while process_time() < end:
+            pass
+        done.append("restored")
+
+    race = Race(1, lambda: done.append("ran"), before=restore)
+    race.run(0.0)
+    assert race.timings()[0].cpu < 0.01
+    assert done == ["restored", "ran"] * (len(done) // 2)
 
 
 def test_a_first_result_that_comes_earlier_is_no_disadvantage():

@@ -135,6 +135,32 @@ def test_random_numbers_agree_in_the_mean(torch: Any) -> None:
     assert "the mean of its losses" in rows(noisy, torch=dropped(0.0))[TORCH].reason
 
 
+class Counted:
+    """A way that notes what is called."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.calls: list[str] = []
+        WAYS.append(self)
+
+    def call(self, batch: Any) -> None:
+        self.calls.append("call")
+
+    def step(self, batch: Any) -> float:
+        self.calls.append("step")
+        return 0.0
+
+
+WAYS: list[Counted] = []
+
+
+def test_every_library_is_timed_by_the_call_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of the loss is made outside of what is timed, on both sides."""
+    monkeypatch.setattr(peers, "DefineThenRun", Counted)
+    WAYS.clear()
+    peers._race(program(loss, (X, Y)), [{"x": X, "y": Y}], [Counted()], 0.0)
+    assert [{*way.calls} for way in WAYS] == [{"call"}] * 2
+
+
 def test_without_the_libraries_rows_have_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     found = rows(loss, jax=lambda x, y: x)

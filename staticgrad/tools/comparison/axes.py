@@ -1,0 +1,249 @@
+"""The axis of the arrays that counts examples: asked for, named, or found by what the loss does.
+
+An axis counts examples if the loss adds up over it: what a change of some of them does is then the
+same whatever the others are. The time of a sequence, the channels of an image, and nodes that send
+messages do not add up. Where no axis does (batch normalization, several updates in a step), one in
+whose order the loss is the same counts them. All this is tried, on the program itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.wording import did_you_mean, kind_of, listed
+from staticgrad.support.records import NamedTuple
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+#: The result for some arrays as one number; it may raise anything.
+Loss = Callable[[Arrays], float]
+Asked = int | Mapping[str, int]
+#: How an axis is known.
+ASKED: Final = "as asked for"
+ADDS: Final = "the loss adds up over it"
+ANY_ORDER: Final = "the loss is the same in any order of it"
+ASSUMED: Final = "assumed; batch_axis= takes another one"
+#: The names of sizes that count examples.
+_NAMES: Final = frozenset({"batch", "batch_size", "minibatch", "examples", "samples", "n", "b"})
+_NOISE: Final = 0.3  # the largest relative change of a number
+_SECONDS: Final = 5.0  # of the processor, after which nothing further is tried
+_MOST: Final = 8  # axes that are tried
+_EXACT: Final = 1e-12  # relative differences of losses in float64 that are rounding
+
+
+class BatchAxes(NamedTuple):
+    """The axis of each array that counts examples, and how it is known; arrays without one lack."""
+
+    axes: Mapping[str, int]
+    reason: str
+
+    def size(self, arrays: Arrays) -> int:
+        """Return the number of examples."""
+        return next((arrays[name].shape[axis] for name, axis in self.axes.items()), 1)
+
+    def __str__(self) -> str:
+        if not self.axes:
+            return "no array has an axis"
+        arrays: dict[int, list[str]] = {}
+        for name, axis in self.axes.items():
+            arrays.setdefault(axis, []).append(name)
+        where = listed([f"axis {axis} of {listed(names)}" for axis, names in arrays.items()])
+        return f"{where}: {self.reason}"
+
+
+def asked(axis: Asked, arrays: Arrays) -> BatchAxes:
+    """Return the axis that the user asks for.
+
+    A number is the axis of each array whose size there is that of the first array which has it.
+
+    Raises:
+        ArgumentError: no such array or axis; sizes differ.
+    """
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+    if isinstance(axis, bool) or not isinstance(axis, int | Mapping):
+        raise ArgumentError(
+            f"batch_axis is {kind_of(axis)}, not a number or a dict of numbers by array",
+            hint="batch_axis=1, or batch_axis={'x': 1, 'y': 0}",
+        )
+    if isinstance(axis, int):
+        has = {n: a for n, a in arrays.items() if -a.ndim <= axis < a.ndim}
+        sizes = [array.shape[axis] for array in has.values()]
+        found = {n: axis % a.ndim for n, a in has.items() if a.shape[axis] == sizes[0]}
+        if not found:
+            raise ArgumentError(f"batch_axis is {axis}, and no array has it: {shapes}")
+        return BatchAxes(found, ASKED)
+    for name, each in axis.items():
+        if name not in arrays:
+            raise ArgumentError(
+                f"batch_axis names {name!r}, which is no array", hint=did_you_mean(name, arrays)
+            )
+        ndim = arrays[name].ndim
+        if isinstance(each, bool) or not isinstance(each, int) or not -ndim <= each < ndim:
+            raise ArgumentError(f"batch_axis of {name} is {each!r}: {name} has {ndim} axes")
+    if len({arrays[name].shape[each] for name, each in axis.items()}) != 1:
+        raise ArgumentError(f"batch_axis has axes of one size: {dict(axis)} of {shapes}")
+    return BatchAxes({n: each % arrays[n].ndim for n, each in axis.items()}, ASKED)
+
+
+def named(names: Mapping[str, Sequence[str | None]], arrays: Arrays) -> BatchAxes | None:
+    """Return the axis whose size has the name of examples, or the only name; None without one."""
+    found: dict[str, dict[str, int]] = {}
+    for array, labels in names.items():
+        if array in arrays and len(labels) == arrays[array].ndim:
+            for axis, label in enumerate(labels):
+                if label is not None:
+                    found.setdefault(label, {}).setdefault(array, axis)
+    fitting = [label for label in found if label.lower() in _NAMES] or [*found]
+    if len(fitting) != 1:
+        return None
+    return BatchAxes(found[fitting[0]], f"which the program names {fitting[0]}")
+
+
+def assumed(arrays: Arrays) -> BatchAxes:
+    """Return the first axis of those arrays that are as long as the first one."""
+    return next((BatchAxes(each, ASSUMED) for each in _first(arrays)), BatchAxes({}, ASSUMED))
+
+
+def _first(arrays: Arrays) -> Iterator[dict[str, int]]:
+    sizes = [array.shape[0] for array in arrays.values() if array.ndim]
+    if sizes:
+        yield {name: 0 for name, array in arrays.items() if array.shape[:1] == (sizes[0],)}
+
+
+def find(
+    arrays: Arrays, loss: Loss, tolerance: float, uses: Callable[[Mapping[str, int]], bool]
+) -> BatchAxes:
+    """Return the axis that counts examples, by what the loss does with it.
+
+    Args:
+        arrays: the example.
+        loss: the result for arrays of these shapes, from the same state each time.
+        tolerance: of what is the same, relative to what a change of the arrays does.
+        uses: whether the program reads further examples along an axis, too.
+    """
+    end = time.process_time() + _SECONDS
+    tried = [each for each in candidates(arrays) if _length(arrays, each) > 1][:_MOST]
+    base: float | None = None
+    for reason, holds in ((ADDS, _adds_up), (ANY_ORDER, _in_any_order)):
+        for axes in tried:
+            if time.process_time() > end:
+                return assumed(arrays)
+            try:
+                base = loss(arrays) if base is None else base
+                if np.isfinite(base) and holds(arrays, axes, loss, base, tolerance) and uses(axes):
+                    return BatchAxes(axes, reason)
+            except Exception:  # of the user's program, with numbers that it has not seen
+                continue
+    return assumed(arrays)
+
+
+def candidates(arrays: Arrays) -> list[dict[str, int]]:
+    """Return what may count examples: axes of one size, those of most arrays first."""
+    found: list[dict[str, int]] = []
+    for size in dict.fromkeys(size for array in arrays.values() for size in array.shape):
+        axes = {
+            name: [k for k, each in enumerate(array.shape) if each == size]
+            for name, array in arrays.items() if size in array.shape
+        }  # fmt: skip
+        found += [
+            {name: each[min(k, len(each) - 1)] for name, each in axes.items()}
+            for k in range(max(map(len, axes.values())))
+        ]
+    return sorted(found, key=lambda axes: (-len(axes), sum(axes.values())))
+
+
+def _length(arrays: Arrays, axes: Mapping[str, int]) -> int:
+    name, axis = next(iter(axes.items()))
+    return int(arrays[name].shape[axis])
+
+
+def _adds_up(
+    arrays: Arrays, axes: Mapping[str, int], loss: Loss, base: float, tolerance: float
+) -> bool:
+    """Return whether changes of every other example do the same with and without the rest's."""
+    every = np.arange(_length(arrays, axes))
+    for change in _changes(arrays, axes):
+        one, two = change(arrays, every[::2]), change(arrays, every[1::2])
+        first, second = loss(one) - base, loss(two) - base
+        least = min(abs(first), abs(second))
+        if least > tolerance * 1e-3 * abs(base):
+            both = loss(change(one, every[1::2])) - base
+            most = max(abs(first), abs(second))
+            return bool(abs(both - first - second) <= tolerance * most)
+    return False
+
+
+def _in_any_order(
+    arrays: Arrays, axes: Mapping[str, int], loss: Loss, base: float, tolerance: float
+) -> bool:
+    """Return whether the loss depends on the examples, and not on their order."""
+    order = np.random.default_rng(0).permutation(_length(arrays, axes))
+    other = {n: a.take(order, axes[n]) if n in axes else a for n, a in arrays.items()}
+    moved = abs(loss(other) - base)
+    for change in _changes(arrays, axes):
+        most = abs(loss(change(arrays, order)) - base)
+        if most > tolerance * 1e-3 * abs(base):
+            return bool(moved <= tolerance * most)
+    return False
+
+
+Change = Callable[[Arrays, Array], Arrays]
+
+
+def _changes(arrays: Arrays, axes: Mapping[str, int]) -> Iterator[Change]:
+    """Yield changes of some rows: of the numbers of all arrays; of one, to copies of the first row.
+
+    Zeros and ones are masks, whose numbers stay.
+    """
+    numbers = [n for n in axes if arrays[n].dtype.kind in "fc" and not _is_mask(arrays[n])]
+
+    def scaled(of: Arrays, rows: Array) -> Arrays:
+        random, found = np.random.default_rng(0), dict(of)
+        for name in numbers:
+            part = of[name].take(rows, axes[name])
+            part = part * (1 + random.uniform(-_NOISE, _NOISE, part.shape))
+            found[name] = _with_rows(of[name], part, rows, axes[name])
+        return found
+
+    if numbers:
+        yield scaled
+    for name in axes:
+        if name not in numbers:
+
+            def copied(of: Arrays, rows: Array, name: str = name) -> Arrays:
+                first = of[name].take(rows[:1], axes[name])
+                return {**of, name: _with_rows(of[name], first, rows, axes[name])}
+
+            yield copied
+
+
+def _is_mask(array: Array) -> bool:
+    return bool(np.isin(array, (0, 1)).all())
+
+
+def _with_rows(one: Array, rows_of: Array, rows: Array, axis: int) -> Array:
+    """Return an array with other rows along an axis, in its element type."""
+    found = np.array(one)
+    found[(slice(None),) * axis + (rows,)] = rows_of
+    return found
+
+
+def twice(arrays: Arrays, axes: Mapping[str, int]) -> tuple[Arrays, Arrays]:
+    """Return the examples twice, and the same with other numbers in the second half."""
+    count = _length(arrays, axes)
+    longer = {
+        n: np.concatenate([a, a], axes[n]) if n in axes else a for n, a in arrays.items()
+    }  # fmt: skip
+    changes = [*_changes(longer, axes)]
+    return longer, changes[0](longer, np.arange(count, 2 * count)) if changes else longer
+
+
+def differ(one: float, two: float) -> bool:
+    """Return whether two losses in float64 differ by more than rounding."""
+    return not abs(one - two) <= _EXACT * max(abs(one), abs(two))
