@@ -1811,6 +1811,22 @@ MUTANTS = (
             "tests/tools/comparison/test_causes.py -k has_a_reason",
         ),
         (
+            "wide-tables-are-cut",
+            "staticgrad/tools/comparison/table.py",
+            "options=wide).maximum <= width",
+            "options=wide).maximum <= width + 9",
+            "a table is cut at the width of the terminal",
+            "tests/tools/comparison/test_suite.py -k goes_on_below",
+        ),
+        (
+            "no-graph-is-a-problem",
+            "staticgrad/tools/comparison/suite.py",
+            "refusal=chosen.refusal.message",
+            "problem=chosen.refusal.message",
+            "the suite fails because of a program that runs on the tape alone",
+            "tests/tools/comparison/test_suite.py -k added_by_one_file",
+        ),
+        (
             "time-adds-up",
             "staticgrad/tools/comparison/axes.py",
             "return bool(abs(both - first - second) <= tolerance * most)",

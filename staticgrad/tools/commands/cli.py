@@ -154,6 +154,14 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
     help="Compare all programs of a folder, a file each; alone: those of examples/suite.",
 )  # fmt: skip
 @click.option(
+    "--only", "names", multiple=True, metavar="NAME",
+    help="A program of the suite, by its file without .py; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--small", is_flag=True,
+    help="A suite in seconds: no other libraries, no first results, each timing once.",
+)  # fmt: skip
+@click.option(
     "--mistakes", is_flag=True,
     help="Plant mistakes in the program, and measure how each way finds them.",
 )  # fmt: skip
@@ -165,7 +173,7 @@ def _shown_progress(epochs: int) -> Callable[[Progress], None]:
 def compare(
     spec: str, batches: tuple[int, ...], axis: str | None, seconds: float, torch: str | None,
     jax: str | None,
-    folder: str | None, mistakes: bool, page: str | None,
+    folder: str | None, names: tuple[str, ...], small: bool, mistakes: bool, page: str | None,
 ) -> Answer:  # fmt: skip
     """Run a program define-by-run and define-then-run.
 
@@ -179,6 +187,8 @@ def compare(
     from staticgrad.tools.comparison import compare as run, page as pages, table
 
     as_json = click.get_current_context().params["as_json"]
+    if folder is None and (names or small):
+        raise click.UsageError("--only and --small are of --suite")
 
     def watch(what: str) -> None:
         if not as_json:
@@ -197,11 +207,13 @@ def compare(
     if folder is not None:
         from staticgrad.tools.comparison import suite
 
-        every = suite.run(Path(folder or suite.FOLDER), seconds=seconds, watch=watch)
+        every = suite.run(
+            Path(folder or suite.FOLDER), names, seconds=seconds, small=small, watch=watch
+        )
         if page is not None:
             Path(page).write_text(every.html(), encoding="utf-8")
             click.echo(f"written: {page}", err=True)
-        return Answer(every.as_json(), every.table().text(), every.holds)
+        return Answer(every.as_json(), every.text(), every.holds)
     found = run(spec, torch=True if torch == "" else torch, jax=jax, batches=batches,
                 batch_axis=_axis(axis), seconds=seconds, watch=watch)  # fmt: skip
     if page is not None:

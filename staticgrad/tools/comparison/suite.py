@@ -11,20 +11,22 @@ import difflib
 import inspect
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 import staticgrad as sg
 from staticgrad.support.errors import StaticgradError, UnknownNameError
+from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.pictures import markup
 from staticgrad.support.pictures.markup import nbytes, ratio, seconds
 from staticgrad.support.records import dataclass
 from staticgrad.tools.comparison import courses, memory, peers
+from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.loading import beside, subject
 from staticgrad.tools.comparison.measure import fresh
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram, unchanged
@@ -37,16 +39,30 @@ from staticgrad.tools.comparison.report import (
     Course,
     Pair,
     Peer,
+    Timing,
     as_plain,
 )
 from staticgrad.tools.comparison.table import FigureTable, between
 from staticgrad.tools.comparison.timing import PARTS, Race, one_thread
 from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 FOLDER: Final = Path(sg.__file__).parents[1] / "examples" / "suite"
-_COLUMNS: Final = 18  # beside the name
+#: The programs of a small suite, which take a second or two each.
+SMALL: Final = ("gaussian_process", "hmc", "kmeans", "mlp", "recommender")
+#: Tables by their columns.
+_TABLES: Final[Mapping[str, Sequence[str]]] = {
+    "time of a step": (
+        "tape", "PyTorch", "compiled", "torch.compile", "JAX", "tape / compiled", "its range",
+    ),
+    "bytes of a step": ("tape", "PyTorch", "arena", "torch.compile", "JAX"),
+    "first result": ("tape", "compiled", "lines changed"),
+    "half the bytes": ("arena", "half or least", "predicted time", "measured time"),
+}  # fmt: skip
 _BUDGET: Final = "50%"  # of the bytes of a compiled step, for the cost of recomputation
 Watch = Callable[[str], object]
 
@@ -55,6 +71,8 @@ Watch = Callable[[str], object]
 class SuiteRow:
     """The figures of one program; ``problem`` says why there are none, or why both ways differ.
 
+    ``alone``: the time of a first step on the tape of a program that makes no graph, ``refusal``
+    the reason. ``batch_size`` examples are counted by ``batch_axes``.
     ``tape`` and ``arena``: bytes of a step. ``budget``: the bytes of the quickest plan within half
     of them, or of the smallest plan; ``predicted`` and ``measured`` its time relative to keeping
     all. ``lines``: how many lines a graph needs otherwise than the tape.
@@ -71,6 +89,10 @@ class SuiteRow:
     first: tuple[Course, ...] = ()
     peers: tuple[Peer, ...] = ()
     problem: str = ""
+    alone: Timing | None = None
+    refusal: str = ""
+    batch_size: int = 0
+    batch_axes: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,24 +113,42 @@ class Suite:
         found: dict[str, Any] = as_plain({"schema": SCHEMA, "holds": self.holds, **vars(self)})
         return found
 
-    def table(self) -> FigureTable:
-        """Return a row for each program."""
-        heads = (
-            "tape", "PyTorch", "compiled", "torch.compile", "JAX", "tape / compiled", "its range",
-            "tape", "PyTorch", "arena", "torch.compile", "JAX", "first, tape",
-            "first, compiled", "within half", "predicted", "measured",
-            "lines changed",
-        )  # fmt: skip
-        return FigureTable("program", heads, [_cells(row) for row in self.rows])
+    def tables(self) -> Sequence[FigureTable]:
+        """Return tables with a row for each program; columns without a figure are left out."""
+        every = [_cells(row) for row in self.rows]
+        found = []
+        for title, heads in _TABLES.items():
+            shown = [k for k in range(len(heads)) if any(each[title][k] != "-" for each in every)]
+            rows = [
+                (row.name, *(each[title][k] for k in shown))
+                for row, each in zip(self.rows, every, strict=True)
+            ]
+            if shown:
+                found.append(FigureTable(title, [heads[k] for k in shown], rows))
+        return found
+
+    def text(self) -> RenderableType:
+        """Return the tables for a terminal, and the reasons for missing figures."""
+        from rich.console import Group
+
+        return Group(*(table.text() for table in self.tables()), *self.reasons)
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Sentences on programs that fail, that make no graph, or that other libraries lack."""
+        found = [f"{row.name}: PROBLEM: {row.problem}" for row in self.rows if row.problem]
+        found += [f"{row.name}: no graph: {row.refusal}" for row in self.rows if row.refusal]
+        return found + [
+            f"{row.name}: {each.name}: {each.reason}"
+            for row in self.rows for each in row.peers if each.reason
+        ]  # fmt: skip
 
     def html(self) -> str:
         """Return the table as a page that needs nothing else."""
-        reasons = "".join(
-            f'<p class="soft">{escape(row.name)}: {escape(each.name)}: {escape(each.reason)}</p>'
-            for row in self.rows for each in row.peers if each.reason
-        )  # fmt: skip
-        problems = "".join(
-            f"<p>{escape(row.name)}: {escape(row.problem)}</p>" for row in self.rows if row.problem
+        reasons = "".join(markup.paragraph(text, "soft") for text in self.reasons)
+        tables = "".join(
+            f'<h2>{escape(table.title)}</h2><div class="scroll">{table.html()}</div>'
+            for table in self.tables()
         )
         body = (
             f'<div class="sg"><style>{markup.STYLE} body {{ margin: 1.5rem; }}</style>'
@@ -116,32 +156,44 @@ class Suite:
             f"<p>staticgrad {escape(self.version)} on {escape(self.machine)}. Times are the least"
             " processor time of a step on one thread; bytes are beside parameters, optimizer state"
             " and batch.</p>"
-            f'<div class="scroll">{self.table().html()}</div>{problems}{reasons}</div>'
+            f"{tables}{reasons}</div>"
         )
         return markup.document("define by run, define then run: a suite", body)
 
 
-def _cells(row: SuiteRow) -> Sequence[str]:
+def _cells(row: SuiteRow) -> Mapping[str, Sequence[str]]:
+    """Return the figures of a row by table."""
+    found = {title: ["-"] * len(heads) for title, heads in _TABLES.items()}
+    if row.alone is not None:
+        found["time of a step"][0] = seconds(row.alone.cpu)
+        found["bytes of a step"][0] = nbytes(row.tape)
     if row.pair is None:
-        return (row.name, *["-"] * _COLUMNS)
+        return found
     times, sizes = {}, {}
     for each in row.peers:
         if each.pair is not None:
             times[each.name], sizes[each.name] = seconds(each.pair.by_run.cpu), nbytes(each.tape)
-    first = [seconds(each.total) for each in row.first] or ["-", "-"]
     then = (COMPILED_TORCH, JAX)
-    return (
-        row.name, seconds(row.pair.by_run.cpu), times.get(TORCH, "-"),
-        seconds(row.pair.then_run.cpu), *(times.get(name, "-") for name in then),
-        ratio(row.pair.ratio), between(row.pair), nbytes(row.tape), sizes.get(TORCH, "-"),
-        nbytes(row.arena), *(sizes.get(name, "-") for name in then), *first[:2],
-        nbytes(row.budget), ratio(row.predicted), ratio(row.measured), str(row.lines),
-    )  # fmt: skip
+    found["time of a step"] = [
+        seconds(row.pair.by_run.cpu), times.get(TORCH, "-"), seconds(row.pair.then_run.cpu),
+        *(times.get(name, "-") for name in then), ratio(row.pair.ratio), between(row.pair),
+    ]  # fmt: skip
+    found["bytes of a step"] = [
+        nbytes(row.tape), sizes.get(TORCH, "-"), nbytes(row.arena),
+        *(sizes.get(name, "-") for name in then),
+    ]  # fmt: skip
+    first = [seconds(each.total) for each in row.first] or ["-", "-"]
+    found["first result"] = [*first[:2], str(row.lines or "-")]
+    if row.budget < row.arena:
+        found["half the bytes"] = [
+            nbytes(row.arena), nbytes(row.budget), ratio(row.predicted), ratio(row.measured)
+        ]  # fmt: skip
+    return found
 
 
 def run(
     folder: Path = FOLDER, names: Iterable[str] = (), seconds: float = 0.5, first: bool = True,
-    watch: Watch = lambda what: None,
+    small: bool = False, watch: Watch = lambda what: None,
 ) -> Suite:  # fmt: skip
     """Measure the programs of a folder.
 
@@ -150,36 +202,39 @@ def run(
         names: of files, without ``.py``; by default all.
         seconds: of wall time of each timing.
         first: measure first results in fresh processes, too.
+        small: measure neither first results nor other libraries, each timing once, of the package's
+            own folder by default the programs of ``SMALL``: seconds instead of minutes.
         watch: called with the name of each program.
 
     Raises:
         UnknownNameError: the folder has no program, or none with such a name.
     """
     files = {file.stem: file for file in sorted(Path(folder).glob("*.py"))}
-    wanted = [*(names or files)]
+    short = SMALL if small and Path(folder) == FOLDER else files
+    wanted = [*(names or short)]
     if not files or (unknown := [name for name in wanted if name not in files]):
         raise UnknownNameError(
             f"{str(folder)!r} has no program {unknown[0]!r}" if files else
             f"{str(folder)!r} has no programs",
-            hint="a folder with files that have example = step, x, y",
+            hint=did_you_mean(unknown[0], files) if files else
+            "a folder with files that have example = step, x, y",
         )  # fmt: skip
     rows = []
     for name in wanted:
         watch(name)
         try:
-            rows.append(_row(name, files[name], seconds, first))
+            rows.append(_row(name, files[name], 0.0 if small else seconds, first, small))
         except StaticgradError as error:
             rows.append(SuiteRow(name, problem=error.headline))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return Suite(sg.__version__, machine, tuple(rows))
 
 
-def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
+def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> SuiteRow:
     spec = f"{file}:example"
     chosen = subject(spec)
     if chosen.graph is None:
-        assert chosen.refusal is not None
-        return SuiteRow(name, problem=chosen.refusal.message)
+        return _alone(name, chosen, spent)
 
     def beside_of(other: str) -> Any:
         try:
@@ -210,10 +265,32 @@ def _row(name: str, file: Path, spent: float, first: bool) -> SuiteRow:
             within.time if within else 1.0,
             measured,
             lines=_changed(beside_of("by_run"), chosen),
-            first=_first_results(spec, chosen) if first else (),
-            peers=peers.measured(chosen, spent, **others),
+            first=_first_results(spec, chosen) if first and not small else (),
+            peers=() if small else peers.measured(chosen, spent, **others),
             problem=both.problem,
+            batch_size=size,
+            batch_axes=str(chosen.batch),
         )  # fmt: skip
+
+
+def _alone(name: str, chosen: ComparedProgram, spent: float) -> SuiteRow:
+    """Return the row of a program without a graph: a first step of the tape."""
+    assert chosen.refusal is not None
+    with one_thread(), unchanged(chosen):
+        tape, batch = DefineByRun(chosen), chosen.draw(chosen.batch_size, np.random.default_rng(0))
+        with limited(chosen.name, chosen.origin):
+            tape.call(batch)
+        race = Race(chosen.batch_size, lambda: tape.call(batch), before=chosen.restore)
+        race.run(spent)
+        chosen.restore()
+        return SuiteRow(
+            name,
+            tape=memory.tape_memory(chosen, batch, warm=0).peak,
+            alone=race.timings()[0],
+            refusal=chosen.refusal.message,
+            batch_size=chosen.batch_size,
+            batch_axes=str(chosen.batch),
+        )
 
 
 def _first_results(spec: str, chosen: ComparedProgram) -> tuple[Course, ...]:

@@ -24,7 +24,8 @@ from staticgrad.tools.comparison.report import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
 
 _CAUSES: Final = (KEPT, GRADIENTS, UPDATES, TEMPORARY)
 #: Parameters with a larger difference need an explanation.
@@ -43,16 +44,41 @@ class FigureTable(NamedTuple):
         return markup.table(("", *self.heads), self.rows, numbers=range(1, 1 + len(self.heads)))
 
     def text(self) -> RenderableType:
-        """Return the table for a terminal."""
+        """Return the table for a terminal; one that is too wide goes on in further tables."""
+        return _Folded(self)
+
+    def columns(self, first: int, last: int) -> Table:
+        """Return the names of rows and some of the columns of figures."""
         from rich import box
         from rich.table import Table
 
         shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for k, head in enumerate((self.title, *self.heads)):
+        for k, head in enumerate((self.title, *self.heads[first:last])):
             shown.add_column(head, no_wrap=True, justify="right" if k else "left")
-        for row in self.rows:
-            shown.add_row(*row)
+        for name, *figures in self.rows:
+            shown.add_row(name, *figures[first:last])
         return shown
+
+
+class _Folded:
+    """A table whose columns are divided so that each part fits the width of a terminal."""
+
+    def __init__(self, table: FigureTable) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        first, count = 0, len(self._table.heads)
+        while first < count:
+            last = first + 1
+            while last < count and self._fits(first, last + 1, console, options):
+                last += 1
+            yield self._table.columns(first, last)
+            first = last
+
+    def _fits(self, first: int, last: int, console: Console, options: ConsoleOptions) -> bool:
+        width = options.max_width
+        wide = options.update(max_width=10_000)
+        return console.measure(self._table.columns(first, last), options=wide).maximum <= width
 
 
 def tables(found: Comparison | TapeAlone) -> RenderableType:

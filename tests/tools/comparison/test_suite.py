@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from html import escape
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from staticgrad.errors import UnknownNameError
 from staticgrad.tools.commands.cli import main
 from staticgrad.tools.comparison import peers, suite
 from staticgrad.tools.comparison.loading import beside, subject
+from staticgrad.tools.comparison.table import FigureTable
 from staticgrad.tools.comparison.ways import DefineThenRun, agreement
 
 PROGRAMS = sorted(suite.FOLDER.glob("*.py"))
@@ -34,9 +38,34 @@ example = step, np.ones((16, 3), "float32")
 """
 BROKEN = """
 import numpy as np
-example = (lambda x: x.sum() if x.sum() > 0 else x.no_such), np.ones(3, "float32")
+example = (lambda x: x.no_such()), np.ones(3, "float32")
 """
 
+
+#: A program that somebody adds: its axis is the second one, and there is no graph.
+ADDED = """
+import numpy as np
+import staticgrad as sg
+
+w = sg.parameter("w", np.zeros(3))
+opt = sg.optim.SGD(0.1)
+
+def step(x, y):
+    loss = ((x.T @ w - y) ** 2).mean()
+    while loss > 0.5:
+        opt.minimize(loss)
+        loss = ((x.T @ w - y) ** 2).mean()
+    return loss
+
+x = np.random.default_rng(0).normal(size=(3, 20))
+example = step, x, x.sum(0)
+"""
+#: The fields of the JSON document; where one changes its meaning or goes, SCHEMA counts up.
+FIELDS = {"schema", "holds", "version", "machine", "rows"}
+ROW = {
+    "name", "pair", "tape", "arena", "budget", "predicted", "measured", "lines", "first", "peers",
+    "problem", "alone", "refusal", "batch_size", "batch_axes",
+}  # fmt: skip
 
 MAKER = """
 import numpy as np
@@ -79,12 +108,62 @@ def test_a_folder_of_programs(folder: Path) -> None:
     assert good.measured > 0
     assert good.lines == 2  # wide, and the sum that reads it
     data = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (data["schema"], data["holds"], len(data["rows"])) == (1, False, 2)
+    assert (data["holds"], len(data["rows"])) == (False, 2)
     text = found.html()
     assert "good_of_suite" in text
-    assert broken.problem[:20] in text
-    heads = found.table().heads
-    assert all(len(row) == len(heads) + 1 for row in found.table().rows)
+    assert escape(broken.problem) in text
+    for table in found.tables():
+        assert all(len(row) == len(table.heads) + 1 for row in table.rows)
+
+
+def test_a_program_is_added_by_one_file(folder: Path) -> None:
+    """One without a graph has the figures of the tape, and nothing disagrees."""
+    (folder / "added_of_suite.py").write_text(ADDED)
+    found = suite.run(folder, names=["added_of_suite"], small=True)
+    (row,) = found.rows
+    assert found.holds
+    assert (row.batch_size, row.problem) == (20, "")
+    assert row.batch_axes.startswith("axis 1 of x, axis 0 of y")
+    assert "bool() needs a number" in row.refusal
+    assert row.alone is not None
+    assert row.alone.cpu > 0
+    assert row.tape > 2 * 8 * 20
+    assert [table.title for table in found.tables()] == ["time of a step", "bytes of a step"]
+    assert [*found.tables()[0].heads] == ["tape"]
+    assert any(row.refusal in text for text in found.reasons)
+
+
+def test_the_small_suite_is_data_of_a_schema(folder: Path) -> None:
+    """The command itself; .ci/run measures the programs of the package."""
+    chosen = ["--small", "--only", "good_of_suite", "--json"]
+    arguments = ["compare", "--suite", str(folder), *chosen]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert (data["schema"], {*data}) == (2, FIELDS)
+    assert [row["name"] for row in data["rows"]] == ["good_of_suite"]
+    for row in data["rows"]:
+        assert {*row} == ROW
+        assert (row["problem"], row["peers"], row["first"]) == ("", [], [])
+        assert row["pair"]["by_run"]["cpu"] > row["pair"]["then_run"]["cpu"] > 0
+    assert {*suite.SMALL} <= {file.stem for file in PROGRAMS}
+    for wrong in (["--small"], ["--only", "hmc"]):
+        assert CliRunner().invoke(main, ["compare", *wrong]).exit_code == 2
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_wide_table_goes_on_below(width: int) -> None:
+    """Each figure is there whole, whatever the width of the terminal is."""
+    heads = [f"column {k}" for k in range(12)]
+    rows = [(f"program {n}", *(f"{n}{k:02}.5 ms" for k in range(12))) for n in range(3)]
+    console = Console(width=width, file=StringIO(), legacy_windows=False)
+    console.print(FigureTable("a step", heads, rows).text())
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines)
+    assert "…" not in words
+    assert all(text in words for row in (heads, *rows) for text in row)
+    assert words.count("program 0") == (1 if width == 200 else words.count("a step")) > 0
 
 
 def test_a_name_that_is_none(folder: Path) -> None:
