@@ -3,14 +3,15 @@
 The pass pipeline is short on purpose: kernels are written with explicit vectors, so nothing is
 left for an auto-vectoriser, and the vectorisers are what miscompiles. ``vector`` writes few
 instructions too many: combining them (instcombine) takes a tenth of LLVM's time for a small gpt,
-and its steps take 3 % longer then, those of option prices 8 %. One lock covers compilation; LLVM
-contexts and target machines are made once per target.
+and its steps take 3 % longer then, those of option prices 8 %. Several modules may be compiled at
+once, each by a ``Compiler`` of its own: a context, target machines, a pass builder.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from staticgrad.native import headroom, target as targets
 from staticgrad.native.language.emitter import SELDOM
 from staticgrad.native.language.parts import linked, text_of
-from staticgrad.native.lock import LOCK
 from staticgrad.native.source import KernelSource
 from staticgrad.native.target import Target
-from staticgrad.native.undisturbed import undisturbed
+from staticgrad.native.undisturbed import LibraryCall, begin, undisturbed
 from staticgrad.support.errors import CompileError
 from staticgrad.support.records import dataclass
 
@@ -44,7 +44,8 @@ _LEFT_OUT: Final = tuple(
     f"-disable-{each}"
     for each in ("lsr", "constant-hoisting", "x86-domain-reassignment", "copyprop")
 )
-_compilers: dict[str, Compiler] = {}
+#: Compilers that nobody uses, by the key of their target.
+_idle: Final[dict[str, list[Compiler]]] = {}
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ _WIDE: Final = "@llvm.x86.avx512."
 
 
 class Compiler:
-    """LLVM set up for one target."""
+    """LLVM set up for one target and one thread."""
 
     def __init__(self, target: Target) -> None:
         self.llvm = targets.binding()
+        self.context = self.llvm.create_context()
         self.machines = {level: targets.machine(target, level) for level in (1, 2)}
         self.machine = self.machines[2]
         self.layout = str(self.machine.target_data)
@@ -93,7 +95,8 @@ class Compiler:
                 "the source is written for registers of 512 bits, which this target does not have",
                 hint="render the kernel without vector_bits: it is then written for this machine",
             )
-        module = self.llvm.parse_assembly(f"{header}{text}\n{self.attributes()}\n{_FLAGS}")
+        whole = f"{header}{text}\n{self.attributes()}\n{_FLAGS}"
+        module = self.llvm.parse_assembly(whole, self.context)
         module.verify()
         self.optimise(module)
         return module
@@ -101,29 +104,45 @@ class Compiler:
     def emit(self, text: str, level: int | None = None) -> bytes:
         """Return the ELF object of a module."""
         machine, module = self.machines[level or level_of(text)], self.module(text)
-        with self._left_out():
-            return bytes(machine.emit_object(module))
+        with _left_out:
+            return targets.emitted(machine, module)
 
     def assembly(self, text: str, level: int) -> str:
         """Return the assembly text of the ELF object that ``emit`` returns."""
         module = self.module(text)
-        with self._left_out():
+        with _left_out:
             return str(self.machines[level].emit_assembly(module))
 
-    @contextmanager
-    def _left_out(self) -> Iterator[None]:
-        """Without some passes: kernels move their addresses on by themselves, for instance.
 
-        The options are the process's, and read when code is emitted. What another thread has LLVM
-        emit in between (llvmlite does one call at a time) is as right without.
-        """
+class _LeftOut:
+    """Some passes: kernels move their addresses on by themselves, for instance.
+
+    The options are the process's, and read when code is emitted: the first thread that emits sets
+    them, the last one takes them back. What others have LLVM emit in between is as right without.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._threads:
+                self._set("")
+            self._threads += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._set("=false")
+
+    def _set(self, value: str) -> None:
         for option in _LEFT_OUT:
-            self.llvm.set_option("staticgrad", option)
-        try:
-            yield
-        finally:
-            for option in _LEFT_OUT:
-                self.llvm.set_option("staticgrad", f"{option}=false")
+            targets.binding().set_option("staticgrad", f"{option}{value}")
+
+
+_left_out: Final = _LeftOut()
 
 
 def level_of(text: str) -> int:
@@ -135,12 +154,16 @@ def level_of(text: str) -> int:
     return 2 if lines > LONG_RUN * branches else 1
 
 
-def compiler(target: Target) -> Compiler:
-    """LLVM set up for a target, once per process."""
-    found = _compilers.get(target.key)
-    if found is None:
-        found = _compilers[target.key] = Compiler(target)
-    return found
+@contextmanager
+def compiler(target: Target) -> Iterator[Compiler]:
+    """LLVM set up for a target, which no other thread uses meanwhile."""
+    idle = _idle.setdefault(target.key, [])
+    try:
+        found = idle.pop()
+    except IndexError:
+        found = Compiler(target)
+    yield found
+    idle.append(found)  # not after an error
 
 
 @functools.lru_cache(maxsize=1 << 8)
@@ -153,13 +176,28 @@ def compile_ir(text: str, symbol: str, target: Target, level: int | None = None)
     """Compile an LLVM IR module, which has ``symbol`` and the attributes ``#0``.
 
     ``level`` is LLVM's; None chooses it by the module.
+
+    Raises:
+        CompileError: LLVM refuses it.
+        OutOfMemory: there may be too little memory for LLVM.
     """
-    with LOCK:
+    return begin_ir(text, symbol, target, level).result()
+
+
+def begin_ir(
+    text: str, symbol: str, target: Target, level: int | None = None
+) -> LibraryCall[ObjectCode]:
+    """Begin to compile what ``compile_ir`` would; its result is the same, or its error."""
+
+    def compile_it() -> ObjectCode:
         headroom.require(headroom.COMPILE, "compiling a kernel")
         try:
-            return ObjectCode(undisturbed(lambda: compiler(target).emit(text, level)), symbol)
+            with compiler(target) as found:
+                return ObjectCode(found.emit(text, level), symbol)
         except RuntimeError as error:
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
+
+    return begin(compile_it)
 
 
 def whole(source: KernelSource, host: Target) -> str:
@@ -190,8 +228,12 @@ def as_text(source: KernelSource, form: Literal["llvm", "asm"], host: Target) ->
 
     The functions that it shares with other kernels stand behind it.
     """
-    with LOCK:
-        text, made = whole(source, host), compiler(host)
-        if form == "llvm":
-            return undisturbed(lambda: str(made.module(text)))
-        return undisturbed(lambda: made.assembly(text, level_of(text)))
+    text = whole(source, host)
+
+    def printed() -> str:
+        with compiler(host) as found:
+            if form == "llvm":
+                return str(found.module(text))
+            return found.assembly(text, level_of(text))
+
+    return undisturbed(printed)

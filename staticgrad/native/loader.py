@@ -13,9 +13,10 @@ awkward sizes. The verdict is remembered in the cache directory per machine and 
 fails is left for the next, safer one, and none passing is an error.
 
 **Bundles.** Kernels of a program are compiled together, which takes LLVM a tenth of the set-up.
-Kernels that are neither in memory nor on disk become a few modules. What a module gives is kept on
-disk as an entry of its own, a bundle; the entries of its kernels, and of the functions that they
-share, name the bundle. If a bundle fails, its kernels are compiled one by one, which reports why.
+Kernels that are neither in memory nor on disk become a few modules, which LLVM compiles at the same
+time, while further ones are written. What a module gives is kept on disk as an entry of its own, a
+bundle; the entries of its kernels, and of the functions that they share, name the bundle. If a
+bundle fails, its kernels are compiled one by one, which reports why.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +37,7 @@ from staticgrad.native.language.parts import Module, linked, text_of
 from staticgrad.native.lock import LOCK
 from staticgrad.native.source import KernelSource, SourceText
 from staticgrad.native.target import Target
-from staticgrad.native.undisturbed import undisturbed
+from staticgrad.native.undisturbed import LibraryCall, undisturbed
 from staticgrad.support import config
 from staticgrad.support.errors import CompileError, CPUError, SelfTestError
 from staticgrad.support.records import dataclass
@@ -336,9 +337,10 @@ def _mask_loops_hold(
     return all(holds(run) for run in runs)
 
 
-#: Lines of LLVM IR to a module, about: an interrupt waits for one (0.3 to 0.4 s), and so does a
-#: limit of memory. A module less saves 2 to 5 ms.
-LONGEST: Final = 12000
+#: Lines of LLVM IR to a module, about, by LLVM's level: several modules are compiled at once, so
+#: that none should be long, and an interrupt or a limit of memory waits for one (0.1 to 0.2 s). A
+#: module less saves 2 to 5 ms.
+LONGEST: Final = {1: 3000, 2: 1200}
 #: How the content of an entry begins that names a bundle.
 _NAMES: Final = b"in "
 
@@ -382,78 +384,107 @@ def compiled(
     Those that this cannot do are left out. ``beside``: by their entries, further modules that
     programs need as well, each with the key by which disks keep it.
     """
-    kernels: dict[str, Module] = {}
-    shared: dict[str, Module] = {}
     symbols: dict[KernelSource, str] = {}
-    for source in sources:
-        try:
-            made = jit.written(source, host)
-        except CompileError:
-            continue  # who asks for it alone is told why
-        symbols[source] = jit.symbol_of(source.key)
-        kernels[symbols[source]] = made.kernel
-        shared |= made.shared
-    wanted = {
-        name: module
-        for name, module in shared.items()
-        if not is_loaded(name, host) and from_disk(name, name, host, settings) is None
-    }
-    keys = {name: cache.key(name, host) for name in wanted}
-    keys |= {symbol: cache.key(f"vector\0{each.key}", host) for each, symbol in symbols.items()}
-    keys |= {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
-    kernels |= {symbol: module for symbol, (_, module) in beside.items()}
-    # what is shared is short, so that a second module would take longer than the higher level
-    highest = max([jit.level_of(text_of(each)) for each in wanted.values()], default=1)
-    bundles = [(highest, modules) for modules in _in_runs(wanted)]
-    for level, modules in (*bundles, *_by_level(kernels)):  # those call what is shared
-        if not _bundle(modules, level, keys, host, settings):
-            break
+    shared: set[str] = set()
+    keys = {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
+    bundles = _Bundles(host)
+    try:
+        for symbol, (_, module) in beside.items():
+            bundles.add(symbol, module)
+        for source in sources:
+            try:
+                made = jit.written(source, host)
+            except CompileError:
+                continue  # who asks for it alone is told why
+            symbol = symbols[source] = jit.symbol_of(source.key)
+            keys[symbol] = cache.key(f"vector\0{source.key}", host)
+            bundles.add(symbol, made.kernel)
+            for name, module in made.shared.items():
+                if name in shared or is_loaded(name, host):
+                    continue
+                shared.add(name)
+                if from_disk(name, name, host, settings) is None:
+                    keys[name] = cache.key(name, host)
+                    bundles.add(name, module)
+        bundles.load(keys, settings)
+    finally:
+        bundles.cancel()
     return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
 
 
-def _by_level(modules: Mapping[str, Module]) -> Iterator[tuple[int, dict[str, Module]]]:
-    """Yield the modules of each bundle with their level, which is equal within a bundle."""
-    levels = {symbol: jit.level_of(text_of(each)) for symbol, each in modules.items()}
-    for level in (1, 2):
-        of_level = {symbol: each for symbol, each in modules.items() if levels[symbol] == level}
-        yield from ((level, run) for run in _in_runs(of_level))
+class _Bundle:
+    """Functions that become one module, at LLVM's highest level of one of them."""
+
+    def __init__(self) -> None:
+        self.modules: dict[str, Module] = {}
+        self.lines = 0
+        self.level = 1
+        self.code: LibraryCall[ObjectCode] | None = None
+
+    def add(self, symbol: str, module: Module, level: int) -> None:
+        self.modules[symbol] = module
+        self.lines += text_of(module).count("\n")
+        self.level = max(self.level, level)
+
+    def begin(self, host: Target) -> None:
+        """Begin to compile it."""
+        first, text = next(iter(self.modules)), text_of(linked(self.modules.values()))
+        self.code = jit.begin_ir(text, first, host, self.level)
+
+    def load(self, keys: Mapping[str, str], host: Target, settings: config.Config) -> None:
+        """Load and store it; raise CompileError where that cannot be done."""
+        assert self.code is not None
+        code, symbols = self.code.result(), [*self.modules]
+        load(code.elf, code.symbol, host)
+        if len(symbols) == 1:
+            cache.write(keys[code.symbol], code, settings)
+            return
+        name = cache.key("\0".join(symbols), host)
+        if cache.write(name, code, settings):
+            for symbol in symbols:
+                cache.write(keys[symbol], ObjectCode(_NAMES + name.encode(), symbol), settings)
 
 
-def _in_runs(modules: Mapping[str, Module]) -> Iterator[dict[str, Module]]:
-    """Split modules of one level into runs that are not too long."""
-    run: dict[str, Module] = {}
-    total = 0
-    for symbol, module in modules.items():
-        lines = text_of(module).count("\n")
-        if run and total + lines > LONGEST:
-            yield run
-            run, total = {}, 0
-        run[symbol] = module
-        total += lines
-    if run:
-        yield run
+class _Bundles:
+    """Functions on their way to a few modules: those that others share, and kernels by level.
 
+    Which modules there are depends on the functions and their order alone, never on the machine.
+    """
 
-def _bundle(
-    modules: Mapping[str, Module],
-    level: int,
-    keys: Mapping[str, str],
-    host: Target,
-    settings: config.Config,
-) -> bool:
-    """Compiles, stores and loads a module at LLVM's ``level``; whether that could be done."""
-    first = next(iter(modules))
-    try:
-        code = jit.compile_ir(text_of(linked(modules.values())), first, host, level)
-        load(code.elf, first, host)
-    except CompileError as error:
-        config.log("cache", "%d kernels are compiled one by one: %s", len(modules), error)
-        return False
-    if len(modules) == 1:
-        cache.write(keys[first], code, settings)
-        return True
-    name = cache.key("\0".join(modules), host)
-    if cache.write(name, code, settings):
-        for symbol in modules:
-            cache.write(keys[symbol], ObjectCode(_NAMES + name.encode(), symbol), settings)
-    return True
+    def __init__(self, host: Target) -> None:
+        self._host = host
+        self._open: dict[tuple[bool, int], _Bundle] = {}
+        self._begun: dict[bool, list[_Bundle]] = {True: [], False: []}
+
+    def add(self, symbol: str, module: Module) -> None:
+        """Add a function; a module that has become long enough is begun."""
+        is_shared, level = symbol.startswith(SHARED), jit.level_of(text_of(module))
+        # what is shared is short, so that a second module would take longer than the higher level
+        kind = (is_shared, 0 if is_shared else level)
+        bundle = self._open.setdefault(kind, _Bundle())
+        bundle.add(symbol, module, level)
+        if bundle.lines > LONGEST[bundle.level]:
+            self._begin(*kind)
+
+    def _begin(self, is_shared: bool, level: int) -> None:
+        bundle = self._open.pop((is_shared, level))
+        self._begun[is_shared].append(bundle)
+        bundle.begin(self._host)
+
+    def load(self, keys: Mapping[str, str], settings: config.Config) -> None:
+        """Load and store all modules, in the order of calls, up to one that cannot be compiled."""
+        for kind in sorted(self._open, key=lambda kind: self._open[kind].lines, reverse=True):
+            self._begin(*kind)
+        for bundle in (*self._begun[True], *self._begun[False]):  # those call what is shared
+            try:
+                bundle.load(keys, self._host, settings)
+            except CompileError as error:
+                count = len(bundle.modules)
+                config.log("cache", "%d kernels are compiled one by one: %s", count, error)
+                break
+
+    def cancel(self) -> None:
+        """Compile no module that has not been begun by now."""
+        for bundle in (*self._begun[True], *self._begun[False]):
+            if bundle.code is not None:
+                bundle.code.cancel()

@@ -1,22 +1,64 @@
 """The locks of native compilation.
 
-LLVM has one process-wide lock of its own, so a single reentrant lock costs no parallelism, and
-it leaves no order of locks to get wrong. It is held across a fork, so that no child starts in the
-middle of a compilation.
+One reentrant lock covers all state of this package, which leaves no order of locks to get wrong.
+LLVM emits code in several threads at once; each holds one place of ``LIBRARY``. A fork holds the
+lock and all places, so that no child starts in the middle of a compilation; the interpreter's end
+waits for them, too, because LLVM then destroys what emission uses.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging  # noqa: F401  # its hooks have to be installed before ours, see below
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from typing import Final
 
+from staticgrad.native.processors import allowed_processors
 from staticgrad.support import forks
 from staticgrad.support.forks import is_taken
 
 LOCK: Final = threading.RLock()
-#: Held by whoever calls LLVM, for a thread that holds ``LOCK`` (``native.jit``).
-LIBRARY: Final = threading.RLock()
+
+
+class Library:
+    """Places of threads that call LLVM. Taken as a whole, all of them: nobody calls it then."""
+
+    def __init__(self, places: int) -> None:
+        self.places = tuple(threading.RLock() for _ in range(places))
+        self._next = count()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One place; where none is free, the next in turn."""
+        for place in self.places:
+            if place.acquire(blocking=False):
+                break
+        else:
+            place = self.places[next(self._next) % len(self.places)]
+            place.acquire()
+        try:
+            yield
+        finally:
+            place.release()
+
+    def __enter__(self) -> None:
+        for place in self.places:
+            place.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        for place in self.places:
+            place.release()
+
+    def is_busy(self) -> bool:
+        """Return whether a thread calls LLVM."""
+        return any(map(is_taken, self.places))
+
+
+#: Memory that LLVM takes grows with the places, whatever the number of processors.
+LIBRARY: Final = Library(min(4, allowed_processors() + 1))
 
 
 class _CompilerLocks(forks.AtFork):
@@ -24,18 +66,19 @@ class _CompilerLocks(forks.AtFork):
 
     def before_fork(self) -> None:
         LOCK.acquire()
-        LIBRARY.acquire()
+        LIBRARY.__enter__()
 
     def after_fork(self) -> None:
-        LIBRARY.release()
+        LIBRARY.__exit__()
         LOCK.release()
 
     after_fork_in_child = after_fork
 
     def is_busy(self) -> bool:
-        return is_taken(LOCK) or is_taken(LIBRARY)
+        return is_taken(LOCK) or LIBRARY.is_busy()
 
 
 _at_fork: Final = _CompilerLocks()
 # Who compiles may log: a fork that waits for the end of a compilation must not hold logging's lock.
 forks.install_hooks()
+atexit.register(LIBRARY.__enter__)

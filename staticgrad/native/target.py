@@ -8,6 +8,7 @@ llvmlite is imported on first use only.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import sys
 from typing import Any, Final
@@ -137,3 +138,31 @@ def machine(target: Target, level: int = 2) -> Any:
             codemodel="small",
         )
     )
+
+
+def emitted(machine: Any, module: Any) -> bytes:
+    """The ELF object of a module, as ``machine.emit_object`` gives it.
+
+    llvmlite lets one thread at a time into LLVM. LLVM itself may emit modules of several contexts
+    at once, so this call goes past that lock.
+    """
+    ffi = binding().ffi
+    with ffi.OutputString() as message:
+        buffer = _emit()(machine, module, 1, message)
+        if not buffer:
+            raise RuntimeError(str(message))
+    try:
+        start, size = ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer)
+        return ctypes.string_at(start, size)
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@functools.cache
+def _emit() -> Any:
+    """LLVM's function that emits a module, as llvmlite declares it, without llvmlite's lock."""
+    library = binding().ffi.lib
+    declared = library.LLVMPY_TargetMachineEmitToMemory
+    found = ctypes.CDLL(library._name).LLVMPY_TargetMachineEmitToMemory
+    found.argtypes, found.restype = declared.argtypes, declared.restype
+    return found

@@ -1,8 +1,14 @@
-"""Library calls that an interrupt would break, made in a thread that gets no interrupts.
+"""Library calls that an interrupt would break, made in threads that get no interrupts.
 
 llvmlite frees an object and notes that only afterwards: a signal handler that raises in between
 (Ctrl-C) makes it free the object twice, which ends the process. Python runs signal handlers in the
 main thread only, and an exception that is sent to a thread is raised in that thread only.
+
+    text = undisturbed(work)             # what work() returns
+    call = begin(work)                   # at the same time as what follows
+    text = call.result()
+
+As many calls run at once as ``LIBRARY`` has places; the others wait for one.
 """
 
 from __future__ import annotations
@@ -10,6 +16,7 @@ from __future__ import annotations
 import _thread
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Final, Generic, TypeVar
 
@@ -20,7 +27,7 @@ PATIENCE: Final = 0.1
 _T = TypeVar("_T")
 
 
-class _Call(Generic[_T]):
+class LibraryCall(Generic[_T]):
     """One call: its work, and the result or the error."""
 
     def __init__(self, work: Callable[[], _T]) -> None:
@@ -36,7 +43,10 @@ class _Call(Generic[_T]):
         """Do the work unless another thread has begun it; a fork waits for ``LIBRARY``."""
         if not self._claim.acquire(blocking=False):
             return
-        with LIBRARY:
+        self._claim.release()  # a thread that waits for a place may be missing after a fork
+        with LIBRARY.place():
+            if not self._claim.acquire(blocking=False):
+                return
             _here.is_inside = True
             try:
                 self._results.append(self._context.run(self._work))
@@ -46,6 +56,10 @@ class _Call(Generic[_T]):
                 _here.is_inside = False
                 self._is_done = True
                 self._ended.release()
+
+    def cancel(self) -> None:
+        """Leave it undone, unless it has begun; nobody may ask for its result then."""
+        self._claim.acquire(blocking=False)
 
     def result(self) -> _T:
         """Return its result or raise its error; an interrupt is raised when the call has ended.
@@ -81,11 +95,13 @@ def is_undisturbed() -> bool:
 
 def undisturbed(work: Callable[[], _T]) -> _T:
     """Return or raise what ``work`` does. It takes no lock that its caller may hold."""
-    if _here.is_inside:
-        return work()
-    call = _Call(work)
-    try:
+    return work() if _here.is_inside else begin(work).result()
+
+
+def begin(work: Callable[[], _T]) -> LibraryCall[_T]:
+    """Return a call of ``work``, which another thread begins now if it can."""
+    call = LibraryCall(work)
+    # without more threads (the interpreter ends, too little memory) whoever asks for it does it
+    with suppress(RuntimeError):
         _thread.start_new_thread(call.run, ())
-    except RuntimeError:  # no more threads: at the interpreter's end, or too little memory
-        return work()
-    return call.result()
+    return call

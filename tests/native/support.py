@@ -11,7 +11,6 @@ from staticgrad.compiler import plain
 from staticgrad.compiler.backends import source_of
 from staticgrad.native import jit, loader
 from staticgrad.native.language.kinds import ELEMENTS
-from staticgrad.native.lock import LOCK
 from staticgrad.native.undisturbed import undisturbed
 from staticgrad.support.options import options
 
@@ -85,7 +84,7 @@ def assert_same(found, wanted, what):
 
 def assembly(source, on=None):
     """The machine code of a kernel's source as assembly text."""
-    with LOCK:
-        on = on or loader.host()
-        found, text = jit.compiler(on), jit.whole(native.SourceText(source), on)
+    on = on or loader.host()
+    text = jit.whole(native.SourceText(source), on)
+    with jit.compiler(on) as found:
         return undisturbed(lambda: str(found.machine.emit_assembly(found.module(text))))

@@ -1,5 +1,6 @@
 """Functions that kernels share: compiled once, kept on disk, found again or made anew."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from staticgrad import native
 from staticgrad.errors import CompileError
-from staticgrad.native import loader
+from staticgrad.native import jit
 from tests.native.support import SOURCES, assert_same, call
 
 SHARED = """\
@@ -131,10 +132,14 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
     with pytest.raises(CompileError, match="load17 is not defined"):
         native.kernel(wrong)
 
-    def refuses(*_):
-        raise CompileError("LLVM refused a kernel")
+    emit = jit.Compiler.emit
 
-    monkeypatch.setattr(loader, "linked", refuses)
+    def refuses(compiler, text, level=None):
+        if len(re.findall(r"^define .*@sg_v_", text, re.MULTILINE)) > 1:
+            raise RuntimeError("too much at once")
+        return emit(compiler, text, level)
+
+    monkeypatch.setattr(jit.Compiler, "emit", refuses)
     assert native.prepare([source(24.0), source(25.0)]) == {}
     assert [native.kernel(source(c)).origin for c in (24.0, 25.0)] == ["compiled"] * 2
     assert float(made(24.0)[0]) == 1251

@@ -67,6 +67,7 @@ def test_what_other_objects_define_is_bound_when_it_is_loaded():
     """The attribute is the function's: of a result LLVM refuses it, and with it every kernel."""
     text = f"{external('getpid', 'i64', ()).text}\ndefine i64 @sg_pid() #0 {{\n"
     text += "  %1 = call i64 @getpid()\n  ret i64 %1\n}\n"
-    module = str(jit.compiler(loader.host()).module(text))
+    with jit.compiler(loader.host()) as compiler:
+        module = str(compiler.module(text))
     (number,) = re.findall(r"^declare i64 @getpid\(\) #(\d+)", module, re.MULTILINE)
     assert f"attributes #{number} = {{ nonlazybind }}" in module
