@@ -27,7 +27,7 @@ from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.compiler.preparation.marks import is_mark, leave_unmarked, unmarked
 from staticgrad.compiler.preparation.regions import leave_joined, with_joined_pads
 from staticgrad.language.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, rebuild
 from staticgrad.language.types.arrays import hint_bytes, hint_product
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
@@ -204,7 +204,7 @@ class Residuals(Pass, name="residuals"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, the number of clones, and of regions too long to weigh."""
-        if any(node.op.bodies for node in program.nodes):
+        if any(isinstance(node.op, BodyOp) for node in program.nodes):
             return program, {}  # residuals of loops are chosen when a loop is differentiated
         joined = with_joined_pads(program)  # as in fusion, which reuses it
         graph, cloned, tangled = joined, 0, 0

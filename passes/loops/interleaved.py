@@ -15,7 +15,7 @@ from typing import cast
 from passes.loops.merging import is_cheap
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.language.ir.forms import Pointwise
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ops.indexing import Concat, Slice
 from staticgrad.language.ops.loops import Loop
@@ -40,14 +40,16 @@ def in_rows(graph: Graph) -> tuple[Graph, int]:
 
     def inside(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         nonlocal count
+        if not isinstance(node.op, BodyOp):
+            return None
         pairs = [in_rows(body) for body in node.op.bodies]
         count += sum(changes for _, changes in pairs)
         if not any(changes for _, changes in pairs):
             return None
-        op = node.op.with_bodies(tuple(body for body, _ in pairs))
+        op = node.op.with_bodies([body for body, _ in pairs])
         return Node(op, args, node.types, node.origin, node.order).values
 
-    if not any(node.op.bodies for node in graph.nodes):
+    if not any(isinstance(node.op, BodyOp) for node in graph.nodes):
         return graph, 0
     graph = graph.replace_nodes(reading)
     while (found := _joined_behind(graph)) is not None:

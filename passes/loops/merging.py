@@ -18,7 +18,7 @@ from typing import Any
 from passes.residuals import CHEAP
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
-from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors, bodies_of
 from staticgrad.language.ops.loops import Loop
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.source import merged as merged_lines
@@ -232,7 +232,7 @@ class _Pair:
                 role = operands[(k >= ends[0]) + (k >= ends[1])]
                 role.setdefault(numbers[1 + k], (arg, op.body.inputs[1 + k]))
         first, later = self.nodes
-        number = first.op.bodies[0].inputs[0]
+        number = bodies_of(first)[0].inputs[0]
         inputs = {self.numbering.of("i"): _input("i", number)}
         for prefix, role in zip("cxp", operands, strict=True):
             for place, (key, (_, old)) in enumerate(role.items()):

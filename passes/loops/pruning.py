@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from staticgrad.analysis.liveness import closed_under
 from staticgrad.language.ir.bodies import body_input, body_of, inlined
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.loops import Branch, Loop
 
 
@@ -22,7 +22,7 @@ def pruned(graph: Graph) -> tuple[Graph, int]:
     be results that an earlier node need not compute.
     """
     count = 0
-    for node in reversed([node for node in graph.nodes if node.op.bodies]):
+    for node in reversed([node for node in graph.nodes if isinstance(node.op, BodyOp)]):
         read = _read(graph, node)
         if not read:
             continue  # the whole node is dead

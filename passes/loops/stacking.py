@@ -15,7 +15,7 @@ from passes.loops.merging import Numbering, ValueKey, is_cheap
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.forms import View
-from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic
+from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, bodies_of
 from staticgrad.language.ops.loops import Loop
 from staticgrad.language.types.arrays import hint_bytes
 
@@ -54,16 +54,16 @@ def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
     """Return pairs of a value of the backward body to read, and the equal forward value."""
     numbers, theirs = _numbered(ahead, back)
     by_number: dict[int, Symbolic] = {}
-    for node in ahead.op.bodies[0].nodes:
+    for node in bodies_of(ahead)[0].nodes:
         for value in node.values:
             by_number.setdefault(numbers[value.key], value)
     nodes = [
         node
-        for node in back.op.bodies[0].nodes
+        for node in bodies_of(back)[0].nodes
         if not isinstance(node.op, Input | Constant) and theirs[node, 0] in by_number
     ]
     again = {node: place for place, node in enumerate(nodes)}
-    body = back.op.bodies[0]
+    body = bodies_of(back)[0]
     heavy = [place for node, place in again.items() if not is_cheap(node)]
     if not heavy:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from passes.base import Pass, Watch
-from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.graph import BodyOp, Graph
 
 
 class MergedLoops(Pass, name="loops"):
@@ -22,7 +22,7 @@ class MergedLoops(Pass, name="loops"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the numbers of loops and values that each step changed."""
-        if not any(node.op.bodies for node in program.nodes):
+        if not any(isinstance(node.op, BodyOp) for node in program.nodes):
             return program, {}
         from passes.cse import CommonSubexpressions  # few programs have loops
         from passes.loops.hoisting import hoisted

@@ -25,7 +25,7 @@ from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_
 from staticgrad.analysis.liveness import last_uses
 from staticgrad.language.ir.bodies import is_body_input, role_of
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.rounded import rounded
@@ -207,7 +207,7 @@ class _Run:
             try:
                 if any(self.nbytes(declared) > sys.maxsize for declared in node.types):
                     raise MemoryError  # NumPy has other words for it
-                if node.op.bodies:
+                if isinstance(node.op, BodyOp):
                     return self.interpreted(node, args)
                 return self.run(node)(*args)
             except OutOfMemory:

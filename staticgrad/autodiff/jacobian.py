@@ -43,7 +43,7 @@ def jacobian(
     """The derivative of every element of ``y`` by every element of ``x``."""
     check_real(y, x)
     if not isinstance(y, Symbolic):
-        raise not_a_value("jacobian", y)
+        raise not_a_value(y)
     check_floating([y], "of")
     check_floating(leaves(x, "jacobian takes values to differentiate by"), "by")
     return mapped(lambda value: _matrix(y, value, mode, allow_disconnected), x)
@@ -66,7 +66,7 @@ def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Any:
     """The second derivatives of ``y`` by every pair of elements of ``x``."""
     check_real(x)
     if not isinstance(x, Symbolic):
-        raise not_a_value("hessian", x)
+        raise not_a_value(x)
     return jacobian(grad(y, x, None, allow_disconnected), x, "forward", allow_disconnected)
 
 

@@ -51,8 +51,9 @@ from staticgrad.autodiff.structure import (
 )
 from staticgrad.language.functions.trees import check_whole, flatten, mapped, pairs_in
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs, running_session
-from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.graph import BodyOp, Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add
@@ -73,6 +74,7 @@ from staticgrad.language.types.dim import equal
 from staticgrad.support.building import current, within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.records import dataclass
 
 _Key = tuple[Node, int]
@@ -124,7 +126,7 @@ class _Region:
 
     def _keeps(self, node: Node) -> bool:
         """Return whether a node is a saved loop or branch."""
-        return bool(node.op.bodies) and all(value.key in self.saved for value in node.values)
+        return isinstance(node.op, BodyOp) and all(value.key in self.saved for value in node.values)
 
     def _runs_again(self, value: Symbolic) -> bool:
         key = value.key
@@ -256,7 +258,7 @@ def grad(
         DisconnectedError: no differentiable path leads to a wanted value.
     """
     if isinstance(y, SymbolicComplex):
-        y = real_loss("grad", y, holomorphic)
+        y = real_loss(y, holomorphic)
     _check_output(y, seed)
     check_whole(wrt)
     wrt = by_stored(wrt, leaves(y))
@@ -267,7 +269,7 @@ def grad(
     return mapped(lambda value: found[value.key], wrt, conjugate=True)
 
 
-def real_loss(name: str, y: Any, holomorphic: bool) -> Any:
+def real_loss(y: Any, holomorphic: bool) -> Any:
     """The real part of a complex loss, whose gradient is the derivative of a holomorphic function.
 
     Raises:
@@ -275,7 +277,7 @@ def real_loss(name: str, y: Any, holomorphic: bool) -> Any:
     """
     if not holomorphic:
         raise GradientError(
-            f"{name}: the loss is {y.type}: complex numbers have no order to descend in",
+            f"{called_name()}: the loss is {y.type}: complex numbers have no order to descend in",
             hint="a real loss: abs(z), z.real, sg.abs_square(z).sum()\n"
             "the complex derivative of a holomorphic function: holomorphic=True",
         )
@@ -568,7 +570,7 @@ def or_zeros(found: Value | None, value: Symbolic) -> Value:
 
 def _check_output(y: Any, seed: Any) -> None:
     if not isinstance(y, Symbolic):
-        raise not_a_value("grad", y)
+        raise not_a_value(y)
     check_floating([y], "of")
     if seed is None and any(size != 1 for size in y.shape):
         raise GradientError(

@@ -42,7 +42,7 @@ from staticgrad.language.ir.forms import (
     WindowProduct,
     WindowReduce,
 )
-from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic, bodies_of
 from staticgrad.language.ir.op import Array
 
 #: A sparse matrix of SciPy's, which has no types.
@@ -163,7 +163,7 @@ def _through_iterations(
 ) -> list[Pattern] | None:
     """The last carries of a loop and its stacks, iteration by iteration; None: too many, or no such
     loop."""
-    bodies, iterations = node.op.bodies, form.iterations
+    bodies, iterations = bodies_of(node), form.iterations
     if form.kind != "loop" or form.logged or not isinstance(iterations, int):
         return None
     if iterations * len(bodies[0].nodes) > _MOST_STEPS:

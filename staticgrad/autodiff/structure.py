@@ -24,6 +24,7 @@ from staticgrad.language.types.arrays import array_of
 from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.building import within
 from staticgrad.support.errors import GradientError, StaticgradError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of, shown
 
 Key = TypeVar("Key")
@@ -89,9 +90,9 @@ def _instead_of(structure: Any) -> str:
     return "pass an input, a parameter, any other value, or a list, tuple or dict of them"
 
 
-def not_a_value(caller: str, data: Any) -> GradientError:
+def not_a_value(data: Any) -> GradientError:
     """Return the error for something to differentiate that is not a value of a graph."""
-    what = f"{caller} differentiates a value of a graph, not {shown(data)}"
+    what = f"{called_name()} differentiates a value of a graph, not {shown(data)}"
     if hasattr(data, "run"):
         hint = "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
     elif hasattr(data, "outputs"):

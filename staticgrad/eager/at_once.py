@@ -23,16 +23,17 @@ from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.execution import (
+from staticgrad.language.ir.execution import computing, holding, in_graphs
+from staticgrad.language.ir.graph import ancestors
+from staticgrad.language.ir.nodes import (
+    Node,
+    Parameter,
     Session,
-    computing,
-    holding,
-    in_graphs,
+    Symbolic,
+    check_updates,
     running_session,
     traced_in,
 )
-from staticgrad.language.ir.graph import ancestors
-from staticgrad.language.ir.nodes import Node, Parameter, Symbolic, check_updates
 from staticgrad.language.ir.op import Array, Input, ParameterLeaf
 from staticgrad.language.ir.pairs import is_complex_data
 from staticgrad.language.ir.value import Value

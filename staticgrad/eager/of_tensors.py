@@ -31,6 +31,7 @@ from staticgrad.language.functions.trees import (
 from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import DisconnectedError, GradientError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 Tensors = Sequence[Tensor]
@@ -46,17 +47,17 @@ def reads_others(ys: Tensors, stands: Tensors) -> bool:
 
 
 def cotangents(
-    name: str, ys: Tensors, by: Tensors, cts: Any, allow_disconnected: bool, again: bool
+    ys: Tensors, by: Tensors, cts: Any, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
     """Return the cotangents of ``by``, given those of ``ys`` (None: 1, for one-element results).
 
     ``again``: to be differentiated in turn; else the tape is kept where there are ``cts``.
     """
-    _check_floating(name, ys)
+    _check_floating(ys)
     given = [None] * len(ys) if cts is None else cts
     pairs = [(y, ct) for y, ct in zip(ys, given, strict=True) if y.edge is not None]
     if not (pairs or allow_disconnected):
-        raise _disconnected(name)
+        raise _disconnected()
     if not pairs:
         return [_zeros(each.type) for each in by]
     try:
@@ -71,58 +72,56 @@ def cotangents(
             )
         )
     except DisconnectedError:
-        raise _disconnected(name) from None
+        raise _disconnected() from None
 
 
 class Tangents:
     """Tangents of results, for directions in which the tensors before them may move."""
 
-    def __init__(self, name: str, ys: Tensors, by: Tensors, allow_disconnected: bool) -> None:
+    def __init__(self, ys: Tensors, by: Tensors, allow_disconnected: bool) -> None:
         """Raises GradientError, DisconnectedError: as ``cotangents``; the former of each result."""
-        _check_floating(name, ys)
-        self._name, self._ys, self._allow = name, ys, allow_disconnected
+        _check_floating(ys)
+        self._ys, self._allow = ys, allow_disconnected
         self._live = [y for y in ys if y.edge is not None]
         self.cts = [Tensor(np.zeros(y.shape), True, y.dtype) for y in self._live]
         if not allow_disconnected and len(self._live) < len(ys):
-            raise _disconnected(name)
+            raise _disconnected()
         with enable_grad():
-            self.slopes = cotangents(name, self._live, by, self.cts, True, True)
+            self.slopes = cotangents(self._live, by, self.cts, True, True)
         if not allow_disconnected and any(each.edge is None for each in self.slopes):
-            raise _disconnected(name)
+            raise _disconnected()
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
         """Return the tangent of each result."""
-        ways = fitted(self._name, "tangent", self.slopes, directions)
+        ways = fitted("tangent", self.slopes, directions)
         moving = [
             (slope, way)
             for slope, way in zip(self.slopes, ways, strict=True)
             if slope.edge is not None
         ]
         slopes, ways = [slope for slope, _ in moving], [way for _, way in moving]
-        found = iter(
-            cotangents(self._name, slopes, self.cts, ways, self._allow, again) if moving else []
-        )
+        found = iter(cotangents(slopes, self.cts, ways, self._allow, again) if moving else [])
         live = {id(y): next(found, None) for y in self._live}
         tangents = [live.get(id(y)) for y in self._ys]
         return [_zeros(y.type) if t is None else t for y, t in zip(self._ys, tangents, strict=True)]
 
 
 def matrices(
-    name: str, y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
+    y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
     """The Jacobian of ``y`` by each of ``by``: row by row, or by columns where these are fewer."""
     columns = sum(each.size for each in by)
     forward = mode == "forward" if mode else columns < y.size
-    _check_floating(name, [y])
+    _check_floating([y])
     if not (y.size and columns) or (allow_disconnected and y.edge is None):
         return [_zeros(y.type.with_shape((*y.shape, *each.shape))) for each in by]
     with enable_grad() if again else no_grad():
         if not forward:
-            found = _rows(name, y, by, allow_disconnected, again)
+            found = _rows(y, by, allow_disconnected, again)
         else:
-            tangents = Tangents(name, [y], by, allow_disconnected)
+            tangents = Tangents([y], by, allow_disconnected)
             transposed = [
-                _rows(name, slope, tangents.cts, allow_disconnected, again)[0]
+                _rows(slope, tangents.cts, allow_disconnected, again)[0]
                 for slope in tangents.slopes
             ]
             found = [moveaxis(each, 0, -1) for each in transposed]
@@ -130,15 +129,15 @@ def matrices(
         return [reshape(part, (*y.shape, *each.shape)) for part, each in pairs]
 
 
-def _rows(name: str, y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
+def _rows(y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
     """The gradients of each element of ``y`` by each of ``by``, stacked along a first axis."""
 
     def one(ct: Tensor) -> list[Tensor]:
-        return cotangents(name, [y], by, [ct], allow_disconnected, again)
+        return cotangents([y], by, [ct], allow_disconnected, again)
 
     def absent(x: Tensor) -> Tensor:
         if not allow_disconnected:
-            raise _disconnected(name)
+            raise _disconnected()
         return _zeros(x.type)
 
     if y.edge is None:
@@ -152,69 +151,56 @@ def _rows(name: str, y: Tensor, by: Tensors, allow_disconnected: bool, again: bo
 
 def gradients(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
     """``sg.grad`` of a tensor, by tensors or parameters, in their containers; differentiable."""
-    return _by(
-        "grad",
-        wrt,
-        allow_disconnected,
-        lambda by, allow: cotangents("grad", [y], by, [seed], allow, True),
-    )
+    return _by(wrt, allow_disconnected, lambda by, allow: cotangents([y], by, [seed], allow, True))
 
 
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool) -> Any:
     """``sg.vjp`` of tensors."""
     ys, tree = flatten(y)
-    cts = matched("vjp", "cotangent", ct, tree, Tensor)
-    cts = fitted("vjp", "cotangent", ys, cts)
-    return _by(
-        "vjp", x, allow_disconnected, lambda by, allow: cotangents("vjp", ys, by, cts, allow, True)
-    )
+    cts = fitted("cotangent", ys, matched("cotangent", ct, tree, Tensor))
+    return _by(x, allow_disconnected, lambda by, allow: cotangents(ys, by, cts, allow, True))
 
 
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
     """``sg.jvp`` of tensors."""
     ys, of = flatten(y)
-    by, tree = _moved("jvp", x)
-    ways = matched("jvp", "tangent", tangent, tree, Tensor)
+    by, tree = _moved(x)
+    ways = matched("tangent", tangent, tree, Tensor)
     allow = allow_disconnected or bool(pairs_in(of, ys) or pairs_in(tree, by))
-    return unflatten(of, Tangents("jvp", ys, by, allow).along(ways, True))
+    return unflatten(of, Tangents(ys, by, allow).along(ways, True))
 
 
 def jacobian(y: Any, x: Any, mode: str | None, allow_disconnected: bool) -> Any:
     """``sg.jacobian`` of a tensor."""
     check_real(y, x)
-    return _by(
-        "jacobian",
-        x,
-        allow_disconnected,
-        lambda by, allow: matrices("jacobian", y, by, mode, allow, True),
-    )
+    return _by(x, allow_disconnected, lambda by, allow: matrices(y, by, mode, allow, True))
 
 
 def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
     """``sg.hessian`` of a tensor."""
     check_real(x)
-    (slope,) = cotangents("hessian", [y], [x], None, allow_disconnected, True)
-    return matrices("hessian", slope, [x], "reverse", allow_disconnected, True)[0]
+    (slope,) = cotangents([y], [x], None, allow_disconnected, True)
+    return matrices(slope, [x], "reverse", allow_disconnected, True)[0]
 
 
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
     """``sg.hvp`` of a tensor: reverse over reverse."""
-    by, tree = _moved("hvp", x)
-    ways = fitted("hvp", "tangent", by, matched("hvp", "tangent", v, tree, Tensor))
+    by, tree = _moved(x)
+    ways = fitted("tangent", by, matched("tangent", v, tree, Tensor))
     allow = allow_disconnected or bool(pairs_in(tree, by))
-    slopes = cotangents("hvp", [y], by, None, allow, True)
-    return unflatten(tree, cotangents("hvp", slopes, by, ways, allow, True), conjugate=True)
+    slopes = cotangents([y], by, None, allow, True)
+    return unflatten(tree, cotangents(slopes, by, ways, allow, True), conjugate=True)
 
 
-def _moved(name: str, x: Any) -> tuple[list[Any], Tree]:
+def _moved(x: Any) -> tuple[list[Any], Tree]:
     """The tensors to differentiate by, and their containers."""
-    check_whole(x, of=name)
+    check_whole(x)
     return flatten(mapped(Tensor.lift, x))
 
 
-def _by(name: str, x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:
+def _by(x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:
     """What a rule gives by tensors; of a complex one a part may have no path."""
-    stands, tree = _moved(name, x)
+    stands, tree = _moved(x)
     found = rule(stands, allow or bool(pairs_in(tree, stands)))
     return unflatten(tree, found, conjugate=True)
 
@@ -222,33 +208,33 @@ def _by(name: str, x: Any, allow: bool, rule: Callable[[list[Any], bool], list[T
 # -- what is refused ------------------------------------------------------------------------------
 
 
-def fitted(name: str, what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
+def fitted(what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
     """Return cotangents or tangents as tensors of the types of their values; convert arrays."""
     found = [Tensor.lift(one, of.dtype) for one, of in zip(given, tensors, strict=True)]
     for one, of in zip(found, tensors, strict=True):
         if one.type != of.type:
             raise GradientError(
-                f"{name}: a {what} is {one.type}, what it belongs to is {of.type}: they must be"
-                " equal"
+                f"{called_name()}: a {what} is {one.type}, what it belongs to is {of.type}: they"
+                " must be equal"
             )
     return found
 
 
-def _check_floating(name: str, ys: Tensors) -> None:
+def _check_floating(ys: Tensors) -> None:
     for y in ys:
         if not isinstance(y, Tensor):
-            raise GradientError(f"{name} differentiates tensors, not {shown(y)}")
+            raise GradientError(f"{called_name()} differentiates tensors, not {shown(y)}")
         if not y.dtype.is_float:
             raise GradientError(
-                f"{name}: a tensor {y.type} is to be differentiated: only floating values have"
-                " derivatives",
+                f"{called_name()}: a tensor {y.type} is to be differentiated: only floating values"
+                " have derivatives",
                 hint="differentiate what it was made from, before the conversion",
             )
 
 
-def _disconnected(name: str) -> DisconnectedError:
+def _disconnected() -> DisconnectedError:
     return DisconnectedError(
-        f"{name}: no differentiable path leads from what moves to a result",
+        f"{called_name()}: no differentiable path leads from what moves to a result",
         hint="comparisons, floor, integers, stop_gradient and tensors that were made from arrays"
         f" end one\n{_ZEROS}",
     )

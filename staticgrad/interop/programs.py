@@ -24,8 +24,9 @@ from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.streams import steps_of
 from staticgrad.language.functions.trees import Tree, flatten, unflatten
 from staticgrad.language.ir.calls import pickled
-from staticgrad.language.ir.execution import Session, in_graphs, running_session, traced_in
+from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
+from staticgrad.language.ir.nodes import Session, running_session, traced_in
 from staticgrad.language.ir.pairs import Complex, joined
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.convert import astype

@@ -25,8 +25,7 @@ import numpy as np
 
 from staticgrad.language.functions.creation import parameter
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import running_session
-from staticgrad.language.ir.nodes import Parameter
+from staticgrad.language.ir.nodes import Parameter, running_session
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.operands import integer, known_integer
 from staticgrad.support.errors import ArgumentError

@@ -45,15 +45,9 @@ from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import Contents, ObjectParts, flatten, is_module, parts
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import (
-    Session,
-    computing,
-    computing_kind,
-    in_graphs,
-    traced_in,
-)
+from staticgrad.language.ir.execution import computing, computing_kind, in_graphs
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike
-from staticgrad.language.ir.nodes import Parameter, check_updates, next_serial
+from staticgrad.language.ir.nodes import Parameter, Session, check_updates, next_serial, traced_in
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import ComplexParameter, stored_of
 from staticgrad.language.ir.value import Value

@@ -10,8 +10,8 @@ import numpy as np
 
 from staticgrad.language.functions import parameter
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import Fraction, NonNegativeFloat
 from staticgrad.language.ops.selection import minimum

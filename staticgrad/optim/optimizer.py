@@ -23,8 +23,8 @@ from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions.trees import ObjectParts, has_parameters, parts
 from staticgrad.language.ir.calls import Argument, check_fields, public, without_synonyms
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import real_gradients
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.collective import Rows, rows_of

@@ -18,8 +18,8 @@ import numpy as np
 from staticgrad.language.functions import parameter
 from staticgrad.language.functions.trees import has_parameters
 from staticgrad.language.ir.calls import Argument, check_fields, public
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter, Symbolic
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import floor, power
 from staticgrad.language.ops.convert import astype

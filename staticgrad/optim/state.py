@@ -20,8 +20,8 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
 from staticgrad.support.errors import SavedFileError
 from staticgrad.support.errors.wording import listed

@@ -22,6 +22,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.support.containers import first_part
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 
 AnyFunction = Callable[..., Any]
@@ -72,12 +73,12 @@ def chosen(word: str, by: Any, argnums: Any) -> Any:
     return by if argnums is None else argnums
 
 
-def check_value(name: str, argnums: Any, has_aux: bool = False) -> None:
+def check_value(argnums: Any, has_aux: bool = False) -> None:
     """Refuse options of functions where a value is differentiated."""
     if argnums is not None or has_aux:
         word = "has_aux" if argnums is None else "argnums"
         raise ArgumentError(
-            f"{name}: {word} belongs to functions, and this is a value",
+            f"{called_name()}: {word} belongs to functions, and this is a value",
             hint="sg.grad(loss, w) names what a value is differentiated by",
         )
 
@@ -181,7 +182,7 @@ def grad(
     np.float64(12.0)
     """
     if not is_function(y):
-        check_value("grad", argnums, has_aux)
+        check_value(argnums, has_aux)
         return _by_values(y, wrt, seed, allow_disconnected, holomorphic)
     if seed is not None:
         raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
@@ -251,7 +252,7 @@ def value_and_grad(
     (np.float64(8.0), np.float64(12.0))
     """
     if not is_function(y):
-        check_value("value_and_grad", argnums, has_aux)
+        check_value(argnums, has_aux)
         return y, _by_values(y, wrt, None, allow_disconnected, holomorphic)
     return rules_of_functions().gradient(
         "value_and_grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected, holomorphic
@@ -346,7 +347,7 @@ def vjp(
     """
     if is_function(y):
         return rules_of_functions().vjp(y, x, ct, allow_disconnected, argnums)
-    check_value("vjp", argnums)
+    check_value(argnums)
     rules = rules_of_tensors() if are_tensors(y) else reverse
     return rules.vjp(y, x, ct, allow_disconnected)
 
@@ -429,7 +430,7 @@ def jvp(
     """
     if is_function(y):
         return rules_of_functions().jvp(y, x, tangent, allow_disconnected, argnums)
-    check_value("jvp", argnums)
+    check_value(argnums)
     if are_tensors(y):
         return rules_of_tensors().jvp(y, x, tangent, allow_disconnected)
     from staticgrad.autodiff import forward

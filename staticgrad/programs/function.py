@@ -28,8 +28,9 @@ from staticgrad.language.functions.call_types import (
 from staticgrad.language.functions.streams import draws_from_0
 from staticgrad.language.functions.trees import mapped
 from staticgrad.language.ir.calls import pickled
-from staticgrad.language.ir.execution import computing, running_session
+from staticgrad.language.ir.execution import computing
 from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.python_numbers import Number
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ir.value import Value

@@ -31,6 +31,7 @@ from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of
 
 __all__ = ["argmin", "fixed_point", "root"]
@@ -67,7 +68,7 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
     >>> [round(float(y), 6) for y in sg.evaluate([x, sg.grad(x, a)], {"a": 4.0})]
     [2.0, 0.25]
     """
-    _check("root", f)
+    _check(f)
 
     def solve(x: Any, *given: Any) -> Any:
         def step(at: Any) -> Any:
@@ -76,7 +77,7 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
 
         return _repeated(step, lambda at: f(at, *given), x, tol, max_steps)
 
-    return _implicit("root", f, solve, x0, args)
+    return _implicit(f, solve, x0, args)
 
 
 @like(root)
@@ -93,7 +94,7 @@ def fixed_point(
     >>> [round(float(y), 6) for y in sg.evaluate([x, sg.grad(x, a)], {"a": 1.0})]
     [0.739085, -0.297474]
     """
-    _check("fixed_point", f)
+    _check(f)
 
     def residual(x: Any, *given: Any) -> Any:
         return x - f(x, *given)
@@ -104,7 +105,7 @@ def fixed_point(
 
         return _repeated(step, lambda at: residual(at, *given), x, tol, max_steps)
 
-    return _implicit("fixed_point", residual, solve, x0, args)
+    return _implicit(residual, solve, x0, args)
 
 
 @like(root)
@@ -125,7 +126,7 @@ def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps
     >>> np.round(y, 6), np.round(slopes, 6)
     (array([1., 0.]), array([0.142857, 1.      ]))
     """
-    _check("argmin", f)
+    _check(f)
 
     def slope(x: Any, *given: Any) -> Any:
         with recording(x):
@@ -148,26 +149,25 @@ def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps
         begin = aggregate.sum(x * 0.0) + 1e-3
         return _repeated(step, measure, (x, begin), tol, max_steps)[0]
 
-    return _implicit("argmin", slope, solve, x0, args)
+    return _implicit(slope, solve, x0, args)
 
 
 # -- one solver, one derivative --------------------------------------------------------------------
 
 
-def _check(name: str, f: Any) -> None:
+def _check(f: Any) -> None:
     if isinstance(f, Value) or not callable(f):
         what = "a value" if isinstance(f, Value) else kind_of(f)
+        name = called_name()
         raise ArgumentError(
             f"{name}: f is {what}, not a function",
             hint=f"sg.implicit.{name}(lambda x, a: ..., x0, a)",
         )
 
 
-def _implicit(
-    name: str, residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]
-) -> Any:
+def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]) -> Any:
     """Return the result of ``solve``, with the derivatives of a zero of the residual."""
-    _check_start(f"implicit.{name}", x0)
+    _check_start(x0)
     solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
 
     @solution.rule
@@ -184,14 +184,14 @@ def _implicit(
     return solution(x0, *args)
 
 
-def _check_start(name: str, x0: Any) -> None:
+def _check_start(x0: Any) -> None:
     """Refuse a first guess that is complex, or has no elements in which a system is solved."""
-    check_real(x0, of=name)
+    check_real(x0)
     if not isinstance(x0, float):
         dtype = as_value(x0).dtype
         if dtype not in (F32, F64):
             raise DTypeError(
-                f"{name}: x0 is of {dtype.name}, not of float32 or float64",
+                f"{called_name()}: x0 is of {dtype.name}, not of float32 or float64",
                 hint="x0.astype('float64')",
             )
 

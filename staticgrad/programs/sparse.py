@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, Final, overload
+from typing import Any, ClassVar, Final, overload
 
 import numpy as np
 
@@ -30,9 +30,10 @@ from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, Of
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import pickled, public
-from staticgrad.language.ir.execution import in_graphs, running_session
+from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
 from staticgrad.programs import transformed
@@ -58,6 +59,7 @@ from staticgrad.support.errors import (
     StaticgradWarning,
     warn,
 )
+from staticgrad.support.errors.tracebacks import called_as, called_name
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import NamedTuple
@@ -82,6 +84,8 @@ class _Products(NamedTuple):
 class SparseDerivative:
     """A function that gives a matrix of derivatives as a sparse array of SciPy's."""
 
+    names_messages: ClassVar[bool] = True
+
     def __init__(
         self,
         f: AnyFunction,
@@ -91,7 +95,7 @@ class SparseDerivative:
         mode: Direction | None,
         symmetric: bool,
     ) -> None:
-        self._name, self._argnums, self._sparsity, self._mode = name, argnums, sparsity, mode
+        self.name, self._argnums, self._sparsity, self._mode = name, argnums, sparsity, mode
         self._symmetric = symmetric
         self._f = transformed.gradient("grad", f, argnums, False, True) if symmetric else f
         self._known: dict[Any, _Products] = {}
@@ -156,7 +160,11 @@ class SparseDerivative:
 
         def products(args: Any, kwargs: Any, seeds: Any) -> Any:
             f, x = self._of_one(args, kwargs)
-            return over_elements(lambda seed: rule(f, x, seed, True)[1], (seeds,), {}, (0, 0), None)
+
+            def along(seed: Any) -> Any:
+                return rule(f, x, seed, True)[1]
+
+            return called_as(self.name, over_elements, along, (seeds,), {}, (0, 0), None)
 
         return Function(products, (), {}, {})
 
@@ -166,7 +174,7 @@ class SparseDerivative:
         def f(x: Any) -> Any:
             found = self._f(*args[: self._argnums], x, *args[self._argnums + 1 :], **kwargs)
             if flatten(found)[1].kind is not object:
-                raise GradientError(f"{self._name}: the function gives containers, not one value")
+                raise GradientError(f"{self.name}: the function gives containers, not one value")
             return found
 
         return f, args[self._argnums]
@@ -198,7 +206,7 @@ class SparseDerivative:
             if count >= _MANY and is_mostly_full(pattern):
                 warn(
                     StaticgradWarning,
-                    f"{self._name}: {pattern.nnz} of {count} x {count} elements may be other than"
+                    f"{self.name}: {pattern.nnz} of {count} x {count} elements may be other than"
                     f" zero, so it takes {count} products: sg.hessian(f) gives the same, as an"
                     " array",
                 )
@@ -221,7 +229,7 @@ class SparseDerivative:
         shape = (prod(made.shape), prod(tangent.shape))
         if given.shape != shape:
             raise ShapeError(
-                f"{self._name}: the pattern is {given.shape}, the matrix is {shape}",
+                f"{self.name}: the pattern is {given.shape}, the matrix is {shape}",
                 hint="a row for each element of the result, a column for each of the argument",
             )
         return given
@@ -250,7 +258,7 @@ class SparseDerivative:
         scale = near * float(np.abs(wanted).max(initial=0.0))
         if not np.allclose(found, wanted, near, scale, equal_nan=True):
             raise GradientError(
-                f"{self._name}: the pattern leaves out elements of the matrix that are not zero",
+                f"{self.name}: the pattern leaves out elements of the matrix that are not zero",
                 hint="sparsity=None finds one from the graph; f.pattern(*args) shows it",
             )
 
@@ -260,18 +268,18 @@ class SparseDerivative:
         """The arguments, and the one that the matrix is by, an array."""
         if running_session() is not None or any(map(is_value, flatten((args, kwargs))[0])):
             raise ArgumentError(
-                f"{self._name}: sparse matrices are SciPy's, and are made of arrays alone",
+                f"{self.name}: sparse matrices are SciPy's, and are made of arrays alone",
                 hint="call it without sg.function, with arrays: it compiles what it runs\n"
                 "in a graph: sg.jacobian(f), or products by sg.jvp and sg.vjp",
             )
         if self._argnums >= len(args):
-            raise ArgumentError(f"{self._name}: there is no argument {self._argnums} by position")
+            raise ArgumentError(f"{self.name}: there is no argument {self._argnums} by position")
         x = args[self._argnums]
         x = np.asarray(x) if isinstance(x, np.ndarray | np.generic | float) else x
         if not isinstance(x, np.ndarray) or (x.dtype.kind, x.itemsize) not in _FLOATS:
             kind = f" of {x.dtype}" if isinstance(x, np.ndarray) else ""
             raise ArgumentError(
-                f"{self._name}: argument {self._argnums} is {shown(args[self._argnums])}{kind},"
+                f"{self.name}: argument {self._argnums} is {shown(args[self._argnums])}{kind},"
                 " not an array of float32 or float64"
             )
         return (*args[: self._argnums], x, *args[self._argnums + 1 :]), x
@@ -284,7 +292,7 @@ class SparseDerivative:
         )
 
     def __repr__(self) -> str:
-        return f"<{self._name}>"
+        return f"<{self.name}>"
 
 
 #: Element types that matrices of SciPy and derivatives both have: kind and bytes.
@@ -341,7 +349,7 @@ def sparse_jacobian(
     >>> second.products(np.zeros(1000))
     3
     """
-    _check_function("sparse_jacobian", f, argnums)
+    _check_function(f, argnums)
     return SparseDerivative(f, "sparse_jacobian", argnums, sparsity, mode, symmetric=False)
 
 
@@ -374,11 +382,12 @@ def sparse_hessian(
            [2., 6., 4.],
            [0., 4., 0.]])
     """
-    _check_function("sparse_hessian", f, argnums)
+    _check_function(f, argnums)
     return SparseDerivative(f, "sparse_hessian", argnums, sparsity, None, symmetric=True)
 
 
-def _check_function(name: str, f: Any, argnums: Any) -> None:
+def _check_function(f: Any, argnums: Any) -> None:
+    name = called_name()
     if not is_function(f):
         raise ArgumentError(
             f"{name}: f is {kind_of(f)}, not a function", hint=f"sg.{name}(lambda x: ...)(array)"
@@ -477,7 +486,7 @@ def jacobian(
     """
     if is_function(y):
         return rules_of_functions().jacobian(y, chosen("x", x, argnums), mode, allow_disconnected)
-    check_value("jacobian", argnums)
+    check_value(argnums)
     rules = rules_of_tensors() if are_tensors(y) and x is not FIRST else of_values
     return rules.jacobian(y, *given(x, mode, allow_disconnected))
 
@@ -525,7 +534,7 @@ def hessian(
     """
     if is_function(y):
         return rules_of_functions().hessian(y, chosen("x", x, argnums), allow_disconnected)
-    check_value("hessian", argnums)
+    check_value(argnums)
     rules = rules_of_tensors() if are_tensors(y) and x is not FIRST else of_values
     return rules.hessian(y, *given(x, allow_disconnected))
 
@@ -596,6 +605,6 @@ def hvp(
     """
     if is_function(y):
         return rules_of_functions().hvp(y, x, v, allow_disconnected, argnums)
-    check_value("hvp", argnums)
+    check_value(argnums)
     rules = rules_of_tensors() if are_tensors(y) else of_values
     return rules.hvp(y, x, v, allow_disconnected)

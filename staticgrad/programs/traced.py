@@ -28,8 +28,9 @@ from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.streams import draws_from_0, steps_of
 from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.ir.bodies import is_body_input
-from staticgrad.language.ir.execution import Session, in_graphs, traced_in
+from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
+from staticgrad.language.ir.nodes import Session, traced_in
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ir.value import Value

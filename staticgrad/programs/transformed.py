@@ -44,15 +44,10 @@ from staticgrad.language.functions.trees import (
     with_complex_values,
 )
 from staticgrad.language.ir.calls import pickled
-from staticgrad.language.ir.execution import (
-    computing,
-    computing_kind,
-    held,
-    is_holding,
-    running_session,
-)
+from staticgrad.language.ir.execution import computing, computing_kind, held, is_holding
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.kinds import binding_kind, of_kind
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import apart
@@ -67,7 +62,7 @@ from staticgrad.programs.arguments import (
 )
 from staticgrad.programs.function import Function, function
 from staticgrad.support.errors import ArgumentError, GradientError
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.tracebacks import boundary, called_as, called_name
 from staticgrad.support.errors.wording import kind_of, shown
 
 AnyFunction = Callable[..., Any]
@@ -87,7 +82,7 @@ class Transformed:
             self.__signature__ = signature_of(f)
         own = getattr(f, "__name__", "function")
         self.__name__ = self.__qualname__ = f"{name}({own})"
-        self._rule, self._places = rule, places
+        self._name, self._rule, self._places = name, rule, places
         if tells_names(f):
             vars(self)[TELLS_NAMES] = True
 
@@ -95,7 +90,7 @@ class Transformed:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results, of the kind of the arguments and of what the function closes over."""
         if runs_directly(args, kwargs):
-            return self._rule(args, kwargs, False)
+            return called_as(self._name, self._rule, args, kwargs, False)
         given = [
             mapped(as_array, each) if place in self._places else each
             for place, each in enumerate(args)
@@ -104,7 +99,7 @@ class Transformed:
             return self.program(*given, **kwargs)
         except TensorMet as met:
             with computing(met.kind):
-                return self._rule(args, kwargs, False)
+                return called_as(self._name, self._rule, args, kwargs, False)
 
     @functools.cached_property
     def program(self) -> Function[..., Any]:
@@ -112,7 +107,7 @@ class Transformed:
 
         def direct(*args: Any, **kwargs: Any) -> Any:
             with tensors_met():
-                return self._rule(args, kwargs, True)
+                return called_as(self._name, self._rule, args, kwargs, True)
 
         functools.update_wrapper(direct, self, updated=())
         vars(direct)[TELLS_NAMES] = tells_names(self)
@@ -176,20 +171,20 @@ def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
 # -- where a function is differentiated -----------------------------------------------------------
 
 
-def places_of(name: str, by: Any) -> tuple[int, ...] | None:
+def places_of(by: Any) -> tuple[int, ...] | None:
     """The places of arguments that ``by`` names, or None where it names parameters."""
     entries = by if isinstance(by, list | tuple) else (by,)
     if entries and all(isinstance(each, int | np.integer) for each in entries):
         if any(isinstance(each, bool) or each < 0 for each in entries):
             raise ArgumentError(
-                f"{name}: argnums is {shown(by)}, not a place: 0 is the first argument"
+                f"{called_name()}: argnums is {shown(by)}, not a place: 0 is the first argument"
             )
         return tuple(map(index, entries))
     leaves = flatten(by)[0]
     if leaves and all(isinstance(leaf, Parameter) for leaf in leaves):
         return None
     raise ArgumentError(
-        f"{name}: of a function, argnums is {shown(by)}, {kind_of(by)}",
+        f"{called_name()}: of a function, argnums is {shown(by)}, {kind_of(by)}",
         hint="the place of an argument, 0 or (0, 1), or parameters that the function reads",
     )
 
@@ -202,15 +197,14 @@ class DerivativePoint:
         stands, tree: these values, one after the other, and their containers.
     """
 
-    def __init__(self, name: str, args: Sequence[Any], by: Any, direct: bool) -> None:
+    def __init__(self, args: Sequence[Any], by: Any, direct: bool) -> None:
         """Set up for the arguments that ``by`` names. ``direct``: only they have their values.
 
         Raises:
             ArgumentError: there is no such argument. GradientError: one that is not differentiable.
         """
-        self.name, self.args = name, list(with_complex_values(tuple(args)))
-        args = self.args
-        self.places = places_of(name, by)
+        self.args = args = list(with_complex_values(tuple(args)))
+        self.places = places_of(by)
         self._one = not isinstance(by, list | tuple)
         self.kind = binding_kind(tuple(flatten(args)[0]))
         if is_holding():  # what is mapped over tensors may be read without being an argument
@@ -223,8 +217,8 @@ class DerivativePoint:
         for place in self.places:
             if place >= len(args):
                 raise ArgumentError(
-                    f"{name}: the function is called with {len(args)} arguments by position, and"
-                    f" shall be differentiated by argument {place}",
+                    f"{called_name()}: the function is called with {len(args)} arguments by"
+                    f" position, and shall be differentiated by argument {place}",
                     hint="the first is 0",
                 )
         chosen = tuple([self.args[place] for place in self.places])
@@ -248,11 +242,13 @@ class DerivativePoint:
             try:
                 leaf = as_value(np.asarray(leaf), self.kind)
             except (TypeError, ValueError):
-                raise GradientError(f"{self.name}: {label} is {shown(leaf)}, no array") from None
+                raise GradientError(
+                    f"{called_name()}: {label} is {shown(leaf)}, no array"
+                ) from None
         leaf = of_kind(leaf, self.kind)
         if not leaf.dtype.is_float:
             raise GradientError(
-                f"{self.name}: {label} is {leaf.type}: there is no derivative by it",
+                f"{called_name()}: {label} is {leaf.type}: there is no derivative by it",
                 hint="a floating array, x.astype('float32'); or name other arguments, argnums=1",
             )
         if self.is_eager:
@@ -263,10 +259,10 @@ class DerivativePoint:
         """Return the result of the function as one real value."""
         leaves, tree = flatten(with_complex_values(found))
         if tree.kind is BothParts:
-            return reverse.real_loss(self.name, unflatten(tree, leaves), holomorphic)
+            return reverse.real_loss(unflatten(tree, leaves), holomorphic)
         if tree.kind is not object:
             raise GradientError(
-                f"{self.name}: the function gives {tree} (? stands for a value), not one value",
+                f"{called_name()}: the function gives {tree} (? stands for a value), not one value",
                 hint="a function without return gives None"
                 if found is None
                 else "a pair of the loss and anything else: has_aux=True",
@@ -296,7 +292,7 @@ class DerivativePoint:
         if self.is_eager:
             again = again or self._is_differentiated([y])
             allow_disconnected |= bool(self.together)
-            found = _tape().cotangents(self.name, [y], self.stands, None, allow_disconnected, again)
+            found = _tape().cotangents([y], self.stands, None, allow_disconnected, again)
             return list(found)
         own = self.stands
         return list(reverse.grad(y, own, None, allow_disconnected, together=self.together))
@@ -308,8 +304,8 @@ class DerivativePoint:
             return self.put_back(reverse.vjp(*given))
         allow_disconnected |= bool(self.together)
         again = self._is_differentiated(ys) or self._is_differentiated_by(cts)
-        given = _tape().fitted(self.name, "cotangent", ys, cts)
-        found = _tape().cotangents(self.name, ys, self.stands, given, allow_disconnected, again)
+        given = _tape().fitted("cotangent", ys, cts)
+        found = _tape().cotangents(ys, self.stands, given, allow_disconnected, again)
         return self.put_back(found)
 
     def pushing(self, ys: Sequence[Any], allow_disconnected: bool) -> Callable[[Any], list[Any]]:
@@ -318,7 +314,7 @@ class DerivativePoint:
         if not self.is_eager:
             return lambda ways: forward.jvp(list(ys), self.stands, list(ways), allow_disconnected)
         again, of_tape = self._is_differentiated(ys), _tape()
-        tangents = of_tape.Tangents(self.name, ys, self.stands, allow_disconnected)
+        tangents = of_tape.Tangents(ys, self.stands, allow_disconnected)
         return lambda ways: list(tangents.along(ways, again or self._is_differentiated_by(ways)))
 
     def jacobian(self, y: Any, mode: Direction | None, allow_disconnected: bool) -> list[Any]:
@@ -326,7 +322,7 @@ class DerivativePoint:
         if not self.is_eager:
             return list(of_values.jacobian(y, self.stands, mode, allow_disconnected))
         again = self._is_differentiated([y])
-        found = _tape().matrices(self.name, y, self.stands, mode, allow_disconnected, again)
+        found = _tape().matrices(y, self.stands, mode, allow_disconnected, again)
         return list(found)
 
     def _is_differentiated_by(self, given: Sequence[Any]) -> bool:
@@ -346,7 +342,7 @@ class DerivativePoint:
 
     def check_real(self, *values: Any) -> None:
         """Refuse complex results, and complex values to differentiate by."""
-        check_real(unflatten(self.tree, self.stands), *values, of=self.name)
+        check_real(unflatten(self.tree, self.stands), *values)
 
 
 # -- tensors --------------------------------------------------------------------------------------
@@ -404,11 +400,11 @@ def at_point(
     choice and ``options``.
     """
     if runs_directly(x, given):
-        return rule(x, given, False)
+        return called_as(name, rule, x, given, False)
 
     def made() -> Function[..., Any]:
         def direct(x: Any, given: Any) -> Any:
-            return rule(x, given, True)
+            return called_as(name, rule, x, given, True)
 
         direct.__signature__ = signature(direct)  # type: ignore[attr-defined]
         direct.__wrapped__ = f  # type: ignore[attr-defined]
@@ -434,14 +430,14 @@ def gradient(
     name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool, holomorphic: bool = False
 ) -> Any:
     """The function that gives the gradient of ``f``, and its value where ``name`` says so."""
-    places = places_of(name, by)
+    places = places_of(by)
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
-        point = DerivativePoint(name, args, by, direct)
+        point = DerivativePoint(args, by, direct)
         with recording(point):
             found, aux = f(*point.args, **kwargs), None
             if has_aux:
-                found, aux = _pair(name, found)
+                found, aux = _pair(found)
             y = point.given_back(found)  # while the tape is there
             found = point.value(found, holomorphic)
             slopes = point.put_back(point.slope_list(found, allow))
@@ -456,10 +452,11 @@ def gradient(
     return made() if places is None else made_once(f, options, made)
 
 
-def _pair(name: str, found: Any) -> tuple[Any, Any]:
+def _pair(found: Any) -> tuple[Any, Any]:
     if not isinstance(found, tuple) or len(found) != 2:
         raise GradientError(
-            f"{name}: the function gives {shown(found)}, not a pair of the value and anything else",
+            f"{called_name()}: the function gives {shown(found)},"
+            " not a pair of the value and anything else",
             hint="has_aux=True is for functions that return loss, others",
         )
     return found
@@ -468,7 +465,7 @@ def _pair(name: str, found: Any) -> tuple[Any, Any]:
 @by_all_operands
 def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """Return a function's result at a point, with cotangents or the function of them."""
-    by = _by("vjp", x, argnums)
+    by = _by(x, argnums)
     if ct is not None:
         return _along("vjp", f, x, ct, by, allow_disconnected)
     if runs_directly(x):
@@ -479,13 +476,13 @@ def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any 
 @by_all_operands
 def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """Return a function's result at a point, with its tangents."""
-    return _along("jvp", f, x, tangent, _by("jvp", x, argnums), allow_disconnected)
+    return _along("jvp", f, x, tangent, _by(x, argnums), allow_disconnected)
 
 
 @by_all_operands
 def linearize(f: AnyFunction, x: Any, allow_disconnected: bool, argnums: Any) -> Any:
     """Return a function's result at a point, with the function of tangents."""
-    by = _by("linearize", x, argnums)
+    by = _by(x, argnums)
     if runs_directly(x):
         return _started("linearize", f, x, by, False, allow_disconnected)
     return _value_of(f, x, by), lambda tangent: jvp(f, x, tangent, allow_disconnected, by)[1]
@@ -504,7 +501,7 @@ def _started(
 ) -> tuple[Any, Any]:
     """Return a function's result at a point, and a function of its cotangents (vjp), or from
     tangents of the point to the result's."""
-    point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), by, direct)
+    point = DerivativePoint(x if isinstance(x, tuple) else (x,), by, direct)
     with recording(point):
         leaves, tree = flatten(f(*point.args))
         values = point.values(leaves)
@@ -513,24 +510,25 @@ def _started(
 
     def along(given: Any) -> Any:
         if pushed is None:
-            cts = matched(name, "cotangent", given, tree, point.kind)
+            cts = matched("cotangent", given, tree, point.kind)
             with recording(point):
                 return point.pulled(values, cts, allow)
-        tangents = matched(name, "tangent", given, point.tree, point.kind)
+        tangents = matched("tangent", given, point.tree, point.kind)
         with recording(point):
             return unflatten(tree, pushed(tangents))
 
-    return unflatten(tree, [point.given_back(value) for value in values]), along
+    found = unflatten(tree, [point.given_back(value) for value in values])
+    return found, lambda given: called_as(name, along, given)
 
 
-def _by(name: str, x: Any, argnums: Any) -> Any:
+def _by(x: Any, argnums: Any) -> Any:
     """Return the places of the arguments in ``x`` by which a function is differentiated."""
     if argnums is None:
         return tuple(range(len(x))) if isinstance(x, tuple) else 0
-    places = places_of(name, argnums)
+    places = places_of(argnums)
     if places is None:
         raise ArgumentError(
-            f"{name}: argnums is {shown(argnums)}, not the place of an argument",
+            f"{called_name()}: argnums is {shown(argnums)}, not the place of an argument",
             hint="parameters that the function reads: sg.grad(f, w), or make them arguments",
         )
     return places if isinstance(argnums, list | tuple) else places[0]
@@ -547,7 +545,7 @@ def jacobian(f: AnyFunction, by: Any, mode: Direction | None, allow_disconnected
     """The function that gives Jacobians."""
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
-        point = DerivativePoint("jacobian", args, by, direct)
+        point = DerivativePoint(args, by, direct)
         with recording(point):
             found = f(*point.args, **kwargs)
             point.check_real(found)
@@ -565,7 +563,7 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
     """The function that gives blocks of second derivatives."""
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
-        point = DerivativePoint("hessian", args, by, direct)
+        point = DerivativePoint(args, by, direct)
         mode: Direction = "reverse" if point.is_eager else "forward"  # what takes fewer walks there
         with recording(point):
             y = point.value(f(*point.args, **kwargs))
@@ -579,11 +577,11 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
 
 def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) -> Any:
     """A product with the Hessian at a point."""
-    by = _by("hvp", x, argnums)
+    by = _by(x, argnums)
 
     def rule(x: Any, v: Any, direct: bool) -> Any:
-        point = DerivativePoint("hvp", x if isinstance(x, tuple) else (x,), by, direct)
-        along = matched("hvp", "tangent", v, point.tree, point.kind)
+        point = DerivativePoint(x if isinstance(x, tuple) else (x,), by, direct)
+        along = matched("tangent", v, point.tree, point.kind)
         allow = allow_disconnected or bool(point.together)
         with recording(point):
             y = point.value(f(*point.args))
@@ -596,7 +594,7 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) 
 
 
 def _transformed(f: AnyFunction, name: str, rule: Any, by: Any, options: Any) -> Any:
-    places = places_of(name, by)
+    places = places_of(by)
     if places is None:
         return Transformed(f, name, rule)
     return made_once(f, (name, repr(by), options), lambda: Transformed(f, name, rule, places))

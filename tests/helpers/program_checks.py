@@ -17,7 +17,7 @@ from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import FeedError, NonFiniteError
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Contract, Pointwise, WindowProduct
-from staticgrad.language.ir.graph import Node
+from staticgrad.language.ir.graph import BodyOp, Node, bodies_of
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F64
 from staticgrad.tools.testing.variants import LAYOUTS
@@ -90,7 +90,7 @@ def check_nodes(program, feeds):
         op = at_sizes(node.op, sizes)
         operands = [arrays[arg.key] for arg in node.args]
         found = [arrays[value.key] for value in node.values]
-        if op.bodies:
+        if isinstance(op, BodyOp):
             problem = body_problem(node, sizes, operands, found)
         else:
             problem = node_problem(op, operands, found)
@@ -144,7 +144,7 @@ def _all_types(node):
     """The types of a node's operands and results, and of all in its bodies."""
     yield from (arg.type for arg in node.args)
     yield from node.types
-    for body in node.op.bodies:
+    for body in bodies_of(node):
         for inner in body.nodes:
             yield from _all_types(inner)
 

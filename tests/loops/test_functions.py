@@ -21,7 +21,7 @@ from staticgrad.errors import (
     VerifyError,
 )
 from staticgrad.language.ir.bodies import walk_bodies
-from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph, bodies_of
 from staticgrad.language.ir.verify import verify_graph
 from tests.loops.programs import TWINS
 from tests.ops.graphs import op_names, variable
@@ -112,7 +112,7 @@ def test_what_depends_on_no_iteration_is_built_before_but_may_fail_only_inside()
     last, outs = sg.scan(iteration, np.zeros(2), x)
     (loop,) = {last.node, outs.node}
     assert "exp" in op_names(last)
-    (body,) = loop.op.bodies
+    (body,) = bodies_of(loop)
     inside = [node.op.name for node in body.nodes]
     assert "exp" not in inside
     assert "matmul" in inside
@@ -124,7 +124,7 @@ def test_equal_loops_share_ops_and_take_operands():
     w = sg.parameter("w", np.ones((20, 20)))
     table = np.arange(400.0).reshape(20, 20)
     last, _ = sg.scan(lambda c, _: (c @ w + (c @ table) * 0.5, None), np.ones(20), length=2)
-    (body,) = last.node.op.bodies
+    (body,) = bodies_of(last.node)
     assert not body.parameters
     assert all(node.types[0].size <= 16 for node in body.nodes if node.op.name == "constant")
     assert w.node in [arg.node for arg in last.node.args]

@@ -8,7 +8,7 @@ from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import plan
-from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.graph import Graph, bodies_of
 from staticgrad.language.ir.verify import verify_graph
 from tests.ops.graphs import variable
 
@@ -18,7 +18,7 @@ def loops(graph):
 
 
 def inside(node):
-    (body,) = node.op.bodies
+    (body,) = bodies_of(node)
     return [each.op.name for each in body.nodes]
 
 
@@ -76,7 +76,7 @@ def test_what_nobody_reads_goes():
     chosen = sg.cond(x.sum() > 0, lambda: (sg.sin(x), x, w), lambda: (w, sg.cos(w), x))
     (branch,) = (n for n in MergedLoops()(Graph(chosen[0])).nodes if n.op.name == "branch")
     assert len(branch.types) == 1
-    assert all("cos" not in [n.op.name for n in case.nodes] for case in branch.op.bodies)
+    assert all("cos" not in [n.op.name for n in case.nodes] for case in bodies_of(branch))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, "named"])

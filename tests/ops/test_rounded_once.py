@@ -16,7 +16,7 @@ from staticgrad.errors import StaticgradError
 from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.forms import MOVES
 from staticgrad.language.ir.functional import load_functions
-from staticgrad.language.ir.graph import Symbolic, ancestors
+from staticgrad.language.ir.graph import BodyOp, Symbolic, ancestors
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.eager.test_functions import (
@@ -343,7 +343,7 @@ EXACT = {"abs", "at_least", "at_most", "max", "maximum", "min", "minimum", "neg"
 
 def rounds(node):
     """Whether a node rounds to a narrow float."""
-    if node.is_leaf or node.op.name in EXACT or node.op.copies or node.op.bodies:
+    if node.is_leaf or node.op.name in EXACT or node.op.copies or isinstance(node.op, BodyOp):
         return False
     if node.op.name == "cast" and node.args[0].dtype.is_bool:
         return False

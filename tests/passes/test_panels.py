@@ -8,6 +8,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.compiler.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
 from staticgrad.language.ir.bodies import BodyStep
+from staticgrad.language.ir.graph import bodies_of
 from tests.helpers.diagonals import diagonals
 
 ITERATIONS = 24
@@ -82,7 +83,7 @@ def transposed(graph):
     """How many of the products in loops are of a factor that is transposed no more."""
 
     def count(graph):
-        nodes = [n for each in graph.nodes for body in each.op.bodies for n in body.nodes]
+        nodes = [n for each in graph.nodes for body in bodies_of(each) for n in body.nodes]
         return sum(n.op.name == "matmul" and n.op.transpose_b for n in nodes)
 
     return count(graph) - count(with_transposed_invariants(graph))

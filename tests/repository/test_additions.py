@@ -17,7 +17,6 @@ def added():
     return python("-m", "tests.repository.outside", cwd=ROOT, check=False)
 
 
-@pytest.mark.thinned(7)
 @pytest.mark.parametrize("part", PARTS)
 def test_it_is_added_without_a_change_of_the_packages(added, part):
     assert part in added.stdout.splitlines(), added.stderr

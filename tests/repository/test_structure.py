@@ -73,12 +73,6 @@ LAZY = {
 #: Imports that go up -> why. Without them there is no circle, whatever is counted: imports inside
 #: of functions, those for type checkers, and calls of ``up``. No other one may close a circle.
 UPWARD = {
-    ("staticgrad.language.ir.op", "staticgrad.language.ir.graph"): (
-        "for type checkers: the bodies of an op are graphs, whose nodes have ops"
-    ),
-    ("staticgrad.language.ir.execution", "staticgrad.language.ir.nodes"): (
-        "for type checkers: a session knows parameters, whose values depend on the session"
-    ),
     ("staticgrad.language.ops.loops", "staticgrad.autodiff.bodies"): (
         "the derivative of a loop is a loop over a graph that is differentiated"
     ),

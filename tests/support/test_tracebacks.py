@@ -175,6 +175,21 @@ def test_a_notebook_shows_the_cell_and_the_message():
     assert PACKAGE not in text
 
 
+TENSOR = Tensor(ONES, requires_grad=True)
+
+
+def _doubled(x):
+    return x * 2.0
+
+
+def _inner(carry, row):
+    return sg.while_loop(lambda y: y.sum() < 9.0, lambda y: (y, row), carry), None
+
+
+def _too_many(t, y):
+    return y, y
+
+
 def _square(carry, row):
     return carry, sg.std(row, axis=5)
 
@@ -194,6 +209,15 @@ NAMED = {
     "a constructor": (lambda: sg.nn.Conv2d(3, 8, 0), "Conv2d"),
     "a declared argument": (lambda: sg.roll(x, "a"), "roll"),
     "a helper by itself": (lambda: axis_of(9, x), "axis_of"),
+    "a function from a public one": (lambda: sg.vjp(_doubled, x)[1]({}), "vjp"),
+    "a derivative that is traced": (lambda: sg.grad(_doubled)("a"), "grad"),
+    "a derivative at a point": (lambda: sg.jvp(_doubled, ONES, {}), "jvp"),
+    "a derivative of tensors": (lambda: sg.hvp(TENSOR.sum(), TENSOR, ONES), "hvp"),
+    "a sparse derivative": (lambda: sg.sparse_jacobian(_doubled)(1), "sparse_jacobian"),
+    "a mapped function": (lambda: sg.vmap(_doubled, 7)(ONES), "vmap"),
+    "a loop": (lambda: sg.fori_loop(0, 2, lambda i, y: (y, y), x), "fori_loop"),
+    "a body inside of a loop": (lambda: sg.scan(_inner, x[0], x), "while_loop"),
+    "an equation": (lambda: sg.ode.rk4(_too_many, x, ONES[0]), "rk4"),
 }
 
 

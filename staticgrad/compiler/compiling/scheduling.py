@@ -33,7 +33,15 @@ from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.executor import Executor, MakeTable
 from staticgrad.compiler.runtime.step import LoopLimitError, Program, Table
 from staticgrad.language.ir.expr import Expr, postorder
-from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
+from staticgrad.language.ir.graph import (
+    BodyOp,
+    Constant,
+    Graph,
+    Input,
+    Node,
+    ParameterLeaf,
+    bodies_of,
+)
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.printer import op_text, signature
@@ -196,7 +204,7 @@ def _lines(graph: Graph, operations: _Operations, files: dict[str, None]) -> Ite
         args = [f"{numbers[arg.node]}.{arg.index}" for arg in node.args]
         place = _place(node.origin, instructions, files)
         yield f"{operations.text(node.op)} {args} {operations.types(node)} {node.order} {place}"
-        for body in node.op.bodies:
+        for body in bodies_of(node):
             yield from _lines(body, operations, files)
     for name, value in graph.outputs.items():
         yield f"{name!r} {numbers[value.node]} {value.index}"
@@ -369,7 +377,7 @@ class Scheduling:
 
     @property
     def _has_bodies(self) -> bool:
-        return any(node.op.bodies for node in self.program.nodes)
+        return any(isinstance(node.op, BodyOp) for node in self.program.nodes)
 
     @cached_property
     def _limits(self) -> tuple[Policy, int | Limit | None, int, float]:

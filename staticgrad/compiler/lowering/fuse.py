@@ -36,6 +36,7 @@ from staticgrad.language.ir.graph import (
     Parameter,
     ParameterLeaf,
     Symbolic,
+    bodies_of,
 )
 from staticgrad.language.ir.index_checks import implied_checks
 from staticgrad.language.ir.kernels.kernel import Kernel
@@ -278,10 +279,10 @@ class _Builder:
             from staticgrad.compiler.lowering.loops.driven import lower_bodies  # few have loops
 
             (node,) = group.nodes
-            for body in node.op.bodies:
+            for body in bodies_of(node):
                 if body.computation not in self._inner:
                     self._inner[body.computation] = fuse(body, self.groups.fused)
-            schedules = [self._inner[body.computation] for body in node.op.bodies]
+            schedules = [self._inner[body.computation] for body in bodies_of(node)]
             bodies = lower_bodies(groups, group, schedules)
             whole: LoweredStep | Stretches | WhyDriven | None = None  # of a branch
             if self.groups.fused and bodies.form.kind != "branch":

@@ -235,16 +235,7 @@ class Scalars:
             return f"{self.functions.helper('window')}({bare(args[0])}, ({words}))"
         if op in ("shl", "shr"):
             return self._shift(expr, args)
-        called = _CALLED.get(op) if dtype.is_float else _OF_INTEGERS.get(op)
-        if called is not None:
-            return _wrap(f"{self.functions.helper(called)}({', '.join(map(bare, args))})", dtype)
-        if op in ("neg", "not", "abs"):
-            sign = {"neg": "-", "not": "not " if dtype.is_bool else "~", "abs": "abs"}[op]
-            return _wrap(f"({sign}{args[0]})" if op != "abs" else f"abs({bare(args[0])})", dtype)
-        if dtype.is_integer and (same := _unchanged(op, args)) is not None:
-            return same
-        text = f"({args[0]} {SIGNS[op]} {args[1]})"
-        return text if op in COMPARE else _wrap(text, dtype)
+        return operation(op, args, dtype, self.functions)
 
     def _shift(self, expr: Expr, args: Sequence[str]) -> str:
         count, dtype = expr.args[1], expr.dtype
@@ -273,6 +264,20 @@ def _usual(roots: Iterable[Expr], known: Mapping[int, str]) -> Iterable[Expr]:
         met.add(id(expr))
         stack.pop()
         yield expr
+
+
+def operation(op: str, args: Sequence[str], dtype: DType, functions: Functions) -> str:
+    """Return the text of a primitive that is an operator of Python or a helper of the file."""
+    called = _CALLED.get(op) if dtype.is_float else _OF_INTEGERS.get(op)
+    if called is not None:
+        return _wrap(f"{functions.helper(called)}({', '.join(map(bare, args))})", dtype)
+    if op in ("neg", "not", "abs"):
+        sign = {"neg": "-", "not": "not " if dtype.is_bool else "~", "abs": "abs"}[op]
+        return _wrap(f"({sign}{args[0]})" if op != "abs" else f"abs({bare(args[0])})", dtype)
+    if dtype.is_integer and (same := _unchanged(op, args)) is not None:
+        return same
+    text = f"({args[0]} {SIGNS[op]} {args[1]})"
+    return text if op in COMPARE else _wrap(text, dtype)
 
 
 def _unchanged(op: str, args: Sequence[str]) -> str | None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.compiler.plain.expressions import (
-    WORDS,
     Functions,
     Indented,
     Scalars,
     bare,
     literal,
+    operation,
     storable,
     widened,
 )
@@ -277,18 +277,7 @@ class KernelWriter:
 
     def _joined(self, combiner: Combiner, a: str, b: str, dtype: DType) -> str:
         """Two elements combined."""
-        if combiner.combine == "add":
-            return (
-                f"{a} + {b}"
-                if dtype.is_float or dtype.code in WORDS
-                else f"{storable(dtype)}({a} + {b})"
-            )
-        name = (
-            combiner.combine
-            if dtype.is_float
-            else {"maximum": "larger", "minimum": "smaller"}[combiner.combine]
-        )
-        return f"{self.functions.helper(name)}({a}, {bare(b)})"
+        return bare(operation(combiner.combine, (a, b), dtype, self.functions))
 
     # -- stages -----------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ from staticgrad.language.ir.forms import (
     ReshapeForm,
     View,
 )
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, bodies_of
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ops.contract import MatMul
@@ -315,7 +315,7 @@ def _is_driven(body: Graph) -> bool:
             continue
         if any(arg.node in carried for arg in node.args):
             carried.add(node)
-        if isinstance(node.form, CallForm) or any(map(_is_driven, node.op.bodies)):
+        if isinstance(node.form, CallForm) or any(map(_is_driven, bodies_of(node))):
             return True
         if isinstance(node.op, MatMul) and _multiplications(node, carried) >= HEAVY:
             return True

@@ -26,7 +26,7 @@ from staticgrad.compiler.runtime.executor import Executor
 from staticgrad.compiler.runtime.side_run import Compile, SideRun
 from staticgrad.compiler.runtime.step import ParameterLocks, Program, Table, nothing
 from staticgrad.language.ir.bodies import inlined
-from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, Symbolic, bodies_of
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.parameter import write_together
@@ -53,7 +53,7 @@ def _accuse(
     """
     seen, _ = compile_graph(evidence(guilty)).run(sizes, feeds)
     node = guilty.value.node
-    if node.op.bodies:
+    if isinstance(node.op, BodyOp):
         op: Any = at_sizes(node.op, sizes)
         operands = [seen[f"operand{i}"] for i in range(len(node.args))]
         with suppress(IndexOutOfRange):  # what it reads then says nothing
@@ -103,7 +103,7 @@ class _Suspicious:
         """Return the current iteration, in words."""
         if body.inputs[0].node.label == "i":
             return Iteration(f"iteration {int(given[0])}", self._node.op.name, self._node.origin)
-        case = self._node.op.bodies.index(body)
+        case = bodies_of(self._node).index(body)
         return Iteration(f"case {case}", self._node.op.name, self._node.origin)
 
     def empty(self, of: TensorType, iterations: int) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad.interop.onnx.operators import SAME, STATISTICS
-from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.graph import BodyOp, Graph
 from staticgrad.language.ir.nodes import Node, Symbolic
 from staticgrad.language.ir.op import Constant, Input
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
@@ -264,8 +264,9 @@ def _by_others(graph: Graph) -> Graph:
         op: Any = node.op
         if op.name in _BY_OTHERS:
             return _BY_OTHERS[op.name](*args, **dict(op.attributes()))
-        bodies = getattr(op, "bodies", ())
-        return op.with_bodies([*map(_by_others, bodies)])(*args) if bodies else None
+        if not isinstance(op, BodyOp):
+            return None
+        return op.with_bodies([*map(_by_others, op.bodies)])(*args)
 
     return graph.replace_nodes(rewritten)
 

@@ -69,14 +69,14 @@ class _Batches:
         values: dict[int, Any] = {}
         for place, axis in enumerate(_axes_of_arguments(self.tree, in_axes)):
             if axis is not None:
-                value = as_value(self.leaves[place], self.kind, of="vmap")
+                value = as_value(self.leaves[place], self.kind)
                 axes[place], values[place] = _checked(names[place], value, axis), value
             elif self.is_eager and isinstance(self.leaves[place], Value):
                 values[place] = self.leaves[place]
         self.over = [place in axes for place in values]
         sizes = [(names[place], values[place].shape[axis]) for place, axis in axes.items()]
         if size is not None:
-            sizes.insert(0, ("axis_size", size_of(size, of="vmap")))
+            sizes.insert(0, ("axis_size", size_of(size)))
         self.size = _common(sizes, [values[place] for place in axes])
         self.given = {
             place: with_size(moveaxis(value, axes[place], 0), 0, self.size)
@@ -100,10 +100,10 @@ class _Batches:
         args, kwargs = unflatten(self.tree, leaves)
         held = _Held(trace)
         with holding(held) if self.is_eager else nullcontext():
-            found, tree = called("vmap", functools.partial(f, *args, **kwargs))
+            found, tree = called(functools.partial(f, *args, **kwargs))
         leaves = [held(leaf) if getattr(leaf, "computes", False) else leaf for leaf in found]
         given = (trace.first, *inputs.values(), *held.inputs)
-        trace.parts.append(Traced(given, tuple(as_results("vmap", leaves))))
+        trace.parts.append(Traced(given, tuple(as_results(leaves))))
         (part,), captured = trace.close(once=not self.is_eager, folds=True)
         outer = map(self._at_once, captured) if self.is_eager else captured
         operands = present((*self.given.values(), *held.tensors, *outer))
@@ -214,7 +214,7 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
         return [
             axis for key, part in parts for axis in _spread(f"{what}[{key!r}]", entry[key], part)
         ]
-    check_slices("vmap", tree)
+    check_slices(tree)
     try:
         if isinstance(entry, bool):
             raise TypeError

@@ -42,8 +42,9 @@ from staticgrad.language.functions.draws import (
 from staticgrad.language.functions.streams import GENERATORS, Stream
 from staticgrad.language.functions.trees import ObjectParts, parts
 from staticgrad.language.ir.calls import namespace, public
-from staticgrad.language.ir.execution import computing_kind, held, running_session
+from staticgrad.language.ir.execution import computing_kind, held
 from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import subtract

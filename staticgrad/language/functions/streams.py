@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
-from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic
+from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, bodies_of
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.philox import FOLDED, RandomBits, folded
@@ -63,7 +63,7 @@ def _key_places(node: Node) -> frozenset[int]:
     if isinstance(node.op, RandomBits):
         return frozenset([0])
     found: set[int] = set()
-    for body in node.op.bodies:
+    for body in bodies_of(node):
         before = len(body.inputs) - len(
             node.args
         )  # the number of an iteration; or the choice is none

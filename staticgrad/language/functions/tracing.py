@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from staticgrad.language.functions.streams import FoldedKeys
 from staticgrad.language.functions.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.language.ir.bodies import body_input, is_body_input
-from staticgrad.language.ir.execution import body_of_a, in_graphs
+from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import (
     Assemble,
     Contract,
@@ -31,6 +31,7 @@ from staticgrad.language.ir.forms import (
 )
 from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
 from staticgrad.language.ir.kinds import two_kinds
+from staticgrad.language.ir.nodes import body_of_a
 from staticgrad.language.ir.text import INLINE_ELEMENTS
 from staticgrad.language.ops.elementwise import is_weak
 from staticgrad.language.ops.operands import as_value
@@ -38,6 +39,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import capture
 from staticgrad.support.errors import CarryError, GraphError, StaticgradError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import dataclass
 
@@ -185,8 +187,9 @@ def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
     return wrapper
 
 
-def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
+def called(function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
     """Call a function and return the leaves and containers of its result."""
+    name = called_name()
     try:
         with in_graphs(), body_of_a(name):
             return flatten(with_complex_values(function(*arguments)))
@@ -197,7 +200,7 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[li
         raise
 
 
-def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
+def as_results(leaves: Sequence[Any]) -> list[Symbolic]:
     """Return what a function gave, as values of graphs; numbers and arrays are constants."""
     found = [as_value(leaf, Symbolic) for leaf in leaves]
     for each in found:
@@ -206,10 +209,10 @@ def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
     return found
 
 
-def as_carries(name: str, leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:
+def as_carries(leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:
     """The same for next carries: a number takes the dtype of its carry."""
     return [
-        constant(leaf, kind.dtype) if _becomes(leaf, kind) else as_results(name, [leaf])[0]
+        constant(leaf, kind.dtype) if _becomes(leaf, kind) else as_results([leaf])[0]
         for leaf, kind in zip(leaves, like, strict=True)
     ]
 
@@ -222,19 +225,20 @@ def _becomes(leaf: Any, kind: TensorType) -> bool:
     return isinstance(leaf, int) and kind.dtype.is_integer
 
 
-def check_structure(name: str, given: Tree, taken: Tree) -> None:
+def check_structure(given: Tree, taken: Tree) -> None:
     """Refuse a carry that comes back in other containers."""
     if given != taken:
         forgotten = "a function without return gives None: it ends with return carry"
         returned = "a carry returns in the containers in which it came, cases give the same ones"
         raise CarryError(
-            f"{name}: the function returned {given}, expected {taken} (? stands for a value)",
+            f"{called_name()}: the function returned {given}, expected {taken}"
+            " (? stands for a value)",
             hint=forgotten if str(given) == "None" else returned,
         )
 
 
 def check_carries(
-    name: str, tree: Tree, begin: Sequence[Symbolic], end: Sequence[Symbolic], trace: Trace
+    tree: Tree, begin: Sequence[Symbolic], end: Sequence[Symbolic], trace: Trace
 ) -> None:
     """Refuse a carry whose type changes."""
     for path, old, new in zip(paths(tree, "the carry"), begin, end, strict=True):
@@ -251,7 +255,8 @@ def check_carries(
             if not old.shape:
                 hint += f"\nlet it begin in the other: sg.zeros({new.shape}, {new.dtype.name!r})"
         raise CarryError(
-            f"{name}: {path} is {old.type} when an iteration begins, and {new.type} when it ends",
+            f"{called_name()}: {path} is {old.type} when an iteration begins,"
+            f" and {new.type} when it ends",
             hint=hint,
             at=new.node.origin if new.node.serial > trace.first.node.serial else None,
             related=[
@@ -261,12 +266,12 @@ def check_carries(
         )
 
 
-def check_cases(name: str, tree: Tree, one: Sequence[Symbolic], other: Sequence[Symbolic]) -> None:
+def check_cases(tree: Tree, one: Sequence[Symbolic], other: Sequence[Symbolic]) -> None:
     """Refuse functions of a branch that give several types."""
     for path, old, new in zip(paths(tree, "the result"), one, other, strict=True):
         if old.type != new.type:
             raise CarryError(
-                f"{name}: {path} is {old.type} of one function, and {new.type} of another",
+                f"{called_name()}: {path} is {old.type} of one function, and {new.type} of another",
                 hint="whichever is taken, what follows needs one type",
                 related=[
                     ("one", str(old.type), old.node.origin),
@@ -275,10 +280,10 @@ def check_cases(name: str, tree: Tree, one: Sequence[Symbolic], other: Sequence[
             )
 
 
-def not_a_pair(name: str, found: Any) -> CarryError:
+def not_a_pair(found: Any) -> CarryError:
     """The error for a function of ``scan`` that does not return carry and output."""
     return CarryError(
-        f"{name}: the function gives {shown(found)}, not a pair",
+        f"{called_name()}: the function gives {shown(found)}, not a pair",
         hint="it returns the next carry and the output of the iteration: return carry, y\n"
         "None stands for no output: return carry, None",
     )

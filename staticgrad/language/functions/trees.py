@@ -171,15 +171,16 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
     return Tree(kind, keys, tuple([_flattened(item, leaves, in_module, whole) for item in items]))
 
 
-def check_slices(name: str, tree: Tree) -> None:
+def check_slices(tree: Tree) -> None:
     """Refuse a tree with a container whose leaves have no slices (``has_slices`` of its class)."""
     if not getattr(tree.kind, "has_slices", True):
         raise RankError(
-            f"{name}: a {tree.kind.__name__} has one pattern of elements, and no axis of slices",
+            f"{called_name()}: a {tree.kind.__name__} has one pattern of elements,"
+            " and no axis of slices",
             hint="let the function read it from around it, or pass its data",
         )
     for part in tree.parts:
-        check_slices(name, part)
+        check_slices(part)
 
 
 def is_module(tree: Any) -> bool:
@@ -341,7 +342,7 @@ def with_complex_values(tree: Any, kind: Any = None) -> Any:
     return unflatten(shape, [kind.lift(x) if is_complex_data(x) else x for x in leaves])
 
 
-def matched(name: str, what: str, given: Any, tree: Tree, kind: Any = None) -> list[Any]:
+def matched(what: str, given: Any, tree: Tree, kind: Any = None) -> list[Any]:
     """Return the leaves of cotangents or tangents, which have the containers of their values.
 
     In a function that is mapped over tensors, tensors are replaced by placeholders, so that they
@@ -352,7 +353,7 @@ def matched(name: str, what: str, given: Any, tree: Tree, kind: Any = None) -> l
         leaves, own = flatten(unflatten(own, leaves, conjugate=True))
     if own != tree:
         raise GradientError(
-            f"{name}: the {what}s are {own}, expected {tree} (? stands for a value)",
+            f"{called_name()}: the {what}s are {own}, expected {tree} (? stands for a value)",
             hint=f"one {what} for each value, in the same containers",
         )
     return [held(leaf) for leaf in leaves]

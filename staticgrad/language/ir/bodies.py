@@ -16,7 +16,16 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Literal
 
-from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.graph import (
+    BodyOp,
+    Constant,
+    Graph,
+    Input,
+    Node,
+    Symbolic,
+    ancestors,
+    bodies_of,
+)
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Loop, Mode, nested
 from staticgrad.language.ir.op import Op
@@ -45,11 +54,11 @@ NAME = "body"
 
 def walk_bodies(graph: Graph) -> Iterator[Graph]:
     """Every body of a node of ``graph``, and those inside of them, outer ones first."""
-    waiting = [body for node in graph.nodes for body in node.op.bodies]
+    waiting = [body for node in graph.nodes for body in bodies_of(node)]
     while waiting:
         body = waiting.pop(0)
         yield body
-        waiting[:0] = [inner for node in body.nodes for inner in node.op.bodies]
+        waiting[:0] = [inner for node in body.nodes for inner in bodies_of(node)]
 
 
 def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
@@ -62,15 +71,15 @@ def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
         return known[body]
 
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        before = node.op.bodies
-        if not before:
+        op = node.op
+        if not isinstance(op, BodyOp):
             return None
-        after = tuple([changed(body) for body in before])
-        if all(one is other for one, other in zip(before, after, strict=True)):
+        after = [changed(body) for body in op.bodies]
+        if all(one is other for one, other in zip(op.bodies, after, strict=True)):
             return None
-        return Node(node.op.with_bodies(after), args, node.types, node.origin, node.order).values
+        return Node(op.with_bodies(after), args, node.types, node.origin, node.order).values
 
-    if not any(node.op.bodies for node in graph.nodes):
+    if not any(isinstance(node.op, BodyOp) for node in graph.nodes):
         return graph
     return graph.replace_nodes(rewritten)
 

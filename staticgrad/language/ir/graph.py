@@ -1,14 +1,15 @@
 """Graphs: what to compute, forward and backward together.
 
 A Graph is an ordered tuple of nodes (``nodes.py``) with inputs, parameters, named outputs and
-simultaneous updates.
+simultaneous updates. The op of a node may run graphs of its own (``BodyOp``).
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import staticgrad
 from staticgrad.language.ir.calls import is_pickled_by_value, public
@@ -28,6 +29,7 @@ from staticgrad.language.ir.op import (
     Input as Input,
     Op,
     ParameterLeaf as ParameterLeaf,
+    result_types,
 )
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
 from staticgrad.language.ir.pickling import WRITER, WriterVersion
@@ -37,7 +39,6 @@ from staticgrad.language.ir.roots import (
     check_graph_name,
     check_names,
     check_roots,
-    guards_of,
     read_outputs,
     read_updates,
     real_roots,
@@ -45,7 +46,7 @@ from staticgrad.language.ir.roots import (
 )
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dim import Guard, Named
+from staticgrad.language.types.dim import Dim, Guard, Named, collecting_guards
 from staticgrad.support.building import within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import ArgumentError, UnknownNameError
@@ -342,11 +343,70 @@ class Graph(GraphParts):
         return restored, arguments
 
 
+class BodyOp(Op):
+    """An op that runs graphs, its bodies: closed ones, without parameters."""
+
+    @property
+    @abstractmethod
+    def bodies(self) -> tuple[Graph, ...]:
+        """The graphs that it runs."""
+
+    @abstractmethod
+    def with_bodies(self, bodies: Sequence[Graph]) -> Self:
+        """The same op over other bodies, as many as it has."""
+
+    @property
+    def draws_by_rank(self) -> bool:
+        """Return whether an op of its bodies draws numbers that differ between ranks."""
+        return any(node.op.draws_by_rank for body in self.bodies for node in body.nodes)
+
+    def sizes(self) -> Iterator[Dim]:
+        """The symbolic sizes among the attributes, and the named ones of the bodies."""
+        yield from super().sizes()
+        for body in self.bodies:
+            yield from (Dim({(named,): 1}) for named in body.sizes.values())
+
+
+def bodies_of(node: Node) -> tuple[Graph, ...]:
+    """Return the graphs that the op of a node runs; most ops run none."""
+    op = node.op
+    return op.bodies if isinstance(op, BodyOp) else ()
+
+
+def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
+    """Yield every guard that the inference of these nodes notes, in their order.
+
+    Guards depend on an op and its operands' types only, so each such pair is inferred once.
+    """
+    known: dict[tuple[object, ...], list[Guard]] = {}
+    named: dict[int, bool] = {}  # shapes by identity: most are those of an operand
+    for node in nodes:
+        for body in bodies_of(node):
+            yield from body.guards
+        if node.is_leaf:
+            continue
+        types = [arg.type for arg in node.args]
+        shapes = [kind.shape for kind in (*node.types, *types)]
+        for shape in shapes:
+            if id(shape) not in named:
+                named[id(shape)] = any(not isinstance(extent, int) for extent in shape)
+        if not any(named[id(shape)] for shape in shapes):
+            continue
+        key = (node.op, *types)
+        guards = known.get(key)
+        if guards is None:
+            with collecting_guards() as guards:
+                result_types(node.op, types)
+            known[key] = guards
+        for guard in guards:
+            yield guard, node
+
+
 def _all_nodes(graph: Graph) -> Iterator[Node]:
     """The nodes of a graph, and those of its bodies."""
     for node in graph.nodes:
         yield node
-        for body in node.op.bodies:
+        for body in bodies_of(node):
             yield from _all_nodes(body)
 
 

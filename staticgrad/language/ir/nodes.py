@@ -1,21 +1,29 @@
-"""Nodes and symbolic values: one application of an op, and what it gives.
+"""Nodes and symbolic values: one application of an op, and what it gives; and sessions of traces.
 
 Nodes are immutable and compared by ``is``: two equal nodes are two (recomputation needs that;
 merging them is a pass).
+
+A traced function may update parameters, and arrays that it closes over become constants. The
+session of the trace records both. An update is the value of every later read in the same session:
+in a graph the read is another value (static single assignment); in a function that runs eagerly
+updates that are pending are written before the parameter is read.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from weakref import ref
 
 import numpy as np
 
 from staticgrad.language.ir.discovery import load_ops
-from staticgrad.language.ir.execution import computing_kind, register_parameters, running_session
+from staticgrad.language.ir.execution import computing_kind, reading, register_parameters
 from staticgrad.language.ir.forms import Form
+from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import set_default_kind
 from staticgrad.language.ir.op import (
     Array,
@@ -33,6 +41,7 @@ from staticgrad.language.storage.parameter import ParameterStore, ParameterValue
 from staticgrad.language.types.arrays import ArrayData, Shape, TensorType
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import here
+from staticgrad.support.contexts import Block, Nested
 from staticgrad.support.errors import (
     ArgumentError,
     GradientError,
@@ -409,6 +418,132 @@ def describe(value: Symbolic, position: int, what: str = "") -> Related:
     """Operand as (name, type text, origin) for an error message."""
     label = value.node.label or what or f"operand {position + 1}"
     return label, str(value.type), value.node.origin
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+class Session:
+    """One trace, or one run at once.
+
+    Attributes:
+        computes: whether it runs at once: values are tensors then.
+        updates: parameters with their latest values, in the order of the program.
+        pending: the same by node; of a run at once, those that are not written yet.
+        versions: of a trace: the values that reads after updates have, by parameter.
+        steppers: the optimizers that have stepped a parameter, of each that has been updated.
+        arrays: arrays that became constants, with what the constants hold.
+        inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
+        present: of a run at once: the tensors of parameters, by what holds their arrays.
+        born: optimizers that were made in it.
+        drawn: parameters made in it whose first values no seed of its own says.
+        kept: parameters made in it which an optimizer from outside keeps, for other traces too.
+        given: of a run at once: the tensors for which inputs stand in next values. What writes
+            these computes them, as a graph, when the run ends.
+        due: of a run at once: the steps of optimizers whose gradients are computed when they are
+            written, at the first read of an updated parameter or at the end.
+        settle: of a run at once: writes what is pending.
+        read_stores: of a run at once: what holds the arrays of the parameters that it read.
+        inputs: the values or tensors of the function's arrays; None if these are not known.
+        draws: whether it drew random numbers that differ between the ranks of a job.
+    """
+
+    def __init__(self, computes: bool = False) -> None:
+        self.computes = computes
+        self.inputs: Sequence[Any] | None = None
+        self.draws = False
+        self.given: dict[Node, Any] = {}
+        self.due: list[Any] = []
+        self.updates: list[tuple[Parameter, Any]] = []
+        self.pending: dict[Node, Any] = {}
+        self.versions: dict[Node, list[Any]] = {}
+        self.steppers: dict[Node, list[object]] = {}
+        self.settle: Callable[[], None] | None = None
+        self.read_stores: dict[Any, None] = {}
+        self.arrays: list[tuple[ref[Array], ArrayData]] = []
+        self.inside: list[str] = []
+        self.present: dict[object, Any] = {}
+        self.born: list[object] = []
+        self.drawn: list[Parameter] = []
+        self.kept: set[Node] = set()
+
+    def update(self, parameter: Parameter, value: Any) -> None:
+        """Let every later read of a parameter have this value."""
+        if self.is_pending(parameter):
+            if self.settle is not None:
+                self.settle()
+            self.updates = [pair for pair in self.updates if pair[0].node is not parameter.node]
+        self.updates.append((parameter, value))
+        self.pending[parameter.node] = value
+        self.steppers.setdefault(parameter.node, [])
+        if not self.computes:
+            latest = functions.stop_gradient(value)
+            self.versions.setdefault(parameter.node, []).append(latest)
+
+    def step(self, optimizer: object, updates: Mapping[Parameter, Any]) -> None:
+        """Let every later read of these parameters have the values after an optimizer's step."""
+        for parameter, value in updates.items():
+            self.steppers.setdefault(parameter.node, []).append(optimizer)
+            parameter.update(value)
+
+    def is_pending(self, parameter: Parameter) -> bool:
+        """Return whether an update of a parameter has been recorded, and is not written."""
+        return parameter.node in self.pending
+
+    def read(self, parameter: Any) -> Any:
+        """Return the value of a graph that a parameter stands for at this point of a trace.
+
+        An update passes no gradient on, as on a tape: a gradient by the parameter is the sum of
+        those by all of its values.
+        """
+        if parameter.dtype.is_complex:  # whose parts are those of the stored one
+            versions = self.versions.get(parameter.stored.node)
+            return parameter.of(versions[-1]) if versions else parameter
+        versions = self.versions.get(parameter.node)
+        return versions[-1] if versions else parameter.node.values[0]
+
+    def settled(self, parameter: Parameter) -> None:
+        """Write what is pending in a run at once before a parameter is read or set."""
+        if self.settle is not None and self.is_pending(parameter):
+            self.settle()
+
+    def updated_by_others(self, optimizer: object) -> set[Node]:
+        """Return the parameters that have been updated, but not by this optimizer."""
+        steppers = self.steppers.items()
+        return {node for node, each in steppers if all(one is not optimizer for one in each)}
+
+    def note_array(self, source: Any, data: ArrayData) -> None:
+        """Remember where a constant comes from, as long as it is there."""
+        self.arrays.append((ref(source), data))
+
+
+_running: Final = Nested[Session | None]("staticgrad_session", None)
+
+
+def running_session() -> Session | None:
+    """That of the trace which is running, if one is."""
+    return _running.innermost()
+
+
+@contextmanager
+def body_of_a(name: str) -> Iterator[None]:
+    """Inside, the trace which is running, if one is, builds a body of ``name``."""
+    noted = _running.innermost()
+    if noted is None:
+        yield
+        return
+    noted.inside.append(name)
+    try:
+        yield
+    finally:
+        noted.inside.pop()
+
+
+@contextmanager
+def traced_in(noted: Session) -> Iterator[None]:
+    """Inside, a function is traced, or runs at once."""
+    with Block(_running, noted), reading(None if noted.computes else noted.read):
+        yield
 
 
 # -- leaves ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transform
+from typing import Any, ClassVar, Literal, dataclass_transform
 
 import numpy.typing as npt
 
@@ -29,9 +29,6 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import NameConflictError, OpDefinitionError, ShapeError
 from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import Immutable, dataclass
-
-if TYPE_CHECKING:
-    from staticgrad.language.ir.graph import Graph
 
 Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
@@ -176,20 +173,9 @@ class Op(Immutable):
         return (True,) * len(args)
 
     @property
-    def bodies(self) -> tuple[Graph, ...]:
-        """The graphs that the op runs, if it has any: closed ones, without parameters."""
-        return ()
-
-    @property
     def draws_by_rank(self) -> bool:
-        """Return whether it, or an op of its bodies, draws numbers that differ between ranks."""
-        return any(node.op.draws_by_rank for body in self.bodies for node in body.nodes)
-
-    def with_bodies(self, bodies: Sequence[Graph]) -> Self:
-        """The same op over other bodies, as many as it has."""
-        if bodies:
-            raise self._undefined("how it takes other bodies", "with_bodies(self, bodies)")
-        return self
+        """Return whether it draws numbers that differ between ranks."""
+        return False
 
     def definition(self) -> tuple[Any, ...] | None:
         """A function and its arguments, which define what the op names in another process, if that
@@ -227,14 +213,12 @@ class Op(Immutable):
                 yield name, value
 
     def sizes(self) -> Iterator[Dim]:
-        """The symbolic sizes among the attributes, and the named ones of the bodies."""
+        """The symbolic sizes among the attributes."""
         for name, _ in self._fields:
             value = getattr(self, name)
             for each in value if isinstance(value, tuple) else (value,):
                 if isinstance(each, Dim):
                     yield each
-        for body in self.bodies:
-            yield from (Dim({(named,): 1}) for named in body.sizes.values())
 
     @property
     def key(self) -> tuple[Any, ...]:

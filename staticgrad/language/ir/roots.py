@@ -7,7 +7,7 @@ derived here from its roots; they are never stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 from weakref import WeakSet
@@ -21,10 +21,10 @@ from staticgrad.language.ir.nodes import (
     is_value,
     related_of,
 )
-from staticgrad.language.ir.op import Input, result_types
+from staticgrad.language.ir.op import Input
 from staticgrad.language.ir.pairs import Complex, ComplexParameter, next_parts
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.dim import Guard, Named, collecting_guards, named_sizes
+from staticgrad.language.types.dim import Named, named_sizes
 from staticgrad.support import ranks
 from staticgrad.support.errors import GraphError, NameConflictError, Related
 from staticgrad.support.errors.wording import kind_of, shown
@@ -197,35 +197,6 @@ def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> Non
                 " an output\ninside, nothing is compiled or evaluated: there are no numbers yet",
                 related=[("made for", str(value.type), value.node.origin), *read],
             )
-
-
-def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
-    """Yield every guard that the inference of these nodes notes, in their order.
-
-    Guards depend on an op and its operands' types only, so each such pair is inferred once.
-    """
-    known: dict[tuple[object, ...], list[Guard]] = {}
-    named: dict[int, bool] = {}  # shapes by identity: most are those of an operand
-    for node in nodes:
-        for body in node.op.bodies:
-            yield from body.guards
-        if node.is_leaf:
-            continue
-        types = [arg.type for arg in node.args]
-        shapes = [kind.shape for kind in (*node.types, *types)]
-        for shape in shapes:
-            if id(shape) not in named:
-                named[id(shape)] = any(not isinstance(extent, int) for extent in shape)
-        if not any(named[id(shape)] for shape in shapes):
-            continue
-        key = (node.op, *types)
-        guards = known.get(key)
-        if guards is None:
-            with collecting_guards() as guards:
-                result_types(node.op, types)
-            known[key] = guards
-        for guard in guards:
-            yield guard, node
 
 
 def sizes_of(nodes: Iterable[Node]) -> dict[str, Named]:

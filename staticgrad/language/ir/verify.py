@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
-from staticgrad.language.ir.graph import Graph, Input, Node, ParameterLeaf
+from staticgrad.language.ir.graph import Graph, Input, Node, ParameterLeaf, bodies_of
 from staticgrad.language.ir.printer import node_text, value_names
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import (
@@ -167,7 +167,7 @@ def updates_fit(graph: Graph) -> None:
 def bodies_are_closed(graph: Graph) -> None:
     """The bodies of an op hold by themselves, and read and write no parameter."""
     for node in graph.nodes:
-        for body in node.op.bodies:
+        for body in bodies_of(node):
             if body.parameters or body.updates:
                 _broken(graph, node, f"a body of {node.op.name} has parameters or updates")
             if "verified" not in body.found:

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from staticgrad.language.ir.bodies import is_body_input
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.graph import Input, Symbolic, ancestors
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.pairs import has_parts
 from staticgrad.language.ops.batch_axis import in_front

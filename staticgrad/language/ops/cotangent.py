@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.execution import is_holding
-from staticgrad.language.ir.graph import Symbolic
+from staticgrad.language.ir.graph import BodyOp, Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
@@ -252,7 +252,7 @@ def rounds_between(op: Op, several: bool = False) -> bool:
 
     ``several``: it adds up terms of several tangents.
     """
-    return (several or not op.rounds_once) and not op.rule_is_foreign and not op.bodies
+    return (several or not op.rounds_once) and not op.rule_is_foreign and not isinstance(op, BodyOp)
 
 
 def widened(value: Any) -> Any:

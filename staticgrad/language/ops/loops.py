@@ -17,8 +17,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from staticgrad.language.ir.forms import BodyForm, Form
-from staticgrad.language.ir.graph import Graph, Input, Node
-from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node
+from staticgrad.language.ir.op import Array, lift_all
 from staticgrad.language.ir.rounded import rounded
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType
@@ -41,8 +41,8 @@ class Interpreter(Protocol):
         """Room for a result of every iteration."""
 
 
-class _BodyOp(Op):
-    """An op that runs graphs as its bodies."""
+class _ControlFlow(BodyOp):
+    """A loop or branch: how its bodies run, and are differentiated and batched."""
 
     flops = 0
 
@@ -78,7 +78,7 @@ class _BodyOp(Op):
         return OpDefinitionError(f"{self.name}: {what}", at=at.origin if at else None)
 
 
-class Loop(_BodyOp, name="loop"):
+class Loop(_ControlFlow, name="loop"):
     """A body run ``iterations`` times: carries go from iteration to iteration, slices in and
     outputs out by iteration.
 
@@ -166,7 +166,7 @@ class Loop(_BodyOp, name="loop"):
         return (*last, *stacks)
 
 
-class While(_BodyOp, name="while"):
+class While(_ControlFlow, name="while"):
     """A body run as long as a test of its carries holds, ``most`` times if that is said.
 
     Operands are the first ``carries`` carries, then invariants. Test and body take the number of
@@ -215,7 +215,7 @@ class While(_BodyOp, name="while"):
         return (*carries, np.asarray(done))
 
 
-class Branch(_BodyOp, name="branch"):
+class Branch(_ControlFlow, name="branch"):
     """One of several bodies, by an index that is held between the first and the last.
 
     Operands are the index (int64), then what every case takes; cases give equal types. Only the
@@ -283,7 +283,7 @@ def output_types(body: Graph) -> list[TensorType]:
     return [value.type for value in body.outputs.values()]
 
 
-def _check_inputs(op: _BodyOp, body: Graph, types: Sequence[TensorType]) -> None:
+def _check_inputs(op: _ControlFlow, body: Graph, types: Sequence[TensorType]) -> None:
     wanted = [value.type for value in body.inputs]
     if wanted != [*types]:
         raise op.refuse(f"a body takes {_listed(wanted)}, the operands give {_listed(types)}")

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from staticgrad.language.ir.calls import Argument
-from staticgrad.language.ir.execution import running_session
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind, of_kind
+from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ir.value import Value

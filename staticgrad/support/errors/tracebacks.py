@@ -75,6 +75,13 @@ def names_messages(function: Callable[P, T]) -> Callable[P, T]:
     return function
 
 
+@names_messages
+def called_as(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function; messages begin with ``name``, whoever calls it: a program that traces it,
+    or a user who got it from a public function of that name."""
+    return function(*args, **kwargs)
+
+
 def called_name() -> str:
     """Return the name with which messages about the running call begin: that of the innermost op
     or public function.

@@ -18,7 +18,7 @@ from staticgrad.language.functions.checkpoints.saveable import (
     parts_of,
 )
 from staticgrad.language.functions.trees import flatten, mapped, unflatten
-from staticgrad.language.ir.graph import Input, Node, Symbolic, ancestors, next_serial
+from staticgrad.language.ir.graph import Input, Node, Symbolic, ancestors, bodies_of, next_serial
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
@@ -78,7 +78,7 @@ def _keeps(parts: Sequence[Saveable], node: Node) -> bool:
     """Return whether a part of a policy keeps the result of a node, or a value of its bodies."""
     if is_saved(parts, node.op, [arg.type for arg in node.args]):
         return True
-    inside = (each for body in node.op.bodies for each in body.nodes if not each.is_leaf)
+    inside = (each for body in bodies_of(node) for each in body.nodes if not each.is_leaf)
     return any(_keeps(parts, each) for each in inside if not name_of(each.op))
 
 

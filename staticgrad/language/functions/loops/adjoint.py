@@ -25,6 +25,7 @@ from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ArgumentError, DTypeError
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.upward import up
 
 #: The derivative of a vector at a time.
@@ -42,21 +43,25 @@ class Equation:
     vector: Any
     operands: tuple[Symbolic, ...]
 
-    def __init__(self, name: str, f: Slope, y: Any, time: DType) -> None:
+    def __init__(self, f: Slope, y: Any, time: DType) -> None:
         """The equation."""
         leaves, self._tree = flatten(y)
         if is_eager(leaves):
-            raise ArgumentError(f"{name}: adjoint=True is for values of a graph, not for tensors")
+            raise ArgumentError(
+                f"{called_name()}: adjoint=True is for values of a graph, not for tensors"
+            )
         values = [as_value(leaf) for leaf in leaves]
         kinds = {value.dtype for value in values}
         if len(kinds) != 1 or not next(iter(kinds)).is_float:
             found = ", ".join(str(value.type) for value in values)
-            raise DTypeError(f"{name}: adjoint=True takes a state of one floating dtype: {found}")
+            raise DTypeError(
+                f"{called_name()}: adjoint=True takes a state of one floating dtype: {found}"
+            )
         self._types = [value.type for value in values]
         self.vector = _raveled(values)
         trace = Trace()
         given = (trace.input("t", TensorType(time, ())), trace.input("y", self.vector.type))
-        slope, _ = called(name, f, given[0], self.state(given[1]))
+        slope, _ = called(f, given[0], self.state(given[1]))
         trace.parts.append(Traced(given, (_raveled(slope),)))
         (part,), captured = trace.close(once=False)
         self.operands = tuple(captured)
@@ -135,7 +140,7 @@ def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -
     over all of it. ``solve``: the method.
     """
     times = as_value(times)
-    equation = Equation("rk4", f, y, times.dtype)
+    equation = Equation(f, y, times.dtype)
 
     def solution(vector: Any, times: Any, *operands: Any) -> Any:
         return solve(lambda t, y: equation.slope(t, y, operands), vector, times, steps)
@@ -173,7 +178,7 @@ def adaptive(
     """
     dtype = as_value(flatten(y)[0][0]).dtype
     ends = [astype(as_value(each), dtype) for each in (start, end)]
-    equation = Equation("rk45", f, y, dtype)
+    equation = Equation(f, y, dtype)
 
     def solution(vector: Any, start: Any, end: Any, *operands: Any) -> Any:
         return solve(lambda t, y: equation.slope(t, y, operands), vector, start, end, **options)

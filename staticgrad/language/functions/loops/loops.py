@@ -46,10 +46,10 @@ from staticgrad.language.functions.trees import (
     with_complex_values,
 )
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
-from staticgrad.language.ir.execution import body_of_a
 from staticgrad.language.ir.forms import Gather
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.nodes import body_of_a
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
@@ -72,16 +72,18 @@ from staticgrad.support.errors import (
     ShapeError,
     StaticgradError,
 )
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import NamedTuple
 
 
-def check_function(name: str, what: str, function: Any, *given: str) -> None:
+def check_function(what: str, function: Any, *given: str) -> None:
     """Check that ``function`` is callable with the given arguments."""
     is_value = isinstance(function, Value)
     if is_value or not callable(function):
         raise ArgumentError(
-            f"{name}: {what} is {'a value' if is_value else kind_of(function)}, not a function",
+            f"{called_name()}: {what} is {'a value' if is_value else kind_of(function)},"
+            " not a function",
             hint=f"def {what}({', '.join(given)}): ..., or a lambda",
         )
     try:
@@ -92,48 +94,49 @@ def check_function(name: str, what: str, function: Any, *given: str) -> None:
         signature.bind(*given)
     except TypeError:
         raise ArgumentError(
-            f"{name}: {shown(function)} takes {signature}, and is called with ({', '.join(given)})",
+            f"{called_name()}: {shown(function)} takes {signature}, and is called with"
+            f" ({', '.join(given)})",
             hint=f"def {what}({', '.join(given)}): ..., whether it reads all of them or not",
         ) from None
 
 
-def iterations_of(name: str, number: Any) -> Size:
+def iterations_of(number: Any) -> Size:
     """Check a number of iterations, or a bound of it, and return it."""
     if isinstance(number, Dim):
         return number
     found = None if isinstance(number, bool) else known_integer(number)
     if found is not None:
         if found > MOST_SIZE:
-            raise ArgumentError(f"{name}: {shown(found)} iterations: {BEYOND}")
+            raise ArgumentError(f"{called_name()}: {shown(found)} iterations: {BEYOND}")
         return found
     raise ArgumentError(
-        f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
+        f"{called_name()}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
         hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
     )
 
 
-def bounded_iterations(name: str, most: Any) -> Size:
+def bounded_iterations(most: Any) -> Size:
     """A bound on the number of iterations."""
-    bound = iterations_of(name, most)
+    bound = iterations_of(most)
     if not isinstance(bound, Dim) and bound < 0:
-        raise ArgumentError(f"{name}: max_steps must be >= 0, got {bound}")
+        raise ArgumentError(f"{called_name()}: max_steps must be >= 0, got {bound}")
     return bound
 
 
-def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
+def iterations_over(values: Sequence[Any], length: Any) -> Size:
     """Return the number of slices; ``length`` must agree, or gives it if there are no slices."""
     for value in values:
         if not value.shape:
             hint = "a list is a tree of values: np.array([1.0, 2.0]) and sg.stack([a, b]) are one"
-            raise RankError(f"{name}: {value!r} has no axis of slices", hint=hint)
+            raise RankError(f"{called_name()}: {value!r} has no axis of slices", hint=hint)
     if length is None and not values:
         raise ArgumentError(
-            f"{name}: neither slices nor a length say how many iterations there are",
+            f"{called_name()}: neither slices nor a length say how many iterations there are",
             hint="length=100 makes so many; xs= gives each iteration its row of an array",
         )
-    iterations = values[0].shape[0] if length is None else iterations_of(name, length)
+    iterations = values[0].shape[0] if length is None else iterations_of(length)
     if isinstance(iterations, int) and iterations < 0:
-        raise ArgumentError(f"{name}: length={iterations}: it is 0 or more")
+        raise ArgumentError(f"{called_name()}: length={iterations}: it is 0 or more")
     for value in values:
         count = value.shape[0]
         if isinstance(count, int) and isinstance(iterations, int) and count != iterations:
@@ -141,25 +144,29 @@ def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
                 f"{values[0]!r} has {iterations}" if length is None else f"length is {iterations}"
             )
             hint = "an iteration takes a row of each: all have as many, x[:n] has the first n"
-            raise ShapeError(f"{name}: {value!r} has {count} slices, {wanted}", hint=hint)
+            raise ShapeError(f"{called_name()}: {value!r} has {count} slices, {wanted}", hint=hint)
     return iterations
 
 
-def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
+def bound_of(number: Any, kind: type[Any]) -> Any:
     """Return a bound that is computed at run time, as an int64 value of a kind."""
     value = as_value(number, kind)
     if not value.dtype.is_integer:
-        raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
+        raise DTypeError(
+            f"{called_name()}: the bound {shown(number)} is {value.type}, not an integer"
+        )
     if value.shape:
-        raise ArgumentError(f"{name}: the bound {shown(number)} is {value.type}, not one element")
+        raise ArgumentError(
+            f"{called_name()}: the bound {shown(number)} is {value.type}, not one element"
+        )
     return astype(value, I64)
 
 
-def check_one(name: str, what: str, value: Any) -> None:
+def check_one(what: str, value: Any) -> None:
     """Refuse a condition or an index of several elements."""
     if value.shape:
         raise ArgumentError(
-            f"{name}: {what} is {value.type}, not one element",
+            f"{called_name()}: {what} is {value.type}, not one element",
             hint="sg.where(condition, a, b) chooses by element; .any() and .all() make one of many",
         )
 
@@ -309,11 +316,11 @@ class FirstCarries:
         values: the carries of the next trace, one for each leaf.
     """
 
-    def __init__(self, name: str, leaves: Sequence[Any]) -> None:
+    def __init__(self, leaves: Sequence[Any]) -> None:
         self._leaves = leaves
         self._weak = [is_weak(leaf) for leaf in leaves]
         self._narrow = [k for k, leaf in enumerate(leaves) if self._weak[k] and type(leaf) is float]
-        self.values: list[Symbolic] = as_results(name, leaves)
+        self.values: list[Symbolic] = as_results(leaves)
         for place in self._narrow:
             self.values[place] = constant(leaves[place], F32)
 
@@ -441,27 +448,25 @@ def scan(
     >>> sg.evaluate(sums, {"x": [1.0, 2.0, 3.0, 4.0]})
     array([ 1.,  3.,  6., 10.])
     """
-    return _scan("scan", f, init, xs, length, reverse)
+    return _scan(f, init, xs, length, reverse)
 
 
-def _scan(
-    name: str, f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False
-) -> tuple[Any, Any]:
-    check_function(name, "f", f, "carry", "x")
+def _scan(f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False) -> tuple[Any, Any]:
+    check_function("f", f, "carry", "x")
     init = with_complex_values(init)
     slices, shape = flatten(with_complex_values(xs))
-    check_slices(name, shape)
+    check_slices(shape)
     kind = binding_kind((*flatten(init)[0], *slices))
     values = [as_value(each, kind) for each in slices]
-    iterations = iterations_over(name, values, length)
+    iterations = iterations_over(values, length)
 
     def iteration(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
         found: Any = f(carry, unflatten(shape, each))
         if not isinstance(found, tuple | list) or len(found) != 2:
-            raise not_a_pair(name, found)
+            raise not_a_pair(found)
         return found[0], found[1]
 
-    return _loop(name, named_after(f, iteration), init, values, iterations, reverse)
+    return _loop(named_after(f, iteration), init, values, iterations, reverse)
 
 
 @by_all_operands
@@ -493,10 +498,10 @@ def fori_loop(
     >>> sg.evaluate(fori_loop(0, 3, lambda i, y: y * x + i, 1.0), {"x": 2.0})
     array(12.)
     """
-    check_function("fori_loop", "body_fun", body_fun, "i", "carry")
+    check_function("body_fun", body_fun, "i", "carry")
     if isinstance(lower, Value) or isinstance(upper, Value):
         kind = binding_kind((lower, upper))
-        first, last = (bound_of("fori_loop", each, kind) for each in (lower, upper))
+        first, last = (bound_of(each, kind) for each in (lower, upper))
 
         def test(carry: Any) -> Any:
             return carry[0] < last
@@ -510,13 +515,13 @@ def fori_loop(
             "fori_loop: both bounds are known, and max_steps= bounds the number of iterations",
             hint="leave max_steps= out: it is for bounds that are values",
         )
-    start, end = iterations_of("fori_loop", lower), iterations_of("fori_loop", upper)
+    start, end = iterations_of(lower), iterations_of(upper)
     iterations = dims.maximum(end - start, 0)
 
     def iteration(i: Any, carry: Any, _: Any) -> tuple[Any, Any]:
         return body_fun(i if start == 0 else i + start, carry), None
 
-    return _loop("fori_loop", named_after(body_fun, iteration), init_val, [], iterations, False)[0]
+    return _loop(named_after(body_fun, iteration), init_val, [], iterations, False)[0]
 
 
 @by_all_operands
@@ -529,12 +534,12 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
         f: takes a slice of each, in the containers of ``xs``.
         xs: a value, or values in containers, of equal first sizes.
     """
-    check_function("map", "f", f, "x")
+    check_function("f", f, "x")
 
     def iteration(_: Any, each: Any) -> tuple[Any, Any]:
         return None, f(each)
 
-    return _scan("map", named_after(f, iteration), None, xs)[1]
+    return _scan(named_after(f, iteration), None, xs)[1]
 
 
 map_slices.__name__ = map_slices.__qualname__ = "map"  # as users, messages and pickles call it
@@ -565,17 +570,17 @@ def while_loop(
     >>> sg.evaluate(while_loop(lambda y: y < 100.0, lambda y: y * y, x), {"x": 3.0})
     array(6561.)
     """
-    check_function("while_loop", "cond_fun", cond_fun, "carry")
-    check_function("while_loop", "body_fun", body_fun, "carry")
-    bound = None if max_steps is None else bounded_iterations("while_loop", max_steps)
+    check_function("cond_fun", cond_fun, "carry")
+    check_function("body_fun", body_fun, "carry")
+    bound = None if max_steps is None else bounded_iterations(max_steps)
     leaves, tree = flatten(with_complex_values(init_val))
     if is_eager(leaves):
         return run_while(cond_fun, body_fun, init_val, bound)
 
     def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
         carry = unflatten(tree, carries)
-        tests, _ = called("while_loop", cond_fun, carry)
-        test = as_results("while_loop", tests)
+        tests, _ = called(cond_fun, carry)
+        test = as_results(tests)
         if len(test) != 1 or test[0].type != TensorType(BOOL, ()):
             found = test[0].type if len(test) == 1 else f"{len(test)} values"
             raise DTypeError(
@@ -583,14 +588,14 @@ def while_loop(
                 hint="a comparison of one element, or (...).any(), (...).all()",
                 at=test[0].node.origin if test else None,
             )
-        ends, shape = called("while_loop", body_fun, carry)
-        check_structure("while_loop", shape, tree)
-        following = as_carries("while_loop", ends, kinds)
+        ends, shape = called(body_fun, carry)
+        check_structure(shape, tree)
+        following = as_carries(ends, kinds)
         given = (trace.first, *carries)
         trace.parts += [Traced(given, tuple(test)), Traced(given, tuple(following))]
         return following
 
-    ((test, step), captured), carries = _traced("while_loop", leaves, tree, build)
+    ((test, step), captured), carries = _traced(leaves, tree, build)
     op = While(
         body_of(test.given, {"go": test.results[0]}),
         body_of(step.given, labelled("c", step.results)),
@@ -621,19 +626,19 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
     array(-0.)
     """
     given = [f"operand {place}" for place in range(len(operands))]
-    check_function("cond", "true_fun", true_fun, *given)
-    check_function("cond", "false_fun", false_fun, *given)
+    check_function("true_fun", true_fun, *given)
+    check_function("false_fun", false_fun, *given)
     if isinstance(pred, bool):
         return (true_fun if pred else false_fun)(*operands)
     value = as_value(pred, binding_kind((pred, *flatten(list(operands))[0])))
-    check_one("cond", "the condition", value)
+    check_one("the condition", value)
     if value.dtype.is_float:
         raise DTypeError(
             f"cond: the condition is {value.type}, neither a bool nor an integer",
             hint="compare it: x > 0, x != 0",
         )
     chosen = astype(not_equal(value, 0) if value.dtype != BOOL else value, I64)
-    return _branch("cond", chosen, (false_fun, true_fun), operands)
+    return _branch(chosen, (false_fun, true_fun), operands)
 
 
 @by_all_operands
@@ -660,23 +665,22 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
         raise ArgumentError(f"switch: branches is {what}", hint="switch(i, [f, g], ...)")
     functions_ = tuple(branches)
     for case in functions_:
-        check_function("switch", "a branch", case, *["operand"] * len(operands))
+        check_function("a branch", case, *["operand"] * len(operands))
     if not functions_:
         raise ArgumentError("switch: there are no branches")
     if isinstance(index, int) and not isinstance(index, bool):
         return functions_[min(max(index, 0), len(functions_) - 1)](*operands)
     value = as_value(index, binding_kind((index, *flatten(list(operands))[0])))
-    check_one("switch", "the index", value)
+    check_one("the index", value)
     if not value.dtype.is_integer:
         raise DTypeError(f"switch: the index is {value.type}, not an integer")
-    return _branch("switch", astype(value, I64), functions_, operands)
+    return _branch(astype(value, I64), functions_, operands)
 
 
 # -- building -------------------------------------------------------------------------------------
 
 
 def _loop(
-    name: str,
     iteration: Iteration,
     init: Any,
     slices: Sequence[Any],
@@ -696,15 +700,15 @@ def _loop(
             trace.input(f"x{place}", value.type.with_shape(value.shape[1:]))
             for place, value in enumerate(slices)
         ]
-        found, shape = called(name, iteration, trace.first, unflatten(tree, carries), given)
+        found, shape = called(iteration, trace.first, unflatten(tree, carries), given)
         ends_tree, shapes[:] = shape.parts[0], [shape.parts[1]]
-        check_structure(name, ends_tree, tree)
-        following = as_carries(name, found[: tree.count], kinds)
-        outputs[:] = as_results(name, found[tree.count :])
+        check_structure(ends_tree, tree)
+        following = as_carries(found[: tree.count], kinds)
+        outputs[:] = as_results(found[tree.count :])
         trace.parts.append(Traced((trace.first, *carries, *given), (*following, *outputs)))
         return following
 
-    ((part,), captured), carries = _traced(name, leaves, tree, build, slices)
+    ((part,), captured), carries = _traced(leaves, tree, build, slices)
     count = len(carries)
     if not count and not outputs:
         return init, unflatten(shapes[0], [])
@@ -719,7 +723,6 @@ def _loop(
 
 
 def _traced(
-    name: str,
     leaves: Sequence[Any],
     tree: Tree,
     build: Callable[[Trace, list[Symbolic], Sequence[TensorType]], list[Symbolic]],
@@ -729,7 +732,7 @@ def _traced(
 
     The functions are traced again where a Python number takes another dtype than it began with.
     """
-    first = FirstCarries(name, leaves)
+    first = FirstCarries(leaves)
     draws = Draws()
     while True:
         draws.again()
@@ -744,24 +747,22 @@ def _traced(
             continue
         if first.follow(ends):
             continue
-        check_carries(name, tree, first.values, ends, trace)
+        check_carries(tree, first.values, ends, trace)
         closed = trace.close(once=True)
         if not first.widen_beside({value.dtype for value in (*slices, *closed[1])}):
             return closed, first.values
 
 
-def _branch(
-    name: str, index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]
-) -> Any:
+def _branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
     """The result of one of several functions."""
     leaves, _ = flatten(list(operands))
     if is_eager([index, *leaves]):
         return run_branch(index, cases, operands)
     given = mapped(lambda leaf: as_value(leaf), list(operands))
     trace = Trace()
-    found = [called(name, case, *given) for case in cases]
+    found = [called(case, *given) for case in cases]
     for _, shape in found:
-        check_structure(name, shape, found[0][1])
+        check_structure(shape, found[0][1])
     kinds: list[TensorType | None] = [
         next((value.type for value in each if isinstance(value, Symbolic)), None)
         for each in zip(*(own for own, _ in found), strict=True)
@@ -769,10 +770,10 @@ def _branch(
     results: list[list[Symbolic]] = []
     for own, _ in found:
         values = [
-            as_results(name, [leaf])[0] if kind is None else as_carries(name, [leaf], [kind])[0]
+            as_results([leaf])[0] if kind is None else as_carries([leaf], [kind])[0]
             for leaf, kind in zip(own, kinds, strict=True)
         ]
-        check_cases(name, found[0][1], results[0] if results else values, values)
+        check_cases(found[0][1], results[0] if results else values, values)
         results.append(values)
         trace.parts.append(Traced((), tuple(values)))
     if not results[0]:
@@ -811,7 +812,7 @@ def associative_scan(
     >>> sg.evaluate(associative_scan(sg.maximum, x), {"x": [1.0, 3.0, 2.0, 5.0, 4.0]})
     array([1., 3., 3., 5., 5.])
     """
-    check_function("associative_scan", "fn", fn, "left", "right")
+    check_function("fn", fn, "left", "right")
     leaves, tree = flatten(with_complex_values(elems))
     values = [as_value(leaf) for leaf in leaves]
     if not values:
@@ -825,7 +826,7 @@ def associative_scan(
 
     def combine(left: list[Any], right: list[Any]) -> list[Any]:
         found, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
-        check_structure("associative_scan", shape, tree)
+        check_structure(shape, tree)
         for value, other in zip(found, right, strict=True):
             if getattr(value, "shape", ()) != other.shape:
                 raise CarryError(

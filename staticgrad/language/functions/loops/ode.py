@@ -37,6 +37,7 @@ from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.dim import maximum
 from staticgrad.language.types.dtype import F64, promote
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
+from staticgrad.support.errors.tracebacks import called_name, names_messages
 from staticgrad.support.errors.wording import kind_of, shown
 
 __all__ = ["rk4", "rk45"]
@@ -104,7 +105,7 @@ def rk4(
         raise RankError(f"rk4: times is {times.type}, not a vector")
     if times.shape[0] == 0:
         raise ArgumentError("rk4: times is empty, and the state is given at the first of them")
-    y, f = _equation("rk4", f, y, args)
+    y, f = _equation(f, y, args)
     if adjoint:
         return adjoints.fixed(rk4, f, y, times, steps)
 
@@ -122,14 +123,15 @@ def rk4(
     return mapped(lambda first, rest: concatenate([first[None], rest], 0), y, later)
 
 
-def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
+def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
     """Return the first state, in floats, and a derivative that checks its own result."""
+    name = called_name()
     if not isinstance(args, tuple | list):
         raise ArgumentError(
             f"{name}: args is {kind_of(args)}, not a tuple",
             hint="args=(a,) for f(t, y, a)",
         )
-    check_function(name, "f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
+    check_function("f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
     leaves, tree = flatten(y)
     values = [as_value(leaf) for leaf in leaves]
     floats = [v if v.dtype.is_float else astype(v, F64) for v in values]
@@ -140,10 +142,11 @@ def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
     return unflatten(tree, floats), named_after(f, slope)
 
 
+@names_messages
 def _checked(name: str, slope: Any, state: Any, tree: Tree) -> Any:
     """The derivative of a state, in its shape."""
     found, shape = flatten(slope)
-    check_structure(name, shape, tree)
+    check_structure(shape, tree)
     for place, (each, of) in enumerate(zip(found, flatten(state)[0], strict=True)):
         if not isinstance(each, Value):
             continue
@@ -221,7 +224,7 @@ def rk45(
     >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
     True
     """
-    y, f = _equation("rk45", f, y, args)
+    y, f = _equation(f, y, args)
     for leaf in flatten(y)[0]:
         if leaf.dtype.is_storage:
             raise DTypeError(
