@@ -367,6 +367,22 @@ MUTANTS = (
             "arrays that a kernel might compute by itself are stored",
             "tests/compiled/test_fused_programs.py -k shared",
         ),
+        (
+            "updates-are-not-sunk",
+            "staticgrad/compiler/fusion/sinking.py",
+            '    "gemm": (*_INTO, "rows", "map"),\n',
+            '    "gemm": (*_INTO, "rows"),\n',
+            "a gradient that waits for a check of all of them is stored beside its update",
+            "tests/passes/test_groups.py -k waits_for",
+        ),
+        (
+            "sums-store-nothing-for-later-kernels",
+            "staticgrad/compiler/fusion/sinking.py",
+            "        if all(n is not None and place(n) > place(reader.number) for n in others):\n",
+            "        if not others:\n",
+            "the gradient of an image stores all that a batch norm's gradient makes of it",
+            "tests/passes/test_groups.py -k batch_norm",
+        ),
     ),
     *_row(
         "reached from the tables",

@@ -246,3 +246,41 @@ def test_a_convolution_stores_nothing_that_only_sums_read():
         n: random.normal(size=v.shape).astype("float32") for n, v in (("x", x), ("k", k), ("s", s))
     }
     assert_same(sg.compile(graph).run(at), sg.compile(graph, fuse=False).run(at))
+
+
+def test_a_gradient_of_an_image_is_one_array_for_a_batch_norm():
+    """The sums of the norm's gradient compute functions of it, and store what is read later."""
+    random = np.random.default_rng(0)
+    x = sg.input("x", (8, 16, 16, 16), "float32")
+    shapes = {"k": (16, 16, 3, 3), "l": (16, 16, 3, 3), "gain": (16, 1, 1), "bias": (16, 1, 1)}
+    p = {n: sg.parameter(n, random.normal(size=s).astype("float32")) for n, s in shapes.items()}
+    h = sg.nn.conv(x, p["k"], padding=1)
+    away = h - h.mean((0, 2, 3), keepdims=True)
+    scale = 1.0 / sg.sqrt((away * away).mean((0, 2, 3), keepdims=True) + 1e-5)
+    h = sg.nn.relu(away * scale * p["gain"] + p["bias"])
+    loss = (sg.nn.conv(h, p["l"], padding=1) ** 2).mean()
+    slopes = dict(zip(shapes, sg.grad(loss, [*p.values()]), strict=True))
+    graph = pipeline("O1")(sg.Graph(slopes))
+    windows = [each for each in fused(graph).all if each.kind == "windows"]
+    (image,) = [g for g in windows if any(n.op.name == "conv_image" for n in g.nodes)]
+    assert len(image.stored) == 1
+    at = {"x": random.normal(size=x.shape).astype("float32")}
+    assert_same(sg.compile(graph).run(at), sg.compile(graph, fuse=False).run(at))
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (64, 512)])
+def test_a_gradient_that_waits_for_a_check_is_stored_without_its_update(shape):
+    w = sg.parameter("w", np.full(shape, 0.5, "float32"))
+    x = sg.input("x", (32, shape[0]), "float32")
+    updates = sg.optim.SGD(0.1, skip_nonfinite=True).updates((x @ w).sum(), [w])
+    step = sg.compile(sg.Graph({}, updates))
+    nbytes = w.value.nbytes
+    assert nbytes <= step.plan().peak_bytes < 1.1 * nbytes
+    values = np.random.default_rng(0).normal(size=x.shape).astype("float32")
+    step.run({"x": values})
+    slopes = np.broadcast_to(values.sum(0, dtype="float64")[:, None], shape)
+    np.testing.assert_allclose(w.value, 0.5 - 0.1 * slopes, rtol=1e-4, atol=1e-5)
+    before = w.value.copy()
+    values[3, 5] = np.inf
+    step.run({"x": values})
+    np.testing.assert_array_equal(w.value, before)

@@ -4,7 +4,9 @@ A node joins the group of its operands, which then stores the value for whoever 
 is one product, which reads the same elements behind its sums, or one reduction across rows, the
 reader may compute the value itself, of what lies in memory: nothing is stored for it, and what it
 alone was computed of is not read twice. (``x - mean`` squared, for a variance: the sum reads the
-difference, and no array of squares is stored.)
+difference, and no array of squares is stored.) A reader may also store a value for the groups
+behind it: the rows of a batch norm's gradient read the gradient of a convolution's image, and store
+what later kernels read of it, so that the convolution stores one array instead of four.
 
 Two nodes of a later group that share what they are made of (the factors of a derivative, both
 functions of one stored value) were each somebody else's reader while groups grew. Where now nobody
@@ -159,18 +161,23 @@ def _live_together(engine: Engine, one: Group, other: Group) -> bool:
 
 
 #: Groups that a value may leave, and those that may compute it instead.
-_FROM: Final = ("map", "gemm")
+_FROM: Final = ("map", "gemm", "windows")
 _INTO: Final = ("columns", "gemm")
 #: Groups that compute elements, which take over all of a group, whatever its size.
 _ELEMENTS: Final = ("map", *ANCHORED)
-#: Where the values of products go besides: a tile has the product itself in registers, but who
-#: reads that in memory anyway reads no more.
-_INTO_OF: Final = {"map": (*_INTO, *_ELEMENTS), "gemm": (*_INTO, "rows")}
+#: Where values go. A tile has its product itself in registers, but a group that reads the product
+#: in memory anyway reads no more.
+_INTO_OF: Final[Mapping[str, Sequence[str]]] = {
+    "map": (*_INTO, *_ELEMENTS),
+    "gemm": (*_INTO, "rows", "map"),
+    "windows": ("rows",),
+}
 #: Instructions that a reader takes over, at most: it computes them among its own.
 _MOST_MOVED: Final = 12
-#: Bytes that this spares, at least, and elements of an array: of less no run takes notice.
+#: Bytes that this spares, at least, and elements of an array: of less no run takes notice. Of a
+#: convolution's gradient three arrays of a batch norm's live at once, at the peak of many a step.
 _LEAST_SPARED: Final = 1 << 15
-_LEAST_ELEMENTS: Final = 1 << 15
+_LEAST_ELEMENTS: Final = {"map": 1 << 15, "gemm": 1 << 15, "windows": 1 << 13}
 
 
 def sunk(engine: Engine, group: Group) -> tuple[int, ...]:
@@ -185,10 +192,14 @@ def sunk(engine: Engine, group: Group) -> tuple[int, ...]:
 
 
 def _cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
-    """Return the nodes that are computed for one reader only, by reader, readers first."""
+    """Return the nodes that are computed for one reader, by reader, readers first."""
     plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
     if group.kind not in _FROM or not plain or group.parts is not None:
         return {}
+    if group.kind == "windows":
+        reading = {number for key in group.stored for number in engine.readers.get(key, ())}
+        others = [engine.groups[number] for number in sorted(reading - {group.number})]
+        return {each.number: _cone(engine, group, each) for each in others}
     found: dict[int, list[Node]] = {}
     chosen: dict[Node, int] = {}
     for node in reversed(group.nodes):
@@ -201,6 +212,27 @@ def _cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
                 chosen[node] = reader
                 found.setdefault(reader, []).append(node)
     return found
+
+
+def _cone(engine: Engine, group: Group, reader: Group) -> Sequence[Node]:
+    """Return the nodes that a reader may compute, and store for the groups behind it."""
+    chosen: dict[Node, int] = {}
+    place, taken = engine.order.place, False
+    for node in reversed(group.nodes):
+        if not _may_move(engine, node) or not _may_read(engine, reader, node):
+            continue
+        users = engine.now.users[node, 0]
+        takes = {u: _reader(engine, group, node, u, chosen) == reader.number for u in users}
+        others = [engine.owners.get(_reading(engine, user)) for user in users if not takes[user]]
+        if all(n is not None and place(n) > place(reader.number) for n in others):
+            chosen[node] = reader.number
+            taken |= any(takes[user] and user not in chosen for user in users)
+    return [*chosen] if taken else []
+
+
+def _reading(engine: Engine, user: Node) -> Key:
+    """Return the buffer for which a node's operands are read."""
+    return Partial(user) if Partial(user) in engine.owners else Home(user)
 
 
 def _may_move(engine: Engine, node: Node) -> bool:
@@ -220,8 +252,7 @@ def _reader(
     """Return the group that may compute a node for a user, or None."""
     if user in chosen:
         return chosen[user]
-    key = Partial(user) if Partial(user) in engine.owners else Home(user)  # which reads elements
-    reader = None if user in engine.again else engine.now.home(key)
+    reader = None if user in engine.again else engine.now.home(_reading(engine, user))
     if reader is None or not _may_take(engine, group, reader, node, user):
         return None
     return reader.number if _may_read(engine, reader, node) else None
@@ -266,7 +297,8 @@ def _best(engine: Engine, group: Group, other: Group, nodes: Sequence[Node]) -> 
     whole = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
     if whole and other.kind in _ELEMENTS and kept_apart(group, other) is None:
         return len(nodes)
-    if other.kind not in (*_INTO, "rows") or not is_large(group.domain, _LEAST_ELEMENTS):
+    taking = (*_INTO, "rows") if group.kind == "map" else _INTO_OF[group.kind]
+    if other.kind not in taking or not is_large(group.domain, _LEAST_ELEMENTS[group.kind]):
         return 0
     before = _traffic(engine.now, group) + _traffic(engine.now, other)
     best, fewest = 0, before - _LEAST_SPARED
@@ -293,10 +325,22 @@ def _moved(
     kept = [key for key in group.stored if key.node not in gone or key in group.reductions]
     stored = dict.fromkeys([*kept, *(base for base in read if base in rest)])
     taken = engine.in_order([*reader.nodes, *nodes])
+    inside, users = {*taken}, engine.now.users
+    handed = [
+        Home(node)
+        for node in nodes
+        for user in users[node, 0]
+        if user not in inside and engine.owners[_reading(engine, user)] != reader.number
+    ]
     less = group.instructions - work
     return (
         replace(group, nodes=left, stored=tuple(stored), instructions=less),
-        replace(reader, nodes=taken, instructions=reader.instructions + work),
+        replace(
+            reader,
+            nodes=taken,
+            stored=tuple(dict.fromkeys([*reader.stored, *handed])),
+            instructions=reader.instructions + work,
+        ),
     )
 
 
