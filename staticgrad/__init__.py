@@ -9,22 +9,15 @@ from the same table.
 from importlib import import_module
 from os.path import isdir, isfile
 
-from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
+from staticgrad.exports import PUBLIC
 
 __version__ = "0.1.0"
 
-#: Public name -> (home, the attribute there; empty for a module). Functions of values have one
-#: home, which makes them read NumPy's arguments.
-_HOMES = {
-    **{name: ("staticgrad.language.functions", name) for name in homes(FUNCTIONS)},
-    **homes(OTHERS),
-    **{name: (home, "") for name, home in MODULES.items()},
-}
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted(PUBLIC)]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in PUBLIC:
         try:
             raise _no_such_name(name)
         except AttributeError as error:
@@ -32,7 +25,7 @@ def __getattr__(name: str) -> object:
             raise
     from staticgrad.support.caches import collection_paused
 
-    home, attribute = _HOMES[name]
+    home, attribute = PUBLIC[name]
     if home == "passes":
         from staticgrad.support.errors.tracebacks import refuse_shadowed_passes
 

@@ -7,7 +7,7 @@ and name it here; ``python -m tests.exports`` writes the stubs, which a test com
 tables. Arguments, types and overloads stand with the definition alone. Nothing is imported here.
 """
 
-__all__ = ["FUNCTIONS", "LAYERS", "MODULES", "NAMESPACES", "OTHERS", "homes"]
+__all__ = ["FUNCTIONS", "LAYERS", "MODULES", "NAMESPACES", "OTHERS", "PUBLIC", "homes"]
 
 #: Module -> what it gives to ``staticgrad.language.functions``, which publishes functions of
 #: values: there, and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
@@ -249,3 +249,12 @@ def homes(table: dict[str, str]) -> dict[str, tuple[str, str]]:
         for module, entries in table.items()
         for entry in entries.split()
     }
+
+
+#: Public name of ``sg`` -> (home, the attribute there; empty for a module). Functions of values
+#: have one home, which makes them read NumPy's arguments.
+PUBLIC = {
+    **{name: ("staticgrad.language.functions", name) for name in homes(FUNCTIONS)},
+    **homes(OTHERS),
+    **{name: (home, "") for name, home in MODULES.items()},
+}

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 
-from staticgrad.analysis.liveness import closed_under
-from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inlined
 from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.loops import Branch, Loop
 

@@ -21,7 +21,6 @@ from collections.abc import (
     Iterable,
     Mapping,
     Sequence,
-    Set,
     Set as AbstractSet,
 )
 from dataclasses import field, replace
@@ -492,14 +491,3 @@ def _is_rounded(node: Node) -> bool:
     """Return whether a node converts its operand to a storage dtype."""
     stored = node.types[0].dtype
     return len(node.args) == 1 and stored.is_storage and node.args[0].dtype is stored.compute
-
-
-def closed_under(more: Callable[[set[int]], Set[int]], start: Set[int]) -> set[int]:
-    """The least set with ``start`` and with all that ``more`` finds, given the set itself.
-
-    ``more`` finds no less for a larger set. It is last called with the set that is returned.
-    """
-    found = set(start)
-    while new := more(found) - found:
-        found |= new
-    return found

@@ -15,10 +15,9 @@ from typing import Any, Final
 UPWARD: Final = {
     "staticgrad.support.config": "how much of a traceback is shown is a setting",
     "staticgrad.language.functions": "products of sparse matrices are public functions",
-    "staticgrad.autodiff.bodies": "the derivative of a loop or branch is one of its bodies",
     "staticgrad.programs.linear_systems": "solutions of linear systems have derivatives",
-    "staticgrad.autodiff.forward": "a function of eigenvalues has divided differences by slopes",
-    "staticgrad.autodiff.reverse": "the adjoint method of an ODE pulls back inside of its loop",
+    "staticgrad.autodiff.forward": "tangents of loops, and of functions of eigenvalues",
+    "staticgrad.autodiff.reverse": "the derivative of a loop is one of its body; adjoints of ODEs",
 }
 
 

@@ -34,8 +34,6 @@ EXCEPTIONS = {
     "passes/narrow.py": "values between two conversions",
     "staticgrad/compiler/memory/segments.py": "loops as nested ones, their arrays as rows of rows",
     "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of iterations",
-    "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
-    "staticgrad/autodiff/sums.py": "formulas: sums over rows, and sums of products over time",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",
 }
 

@@ -71,10 +71,11 @@ LAZY = {
 }
 
 #: Imports that go up -> why. Without them there is no circle, whatever is counted: imports inside
-#: of functions, those for type checkers, and calls of ``up``. No other one may close a circle.
+#: of functions, those for type checkers, calls of ``up`` and ``import_module``. No other one may
+#: close a circle.
 UPWARD = {
-    ("staticgrad.language.ops.loops", "staticgrad.autodiff.bodies"): (
-        "the derivative of a loop is a loop over a graph that is differentiated"
+    ("staticgrad.eager.tensor", "staticgrad.eager.xp"): (
+        "x.__array_namespace__() is the module whose functions take and give tensors"
     ),
 }
 
@@ -87,11 +88,11 @@ FACADE = {
     "staticgrad.language.ir.graph": "graphs in pickles are text, which sg.parse reads",
     "staticgrad.language.ir.pickling": "pickles say the version that wrote them",
     "staticgrad.language.ir.value": "x.__array_namespace__() is the package",
-    "staticgrad.support.errors.hints": "hints look at public names",
 }
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("staticgrad", "passes")
+CALLS = ("up", "import_module", "importlib.import_module")
 
 
 @dataclass(frozen=True)
@@ -162,16 +163,17 @@ class Tree:
         """
         edges = defaultdict(dict)
         for each in [*self.imports(), *self._upward()]:
-            if not f"{each.by}.".startswith(f"{each.module}."):
+            parent = f"{each.by}.".startswith(f"{each.module}.")
+            if not parent or each.module == "staticgrad":  # which users load first, and lists names
                 way = " for type checkers" if each.checked else " in a function" * each.inside
                 edges[each.by].setdefault(each.module, way)
         return edges
 
     def _upward(self):
-        """What modules import by ``up("...")``."""
+        """What modules import by ``up("...")`` and ``import_module("...")``."""
         for module in self.modules.values():
             for node in ast.walk(module.tree):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "up":
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in CALLS:
                     for name in node.args:
                         if isinstance(name, ast.Constant) and name.value in self.modules:
                             yield Import(module.name, name.value, inside=True, checked=False)

@@ -10,7 +10,7 @@ branch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import field
 from operator import itemgetter
 from types import MappingProxyType
@@ -82,6 +82,17 @@ def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
     if not any(isinstance(node.op, BodyOp) for node in graph.nodes):
         return graph
     return graph.replace_nodes(rewritten)
+
+
+def closed_under(more: Callable[[set[int]], Set[int]], start: Set[int]) -> set[int]:
+    """The least set with ``start`` and with all that ``more`` finds, given the set itself.
+
+    ``more`` finds no less for a larger set. It is last called with the set that is returned.
+    """
+    found = set(start)
+    while new := more(found) - found:
+        found |= new
+    return found
 
 
 def body_input(label: str, type: TensorType, origin: Location, order: int = 0) -> Symbolic:

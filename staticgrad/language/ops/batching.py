@@ -157,7 +157,7 @@ def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
 
 def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
     """The results of a node by the rule of its op, checked."""
-    found = node.op.batched(size, args, over)
+    found = batched(node.op, size, args, over)
     if found is None:
         return one_by_one(node, args, over, size)
     results = _tuple(found)
@@ -197,8 +197,10 @@ def _tuple(found: Any) -> tuple[Any, ...]:
 
 
 @singledispatch
-def of_bodies(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-    """The results of an op that runs bodies, by one that runs them over the batch."""
+def batched(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The results of an op over a batch, by its own rule; of one that runs bodies, by an op that
+    runs them over the batch."""
+    return op.batched(size, args, over)
 
 
 class _BodyOverBatch:
@@ -254,7 +256,7 @@ def _settled(
         now = after
 
 
-@of_bodies.register
+@batched.register
 def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """The same loop: slices have the batch behind the axis of iterations, and so have outputs."""
     ends = op.carries, op.carries + op.slices
@@ -277,7 +279,7 @@ def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) ->
     return _single(in_front(size, [*found[: op.carries], *stacks], gives))
 
 
-@of_bodies.register
+@batched.register
 def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """The same loop where all elements of the batch take the same test; else ``_until_all``."""
     made = _settled(op.body, [False, *over], size, 1, op.carries)
@@ -331,7 +333,7 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     return _single([*ends[2 : 2 + count], ends[1]])
 
 
-@of_bodies.register
+@batched.register
 def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """A branch of cases over the batch; where the index has the axis, all cases, and a choice."""
     if not over[0]:

@@ -12,8 +12,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-import staticgrad
-from staticgrad.exports import MODULES
+from staticgrad.exports import MODULES, PUBLIC
 from staticgrad.support.errors import UnknownAttributeError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import ON_CPU, each_of
@@ -338,10 +337,10 @@ def instead_of_method(name: str, *, of_tensor: bool = False) -> str:
 
 def call_of(name: str) -> str:
     """``sg.nn.softmax(x, axis)``: how the public function of that name is called; else empty."""
-    for room, home in (("sg", staticgrad), *((each, None) for each in _ROOMS)):
-        there = home.__all__ if home is not None else _names_in(room)
-        if name in there:
-            function = getattr(home or import_module(_ROOMS[room]), name)
+    for room in ("sg", *_ROOMS):
+        if name in (PUBLIC if room == "sg" else _names_in(room)):
+            home, attribute = PUBLIC[name] if room == "sg" else (_ROOMS[room], name)
+            function = getattr(import_module(home), attribute) if attribute else None
             if callable(function) and not isinstance(function, type):
                 return f"{room}.{name}({_first_arguments(function)})"
     return ""
@@ -414,12 +413,12 @@ def _where(room: str, name: str) -> str:
     """Return the other module that has the name."""
     if name == "Parameter" and room != "sg":  # the class is there, a function makes them
         return "it is sg.parameter(name, array)"
-    if room != "sg" and name in staticgrad.__all__:
+    if room != "sg" and name in PUBLIC:
         return f"it is sg.{name}"
     for other in _ROOMS:
         if other not in (room, "sg.tree") and name in _names_in(other):  # flatten is another one
             return f"it is {other}.{name}"
-    if name in dir(staticgrad.random.Generator):
+    if name in dir(import_module(MODULES["random"]).Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 

@@ -21,23 +21,21 @@ derivative is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from staticgrad.language.functions import aggregate
-from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.forms import Assemble, Contract, Reduce, ReshapeForm
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.indexing import Slice
-from staticgrad.language.ops.loops import NUMBER, Loop
 from staticgrad.language.ops.marks import Mark
 from staticgrad.language.ops.movement import reshape, transpose
+from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.types.arrays import hint_product, hint_value, product
 from staticgrad.language.types.dim import Size
-from staticgrad.support.building import here, within
+from staticgrad.support.building import within
 from staticgrad.support.records import dataclass
 
 #: Elements that are carried instead of their sum, at most: they are to stay in a cache.
@@ -159,6 +157,10 @@ class Total:
 
 #: Stacks of values, a row for each iteration, by what they stack.
 Stacks = Mapping[tuple[Any, int], Any]
+#: The next carries by the carries and a row of each array.
+Iteration = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
+#: Runs a loop so many times from first carries over arrays, backwards or not; the last carries.
+RunLoop = Callable[[Iteration, Size, Sequence[Any], Sequence[Any], bool], Sequence[Any]]
 
 
 class OverTime:
@@ -219,8 +221,10 @@ class OverTime:
         total = Total(value, axes, term.node.origin)
         return total if total.sources[0].key in self.outputs else None
 
-    def results(self, stacks: Stacks, iterations: Size, reverse: bool) -> dict[int, Any]:
-        """The sums made after the loop, by place."""
+    def results(
+        self, stacks: Stacks, iterations: Size, reverse: bool, run_loop: RunLoop
+    ) -> dict[int, Any]:
+        """The sums made after the loop, by place; ``run_loop`` runs a loop over blocks."""
         terms = [term for each in self.late.values() for term in each]
         rows = [hint_value(t.left.shape[0]) for t in terms if isinstance(t, Product)]
         length = block_length(iterations, max(rows, default=1))
@@ -229,11 +233,11 @@ class OverTime:
         count = iterations // length
         rest = iterations - count * length
         if rest == 0:
-            return self._of_blocks(stacks, count, length, reverse)
+            return self._of_blocks(stacks, count, length, reverse, run_loop)
         begins = (rest, 0) if reverse else (0, iterations - rest)
         parts = {key: _rows(stack, begins[0], iterations - rest) for key, stack in stacks.items()}
         lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
-        found = self._of_blocks(parts, count, length, reverse)
+        found = self._of_blocks(parts, count, length, reverse, run_loop)
         more = self._sums(lasts, rest)
         return {place: add(total, more[place]) for place, total in found.items()}
 
@@ -248,27 +252,19 @@ class OverTime:
                     found[place] = value if known is None else add(known, value)
         return found
 
-    def _of_blocks(self, stacks: Stacks, count: Size, length: int, reverse: bool) -> dict[int, Any]:
+    def _of_blocks(
+        self, stacks: Stacks, count: Size, length: int, reverse: bool, run_loop: RunLoop
+    ) -> dict[int, Any]:
         """The sums over ``count`` blocks of ``length`` iterations, one block after the other."""
         sources = {s.key: s for each in self.late.values() for t in each for s in t.sources}
-        inputs = [body_input("i", NUMBER, *here())]
-        carried = [
-            body_input(f"c{n}", self.types[place], *here()) for n, place in enumerate(self.late)
-        ]
-        parts = {
-            key: body_input(f"x{n}", s.type.with_shape((length, *s.shape)), *here())
-            for n, (key, s) in enumerate(sources.items())
-        }
-        sums = self._sums(parts, length)
-        grown = {
-            f"c{n}": add(total, sums[place])
-            for n, (place, total) in enumerate(zip(self.late, carried, strict=True))
-        }
-        body = body_of([*inputs, *carried, *parts.values()], grown)
+
+        def grown(totals: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
+            sums = self._sums(dict(zip(sources, rows, strict=True)), length)
+            return [add(total, sums[k]) for k, total in zip(self.late, totals, strict=True)]
+
         blocks = [reshape(stacks[key], (count, length, *s.shape)) for key, s in sources.items()]
         first = [zeros_like_type(self.types[place]) for place in self.late]
-        found: Any = Loop(body, count, len(first), len(blocks), reverse)(*first, *blocks)
-        return dict(zip(self.late, found if isinstance(found, tuple) else (found,), strict=True))
+        return dict(zip(self.late, run_loop(grown, count, first, blocks, reverse), strict=True))
 
 
 def _rows(stack: Any, begin: Size, count: Size) -> Any:
@@ -294,7 +290,7 @@ def _made(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
     if isinstance(term, Total):
         (source,) = term.sources
         stack = reshape(stacks[source.key], (iterations, *term.value.shape))
-        return aggregate.sum(stack, (0, *(axis + 1 for axis in term.axes)))
+        return Sum((0, *(axis + 1 for axis in term.axes)))(stack)
     left, right = (
         reshape(stacks[source.key], (product((iterations, f.shape[0])), f.shape[1]))
         for f, source in zip((term.left, term.right), term.sources, strict=True)
