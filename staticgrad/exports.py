@@ -7,7 +7,16 @@ and name it here; ``python -m tests.exports`` writes the stubs, which a test com
 tables. Arguments, types and overloads stand with the definition alone. Nothing is imported here.
 """
 
-__all__ = ["FUNCTIONS", "LAYERS", "MODULES", "NAMESPACES", "OTHERS", "PUBLIC", "homes"]
+__all__ = [
+    "FUNCTIONS",
+    "LAYERS",
+    "MAKES_VALUES",
+    "MODULES",
+    "NAMESPACES",
+    "OTHERS",
+    "PUBLIC",
+    "homes",
+]
 
 #: Module -> what it gives to ``staticgrad.language.functions``, which publishes functions of
 #: values: there, and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
@@ -210,6 +219,14 @@ LAYERS = {
     "staticgrad.nn.initial": "manual_seed",
     "staticgrad.nn.module": "Module updates",
 }
+
+_MAKERS = (
+    "arange asarray constant eye fftfreq full geomspace identity input iota linspace logspace ones"
+    " parameter rfftfreq size_value tri zeros"
+)
+#: Functions that make values of numbers: leaves of graphs, and constants in them. Any other
+#: function of values computes at once where no operand is a value.
+MAKES_VALUES = frozenset(_MAKERS.split())
 
 #: Public name of a module -> where it stands.
 MODULES = {

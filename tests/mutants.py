@@ -224,6 +224,25 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "functions of arrays alone",
+        (
+            "arrays-compute-in-traces",
+            "staticgrad/language/ir/execution.py",
+            "if _reading.all() or _computing.all() or is_holding():",
+            "if is_holding():",
+            "in a trace an array is a constant of the graph",
+            "tests/laws/test_functions.py -k 'arrays_alone and tanh'",
+        ),
+        (
+            "named-sizes-are-plain-numbers",
+            "staticgrad/analysis/known.py",
+            "if graph.inputs or graph.parameters or graph.sizes:",
+            "if graph.inputs or graph.parameters:",
+            "a result that depends on a named size is known in a run only",
+            "tests/loops/test_functions.py -k numbers_of_iterations",
+        ),
+    ),
+    *_row(
         "arguments of public functions",
         (
             "namespaces-stay-unpublished",

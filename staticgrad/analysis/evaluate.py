@@ -23,6 +23,7 @@ import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.liveness import last_uses
+from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import is_body_input, role_of
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, Symbolic
@@ -79,7 +80,7 @@ def evaluate(
     """Return the value of ``target`` on ``feeds``, computed by NumPy.
 
     Args:
-        target: a Graph, a value, or a dict, list or tuple of values.
+        target: a Graph, a value, or a dict, list or tuple of values; an array is its own value.
         feeds: input name or input -> array, for every input the target depends on.
         sizes: values of named sizes that no feed determines.
         dtype: ``"float64"`` runs every floating value in float64: feeds, parameters and constants
@@ -134,6 +135,8 @@ def _too_large(node: Node) -> OutOfMemory:
 
 
 _VALUES: Final = (Symbolic, SymbolicComplex)
+#: What functions of arrays alone give, beside values.
+_ARRAYS: Final = (np.ndarray, np.generic)
 
 
 class _Run:
@@ -284,7 +287,11 @@ def _as_graph(target: Any) -> Graph | None:
         return target
     if isinstance(target, _VALUES):
         return Graph(target)
+    if isinstance(target, _ARRAYS):
+        return Graph(constant(target))
     values = list(target.values()) if isinstance(target, dict) else target
+    if isinstance(values, list | tuple):
+        values = [constant(v) if isinstance(v, _ARRAYS) else v for v in values]
     if not isinstance(values, list | tuple) or not all(isinstance(v, _VALUES) for v in values):
         raise ArgumentError(
             "evaluate takes a Graph, a value, or a dict, list or tuple of values,"
@@ -299,7 +306,7 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
     if isinstance(target, Graph):
         return outputs
     arrays = list(outputs.values())
-    if isinstance(target, _VALUES):
+    if isinstance(target, (*_VALUES, *_ARRAYS)):
         return arrays[0]
     return filled(target, arrays)
 

@@ -44,8 +44,8 @@ from staticgrad.language.functions.call_types import P, R
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import Contents, ObjectParts, flatten, is_module, parts
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import computing, computing_kind, in_graphs
+from staticgrad.language.ir.calls import computed_at_once, public
+from staticgrad.language.ir.execution import are_plain, computing, computing_kind, in_graphs
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ir.nodes import Parameter, Session, check_updates, next_serial, traced_in
 from staticgrad.language.ir.op import Array
@@ -456,6 +456,13 @@ class Module:
     @boundary
     def __call__(self: WithForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result of ``forward``, in the mode of its operands."""
+        this: Any = self
+        if are_plain(args, kwargs) and not this.parameters():
+            return computed_at_once(this._called, args, kwargs)
+        found: R = this._called(args, kwargs)
+        return found
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with _mode_of(args, kwargs), scope_of(self):
             try:
                 return self.forward(*args, **kwargs)

@@ -528,8 +528,8 @@ def leafwise(enter):
 
 entering("constant", "sg.constant", leafwise(sg.constant))
 entering("asarray", "sg.asarray", leafwise(sg.asarray))
-entering("operand", "", lambda x, case: x if isinstance(x, sg.sparse.Sparse) else sg.positive(x)
-         if case.kind.family != "truth" else sg.constant(x), words="positive")  # fmt: skip
+entering("operand", "", lambda x, case: x if isinstance(x, sg.sparse.Sparse)
+         else sg.where(sg.constant(True), x, x), words="where")  # fmt: skip
 entering("parameter", "sg.parameter sg.Parameter",
          leafwise(lambda array: sg.parameter(f"p{next(_numbers)}", array)))  # fmt: skip
 

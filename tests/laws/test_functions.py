@@ -10,7 +10,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from tests.laws.recipes import WITHOUT, functions, recipes
+from staticgrad.exports import MAKES_VALUES
+from staticgrad.language.ir.execution import in_graphs
+from tests.laws.recipes import PLAIN, WITHOUT, functions, public, recipes
 
 RECIPES = recipes()
 SIZES = (0, 1, 2, 5)
@@ -184,6 +186,46 @@ def test_vmap_is_single_calls(name):
         wanted = evaluated(leaves(recipe.call(*own)), own, arrays)
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_allclose(one[number], other, rtol=1e-9, atol=1e-11)
+
+
+#: Recipes that give values, or take none, of arrays alone, and why.
+NO_ARRAYS = {
+    **dict.fromkeys(("at", "at add"), "a method of values: sg.at(x) takes arrays"),
+    **dict.fromkeys(("host_call", "numba_call"), "types= takes a value"),
+    "nn.gumbel_softmax": "the state of the generator is a parameter",
+}
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n not in NO_ARRAYS])
+def test_of_arrays_alone_functions_compute_at_once(name):
+    """Functions that make values (``MAKES_VALUES``) make them; all others give arrays."""
+    recipe = RECIPES[name]
+    arrays = recipe.arrays(3)
+    found = leaves(recipe.call(*arrays))
+    assert not any(isinstance(x, sg.Value) for x in found) or name in MAKES_VALUES
+    xs = inputs(recipe, 3, arrays)
+    wanted = evaluated(leaves(recipe.call(*xs)), xs, arrays)
+    for one, other in zip(found, wanted, strict=True):
+        if name in MAKES_VALUES:
+            one = sg.evaluate(one)
+        assert np.asarray(one).dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-15)
+    if not recipe.name.startswith(("vmap", "getitem")):
+        with in_graphs():  # as in a traced function
+            built = leaves(recipe.call(*arrays))
+        assert all(isinstance(x, sg.Value) for x in built) or name == "size_value"
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n in " ".join(PLAIN.values()).split()])
+def test_lists_of_numbers_are_arrays(name):
+    recipe = RECIPES[name]
+    if recipe.call is not public(name):
+        return  # it computes with its operands
+    arrays = recipe.arrays(3)
+    found = leaves(recipe.call(*(each.tolist() for each in arrays)))
+    for one, other in zip(found, leaves(recipe.call(*arrays)), strict=True):
+        assert not isinstance(one, sg.Value)
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -3,6 +3,7 @@
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F64
 from staticgrad.support.building import capture
@@ -21,7 +22,8 @@ def call(name, *args):
 
 def run_all(values, feeds):
     """The arrays of ``values``, given feeds of which some may be of no use to them."""
-    used = {i.node.op.label for i in Graph({str(i): v for i, v in enumerate(values)}).inputs}
+    built = {str(i): v for i, v in enumerate(values) if isinstance(v, Value)}
+    used = {i.node.op.label for i in Graph(built).inputs} if built else ()
     return list(evaluate(list(values), {name: a for name, a in feeds.items() if name in used}))
 
 

@@ -23,8 +23,8 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from staticgrad.exports import MODULES
-from staticgrad.language.ir.execution import beside_arrays, present
+from staticgrad.exports import MAKES_VALUES, MODULES
+from staticgrad.language.ir.execution import are_plain, at_once, beside_arrays, present
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kernels.stages import Mode
 from staticgrad.language.types.dtype import DType, as_dtype
@@ -45,6 +45,7 @@ from staticgrad.support.errors.tracebacks import (
 )
 from staticgrad.support.errors.wording import ON_CPU, kind_of, shown
 from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.upward import up
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,6 +105,7 @@ def _reader(
     """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are."""
     declared, constructs = _declared(function), function.__name__ == "__init__"
     checked = [(each.place, each.word, each.exact) for each in declared]
+    computes = operands is present and name not in MAKES_VALUES
 
     def read(*args: Any, **kwargs: Any) -> Any:
         for place, word, exact in checked:
@@ -112,11 +114,16 @@ def _reader(
                 named = type(args[0]).__name__ if constructs else name
                 args, kwargs = _as_declared(named, declared, args, kwargs)
                 break
+        if computes and are_plain(args, kwargs):
+            return computed_at_once(called, args, kwargs)
         if len(args) + len(kwargs) > 1:
             block = beside_arrays(args, kwargs)
             if block is not None:
                 with block:
-                    return read(*args, **kwargs)
+                    return called(args, kwargs)
+        return called(args, kwargs)
+
+    def called(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             return function(*operands(args), **kwargs)
         except TypeError as error:
@@ -125,6 +132,13 @@ def _reader(
         return _read(function, numpy_name, args, kwargs)
 
     return read
+
+
+def computed_at_once(function: Callable[..., T], args: Any, kwargs: Any) -> T:
+    """``function(args, kwargs)`` of arrays alone, with arrays in place of what they determine."""
+    with at_once():
+        found: T = up("staticgrad.analysis.known").computed(function(args, kwargs))
+        return found
 
 
 #: Function -> its public form: one under several names.

@@ -22,6 +22,8 @@ _computing: Final = Nested[Any]("staticgrad_computing", None)
 _holding: Final = Nested[Callable[[Any], Any] | None]("staticgrad_holding", None)
 #: What gives the value that a parameter has among values of a graph, in a trace.
 _reading: Final = Nested[Callable[[Any], Any] | None]("staticgrad_reading", None)
+#: Whether what is built is run at once, and then dropped.
+_at_once: Final = Nested[bool]("staticgrad_at_once", False)
 #: The classes of parameters, which stand above this file, once they are defined.
 _parameters: Final[list[type]] = []
 
@@ -56,6 +58,16 @@ def holding(hold: Callable[[Any], Any] | None) -> Block[Any]:
 def is_holding() -> bool:
     """Return whether eager tensors may be operands together with values of a graph."""
     return _holding.innermost() is not None
+
+
+def at_once() -> Block[Any]:
+    """Inside, a function of arrays alone builds what it computes when it returns."""
+    return Block(_at_once, True)
+
+
+def is_at_once() -> bool:
+    """Return whether the graph that is being built is run when the function returns."""
+    return _at_once.innermost()
 
 
 def held(value: Any) -> Any:
@@ -93,6 +105,29 @@ def beside_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing | 
     if not arrays or kind is None or kind is computing_kind():
         return None
     return computing(kind)
+
+
+def are_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether a call computes at once: no operand is a value, and no graph is being built.
+
+    Operands in containers count. In a traced function, in bodies of loops
+    and branches, in derivative rules and in ``eager_mode`` arrays are constants of what is built.
+    """
+    for arg in args:
+        if hasattr(arg.__class__, "computes"):
+            return False
+    if _reading.all() or _computing.all() or is_holding():
+        return False
+    return not any(map(_holds_values, (*args, *kwargs.values())))
+
+
+def _holds_values(arg: Any) -> bool:
+    of = arg.__class__
+    if of is list or of is tuple:
+        return any(map(_holds_values, arg))
+    if of is dict:
+        return any(map(_holds_values, arg.values()))
+    return hasattr(of, "computes")
 
 
 def present(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -21,7 +21,12 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.language.ir.discovery import load_ops
-from staticgrad.language.ir.execution import computing_kind, reading, register_parameters
+from staticgrad.language.ir.execution import (
+    computing_kind,
+    is_at_once,
+    reading,
+    register_parameters,
+)
 from staticgrad.language.ir.forms import Form
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import set_default_kind
@@ -564,7 +569,7 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
     noted = running_session()
     if noted is not None and type(data) is np.ndarray:
         noted.note_array(data, op.data)
-    if op.data.array.nbytes > _LARGE_CONSTANT:
+    if op.data.array.nbytes > _LARGE_CONSTANT and not is_at_once():
         warn(
             LargeConstantWarning,
             f"{op.data.type}, {op.data.array.nbytes / 1e6:.1f} MB, is copied into the graph as a"
