@@ -370,17 +370,17 @@ def _changed(carries: Sequence[TensorType], given: Sequence[TensorType]) -> str:
 
 def _cotangents_in_body(
     pairs: Sequence[tuple[Symbolic, Symbolic]], wrt: Sequence[Symbolic]
-) -> list[Symbolic | None]:
+) -> list[Found]:
     """Return the cotangents of ``wrt``, given pairs of a value and its cotangent."""
-    found: list[Symbolic | None] = up("staticgrad.autodiff.reverse").pulled_back_stably(pairs, wrt)
+    found: list[Found] = up("staticgrad.autodiff.reverse").pulled_back_stably(pairs, wrt)
     return found
 
 
 def _tangents_in_body(
     results: Sequence[Symbolic], pairs: Sequence[tuple[Symbolic, Symbolic]]
-) -> list[Symbolic | None]:
+) -> list[Found]:
     """Return the tangents of ``results``, given pairs of a value and its tangent."""
-    found: list[Symbolic | None] = up("staticgrad.autodiff.forward").pushed_forward(results, pairs)
+    found: list[Found] = up("staticgrad.autodiff.forward").pushed_forward(results, pairs)
     return found
 
 
@@ -535,8 +535,8 @@ class BackwardIteration:
         where |= {k: by_value[value.key] for k, value in zip(self.sliced, sliced, strict=True)}
         for k, term in sums.terms(found[len(self.moving) : len(carried)]):
             where[k] = add(where[k], term) if k in where else term
-        late = sums.late.results(by_value, op.iterations, back.reverse, run_loop)
-        for k, total in late.items():
+        after = sums.late.results(by_value, op.iterations, back.reverse, run_loop)
+        for k, total in after.items():
             where[k] = add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
 
