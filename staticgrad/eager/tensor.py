@@ -193,7 +193,7 @@ class Tensor(WithArray, Recorded, Value):
 
     @data.setter
     def data(self, array: Any) -> None:
-        array_dtype("Tensor.data", array)
+        array_dtype(array, "Tensor.data")
         self.array = as_array(array, "Tensor.data")
         self.type = type_of(self.array)
         if self.edge is not None and self.edge.node is None:
@@ -322,7 +322,7 @@ class Tensor(WithArray, Recorded, Value):
         source: Any = data
         if type(data) not in _NUMBERS or like is None:
             source = as_array(data, "Tensor")
-            array_dtype("Tensor", source)
+            array_dtype(source, "Tensor")
         if like is not None and like.is_storage:
             return Tensor.of(convert_array(np.asarray(source), like))  # type: ignore[return-value]
         return Tensor.of(np.array(source, None if like is None else like.numpy))  # type: ignore[return-value]

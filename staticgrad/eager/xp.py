@@ -149,7 +149,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Te
 
 def _array(name: str, x: Any) -> Any:
     array = np.asarray(x)
-    array_dtype(name, array)
+    array_dtype(array, name)
     return array
 
 

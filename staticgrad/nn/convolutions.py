@@ -27,6 +27,7 @@ from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError
+from staticgrad.support.errors.tracebacks import called_name
 
 
 class SpatialLayer(Layer):
@@ -75,7 +76,7 @@ class _Filters(SpatialLayer):
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         channels = self.in_channels, self.out_channels
         second, first = channels[::-1] if transposed else channels
-        each = channels_in_groups(type(self).__name__, (second, first), self.groups)
+        each = channels_in_groups((second, first), self.groups)
         taps = prod(self.kernel_size)
         self.weight, self.bias = weight_and_bias(
             named(name),
@@ -191,10 +192,10 @@ class ConvTranspose3d(ConvTranspose1d, axes=3):
     """Apply ``ConvTranspose1d`` to volumes [n, in_channels, d, h, w]."""
 
 
-def channels_in_groups(name: str, channels: tuple[int, int], groups: int) -> int:
+def channels_in_groups(channels: tuple[int, int], groups: int) -> int:
     """Return the first number of channels divided by ``groups``, which must divide both."""
-    if any(count % groups for count in channels):
-        raise ArgumentError(f"{name}: {groups} groups do not divide channels {channels}")
+    if channels[0] % groups or channels[1] % groups:
+        raise ArgumentError(f"{called_name()}: {groups} groups do not divide channels {channels}")
     return channels[0] // groups
 
 

@@ -27,7 +27,7 @@ from staticgrad.language.functions.creation import parameter
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.nodes import Parameter, running_session
 from staticgrad.language.ir.op import Array
-from staticgrad.language.ops.operands import integer, known_integer
+from staticgrad.language.ops.operands import integer
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.calls import raised_inside
 from staticgrad.support.errors.wording import did_you_mean, shown
@@ -104,7 +104,12 @@ def _orthogonal(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> A
 
 
 def _bounded(bound: Callable[[int, int], float]) -> Callable[..., Array]:
-    return lambda random, shape, fans: random.uniform(-bound(*fans), bound(*fans), shape)
+    def drawn(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> Array:
+        end = bound(*fans)
+        found: Array = random.uniform(-end, end, shape)
+        return found
+
+    return drawn
 
 
 def _spread(sd: Callable[[int, int], float]) -> Callable[..., Array]:
@@ -134,12 +139,8 @@ def first_value(
     dtype: Any,
 ) -> Parameter:
     """A parameter with first values."""
-    known_sizes = map(known_integer, shape)
-    shape = tuple(
-        integer("size", size, of=name) if found is None else found
-        for size, found in zip(shape, known_sizes, strict=True)
-    )
-    if any(size < 0 for size in shape):
+    shape = tuple([s if s.__class__ is int else integer("size", s, of=name) for s in shape])
+    if shape and min(shape) < 0:
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
     if prod(shape) > _MOST:
         raise ArgumentError(f"{name}: a shape of {shown(shape)} does not fit in memory")

@@ -45,7 +45,7 @@ from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import Contents, ObjectParts, flatten, is_module, parts
 from staticgrad.language.ir.calls import computed_at_once, public
-from staticgrad.language.ir.execution import are_plain, computing, computing_kind, in_graphs
+from staticgrad.language.ir.execution import are_plain, computing, computing_kind
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ir.nodes import Parameter, Session, check_updates, next_serial, traced_in
 from staticgrad.language.ir.op import Array
@@ -66,7 +66,7 @@ from staticgrad.support.containers import items_of, parts_in
 from staticgrad.support.errors import ArgumentError, ParameterValueError
 from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.support.errors.hints import OF_MODULES, no_such_attribute
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.support.errors.tracebacks import boundary, cut
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted, table
 from staticgrad.support.records import NamedTuple, dataclass
@@ -145,21 +145,25 @@ def name_apart(value: Any) -> None:
     in a graph, keeps its name: other nodes have been made since it was.
     """
     fresh = {p.store: p for p in _parameters_in(value) if not p.store.in_module}
-    newest = next_serial()
-    is_made_now = all(newest - p.node.serial <= len(fresh) for p in fresh.values())
-    for p in fresh.values():
-        p.store.in_module, p.store.made_for_module = True, is_made_now
-        if is_made_now and (name := _of_attributes.new(p.name)) != p.name:
-            p.store.rename(name)
+    if not fresh:
+        return
+    is_made_now = next_serial() - min([p.node.serial for p in fresh.values()]) <= len(fresh)
+    for store in fresh:
+        store.in_module, store.made_for_module = True, is_made_now
+        if is_made_now and (name := _of_attributes.new(store.name)) != store.name:
+            store.rename(name)
 
 
-def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
-    value = stored_of(value)
+def _parameters_in(value: Any, depth: int = 8) -> list[Parameter]:
     if isinstance(value, Parameter):
-        yield value
-    elif depth:
-        for part in parts_in(value) or ():
-            yield from _parameters_in(part, depth - 1)
+        return [value]
+    if isinstance(value, ComplexParameter):
+        return [value.stored]
+    found: list[Parameter] = []
+    for part in (parts_in(value) or ()) if depth else ():
+        if part.__class__ not in _PLAIN:
+            found += _parameters_in(part, depth - 1)
+    return found
 
 
 def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, Any]) -> M:
@@ -224,7 +228,7 @@ class _Called(NamedTuple):
 _called: Final[ContextVar[_Called | None]] = ContextVar("staticgrad_modules", default=None)
 _PLAIN: Final = frozenset((int, float, str, bool, type(None)))
 _CONTAINERS: Final = (list, tuple, dict, Generator)
-_NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
+_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 
 
 @contextmanager
@@ -259,8 +263,9 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
             around, path = _Called(_name_parameters(module)), ""
         own = path.removeprefix(f"{around.path}.")
         name = f"{own} {type(module).__name__}" if around.kinds else own
-        self._scope = within(scope=name) if path and path != around.path else _NO_SCOPE
-        self._token = _called.set(_Called(around.paths, path, around.kinds))
+        self._scope = within(scope=name) if path and path != around.path else _NOTHING
+        same = path == around.path
+        self._token = _called.set(around if same else _Called(around.paths, path, around.kinds))
         self._scope.__enter__()
 
     def __exit__(self, *exc_info: object) -> None:
@@ -289,9 +294,8 @@ def _walk(
     for name, part in inside:
         if part.__class__ in _PLAIN:
             continue
-        part = stored_of(part)
-        if isinstance(part, Parameter):
-            stored.append((f"{path}.{name}" if path else str(name), part))
+        if isinstance(part, Parameter | ComplexParameter):
+            stored.append((f"{path}.{name}" if path else str(name), stored_of(part)))
         elif isinstance(part, _CONTAINERS) or is_module(part):
             _walk(part, f"{path}.{name}" if path else str(name), paths, stored)
 
@@ -431,16 +435,20 @@ class Module:
         forward: Any
     else:
 
-        @boundary
         def __setattr__(self, name: str, value: Any) -> None:
-            if isinstance(value, np.ndarray) and isinstance(vars(self).get(name), Parameter):
-                raise ParameterValueError(
-                    f"{type(self).__name__}.{name} is a parameter, and would be none as an array",
-                    hint=f"model.{name}.value = array keeps it one",
-                )
-            if isinstance(value, Parameter | ComplexParameter | list | tuple | dict):
-                name_apart(value)
-            super().__setattr__(name, value)
+            try:
+                if isinstance(value, np.ndarray) and isinstance(vars(self).get(name), Parameter):
+                    raise ParameterValueError(
+                        f"{type(self).__name__}.{name} is a parameter, and would be none as an"
+                        " array",
+                        hint=f"model.{name}.value = array keeps it one",
+                    )
+                if isinstance(value, Parameter | ComplexParameter | list | tuple | dict):
+                    name_apart(value)
+                super().__setattr__(name, value)
+            except Exception as error:
+                cut(error)
+                raise
 
         @boundary
         def __getattr__(self, name: str) -> NoReturn:
@@ -704,15 +712,16 @@ class FunctionLayer(Layer):
         return self.computed(x)
 
 
-def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
+def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
     if args and isinstance(args[0], Value) and not args[0].is_stored:
         leaves: Iterable[Any] = args  # nearly always: flattening takes longer than the rest
     else:
         leaves = itertools.chain(args, kwargs.values(), flatten((args, kwargs))[0])
     for leaf in leaves:
         if isinstance(leaf, Value) and not leaf.is_stored:
-            return computing(type(leaf).kind) if leaf.computes else in_graphs()  # type: ignore[attr-defined]
-    return computing(computing_kind())
+            kind = type(leaf).kind if leaf.computes else None  # type: ignore[attr-defined]
+            return _NOTHING if computing_kind() is kind else computing(kind)
+    return _NOTHING
 
 
 def _holds_values(attribute: Any) -> bool:

@@ -64,7 +64,7 @@ from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.support.errors.tracebacks import boundary, bounded
+from staticgrad.support.errors.tracebacks import boundary, bounded, called_name
 from staticgrad.support.errors.wording import did_you_mean, shown
 
 __all__ = [
@@ -220,8 +220,8 @@ class Generator(Distributions):
             ArgumentError: a probability outside [0, 1]; values of a graph are not checked.
         """
         if not isinstance(p, Value):
-            array_dtype("bernoulli", p)
-            found = array_of(p, "bernoulli: p")
+            array_dtype(p)
+            found = array_of(p, f"{called_name()}: p")
             if not np.all((found >= 0.0) & (found <= 1.0)):
                 raise ArgumentError(
                     f"bernoulli: the probability {shown(p)} is not in [0, 1]",

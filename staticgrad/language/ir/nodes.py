@@ -269,7 +269,9 @@ class Parameter(Symbolic):
                 f"Parameter: {shown(node)} is not a node",
                 hint="sg.parameter(name, array) makes a parameter",
             )
-        super().__init__(node)
+        # these exist: ``__setattr__`` has nothing to refuse
+        super().__setattr__("node", node)
+        super().__setattr__("index", 0)
 
     @boundary
     def __setattr__(self, name: str, value: Any) -> None:

@@ -86,12 +86,13 @@ class Convolution(BilinearOp):
 
     def check(self, *types: TensorType) -> None:
         """Check that operands are batches of images, or filters."""
-        check_numbers(self.name, *types)
-        check_geometry(self.name, self.strides, self.dilation, self.before, self.extents)
+        check_numbers(*types)
+        check_geometry(self.strides, self.dilation, self.before, self.extents)
         wanted = len(self.strides) + 2
-        if [kind for kind in types if len(kind.shape) != wanted]:
-            given = " and ".join(map(str, types))
-            raise RankError(f"{self.name}: {given} need {wanted} axes each")
+        for kind in types:
+            if len(kind.shape) != wanted:
+                given = " and ".join(map(str, types))
+                raise RankError(f"{self.name}: {given} need {wanted} axes each")
 
     def part(self, channels: Size, what: str) -> Size:
         """The channels of one group."""
@@ -102,6 +103,8 @@ class Convolution(BilinearOp):
 
     def same(self, left: Size, right: Size, text: str) -> None:
         """Refuse sizes that differ, or note the guard under which they agree."""
+        if left.__class__ is right.__class__ is int and left == right:
+            return
         if not dims.equal(left, right, f"{self.name}: {text}, {left} != {right}"):
             raise ShapeError(f"{self.name}: {text}, {left} != {right}")
 
@@ -223,7 +226,7 @@ class Conv(Convolution, name="conv"):
         self.check(x, w)
         self.part(w.shape[0], "output")
         self.same(x.shape[1], self.groups * w.shape[1], "channels of image and filter differ")
-        check_windows(self.name, self.axes(x.shape[2:], w.shape[2:], self.extents), 2)
+        check_windows(self.axes(x.shape[2:], w.shape[2:], self.extents), 2)
         return x.with_shape((x.shape[0], w.shape[0], *self.extents))
 
     def eager(self, x: Array, w: Array) -> Any:

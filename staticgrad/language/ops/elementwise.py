@@ -66,6 +66,7 @@ from staticgrad.support.errors import (
     ShapeError,
     SymbolicValueError,
 )
+from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.values import no_operand
 from staticgrad.support.errors.wording import did_you_mean, kind_of, shown
 
@@ -353,7 +354,7 @@ def strong_dtype(op: str, arg: object) -> DType:
         return I64
     if type(arg) is PythonNumber:
         raise arg.refusal(op)
-    return array_dtype(op, arg)
+    return array_dtype(arg, op)
 
 
 def real_dtype(op: str, arg: object) -> DType:
@@ -364,21 +365,26 @@ def real_dtype(op: str, arg: object) -> DType:
     return found
 
 
-def array_dtype(what: str, data: object) -> DType:
-    """Return the dtype of an array-like other than a value; ``what`` begins the message."""
-    try:
-        found = as_array(data, what).dtype
-    except SymbolicValueError:
-        raise SymbolicValueError(
-            f"{what}: {kind_of(data)} with values of a graph in it is not an array",
-            hint="sg.stack([a, b]) makes one value of several, sg.concatenate joins them",
-        ) from None
-    if found.kind in "OUS" and not isinstance(data, np.ndarray | list | tuple):
-        raise no_operand(what, data)
+def array_dtype(data: object, what: str = "") -> DType:
+    """Return the dtype of an array-like other than a value; ``what`` begins the message, by default
+    the name of what is called."""
+    if type(data) is np.ndarray:
+        found = data.dtype
+    else:
+        what = what or called_name()
+        try:
+            found = as_array(data, what).dtype
+        except SymbolicValueError:
+            raise SymbolicValueError(
+                f"{what}: {kind_of(data)} with values of a graph in it is not an array",
+                hint="sg.stack([a, b]) makes one value of several, sg.concatenate joins them",
+            ) from None
+        if found.kind in "OUS" and not isinstance(data, np.ndarray | list | tuple):
+            raise no_operand(what, data)
     try:
         return as_dtype(found)
     except TypeError as error:
-        raise DTypeError(f"{what}: {error}", hint=dtype_hint(found)) from None
+        raise DTypeError(f"{what or called_name()}: {error}", hint=dtype_hint(found)) from None
 
 
 def dtype_hint(spec: object) -> str:

@@ -349,12 +349,15 @@ def leaf_array(data: Any, dtype: Any = None, of_floats: DType = F64, *, of: str 
 
     Arrays keep their element type. Python floats, and lists of them, become ``of_floats``.
     """
-    own = array_dtype(of or called_name(), data)
+    is_array = type(data) is np.ndarray
+    if not (of or is_array):
+        of = called_name()
+    own = array_dtype(data, of)
     if dtype is not None:
         own = dtype_of(dtype, of=of)
     elif own is F64 and not _has_arrays(data):
         own = of_floats
-    found = array_of(data, of or called_name())
+    found = data if is_array else array_of(data, of)
     return found if found.dtype == own.numpy else convert_array(found, own)
 
 

@@ -22,17 +22,20 @@ from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I8, I16, I32, DType, as_dtype
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
 
 #: A tap, the slices of the image that it reads, and of the windows that read them.
 Tap = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
 
 
-def check_geometry(op: str, strides: Sequence[int], *others: Sequence[Any]) -> None:
+def check_geometry(strides: Sequence[int], *others: Sequence[Any]) -> None:
     """Refuse attributes of an op that do not say the same number of axes, and steps below 1."""
     if not strides or {*map(len, others)} != {len(strides)}:
-        raise RankError(f"{op}: a stride, a dilation and a size are needed for each axis")
+        raise RankError(
+            f"{called_name()}: a stride, a dilation and a size are needed for each axis"
+        )
     if min(*strides, *others[0]) < 1:
-        raise ArgumentError(f"{op}: strides and dilations are 1 or more")
+        raise ArgumentError(f"{called_name()}: strides and dilations are 1 or more")
 
 
 def window_axes(
@@ -48,24 +51,28 @@ def window_axes(
     return tuple([WindowAxis(*each) for each in described])
 
 
-def check_numbers(op: str, *types: TensorType) -> None:
+def check_numbers(*types: TensorType) -> None:
     """Refuse operands of several dtypes, and bools."""
     first = types[0]
-    if [kind for kind in types if kind.dtype is not first.dtype]:
-        met = ", ".join(str(kind.dtype.numpy) for kind in types)
-        raise DTypeError(f"{op}: operands of {met}")
+    for kind in types:
+        if kind.dtype is not first.dtype:
+            met = ", ".join(str(kind.dtype.numpy) for kind in types)
+            raise DTypeError(f"{called_name()}: operands of {met}")
     if first.dtype.is_bool:
-        raise DTypeError(f"{op}: takes numbers, not bools", hint="x.astype('float32')")
+        raise DTypeError(f"{called_name()}: takes numbers, not bools", hint="x.astype('float32')")
 
 
-def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
+def check_windows(axes: Sequence[WindowAxis], first: int) -> None:
     """Refuse a negative number of windows; for named sizes, add a guard.
 
     An image of no places may have no windows, and so may any whose named sizes are 0.
     """
     for number, axis in enumerate(axes, first):
-        whole, windows = axis.reach + 1, axis.windows
-        text = f"{op}: a window of {whole} over axis {number} of size {axis.image}"
+        windows = axis.windows
+        if windows.__class__ is axis.image.__class__ is int and windows >= 0:
+            continue
+        whole = axis.reach + 1
+        text = f"{called_name()}: a window of {whole} over axis {number} of size {axis.image}"
         if not dims.at_least(windows, 0, text):
             raise ShapeError(text, hint="a window is no larger than the image and its border")
         if isinstance(axis.image, Dim) and windows != axis.image:
@@ -192,9 +199,9 @@ class _Windowed(Op):
 
     def check(self, x: TensorType, rank: int) -> None:
         """Refuse an operand that has not ``rank`` axes, at least, or elements that are bools."""
-        check_numbers(self.name, x)
+        check_numbers(x)
         others = (self.dilation, self.taps, self.before, self.extents)
-        check_geometry(self.name, self.strides, *others)
+        check_geometry(self.strides, *others)
         if x.rank < rank:
             raise RankError(f"{self.name}: {x} has no {rank} axes")
 
@@ -225,8 +232,10 @@ def place_dtype(taps: Sequence[int]) -> DType:
     return next(d for d in (I8, I16, I32) if prod(taps) <= 2 ** (d.bits - 1))
 
 
-def _same_shape(op: str, left: Shape, right: Shape) -> None:
-    text = f"{op}: operands of shapes {list(left)} and {list(right)}"
+def _same_shape(left: Shape, right: Shape) -> None:
+    if left == right:
+        return
+    text = f"{called_name()}: operands of shapes {list(left)} and {list(right)}"
     if len(left) != len(right):
         raise RankError(text)
     if not all(dims.equal(a, b, text) for a, b in zip(left, right, strict=True)):
@@ -249,7 +258,7 @@ class _Reduced(_Windowed):
         """Refuse an operand that has no windows."""
         self.check(x, self.count)
         first = x.rank - self.count
-        check_windows(self.name, self.axes(x.shape[first:], self.extents), first)
+        check_windows(self.axes(x.shape[first:], self.extents), first)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         image = types[0].shape[types[0].rank - self.count :]
@@ -418,7 +427,7 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
         (chosen,), out = places, _Reduced.infer(self, x)
         self.check_places(x, chosen)
-        _same_shape(self.name, out.shape, chosen.shape)
+        _same_shape(out.shape, chosen.shape)
         return out
 
     def reference(self, x: Array, places: Array) -> Any:
@@ -485,7 +494,7 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
     def infer(self, y: TensorType) -> TensorType:
         self.check(y, 2 * self.count)
         lead = y.rank - 2 * self.count
-        _same_shape(self.name, y.shape[lead : lead + self.count], self.taps)
+        _same_shape(y.shape[lead : lead + self.count], self.taps)
         return y.with_shape((*y.shape[:lead], *self.extents))
 
     @quiet
@@ -520,7 +529,7 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
     def infer(self, y: TensorType, places: TensorType) -> TensorType:
         self.check(y, self.count)
         self.check_places(y, places)
-        _same_shape(self.name, y.shape, places.shape)
+        _same_shape(y.shape, places.shape)
         return y.with_shape((*y.shape[: y.rank - self.count], *self.extents))
 
     @quiet

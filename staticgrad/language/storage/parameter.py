@@ -106,7 +106,7 @@ class ParameterStore:
     def _allocate(self, name: str, type: TensorType, zero: bool = False) -> None:
         self.name, self.type = name, type
         self.lock = ReadWriteLock(f"parameter {name!r}")
-        shape = tuple(int(extent) for extent in type.shape)
+        shape = tuple(map(int, type.shape))
         try:
             raw = aligned_bytes(prod(shape) * type.dtype.itemsize, zero)
             self.array: npt.NDArray[Any] = raw.view(type.dtype.numpy).reshape(shape)

@@ -37,6 +37,10 @@ class DType:
         bits: 1 for bool.
         digits: bits of the largest run of whole numbers from 0 on that it holds: of a float its
             significant bits, of an integer those of its magnitude, 1 for bool.
+        itemsize: bytes per element; a bool takes one.
+        is_float: whether it has fractions, as complex numbers do.
+        is_complex, is_integer, is_bool: whether it is of this kind.
+        is_storage: whether its values are only stored, and computed in another dtype.
 
     A *storage* dtype has no arithmetic of its own: what is computed of its values is computed in
     another dtype, ``compute``, and every value is rounded to it, once.
@@ -48,10 +52,27 @@ class DType:
     digits: int
     _compute: DType | None = None
     _hash: int | None = field(init=False, repr=False)
+    # attributes, not properties: every operation asks for some of them
+    itemsize: int = field(init=False, repr=False)
+    is_float: bool = field(init=False, repr=False)
+    is_complex: bool = field(init=False, repr=False)
+    is_integer: bool = field(init=False, repr=False)
+    is_bool: bool = field(init=False, repr=False)
+    is_storage: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         known = self.code in _NUMPY  # what another package defines is loaded when it is used
-        object.__setattr__(self, "_hash", hash(_NUMPY[self.code]) if known else None)
+        derived = {
+            "_hash": hash(_NUMPY[self.code]) if known else None,
+            "itemsize": max(self.bits // 8, 1),
+            "is_float": self.kind in "fc",
+            "is_complex": self.kind == "c",
+            "is_integer": self.kind in "iu",
+            "is_bool": self.kind == "b",
+            "is_storage": self._compute is not None,
+        }
+        for name, each in derived.items():
+            object.__setattr__(self, name, each)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -77,11 +98,6 @@ class DType:
         return _NAMES[self.code]
 
     @property
-    def itemsize(self) -> int:
-        """Bytes per element; a bool takes one."""
-        return max(self.bits // 8, 1)
-
-    @property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy dtype in native byte order."""
         return _NUMPY[self.code]
@@ -95,11 +111,6 @@ class DType:
     def compute(self) -> DType:
         """The dtype in which its values are computed: itself, unless it is for storage only."""
         return self if self._compute is None else self._compute
-
-    @property
-    def is_storage(self) -> bool:
-        """True if its values are only stored, and computed in another dtype."""
-        return self._compute is not None
 
     @property
     def bias(self) -> int:
@@ -140,23 +151,6 @@ class DType:
     def lanes(self) -> int:
         """Elements in a vector of 512 bits, at most 16: those of a kernel's loop and of a sum."""
         return min(16, 512 // self.bits)
-
-    @property
-    def is_float(self) -> bool:
-        """Return whether it has fractions, as complex numbers do."""
-        return self.kind in "fc"
-
-    @property
-    def is_complex(self) -> bool:
-        return self.kind == "c"
-
-    @property
-    def is_integer(self) -> bool:
-        return self.kind in "iu"
-
-    @property
-    def is_bool(self) -> bool:
-        return self.kind == "b"
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 

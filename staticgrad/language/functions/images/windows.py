@@ -101,7 +101,8 @@ def windows_over(
     With ``ceil_mode`` a last window may reach behind the border, if it begins before that.
     """
     count = len(taps)
-    rank, image = x.ndim, x.shape[-count:]
+    shape = x.shape
+    rank, image = len(shape), shape[-count:]
     steps = per_axis("stride", strides, count, x)
     apart = per_axis("dilation", dilation, count, x)
     reaches = tuple([reach(k, d) for k, d in zip(taps, apart, strict=True)])
@@ -190,13 +191,14 @@ def _same(size: Size, whole: Size, step: int) -> tuple[Size, Size]:
 
 def spatial(x: Value, others: int, what: str = "the image") -> int:
     """Return how many axes an image has beside ``others`` in front."""
-    if x.ndim <= others:
+    rank = x.ndim
+    if rank <= others:
         raise RankError(
             f"{called_name()}: {what} {shape_text(x.shape)} has no axis behind its first {others}",
             hint="[batch, channels, places...]",
             related=related(x),
         )
-    return x.ndim - others
+    return rank - others
 
 
 def literal_taps(window: PerAxis, count: int, x: Value) -> tuple[int, ...]:
@@ -353,9 +355,8 @@ def _cropped(
 
 
 def _check_filters(x: AnyValue, w: AnyValue, groups: int) -> None:
-    spatial(x, 2)
-    taps = w.shape[2:]
-    if x.ndim != w.ndim:
+    count, taps = spatial(x, 2), w.shape[2:]
+    if len(taps) != count:
         raise RankError(
             f"{called_name()}: an image {shape_text(x.shape)} and a filter {shape_text(w.shape)}",
             hint="both have as many axes: [n, c, places...] and [o, c / groups, taps...]"
