@@ -468,6 +468,22 @@ MUTANTS = (
             "tests/stats/test_univariate.py -k edges_and_poles",
         ),
         (
+            "sylvester-without-transposing",
+            "staticgrad/language/ops/linalg.py",
+            'by_q = Sylvester("nan")(adjoint(a), adjoint(b), ct)',
+            'by_q = Sylvester("nan")(a, b, ct)',
+            "the cotangent solves the equation itself",
+            "tests/laws/test_functions.py -k solve_sylvester",
+        ),
+        (
+            "riccati-by-half",
+            "staticgrad/language/functions/linalg/equations.py",
+            "return 2.0 * (out @ closed @ y), -(out @ middle @ out), y",
+            "return out @ closed @ y, -(out @ middle @ out), y",
+            "the matrix stands on both sides of the equation",
+            "tests/laws/test_functions.py -k solve_discrete_are",
+        ),
+        (
             "special-order-above-without-sign",
             "staticgrad/language/ops/special_functions.py",
             '"jv": ("v z", _half("jv", 1.0, -1.0)),',
@@ -481,7 +497,7 @@ MUTANTS = (
             "return of(degree.astype(np.int64), *operands)",
             "return of(degree, *operands)",
             "whole degrees are computed by hypergeometric functions, or not at all",
-            "tests/ops/test_special_functions.py -k spherical",
+            "tests/ops/test_special_functions.py -k eval_hermite",
         ),
         (
             "special-gradient-by-the-order",

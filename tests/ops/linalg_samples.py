@@ -113,6 +113,18 @@ def _triangular(rng):
         yield from strange(cls(errors="nan"), rng, (9, 3, 3), (9, 3, k))
 
 
+@provides("sylvester")
+def _sylvester(rng):
+    op = op_class("sylvester")("nan")
+    for batch in BATCHES:
+        for m, n in ((3, 2), (1, 1), (2, 4), (0, 2), (2, 0)):
+            a, b = spread(rng, *batch, m, m), spread(rng, *batch, n, n)
+            arrays = a, b, rng.normal(size=(*batch, m, n))
+            yield Sample(op, arrays, smooth=(m, n) == (3, 2) and batch in ((), (2,)))
+            yield Sample(op, tuple(map(narrow, arrays)))
+    yield from strange(op, rng, (9, 2, 2), (9, 3, 3), (9, 2, 3))
+
+
 @provides("tridiagonal_solve")
 def _tridiagonal(rng):
     cls = op_class("tridiagonal_solve")
@@ -157,6 +169,7 @@ def _at_size(name):
         extra = {
             "triangular_solve": (x, rng.normal(size=(n % 37, 2, 3))),
             "lu_solve": (x, order, rng.normal(size=(n % 37, 2, 3))),
+            "sylvester": (x, x, x),
             "tridiagonal_solve": (row, row + 3.0, row, rng.normal(size=(n % 37, 3, 2))),
         }
         arrays = extra.get(name, (x,))
@@ -172,5 +185,6 @@ for _name, _kinds in {
     "triangular_solve": ("f", "f"),
     "tridiagonal_solve": ("f",) * 4,
     "lu_solve": ("f", "i", "f"),
+    "sylvester": ("f",) * 3,
 }.items():
     declare(_name, _NO, _kinds, _at_size(_name))

@@ -660,6 +660,43 @@ def _in_order(x: Any, permutation: Any) -> Any:
     return take_along_axis(x, places, -2)
 
 
+class Sylvester(LinearAlgebra, name="sylvester"):
+    """X with a @ X + X @ b = q, by the Schur forms of a and b (Bartels and Stewart, 1972)."""
+
+    routine = "sylvester"
+    kink = "where an eigenvalue of a is one of -b there is no gradient"
+    errors: str = "raise"
+
+    def infer(self, a: TensorType, b: TensorType, q: TensorType) -> TensorType:
+        self.check(a, b, q)
+        batch, m = self.square(a)
+        _, n = self.square(b)
+        self.check_shape("b", b, (*batch, n, n))
+        self.check_shape("q", q, (*batch, m, n))
+        return q
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        batch, m, n = self.rectangle(out)
+        dtype, room = out.dtype, 3 * (m + n) + 1
+        sizes = (m * m, m * m, n * n, n * n, m * n, m + n, m + n, room)
+        scratch = tuple((dtype, size) for size in sizes)
+        flops = 25 * (m * m * m + n * n * n)
+        return self.called(dtype, batch, (m, n, room), flops, (*scratch, (I32, m + n), (dtype, 1)))
+
+    def vjp(self, ct: Any, out: Any, a: Any, b: Any, q: Any) -> tuple[Any, ...]:
+        """The transposed equation is solved for the cotangent of q."""
+        by_q = Sylvester("nan")(adjoint(a), adjoint(b), ct)
+        return -by_q @ adjoint(out), -adjoint(out) @ by_q, by_q
+
+    def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any, q: Any) -> Any:
+        """The solution for dq - da @ X - X @ db."""
+        by_a, by_b, right = tangents
+        for moved in (by_a is not None and by_a @ out, by_b is not None and out @ by_b):
+            if moved is not False:
+                right = -moved if right is None else right - moved
+        return None if right is None else Sylvester("nan")(a, b, right)
+
+
 #: Columns that LAPACK works on at a time.
 _QR_BLOCK = 32
 

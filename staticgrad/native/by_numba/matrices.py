@@ -228,6 +228,22 @@ def tridiagonal_solve(l, d, u, b, x, check, total, n, k):
             note_failed(check, matrix)
 
 
+def sylvester(a, b, q, x, check, total, m, n):
+    """a x + x b = q, as one system of m n unknowns."""
+    a, b, q = a.reshape(total, m, m), b.reshape(total, n, n), q.reshape(total, m, n)
+    x = x.reshape(total, m, n)
+    for matrix in range(total):
+        x[matrix] = np.nan
+        if m * n and np.isfinite(a[matrix]).all() and np.isfinite(b[matrix]).all():
+            whole = np.kron(a[matrix], np.eye(n)) + np.kron(np.eye(m), b[matrix].T)
+            try:
+                x[matrix] = np.linalg.solve(whole, q[matrix].reshape(m * n)).reshape(m, n)
+            except np.linalg.LinAlgError:
+                note_failed(check, matrix)
+        elif m * n:
+            note_failed(check, matrix)
+
+
 def fourier(kind, x, out, axes, forward, norm):
     """The discrete Fourier transform of real (r) and complex (c) arrays along some axes."""
     how = ("backward", "ortho", "forward")[norm if forward else 2 - norm]

@@ -268,6 +268,13 @@ def _no_convergence(matrix: int, how: int) -> Exception:
     )
 
 
+def _no_solution(matrix: int, how: int) -> Exception:
+    what = "a matrix holds NaN or infinities" if how < 0 else "an eigenvalue of a is one of -b"
+    return LinearAlgebraError(
+        f"equation {matrix} has no solution: {what}", hint="errors='nan' gives NaN instead"
+    )
+
+
 #: op(A) X = B with A triangular: Fortran reads X'op(A)' = B'. ``ahead``: X begins with its first
 #: unknowns. It is found in blocks of ``block`` of them, for ``each`` columns in a part. What is
 #: known of X is taken away by a product, which is faster than ``trsm`` of as many terms.
@@ -308,6 +315,30 @@ for j in range(n):
     if how == 0 and some(load1(a, j * n + j) == 0.0):
         how = j + 1
 checked
+"""
+#: a X + X b = q is b' X' + X' a' = q' to Fortran. With the Schur forms b' = U T U', a' = V S V' it
+#: is T Y + Y S = U' q' V (Bartels and Stewart, 1972).
+_SYLVESTER: Final = """
+lacpy('A', m, m, a, m, s, m)
+lacpy('A', n, n, b, n, schur, n)
+lacpy('A', n, m, q, n, x, n)
+lassq(m * m, s, 1, 0.0, 1.0)
+ssum = load1(reals, 0) * 0.0 + load1(reals, 1) * 0.0
+lassq(n * n, schur, 1, 0.0, 1.0)
+tsum = load1(reals, 0) * 0.0 + load1(reals, 1) * 0.0
+if some(ssum + tsum == 0.0):
+    gees('V', 'N', info, m, s, m, whole, w, wi, v, m, work, lwork, whole, info)
+    gees('V', 'N', info, n, schur, n, whole, w, wi, u, n, work, lwork, whole, info)
+    gemm('T', 'N', n, m, n, 1.0, u, n, x, n, 0.0, f, n)
+    gemm('N', 'N', n, m, m, 1.0, f, n, v, m, 0.0, x, n)
+    trsyl('N', 'N', 1, n, m, schur, n, s, m, x, n, scale, info)
+    if some(load1(scale, 0) != 1.0):
+        store1(ints, 0, i32x1(1))
+    gemm('N', 'N', n, m, n, 1.0, u, n, x, n, 0.0, f, n)
+    gemm('N', 'T', n, m, m, 1.0, f, n, v, m, 0.0, x, n)
+else:
+    store1(ints, 0, i32x1(-1))
+check
 """
 #: LAPACK finds eigenvalues of what is not finite, or prints that it got a wrong argument.
 _IF_FINITE: Final = """
@@ -500,6 +531,27 @@ else:
         "laset('A', k, 1, nan, nan, s, k)\n",
         _no_convergence,
     ),
+    "sylvester": Recipe(
+        "m n lwork",
+        {"a": "m * m", "b": "n * n", "q": "m * n"},
+        {"x": "m * n"},
+        {
+            "s": "m * m",
+            "v": "m * m",
+            "schur": "n * n",
+            "u": "n * n",
+            "f": "m * n",
+            "w": "m + n",
+            "wi": "m + n",
+            "work": "lwork",
+            "whole:i32": "m + n",
+            "scale:real": "1",
+        },
+        "m * n",
+        _SYLVESTER,
+        "laset('A', n, m, nan, nan, x, n)\n",
+        _no_solution,
+    ),
     "tridiagonal_solve": Recipe(
         "n k",
         {"lower": "n", "diagonal": "n", "upper": "n", "b": "n * k"},
@@ -526,6 +578,7 @@ _COMPLEX_TEXTS: Final = (
     (r"'T'", "'C'"),
     (r"lassq\(", "lassq(2 * "),
     (r"orglq", "unglq"),
+    (r"gees(.*)w, wi,(.*)lwork,", r"gees\1w,\2lwork, rwork,"),
     (r"syevd(.*)iwork, liwork", r"heevd\1rwork, 2 * n * n + 5 * n + 1, iwork, liwork"),
     (r"gesdd(.*)iwork", r"gesdd\1rwork, iwork"),
 )  # fmt: skip

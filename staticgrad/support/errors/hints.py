@@ -77,9 +77,7 @@ INSTEAD: Final = {
     **each_of("gcd lcm", "NumPy's of numbers known now; of values a sg.while_loop of remainders"),
     "logcumsumexp": "sg.cumlogsumexp(x, axis)",
     "apply_along_axis": "sg.vmap(f), over rows: sg.vmap(f)(sg.moveaxis(x, axis, -1))",
-    **each_of(
-        "multi_dot chain_matmul", 'a @ (b @ c); sg.einsum("ij,jk,kl", a, b, c) finds an order'
-    ),
+    "chain_matmul": "sg.linalg.multi_dot([a, b, c])",
     "matvec": "(A @ x[..., None])[..., 0]",
     "vecmat": "(sg.conj(x)[..., None, :] @ A)[..., 0, :]",
     **each_of(
@@ -89,7 +87,6 @@ INSTEAD: Final = {
     "bmat": "sg.block(rows)",
     "ldexp": "x * 2.0**n",
     "rollaxis": "sg.moveaxis(x, axis, start)",
-    "toeplitz": "c[abs(i - j)], with i = np.arange(n)[:, None] and j = np.arange(n)",
     "hfft": 'sg.fft.irfft(sg.conj(a), n, norm="forward")',
     "ihfft": 'sg.conj(sg.fft.rfft(a, n, norm="forward"))',
     **each_of("inverse", "sg.linalg.inv(x)"),
@@ -111,7 +108,10 @@ INSTEAD: Final = {
         "of a symmetric matrix sg.linalg.eigh(a) and eigvalsh(a); of others"
         " sg.host_call(function, a, types=..., vjp=...) with NumPy's",
     ),
-    "rq": "sg.linalg.qr of the matrix with its rows reversed, q and r reversed back",
+    "null_space": "u, s, v = sg.linalg.svd(a); v[r:].T of a rank r that is known",
+    "orth": "u, s, v = sg.linalg.svd(a); u[:, :r] of a rank r that is known",
+    **each_of("funm", "sg.linalg.sqrtm, logm, expm, cosm, signm; of a symmetric matrix eigh"),
+    "solve_lyapunov": "sg.linalg.solve_continuous_lyapunov(a, q)",
     **each_of(
         "dropout dropout1d dropout2d dropout3d", "sg.nn.Dropout(p), a layer: it takes x when called"
     ),

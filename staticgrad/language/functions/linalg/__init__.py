@@ -12,6 +12,24 @@ become float64, elements of 16 bits are refused, as by NumPy.
 from __future__ import annotations
 
 from staticgrad.language.functions.indexing import matrix_transpose as matrix_transpose
+from staticgrad.language.functions.linalg.equations import (
+    cosm as cosm,
+    expm_frechet as expm_frechet,
+    logm as logm,
+    orthogonal_procrustes as orthogonal_procrustes,
+    polar as polar,
+    rq as rq,
+    signm as signm,
+    sinm as sinm,
+    solve_continuous_are as solve_continuous_are,
+    solve_continuous_lyapunov as solve_continuous_lyapunov,
+    solve_discrete_are as solve_discrete_are,
+    solve_discrete_lyapunov as solve_discrete_lyapunov,
+    solve_sylvester as solve_sylvester,
+    sqrtm as sqrtm,
+    subspace_angles as subspace_angles,
+    tanm as tanm,
+)
 from staticgrad.language.functions.linalg.iterative import cg as cg, gmres as gmres
 from staticgrad.language.functions.linalg.matrices import (
     block_diag as block_diag,
@@ -42,6 +60,23 @@ from staticgrad.language.functions.linalg.matrices import (
     trace as trace,
     vector_norm as vector_norm,
 )
+from staticgrad.language.functions.linalg.structured import (
+    circulant as circulant,
+    companion as companion,
+    hadamard as hadamard,
+    hankel as hankel,
+    hilbert as hilbert,
+    khatri_rao as khatri_rao,
+    lu_factor as lu_factor,
+    lu_solve as lu_solve,
+    multi_dot as multi_dot,
+    solve_banded as solve_banded,
+    solve_toeplitz as solve_toeplitz,
+    solveh_banded as solveh_banded,
+    tensorinv as tensorinv,
+    tensorsolve as tensorsolve,
+    toeplitz as toeplitz,
+)
 from staticgrad.language.functions.products import (
     cross as cross,
     kron as kron,
@@ -55,18 +90,27 @@ from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ops.contract import matmul as matmul
 
 __all__ = [
-    "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "cond", "cross",
-    "det", "diagonal", "eigh", "eigvalsh", "expm", "gmres", "inv", "kron", "lstsq", "lu",
-    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose",
-    "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "solve_tridiagonal",
-    "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
+    "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "circulant", "companion", "cond",
+    "cosm", "cross", "det", "diagonal", "eigh", "eigvalsh", "expm", "expm_frechet", "gmres",
+    "hadamard", "hankel", "hilbert", "inv", "khatri_rao", "kron", "logm", "lstsq", "lu",
+    "lu_factor", "lu_solve", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
+    "matrix_transpose", "multi_dot", "norm", "orthogonal_procrustes", "outer", "pinv", "polar",
+    "qr", "rq", "signm", "sinm", "slogdet", "solve", "solve_banded", "solve_continuous_are",
+    "solve_continuous_lyapunov", "solve_discrete_are", "solve_discrete_lyapunov",
+    "solve_sylvester", "solve_toeplitz", "solve_triangular", "solve_tridiagonal",
+    "solveh_banded", "sqrtm", "subspace_angles", "svd", "svdvals", "tanm", "tensordot",
+    "tensorinv", "tensorsolve", "toeplitz", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
 namespace(globals(), operands=present)
 #: As NumPy's module has it; some differ from the functions of the same names outside of it.
 _OURS = (
-    "block_diag", "cg", "cho_factor", "cho_solve", "expm", "gmres", "lu", "solve_triangular",
-    "solve_tridiagonal",
+    "block_diag", "cg", "cho_factor", "cho_solve", "circulant", "companion", "cosm", "expm",
+    "expm_frechet", "gmres", "hadamard", "hankel", "hilbert", "khatri_rao", "logm", "lu",
+    "lu_factor", "lu_solve", "orthogonal_procrustes", "polar", "rq", "signm", "sinm",
+    "solve_banded", "solve_continuous_are", "solve_continuous_lyapunov", "solve_discrete_are",
+    "solve_discrete_lyapunov", "solve_sylvester", "solve_toeplitz", "solve_triangular",
+    "solve_tridiagonal", "solveh_banded", "sqrtm", "subspace_angles", "tanm", "toeplitz",
 )  # fmt: skip
 OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})

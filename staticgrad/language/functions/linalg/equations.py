@@ -1,0 +1,402 @@
+"""Matrix equations and functions of square matrices, by the names of ``scipy.linalg``: real ones.
+
+Derivatives are those of the equations that results solve (implicit differentiation): a solution's
+by Sylvester's equation, a function's by the function of a matrix of twice the size (Higham,
+Functions of Matrices, 2008, theorem 3.6).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.creation import zeros_like
+from staticgrad.language.functions.linalg.matrices import (
+    Errors,
+    expm,
+    identity_like,
+    in_batch,
+    inv,
+    matrices,
+    qr,
+    solve,
+    squares,
+    svd,
+    svdvals,
+)
+from staticgrad.language.functions.loops.loops import fori_loop
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.arithmetic import square
+from staticgrad.language.ops.custom import CustomFunction, custom_vjp
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.indexing import concatenate, flip, part
+from staticgrad.language.ops.linalg import Sylvester, adjoint
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.operands import promoted_values
+from staticgrad.language.ops.selection import clip, where
+from staticgrad.language.ops.transcendental import arccos, arcsin, exp, log, sqrt
+from staticgrad.language.types.arrays import broadcast_shapes
+from staticgrad.support.errors import DTypeError
+from staticgrad.support.errors.tracebacks import called_name
+
+#: Iterations that converge quadratically: no more change anything.
+_STEPS: Final = 40
+#: Square roots before the series of a logarithm, and its steps of Halley's after it.
+_ROOTS: Final = 6
+_REFINED: Final = 3
+#: A residual beyond this part of the matrix means that there is no real result.
+_WRONG: Final = {"float32": 1e-2, "float64": 1e-6}
+
+
+def _alike(*given: Any) -> list[Any]:
+    """Operands as matrices of one dtype and batch."""
+    values = [_real(each) for each in promoted_values(given)]
+    batch = broadcast_shapes([each.shape[:-2] for each in values])
+    return [in_batch(each, batch) for each in values]
+
+
+def _real(x: ArrayLike[AnyValue]) -> Any:
+    """x as matrices of real numbers."""
+    value = matrices(x)
+    if value.dtype.is_complex:
+        raise DTypeError(
+            f"{called_name()}: takes real matrices, got {value.type}",
+            hint="a + bi as the real matrix [[a, -b], [b, a]]",
+        )
+    return value
+
+
+def solve_sylvester(
+    a: ArrayLike[AnyValue],
+    b: ArrayLike[AnyValue],
+    q: ArrayLike[AnyValue],
+    *,
+    errors: Errors = "raise",
+) -> AnyValue:
+    """X with a @ X + X @ b = q, of a [..., m, m], b [..., n, n] and q [..., m, n].
+
+    Derivative: the transposed equation is solved for the cotangent.
+
+    Raises:
+        LinearAlgebraError: an eigenvalue of a is one of -b, when the program runs; ``errors="nan"``
+            gives NaN instead.
+
+    >>> sg.evaluate(sg.linalg.solve_sylvester([[1.0]], [[3.0]], [[8.0]]))
+    array([[2.]])
+    """
+    return Sylvester(errors)(*_alike(a, b, q))
+
+
+def solve_continuous_lyapunov(
+    a: ArrayLike[AnyValue], q: ArrayLike[AnyValue], *, errors: Errors = "raise"
+) -> AnyValue:
+    """X with a @ X + X @ a.T = q, by ``solve_sylvester``."""
+    first, last = _alike(a, q)
+    return Sylvester(errors)(first, adjoint(first), last)
+
+
+def solve_discrete_lyapunov(
+    a: ArrayLike[AnyValue],
+    q: ArrayLike[AnyValue],
+    method: Literal["direct", "bilinear"] | None = None,
+    *,
+    errors: Errors = "raise",
+) -> AnyValue:
+    """X with a @ X @ a.T - X + q = 0, by the bilinear transform to ``solve_continuous_lyapunov``.
+
+    ``method`` is read for SciPy's sake: both give the same X.
+    """
+    first, last = _alike(a, q)
+    unit = identity_like(first)
+    under = inv(first + unit, errors=errors)
+    moved = under @ (first - unit)
+    right = -2.0 * (under @ last @ adjoint(under))
+    return Sylvester(errors)(moved, adjoint(moved), right)
+
+
+# -- Riccati equations ----------------------------------------------------------------------------
+
+
+def _doubled(a: Any, g: Any, h: Any) -> Any:
+    """The limit of the structure-preserving doubling algorithm (Chu, Fan and Lin, 2005)."""
+    unit = identity_like(a)
+
+    def step(_: Any, carry: Any) -> Any:
+        a, g, h = carry
+        under = inv(unit + g @ h, errors="nan")
+        moved = a @ under
+        return moved @ a, g + moved @ g @ adjoint(a), h + adjoint(a) @ h @ under @ a
+
+    found = fori_loop(0, _STEPS, step, (a, g, h))[2]
+    return 0.5 * (found + adjoint(found))
+
+
+@custom_vjp(name="staticgrad.continuous_riccati")
+def _continuous_riccati(a: Any, g: Any, h: Any) -> Any:
+    """X with a.T X + X a - X g X + h = 0, and a - g X stable: doubling, then Newton's step."""
+    a, g, h = map(stop_gradient, (a, g, h))
+    unit = identity_like(a)
+    sizes = [square(each) for each in (a, g, h)]
+    total: Any = sum(aggregate.sum(each, (-2, -1), keepdims=True) for each in sizes)
+    shift = sqrt(total) + 1e-8
+    under = inv(a - shift * unit, errors="nan")
+    right = inv(adjoint(a) - shift * unit + h @ under @ g, errors="nan")
+    factor = 2.0 * shift
+    first = unit + factor * adjoint(right)
+    found = _doubled(first, factor * (under @ g @ right), factor * (right @ h @ under))
+    closed = a - g @ found
+    residual = adjoint(a) @ found + found @ a - found @ g @ found + h
+    better = found - Sylvester("nan")(adjoint(closed), closed, residual)
+    return 0.5 * (better + adjoint(better))
+
+
+@_continuous_riccati.rule
+def _(ct: Any, out: Any, a: Any, g: Any, h: Any) -> tuple[Any, ...]:
+    closed = a - g @ out
+    y = -Sylvester("nan")(closed, adjoint(closed), 0.5 * (ct + adjoint(ct)))
+    return 2.0 * (out @ y), -(out @ y @ out), y
+
+
+@custom_vjp(name="staticgrad.discrete_riccati")
+def _discrete_riccati(a: Any, g: Any, h: Any) -> Any:
+    """X with X = a.T X (I + g X)^-1 a + h."""
+    return _doubled(*map(stop_gradient, (a, g, h)))
+
+
+@_discrete_riccati.rule
+def _(ct: Any, out: Any, a: Any, g: Any, h: Any) -> tuple[Any, ...]:
+    under = inv(identity_like(a) + g @ out, errors="nan")
+    closed = under @ a
+    y = solve_discrete_lyapunov(closed, 0.5 * (ct + adjoint(ct)), errors="nan")
+    middle = closed @ y @ adjoint(closed)
+    return 2.0 * (out @ closed @ y), -(out @ middle @ out), y
+
+
+def solve_continuous_are(
+    a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], q: ArrayLike[AnyValue], r: ArrayLike[AnyValue]
+) -> AnyValue:
+    """X with a.T X + X a - X b r^-1 b.T X + q = 0 that makes a - b r^-1 b.T X stable.
+
+    By a doubling algorithm and a step of Newton's; NaN where there is no such X. ``q`` and ``r``
+    are symmetric. Derivative: a Lyapunov equation.
+    """
+    first, second, third, last = _alike(a, b, q, r)
+    return _continuous_riccati(first, second @ solve(last, adjoint(second)), third)
+
+
+def solve_discrete_are(
+    a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], q: ArrayLike[AnyValue], r: ArrayLike[AnyValue]
+) -> AnyValue:
+    """X with a.T X a - X - a.T X b (r + b.T X b)^-1 b.T X a + q = 0, which stabilizes a.
+
+    By a doubling algorithm. ``q`` and ``r`` are symmetric. Derivative: a Lyapunov equation.
+    """
+    first, second, third, last = _alike(a, b, q, r)
+    return _discrete_riccati(first, second @ solve(last, adjoint(second)), third)
+
+
+# -- functions of matrices ------------------------------------------------------------------------
+
+
+def _checked(found: Any, again: Any, a: Any) -> Any:
+    """``found``, NaN where ``again``, which should be a, is far from it."""
+    error = sqrt(aggregate.sum(square(again - a), (-2, -1), keepdims=True))
+    size = sqrt(aggregate.sum(square(a), (-2, -1), keepdims=True))
+    return where(error <= _WRONG[a.dtype.numpy.name] * size, found, math.nan)
+
+
+def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFunction:
+    """A function whose derivative is a block of it, of [[a.T, ct], [0, a.T]]."""
+
+    @custom_vjp(name=f"staticgrad.{name}")
+    def found(a: Any) -> Any:
+        return compute(stop_gradient(a))
+
+    @found.rule
+    def _(ct: Any, out: Any, a: Any) -> tuple[Any, ...]:
+        return (_block(found, adjoint(a), ct),)
+
+    return found
+
+
+def _block(function: Callable[..., Any], a: Any, e: Any) -> Any:
+    """The upper right block of a function of [[a, e], [0, a]]: its derivative along e."""
+    n, last = a.shape[-1], a.ndim - 1
+    above = concatenate([a, e], last)
+    whole = function(concatenate([above, concatenate([zeros_like(a), a], last)], last - 1))
+    return part(part(whole, last - 1, 0, n), last, n, n)
+
+
+def _scaled_root(a: Any) -> Any:
+    """Denman's and Beavers' iteration, scaled by norms (Higham 2008, 6.3)."""
+
+    def step(_: Any, carry: Any) -> Any:
+        x, y = carry
+        x_under, y_under = inv(x, errors="nan"), inv(y, errors="nan")
+        size, other = (
+            aggregate.sum(square(each), (-2, -1), keepdims=True)
+            for each in (x @ y, y_under @ x_under)
+        )
+        scale = exp(0.125 * (log(other) - log(size)))
+        return 0.5 * (scale * x + y_under / scale), 0.5 * (scale * y + x_under / scale)
+
+    return fori_loop(0, _STEPS, step, (a, identity_like(a)))[0]
+
+
+@custom_vjp(name="staticgrad.sqrtm")
+def _root(a: Any) -> Any:
+    a = stop_gradient(a)
+    found = _scaled_root(a)
+    better = found + Sylvester("nan")(found, found, a - found @ found)
+    return _checked(better, better @ better, a)
+
+
+@_root.rule
+def _(ct: Any, out: Any, a: Any) -> tuple[Any, ...]:
+    turned = adjoint(out)
+    return (Sylvester("nan")(turned, turned, ct),)
+
+
+def sqrtm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Principal square root of square matrices: X with X @ X = A.
+
+    NaN where that is not real or A is singular. Derivative: X dX + dX X = dA.
+
+    >>> sg.evaluate(sg.linalg.sqrtm([[4.0, 1.0], [0.0, 4.0]])).round(6)
+    array([[2.  , 0.25],
+           [0.  , 2.  ]])
+    """
+    return _root(squares(_real(A)))
+
+
+def _logarithm(a: Any) -> Any:
+    unit = identity_like(a)
+    root = a
+    for _ in range(_ROOTS):
+        root = _scaled_root(root)
+    # log(root) = 2 atanh((root - I) (root + I)^-1), of which the first terms are a start.
+    small = (root - unit) @ inv(root + unit, errors="nan")
+    squared = small @ small
+    series = unit + squared @ (unit / 3.0 + squared @ (unit / 5.0 + squared / 7.0))
+    found = small @ series * (2.0 * 2.0**_ROOTS)
+    for _ in range(_REFINED):
+        power = expm(found)
+        found = found + 2.0 * solve(power + a, a - power, errors="nan")
+    return _checked(found, expm(found), a)
+
+
+_log = _function_of_matrices("logm", _logarithm)
+
+
+def logm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Principal logarithm of square matrices: X with expm(X) = A; NaN where that is not real."""
+    return _log(squares(_real(A)))
+
+
+def _newton_sign(a: Any) -> Any:
+    def step(_: Any, x: Any) -> Any:
+        under = inv(x, errors="nan")
+        size, other = (aggregate.sum(square(each), (-2, -1), keepdims=True) for each in (x, under))
+        scale = exp(0.25 * (log(other) - log(size)))
+        return 0.5 * (scale * x + under / scale)
+
+    found = fori_loop(0, _STEPS, step, a)
+    found = 0.5 * (found + inv(found, errors="nan"))
+    return _checked(found, found @ found @ a, a)
+
+
+_sign = _function_of_matrices("signm", _newton_sign)
+
+
+def signm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Sign of square matrices: eigenvalues become 1 or -1, by the signs of their real parts.
+
+    NaN where one is on the imaginary axis.
+    """
+    return _sign(squares(_real(A)))
+
+
+def expm_frechet(
+    A: ArrayLike[AnyValue],
+    E: ArrayLike[AnyValue],  # noqa: N803
+    compute_expm: bool = True,
+) -> Any:
+    """Exponential of A and its derivative along E; that alone where ``compute_expm`` is False."""
+    a, e = _alike(A, E)
+    derivative = _block(expm, squares(a), e)
+    return (expm(a), derivative) if compute_expm else derivative
+
+
+def _turned(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
+    """The cosine and the sine, blocks of the exponential of [[0, -A], [A, 0]]."""
+    a = squares(_real(A))
+    n, last, zeros = a.shape[-1], a.ndim - 1, zeros_like(a)
+    above = concatenate([zeros, -a], last)
+    whole = expm(concatenate([above, concatenate([a, zeros], last)], last - 1))
+    left = part(whole, last, 0, n)
+    return part(left, last - 1, 0, n), part(left, last - 1, n, n)
+
+
+def cosm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Cosine of square matrices, by ``expm`` of a matrix of twice the size."""
+    return _turned(A)[0]
+
+
+def sinm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Sine of square matrices, by ``expm`` of a matrix of twice the size."""
+    return _turned(A)[1]
+
+
+def tanm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Tangent of square matrices: solve(cosm(A), sinm(A))."""
+    cosine, sine = _turned(A)
+    return solve(cosine, sine)
+
+
+# -- by the singular values -----------------------------------------------------------------------
+
+
+def polar(a: ArrayLike[AnyValue], side: Literal["right", "left"] = "right") -> Any:
+    """Polar factors: u with orthonormal columns or rows, and p positive semidefinite.
+
+    ``right``: a = u @ p; ``left``: a = p @ u. By the singular value decomposition.
+    """
+    w, s, v = svd(_real(a), full_matrices=False)
+    scaled = s[..., None, :]
+    p = (adjoint(v) * scaled) @ v if side == "right" else (w * scaled) @ adjoint(w)
+    return w @ v, p
+
+
+def orthogonal_procrustes(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> Any:
+    """Orthogonal R for which A @ R is closest to B, and the sum of singular values of A.T @ B."""
+    a, b = _alike(A, B)
+    w, s, v = svd(adjoint(a) @ b, full_matrices=False)
+    return w @ v, aggregate.sum(s, -1)
+
+
+def subspace_angles(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> AnyValue:
+    """Angles between the column spaces of two matrices of full rank, the largest first."""
+    one, other = (qr(each)[0] for each in _alike(A, B))
+    both: Any = adjoint(one) @ other
+    cosines = flip(clip(svdvals(both), -1.0, 1.0), -1)
+    wide = one.shape[-1] >= other.shape[-1]
+    apart = other - one @ both if wide else one - other @ adjoint(both)
+    sines = clip(svdvals(apart), -1.0, 1.0)
+    large = square(cosines) >= 0.5
+    return where(large, arcsin(where(large, sines, 0.0)), arccos(where(large, 0.0, cosines)))
+
+
+def rq(a: ArrayLike[AnyValue], mode: Literal["full", "r", "economic"] = "full") -> Any:
+    """R upper triangular and Q with orthonormal rows, with R @ Q = a; R alone for ``r``.
+
+    It is ``qr`` of the matrix with its rows in reverse order, transposed.
+    """
+    value: Any = _real(a)
+    last = value.ndim - 1
+    turned = adjoint(flip(value, last - 1))
+    q, r = qr(turned, "reduced" if mode == "economic" else "complete")
+    right = flip(adjoint(q), last - 1)
+    left = flip(flip(adjoint(r), last - 1), last)
+    return left if mode == "r" else (left, right)

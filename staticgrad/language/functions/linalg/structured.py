@@ -1,0 +1,254 @@
+"""Structured matrices, chains of products and tensor systems, by the names of ``scipy.linalg``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.functions.creation import zeros_like
+from staticgrad.language.functions.linalg.matrices import (
+    cho_solve,
+    cholesky,
+    inv,
+    matrices,
+    solve,
+    solve_tridiagonal,
+)
+from staticgrad.language.functions.loops.loops import fori_loop
+from staticgrad.language.functions.products import einsum
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.indexing import concatenate, flip, take
+from staticgrad.language.ops.linalg import LU, LUSolve, adjoint
+from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
+from staticgrad.language.ops.operands import Integer, as_value, promoted_values
+from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.selection import where
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+
+
+def _vector(what: str, x: ArrayLike[AnyValue]) -> Any:
+    value: Any = as_value(x)
+    if value.ndim != 1 or not isinstance(value.shape[0], int):
+        raise RankError(
+            f"{what}: {value.type} is not a vector of a known size", hint="x.ravel(), x[0]"
+        )
+    return value
+
+
+def toeplitz(c: ArrayLike[AnyValue], r: ArrayLike[AnyValue] | None = None) -> AnyValue:
+    """Matrix with constant diagonals, of its first column c and row r (by default c, too).
+
+    r[0] is not read.
+
+    >>> sg.evaluate(sg.linalg.toeplitz([1, 2, 3], [1, 4, 5]))
+    array([[1, 4, 5],
+           [2, 1, 4],
+           [3, 2, 1]])
+    """
+    column: Any = _vector("toeplitz", c)
+    row = column if r is None else _vector("toeplitz", r)
+    column, row = promoted_values((column, row))
+    m, n = column.shape[0], row.shape[0]
+    both = concatenate([flip(row[1:], 0), column], 0)
+    return take(both, np.arange(m)[:, None] - np.arange(n) + n - 1, 0)
+
+
+def hankel(c: ArrayLike[AnyValue], r: ArrayLike[AnyValue] | None = None) -> AnyValue:
+    """Matrix with constant antidiagonals, of its first column c and last row r (by default 0).
+
+    r[0] is not read.
+    """
+    column: Any = _vector("hankel", c)
+    row = zeros_like(column) if r is None else _vector("hankel", r)
+    column, row = promoted_values((column, row))
+    both = concatenate([column, row[1:]], 0)
+    return take(both, np.arange(column.shape[0])[:, None] + np.arange(row.shape[0]), 0)
+
+
+def circulant(c: ArrayLike[AnyValue]) -> AnyValue:
+    """Square matrix whose columns are c, each moved down by one more, round the end."""
+    column = _vector("circulant", c)
+    n = column.shape[0]
+    return take(column, (np.arange(n)[:, None] - np.arange(n)) % max(n, 1), 0)
+
+
+def companion(a: ArrayLike[AnyValue]) -> AnyValue:
+    """Companion matrix of a polynomial with coefficients a, of which a[0] is not 0."""
+    value = _vector("companion", a)
+    if value.shape[0] < 2:
+        raise ShapeError(f"companion: {value.type} has fewer than two coefficients")
+    row = value[1:] / -value[0]
+    n = row.shape[0]
+    below = astype(as_value(np.eye(n)[:-1]), row.dtype)
+    return concatenate([expand_dims(row, 0), below], 0)
+
+
+def hilbert(n: Integer) -> AnyValue:
+    """Hilbert matrix, 1 / (i + j + 1), as a constant."""
+    return as_value(1.0 / (1.0 + np.arange(n)[:, None] + np.arange(n)))
+
+
+def hadamard(n: Integer, dtype: Any = int) -> AnyValue:
+    """Hadamard matrix of a size that is a power of two, as a constant."""
+    if n < 1 or n & (n - 1):
+        raise ArgumentError(f"hadamard: n={n} is not a power of two")
+    found = np.ones((1, 1), dtype)
+    while len(found) < n:
+        found = np.block([[found, found], [found, -found]])
+    return as_value(found)
+
+
+def khatri_rao(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
+    """Products of all elements of a column of a and of the same column of b: [m * k, n]."""
+    left, right = promoted_values((a, b))
+    if left.ndim != 2 or right.ndim != 2:
+        raise RankError("khatri_rao: takes two matrices")
+    found: Any = einsum("in,jn->ijn", left, right)
+    return reshape(found, (left.shape[0] * right.shape[0], left.shape[1]))
+
+
+def multi_dot(arrays: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
+    """Product of several matrices, in the order of multiplications that costs least.
+
+    The first and the last may be vectors.
+    """
+    values: list[Any] = [as_value(each) for each in arrays]
+    if len(values) < 2:
+        raise ArgumentError("multi_dot: takes at least two arrays")
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    if len(values) > len(letters) - 1:
+        raise ArgumentError(f"multi_dot: takes at most {len(letters) - 1} arrays")
+    terms = [letters[k : k + 2] for k in range(len(values))]
+    result = terms[0][0] + terms[-1][1]
+    if values[0].ndim == 1:
+        terms[0], result = terms[0][1], result[1:]
+    if values[-1].ndim == 1:
+        terms[-1], result = terms[-1][0], result[:-1]
+    return einsum(f"{','.join(terms)}->{result}", *values)
+
+
+def _size(sizes: Sequence[Any]) -> Any:
+    found: Any = 1
+    for each in sizes:
+        found = found * each
+    return found
+
+
+def tensorinv(a: ArrayLike[AnyValue], ind: Integer = 2) -> AnyValue:
+    """Inverse of a tensor as a map of its last axes to its first ``ind`` ones."""
+    value: Any = as_value(a)
+    if ind < 1:
+        raise ArgumentError(f"tensorinv: ind={ind} is not positive")
+    first, last = value.shape[:ind], value.shape[ind:]
+    found = inv(reshape(value, (_size(first), _size(last))))
+    return reshape(found, (*last, *first))
+
+
+def tensorsolve(
+    a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axes: Sequence[int] | None = None
+) -> AnyValue:
+    """x with tensordot(a, x, x.ndim) = b; ``axes`` of a are moved to its end first."""
+    left, right = promoted_values((a, b))
+    value: Any = left
+    for axis in axes or ():
+        value = moveaxis(value, axis, value.ndim - 1)
+    last = value.shape[right.ndim :]
+    n = _size(right.shape)
+    found = solve(reshape(value, (n, _size(last))), reshape(right, (n,)))
+    return reshape(found, last)
+
+
+def solve_toeplitz(c_or_cr: Any, b: ArrayLike[AnyValue]) -> AnyValue:
+    """x with toeplitz(c, r) @ x = b, of a column c or a pair (c, r); by ``solve``."""
+    pair = c_or_cr if isinstance(c_or_cr, tuple) else (c_or_cr,)
+    return solve(toeplitz(*pair), b)
+
+
+def _from_bands(ab: Any, above: int) -> Any:
+    """The matrix whose diagonals are the rows of ab, of which the first is ``above`` the main."""
+    rows, n = ab.shape
+    if not isinstance(n, int) or not isinstance(rows, int):
+        raise ShapeError(f"bands of {ab.type}: sizes must be known")
+    i, j = np.arange(n)[:, None], np.arange(n)
+    row = above + i - j
+    inside = (row >= 0) & (row < rows)
+    columns = np.broadcast_to(j, (n, n))
+    return where(inside, ab[np.where(inside, row, 0), columns], 0.0)
+
+
+def solve_banded(l_and_u: Any, ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
+    """x with a @ x = b, of a matrix given by its diagonals: ab[u + i - j, j] = a[i, j].
+
+    ``l_and_u`` are the numbers of diagonals below and above. Three diagonals are solved by
+    ``solve_tridiagonal``, more as a whole matrix.
+    """
+    below, above = map(int, l_and_u)
+    value, right = promoted_values((matrices(ab), b))
+    if value.ndim != 2 or value.shape[0] != below + above + 1:
+        raise ShapeError(f"solve_banded: {value.type} has not {below + above + 1} diagonals")
+    if (below, above) == (1, 1):
+        return solve_tridiagonal(value[2, :-1], value[1], value[0, 1:], right)
+    return solve(_from_bands(value, above), right)
+
+
+def solveh_banded(
+    ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue], *, lower: bool = False
+) -> AnyValue:
+    """The same of a symmetric positive definite matrix, given by its upper or lower diagonals."""
+    value, right = promoted_values((matrices(ab), b))
+    half = _from_bands(value, 0 if lower else value.shape[0] - 1)
+    triangle = cholesky(half if lower else adjoint(half))
+    return cho_solve((triangle, True), right)
+
+
+def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    """LU factors of square matrices, for ``lu_solve``: both in one matrix, and the pivots.
+
+    As ``scipy.linalg.lu_factor``: row i was exchanged with row piv[i]. Differentiable.
+    """
+    value = matrices(a)
+    found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
+    packed, permutation = adjoint(found[0]), found[1]
+    places = iota((value.shape[-1],), like=value)
+    start = permutation * 0 + places
+
+    def step(i: Any, carry: Any) -> Any:
+        order, pivots = carry
+        here = places == i
+        wanted = (where(here, permutation, 0)).sum(-1, keepdims=True)
+        at = where(order == wanted, places, 0).sum(-1, keepdims=True)
+        moved = where(here, order, 0).sum(-1, keepdims=True)
+        order = where(places == at, moved, order)
+        return where(here, wanted, order), where(here, at, pivots)
+
+    return packed, fori_loop(0, value.shape[-1], step, (start, start))[1]
+
+
+def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Integer = 0) -> AnyValue:
+    """x with a @ x = b, of a matrix whose ``lu_factor`` is known; with ``trans`` 1 or 2 of a.T."""
+    if not isinstance(lu_and_piv, tuple | list) or len(lu_and_piv) != 2:
+        raise ArgumentError(
+            "lu_solve: takes the pair of lu_factor", hint="lu_solve(lu_factor(a), b)"
+        )
+    packed, right = promoted_values((lu_and_piv[0], b))
+    pivots: Any = as_value(lu_and_piv[1])
+    places = iota((packed.shape[-1],), like=packed)
+    start = pivots * 0 + places
+
+    def step(i: Any, order: Any) -> Any:
+        here = places == i
+        at = where(here, pivots, 0).sum(-1, keepdims=True)
+        one, other = (
+            where(where_at, order, 0).sum(-1, keepdims=True) for where_at in (here, places == at)
+        )
+        return where(here, other, where(places == at, one, order))
+
+    permutation = fori_loop(0, packed.shape[-1], step, start)
+    is_vector = right.ndim == 1
+    columns = expand_dims(right, -1) if is_vector else right
+    found = LUSolve(trans == 0, "raise")(adjoint(packed), permutation, columns)
+    return squeeze(found, -1) if is_vector else found
