@@ -300,10 +300,10 @@ class _Kernels:
 
     def leave(self) -> None:
         """Store the groups with the graph, so that fusion need not run again."""
-        from staticgrad.compiler.fusion.merging import leave
+        from staticgrad.compiler.fusion.merging import attach_groups
 
         leave_unmarked(self.graph, self.seen)
-        leave(self.seen, self.groups)
+        attach_groups(self.seen, self.groups)
 
 
 class Border:

@@ -204,7 +204,7 @@ def _load(source: KernelSource, settings: config.Config, start: float) -> Code:
     from staticgrad.native.language.parts import text_of
 
     def compile_for(host: Target) -> ObjectCode:
-        written = jit.written(source, host)
+        written = jit.llvm_modules(source, host)
         for name, module in written.shared.items():
             if not loader.is_loaded(name, host):
                 make = functools.partial(jit.compile_ir, text_of(module), name)

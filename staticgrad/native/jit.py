@@ -205,12 +205,12 @@ def whole(source: KernelSource, host: Target) -> str:
 
     Raises CompileError when the source is not in the kernel language.
     """
-    found = written(source, host)
+    found = llvm_modules(source, host)
     return text_of(linked([found.kernel, *found.shared.values()]))
 
 
-def written(source: KernelSource, host: Target) -> Modules:
-    """The modules of a kernel and of the functions that it shares, by ``vector``.
+def llvm_modules(source: KernelSource, host: Target) -> Modules:
+    """Return the LLVM modules of a kernel and of the functions that it shares.
 
     Raises CompileError when the source is not in the kernel language.
     """

@@ -300,7 +300,7 @@ def _entries(level: int, target: Target) -> list[Entry]:
     forms = [lanes for lanes, at in FORMS if at == level]
     sources = [mask_source(lanes, level) for lanes in forms]
     symbols = [jit.symbol_of(source) for source in sources]
-    made = linked(jit.written(SourceText(source), target).kernel for source in sources)
+    made = linked(jit.llvm_modules(SourceText(source), target).kernel for source in sources)
     code = jit.compile_ir(text_of(made), symbols[0], target, level)
     return [ctypes.CFUNCTYPE(None, *_ENTRY)(load(code.elf, symbol, target)) for symbol in symbols]
 
@@ -393,7 +393,7 @@ def compiled(
             bundles.add(symbol, module)
         for source in sources:
             try:
-                made = jit.written(source, host)
+                made = jit.llvm_modules(source, host)
             except CompileError:
                 continue  # who asks for it alone is told why
             symbol = symbols[source] = jit.symbol_of(source.key)

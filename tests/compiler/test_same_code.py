@@ -40,7 +40,7 @@ def others():
     """Write the LLVM IR of many other kernels."""
     for number in range(MANY):
         kernel = parse_kernel(OTHER.format(number=number))
-        assert text_of(jit.written(backends.source_of(kernel), loader.host()).kernel)
+        assert text_of(jit.llvm_modules(backends.source_of(kernel), loader.host()).kernel)
 
 
 PRINTED = """

@@ -246,7 +246,7 @@ class Compiled(Generic[Results]):
         )
         with terminal.working(f"compiling {self.program_graph.name}") as line:
             line.stage = "passes and fusion"
-            (self.schedule, self._constants, note), planner = self._scheduling.found
+            (self.schedule, self._constants, note), planner = self._scheduling.result
             if note:
                 self._counts.note(note)
             self._plans = Plans(planner.plan, self._counts)
@@ -484,7 +484,7 @@ class Compiled(Generic[Results]):
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
         schedule = self.schedule if plan is None else plan.schedule
-        graph, reports = self._scheduling.scheduled(schedule), self._scheduling.reports
+        graph, reports = self._scheduling.graph_of(schedule), self._scheduling.reports
         return Explanation(
             graph=self.program_graph.name,
             pipeline=str(self.options.pipeline),

@@ -286,7 +286,7 @@ Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 def scheduled(
     graph: Graph, fuse: bool, tuned_at: Iterable[tuple[str, int]] | None = None
 ) -> Schedule:
-    """The kernels of a graph; the schedule is checked by code that shares nothing with fusion.
+    """Return the schedule of a graph, checked by code that shares nothing with fusion.
 
     ``tuned_at``: the sizes at which kernels are timed with several schedules; None: they are not.
     """
@@ -323,12 +323,12 @@ class Scheduling:
     make_table: MakeTable
 
     @cached_property
-    def found(self) -> tuple[KnownSchedule, Divisions]:
-        """The schedule and its plans; it is on disk afterwards, if it can be."""
-        known, planner = self._found()
+    def result(self) -> tuple[KnownSchedule, Divisions]:
+        """Return the schedule and its plans, from disk or new; a new one is stored on disk."""
+        known, planner = self._result()
         return known, Divisions(planner, self._divisions)
 
-    def _found(self) -> tuple[KnownSchedule, Planner]:
+    def _result(self) -> tuple[KnownSchedule, Planner]:
         name = None
         if self.told is not None:
             told = (self.told, *self._deciding, *self.sizes.items())
@@ -345,7 +345,7 @@ class Scheduling:
 
     def planners(self) -> Iterator[Planner]:
         """The planners of the program's divisions, that of its schedule first."""
-        yield self.found[1].chosen
+        yield self.result[1].chosen
         yield from (each.planner for each in self._divisions(KEPT))
 
     @property
@@ -358,9 +358,9 @@ class Scheduling:
         """The report of each pass."""
         return self._passed[1]
 
-    def scheduled(self, schedule: Schedule) -> Graph:
-        """The graph whose operations a schedule of this program runs."""
-        return self.found[1].graph(schedule) or self._made[0].graph
+    def graph_of(self, schedule: Schedule) -> Graph:
+        """Return the graph whose operations a schedule of this program runs."""
+        return self.result[1].graph(schedule) or self._made[0].graph
 
     def _divisions(self, kept: Sequence[int] = ()) -> Iterator[Divided]:
         if not self._has_bodies:
@@ -391,7 +391,7 @@ class Scheduling:
     @cached_property
     def _everything(self) -> Planner:
         """Plans that store everything, of loops as they are."""
-        whole = self.make(self._computed[0]) if self._has_bodies else self.found[0].schedule
+        whole = self.make(self._computed[0]) if self._has_bodies else self.result[0].schedule
         return Planner(whole, StoreAll(), None, *self.limits[2:])
 
     @cached_property

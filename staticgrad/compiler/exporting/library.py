@@ -257,7 +257,7 @@ def _object_code(sources: Iterable[KernelSource]) -> bytes:
     """Return one object with the code of kernels and of all that they share."""
     modules: list[parts.Module] = []
     for source in dict.fromkeys(sources):
-        found = jit.written(source, loader.host())
+        found = jit.llvm_modules(source, loader.host())
         modules += [found.kernel, *found.shared.values()]
     return jit.compile_ir(parts.text_of(parts.linked(modules)), "", loader.host()).elf
 

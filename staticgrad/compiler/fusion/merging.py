@@ -207,15 +207,15 @@ def fused(graph: Graph, merge: bool = True) -> Groups:
     return Engine(groups).run(MOVES) if merge else groups
 
 
-def leave(graph: Graph, groups: Groups) -> None:
-    """Keep the groups of a graph with it, for whoever takes them.
+def attach_groups(graph: Graph, groups: Groups) -> None:
+    """Store the groups of a graph with it, for the next call of ``groups_of``.
 
-    They hold the graph in turn, so that the two live until they are taken or collected.
+    They refer to the graph in turn, so that both live until that call or a collection.
     """
     graph.found[_NOTE] = groups
 
 
-def taken(graph: Graph, merge: bool = True) -> Groups:
-    """The groups of a graph: those that were left with it, if any. They are not kept."""
+def groups_of(graph: Graph, merge: bool = True) -> Groups:
+    """Return the groups of a graph: those attached to it, which it drops, or else new ones."""
     found = graph.found.pop(_NOTE, None)
     return found if merge and isinstance(found, Groups) else fused(graph, merge)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from staticgrad.compiler.fusion.copies import WithCopies, with_copies, with_late_copies
 from staticgrad.compiler.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
-from staticgrad.compiler.fusion.merging import taken
+from staticgrad.compiler.fusion.merging import groups_of
 from staticgrad.compiler.fusion.updates import PendingStep, Update, copied_updates, in_order
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
@@ -104,10 +104,10 @@ class Fusion:
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """Return the result of ``fuse`` with the groups; equal graphs give equal results."""
     computed = prepared(graph, fuse if merge else None)
-    groups = taken(computed, merge)
+    groups = groups_of(computed, merge)
     if merge and (narrow := _with_narrow_factors(groups)) is not groups.graph:
-        groups = taken(narrow, merge)
-    return scheduled(with_copies(groups))
+        groups = groups_of(narrow, merge)
+    return lower_groups(with_copies(groups))
 
 
 def _with_narrow_factors(groups: Groups) -> Graph:
@@ -138,7 +138,7 @@ def _with_narrow_factors(groups: Groups) -> Graph:
     return groups.graph.replace_nodes(narrow).without_dead_nodes()
 
 
-def scheduled(placed: WithCopies) -> Fusion:
+def lower_groups(placed: WithCopies) -> Fusion:
     """Return the schedule of these groups: each is lowered once, then updates get their buffers.
 
     While groups are lowered, the new value of a parameter has a separate buffer, ``new.name``.
@@ -154,7 +154,7 @@ def scheduled(placed: WithCopies) -> Fusion:
         )
     steps = [_renamed(work.step, builder.new_names) for work in ordered]
     kernels = [step for step in steps if isinstance(step, KernelStep)]
-    told = kernels_told([(step.kernel, step.arguments) for step in kernels])
+    told = kernels_with_facts([(step.kernel, step.arguments) for step in kernels])
     steps = [
         replace(step, kernel=told[step.kernel]) if isinstance(step, KernelStep) else step
         for step in steps
@@ -376,7 +376,7 @@ def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
     return step.with_operands(tuple(operands))
 
 
-def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel, Kernel]:
+def kernels_with_facts(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel, Kernel]:
     """Return for each kernel a kernel with the facts that hold for all its sizes."""
     sizes: dict[Kernel, dict[tuple[Size, ...], None]] = {}
     for kernel, arguments in uses:

@@ -16,7 +16,11 @@ from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.language.vecmath.blocks import LONG, expand
 from staticgrad.language.vecmath.layout import scaled_by, scaled_in_steps
 
-_FUNCTIONS = {"abs": "absolute", "rarely": "select", "c_fmod": "fmod"}
+#: Primitives that have another name in the kernel language.
+KERNEL_NAMES: Final = {
+    "div": "truediv", "and": "and_", "or": "or_", "not": "invert", "shl": "lshift",
+    "shr": "rshift", "abs": "absolute", "rarely": "select", "c_fmod": "fmod",
+}  # fmt: skip
 
 
 class _Lines:
@@ -57,7 +61,7 @@ def operation(op: str, args: Sequence[str]) -> str:
         return f"-{args[0]}"
     if op == "not":
         return f"~{args[0]}"
-    return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
+    return f"{KERNEL_NAMES.get(op, op)}({', '.join(args)})"
 
 
 PARAMETERS: Final = ("x", "y", "z")

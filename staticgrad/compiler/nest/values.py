@@ -11,7 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
-from staticgrad.compiler.nest.block_functions import element, function_name, function_text
+from staticgrad.compiler.nest.block_functions import (
+    KERNEL_NAMES,
+    element,
+    function_name,
+    function_text,
+)
 from staticgrad.compiler.nest.division import (
     DIVIDENDS,
     DIVISORS,
@@ -50,10 +55,6 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.support.records import dataclass
 
-_NAMES: Final = {
-    "div": "truediv", "and": "and_", "or": "or_", "not": "invert", "shl": "lshift",
-    "shr": "rshift", "abs": "absolute", "rarely": "select", "c_fmod": "fmod",
-}  # fmt: skip
 #: Comparisons with the same ones of exchanged operands.
 _MIRRORED: Final = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 #: The largest i64: behind every position.
@@ -68,7 +69,7 @@ def _is_place(expr: Expr) -> bool:
 
 def operation(op: str) -> str:
     """The name of a primitive in the kernel language."""
-    return _NAMES.get(op, op)
+    return KERNEL_NAMES.get(op, op)
 
 
 @dataclass

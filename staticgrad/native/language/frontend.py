@@ -693,7 +693,7 @@ def module_of(
 
 
 def modules(functions: Mapping[str, Function], symbol: str, target: Target) -> Modules:
-    """The same, but for helpers that kernels share: each of them is a module of its own.
+    """Return the LLVM modules of functions: each helper that kernels share is a separate module.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
