@@ -13,7 +13,7 @@ import pytest
 import staticgrad.errors
 from staticgrad.tools.commands.cli import main
 from tests.helpers.processes import python
-from tests.page_programs import outputs, programs
+from tests.page_programs import blocks, outputs, programs
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -174,13 +174,33 @@ def test_commands_of_the_readme_exist():
     assert set(re.findall(r'pip install -e "\.\[(\w+)\]"', text)) <= set(extras)
 
 
+def test_the_picture_of_the_readme_is_that_of_its_first_program():
+    first, _ = programs(ROOT / "README.md")[0]
+    program, _, _ = first.partition("\nf = sg.compile")
+    (svg,) = outputs([program + "\nprint(step.svg())\n"])
+    assert (ROOT / "docs/step.svg").read_text("utf-8") == svg.removesuffix("\n")
+
+
+def test_the_program_in_pytorch_has_the_losses_of_ours():
+    pytest.importorskip("torch")
+    _, ours = programs(ROOT / "README.md")[0]
+    theirs = next(text for kind, text in blocks(ROOT / "README.md") if kind == "py")
+    (said,) = outputs([theirs])
+    losses = [line for line in ours.splitlines() if "loss" in line]
+    assert said.splitlines() == losses
+    assert len(losses) == 4
+
+
 def test_the_two_commands_stand_in_the_readme():
     text = (ROOT / "README.md").read_text("utf-8")
     assert 'python -m pip install -e ".[demo]" && python -m staticgrad demo\n' in text
     assert 'python -m pip install -e ".[test]" && python -m pytest\n' in text
     text = (ROOT / "README.md").read_text("utf-8")
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert [link for link in links if not link.startswith(("#", "https://"))] == []
+    assert [link for link in links if not link.startswith(("#", "https://"))] == ["docs/step.svg"]
+    titles = re.findall(r"^#+ (.*)$", text, re.M)
+    anchors = {"#" + title.lower().replace(" ", "-") for title in titles}
+    assert {link for link in links if link.startswith("#")} <= anchors
     first, output = programs(ROOT / "README.md")[0]
     assert len(first.splitlines()) <= 25
     assert output
