@@ -67,7 +67,7 @@ class Narrow(Pass, name="narrow"):
             ("readers", self.readers, READERS),
         ):
             if value not in known:
-                raise PipelineError(f"narrow: {name}={value!r} is none of {listed(known)}")
+                raise PipelineError(f"narrow: {name}={value!r} is not one of {listed(known)}")
         names = [*registered_ops()]
         for each in self.ops.split():
             plain = each.removeprefix("!")

@@ -41,7 +41,7 @@ class SavedValues(Pass, name="saved"):
         """Check the policy."""
         if isinstance(self.policy, str) and policy_named(self.policy) is None:
             raise PipelineError(
-                f"saved: policy={self.policy!r} is none of sg.checkpoint_policies",
+                f"saved: policy={self.policy!r} is not one of sg.checkpoint_policies",
                 hint='"dots_saveable", "save_only_these_names(\'h\')"',
             )
         parts_of(self.saveable)

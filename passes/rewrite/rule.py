@@ -319,7 +319,7 @@ class Rule:
         if not isinstance(self.pattern, Applied):
             raise PipelineError(f"rule {self.name!r}: the pattern {self.pattern!r} is not an op")
         if self.kind not in CLASSES:
-            raise PipelineError(f"rule {self.name!r}: {self.kind!r} is none of {CLASSES}")
+            raise PipelineError(f"rule {self.name!r}: {self.kind!r} is not one of {CLASSES}")
         if self.kind == "value" and not self.error:
             raise PipelineError(f"rule {self.name!r} changes values: it states no error")
         if isinstance(self.replacement, Term):

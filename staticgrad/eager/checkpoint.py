@@ -112,7 +112,7 @@ class Taking:
         if kept.op != op or kept.types != applied.types:
             raise TapeError(
                 f"checkpoint: the function runs {op.name} where it ran {kept.op.name} first",
-                hint="it must compute the same both times, for a policy keeps results of the first",
+                hint="it must compute the same both times: a policy stores results of the first",
             )
         return kept.found
 

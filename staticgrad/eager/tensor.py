@@ -455,7 +455,7 @@ class Tensor(WithArray, Recorded, Value):
             if own is not None and own.shape != each.type.shape:
                 raise ShapeError(
                     f"a gradient of shape {own.shape} is set on a tensor {each.type}",
-                    hint="zero_grad() forgets it",
+                    hint="zero_grad() removes it",
                 )
         with no_grad():
             found = tape.TapeSweep(nodes, release=not retain_graph).run([(edge, seed)])

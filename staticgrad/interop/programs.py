@@ -246,7 +246,7 @@ def caller(
             programs = known.get(key)
         except TypeError:
             raise ArgumentError(
-                f"{name}: arguments that are no arrays are static, and need a hash:"
+                f"{name}: arguments that are not arrays are static and must be hashable:"
                 f" {shown([leaf for leaf in static if leaf is not None])}"
             ) from None
         if programs is None:

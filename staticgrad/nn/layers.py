@@ -327,7 +327,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
             self.layers[place] = [_layer(each) for each in layer]
         else:
             raise ArgumentError(
-                f"Sequential: in the places of a slice stand layers, not {shown(layer)}",
+                f"Sequential: a slice takes layers, not {shown(layer)}",
                 hint="net[1:3] = [layer, other]",
             )
 

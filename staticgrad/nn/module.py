@@ -439,9 +439,8 @@ class Module:
             try:
                 if isinstance(value, np.ndarray) and isinstance(vars(self).get(name), Parameter):
                     raise ParameterValueError(
-                        f"{type(self).__name__}.{name} is a parameter, and would be none as an"
-                        " array",
-                        hint=f"model.{name}.value = array keeps it one",
+                        f"{type(self).__name__}.{name} is a parameter; an array would replace it",
+                        hint=f"model.{name}.value = array sets its value",
                     )
                 if isinstance(value, Parameter | ComplexParameter | list | tuple | dict):
                     name_apart(value)

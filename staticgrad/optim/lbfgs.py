@@ -168,7 +168,7 @@ class _Space:
         values = [ravel(leaf) for leaf in leaves]
         self._shapes = [leaf.shape for leaf in leaves]
         if not leaves:
-            raise ArgumentError("LBFGS: there is nothing to be moved")
+            raise ArgumentError("LBFGS: there are no parameters")
         dtypes = {value.dtype for value in values}
         if len(dtypes) > 1 or not values[0].dtype.is_float or values[0].dtype.is_storage:
             names = ", ".join(sorted(map(str, dtypes)))

@@ -1,6 +1,6 @@
 """The arguments of one call of a traced function: arrays by name, and what is static.
 
-Arrays become inputs of the graph, named by where they stand: ``x``, ``batch.image``, ``pair.0``.
+Arrays become inputs of the graph, named from their positions: ``x``, ``batch.image``, ``pair.0``.
 Everything else (numbers, strings, bools, None, functions, objects) is part of the signature; a
 number that only arithmetic uses is an input from its second value on (``ir/python_numbers.py``).
 
@@ -90,7 +90,7 @@ class CallArguments:
                 array = leaf if is_one else as_array(leaf, name)  # a table of pandas has no dtype
                 if name in self.arrays:
                     raise ArgumentError(
-                        f"two arrays are called {name!r} by where they stand",
+                        f"two arrays are called {name!r} from their positions",
                         hint="a key with a point in it is written as a key inside of another dict",
                     )
                 self.arrays[name] = leaf
@@ -219,8 +219,8 @@ def _hashable(name: str, leaf: Any) -> Any:
     except TypeError:
         neither = "it cannot be static" if is_array(leaf) else "neither an array nor static"
         raise ArgumentError(
-            f"{name} is {shown(leaf)}, {kind_of(leaf)}: {neither}, for it has no hash",
-            hint=f"a Python number is: {name}=int({name}); an array is an input by itself"
+            f"{name} is {shown(leaf)}, {kind_of(leaf)}: {neither}, because it has no hash",
+            hint=f"a Python number is: {name}=int({name}); an array is always an input"
             if is_array(leaf)
             else f"f(sg.sparse.csr({name}), ...): its elements are then the input; or close over it"
             if hasattr(leaf, "tocsr")

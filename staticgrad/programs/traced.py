@@ -274,7 +274,7 @@ class Tracer:
         for node in nodes:
             if isinstance(node.op, Input) and node not in own and not is_body_input(node):
                 raise GraphError(
-                    f"{self._name} reads {node.label!r}, {node.types[0]}, which is none of its"
+                    f"{self._name} reads {node.label!r}, {node.types[0]}, which is not one of its"
                     " arguments",
                     hint="pass it as an argument; a value that was kept from another trace has no"
                     " number",

@@ -102,7 +102,7 @@ class Batches(Generic[B]):
             raise ArgumentError(f"Batches: rank must be in [0, ranks), got {rank} of {ranks}")
         if size % ranks:
             raise ArgumentError(
-                f"Batches: size is that of all ranks together, and {size} is no multiple of {ranks}"
+                f"Batches: size is that of all ranks, and {size} is not a multiple of {ranks}"
             )
         if not arrays:
             raise ArgumentError("Batches: there are no arrays")

@@ -80,7 +80,7 @@ def test_shares_of_batches_are_batches():
         ]
         assert all(len(part) == len(Batches(x, size=12, rank=1, ranks=4)) for part in parts)
     assert len([*Batches(np.arange(13), size=12, ranks=4)]) == 1
-    with pytest.raises(ArgumentError, match="10 is no multiple of 4"):
+    with pytest.raises(ArgumentError, match="10 is not a multiple of 4"):
         Batches(x, size=10, ranks=4)
     with pytest.raises(ArgumentError, match=r"rank must be in \[0, ranks\), got 4 of 4"):
         Batches(x, size=12, rank=4, ranks=4)

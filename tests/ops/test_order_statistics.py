@@ -56,7 +56,7 @@ def test_special_values_and_dtypes():
         (lambda x: sg.quantile(x[:0], 0.5, 0), EmptyReductionError, ["no elements"]),
         (lambda x: sg.histogram(x, 0), ArgumentError, ["0 bins"]),
         (lambda x: sg.histogram(x, 3, (1, 0)), ArgumentError, ["does not ascend"]),
-        (lambda x: sg.histogram(x, x), RankError, ["are no vector"]),
+        (lambda x: sg.histogram(x, x), RankError, ["are not a vector"]),
     ],
 )
 def test_what_is_refused(make, kind, words):

@@ -240,7 +240,7 @@ def test_a_field_that_nobody_reads_is_refused(seed, kind, extra, data):
     row[extra] = 1
     error = refused(document)
     assert named(error, words)
-    assert "is none of the format" in error.headline
+    assert "is not part of the format" in error.headline
 
 
 def test_names_that_plans_write_alike_are_refused():

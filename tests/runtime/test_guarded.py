@@ -119,10 +119,10 @@ def test_a_read_behind_an_operand_is_found_to_the_byte():
     assert "step 0, k0 (), depends on a red zone, " in headline
     behind = int(headline.partition("zone, ")[2].split()[0])
     assert behind < 4
-    assert headline.endswith("behind the end of 'b0', which is none of its operands")
+    assert headline.endswith("behind the end of 'b0', which is not one of its operands")
     source = NEGATION.replace("-v0", "load(p1, j, m) - v0")
     assert stray_read(source).startswith("step 0, k0 (), depends on byte ")
-    assert stray_read(source).endswith(" of 'b1', which nobody has written yet")
+    assert stray_read(source).endswith(" of 'b1', which is not written yet")
 
 
 def test_what_one_step_leaves_unwritten_the_next_must_not_read():
@@ -131,7 +131,7 @@ def test_what_one_step_leaves_unwritten_the_next_must_not_read():
     with pytest.raises(KernelAccessError) as error:
         run(schedule, plan(schedule, {"n": 37}), {x: ones(37)}, {NEGATE: source})
     assert error.value.headline.startswith("step 1, k1 (), depends on byte 14")
-    assert "of 'b1', which nobody has written yet" in error.value.headline
+    assert "of 'b1', which is not written yet" in error.value.headline
 
 
 def test_a_read_of_a_buffer_after_its_death_is_found():
@@ -151,7 +151,7 @@ def test_a_read_of_a_buffer_after_its_death_is_found():
     distance = (places[a].offset - places[b].offset) // 4
     source = NEGATION.replace("-v0", f"v0 + load(p0, j + {distance}, m)")
     with pytest.raises(
-        KernelAccessError, match=r"step 2, k2 .* which is none of its operands"
+        KernelAccessError, match=r"step 2, k2 .* which is not one of its operands"
     ) as e:
         run(schedule, made, {x: ones(16)}, {COPY: source})
     byte = int(re.search(r"byte (\d+) of the arena", e.value.headline)[1])

@@ -499,7 +499,7 @@ def _read(given: object, where: str, fields: Mapping[str, _Field]) -> Document:
     for key in given:
         if key not in fields:
             refuse(
-                f"{where} has a field {_short(key)}, which is none of the format",
+                f"{where} has a field {_short(key)}, which is not part of the format",
                 f"{did_you_mean(key, [*fields])}the fields are {', '.join(fields)}",
             )
     found: Document = {}

@@ -286,7 +286,7 @@ def check_apart(given: Mapping[str, Array], others: Iterable[tuple[str, Array]])
             if _meet(array, other):
                 raise OutputArrayError(
                     f"the array for output {name!r} shares memory with {what}",
-                    hint="outputs are written while the step runs: give an array of its own",
+                    hint="outputs are written while the step runs: give a separate array",
                 )
 
 

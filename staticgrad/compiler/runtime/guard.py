@@ -2,7 +2,7 @@
 
 The guarded copy holds the arena in its planned layout and every feed, parameter, constant and
 output, with red zones between them. A kernel sees the bytes of its operands; all else, and what
-nobody has written since a buffer's life began, is poison. Each step runs twice, over two different
+nothing has written since a buffer's life began, is poison. Each step runs twice, over two different
 poisons: whatever changes outside the buffers that it writes was written wrongly, and wherever its
 results differ they depend on bytes that it may not read. The plan says where each buffer is.
 
@@ -325,7 +325,7 @@ class WatchedRun:
                 low = middle
         reads = [t for t in touched if t.is_read]
         inside = any(t.span.begin <= low < t.span.end for t in touched)
-        why = "which nobody has written yet" if inside else "which is none of its operands"
+        why = "which is not written yet" if inside else "which is not one of its operands"
         return self._table.error(
             row, f"depends on {self._copy.describe(low, row)}, {why}", [self._may("read", reads)]
         )

@@ -376,7 +376,7 @@ def _match(wanted: Any, given: Any, into: dict[int, Any], what: str) -> None:
         return
     raise ArgumentError(
         f"{what}: the module was exported for other containers or numbers",
-        hint="arguments are those of the example, with arrays in the place of tensors",
+        hint="arguments are those of the example, with arrays instead of tensors",
     )
 
 

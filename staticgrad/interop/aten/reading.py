@@ -73,7 +73,7 @@ def program_of(
             chosen = [_argument(each, places) for each in given]
             continue
         if node.op != "call_function":
-            raise ExportError(f"{node.target}: {node.op} is no operator", at=_line(node))
+            raise ExportError(f"{node.target}: {node.op} is not an operator", at=_line(node))
         places[node] = ResultOf(len(inputs) + len(nodes))
         nodes.append(_node(node, places))
     return AtenProgram(inputs, types, nodes, chosen, fixed)

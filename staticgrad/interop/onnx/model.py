@@ -187,7 +187,7 @@ def _word(text: str, instead: str) -> str:
 
 def _shape_and_dtype(name: str, kind: Any) -> tuple[tuple[Any, ...], Any]:
     if not kind.HasField("tensor_type"):
-        raise ExportError(f"the input {name!r} is no tensor but a sequence, map or optional")
+        raise ExportError(f"the input {name!r} is a sequence, map or optional, not a tensor")
     shape = tuple(
         axis.dim_value
         if axis.HasField("dim_value")

@@ -140,7 +140,7 @@ def gumbel_softmax(
     if not hasattr(generator, "exponential"):
         raise ArgumentError(
             f"gumbel_softmax: {shown(generator)} draws no numbers",
-            hint="hand over sg.random.Generator(seed)",
+            hint="pass sg.random.Generator(seed)",
         )
     value: Any = floating(logits)
     drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)

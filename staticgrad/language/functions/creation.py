@@ -101,7 +101,7 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
         # Refuse a dtype, or several names in one string, as the shape.
         if not isinstance(shape, str) or shape in _DTYPE_NAMES:
             raise ArgumentError(
-                f"input {name!r}: {shown(shape)} stands where the shape does",
+                f"input {name!r}: {shown(shape)} is in the position of the shape",
                 hint=f"the shape comes first: sg.input({name!r}, shape, dtype); () is one number",
             )
         if "," in shape or len(shape.split()) > 1:
@@ -131,7 +131,7 @@ def _size(name: str, axis: int, entry: Any) -> Size:
         raise ShapeError(
             f"input {name!r}, axis {axis}: the size -1 is negative",
             hint=f"a size that differs from run to run has a name:"
-            f' sg.input({name!r}, ("batch", 3)); None is a size of its own',
+            f' sg.input({name!r}, ("batch", 3)); None makes a new size',
         )
     return size_of(entry, of=f"input {name!r}, axis {axis}")
 

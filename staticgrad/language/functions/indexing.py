@@ -295,7 +295,8 @@ def _bound(x: Value, bound: Any, size: Size) -> Size:
     if isinstance(bound, Value) and not bound.computes:
         raise ArgumentError(
             f"getitem: the end {shown(bound)} of a slice is only known in a run",
-            hint="sg.take(x, start + np.arange(count), axis) takes so many from a start of the run"
+            hint="sg.take(x, start + np.arange(count), axis) takes count elements from a start"
+            " that only the run has"
             "\na traced function has a Python int when it is traced: f(x, int(n))",
             related=related(x, bound),
         )

@@ -474,7 +474,7 @@ def _product(a: Any, b: Any) -> Any:
     """a @ b where one of them is sparse; see ``sg.matmul``."""
     if is_sparse(a) and is_sparse(b):
         raise ArgumentError(
-            "matmul: the product of two sparse matrices has a pattern of its own",
+            "matmul: the product of two sparse matrices has another pattern",
             hint="A @ (B @ x) multiplies by both; A @ B.todense() is dense",
         )
     if is_sparse(a):

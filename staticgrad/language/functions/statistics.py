@@ -458,7 +458,9 @@ def histogram_bin_edges(
     if isinstance(bins, Value | np.ndarray | list | tuple):
         _, edges = as_values(value, bins)
         if edges.ndim != 1:
-            raise RankError(f"histogram: edges {edges.type} are no vector", related=related(edges))
+            raise RankError(
+                f"histogram: edges {edges.type} are not a vector", related=related(edges)
+            )
         return edges
     count = integer("bins", bins, value, least=1)
     floats = floating(value)

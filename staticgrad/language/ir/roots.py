@@ -85,7 +85,7 @@ def check_roots(
             raise GraphError(
                 f"output {shown(label)} has a value for a name: outputs map names to symbolic"
                 " values",
-                hint="updates stand beside them: sg.Graph(outputs, updates={w: its next value})",
+                hint="updates are an argument: sg.Graph(outputs, updates={w: its next value})",
                 related=[related_of(label)],
             )
         if not isinstance(label, str) or not is_value(value):

@@ -32,7 +32,7 @@ class TorchSpellings:
         sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         if not all(isinstance(each, Dim) or hasattr(each, "__index__") for each in sizes):
             raise ArgumentError(
-                f"view: {shown(shape[0])} is no size",
+                f"view: {shown(shape[0])} is not a size",
                 hint="x.astype(dtype) converts elements; their bytes are not read as another dtype",
             )
         return functions.reshape(self, tuple(sizes))

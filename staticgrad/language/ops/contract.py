@@ -263,7 +263,7 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
         if a.dtype is not b.dtype or a.dtype.is_bool:
             raise DTypeError(f"panel_matmul: takes numbers of one dtype, not {a} and {b}")
         if a.rank != 2 or b.rank != 3 or a.shape[1] != b.shape[1]:
-            raise ShapeError(f"panel_matmul: {a} and {b} are no matrix and its panels")
+            raise ShapeError(f"panel_matmul: {a} and {b} are not a matrix and its panels")
         return TensorType(a.dtype, (a.shape[0], b.shape[0] * b.shape[2]))
 
     def reference(self, a: Array, b: Array) -> Any:

@@ -345,7 +345,7 @@ def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
     own = getattr(function, "__qualname__", None)
     if not name and own is None:
         raise ArgumentError(
-            f"{shown(function)} has no name of its own", hint=f"{cls.kind}(function, name=...)"
+            f"{shown(function)} has no unique name", hint=f"{cls.kind}(function, name=...)"
         )
     chosen = name or f"{module_of(function)}.{own}"
     if chosen in _rules and (name or "<locals>" in chosen):

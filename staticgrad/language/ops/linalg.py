@@ -744,8 +744,8 @@ class QR(LinearAlgebra, name="qr"):
             if is_given(ct[0]):
                 raise GradientError(
                     f"qr: the last columns of a complete Q of {x.type} have no derivative",
-                    hint="mode='reduced' leaves them out; where rows are no more than columns,"
-                    " sg.dim(name, min=..., max=...) says it",
+                    hint="mode='reduced' leaves them out; if there are at most as many rows as"
+                    " columns, sg.dim(name, min=..., max=...) says it",
                 )
             q, r = QR()(x)  # of R alone, whose further rows are zero; again differentiable
             by_q, by_r = zeros_like_type(q.type, x), part(by_r, axis - 1, 0, k)

@@ -74,7 +74,7 @@ def check_windows(axes: Sequence[WindowAxis], first: int) -> None:
         whole = axis.reach + 1
         text = f"{called_name()}: a window of {whole} over axis {number} of size {axis.image}"
         if not dims.at_least(windows, 0, text):
-            raise ShapeError(text, hint="a window is no larger than the image and its border")
+            raise ShapeError(text, hint="a window is at most as large as the image with its border")
         if isinstance(axis.image, Dim) and windows != axis.image:
             names = [(1, Dim({(name,): 1})) for name in {*dims.named_sizes(axis.image)}]
             some = axis.image * dims.sum_of(names)

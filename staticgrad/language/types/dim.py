@@ -216,7 +216,7 @@ class Dim(UnknownNumber):
             raise ArgumentError(
                 f"a product of sizes multiplies out to as many as {found} names and terms, more"
                 f" than {HEAVIEST}",
-                hint="give a name of its own to a size that is a part of others: sg.dim(name)",
+                hint="give a separate name to a size that is a part of others: sg.dim(name)",
             )
         total: dict[Monomial, int] = {}
         for left, a in self.terms:

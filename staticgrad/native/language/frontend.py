@@ -567,7 +567,9 @@ def _functions(source: str) -> list[FunctionText]:
     functions = []
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef):
-            raise KernelSourceError(f"kernel source line {node.lineno}: only functions stand here")
+            raise KernelSourceError(
+                f"kernel source line {node.lineno}: only functions are allowed here"
+            )
         body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
         parameters = tuple([each.arg for each in node.args.args])
         functions.append(FunctionText(node.name, parameters, body, node.lineno - 1))

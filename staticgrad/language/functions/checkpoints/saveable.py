@@ -35,7 +35,7 @@ class SaveableRule:
 
     def __call__(self, op: Op, *types: TensorType) -> bool:
         """Return whether the result of ``op`` is kept."""
-        raise TypeError(f"{type(self).__name__} does not say what it keeps")
+        raise TypeError(f"{type(self).__name__} does not say what it saves")
 
 
 @dataclass(frozen=True, repr=False)

@@ -132,7 +132,7 @@ def iterations_over(values: Sequence[Any], length: Any) -> Size:
     if length is None and not values:
         raise ArgumentError(
             f"{called_name()}: neither slices nor a length say how many iterations there are",
-            hint="length=100 makes so many; xs= gives each iteration its row of an array",
+            hint="length=100 runs 100 iterations; xs= gives each iteration its row of an array",
         )
     iterations = values[0].shape[0] if length is None else iterations_of(length)
     if isinstance(iterations, int) and iterations < 0:
