@@ -1,6 +1,8 @@
 """What a file defines is reached: each kind of addition from its table, each file by an import."""
 
+import ast
 import importlib
+import inspect
 import pkgutil
 import re
 from collections import Counter
@@ -118,6 +120,22 @@ def test_what_a_file_defines_is_in_the_table_of_its_kind(kind):
     tables = [*map(id, reached())]
     assert len(defined) > 2
     assert {_name(x) for x in defined if id(x) not in tables} == {*parts}
+
+
+def test_a_function_that_unary_or_binary_makes_is_public():
+    """They make functions for users: the table of public names has each."""
+    modules = [sg, *(getattr(sg, name) for name in exports.MODULES if name != "passes")]
+    public = {id(inspect.unwrap(x)) for m in modules for x in _public(m) if callable(x)}
+    made = [
+        (path.stem, node.targets[0].id)
+        for path in (ROOT / "staticgrad/language/ops").glob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.value).startswith(("unary(", "binary("))
+    ]
+    assert len(made) > 50
+    found = {(stem, n): getattr(getattr(ops, stem), n) for stem, n in made}
+    assert [key for key, f in found.items() if id(inspect.unwrap(f)) not in public] == []
 
 
 #: Folders whose files are imported by a walk over the folder, or read as text by ``plain/prelude``.
