@@ -1,4 +1,4 @@
-"""Which nodes compute the same: for ``cse``, and for gradients of what was written twice."""
+"""Find nodes that compute the same value: for ``cse``, and for gradients of repeated lines."""
 
 from __future__ import annotations
 

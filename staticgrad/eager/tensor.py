@@ -391,7 +391,7 @@ class Tensor(WithArray, Recorded, Value):
 
     @public
     def copy(self, order: str = "C") -> Self:
-        """The same elements in an array of its own; gradients go through."""
+        """Return a tensor with a copy of the elements; gradients go through."""
         return cast(Self, where(np.True_, self, self))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:

@@ -38,21 +38,21 @@ class L1Loss(_Loss, function=further.l1_loss):
 
 
 class SmoothL1Loss(_Loss, function=further.smooth_l1_loss):
-    """As ``sg.nn.smooth_l1_loss``: squared within ``beta``, absolute beyond."""
+    """Call ``sg.nn.smooth_l1_loss``: squared within ``beta``, absolute beyond."""
 
     reduction: Reduction = "mean"
     beta: float = 1.0
 
 
 class HuberLoss(_Loss, function=huber):
-    """As ``sg.nn.huber``: squared within ``delta``, absolute beyond."""
+    """Call ``sg.nn.huber``: squared within ``delta``, absolute beyond."""
 
     reduction: Reduction = "mean"
     delta: float = 1.0
 
 
 class CrossEntropyLoss(_Loss, function=cross_entropy):
-    """As ``sg.nn.cross_entropy``, of logits [n, C, ...] and labels [n, ...].
+    """Call ``sg.nn.cross_entropy`` on logits [n, C, ...] and labels [n, ...].
 
     >>> loss = sg.nn.CrossEntropyLoss(label_smoothing=0.1)
     >>> loss(sg.input("x", ("n", 4), "float32"), sg.input("y", ("n",), "int64")).shape
@@ -66,7 +66,7 @@ class CrossEntropyLoss(_Loss, function=cross_entropy):
 
 
 class NLLLoss(_Loss, function=further.nll_loss):
-    """As ``sg.nn.nll_loss``, of log-probabilities [n, C, ...] and labels [n, ...]."""
+    """Call ``sg.nn.nll_loss`` on log-probabilities [n, C, ...] and labels [n, ...]."""
 
     weight: Any = None
     ignore_index: int | None = None
@@ -74,27 +74,27 @@ class NLLLoss(_Loss, function=further.nll_loss):
 
 
 class BCELoss(_Loss, function=further.binary_cross_entropy):
-    """As ``sg.nn.binary_cross_entropy``, of probabilities."""
+    """Call ``sg.nn.binary_cross_entropy`` on probabilities."""
 
     reduction: Reduction = "mean"
 
 
 class BCEWithLogitsLoss(_Loss, function=binary_cross_entropy_with_logits):
-    """As ``sg.nn.binary_cross_entropy_with_logits``, of log-odds."""
+    """Call ``sg.nn.binary_cross_entropy_with_logits`` on log-odds."""
 
     reduction: Reduction = "mean"
     pos_weight: Any = None
 
 
 class KLDivLoss(_Loss, function=further.kl_div):
-    """As ``sg.nn.kl_div``, of log-probabilities and probabilities."""
+    """Call ``sg.nn.kl_div`` on log-probabilities and probabilities."""
 
     reduction: Literal["mean", "sum", "none", "batchmean"] = "mean"
     log_target: bool = False
 
 
 class PoissonNLLLoss(_Loss, function=margins.poisson_nll_loss):
-    """As ``sg.nn.poisson_nll_loss``."""
+    """Call ``sg.nn.poisson_nll_loss``."""
 
     log_input: bool = True
     full: bool = False
@@ -103,26 +103,26 @@ class PoissonNLLLoss(_Loss, function=margins.poisson_nll_loss):
 
 
 class HingeEmbeddingLoss(_Loss, function=margins.hinge_embedding_loss):
-    """As ``sg.nn.hinge_embedding_loss``."""
+    """Call ``sg.nn.hinge_embedding_loss``."""
 
     margin: float = 1.0
     reduction: Reduction = "mean"
 
 
 class SoftMarginLoss(_Loss, function=margins.soft_margin_loss):
-    """As ``sg.nn.soft_margin_loss``."""
+    """Call ``sg.nn.soft_margin_loss``."""
 
     reduction: Reduction = "mean"
 
 
 class MultiLabelSoftMarginLoss(_Loss, function=margins.multilabel_soft_margin_loss):
-    """As ``sg.nn.multilabel_soft_margin_loss``."""
+    """Call ``sg.nn.multilabel_soft_margin_loss``."""
 
     reduction: Reduction = "mean"
 
 
 class MultiMarginLoss(_Loss, function=margins.multi_margin_loss):
-    """As ``sg.nn.multi_margin_loss``."""
+    """Call ``sg.nn.multi_margin_loss``."""
 
     p: int = 1
     margin: float = 1.0
@@ -130,7 +130,7 @@ class MultiMarginLoss(_Loss, function=margins.multi_margin_loss):
 
 
 class GaussianNLLLoss(FunctionLayer, function=margins.gaussian_nll_loss):
-    """As ``sg.nn.gaussian_nll_loss``."""
+    """Call ``sg.nn.gaussian_nll_loss``."""
 
     full: bool = False
     eps: float = 1e-6
@@ -142,7 +142,7 @@ class GaussianNLLLoss(FunctionLayer, function=margins.gaussian_nll_loss):
 
 
 class MarginRankingLoss(FunctionLayer, function=margins.margin_ranking_loss):
-    """As ``sg.nn.margin_ranking_loss``."""
+    """Call ``sg.nn.margin_ranking_loss``."""
 
     margin: float = 0.0
     reduction: Reduction = "mean"
@@ -153,11 +153,11 @@ class MarginRankingLoss(FunctionLayer, function=margins.margin_ranking_loss):
 
 
 class CosineEmbeddingLoss(MarginRankingLoss, function=margins.cosine_embedding_loss):
-    """As ``sg.nn.cosine_embedding_loss``."""
+    """Call ``sg.nn.cosine_embedding_loss``."""
 
 
 class TripletMarginLoss(FunctionLayer, function=further.triplet_margin_loss):
-    """As ``sg.nn.triplet_margin_loss``."""
+    """Call ``sg.nn.triplet_margin_loss``."""
 
     margin: float = 1.0
     p: float = 2.0
@@ -170,7 +170,7 @@ class TripletMarginLoss(FunctionLayer, function=further.triplet_margin_loss):
 
 
 class CTCLoss(FunctionLayer, function=further.ctc_loss):
-    """As ``sg.nn.ctc_loss``, of log-probabilities [time, batch, C]."""
+    """Call ``sg.nn.ctc_loss`` on log-probabilities [time, batch, C]."""
 
     blank: int = 0
     reduction: Reduction = "mean"
@@ -184,7 +184,7 @@ class CTCLoss(FunctionLayer, function=further.ctc_loss):
 
 
 class CosineSimilarity(FunctionLayer, function=further.cosine_similarity):
-    """As ``sg.nn.cosine_similarity``."""
+    """Call ``sg.nn.cosine_similarity``."""
 
     axis: int = 1
     eps: float = 1e-8
@@ -195,7 +195,7 @@ class CosineSimilarity(FunctionLayer, function=further.cosine_similarity):
 
 
 class PairwiseDistance(FunctionLayer, function=further.pairwise_distance):
-    """As ``sg.nn.pairwise_distance``."""
+    """Call ``sg.nn.pairwise_distance``."""
 
     p: float = 2.0
     eps: float = 1e-6

@@ -519,7 +519,7 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """The same, with paths."""
+        """Yield parameters with their paths."""
         return ((path, p) for path, p, is_state in stored(self) if not is_state)
 
     def state_dict(self) -> dict[str, Array]:

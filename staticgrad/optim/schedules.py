@@ -149,7 +149,7 @@ def tensor_of(data: Any, dtype: Any = None) -> Any:
 
 @schedule
 class constant(RateSchedule):  # noqa: N801 - called as a function
-    """The same rate in every step.
+    """Return the same rate in every step.
 
     >>> sg.optim.SGD(constant(0.1)).learning_rate
     constant(rate=0.1)

@@ -511,7 +511,7 @@ def _either(condition: Any, one: Tree, other: Tree) -> Tree:
 
 
 def _turns(inverse: Any, first: Any, last: Any, momenta: Any) -> Any:
-    """Whether the ends of a trajectory move towards each other (Betancourt, A.4.2)."""
+    """Return whether the ends of a trajectory move towards each other (Betancourt, A.4.2)."""
     inner = (momenta - (first + last) * 0.5) * inverse
     return (total(first * inner, -1) <= 0.0) | (total(last * inner, -1) <= 0.0)
 

@@ -202,7 +202,7 @@ def _file_is_library(file: str) -> bool:
 
 
 def _is_installed(file: str) -> bool:
-    """Whether a file that is passed over belongs to another package, which called staticgrad."""
+    """Return whether a skipped file belongs to another package, which called staticgrad."""
     if file.startswith(("<", *_LIBRARY_FOLDERS)) or file in _CARRIERS:
         return False
     numpy_file = getattr(sys.modules.get("numpy"), "__file__", None)

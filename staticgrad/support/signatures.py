@@ -34,7 +34,7 @@ class ShownSignature(Signature):
 
     @property
     def plain(self) -> Signature:
-        """The same as a ``Signature``."""
+        """Return it as a ``Signature``."""
         if self._shown is None:
             self._shown = _shown(self._function)
         return self._shown

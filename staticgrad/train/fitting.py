@@ -404,7 +404,7 @@ class _Progress:
             )
 
     def _ends(self) -> bool:
-        """Whether SIGTERM came, to this rank or another one."""
+        """Return whether SIGTERM came, to this rank or another one."""
         job = ranks.running()
         if job is not None and self.checkpoint is not None:
             self.is_ending = job.any(self.is_ending)

@@ -162,7 +162,7 @@ def _array(examples: Any) -> Array:
 
 
 def prefetch(items: Iterable[Item], ahead: PositiveInt = 2) -> Iterator[Item]:
-    """The same items, made in a thread while the ones before are used.
+    """Yield the items, made in a thread while the ones before are used.
 
     An error that making one raises is raised where it would have been given.
 

@@ -83,7 +83,7 @@ class Precedence:
         return self._following(one, other) is not None
 
     def closed(self, numbers: Iterable[int]) -> bool:
-        """Whether no path leads out of a set and back, which is then merged in its order.
+        """Return whether no path leads out of a set and back, which is then merged in its order.
 
         False also where finding that out would take long.
         """

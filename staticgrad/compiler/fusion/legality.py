@@ -1,4 +1,4 @@
-"""Which groups may be one kernel, and why two neighbouring groups are two.
+"""Decide which groups may be one kernel, and why two neighbouring groups are two.
 
 ``kept_apart`` and ``elements_apart``: by their forms, over one domain. ``RowRules``: as one group
 of rows. ``neighbours`` gives the reason for each pair of groups in the end, by the same rules.
@@ -130,7 +130,7 @@ LONG_ENOUGH: Final = 512
 
 
 def combines(group: Group) -> bool:
-    """Whether all that a group does is to combine partial results."""
+    """Return whether all that a group does is to combine partial results."""
     return any(isinstance(each.source.base, Partial) for each in group.reductions.values())
 
 
@@ -152,7 +152,7 @@ def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
 
 
 def _keeps_out_of_lanes(group: Group) -> bool:
-    """Whether a group has what lanes of rows cannot: sums of columns."""
+    """Return whether a group has what lanes of rows cannot: sums of columns."""
     return group.kind == "columns" or bool(group.columns)
 
 
@@ -194,7 +194,7 @@ class RowRules:
         return domain, row
 
     def fits(self, group: Group) -> bool:
-        """Whether a group could be a part of one of rows, by its form alone."""
+        """Return whether a group could be a part of one of rows, by its form alone."""
         found = self._fits.get(group)
         if found is None:
             across = bool(group.row and group.reductions) and sums_across(self._groups, group)
@@ -209,14 +209,14 @@ class RowRules:
         return found
 
     def has_short_rows(self, group: Group) -> bool:
-        """Whether a row of it lies in each lane of vectors."""
+        """Return whether a row of it lies in each lane of vectors."""
         found = self._short.get(group)
         if found is None:
             found = self._short[group] = has_short_rows(self._groups, group)
         return found
 
     def in_row(self, read: Read, domain: Shape, row: int) -> bool:
-        """Whether what a group reads there of another is of the row that it is in."""
+        """Return whether what a group reads there of another is of the row that it is in."""
         source, reader = read.source, read.reader
         if isinstance(reader.form, GatherAlong) and not source.inline:
             if source.base == self._groups.source(reader.args[0]).base:
@@ -282,7 +282,7 @@ class RowRules:
 
     @staticmethod
     def _leave_lanes(one: Group, other: Group, domain: Shape, row: int) -> bool:
-        """Whether rows of which one is in lanes fill vectors, where both together cannot be."""
+        """Return whether rows in lanes fill vectors, where both groups together cannot."""
         if not _keeps_out_of_lanes(one) and not _keeps_out_of_lanes(other):
             return False
         reductions = [*one.reductions.values(), *other.reductions.values()]
@@ -299,7 +299,7 @@ class RowRules:
         return False
 
     def takes_vector(self, part: Group, group: Group) -> bool:
-        """Whether part of a group of short rows is quicker by itself, a vector of rows at a time.
+        """Return whether part of a group of short rows is faster alone, a vector of rows at a time.
 
         That has one element per row, and long operations for it.
         """
@@ -310,7 +310,7 @@ class RowRules:
 
     @staticmethod
     def takes_long(node: Node) -> bool:
-        """Whether a node takes long for a single element."""
+        """Return whether a node takes long for a single element."""
         return node.op.flops >= LONG_OPERATION
 
     def _moving(

@@ -1,4 +1,4 @@
-"""Which updates write their parameter in place, and which through a copy at the end.
+"""Decide which updates write their parameter in place, and which by a copy at the end.
 
 While groups are lowered, the new value of a parameter has a buffer of its own. Here it is decided
 whether that buffer is the parameter's (then whoever else reads the old value must run before), or a

@@ -50,7 +50,7 @@ def outer_shape(domain: Shape, row: int) -> Shape:
 
 
 def is_per_row(shape: Shape, domain: Shape, row: int) -> bool:
-    """Whether values of a shape have one element for each row of the domain."""
+    """Return whether values of a shape have one element for each row of the domain."""
     outer = outer_shape(domain, row)
     return shape in (outer, (*outer, *(1,) * row)) and shape != domain
 
@@ -67,7 +67,7 @@ def row_walk(source: Source, shape: Shape, domain: Shape, row: int) -> Walk:
 
 
 def meets_rows(walk: Walk, domain: Shape, row: int) -> bool:
-    """Whether a walk over a value with one element per row meets that of the row it is in."""
+    """Return whether a walk over a value with one element per row reads that of its row."""
     outer = outer_shape(domain, row)
     wanted = (*c_strides(outer), *(0,) * row)
     return walk.offset == 0 and all(

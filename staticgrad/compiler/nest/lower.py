@@ -343,7 +343,7 @@ class KernelLowering(NestWriter):
         return found
 
     def farthest(self, axis: Axis, stride: Extent, less: int) -> Word:
-        """How far the last position along a loop moves an access."""
+        """Return by how much the last position along a loop moves an access."""
         last = self.number(axis.extent) - less
         return last * self.number(stride)
 
@@ -703,7 +703,7 @@ class KernelLowering(NestWriter):
                             self.b.do(word, *self.b.pointer(pointer, moved))
 
     def far(self, stage: Map, access: Access, d: Prefetch) -> Word:
-        """How far ahead, in elements, an access is prefetched; 0: it is not."""
+        """Return how many elements ahead an access is prefetched; 0 if it is not."""
         if d.axis != "*":
             return self.number_of(access.stride(d.axis)) * d.distance
         b, axis, extent = self.b, (*self.kernel.axes, *stage.rows)[-1], stage.axis.extent

@@ -102,7 +102,7 @@ class Function:
 
     @property
     def procedure(self) -> Procedure:
-        """What LLVM IR is written from."""
+        """Return the records that LLVM IR is written from."""
         return Procedure(self.parameters, self.body, dict.fromkeys(n.text for n in self.parameters))
 
     @cached_property
@@ -335,7 +335,7 @@ class Builder:
 
     @contextmanager
     def branch(self, name: str, *args: Arg, rare: bool = False) -> Iterator[None]:
-        """What runs only if a test holds; if ``rare``, no value of it is computed before."""
+        """Open a branch that runs if a test is true; ``rare``: nothing of it is computed before."""
         block, inside = self._enter(frozenset(), True), self._inside
         if rare:
             self._inside = len(self.blocks) - 1
@@ -347,7 +347,7 @@ class Builder:
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:
-        """What runs if the test of the branch before does not hold."""
+        """Open the branch that runs if the test of the branch before is false."""
         branch = self.blocks[-1].out.pop()
         assert isinstance(branch, When)
         block = self._enter(frozenset(), True)

@@ -219,7 +219,7 @@ class RowSums:
         return self.from_key(s, self.nest.b.op(COMBINERS[s.kind].horizontal, held))
 
     def from_key(self, s: Accumulate, found: Any) -> Any:
-        """What a key stands for."""
+        """Return the value of a key."""
         if not is_by_key(s):
             return found
         b = self.nest.b

@@ -62,7 +62,7 @@ _LAST: Final = 2**63 - 1
 
 
 def _is_place(expr: Expr) -> bool:
-    """Whether sizes and positions make a number, so that words hold what is next to it."""
+    """Return whether sizes and positions make a number, so that words hold what is next to it."""
     made = ("literal", "index", "size", "add", "sub", "mul")
     return all(each.op in made for each in postorder([expr]))
 
@@ -296,7 +296,7 @@ class Values:
         return self.offsets[copy] if len(self.offsets) > 1 else 0
 
     def place(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
-        """Where the first lane of an access lies."""
+        """Return the position of the first lane of an access."""
         terms: list[tuple[Name, Name | int]] = []
         constant = 0
 

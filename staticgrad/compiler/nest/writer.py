@@ -107,7 +107,7 @@ class NestWriter(ABC):
         return Offset((), word) if isinstance(word, int) else Offset(((word, 1),))
 
     def told(self, extent: Extent) -> Known:
-        """What is known of an extent."""
+        """Return the facts about an extent."""
         if isinstance(extent, int):
             return known_of(str(extent), [extent])
         return self.known.get(extent, Known(extent))

@@ -1,4 +1,4 @@
-"""How the steps of a plan are cut among workers: a ``StepCut`` for each step, or chain of steps.
+"""Cut the steps of a plan among workers: a ``StepCut`` for each step, or chain of steps.
 
 Most steps are one row, whose groups of iterations workers claim (``sections``). There are two more
 ways, and no bit of a result depends on them.

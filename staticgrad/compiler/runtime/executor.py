@@ -314,7 +314,7 @@ class Executor:
         return self._runs + (0 if self._entry is None else self._entry.runs)
 
     def with_tables(self, make_table: MakeTable) -> Executor:
-        """The same program, apart from this one, with tables of another kind."""
+        """Return a copy of the program with tables of another kind."""
         sizes = self._fixed_sizes
         return Executor(self._graph, self.program, self._make_plan, sizes, make_table)
 

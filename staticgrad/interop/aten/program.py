@@ -81,7 +81,7 @@ class AtenProgram:
 
     @property
     def draws(self) -> bool:
-        """Whether it draws random numbers."""
+        """Return whether it draws random numbers."""
         return any(map(draws, self.nodes))
 
     def missing(self) -> list[AtenCall]:

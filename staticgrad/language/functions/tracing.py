@@ -210,7 +210,7 @@ def as_results(leaves: Sequence[Any]) -> list[Symbolic]:
 
 
 def as_carries(leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:
-    """The same for next carries: a number takes the dtype of its carry."""
+    """Return next carries as values: a number takes the dtype of its carry."""
     return [
         constant(leaf, kind.dtype) if _becomes(leaf, kind) else as_results([leaf])[0]
         for leaf, kind in zip(leaves, like, strict=True)

@@ -559,5 +559,5 @@ class Routine:
 
     @property
     def is_collective(self) -> bool:
-        """Whether all ranks call it together: once in each run, in the listed order."""
+        """Return whether all ranks call it together: once in each run, in the listed order."""
         return self.name.startswith("ranks:")

@@ -138,7 +138,7 @@ class Op(Immutable):
 
     @property
     def has_rule(self) -> bool:
-        """Whether ``vjp`` or ``cotangents`` says what the derivative is, or that there is none."""
+        """Return whether ``vjp`` or ``cotangents`` gives the derivative, or says it has none."""
         rules = (type(self).vjp, type(self).cotangents)
         return not self.differentiable or rules != (Op.vjp, Op.cotangents)
 

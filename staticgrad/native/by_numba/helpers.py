@@ -597,7 +597,7 @@ def transpose(context, b, b_j, first, panel, place, width):
 
 @jit
 def evenly(places, step):
-    """Whether elements are so far from each other in memory."""
+    """Return whether elements are so far from each other in memory."""
     for n in range(1, len(places)):
         if places[n] != places[n - 1] + step:
             return False

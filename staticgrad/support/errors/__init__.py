@@ -66,7 +66,7 @@ class StaticgradError(Exception):
 
     @property
     def hint(self) -> str:
-        """What to do about it; empty where that is unknown."""
+        """Return what to do about it; empty if unknown."""
         if not isinstance(self._hint, str):
             self._hint = self._hint()
         return self._hint

@@ -287,7 +287,7 @@ def _loss(found: Any) -> str:
 
 
 def _at(found: Any, place: PlantedAt) -> bool:
-    """Whether something is an error that points at the line of a place."""
+    """Return whether something is an error that points at the line of a place."""
     return isinstance(found, StaticgradError) and found.at.resolve().short == place.line
 
 

@@ -54,7 +54,7 @@ class ProductLoops:
         return self.nest.pointer(access.operand)
 
     def base_of(self, access: Access, skip: Set[str]) -> Word:
-        """Where an access lies without what some loops add."""
+        """Return the position of an access without what some loops add."""
         nest = self.nest
         found: Word = 0
         for axis, stride in access.strides:
