@@ -199,13 +199,19 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "sg.special": {
         "elementary": (
-            "Gamma, Bessel, error and entropy functions",
+            "Gamma, error and entropy functions",
             "ops.special ops.transcendental",
         ),
         "others": (
             "Beta, zeta, softmax, quantiles and other functions",
-            "functions.special functions.quantiles",
+            "functions.special functions.quantiles functions.elementwise functions.nn",
         ),
+        "bessel": ("Bessel and Struve functions", "functions.bessel"),
+        "integrals": (
+            "Integrals, elliptic, hypergeometric and combinatorial functions",
+            "functions.integrals",
+        ),
+        "polynomials": ("Orthogonal polynomials", "functions.polynomials"),
     },
 }
 _TRIED: Final = 2  # operands of a function that is tried
