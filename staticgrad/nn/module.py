@@ -45,7 +45,7 @@ from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import Contents, ObjectParts, flatten, is_module, parts
 from staticgrad.language.ir.calls import computed_at_once, public
-from staticgrad.language.ir.execution import are_plain, computing, computing_kind
+from staticgrad.language.ir.execution import are_plain, computing, computing_kind, in_graphs
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ir.nodes import Parameter, Session, check_updates, next_serial, traced_in
 from staticgrad.language.ir.op import Array
@@ -228,7 +228,8 @@ class _Called(NamedTuple):
 _called: Final[ContextVar[_Called | None]] = ContextVar("staticgrad_modules", default=None)
 _PLAIN: Final = frozenset((int, float, str, bool, type(None)))
 _CONTAINERS: Final = (list, tuple, dict, Generator)
-_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
+_NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
+_IN_GRAPHS: Final = in_graphs()  # one block for all: it may be entered several times
 
 
 @contextmanager
@@ -263,7 +264,7 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
             around, path = _Called(_name_parameters(module)), ""
         own = path.removeprefix(f"{around.path}.")
         name = f"{own} {type(module).__name__}" if around.kinds else own
-        self._scope = within(scope=name) if path and path != around.path else _NOTHING
+        self._scope = within(scope=name) if path and path != around.path else _NO_SCOPE
         same = path == around.path
         self._token = _called.set(around if same else _Called(around.paths, path, around.kinds))
         self._scope.__enter__()
@@ -711,16 +712,15 @@ class FunctionLayer(Layer):
         return self.computed(x)
 
 
-def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
+def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
     if args and isinstance(args[0], Value) and not args[0].is_stored:
         leaves: Iterable[Any] = args  # nearly always: flattening takes longer than the rest
     else:
         leaves = itertools.chain(args, kwargs.values(), flatten((args, kwargs))[0])
     for leaf in leaves:
         if isinstance(leaf, Value) and not leaf.is_stored:
-            kind = type(leaf).kind if leaf.computes else None  # type: ignore[attr-defined]
-            return _NOTHING if computing_kind() is kind else computing(kind)
-    return _NOTHING
+            return computing(type(leaf).kind) if leaf.computes else _IN_GRAPHS  # type: ignore[attr-defined]
+    return computing(computing_kind())
 
 
 def _holds_values(attribute: Any) -> bool:

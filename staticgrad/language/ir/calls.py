@@ -114,7 +114,8 @@ def _reader(
                 named = type(args[0]).__name__ if constructs else name
                 args, kwargs = _as_declared(named, declared, args, kwargs)
                 break
-        if computes and are_plain(args, kwargs):
+        first_is_value = args and hasattr(args[0].__class__, "computes")  # as in nearly all calls
+        if computes and not first_is_value and are_plain(args, kwargs):
             return computed_at_once(called, args, kwargs)
         if len(args) + len(kwargs) > 1:
             block = beside_arrays(args, kwargs)
