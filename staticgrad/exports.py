@@ -123,9 +123,9 @@ OTHERS = {
     "staticgrad.tools.lints": "lint",
     "staticgrad.language.functions": (
         "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan2=arctan2 atan=arctan"
-        " atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
-        " bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like"
-        " permute_dims=transpose"
+        " around=round atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
+        " bitwise_not=invert bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like"
+        " permute_dims=transpose row_stack=vstack true_divide=divide"
     ),
     "staticgrad.language.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"

@@ -92,7 +92,6 @@ INSTEAD: Final = {
     **each_of("inverse", "sg.linalg.inv(x)"),
     "flatten": "x.reshape(len(x), -1), or sg.nn.Flatten() in a Sequential",
     "unflatten": "x.reshape(shape); sg.nn.Unflatten(axis, sizes) is a layer",
-    "bitwise_not": "sg.invert(x)",
     "long": "sg.int64",
     "randint": "rng = sg.random.Generator(seed), then rng.integers(low, high, shape)",
     "aminmax": "sg.min(x) and sg.max(x)",
