@@ -2,12 +2,16 @@
 
     python -m benchmarks peak_bytes [--into FILE] [--beside FILE] [--seconds 0] [NAME ...]
 
-Twenty programs make a step of SGD each, written once in the vocabulary of the suite. The arena
+Twenty programs make a step of SGD each, written once in the vocabulary of the suite; four more
+steps are those of ``peak_steps.py``, without a tape. The four contexts of ``gpt`` have equal
+tokens, so that equal bytes mean bytes linear in the context. The arena
 is ``plan().peak_bytes``. PyTorch is eager; its peak is the largest running sum of its profiler's
 allocations in a step, that of the tape is what ``tracemalloc`` sees. Parameters, feeds and state
 exist before a step in all three and are not counted. ``smallest`` is the smallest arena that a
-budget can have. With ``--seconds`` a program is also timed, as the least time of a call on one
-thread. ``--beside`` shows the arenas of an earlier file.
+budget can have; ``at 60 %`` and ``at 40 %`` the predicted time under budgets of these shares of the
+arena, in times of the step without one. Where the arena is larger than PyTorch's peak, the largest
+values that live at its peak follow, with their lines. With ``--seconds`` a program is also timed,
+as the least time of a call on one thread. ``--beside`` shows the arenas of an earlier file.
 """
 
 from __future__ import annotations
@@ -32,13 +36,15 @@ from benchmarks.implementations.with_staticgrad import Staticgrad, StaticgradPro
 from benchmarks.implementations.with_torch import TorchLoops, TorchProgram
 from benchmarks.machine import describe
 from benchmarks.operations import Operations
+from benchmarks.peak_steps import STEPS
 from benchmarks.workload import Data, Loss, Make, Workload
 from benchmarks.workloads import cnn, gp, gpt, models, recurrent
+from staticgrad.analysis.plan_report import peak_buffers
 
 _SETTINGS: Final = Settings(1, "")
 _HEADS: Final = (
     "program", "arena, B", "before, B", "PyTorch, B", "tape, B", "arena / PyTorch",
-    "tape / PyTorch", "smallest, %", "step, us",
+    "tape / PyTorch", "smallest, %", "at 60 %", "at 40 %", "step, us",
 )  # fmt: skip
 
 
@@ -161,7 +167,7 @@ def workload_of(name: str) -> Workload:
     return Workload(name, "sgd", loss, make, make, 1e-3, name, dtype, rate=1e-3)
 
 
-def torch_bytes(workload: Workload, data: Data) -> int | None:
+def torch_bytes(name: str) -> int | None:
     """The peak of eager PyTorch's allocations in a step, or None without PyTorch."""
     if find_spec("torch") is None:
         return None
@@ -169,15 +175,21 @@ def torch_bytes(workload: Workload, data: Data) -> int | None:
     from torch.profiler import ProfilerActivity, profile
 
     torch.set_num_threads(1)
-    program = (_UnrolledTorch if "loop" in workload.name else TorchProgram)(
-        workload, data, _SETTINGS
-    )
-    program.build()
-    program.step()
-    for tensor in program.variables.values():
+    if name in STEPS:
+        arrays, _, make = STEPS[name]
+        variables = {n: torch.from_numpy(np.array(a)) for n, a in arrays().items()}
+        step = make(torch, variables)
+    else:
+        workload = workload_of(name)
+        kind = _UnrolledTorch if "loop" in name else TorchProgram
+        program = kind(workload, workload.make(), _SETTINGS)
+        program.build()
+        variables, step = program.variables, program.step
+    step()
+    for tensor in variables.values():
         tensor.grad = None
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        program.step()
+        step()
     held = most = 0
     recorded: Any = seen.profiler
     for event in recorded.kineto_results.events():
@@ -213,18 +225,52 @@ def _least(step: Callable[[], Any], seconds: float) -> float:
 
 def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, Any]:
     """The row of a program."""
-    workload = workload_of(name)
-    data = workload.make()
-    program = StaticgradProgram(workload, data, _SETTINGS)
-    program.build()
-    program.compile()
-    row: dict[str, Any] = {"program": name, "arena": program.planned_bytes()}
+    if name in STEPS:
+        arrays, make, _ = STEPS[name]
+        given = arrays()
+        graph = make(given)
+        compiled = sg.compile(graph, threads=1)
+        feeds = {value.node.label: given[value.node.label] for value in graph.inputs}
+        arena, step = compiled.plan().peak_bytes, lambda: compiled.run(feeds)
+        tape = None
+    else:
+        workload = workload_of(name)
+        data = workload.make()
+        program = StaticgradProgram(workload, data, _SETTINGS)
+        program.build()
+        program.compile()
+        graph, arena, step = fixed(workload, data), program.planned_bytes(), program.step
+        tape = None if arena_only else tape_bytes(workload, data)
+    row: dict[str, Any] = {"program": name, "arena": arena}
     if not arena_only:
-        row["smallest"] = sg.tradeoff(fixed(workload, data), threads=1).smallest.peak_bytes
-        row |= {"torch": torch_bytes(workload, data), "tape": tape_bytes(workload, data)}
+        choices = sg.tradeoff(graph, threads=1).choices
+        row["smallest"] = choices[-1].peak_bytes
+        row["times"] = {share: _longer(choices, arena, share) for share in _SHARES}
+        row |= {"torch": torch_bytes(name), "tape": tape}
+        if row["torch"] is not None and arena > row["torch"]:
+            row["at peak"] = _at_peak(choices[0].plan)
     if seconds:
-        row["seconds"] = _least(program.step, seconds)
+        row["seconds"] = _least(step, seconds)
     return row
+
+
+#: Shares of the arena, in percent, for which a row has the predicted time.
+_SHARES: Final = (60, 40)
+_AT_PEAK: Final = 3
+
+
+def _longer(choices: Sequence[Any], arena: int, share: int) -> float | None:
+    """The least predicted time within a share of the arena, over that of the fastest plan."""
+    within = [each.seconds for each in choices if each.peak_bytes * 100 <= arena * share]
+    return min(within) / choices[0].seconds if within else None
+
+
+def _at_peak(plan: Any) -> list[str]:
+    """The largest values at the peak, with their lines."""
+    return [
+        f"{place.nbytes:,} B {buffer.origin}" if buffer.origin else f"{place.nbytes:,} B"
+        for place, buffer in peak_buffers(plan)[:_AT_PEAK]
+    ]
 
 
 def fixed(workload: Workload, data: Data) -> sg.Graph:
@@ -235,11 +281,13 @@ def fixed(workload: Workload, data: Data) -> sg.Graph:
 def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """A row of the table."""
     arena, torch, tape = row["arena"], row.get("torch"), row.get("tape")
+    times = row.get("times", {})
     cells = [
         row["program"], f"{arena:,}", f"{before['arena']:,}" if before else "",
         f"{torch:,}" if torch else "", f"{tape:,}" if tape else "",
         f"{arena / torch:.2f}" if torch else "", f"{tape / torch:.2f}" if torch and tape else "",
         f"{100 * row['smallest'] / arena:.0f}" if "smallest" in row else "",
+        *(f"{times[share]:.2f}" if times.get(share) else "" for share in _SHARES),
         f"{row['seconds'] * 1e6:.0f}" if "seconds" in row else "",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
@@ -248,7 +296,9 @@ def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 def main() -> None:
     """Print a table; with ``--into`` write a file of JSON."""
     reader = argparse.ArgumentParser(description="Bytes of a training step.")
-    reader.add_argument("names", nargs="*", default=list(PROGRAMS), help="; ".join(PROGRAMS))
+    reader.add_argument(
+        "names", nargs="*", default=[*PROGRAMS, *STEPS], help="; ".join([*PROGRAMS, *STEPS])
+    )
     reader.add_argument("--into", type=Path)
     reader.add_argument("--beside", type=Path)
     reader.add_argument("--seconds", type=float, default=0.0)
@@ -266,6 +316,9 @@ def main() -> None:
             asked.into.write_text(
                 json.dumps({"machine": asdict(describe()), "rows": rows}, indent=1)
             )
+    for row in rows:
+        if "at peak" in row:
+            print(f"{row['program']}, at the peak of its arena: {'; '.join(row['at peak'])}")
 
 
 if __name__ == "__main__":
