@@ -113,6 +113,12 @@ class Moments:
         return Counter((t.size, t.traceback) for t in traces if t.domain == domain)
 
 
+def array_bytes() -> int:
+    """Return the bytes of the arrays that are there, as tracemalloc sees them."""
+    domain = np.lib.tracemalloc_domain
+    return sum(t.size for t in tracemalloc.take_snapshot().traces if t.domain == domain)
+
+
 def of_events(name: str, events: Sequence[tuple[int, int, str]]) -> Causes:
     """Return the bytes by cause at the peak of allocations: (address, bytes, part), in order.
 

@@ -44,6 +44,7 @@ from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"
+_MOST: Final = 12  # places that are tried in the middle, and as many all over; each is a run
 _HEADS: Final = ("looked for", "way", "actions", "time", "found", "what was done last")
 #: The lines of the usual loss of a module, which is no program of the user's.
 _LOSS: Final = {f"training.py:{line}" for *_, line in training.usual_loss.__code__.co_lines()}
@@ -123,7 +124,18 @@ class Debugging:
     def __str__(self) -> str:
         return "\n".join([self.model, *text_table(_HEADS, self.rows(), (2, 3))])
 
-    def _repr_html_(self) -> str:
+    @property
+    def summary(self) -> str:
+        """A sentence: what was looked for, and in how many actions each way found it."""
+
+        def found(trail: Trail) -> str:
+            return str(len(trail.actions)) if trail.found else "not found"
+
+        counts = (f"{h.what} {found(h.by_run)} and {found(h.then_run)}" for h in self.hunts)
+        return f"Actions by run and then run: {'; '.join(counts)}"
+
+    def html(self) -> str:
+        """Return the table and all texts, for a page that has the style."""
         parts = [table(_HEADS, self.rows(), (2, 3))]
         for hunt in self.hunts:
             for search in (hunt.by_run, hunt.then_run):
@@ -133,7 +145,10 @@ class Debugging:
                     for action in search.actions
                 )
                 parts.append(fold(f"{hunt.what}, {search.way}", body))
-        return fragment(*parts)
+        return "".join(parts)
+
+    def _repr_html_(self) -> str:
+        return fragment(self.html())
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON has it."""
@@ -164,6 +179,15 @@ def find_mistakes(spec: Spec, *arrays: Any, **options: Any) -> Debugging:
     (['a NaN', 'the value and the gradient'], True)
     """
     chosen = subject(spec, arrays, options.get("loss"), options.get("optimizer"))
+    return mistakes_in(chosen)
+
+
+def mistakes_in(chosen: ComparedProgram) -> Debugging:
+    """Return how mistakes in a program are found, as ``find_mistakes``.
+
+    Raises:
+        ArgumentError: the program makes no graph, or no line of it computes a floating array.
+    """
     if chosen.graph is None:
         raise ArgumentError(f"debugging: {chosen.name} makes no graph, so there is one way only")
     places = _places(chosen)
@@ -210,7 +234,7 @@ def _bound(kind: Any, then: Callable[[PlantedAt, Any], Any]) -> Iterator[None]:
 
 
 def _places(chosen: ComparedProgram) -> list[PlantedAt]:
-    """Return the operations that both ways run, those in the middle of the program first."""
+    """Return operations that both ways run, those in the middle of the program first."""
     tape, graph = [
         [place for place, kind in _ran(chosen, way)[0] if kind.dtype.is_float and kind.shape]
         for way in (_run, _build)
@@ -221,7 +245,9 @@ def _places(chosen: ComparedProgram) -> list[PlantedAt]:
     if not both:
         raise ArgumentError(f"debugging: no line of {chosen.name} computes a floating array")
     middle = len(both) // 2
-    return sorted(both, key=lambda place: abs(both.index(place) - middle))
+    order = sorted(range(len(both)), key=lambda k: abs(k - middle))
+    spread = range(len(both) - 1, -1, -max(len(both) // _MOST, 1))  # the last one too
+    return [both[k] for k in dict.fromkeys([*order[:_MOST], *spread])]
 
 
 Ran = list[tuple[PlantedAt, Any]]

@@ -34,6 +34,7 @@ from staticgrad.support.pictures.markup import nbytes, number
 from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
 from staticgrad.tools.comparison.axes import Asked, BatchAxes
+from staticgrad.tools.comparison.debugging import Debugging, mistakes_in
 from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.loading import Spec, beside, subject
 from staticgrad.tools.comparison.page import ShownComparison, ShownTape
@@ -191,9 +192,19 @@ def compare(
             ),
             refusal=refusal,
             changes=changes,
+            debugging=_debugging(chosen, watch),
             causes=(tape.causes, causes.of_plan("compiled", trained.plan(usual))),
             peers=peers.measured(chosen, seconds, torch, jax, watch),
         )
+
+
+def _debugging(chosen: ComparedProgram, watch: Watch) -> Debugging | None:
+    """Return how mistakes are found; None for a program in which none can be planted."""
+    watch("how mistakes are found")
+    try:
+        return mistakes_in(chosen)
+    except StaticgradError:
+        return None
 
 
 def _refused_size(chosen: ComparedProgram, trained: DefineThenRun, size: int) -> Refusal | None:

@@ -16,7 +16,7 @@ from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.language.ir.plan import columns_of_steps
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
-from staticgrad.tools.comparison.causes import FRAMES, WALK, Moments
+from staticgrad.tools.comparison.causes import FRAMES, WALK, Moments, array_bytes
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import Budgeted, Bytes, Causes, HeldBytes
 from staticgrad.tools.comparison.timing import PARTS, Race
@@ -28,6 +28,9 @@ _BUDGETS: Final = ("90%", "75%", "60%", "50%", "40%", "30%", "20%", "10%")
 _MEASURED: Final = 4  # budgets whose time is measured
 #: Points of a timeline, and the most readings of the tape's memory that it is made of.
 _POINTS, _READINGS = 240, 200_000
+#: From this share of Python's objects on, arrays are fullest elsewhere than both together; then so
+#: many looks find where.
+_OBJECTS, _LOOKS = 0.05, 96
 
 
 def compiled_by_policy(chosen: ComparedProgram) -> dict[str, DefineThenRun]:
@@ -69,7 +72,8 @@ def tape_memory(
     """Run a step of the tape under ``tracemalloc`` and return its memory.
 
     One run notes the bytes each time that a function begins or ends, another one looks at the
-    arrays where they were most.
+    arrays where these were most. Of small arrays these are mostly Python's objects: a further run
+    looks at the objects a few times, and arrays are most where the rest is.
 
     Args:
         chosen: the program.
@@ -94,21 +98,30 @@ def tape_memory(
                 readings[count] = max(held, 0)
                 count += 1
 
-    seen = Moments()
+    def looked(at: int) -> Moments:
+        seen, calls = Moments(), 0
 
-    def look(frame: FrameType, event: str, start: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == at or frame.f_code is WALK:
-            seen.see(frame, event, calls == at)
+        def look(frame: FrameType, event: str, start: int) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == at or frame.f_code is WALK:
+                seen.see(frame, event, calls == at)
+
+        _traced(lambda: tape.step(batch), look, FRAMES)
+        return seen
 
     peak = _traced(lambda: tape.step(batch), read)
-    calls = 0
-    _traced(lambda: tape.step(batch), look, FRAMES)
+    seen = looked(at)
     peak = min(peak, _traced(lambda: tape.step(batch)))  # without what was made once
     found = seen.causes("staticgrad's tape")
     # What the look does not contain are arrays that lived within one call.
     inside = max(peak - found.total - seen.objects, 0)
+    if seen.objects > _OBJECTS * peak:
+        looks = _arrays_by_call(tape, batch, calls)
+        at = max(looks, key=looks.__getitem__)
+        if looks[at] > found.total + inside:
+            seen, inside = looked(at), 0
+            found = seen.causes("staticgrad's tape")
     each = max(-(-count // _POINTS), 1)
     spans = (readings[k : min(k + each, count)] for k in range(0, count, each))
     return TapeMemory(
@@ -117,6 +130,22 @@ def tape_memory(
         replace(found, temporaries=found.temporaries + inside),
         HeldBytes("tape", tuple(map(max, spans))),
     )
+
+
+def _arrays_by_call(tape: DefineByRun, batch: Batch, calls: int) -> dict[int, int]:
+    """Return the bytes of arrays at some calls of a step, at equal distances."""
+    wanted = {1 + k * (calls - 1) // (_LOOKS - 1) for k in range(_LOOKS)}
+    found: dict[int, int] = {}
+    number = 0
+
+    def note(frame: FrameType, event: str, start: int) -> None:
+        nonlocal number
+        number += 1
+        if number in wanted:
+            found[number] = array_bytes()
+
+    _traced(lambda: tape.step(batch), note)
+    return found
 
 
 def tape_peak(chosen: ComparedProgram, batch: Batch, objects: int | None = None) -> int:

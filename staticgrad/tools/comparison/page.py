@@ -248,6 +248,10 @@ def _values(found: Comparison) -> dict[str, str]:
         "memory_charts": _memory_charts(found),
         "memory": _memory(found),
         "acts": _acts(found),
+        "debugging": "" if found.debugging is None else fold(
+            f"Debugging: a mistake is planted, and looked for each way. {found.debugging.summary}",
+            found.debugging.html(),
+        ),
         "agreement": escape(table.verdict(found))
         + (": sums are added up in another order." if found.holds else "."),
         "losses": _plain_lines(losses, "step", "loss", from_zero=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiler.compiling.artifacts import CompiledKernel
@@ -18,6 +18,9 @@ from staticgrad.support.errors import ProgramError, StaticgradError
 from staticgrad.support.pictures.markup import nbytes, seconds
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location
+
+if TYPE_CHECKING:
+    from staticgrad.tools.comparison.debugging import Debugging
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 9
@@ -418,7 +421,8 @@ class Comparison(_Report):
     ``module``: a module as text; ``dead``: sentences on nodes that nothing needs. ``courses``: the
     repeated courses of the tape and of the compiled step, by state of the kernel cache;
     ``held``: the bytes of each of their steps. ``checkpointed``: the step of the tape that computes
-    parts of the module again, if it has parts.
+    parts of the module again, if it has parts. ``debugging``: how mistakes in the program are
+    found; None where no line of it computes a floating array.
     """
 
     agreement: Agreement
@@ -440,6 +444,7 @@ class Comparison(_Report):
     changes: Changes | None = None
     peers: tuple[Peer, ...] = ()
     causes: tuple[Causes, ...] = ()
+    debugging: Debugging | None = None
 
     @property
     def about_batch(self) -> str:

@@ -12,7 +12,8 @@ orders, so figures agree only up to rounding; ``TOLERANCE`` states what counts a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from staticgrad.eager import no_grad
 from staticgrad.language.ir.plan import Plan
 from staticgrad.nn import Sequential
 from staticgrad.nn.module import Module
-from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors import ArgumentError, ProgramError, StaticgradError
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.programs import (
@@ -199,12 +200,15 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
 
     The losses decide, which depend on the parameters: a parameter whose gradient is rounding alone
     differs where optimizers divide by its size.
+
+    Raises:
+        ProgramError: a step after the first one fails, which says at which step.
     """
     tape, draw = DefineByRun(chosen), np.random.default_rng(0)
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(STEPS)]
-    taped = []
+    taped: list[float] = []
     for batch in batches:
-        with limited(chosen.name, chosen.origin):
+        with limited(chosen.name, chosen.origin), _after(taped, chosen.name):
             taped.append(tape.step(batch))
     values = {name: np.array(value) for name, value in tape.values().items()}
     chosen.restore()
@@ -217,6 +221,22 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
     if not problem and not losses <= tolerance:
         problem = f"the losses differ by {losses:.1e}, relatively"
     return Agreement(tuple(taped), ran, losses, _apart(values, compiled.values()), problem)
+
+
+@contextmanager
+def _after(losses: Sequence[float], name: str) -> Iterator[None]:
+    """Errors inside say after which losses of training they come; those of a first step do not."""
+    try:
+        yield
+    except StaticgradError as error:
+        if not losses:
+            raise
+        raise ProgramError(
+            f"{name} fails at step {len(losses) + 1} of {STEPS}: {error.headline}",
+            details=[f"losses until then: {', '.join(f'{loss:.4g}' for loss in losses[-4:])}"],
+            hint="it may diverge: a smaller learning rate, optimizer=sg.optim.SGD(1e-3)",
+            at=error.at,
+        ) from error
 
 
 def _diverged(by_run: Sequence[float], then_run: Sequence[float]) -> str:

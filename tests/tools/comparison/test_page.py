@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -69,6 +70,22 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open:
             self.texts.setdefault(self.open[-1], []).append(data)
+
+
+def test_debugging_is_one_folded_row(found: Comparison) -> None:
+    """The NaN is named at a line of the model in both ways; the row says in how many actions."""
+    assert found.debugging is not None
+    assert found.debugging.holds
+    assert {"a NaN", "the value and the gradient"} <= {h.what for h in found.debugging.hunts}
+    text = page(found)
+    summary = escape(found.debugging.summary)
+    assert (
+        f"<details><summary>Debugging: a mistake is planted, and looked for each way. {summary}"
+        in text
+    )
+    assert "a NaN 2 and 2" in summary
+    assert "log makes NaN out of finite numbers" in text
+    assert found.as_json()["debugging"]["hunts"][0]["by_run"]["found"] is True
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.tools.comparison.memory import tape_peak
+from staticgrad.tools.comparison.memory import tape_memory, tape_peak
 from staticgrad.tools.comparison.programs import program, unchanged
 
 RULES: dict[str, Callable[[], Any]] = {
@@ -61,3 +61,22 @@ def test_the_tape_holds_what_pytorch_holds(made: Any, rule: str) -> None:
             way.step(batch)
         # Single tensors of PyTorch's Adam hold two more arrays of the largest parameter.
         assert tape_peak(chosen, batch) <= 1.1 * way.peak(batch)
+
+
+def test_small_arrays_are_counted_where_they_are_most() -> None:
+    """Four parts keep their errors, of 25 float32 each; Adam's objects are most in the update."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(4, 25, 20)).astype("float32")
+    net, adam = sg.nn.Linear(20, 1), sg.optim.Adam(1e-2)
+
+    def step(x: Any, y: Any) -> Any:
+        loss = sum(((net(x[k]) - y[k]) ** 2).mean() for k in range(4))
+        adam.minimize(loss)
+        return loss
+
+    chosen = program(step, (x, x.sum(2, keepdims=True)))
+    with unchanged(chosen):
+        found = tape_memory(chosen, chosen.draw(25, random))
+    assert 4 * 25 * 4 <= found.peak < 3000
+    assert found.causes.kept >= 4 * 25 * 4
+    assert found.causes.total == found.peak

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
+from staticgrad.errors import ProgramError
 from staticgrad.tools.commands.cli import main
 from staticgrad.tools.comparison import measure, ways
 from staticgrad.tools.comparison.programs import program
@@ -110,6 +111,20 @@ def test_divergence_is_reported() -> None:
     both = found(loss, sg.optim.SGD(1e12))
     assert "diverged to" in both.problem
     assert "on both sides" in both.problem
+
+
+def test_a_step_that_fails_after_others_says_so() -> None:
+    """By hand: w is 1, then 1 - 4 / 5 = 0.2, then -0.6, which has no Cholesky factor."""
+    w = sg.parameter("falls", np.float64(1.0))
+
+    def falling(x):
+        return 4.0 * w + 0.0 * sg.linalg.cholesky(w * sg.eye(2, dtype="float64")).sum() * x.sum()
+
+    chosen = program(falling, (np.ones(3),), optimizer=sg.optim.SGD(0.2))
+    with pytest.raises(ProgramError, match="falling fails at step 3 of 20") as caught:
+        agree(chosen, DefineThenRun(chosen))
+    assert "4, 0.8" in str(caught.value)
+    assert "sg.linalg.cholesky(w" in str(caught.value)
 
 
 @pytest.mark.parametrize(
