@@ -29,6 +29,7 @@ ASKED: Final = "as asked for"
 ADDS: Final = "the loss adds up over it"
 ANY_ORDER: Final = "the loss is the same in any order of it"
 ASSUMED: Final = "assumed; batch_axis= takes another one"
+CHANGING: Final = "sizes change from step to step"
 #: The names of sizes that count examples.
 _NAMES: Final = frozenset({"batch", "batch_size", "minibatch", "examples", "samples", "n", "b"})
 _NOISE: Final = 0.3  # the largest relative change of a number

@@ -46,6 +46,7 @@ from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.source import Location, Origin
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.axes import (
+    CHANGING,
     Asked,
     BatchAxes,
     asked,
@@ -128,6 +129,8 @@ class ComparedProgram:
         self.plain = self._wrap(evaluate)
         self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None
         self.batch = batch or assumed(example)
+        if drawn is not None:
+            self.batch = BatchAxes(self.batch.axes, CHANGING)
         self._look_for_axes = batch is None and drawn is None
         if not self.batch_size:
             raise ArgumentError(f"compare: the arrays of {self.name} are empty: no example to draw")
@@ -450,6 +453,11 @@ def program(
         evaluate, names = _inner(what), _names_of(_inner(what), len(arrays))
     example, in_a_row = _in_a_row(names, arrays)
     evaluate = in_a_row(evaluate)
+    if drawn is not None and not isinstance(batch_axis, BatchAxes | None):
+        raise ArgumentError(
+            "batch_axis is of arrays, and a function draws the arrays of each step",
+            hint="the sizes that change are found; leave batch_axis out",
+        )
     batch = None if drawn is not None else _given_axes(what, example, batch_axis)
     if not isinstance(what, Module):
         return _of_function(what, evaluate, example, drawn, steps, rule, batch)

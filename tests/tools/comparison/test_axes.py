@@ -160,6 +160,16 @@ def test_an_axis_that_is_none(axis: Any, says: str) -> None:
     assert says in str(caught.value)
 
 
+def test_sizes_that_are_drawn_have_no_axis() -> None:
+    def drawn(random: np.random.Generator) -> Any:
+        count = int(random.integers(3, 9))
+        return random.normal(size=(count, WIDTH)), np.zeros((count, 1))
+
+    assert program(regression, (drawn,)).batch.reason == "sizes change from step to step"
+    with pytest.raises(ArgumentError, match="a function draws"):
+        program(regression, (drawn,), batch_axis=0)
+
+
 def test_the_axis_that_the_program_names() -> None:
     sizes = {"x": ("time", "batch", None), "y": ("batch",)}
     made = program(sg.function(scanned, sizes=sizes), (SEQUENCES, CLASSES))
