@@ -1973,6 +1973,14 @@ MUTANTS = (
             "tests/tools/comparison/test_truth.py -k fails_after_others",
         ),
         (
+            "state-of-two-updates-counts",
+            "staticgrad/tools/comparison/programs.py",
+            """if p.name.rpartition(".")[0] not in names]""",
+            """if p.name]""",
+            "averages of Adam count as parameters where a step updates twice",
+            "tests/tools/comparison/test_programs.py -k second_update_reads",
+        ),
+        (
             "time-adds-up",
             "staticgrad/tools/comparison/axes.py",
             "return bool(abs(both - first - second) <= tolerance * most)",

@@ -153,12 +153,15 @@ class ComparedProgram:
     def size(self) -> int:
         """Return how many floating numbers the parameters have that the results depend on.
 
-        State of optimizers, running statistics of training and generators are left out.
+        State of optimizers, running statistics of training and generators are left out. The second
+        update of a step reads the state of the first: what is called ``<parameter>.<slot>``.
         """
         read: Sequence[Parameter] = self.read
         if self.graph is not None:
             nodes = {*Graph(self.graph.outputs).nodes}
             read = [p for p in self.graph.parameters if p.node in nodes]
+        names = {p.name for p in read}
+        read = [p for p in read if p.name.rpartition(".")[0] not in names]
         return sum(np.size(p.value) for p in read if p.dtype.is_float or p.dtype.is_complex)
 
     @property

@@ -61,6 +61,19 @@ def test_parameters_are_counted_without_state_statistics_and_generators() -> Non
         assert sum(array.size for array in made.parameters.values()) > 3 * made.size
 
 
+def test_state_that_a_second_update_reads_is_not_counted() -> None:
+    """The last loss depends on the averages of Adam's first step."""
+    w, adam = sg.parameter("w_of_two_steps", np.zeros((4, 1), "float32")), sg.optim.Adam(0.1)
+
+    def step(x, y):
+        for _ in range(2):
+            found = ((x @ w - y) ** 2).mean()
+            adam.minimize(found)
+        return found
+
+    assert program(step, (X, Y)).size == 4
+
+
 def test_lines_of_the_training_step_are_not_shown_as_the_users() -> None:
     """A Sequential has no line of its own in a step."""
     made = program(sg.nn.Sequential(sg.nn.Linear(4, 1)), (X, Y))
