@@ -136,7 +136,7 @@ class Debugging:
 
     def html(self) -> str:
         """Return the table and all texts, for a page that has the style."""
-        parts = [table(_HEADS, self.rows(), (2, 3))]
+        parts = [f'<div class="scroll">{table(_HEADS, self.rows(), (2, 3))}</div>']
         for hunt in self.hunts:
             for search in (hunt.by_run, hunt.then_run):
                 body = "".join(
