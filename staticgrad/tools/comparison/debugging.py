@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from time import perf_counter
 from typing import Any, Final
 
@@ -28,24 +27,15 @@ from staticgrad.support import building
 from staticgrad.support.building import capture
 from staticgrad.support.containers import first_part
 from staticgrad.support.errors import ArgumentError, StaticgradError
-from staticgrad.support.pictures.markup import (
-    fold,
-    fragment,
-    paragraph,
-    preformatted,
-    seconds,
-    table,
-    text_table,
-)
-from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.loading import Spec, subject
+from staticgrad.tools.comparison.mistakes import Action, Debugging, Hunt, Trail
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"
 _MOST: Final = 12  # places that are tried in the middle, and as many all over; each is a run
-_HEADS: Final = ("looked for", "way", "actions", "time", "found", "what was done last")
 #: The lines of the usual loss of a module, which is no program of the user's.
 _LOSS: Final = {f"training.py:{line}" for *_, line in training.usual_loss.__code__.co_lines()}
 Plant = Callable[[Any], Any]
@@ -62,97 +52,6 @@ class PlantedAt(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.line} {self.op}"
-
-
-@dataclass(frozen=True)
-class Action:
-    """Something that was done, how long it took, and the text that it showed."""
-
-    what: str
-    seconds: float
-    shown: str
-
-
-@dataclass(frozen=True)
-class Trail:
-    """The actions of one way; ``found``: the last text has what was looked for."""
-
-    way: str
-    actions: tuple[Action, ...]
-    found: bool
-
-    @property
-    def seconds(self) -> float:
-        """The time of all actions."""
-        return sum(action.seconds for action in self.actions)
-
-
-@dataclass(frozen=True)
-class Hunt:
-    """What was planted or asked for, at which line, and how each way finds it."""
-
-    what: str
-    line: str
-    by_run: Trail
-    then_run: Trail
-
-
-@dataclass(frozen=True)
-class Debugging:
-    """How mistakes in a program are found, by run and then run."""
-
-    model: str
-    hunts: tuple[Hunt, ...]
-
-    @property
-    def holds(self) -> bool:
-        """True if each way found everything."""
-        return all(each.found for hunt in self.hunts for each in (hunt.by_run, hunt.then_run))
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return a row for each search: what, way, actions, time, found, the last action."""
-        return [
-            (
-                f"{hunt.what}, {hunt.line}", search.way, str(len(search.actions)),
-                seconds(search.seconds), "yes" if search.found else "no",
-                search.actions[-1].what,
-            )
-            for hunt in self.hunts
-            for search in (hunt.by_run, hunt.then_run)
-        ]  # fmt: skip
-
-    def __str__(self) -> str:
-        return "\n".join([self.model, *text_table(_HEADS, self.rows(), (2, 3))])
-
-    @property
-    def summary(self) -> str:
-        """A sentence: what was looked for, and in how many actions each way found it."""
-
-        def found(trail: Trail) -> str:
-            return str(len(trail.actions)) if trail.found else "not found"
-
-        counts = (f"{h.what} {found(h.by_run)} and {found(h.then_run)}" for h in self.hunts)
-        return f"Actions by run and then run: {'; '.join(counts)}"
-
-    def html(self) -> str:
-        """Return the table and all texts, for a page that has the style."""
-        parts = [f'<div class="scroll">{table(_HEADS, self.rows(), (2, 3))}</div>']
-        for hunt in self.hunts:
-            for search in (hunt.by_run, hunt.then_run):
-                body = "".join(
-                    paragraph(f"{action.what}: {seconds(action.seconds)}")
-                    + preformatted(action.shown or "(nothing is shown)")
-                    for action in search.actions
-                )
-                parts.append(fold(f"{hunt.what}, {search.way}", body))
-        return "".join(parts)
-
-    def _repr_html_(self) -> str:
-        return fragment(self.html())
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as JSON has it."""
-        return asdict(self)
 
 
 def find_mistakes(spec: Spec, *arrays: Any, **options: Any) -> Debugging:

@@ -34,9 +34,10 @@ from staticgrad.support.pictures.markup import nbytes, number
 from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
 from staticgrad.tools.comparison.axes import Asked, BatchAxes
-from staticgrad.tools.comparison.debugging import Debugging, mistakes_in
+from staticgrad.tools.comparison.debugging import mistakes_in
 from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.loading import Spec, beside, subject
+from staticgrad.tools.comparison.mistakes import Debugging
 from staticgrad.tools.comparison.page import ShownComparison, ShownTape
 from staticgrad.tools.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
 from staticgrad.tools.comparison.report import (

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiler.compiling.artifacts import CompiledKernel
@@ -18,9 +18,7 @@ from staticgrad.support.errors import ProgramError, StaticgradError
 from staticgrad.support.pictures.markup import nbytes, seconds
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location
-
-if TYPE_CHECKING:
-    from staticgrad.tools.comparison.debugging import Debugging
+from staticgrad.tools.comparison.mistakes import Debugging
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 9
