@@ -1751,6 +1751,22 @@ MUTANTS = (
             "tests/loops/test_driven.py -k explained",
         ),
         (
+            "scratch-of-a-loop-too-small",
+            "staticgrad/compiler/lowering/loops/joined.py",
+            "types[n], room[self._names.operands[n].name])",
+            "types[n], 1)",
+            "the scratch of a loop has fewer elements than its kernel accesses",
+            "tests/loops/test_driven.py -k one_kernel",
+        ),
+        (
+            "sized-test-without-reason",
+            "staticgrad/compiler/lowering/loops/time_loops.py",
+            "        return WhyDriven.SizedTest\n",
+            "        return WhyDriven.Endless\n",
+            "explain says that only its test ends a loop with a named number of steps",
+            "tests/loops/test_driven.py -k 'explained and SizedTest'",
+        ),
+        (
             "directive-is-not-read",
             "staticgrad/language/ir/kernels/parser.py",
             "return Interleave(self._loop_name",

@@ -1,5 +1,10 @@
 """Loops that are not one kernel: ``explain`` says why, by what the body does."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
 import pytest
 
 import staticgrad as sg
@@ -8,63 +13,300 @@ from staticgrad.compiler.lowering.loops.refusals import WhyDriven
 X, W = sg.input("x", (300,), "float32"), sg.input("w", (300, 300), "float32")
 ROWS = sg.input("rows", (50, 300), "float32")
 FEW, SHORT = sg.input("few", (4,), "float32"), sg.input("short", (50, 4), "float32")
+NAMED, LONG_ROWS = (sg.input("rows", ("n", size), "float32") for size in (300, 30000))
+AT = sg.input("at", ("n", 4), "int64")
+TABLE = sg.input("table", ("rows", "columns"), "float32")
+LONG, EMPTY, ONE = (sg.input("x", (size,), "float32") for size in (30000, 0, 1))
+SQUARE = sg.input("square", (4, 4), "float64")
+
+#: Iterations where the number is a named size.
+COUNT = 7
+
+
+def given(value, rng):
+    """Return numbers for an input: no loop overflows, each test ends."""
+    sizes = {"n": COUNT, "rows": 5, "columns": 3}
+    shape = tuple(sizes.get(str(size), size) for size in value.shape)
+    shape = tuple(map(int, shape))
+    if value.dtype.name == "int64":
+        return rng.integers(0, 4, shape)
+    if value.name == "square":
+        return np.eye(4) * 0.5 + rng.uniform(0.0, 0.05, shape)
+    if value.name.startswith("w"):
+        return (rng.uniform(0.5, 1.0, shape) / shape[0]).astype(value.dtype.numpy)
+    return rng.uniform(1.1, 1.9, shape).astype(value.dtype.numpy)
+
+
+class Driven(NamedTuple):
+    """A loop that has a reason, and the same loop over arrays, by the names of the inputs."""
+
+    make: Callable[[], Any]
+    loop: Callable[..., Any]
+    tolerance: float = 2e-4
 
 
 def scan(step, start, rows):
     return sg.scan(lambda c, each: (step(c) + each,) * 2, start, rows)[0]
 
 
-def doubled_until(**most):
-    return sg.while_loop(lambda c: (c < 100.0).any(), lambda c: c * c, X, **most)
+def each_row(step):
+    """Return the loop of ``scan`` over arrays, which are given by the names of its inputs."""
 
+    def loop(**arrays):
+        (rows,) = (arrays.pop(name) for name in ("rows", "short") if name in arrays)
+        (c,) = (arrays.pop(name) for name in ("c", "x", "few") if name in arrays)
+        for row in rows:
+            c = step(c, **arrays) + row
+        return c
 
-def branch(c):
-    return sg.cond(c.sum() > 0.0, lambda c: c * 2.0, sg.cumsum, c)
-
-
-NAMED, LONG_ROWS = (sg.input("rows", ("n", size), "float32") for size in (300, 30000))
-AT = sg.input("at", ("n", 4), "int64")
-TABLE = sg.input("table", ("rows", "columns"), "float32")
-LONG, EMPTY, ONE = (sg.input("x", (size,), "float32") for size in (30000, 0, 1))
+    return loop
 
 
 def looked_up(step, start):
     return sg.scan(lambda c, at: (step(c, at),) * 2, start, AT)[0]
 
 
-def chain(c):
+def each_index(step):
+    def loop(at, few):
+        for indices in at:
+            few = step(few, indices)
+        return few
+
+    return loop
+
+
+def doubled_until(**most):
+    return sg.while_loop(lambda c: (c < 100.0).any(), lambda c: c * c, X, **most)
+
+
+def doubled(x):
+    while (x < 100.0).any():
+        x = x * x
+    return x
+
+
+def branch(c):
+    return sg.cond(c.sum() > 0.0, lambda c: c * 0.5, sg.cumsum, c)
+
+
+def branched(c):
+    return c * np.float32(0.5) if c.sum() > 0.0 else np.cumsum(c)
+
+
+def grown(c):
+    for _ in range(9):
+        if not (c < 5.0).any():
+            break
+        c = c * np.float32(1.5) + 1
+    return c
+
+
+def chain(c, functions=sg):
     """Many rows that read their neighbours, the first one beyond the end."""
     for _ in range(60):
-        c = sg.sin(c) * 1.1 + sg.roll(c, 1)
+        c = functions.sin(c) * functions.asarray(1.1, "float32") + functions.roll(c, 1)
+        c = c * functions.asarray(0.5, "float32")
     return c
+
+
+def added(c, at):
+    c = c.copy()
+    np.add.at(c, at, np.float32(1.0))
+    return c
+
+
+def set_to_one(c, at):
+    c = c.copy()
+    c[at[0]] = 1.0
+    return c
+
+
+def solved(c, rows, square):
+    for row in rows:
+        c = np.tanh(np.linalg.solve(square + 0.1 * c, c)) + row
+    return c
+
+
+def logged():
+    start, rows = sg.input("c", (4,), "float64"), sg.input("rows", (9, 4), "float64")
+
+    def step(c, each):
+        return sg.tanh(sg.linalg.solve(SQUARE + 0.1 * c, c)) + each, None
+
+    last = sg.scan(step, start, rows)[0]
+    return {"y": last, "slope": sg.grad((last * last).sum(), start)}
+
+
+def logged_slopes(c, rows, square):
+    def slope(way):
+        up, down = (solved(c + step * way, rows, square) for step in (1e-6, -1e-6))
+        return ((up * up).sum() - (down * down).sum()) / 2e-6
+
+    return {"y": solved(c, rows, square), "slope": np.array([slope(way) for way in np.eye(4)])}
+
+
+def solved_until():
+    most = sg.input("rows", ("n",), "float64").shape[0]
+    start = sg.input("c", (4,), "float64") + 0.0 * sg.input("rows", ("n",), "float64").sum()
+    return sg.while_loop(
+        lambda c: (c < 10.0).any(), lambda c: sg.linalg.solve(SQUARE, c), start, max_steps=most
+    )
+
+
+def solved_few(c, rows, square):
+    for _ in rows:
+        if not (c < 10.0).any():
+            break
+        c = np.linalg.solve(square, c)
+    return c
+
+
+def in_bfloat16(c, rows, w):
+    for row in rows:
+        c = (c.astype("float32") @ w.astype("float32")).astype(ml_dtypes.bfloat16) + row
+    return c
+
+
+def swapped():
+    a, b, rows = (sg.input(name, shape, "float32") for name, shape in SWAPPED.items())
+    first, second = sg.fori_loop(0, rows.shape[0], lambda i, c: (c[1], c[0]), (a, b))
+    return {"first": first + 0.0 * rows.sum(), "second": second}
+
+
+SWAPPED = {"a": (4,), "b": (4,), "rows": ("n",)}
+
+
+def joined_rows():
+    start, rows = sg.input("c", (600,), "float32"), sg.input("rows", ("n", 600), "float32")
+    return sg.scan(lambda c, each: (c * 0.5, sg.concat([c, each[:7]])), start, rows)[1]
+
+
+def joined_arrays(c, rows):
+    return np.stack([np.concatenate([c * 0.5**n, row[:7]]) for n, row in enumerate(rows)])
+
+
+def two_lookups():
+    table, start = sg.input("table", (900, 64), "float32"), sg.input("c", (64,), "float32")
+    at = sg.input("at", (50, 64), "int64")
+
+    def step(c, indices):
+        return (sg.cumsum(c)[0] * c * 0.05 + table[indices, sg.arange(64)],) * 2
+
+    return sg.scan(step, start, at)[0]
+
+
+def two_lookups_of_arrays(at, c, table):
+    for indices in at:
+        c = c[0] * c * np.float32(0.05) + table[indices, np.arange(64)]
+        c = c.astype("float32")
+    return c
+
+
+def padded(functions):
+    return functions.pad(functions.asarray(np.full(1, 2.5, "float32")), (3, 596))
+
+
+def over(*shape, count="n", dtype="float32"):
+    """Return a carry, and rows for it."""
+    return sg.input("c", shape, dtype), sg.input("rows", (count, *shape), dtype)
+
+
+def nested(c):
+    return c.sum(axis=(1, 3, 5, 7), keepdims=True) * np.float32(0.02) + c * np.float32(0.1)
 
 
 #: Reason -> a loop that has it.
 DRIVEN = {
-    WhyDriven.Endless: lambda: doubled_until(),
-    WhyDriven.Steps: lambda: scan(branch, FEW, SHORT),
-    WhyDriven.Stage: lambda: scan(sg.sort, FEW, SHORT),
-    WhyDriven.InnerEnd: lambda: scan(
-        lambda c: sg.while_loop(lambda a: (a < 5.0).any(), lambda a: a * 1.5 + 1, c, max_steps=9),
-        FEW,
-        SHORT,
+    WhyDriven.Logged: Driven(logged, logged_slopes, 1e-5),
+    WhyDriven.Endless: Driven(doubled_until, doubled),
+    WhyDriven.SizedTest: Driven(solved_until, solved_few),
+    WhyDriven.Steps: Driven(lambda: scan(branch, FEW, SHORT), each_row(branched)),
+    WhyDriven.Grouped: Driven(
+        lambda: scan(lambda c: sg.tanh(c.T), *over(16, 16, count=50)),
+        each_row(lambda c: np.tanh(c.T)),
     ),
-    WhyDriven.Serial: lambda: looked_up(lambda c, at: c.at[at].add(1.0), FEW),
-    WhyDriven.OtherRow: lambda: scan(lambda c: c[:1] + 0.0 * c, LONG, LONG_ROWS),
-    WhyDriven.AcrossRows: lambda: scan(lambda c: W @ c, X, NAMED),
-    WhyDriven.Border: lambda: scan(
-        chain, sg.input("x", (64,), "float32"), sg.input("rows", ("n", 64), "float32")
+    WhyDriven.Deep: Driven(lambda: scan(nested, *over(*[2] * 8, 3, count=50)), each_row(nested)),
+    WhyDriven.Stage: Driven(lambda: scan(sg.sort, FEW, SHORT), each_row(np.sort)),
+    WhyDriven.InnerEnd: Driven(
+        lambda: scan(
+            lambda c: sg.while_loop(
+                lambda a: (a < 5.0).any(), lambda a: a * 1.5 + 1, c * 0.1, max_steps=9
+            ),
+            FEW,
+            SHORT,
+        ),
+        each_row(lambda c: grown(c * np.float32(0.1))),
     ),
-    WhyDriven.Partial: lambda: sg.scan(
-        lambda c, each: (c, c * 0.0), EMPTY, sg.input("rows", ("n", 0), "float32")
-    )[1],
-    WhyDriven.Lookup: lambda: looked_up(lambda c, at: c[at], FEW),
-    WhyDriven.EmptyLookup: lambda: looked_up(lambda c, at: c + TABLE[at[0] % 2][:1], ONE),
-    WhyDriven.Shared: lambda: scan(lambda c: W @ c, X, ROWS),
-    WhyDriven.Slower: lambda: scan(
-        lambda c: c - c.mean(),
-        sg.input("x", (3000,), "float32"),
-        sg.input("rows", (50, 3000), "float32"),
+    WhyDriven.Limits: Driven(
+        lambda: sg.scan(
+            lambda c, each: (c * 0.5 + each.sum(), c),
+            sg.input("c", (), "float32"),
+            sg.input("rows", ("n", 200000), "float32"),
+        )[0],
+        lambda c, rows: (
+            sum(row.sum() * 0.5**n for n, row in enumerate(rows[::-1])) + c * 0.5**COUNT
+        ),
+    ),
+    WhyDriven.Serial: Driven(
+        lambda: looked_up(lambda c, at: c.at[at].add(1.0), FEW), each_index(added)
+    ),
+    WhyDriven.NarrowProduct: Driven(
+        lambda: scan(
+            lambda c: c @ sg.input("w", (4, 4), "bfloat16"), *over(40, 4, dtype="bfloat16")
+        ),
+        in_bfloat16,
+        0.03,
+    ),
+    WhyDriven.OtherRow: Driven(
+        lambda: scan(lambda c: c[:1] + 0.0 * c, LONG, LONG_ROWS),
+        lambda rows, x: rows[:-1, :1].sum(0) + x[:1] + rows[-1],
+    ),
+    WhyDriven.SharedElement: Driven(joined_rows, joined_arrays),
+    WhyDriven.AcrossRows: Driven(
+        lambda: scan(lambda c: W @ c, X, NAMED),
+        each_row(lambda c, w: w @ c),
+    ),
+    WhyDriven.Border: Driven(
+        lambda: scan(chain, *over(64)), each_row(lambda c: chain(c, np)), 1e-3
+    ),
+    WhyDriven.Partial: Driven(
+        lambda: sg.scan(lambda c, each: (c, c * 0.0), EMPTY, sg.input("rows", ("n", 0), "float32"))[
+            1
+        ],
+        lambda rows, x: rows,
+    ),
+    WhyDriven.Nothing: Driven(swapped, lambda a, b, rows: {"first": b, "second": a}),
+    WhyDriven.Lookup: Driven(
+        lambda: looked_up(lambda c, at: c[at], FEW), each_index(lambda c, at: c[at])
+    ),
+    WhyDriven.Lookups: Driven(two_lookups, two_lookups_of_arrays, 1e-3),
+    WhyDriven.Scatter: Driven(
+        lambda: looked_up(lambda c, at: c.at[at[0]].set(1.0), FEW), each_index(set_to_one)
+    ),
+    WhyDriven.EmptyLookup: Driven(
+        lambda: looked_up(lambda c, at: c + TABLE[at[0] % 2][:1], ONE),
+        lambda at, table, x: x + table[at[:, 0] % 2, 0].sum(),
+    ),
+    WhyDriven.Constant: Driven(
+        lambda: scan(lambda c: c.mean() * 0.05 * c * padded(sg), *over(600, count=50)),
+        each_row(lambda c: c.mean() * np.float32(0.05) * c * padded(np)),
+    ),
+    WhyDriven.SizedLoop: Driven(lambda: scan(branch, *over(4)), each_row(branched)),
+    WhyDriven.TooLong: Driven(
+        lambda: scan(lambda c: c @ W, *over(600, 300)),
+        each_row(lambda c, w: c @ w),
+    ),
+    WhyDriven.LongSum: Driven(
+        lambda: scan(lambda c: c - c.mean(axis=0), *over(300, 600)),
+        each_row(lambda c: c - c.mean(axis=0)),
+    ),
+    WhyDriven.Shared: Driven(
+        lambda: scan(lambda c: W @ c, X, ROWS),
+        each_row(lambda c, w: w @ c),
+    ),
+    WhyDriven.Slower: Driven(
+        lambda: scan(lambda c: c - c.mean(), *over(3000, count=50)),
+        each_row(lambda c: c - c.mean()),
     ),
 }
 ONE_KERNEL = {
@@ -73,14 +315,34 @@ ONE_KERNEL = {
 }
 
 
+def test_each_reason_has_a_loop():
+    assert {*DRIVEN} == {*WhyDriven}
+
+
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("reason", DRIVEN, ids=lambda reason: reason.name)
-def test_the_reason_is_explained(reason):
-    explanation = sg.compile({"y": DRIVEN[reason]()}).explanation()
-    (said,) = (step.driven for step in explanation.steps if step.inside)
-    assert said == str(reason)
-    assert f"not one kernel: {said}" in str(explanation)
-    assert said in {step["driven"] for step in explanation.as_json()["steps"]}
+def test_the_reason_is_explained_and_the_loop_is_right(reason, rng):
+    row = DRIVEN[reason]
+    made = row.make()
+    graph = sg.Graph(made if isinstance(made, dict) else {"y": made})
+    program = sg.compile(graph)
+    explanation = program.explanation()
+    said = [step.driven for step in explanation.steps if step.inside]
+    assert str(reason) in said
+    assert f"not one kernel: {reason}" in str(explanation)
+    assert str(reason) in {step["driven"] for step in explanation.as_json()["steps"]}
+
+    feeds = {each.name: given(each, rng) for each in graph.inputs}
+    found, wanted = program.run(feeds), row.loop(**feeds)
+    for name, array in (wanted if isinstance(wanted, dict) else {"y": wanted}).items():
+        scale = np.abs(np.asarray(array, "float64")).max(initial=0.0)
+        assert found[name].shape == np.shape(array)
+        np.testing.assert_allclose(
+            found[name].astype("float64"),
+            np.asarray(array, "float64"),
+            row.tolerance,
+            row.tolerance * scale,
+        )
 
 
 @pytest.mark.parametrize("make", ONE_KERNEL.values(), ids=ONE_KERNEL)

@@ -74,13 +74,13 @@ _AROUND: Final = 1
 class JoinedNames:
     """The operands, integer arguments and results of the joined kernel.
 
-    ``operands``: by number, or by name for scratch; ``rooms``: dtype and size of scratch;
+    ``operands``: by number, or by name for scratch; ``scratch_types``: the dtypes of scratch;
     ``streamed``: those of streaming stores; ``beside``: directives of stages.
     """
 
     def __init__(self) -> None:
         self.operands: dict[int | str, Operand] = {}
-        self.rooms: dict[str, tuple[DType, Size]] = {}
+        self.scratch_types: dict[str, DType] = {}
         self.sizes: dict[Size, str] = {}
         self.streamed: set[str] = set()
         self.beside: list[StageDirective] = []
@@ -92,9 +92,9 @@ class JoinedNames:
             self.operands[number] = Operand(f"p{len(self.operands)}", dtype, mode)
         return self.operands[number].name
 
-    def scratch(self, name: str, dtype: DType, size: Size) -> str:
-        """Return the operand for scratch of ``size`` elements."""
-        self.rooms.setdefault(name, (dtype, size))
+    def scratch(self, name: str, dtype: DType) -> str:
+        """Return the operand for scratch, of as many elements as the kernel accesses."""
+        self.scratch_types.setdefault(name, dtype)
         return self.operand(name, dtype, "scratch")
 
     def argument(self, value: Size) -> str:
@@ -354,8 +354,8 @@ class LoopBuilder:
 
     def step(self) -> LoweredStep:
         """Return the step that runs the loop."""
-        rooms = self._names.rooms
-        scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
+        types = self._names.scratch_types
+        scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(types)}
         bound: list[tuple[Key, Size]] = []
         for number in self._used:
             if not isinstance(number, str):
@@ -367,7 +367,8 @@ class LoopBuilder:
                 bound.append((CheckBuffer(self._node, number, origin), 0))
         modes = (operand.mode for operand in self.kernel.operands)
         touched = tuple((key, mode) for (key, _), mode in zip(bound, modes, strict=True))
-        kept = tuple((scratch[name], *room) for name, room in rooms.items())
+        room = self.kernel.room(self.arguments)
+        kept = tuple((scratch[n], types[n], room[self._names.operands[n].name]) for n in types)
         return LoweredStep(self.kernel, tuple(bound), self.arguments, touched, kept)
 
     def _finish(self, axes: tuple[Axis, ...], stages: tuple[Stage, ...]) -> None:
@@ -416,10 +417,6 @@ class JoinedIterations(LoopBuilder):
     def write(self) -> None:
         """Make the kernel."""
         self._finish((), self._stages())
-        needed = self.kernel.room(self.arguments)
-        for name, (_, size) in self._names.rooms.items():
-            if not is_at_least(size, needed.get(self._names.operands[name].name, 0)):
-                raise NotWrittenOutError(WhyDriven.Scratch)
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -473,13 +470,13 @@ class JoinedIterations(LoopBuilder):
     def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
         stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
         found = self._names.fresh("r", BOOL)
-        goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
+        goes = ex.load(Access(self._names.scratch(_GOES, BOOL)), BOOL)
         return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
 
     def _numbered(self, number: Expr) -> Iterator[Stage]:
         steps = [step for each in self._bodies.schedules for step in each.steps]
         if any(NUMBER.name in step.reads() for step in steps):
-            place = self._names.scratch(_NUMBER, I64, 1)
+            place = self._names.scratch(_NUMBER, I64)
             yield Scalar((Store(Access(place), number),))
 
     def _joined(self, schedule: Schedule) -> list[Stage]:
@@ -521,13 +518,13 @@ class JoinedIterations(LoopBuilder):
 
     def _row(self, number: int) -> str:
         each = self._carries[number]
-        return self._names.scratch(f"c{number}", each.dtype, each.size)
+        return self._names.scratch(f"c{number}", each.dtype)
 
     def _next(self, number: int) -> str:
         each = self._carries[number]
         if number not in self._moved:
             return self._row(number)
-        return self._names.scratch(f"next c{number}", each.dtype, each.size)
+        return self._names.scratch(f"next c{number}", each.dtype)
 
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
         """Return the location of a buffer of a body."""
@@ -536,15 +533,15 @@ class JoinedIterations(LoopBuilder):
             return JoinedMemory(self._names.operand(name, I64, "check"))
         if buffer.role in ("temp", "scratch"):
             own = "body" if schedule is self._body else "test"
-            operand = self._names.scratch(f"{own} {name}", dtype, buffer.size)
+            operand = self._names.scratch(f"{own} {name}", dtype)
             return JoinedMemory(operand, is_scratch=True)
         each = self._outside.get(name)
         if each is None:
             raise NotWrittenOutError(WhyDriven.Lookup)
         if each.role == "number":
-            operand = self._names.scratch(_NUMBER, I64, 1)
+            operand = self._names.scratch(_NUMBER, I64)
         elif each.role == "going":
-            operand = self._names.scratch(_GOES, BOOL, 1)
+            operand = self._names.scratch(_GOES, BOOL)
         elif each.role == "carry":
             operand = self._row(each.number)
         elif each.role == "next":

@@ -43,7 +43,6 @@ class WhyDriven(Enum):
     SizedLoop = "how often it runs depends on a size"
     TooLong = "its body has too many operations to write out"
     LongSum = "a sum of its body has too many terms to write out"
-    Scratch = "the sizes of its scratch are not known"
     Shared = "workers share the steps of its body"
     Slower = "one kernel is predicted to take as long"
 
