@@ -551,6 +551,7 @@ def test_two_roads_meet(name, k):
     row = TABLE[name]
     point = np.asarray(row.points[k], np.float64)
     one, other = readings(row, row.one, point), readings(row, row.other, point)
+    assert one.keys() == other.keys() == {"value", "gradient", "reverse over reverse"}
     for what, wanted in other.items():
         same(row, what, one[what], wanted)
 
@@ -563,6 +564,7 @@ def test_the_tape_takes_the_same_roads(name, k):
     wanted = readings(row, row.one, point)
     with np.errstate(all="ignore"):
         found = on_tape(row.one, point)
+    assert {"value", "gradient"} <= found.keys() <= wanted.keys()
     for what, array in found.items():
         same(row, what, array, wanted[what], blind=what == "reverse over reverse")
 

@@ -12,7 +12,7 @@ from staticgrad.errors import ArgumentError, ExportError
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 
 from staticgrad.interop.lax.lowering import ROWS  # noqa: E402
-from tests.ops.samples import as_tuple, samples_of  # noqa: E402
+from tests.laws.samples import as_tuple, samples_of  # noqa: E402
 
 
 def normal(*shape, seed=0):

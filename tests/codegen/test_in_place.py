@@ -72,6 +72,8 @@ def test_a_result_over_an_operand_has_its_bytes(seed):
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(1, 601))
 def test_results_over_operands_of_six_hundred_kernels(seed):
+    if not random_kernel(seed).in_place:
+        pytest.skip("no result may have the bytes of an operand")
     pairs_of_random(seed)
 
 

@@ -12,7 +12,7 @@ from tests.compiled.agreement import assert_same, input_like
 from tests.compiled.test_programs import with_derivatives
 from tests.helpers.diagonals import every_nth
 from tests.helpers.random_programs import feeds_at, random_graph, whole_graph
-from tests.ops.samples import as_tuple, load_providers, samples_of, types_of
+from tests.laws.samples import as_tuple, load_providers, samples_of, types_of
 
 NAMES = [name for name in registered_ops() if "." not in name and name in load_providers()]
 FEW = 2

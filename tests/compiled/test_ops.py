@@ -35,8 +35,8 @@ from tests.compiled.agreement import (
 from tests.helpers.diagonals import diagonals, every_nth
 from tests.helpers.limits import finfo
 from tests.ir.test_vecmath import power_samples, samples as block_samples, truth, ulps
-from tests.ops.completeness import SIZES as SIZES_OF_ROWS
-from tests.ops.samples import Sample, as_tuple, declaration_of, op_names, samples_of, types_of
+from tests.laws.completeness import SIZES as SIZES_OF_ROWS
+from tests.laws.samples import Sample, as_tuple, declaration_of, op_names, samples_of, types_of
 
 NAMES = op_names()
 SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)

@@ -15,7 +15,7 @@ from staticgrad.eager.tensor import Hollow
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import resolve, shares_of
 from tests.eager import oracle
-from tests.ops.samples import op_names, samples_of
+from tests.laws.samples import op_names, samples_of
 
 every_op = pytest.mark.parametrize("name", op_names())
 

@@ -24,7 +24,7 @@ from staticgrad.tools.testing.variants import LAYOUTS
 from tests.compiled.agreement import differing
 from tests.helpers.limits import finfo
 from tests.helpers.random_programs import input_value, label
-from tests.ops.samples import as_tuple
+from tests.laws.samples import as_tuple
 
 #: Error of a result that is not exact, in eps of its magnitude.
 VECTOR_MATH = 64.0

@@ -1,9 +1,9 @@
 """What holds of every op in the registry, in graphs and on tensors: laws, checked on its samples.
 
-A law is a function of a sample (``tests/ops/samples.py``) and of random numbers; one test is one
+A law is a function of a sample (``tests/laws/samples.py``) and of random numbers; one test is one
 law of one op. The oracles are the op's reference in NumPy, central differences of fourth order in
 float64, the transpose of the other mode and, for tensors, the graph. ``compiled/test_ops.py`` has
-what holds of their kernels. An op that has no samples fails ``ops/test_completeness.py``.
+what holds of their kernels. An op that has no samples fails ``test_completeness.py``.
 """
 
 import pickle
@@ -26,10 +26,10 @@ from staticgrad.language.ir.rounded import element
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from staticgrad.language.vecmath.blocks import LONG
 from tests.eager import oracle
+from tests.laws.samples import as_tuple, op_names, samples_of, types_of
 from tests.laws.table import Laws
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, run_all, variable
-from tests.ops.samples import as_tuple, op_names, samples_of, types_of
 
 NAMES = op_names()
 #: What an element's expression of float16 may be off by, in relation and in denormal numbers: one

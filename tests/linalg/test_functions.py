@@ -13,7 +13,7 @@ from staticgrad.language.ops.linalg import COLUMNS
 from staticgrad.testing import check_gradients
 from tests.helpers.diagonals import diagonals
 from tests.helpers.limits import finfo
-from tests.ops.linalg_samples import spread
+from tests.laws.linalg_samples import spread
 
 L, N = sg.linalg, np.linalg
 RNG = np.random.default_rng(5)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from staticgrad.language.ir.expr import postorder, ref
-from tests.ops.spelling import betainc, betaln, capped, gammaln, halved, polygamma, zeta
+from tests.laws.spelling import betainc, betaln, capped, gammaln, halved, polygamma, zeta
 
 Array = np.ndarray[Any, Any]
 

@@ -22,8 +22,8 @@ from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import BOOL, F32, F64
+from tests.laws.samples import load_providers
 from tests.ops.graphs import call, op_names, run, variable
-from tests.ops.samples import load_providers
 
 load_providers()
 INF, NAN = np.inf, np.nan

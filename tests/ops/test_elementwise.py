@@ -19,7 +19,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import collecting_guards, dim
 from staticgrad.language.types.dtype import ALL_DTYPES, BOOL, F32, F64, I64, as_dtype
 from tests.helpers.limits import NUMPY_DTYPES
-from tests.ops.elementwise_samples import special
+from tests.laws.elementwise_samples import special
 from tests.ops.graphs import call, op_names, run, variable
 
 

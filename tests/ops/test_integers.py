@@ -16,9 +16,9 @@ import staticgrad as sg
 from staticgrad.errors import ArgumentError, ShapeError, StaticgradError
 from staticgrad.exports import FUNCTIONS
 from staticgrad.language.types.dtype import ALL_DTYPES
+from tests.laws.elementwise_samples import special
 from tests.numpy_names import covered
 from tests.ops import keyword_calls as table
-from tests.ops.elementwise_samples import special
 from tests.ops.messages import assert_refused
 
 INTEGERS = [dtype.numpy.name for dtype in ALL_DTYPES if dtype.is_integer]

@@ -20,7 +20,7 @@ from staticgrad.language.ir.op import op_class, registered_ops
 from staticgrad.language.ops.arithmetic import FlatPower
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.indexing import ScatterExtreme
-from tests.ops.samples import samples_of
+from tests.laws.samples import samples_of
 
 NAN, INF = np.nan, np.inf
 PARTNERS = [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, INF, -INF]

@@ -13,8 +13,8 @@ from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ir.ranges import ANY, POSITIVE, Range, Zero
 from staticgrad.language.ir.rounded import widened
 from staticgrad.language.types.dtype import F64, as_dtype
+from tests.laws.samples import samples_of
 from tests.ops.graphs import variable
-from tests.ops.samples import samples_of
 
 NAMES = [
     n

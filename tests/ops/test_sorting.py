@@ -22,7 +22,7 @@ from staticgrad.language.types.dtype import ALL_DTYPES, I64
 from staticgrad.testing import check_gradients
 from tests.compiled.agreement import assert_same
 from tests.helpers.limits import NUMPY_DTYPES
-from tests.ops.array_samples import mixed
+from tests.laws.array_samples import mixed
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 

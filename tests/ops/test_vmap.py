@@ -20,8 +20,8 @@ from staticgrad.language.ops.philox import FOLDED, RandomBits
 from staticgrad.language.types.dtype import U64, as_dtype
 from tests.helpers.diagonals import every_nth
 from tests.helpers.limits import finfo
+from tests.laws.samples import as_tuple, op_names, samples_of
 from tests.ops.graphs import run_all, variable
-from tests.ops.samples import as_tuple, op_names, samples_of
 
 NAMES = op_names()
 every_op = pytest.mark.parametrize("name", NAMES)

@@ -20,7 +20,7 @@ from staticgrad.errors import IndexOutOfRange
 from tests.compiled.agreement import differing, input_like
 from tests.compiled.test_ops import spread
 from tests.helpers.random_programs import parameter_value, random_graph
-from tests.ops.samples import as_tuple, op_names, samples_of
+from tests.laws.samples import as_tuple, op_names, samples_of
 from tests.safety.child import say
 from tests.safety.fences import fenced, fences
 

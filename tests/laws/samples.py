@@ -1,6 +1,6 @@
 """Samples of every op: an instance with operands, for the tests that go over the registry.
 
-Each family has a file ``tests/ops/*_samples.py`` that registers one provider per op name:
+Each family has a file ``tests/laws/*_samples.py`` that registers one provider per op name:
 
     @provides("sum")
     def _(rng):
@@ -128,7 +128,7 @@ def provides(*names):
 def load_providers():
     """Every provider of the ``*_samples.py`` files beside this one."""
     for path in sorted(Path(__file__).parent.glob("*_samples.py")):
-        importlib.import_module(f"tests.ops.{path.stem}")
+        importlib.import_module(f"tests.laws.{path.stem}")
     return PROVIDERS
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from staticgrad.language.ir.op import op_class
 from staticgrad.language.types.dtype import ALL_DTYPES, BOOL, F64
 from tests.helpers.limits import finfo
-from tests.ops.samples import Sample, provides
+from tests.laws.samples import Sample, provides
 
 FLOATS = tuple(d for d in ALL_DTYPES if d.is_float)
 INTEGERS = tuple(d for d in ALL_DTYPES if d.is_integer)

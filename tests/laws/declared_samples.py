@@ -11,8 +11,8 @@ import numpy as np
 
 from staticgrad.language.ir.op import op_class
 from staticgrad.language.types.dtype import F32, F64, I64, U32, U64
-from tests.ops.array_samples import ascending
-from tests.ops.samples import Sample, declare
+from tests.laws.array_samples import ascending
+from tests.laws.samples import Sample, declare
 
 NUMBERS, ALL, WHOLE = "iuf", "biuf", "iu"
 

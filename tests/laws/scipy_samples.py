@@ -7,8 +7,8 @@ import numpy as np
 from staticgrad.language.ir.op import op_class
 from staticgrad.language.types.dtype import F64
 from tests.helpers.limits import finfo
-from tests.ops.elementwise_samples import FLOATS, in_line, in_pairs, smooth_line
-from tests.ops.samples import Sample, declare, provides
+from tests.laws.elementwise_samples import FLOATS, in_line, in_pairs, smooth_line
+from tests.laws.samples import Sample, declare, provides
 
 #: Op -> what it is; their samples are those of other elementwise ops.
 SPELLED = {

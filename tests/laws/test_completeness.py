@@ -10,10 +10,10 @@ from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ir.rounded import widened
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from tests.helpers.limits import finfo
-from tests.ops import samples as registry
-from tests.ops.completeness import missing
-from tests.ops.samples import declaration_of, op_names, samples_of
-from tests.ops.spelling import spelled
+from tests.laws import samples as registry
+from tests.laws.completeness import missing
+from tests.laws.samples import declaration_of, op_names, samples_of
+from tests.laws.spelling import spelled
 
 every_op = pytest.mark.parametrize("name", op_names())
 

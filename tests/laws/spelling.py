@@ -9,7 +9,7 @@ import scipy.special
 
 from staticgrad.language.ops.windows import place_dtype
 from staticgrad.native.libraries.special_functions import function
-from tests.ops.array_samples import branch_arrays, recurrence_arrays, while_arrays
+from tests.laws.array_samples import branch_arrays, recurrence_arrays, while_arrays
 
 
 def spelled(text, op, operands):

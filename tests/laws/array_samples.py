@@ -8,8 +8,8 @@ from staticgrad.language.ir.rounded import widened
 from staticgrad.language.ops.custom import CustomFunction
 from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I32, I64, U32, U64
 from tests.helpers.limits import finfo
+from tests.laws.samples import Sample, declare, provides
 from tests.ops.graphs import variable
-from tests.ops.samples import Sample, declare, provides
 
 FLOATS = (F32, F64)
 NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)

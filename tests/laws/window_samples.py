@@ -7,8 +7,8 @@ import numpy as np
 from staticgrad.language.ir.op import op_class
 from staticgrad.language.ops.windows import place_dtype
 from staticgrad.language.types.dtype import F32, F64
-from tests.ops.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
-from tests.ops.samples import Sample, declare, provides
+from tests.laws.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
+from tests.laws.samples import Sample, declare, provides
 
 GEOMETRIES = (
     ((7,), (3,), (1,), (1,), (1,), (1,)),

@@ -4,8 +4,8 @@ import numpy as np
 
 from staticgrad.language.ir.op import op_class
 from staticgrad.language.types.dtype import F32, F64
-from tests.ops.array_samples import extraordinary
-from tests.ops.samples import Sample, declare, provides
+from tests.laws.array_samples import extraordinary
+from tests.laws.samples import Sample, declare, provides
 from tests.sparse.patterns import pattern_of, random_pattern
 
 #: Rows, columns, elements, numbers of a dense row.

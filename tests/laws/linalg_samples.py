@@ -8,8 +8,8 @@ import numpy as np
 
 from staticgrad.language.ir.op import op_class
 from staticgrad.language.types.dtype import F32, F64
-from tests.ops.array_samples import extraordinary
-from tests.ops.samples import Sample, declare, provides
+from tests.laws.array_samples import extraordinary
+from tests.laws.samples import Sample, declare, provides
 
 BATCHES = ((), (2,), (2, 1), (0,))
 #: Sizes of square matrices; a size behind which LAPACK works in blocks has a test of its own.

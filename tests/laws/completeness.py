@@ -15,7 +15,7 @@ from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.tools.testing.gradients import CORNERS, grid, kinks
 from tests.helpers.limits import finfo
-from tests.ops.samples import Sample, declaration_of, samples_of, types_of
+from tests.laws.samples import Sample, declaration_of, samples_of, types_of
 
 #: Around the widths of lanes, where a row of lanes begins anew, and round a block of sums.
 SIZES = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097)

@@ -18,8 +18,8 @@ from staticgrad.language.ops.complex_linalg import (
     ComplexTridiagonalSolve,
 )
 from staticgrad.language.ops.fourier import FourierTransform
-from tests.ops.linalg_samples import narrow, strange
-from tests.ops.samples import Sample, declare, provides
+from tests.laws.linalg_samples import narrow, strange
+from tests.laws.samples import Sample, declare, provides
 
 #: Op, shape of its operand.
 OPS = (

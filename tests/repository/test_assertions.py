@@ -1,0 +1,154 @@
+"""Every test can fail by what it looks at: it asserts, or calls a function of the tests that does.
+
+Names are resolved as Python does, but for methods: a call ``x.check()`` is that of any ``check`` of
+the module of the test, or of a module that it imports from.
+"""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Test -> why it needs no assertion.
+WITHOUT = {
+    "test_sklearn.py::test_the_estimators_pass_scikit_learns_checks": "its parameter is a check"
+}
+
+#: Functions of packages that raise unless what they look at is right.
+RAISING = (
+    *("raises", "warns", "fail", "check_op", "check_grads", "check_gradients"),
+    *("verify_graph", "verify_schedule", "check_plan"),
+)
+
+
+class Module:
+    """The functions of a file of tests, and the names that it imports from others."""
+
+    def __init__(self, text: str) -> None:
+        self.functions: dict[str, list[ast.FunctionDef]] = {}
+        self.imports: dict[str, tuple[str, str]] = {}  # name here -> (module, name there)
+        self.tables: dict[str, list[ast.FunctionDef]] = {}  # LAWS -> functions under @LAWS.law
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                self.functions.setdefault(node.name, []).append(node)
+                for each in node.decorator_list:
+                    table = ast.unparse(each).partition(".")[0]
+                    if table != "pytest":
+                        self.tables.setdefault(table, []).append(node)
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
+                for each in node.names:
+                    self.imports[each.asname or each.name] = (str(node.module), each.name)
+
+
+@cache
+def module_of(name: str) -> Module | None:
+    """Return the module of a dotted name; None if there is no such file."""
+    path = ROOT / f"{name.replace('.', '/')}.py"
+    return Module(path.read_text()) if path.exists() else None
+
+
+def looks(node: ast.AST) -> bool:
+    """Return whether a part of a function is an assertion itself."""
+    if isinstance(node, ast.Assert):
+        return True
+    if isinstance(node, ast.Raise):
+        return any(name in ast.dump(node) for name in ("AssertionError", "MismatchError"))
+    if not isinstance(node, ast.Call):
+        return False
+    name = ast.unparse(node.func).rpartition(".")[2]
+    checked = any(
+        each.arg == "check" and isinstance(each.value, ast.Constant) and each.value.value is True
+        for each in node.keywords
+    )
+    return name.startswith("assert_") or name in RAISING or checked
+
+
+def called(module: Module, function: ast.FunctionDef) -> Iterator[tuple[Module, ast.FunctionDef]]:
+    """Yield the functions that a function calls, or gets as fixtures, with their modules."""
+    names = {each.arg for each in function.args.args}
+    methods: set[str] = set()
+    for node in (each for part in function.body for each in ast.walk(part)):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            base = node.value.id if isinstance(node.value, ast.Name) else ""
+            other = module_of(".".join(module.imports[base])) if base in module.imports else None
+            if other is not None:
+                yield from ((other, each) for each in other.functions.get(node.attr, ()))
+            else:
+                methods.add(node.attr)
+    for name in names:
+        yield from ((module, each) for each in module.functions.get(name, ()))
+        yield from ((module, each) for each in module.tables.get(name, ()))
+        if name in module.imports:
+            source, there = module.imports[name]
+            other = module_of(source)
+            if other is not None:
+                yield from ((other, each) for each in other.functions.get(there, ()))
+    sources = (module_of(source) for source, _ in module.imports.values())
+    for each in (module, *filter(None, sources)):
+        for name in methods:
+            yield from ((each, found) for found in each.functions.get(name, ()))
+
+
+def asserts(module: Module, test: ast.FunctionDef) -> bool:
+    """Return whether a test, or a function that it calls, has an assertion."""
+    waiting, seen = [(module, test)], set()
+    while waiting:
+        where, function = waiting.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
+        if any(map(looks, ast.walk(function))):
+            return True
+        waiting += called(where, function)
+    return False
+
+
+def without_assertions(path: Path) -> list[str]:
+    """Return the tests of a file that have no assertion."""
+    module = Module(path.read_text())
+    return [
+        f"{path.name}::{name}"
+        for name, functions in module.functions.items()
+        if name.startswith("test_") and not all(asserts(module, each) for each in functions)
+    ]
+
+
+def test_every_test_has_an_assertion():
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    assert len(files) > 300
+    assert [name for path in files for name in without_assertions(path)] == [*WITHOUT]
+
+
+@pytest.mark.parametrize(
+    ("body", "is_right"),
+    [
+        ("    assert f()", True),
+        ("    f()", False),
+        ("    helper()", True),
+        ("    through()", True),
+        ("    quiet()", False),
+        ("    with pytest.raises(ValueError):\n        f()", True),
+        ("    np.testing.assert_allclose(f(), 1)", True),
+        ("    subprocess.run(['a'], check=True)", True),
+        ("    subprocess.run(['a'], check=False)", False),
+        ("    Counted().check()", True),
+        ("    for law in LAWS:\n        LAWS[law](1)", True),
+    ],
+)
+def test_assertions_are_found_in_helpers(body, is_right, tmp_path):
+    path = tmp_path / "test_it.py"
+    path.write_text(
+        "def helper():\n    assert g()\n"
+        "def through():\n    return helper()\n"
+        "def quiet():\n    return f()\n"
+        "@LAWS.law()\ndef holds(each):\n    assert each\n"
+        "class Counted:\n    def check(self):\n        assert self.right\n"
+        f"def test_it():\n{body}\n"
+    )
+    assert without_assertions(path) == ([] if is_right else ["test_it.py::test_it"])
