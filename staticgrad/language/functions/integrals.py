@@ -245,7 +245,7 @@ def binom(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     Differentiable by both but where gamma has poles: NaN where a result is 0 because of one.
 
     >>> sg.evaluate(sg.special.binom(5.0, [0.0, 2.0, 2.5])).round(4)
-    array([ 1.    , 10.    , 10.8650])
+    array([ 1.   , 10.   , 10.865])
     """
     return special_value("binom", x, y)
 
