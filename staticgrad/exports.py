@@ -35,6 +35,10 @@ FUNCTIONS = {
         "append at atleast_1d atleast_2d atleast_3d block column_stack dstack fliplr flipud"
         " getitem hstack insert matrix_transpose unstack vstack"
     ),
+    "staticgrad.language.functions.bounded": (
+        "argwhere compress dynamic_slice dynamic_update_slice extract flatnonzero nonzero"
+        " segment_max segment_min segment_prod segment_sum unique"
+    ),
     "staticgrad.language.functions.statistics": (
         "argpartition average bincount corrcoef count_nonzero cov digitize histogram"
         " histogram_bin_edges isin lexsort median nanmedian nanpercentile nanquantile norm"
@@ -221,8 +225,8 @@ LAYERS = {
 }
 
 _MAKERS = (
-    "arange asarray constant eye fftfreq full geomspace identity input iota linspace logspace ones"
-    " parameter rfftfreq size_value tri zeros"
+    "arange asarray at constant eye fftfreq full geomspace identity input iota linspace logspace"
+    " ones parameter rfftfreq size_value tri zeros"
 )
 #: Functions that make values of numbers: leaves of graphs, and constants in them. Any other
 #: function of values computes at once where no operand is a value.

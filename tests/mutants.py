@@ -224,6 +224,25 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "results of a bounded size",
+        (
+            "windows-without-a-sign",
+            "staticgrad/language/functions/indexing.py",
+            'sign = factor if name == "add" else -factor',
+            "sign = factor",
+            "the size of x[i - 1 : i + 1] is the difference of its ends",
+            "tests/ops/test_bounded.py -k slice",
+        ),
+        (
+            "what-is-beyond-is-not-filled",
+            "staticgrad/language/functions/bounded.py",
+            "return where(filled, found, 0), filled",
+            "return where(filled, found, 0), found >= -1",
+            "places behind the last result have the fill value",
+            "tests/ops/test_bounded.py -k padded",
+        ),
+    ),
+    *_row(
         "functions of arrays alone",
         (
             "arrays-compute-in-traces",

@@ -38,6 +38,7 @@ NOT_COMPARED = {
     ),
     "select": "takes a list of conditions and one of values: tests/ops/keyword_calls.py",
     "piecewise": "takes lists of conditions and functions: tests/ops/test_numpy_names.py",
+    "compress": "takes a condition as long as an axis: tests/ops/test_bounded.py",
     "cho_solve": "takes a pair of a factor: tests/linalg",
     "scatter_add": "PyTorch's has another order of operands, which is refused",
     **dict.fromkeys(

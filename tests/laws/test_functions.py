@@ -190,7 +190,9 @@ def test_vmap_is_single_calls(name):
 
 #: Recipes that give values, or take none, of arrays alone, and why.
 NO_ARRAYS = {
-    **dict.fromkeys(("at", "at add"), "a method of values: sg.at(x) takes arrays"),
+    **dict.fromkeys(
+        ("at", "at add", "at window", "getitem window"), "a method of values: sg.at(x) takes arrays"
+    ),
     **dict.fromkeys(("host_call", "numba_call"), "types= takes a value"),
     "nn.gumbel_softmax": "the state of the generator is a parameter",
 }

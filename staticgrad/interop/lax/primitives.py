@@ -593,30 +593,17 @@ def _conv(
 
 @primitive("dynamic_slice")
 def _dynamic_slice(x: Any, *starts: Any, slice_sizes: Any) -> Any:
-    for axis, (start, size) in enumerate(zip(starts, slice_sizes, strict=True)):
-        if x.shape[axis] == size:
-            continue
-        first = _held(start, x.shape[axis] - size)
-        x = sg.take(x, first + sg.iota((size,), 0, "int64"), axis)
-    return x
+    return sg.dynamic_slice(x, [sg.maximum(start, 0) for start in starts], slice_sizes)
+
+
+@primitive("dynamic_update_slice")
+def _dynamic_update_slice(x: Any, update: Any, *starts: Any) -> Any:
+    return sg.dynamic_update_slice(x, update, [sg.maximum(start, 0) for start in starts])
 
 
 def _held(start: Any, last: Any) -> Any:
     """Starts between 0 and ``last``, as int64."""
     return sg.minimum(sg.maximum(cast(start, "int64"), 0), last)
-
-
-@primitive("dynamic_update_slice")
-def _dynamic_update_slice(x: Any, update: Any, *starts: Any) -> Any:
-    places: Any = 0
-    for axis, start in enumerate(starts):
-        size = update.shape[axis]
-        first = _held(start, x.shape[axis] - size)
-        places = places * x.shape[axis] + first + sg.iota(update.shape, axis, "int64")
-    if not starts:
-        return update
-    flat = sg.reshape(x, (-1,)).at[sg.reshape(places, (-1,))].set(sg.reshape(update, (-1,)))
-    return sg.reshape(flat, x.shape)
 
 
 class _Places(NamedTuple):

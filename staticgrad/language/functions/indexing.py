@@ -26,7 +26,7 @@ from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add, isinf, multiply, subtract
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import ArrayLike, broadcast, lifted
+from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, broadcast, lifted
 from staticgrad.language.ops.indexing import (
     Pad,
     ScatterExtreme,
@@ -108,8 +108,10 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
     Slices clip; a named size becomes an expression of that size. A slice of one element
     (``x[:1]``, ``x[-1:]``, ``x[k : k + 1]``) has the literal size 1, which broadcasts: its element
     must exist, as for an integer, and an empty axis is an error of the run. An array or value
-    of integers reads along its axis as ``take`` does; several broadcast and read together. A mask
-    is an array of bools known now, or a tensor of bools; no value of a graph.
+    of integers reads along its axis as ``take`` does; several broadcast and read together. A slice
+    ``i : i + k`` at a value i of a graph reads k elements, and raises IndexOutOfRange in a run in
+    which they are not all there; negative i counts from the end. A mask is an array of bools
+    known now, or a tensor of bools; no value of a graph.
 
     Args:
         key: what stands in the brackets.
@@ -119,6 +121,9 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
             of it, are checked in the run).
         ArgumentError: a mask whose contents are only known in a run, or an invalid index.
     """
+    while (window := _window_of(x, key)) is not None:
+        axis, places, key = window
+        x = take(x, places, axis)
     found = selection(x, key)
     part = found.part()
     if not found.arrays:
@@ -131,6 +136,94 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
         axis, taken = 0, take(rows, places, 0)
     count = taken.ndim - part.ndim + len(found.arrays)
     return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
+
+
+def _window_of(x: Any, key: Any) -> tuple[int, Any, Any] | None:
+    """Return a slice ``i : i + k`` at a value of a graph: its axis, the places, the other keys."""
+    keys = key if isinstance(key, tuple) else (key,)
+    for at, item in enumerate(keys):
+        if not isinstance(item, slice) or not _is_of_run(item.start):
+            continue
+        length = _known_difference(item.stop, item.start) if _is_of_run(item.stop) else None
+        step = 1 if item.step is None else known_integer(item.step)
+        if length is None or step is None or step < 1:
+            continue
+        if any(each is Ellipsis for each in keys[:at]):
+            axis = as_value(x).ndim - sum(map(_axes_of, keys[at:]))
+        else:
+            axis = sum(map(_axes_of, keys[:at]))
+        value = as_value(x)
+        if axis < 0 or axis >= value.ndim:
+            continue
+        offsets = np.arange(0, length, step, dtype=np.int64)
+        first = take(iota((value.shape[axis],), like=value), item.start)  # negative: from the end
+        rest = (*keys[:at], slice(None), *keys[at + 1 :])
+        return axis, first + offsets if offsets.size else offsets, rest
+    return None
+
+
+def _is_of_run(bound: Any) -> bool:
+    return isinstance(bound, Value) and not bound.computes and bound.dtype.is_integer
+
+
+def _axes_of(item: Any) -> int:
+    """Return how many axes of x one entry of a key takes."""
+    if item is None or item is Ellipsis:
+        return 0
+    is_mask = getattr(item, "dtype", None) in (BOOL, np.bool_)
+    return int(item.ndim) if is_mask and item.ndim else 1
+
+
+def _known_difference(one: Any, other: Any) -> int | None:
+    """Return ``one - other`` of scalar integers where it is the same number in every run."""
+    (terms, number), (others, less) = _linear(one, 1), _linear(other, 1)
+    for key, factor in others.items():
+        terms[key] = terms.get(key, 0) - factor
+    return number - less if not any(terms.values()) else None
+
+
+def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], int]:
+    """Return an integer as a sum of multiples of other values, and a number."""
+    node = getattr(value, "node", None)
+    known = _constant_of(value)
+    if known is not None:
+        return {}, factor * known
+    name = node.op.name if node is not None else ""
+    args = node.args if node is not None else ()
+    if name == "cast" and args[0].dtype.is_integer and depth:
+        return _linear(args[0], factor, depth - 1)
+    if name in ("add", "sub") and depth:
+        sign = factor if name == "add" else -factor
+        (terms, number), (more, further) = (
+            _linear(args[0], factor, depth - 1),
+            _linear(args[1], sign, depth - 1),
+        )
+        for key, each in more.items():
+            terms[key] = terms.get(key, 0) + each
+        return terms, number + further
+    if name == "mul" and depth:
+        for one, other in (args, args[::-1]):
+            times = _constant_of(one)
+            if times is not None:
+                return _linear(other, factor * times, depth - 1)
+    return {_structure(value, depth): factor}, 0
+
+
+def _constant_of(value: Any) -> int | None:
+    """Return the integer that a value of a graph is in every run."""
+    op = value.node.op if hasattr(value, "node") else None
+    data = getattr(op, "data", None)
+    if data is None or op is None or op.name != "constant" or data.array.ndim:
+        return None
+    return int(data.array)
+
+
+def _structure(value: Any, depth: int) -> Any:
+    """Return a key that equal expressions have in common."""
+    node = value.node
+    if not depth or not node.args or not isinstance(node.op, Elementwise):
+        return value.key
+    return (node.op, value.index, *(_structure(arg, depth - 1) for arg in node.args))
 
 
 def selection(x: ArrayLike[AnyValue], key: Any) -> Selection[AnyValue]:
@@ -295,9 +388,8 @@ def _bound(x: Value, bound: Any, size: Size) -> Size:
     if isinstance(bound, Value) and not bound.computes:
         raise ArgumentError(
             f"getitem: the end {shown(bound)} of a slice is only known in a run",
-            hint="sg.take(x, start + np.arange(count), axis) takes count elements from a start"
-            " that only the run has"
-            "\na traced function has a Python int when it is traced: f(x, int(n))",
+            hint="x[i : i + 3] takes so many from a start of the run\n"
+            "a traced function has a Python int when it is traced: f(x, int(n))",
             related=related(x, bound),
         )
     number = _clipped("index", bound, 1 << 63, x)
@@ -317,8 +409,9 @@ def _index_array(x: Value, item: Any) -> Any:
     if kind == "b":
         raise ArgumentError(
             "a bool mask has a result whose size is only known in a run",
-            hint="use sg.where(mask, x, 0) for a result of the same shape; x.at[:, mask].set(0)"
-            " sets what one mask chooses",
+            hint="sg.compress(mask, x, 0, size=n) returns n entries, sg.extract(mask, x, size=n) n"
+            " elements\nsg.where(mask, x, 0) has the shape of x; x.at[:, mask].set(0) sets what one"
+            " mask chooses",
             related=related(x, array),
         )
     if kind not in "iu":
@@ -444,8 +537,8 @@ class Place:
     def _summed(self, values: ArrayLike, of_two: Callable[..., Any]) -> Value:
         def in_place(chosen: Selection[Any], new: Any) -> Value:
             new = reshape(new, tuple(chosen.lengths))
-            placed: Value = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
-            return cast(Value, of_two(self.x, placed))
+            placed: Value = Pad(chosen.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
+            return cast(Value, of_two(chosen.x, placed))
 
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
             return of_two(rows, ScatterIntoAxis(0, rows.shape[0])(many, flat))
@@ -494,6 +587,11 @@ class Place:
         in_place: Callable[[Selection[Any], Any], Value] | None = None,
     ) -> Value:
         """x with ``of_two`` of elements and values: by rows where the key has index arrays."""
+        if (window := _window_of(self.x, self.key)) is not None:
+            axis, places, rest = window
+            inside = Place(take(self.x, places, axis), rest)
+            new = inside._updated(values, of_two, of_rows, in_place)
+            return Place(self.x, (*(slice(None),) * axis, places)).set(new)
         if (masked := self._masked(values, of_two)) is not None:
             return masked
         chosen = selection(self.x, self.key)

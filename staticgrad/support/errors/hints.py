@@ -218,8 +218,8 @@ OF_OPTIMIZERS: Final = {
 MISSING: Final = {
     "complex numbers have no order here, and keep their element type": "real_if_close sort_complex",
     "the result's size depends on values; use a mask with where, or indices known at build": (
-        "argwhere compress delete extract flatnonzero intersect1d nonzero setdiff1d"
-        " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
+        "delete intersect1d setdiff1d setxor1d trim_zeros union1d unique_all unique_counts"
+        " unique_inverse unique_values"
     ),
     "writes into its operand; use x.at[key].set or .add, which give a new value": (
         "copyto fill_diagonal place put put_along_axis putmask"
