@@ -77,9 +77,6 @@ UPWARD = {
     ("staticgrad.eager.tensor", "staticgrad.eager.xp"): (
         "x.__array_namespace__() is the module whose functions take and give tensors"
     ),
-    ("staticgrad.language.ir.calls", "staticgrad.analysis.known"): (
-        "a function of arrays alone is evaluated when it is called"
-    ),
 }
 
 #: Modules below the tools that import ``staticgrad`` itself, which loads nothing until a name is

@@ -45,7 +45,6 @@ from staticgrad.support.errors.tracebacks import (
 )
 from staticgrad.support.errors.wording import ON_CPU, kind_of, shown
 from staticgrad.support.records import NamedTuple, dataclass
-from staticgrad.support.upward import up
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -135,10 +134,19 @@ def _reader(
     return read
 
 
+#: What gives the result of a function of arrays alone; the public functions register it.
+_COMPUTED: Final[list[Callable[[Any], Any]]] = []
+
+
+def register_computed(computed: Callable[[Any], Any]) -> None:
+    """Let ``computed`` replace, in results, values that are known by arrays."""
+    _COMPUTED[:] = [computed]
+
+
 def computed_at_once(function: Callable[..., T], args: Any, kwargs: Any) -> T:
     """``function(args, kwargs)`` of arrays alone, with arrays in place of what they determine."""
     with at_once():
-        found: T = up("staticgrad.analysis.known").computed(function(args, kwargs))
+        found: T = _COMPUTED[0](function(args, kwargs))
         return found
 
 
