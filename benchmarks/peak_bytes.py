@@ -39,7 +39,7 @@ from benchmarks.operations import Operations
 from benchmarks.peak_steps import STEPS
 from benchmarks.workload import Data, Loss, Make, Workload
 from benchmarks.workloads import cnn, gp, gpt, models, recurrent
-from staticgrad.analysis.plan_report import peak_buffers
+from staticgrad.analysis.plan_check import peak_buffers
 
 _SETTINGS: Final = Settings(1, "")
 _HEADS: Final = (
@@ -225,6 +225,7 @@ def _least(step: Callable[[], Any], seconds: float) -> float:
 
 def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, Any]:
     """The row of a program."""
+    tape: int | None = None
     if name in STEPS:
         arrays, make, _ = STEPS[name]
         given = arrays()
@@ -232,14 +233,15 @@ def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, A
         compiled = sg.compile(graph, threads=1)
         feeds = {value.node.label: given[value.node.label] for value in graph.inputs}
         arena, step = compiled.plan().peak_bytes, lambda: compiled.run(feeds)
-        tape = None
     else:
         workload = workload_of(name)
         data = workload.make()
         program = StaticgradProgram(workload, data, _SETTINGS)
         program.build()
         program.compile()
-        graph, arena, step = fixed(workload, data), program.planned_bytes(), program.step
+        graph, step, planned = fixed(workload, data), program.step, program.planned_bytes()
+        assert planned is not None
+        arena = planned
         tape = None if arena_only else tape_bytes(workload, data)
     row: dict[str, Any] = {"program": name, "arena": arena}
     if not arena_only:

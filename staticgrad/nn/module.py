@@ -466,7 +466,8 @@ class Module:
         """Return the result of ``forward``, in the mode of its operands."""
         this: Any = self
         if are_plain(args, kwargs) and not this.parameters():
-            return computed_at_once(this._called, args, kwargs)
+            at_once: R = computed_at_once(this._called, args, kwargs)
+            return at_once
         found: R = this._called(args, kwargs)
         return found
 

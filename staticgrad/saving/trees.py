@@ -246,7 +246,7 @@ class Restoring:
         for own, array in self._arrays:
             np.copyto(own, array)
 
-    def _look_inside(self, parts: dict[Any, Any], found: Any, path: str) -> None:
+    def _look_inside(self, parts: Mapping[Any, Any], found: Any, path: str) -> None:
         items = items_of(found)
         if items is None:
             self._differs(path, f"{len(parts)} parts", found)

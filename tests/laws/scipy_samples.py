@@ -130,7 +130,7 @@ CALLED = {
 }  # fmt: skip
 #: The same of functions of an order.
 ORDERED = {"jv": (0.4, 9.0), "iv": (0.4, 4.0), "kv": (0.4, 4.0), "hyp0f1": (0.3, 3.0)}
-_ODD = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 5e-324, 1e300, np.inf, -np.inf, np.nan])
+_ODD = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 5e-324, np.finfo(float).max, np.inf, -np.inf, np.nan])
 
 
 @provides("special")

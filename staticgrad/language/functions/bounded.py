@@ -367,7 +367,7 @@ def _segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any,
 def _size(given: Any, x: Any, of_known: Callable[[Any], int], word: str = "size") -> int:
     """Return the number of results: as given, or that of an array or tensor."""
     if given is not None:
-        return integer(word, given, None, least=0)
+        return integer(word, given, least=0)
     if isinstance(x, Value) and not x.computes:
         raise ArgumentError(
             f"{called_name()}: how many results there are is only known in a run",

@@ -189,7 +189,7 @@ def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], in
     if known is not None:
         return {}, factor * known
     name = node.op.name if node is not None else ""
-    args = node.args if node is not None else ()
+    args: Sequence[Any] = node.args if node is not None else ()
     if name == "cast" and args[0].dtype.is_integer and depth:
         return _linear(args[0], factor, depth - 1)
     if name in ("add", "sub") and depth:

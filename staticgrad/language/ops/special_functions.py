@@ -100,19 +100,22 @@ class SpecialOfOrder(SpecialFunction, name="special_of_order"):
         self, ct: Any, needed: Sequence[bool], out: Any, *args: Any
     ) -> tuple[Cotangent | None, ...]:
         self._refuse(needed[:-1])
-        last = self.partials(out, *args)[-1]
-        return (*(None for _ in args[:-1]), times(ct, last) if needed[-1] else None)
+        last = times(ct, self._by_last(out, *args)) if needed[-1] else None
+        return (*(None for _ in args[:-1]), last)
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         self._refuse([tangent is not None for tangent in tangents[:-1]])
-        return None if tangents[-1] is None else times(tangents[-1], self.partials(out, *args)[-1])
+        return None if tangents[-1] is None else times(tangents[-1], self._by_last(out, *args))
 
     def _refuse(self, asked: Sequence[bool]) -> None:
         for operand, each in zip(RULES[self.function][0].split(), asked, strict=False):
             refuse_by(self.function, operand, each)
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
-        return (*(None for _ in args[:-1]), RULES[self.function][1](out, *args))  # type: ignore[arg-type]
+        return (*(None for _ in args[:-1]), self._by_last(out, *args))
+
+    def _by_last(self, out: Any, *args: Any) -> Any:
+        return RULES[self.function][1](out, *args)
 
 
 def call(function: str, *operands: Any) -> Any:

@@ -58,7 +58,7 @@ def function(name: str) -> Callable[..., Array]:
         "wofz_imag": lambda x, y: special.wofz(x + 1j * y).imag,
         "wofz_real": lambda x, y: special.wofz(x + 1j * y).real,
     }
-    return others.get(name) or getattr(special, name)  # type: ignore[no-any-return]
+    return others.get(name) or getattr(special, name)
 
 
 def _by_degree(of: Callable[..., Array], degree: Array, *operands: Array) -> Array:

@@ -85,7 +85,8 @@ def asked(axis: Asked, arrays: Arrays) -> BatchAxes:
                 f"batch_axis names {name!r}, which is no array", hint=did_you_mean(name, arrays)
             )
         ndim = arrays[name].ndim
-        if isinstance(each, bool) or not isinstance(each, int) or not -ndim <= each < ndim:
+        number: object = each
+        if isinstance(number, bool) or not isinstance(number, int) or not -ndim <= each < ndim:
             raise ArgumentError(f"batch_axis of {name} is {each!r}: {name} has {ndim} axes")
     if len({arrays[name].shape[each] for name, each in axis.items()}) != 1:
         raise ArgumentError(f"batch_axis has axes of one size: {dict(axis)} of {shapes}")

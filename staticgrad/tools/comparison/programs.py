@@ -140,6 +140,7 @@ class ComparedProgram:
         self.updates = self.is_loss = False
         self.read: list[Parameter] = []
         self.graph: Any = None
+        self._start: list[tuple[Parameter, Array]] = []
         self._sizes: Mapping[str, Sequence[str | None]] = {}
         self._trace()
         self.loss = wrap and self._traced(evaluate, self._sizes)
@@ -435,17 +436,17 @@ def program(
         )
     steps = optimizer or SGD(_RATE)
     rule = type(steps).__name__ if optimizer else f"plain gradient descent, learning rate {_RATE:g}"
-    drawn = None
+    drawn: Draw | None = None
     if len(arrays) == 1 and inspect.isroutine(arrays[0]):
 
         def drawn_arguments(random: np.random.Generator) -> tuple[Any, ...]:
             found = arguments_of(random)
             return found if isinstance(found, tuple) else (found,)
 
-        def drawn(random: np.random.Generator) -> Batch:
+        def drawn_batch(random: np.random.Generator) -> Batch:
             return _in_a_row(names, drawn_arguments(random))[0]
 
-        arguments_of = arrays[0]
+        arguments_of, drawn = arrays[0], drawn_batch
         with named(f"the draw of {_called(what)}", arguments_of):
             arrays = drawn_arguments(np.random.default_rng(0))
     if isinstance(what, Module):

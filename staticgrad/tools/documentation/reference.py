@@ -149,7 +149,10 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "sorting": ("Sorting, statistics, quantiles, bins", "ops.sorting functions.statistics"),
         "shapes": ("Shapes and axes", "ops.movement functions.arrange"),
-        "indexing": ("Indexing, joining and splitting", "ops.indexing functions.indexing"),
+        "indexing": (
+            "Indexing, joining and splitting",
+            "ops.indexing functions.indexing functions.bounded",
+        ),
         "products": ("Products", "ops.contract functions.products"),
     },
     "sg.nn": {
@@ -196,6 +199,18 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Mixtures, truncation, transforms and samplers",
             "stats.compound stats.transforms stats.sampling",
         ),
+    },
+    "sg.linalg": {
+        "solutions": (
+            "Factors, solutions, products, norms",
+            "linalg.matrices linalg.iterative functions.products ops.contract"
+            " functions.indexing functions.statistics",
+        ),
+        "equations": (
+            "Matrix equations and functions of matrices",
+            "linalg.equations",
+        ),
+        "structured": ("Structured matrices and tensors", "linalg.structured"),
     },
     "sg.special": {
         "elementary": (

@@ -183,7 +183,8 @@ def solve_continuous_are(
     are symmetric. Derivative: a Lyapunov equation.
     """
     first, second, third, last = _alike(a, b, q, r)
-    return _continuous_riccati(first, second @ solve(last, adjoint(second)), third)
+    found: Any = _continuous_riccati(first, second @ solve(last, adjoint(second)), third)
+    return found
 
 
 def solve_discrete_are(
@@ -194,7 +195,8 @@ def solve_discrete_are(
     By a doubling algorithm. ``q`` and ``r`` are symmetric. Derivative: a Lyapunov equation.
     """
     first, second, third, last = _alike(a, b, q, r)
-    return _discrete_riccati(first, second @ solve(last, adjoint(second)), third)
+    found: Any = _discrete_riccati(first, second @ solve(last, adjoint(second)), third)
+    return found
 
 
 # -- functions of matrices ------------------------------------------------------------------------
@@ -268,7 +270,8 @@ def sqrtm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[2.  , 0.25],
            [0.  , 2.  ]])
     """
-    return _root(squares(_real(A)))
+    found: Any = _root(squares(_real(A)))
+    return found
 
 
 def _logarithm(a: Any) -> Any:
@@ -292,7 +295,8 @@ _log = _function_of_matrices("logm", _logarithm)
 
 def logm(A: ArrayLike[AnyValue]) -> AnyValue:
     """Principal logarithm of square matrices: X with expm(X) = A; NaN where that is not real."""
-    return _log(squares(_real(A)))
+    found: Any = _log(squares(_real(A)))
+    return found
 
 
 def _newton_sign(a: Any) -> Any:
@@ -315,7 +319,8 @@ def signm(A: ArrayLike[AnyValue]) -> AnyValue:
 
     NaN where one is on the imaginary axis.
     """
-    return _sign(squares(_real(A)))
+    found: Any = _sign(squares(_real(A)))
+    return found
 
 
 def expm_frechet(

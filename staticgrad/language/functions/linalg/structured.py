@@ -19,15 +19,17 @@ from staticgrad.language.functions.linalg.matrices import (
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.products import einsum
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, take
 from staticgrad.language.ops.linalg import LU, LUSolve, adjoint
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
-from staticgrad.language.ops.operands import Integer, as_value, promoted_values
+from staticgrad.language.ops.operands import Integer, as_value, integer, promoted_values
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import where
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.wording import kind_of
 
 
 def _vector(what: str, x: ArrayLike[AnyValue]) -> Any:
@@ -87,12 +89,12 @@ def companion(a: ArrayLike[AnyValue]) -> AnyValue:
     return concatenate([expand_dims(row, 0), below], 0)
 
 
-def hilbert(n: Integer) -> AnyValue:
+def hilbert(n: Integer) -> Value:
     """Hilbert matrix, 1 / (i + j + 1), as a constant."""
     return as_value(1.0 / (1.0 + np.arange(n)[:, None] + np.arange(n)))
 
 
-def hadamard(n: Integer, dtype: Any = int) -> AnyValue:
+def hadamard(n: Integer, dtype: Any = int) -> Value:
     """Hadamard matrix of a size that is a power of two, as a constant."""
     if n < 1 or n & (n - 1):
         raise ArgumentError(f"hadamard: n={n} is not a power of two")
@@ -168,7 +170,7 @@ def solve_toeplitz(c_or_cr: Any, b: ArrayLike[AnyValue]) -> AnyValue:
     return solve(toeplitz(*pair), b)
 
 
-def _from_bands(ab: Any, above: int) -> Any:
+def _from_bands(ab: Any, above: Any) -> Any:
     """The matrix whose diagonals are the rows of ab, of which the first is ``above`` the main."""
     rows, n = ab.shape
     if not isinstance(n, int) or not isinstance(rows, int):
@@ -186,7 +188,12 @@ def solve_banded(l_and_u: Any, ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) 
     ``l_and_u`` are the numbers of diagonals below and above. Three diagonals are solved by
     ``solve_tridiagonal``, more as a whole matrix.
     """
-    below, above = map(int, l_and_u)
+    if not isinstance(l_and_u, Sequence) or isinstance(l_and_u, str) or len(l_and_u) != 2:
+        raise ArgumentError(
+            f"solve_banded: l_and_u is {kind_of(l_and_u)}, not two numbers of diagonals",
+            hint="solve_banded((1, 1), ab, b) has one below the main diagonal and one above",
+        )
+    below, above = (integer("l_and_u", each, least=0) for each in l_and_u)
     value, right = promoted_values((matrices(ab), b))
     if value.ndim != 2 or value.shape[0] != below + above + 1:
         raise ShapeError(f"solve_banded: {value.type} has not {below + above + 1} diagonals")
