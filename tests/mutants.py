@@ -336,6 +336,22 @@ MUTANTS = (
             "tests/support/test_tracebacks.py -k begins_with",
         ),
         (
+            "argnums-beside-a-second-argument",
+            "staticgrad/programs/derivatives.py",
+            "elif len(args) > 1 and argnums is not None:",
+            "elif len(args) > 2 and argnums is not None:",
+            "argnums replace a second argument in silence",
+            "tests/programs/test_derivatives.py -k mistake",
+        ),
+        (
+            "values-by-the-default-of-functions",
+            "staticgrad/programs/derivatives.py",
+            "if len(args) < 2 and word not in kwargs:",
+            "if len(args) < 1 and word not in kwargs:",
+            "a value is differentiated by 0 where nothing is named",
+            "tests/programs/test_derivatives.py -k mistake",
+        ),
+        (
             "later-calls-without-names",
             "staticgrad/programs/transformed.py",
             "return found, lambda given: called_as(name, along, given)",

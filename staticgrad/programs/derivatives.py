@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias, overload
+from inspect import Parameter, signature
+from typing import Any, Literal, TypeAlias, overload
 
 from staticgrad.autodiff import reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
@@ -22,7 +23,8 @@ from staticgrad.language.ir.value import Value
 from staticgrad.support.containers import first_part
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import called_name
+from staticgrad.support.errors.calls import check_arguments
+from staticgrad.support.errors.tracebacks import called_name, names_messages
 from staticgrad.support.errors.wording import shown
 
 AnyFunction = Callable[..., Any]
@@ -37,43 +39,54 @@ def is_function(y: Any) -> bool:
     return not hasattr(type(y), "run")  # a compiled program
 
 
-class _First(int):
-    """The place of the first argument, where nothing else is said."""
+def differentiates_by(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a derivative with ``word`` of a value, or ``argnums`` of a function, as its second
+    argument.
 
+    The derivative gets both in its second parameter: it does not read ``argnums``. The default of
+    the second parameter is that of functions; a value has none.
 
-FIRST: Final[_First] = _First(0)
-
-
-def takes_argnums(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a derivative whose second argument is ``argnums`` of functions, ``word`` of values.
-
-    A call with a function and ``word`` by name is refused: of a function there is one spelling.
+    Raises:
+        ArgumentError: ``word`` by name with a function, which has one spelling; ``argnums`` twice;
+            options of functions with a value.
+        UnknownArgumentError: a value without ``word``.
     """
 
     def decorated(derivative: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(derivative)
         def called(*args: Any, **kwargs: Any) -> Any:
-            if word in kwargs and is_function(args[0] if args else kwargs.get("y")):
-                raise ArgumentError(
-                    f"{derivative.__name__}: a function has no {word}; arguments are chosen by"
-                    " argnums",
-                    hint=f"argnums={shown(kwargs[word])}",
-                )
-            return derivative(*args, **kwargs)
+            argnums = kwargs.pop("argnums", None)
+            if args or "y" in kwargs:
+                _check_second(derivative.__name__, derivative, word, argnums, args, kwargs)
+            return derivative(*args, **kwargs if argnums is None else {**kwargs, word: argnums})
 
         return called
 
     return decorated
 
 
-def chosen(word: str, by: Any, argnums: Any) -> Any:
-    """Return the second argument of a derivative of a function, given by position or by name."""
-    if by is not FIRST and argnums is not None:
-        raise ArgumentError(f"{word} and argnums are one argument, given twice")
-    return by if argnums is None else argnums
+@names_messages
+def _check_second(
+    name: str, derivative: Any, word: str, argnums: Any, args: Any, kwargs: dict[str, Any]
+) -> None:
+    """Refuse a second argument that does not fit what is differentiated."""
+    if not is_function(args[0] if args else kwargs.get("y")):
+        check_value(argnums, "has_aux" in derivative.__kwdefaults__ and kwargs.get("has_aux"))
+        if len(args) < 2 and word not in kwargs:
+            ours = signature(derivative)
+            required = ours.parameters[word].replace(default=Parameter.empty)
+            parameters = {**ours.parameters, word: required}.values()
+            check_arguments(name, ours.replace(parameters=[*parameters]), args, kwargs)
+    elif word in kwargs:
+        raise ArgumentError(
+            f"{name}: a function has no {word}; arguments are chosen by argnums",
+            hint=f"argnums={shown(kwargs[word])}",
+        )
+    elif len(args) > 1 and argnums is not None:
+        raise ArgumentError(f"{name}: {word} and argnums are one argument, given twice")
 
 
-def check_value(argnums: Any, has_aux: bool = False) -> None:
+def check_value(argnums: Any, has_aux: Any = False) -> None:
     """Refuse options of functions where a value is differentiated."""
     if argnums is not None or has_aux:
         word = "has_aux" if argnums is None else "argnums"
@@ -81,11 +94,6 @@ def check_value(argnums: Any, has_aux: bool = False) -> None:
             f"{called_name()}: {word} belongs to functions, and this is a value",
             hint="sg.grad(loss, w) names what a value is differentiated by",
         )
-
-
-def given(wrt: Any, *others: Any) -> tuple[Any, ...]:
-    """The arguments behind a value; where it is not said by what, who needs it says so."""
-    return () if wrt is FIRST else (wrt, *others)
 
 
 @overload
@@ -129,10 +137,10 @@ def grad(
     has_aux: bool = False,
 ) -> OfArrays[P, Any]: ...
 @public
-@takes_argnums("wrt")
+@differentiates_by("wrt")
 def grad(
     y: Any,
-    wrt: Any = FIRST,
+    wrt: Any = 0,
     seed: Any = None,
     allow_disconnected: bool = False,
     *,
@@ -182,13 +190,10 @@ def grad(
     np.float64(12.0)
     """
     if not is_function(y):
-        check_value(argnums, has_aux)
         return _by_values(y, wrt, seed, allow_disconnected, holomorphic)
     if seed is not None:
         raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
-    return rules_of_functions().gradient(
-        "grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected, holomorphic
-    )
+    return rules_of_functions().gradient("grad", y, wrt, has_aux, allow_disconnected, holomorphic)
 
 
 @overload
@@ -225,10 +230,10 @@ def value_and_grad(
 ) -> OfArrays[P, tuple[Any, Any]]: ...
 @like(grad)
 @public
-@takes_argnums("wrt")
+@differentiates_by("wrt")
 def value_and_grad(
     y: Any,
-    wrt: Any = FIRST,
+    wrt: Any = 0,
     allow_disconnected: bool = False,
     *,
     argnums: Any = None,
@@ -252,10 +257,9 @@ def value_and_grad(
     (np.float64(8.0), np.float64(12.0))
     """
     if not is_function(y):
-        check_value(argnums, has_aux)
         return y, _by_values(y, wrt, None, allow_disconnected, holomorphic)
     return rules_of_functions().gradient(
-        "value_and_grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected, holomorphic
+        "value_and_grad", y, wrt, has_aux, allow_disconnected, holomorphic
     )
 
 
@@ -263,9 +267,9 @@ def _by_values(
     y: Any, wrt: Any, seed: Any, allow_disconnected: bool, holomorphic: bool = False
 ) -> Any:
     """The gradient of a value, by values; of a tensor by the tape."""
-    if wrt is not FIRST and are_tensors(y):
+    if are_tensors(y):
         return rules_of_tensors().gradients(y, wrt, seed, allow_disconnected)
-    return reverse.grad(y, *given(wrt, seed, allow_disconnected, holomorphic))
+    return reverse.grad(y, wrt, seed, allow_disconnected, holomorphic)
 
 
 @overload

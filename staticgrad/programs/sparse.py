@@ -39,17 +39,14 @@ from staticgrad.language.ir.value import Value
 from staticgrad.programs import transformed
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.derivatives import (
-    FIRST,
     AnyFunction,
     Wrt,
     are_tensors,
     check_value,
-    chosen,
-    given,
+    differentiates_by,
     is_function,
     rules_of_functions,
     rules_of_tensors,
-    takes_argnums,
 )
 from staticgrad.programs.function import Function
 from staticgrad.support.errors import (
@@ -441,10 +438,10 @@ def jacobian(
     allow_disconnected: bool = False,
 ) -> OfArrays[P, Any]: ...
 @public
-@takes_argnums("x")
+@differentiates_by("x")
 def jacobian(
     y: Any,
-    x: Any = FIRST,
+    x: Any = 0,
     mode: Direction | None = None,
     allow_disconnected: bool = False,
     *,
@@ -485,10 +482,9 @@ def jacobian(
            [ 0., 14.]])
     """
     if is_function(y):
-        return rules_of_functions().jacobian(y, chosen("x", x, argnums), mode, allow_disconnected)
-    check_value(argnums)
-    rules = rules_of_tensors() if are_tensors(y) and x is not FIRST else of_values
-    return rules.jacobian(y, *given(x, mode, allow_disconnected))
+        return rules_of_functions().jacobian(y, x, mode, allow_disconnected)
+    rules = rules_of_tensors() if are_tensors(y) else of_values
+    return rules.jacobian(y, x, mode, allow_disconnected)
 
 
 @overload
@@ -500,10 +496,8 @@ def hessian(
     y: Callable[P, Any], argnums: Wrt = 0, allow_disconnected: bool = False
 ) -> OfArrays[P, Any]: ...
 @public
-@takes_argnums("x")
-def hessian(
-    y: Any, x: Any = FIRST, allow_disconnected: bool = False, *, argnums: Any = None
-) -> Any:
+@differentiates_by("x")
+def hessian(y: Any, x: Any = 0, allow_disconnected: bool = False, *, argnums: Any = None) -> Any:
     """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
 
     The Jacobian of the gradient, forward over reverse: one ``hvp`` per element of x, all at a
@@ -533,10 +527,9 @@ def hessian(
            [10.,  0.]])
     """
     if is_function(y):
-        return rules_of_functions().hessian(y, chosen("x", x, argnums), allow_disconnected)
-    check_value(argnums)
-    rules = rules_of_tensors() if are_tensors(y) and x is not FIRST else of_values
-    return rules.hessian(y, *given(x, allow_disconnected))
+        return rules_of_functions().hessian(y, x, allow_disconnected)
+    rules = rules_of_tensors() if are_tensors(y) else of_values
+    return rules.hessian(y, x, allow_disconnected)
 
 
 @overload

@@ -303,7 +303,8 @@ def test_updates_and_draws_inside_happen_at_each_call():
         (lambda: sg.grad(loss, 2)(W, X), ArgumentError, "shall be differentiated by argument 2"),
         (lambda: sg.grad(loss, -1), ArgumentError, "not a place"),
         (lambda: sg.grad(loss, sg.input("x", (3,))), ArgumentError, "the place of an argument"),
-        (lambda: sg.grad(loss, 0, argnums=0), ArgumentError, "given twice"),
+        (lambda: sg.grad(loss, 0, argnums=0), ArgumentError, "grad: wrt and argnums are one"),
+        (lambda: sg.hessian(loss, 0, argnums=0), ArgumentError, "hessian: x and argnums are one"),
         (lambda: sg.grad(loss, seed=1.0), ArgumentError, "sg.vjp"),
         *[
             (partial(of_value, argnums=0), ArgumentError, "argnums belongs to functions")
@@ -325,6 +326,11 @@ def test_updates_and_draws_inside_happen_at_each_call():
         (lambda: sg.sparse_jacobian(loss, wrt=1), UnknownArgumentError, "write argnums="),
         (lambda: sg.sparse_hessian(loss, wrt=1), UnknownArgumentError, "write argnums="),
         (lambda: sg.grad(sg.input("x", ())), UnknownArgumentError, "'wrt'"),
+        (lambda: sg.value_and_grad(sg.input("x", ())), UnknownArgumentError, "value_and_grad: mis"),
+        (lambda: sg.jacobian(sg.input("x", ())), UnknownArgumentError, "jacobian: missing .*'x'"),
+        (lambda: sg.grad(sg.input("x", ()), has_aux=True), ArgumentError, "has_aux belongs to"),
+        (lambda: sg.grad(argnums=0), UnknownArgumentError, "missing .*'y'"),
+        (lambda: sg.hessian(sg.input("x", ()), has_aux=True), UnknownArgumentError, "'has_aux'"),
         (lambda: sg.grad(lambda x: x)(W), GradientError, "not one element"),
         (lambda: sg.grad(lambda x: x.sum(), has_aux=True)(W), GradientError, "not a pair"),
         (lambda: sg.grad(lambda x: 1.0)(W), DisconnectedError, "does not depend"),
