@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.compiler.lowering.loops import time_loops
 from staticgrad.compiler.lowering.loops.refusals import WhyDriven
 
 X, W = sg.input("x", (300,), "float32"), sg.input("w", (300, 300), "float32")
@@ -296,6 +297,10 @@ DRIVEN = {
         lambda: scan(lambda c: c @ W, *over(600, 300)),
         each_row(lambda c, w: c @ w),
     ),
+    WhyDriven.Wide: Driven(
+        lambda: scan(lambda c: c - c.mean(axis=1, keepdims=True), *over(60, 50)),
+        each_row(lambda c: c - c.mean(axis=1, keepdims=True)),
+    ),
     WhyDriven.LongSum: Driven(
         lambda: scan(lambda c: c - c.mean(axis=0), *over(300, 600)),
         each_row(lambda c: c - c.mean(axis=0)),
@@ -312,6 +317,10 @@ DRIVEN = {
 ONE_KERNEL = {
     "an end": lambda: doubled_until(max_steps=9),
     "rows that read themselves": lambda: scan(lambda c: c * 0.5, X, ROWS),
+    "rows of a few elements": lambda: scan(
+        lambda c: c - c.mean(axis=1, keepdims=True), *over(60, 16, count=50)
+    ),
+    "a row of many elements": lambda: scan(lambda c: c[::-1] * 0.5, *over(40)),
 }
 
 
@@ -350,3 +359,19 @@ def test_one_kernel_has_no_reason(make):
     explanation = sg.compile({"y": make()}).explanation()
     assert [step.driven for step in explanation.steps] == [""] * len(explanation.steps)
     assert "not one kernel" not in str(explanation)
+
+
+@pytest.mark.parametrize("count", ["n", 50])
+def test_rows_have_the_same_bytes_on_both_sides_of_the_bound(count, rng, monkeypatch):
+    c, rows = over(9, 5, count=count)
+    graph = sg.Graph({"y": scan(lambda c: c - c.mean(axis=1, keepdims=True), c, rows)})
+    feeds = {each.name: given(each, rng) for each in graph.inputs}
+    found, kernels = [], []
+    for most in (15, 14):  # a carry is loaded and stored, a slice is loaded
+        monkeypatch.setattr(time_loops, "MOST_ACCESSED", most)
+        program = sg.compile(graph)
+        found.append(program.run(feeds)["y"].tobytes())
+        kernels.append([step.kernels() for step in program.schedule.steps])
+    assert found[0] == found[1]
+    assert kernels[0] != kernels[1]
+    assert count != "n" or str(WhyDriven.Wide) in str(program.explanation())

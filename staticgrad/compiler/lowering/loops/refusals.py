@@ -42,6 +42,7 @@ class WhyDriven(Enum):
     #: What was weighed.
     SizedLoop = "how often it runs depends on a size"
     TooLong = "its body has too many operations to write out"
+    Wide = "its rows load and store too many elements to write out"
     LongSum = "a sum of its body has too many terms to write out"
     Shared = "workers share the steps of its body"
     Slower = "one kernel is predicted to take as long"

@@ -99,6 +99,7 @@ class WrittenLoop(LoopBuilder):
         self._iterations = length or bodies.iterations
         self._elements = WrittenOut(self._body, self._rows, inner, self._source, self._names.size)
         self._carried: dict[Carried, Expr] = {}
+        self._accessed: set[tuple[str, RowPlace]] = set()
 
     def write(self) -> None:
         """Make the kernel."""
@@ -265,6 +266,10 @@ class WrittenLoop(LoopBuilder):
 
     def _access(self, memory: JoinedMemory, place: RowPlace) -> Access:
         strides, positions = [*memory.strides], [*memory.positions]
+        if place.row != 0:
+            self._accessed.add((memory.operand, place))
+            if len(self._accessed) > MOST_ACCESSED:
+                raise NotWrittenOutError(WhyDriven.Wide)
         if place.row != 0 and self._ends:
             assert self._rows is not None
             past = self._names.argument(self._rows)
@@ -277,6 +282,12 @@ class WrittenLoop(LoopBuilder):
         return Access(memory.operand, tuple(strides), (), tuple(positions))
 
 
+#: Elements that each row loads and stores before, in and after all iterations, at most. LLVM takes
+#: time for every pair of them: for 40 elements of float64 about 0.4 s, for 80 of them 0.9 to 2 s,
+#: for 160 of them 3 to 11 s; about twice as long for float32. The one kernel is 4 to 5 times as
+#: quick as the driver with 40 of them, 1.5 to 2.4 times with 60 to 100; with more it may be slower.
+#: Operations alone are cheap: with two numbers in a row, 2,400 expressions took half a second.
+MOST_ACCESSED: Final = 64
 #: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
 #: Rates of scalar arithmetic with all numbers in registers.
@@ -318,6 +329,7 @@ def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stret
     steps = lowered.schedules[-1].steps
     joined = _joined(lowered)
     why = joined if isinstance(joined, WhyDriven) else WhyDriven.Slower
+    wide = False
     for rows, inner in () if tested else readings(steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
@@ -340,7 +352,10 @@ def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stret
                 continue
             except NotWrittenOutError as refused:
                 why = refused.why if why is WhyDriven.SizedLoop else why
+                wide = refused.why is WhyDriven.Wide
                 break
+        if wide:  # fewer rows have more elements each
+            break
     return why if isinstance(joined, WhyDriven) else joined[1].step()
 
 
