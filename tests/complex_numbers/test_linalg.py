@@ -59,6 +59,8 @@ CASES = {
                      lambda h: adjoint(np.linalg.cholesky(h)), (H,)),
     "cho_solve": (lambda h, b: sg.linalg.cho_solve(sg.linalg.cho_factor(h), b),
                   np.linalg.solve, (H, B)),
+    "eigvals": (sg.linalg.eigvals, np.linalg.eigvals, (A,)),
+    "eig": (lambda a: abs(sg.linalg.eig(a)[1]), lambda a: abs(np.linalg.eig(a)[1]), (A,)),
     "eigvalsh": (sg.linalg.eigvalsh, np.linalg.eigvalsh, (H,)),
     "upper": (lambda h: sg.linalg.eigvalsh(h, "U"), np.linalg.eigvalsh, (H,)),
     "matrix_power": (lambda a: sg.linalg.matrix_power(a, 3),
@@ -168,6 +170,8 @@ SMOOTH = {
     "cond": (sg.linalg.cond, A[0]),
     "expm": (sg.linalg.expm, A[0] / 3),
     "eigh": (lambda a: abs(sg.linalg.eigh(a)[1].T.conj() @ P), H[0]),
+    "eigvals": (sg.linalg.eigvals, A[0]),
+    "eig": (lambda a: (lambda w, v: w * abs(P @ v))(*sg.linalg.eig(a)), A[0]),
 }
 
 
@@ -192,7 +196,8 @@ def test_derivatives_are_finite_differences(name):
 
 def test_batches_by_vmap():
     of = sg.linalg
-    for function in (of.inv, of.det, of.eigvalsh, of.cholesky, of.svdvals, of.qr, of.svd, of.lu):
+    factors = of.cholesky, of.qr, of.svd, of.lu
+    for function in (of.inv, of.det, of.eigvals, of.eigvalsh, of.svdvals, *factors):
         single = [sg.function(function)(h) for h in H]
         many = sg.vmap(function)(H)
         for number in range(len(many) if isinstance(many, tuple) else 1):

@@ -372,6 +372,8 @@ def factors(dtype="complex128"):
     outputs = {
         "lower": lower, "x": rest, "half": half,
         "log": sg.linalg.slogdet(a)[1], "values": sg.linalg.eigvalsh(a), "q": q, "r": r,
+        "any values": sg.linalg.eigvals(a[:, :5, :5]),
+        "any vectors": abs(sg.linalg.eig(a[:, :5, :5])[1]),
         "vectors": abs(sg.linalg.eigh(a)[1]), "svd": (u * s[:, None]) @ vh, "u": abs(u),
         **dict(zip("plu", sg.linalg.lu(c), strict=True)), "s": sg.linalg.svdvals(c),
         "bands": sg.linalg.solve_tridiagonal(b[0, :4, 0], b[0, :5, 1] * 3.0, b[0, 5:9, 0], c[0]),

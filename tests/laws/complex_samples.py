@@ -7,7 +7,9 @@ import numpy as np
 
 from staticgrad.language.ops.complex_linalg import (
     ComplexCholesky,
+    ComplexEig,
     ComplexEigh,
+    ComplexEigvals,
     ComplexEigvalsH,
     ComplexLU,
     ComplexLUSolve,
@@ -63,6 +65,8 @@ def hermitian(rng, *batch_and_size):
 #: Op, and the size of a smooth sample: of vectors only what does not depend on their phases has a
 #: derivative; None where every size has a phase that LAPACK chooses.
 FACTORS = {
+    "complex_eig": (ComplexEig("nan"), 1),
+    "complex_eigvals": (ComplexEigvals("nan"), 3),
     "complex_eigh": (ComplexEigh("nan"), 1),
     "complex_eigvalsh": (ComplexEigvalsH("nan"), 3),
     "complex_cholesky": (ComplexCholesky("nan"), 3),

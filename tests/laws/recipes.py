@@ -356,6 +356,8 @@ CALLS = {
     "linalg.cond": ("s:3,3", sg.linalg.cond),
     "linalg.cross": ("f:n,3 f:n,3", sg.linalg.cross),
     "linalg.det": (A, sg.linalg.det),
+    "linalg.eig": ("f:n,n", lambda a: abs(sg.linalg.eig(a)[1])),
+    "linalg.eigvals": ("f:n,n", sg.linalg.eigvals),
     "linalg.eigh": (A, lambda a: abs(sg.linalg.eigh(a)[1])),
     "linalg.eigvalsh": (A, sg.linalg.eigvalsh),
     "linalg.expm": (A, lambda a: sg.linalg.expm(a * 0.1)),

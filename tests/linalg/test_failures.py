@@ -42,6 +42,8 @@ FAILING = {
     "svdvals": (L.svdvals, STRANGE, 0, "holds NaN"),
     "svd": (lambda x, **how: L.svd(x, **how)[0], ENDLESS, 2, "holds NaN or infinities"),
     "pinv": (L.pinv, ENDLESS, 2, "holds NaN or infinities"),
+    "eig": (lambda x, **how: abs(L.eig(x, **how)[1]), ENDLESS, 2, "holds NaN or infinities"),
+    "eigvals": (lambda x, **how: abs(L.eigvals(x, **how)), STRANGE, 0, "holds NaN or infinities"),
     "eigh": (lambda x, **how: L.eigh(x, **how)[1], ENDLESS, 2, "holds NaN or infinities"),
     "eigvalsh": (  # of two rows LAPACK finds -1.4 and 1.4
         lambda x, **how: L.eigvalsh(x[:, :2, :2], **how), STRANGE, 0, "holds NaN or infinities",

@@ -2,7 +2,8 @@
 
 Matrices lie with both parts along a last axis of 2, as LAPACK has them. Types, sizes and rules are
 those of the op of real matrices, in which a transpose is a conjugate one: ``transposed`` solves
-with the adjoint. LAPACK: E. Anderson et al., Users' Guide, 3rd edition, 1999.
+with the adjoint. Eigenvalues of matrices without symmetry are complex, of real ones too. LAPACK: E.
+Anderson et al., Users' Guide, 3rd edition, 1999.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, wraps
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
 
 from staticgrad.language.ir.forms import Form
 from staticgrad.language.ir.pairs import Complex, joined, pair
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import conj
+from staticgrad.language.ops.arithmetic import absolute, conj
+from staticgrad.language.ops.basic import sum_over
+from staticgrad.language.ops.cotangent import ZERO
 from staticgrad.language.ops.linalg import (
     LU,
     QR,
@@ -28,8 +33,17 @@ from staticgrad.language.ops.linalg import (
     SVDVals,
     TriangularSolve,
     TridiagonalSolve,
+    adjoint,
+    as_columns,
+    as_rows,
+    diagonal_of,
+    inverse_gaps,
+    is_given,
+    on_diagonal,
 )
-from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.sorting import argsort
+from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import DTypeError
@@ -37,9 +51,16 @@ from staticgrad.support.errors import DTypeError
 
 def whole(value: Any) -> Any:
     """The complex value whose parts are stored; anything else as it is."""
-    if not isinstance(value, Value) or not value.dtype.is_float:
+    if not isinstance(value, Value) or value.dtype.is_complex or not value.dtype.is_float:
         return value
     return value.kind.complex_kind.of(value)  # type: ignore[attr-defined]
+
+
+def without_parts(op: LinearAlgebra, x: TensorType) -> TensorType:
+    """The type of pairs, as if each were one real number."""
+    if not x.rank or x.shape[-1] != 2:
+        raise DTypeError(f"{op.name}: {x} has no last axis of 2")
+    return x.with_shape(x.shape[:-1])
 
 
 class _OfComplex(LinearAlgebra):
@@ -73,11 +94,7 @@ class _OfComplex(LinearAlgebra):
 
     def _matrices(self, x: TensorType) -> TensorType:
         """The type of an operand, as if its elements were real."""
-        if not x.dtype.is_float:
-            return x
-        if not x.rank or x.shape[-1] != 2:
-            raise DTypeError(f"{self.name}: {x} has no last axis of 2")
-        return x.with_shape(x.shape[:-1])
+        return without_parts(self, x) if x.dtype.is_float else x
 
     def form(self, *types: TensorType) -> Form:
         halves = [
@@ -193,6 +210,123 @@ class ComplexSVDVals(_OfComplex, SVDVals):
 
     real_results = (0,)
     reals = ComplexSVD.reals
+
+
+class _OfAnyMatrix(LinearAlgebra):
+    """An op over real matrices whose results are pairs; ``_OfPairs`` makes it one over pairs."""
+
+    errors: str = "raise"
+    kink = "equal eigenvalues, and their vectors, have no gradient each: it is NaN or infinite"
+    has_vectors: ClassVar[bool] = False
+
+    def scratch(self, dtype: DType, n: Size, room: Size) -> tuple[tuple[DType, Size], ...]:
+        """Return the scratch in the order of the recipe."""
+        rows = ((dtype, n * n),) * self.has_vectors
+        return (dtype, n * n), (dtype, n), (dtype, n), *rows, (dtype, room)
+
+    def form(self, *types: TensorType) -> Form:
+        x = types[-1]
+        batch, n = self.square(x)
+        room: Size = 34 * n + 1  # LAPACK works on blocks of 32 columns
+        flops = (25 if self.has_vectors else 10) * n * n * n
+        return self.called(x.dtype, batch, (n, room), flops, self.scratch(x.dtype, n, room))
+
+    def of_operand(self, ct: Any) -> Any:
+        """Return the cotangent of the operand, as it is stored, of that of a complex matrix."""
+        return ct.real
+
+    def vectors(self, x: Any) -> Any:
+        """Return eigenvalues and eigenvectors."""
+        return Eig(self.errors)(x)
+
+
+class Eig(_OfAnyMatrix, name="eig"):
+    """Eigenvalues w and eigenvectors, in the rows of V, with x @ V.T = V.T * w.
+
+    Each has a 2-norm of 1, and its largest element is real. Derivative: Giles, Collected matrix
+    derivative results, 2008, section 3.1, of losses that do not depend on the phases of vectors.
+    """
+
+    routine = "eig"
+    has_vectors = True
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        self.check(x)
+        batch, n = self.square(x)
+        return x.with_shape((*batch, n, 2)), x.with_shape((*batch, n, n, 2))
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        values, rows = map(whole, out)
+        middle = on_diagonal(whole(ct[0])) if is_given(ct[0]) else None
+        if is_given(ct[1]):
+            turned = conj(rows @ adjoint(whole(ct[1])))
+            # lengths stay 1
+            along = conj(rows @ adjoint(rows)) * as_columns(diagonal_of(turned).real)
+            turned = conj(inverse_gaps(values)) * (turned - along)
+            middle = turned if middle is None else middle + turned
+        return (ZERO,) if middle is None else (self.of_operand(_of_basis(middle, rows)),)
+
+
+def _of_basis(middle: Any, rows: Any) -> Any:
+    """V^-H @ middle @ V^H, of the eigenvectors that are rows."""
+    left = conj(rows)
+    lu, permutation, _ = LU()(left)
+    return LUSolve(False, "nan")(lu, permutation, middle @ left)
+
+
+class Eigvals(_OfAnyMatrix, name="eigvals"):
+    """Eigenvalues w of square matrices."""
+
+    routine = "eigvals"
+
+    def infer(self, x: TensorType) -> TensorType:
+        self.check(x)
+        batch, n = self.square(x)
+        return x.with_shape((*batch, n, 2))
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Each eigenvector has the cotangent of the nearest eigenvalue.
+
+        Of large matrices LAPACK finds values in another order when it finds vectors, too.
+        """
+        values, rows = map(whole, self.vectors(x))
+        apart = absolute(as_rows(values) - as_columns(whole(out)))
+        is_nearest = argsort(argsort(apart, -1), -1) == 0
+        each = where(is_nearest, as_columns(whole(ct)), np.zeros((), apart.dtype.numpy))
+        by_values = sum_over(each, (apart.ndim - 1,))
+        return (self.of_operand(_of_basis(on_diagonal(by_values), rows)),)
+
+
+class _OfPairs(_OfAnyMatrix):
+    """The same over pairs."""
+
+    def square(self, x: TensorType) -> tuple[Shape, Size]:
+        return super().square(without_parts(self, x))
+
+    def scratch(self, dtype: DType, n: Size, room: Size) -> tuple[tuple[DType, Size], ...]:
+        return (dtype, 2 * n * n), (dtype, 2 * room), (dtype, 2 * n)
+
+    def of_operand(self, ct: Any) -> Any:
+        return joined(ct)
+
+    def vectors(self, x: Any) -> Any:
+        return ComplexEig(self.errors)(x)
+
+
+class ComplexEig(_OfPairs, Eig, name="complex_eig"):
+    """Eigenvalues and eigenvectors of complex matrices."""
+
+    routine = "complex_eig"
+
+
+class ComplexEigvals(_OfPairs, Eigvals, name="complex_eigvals"):
+    """Eigenvalues of complex matrices."""
+
+    routine = "complex_eigvals"
+
+
+Complex.readings[Eig] = lambda op, x: tuple(map(whole, ComplexEig(op.errors)(joined(x))))
+Complex.readings[Eigvals] = lambda op, x: whole(ComplexEigvals(op.errors)(joined(x)))
 
 
 def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:

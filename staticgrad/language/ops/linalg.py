@@ -226,7 +226,7 @@ class Eigh(LinearAlgebra, name="eigh"):
         if is_given(ct[0]):
             middle = on_diagonal(ct[0])
         if is_given(ct[1]):
-            turned = _gaps(values) * (rows @ adjoint(ct[1]))
+            turned = inverse_gaps(values) * (rows @ adjoint(ct[1]))
             middle = turned if middle is None else middle + turned
         if middle is None:
             return (ZERO,)
@@ -238,10 +238,10 @@ class Eigh(LinearAlgebra, name="eigh"):
             return None, None
         values, rows = out
         moved = rows @ mirrored(tangents[0]) @ adjoint(rows)
-        return diagonal_of(moved), adjoint(_gaps(values) * moved) @ rows
+        return diagonal_of(moved), adjoint(inverse_gaps(values) * moved) @ rows
 
 
-def _gaps(values: Any) -> Any:
+def inverse_gaps(values: Any) -> Any:
     """1 / (w[j] - w[i])."""
     return reciprocal(as_columns(values) - as_rows(values))
 

@@ -66,6 +66,25 @@ def eigvalsh(x, w, check, total, n):
     of_matrices(lambda a: (np.linalg.eigvalsh(a, "U"),), x, (w.reshape(total, n),), check)
 
 
+def eig(x, w, v, check, total, n):
+    """Eigenvalues, and eigenvectors in rows, of square matrices: pairs, of real ones too."""
+    w, v = [each if np.iscomplexobj(each) else as_complex(each) for each in (w, v)]
+
+    def vectors(a):
+        values, columns = np.linalg.eig(a)
+        return values, np.swapaxes(columns, -1, -2)
+
+    x = x.reshape(total, n, n)
+    of_matrices(vectors, x, (w.reshape(total, n), v.reshape(total, n, n)), check)
+
+
+def eigvals(x, w, check, total, n):
+    """Eigenvalues of square matrices: pairs, of real ones too."""
+    w = w if np.iscomplexobj(w) else as_complex(w)
+    values, x = w.reshape(total, n), x.reshape(total, n, n)
+    of_matrices(lambda a: (np.linalg.eigvals(a),), x, (values,), check)
+
+
 def svd(x, u, s, v, check, total, m, n, k, p, w):
     """Singular values and vectors: x = (U * s) @ V."""
     x = x.reshape(total, m, n).swapaxes(1, 2)

@@ -350,6 +350,68 @@ else:
 check
 """
 
+#: What ``geev`` gives of a real matrix, as complex numbers: of a pair of conjugate eigenvalues two
+#: rows are the real and the imaginary part of the vector of the first, and that of the second is
+#: its conjugate. Where LAPACK failed ``wi`` may hold anything.
+_PARTS_OF_VALUES: Final = """
+for j in range(n):
+    store1(w, 2 * j, load1(wr, j))
+    store1(w, 2 * j + 1, load1(wi, j))
+"""
+_PARTS_OF_VECTORS: Final = """
+for j in range(n):
+    first = j
+    last = j
+    if some(load1(wi, j) > 0.0) and j + 1 < n:
+        last = j + 1
+    if some(load1(wi, j) < 0.0) and j > 0:
+        first = j - 1
+    for i in range(n):
+        imaginary = real1(0.0)
+        if first != last:
+            imaginary = load1(rows, last * n + i)
+        if first != j:
+            imaginary = -imaginary
+        store1(v, 2 * (j * n + i), load1(rows, first * n + i))
+        store1(v, 2 * (j * n + i) + 1, imaginary)
+"""
+
+
+def _of_any_matrix(vectors: bool, is_complex: bool) -> Recipe:
+    """Eigenvalues, and eigenvectors in rows, of matrices without symmetry.
+
+    Fortran gets the matrix itself, not its transpose, so that the order is that of NumPy. Results
+    are pairs, of real matrices too.
+    """
+    parts = "" if is_complex else "2 * "
+    results = {"w": f"{parts}n", **({"v": f"{parts}n * n"} if vectors else {})}
+    scratch = {"a": "n * n"}
+    if is_complex:
+        scratch |= {"work": "lwork", "rwork:real": "2 * n"}
+        rows = "v" if vectors else "a"
+        words, unpacking = f"w, {rows}, n, {rows}, n, work, lwork, rwork, info", ""
+    else:
+        scratch |= {"wr": "n", "wi": "n", **({"rows": "n * n"} if vectors else {}), "work": "lwork"}
+        rows = "rows" if vectors else "a"
+        words = f"wr, wi, {rows}, n, {rows}, n, work, lwork, info"
+        unpacking = _PARTS_OF_VALUES + _PARTS_OF_VECTORS.lstrip() * vectors
+    call = f"geev('N', '{'NV'[vectors]}', n, a, n, {words}){unpacking.rstrip()}"
+    count = f"{2 if is_complex else 1} * n * n"
+    return Recipe(
+        "n lwork",
+        {"x": "n * n"},
+        results,
+        scratch,
+        "n",
+        "for i in range(n):\n    lacpy('A', 1, n, x[i * n], 1, a[i], n)"
+        + _IF_FINITE.format(count=count, matrix="a", call=call.replace("\n", "\n    ")),
+        "".join(
+            f"laset('A', {size}, 1, nan, nan, {name}, {size})\n" for name, size in results.items()
+        ),
+        _no_convergence,
+        is_complex=is_complex,
+    )
+
 
 def _small(rows: str, columns: str, most: int = SMALL) -> str:
     return f"{rows} <= {most} and {columns} <= {most}"
@@ -594,3 +656,10 @@ def _of_complex(recipe: Recipe) -> Recipe:
 
 
 RECIPES.update({f"complex_{name}": _of_complex(recipe) for name, recipe in RECIPES.items()})
+RECIPES.update(
+    {
+        f"{'complex_' * is_complex}{name}": _of_any_matrix(name == "eig", is_complex)
+        for name in ("eig", "eigvals")
+        for is_complex in (False, True)
+    }
+)

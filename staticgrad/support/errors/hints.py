@@ -102,11 +102,6 @@ INSTEAD: Final = {
         "SequentialLR ChainedScheduler LambdaLR MultiStepLR",
         "sg.optim.RateSchedule(lambda t: ...), of the number of steps t" + _AS_RATE,
     ),
-    **each_of(
-        "eig eigvals",
-        "of a symmetric matrix sg.linalg.eigh(a) and eigvalsh(a); of others"
-        " sg.host_call(function, a, types=..., vjp=...) with NumPy's",
-    ),
     "null_space": "u, s, v = sg.linalg.svd(a); v[r:].T of a rank r that is known",
     "orth": "u, s, v = sg.linalg.svd(a); u[:, :r] of a rank r that is known",
     **each_of("funm", "sg.linalg.sqrtm, logm, expm, cosm, signm; of a symmetric matrix eigh"),

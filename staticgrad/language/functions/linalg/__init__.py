@@ -39,7 +39,9 @@ from staticgrad.language.functions.linalg.matrices import (
     cond as cond,
     det as det,
     diagonal as diagonal,
+    eig as eig,
     eigh as eigh,
+    eigvals as eigvals,
     eigvalsh as eigvalsh,
     expm as expm,
     inv as inv,
@@ -91,15 +93,15 @@ from staticgrad.language.ops.contract import matmul as matmul
 
 __all__ = [
     "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "circulant", "companion", "cond",
-    "cosm", "cross", "det", "diagonal", "eigh", "eigvalsh", "expm", "expm_frechet", "gmres",
-    "hadamard", "hankel", "hilbert", "inv", "khatri_rao", "kron", "logm", "lstsq", "lu",
-    "lu_factor", "lu_solve", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
+    "cosm", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "expm",
+    "expm_frechet", "gmres", "hadamard", "hankel", "hilbert", "inv", "khatri_rao", "kron", "logm",
+    "lstsq", "lu", "lu_factor", "lu_solve", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
     "matrix_transpose", "multi_dot", "norm", "orthogonal_procrustes", "outer", "pinv", "polar",
     "qr", "rq", "signm", "sinm", "slogdet", "solve", "solve_banded", "solve_continuous_are",
-    "solve_continuous_lyapunov", "solve_discrete_are", "solve_discrete_lyapunov",
-    "solve_sylvester", "solve_toeplitz", "solve_triangular", "solve_tridiagonal",
-    "solveh_banded", "sqrtm", "subspace_angles", "svd", "svdvals", "tanm", "tensordot",
-    "tensorinv", "tensorsolve", "toeplitz", "trace", "vecdot", "vector_norm",
+    "solve_continuous_lyapunov", "solve_discrete_are", "solve_discrete_lyapunov", "solve_sylvester",
+    "solve_toeplitz", "solve_triangular", "solve_tridiagonal", "solveh_banded", "sqrtm",
+    "subspace_angles", "svd", "svdvals", "tanm", "tensordot", "tensorinv", "tensorsolve",
+    "toeplitz", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 

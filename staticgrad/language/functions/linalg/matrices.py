@@ -22,7 +22,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import pair
 from staticgrad.language.ops import arithmetic, indexing, transcendental
 from staticgrad.language.ops.arithmetic import absolute, ceil, conj
-from staticgrad.language.ops.complex_linalg import of_adjoints
+from staticgrad.language.ops.complex_linalg import Eig, Eigvals, of_adjoints, whole
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import ArrayLike
@@ -737,6 +737,13 @@ class QRResult(NamedTuple):
     R: Any
 
 
+class EigResult(NamedTuple):
+    """Eigenvalues, and the eigenvectors in columns: both complex."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
 class EighResult(NamedTuple):
     """Ascending eigenvalues, and the eigenvectors in columns."""
 
@@ -841,6 +848,42 @@ def eigh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "rais
 def eigvalsh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> AnyValue:  # noqa: N803
     """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal."""
     return EigvalsH(errors)(_lower_of(a, UPLO))
+
+
+def eig(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> EigResult:
+    """Eigenvalues w and eigenvectors V of square matrices: a @ V = V * w, both complex.
+
+    Values are in LAPACK's order. Each vector has a 2-norm of 1, and its phase is LAPACK's choice:
+    the gradient is that of losses that do not depend on it. Where eigenvalues are equal it is NaN
+    or infinite. Of symmetric matrices ``eigh`` is quicker, and its results are real.
+
+    Args:
+        a: real or complex matrices [..., n, n].
+        errors: "raise", or "nan": matrices that hold NaN give NaN.
+
+    Returns:
+        A named pair: ``eigenvalues`` [..., n] and ``eigenvectors`` [..., n, n], as columns.
+        NumPy's are real where all of them are; these never are.
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+
+    >>> found = sg.linalg.eig([[0.0, 1.0], [-1.0, 0.0]])
+    >>> sg.evaluate(found.eigenvalues).round(6)
+    array([0.+1.j, 0.-1.j])
+    """
+    values, rows = map(whole, Eig(errors)(squares(matrices(a))))
+    return EigResult(values, matrix_transpose(rows))
+
+
+@like(eig)
+def eigvals(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
+    """Eigenvalues [..., n] of square matrices, complex; vectors are computed for gradients alone.
+
+    The gradient of each is NaN or infinite where eigenvalues are equal and have the same vector.
+    """
+    found: Any = whole(Eigvals(errors)(squares(matrices(a))))
+    return found
 
 
 def svd(
