@@ -10,7 +10,6 @@ from passes.loops.divisions import segment_length
 from passes.pipelines import pipeline
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.autodiff import sums
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory import segments
 from staticgrad.compiler.memory.divided import Divisions, divisions
@@ -23,6 +22,7 @@ from staticgrad.language.ir.bodies import BodyStep, body_input, body_of, walk_bo
 from staticgrad.language.ir.schedule_text import parse_schedule
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.ir.verify_schedule import verify_schedule
+from staticgrad.language.ops import loop_sums as sums
 from staticgrad.language.ops.loops import NUMBER, Loop
 from tests.helpers.diagonals import diagonals
 

@@ -11,12 +11,12 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.autodiff import sums
 from staticgrad.compiler import backends
 from staticgrad.compiler.reports.memory_page import held_bands
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.language.ir.plan import columns_with_repeats
+from staticgrad.language.ops import loop_sums as sums
 
 
 def network():
