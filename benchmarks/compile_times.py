@@ -24,6 +24,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -49,14 +50,14 @@ STAGES: Final = {
     "passes": ("passes.base:Pipeline.run",),
     "prepare": ("staticgrad.compiler.lowering.fuse:prepared",),
     "fuse": (
-        "staticgrad.compiler.lowering.fuse:taken",
+        "staticgrad.compiler.lowering.fuse:groups_of",
         "staticgrad.compiler.lowering.fuse:with_copies",
     ),
-    "lower": ("staticgrad.compiler.lowering.fuse:scheduled",),
+    "lower": ("staticgrad.compiler.lowering.fuse:lower_groups",),
     "verify": ("staticgrad.language.ir.verify_schedule:verify_schedule",),
     "nest": ("staticgrad.compiler.backends:_NestSource.functions",),
     "to IR": ("staticgrad.native.language.frontend:modules",),
-    "LLVM": ("staticgrad.native.jit:compile_ir",),
+    "LLVM": ("staticgrad.native.jit:Compiler.emit",),
     "link": ("staticgrad.native.loader:load",),
     "plan": ("staticgrad.compiler.compiling.artifacts:Plans.plan",),
     "cache": tuple(
@@ -76,12 +77,21 @@ def owner_of(place: str) -> tuple[Any, str]:
     return functools.reduce(getattr, owners, import_module(module)), name
 
 
+class _Inside(threading.local):
+    """Seconds of the stages that a thread's present stage has asked for."""
+
+    seconds = 0.0
+
+
 class Stages:
-    """Process seconds by stage; a stage that another one asks for is not counted in that one."""
+    """Processor seconds by stage; a stage that another one asks for is not counted in that one.
+
+    Each thread has seconds of its own: LLVM compiles several modules at once.
+    """
 
     def __init__(self) -> None:
         self.spent: defaultdict[str, float] = defaultdict(float)
-        self._inside = 0.0
+        self._here = _Inside()
 
     def watch(self, stage: str, place: str) -> None:
         """Count what a function takes from now on."""
@@ -93,14 +103,14 @@ class Stages:
 
         @functools.wraps(work)
         def counted(*args: Any, **options: Any) -> Any:
-            before, self._inside = self._inside, 0.0
-            start = time.process_time()
+            before, self._here.seconds = self._here.seconds, 0.0
+            start = time.thread_time()
             try:
                 return work(*args, **options)
             finally:
-                whole = time.process_time() - start
-                self.spent[stage] += whole - self._inside
-                self._inside = before + whole
+                whole = time.thread_time() - start
+                self.spent[stage] += whole - self._here.seconds
+                self._here.seconds = before + whole
 
         return counted
 

@@ -394,7 +394,7 @@ PATHS: Final = (
     ),
     Path(
         "told_sizes",
-        _LOWERED + "fuse:kernels_told",
+        _LOWERED + "fuse:kernels_with_facts",
         lambda uses: {k: k for k, _ in uses},
         row="small:row sums",
     ),

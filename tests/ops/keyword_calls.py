@@ -41,6 +41,9 @@ def words(text):
 #: Functions of no array: called as ``sg.f``.
 CREATION = words("arange eye full identity ones tri zeros linspace logspace geomspace")
 
+#: Functions whose number of results a run decides: graphs need ``size=``.
+OF_UNKNOWN_SIZE = words("nonzero flatnonzero argwhere compress extract unique")
+
 #: Function -> the operands of a call. Arrays become values; all else stays as it is.
 BASES = {
     **dict.fromkeys(
@@ -56,6 +59,8 @@ BASES = {
         ),
         (A, B),
     ),
+    "compress": (WHICH == 0, V),
+    "extract": (MASK, A),
     **dict.fromkeys(
         words("concat concatenate stack hstack vstack row_stack dstack column_stack"),
         ([A, B],),
@@ -164,6 +169,8 @@ VALUES = {
     "overwrite_input": [True],
     "method": ["lower", "higher", "midpoint", "nearest", "hazen"],
     "assume_unique": [True],
+    "sorted": [True],
+    **{key: [True, False] for key in words("return_index return_inverse return_counts")},
     "kind": ["stable", "introselect", "quicksort", "mergesort"],
     "equal_nan": [True],
     "rtol": [0.5],

@@ -198,6 +198,8 @@ AT_KINKS = {
     "kl_div": [(sg.special.kl_div, [0.0, 2.0], [-INF, 1.0])],
     "rel_entr": [(sg.special.rel_entr, [0.0, 2.0], [-INF, 0.0])],
     "polygamma": [(lambda x: sg.special.polygamma(1, x), [0.0], [-INF])],
+    "special": [(sg.special.y0, [0.0], [np.inf])],
+    "special_of_order": [(lambda x: sg.special.kv(1.0, x), [0.0], [-np.inf])],
     "window_max": [(pooled, [3.0, 3.0], [1.0, 0.0]), (pooled, [NAN, NAN], [1.0, 0.0])],
     "xlog1py": [
         (sg.special.xlog1py, [0.0, -1.0], [0.0, 0.0]),
@@ -278,6 +280,8 @@ AT_NAN = {
     "rel_entr": [(sg.special.rel_entr, [NAN, 2.0], [NAN] * 2),
                  (sg.special.rel_entr, [2.0, NAN], [NAN] * 2)],
     "polygamma": [(lambda x: sg.special.polygamma(1, x), [NAN], [NAN])],
+    "special": [(sg.special.j0, [NAN], [NAN])],
+    "special_of_order": [(lambda x: sg.special.jv(1.0, x), [NAN], [NAN])],
     "window_max": [(pooled, [NAN, 3.0], [1.0, 0.0]), (pooled, [3.0, NAN], [0.0, 1.0])],
     "xlog1py": [(sg.special.xlog1py, [NAN, 1.0], [np.log(2.0), NAN]),
                 (sg.special.xlog1py, [1.0, NAN], [NAN] * 2)],

@@ -205,7 +205,9 @@ def unique(
     (array([1, 2, 3, 1]), array([2, 1, 2, 0]))
     """
     if axis is not None:
-        raise ArgumentError("unique: takes no axis", hint="x is flattened: sg.unique(x)")
+        raise ArgumentError(
+            f"unique: axis={axis} is not taken: x is flattened", hint="sg.unique(x)"
+        )
     count = _size(size, x, lambda known: int(np.unique(known, equal_nan=equal_nan).size))
     value = as_value(x)
     flat = ravel(value)
