@@ -21,7 +21,6 @@ from staticgrad.language.ir.pairs import (
     Complex,
     Part,
     Reading,
-    joined,
     pair,
     parts_of,
     takes_real,
@@ -45,7 +44,6 @@ from staticgrad.language.ops.arithmetic import (
 )
 from staticgrad.language.ops.basic import full_like
 from staticgrad.language.ops.convert import Cast, astype
-from staticgrad.language.ops.custom import Marker
 from staticgrad.language.ops.indexing import Concat, Take, concatenate
 from staticgrad.language.ops.logic import Eq, Ne
 from staticgrad.language.ops.marks import FirstOperand, Mark
@@ -418,13 +416,6 @@ def _cumulative_product(op: Any, z: Any) -> Any:
     return moveaxis(rows, 0, axis)
 
 
-def _marked(op: Any, *operands: Any) -> Any:
-    """The mark over stored values; letters say which of them are complex."""
-    letters = "".join("c" if isinstance(x, Complex) else "-" for x in operands)
-    found = type(op)(op.rule, op.over, letters)(*map(joined, operands))
-    return found.kind.complex_kind.of(found) if letters[0] == "c" else found
-
-
 def _recurrence(op: Op, a: Any, b: Any) -> Any:
     if parts_of(a)[1] is not None:
         raise DTypeError(
@@ -437,7 +428,6 @@ def _recurrence(op: Op, a: Any, b: Any) -> Any:
 _TABLE: Final[dict[type[Op], Reading]] = {
     **dict.fromkeys((LinearOp, Sum, CumSum, Neg, Rint, Mark, FirstOperand), _linear),
     Take: _taken,
-    Marker: _marked,
     BilinearOp: lambda op, x, y: _bilinear(op, x, y),
     Mul: lambda op, x, y: _bilinear(_mul, x, y),
     Add: _shaped,

@@ -95,6 +95,16 @@ class Marker(FirstOperand):
             raise
 
 
+def _of_complex(op: Any, *operands: Any) -> Any:
+    """The mark over stored values; letters say which of them are complex."""
+    letters = "".join("c" if isinstance(x, Complex) else "-" for x in operands)
+    found = type(op)(op.rule, op.over, letters)(*map(joined, operands))
+    return found.kind.complex_kind.of(found) if letters[0] == "c" else found
+
+
+Complex.readings[Marker] = _of_complex
+
+
 class CustomVjp(Marker, name="custom_vjp"):
     """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
 

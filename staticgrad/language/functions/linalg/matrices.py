@@ -872,7 +872,8 @@ def eig(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> EigResult:
     >>> sg.evaluate(found.eigenvalues).round(6)
     array([0.+1.j, 0.-1.j])
     """
-    values, rows = map(whole, Eig(errors)(squares(matrices(a))))
+    found: Any = Eig(errors)(squares(matrices(a)))
+    values, rows = map(whole, found)
     return EigResult(values, matrix_transpose(rows))
 
 
