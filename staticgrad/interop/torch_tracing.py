@@ -66,7 +66,7 @@ _opaque: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
 def opaque(f: Callable[..., Any]) -> Callable[..., Any]:
     """Let Dynamo write calls of a function into its graph, whenever it is imported."""
-    if "torch._dynamo.decorators" in sys.modules:
+    if sys.modules.get("torch._dynamo.decorators"):
         _tell_dynamo(f)
     else:
         _opaque.add(f)

@@ -206,8 +206,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_takes_real_values_says_so(name):
+    begin = name.strip().removeprefix("implicit.")
     with pytest.raises(
-        sg.errors.DTypeError, match=rf"^\[SG102\] {name.strip()}.*: takes real values, got c"
+        sg.errors.DTypeError, match=rf"^\[SG102\] {begin}.*: takes real values, got c"
     ):
         REFUSED[name](z_input())
 

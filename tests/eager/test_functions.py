@@ -17,6 +17,9 @@ I = np.array([2, 0, 1])  # noqa: E741
 
 #: Function -> a call of it, where it takes none of ``OPERANDS``, or for another aspect of it.
 CALLS = {
+    "compress": lambda x, v, i: sg.compress(v > 0.5, v, size=2),
+    "extract": lambda x, v, i: sg.extract(x > 0.5, x, size=4),
+    "unique": lambda x, v, i: sg.unique(x, return_counts=True, size=4),
     "bincount": lambda x, v, i: sg.bincount(i, v[:3], 4),
     "choose": lambda x, v, i: sg.choose(i, [v[:3], 1.0, v[1:]]),
     "piecewise": lambda x, v, i: sg.piecewise(x, [x > 0.5], [lambda y: y * 2.0, 3.0]),

@@ -264,7 +264,9 @@ def test_a_large_array_warns_at_the_users_line():
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("build", [sg.constant, lambda a: sg.concatenate([a, a])])
+@pytest.mark.parametrize(
+    "build", [sg.constant, lambda a: sg.concatenate([sg.input("x", (1,), "int8"), a])]
+)
 def test_up_to_a_megabyte_is_quiet(build):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

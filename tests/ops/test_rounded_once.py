@@ -360,6 +360,18 @@ def most_roundings(values):
 
 #: Public name -> a call of x [3, 4], v [4], i [3], where the calls of other tests do not fit.
 FURTHER = {
+    "argwhere": lambda x, v, i: sg.argwhere(x, size=2),
+    "compress": lambda x, v, i: sg.compress(v > 0.0, v, size=2),
+    "dynamic_slice": lambda x, v, i: sg.dynamic_slice(x, [i[0], 0], [2, 2]),
+    "dynamic_update_slice": lambda x, v, i: sg.dynamic_update_slice(v, v[:2], [i[0]]),
+    "extract": lambda x, v, i: sg.extract(x > 0.0, x, size=3),
+    "flatnonzero": lambda x, v, i: sg.flatnonzero(x, size=2),
+    "nonzero": lambda x, v, i: sg.nonzero(x, size=2),
+    "unique": lambda x, v, i: sg.unique(x, size=2),
+    **{
+        f"segment_{kind}": lambda x, v, i, kind=kind: getattr(sg, f"segment_{kind}")(v[:3], i, 4)
+        for kind in ("sum", "prod", "max", "min")
+    },
     "nn.adaptive_max_pool": lambda x, v, i: nn.adaptive_max_pool(x[None], 2),
     "nn.embedding": lambda x, v, i: nn.embedding(i, x),
     "nn.fold": lambda x, v, i: nn.fold(x[None, None], 6),

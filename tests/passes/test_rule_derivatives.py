@@ -89,7 +89,7 @@ def not_differentiable(each):
 def written(graph, leaf):
     """The gradient of the formula as it stands, by no stable one: what has to be computed."""
     value = graph["output"]
-    seed = sg.broadcast_to(np.asarray(1.0, value.dtype.numpy), value.shape)
+    seed = sg.broadcast_to(sg.constant(1.0, value.dtype), value.shape)
     (found,) = pulled_back([(value, seed)], [leaf])
     return found
 
