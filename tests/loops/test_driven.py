@@ -375,3 +375,29 @@ def test_rows_have_the_same_bytes_on_both_sides_of_the_bound(count, rng, monkeyp
     assert found[0] == found[1]
     assert kernels[0] != kernels[1]
     assert count != "n" or str(WhyDriven.Wide) in str(program.explanation())
+
+
+def test_sums_over_rows_of_a_constant_read_twice_follow_the_loop(rng):
+    """Two formulas of an element are differentiated once, and the loop back is one kernel."""
+    c, first = rng.uniform(0.5, 1.5, 2), rng.uniform(0.1, 0.4, 1000)
+
+    def final(constants, x, sin):
+        for _ in range(2):
+            x = x + constants[0] * (0.01 * sin(constants[1] * x))
+        return x
+
+    constants, start = sg.input("c", (2,), "float64"), sg.input("x", (1000,), "float64")
+    last, _ = sg.scan(lambda x, _: (final(constants, x, sg.sin), None), start, length=60)
+    loss = last.sum()
+    f = sg.compile({"slope": sg.grad(loss, constants)})
+    assert "not one kernel" not in str(f.explain())
+
+    def total(at):
+        x = first
+        for _ in range(60):
+            x = final(at, x, np.sin)
+        return x.sum()
+
+    steps = np.eye(2) * 1e-6
+    wanted = [(total(c + step) - total(c - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(f.run({"c": c, "x": first})["slope"], wanted, rtol=1e-7)

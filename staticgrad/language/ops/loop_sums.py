@@ -62,10 +62,10 @@ def shares_of(total: Symbolic) -> list[Share]:
     alike: dict[object, list[Share]] = {}
     rest: list[Symbolic] = []
     for term in added_terms(total):
-        share = _summed(term)
-        if share is None:
+        shares = _summed(term)
+        if not shares:
             rest.append(term)
-        else:
+        for share in shares:
             key = (share.value.type, tuple(node.op for node in share.nodes))
             alike.setdefault(key, []).append(share)
     if not alike:
@@ -95,20 +95,30 @@ def added(values: list[Symbolic]) -> Symbolic:
     return found
 
 
-def _summed(term: Symbolic) -> Share | None:
-    """A term that is a sum over some axes but for its shape, and the zeros around it."""
-    nodes: list[Node] = []
-    value = term
-    while _only_moves(value):
-        nodes.append(value.node)
-        value = value.node.args[0]
-    form = value.node.form
-    if not isinstance(form, Reduce) or form.kind != "sum" or not value.dtype.is_float:
-        return None
-    (source,) = value.node.args
-    if hint_product(source.shape) > MOST_ELEMENTS:
-        return None
-    return Share(source, (value.node, *reversed(nodes)))
+def _summed(term: Symbolic) -> list[Share]:
+    """A term as sums over some axes, but for their shapes and the zeros around them; [] if not.
+
+    Shapes and zeros around what adds up several sums are those of each of them.
+    """
+    found: list[Share] = []
+    waiting: list[tuple[Symbolic, tuple[Node, ...]]] = [(term, ())]
+    while waiting:
+        value, nodes = waiting.pop()
+        if _only_moves(value):
+            waiting.append((value.node.args[0], (value.node, *nodes)))
+            continue
+        several = [*added_terms(value)]
+        if len(several) > 1:
+            waiting.extend((each, nodes) for each in reversed(several))
+            continue
+        form = value.node.form
+        if not isinstance(form, Reduce) or form.kind != "sum" or not value.dtype.is_float:
+            return []
+        (source,) = value.node.args
+        if hint_product(source.shape) > MOST_ELEMENTS:
+            return []
+        found.append(Share(source, (value.node, *nodes)))
+    return found
 
 
 def _only_moves(value: Symbolic) -> bool:
