@@ -71,7 +71,7 @@ def nonzero(
     value = as_value(x)
     if value.ndim == 0:
         raise RankError(f"{called_name()}: {value.type} has no axes", hint="sg.atleast_1d(x)")
-    count = _size(size, x, lambda known: int(np.count_nonzero(known)))
+    count = _size(size, x, _how_many)
     flat, filled = _places(_as_mask(ravel(value)), count)
     found, left = [], flat
     for extent in reversed(value.shape[1:]):
@@ -91,7 +91,7 @@ def flatnonzero(
     >>> sg.flatnonzero([0.0, 5.0, 7.0])
     array([1, 2])
     """
-    count = _size(size, x, lambda known: int(np.count_nonzero(known)))
+    count = _size(size, x, _how_many)
     flat, filled = _places(_as_mask(ravel(as_value(x))), count)
     return where(filled, flat, fill_value)
 
@@ -145,7 +145,7 @@ def compress(
             hint="one element for each entry; of all elements: sg.extract(mask, x, size=n)",
             related=related(mask, value),
         )
-    count = _size(size, condition, lambda known: int(np.count_nonzero(known)))
+    count = _size(size, condition, _how_many)
     flat, filled = _places(_as_mask(mask), count)
     chosen = take(_with_a_row(value, place), flat, place)
     filled = reshape(filled, (count, *(1,) * (value.ndim - place - 1)))
@@ -165,7 +165,7 @@ def extract(
     >>> sg.extract([[True, False], [True, True]], [[1.0, 2.0], [3.0, 4.0]])
     array([1., 3., 4.])
     """
-    count = _size(size, condition, lambda known: int(np.count_nonzero(known)))
+    count = _size(size, condition, _how_many)
     mask, value = as_values(condition, x)
     return compress(ravel(mask), ravel(value), size=count, fill_value=fill_value)
 
@@ -377,6 +377,10 @@ def _size(given: Any, x: Any, of_known: Callable[[Any], int], word: str = "size"
             related=related(x),
         )
     return of_known(np.asarray(x))
+
+
+def _how_many(known: Any) -> int:
+    return int(np.count_nonzero(known))
 
 
 def _as_mask(x: Any) -> Any:
