@@ -9,16 +9,22 @@ Docstrings are read in parts: a summary, paragraphs, sections (``Args:``, ``Retu
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
+from types import FunctionType
 from typing import Any, Final
 
 import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
+from staticgrad.language.ir.op import Op
 from staticgrad.language.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
 from staticgrad.support.errors import CODES, StaticgradError
+from staticgrad.tools.documentation.formulas import derivatives
 
 #: The sections, in the order in which a page shows them.
 SECTIONS: Final = ("Args", "Attributes", "Returns", "Raises")
@@ -229,6 +235,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "polynomials": ("Orthogonal polynomials", "functions.polynomials"),
     },
 }
+_ROOT: Final = Path(sg.__file__).parents[1]
 _TRIED: Final = 2  # operands of a function that is tried
 _TYPES: Final = (BOOL, I8, I32, I64, U8, F16, F32, F64)
 
@@ -267,8 +274,8 @@ def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]
         yield f"{room}/{subject}", (title, path, tuple(parts[subject]))
 
 
-def page(room: Room) -> str:
-    """The Markdown of a page of the reference."""
+def page(room: Room, *, sources: bool = False) -> str:
+    """Return the Markdown of a page of the reference, on request with the source of each name."""
     title, path, names = room
     room_of = owner(path)
     head = summary(room_of) if path == title else ""
@@ -278,7 +285,8 @@ def page(room: Room) -> str:
     ]
     if same:
         parts.append("The same as in `sg`: " + ", ".join(f"`{name}`" for name in same) + ".")
-    parts += [entry(f"{path}.{name}", getattr(room_of, name)) for name in names if name not in same]
+    own = [(name, getattr(room_of, name)) for name in names if name not in same]
+    parts += [entry(f"{path}.{name}", value, sources=sources) for name, value in own]
     return "\n\n".join(parts) + "\n"
 
 
@@ -330,20 +338,56 @@ def owner(path: str) -> Any:
     return sg if path == "sg" else import_module(MODULES.get(path.removeprefix("sg."), path))
 
 
-def entry(path: str, value: Any) -> str:
-    """Return the reference text of one name."""
+def entry(path: str, value: Any, *, sources: bool = False) -> str:
+    """Return the reference text of one name, on request with its source, folded."""
     lines = [f"## {path}"]
     if not callable(value):
         return "\n\n".join([*lines, f"`{value!r}`"])
     lines += [f"```python\n{path}{called(value)}\n```", markdown(docstring(value))]
+    slopes = derivatives(value, _operands(value))
+    if slopes:
+        lines += ["**Derivatives**"]
+        lines += ["\n".join(f"- by `{name}`: `{slope}`" for name, slope in slopes.items())]
     given = dtypes(value)
     if given:
         lines += ["**Element types**", given]
     if isinstance(value, type):
         lines += list(_methods(value))
-    home = inspect.unwrap(value).__module__.replace(".", "/")
-    lines.append(f"*Defined in* `{home}.py`")
+    lines.append(_defined(value, sources=sources))
     return "\n\n".join(part for part in lines if part)
+
+
+def _defined(value: Any, *, sources: bool) -> str:
+    """Return where a function or a class is defined, with its source, but without docstrings."""
+    made = inspect.unwrap(value)
+    cells = [cell.cell_contents for cell in getattr(made, "__closure__", None) or ()]
+    ops = [type(cell) for cell in cells if isinstance(cell, Op)]
+    if ops or not isinstance(made, type | FunctionType):
+        made = (ops or [type(made)])[0]  # functions of one op are made alike; the op says more
+    try:
+        file = Path(inspect.getsourcefile(made) or "")
+        lines, first = inspect.getsourcelines(made)
+    except (OSError, TypeError):  # a name that stands for a class of another module
+        return f"*Defined in* `{made.__module__}`"
+    home = f"`{file.relative_to(_ROOT).as_posix()}`"
+    if not sources:
+        return f"*Defined in* {home}, line {first}"
+    rows = textwrap.dedent("".join(lines)).splitlines()
+    bodies = [
+        node.body
+        for node in ast.walk(ast.parse("\n".join(rows)))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None
+    ]
+    for body in sorted(bodies, key=lambda body: -body[0].lineno):
+        said = body[0]
+        rows[said.lineno - 1 : said.end_lineno] = (
+            [] if body[1:] else [" " * said.col_offset + "..."]
+        )
+    text = "\n".join(rows)
+    return (
+        f'<details markdown="1"><summary>Source: {home}, line {first}</summary>\n\n'
+        f"```python\n{text}\n```\n\n</details>"
+    )
 
 
 def called(value: Any) -> str:
@@ -385,7 +429,7 @@ def dtypes(value: Callable[..., Any]) -> str:
 
     Empty where the function takes no operands, or needs more than these to be called.
     """
-    count = _operands(value)
+    count = len(_operands(value))
     if not 0 < count <= _TRIED:
         return ""
     gives: dict[str, list[str]] = {}
@@ -401,17 +445,17 @@ def dtypes(value: Callable[..., Any]) -> str:
     )
 
 
-def _operands(value: Callable[..., Any]) -> int:
-    """Return the number of operands a function needs; 0 if it needs something else."""
+def _operands(value: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the operands that a function needs; none if it needs something else."""
     if isinstance(value, type):
-        return 0
+        return ()
     needed = [
         p
         for p in inspect.signature(value).parameters.values()
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY)
     ]
     plain = all("ArrayLike" in str(p.annotation) and p.kind is not p.VAR_POSITIONAL for p in needed)
-    return len(needed) if plain else 0
+    return tuple(p.name for p in needed) if plain else ()
 
 
 def _tried(value: Callable[..., Any], count: int, dtype: DType) -> str | None:

@@ -174,9 +174,10 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def pages() -> dict[str, str]:
-    """Return all pages: the address, as in ``reference/nn``, and the Markdown."""
+    """Return all pages: the address, as in ``reference/nn``, and the Markdown, with sources."""
     found = {name: page(name) for names in CONTENTS.values() for name in names}
-    known = {name: reference.page(room) for name, room in reference.rooms().items()}
+    rooms = reference.rooms()
+    known = {name: reference.page(room, sources=True) for name, room in rooms.items()}
     return found | {
         f"reference/{name}": text for name, text in (known | reference.indexes()).items()
     }

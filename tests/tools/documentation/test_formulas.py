@@ -1,0 +1,99 @@
+"""The reference shows derivatives as formulas, and the source of each name."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.special
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.tools.documentation import reference
+from staticgrad.tools.documentation.formulas import derivatives
+
+ROOT = Path(sg.__file__).parents[1]
+#: Names of ops that NumPy and SciPy spell otherwise.
+OTHERS = {"sigmoid": scipy.special.expit, "pow": np.power, "gammaln": scipy.special.gammaln}
+NAMESPACE = {**vars(scipy.special), **vars(np), **OTHERS}
+#: Where a function is not defined at .4 and .7: two numbers where it is.
+WITHIN = {"acosh": (1.4, 1.7), "arccosh": (1.4, 1.7)}
+
+
+def names():
+    for _, path, known in reference.rooms().values():
+        for name in known:
+            yield f"{path}.{name}", getattr(reference.owner(path), name)
+
+
+def shown():
+    for path, value in names():
+        if inspect.isfunction(value):
+            operands = tuple(inspect.signature(value).parameters)[:2]
+            text = reference.entry(path, value)
+            found = re.findall(r"^- by `(\w+)`: `(.*)`$", text, re.MULTILINE)
+            if found:
+                yield path, value, operands[: len(found)], dict(found)
+
+
+def number(result):
+    symbolic = isinstance(result, sg.Value) and not isinstance(result, Tensor)
+    return float(sg.evaluate(result) if symbolic else result)
+
+
+def test_formulas_are_the_slopes_of_their_functions(monkeypatch):
+    monkeypatch.setattr(reference, "dtypes", lambda value: "")  # which takes most of the time
+    monkeypatch.setattr(reference, "_defined", lambda value, sources: "")
+    count, step = 0, 1e-6
+    for path, value, operands, slopes in shown():
+        at = WITHIN.get(path.rpartition(".")[2], (0.4, 0.7))[: len(operands)]
+        for k, name in enumerate(operands):
+            around = [[a + d * (i == k) for i, a in enumerate(at)] for d in (step, -step)]
+            high, low = (number(value(*map(np.float64, each))) for each in around)
+            known = eval(slopes[name], dict(NAMESPACE), dict(zip(operands, at, strict=True)))
+            assert known == pytest.approx((high - low) / (2 * step), rel=1e-6, abs=1e-7), path
+            count += 1
+    assert count > 90
+
+
+@pytest.mark.parametrize(
+    "f",
+    [lambda x, y: y / (x - (y - x)), lambda x, y: -(x - y) * (x / y), lambda x, y: x - (y - x) * y],
+)
+def test_formulas_have_the_parentheses_that_they_need(f):
+    found, x, y, step = derivatives(f, ("x", "y")), 0.7, 0.4, 1e-6
+    assert eval(found["x"]) == pytest.approx((f(x + step, y) - f(x - step, y)) / (2 * step))
+    assert eval(found["y"]) == pytest.approx((f(x, y + step) - f(x, y - step)) / (2 * step))
+
+
+def test_what_is_too_long_or_not_by_elements_has_no_formula():
+    for function in (sg.floor, sg.sum, sg.nn.gelu, sg.nn.softmax):
+        assert derivatives(function, ("x",)) == {}
+
+
+SOME = {"sg.tanh", "sg.Value", "sg.nn.ReLU", "sg.stats.norm", "sg.grad", "sg.optim.Adam"}
+
+
+@pytest.mark.parametrize("chosen", [SOME, pytest.param(set(), marks=pytest.mark.slow)])
+def test_every_name_shows_where_it_is_defined_and_its_source(monkeypatch, chosen):
+    monkeypatch.setattr(reference, "dtypes", lambda value: "")
+    monkeypatch.setattr(reference, "derivatives", lambda value, operands: {})
+    missing = []
+    for path, value in names():
+        if chosen and path not in chosen:
+            continue
+        if callable(value):
+            text = reference.entry(path, value, sources=True)
+            found = re.search(r"<summary>Source: `(.*)`, line (\d+)</summary>", text)
+            if found is None:
+                missing.append(path)
+                continue
+            source = text.partition("</summary>\n\n```python\n")[2].partition("\n```")[0]
+            (made,) = ast.parse(source).body
+            line = (ROOT / found[1]).read_text("utf-8").splitlines()[int(found[2]) - 1]
+            assert line.strip() == source.splitlines()[0], path
+            assert ast.get_docstring(made) is None
+    known = [] if chosen else ["sg.BudgetInfeasible", "sg.StaticgradError", "sg.testing.CheckError"]
+    assert sorted(missing) == known
