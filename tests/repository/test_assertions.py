@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 #: Test -> why it needs no assertion.
 WITHOUT = {
-    "test_sklearn.py::test_the_estimators_pass_scikit_learns_checks": "its parameter is a check"
+    "test_sklearn.py::test_the_estimators_pass_scikit_learns_checks": "its parameter is a check",
+    "test_sklearn.py::test_weights_pass_scikit_learns_check_of_repeated_rows": "one of its checks",
 }
 
 #: Functions of packages that raise unless what they look at is right.
