@@ -89,7 +89,11 @@ def register(backend: Backend) -> Backend:
 
 
 def backend_names() -> tuple[str, ...]:
-    """The names that ``backend=`` takes: built in, registered, and announced by other packages."""
+    """The names that ``backend=`` takes: built in, registered, and announced by other packages.
+
+    >>> sg.backends.backend_names()
+    ('auto', 'vector', 'numba')
+    """
     return config.backend_names()
 
 

@@ -85,7 +85,15 @@ class no_grad(Block[bool]):  # noqa: N801 - the name this idea has everywhere
 
 
 class enable_grad(Block[bool]):  # noqa: N801
-    """Inside, operations are recorded, also within ``no_grad``."""
+    """Inside, operations are recorded, also within ``no_grad``.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> with sg.eager.no_grad(), sg.eager.enable_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    True
+    """
 
     def __init__(self) -> None:
         super().__init__(recording, True)

@@ -86,31 +86,51 @@ bool = BOOL
 
 @boundary
 def unique_all(x: ArrayLike[Tensor], /) -> Any:
-    """Return the distinct elements, ascending, their first indices, inverse indices and counts."""
+    """Return the distinct elements, ascending, their first indices, inverse indices and counts.
+
+    >>> sg.xp.unique_all(sg.xp.asarray([2, 1, 2])).indices
+    Tensor([1, 0])
+    """
     return _several(np.unique_all(_array("unique_all", x)))
 
 
 @boundary
 def unique_counts(x: ArrayLike[Tensor], /) -> Any:
-    """The different elements of a tensor, ascending, and how many of each; as ``unique_all``."""
+    """The different elements of a tensor, ascending, and how many of each; as ``unique_all``.
+
+    >>> sg.xp.unique_counts(sg.xp.asarray([2, 1, 2])).counts
+    Tensor([1, 2])
+    """
     return _several(np.unique_counts(_array("unique_counts", x)))
 
 
 @boundary
 def unique_inverse(x: ArrayLike[Tensor], /) -> Any:
-    """The different elements of a tensor, ascending, and the place of each; as ``unique_all``."""
+    """The different elements of a tensor, ascending, and the place of each; as ``unique_all``.
+
+    >>> sg.xp.unique_inverse(sg.xp.asarray([2, 1, 2])).inverse_indices
+    Tensor([1, 0, 1])
+    """
     return _several(np.unique_inverse(_array("unique_inverse", x)))
 
 
 @boundary
 def unique_values(x: ArrayLike[Tensor], /) -> Tensor:
-    """The different elements of a tensor, ascending; as ``unique_all``."""
+    """The different elements of a tensor, ascending; as ``unique_all``.
+
+    >>> sg.xp.unique_values(sg.xp.asarray([2, 1, 2]))
+    Tensor([1, 2])
+    """
     return _tensor(np.unique_values(_array("unique_values", x)))
 
 
 @boundary
 def nonzero(x: ArrayLike[Tensor], /) -> tuple[Tensor, ...]:
-    """The places of the elements of a tensor that are not zero, for each axis."""
+    """The places of the elements of a tensor that are not zero, for each axis.
+
+    >>> sg.xp.nonzero(sg.xp.asarray([0.0, 3.0]))
+    (Tensor([1]),)
+    """
     array = _array("nonzero", x)
     if array.ndim == 0:
         raise ArgumentError("nonzero: a tensor without axes", hint="x != 0 is its answer")
@@ -119,7 +139,11 @@ def nonzero(x: ArrayLike[Tensor], /) -> tuple[Tensor, ...]:
 
 @boundary
 def nextafter(x1: ArrayLike[Tensor], x2: ArrayLike[Tensor], /) -> Tensor:
-    """The next number after x1 towards x2, elementwise; no derivative."""
+    """The next number after x1 towards x2, elementwise; no derivative.
+
+    >>> sg.xp.nextafter(sg.xp.asarray(1.0), sg.xp.asarray(2.0))
+    Tensor(1.)
+    """
     dtype = staticgrad.result_type(x1, x2).numpy
     first, second = (np.asarray(_array("nextafter", x), dtype) for x in (x1, x2))
     try:
@@ -130,7 +154,11 @@ def nextafter(x1: ArrayLike[Tensor], x2: ArrayLike[Tensor], /) -> Tensor:
 
 @boundary
 def finfo(type: Any, /) -> SimpleNamespace:
-    """The limits of a floating dtype as Python's floats, by the standard's names."""
+    """The limits of a floating dtype as Python's floats, by the standard's names.
+
+    >>> sg.xp.finfo(sg.xp.float32).eps
+    1.1920928955078125e-07
+    """
     found = staticgrad.finfo(type)
     numbers = {
         name: float(getattr(found, name)) for name in ("eps", "max", "min", "smallest_normal")
@@ -140,7 +168,11 @@ def finfo(type: Any, /) -> SimpleNamespace:
 
 @boundary
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Tensor:
-    """A tensor of an array of another library, by DLPack; the numbers are copied."""
+    """A tensor of an array of another library, by DLPack; the numbers are copied.
+
+    >>> sg.xp.from_dlpack(np.arange(3))
+    Tensor([0, 1, 2])
+    """
     if device not in (None, "cpu") or copy is False:
         what = f"no device {shown(device)}" if copy is not False else "copy=False, but it copies"
         raise ArgumentError(f"from_dlpack: {what}")

@@ -259,6 +259,10 @@ def jacobian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
         f: of ``x`` and ``args``, gives values in containers.
         x: arrays in containers. Its elements are the columns, in the order of ``ravel``.
         args: further arguments of f.
+
+    >>> operator = sg.scipy.jacobian_operator(lambda x: x ** 2, np.array([1.0, 3.0]))
+    >>> operator @ np.array([1.0, 1.0])
+    array([2., 6.])
     """
     own, vector, _ = _of_vectors("jacobian_operator", f, x)
     return _jacobian_operator(own, vector, args)
@@ -283,6 +287,10 @@ def hessian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
     Args:
         f: of ``x`` and ``args``, gives one number.
         x, args: as ``jacobian_operator``.
+
+    >>> operator = sg.scipy.hessian_operator(lambda x: sg.sum(x ** 3), np.array([1.0, 3.0]))
+    >>> operator @ np.array([1.0, 1.0])
+    array([ 6., 18.])
     """
     from scipy.sparse.linalg import LinearOperator
 

@@ -22,7 +22,7 @@ from staticgrad.language.functions.images.windows import (
     per_axis,
 )
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import Integer, PositiveInt, related
+from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, related
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.support.docstrings import like
@@ -48,11 +48,12 @@ class SpatialLayer(Layer):
 
     def require_rank(self, x: Any) -> None:
         """Raise a RankError for an operand of another rank."""
-        if x.ndim not in self.ranks:
+        value: Any = as_value(x)
+        if value.ndim not in self.ranks:
             ranks = " or ".join(map(str, self.ranks))
             raise RankError(
-                f"{type(self).__name__}: x is {x.type}, not of {ranks} axes, [n, c, ...]",
-                related=related(x),
+                f"{type(self).__name__}: x is {value.type}, not of {ranks} axes, [n, c, ...]",
+                related=related(value),
             )
 
 
@@ -143,7 +144,11 @@ class Conv2d(Conv1d, axes=2):
 
 
 class Conv3d(Conv1d, axes=3):
-    """Apply ``Conv1d`` to volumes [n, in_channels, d, h, w]."""
+    """Apply ``Conv1d`` to volumes [n, in_channels, d, h, w].
+
+    >>> sg.nn.Conv3d(1, 4, 3)(sg.input("x", ("batch", 1, 8, 8, 8), "float32")).shape
+    (batch, 4, 6, 6, 6)
+    """
 
 
 @like(Conv1d)
@@ -155,6 +160,9 @@ class ConvTranspose1d(_Filters):
             out_channels / groups, taps...].
         stride, padding, dilation, groups: of the convolution that is transposed.
         output_padding: further elements at the end of each axis.
+
+    >>> sg.nn.ConvTranspose1d(4, 2, 3, stride=2)(sg.input("x", ("batch", 4, 8), "float32")).shape
+    (batch, 2, 17)
     """
 
     @public
@@ -185,11 +193,20 @@ class ConvTranspose1d(_Filters):
 
 
 class ConvTranspose2d(ConvTranspose1d, axes=2):
-    """Apply ``ConvTranspose1d`` to images [n, in_channels, h, w]."""
+    """Apply ``ConvTranspose1d`` to images [n, in_channels, h, w].
+
+    >>> sg.nn.ConvTranspose2d(4, 2, 3, stride=2)(sg.input("x", ("batch", 4, 8, 8), "float32")).shape
+    (batch, 2, 17, 17)
+    """
 
 
 class ConvTranspose3d(ConvTranspose1d, axes=3):
-    """Apply ``ConvTranspose1d`` to volumes [n, in_channels, d, h, w]."""
+    """Apply ``ConvTranspose1d`` to volumes [n, in_channels, d, h, w].
+
+    >>> layer = sg.nn.ConvTranspose3d(4, 2, 2, stride=2)
+    >>> layer(sg.input("x", ("batch", 4, 4, 4, 4), "float32")).shape
+    (batch, 2, 8, 8, 8)
+    """
 
 
 def channels_in_groups(channels: tuple[int, int], groups: int) -> int:
@@ -216,6 +233,9 @@ class MaxPool1d(_Pool, function=max_pool):
         padding: elements around, which are never the largest.
         dilation: elements from one tap to the next.
         ceil_mode: whether a last window that begins inside counts although it reaches further.
+
+    >>> sg.nn.MaxPool1d(2)(np.array([[[1.0, 3.0, 5.0, 7.0]]]))
+    array([[[3., 7.]]])
     """
 
     kernel_size: PerAxis
@@ -234,7 +254,11 @@ class MaxPool2d(MaxPool1d, axes=2):
 
 
 class MaxPool3d(MaxPool1d, axes=3):
-    """Apply ``MaxPool1d`` to volumes [n, c, d, h, w]."""
+    """Apply ``MaxPool1d`` to volumes [n, c, d, h, w].
+
+    >>> sg.nn.MaxPool3d(2)(np.arange(8.0).reshape(1, 1, 2, 2, 2)).round(3)
+    array([[[[[7.]]]]])
+    """
 
 
 @like(MaxPool1d)
@@ -244,6 +268,9 @@ class AvgPool1d(_Pool, function=avg_pool):
     Args:
         padding: zeros around.
         count_include_pad: whether zeros around count.
+
+    >>> sg.nn.AvgPool1d(2)(np.array([[[1.0, 3.0, 5.0, 7.0]]]))
+    array([[[2., 6.]]])
     """
 
     kernel_size: PerAxis
@@ -254,11 +281,20 @@ class AvgPool1d(_Pool, function=avg_pool):
 
 
 class AvgPool2d(AvgPool1d, axes=2):
-    """Apply ``AvgPool1d`` to images [n, c, h, w]."""
+    """Apply ``AvgPool1d`` to images [n, c, h, w].
+
+    >>> sg.nn.AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4)).round(3)
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
+    """
 
 
 class AvgPool3d(AvgPool1d, axes=3):
-    """Apply ``AvgPool1d`` to volumes [n, c, d, h, w]."""
+    """Apply ``AvgPool1d`` to volumes [n, c, d, h, w].
+
+    >>> sg.nn.AvgPool3d(2)(np.arange(8.0).reshape(1, 1, 2, 2, 2)).round(3)
+    array([[[[[3.5]]]]])
+    """
 
 
 class _Adaptive(_Pool):
@@ -275,16 +311,33 @@ class AdaptiveAvgPool1d(_Adaptive, function=adaptive_avg_pool):
     """Means of ``output_size`` parts of nearly equal size of [n, c, l].
 
     There is one number of parts for all spatial axes, or one for each.
+
+    >>> sg.nn.AdaptiveAvgPool1d(2)(np.array([[[1.0, 3.0, 5.0, 7.0]]]))
+    array([[[2., 6.]]])
     """
 
 
 class AdaptiveAvgPool2d(AdaptiveAvgPool1d, axes=2):
-    """Apply ``AdaptiveAvgPool1d`` to images [n, c, h, w]."""
+    """Apply ``AdaptiveAvgPool1d`` to images [n, c, h, w].
+
+    >>> sg.nn.AdaptiveAvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4)).round(3)
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
+    """
 
 
 class AdaptiveMaxPool1d(_Adaptive, function=adaptive_max_pool):
-    """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l]."""
+    """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l].
+
+    >>> sg.nn.AdaptiveMaxPool1d(2)(np.array([[[1.0, 3.0, 5.0, 7.0]]]))
+    array([[[3., 7.]]])
+    """
 
 
 class AdaptiveMaxPool2d(AdaptiveMaxPool1d, axes=2):
-    """Apply ``AdaptiveMaxPool1d`` to images [n, c, h, w]."""
+    """Apply ``AdaptiveMaxPool1d`` to images [n, c, h, w].
+
+    >>> sg.nn.AdaptiveMaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4)).round(3)
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+    """

@@ -61,6 +61,12 @@ def manual_seed(seed: int) -> None:
 
     Args:
         seed: a number from 0 on.
+
+    >>> sg.nn.manual_seed(0)
+    >>> first = sg.nn.Linear(2, 2).weight.value
+    >>> sg.nn.manual_seed(0)
+    >>> bool((sg.nn.Linear(2, 2).weight.value == first).all())
+    True
     """
     random = _generator(seed)
     _seeded.set(random)

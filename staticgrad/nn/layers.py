@@ -82,6 +82,7 @@ class Flatten(FunctionLayer):
 
     def forward(self, x: Any) -> Any:
         """The axes before, one more, and the axes behind."""
+        x = as_value(x)
         first, last = (axis_of(axis, x) for axis in (self.start_dim, self.end_dim))
         many = product(x.shape[first : last + 1])  # not -1, which is any size if there are no rows
         return reshape(x, (*x.shape[:first], many, *x.shape[last + 1 :]))
@@ -118,6 +119,10 @@ class Dropout1d(SpatialLayer, Dropout):
     """``Dropout`` of whole channels: each channel of [n, c, l] has one draw for its last axis.
 
     Tompson et al., arXiv 1411.4280.
+
+    >>> layer = sg.nn.Dropout1d(0.2)
+    >>> layer(sg.input("x", ("batch", 3, 8), "float32")).shape
+    (batch, 3, 8)
     """
 
     def forward(self, x: Any) -> Any:
@@ -131,11 +136,21 @@ class Dropout1d(SpatialLayer, Dropout):
 
 
 class Dropout2d(Dropout1d, axes=2):
-    """Apply ``Dropout1d`` to images [n, c, h, w]."""
+    """Apply ``Dropout1d`` to images [n, c, h, w].
+
+    >>> layer = sg.nn.Dropout2d(0.2)
+    >>> layer(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 8, 8)
+    """
 
 
 class Dropout3d(Dropout1d, axes=3):
-    """Apply ``Dropout1d`` to volumes [n, c, d, h, w]."""
+    """Apply ``Dropout1d`` to volumes [n, c, d, h, w].
+
+    >>> layer = sg.nn.Dropout3d(0.2)
+    >>> layer(sg.input("x", ("batch", 3, 4, 4, 4), "float32")).shape
+    (batch, 3, 4, 4, 4)
+    """
 
 
 class Unflatten(FunctionLayer):
@@ -155,19 +170,32 @@ class Unflatten(FunctionLayer):
 
 
 class PixelShuffle(FunctionLayer, function=pixel_shuffle):
-    """Channels as pixels, ``sg.nn.pixel_shuffle``: [n, c * r * r, h, w] to [n, c, h * r, w * r]."""
+    """Channels as pixels, ``sg.nn.pixel_shuffle``: [n, c * r * r, h, w] to [n, c, h * r, w * r].
+
+    >>> sg.nn.PixelShuffle(2)(np.arange(4.0).reshape(1, 4, 1, 1)).round(3)
+    array([[[[0., 1.],
+             [2., 3.]]]])
+    """
 
     upscale_factor: int
 
 
 class PixelUnshuffle(FunctionLayer, function=pixel_unshuffle):
-    """Pixels as channels, ``sg.nn.pixel_unshuffle``: the inverse of ``PixelShuffle``."""
+    """Pixels as channels, ``sg.nn.pixel_unshuffle``: the inverse of ``PixelShuffle``.
+
+    >>> sg.nn.PixelUnshuffle(2)(np.arange(4.0).reshape(1, 1, 2, 2)).shape
+    (1, 4, 1, 1)
+    """
 
     downscale_factor: int
 
 
 class LocalResponseNorm(FunctionLayer, function=local_response_norm):
-    """Divide by the squares of ``size`` neighbouring channels, ``sg.nn.local_response_norm``."""
+    """Divide by the squares of ``size`` neighbouring channels, ``sg.nn.local_response_norm``.
+
+    >>> sg.nn.LocalResponseNorm(3)([[1.0, 2.0, 3.0]]).round(3)
+    array([[1.   , 1.999, 2.999]])
+    """
 
     size: int
     alpha: float = 1e-4
@@ -181,6 +209,10 @@ class Bilinear(Layer):
     Args:
         in1_features, in2_features, out_features: sizes; weight is [out, in1, in2].
         bias, init, dtype, seed: as of ``Linear``; the first values are by ``in1_features``.
+
+    >>> layer = sg.nn.Bilinear(3, 4, 2)
+    >>> layer(sg.input("x", ("batch", 3), "float32"), sg.input("y", ("batch", 4), "float32")).shape
+    (batch, 2)
     """
 
     @public

@@ -99,6 +99,10 @@ class RMSNorm(Layer):
     Args:
         eps: added to the mean square.
         elementwise_affine: whether there is a weight.
+
+    >>> layer = sg.nn.RMSNorm(2)
+    >>> sg.evaluate(layer(np.array([3.0, 4.0], "float32"))).round(3)
+    array([0.849, 1.131], dtype=float32)
     """
 
     weight: Any
@@ -128,6 +132,10 @@ class GroupNorm(Layer):
         eps: added to the variance.
         affine: whether there are a weight and a bias, a number per channel.
         dtype: of the parameters.
+
+    >>> layer = sg.nn.GroupNorm(2, 4)
+    >>> sg.evaluate(layer(np.array([[1.0, 3.0, 10.0, 30.0]], "float32"))).round(3)
+    array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
 
     weight: Any
@@ -162,6 +170,10 @@ class InstanceNorm1d(SpatialLayer):
 
     Args:
         num_features: the number of channels.
+
+    >>> layer = sg.nn.InstanceNorm1d(3)
+    >>> layer(sg.input("x", ("batch", 3, 8), "float32")).shape
+    (batch, 3, 8)
     """
 
     weight: Any
@@ -191,11 +203,21 @@ class InstanceNorm1d(SpatialLayer):
 
 
 class InstanceNorm2d(InstanceNorm1d, axes=2):
-    """Apply ``InstanceNorm1d`` to images [n, c, h, w]."""
+    """Apply ``InstanceNorm1d`` to images [n, c, h, w].
+
+    >>> layer = sg.nn.InstanceNorm2d(3)
+    >>> layer(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 8, 8)
+    """
 
 
 class InstanceNorm3d(InstanceNorm1d, axes=3):
-    """Apply ``InstanceNorm1d`` to volumes [n, c, d, h, w]."""
+    """Apply ``InstanceNorm1d`` to volumes [n, c, d, h, w].
+
+    >>> layer = sg.nn.InstanceNorm3d(3)
+    >>> layer(sg.input("x", ("batch", 3, 4, 4, 4), "float32")).shape
+    (batch, 3, 4, 4, 4)
+    """
 
 
 @like(InstanceNorm1d)
@@ -215,6 +237,10 @@ class BatchNorm1d(SpatialLayer):
         affine: whether there are a weight and a bias, a number per channel.
         track_running_stats: keep running statistics; False always uses those of the batch.
         dtype: of parameters and statistics.
+
+    >>> layer = sg.nn.BatchNorm1d(3).eval()
+    >>> layer(sg.input("x", ("batch", 3, 8), "float32")).shape
+    (batch, 3, 8)
     """
 
     states = ("running_mean", "running_var")
@@ -281,8 +307,18 @@ def _correction(x: Any) -> Any:
 
 
 class BatchNorm2d(BatchNorm1d, axes=2):
-    """Apply ``BatchNorm1d`` to images [n, c, h, w]."""
+    """Apply ``BatchNorm1d`` to images [n, c, h, w].
+
+    >>> layer = sg.nn.BatchNorm2d(3).eval()
+    >>> layer(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 8, 8)
+    """
 
 
 class BatchNorm3d(BatchNorm1d, axes=3):
-    """Apply ``BatchNorm1d`` to volumes [n, c, d, h, w]."""
+    """Apply ``BatchNorm1d`` to volumes [n, c, d, h, w].
+
+    >>> layer = sg.nn.BatchNorm3d(3).eval()
+    >>> layer(sg.input("x", ("batch", 3, 4, 4, 4), "float32")).shape
+    (batch, 3, 4, 4, 4)
+    """

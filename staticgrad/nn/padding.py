@@ -51,11 +51,22 @@ def _pairs(cls: Any, padding: Any) -> tuple[tuple[int, int], ...]:
 
 
 class ZeroPad2d(ZeroPad1d, axes=2):
-    """Zeros around images [n, c, h, w]."""
+    """Zeros around images [n, c, h, w].
+
+    >>> sg.nn.ZeroPad2d(1)(np.arange(4.0).reshape(1, 1, 2, 2))
+    array([[[[0., 0., 0., 0.],
+             [0., 0., 1., 0.],
+             [0., 2., 3., 0.],
+             [0., 0., 0., 0.]]]])
+    """
 
 
 class ZeroPad3d(ZeroPad1d, axes=3):
-    """Zeros around volumes [n, c, d, h, w]."""
+    """Zeros around volumes [n, c, d, h, w].
+
+    >>> sg.nn.ZeroPad3d(1)(np.ones((1, 1, 2, 2, 2))).shape
+    (1, 1, 4, 4, 4)
+    """
 
 
 class ConstantPad1d(ZeroPad1d, axes=1):
@@ -64,6 +75,9 @@ class ConstantPad1d(ZeroPad1d, axes=1):
     Args:
         padding: as of ``ZeroPad1d``.
         value: the number.
+
+    >>> sg.nn.ConstantPad1d(1, 9.0)(np.array([[[1.0, 2.0, 3.0]]]))
+    array([[[9., 1., 2., 3., 9.]]])
     """
 
     @public
@@ -73,50 +87,106 @@ class ConstantPad1d(ZeroPad1d, axes=1):
 
 
 class ConstantPad2d(ConstantPad1d, axes=2):
-    """A number around images [n, c, h, w]."""
+    """A number around images [n, c, h, w].
+
+    >>> sg.nn.ConstantPad2d(1, 9.0)(np.arange(4.0).reshape(1, 1, 2, 2))
+    array([[[[9., 9., 9., 9.],
+             [9., 0., 1., 9.],
+             [9., 2., 3., 9.],
+             [9., 9., 9., 9.]]]])
+    """
 
 
 class ConstantPad3d(ConstantPad1d, axes=3):
-    """A number around volumes [n, c, d, h, w]."""
+    """A number around volumes [n, c, d, h, w].
+
+    >>> sg.nn.ConstantPad3d(1, 9.0)(np.ones((1, 1, 2, 2, 2))).shape
+    (1, 1, 4, 4, 4)
+    """
 
 
 class ReflectionPad1d(ZeroPad1d, axes=1):
-    """The mirror image around sequences [n, c, l], without the outermost elements."""
+    """The mirror image around sequences [n, c, l], without the outermost elements.
+
+    >>> sg.nn.ReflectionPad1d(1)(np.array([[[1.0, 2.0, 3.0]]]))
+    array([[[2., 1., 2., 3., 2.]]])
+    """
 
     mode: ClassVar[PadMode] = "reflect"
 
 
 class ReflectionPad2d(ReflectionPad1d, axes=2):
-    """The mirror image around images [n, c, h, w]."""
+    """The mirror image around images [n, c, h, w].
+
+    >>> sg.nn.ReflectionPad2d(1)(np.arange(4.0).reshape(1, 1, 2, 2))
+    array([[[[3., 2., 3., 2.],
+             [1., 0., 1., 0.],
+             [3., 2., 3., 2.],
+             [1., 0., 1., 0.]]]])
+    """
 
 
 class ReflectionPad3d(ReflectionPad1d, axes=3):
-    """The mirror image around volumes [n, c, d, h, w]."""
+    """The mirror image around volumes [n, c, d, h, w].
+
+    >>> sg.nn.ReflectionPad3d(1)(np.ones((1, 1, 2, 2, 2))).shape
+    (1, 1, 4, 4, 4)
+    """
 
 
 class ReplicationPad1d(ZeroPad1d, axes=1):
-    """The outermost elements around sequences [n, c, l]."""
+    """The outermost elements around sequences [n, c, l].
+
+    >>> sg.nn.ReplicationPad1d(1)(np.array([[[1.0, 2.0, 3.0]]]))
+    array([[[1., 1., 2., 3., 3.]]])
+    """
 
     mode: ClassVar[PadMode] = "edge"
 
 
 class ReplicationPad2d(ReplicationPad1d, axes=2):
-    """The outermost elements around images [n, c, h, w]."""
+    """The outermost elements around images [n, c, h, w].
+
+    >>> sg.nn.ReplicationPad2d(1)(np.arange(4.0).reshape(1, 1, 2, 2))
+    array([[[[0., 0., 1., 1.],
+             [0., 0., 1., 1.],
+             [2., 2., 3., 3.],
+             [2., 2., 3., 3.]]]])
+    """
 
 
 class ReplicationPad3d(ReplicationPad1d, axes=3):
-    """The outermost elements around volumes [n, c, d, h, w]."""
+    """The outermost elements around volumes [n, c, d, h, w].
+
+    >>> sg.nn.ReplicationPad3d(1)(np.ones((1, 1, 2, 2, 2))).shape
+    (1, 1, 4, 4, 4)
+    """
 
 
 class CircularPad1d(ZeroPad1d, axes=1):
-    """The elements of the other end around sequences [n, c, l]."""
+    """The elements of the other end around sequences [n, c, l].
+
+    >>> sg.nn.CircularPad1d(1)(np.array([[[1.0, 2.0, 3.0]]]))
+    array([[[3., 1., 2., 3., 1.]]])
+    """
 
     mode: ClassVar[PadMode] = "wrap"
 
 
 class CircularPad2d(CircularPad1d, axes=2):
-    """The elements of the other ends around images [n, c, h, w]."""
+    """The elements of the other ends around images [n, c, h, w].
+
+    >>> sg.nn.CircularPad2d(1)(np.arange(4.0).reshape(1, 1, 2, 2))
+    array([[[[3., 2., 3., 2.],
+             [1., 0., 1., 0.],
+             [3., 2., 3., 2.],
+             [1., 0., 1., 0.]]]])
+    """
 
 
 class CircularPad3d(CircularPad1d, axes=3):
-    """The elements of the other ends around volumes [n, c, d, h, w]."""
+    """The elements of the other ends around volumes [n, c, d, h, w].
+
+    >>> sg.nn.CircularPad3d(1)(np.ones((1, 1, 2, 2, 2))).shape
+    (1, 1, 4, 4, 4)
+    """

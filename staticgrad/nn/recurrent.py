@@ -103,6 +103,11 @@ class RNN(Module):
         bidirectional: each layer goes both ways, and gives both outputs side by side.
         init: first values of the weights, of ``hidden_size`` inputs.
         dtype, seed: as ``Linear``.
+
+    >>> layer = sg.nn.RNN(3, 4)
+    >>> out, last = layer(sg.input("x", (5, "batch", 3), "float32"))
+    >>> out.shape, last.shape
+    ((5, batch, 4), (1, batch, 4))
     """
 
     layer: ClassVar[Callable[..., Any]] = staticmethod(rnn)
@@ -224,7 +229,12 @@ class LSTM(RNN):
 
 @like(RNN)
 class RNNCell(Module):
-    """``tanh(x @ weight + h @ recurrent + bias)``: the next state of one time."""
+    """``tanh(x @ weight + h @ recurrent + bias)``: the next state of one time.
+
+    >>> cell = sg.nn.RNNCell(3, 4)
+    >>> cell(sg.input("x", ("batch", 3), "float32")).shape
+    (batch, 4)
+    """
 
     cell: ClassVar[Callable[..., Any]] = staticmethod(rnn_cell)
     gates: ClassVar[int] = 1
@@ -275,7 +285,12 @@ class RNNCell(Module):
 
 @like(RNNCell)
 class GRUCell(RNNCell):
-    """``RNNCell`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new."""
+    """``RNNCell`` of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
+
+    >>> cell = sg.nn.GRUCell(3, 4)
+    >>> cell(sg.input("x", ("batch", 3), "float32")).shape
+    (batch, 4)
+    """
 
     cell = staticmethod(gru_cell)
     gates = 3
@@ -286,6 +301,11 @@ class LSTMCell(RNNCell):
     """``RNNCell`` of long short-term memory: gates input, forget, cell, output.
 
     Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
+
+    >>> cell = sg.nn.LSTMCell(3, 4)
+    >>> h, c = cell(sg.input("x", ("batch", 3), "float32"))
+    >>> h.shape, c.shape
+    ((batch, 4), (batch, 4))
     """
 
     cell = staticmethod(lstm_cell)

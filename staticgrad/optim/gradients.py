@@ -32,7 +32,13 @@ _TAKES: Final = "clipping takes gradients, values of a graph"
 
 
 def global_norm(grads: Any) -> Any:
-    """The Euclidean norm of all gradients, in a list, tuple or dict, as one vector."""
+    """The Euclidean norm of all gradients, in a list, tuple or dict, as one vector.
+
+    >>> x = sg.input("x", (2,))
+    >>> norm = sg.optim.global_norm([sg.grad(sg.sum(x ** 2), x)])
+    >>> sg.evaluate(norm, {x: [1.5, 2.0]})
+    array(5., dtype=float32)
+    """
     return _norm(leaves(grads, _TAKES))
 
 
@@ -58,6 +64,11 @@ def clip_by_value(grads: Any, max_value: PositiveFloat) -> Any:
     """The gradients, each element at most ``max_value`` away from zero; NaN stays NaN.
 
     They are values in a list, tuple or dict; ``max_value`` is positive.
+
+    >>> x = sg.input("x", (2,))
+    >>> (slope,) = sg.optim.clip_by_value([sg.grad(sg.sum(x ** 2), x)], 1.0)
+    >>> sg.evaluate(slope, {x: [3.0, 0.25]})
+    array([1. , 0.5], dtype=float32)
     """
     leaves(grads, _TAKES)
     return mapped(lambda g: clip(g, -max_value, max_value), grads)

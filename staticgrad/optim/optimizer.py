@@ -545,7 +545,11 @@ def in_compute_dtype(gradient: Any, p: Any) -> Any:
 
 
 def registered_optimizers() -> tuple[type[Optimizer], ...]:
-    """Return every class of optimizers, in the order of definition, a base before others."""
+    """Return every class of optimizers, in the order of definition, a base before others.
+
+    >>> sg.optim.Adam in sg.optim.registered_optimizers()
+    True
+    """
     found: dict[type[Optimizer], None] = {}
     waiting = Optimizer.__subclasses__()
     while waiting:

@@ -288,6 +288,13 @@ class Lion(Optimizer):
     Args:
         learning_rate: a number, a 0-d floating value, or a schedule; a third to a tenth of Adam's.
         beta1, beta2: in [0, 1). weight_decay: decoupled, three to ten times AdamW's.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.Lion(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    2
     """
 
     learning_rate: Rate = 1e-4
@@ -326,6 +333,13 @@ class RMSProp(Optimizer):
         decay: of the moments, in [0, 1); eps: added to the root, outside it.
         momentum: 0 (no slot) up to, not including, 1; centered: divide by the deviation.
         weight_decay: the L2 penalty's factor.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.RMSProp(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    2
     """
 
     learning_rate: Rate = 1e-2
@@ -366,6 +380,13 @@ class Adagrad(Optimizer):
 
     Args:
         eps: added to the root, outside it.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.Adagrad(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    2
     """
 
     learning_rate: Rate = 1e-2
@@ -405,6 +426,13 @@ class Adafactor(Optimizer):
         decay: in (0, 1]; eps: added to squares; threshold: of the clipping of updates.
         relative: scale steps with the parameter; least_scale: its scale at least.
         weight_decay: decoupled, scaled by a.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.Adafactor(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    3
     """
 
     learning_rate: Rate | None = None

@@ -163,7 +163,12 @@ class constant(RateSchedule):  # noqa: N801 - called as a function
 
 @schedule
 class step_decay(RateSchedule):  # noqa: N801 - called as a function
-    """``rate * factor**floor(t / every)``: multiplied after every so many steps."""
+    """``rate * factor**floor(t / every)``: multiplied after every so many steps.
+
+    >>> rate = sg.optim.step_decay(0.1, 10)
+    >>> [round(float(rate(n)), 4) for n in (0, 10, 20)]
+    [0.1, 0.01, 0.001]
+    """
 
     rate: NonNegativeFloat
     every: PositiveFloat
@@ -307,6 +312,10 @@ class warm_up(RateSchedule):  # noqa: N801 - called as a function
 
     ``(t + 1) / (steps + 1) * then(0)`` in the first ``steps`` steps, then ``then(t - steps)``;
     ``then`` is a schedule, or a rate.
+
+    >>> rate = sg.optim.warm_up(0.1, 9)
+    >>> [round(float(rate(n)), 4) for n in (0, 4, 20)]
+    [0.01, 0.05, 0.1]
     """
 
     then: RateSchedule | float

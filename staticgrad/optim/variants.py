@@ -34,6 +34,13 @@ class Adadelta(Optimizer):
         learning_rate: a number, a 0-d floating value, or a schedule.
         decay: of both averages, in [0, 1); eps: added inside of the roots.
         weight_decay: the L2 penalty's factor.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.Adadelta(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    3
     """
 
     learning_rate: Rate = 1.0
@@ -69,6 +76,13 @@ class Adamax(Optimizer):
         learning_rate: a number, a 0-d floating value, or a schedule.
         beta1, beta2: in [0, 1); eps: added to the gradient's size.
         weight_decay: the L2 penalty's factor.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.Adamax(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    4
     """
 
     learning_rate: Rate = 2e-3
@@ -107,6 +121,13 @@ class NAdam(Adam):
 
     Args:
         momentum_decay: how fast mu grows to beta1.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.NAdam(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    5
     """
 
     learning_rate: Rate = 2e-3
@@ -143,6 +164,13 @@ class RAdam(Adam):
     As Adam, with rho(t) = r - 2 t beta2**t / (1 - beta2**t) and r = 2 / (1 - beta2) - 1: the
     direction is m' / c1 while rho(t) <= 5, then Adam's times
     sqrt((rho - 4) (rho - 2) r / ((r - 4) (r - 2) rho)).
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.RAdam(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    4
     """
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
@@ -177,6 +205,13 @@ class LAMB(Adam):
 
     Args:
         weight_decay: decoupled, the factor of p.
+
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> opt = sg.optim.LAMB(learning_rate=0.1)
+    >>> loss = sg.sum((w - 1.0) ** 2)
+    >>> step = sg.Graph({"loss": loss}, opt.updates(loss, [w]))
+    >>> len(step.updates)
+    4
     """
 
     weight_decay: NonNegativeFloat = 1e-2

@@ -341,7 +341,11 @@ def zero_inflated(law: Any, p: Any) -> AtZero:
 
 @public
 def hurdle(law: Any, p: Any) -> AtZero:
-    """Return counts that are 0 with probability ``p``, and else those of ``law`` above 0."""
+    """Return counts that are 0 with probability ``p``, and else those of ``law`` above 0.
+
+    >>> sg.stats.hurdle(sg.stats.poisson(1.5), 0.3).pmf([0, 1]).round(3)
+    array([0.3  , 0.302])
+    """
     return AtZero("hurdle", _counts("hurdle", law), p, True)
 
 

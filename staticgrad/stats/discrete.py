@@ -42,7 +42,11 @@ def log_choose(n: Any, k: Any) -> Any:
 
 
 class Bernoulli(Discrete):
-    """1 with probability ``p``, else 0; ``logits=`` in place of p is log(p / (1 - p))."""
+    """1 with probability ``p``, else 0; ``logits=`` in place of p is log(p / (1 - p)).
+
+    >>> sg.stats.bernoulli.pmf([0, 1], 0.3).round(3)
+    array([0.7, 0.3])
+    """
 
     shapes = ("p",)
     high = 1.0
@@ -120,7 +124,11 @@ class BernoulliByLogits(Bernoulli):
 
 
 class Binomial(Discrete):
-    """Successes among ``n`` trials of probability ``p``; ``logits=`` in place of p are log-odds."""
+    """Successes among ``n`` trials of probability ``p``; ``logits=`` in place of p are log-odds.
+
+    >>> sg.stats.binom.pmf([0, 2], 4, 0.5).round(3)
+    array([0.062, 0.375])
+    """
 
     shapes = ("n", "p")
 
@@ -208,7 +216,11 @@ class BinomialByLogits(Binomial):
 
 
 class Poisson(Discrete):
-    """Poisson with mean ``mu``."""
+    """Poisson with mean ``mu``.
+
+    >>> sg.stats.poisson.pmf([0, 2], 1.5).round(3)
+    array([0.223, 0.251])
+    """
 
     shapes = ("mu",)
 
@@ -244,7 +256,11 @@ class Poisson(Discrete):
 
 
 class Geometric(Discrete):
-    """Trials until the first success, itself included, with probability ``p`` each."""
+    """Trials until the first success, itself included, with probability ``p`` each.
+
+    >>> sg.stats.geom.pmf([1, 2], 0.3).round(3)
+    array([0.3 , 0.21])
+    """
 
     shapes = ("p",)
     low = 1.0
@@ -275,7 +291,11 @@ class Geometric(Discrete):
 
 
 class NegativeBinomial(Discrete):
-    """Failures before success number ``n``, a positive number, with probability ``p`` each."""
+    """Failures before success number ``n``, a positive number, with probability ``p`` each.
+
+    >>> sg.stats.nbinom.pmf([0, 2], 4, 0.5).round(3)
+    array([0.062, 0.156])
+    """
 
     shapes = ("n", "p")
 
@@ -316,7 +336,11 @@ class NegativeBinomial(Discrete):
 
 
 class BetaBinomial(Discrete):
-    """Successes among ``n`` trials whose probability has the beta distribution of ``a``, ``b``."""
+    """Successes among ``n`` trials whose probability has the beta distribution of ``a``, ``b``.
+
+    >>> sg.stats.betabinom.pmf([0, 2], 4, 2.0, 3.0).round(3)
+    array([0.214, 0.257])
+    """
 
     shapes = ("n", "a", "b")
 
@@ -345,7 +369,11 @@ class BetaBinomial(Discrete):
 
 
 class UniformInteger(Discrete):
-    """Whole numbers from ``low`` to ``high``, which is left out, all alike."""
+    """Whole numbers from ``low`` to ``high``, which is left out, all alike.
+
+    >>> sg.stats.randint.pmf([0, 6], 0, 6).round(3)
+    array([0.167, 0.   ])
+    """
 
     shapes = ("low", "high")
 

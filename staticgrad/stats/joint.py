@@ -117,6 +117,9 @@ class MultivariateNormal(Joint):
     """Normal vectors with ``mean`` and covariance ``cov``: a matrix, a diagonal or a number.
 
     ``cholesky=`` in place of ``cov`` is its lower Cholesky factor.
+
+    >>> sg.stats.multivariate_normal.pdf([[0.0, 0.0], [1.0, 1.0]], [0.0, 0.0], np.eye(2)).round(3)
+    array([0.159, 0.059])
     """
 
     shapes = ("mean", "cov")
@@ -172,7 +175,11 @@ class NormalByCholesky(MultivariateNormal):
 
 
 class MultivariateT(MultivariateNormal):
-    """Student's t of vectors about ``loc`` with the scale matrix ``shape`` and ``df``."""
+    """Student's t of vectors about ``loc`` with the scale matrix ``shape`` and ``df``.
+
+    >>> sg.stats.multivariate_t.pdf([[0.0, 0.0], [1.0, 1.0]], [0.0, 0.0], np.eye(2), 3.0).round(3)
+    array([0.159, 0.044])
+    """
 
     shapes = ("loc", "shape", "df")  # type: ignore[assignment]
     defaults: ClassVar[Mapping[str, Any]] = {"loc": 0.0, "shape": 1.0, "df": 1.0}
@@ -200,6 +207,9 @@ class Dirichlet(Joint):
     """Shares that add up to 1 along the last axis, with positive parameters ``alpha``.
 
     SciPy's takes batches of points along axis 1; here the last axis has the shares, as in draws.
+
+    >>> sg.stats.dirichlet.pdf([0.2, 0.8], [2.0, 3.0]).round(3)
+    np.float64(1.536)
     """
 
     shapes = ("alpha",)
@@ -235,7 +245,11 @@ def log_det(matrix: Any) -> Any:
 
 
 class Wishart(Joint):
-    """Wishart matrices with ``df`` degrees of freedom and the ``scale`` matrix."""
+    """Wishart matrices with ``df`` degrees of freedom and the ``scale`` matrix.
+
+    >>> sg.stats.wishart.pdf(np.diag([2.0, 1.0]), 3.0, np.eye(2)).round(3)
+    np.float64(0.018)
+    """
 
     shapes = ("df", "scale")
 
@@ -267,7 +281,11 @@ class Wishart(Joint):
 
 
 class InverseWishart(Wishart):
-    """Inverses of Wishart matrices with ``df`` degrees of freedom and the inverse ``scale``."""
+    """Inverses of Wishart matrices with ``df`` degrees of freedom and the inverse ``scale``.
+
+    >>> sg.stats.invwishart.pdf(np.diag([2.0, 1.0]), 3.0, np.eye(2)).round(3)
+    np.float64(0.005)
+    """
 
     def _logpdf(self, x: Any, df: Any, scale: Any) -> Any:
         x = has_axes("invwishart.logpdf", x, 2)
@@ -312,7 +330,11 @@ def _log_volume(count: int, eta: Any) -> Any:
 
 
 class LKJ(Joint):
-    """Correlation matrices, with density proportional to det(x) ** (eta - 1)."""
+    """Correlation matrices, with density proportional to det(x) ** (eta - 1).
+
+    >>> sg.stats.lkj.logpdf([[1.0, 0.5], [0.5, 1.0]], 2.0).round(3)
+    np.float64(-0.575)
+    """
 
     shapes = ("eta",)
 
@@ -323,7 +345,11 @@ class LKJ(Joint):
 
 
 class LKJCholesky(LKJ):
-    """Lower Cholesky factors of correlation matrices of the distribution ``lkj``."""
+    """Lower Cholesky factors of correlation matrices of the distribution ``lkj``.
+
+    >>> sg.stats.lkj_cholesky.logpdf([[1.0, 0.0], [0.6, 0.8]], 2.0).round(3)
+    np.float64(-0.734)
+    """
 
     def _logpdf(self, x: Any, eta: Any) -> Any:
         x = has_axes("lkj_cholesky.logpdf", x, 2)
@@ -335,7 +361,11 @@ class LKJCholesky(LKJ):
 
 
 class Multinomial(JointCounts):
-    """Counts along the last axis of ``n`` draws with the probabilities ``p``."""
+    """Counts along the last axis of ``n`` draws with the probabilities ``p``.
+
+    >>> sg.stats.multinomial.pmf([1, 2], 3, [0.4, 0.6]).round(3)
+    np.float64(0.432)
+    """
 
     shapes = ("n", "p")
 
@@ -372,6 +402,9 @@ class Categorical(JointCounts):
     """A class from 0 on with the probabilities ``p`` along the last axis.
 
     ``logits=`` in place of p are their logarithms, up to a constant.
+
+    >>> sg.stats.categorical.pmf([0, 1], [0.2, 0.8]).round(3)
+    array([0.2, 0.8])
     """
 
     shapes = ("p",)

@@ -545,7 +545,12 @@ def _rhat(chains: Any) -> Any:
 
 @public
 def rhat(draws: Any) -> Any:
-    """Return the rank-normalized split R-hat of draws (chains, draws, ...): near 1 is well."""
+    """Return the rank-normalized split R-hat of draws (chains, draws, ...): near 1 is well.
+
+    >>> draws = np.random.default_rng(0).normal(size=(4, 1000))
+    >>> sg.stats.rhat(draws).round(2)
+    np.float64(1.0)
+    """
     chains = _split(draws)
     folded = np.abs(chains - np.median(chains, axis=(0, 1)))
     return np.maximum(_rhat(_ranked(chains)), _rhat(_ranked(folded)))[()]
@@ -553,7 +558,12 @@ def rhat(draws: Any) -> Any:
 
 @public
 def ess(draws: Any) -> Any:
-    """Return the bulk effective sample size of draws (chains, draws, ...)."""
+    """Return the bulk effective sample size of draws (chains, draws, ...).
+
+    >>> draws = np.random.default_rng(0).normal(size=(4, 1000))
+    >>> bool(sg.stats.ess(draws) > 2000)
+    True
+    """
     chains = _ranked(_split(draws))
     many, count = chains.shape[:2]
     centred = chains - chains.mean(axis=1, keepdims=True)

@@ -314,7 +314,11 @@ def argmax(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = 
 
 @like(argmax)
 def argmin(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
-    """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``."""
+    """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``.
+
+    >>> sg.argmin([3.0, 1.0, 2.0])
+    np.int64(1)
+    """
     return _position(Min, x, axis, keepdims)
 
 

@@ -58,6 +58,9 @@ def roll(x: ArrayLike[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
     """x with its elements moved ``shift`` places along ``axis``, round the end.
 
     ``axis`` is one or several, ``shift`` one integer or one per axis; None rolls x flattened.
+
+    >>> sg.roll([1.0, 2.0, 3.0], 1)
+    array([3., 1., 2.])
     """
     value = as_value(x)
     if axis is None:
@@ -233,7 +236,11 @@ def repeat(x: ArrayLike[AnyValue], repeats: Any, axis: int | None = None) -> Any
 
 
 def tile(x: ArrayLike[AnyValue], reps: Any) -> AnyValue:
-    """Repeat x ``reps`` times along each axis: one number for the last axis, or one for each."""
+    """Repeat x ``reps`` times along each axis: one number for the last axis, or one for each.
+
+    >>> sg.tile([1.0, 2.0], 2)
+    array([1., 2., 1., 2.])
+    """
     value = as_value(x)
     times = shape_of(reps, value)
     rank = max(len(times), value.ndim)
@@ -248,7 +255,12 @@ def tile(x: ArrayLike[AnyValue], reps: Any) -> AnyValue:
 
 
 def diag(x: ArrayLike[AnyValue], k: int = 0) -> AnyValue:
-    """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere."""
+    """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere.
+
+    >>> sg.diag([1.0, 2.0])
+    array([[1., 0.],
+           [0., 2.]])
+    """
     value = as_value(x)
     if value.ndim == 2:
         return diagonal(value, k)

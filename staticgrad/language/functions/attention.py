@@ -138,6 +138,10 @@ def rotary(
         x: of an even d.
         position: the place of the first row, an integer, known or a value.
         base: how slowly the last pair turns.
+
+    >>> sg.nn.rotary([[1.0, 0.0], [1.0, 0.0]]).round(3)
+    array([[1.   , 0.   ],
+           [0.54 , 0.841]])
     """
     value: Any = floating(x)
     features = value.shape[-1] if value.ndim > 1 else 1

@@ -16,12 +16,20 @@ from staticgrad.language.ops.elementwise import ArrayLike
 
 
 def j0(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Bessel function of the first kind of order 0. Derivative: -j1(x)."""
+    """Bessel function of the first kind of order 0. Derivative: -j1(x).
+
+    >>> sg.special.j0([0.0, 1.0]).round(3)
+    array([1.   , 0.765])
+    """
     return special_value("j0", x)
 
 
 def j1(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Bessel function of the first kind of order 1. Derivative: (j0(x) - jv(2, x)) / 2."""
+    """Bessel function of the first kind of order 1. Derivative: (j0(x) - jv(2, x)) / 2.
+
+    >>> sg.special.j1([0.0, 1.0]).round(3)
+    array([0.  , 0.44])
+    """
     return special_value("j1", x)
 
 
@@ -29,12 +37,19 @@ def jv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the first kind of real order v; NaN for z < 0 unless v is whole.
 
     Derivative by z: (jv(v - 1, z) - jv(v + 1, z)) / 2; none by v.
+
+    >>> sg.special.jn(1.5, [0.5, 2.0]).round(3)
+    array([0.092, 0.491])
     """
     return special_value("jv", v, z)
 
 
 def y0(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Bessel function of the second kind of order 0; -inf at 0, NaN below. Derivative: -y1(x)."""
+    """Bessel function of the second kind of order 0; -inf at 0, NaN below. Derivative: -y1(x).
+
+    >>> sg.special.y0([0.5, 2.0]).round(3)
+    array([-0.445,  0.51 ])
+    """
     return special_value("y0", x)
 
 
@@ -42,12 +57,19 @@ def y1(x: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the second kind of order 1; -inf at 0, NaN below.
 
     Derivative: (y0(x) - yv(2, x)) / 2.
+
+    >>> sg.special.y1([0.5, 2.0]).round(3)
+    array([-1.471, -0.107])
     """
     return special_value("y1", x)
 
 
 def yn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """Bessel function of the second kind of whole order n, as ``yv``; NaN of other orders."""
+    """Bessel function of the second kind of whole order n, as ``yv``; NaN of other orders.
+
+    >>> sg.special.yn(2, [0.5, 2.0]).round(3)
+    array([-5.441, -0.617])
+    """
     return special_value("yn", n, x)
 
 
@@ -55,6 +77,9 @@ def yv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the second kind of real order v; -inf at 0, NaN below.
 
     Derivative by z: (yv(v - 1, z) - yv(v + 1, z)) / 2; none by v.
+
+    >>> sg.special.yv(1.5, [0.5, 2.0]).round(3)
+    array([-2.521, -0.396])
     """
     return special_value("yv", v, z)
 
@@ -63,22 +88,37 @@ def iv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the first kind of real order v.
 
     Derivative by z: (iv(v - 1, z) + iv(v + 1, z)) / 2; none by v.
+
+    >>> sg.special.iv(1.5, [0.5, 2.0]).round(3)
+    array([0.096, 1.099])
     """
     return special_value("iv", v, z)
 
 
 def ive(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
-    """exp(-abs(z)) * iv(v, z), which does not overflow; differentiable by z."""
+    """exp(-abs(z)) * iv(v, z), which does not overflow; differentiable by z.
+
+    >>> sg.special.ive(1.5, [0.5, 2.0]).round(3)
+    array([0.058, 0.149])
+    """
     return special_value("ive", v, z)
 
 
 def k0(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Modified Bessel function of the second kind of order 0; inf at 0. Derivative: -k1(x)."""
+    """Modified Bessel function of the second kind of order 0; inf at 0. Derivative: -k1(x).
+
+    >>> sg.special.k0([0.5, 2.0]).round(3)
+    array([0.924, 0.114])
+    """
     return special_value("k0", x)
 
 
 def k0e(x: ArrayLike[AnyValue]) -> AnyValue:
-    """exp(x) * k0(x), which does not underflow. Derivative: k0e(x) - k1e(x)."""
+    """exp(x) * k0(x), which does not underflow. Derivative: k0e(x) - k1e(x).
+
+    >>> sg.special.k0e([0.5, 2.0]).round(3)
+    array([1.524, 0.842])
+    """
     return special_value("k0e", x)
 
 
@@ -86,12 +126,19 @@ def k1(x: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the second kind of order 1; inf at 0.
 
     Derivative: -(k0(x) + kv(2, x)) / 2.
+
+    >>> sg.special.k1([0.5, 2.0]).round(3)
+    array([1.656, 0.14 ])
     """
     return special_value("k1", x)
 
 
 def k1e(x: ArrayLike[AnyValue]) -> AnyValue:
-    """exp(x) * k1(x), which does not underflow."""
+    """exp(x) * k1(x), which does not underflow.
+
+    >>> sg.special.k1e([0.5, 2.0]).round(3)
+    array([2.731, 1.033])
+    """
     return special_value("k1e", x)
 
 
@@ -99,17 +146,28 @@ def kv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the second kind of real order v; inf at 0, NaN below.
 
     Derivative by z: -(kv(v - 1, z) + kv(v + 1, z)) / 2; none by v.
+
+    >>> sg.special.kv(1.5, [0.5, 2.0]).round(3)
+    array([3.225, 0.18 ])
     """
     return special_value("kv", v, z)
 
 
 def kve(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
-    """exp(z) * kv(v, z), which does not underflow; differentiable by z."""
+    """exp(z) * kv(v, z), which does not underflow; differentiable by z.
+
+    >>> sg.special.kve(1.5, [0.5, 2.0]).round(3)
+    array([5.317, 1.329])
+    """
     return special_value("kve", v, z)
 
 
 def struve(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """Struve function H of real order v; differentiable by x."""
+    """Struve function H of real order v; differentiable by x.
+
+    >>> sg.special.struve(1.0, [0.5, 2.0]).round(3)
+    array([0.052, 0.647])
+    """
     return special_value("struve", v, x)
 
 
@@ -130,6 +188,9 @@ def spherical_jn(
     """Spherical Bessel function of the first kind of whole order n; its derivative if asked for.
 
     sqrt(pi / (2 z)) * jv(n + 1/2, z), by recurrences; NaN of other orders.
+
+    >>> sg.special.spherical_jn(1, [0.5, 2.0]).round(3)
+    array([0.163, 0.435])
     """
     return _spherical("spherical_jn", n, z, derivative)
 
@@ -137,21 +198,33 @@ def spherical_jn(
 def spherical_yn(
     n: ArrayLike[AnyValue], z: ArrayLike[AnyValue], derivative: bool = False
 ) -> AnyValue:
-    """Spherical Bessel function of the second kind, as ``spherical_jn``."""
+    """Spherical Bessel function of the second kind, as ``spherical_jn``.
+
+    >>> sg.special.spherical_yn(1, [0.5, 2.0]).round(3)
+    array([-4.469, -0.351])
+    """
     return _spherical("spherical_yn", n, z, derivative)
 
 
 def spherical_in(
     n: ArrayLike[AnyValue], z: ArrayLike[AnyValue], derivative: bool = False
 ) -> AnyValue:
-    """Modified spherical Bessel function of the first kind, as ``spherical_jn``."""
+    """Modified spherical Bessel function of the first kind, as ``spherical_jn``.
+
+    >>> sg.special.spherical_in(1, [0.5, 2.0]).round(3)
+    array([0.171, 0.974])
+    """
     return _spherical("spherical_in", n, z, derivative)
 
 
 def spherical_kn(
     n: ArrayLike[AnyValue], z: ArrayLike[AnyValue], derivative: bool = False
 ) -> AnyValue:
-    """Modified spherical Bessel function of the second kind, as ``spherical_jn``."""
+    """Modified spherical Bessel function of the second kind, as ``spherical_jn``.
+
+    >>> sg.special.spherical_kn(1, [0.5, 2.0]).round(3)
+    array([5.716, 0.159])
+    """
     return _spherical("spherical_kn", n, z, derivative)
 
 

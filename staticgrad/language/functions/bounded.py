@@ -328,7 +328,11 @@ def segment_sum(
 def segment_max(
     data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: int | None = None
 ) -> AnyValue:
-    """Return the largest entries of each segment; of an empty one -inf or the smallest integer."""
+    """Return the largest entries of each segment; of an empty one -inf or the smallest integer.
+
+    >>> sg.segment_max([1.0, 5.0, 2.0, 7.0], [0, 0, 1, 1], 2)
+    array([5., 7.])
+    """
     values, places, count = _segments(data, segment_ids, num_segments)
     return ScatterExtreme("max", 0, count)(values, places)
 
@@ -337,7 +341,11 @@ def segment_max(
 def segment_min(
     data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: int | None = None
 ) -> AnyValue:
-    """Return the smallest entries of each segment; of an empty one inf or the largest integer."""
+    """Return the smallest entries of each segment; of an empty one inf or the largest integer.
+
+    >>> sg.segment_min([1.0, 5.0, 2.0, 7.0], [0, 0, 1, 1], 2)
+    array([1., 2.])
+    """
     values, places, count = _segments(data, segment_ids, num_segments)
     return ScatterExtreme("min", 0, count)(values, places)
 
@@ -346,7 +354,11 @@ def segment_min(
 def segment_prod(
     data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: int | None = None
 ) -> AnyValue:
-    """Return the products of the entries of each segment; of an empty one 1."""
+    """Return the products of the entries of each segment; of an empty one 1.
+
+    >>> sg.segment_prod([1.0, 5.0, 2.0, 7.0], [0, 0, 1, 1], 2)
+    array([ 5., 14.])
+    """
     values, places, count = _segments(data, segment_ids, num_segments)
     start = ones((count, *values.shape[1:]), values.dtype, like=values)
     return At(start)[places].multiply(values)  # type: ignore[return-value]

@@ -52,7 +52,11 @@ def real(x: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def imag(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Return the imaginary part: of a real value 0."""
+    """Return the imaginary part: of a real value 0.
+
+    >>> sg.imag([1 + 2j, 3 - 1j])
+    array([ 2., -1.])
+    """
     value: Any = as_value(x)
     found: AnyValue = value.imag if isinstance(value, Complex) else zeros_like(value)
     return found

@@ -255,7 +255,12 @@ def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyVa
 def full_like(
     x: ArrayLike[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
 ) -> AnyValue:
-    """``fill_value`` broadcast to ``shape`` in ``dtype``: by default those of x."""
+    """``fill_value`` broadcast to ``shape`` in ``dtype``: by default those of x.
+
+    >>> sg.full_like(np.ones((2, 2)), 7.0)
+    array([[7., 7.],
+           [7., 7.]])
+    """
     like = as_value(x)
     wanted = like.dtype if dtype is None else dtype_of(dtype)
     kind = binding_kind((like,))
@@ -534,7 +539,12 @@ def eye(
 
 
 def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
-    """The identity matrix of ``n`` rows; float32 by default. Otherwise as ``eye``."""
+    """The identity matrix of ``n`` rows; float32 by default. Otherwise as ``eye``.
+
+    >>> sg.evaluate(sg.identity(2))
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
     return eye(n, dtype=dtype, like=like)
 
 
@@ -573,7 +583,13 @@ def tril(x: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
 
 @same(tril)
 def triu(x: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
-    """x on and above the k-th diagonal of its last two axes, zeros below."""
+    """x on and above the k-th diagonal of its last two axes, zeros below.
+
+    >>> sg.triu(np.ones((3, 3)))
+    array([[1., 1., 1.],
+           [0., 1., 1.],
+           [0., 0., 1.]])
+    """
     return _triangle(x, k, less_equal)
 
 

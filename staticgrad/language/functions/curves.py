@@ -120,6 +120,9 @@ def trapezoid(
     """The integral of samples y along ``axis``, which goes, by the trapezoidal rule.
 
     Samples were taken at x, of the shape of y or a vector along ``axis``; or ``dx`` apart.
+
+    >>> sg.trapezoid([1.0, 2.0, 3.0], dx=0.5)
+    np.float64(2.0)
     """
     value = floating(y)
     place = axis_of(axis, value)
@@ -230,6 +233,9 @@ def unwrap(
     """Remove jumps from angles: steps beyond ``discont`` (half a turn) lose whole turns.
 
     ``period`` is a whole turn; radians by default. Integers become float64.
+
+    >>> sg.unwrap([0.0, 3.0, 6.5, 0.2]).round(3)
+    array([0.   , 3.   , 0.217, 0.2  ])
     """
     half = period / 2
     value = floating(p)
@@ -256,6 +262,9 @@ def cumulative_sum(
 
     ``dtype`` is by default that of ``sum``. With ``include_initial`` it begins with a 0, and is one
     longer.
+
+    >>> sg.cumulative_sum([1.0, 2.0, 3.0], include_initial=True)
+    array([0., 1., 3., 6.])
     """
     first = 0 if include_initial else None
     return _cumulative(cumsum, x, first, axis, dtype)
@@ -263,7 +272,11 @@ def cumulative_sum(
 
 @variant(cumulative_sum)
 def cumulative_prod(x: Any, /, *, include_initial: bool = False, **options: Any) -> Any:
-    """The running product: as ``cumulative_sum``, with ``prod``; the initial one is 1."""
+    """The running product: as ``cumulative_sum``, with ``prod``; the initial one is 1.
+
+    >>> sg.cumulative_prod([1.0, 2.0, 3.0])
+    array([1., 2., 6.])
+    """
     return _cumulative(cumprod, x, 1 if include_initial else None, **options)
 
 

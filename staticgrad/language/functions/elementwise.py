@@ -99,6 +99,9 @@ def sinc(x: ArrayLike[AnyValue]) -> AnyValue:
     """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3.
 
     It is exactly 0 at other whole numbers, where NumPy rounds pi x before the sine.
+
+    >>> sg.sinc([0.0, 0.5]).round(3)
+    array([1.   , 0.637])
     """
     value = floating(x)
     angle = value * math.pi
@@ -248,6 +251,9 @@ def nan_to_num(
     Args:
         copy: True alone.
         nan, posinf, neginf: the replacements; by default 0 and the ends of the range.
+
+    >>> sg.nan_to_num([1.0, float("nan"), float("inf")], posinf=9.0)
+    array([1., 0., 9.])
     """
     if not copy:
         raise ArgumentError(
@@ -268,13 +274,21 @@ def nan_to_num(
 
 @rounded_once
 def deg2rad(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
+    """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64.
+
+    >>> sg.deg2rad([90.0, 180.0]).round(3)
+    array([1.571, 3.142])
+    """
     return _scaled(x, math.pi / 180.0)
 
 
 @rounded_once
 def rad2deg(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
+    """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64.
+
+    >>> sg.degrees([0.5, 1.0]).round(3)
+    array([28.648, 57.296])
+    """
     return _scaled(x, 180.0 / math.pi)
 
 
@@ -284,7 +298,11 @@ def _scaled(x: ArrayLike[AnyValue], factor: float) -> AnyValue:
 
 
 def divmod(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    """The pair (x // y, x % y). Raises as ``floor_divide``."""
+    """The pair (x // y, x % y). Raises as ``floor_divide``.
+
+    >>> sg.divmod([7.0, -7.0], 3.0)
+    (array([ 2., -3.]), array([1., 2.]))
+    """
     return floor_divide(x, y), remainder(x, y)
 
 
@@ -335,6 +353,9 @@ def array_equal(
 
     Shapes are compared where the graph is built: named sizes that may differ are different. With
     ``equal_nan`` NaN equals NaN.
+
+    >>> sg.array_equal([1.0, 2.0], [1.0, 2.0])
+    np.True_
     """
     left, right = promoted_values((x, y))
     if left.shape != right.shape:
@@ -370,6 +391,10 @@ def select(
     """Per element the choice of the first condition that holds, else ``default``; all broadcast.
 
     There is a choice for each condition.
+
+    >>> first, second = np.array([True, False, False]), np.array([True, True, False])
+    >>> sg.select([first, second], [1.0, 2.0], default=3.0)
+    array([1., 2., 3.])
     """
     if not condlist or len(condlist) != len(choicelist):
         raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")

@@ -122,7 +122,7 @@ def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) 
         sizes = None if whole is None else (whole,)
         return _transformed(kind, a, sizes, (axis,), norm, forward)
 
-    return named(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]))
+    return named(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]) + _example(name))
 
 
 def _along_axes(
@@ -136,7 +136,14 @@ def _along_axes(
     default = (
         "the last ones, as many as ``s`` has, or all" if by_default is None else "the last two"
     )
-    return named(transform, name, text + _ALONG_AXES.format(default, _GIVES[kind]))
+    said = text + _ALONG_AXES.format(default, _GIVES[kind])
+    return named(transform, name, said + _example(name))
+
+
+def _example(name: str) -> str:
+    """Return the example of a transform's docstring."""
+    operand, result = _EXAMPLES[name]
+    return f"\n>>> sg.fft.{name}({operand})\n{result}\n"
 
 
 _GIVES: Final = {"c2c": "Complex values.", "r2c": "Complex values.", "c2r": "Real values."}
@@ -164,6 +171,27 @@ Args:
 Returns:
     {}
 """
+#: Transform -> what its example transforms, and the result.
+_EXAMPLES: Final = {
+    "fft": ("[1.0, 2.0, 3.0, 4.0]", "array([10.+0.j, -2.+2.j, -2.+0.j, -2.-2.j])"),
+    "ifft": ("[10.0, -2.0, -2.0, -2.0]", "array([1.+0.j, 3.+0.j, 3.+0.j, 3.+0.j])"),
+    "rfft": ("[1.0, 2.0, 3.0, 4.0]", "array([10.+0.j, -2.+2.j, -2.+0.j])"),
+    "irfft": ("[10.0, -2.0 + 2.0j, -2.0]", "array([1., 2., 3., 4.])"),
+    "fftn": ("[[1.0, 2.0], [3.0, 4.0]]", "array([[10.+0.j, -2.+0.j],\n       [-4.+0.j,  0.+0.j]])"),
+    "ifftn": ("[[10.0, -2.0], [-4.0, 0.0]]", "array([[1.+0.j, 2.+0.j],\n       [3.+0.j, 4.+0.j]])"),
+    "rfftn": (
+        "[[1.0, 2.0], [3.0, 4.0]]",
+        "array([[10.+0.j, -2.+0.j],\n       [-4.+0.j,  0.+0.j]])",
+    ),
+    "irfftn": ("[[10.0, -2.0], [-4.0, 0.0]]", "array([[1., 2.],\n       [3., 4.]])"),
+    "fft2": ("[[1.0, 2.0], [3.0, 4.0]]", "array([[10.+0.j, -2.+0.j],\n       [-4.+0.j,  0.+0.j]])"),
+    "ifft2": ("[[10.0, -2.0], [-4.0, 0.0]]", "array([[1.+0.j, 2.+0.j],\n       [3.+0.j, 4.+0.j]])"),
+    "rfft2": (
+        "[[1.0, 2.0], [3.0, 4.0]]",
+        "array([[10.+0.j, -2.+0.j],\n       [-4.+0.j,  0.+0.j]])",
+    ),
+    "irfft2": ("[[10.0, -2.0], [-4.0, 0.0]]", "array([[1., 2.],\n       [3., 4.]])"),
+}
 
 fft = _along_axis("fft", "Compute the discrete Fourier transform along an axis.", forward=True)
 ifft = _along_axis("ifft", "Compute the inverse of ``fft``.")
@@ -215,6 +243,9 @@ def rfftfreq(n: Size, d: float = 1.0) -> Any:
 
     Returns:
         float64: 0, 1, ..., n // 2, divided by n * d.
+
+    >>> sg.evaluate(sg.fft.rfftfreq(4, d=0.5))
+    array([0. , 0.5, 1. ])
     """
     size = size_of(n)
     return _scaled(arange(floordiv(size, 2) + 1), size, d)
@@ -225,12 +256,20 @@ def _scaled(places: Any, size: Size, d: float) -> Any:
 
 
 def fftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
-    """Move the element of frequency 0 of a spectrum to the middle, along ``axes`` or all."""
+    """Move the element of frequency 0 of a spectrum to the middle, along ``axes`` or all.
+
+    >>> sg.fft.fftshift([0.0, 1.0, 2.0, -2.0, -1.0])
+    array([-2., -1.,  0.,  1.,  2.])
+    """
     return _shifted(x, axes, 1)
 
 
 def ifftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
-    """Undo ``fftshift``."""
+    """Undo ``fftshift``.
+
+    >>> sg.fft.ifftshift([-2.0, -1.0, 0.0, 1.0, 2.0])
+    array([ 0.,  1.,  2., -2., -1.])
+    """
     return _shifted(x, axes, -1)
 
 

@@ -61,6 +61,9 @@ def convolve(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "full"
     Raises:
         SizeGuardError: in a run, a vector of a named size that has no elements, or (but for
             ``mode="full"``) fewer than a known size.
+
+    >>> sg.convolve([1.0, 2.0, 3.0], [0.0, 1.0, 0.5])
+    array([0. , 1. , 2.5, 4. , 1.5])
     """
     left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
@@ -70,7 +73,11 @@ def convolve(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "full"
 
 
 def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "valid") -> AnyValue:
-    """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed."""
+    """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed.
+
+    >>> sg.correlate([1.0, 2.0, 3.0], [0.0, 1.0, 0.5], mode="same")
+    array([2. , 3.5, 3. ])
+    """
     left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _of_named_sizes(left, right, mode, is_correlation=True)
@@ -226,6 +233,9 @@ def polyval(p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """The polynomial with coefficients p, that of the highest power first, at x: Horner's rule.
 
     Their number is known at build; of none the result is 0.
+
+    >>> sg.polyval([1.0, 0.0, -1.0], [2.0, 3.0])
+    array([3., 8.])
     """
     coefficients, at = promoted_values((p, x))
     if coefficients.ndim != 1:

@@ -120,6 +120,9 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
         IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
             of it, are checked in the run).
         ArgumentError: a mask whose contents are only known in a run, or an invalid index.
+
+    >>> sg.getitem([1.0, 2.0, 3.0], slice(1, None))
+    array([2., 3.])
     """
     while (window := _window_of(x, key)) is not None:
         axis, places, key = window
@@ -757,13 +760,21 @@ def _stacked(function: Callable[..., Any]) -> _Stacked:
 
 @_widened
 def atleast_1d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x, a 0-d value as a vector of one; of several values a tuple."""
+    """x, a 0-d value as a vector of one; of several values a tuple.
+
+    >>> sg.atleast_1d(3.0)
+    array([3.])
+    """
     return _each(_wide, values)
 
 
 @_widened
 def atleast_2d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x with at least two axes: a vector becomes a row; of several values a tuple."""
+    """x with at least two axes: a vector becomes a row; of several values a tuple.
+
+    >>> sg.atleast_2d([1.0, 2.0])
+    array([[1., 2.]])
+    """
     return _each(with_two_axes, values)
 
 
@@ -792,7 +803,12 @@ def with_two_axes(x: ArrayLike[AnyValue]) -> AnyValue:
 
 @_widened
 def atleast_3d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
+    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
+
+    >>> sg.atleast_3d([1.0, 2.0])
+    array([[[1.],
+            [2.]]])
+    """
     return _each(_deep, values)
 
 
@@ -806,6 +822,10 @@ def vstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyVa
     """Matrices, or vectors as rows, one below the other, in ``dtype`` if it is given.
 
     Otherwise as ``concatenate``.
+
+    >>> sg.row_stack(([1.0, 2.0], [3.0, 4.0]))
+    array([[1., 2.],
+           [3., 4.]])
     """
     wide = [with_two_axes(value) for value in _of_one_kind(values)]
     return concatenate(wide, 0, dtype=dtype)
@@ -814,7 +834,11 @@ def vstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyVa
 @_stacked
 @like(vstack)
 def hstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyValue:
-    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
+    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``.
+
+    >>> sg.hstack(([1.0, 2.0], [3.0]))
+    array([1., 2., 3.])
+    """
     wide = [_wide(value) for value in _of_one_kind(values)]
     return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
 
@@ -824,7 +848,12 @@ def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
 @overload
 def dstack(values: Sequence[Any]) -> Any: ...
 def dstack(values: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
-    """Join arrays along axis 2; vectors become [1, n, 1], matrices [m, n, 1]."""
+    """Join arrays along axis 2; vectors become [1, n, 1], matrices [m, n, 1].
+
+    >>> sg.dstack(([1.0, 2.0], [3.0, 4.0]))
+    array([[[1., 3.],
+            [2., 4.]]])
+    """
     return concatenate([_deep(value) for value in _of_one_kind(values)], 2)
 
 
@@ -833,7 +862,12 @@ def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
 @overload
 def column_stack(values: Sequence[Any]) -> Any: ...
 def column_stack(values: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
-    """Vectors as the columns of a matrix; matrices side by side."""
+    """Vectors as the columns of a matrix; matrices side by side.
+
+    >>> sg.column_stack(([1.0, 2.0], [3.0, 4.0]))
+    array([[1., 3.],
+           [2., 4.]])
+    """
     wide = [_wide(value) for value in _of_one_kind(values)]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
@@ -963,7 +997,11 @@ def _assembled(blocks: Any, rank: int, depth: int) -> Value:
 
 
 def unstack(x: ArrayLike[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
-    """The parts of x at each place of ``axis``, which they lose; its size must be literal."""
+    """The parts of x at each place of ``axis``, which they lose; its size must be literal.
+
+    >>> sg.unstack([[1.0, 2.0], [3.0, 4.0]])
+    (array([1., 2.]), array([3., 4.]))
+    """
     value = as_value(x)
     place = axis_of(axis, value)
     size = integer("the size of the axis", value.shape[place], value)
@@ -973,17 +1011,32 @@ def unstack(x: ArrayLike[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
 
 
 def flipud(x: ArrayLike[AnyValue]) -> AnyValue:
-    """x upside down: axis 0 in reverse order. Raises AxisError."""
+    """x upside down: axis 0 in reverse order. Raises AxisError.
+
+    >>> sg.flipud([[1.0, 2.0], [3.0, 4.0]])
+    array([[3., 4.],
+           [1., 2.]])
+    """
     return flip(x, 0)
 
 
 def fliplr(x: ArrayLike[AnyValue]) -> AnyValue:
-    """x left to right: axis 1 in reverse order. Raises AxisError."""
+    """x left to right: axis 1 in reverse order. Raises AxisError.
+
+    >>> sg.fliplr([[1.0, 2.0], [3.0, 4.0]])
+    array([[2., 1.],
+           [4., 3.]])
+    """
     return flip(x, 1)
 
 
 def matrix_transpose(x: ArrayLike[AnyValue]) -> AnyValue:
-    """x with its last two axes exchanged: [..., m, n] becomes [..., n, m]."""
+    """x with its last two axes exchanged: [..., m, n] becomes [..., n, m].
+
+    >>> sg.matrix_transpose([[1.0, 2.0], [3.0, 4.0]])
+    array([[1., 3.],
+           [2., 4.]])
+    """
     return swapaxes(x, -1, -2)
 
 

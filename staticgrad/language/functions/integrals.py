@@ -23,7 +23,11 @@ from staticgrad.support.errors import ArgumentError
 
 
 def exp1(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Exponential integral, of exp(-t) / t from x to inf. Derivative: -exp(-x) / x."""
+    """Exponential integral, of exp(-t) / t from x to inf. Derivative: -exp(-x) / x.
+
+    >>> sg.special.exp1([0.5, 2.0]).round(3)
+    array([0.56 , 0.049])
+    """
     return special_value("exp1", x)
 
 
@@ -31,6 +35,9 @@ def expi(x: ArrayLike[AnyValue]) -> AnyValue:
     """Exponential integral, the principal value of exp(t) / t from -inf to x.
 
     Derivative: exp(x) / x.
+
+    >>> sg.special.expi([0.5, 2.0]).round(3)
+    array([0.454, 4.954])
     """
     return special_value("expi", x)
 
@@ -39,6 +46,9 @@ def expn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Exponential integral of whole order n >= 0, of exp(-x t) / t ** n from 1 to inf.
 
     Derivative by x: -expn(n - 1, x); none by n. NaN for x < 0 and of other orders.
+
+    >>> sg.special.expn(2, [0.5, 2.0]).round(3)
+    array([0.327, 0.038])
     """
     return special_value("expn", n, x)
 
@@ -47,12 +57,21 @@ def sici(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     """Sine integral, and cosine integral of abs(x): two values.
 
     Derivatives: sin(x) / x and cos(x) / x.
+
+    >>> si, ci = sg.special.sici([0.5, 2.0])
+    >>> si.round(3)
+    array([0.493, 1.605])
     """
     return special_value("sine_integral", x), special_value("cosine_integral", x)
 
 
 def shichi(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
-    """Hyperbolic sine and cosine integral: two values. Derivatives: sinh(x) / x, cosh(x) / x."""
+    """Hyperbolic sine and cosine integral: two values. Derivatives: sinh(x) / x, cosh(x) / x.
+
+    >>> shi, chi = sg.special.shichi([0.5, 2.0])
+    >>> shi.round(3)
+    array([0.507, 2.502])
+    """
     return (
         special_value("hyperbolic_sine_integral", x),
         special_value("hyperbolic_cosine_integral", x),
@@ -72,12 +91,19 @@ def dawsn(x: ArrayLike[AnyValue]) -> AnyValue:
     """Dawson's integral, exp(-x**2) times that of exp(t**2) from 0 to x.
 
     Derivative: 1 - 2 * x * dawsn(x), and its asymptotic series from 10 on.
+
+    >>> sg.special.dawsn([0.5, 2.0]).round(3)
+    array([0.424, 0.301])
     """
     return special_value("dawsn", x)
 
 
 def erfi(z: ArrayLike[AnyValue]) -> AnyValue:
-    """Imaginary error function, -1j * erf(1j * z). Derivative: 2 / sqrt(pi) * exp(z**2)."""
+    """Imaginary error function, -1j * erf(1j * z). Derivative: 2 / sqrt(pi) * exp(z**2).
+
+    >>> sg.special.erfi([0.5, 1.0]).round(3)
+    array([0.615, 1.65 ])
+    """
     return special_value("erfi", z)
 
 
@@ -85,6 +111,9 @@ def erfcinv(y: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``erfc``: inf at 0, -inf at 2, NaN beyond.
 
     Derivative: -sqrt(pi) / 2 * exp(out**2).
+
+    >>> sg.special.erfcinv([0.2, 1.5]).round(3)
+    array([ 0.906, -0.477])
     """
     return special_value("erfcinv", y)
 
@@ -93,6 +122,9 @@ def ndtri_exp(y: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``log_ndtr``: x whose log_ndtr(x) is y <= 0.
 
     Derivative: sqrt(2 pi) * exp(y + out**2 / 2).
+
+    >>> sg.special.ndtri_exp([-100.0, -1.0]).round(3)
+    array([-13.888,  -0.337])
     """
     return special_value("ndtri_exp", y)
 
@@ -102,6 +134,9 @@ def wofz(z: ArrayLike[AnyValue]) -> AnyValue:
 
     Derivative: 2j / sqrt(pi) - 2 * z * wofz(z), whose terms cancel for large z: its relative error
     is about 1e-16 * abs(z)**2.
+
+    >>> sg.special.wofz([0.5, 1j]).round(3)
+    array([0.779+0.479j, 0.428+0.j   ])
     """
     value = as_value(z)
     x, y = real(value), imag(value)
@@ -114,6 +149,9 @@ def voigt_profile(
     """Voigt profile: the convolution of a normal density with deviation sigma and a Cauchy density.
 
     Differentiable by all three, as ``wofz``; by sigma at 0 it is NaN.
+
+    >>> sg.special.voigt_profile([0.0, 1.0], 1.0, 0.5).round(3)
+    array([0.279, 0.2  ])
     """
     return special_value("voigt_profile", x, sigma, gamma)
 
@@ -125,6 +163,9 @@ def lambertw(z: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
 
     Raises:
         ArgumentError: another branch, which is complex.
+
+    >>> sg.special.lambertw([1.0, 2.0]).round(3)
+    array([0.567, 0.853])
     """
     if k not in (0, -1):
         raise ArgumentError(f"lambertw: k={k} is a complex branch", hint="k=0, k=-1")
@@ -132,7 +173,11 @@ def lambertw(z: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
 
 
 def wrightomega(z: ArrayLike[AnyValue]) -> AnyValue:
-    """Wright omega function of real z: w with w + log(w) = z. Derivative: w / (1 + w)."""
+    """Wright omega function of real z: w with w + log(w) = z. Derivative: w / (1 + w).
+
+    >>> sg.special.wrightomega([0.0, 1.0]).round(3)
+    array([0.567, 1.   ])
+    """
     return special_value("wrightomega", z)
 
 
@@ -140,12 +185,19 @@ def ellipk(m: ArrayLike[AnyValue]) -> AnyValue:
     """Complete elliptic integral of the first kind of m = k**2; inf at 1, NaN beyond.
 
     Derivative: (ellipe(m) / (1 - m) - ellipk(m)) / (2 m), and a hypergeometric function near 0.
+
+    >>> sg.special.ellipk([0.0, 0.5]).round(3)
+    array([1.571, 1.854])
     """
     return special_value("ellipk", m)
 
 
 def ellipkm1(p: ArrayLike[AnyValue]) -> AnyValue:
-    """ellipk(1 - p), accurate where p is small."""
+    """ellipk(1 - p), accurate where p is small.
+
+    >>> sg.special.ellipkm1([1e-10, 0.5]).round(3)
+    array([12.899,  1.854])
+    """
     return special_value("ellipkm1", p)
 
 
@@ -153,6 +205,9 @@ def ellipe(m: ArrayLike[AnyValue]) -> AnyValue:
     """Complete elliptic integral of the second kind; NaN for m > 1.
 
     Derivative: (ellipe(m) - ellipk(m)) / (2 m), and a hypergeometric function near 0.
+
+    >>> sg.special.ellipe([0.0, 0.5]).round(3)
+    array([1.571, 1.351])
     """
     return special_value("ellipe", m)
 
@@ -161,12 +216,19 @@ def ellipkinc(phi: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
     """Incomplete elliptic integral of the first kind; differentiable by both.
 
     The second derivative by m has a quotient by m: NaN at 0.
+
+    >>> sg.special.ellipkinc(1.0, [0.0, 0.5]).round(3)
+    array([1.   , 1.083])
     """
     return special_value("ellipkinc", phi, m)
 
 
 def ellipeinc(phi: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
-    """Incomplete elliptic integral of the second kind; differentiable by both, as ``ellipkinc``."""
+    """Incomplete elliptic integral of the second kind; differentiable by both, as ``ellipkinc``.
+
+    >>> sg.special.ellipeinc(1.0, [0.0, 0.5]).round(3)
+    array([1.   , 0.927])
+    """
     return special_value("ellipeinc", phi, m)
 
 
@@ -174,17 +236,29 @@ def ellipj(u: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> tuple[AnyValue, ..
     """Jacobian elliptic functions sn, cn, dn and the amplitude: a tuple of four values.
 
     Differentiable by both for m in [0, 1), NaN by m at 1.
+
+    >>> sn, cn, dn, ph = sg.special.ellipj([0.5, 1.0], 0.3)
+    >>> sn.round(3)
+    array([0.474, 0.819])
     """
     return tuple(special_value(f"ellipj_{each}", u, m) for each in ("sn", "cn", "dn", "ph"))
 
 
 def agm(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
-    """Arithmetic-geometric mean of numbers of one sign; differentiable by both."""
+    """Arithmetic-geometric mean of numbers of one sign; differentiable by both.
+
+    >>> sg.special.agm(1.0, [2.0, 4.0]).round(3)
+    array([1.457, 2.243])
+    """
     return special_value("agm", a, b)
 
 
 def hyp0f1(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
-    """Hypergeometric function 0F1(; v; z). Derivative: hyp0f1(v + 1, z) / v by z."""
+    """Hypergeometric function 0F1(; v; z). Derivative: hyp0f1(v + 1, z) / v by z.
+
+    >>> sg.special.hyp0f1(1.5, [0.5, 2.0]).round(3)
+    array([1.368, 2.98 ])
+    """
     return special_value("hyp0f1", v, z)
 
 
@@ -192,6 +266,9 @@ def hyp1f1(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue
     """Kummer's confluent hypergeometric function 1F1(a; b; x).
 
     Derivative by x: a / b * hyp1f1(a + 1, b + 1, x); none by a and b.
+
+    >>> sg.special.hyp1f1(1.0, 2.0, [0.5, 2.0]).round(3)
+    array([1.297, 3.195])
     """
     return special_value("hyp1f1", a, b, x)
 
@@ -202,32 +279,55 @@ def hyp2f1(
     """Gauss' hypergeometric function 2F1(a, b; c; z).
 
     Derivative by z: a * b / c * hyp2f1(a + 1, b + 1, c + 1, z); none by a, b and c.
+
+    >>> sg.special.hyp2f1(1.0, 2.0, 3.0, [0.2, 0.5]).round(3)
+    array([1.157, 1.545])
     """
     return special_value("hyp2f1", a, b, c, z)
 
 
 def hyperu(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """Tricomi's function U(a, b, x). Derivative: -a * hyperu(a + 1, b + 1, x) by x."""
+    """Tricomi's function U(a, b, x). Derivative: -a * hyperu(a + 1, b + 1, x) by x.
+
+    >>> sg.special.hyperu(1.0, 2.0, [0.5, 2.0]).round(3)
+    array([2. , 0.5])
+    """
     return special_value("hyperu", a, b, x)
 
 
 def owens_t(h: ArrayLike[AnyValue], a: ArrayLike[AnyValue]) -> AnyValue:
-    """Owen's T: the probability that X > h and 0 < Y < a X of independent standard normals."""
+    """Owen's T: the probability that X > h and 0 < Y < a X of independent standard normals.
+
+    >>> sg.special.owens_t(1.0, [0.5, 2.0]).round(3)
+    array([0.043, 0.078])
+    """
     return special_value("owens_t", h, a)
 
 
 def spence(z: ArrayLike[AnyValue]) -> AnyValue:
-    """Spence's function, the integral of log(t) / (1 - t) from 1 to z; NaN below 0."""
+    """Spence's function, the integral of log(t) / (1 - t) from 1 to z; NaN below 0.
+
+    >>> sg.special.spence([0.5, 2.0]).round(3)
+    array([ 0.582, -0.822])
+    """
     return special_value("spence", z)
 
 
 def rgamma(z: ArrayLike[AnyValue]) -> AnyValue:
-    """1 / gamma(z): 0 at 0 and at negative whole numbers."""
+    """1 / gamma(z): 0 at 0 and at negative whole numbers.
+
+    >>> sg.special.rgamma([0.0, 3.0]).round(3)
+    array([0. , 0.5])
+    """
     return special_value("rgamma", z)
 
 
 def loggamma(z: ArrayLike[AnyValue]) -> AnyValue:
-    """``gammaln`` of real z >= 0, NaN below, where SciPy's of complex numbers is not real."""
+    """``gammaln`` of real z >= 0, NaN below, where SciPy's of complex numbers is not real.
+
+    >>> sg.special.loggamma([0.5, 4.0]).round(3)
+    array([0.572, 1.792])
+    """
     return in_float64("loggamma", lambda z: where(z < 0.0, math.nan, gammaln(z)), z)
 
 
@@ -235,6 +335,9 @@ def poch(z: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
     """Rising factorial, gamma(z + m) / gamma(z).
 
     Differentiable by both but where gamma has poles.
+
+    >>> sg.special.poch(2.0, [1.0, 3.0]).round(3)
+    array([ 2., 24.])
     """
     return special_value("poch", z, m)
 
@@ -262,6 +365,9 @@ def comb(
         k: how many are chosen.
         exact: must be False: Python's ``math.comb`` counts exactly.
         repetition: count choices in which things may occur twice, binom(N + k - 1, k).
+
+    >>> sg.special.comb(5, [0, 2]).round(3)
+    array([ 1., 10.])
     """
     _in_floats("comb", exact)
 
@@ -278,6 +384,9 @@ def perm(N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False) ->
     """Number of ordered choices of k of N things, 0 for k > N and negative numbers; in floats.
 
     Differentiable as ``poch``.
+
+    >>> sg.special.perm(5, [1, 2]).round(3)
+    array([ 5., 20.])
     """
     _in_floats("perm", exact)
 
@@ -289,13 +398,21 @@ def perm(N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False) ->
 
 
 def factorial(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
-    """gamma(n + 1), and 0 for n < 0; in floats."""
+    """gamma(n + 1), and 0 for n < 0; in floats.
+
+    >>> sg.special.factorial([0, 3, 5]).round(3)
+    array([  1.,   6., 120.])
+    """
     _in_floats("factorial", exact)
     return in_float64("factorial", lambda n: where(n < 0.0, 0.0, gamma(n + 1.0)), n)
 
 
 def factorial2(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
-    """Product n (n - 2) (n - 4) ... of whole n, 1 at 0 and -1, 0 below; in floats."""
+    """Product n (n - 2) (n - 4) ... of whole n, 1 at 0 and -1, 0 below; in floats.
+
+    >>> sg.special.factorial2([5, 6]).round(3)
+    array([15., 48.])
+    """
     _in_floats("factorial2", exact)
 
     def product(n: Any) -> Any:
@@ -308,22 +425,38 @@ def factorial2(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
 
 
 def exprel(x: ArrayLike[AnyValue]) -> AnyValue:
-    """(exp(x) - 1) / x, 1 at 0. Derivative: hyp1f1(2, 3, x) / 2."""
+    """(exp(x) - 1) / x, 1 at 0. Derivative: hyp1f1(2, 3, x) / 2.
+
+    >>> sg.special.exprel([0.0, 1.0]).round(3)
+    array([1.   , 1.718])
+    """
     return special_value("exprel", x)
 
 
 def cosm1(x: ArrayLike[AnyValue]) -> AnyValue:
-    """cos(x) - 1, accurate near 0."""
+    """cos(x) - 1, accurate near 0.
+
+    >>> sg.special.cosm1([1e-4, 1.0])
+    array([-5.00000000e-09, -4.59697694e-01])
+    """
     return in_float64("cosm1", lambda x: -2.0 * np.square(np.sin(x * 0.5)), x)
 
 
 def exp10(x: ArrayLike[AnyValue]) -> AnyValue:
-    """10 ** x."""
+    """10 ** x.
+
+    >>> sg.special.exp10([0.5, 2.0]).round(3)
+    array([  3.162, 100.   ])
+    """
     return in_float64("exp10", lambda x: power(10.0, x), x)
 
 
 def huber(delta: ArrayLike[AnyValue], r: ArrayLike[AnyValue]) -> AnyValue:
-    """r**2 / 2 where abs(r) <= delta, delta * (abs(r) - delta / 2) beyond; inf for delta < 0."""
+    """r**2 / 2 where abs(r) <= delta, delta * (abs(r) - delta / 2) beyond; inf for delta < 0.
+
+    >>> sg.special.huber(1.0, [0.5, 3.0]).round(3)
+    array([0.125, 2.5  ])
+    """
 
     def loss(delta: Any, r: Any) -> Any:
         size = abs(r)
@@ -334,7 +467,11 @@ def huber(delta: ArrayLike[AnyValue], r: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def pseudo_huber(delta: ArrayLike[AnyValue], r: ArrayLike[AnyValue]) -> AnyValue:
-    """delta**2 * (sqrt(1 + (r / delta)**2) - 1), 0 where either is 0; inf for delta < 0."""
+    """delta**2 * (sqrt(1 + (r / delta)**2) - 1), 0 where either is 0; inf for delta < 0.
+
+    >>> sg.special.pseudo_huber(1.0, [0.5, 3.0]).round(3)
+    array([0.118, 2.162])
+    """
 
     def loss(delta: Any, r: Any) -> Any:
         squares = np.square(r / where(delta == 0.0, 1.0, delta))
@@ -348,6 +485,9 @@ def boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
     """(x ** lmbda - 1) / lmbda, log(x) where lmbda is 0; differentiable by both, there, too.
 
     -1 / lmbda at x = 0 for lmbda > 0, -inf for others; NaN below.
+
+    >>> sg.special.boxcox([1.0, 4.0], 0.5).round(3)
+    array([0., 2.])
     """
 
     def transformed(x: Any, lmbda: Any) -> Any:
@@ -360,7 +500,11 @@ def boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
-    """boxcox(1 + x, lmbda), accurate for small x."""
+    """boxcox(1 + x, lmbda), accurate for small x.
+
+    >>> sg.special.boxcox1p([0.0, 3.0], 0.5).round(3)
+    array([0., 2.])
+    """
 
     def transformed(x: Any, lmbda: Any) -> Any:
         logs = np.log1p(where(x > -1.0, x, 0.0))
@@ -372,19 +516,31 @@ def boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def inv_boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
-    """Inverse of ``boxcox``: (1 + x * lmbda) ** (1 / lmbda), exp(x) where lmbda is 0."""
+    """Inverse of ``boxcox``: (1 + x * lmbda) ** (1 / lmbda), exp(x) where lmbda is 0.
+
+    >>> sg.special.inv_boxcox([0.0, 2.0], 0.5).round(3)
+    array([1., 4.])
+    """
     return in_float64("inv_boxcox", lambda x, lmbda: np.exp(x * _log1p_over(x * lmbda)), x, lmbda)
 
 
 def inv_boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
-    """Inverse of ``boxcox1p``."""
+    """Inverse of ``boxcox1p``.
+
+    >>> sg.special.inv_boxcox1p([0.0, 2.0], 0.5).round(3)
+    array([0., 3.])
+    """
     return in_float64(
         "inv_boxcox1p", lambda x, lmbda: np.expm1(x * _log1p_over(x * lmbda)), x, lmbda
     )
 
 
 def diric(x: ArrayLike[AnyValue], n: Integer) -> AnyValue:
-    """Dirichlet's kernel sin(n x / 2) / (n sin(x / 2)) of a whole number n >= 1."""
+    """Dirichlet's kernel sin(n x / 2) / (n sin(x / 2)) of a whole number n >= 1.
+
+    >>> sg.special.diric([0.5, 2.0], 5).round(3)
+    array([ 0.767, -0.228])
+    """
     if n < 1:
         raise ArgumentError(f"diric: n={n} is not at least 1")
 

@@ -31,25 +31,41 @@ from staticgrad.support.errors.tracebacks import called_name
 
 @variant(of.sum)
 def nansum(x: Any, *args: Any, **options: Any) -> Any:
-    """Sum over ``axis``, ignoring NaN; 0 where all are NaN. NaN elements take no gradient."""
+    """Sum over ``axis``, ignoring NaN; 0 where all are NaN. NaN elements take no gradient.
+
+    >>> sg.nansum([3.0, float("nan"), 5.0])
+    np.float64(8.0)
+    """
     return of.sum(_without_nan(x, 0.0), *args, **options)
 
 
 @variant(prod)
 def nanprod(x: Any, *args: Any, **options: Any) -> Any:
-    """Product over ``axis``, ignoring NaN; 1 where all are NaN. NaN elements take no gradient."""
+    """Product over ``axis``, ignoring NaN; 1 where all are NaN. NaN elements take no gradient.
+
+    >>> sg.nanprod([3.0, float("nan"), 5.0])
+    np.float64(15.0)
+    """
     return prod(_without_nan(x, 1.0), *args, **options)
 
 
 @variant(cumsum)
 def nancumsum(x: Any, *args: Any, **options: Any) -> Any:
-    """Running sum along ``axis`` in which NaN counts as 0."""
+    """Running sum along ``axis`` in which NaN counts as 0.
+
+    >>> sg.nancumsum([2.0, float("nan"), 3.0])
+    array([2., 2., 5.])
+    """
     return cumsum(_without_nan(x, 0.0), *args, **options)
 
 
 @variant(cumprod)
 def nancumprod(x: Any, *args: Any, **options: Any) -> Any:
-    """Running product along ``axis`` in which NaN counts as 1."""
+    """Running product along ``axis`` in which NaN counts as 1.
+
+    >>> sg.nancumprod([2.0, float("nan"), 3.0])
+    array([2., 2., 6.])
+    """
     return cumprod(_without_nan(x, 1.0), *args, **options)
 
 
@@ -58,6 +74,9 @@ def nanargmax(x: Any, *args: Any, **options: Any) -> Any:
     """Index (int64) of the largest element along ``axis``, ignoring NaN; 0 where all are NaN.
 
     The first of equal elements. NumPy raises where all are NaN, which only a run can find.
+
+    >>> sg.nanargmax([3.0, float("nan"), 5.0])
+    np.int64(2)
     """
     return of.argmax(_without_nan(x, -math.inf), *args, **options)
 
@@ -67,6 +86,9 @@ def nanargmin(x: Any, *args: Any, **options: Any) -> Any:
     """Index (int64) of the smallest element along ``axis``, ignoring NaN; 0 where all are NaN.
 
     The first of equal elements. NumPy raises where all are NaN, which only a run can find.
+
+    >>> sg.nanargmin([3.0, float("nan"), 5.0])
+    np.int64(0)
     """
     return of.argmin(_without_nan(x, math.inf), *args, **options)
 
@@ -76,33 +98,53 @@ def nanargmin(x: Any, *args: Any, **options: Any) -> Any:
 def nanmean(
     x: Any, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
 ) -> Any:
-    """Mean over ``axis``, ignoring NaN; NaN where all are NaN."""
+    """Mean over ``axis``, ignoring NaN; NaN where all are NaN.
+
+    >>> sg.nanmean([3.0, float("nan"), 5.0])
+    np.float64(4.0)
+    """
     value = _counted(x, dtype, where)
     return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)
 
 
 @variant(of.var)
 def nanvar(x: Any, *args: Any, **options: Any) -> Any:
-    """Variance over ``axis``, ignoring NaN; NaN where at most ``ddof`` numbers remain."""
+    """Variance over ``axis``, ignoring NaN; NaN where at most ``ddof`` numbers remain.
+
+    >>> sg.nanvar([3.0, float("nan"), 5.0])
+    np.float64(1.0)
+    """
     return _variance(x, *args, **options)
 
 
 @variant(of.std)
 def nanstd(x: Any, *args: Any, **options: Any) -> Any:
-    """Square root of ``nanvar``; the derivative is 0 where all elements are equal."""
+    """Square root of ``nanvar``; the derivative is 0 where all elements are equal.
+
+    >>> sg.nanstd([3.0, float("nan"), 5.0])
+    np.float64(1.0)
+    """
     return _variance(x, *args, **options, root=True)
 
 
 @variant(of.max)
 def nanmax(x: Any, *args: Any, **options: Any) -> Any:
-    """Largest element over ``axis``, ignoring NaN; NaN where all are NaN."""
+    """Largest element over ``axis``, ignoring NaN; NaN where all are NaN.
+
+    >>> sg.nanmax([3.0, float("nan"), 5.0])
+    np.float64(5.0)
+    """
     found = of.max(_without_nan(x, -math.inf), *args, **options)
     return _or_nan(found, x, *args, **options)
 
 
 @variant(of.min)
 def nanmin(x: Any, *args: Any, **options: Any) -> Any:
-    """Smallest element over ``axis``, ignoring NaN; NaN where all are NaN."""
+    """Smallest element over ``axis``, ignoring NaN; NaN where all are NaN.
+
+    >>> sg.nanmin([3.0, float("nan"), 5.0])
+    np.float64(3.0)
+    """
     found = of.min(_without_nan(x, math.inf), *args, **options)
     return _or_nan(found, x, *args, **options)
 

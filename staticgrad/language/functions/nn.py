@@ -79,6 +79,9 @@ def linear(
 
     Returns:
         [..., out_features].
+
+    >>> sg.nn.linear([[1.0, 2.0]], [[1.0, 1.0], [0.0, 1.0], [2.0, 0.0]], [0.0, 0.0, 1.0]).round(3)
+    array([[3., 2., 3.]])
     """
     x, w = (floating(each) for each in promoted_values((input, weight)))
     if w.ndim != 2:
@@ -105,7 +108,11 @@ def relu(x: ArrayLike[AnyValue]) -> AnyValue:
 
 @rowwise(0)
 def silu(x: ArrayLike[AnyValue]) -> AnyValue:
-    """x * sigmoid(x), also called swish. At the infinities it is its limit, and so is its slope."""
+    """x * sigmoid(x), also called swish. At the infinities it is its limit, and so is its slope.
+
+    >>> sg.nn.silu([-2.0, 0.0, 2.0]).round(3)
+    array([-0.238,  0.   ,  1.762])
+    """
     value = floating(x)
     above = clip(value, -_SIGMOID_IS_0)
     return above * of.sigmoid(clip(above, None, _SIGMOID_IS_0))
@@ -156,6 +163,9 @@ def elu(x: ArrayLike[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
 
     Clevert, Unterthiner and Hochreiter, arXiv 1511.07289. ``alpha`` broadcasts with x.
+
+    >>> sg.nn.elu([-2.0, 0.0, 2.0]).round(3)
+    array([-0.865,  0.   ,  2.   ])
     """
     value = floating(x)
     positive = value > 0
@@ -164,7 +174,11 @@ def elu(x: ArrayLike[AnyValue], alpha: float = 1.0) -> AnyValue:
 
 @rounded_once
 def leaky_relu(x: ArrayLike[AnyValue], negative_slope: float = 0.01) -> AnyValue:
-    """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope."""
+    """x where x > 0, else negative_slope * x, which broadcast. Its derivative at 0 is the slope.
+
+    >>> sg.nn.leaky_relu([-2.0, 0.0, 2.0]).round(3)
+    array([-0.02,  0.  ,  2.  ])
+    """
     value = floating(x)
     return where(value > 0, value, multiply(negative_slope, value))
 

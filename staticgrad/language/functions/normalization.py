@@ -82,6 +82,9 @@ def rms_norm(
         x: a value [..., features].
         weight: of the size of the last axis; None for none.
         eps: added to the mean square.
+
+    >>> sg.nn.rms_norm([3.0, 4.0]).round(3)
+    array([0.849, 1.131])
     """
     value = _with_axes(x)
     _check_weight(weight, value)
@@ -132,7 +135,12 @@ def batch_norm(
 
 @rounded_once
 def batch_statistics(x: ArrayLike[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
-    """Compute mean and variance (mean square) per channel, over all axes but ``axis``."""
+    """Compute mean and variance (mean square) per channel, over all axes but ``axis``.
+
+    >>> mean, variance = sg.nn.batch_statistics([[1.0, 2.0], [3.0, 6.0]])
+    >>> mean, variance
+    (array([2., 4.]), array([1., 4.]))
+    """
     value = _with_axes(x)
     place = axis_of(axis, value)
     others = tuple(k for k in range(value.ndim) if k != place)
@@ -161,6 +169,9 @@ def group_norm(
         x: a value; its axis ``axis`` counts channels.
         num_groups: how many; they divide the channels.
         weight, bias: one number per channel; none by default.
+
+    >>> sg.nn.group_norm([[1.0, 3.0, 10.0, 30.0]], 2).round(3)
+    array([[-1.,  1., -1.,  1.]])
     """
     value = _with_axes(x)
     place = axis_of(axis, value)
@@ -268,6 +279,9 @@ def instance_norm(
 
     Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. x is [n, c, ...], the number of channels
     known at build; ``weight`` and ``bias``, given by name, have one number per channel.
+
+    >>> sg.nn.instance_norm([[[1.0, 3.0]]]).round(3)
+    array([[[-1.,  1.]]])
     """
     value: Any = as_value(x)
     if value.ndim < 3:
@@ -294,6 +308,9 @@ def local_response_norm(
     Krizhevsky, Sutskever and Hinton (NeurIPS 2012), section 3.3, with the mean for the sum, as
     PyTorch has it. x is [n, c, ...]; behind the first and last channel lie zeros, which count. The
     mean is over ``size // 2`` channels before and the rest from it on.
+
+    >>> sg.nn.local_response_norm([[1.0, 2.0, 3.0]], 3).round(3)
+    array([[1.   , 1.999, 2.999]])
     """
     value: Any = floating(x)
     count = size

@@ -23,19 +23,31 @@ def eval_legendre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def eval_chebyt(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """Chebyshev polynomial of the first kind, cos(n * arccos(x)); differentiable by x."""
+    """Chebyshev polynomial of the first kind, cos(n * arccos(x)); differentiable by x.
+
+    >>> sg.special.eval_chebyt(3, [0.5, 1.0]).round(3)
+    array([-1.,  1.])
+    """
     return special_value("eval_chebyt", n, x)
 
 
 def eval_chebyu(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """Chebyshev polynomial of the second kind of degree n at x; differentiable by x."""
+    """Chebyshev polynomial of the second kind of degree n at x; differentiable by x.
+
+    >>> sg.special.eval_chebyu(3, [0.5, 1.0]).round(3)
+    array([-1.,  4.])
+    """
     return special_value("eval_chebyu", n, x)
 
 
 def eval_gegenbauer(
     n: ArrayLike[AnyValue], alpha: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> AnyValue:
-    """Gegenbauer polynomial of degree n at x; differentiable by x."""
+    """Gegenbauer polynomial of degree n at x; differentiable by x.
+
+    >>> sg.special.eval_gegenbauer(3, 0.5, [0.5, 1.0]).round(3)
+    array([-0.437,  1.   ])
+    """
     return special_value("eval_gegenbauer", n, alpha, x)
 
 
@@ -45,7 +57,11 @@ def eval_jacobi(
     beta: ArrayLike[AnyValue],
     x: ArrayLike[AnyValue],
 ) -> AnyValue:
-    """Jacobi polynomial of degree n at x; differentiable by x."""
+    """Jacobi polynomial of degree n at x; differentiable by x.
+
+    >>> sg.special.eval_jacobi(3, 0.5, 1.0, [0.5, 1.0]).round(3)
+    array([-0.616,  2.188])
+    """
     return special_value("eval_jacobi", n, alpha, beta, x)
 
 
@@ -53,6 +69,9 @@ def eval_hermite(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Hermite polynomial of the physicists, of whole degree n; NaN of other degrees.
 
     Derivative by x: 2 * n * eval_hermite(n - 1, x).
+
+    >>> sg.special.eval_hermite(3, [0.5, 1.0]).round(3)
+    array([-5., -4.])
     """
     return special_value("eval_hermite", n, x)
 
@@ -61,19 +80,30 @@ def eval_hermitenorm(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue
     """Hermite polynomial of the probabilists, of whole degree n; NaN of other degrees.
 
     Derivative by x: n * eval_hermitenorm(n - 1, x).
+
+    >>> sg.special.eval_hermitenorm(3, [0.5, 1.0]).round(3)
+    array([-1.375, -2.   ])
     """
     return special_value("eval_hermitenorm", n, x)
 
 
 def eval_laguerre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """Laguerre polynomial of degree n at x; differentiable by x."""
+    """Laguerre polynomial of degree n at x; differentiable by x.
+
+    >>> sg.special.eval_laguerre(3, [0.5, 1.0]).round(3)
+    array([-0.146, -0.667])
+    """
     return special_value("eval_laguerre", n, x)
 
 
 def eval_genlaguerre(
     n: ArrayLike[AnyValue], alpha: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> AnyValue:
-    """Generalized Laguerre polynomial of degree n at x; differentiable by x."""
+    """Generalized Laguerre polynomial of degree n at x; differentiable by x.
+
+    >>> sg.special.eval_genlaguerre(3, 0.5, [0.5, 1.0]).round(3)
+    array([ 0.417, -0.604])
+    """
     return special_value("eval_genlaguerre", n, alpha, x)
 
 
@@ -82,5 +112,8 @@ def lpmv(m: ArrayLike[AnyValue], v: ArrayLike[AnyValue], x: ArrayLike[AnyValue])
 
     Derivative by x: (v * x * lpmv(m, v, x) - (v + m) * lpmv(m, v - 1, x)) / (x**2 - 1), NaN at -1
     and 1.
+
+    >>> sg.special.lpmv(1, 2, [0.0, 0.5]).round(3)
+    array([ 0.   , -1.299])
     """
     return special_value("lpmv", m, v, x)

@@ -57,6 +57,9 @@ def vdot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """The sum of the products of all elements, both flattened in C order.
 
     The first operand is conjugated, where it is complex. Both have as many elements.
+
+    >>> sg.vdot([1j, 2.0], [1j, 1.0])
+    np.complex128(3+0j)
     """
     left, right = promoted_values((a, b))
     return matmul(conj(reshape(left, left.size)), reshape(right, right.size))
@@ -74,7 +77,11 @@ def outer(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def vecdot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axis: int = -1) -> AnyValue:
-    """The sum of the products along ``axis``, the first one conjugated; other axes broadcast."""
+    """The sum of the products along ``axis``, the first one conjugated; other axes broadcast.
+
+    >>> sg.vecdot([[1.0, 2.0], [3.0, 4.0]], [1.0, 10.0])
+    array([21., 43.])
+    """
     left, right = promoted_values((a, b))
     left, right = (moveaxis(v, axis_of(axis, v), -1) for v in (left, right))
     product = matmul(conj(expand_dims(left, -2)), expand_dims(right, -1))
@@ -300,6 +307,9 @@ def tensordot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axes: Any = 2) -> 
 
     ``axes`` is a number, or two lists: axes of a and the axes of b that they meet. The axes of a
     that are left come before those of b.
+
+    >>> sg.tensordot([[1.0, 2.0], [3.0, 4.0]], [1.0, 10.0], axes=1)
+    array([21., 43.])
     """
     left, right = promoted_values((a, b))
     ours, theirs = _paired_axes(left, right, axes)
@@ -353,6 +363,9 @@ def kron(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """The Kronecker product: every element of a times all of b, in blocks.
 
     The one with fewer axes gets axes of size 1 in front.
+
+    >>> sg.kron([1.0, 2.0], [1.0, 10.0])
+    array([ 1., 10.,  2., 20.])
     """
     left, right = promoted_values((a, b))
     rank = max(left.ndim, right.ndim)

@@ -151,6 +151,9 @@ def beta_quantile(a: Any, b: Any, p: Any, q: Any) -> Any:
 def gammaincinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``gammainc``: x with gammainc(a, x) = y; NaN for y outside [0, 1]
     and for an a that is not positive.
+
+    >>> sg.special.gammaincinv(2.0, [0.2, 0.5]).round(3)
+    array([0.824, 1.678])
     """
 
     def of(a: Any, y: Any) -> Any:
@@ -160,7 +163,11 @@ def gammaincinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def gammainccinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
-    """Inverse of ``gammaincc``: x with gammaincc(a, x) = y, accurate for small y."""
+    """Inverse of ``gammaincc``: x with gammaincc(a, x) = y, accurate for small y.
+
+    >>> sg.special.gammainccinv(2.0, [0.2, 0.5]).round(3)
+    array([2.994, 1.678])
+    """
 
     def of(a: Any, y: Any) -> Any:
         return _between(y, lambda y, a: gamma_quantile(a, 1.0 - y, y), math.inf, 0.0, a)
@@ -169,13 +176,20 @@ def gammainccinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def betaincc(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """1 - betainc(a, b, x), accurate where that is small."""
+    """1 - betainc(a, b, x), accurate where that is small.
+
+    >>> sg.special.betaincc(2.0, 3.0, [0.2, 0.5]).round(3)
+    array([0.819, 0.312])
+    """
     return in_float64("betaincc", lambda a, b, x: BetaInc()(b, a, 1.0 - x), a, b, x)
 
 
 def betaincinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``betainc``: x with betainc(a, b, x) = y; NaN for y outside [0, 1]
     and for parameters that are not positive.
+
+    >>> sg.special.betaincinv(2.0, 3.0, [0.2, 0.5]).round(3)
+    array([0.212, 0.386])
     """
 
     def of(a: Any, b: Any, y: Any) -> Any:
@@ -185,7 +199,11 @@ def betaincinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyV
 
 
 def betainccinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
-    """Inverse of ``betaincc``: x with betaincc(a, b, x) = y, accurate for small y."""
+    """Inverse of ``betaincc``: x with betaincc(a, b, x) = y, accurate for small y.
+
+    >>> sg.special.betainccinv(2.0, 3.0, [0.2, 0.5]).round(3)
+    array([0.582, 0.386])
+    """
 
     def of(a: Any, b: Any, y: Any) -> Any:
         return _between(y, lambda y, a, b: beta_quantile(a, b, 1.0 - y, y), 1.0, 0.0, a, b)
@@ -227,7 +245,11 @@ def student_below(df: Any, t: Any) -> Any:
 
 
 def stdtr(df: ArrayLike[AnyValue], t: ArrayLike[AnyValue]) -> AnyValue:
-    """Distribution function of Student's t with ``df`` degrees of freedom, accurate for t < 0."""
+    """Distribution function of Student's t with ``df`` degrees of freedom, accurate for t < 0.
+
+    >>> sg.special.stdtr(3.0, [-1.0, 0.0]).round(3)
+    array([0.196, 0.5  ])
+    """
     return in_float64("stdtr", student_below, df, t)
 
 
@@ -252,7 +274,11 @@ def student_quantile(df: Any, p: Any, q: Any) -> Any:
 
 
 def stdtrit(df: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
-    """Inverse of ``stdtr`` by t: infinite at 0 and 1, NaN beyond."""
+    """Inverse of ``stdtr`` by t: infinite at 0 and 1, NaN beyond.
+
+    >>> sg.special.stdtrit(3.0, [0.025, 0.5]).round(3)
+    array([-3.182,  0.   ])
+    """
 
     def of(df: Any, p: Any) -> Any:
         inside = (p > 0.0) & (p < 1.0)
@@ -270,6 +296,9 @@ def multigammaln(a: ArrayLike[AnyValue], d: Integer) -> AnyValue:
 
     The sum of gammaln(a - k / 2) over k < d, plus d (d - 1) / 4 log(pi). NaN for a at most
     (d - 1) / 2.
+
+    >>> sg.special.multigammaln([3.0, 4.0], 2).round(3)
+    array([1.55 , 3.565])
     """
 
     def of(a: Any) -> Any:

@@ -40,6 +40,10 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
 
     Shapes: x [batch, features], h [batch, hidden], w [features, hidden], u [hidden, hidden],
     b [hidden].
+
+    >>> x, h, w, u = np.ones((1, 2)), np.zeros((1, 3)), np.ones((2, 3)), np.ones((3, 3))
+    >>> sg.nn.rnn_cell(x, h, w, u).round(3)
+    array([[0.964, 0.964, 0.964]])
     """
     return _rnn_step(matmul(x, w) + b, h, u)
 
@@ -50,6 +54,11 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
 
     Shapes: x [batch, features], h and c [batch, hidden]; with the gates side by side
     w [features, 4 * hidden], u [hidden, 4 * hidden], b [4 * hidden].
+
+    >>> x, h, c = np.ones((1, 2)), np.zeros((1, 3)), np.zeros((1, 3))
+    >>> h, c = sg.nn.lstm_cell(x, (h, c), np.ones((2, 12)), np.ones((3, 12)))
+    >>> h.round(3), c.round(3)
+    (array([[0.608, 0.608, 0.608]]), array([[0.849, 0.849, 0.849]]))
     """
     return _lstm_step(matmul(x, w) + b, _pair(state), u)
 
@@ -61,6 +70,10 @@ def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> 
     Shapes: x [batch, features], h [batch, hidden]; with the gates side by side
     w [features, 3 * hidden], u [hidden, 3 * hidden], b [3 * hidden]. ``b_new`` is added to the
     state's part of the new gate, before the reset gate multiplies it.
+
+    >>> x, h, w, u = np.ones((1, 2)), np.zeros((1, 3)), np.ones((2, 9)), np.ones((3, 9))
+    >>> sg.nn.gru_cell(x, h, w, u).round(3)
+    array([[0.115, 0.115, 0.115]])
     """
     return _gru_step(matmul(x, w) + b, h, u, b_new)
 

@@ -187,17 +187,29 @@ __all__ = [
 
 
 def ndtri(p: ArrayLike[AnyValue]) -> AnyValue:
-    """Inverse of ``ndtr``: infinite at 0 and 1, NaN beyond. Near 1 it is as exact as p."""
+    """Inverse of ``ndtr``: infinite at 0 and 1, NaN beyond. Near 1 it is as exact as p.
+
+    >>> sg.special.ndtri([0.025, 0.5]).round(3)
+    array([-1.96,  0.  ])
+    """
     return Ndtri()(p)
 
 
 def logit(p: ArrayLike[AnyValue]) -> AnyValue:
-    """log(p / (1 - p)), the inverse of ``expit``: infinite at 0 and 1, NaN beyond."""
+    """log(p / (1 - p)), the inverse of ``expit``: infinite at 0 and 1, NaN beyond.
+
+    >>> sg.special.logit([0.1, 0.5]).round(3)
+    array([-2.197,  0.   ])
+    """
     return Logit()(p)
 
 
 def log_expit(x: ArrayLike[AnyValue]) -> AnyValue:
-    """log(expit(x)) without overflow: x far below 0."""
+    """log(expit(x)) without overflow: x far below 0.
+
+    >>> sg.special.log_expit([-50.0, 0.0]).round(3)
+    array([-50.   ,  -0.693])
+    """
     value: Any = floating(x)
     return -nn.softplus(-value)
 
@@ -206,6 +218,9 @@ def polygamma(n: Integer, x: ArrayLike[AnyValue]) -> AnyValue:
     """Derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
 
     ``n`` is a whole number known at build; 0 is ``digamma`` itself.
+
+    >>> sg.special.polygamma(1, [1.0, 2.0]).round(3)
+    array([1.645, 0.645])
     """
     if not 0 <= n <= 170:
         raise ArgumentError(f"polygamma: n={n} is not from 0 to 170")
@@ -213,12 +228,20 @@ def polygamma(n: Integer, x: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def gammainc(a: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """Regularized lower incomplete gamma function: 0 at x = 0, 1 at inf; NaN below 0."""
+    """Regularized lower incomplete gamma function: 0 at x = 0, 1 at inf; NaN below 0.
+
+    >>> sg.special.gammainc(2.0, [0.5, 3.0]).round(3)
+    array([0.09 , 0.801])
+    """
     return GammaInc()(a, x)
 
 
 def gammaincc(a: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
-    """1 - gammainc(a, x), accurate where that is small."""
+    """1 - gammainc(a, x), accurate where that is small.
+
+    >>> sg.special.gammaincc(2.0, [0.5, 3.0]).round(3)
+    array([0.91 , 0.199])
+    """
     return GammaIncC()(a, x)
 
 
@@ -227,12 +250,19 @@ def beta(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """gamma(a) * gamma(b) / gamma(a + b) for positive a and b; NaN below 0.
 
     It is exp(betaln(a, b)), so its relative error grows with abs(betaln(a, b)).
+
+    >>> sg.special.beta(2.0, [1.0, 3.0]).round(3)
+    array([0.5  , 0.083])
     """
     return exp(BetaLn()(a, b))
 
 
 def betaln(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
-    """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below."""
+    """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below.
+
+    >>> sg.special.betaln(2.0, [1.0, 3.0]).round(3)
+    array([-0.693, -2.485])
+    """
     return BetaLn()(a, b)
 
 
@@ -243,6 +273,9 @@ def betainc(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValu
     0.01 on). Above (a + 1) / (a + b + 2) it is 1 minus the other
     tail, so the error is relative to 1 there. NaN for parameters above some millions, where the
     continued fraction does not converge.
+
+    >>> sg.special.betainc(2.0, 3.0, [0.2, 0.5]).round(3)
+    array([0.181, 0.688])
     """
     return BetaInc()(a, b, x)
 
@@ -252,6 +285,9 @@ def zeta(x: ArrayLike[AnyValue], q: ArrayLike[AnyValue] = 1.0) -> AnyValue:
 
     inf at x = 1 and at whole q <= 0; NaN for x below 1 and other negative q. It is differentiable
     by q, not by x.
+
+    >>> sg.special.zeta([2.0, 4.0]).round(3)
+    array([1.645, 1.082])
     """
     return Zeta()(x, q)
 

@@ -143,6 +143,9 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     """The dtype in which values, arrays, dtypes and Python's numbers meet.
 
     As in ``x + y``: NumPy's rule, but an integer array that meets a floating one takes its dtype.
+
+    >>> sg.result_type("int32", "float32")
+    sg.float32
     """
     if not arrays_and_dtypes:
         raise ArgumentError("result_type: of nothing")
@@ -159,6 +162,9 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     """Return whether elements of ``from_`` (a dtype, value or array) convert to dtype ``to``.
 
     ``casting`` is one of NumPy's rules.
+
+    >>> sg.can_cast("int32", "float64"), sg.can_cast("float64", "float32")
+    (True, False)
     """
     return np.can_cast(_element(from_), dtype_of(to).numpy, casting)
 
@@ -168,6 +174,9 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
     The words are "bool", "integral", "real floating", "numeric", "signed integer", "unsigned
     integer" and "complex floating".
+
+    >>> sg.isdtype("float32", "real floating")
+    True
     """
     if isinstance(kind, tuple):
         return any(isdtype(dtype, each) for each in kind)
@@ -178,7 +187,11 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 
 def finfo(type: Any) -> np.finfo[Any]:
-    """NumPy's limits of a floating dtype, value or array: ``eps``, ``max``, ``tiny``."""
+    """NumPy's limits of a floating dtype, value or array: ``eps``, ``max``, ``tiny``.
+
+    >>> sg.finfo("float32").max, sg.finfo("float32").eps
+    (np.float32(3.4028235e+38), np.float32(1.1920929e-07))
+    """
     found = _element(type, "f")
     if found.kind == "V":
         limits: Any = ml_dtypes.finfo  # NumPy has no limits for the dtypes of ml_dtypes
@@ -187,7 +200,11 @@ def finfo(type: Any) -> np.finfo[Any]:
 
 
 def iinfo(type: Any) -> np.iinfo[Any]:
-    """NumPy's limits of an integer dtype, value or array: ``min``, ``max``."""
+    """NumPy's limits of an integer dtype, value or array: ``min``, ``max``.
+
+    >>> sg.iinfo("int8").min, sg.iinfo("int8").max
+    (-128, 127)
+    """
     return np.iinfo(_element(type, "iu"))
 
 

@@ -173,6 +173,10 @@ def cov(
         fweights: how often each observation was made: integers [n].
         aweights: how much each observation counts: numbers [n] that are not negative.
         dtype: a floating dtype to convert to first.
+
+    >>> sg.cov([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    array([[ 1., -1.],
+           [-1.,  1.]])
     """
     if y is not None:
         m, y = as_values(m, y)
@@ -233,6 +237,10 @@ def corrcoef(
     """The correlation coefficients of variables: ``cov`` over the standard deviations of both.
 
     A symmetric matrix of numbers, held between -1 and 1.
+
+    >>> sg.corrcoef([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    array([[ 1., -1.],
+           [-1.,  1.]])
     """
     found = cov(x, y, rowvar, dtype=dtype)
     if not found.ndim:
@@ -268,6 +276,9 @@ def isin(
     """Return True for each element that is among the others; NaN never is. ``invert``: is not.
 
     The others are put in order and searched: n log m operations for n elements and m others.
+
+    >>> sg.isin([1, 2, 3], [2, 5])
+    array([False,  True, False])
     """
     among, others = promoted_values((element, test_elements))
     row = ravel(others)
@@ -453,7 +464,11 @@ def _densities(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
 def histogram_bin_edges(
     x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue] | int = 10, range: Range = None
 ) -> AnyValue:
-    """The edges that ``histogram`` would use."""
+    """The edges that ``histogram`` would use.
+
+    >>> sg.histogram_bin_edges([0.0, 1.0, 4.0], bins=4)
+    array([0., 1., 2., 3., 4.])
+    """
     value = as_value(x)
     if isinstance(bins, Value | np.ndarray | list | tuple):
         _, edges = as_values(value, bins)
@@ -512,7 +527,11 @@ def median(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False)
 
 @like(median)
 def nanmedian(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN or there are none."""
+    """Compute the ``median``, ignoring NaN; NaN if all elements are NaN or there are none.
+
+    >>> sg.nanmedian([3.0, float("nan"), 5.0])
+    np.float64(4.0)
+    """
     rows = _Rows(x, axis, keepdims, nan_if_empty=True)
     count = rows.numbers()
     left, right = rows.at((count - 1) // 2), rows.at(count // 2)
@@ -554,7 +573,11 @@ def quantile(
 
 @variant(quantile)
 def nanquantile(*args: Any, **options: Any) -> Any:
-    """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN."""
+    """Compute the ``quantile``, ignoring NaN; NaN if all elements are NaN.
+
+    >>> sg.nanquantile([3.0, float("nan"), 5.0], 0.5)
+    np.float64(4.0)
+    """
     return _each(_nanquantile, 1.0, *args, **options)
 
 
@@ -564,13 +587,20 @@ def percentile(*args: Any, **options: Any) -> Any:
 
     Args:
         q: parts in percent.
+
+    >>> sg.percentile([1.0, 2.0, 3.0, 4.0], 25)
+    np.float64(1.75)
     """
     return _each(_quantile, 100.0, *args, **options)
 
 
 @variant(percentile)
 def nanpercentile(*args: Any, **options: Any) -> Any:
-    """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN."""
+    """Compute the ``percentile``, ignoring NaN; NaN if all elements are NaN.
+
+    >>> sg.nanpercentile([3.0, float("nan"), 5.0], 50)
+    np.float64(4.0)
+    """
     return _each(_nanquantile, 100.0, *args, **options)
 
 
@@ -861,11 +891,19 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
 
 @rounded_once
 def ptp(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """The largest less the smallest element over ``axis``. Raises as ``max``."""
+    """The largest less the smallest element over ``axis``. Raises as ``max``.
+
+    >>> sg.ptp([3.0, 1.0, 7.0])
+    np.float64(6.0)
+    """
     value = as_value(x)
     return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
 
 
 def count_nonzero(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """Return how many elements over ``axis`` are not 0, as int64."""
+    """Return how many elements over ``axis`` are not 0, as int64.
+
+    >>> sg.count_nonzero([0.0, 1.0, 2.0])
+    np.int64(2)
+    """
     return of.sum(astype(as_value(x), BOOL), axis, keepdims=keepdims)

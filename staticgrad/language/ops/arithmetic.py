@@ -214,6 +214,9 @@ def positive(x: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         x: a value of any dtype but bool.
+
+    >>> sg.positive([1.0, -2.0])
+    array([ 1., -2.])
     """
     (value,) = Neg().prepare(x)
     if value.dtype.is_bool:
@@ -247,6 +250,9 @@ def signbit(x: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         x: a value of any dtype.
+
+    >>> sg.signbit([-0.0, 1.0])
+    array([ True, False])
     """
     value = as_value(x)
     if value.dtype.is_float:
@@ -393,6 +399,9 @@ def power(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         x, y: numbers, which broadcast.
+
+    >>> sg.pow([2.0, 3.0], 2.0)
+    array([4., 9.])
     """
     if type(y) is PythonNumber:  # a literal decides how the power is computed
         raise y.refusal("an exponent of an array")
@@ -420,6 +429,9 @@ def square(x: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         x: numbers or bools.
+
+    >>> sg.square([2.0, -3.0])
+    array([4., 9.])
     """
     (value,) = Mul().prepare(x)
     return value if value.dtype.is_bool else IntegerPow(2)(value)
@@ -430,6 +442,9 @@ def reciprocal(x: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         x: numbers.
+
+    >>> sg.reciprocal([2.0, 4.0])
+    array([0.5 , 0.25])
     """
     (value,) = Div().prepare(x)
     return IntegerPow(-1)(value)
@@ -663,13 +678,21 @@ rint = unary(Rint, "rint", "sg.rint([0.5, 1.5])", "array([0., 2.])")
 
 
 def isnan(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Return True where x is NaN."""
+    """Return True where x is NaN.
+
+    >>> sg.isnan([1.0, float("nan")])
+    array([False,  True])
+    """
     value = as_value(x)
     return not_equal(value, value)
 
 
 def isinf(x: ArrayLike[AnyValue]) -> AnyValue:
-    """Return True where x is infinite."""
+    """Return True where x is infinite.
+
+    >>> sg.isinf([1.0, float("inf")])
+    array([False,  True])
+    """
     value = as_value(x)
     if not value.dtype.is_float:
         return not_equal(value, value)

@@ -119,6 +119,9 @@ def astype(x: ArrayLike[AnyValue], dtype: Any) -> AnyValue:
 
     Args:
         dtype: an element type, as NumPy spells it.
+
+    >>> sg.astype([1.5, -1.5], "int64")
+    array([ 1, -1])
     """
     target = dtype_of(dtype)
     return basic.astype(as_value(x), target)
@@ -135,6 +138,11 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     Args:
         size: a size of a shape, as ``x.shape[0]``.
         dtype: of the result.
+
+    >>> x = sg.input("x", ("batch", 3))
+    >>> mean = sg.sum(x) / sg.size_value(x.shape[0])
+    >>> sg.evaluate(mean, {x: np.ones((4, 3))})
+    array(3.)
     """
     target = dtype_of(dtype).real
     if isinstance(size, Dim):

@@ -467,6 +467,15 @@ def custom_jvp(function: Callable[..., Any] | None = None, *, name: str = "") ->
             Everything floating that it reads must be among them.
         name: what the text of graphs calls the rule; by default ``module.function``, as of
             ``custom_vjp``.
+
+    >>> @sg.custom_jvp
+    ... def cube(x):
+    ...     return x ** 3
+    >>> @cube.rule
+    ... def _(tangents, out, x):
+    ...     return 3.0 * x ** 2 * tangents[0]
+    >>> sg.grad(cube)(2.0)
+    np.float64(12.0)
     """
     if function is None:
         return lambda decorated: custom_jvp(decorated, name=name)
@@ -692,6 +701,11 @@ def host_call(
         vjp: the derivative rule, ``vjp(ct, out, *operands)`` over values, as for ``custom_vjp``; of
             several results ``ct`` and ``out`` are tuples. It may call ``host_call`` again.
         name: what the text of graphs calls the function; by default ``module.function``.
+
+    >>> x = sg.input("x", (2,))
+    >>> y = sg.host_call(np.sort, x, types=x.type)
+    >>> sg.evaluate(y, {x: [3.0, 1.0]})
+    array([1., 3.], dtype=float32)
     """
     return _called(HostCall, function, args, types, vjp, name)
 

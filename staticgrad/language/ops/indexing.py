@@ -900,6 +900,9 @@ def diagonal(x: ArrayLike[AnyValue], offset: int = 0, axis1: int = 0, axis2: int
     """Return the elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
 
     ``offset`` says which diagonal; above the main one it is positive.
+
+    >>> sg.diagonal([[1.0, 2.0], [3.0, 4.0]])
+    array([1., 4.])
     """
     value = as_value(x)
     if value.ndim < 2:

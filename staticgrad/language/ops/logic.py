@@ -241,19 +241,30 @@ def bitwise_and(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         x, y: bools or integers, which broadcast.
+
+    >>> sg.bitwise_and([12, 10], 6)
+    array([4, 2])
     """
     return _bitwise(LogicalAnd(), BitAnd(), x, y)
 
 
 @like(bitwise_and)
 def bitwise_or(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
-    """x | y: logical on bools, bit by bit on integers; broadcast."""
+    """x | y: logical on bools, bit by bit on integers; broadcast.
+
+    >>> sg.bitwise_or([12, 10], 6)
+    array([14, 14])
+    """
     return _bitwise(LogicalOr(), BitOr(), x, y)
 
 
 @like(bitwise_and)
 def bitwise_xor(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
-    """x ^ y: logical on bools, bit by bit on integers; broadcast."""
+    """x ^ y: logical on bools, bit by bit on integers; broadcast.
+
+    >>> sg.bitwise_xor([12, 10], 6)
+    array([10, 12])
+    """
     return _bitwise(LogicalXor(), BitXor(), x, y)
 
 
@@ -262,6 +273,9 @@ def invert(x: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         x: bools or integers.
+
+    >>> sg.bitwise_invert([0, 5])
+    array([-1, -6])
     """
     return _bitwise(LogicalNot(), BitNot(), x)
 

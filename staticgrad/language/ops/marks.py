@@ -146,5 +146,9 @@ def region_behind(node: Node) -> tuple[Sequence[Symbolic], Sequence[Symbolic]] |
 
 
 def stop_gradient(x: ArrayLike[AnyValue]) -> AnyValue:
-    """x itself, through which no gradient flows."""
+    """x itself, through which no gradient flows.
+
+    >>> sg.grad(lambda x: x * sg.stop_gradient(x))(3.0)
+    np.float64(3.0)
+    """
     return StopGradient()(x)

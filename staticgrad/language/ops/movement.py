@@ -327,6 +327,9 @@ def ravel(x: ArrayLike[AnyValue], order: str | None = "C") -> AnyValue:
 
     Args:
         order: "C" or "F"; ``"A"`` and ``"K"``, the order in memory, are ``"C"`` here.
+
+    >>> sg.ravel([[1.0, 2.0], [3.0, 4.0]])
+    array([1., 2., 3., 4.])
     """
     value = as_value(x)
     if _is_fortran(order, "CFAK"):
@@ -371,7 +374,12 @@ def broadcast_to(x: ArrayLike[AnyValue], shape: Any) -> AnyValue:
 
 
 def broadcast_arrays(*values: ArrayLike[AnyValue]) -> list[AnyValue]:
-    """Broadcast values to their common shape; dtypes are unchanged."""
+    """Broadcast values to their common shape; dtypes are unchanged.
+
+    >>> sg.broadcast_arrays([1.0, 2.0], [[3.0], [4.0]])[1]
+    array([[3., 3.],
+           [4., 4.]])
+    """
     if not values:
         return []
     operands = as_values(*values)

@@ -57,6 +57,10 @@ def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: AnyValue | None = N
         axis: one axis of it.
         dtype: of the positions.
         like: a value whose kind the result has: a tensor where that is one.
+
+    >>> sg.evaluate(sg.iota((2, 3)))
+    array([[0, 1, 2],
+           [0, 1, 2]])
     """
     sizes: Shape = shape_of(shape)
     place = integer("axis", axis)

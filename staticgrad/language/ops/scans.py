@@ -186,6 +186,9 @@ def cumprod(x: ArrayLike[AnyValue], axis: int | None = None, dtype: Any = None) 
     Args:
         axis: along which; None flattens x first.
         dtype: convert to it before multiplying.
+
+    >>> sg.cumprod([1.0, 2.0, 3.0])
+    array([1., 2., 6.])
     """
     return _running(CumProd, x, axis, dtype)
 
@@ -199,6 +202,9 @@ def linear_scan(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axis: int = -1) 
     Args:
         a, b: values.
         axis: one axis.
+
+    >>> sg.linear_scan([0.5, 0.5, 0.5], [1.0, 1.0, 1.0])
+    array([1.  , 1.5 , 1.75])
     """
     left, right = promoted_values((a, b))
     total = broadcast_arrays(left, right)

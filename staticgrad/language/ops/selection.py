@@ -387,6 +387,9 @@ def copysign(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """The magnitude of x with the sign of y, broadcast; always floating.
 
     Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
+
+    >>> sg.copysign([1.0, 2.0], [-1.0, 1.0])
+    array([-1.,  2.])
     """
     left, right = (floating(v) for v in promoted_values((x, y)))
     kept = equal(signbit(left), signbit(right))

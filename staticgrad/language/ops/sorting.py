@@ -270,6 +270,9 @@ def topk(
             named sizes in the run that finds otherwise.
         axis: one axis; negative ones count from the end.
         largest: False takes the smallest, smallest first; NaN then comes last.
+
+    >>> sg.topk([3.0, 1.0, 7.0], 2)
+    (array([7., 3.]), array([2, 0]))
     """
     value = as_value(x)
     place = axis_of(axis, value)

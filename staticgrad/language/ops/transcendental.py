@@ -351,6 +351,9 @@ def arctan2(y: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
 
     Args:
         y, x: numbers, which broadcast; integers and bools are converted to float64.
+
+    >>> sg.arctan2([1.0, -1.0], [1.0, 1.0]).round(3)
+    array([ 0.785, -0.785])
     """
     return Atan2()(y, x)
 

@@ -97,3 +97,33 @@ def test_every_name_shows_where_it_is_defined_and_its_source(monkeypatch, chosen
             assert ast.get_docstring(made) is None
     known = [] if chosen else ["sg.BudgetInfeasible", "sg.StaticgradError", "sg.testing.CheckError"]
     assert sorted(missing) == known
+
+
+#: Modules and names whose examples are programs of the guides: they need files, processes, chains.
+SHOWN_IN_GUIDES = {"sg.backends", "sg.checkpoint_policies", "sg.comparison", "sg.distributed",
+                   "sg.onnx", "sg.testing", "sg.sparse", "sg.train"}  # fmt: skip
+OTHERS_SHOWN = {"sg.BudgetInfeasible", "sg.StaticgradError", "sg.StaticgradWarning",
+                "sg.eager.enable_autograd", "sg.nn.bidirectional", "sg.nn.stacked", "sg.nn.updates",
+                "sg.numba_call", "sg.optim.slot", "sg.stats.Samples", "sg.stats.hmc"}  # fmt: skip
+
+
+def test_every_name_has_an_example():
+    same = {id(getattr(sg, name)) for name in sg.__all__}
+    missing = {
+        path
+        for path, value in names()
+        if callable(value)
+        and path.rpartition(".")[0] not in SHOWN_IN_GUIDES
+        and (path.count(".") == 1 or id(value) not in same)
+        and ">>>" not in reference.docstring(value)
+    }
+    assert missing <= OTHERS_SHOWN
+
+
+@pytest.mark.parametrize("layer", [sg.nn.AvgPool1d(2), sg.nn.CircularPad1d(1), sg.nn.Flatten()])
+def test_layers_take_lists(layer):
+    x = [[[1.0, 3.0, 5.0, 7.0]]]
+    np.testing.assert_array_equal(layer(x), layer(np.array(x)))
+    if not isinstance(layer, sg.nn.Flatten):
+        with pytest.raises(sg.errors.RankError, match=r"SG104[\s\S]*not of 3 axes"):
+            layer([1.0, 2.0])

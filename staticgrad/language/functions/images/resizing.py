@@ -153,6 +153,10 @@ def affine_grid(
     Args:
         theta: a matrix for each image [batch, axes, axes + 1], the last axis of the image first.
         size: that of the result of ``grid_sample``, (batch, channels, *sizes), known at build.
+
+    >>> sg.nn.affine_grid([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], (1, 1, 2, 2))[0, 0]
+    array([[-0.5, -0.5],
+           [ 0.5, -0.5]])
     """
     maps = floating(as_value(theta))
     sizes = [integer("size", each, maps) for each in [*size][2:]]
@@ -178,6 +182,10 @@ def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyVal
     """Channels as places: [..., c * r * r, h, w] becomes [..., c, h * r, w * r].
 
     W. Shi et al., arXiv 1609.05158; r is ``upscale_factor``.
+
+    >>> sg.nn.pixel_shuffle(np.arange(4.0).reshape(1, 4, 1, 1), 2).round(3)
+    array([[[[0., 1.],
+             [2., 3.]]]])
     """
     image, r = _image(x), upscale_factor
     *batch, channels, height, width = image.shape
@@ -193,7 +201,11 @@ def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyVal
 
 
 def pixel_unshuffle(x: ArrayLike[AnyValue], downscale_factor: PositiveInt) -> AnyValue:
-    """Places as channels, the inverse of ``pixel_shuffle``; r divides height and width."""
+    """Places as channels, the inverse of ``pixel_shuffle``; r divides height and width.
+
+    >>> sg.nn.pixel_unshuffle(np.arange(4.0).reshape(1, 1, 2, 2), 2).shape
+    (1, 4, 1, 1)
+    """
     image, r = _image(x), downscale_factor
     *batch, channels, height, width = image.shape
     rows, columns = (integer("size", s, image) for s in (height, width))
@@ -282,6 +294,9 @@ def resize(
 
     Returns:
         The images in that size; floating for all methods but ``"nearest"``.
+
+    >>> sg.nn.resize([[[1.0, 2.0]]], (4,)).round(3)
+    array([[[1., 1., 2., 2.]]])
     """
     value = as_value(x)
     options = _Resizing(_METHODS[method], coordinates, rounding, cubic, antialias, exclude_outside)

@@ -295,6 +295,9 @@ def conv_transpose(
 
     Returns:
         [n, o, image...].
+
+    >>> sg.nn.conv_transpose([[[1.0, 2.0]]], [[[1.0, 1.0, 1.0]]]).round(3)
+    array([[[1., 3., 3., 2.]]])
     """
     image, filters = promoted_values((x, w))
     _check_filters(image, filters, groups)
@@ -410,6 +413,9 @@ def unfold(
 
     Returns:
         [n, c, taps..., windows...].
+
+    >>> sg.nn.unfold(np.arange(9.0).reshape(1, 1, 3, 3), 2).shape
+    (1, 1, 2, 2, 2, 2)
     """
     value = as_value(x)
     taps = literal_taps(kernel_size, spatial(value, 2), value)
@@ -514,6 +520,9 @@ def avg_pool(
 
     Returns:
         [n, c, windows...], floating.
+
+    >>> sg.nn.avg_pool([[[1.0, 3.0, 5.0, 7.0]]], 2).round(3)
+    array([[[2., 6.]]])
     """
     value = floating(x)
     found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
@@ -557,6 +566,9 @@ def lp_pool(
     Args:
         p: a positive number; ``max_pool`` of magnitudes is its limit.
         padding: as ``conv``; zeros.
+
+    >>> sg.nn.lp_pool([[[3.0, 4.0, 0.0, 2.0]]], 2, 2).round(3)
+    array([[[5., 2.]]])
     """
     value = floating(x)
     found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
@@ -573,6 +585,9 @@ def adaptive_max_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
     Part i of m over h places has those from floor(i h / m) to ceil((i + 1) h / m), as PyTorch has
     it; where m divides h they have equal size and do not overlap. ``extents`` is for all axes of
     places or for each.
+
+    >>> sg.nn.adaptive_max_pool([[[1.0, 3.0, 5.0, 7.0]]], 2).round(3)
+    array([[[3., 7.]]])
     """
     value = as_value(x)
     return _adaptive("max", value, extents)
@@ -580,7 +595,11 @@ def adaptive_max_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
 
 @rounded_once
 def adaptive_avg_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
-    """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
+    """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``.
+
+    >>> sg.nn.adaptive_avg_pool([[[1.0, 3.0, 5.0, 7.0]]], 2).round(3)
+    array([[[2., 6.]]])
+    """
     value = floating(x)
     return _adaptive("mean", value, extents)
 

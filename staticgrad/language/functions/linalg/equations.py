@@ -92,7 +92,13 @@ def solve_sylvester(
 def solve_continuous_lyapunov(
     a: ArrayLike[AnyValue], q: ArrayLike[AnyValue], *, errors: Errors = "raise"
 ) -> AnyValue:
-    """X with a @ X + X @ a.T = q, by ``solve_sylvester``."""
+    """X with a @ X + X @ a.T = q, by ``solve_sylvester``.
+
+    >>> sg.linalg.solve_continuous_lyapunov([[-1.0, 0.0], [0.0, -2.0]], [[2.0, 0.0],
+    ...     [0.0, 8.0]]).round(3)
+    array([[-1.,  0.],
+           [ 0., -2.]])
+    """
     first, last = _alike(a, q)
     return Sylvester(errors)(first, adjoint(first), last)
 
@@ -107,6 +113,11 @@ def solve_discrete_lyapunov(
     """X with a @ X @ a.T - X + q = 0, by the bilinear transform to ``solve_continuous_lyapunov``.
 
     ``method`` is read for SciPy's sake: both give the same X.
+
+    >>> sg.linalg.solve_discrete_lyapunov([[0.5, 0.0], [0.0, 0.2]], [[3.0, 0.0],
+    ...     [0.0, 9.6]]).round(3)
+    array([[ 4.,  0.],
+           [ 0., 10.]])
     """
     first, last = _alike(a, q)
     unit = identity_like(first)
@@ -181,6 +192,11 @@ def solve_continuous_are(
 
     By a doubling algorithm and a step of Newton's; NaN where there is no such X. ``q`` and ``r``
     are symmetric. Derivative: a Lyapunov equation.
+
+    >>> a, b, q, r = [[0.0, 1.0], [0.0, 0.0]], [[0.0], [1.0]], np.eye(2), [[1.0]]
+    >>> sg.linalg.solve_continuous_are(a, b, q, r).round(3)
+    array([[1.732, 1.   ],
+           [1.   , 1.732]])
     """
     first, second, third, last = _alike(a, b, q, r)
     found: Any = _continuous_riccati(first, second @ solve(last, adjoint(second)), third)
@@ -193,6 +209,9 @@ def solve_discrete_are(
     """X with a.T X a - X - a.T X b (r + b.T X b)^-1 b.T X a + q = 0, which stabilizes a.
 
     By a doubling algorithm. ``q`` and ``r`` are symmetric. Derivative: a Lyapunov equation.
+
+    >>> sg.linalg.solve_discrete_are([[0.5]], [[1.0]], [[1.0]], [[1.0]]).round(3)
+    array([[1.133]])
     """
     first, second, third, last = _alike(a, b, q, r)
     found: Any = _discrete_riccati(first, second @ solve(last, adjoint(second)), third)
@@ -294,7 +313,12 @@ _log = _function_of_matrices("logm", _logarithm)
 
 
 def logm(A: ArrayLike[AnyValue]) -> AnyValue:
-    """Principal logarithm of square matrices: X with expm(X) = A; NaN where that is not real."""
+    """Principal logarithm of square matrices: X with expm(X) = A; NaN where that is not real.
+
+    >>> sg.linalg.logm([[1.0, 1.0], [0.0, 1.0]]).round(3)
+    array([[0., 1.],
+           [0., 0.]])
+    """
     found: Any = _log(squares(_real(A)))
     return found
 
@@ -318,6 +342,10 @@ def signm(A: ArrayLike[AnyValue]) -> AnyValue:
     """Sign of square matrices: eigenvalues become 1 or -1, by the signs of their real parts.
 
     NaN where one is on the imaginary axis.
+
+    >>> sg.linalg.signm([[2.0, 1.0], [0.0, -3.0]]).round(3)
+    array([[ 1. ,  0.4],
+           [ 0. , -1. ]])
     """
     found: Any = _sign(squares(_real(A)))
     return found
@@ -328,7 +356,12 @@ def expm_frechet(
     E: ArrayLike[AnyValue],  # noqa: N803
     compute_expm: bool = True,
 ) -> Any:
-    """Exponential of A and its derivative along E; that alone where ``compute_expm`` is False."""
+    """Exponential of A and its derivative along E; that alone where ``compute_expm`` is False.
+
+    >>> sg.linalg.expm_frechet([[0.0, 1.0], [0.0, 0.0]], np.eye(2), compute_expm=False).round(3)
+    array([[1., 1.],
+           [0., 1.]])
+    """
     a, e = _alike(A, E)
     derivative = _block(expm, squares(a), e)
     return (expm(a), derivative) if compute_expm else derivative
@@ -345,17 +378,32 @@ def _turned(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
 
 
 def cosm(A: ArrayLike[AnyValue]) -> AnyValue:
-    """Cosine of square matrices, by ``expm`` of a matrix of twice the size."""
+    """Cosine of square matrices, by ``expm`` of a matrix of twice the size.
+
+    >>> sg.linalg.cosm([[0.0, 1.0], [0.0, 0.0]]).round(3)
+    array([[1., 0.],
+           [0., 1.]])
+    """
     return _turned(A)[0]
 
 
 def sinm(A: ArrayLike[AnyValue]) -> AnyValue:
-    """Sine of square matrices, by ``expm`` of a matrix of twice the size."""
+    """Sine of square matrices, by ``expm`` of a matrix of twice the size.
+
+    >>> sg.linalg.sinm([[0.0, 1.0], [0.0, 0.0]]).round(3)
+    array([[0., 1.],
+           [0., 0.]])
+    """
     return _turned(A)[1]
 
 
 def tanm(A: ArrayLike[AnyValue]) -> AnyValue:
-    """Tangent of square matrices: solve(cosm(A), sinm(A))."""
+    """Tangent of square matrices: solve(cosm(A), sinm(A)).
+
+    >>> sg.linalg.tanm([[0.0, 1.0], [0.0, 0.0]]).round(3)
+    array([[0., 1.],
+           [0., 0.]])
+    """
     cosine, sine = _turned(A)
     return solve(cosine, sine)
 
@@ -367,6 +415,11 @@ def polar(a: ArrayLike[AnyValue], side: Literal["right", "left"] = "right") -> A
     """Polar factors: u with orthonormal columns or rows, and p positive semidefinite.
 
     ``right``: a = u @ p; ``left``: a = p @ u. By the singular value decomposition.
+
+    >>> rotation, stretch = sg.linalg.polar([[0.0, -2.0], [3.0, 0.0]])
+    >>> stretch.round(3)
+    array([[3., 0.],
+           [0., 2.]])
     """
     w, s, v = svd(_real(a), full_matrices=False)
     scaled = s[..., None, :]
@@ -375,14 +428,24 @@ def polar(a: ArrayLike[AnyValue], side: Literal["right", "left"] = "right") -> A
 
 
 def orthogonal_procrustes(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> Any:
-    """Orthogonal R for which A @ R is closest to B, and the sum of singular values of A.T @ B."""
+    """Orthogonal R for which A @ R is closest to B, and the sum of singular values of A.T @ B.
+
+    >>> rotation, scale = sg.linalg.orthogonal_procrustes(np.eye(2), [[0.0, 2.0], [-2.0, 0.0]])
+    >>> rotation.round(3)
+    array([[ 0.,  1.],
+           [-1.,  0.]])
+    """
     a, b = _alike(A, B)
     w, s, v = svd(adjoint(a) @ b, full_matrices=False)
     return w @ v, aggregate.sum(s, -1)
 
 
 def subspace_angles(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> AnyValue:
-    """Angles between the column spaces of two matrices of full rank, the largest first."""
+    """Angles between the column spaces of two matrices of full rank, the largest first.
+
+    >>> sg.linalg.subspace_angles([[1.0], [0.0]], [[1.0], [1.0]]).round(3)
+    array([0.785])
+    """
     one, other = (qr(each)[0] for each in _alike(A, B))
     both: Any = adjoint(one) @ other
     cosines = flip(clip(svdvals(both), -1.0, 1.0), -1)
@@ -397,6 +460,11 @@ def rq(a: ArrayLike[AnyValue], mode: Literal["full", "r", "economic"] = "full") 
     """R upper triangular and Q with orthonormal rows, with R @ Q = a; R alone for ``r``.
 
     It is ``qr`` of the matrix with its rows in reverse order, transposed.
+
+    >>> r, q = sg.linalg.rq([[3.0, 4.0], [0.0, 5.0]])
+    >>> (r @ q).round(3)
+    array([[3., 4.],
+           [0., 5.]])
     """
     value: Any = _real(a)
     last = value.ndim - 1

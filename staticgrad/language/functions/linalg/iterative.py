@@ -248,6 +248,11 @@ def gmres(
         restart: vectors of a cycle, which are all stored; by default 20, at most n.
         maxiter: stop after so many cycles; by default 10 n.
         M: approximates the inverse of A, from the right: the residual is that of the system.
+
+    >>> a, b = np.array([[4.0, 1.0], [0.0, 3.0]]), np.array([9.0, 3.0])
+    >>> x, info = sg.linalg.gmres(a, b)
+    >>> x.round(3)
+    array([2., 1.])
     """
     shape = getattr(b, "shape", (len(b),) if isinstance(b, list | tuple) else ())
     size = shape[0] if shape else 1

@@ -230,6 +230,9 @@ def det(a: ArrayLike[AnyValue]) -> AnyValue:
     that they overflow or vanish where the determinant does, unless entries of a row are more than
     1e240 apart. Larger ones are computed by LU; so are their cofactors, the gradient. The second
     derivative of those is NaN where a matrix is singular, though there is one.
+
+    >>> sg.linalg.det([[1.0, 2.0], [3.0, 4.0]]).round(3)
+    np.float64(-2.0)
     """
     value = squares(matrices(a))
     if value.shape[-1] in (1, 2, 3) and not value.dtype.is_complex:
@@ -243,6 +246,10 @@ def slogdet(a: ArrayLike[AnyValue]) -> SlogdetResult:
 
     The sign has no gradient, and that of the logarithm is infinite or NaN where ``a``
     [..., n, n] is singular. Returns a named pair: ``sign`` [...] and ``logabsdet`` [...].
+
+    >>> sign, logarithm = sg.linalg.slogdet([[1.0, 2.0], [3.0, 4.0]])
+    >>> logarithm.round(3)
+    np.float64(0.693)
     """
     value = squares(matrices(a))
     lu, permutation, swaps = _factors(value)
@@ -272,6 +279,9 @@ def solve_triangular(
         lower: read the lower triangle, not the upper one.
         unit_diagonal: take the diagonal for ones.
         errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
+
+    >>> sg.linalg.solve_triangular([[2.0, 1.0], [0.0, 4.0]], [4.0, 8.0]).round(3)
+    array([1., 2.])
     """
     left, right, is_vector = right_side(a, b)
     chosen = errors
@@ -296,6 +306,10 @@ def solve_tridiagonal(
         lower, diagonal, upper: [..., n - 1], [..., n] and [..., n - 1].
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan" for singular matrices.
+
+    >>> sg.linalg.solve_tridiagonal([1.0, 1.0], [4.0, 4.0, 4.0], [1.0, 1.0],
+    ...     [5.0, 6.0, 5.0]).round(3)
+    array([1., 1., 1.])
     """
     below, middle, above, right = promoted_values((lower, diagonal, upper, b))
     is_vector = right.ndim == 1
@@ -358,6 +372,10 @@ def pinv(
 
     Raises:
         LinearAlgebraError: in the run, no convergence, as of NaN.
+
+    >>> sg.linalg.pinv([[2.0, 0.0], [0.0, 4.0]]).round(3)
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
     """
     if rcond is not None and rtol is not None:
         raise ArgumentError("pinv: rcond and rtol are two names of one argument")
@@ -384,6 +402,10 @@ def lstsq(
     Returns:
         x, the sums of squares of each column of b, the rank of a (int64), and its singular values.
         Unlike NumPy's, the sums have one number for each column whatever the rank is.
+
+    >>> x, *_ = sg.linalg.lstsq([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]], [1.0, 3.0, 5.0])
+    >>> x.round(3)
+    array([1., 2.])
     """
     left, right, is_vector = right_side(a, b)
     u, s, v = svd(left, full_matrices=False)
@@ -418,6 +440,10 @@ def expm(a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> Any
     Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
     of squarings depends on the 1-norm at run time; the graph contains ``max_squarings`` products,
     enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
+
+    >>> sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]]).round(3)
+    array([[1., 1.],
+           [0., 1.]])
     """
     value = squares(matrices(a))
     if value.shape[-1] == 0:
@@ -451,6 +477,10 @@ def matrix_power(a: ArrayLike[AnyValue], n: Integer) -> AnyValue:
     """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
 
     ``a`` is [..., k, k], ``n`` an integer; 0 gives the identity.
+
+    >>> sg.linalg.matrix_power([[1.0, 1.0], [0.0, 1.0]], 3)
+    array([[1., 3.],
+           [0., 1.]])
     """
     power = n
     value = squares(as_matrices(a))
@@ -473,6 +503,11 @@ def block_diag(*arrays: ArrayLike[AnyValue]) -> AnyValue:
     """The matrix with these along its diagonal, and zeros elsewhere, as SciPy has it.
 
     Takes matrices [m, n], vectors (rows) and numbers; dtypes promote.
+
+    >>> sg.linalg.block_diag([[1.0]], [[2.0, 3.0], [4.0, 5.0]])
+    array([[1., 0., 0.],
+           [0., 2., 3.],
+           [0., 4., 5.]])
     """
     if not arrays:
         raise ArgumentError("block_diag: there are no arrays", hint="block_diag(a, b)")
@@ -497,6 +532,10 @@ def cho_factor(
 
     As ``scipy.linalg.cho_factor``, but the other triangle is 0. Only one triangle of ``a``
     [..., n, n] is read: with ``lower`` the factor is L with L @ L.T = a, else U with U.T @ U = a.
+
+    >>> factor = sg.linalg.cho_factor([[4.0, 2.0], [2.0, 5.0]])
+    >>> sg.linalg.cho_solve(factor, [8.0, 8.0]).round(3)
+    array([1.5, 1. ])
     """
     return cholesky(a, upper=not lower, errors=errors), bool(lower)
 
@@ -505,6 +544,10 @@ def cho_solve(factor: Any, b: ArrayLike[AnyValue]) -> AnyValue:
     """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
 
     ``factor`` is what ``cho_factor`` gives; b a vector [n], or columns [..., n, k].
+
+    >>> factor = sg.linalg.cho_factor([[4.0, 2.0], [2.0, 5.0]])
+    >>> sg.linalg.cho_solve(factor, [8.0, 8.0]).round(3)
+    array([1.5, 1. ])
     """
     if not isinstance(factor, tuple | list) or len(factor) != 2:
         raise ArgumentError(
@@ -528,6 +571,9 @@ def vector_norm(
     """The lengths of vectors along ``axis``; of all elements as one vector by default.
 
     ``ord`` is 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
+
+    >>> sg.linalg.vector_norm([3.0, 4.0])
+    np.float64(5.0)
     """
     value = floating(x)
     return statistics.vector_norm_over(value, ord, axis, keepdims)
@@ -550,6 +596,9 @@ def matrix_norm(
 
     Raises:
         LinearAlgebraError: in the run, singular values of a matrix that holds NaN.
+
+    >>> sg.linalg.matrix_norm([[3.0, 0.0], [0.0, 4.0]]).round(3)
+    np.float64(5.0)
     """
     value = matrices(x)
     return norm_of_matrices(value, ord, keepdims)
@@ -595,6 +644,9 @@ def matrix_rank(
     The threshold is ``tol``, or ``rtol`` times the largest singular value; by default max(m, n)
     times the dtype's epsilon. For a vector, whether any element is not 0. With ``hermitian`` only
     the lower triangle is read.
+
+    >>> sg.linalg.matrix_rank([[1.0, 2.0], [2.0, 4.0]])
+    np.int64(1)
     """
     value = floating(A)
     if value.ndim < 2:
@@ -693,6 +745,9 @@ def diagonal(x: ArrayLike[AnyValue], /, *, offset: int = 0) -> AnyValue:
     """The diagonals of matrices: of the last two axes, unlike ``sg.diagonal``.
 
     ``offset`` says how far above the main diagonal; below it where negative.
+
+    >>> sg.linalg.diagonal([[1.0, 2.0], [3.0, 4.0]])
+    array([1., 4.])
     """
     value = as_matrices(x)
     return indexing.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
@@ -846,7 +901,11 @@ def eigh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "rais
 
 @like(eigh)
 def eigvalsh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> AnyValue:  # noqa: N803
-    """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal."""
+    """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal.
+
+    >>> sg.linalg.eigvalsh([[2.0, 1.0], [1.0, 2.0]]).round(3)
+    array([1., 3.])
+    """
     return EigvalsH(errors)(_lower_of(a, UPLO))
 
 
@@ -882,6 +941,9 @@ def eigvals(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     """Eigenvalues [..., n] of square matrices, complex; vectors are computed for gradients alone.
 
     The gradient of each is NaN or infinite where eigenvalues are equal and have the same vector.
+
+    >>> sg.linalg.eigvals([[0.0, 1.0], [-1.0, 0.0]]).round(3)
+    array([0.+1.j, 0.-1.j])
     """
     found: Any = whole(Eigvals(errors)(squares(matrices(a))))
     return found
@@ -931,7 +993,11 @@ def svd(
 
 @like(svd)
 def svdvals(x: ArrayLike[AnyValue], /, *, errors: Errors = "raise") -> AnyValue:
-    """Descending singular values of matrices; their gradients are finite where some are equal."""
+    """Descending singular values of matrices; their gradients are finite where some are equal.
+
+    >>> sg.linalg.svdvals([[3.0, 0.0], [0.0, 4.0]]).round(3)
+    array([4., 3.])
+    """
     return SVDVals(errors)(matrices(x))
 
 
@@ -957,6 +1023,11 @@ def lu(a: ArrayLike[AnyValue], *, p_indices: bool = False) -> LUResult:
     As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n). A
     singular ``a`` has a 0 in the diagonal of U, and no derivative. With ``p_indices`` P are indices
     of rows: L[p] @ U = a.
+
+    >>> p, l, u = sg.linalg.lu([[1.0, 2.0], [4.0, 4.0]])
+    >>> u.round(3)
+    array([[4., 4.],
+           [0., 1.]])
     """
     value = matrices(a)
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged

@@ -63,6 +63,11 @@ def hankel(c: ArrayLike[AnyValue], r: ArrayLike[AnyValue] | None = None) -> AnyV
     """Matrix with constant antidiagonals, of its first column c and last row r (by default 0).
 
     r[0] is not read.
+
+    >>> sg.linalg.hankel([1.0, 2.0, 3.0])
+    array([[1., 2., 3.],
+           [2., 3., 0.],
+           [3., 0., 0.]])
     """
     column: Any = _vector("hankel", c)
     row = zeros_like(column) if r is None else _vector("hankel", r)
@@ -72,14 +77,25 @@ def hankel(c: ArrayLike[AnyValue], r: ArrayLike[AnyValue] | None = None) -> AnyV
 
 
 def circulant(c: ArrayLike[AnyValue]) -> AnyValue:
-    """Square matrix whose columns are c, each moved down by one more, round the end."""
+    """Square matrix whose columns are c, each moved down by one more, round the end.
+
+    >>> sg.linalg.circulant([1.0, 2.0, 3.0])
+    array([[1., 3., 2.],
+           [2., 1., 3.],
+           [3., 2., 1.]])
+    """
     column = _vector("circulant", c)
     n = column.shape[0]
     return take(column, (np.arange(n)[:, None] - np.arange(n)) % max(n, 1), 0)
 
 
 def companion(a: ArrayLike[AnyValue]) -> AnyValue:
-    """Companion matrix of a polynomial with coefficients a, of which a[0] is not 0."""
+    """Companion matrix of a polynomial with coefficients a, of which a[0] is not 0.
+
+    >>> sg.linalg.companion([1.0, -3.0, 2.0])
+    array([[ 3., -2.],
+           [ 1.,  0.]])
+    """
     value = _vector("companion", a)
     if value.shape[0] < 2:
         raise ShapeError(f"companion: {value.type} has fewer than two coefficients")
@@ -90,12 +106,24 @@ def companion(a: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def hilbert(n: Integer) -> Value:
-    """Hilbert matrix, 1 / (i + j + 1), as a constant."""
+    """Hilbert matrix, 1 / (i + j + 1), as a constant.
+
+    >>> sg.linalg.hilbert(2).round(3)
+    array([[1.   , 0.5  ],
+           [0.5  , 0.333]])
+    """
     return as_value(1.0 / (1.0 + np.arange(n)[:, None] + np.arange(n)))
 
 
 def hadamard(n: Integer, dtype: Any = int) -> Value:
-    """Hadamard matrix of a size that is a power of two, as a constant."""
+    """Hadamard matrix of a size that is a power of two, as a constant.
+
+    >>> sg.linalg.hadamard(4)
+    array([[ 1,  1,  1,  1],
+           [ 1, -1,  1, -1],
+           [ 1,  1, -1, -1],
+           [ 1, -1, -1,  1]])
+    """
     if n < 1 or n & (n - 1):
         raise ArgumentError(f"hadamard: n={n} is not a power of two")
     found = np.ones((1, 1), dtype)
@@ -105,7 +133,12 @@ def hadamard(n: Integer, dtype: Any = int) -> Value:
 
 
 def khatri_rao(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
-    """Products of all elements of a column of a and of the same column of b: [m * k, n]."""
+    """Products of all elements of a column of a and of the same column of b: [m * k, n].
+
+    >>> sg.linalg.khatri_rao([[1.0, 2.0], [3.0, 4.0]], [[1.0, 10.0]])
+    array([[ 1., 20.],
+           [ 3., 40.]])
+    """
     left, right = promoted_values((a, b))
     if left.ndim != 2 or right.ndim != 2:
         raise RankError("khatri_rao: takes two matrices")
@@ -117,6 +150,9 @@ def multi_dot(arrays: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
     """Product of several matrices, in the order of multiplications that costs least.
 
     The first and the last may be vectors.
+
+    >>> sg.linalg.multi_dot([np.ones((2, 3)), np.ones((3, 2)), np.ones(2)])
+    array([6., 6.])
     """
     values: list[Any] = [as_value(each) for each in arrays]
     if len(values) < 2:
@@ -141,7 +177,11 @@ def _size(sizes: Sequence[Any]) -> Any:
 
 
 def tensorinv(a: ArrayLike[AnyValue], ind: Integer = 2) -> AnyValue:
-    """Inverse of a tensor as a map of its last axes to its first ``ind`` ones."""
+    """Inverse of a tensor as a map of its last axes to its first ``ind`` ones.
+
+    >>> sg.linalg.tensorinv(2.0 * np.eye(4).reshape(2, 2, 2, 2)).shape
+    (2, 2, 2, 2)
+    """
     value: Any = as_value(a)
     if ind < 1:
         raise ArgumentError(f"tensorinv: ind={ind} is not positive")
@@ -153,7 +193,11 @@ def tensorinv(a: ArrayLike[AnyValue], ind: Integer = 2) -> AnyValue:
 def tensorsolve(
     a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axes: Sequence[int] | None = None
 ) -> AnyValue:
-    """x with tensordot(a, x, x.ndim) = b; ``axes`` of a are moved to its end first."""
+    """x with tensordot(a, x, x.ndim) = b; ``axes`` of a are moved to its end first.
+
+    >>> sg.linalg.tensorsolve(2.0 * np.eye(2), [4.0, 8.0]).round(3)
+    array([2., 4.])
+    """
     left, right = promoted_values((a, b))
     value: Any = left
     for axis in axes or ():
@@ -165,7 +209,11 @@ def tensorsolve(
 
 
 def solve_toeplitz(c_or_cr: Any, b: ArrayLike[AnyValue]) -> AnyValue:
-    """x with toeplitz(c, r) @ x = b, of a column c or a pair (c, r); by ``solve``."""
+    """x with toeplitz(c, r) @ x = b, of a column c or a pair (c, r); by ``solve``.
+
+    >>> sg.linalg.solve_toeplitz([4.0, 1.0, 0.0], [5.0, 6.0, 5.0]).round(3)
+    array([1., 1., 1.])
+    """
     pair = c_or_cr if isinstance(c_or_cr, tuple) else (c_or_cr,)
     return solve(toeplitz(*pair), b)
 
@@ -187,6 +235,10 @@ def solve_banded(l_and_u: Any, ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) 
 
     ``l_and_u`` are the numbers of diagonals below and above. Three diagonals are solved by
     ``solve_tridiagonal``, more as a whole matrix.
+
+    >>> sg.linalg.solve_banded((1, 1), [[0.0, 1.0, 1.0], [4.0, 4.0, 4.0],
+    ...     [1.0, 1.0, 0.0]], [5.0, 6.0, 5.0]).round(3)
+    array([1., 1., 1.])
     """
     if not isinstance(l_and_u, Sequence) or isinstance(l_and_u, str) or len(l_and_u) != 2:
         raise ArgumentError(
@@ -205,7 +257,11 @@ def solve_banded(l_and_u: Any, ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) 
 def solveh_banded(
     ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue], *, lower: bool = False
 ) -> AnyValue:
-    """The same of a symmetric positive definite matrix, given by its upper or lower diagonals."""
+    """The same of a symmetric positive definite matrix, given by its upper or lower diagonals.
+
+    >>> sg.linalg.solveh_banded([[0.0, 1.0, 1.0], [4.0, 4.0, 4.0]], [5.0, 6.0, 5.0]).round(3)
+    array([1., 1., 1.])
+    """
     value, right = promoted_values((matrices(ab), b))
     half = _from_bands(value, 0 if lower else value.shape[0] - 1)
     triangle = cholesky(half if lower else adjoint(half))
@@ -216,6 +272,10 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """LU factors of square matrices, for ``lu_solve``: both in one matrix, and the pivots.
 
     As ``scipy.linalg.lu_factor``: row i was exchanged with row piv[i]. Differentiable.
+
+    >>> factors = sg.linalg.lu_factor([[1.0, 2.0], [3.0, 4.0]])
+    >>> sg.linalg.lu_solve(factors, [5.0, 11.0]).round(3)
+    array([1., 2.])
     """
     value = matrices(a)
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
@@ -236,7 +296,12 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
 
 
 def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Integer = 0) -> AnyValue:
-    """x with a @ x = b, of a matrix whose ``lu_factor`` is known; with ``trans`` 1 or 2 of a.T."""
+    """x with a @ x = b, of a matrix whose ``lu_factor`` is known; with ``trans`` 1 or 2 of a.T.
+
+    >>> factors = sg.linalg.lu_factor([[1.0, 2.0], [3.0, 4.0]])
+    >>> sg.linalg.lu_solve(factors, [5.0, 11.0]).round(3)
+    array([1., 2.])
+    """
     if not isinstance(lu_and_piv, tuple | list) or len(lu_and_piv) != 2:
         raise ArgumentError(
             "lu_solve: takes the pair of lu_factor", hint="lu_solve(lu_factor(a), b)"

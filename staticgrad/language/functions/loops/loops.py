@@ -533,6 +533,9 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     Args:
         f: takes a slice of each, in the containers of ``xs``.
         xs: a value, or values in containers, of equal first sizes.
+
+    >>> sg.map(lambda row: row @ row, np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([ 5., 25.])
     """
     check_function("f", f, "x")
 

@@ -100,6 +100,9 @@ def huber(
     """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
 
     r = input - target; Huber, Ann. Math. Statist. 35 (1964). ``delta`` is positive.
+
+    >>> sg.nn.huber([1.0, 5.0], [1.5, 2.0]).round(3)
+    np.float64(1.312)
     """
     left, right = alike(input, target)
     away = left - right

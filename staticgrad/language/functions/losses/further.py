@@ -56,7 +56,11 @@ _LOWEST_LOG: Final = -100.0
 def l1_loss(
     input: ArrayLike[AnyValue], target: ArrayLike[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """abs(input - target)."""
+    """abs(input - target).
+
+    >>> sg.nn.l1_loss([1.0, 5.0], [1.5, 2.0]).round(3)
+    np.float64(1.75)
+    """
     one, other = alike(input, target)
     return reduced(absolute(one - other), reduction)
 
@@ -72,6 +76,9 @@ def smooth_l1_loss(
     """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = input - target.
 
     ``beta`` is positive.
+
+    >>> sg.nn.smooth_l1_loss([1.0, 5.0], [1.5, 2.0]).round(3)
+    np.float64(1.312)
     """
     one, other = alike(input, target)
     away = one - other
@@ -99,6 +106,9 @@ def nll_loss(
 
     Returns:
         A 0-d value, or the losses [n, ...].
+
+    >>> sg.nn.nll_loss([[-0.1, -2.4], [-1.6, -0.2]], [0, 1]).round(3)
+    np.float64(0.15)
     """
     scores, labels = as_values(input, target)
     return losses_of_labels(scores, labels, weight, ignore_index, reduction, axis)
@@ -120,6 +130,9 @@ def kl_div(
         reduction: also ``"batchmean"``, the sum divided by the size of the first axis: the mean
             divergence of a batch.
         log_target: the target is given by its logarithms, too.
+
+    >>> sg.nn.kl_div([[-1.0, -0.5]], [[0.4, 0.6]]).round(3)
+    np.float64(0.013)
     """
     scores, wanted = alike(input, target)
     if log_target:
@@ -141,6 +154,9 @@ def binary_cross_entropy(
     """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
 
     Of log-odds ``binary_cross_entropy_with_logits`` is exact. Operands are in [0, 1].
+
+    >>> sg.nn.binary_cross_entropy([0.9, 0.2], [1.0, 0.0]).round(3)
+    np.float64(0.164)
     """
     p, t = alike(input, target)
     likely = maximum(log(p), _LOWEST_LOG)
@@ -161,6 +177,9 @@ def pairwise_distance(
 
     x1 and x2 are floating [..., d], of one shape, or one of them 0-d. ``eps`` keeps the derivative
     of a distance of 0 finite.
+
+    >>> sg.nn.pairwise_distance([[1.0, 2.0]], [[4.0, 6.0]]).round(3)
+    array([5.])
     """
     one, other = alike(x1, x2)
     return norm(one - other + eps, p, -1, keepdims)
@@ -180,6 +199,9 @@ def triplet_margin_loss(
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), d ``pairwise_distance``.
 
     Schroff et al., arXiv 1503.03832. The operands are floating [..., d], of one shape.
+
+    >>> sg.nn.triplet_margin_loss([[1.0, 0.0]], [[1.0, 0.5]], [[0.0, 1.0]]).round(3)
+    np.float64(0.086)
     """
     near = pairwise_distance(anchor, positive, p, eps)
     losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
@@ -193,6 +215,9 @@ def cosine_similarity(
     """Compute the cosine between rows: x1 . x2 / (|x1| |x2|), with lengths of at least eps.
 
     x1 and x2 are floating, of one shape, or one of them 0-d; rows are along ``axis``.
+
+    >>> sg.nn.cosine_similarity([[1.0, 0.0]], [[1.0, 1.0]]).round(3)
+    array([0.707])
     """
     one, other = alike(x1, x2)
     squares = maximum(total(one * one, axis), eps * eps)
@@ -207,6 +232,9 @@ def normalize(
     """Divide x by its p-norm along ``axis``, which is at least eps: rows of zeros stay zeros.
 
     ``p`` is as ``ord`` of ``sg.linalg.vector_norm``; ``axis`` is one, several, or None for all.
+
+    >>> sg.nn.normalize([[3.0, 4.0]]).round(3)
+    array([[0.6, 0.8]])
     """
     value = floating(x)
     return value / maximum(vector_norm_over(value, p, axis, keepdims=True), eps)
@@ -245,6 +273,9 @@ def ctc_loss(
     Returns:
         A 0-d value in the dtype of log_probs, or the losses [batch]. The loss of more labels than
         the times can hold is infinite, and has derivative 0.
+
+    >>> sg.nn.ctc_loss(np.log(np.full((3, 1, 2), 0.5)), [[1]]).round(3)
+    np.float64(0.288)
     """
     logs, labels = as_values(log_probs, targets)
     logs = floating(logs)

@@ -55,6 +55,9 @@ def hinge_embedding_loss(
     Args:
         input: floating: distances.
         target: 1 or -1, of the same shape.
+
+    >>> sg.nn.hinge_embedding_loss([0.3, 0.4], [1.0, -1.0]).round(3)
+    np.float64(0.45)
     """
     distance, sign = alike(input, target)
     losses = where(sign > 0, distance, maximum(margin - distance, 0.0))
@@ -75,6 +78,9 @@ def margin_ranking_loss(
     Args:
         input1, input2: floating, of one shape: scores.
         target: 1 where the first is to be larger, -1 where the second.
+
+    >>> sg.nn.margin_ranking_loss([1.0, 2.0], [2.0, 1.0], [1.0, 1.0]).round(3)
+    np.float64(0.5)
     """
     first, second = alike(input1, input2)
     away, sign = alike(first - second, target)
@@ -86,7 +92,11 @@ def margin_ranking_loss(
 def soft_margin_loss(
     input: ArrayLike[AnyValue], target: ArrayLike[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """Compute log(1 + exp(-target * input)), without overflow; ``target`` is 1 or -1."""
+    """Compute log(1 + exp(-target * input)), without overflow; ``target`` is 1 or -1.
+
+    >>> sg.nn.soft_margin_loss([0.5, -1.0], [1.0, -1.0]).round(3)
+    np.float64(0.394)
+    """
     score, sign = alike(input, target)
     return reduced(softplus(-sign * score), reduction)
 
@@ -101,6 +111,9 @@ def multilabel_soft_margin_loss(
     Args:
         input: floating [..., C]: log-odds.
         target: 0 or 1 for each class, of the same shape.
+
+    >>> sg.nn.multilabel_soft_margin_loss([[0.5, -1.0]], [[1.0, 0.0]]).round(3)
+    np.float64(0.394)
     """
     odds, wanted = alike(input, target)
     losses = softplus(-odds) * wanted + softplus(odds) * (1.0 - wanted)
@@ -126,6 +139,9 @@ def multi_margin_loss(
 
     Returns:
         A 0-d value in the dtype of ``input``, or the losses.
+
+    >>> sg.nn.multi_margin_loss([[0.1, 0.2, 0.9]], [2]).round(3)
+    np.float64(0.167)
     """
     scores, labels = as_values(input, target)
     scores = floating(scores)
@@ -159,6 +175,9 @@ def cosine_embedding_loss(
     Args:
         input1, input2: floating [..., d], of one shape.
         target: 1 or -1 for each row.
+
+    >>> sg.nn.cosine_embedding_loss([[1.0, 0.0]], [[1.0, 1.0]], [1.0]).round(3)
+    np.float64(0.293)
     """
     cosine: Any = cosine_similarity(input1, input2, axis=-1)
     near, sign = alike(cosine, target)
@@ -186,6 +205,9 @@ def gaussian_nll_loss(
             there as well.
         full: add log(2 pi) / 2.
         eps: the least variance.
+
+    >>> sg.nn.gaussian_nll_loss([1.0, 2.0], [1.5, 2.0], [1.0, 0.5]).round(3)
+    np.float64(-0.111)
     """
     middle, wanted = alike(input, target)
     middle, spread = promoted_values((middle, var))
@@ -213,6 +235,9 @@ def poisson_nll_loss(
         log_input: ``input`` is the logarithm; else input - target * log(input + eps) is computed.
         full: add Stirling's formula of log(target!) where target > 1.
         eps: added to the rate in the logarithm.
+
+    >>> sg.nn.poisson_nll_loss([0.5, 1.0], [1.0, 2.0]).round(3)
+    np.float64(0.934)
     """
     rate, count = alike(input, target)
     losses = exp(rate) - count * rate if log_input else rate - count * log(rate + eps)
