@@ -961,6 +961,13 @@ MUTANTS = (
          "chosen = stacked == largest",
          "the gradient of a NaN goes to the first place of its window",
          "tests/ops/test_nan.py -k window"),
+        ("partial-filters", "staticgrad/compiler/preparation/windows.py",
+         "size >= out * rows:", "size >= 0:",
+         "a filter that is larger than an image has a partial gradient for each of eight images",
+         "tests/compiled/test_convolutions.py -k partial"),
+        ("chunks-of-partial-filters", "staticgrad/compiler/preparation/windows.py",
+         "if chunks > 1 and parts == 1:", "if chunks > 1 and parts == 2:",
+         "two partial gradients of a filter are one", "tests/compiled/test_convolutions.py -k partial"),
     ),
     *_row(
         "passes",

@@ -46,6 +46,8 @@ GEOMETRIES = {
     "groups and gaps": ((13, 4, 90), (6, 2, 7), {"padding": ((3, 0),), "dilation": 2, "groups": 2}),
     "a cube": ((8, 2, 5, 6, 4), (3, 2, 2, 3, 1), {"padding": 1}),
     "parts of few": ((3, 40, 6, 5), (8, 40, 3, 3), {}),
+    "parts of small images": ((13, 32, 6, 5), (30, 32, 3, 3), {"padding": 1}),
+    "channels of small images": ((9, 33, 5, 5), (62, 33, 3, 3), {"stride": 2, "padding": 1}),
     "single elements": ((13, 5, 6, 7), (40, 5, 1, 1), {}),
     "many channels of elements": ((8, 400, 50), (33, 400, 1), {}),
     "elements of a cube": ((3, 6, 2, 3, 4), (150, 6, 1, 1, 1), {}),
@@ -180,7 +182,8 @@ def test_which_convolutions_change_their_form(taps, options, of_patches, of_rema
 @pytest.mark.parametrize(
     ("name", "parts"),
     [("one channel", 8), ("few channels", 3), ("groups and gaps", 4), ("a cube", 8),
-     ("parts of few", 4), ("single elements", 4), ("many channels of elements", 2)],
+     ("parts of few", 4), ("parts of small images", 4), ("channels of small images", 4),
+     ("single elements", 4), ("many channels of elements", 2)],
 )  # fmt: skip
 def test_several_iterations_share_few_channels(name, parts):
     shape, filters, options = GEOMETRIES[name]
@@ -193,6 +196,22 @@ def test_several_iterations_share_few_channels(name, parts):
     ]
     assert products
     assert all(isinstance(count, int) and count >= parts for count in products)
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "most"),
+    [((8, 32, 8, 8), (32, 32, 3, 3), 2), (("n", 32, 8, 8), (32, 32, 3, 3), 2),
+     ((8, 16, 7, 7), (64, 16, 5, 5), 1), ((8, 16, 16, 16), (32, 16, 3, 3), 8),
+     ((3, 8, 16, 16), (16, 8, 3, 3), 3)],
+)  # fmt: skip
+def test_filters_larger_than_an_image_have_few_partial_gradients(shape, filters, most):
+    """Eight partial gradients of 36,864 bytes were more than all eight images and results."""
+    graph = convolved(shape, filters, {"padding": filters[-1] // 2})
+    sizes = {"n": 8} if shape[0] == "n" else {}
+    partial = 4 * int(np.prod(filters))
+    plan = sg.compile({"dw": graph["dw"]}, threads=1).plan(**sizes)
+    held = sum(each.nbytes for each in plan.placements if each.nbytes % partial == 0)
+    assert held == (partial * most if most > 1 else 0)
 
 
 # -- which form ------------------------------------------------------------------------------------

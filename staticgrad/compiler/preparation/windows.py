@@ -12,9 +12,10 @@ otherwise columns where an image has many windows.
 terms: one iteration, which is the work of one thread. So the batch is cut into parts of as many
 images after each other, and what each gives is added up, by the column rule of ``ir/summation.py``.
 Parts are the same for every machine and plan. How many there are is decided by what a node says of
-its channels and taps, and by the batch only if it is known to have fewer images than that: what
-parts without images would give are zeros. Of windows of one tap next to each other, which are the
-elements of an image, nothing is copied.
+its channels, taps and images, and by the batch only if it is known to have fewer images than that:
+what parts without images would give are zeros. Where a partial gradient takes more memory than an
+image and its result, there are fewer parts, and iterations share the channels instead. Of windows
+of one tap next to each other, which are the elements of an image, nothing is copied.
 
 **Tiles** of two by two results, for dense convolutions of three by three taps and their gradients.
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, arXiv 1509.09308:
@@ -241,6 +242,8 @@ _WANTED_OF_TILES: Final = 4
 _WANTED: Final = 8
 #: Iterations without parts that are enough.
 _ENOUGH: Final = 4
+#: Rows of a product below which more iterations do not pay.
+LEAST_ROWS: Final = 64
 
 
 def is_fed(form: WindowProduct, dtype: DType) -> bool:
@@ -262,7 +265,7 @@ def with_parts(graph: Graph) -> Graph:
     def rewritten(
         node: Node, op: ConvFilter, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
-        parts = _parts_of(node, op)
+        parts = 0 if op.parts else shares(node)[0]
         if parts == 0:
             return None
         return (in_parts(node, args, parts),)
@@ -287,25 +290,35 @@ def parts_in_tiles(channels: Sequence[Size]) -> int:
     return -(-_WANTED_OF_TILES // max(1, shared))
 
 
-def _parts_of(node: Node, op: ConvFilter) -> int:
-    """Return the parts of a gradient that goes through images one by one; 0 where it does not."""
-    form, dtype = node.form, node.types[0].dtype
-    if op.parts or not dtype.is_float:
-        return 0
+def shares(node: Node) -> tuple[int, int]:
+    """Return the number of parts of the batch, and of chunks of channels, that iterations have.
+
+    Parts are 0 for a gradient that does not go through images one by one.
+    """
+    form, dtype = node.form, node.args[0].type.dtype
     assert isinstance(form, WindowProduct)
-    out, channels, *taps = node.types[0].shape
-    if not (isinstance(out, int) and isinstance(channels, int)):
-        return 0
+    (batch, channels, *_), out = node.args[0].type.shape, node.args[1].type.shape[1]
+    if not (dtype.is_float and isinstance(out, int) and isinstance(channels, int)):
+        return 0, 1
+    channels //= form.groups
     pointwise = is_pointwise(form, dtype) and even_part(channels) is not None
     if not (pointwise or is_fed(form, dtype)):
-        return 0
+        return 0, 1
     panels = -(-out // form.groups // panel_columns(dtype))
-    rows = channels * prod(tap for tap in taps if isinstance(tap, int))
+    rows = channels * prod(axis.taps for axis in form.axes if isinstance(axis.taps, int))
     shared = form.groups * panels * -(-rows // FED_ROWS)
     if not 0 < shared < _ENOUGH:
-        return int(pointwise)
-    batch: Size = node.args[0].type.shape[0]
-    return min(-(-_WANTED // shared), max(1, batch) if isinstance(batch, int) else _WANTED)
+        return int(pointwise), 1
+    chunks = 1 if pointwise else max(1, min(channels, rows // LEAST_ROWS, _WANTED // shared))
+    image = product(tuple(axis.image for axis in form.axes))
+    windows = product(tuple(axis.windows for axis in form.axes))
+    size = form.groups * channels * image + out * windows
+    if not isinstance(size, int) or size >= out * rows:
+        chunks = 1
+    parts = -(-_WANTED // (shared * chunks))
+    if chunks > 1 and parts == 1:
+        return 0, chunks
+    return min(parts, max(1, batch) if isinstance(batch, int) else parts), chunks
 
 
 def even_part(channels: int) -> int | None:

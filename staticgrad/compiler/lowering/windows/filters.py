@@ -24,7 +24,7 @@ from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
 from staticgrad.compiler.lowering.windows.places import AxisPlace, along, map_over
 from staticgrad.compiler.lowering.windows.products import WindowProducts
 from staticgrad.compiler.lowering.windows.strips import STRIP
-from staticgrad.compiler.preparation.windows import even_part, is_fed
+from staticgrad.compiler.preparation.windows import LEAST_ROWS, even_part, is_fed, shares
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.forms import WindowProduct
 from staticgrad.language.ir.graph import Node
@@ -44,9 +44,10 @@ from staticgrad.language.types.dtype import I64
 
 #: Elements of the copied channels, about: they stay in L2.
 COPIED: Final = 1 << 17
-#: Rows of a product below which more iterations do not pay, and how many of those there should be.
-_LEAST_ROWS: Final = 64
+#: Iterations that there should be.
 _WANTED: Final = 4
+#: Images up to which partial gradients take more time than results that are transposed again.
+_FEW: Final = 32
 #: The numbers of columns, and of images, that are left for an iteration.
 _COLUMNS: Final = "r0"
 _IMAGES: Final = "r1"
@@ -118,8 +119,10 @@ class WindowFilters(WindowProducts):
         around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
         most = min(FED_ROWS, max(28, COPIED // max(1, hint_value(self.plane)) * taps)) // taps
         chunks = -(-channels // max(1, most))
-        pays = max(1, channels * taps // _LEAST_ROWS)
+        pays = max(1, channels * taps // LEAST_ROWS)
         chunks = max(chunks, min(pays, -(-_WANTED // max(1, around))))
+        if self.form.parts and hint_value(self.second.type.shape[0]) <= _FEW:
+            chunks = max(chunks, shares(self.anchor)[1])
         if chunks > 1 and chunks * around % 2:
             chunks += 1
         return -(-channels // chunks)
