@@ -1,4 +1,4 @@
-"""Samples of the products of sparse matrices: patterns of all kinds, one number a row and many."""
+"""Samples of ops of sparse matrices: patterns of all kinds, one number a row and many."""
 
 import numpy as np
 
@@ -77,6 +77,64 @@ def _(rng):
     yield from _outside(op, _of_sampled)
 
 
+#: Unknowns, elements outside of the diagonal, columns.
+SYSTEMS = ((4, 5, 2), (3, 4, 1), (1, 0, 1), (0, 0, 2), (4, 3, 0), (30, 60, 3))
+
+
+def _system(rng, n, count):
+    """A pattern with the diagonal, and equal places, and elements that make a good matrix."""
+    rows = np.concatenate([np.arange(n), rng.integers(0, max(n, 1), count)])
+    order = np.argsort(rows, kind="stable")
+    places = np.concatenate([np.arange(n), rng.integers(0, max(n, 1), count)])[order]
+    starts = np.searchsorted(rows[order], np.arange(n + 1))
+    large = np.concatenate([np.full(n, 4.0), np.zeros(count)])[order]
+    return pattern_of(places, starts, (n, n)), large
+
+
+def _pairs(array):
+    return np.stack([array, array[..., ::-1] / 2], -1)
+
+
+def _solutions(rng, name, of_parts):
+    for transposed in (False, True):
+        op = op_class(name)(transposed, "nan", "COLAMD")
+        for n, count, k in SYSTEMS:
+            pattern, large = _system(rng, n, count)
+            for batches in (((), ()), ((2,), (2,)), ((2,), ()), ((), (3, 1)), ((0,), (0,))):
+                data = large + rng.normal(size=(*batches[0], n + count)) / 2
+                b = rng.normal(size=(*batches[1], n, k))
+                arrays = [of_parts(data), of_parts(b)]
+                is_small = n in (3, 4) and k > 0 and len(batches[1]) < 2 and (0,) not in batches
+                yield Sample(op, (*arrays, *pattern), smooth=is_small)
+                narrow = (a.astype(np.float32) for a in arrays)
+                yield Sample(op, (*narrow, *pattern))
+            yield Sample(op, (*arrays, *(v.astype(np.int64) for v in pattern)))
+        for dtype in (F32, F64):
+            for singular in (True, False):
+                pattern, large = _system(rng, 9, 12)
+                b = extraordinary(rng, of_parts(np.ones((9, 2))).shape, dtype)
+                data = extraordinary(rng, of_parts(large).shape, dtype)
+                data = data if singular else of_parts(large).astype(b.dtype)
+                yield Sample(op, (data, b, *pattern))
+    empty_rows = random_pattern(rng, 5, 5, 4)  # a singular matrix
+    yield Sample(op, (of_parts(np.ones(4)), of_parts(np.ones((5, 2))), *empty_rows))
+    for wrong in (-9, 1, 40):
+        pattern, large = _system(rng, 4, 3)
+        b = of_parts(np.ones((4, 2)))
+        yield Sample(op, (of_parts(large), b, pattern[0], pattern[1] + wrong, *pattern[2:]))
+        yield Sample(op, (of_parts(large), b, *pattern[:-1], pattern[-1] * 0))
+
+
+@provides("sparse_solve")
+def _(rng):
+    yield from _solutions(rng, "sparse_solve", lambda array: array)
+
+
+@provides("complex_sparse_solve")
+def _(rng):
+    yield from _solutions(rng, "complex_sparse_solve", _pairs)
+
+
 def _at_size(name, operands):
     def at_size(n):
         rng = np.random.default_rng(n)
@@ -96,4 +154,24 @@ for _name, _operands in (("sparse_product", _of_product), ("sampled_product", _o
         "no function of NumPy: tests/sparse compares them with those of SciPy",
         ("f", "f", *"iiiiii"),
         _at_size(_name, _operands),
+    )
+
+
+def _solutions_at_size(name, of_parts):
+    def at_size(n):
+        rng = np.random.default_rng(n)
+        pattern, large = _system(rng, n % 37, n % 37)
+        for dtype in (np.float32, np.float64):
+            arrays = (of_parts(large), of_parts(rng.normal(size=(n % 37, 3))))
+            yield Sample(op_class(name)(), (*(a.astype(dtype) for a in arrays), *pattern))
+
+    return at_size
+
+
+for _name, _parts in (("sparse_solve", lambda array: array), ("complex_sparse_solve", _pairs)):
+    declare(
+        _name,
+        "no function of NumPy: tests/sparse compares it with SciPy's",
+        ("f", "f", *"iiiiii"),
+        _solutions_at_size(_name, _parts),
     )

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from staticgrad.compiler.plain.prelude import PRELUDE
 from staticgrad.language.ir.schedule import CallStep
 from staticgrad.language.types.dim import Size
 from staticgrad.native.libraries.recipes import RECIPES
+
+#: Family of routines that no exported file can call -> what they compute.
+NOT_EXPORTED: Final = {
+    "special": "SciPy's special functions",
+    "superlu": "solutions of sparse systems by SuperLU",
+}
 
 
 def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]) -> list[str]:

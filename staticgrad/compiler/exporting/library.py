@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.compiler import backends
+from staticgrad.compiler.exporting.libraries import NOT_EXPORTED
 from staticgrad.compiler.exporting.steps import lines_of, variable
 from staticgrad.compiler.plain.expressions import Indented
 from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, Moved, Place, Where
@@ -498,10 +499,10 @@ class LibraryWriter:
                 at = step.origins[0] if step.origins else None
                 hint = 'f.export("step.py") writes a file of Python, which has them'
                 family = kernel.name.partition(":")[0]
-                what = {
-                    "fft": "Fourier transforms cannot go to a library for C",
-                    "special": "SciPy's special functions cannot be exported",
-                }.get(family, "a call of what is not LAPACK cannot be exported")
+                refused = NOT_EXPORTED.get(family, "a call of what is not LAPACK")
+                what = f"{refused} cannot be exported"
+                if family == "fft":
+                    what = "Fourier transforms cannot go to a library for C"
                 raise ExportError(
                     f"{step.label}: {what}", hint=hint if family == "fft" else "", at=at
                 )

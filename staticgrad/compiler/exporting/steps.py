@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.exporting.libraries import call_of
+from staticgrad.compiler.exporting.libraries import NOT_EXPORTED, call_of
 from staticgrad.compiler.plain.expressions import Functions, Indented, storable
 from staticgrad.compiler.plain.kernels import KernelWriter
 from staticgrad.compiler.plain.prelude import PRELUDE
@@ -328,10 +328,9 @@ class StepsWriter:
         operands = [*names.get("in", []), *names.get("out", [])]
         found = call_of(step, operands, self.size)
         if not found:
-            what = "a call of a user's function or of other ranks"
-            if step.routine.name.startswith("special:"):
-                what = f"{step.label}: SciPy's special functions"
-            raise ExportError(f"{what} cannot be exported")
+            what = NOT_EXPORTED.get(step.routine.name.partition(":")[0])
+            refused = what or "a call of a user's function or of other ranks"
+            raise ExportError(f"{step.label}: {refused} cannot be exported")
         (check,) = names.get("check") or ["()"]
         self.calls_numpy = True
         name, *arguments = (check if word == "<check>" else word for word in found)

@@ -106,6 +106,22 @@ def _border(x: Any, op: Any, least: bool) -> Any:
     return whole[0] if least else whole[1]
 
 
+@row("sparse_product")
+def _sparse_product(op: Any, data: Any, x: Any, *pattern: Any) -> Any:
+    starts, places, rows, starts_t, *_ = pattern
+    count = (starts_t if op.transposed else starts).shape[0] - 1
+    rows, places = (places, rows) if op.transposed else (rows, places)
+    terms = data[..., None] * x[..., places, :]
+    zeros = jax.numpy.zeros((*terms.shape[:-2], count, x.shape[-1]), x.dtype)
+    return zeros.at[..., rows, :].add(terms)
+
+
+@row("sampled_product")
+def _sampled_product(op: Any, u: Any, v: Any, *pattern: Any) -> Any:
+    _, places, rows, *_ = pattern
+    return (u[..., rows, :] * v[..., places, :]).sum(-1)
+
+
 @row("floor_divide", "remainder", "fmod")
 def _divided(op: Any, x: Any, y: Any) -> Any:
     function = getattr(jax.numpy, op.name)

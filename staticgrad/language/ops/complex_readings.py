@@ -52,6 +52,7 @@ from staticgrad.language.ops.operands import BilinearOp, LinearOp
 from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.ops.scans import CumProd, CumSum, LinearScan
 from staticgrad.language.ops.selection import Where, copysign, maximum, minimum, where
+from staticgrad.language.ops.sparse import PatternOp
 from staticgrad.language.ops.transcendental import (
     Acos,
     Acosh,
@@ -429,6 +430,7 @@ _TABLE: Final[dict[type[Op], Reading]] = {
     **dict.fromkeys((LinearOp, Sum, CumSum, Neg, Rint, Mark, FirstOperand), _linear),
     Take: _taken,
     BilinearOp: lambda op, x, y: _bilinear(op, x, y),
+    PatternOp: lambda op, x, y, *pattern: _bilinear(lambda a, b: op(a, b, *pattern), x, y),
     Mul: lambda op, x, y: _bilinear(_mul, x, y),
     Add: _shaped,
     Sub: _shaped,

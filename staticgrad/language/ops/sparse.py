@@ -7,6 +7,10 @@ each op is the derivative of the others, whatever is differentiated, and nothing
     sparse_product(data, x)              A @ x
     sparse_product{transposed}(data, x)  A.T @ x
     sampled_product(u, v)                (u @ v.T) at the elements of the pattern
+    sparse_solve(data, b)                x with A @ x = b
+
+Of complex operands the products are those of their parts (``complex_readings.py``); a solution has
+an op of its own over pairs.
 """
 
 from __future__ import annotations
@@ -18,14 +22,16 @@ import numpy as np
 
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ir.pairs import Complex, joined, pair
+from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.batch_axis import in_front, merged, parted
 from staticgrad.language.ops.elementwise import quiet
 from staticgrad.language.ops.operands import promoted_values, shape_text
 from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import Shape, TensorType, product
+from staticgrad.language.types.arrays import Shape, TensorType, as_parts, of_parts, product
 from staticgrad.language.types.dim import Size
-from staticgrad.language.types.dtype import F32, F64, I32, I64, DType
+from staticgrad.language.types.dtype import F32, F64, I32, I64, DType, complex_of
 from staticgrad.support.errors import DTypeError, RankError, ShapeError
 
 _REALS: Final = {F32: "f32", F64: "f64"}
@@ -34,6 +40,9 @@ _WHOLES: Final = {I32: "i32", I64: "i64"}
 #: the start of an iteration, short enough to share a matrix between threads.
 _ROWS: Final = 128
 _ELEMENTS: Final = 1024
+#: Multiplications and additions of a factorization, for each element of a matrix: a rough estimate,
+#: since they depend on the fill. Poisson's equation on 316 x 316 points takes 10^3.
+_FACTOR: Final = 1000
 #: How many operands a pattern is.
 PATTERN: Final = 6
 
@@ -229,6 +238,140 @@ class SampledProduct(PatternOp, name="sampled_product"):
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         return _linear_in_each(self, tangents, args)
+
+
+class SparseSolve(PatternOp, name="sparse_solve"):
+    """X with A @ X = b, or with ``transposed`` A.T @ X = b, by SuperLU.
+
+    ``data`` is [..., elements], b [..., n, k]. ``ordering`` is SuperLU's of columns; with
+    ``errors="nan"`` a singular matrix gives NaN. Derivative: the transposed system is solved for
+    the cotangent, and its products with the solution are taken at the pattern.
+    """
+
+    kink = "singular matrices have no gradient"
+    transposed: bool = False
+    errors: str = "raise"
+    ordering: str = "COLAMD"
+
+    def infer(self, data: TensorType, b: TensorType, *pattern: TensorType) -> TensorType:
+        dtype, rows, columns, count = self.checked(data, b, *pattern)
+        text = f"{self.name}: [{rows}, {columns}] is not square"
+        if not dims.equal(rows, columns, text):
+            raise ShapeError(text)
+        if b.rank < 2:
+            raise RankError(f"{self.name}: {b} is not a matrix")
+        self.check_shape("data", data.shape, (count,))
+        self.check_shape("b", b.shape, (rows, b.shape[-1]))
+        batch = self.batch(data.shape[:-1], b.shape[:-2])
+        return TensorType(dtype, (*batch, rows, b.shape[-1]))
+
+    @quiet
+    def reference(self, *arrays: Array) -> Any:
+        from staticgrad.native.libraries import sparse_solvers
+
+        operands = [*map(np.ascontiguousarray, arrays)]
+        return sparse_solvers.solution(operands, self.transposed, self.ordering, self.errors)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return self.solved(out.dtype.numpy.name, (out, *types), 0)
+
+    def solved(self, dtype: str, types: Sequence[TensorType], parts: int) -> Form:
+        """The form for operands with so many further axes at the end."""
+        out, data, b, pattern, *_ = types
+        words = (self.ordering, "T" if self.transposed else "N", self.errors, dtype)
+        whole = pattern.dtype.numpy.name
+        name = ".".join(map(str, (*words, data.rank - parts, b.rank - parts, whole)))
+        sizes = tuple(size for one in (*types[1:], out) for size in one.shape)
+        flops = _FACTOR * types[4].shape[0]
+        return CallForm(f"superlu:{name}", sizes, checks=True, flops=flops, alone=True)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """Return -y x^T at the pattern, where y solves the adjoint system, and y itself for b."""
+        data, b, *pattern = args
+        other = SparseSolve(not self.transposed, "nan", self.ordering)
+        y = conj(other(data, conj(ct), *pattern))
+        by_data = None
+        if needed[0]:
+            pair = (conj(out), y) if self.transposed else (y, conj(out))
+            by_data = -_summed(SampledProduct()(*pair, *pattern), data.ndim)
+        return by_data, _summed(y, b.ndim) if needed[1] else None, *(None,) * PATTERN
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """Return the solution of the system for db - dA x."""
+        (by_data, by_b), (data, _), pattern = tangents[:2], args[:2], args[2:]
+        right = by_b
+        if by_data is not None:
+            moved = SparseProduct(self.transposed)(by_data, out, *pattern)
+            right = -moved if by_b is None else by_b - moved
+        return SparseSolve(self.transposed, "nan", self.ordering)(data, right, *pattern)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Further columns of one matrix; else a further axis of the batch."""
+        data, b, *pattern = args
+        if not over[0] and data.ndim == 1 and b.ndim == 3:
+            k = b.shape[-1]
+            return parted(self(data, merged(b, 2), *pattern), 1, size, k)
+        return super().batched(size, args, over)
+
+
+class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
+    """The same of complex elements, whose parts are along a last axis of 2."""
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        return lift_all(args)
+
+    def infer(self, data: TensorType, b: TensorType, *pattern: TensorType) -> TensorType:
+        for each in (data, b):
+            if not each.rank or each.shape[-1] != 2:
+                raise DTypeError(f"{self.name}: {each} has no last axis of 2")
+        found = super().infer(
+            data.with_shape(data.shape[:-1]), b.with_shape(b.shape[:-1]), *pattern
+        )
+        return found.with_shape((*found.shape, 2))
+
+    def reference(self, data: Array, b: Array, *pattern: Array) -> Any:
+        whole = (of_parts(np.ascontiguousarray(each)) for each in (data, b))
+        return as_parts(super().reference(*whole, *pattern))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return self.solved(complex_of(out.dtype).numpy.name, (out, *types), 1)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        of_values = SparseSolve(self.transposed, self.errors, self.ordering)
+        operands = [_whole(args[0]), _whole(args[1]), *args[2:]]
+        return tuple(map(joined, of_values.cotangents(_whole(ct), _whole(out), operands, needed)))
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        of_values = SparseSolve(self.transposed, self.errors, self.ordering)
+        moved = [None if each is None else _whole(each) for each in tangents[:2]]
+        operands = [_whole(args[0]), _whole(args[1]), *args[2:]]
+        return joined(of_values.jvp(moved, _whole(out), *operands))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """By the rule over complex values: the axis of parts stays the last one."""
+        operands = [_whole(args[0]), _whole(args[1]), *args[2:]]
+        of_values = SparseSolve(self.transposed, self.errors, self.ordering)
+        found = of_values.batched(size, operands, over)
+        return None if found is None else joined(found)
+
+
+def _whole(value: Any) -> Any:
+    """The complex value whose parts are along the last axis of a real one."""
+    return value.kind.complex_kind.of(value)
+
+
+def _of_pairs(op: Any, data: Any, b: Any, *pattern: Any) -> Any:
+    """The op over pairs; a real operand has imaginary parts of 0."""
+    pairs = [x if isinstance(x, Complex) else pair(x, None) for x in (data, b)]
+    found = ComplexSparseSolve(op.transposed, op.errors, op.ordering)(*map(joined, pairs), *pattern)
+    return _whole(found)
+
+
+Complex.readings[SparseSolve] = _of_pairs
 
 
 def _linear_in_each(op: PatternOp, tangents: Sequence[Any], args: Sequence[Any]) -> Any:

@@ -61,6 +61,7 @@ _BUILT_IN: Final = {
     "ranks": "staticgrad.native.libraries.collectives",
     "sparse": "staticgrad.native.libraries.sparse_rows",
     "special": "staticgrad.native.libraries.special_functions",
+    "superlu": "staticgrad.native.libraries.sparse_solvers",
 }
 _registered: Final[dict[str, _Registered]] = {}
 _made: Final[dict[tuple[str, bool], RoutineCode]] = {}

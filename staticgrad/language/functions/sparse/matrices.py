@@ -1,0 +1,885 @@
+"""The pattern of a sparse matrix, the matrix, and its operations: products, sums, parts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, wraps
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from staticgrad.language.functions import aggregate, creation
+from staticgrad.language.functions.complex_numbers import imag, real
+from staticgrad.language.functions.elementwise import deg2rad, rad2deg
+from staticgrad.language.functions.trees import Contents, ObjectParts, parts
+from staticgrad.language.ir.calls import computed_at_once
+from staticgrad.language.ir.execution import are_plain
+from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.language.ir.op import Array, Constant
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import (
+    absolute,
+    add,
+    ceil,
+    conj,
+    divide,
+    floor,
+    multiply,
+    negative,
+    rint,
+    sign,
+    subtract,
+    trunc,
+)
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import concatenate, scatter_add, take
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
+from staticgrad.language.ops.operands import (
+    as_value,
+    check_equal,
+    dtype_of,
+    known_integer,
+    leaf_array,
+    promoted_values,
+    shape_text,
+)
+from staticgrad.language.ops.sparse import SampledProduct, SparseProduct
+from staticgrad.language.ops.transcendental import (
+    arcsin,
+    arcsinh,
+    arctan,
+    arctanh,
+    expm1,
+    log1p,
+    sin,
+    sinh,
+    sqrt,
+    tan,
+    tanh,
+)
+from staticgrad.language.types.arrays import ArrayData, is_sparse
+from staticgrad.language.types.dtype import F64
+from staticgrad.support.errors import (
+    ArgumentError,
+    DTypeError,
+    IndexOutOfRange,
+    RankError,
+    ShapeError,
+)
+from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.wording import kind_of, shown
+
+_ALSO: Final = (
+    "sg.sparse.csr(matrix) takes matrices of SciPy\n"
+    "sg.sparse.coo(data, rows, columns, shape) takes the place of each element"
+)
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _computes(method: Method) -> Method:
+    """A method whose result is of arrays where those of the matrix and all operands are."""
+
+    @wraps(method)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        held = [each.data for each in args if isinstance(each, Sparse)]
+        if not are_plain((*args, *held), kwargs):
+            return method(*args, **kwargs)
+        return computed_at_once(lambda args, kwargs: method(*args, **kwargs), args, kwargs)
+
+    return called  # type: ignore[return-value]
+
+
+@bounded
+class SparsityPattern:
+    """The elements of a sparse matrix that are stored, in CSR order; equal by content.
+
+    A place may be stored several times, and the places of a row in any order.
+
+    Args:
+        indices: the column of each element.
+        indptr: where each row begins among the elements, and the number of elements at the end.
+        shape: rows and columns.
+
+    Raises:
+        RankError, ShapeError, DTypeError, IndexOutOfRange, ArgumentError: no such pattern.
+    """
+
+    def __init__(self, indices: Any, indptr: Any, shape: Any) -> None:
+        rows, columns = pair_of("sparse", shape)
+        places, starts = integers("indices", indices), integers("indptr", indptr)
+        if starts.size != rows + 1:
+            raise ShapeError(
+                f"sparse: indptr has {starts.size} elements, not {rows + 1}: one a row and the end"
+            )
+        if starts[0] != 0 or starts[-1] != places.size:
+            raise ArgumentError(
+                f"sparse: indptr goes from {starts[0]} to {starts[-1]}, not from 0 to"
+                f" {places.size}, the number of indices"
+            )
+        if np.any(starts[1:] < starts[:-1]):
+            row = int(np.argmax(starts[1:] < starts[:-1]))
+            raise ArgumentError(f"sparse: indptr decreases behind row {row}: it must not")
+        _check_range("column", places, columns)
+        whole = np.int32 if max(rows, columns, places.size) < 2**31 else np.int64
+        self.shape = rows, columns
+        self.starts, self.places = ArrayData(starts.astype(whole)), ArrayData(places.astype(whole))
+
+    @property
+    def nnz(self) -> int:
+        """The number of stored elements."""
+        return int(self.places.array.size)
+
+    @cached_property
+    def vectors(self) -> tuple[ArrayData, ...]:
+        """What ops take of the pattern (``ops/sparse.py``): by rows and by columns."""
+        from scipy.sparse import csr_array
+
+        starts, places = self.starts.array, self.places.array
+        counted = (np.arange(self.nnz, dtype=places.dtype), places, starts)
+        by_columns = csr_array(counted, shape=self.shape).tocsc()
+        others = (by_columns.indptr, by_columns.indices, by_columns.data)
+        whole = (ArrayData(np.asarray(each, places.dtype)) for each in (self.rows, *others))
+        return self.starts, self.places, *whole
+
+    @cached_property
+    def rows(self) -> Array:
+        """The row of each element."""
+        starts = self.starts.array
+        return np.repeat(np.arange(self.shape[0], dtype=starts.dtype), np.diff(starts))
+
+    @cached_property
+    def flat(self) -> Array:
+        """The row-major index of each element in the matrix."""
+        return self.rows.astype(np.int64) * self.shape[1] + self.places.array
+
+    @cached_property
+    def has_duplicates(self) -> bool:
+        """Whether a place is stored several times."""
+        return np.unique(self.flat).size < self.nnz
+
+    def values(self, kind: type[Any]) -> tuple[Any, ...]:
+        """The vectors as values of a kind, or of that of its parts."""
+        kind = getattr(kind, "part_kind", kind)
+        return tuple(kind.bind(Constant(each), ()) for each in self.vectors)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, SparsityPattern)
+            and (self.shape, self.starts, self.places) == (other.shape, other.starts, other.places)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.nnz))
+
+    def __getstate__(self) -> Any:
+        return {name: getattr(self, name) for name in ("shape", "starts", "places")}
+
+    def __repr__(self) -> str:
+        return f"SparsityPattern({self.shape[0]} x {self.shape[1]}, {self.nnz} elements)"
+
+
+def pair_of(name: str, shape: Any) -> tuple[int, int]:
+    """Read the shape of a matrix."""
+    if not isinstance(shape, tuple | list) or len(shape) != 2:
+        raise RankError(f"{name}: shape={shown(shape)} is not a pair of rows and columns")
+    rows, columns = map(_size, shape)
+    return rows, columns
+
+
+def _size(size: Any) -> int:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0:
+        raise ArgumentError(f"sparse: the shape has {shown(size)}, not a size")
+    return int(size)
+
+
+def integers(what: str, data: Any) -> Array:
+    """Read a vector of integers."""
+    found = leaf_array(data, of="sparse")
+    if found.ndim != 1:
+        raise RankError(f"sparse: {what} has {found.ndim} axes, not one")
+    if found.dtype.kind not in "iu" and found.size:
+        raise DTypeError(f"sparse: {what} is of {found.dtype}, not of integers")
+    return found.astype(np.int64)
+
+
+def _check_range(what: str, places: Array, size: int) -> None:
+    outside = (places < 0) | (places >= size)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise IndexOutOfRange(
+            f"sparse: element {at} is in {what} {places[at]}, and there are {size}",
+            hint="places count from 0; negative ones are not read from the end",
+        )
+
+
+def unary(function: Callable[[Any], Any]) -> Callable[[Sparse], Sparse]:
+    """A method that applies a function that keeps 0 to the elements."""
+
+    def applied(self: Sparse) -> Sparse:
+        found = canonical(self)
+        return found._with(function(found.values()))
+
+    applied.__name__ = function.__name__
+    applied.__qualname__ = f"Sparse.{function.__name__}"
+    applied.__doc__ = f"The matrix of ``{function.__name__}`` of each element."
+    return _computes(applied)
+
+
+@bounded
+class Sparse:
+    """A matrix of a fixed pattern with the elements ``data``: a tree whose only leaf is the data.
+
+    ``csr`` and ``coo`` make one. ``A @ x`` and ``x @ A`` take vectors, matrices and batches of
+    them, and so does ``sg.matmul``; ``A.T`` is free. ``A * s`` takes what broadcasts to its shape.
+    Operators and methods are those of SciPy's sparse arrays; what they give of arrays alone is
+    computed when they are called. ``A[i]`` is a dense vector, ``A[i, j]`` a number, and a part
+    whose rows and columns are slices or vectors of indices is a sparse matrix.
+
+    Attributes:
+        data: the elements in CSR order (of ``A.T``: in that of A), an array or a value.
+        pattern: their places.
+    """
+
+    __array_ufunc__ = None  # NumPy leaves operators to this class
+    __array_priority__ = 2000.0
+
+    def __init__(self, data: Any, pattern: SparsityPattern, transposed: bool = False) -> None:
+        if not isinstance(data, Value):
+            self._constant = ArrayData(_elements(data))
+            data = self._constant.array
+        if len(data.shape) != 1:
+            raise RankError(f"sparse: the data is {shape_text(data.shape)}, not a vector")
+        text = f"sparse: {data.shape[0]} numbers for a pattern of {pattern.nnz} elements"
+        check_equal(text, data.shape[0], pattern.nnz)
+        self.data, self.pattern, self._transposed = data, pattern, transposed
+
+    def tree_contents(self) -> Contents:
+        """The data as the only leaf."""
+        static = {"pattern": self.pattern, "_transposed": self._transposed}
+        return Contents({"data": self.data}, static)
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.pattern.shape
+        return (columns, rows) if self._transposed else (rows, columns)
+
+    ndim = 2
+    has_slices = False  # its data has one element for each place of the pattern
+
+    @property
+    def nnz(self) -> int:
+        """The number of stored elements."""
+        return self.pattern.nnz
+
+    @property
+    def dtype(self) -> Any:
+        """The element type of the data."""
+        return dtype_of(self.data.dtype, of="sparse")
+
+    @property
+    def T(self) -> Sparse:  # noqa: N802 - NumPy's name
+        """The transposed matrix, with the same data."""
+        return self._with(self.data, not self._transposed)
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the matrix is the transpose of the one with this pattern."""
+        return self._transposed
+
+    def transpose(self) -> Sparse:
+        """The transposed matrix, with the same data."""
+        return self.T
+
+    @property
+    def H(self) -> Sparse:  # noqa: N802 - SciPy's name
+        """The conjugate transposed matrix."""
+        return self.T.conj()
+
+    def _with(self, data: Any, transposed: bool | None = None) -> Sparse:
+        found = Sparse.__new__(Sparse)
+        found.data, found.pattern = data, self.pattern
+        found._transposed = self._transposed if transposed is None else transposed
+        if data is self.data and "_constant" in vars(self):
+            found._constant = self._constant
+        return found
+
+    def with_data(self, data: Any) -> Sparse:
+        """A matrix of the same pattern with other elements, in the order of ``data``."""
+        return Sparse(data, self.pattern, self._transposed)
+
+    @_computes
+    def apply(self, function: Callable[[Any], Any]) -> Sparse:
+        """The matrix with ``function`` applied to the vector of its stored elements."""
+        return self.with_data(function(self.values()))
+
+    def astype(self, dtype: Any) -> Sparse:
+        """The matrix in another element type."""
+        if isinstance(self.data, Value):
+            return self.with_data(astype(self.data, dtype))
+        return self.with_data(self.data.astype(dtype_of(dtype).numpy))
+
+    def values(self, kind: type[Any] | None = None) -> Any:
+        """The data as a value, an array as a constant."""
+        if isinstance(self.data, Value):
+            return as_value(self.data, kind, of="sparse")
+        kept = vars(self).get("_constant")
+        if kept is None or kept.array is not self.data:
+            kept = self._constant = ArrayData(_elements(self.data))
+        kind = kind or binding_kind(())
+        if kept.array.dtype.kind == "c":
+            return kind.lift(kept.array)
+        return getattr(kind, "part_kind", kind).bind(Constant(kept), ())
+
+    def places(self) -> tuple[Array, Array]:
+        """The row and the column of each element, in the order of ``data``."""
+        rows, columns = self.pattern.rows, self.pattern.places.array
+        return (columns, rows) if self._transposed else (rows, columns)
+
+    def nonzero(self) -> tuple[Array, Array]:
+        """The rows and the columns of the stored elements, each place once, by rows."""
+        rows, columns = self.places()
+        flat = np.unique(rows.astype(np.int64) * self.shape[1] + columns)
+        width = max(self.shape[1], 1)
+        return flat // width, flat % width
+
+    # -- products ---------------------------------------------------------------------------------
+
+    @_computes
+    def __matmul__(self, other: Any) -> Any:
+        return _product(self, other)
+
+    @_computes
+    def __rmatmul__(self, other: Any) -> Any:
+        return _product(other, self)
+
+    def dot(self, other: Any) -> Any:
+        """The product, ``A @ other``."""
+        return self @ other
+
+    def _times(self, x: Any) -> Any:
+        """The product with dense rows [..., n, k]."""
+        data, x = promoted_values((self.values(binding_kind((self.data, x))), x))
+        return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
+
+    @_computes
+    def sampled(self, u: Any, v: Any) -> Sparse:
+        """The matrix with the elements of ``u @ v`` at its pattern: u [rows, k], v [k, columns]."""
+        u, v = promoted_values((u, v))
+        if u.ndim != 2 or v.ndim != 2:
+            raise RankError(f"sampled: {u.type} @ {v.type} is not a product of matrices")
+        pair = (transpose(v), u) if self._transposed else (u, transpose(v))
+        return self._with(SampledProduct()(*pair, *self.pattern.values(binding_kind((u,)))))
+
+    # -- elementwise ------------------------------------------------------------------------------
+
+    def __mul__(self, other: Any) -> Sparse:
+        return self._scaled(other, multiply)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Sparse:
+        return self._scaled(other, divide)
+
+    @_computes
+    def _scaled(self, other: Any, function: Callable[[Any, Any], Any]) -> Sparse:
+        if is_sparse(other):
+            if function is divide:
+                raise ArgumentError(
+                    "sparse: a quotient of two sparse matrices is 0 / 0 where neither is stored",
+                    hint="A * B.apply(sg.reciprocal) where B is stored; A.todense() / B.todense()",
+                )
+            return self._common(as_sparse(other))
+        factor = as_value(other) if np.ndim(other) or isinstance(other, Value) else other
+        if isinstance(factor, Value) and factor.ndim:
+            factor = broadcast_to(factor, self.shape)[self.places()]
+        return self._with(function(self.values(binding_kind((self.data, factor))), factor))
+
+    def _common(self, other: Sparse) -> Sparse:
+        """The elementwise product, at the places that both matrices store."""
+        _check_shapes(self, other)
+        one, two = canonical(self), canonical(other)
+        kind = binding_kind((one.data, two.data))
+        if one._transposed == two._transposed and one.pattern == two.pattern:
+            return one._with(multiply(one.values(kind), two.values(kind)))
+        flat = [_flat(each) for each in (one, two)]
+        at, first, second = np.intersect1d(*flat, assume_unique=True, return_indices=True)
+        data = multiply(one.values(kind)[first], two.values(kind)[second])
+        width = max(self.shape[1], 1)
+        return assembled(data, at // width, at % width, self.shape)
+
+    def multiply(self, other: Any) -> Sparse:
+        """The elementwise product, ``A * other``."""
+        return self * other
+
+    @_computes
+    def __pow__(self, exponent: Any) -> Sparse:
+        """Elementwise powers; ``exponent`` is a number above 0."""
+        if not isinstance(exponent, int | float | np.number) or not exponent > 0:
+            raise ArgumentError(
+                f"sparse: the exponent {shown(exponent)} is not a number above 0",
+                hint="A.apply(lambda x: x ** e) takes powers of stored elements alone",
+            )
+        found = canonical(self)
+        return found._with(found.values() ** exponent)
+
+    def power(self, n: Any) -> Sparse:
+        """Elementwise powers, ``A ** n``."""
+        return self**n
+
+    @_computes
+    def __neg__(self) -> Sparse:
+        return self._with(negative(self.values()))
+
+    def __add__(self, other: Any) -> Any:
+        return self._sum(other, add)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return self._sum(other, subtract)
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    __abs__ = unary(absolute)
+    abs = __abs__
+    arcsin = unary(arcsin)
+    arcsinh = unary(arcsinh)
+    arctan = unary(arctan)
+    arctanh = unary(arctanh)
+    ceil = unary(ceil)
+    deg2rad = unary(deg2rad)
+    expm1 = unary(expm1)
+    floor = unary(floor)
+    log1p = unary(log1p)
+    rad2deg = unary(rad2deg)
+    rint = unary(rint)
+    sign = unary(sign)
+    sin = unary(sin)
+    sinh = unary(sinh)
+    sqrt = unary(sqrt)
+    tan = unary(tan)
+    tanh = unary(tanh)
+    trunc = unary(trunc)
+    conj = conjugate = unary(conj)
+    real = property(unary(real))
+    imag = property(unary(imag))
+
+    # -- parts ------------------------------------------------------------------------------------
+
+    @_computes
+    def __getitem__(self, key: Any) -> Any:
+        """A part of the matrix, by indices that are known now.
+
+        Returns:
+            A number for two integers, a dense vector for one; the dense elements at two arrays of
+            indices, or at a mask of the matrix's shape; else a sparse matrix.
+
+        Raises:
+            ArgumentError: indices that are known only in a run.
+            IndexOutOfRange, RankError: indices outside of the matrix, or of more than two axes.
+        """
+        key = known_index(key)
+        if isinstance(key, np.ndarray) and key.dtype == bool and key.ndim == 2:
+            check_mask(key, self.shape)
+            return self._at(*np.nonzero(key))
+        pair = key if isinstance(key, tuple) else (key,)
+        pair = tuple(map(known_index, pair))
+        rest = [number for number, each in enumerate(pair) if each is Ellipsis]
+        if len(pair) - len(rest) > 2 or len(rest) > 1:
+            raise RankError(f"sparse: {len(pair)} indices, and a matrix has 2 axes")
+        at = rest[0] if rest else len(pair)
+        whole = (slice(None),) * (2 - len(pair) + len(rest))
+        pair = (*pair[:at], *whole, *pair[at + 1 :])
+        sliced = [isinstance(each, slice) for each in pair]
+        read = [
+            read_index(each, size, what)
+            for each, size, what in zip(pair, self.shape, ("row", "column"), strict=True)
+        ]
+        rows, columns = read
+        if any(sliced) and max(rows.ndim, columns.ndim) > 1:
+            raise RankError(
+                "sparse: indices of 2 axes beside a slice", hint="A[np.ix_(rows, columns)]"
+            )
+        is_grid = rows.ndim == columns.ndim == 2 and rows.shape[1] == columns.shape[0] == 1
+        if not any(sliced) and not is_grid:
+            rows, columns = broadcast_indices(rows, columns)
+            return reshape(self._at(rows.ravel(), columns.ravel()), rows.shape)
+        found = self._part(rows.ravel(), columns.ravel())
+        if rows.ndim and columns.ndim:
+            return found
+        return reshape(found.todense(), (found.shape[0] * found.shape[1],))
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rows, as dense vectors."""
+        return (self[row] for row in range(self.shape[0]))
+
+    def _part(self, rows: Array, columns: Array) -> Sparse:
+        """The matrix of these rows and columns, which may repeat."""
+        height, width = self.shape
+        at, across = self.places()
+        elements, at = picked(at, rows, height)
+        others, across = picked(across[elements], columns, width)
+        shape = rows.size, columns.size
+        return assembled(take(self.values(), elements[others]), at[others], across, shape)
+
+    def _at(self, rows: Array, columns: Array) -> Any:
+        """The elements at places, a vector."""
+        matrix = canonical(self)
+        flat = _flat(matrix)
+        order = np.argsort(flat, kind="stable")
+        wanted = rows.astype(np.int64) * self.shape[1] + columns
+        place = np.searchsorted(flat[order], wanted)
+        inside = place < flat.size
+        inside[inside] = flat[order][place[inside]] == wanted[inside]
+        (to,) = np.nonzero(inside)
+        return scatter_add(take(matrix.values(), order[place[to]]), to, wanted.size)
+
+    @_computes
+    def _sum(self, other: Any, function: Callable[[Any, Any], Any]) -> Any:
+        """A sum of the same pattern, or over the places of both; dense beside a dense matrix."""
+        if not is_sparse(other):
+            if np.ndim(other) == 2:
+                return function(self.todense(), other)
+            raise ArgumentError(
+                f"sparse: a sparse matrix is added to another matrix, not to {kind_of(other)}",
+                hint="A.todense() + x",
+            )
+        other = as_sparse(other)
+        _check_shapes(self, other)
+        kind = binding_kind((self.data, other.data))
+        one, two = self.values(kind), other.values(kind)
+        if self._transposed == other._transposed and self.pattern == other.pattern:
+            return self._with(function(one, two))
+        two = negative(two) if function is subtract else two
+        (r, c), (r2, c2) = self.places(), other.places()
+        data = concatenate([one, two])
+        return coo(data, np.concatenate([r, r2]), np.concatenate([c, c2]), self.shape)
+
+    # -- reductions and dense forms ---------------------------------------------------------------
+
+    @_computes
+    def sum(self, axis: int | None = None) -> Any:
+        """The sum of all elements, or of each column (``axis=0``) or row (1), as a dense value."""
+        if axis is None:
+            return aggregate.sum(self.values())
+        if known_integer(axis) not in (0, 1, -1, -2):
+            raise ArgumentError(f"sum: axis={shown(axis)} is neither 0 nor 1")
+        matrix = self.T if axis in (0, -2) else self
+        data = self.values()
+        ones = creation.ones((matrix.shape[1],), data.dtype.real, like=data)
+        return _product(matrix, ones)
+
+    @_computes
+    def mean(self, axis: int | None = None) -> Any:
+        """The mean of all places, or of each column (``axis=0``) or row (1); others count as 0."""
+        rows, columns = self.shape
+        total = self.sum(axis)
+        count = rows * columns if axis is None else rows if axis in (0, -2) else columns
+        return total / float(count)
+
+    @_computes
+    def trace(self, offset: int = 0) -> Any:
+        """The sum of a diagonal."""
+        return aggregate.sum(self.diagonal(offset))
+
+    @_computes
+    def diagonal(self, k: int = 0) -> Any:
+        """The elements on a diagonal, a vector; 0 where none is stored.
+
+        Args:
+            k: which one: of element [i, i + k].
+        """
+        rows, columns = self.places()
+        (at,) = np.nonzero(columns - rows == k)
+        size = diagonal_size(self.shape, k)
+        return scatter_add(self.values()[at], (rows if k >= 0 else columns)[at], size)
+
+    @_computes
+    def todense(self) -> Any:
+        """The whole matrix as a dense value."""
+        rows, columns = self.shape
+        at, others = (each.astype(np.int64) for each in self.places())
+        flat = scatter_add(self.values(), at * columns + others, rows * columns)
+        return reshape(flat, self.shape)
+
+    def toarray(self) -> Any:
+        """The whole matrix as a dense value, SciPy's name of ``todense``."""
+        return self.todense()
+
+    def tocsr(self) -> Any:
+        """The matrix as a ``scipy.sparse.csr_array``, where its data is an array or a tensor."""
+        from scipy.sparse import csr_array
+
+        parts = (np.asarray(self.data), self.pattern.places.array, self.pattern.starts.array)
+        found = csr_array(parts, shape=self.pattern.shape)
+        return found.T.tocsr() if self._transposed else found
+
+    def tocoo(self) -> Any:
+        """The matrix as a ``scipy.sparse.coo_array``, as ``tocsr``."""
+        return self.tocsr().tocoo()
+
+    def tocsc(self) -> Any:
+        """The matrix as a ``scipy.sparse.csc_array``, as ``tocsr``."""
+        return self.tocsr().tocsc()
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        return f"Sparse({rows} x {columns}, {self.nnz} elements of {self.dtype.numpy})"
+
+
+parts.register(Sparse, lambda matrix: ObjectParts(lambda: matrix.tree_contents().parts))
+
+
+def _elements(data: Any) -> Array:
+    """Numbers of a matrix as an array; integers become float64, as in ``sg.linalg``."""
+    found = leaf_array(data, of="sparse")
+    if found.dtype.kind in "biu":
+        return found.astype(F64.numpy)
+    return found
+
+
+def as_sparse(data: Any) -> Sparse:
+    """A matrix of SciPy as one of ours."""
+    if isinstance(data, Sparse):
+        return data
+    if getattr(data, "ndim", 0) != 2:
+        raise RankError(f"sparse: {kind_of(data)} of {getattr(data, 'ndim', 0)} axes, not a matrix")
+    found = data.tocsr()
+    return Sparse(found.data, SparsityPattern(found.indices, found.indptr, found.shape))
+
+
+def csr(data: Any, indices: Any = None, indptr: Any = None, shape: Any = None) -> Sparse:
+    """A sparse matrix from its elements row by row, or from one of SciPy.
+
+    Args:
+        data: the elements, an array or a value; or a matrix of ``scipy.sparse`` alone, whose
+            duplicate places (COO) are added up.
+        indices: the column of each element; a row may have them in any order, and several times.
+        indptr: where each row begins among the elements, and their number at the end.
+        shape: rows and columns.
+
+    Raises:
+        ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError: no pattern of this shape.
+
+    >>> sg.evaluate(sg.sparse.csr([1.0, 2.0], [1, 0], [0, 1, 1, 2], (3, 2)).todense())
+    array([[0., 1.],
+           [0., 0.],
+           [2., 0.]])
+    """
+    if indices is None and indptr is None and is_sparse(data):
+        return as_sparse(data)
+    if indices is None or indptr is None or shape is None:
+        raise ArgumentError("csr: takes data, indices, indptr and shape", hint=_ALSO)
+    return Sparse(data, SparsityPattern(indices, indptr, shape))
+
+
+def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
+    """A sparse matrix from the row and the column of each element; equal places are added up.
+
+    Args:
+        data: the elements, an array or a value.
+        rows, columns: integers, one for each element.
+        shape: rows and columns of the matrix.
+
+    Returns:
+        The matrix. Its ``data`` has one element for each place, by rows and then by columns.
+
+    Raises:
+        ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError: no matrix of this shape.
+
+    >>> A = sg.sparse.coo([1.0, 2.0, 4.0], [1, 0, 1], [0, 1, 0], (2, 2))
+    >>> A.data
+    array([2., 5.])
+    """
+    at, across = integers("rows", rows), integers("columns", columns)
+    if at.size != across.size:
+        raise ShapeError(f"coo: {at.size} rows and {across.size} columns")
+    height, width = pair_of("coo", shape)
+    _check_range("row", at, height)
+    _check_range("column", across, width)
+    size = data.shape[0] if isinstance(data, Value) and data.ndim else np.size(data)
+    text = f"coo: {size} numbers at {at.size} places"
+    check_equal(text, size, at.size)
+    flat, group = np.unique(at * width + across, return_inverse=True)
+    rows_of = flat // max(width, 1)
+    starts = np.searchsorted(rows_of, np.arange(height + 1))
+    pattern = SparsityPattern(flat - rows_of * width, starts, (height, width))
+    if not isinstance(data, Value):
+        found = np.zeros(flat.size, (array := _elements(data)).dtype)
+        np.add.at(found, group, array)
+        return Sparse(found, pattern)
+    if flat.size < group.size:
+        return Sparse(scatter_add(data, group, flat.size), pattern)
+    return Sparse(reordered(data, np.argsort(group)), pattern)
+
+
+def reordered(data: Any, order: Array) -> Any:
+    """The elements in another order; the same value where nothing moves."""
+    same = order.size == data.shape[0] and np.array_equal(order, np.arange(order.size))
+    return data if same else take(data, order)
+
+
+def assembled(data: Any, rows: Array, columns: Array, shape: tuple[int, int]) -> Sparse:
+    """The matrix of a value and the places of its elements, of which equal ones stay apart."""
+    order = np.lexsort((columns, rows))
+    starts = np.searchsorted(rows[order], np.arange(shape[0] + 1))
+    pattern = SparsityPattern(columns[order], starts, shape)
+    return Sparse(reordered(data, order), pattern)
+
+
+def canonical(matrix: Sparse) -> Sparse:
+    """The same matrix, each of whose places is stored once."""
+    if not matrix.pattern.has_duplicates:
+        return matrix
+    return coo(matrix.values(), *matrix.places(), matrix.shape)
+
+
+def _flat(matrix: Sparse) -> Array:
+    rows, columns = matrix.places()
+    return rows.astype(np.int64) * matrix.shape[1] + columns
+
+
+def picked(keys: Array, wanted: Array, size: int) -> tuple[Array, Array]:
+    """Return the elements whose key is one of ``wanted``, for each of these, and its number.
+
+    ``keys`` has an integer below ``size`` for each element. Elements of equal keys stay in order.
+    """
+    order = np.argsort(keys, kind="stable")
+    starts = np.searchsorted(keys[order], np.arange(size + 1))
+    counts = np.diff(starts)[wanted]
+    before = np.cumsum(counts) - counts
+    at = np.arange(counts.sum()) + np.repeat(starts[:-1][wanted] - before, counts)
+    return order[at], np.repeat(np.arange(wanted.size), counts)
+
+
+def diagonal_size(shape: tuple[int, int], k: int) -> int:
+    """The number of places on a diagonal."""
+    return max(min(shape[0] + min(k, 0), shape[1] - max(k, 0)), 0)
+
+
+def _check_shapes(one: Sparse, other: Sparse) -> None:
+    if one.shape != other.shape:
+        text = f"{shape_text(one.shape)} and {shape_text(other.shape)}"
+        raise ShapeError(f"sparse: the shapes {text} differ")
+
+
+# -- indices --------------------------------------------------------------------------------------
+
+
+def known_index(key: Any) -> Any:
+    """An index as a tuple, a slice, Ellipsis or an array."""
+    if isinstance(key, tuple | slice) or key is Ellipsis:
+        parts_of_key = (key.start, key.stop, key.step) if isinstance(key, slice) else ()
+        if any(isinstance(each, Value) for each in parts_of_key):
+            raise _unknown_index(key)
+        return key
+    if isinstance(key, Value) and not key.computes:
+        raise _unknown_index(key)
+    if is_sparse(key):
+        raise ArgumentError("sparse: a sparse matrix is no index", hint="A * (B != 0)")
+    if key is None:
+        raise RankError("sparse: None adds no axis: a sparse matrix has 2")
+    found = np.asarray(key)
+    if found.dtype.kind not in "biu" and found.size:
+        raise DTypeError(f"sparse: an index is of {found.dtype}, not of integers or bools")
+    return found if found.dtype.kind == "b" else found.astype(np.int64)
+
+
+def _unknown_index(key: Any) -> ArgumentError:
+    return ArgumentError(
+        f"sparse: the index {shown(key)} is known only in a run, a pattern before it",
+        hint="A.todense()[i] reads a dense matrix",
+    )
+
+
+def read_index(key: Any, size: int, what: str) -> Array:
+    """The indices along an axis, from 0, that a slice, integers or a mask name."""
+    if isinstance(key, slice):
+        return np.arange(size)[key]
+    if key.dtype == bool:
+        check_mask(key, (size,))
+        return np.nonzero(key)[0]
+    outside = (key < -size) | (key >= size)
+    if outside.any():
+        first = key[outside].ravel()[0]
+        raise IndexOutOfRange(f"sparse: {what} {first} is outside of a matrix of {size} {what}s")
+    if key.ndim > 2:
+        raise RankError(f"sparse: indices of {key.ndim} axes pick {what}s of a matrix")
+    found: Array = np.where(key < 0, key + size, key)
+    return found
+
+
+def check_mask(mask: Array, shape: tuple[int, ...]) -> None:
+    """Refuse a mask of another shape."""
+    if mask.shape != shape:
+        text = f"{shape_text(mask.shape)}, not {shape_text(shape)}"
+        raise ShapeError(f"sparse: a mask is {text}")
+
+
+def broadcast_indices(rows: Array, columns: Array) -> tuple[Array, Array]:
+    """The indices of places, of one shape."""
+    try:
+        rows, columns = np.broadcast_arrays(rows, columns)
+    except ValueError:
+        text = f"{shape_text(rows.shape)} and {shape_text(columns.shape)}"
+        raise ShapeError(
+            f"sparse: indices {text} do not broadcast", hint="A[np.ix_(rows, columns)]"
+        ) from None
+    return rows, columns
+
+
+def _product(a: Any, b: Any) -> Any:
+    """a @ b where one of them is sparse; see ``sg.matmul``."""
+    if is_sparse(a) and is_sparse(b):
+        return _sparse_product(as_sparse(a), as_sparse(b))
+    if is_sparse(a):
+        matrix, x = as_sparse(a), as_value(b)
+        _check_product(
+            x, f"{shape_text(matrix.shape)} @ {shape_text(x.shape)}", max(-2, -x.ndim), matrix
+        )
+        if x.ndim > 1:
+            return matrix._times(x)
+        return squeeze(matrix._times(expand_dims(x, 1)), 1)
+    matrix, x = as_sparse(b).T, as_value(a)
+    _check_product(x, f"{shape_text(x.shape)} @ {shape_text(matrix.shape[::-1])}", -1, matrix)
+    if x.ndim == 1:
+        return squeeze(matrix._times(expand_dims(x, 1)), 1)
+    rows = reshape(x, (-1, x.shape[-1])) if x.ndim > 2 else x
+    found = transpose(matrix._times(transpose(rows)))
+    return reshape(found, (*x.shape[:-1], matrix.shape[0]))
+
+
+def _sparse_product(a: Sparse, b: Sparse) -> Sparse:
+    """a @ b: a term for each pair of elements that meet, summed by place in a fixed order.
+
+    The pairs are found now: 16 bytes for each in the program.
+    """
+    if a.shape[1] != b.shape[0]:
+        text = f"{shape_text(a.shape)} @ {shape_text(b.shape)}"
+        raise ShapeError(f"matmul: {text}: the sizes {a.shape[1]} and {b.shape[0]} differ")
+    (at, inner), (others, across) = a.places(), b.places()
+    second, first = picked(others, inner, b.shape[0])
+    kind = binding_kind((a.data, b.data))
+    terms = multiply(take(a.values(kind), first), take(b.values(kind), second))
+    return coo(terms, at[first], across[second], (a.shape[0], b.shape[1]))
+
+
+def _check_product(x: Any, product: str, axis: int, matrix: Sparse) -> None:
+    """Refuse a dense operand whose ``axis`` is not as long as rows of the matrix."""
+    if x.ndim == 0:
+        raise RankError("matmul: a scalar is not a matrix", hint="multiply with *")
+    columns = matrix.shape[1]
+    text = f"matmul: {product}: the sizes {columns} and {x.shape[axis]} differ"
+    check_equal(text, x.shape[axis], columns, x)
+
+
+def checked(name: str, matrix: Any) -> Sparse:
+    """Return a sparse matrix, or refuse an argument that is none."""
+    if not is_sparse(matrix):
+        raise ArgumentError(f"{name}: A is {kind_of(matrix)}, not a sparse matrix", hint=_ALSO)
+    return as_sparse(matrix)
