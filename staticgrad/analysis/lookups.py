@@ -19,6 +19,7 @@ from staticgrad.language.ops.indexing import out_of_range
 from staticgrad.support.building import capture
 from staticgrad.support.errors import IndexOutOfRange
 from staticgrad.support.errors.wording import Related
+from staticgrad.support.records import NamedTuple
 from staticgrad.support.source import Location
 
 
@@ -37,24 +38,37 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
 
 def _failing(call: Call) -> Iterator[str]:
     """The check operands of a kernel that some index is sure to fail."""
-    kernel = call.kernel
-    if not isinstance(kernel, Kernel):
+    if not isinstance(call.kernel, Kernel):
         return
-    numbers = dict(zip(kernel.arguments, call.arguments, strict=True))
+    numbers = dict(zip(call.kernel.arguments, call.arguments, strict=True))
+    for lookup in lookups_of(call.kernel):
+        extents = [numbers.get(str(each), each) for each in lookup.around]
+        if numbers.get(str(lookup.extent), lookup.extent) == 0 and 0 not in extents:
+            yield lookup.operand
+
+
+class CheckedIndex(NamedTuple):
+    """A checked index of a kernel: it is sure to fail where the ``extent`` of its axis is 0 and
+    that of no axis ``around`` it. Extents are numbers, or arguments of the kernel by name."""
+
+    operand: str
+    extent: object
+    around: tuple[object, ...]
+
+
+def lookups_of(kernel: Kernel) -> Iterator[CheckedIndex]:
+    """The checked indices of a kernel."""
     for stage, around in nested(kernel.stages):
-        if any(numbers.get(str(axis.extent), axis.extent) == 0 for axis in around):
-            continue
+        outer = [axis.extent for axis in around]
         loops = stage.loops if isinstance(stage, Map) else ()
-        empty = any(numbers.get(str(axis.extent), axis.extent) == 0 for axis in loops)
         inside: set[str] = set()  # checked indices that vary along the stage's loops
         for check in statements(stage):
             if not isinstance(check, Check):
                 continue
             if any(_varies(check.index, axis.name, inside) for axis in loops):
                 inside.add(check.name)
-            unseen = empty and check.name in inside
-            if numbers.get(str(check.extent), check.extent) == 0 and not unseen:
-                yield check.operand
+            seen = [axis.extent for axis in loops] if check.name in inside else []
+            yield CheckedIndex(check.operand, check.extent, (*outer, *seen))
 
 
 def _varies(value: Expr, axis: str, inside: AbstractSet[str]) -> bool:

@@ -404,8 +404,31 @@ def linear():
 
 
 REFUSED = {
-    "open sizes": (linear, "a.so", {}, errors.ExportError, "n is open"),
     "a header of a module": (linear, "a.py", {"header": "a.h"}, errors.ArgumentError, "header"),
+    "libraries of a module": (
+        linear, "a.py", {"libraries": ["m"]}, errors.ArgumentError, "libraries belong",
+    ),
+    "libraries of an archive": (
+        linear, "a.a", {"libraries": ["m"]}, errors.ArgumentError, "not to a .a",
+    ),
+    "a library that is not there": (
+        linear, "a.so", {"libraries": ["./libno.so"]}, errors.ArgumentError, "no file 'libno.so'",
+    ),
+    "a library that is no name": (
+        linear, "a.so", {"libraries": ["m -o x"]}, errors.ArgumentError, "neither a name",
+    ),
+    "a library that the linker does not find": (
+        linear, "a.so", {"libraries": ["no_such_library"]}, errors.CompileError, "no_such_library",
+    ),
+    "a wrapper of a module": (
+        linear, "a.py", {"wrappers": ["rust"]}, errors.ArgumentError, "wrappers belong",
+    ),
+    "a wrapper in another language": (
+        linear, "a.so", {"wrappers": ["cobol"]}, errors.ArgumentError, "'cobol'(.|\n)*rust, julia",
+    ),
+    "a wrapper that cannot load an archive": (
+        linear, "a.a", {"wrappers": "python"}, errors.ArgumentError, "shared libraries, not .a",
+    ),
     "another suffix": (linear, "a.dll", {"n": 3}, errors.ArgumentError, "a.dll"),
     "a stem that is no name": (linear, "1a.so", {"n": 3}, errors.ArgumentError, "prefix in C"),
     "a call of a user's function": (

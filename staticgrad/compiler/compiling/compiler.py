@@ -7,7 +7,7 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from itertools import product
@@ -56,7 +56,6 @@ from staticgrad.support import config, terminal
 from staticgrad.support.building import capture
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import (
-    ExportError,
     GraphError,
     ParseError,
     UnknownAttributeError,
@@ -553,7 +552,13 @@ class Compiled(Generic[Results]):
 
     @public
     def export(
-        self, path: str | Path, *, header: str | Path | None = None, **sizes: int | Sequence[int]
+        self,
+        path: str | Path,
+        *,
+        header: str | Path | None = None,
+        libraries: Sequence[str | Path] = (),
+        wrappers: Sequence[str] = (),
+        **sizes: int | Sequence[int],
     ) -> Path:
         """Write this program as a file that runs without staticgrad.
 
@@ -567,44 +572,54 @@ class Compiled(Generic[Results]):
             path: where to write it.
             header: where to write the header of a library, by default beside it; its stem is the
                 prefix of all names.
-            sizes: values of named sizes, by default those of the latest run. A library has plans
-                for these alone; sizes of several values, ``batch=(64, 17)``, are arguments of a
-                run. In a module they stay free, unless ``compile`` got them, and are those at which
-                the order of steps is planned.
+            libraries: what a ``.so`` takes LAPACK from: names of libraries, ``"openblas"``, their
+                paths, or ``"scipy"`` for the one of SciPy's wheel.
+            wrappers: ``"python"``, ``"rust"``, ``"julia"``: a module beside a library that calls
+                it, ``step_ctypes.py``, ``step.rs``, ``step.jl``.
+            sizes: values of named sizes. A library is planned for these; sizes of several values,
+                ``batch=(64, 17)``, are arguments of a run. Other sizes stay free, unless
+                ``compile`` got them: in a library they are arguments of a run, too, and steps are
+                in the order that is planned for typical values, or for those of the latest run. In
+                a module all stay free, and are those at which the order of steps is planned.
 
         Returns:
             The path.
 
         Raises:
             ExportError: a part of the program has no such form, as a call of a user's function; a
-                library without a C compiler, or of open sizes.
+                library without a C compiler.
+            CompileError: the C compiler fails, as where LAPACK is not in ``libraries``.
             UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
-            ArgumentError: ``path`` is not a path of such a file. OSError: a file cannot be written.
+            ArgumentError: ``path`` is not a path of such a file; no such wrapper or library.
+            OSError: a file cannot be written.
         """
-        from staticgrad.compiler.exporting import LIBRARIES, export
+        from staticgrad.compiler.exporting import export
         from staticgrad.language.types.arrays import typical_value
 
-        latest = self._latest_or_fixed()
+        latest, fixed = self._latest_or_fixed(), dict(self.options.sizes)
         free = [name for name, values in sizes.items() if isinstance(values, Sequence)]
+        opened = [n for n in self.program_graph.sizes if n not in fixed and n not in sizes]
         plans = [] if latest is None or sizes else [latest]
         if not plans:
-            typical = {n: typical_value(each, 64) for n, each in self.program_graph.sizes.items()}
-            asked = {n: v for n, v in typical.items() if n not in dict(self.options.sizes)}
-            if str(path).endswith(LIBRARIES):
-                self._check_sizes_of_library(asked.keys() - sizes.keys())
+            near = {} if latest is None else dict(latest.sizes)
+            asked = {n: near.get(n, typical_value(self.program_graph.sizes[n], 64)) for n in opened}
             several = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
             chosen = [dict(zip(sizes, values, strict=True)) for values in product(*several)]
             plans = [self.plan(**(asked | each)) for each in chosen]
-        stores, fixed = self._executor.program.stores, dict(self.options.sizes)
-        return export(path, self.program_graph, plans, stores, fixed, self.single, header, free)
-
-    def _check_sizes_of_library(self, open_sizes: Set[str]) -> None:
-        if open_sizes:
-            names = ", ".join(sorted(open_sizes))
-            raise ExportError(
-                f"a library has fixed sizes, and {names} is open",
-                hint=f"f.export(path, {', '.join(f'{n}=...' for n in sorted(open_sizes))})",
-            )
+        stores, graph = self._executor.program.stores, self.program_graph
+        return export(
+            path,
+            graph,
+            plans,
+            stores,
+            fixed,
+            self.single,
+            header,
+            free,
+            opened,
+            libraries,
+            wrappers,
+        )
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.program_graph.outputs) or "none"

@@ -31,6 +31,9 @@ def export(
     single: bool,
     header: str | PathLike[str] | None = None,
     free: Sequence[str] = (),
+    opened: Sequence[str] = (),
+    libraries: Sequence[str | PathLike[str]] = (),
+    wrappers: Sequence[str] = (),
 ) -> Path:
     """Write a program into ``path``: a file of Python, with its arrays in an ``.npz`` beside it, or
     a library for C with its header.
@@ -45,6 +48,9 @@ def export(
         single: whether ``run`` gives one array instead of a dict.
         header: where to write the header of a library, by default beside it.
         free: names of sizes of which plans have different values.
+        opened: names of sizes that stay free.
+        libraries: libraries that a library is linked to, names or paths.
+        wrappers: languages for which a library gets a module.
 
     Raises:
         ArgumentError: ``path`` is no path of such a file.
@@ -58,11 +64,12 @@ def export(
         from staticgrad.compiler.exporting.library import export_library  # by far the rarer
 
         above = found.with_suffix(".h") if header is None else Path(header)
-        export_library(found, above, graph, plans, stores, free)
+        export_library(found, above, graph, plans, stores, free, opened, libraries, wrappers)
         return found
-    if header is not None:
+    of_libraries = {"a header": header is not None, "libraries": libraries, "wrappers": wrappers}
+    if wrong := next((name for name, value in of_libraries.items() if value), ""):
         raise ArgumentError(
-            f"a header belongs to a library, and {found.name!r} is none",
+            f"{wrong} belong{'s' * (wrong == 'a header')} to a library, and {found.name!r} is none",
             hint=f"a library ends in {', '.join(LIBRARIES)}",
         )
     if found.suffix != ".py" or not found.stem.isidentifier():

@@ -1,0 +1,98 @@
+"""The arrays that a library for C reads and writes, as rows that its header and wrappers print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+from staticgrad.compiler.exporting.steps import variable
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.storage.parameter import ParameterStore
+from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.records import dataclass
+
+Kind = Literal["input", "parameter", "state", "output"]
+#: Kinds in the order of a library's table, each with the struct that has its pointers.
+STRUCTS: Final[Mapping[Kind, str]] = {
+    "input": "inputs", "parameter": "params", "state": "params", "output": "outputs",
+}  # fmt: skip
+C_KEYWORDS: Final = frozenset(
+    re.findall(
+        r"\w+",
+        """auto break case char const continue default do double else enum extern float for goto if
+        inline int long register restrict return short signed sizeof static struct switch typedef
+        union unsigned void volatile while class new delete template this private public""",
+    )
+)
+_C_TYPES: Final = {"float32": "float", "float64": "double", "bool": "uint8_t"}
+#: Element types that C has no name for, as integers of their bits.
+_AS_BITS: Final = frozenset({"float16", "bfloat16"})
+
+
+@dataclass(frozen=True)
+class ArrayRow:
+    """One array: its name in the program, and ``field``, its name in C, in the struct of its kind.
+
+    ``shape`` is that of the elements, of complex numbers with a last axis of 2. ``updated``: a run
+    writes it.
+    """
+
+    name: str
+    field: str
+    kind: Kind
+    dtype: DType
+    shape: tuple[Size, ...]
+    updated: bool
+
+    @property
+    def c_type(self) -> str:
+        """The type of an element in C; narrow floats are integers of their bits."""
+        name = str(self.dtype)
+        return _C_TYPES.get(name) or ("uint16_t" if name in _AS_BITS else f"{name}_t")
+
+    @property
+    def size(self) -> Size:
+        """The number of elements."""
+        count: Size = 1
+        for size in self.shape:
+            count = count * size
+        return count
+
+
+def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRow, ...]:
+    """Return the rows of a program: inputs, parameters and outputs, each as in its struct.
+
+    A parameter is ``state`` if it belongs to another one, as the moments of an optimizer, or is of
+    no floating type, as a number of steps.
+    """
+    states = {id(state) for store in stores.values() for state in store.states()}
+    written = {parameter.name for parameter, _ in graph.updates}
+    inputs = [(v.node.label, v.dtype, v.shape) for v in graph.inputs]
+    params = [(p.name, p.type.dtype, p.type.shape) for p in graph.parameters]
+    outputs = [(name, value.dtype, value.shape) for name, value in graph.outputs.items()]
+    rows: list[ArrayRow] = []
+    for kind, found in (("input", inputs), ("parameter", params), ("output", outputs)):
+        fields = _fields(name for name, _, _ in found)
+        for name, dtype, shape in found:
+            is_state = kind == "parameter" and (
+                not dtype.is_float or id(stores.get(name)) in states
+            )
+            which: Kind = "state" if is_state else kind  # type: ignore[assignment]
+            updated = kind == "output" or name in written
+            rows.append(ArrayRow(name, fields[name], which, dtype, tuple(shape), updated))
+    return tuple(rows)
+
+
+def in_struct(rows: Sequence[ArrayRow], struct: str) -> list[ArrayRow]:
+    """Return the rows whose pointers a struct has, in its order."""
+    return [row for row in rows if STRUCTS[row.kind] == struct]
+
+
+def _fields(names: Iterable[str]) -> dict[str, str]:
+    """Return names as those of the fields of one struct."""
+    found: dict[str, str] = {}
+    for name in names:
+        found[name] = variable(name, found.values(), C_KEYWORDS)
+    return found
