@@ -53,3 +53,69 @@ def gpt(layers=1, width=16, times=6, letters=11, heads=2):
         return {"tokens": text[:, :-1].copy(), "next": text[:, 1:].copy()}
 
     return graph, feeds
+
+
+#: A program that trains: ``main SIZE STEPS FROM TO``. It reads the inputs of all steps one behind
+#: the other and writes the results of each; parameters are those of a file, "-" for the first ones,
+#: and are saved. All arrays are of the bytes that the table says, in memory of their own.
+DRIVER = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "step.h"
+
+static int stop(int code) {
+    if (code) fprintf(stderr, "%s\n", step_message(code));
+    return code;
+}
+
+int main(int count, char **words) {
+    void *arrays[step_ARRAYS], *arena;
+    step_inputs inputs;
+    step_params params;
+    step_outputs outputs;
+    SIZES
+    if (count < 5 || step_interface() != step_INTERFACE) return 1;
+    for (int n = 0; n < step_ARRAYS; n++) {
+        const int64_t bytes = step_shape(GIVEN n, NULL);
+        if (bytes < 0) return stop((int)bytes) != 0;
+        arrays[n] = malloc((size_t)bytes ? (size_t)bytes : 1);
+    }
+    memcpy(&inputs, arrays, sizeof inputs);
+    memcpy(&params, arrays + step_INPUTS, sizeof params);
+    memcpy(&outputs, arrays + step_INPUTS + step_PARAMS, sizeof outputs);
+    arena = aligned_alloc(64, (step_arena_bytes(ONLY) + 63) / 64 * 64);
+    step_initial(&params);
+    if (strcmp(words[3], "-") && stop(step_load(words[3], &params))) return 2;
+    for (int step = 0; step < atoi(words[2]); step++) {
+        for (int n = 0; n < step_INPUTS; n++) {
+            const size_t bytes = (size_t)step_shape(GIVEN n, NULL);
+            if (fread(arrays[n], 1, bytes, stdin) != bytes) return 3;
+        }
+        if (stop(step_run(GIVEN &inputs, &params, &outputs, arena, NULL))) return 4;
+        for (int n = step_INPUTS + step_PARAMS; n < step_ARRAYS; n++)
+            fwrite(arrays[n], 1, (size_t)step_shape(GIVEN n, NULL), stdout);
+    }
+    if (stop(step_save(words[4], &params))) return 5;
+    for (int n = 0; n < step_ARRAYS; n++) free(arrays[n]);
+    free(arena);
+    return 0;
+}
+"""
+
+
+def driver(folder, sized):
+    """The program of ``DRIVER`` beside ``step.so``; ``sized``: its first word is the only size."""
+    given = {"SIZES": "const int64_t size = atoll(words[1]);", "GIVEN ": "size, ", "ONLY": "size"}
+    text = DRIVER
+    for word, value in given.items():
+        text = text.replace(word, value if sized else "")
+    return built(folder, text, "./step.so", "-Wl,-rpath,.")
+
+
+def trained(command, folder, feeds, *words):
+    """Run a driver with the feeds of steps; the losses of them, in float32 or float64."""
+    content = b"".join(array.tobytes() for each in feeds for array in each.values())
+    ran = subprocess.run([*command, *words], cwd=folder, input=content, capture_output=True)
+    assert ran.returncode == 0, ran.stderr.decode()
+    return ran.stdout

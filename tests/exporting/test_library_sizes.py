@@ -88,13 +88,16 @@ PROGRAMS = {
     "halved": (halved, {}, (3, 40)),
     "branched": (branched, {}, (30, 31, 32)),
     "derived": (derived, {}, (4, 1, 9)),
-    "gpt": (gpt, {}, (2, 5, 1)),
+    "a small gpt": (gpt, {}, (2, 5, 1)),
     "filtered": (filtered, {"threads": 2}, (1, 4)),
     "recomputed": (recomputed, {"memory_budget": 60_000}, (64, 8, 65)),
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("a small")) for n in PROGRAMS],
+)
 def test_results_are_those_of_the_program_at_all_sizes(name, tmp_path):
     make, options, sizes = PROGRAMS[name]
     graph, feeds_of = make()

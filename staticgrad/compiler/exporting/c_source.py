@@ -291,7 +291,7 @@ const char *${name}_message(int result) {
     return text;
 }
 
-/* -- plans ------------------------------------------------------------------------------------ */
+$fourier/* -- plans -- */
 
 $plans
 /* The number of the plan for sizes, -1 if there is none. */

@@ -26,8 +26,8 @@ import numpy as np
 
 from staticgrad.analysis.lookups import lookups_of
 from staticgrad.compiler import backends
+from staticgrad.compiler.exporting import c_fourier, c_source
 from staticgrad.compiler.exporting.libraries import NOT_EXPORTED
-from staticgrad.compiler.exporting import c_source
 from staticgrad.compiler.exporting.sizes_in_c import FreePlaces, LiveRanges, Number, SizesInC
 from staticgrad.compiler.exporting.steps import lines_of, variable
 from staticgrad.compiler.exporting.table import C_KEYWORDS, ArrayRow, in_struct, rows_of
@@ -227,6 +227,7 @@ class LibraryWriter:
         self.rows = rows_of(graph, stores)
         self.sources: dict[Kernel | Routine, KernelSource] = {}
         self.functions: dict[str, None] = {}  # of LAPACK
+        self.fourier: dict[str, int] = {}  # the numbers of routines
         self.data = b""
         self._stored_at: dict[bytes, str] = {}
         self.checks: list[str] = []
@@ -333,6 +334,7 @@ class LibraryWriter:
         kernels += [
             f"extern void {self.linked.prefix}{function}_();" for function in self.functions
         ]
+        functions = [c_fourier.function_of(name, n) for name, n in self.fourier.items()]
         arguments = self._arguments()
         before = f"{arguments['names']}, " if self.variables else ""
         checks = ["it ran", *self.checks]
@@ -348,6 +350,7 @@ class LibraryWriter:
             checks=", ".join(map(quoted, checks)),
             count=len(checks),
             no_plan=quoted(self._no_plan()),
+            fourier="\n".join([c_fourier.SOURCE] * bool(self.fourier) + functions),
             plans="\n".join(plans),
             choice="\n".join(self._choice()),
             arenas="\n".join(f"    case {n}: return arena{n}({arguments['names']});"
@@ -615,19 +618,15 @@ class LibraryWriter:
     def _code(self, kernel: Kernel | Routine, step: Step) -> tuple[str, list[str]]:
         """The symbol of a kernel or of a routine, and the last words of its record."""
         functions: tuple[str, ...] = ()
+        if isinstance(kernel, Routine) and kernel.name.startswith("fft:"):
+            return f"fourier{self.fourier.setdefault(kernel.name, len(self.fourier))}", []
         if isinstance(kernel, Routine):
             linked = routines.linked(kernel.name)
             if linked is None:
                 at = step.origins[0] if step.origins else None
-                hint = 'f.export("step.py") writes a file of Python, which has them'
                 family = kernel.name.partition(":")[0]
-                refused = NOT_EXPORTED.get(family, "a call of what is not LAPACK")
-                what = f"{refused} cannot be exported"
-                if family == "fft":
-                    what = "Fourier transforms cannot go to a library for C"
-                raise ExportError(
-                    f"{step.label}: {what}", hint=hint if family == "fft" else "", at=at
-                )
+                what = NOT_EXPORTED.get(family, "a call of what is not LAPACK")
+                raise ExportError(f"{step.label}: {what} cannot be exported", at=at)
             text, functions = linked
             self.sources[kernel] = SourceText(text)
             self.functions |= dict.fromkeys(functions)
