@@ -59,11 +59,15 @@ from staticgrad.language.functions.arrange import (
     tile, trace, vsplit
 )
 from staticgrad.language.functions.bounded import (
-    argwhere, compress, dynamic_slice, dynamic_update_slice, extract, flatnonzero, nonzero,
-    segment_max, segment_min, segment_prod, segment_sum, unique
+    argwhere, compress, dynamic_slice, dynamic_update_slice, extract, flatnonzero, intersect1d,
+    nonzero, segment_max, segment_min, segment_prod, segment_sum, setdiff1d, setxor1d, union1d,
+    unique
 )
 from staticgrad.language.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
+)
+from staticgrad.language.functions.coefficients import (
+    poly, polyadd, polyder, polyfit, polyint, polymul, polysub, roots
 )
 from staticgrad.language.functions.complex_numbers import (
     abs_square, angle, complex, imag, iscomplex, isreal, real
@@ -84,9 +88,13 @@ from staticgrad.language.functions.elementwise import (
 from staticgrad.language.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
 )
+from staticgrad.language.functions.index_arrays import (
+    diag_indices, fromfunction, indices, ix_, mask_indices, ravel_multi_index, tril_indices,
+    tril_indices_from, triu_indices, triu_indices_from, unravel_index
+)
 from staticgrad.language.functions.indexing import (
     append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
-    getitem, hstack, insert, matrix_transpose, unstack, vstack
+    delete, getitem, hstack, insert, matrix_transpose, rollaxis, unstack, vstack
 )
 from staticgrad.language.functions.kinks import (
     conventions
@@ -99,16 +107,22 @@ from staticgrad.language.functions.missing_values import (
     nansum, nanvar
 )
 from staticgrad.language.functions.products import (
-    cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
+    cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
 )
 from staticgrad.language.functions.standard import (
-    asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi, result_type,
-    shape, size
+    asarray as array, asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi,
+    result_type, shape, size
 )
 from staticgrad.language.functions.statistics import (
     argpartition, average, bincount, corrcoef, count_nonzero, cov, digitize, histogram,
-    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
-    partition, percentile, prod, ptp, quantile
+    histogram2d, histogram_bin_edges, histogramdd, isin, lexsort, median, nanmedian,
+    nanpercentile, nanquantile, norm, partition, percentile, prod, ptp, quantile
+)
+from staticgrad.language.functions.tapers import (
+    bartlett, blackman, hamming, hanning, kaiser
+)
+from staticgrad.language.functions.whole_numbers import (
+    bitwise_count, frexp, gcd, lcm, ldexp, modf, nextafter, spacing
 )
 from staticgrad.language.ir.graph import (
     Graph
@@ -186,6 +200,9 @@ from staticgrad.language.types.dtype import (
     as float32, F64 as float64, I16 as int16, I32 as int32, I64 as int64, I8 as int8, U16 as
     uint16, U32 as uint32, U64 as uint64, U8 as uint8
 )
+from staticgrad.programs.along_axes import (
+    apply_along_axis, apply_over_axes
+)
 from staticgrad.programs.derivatives import (
     grad, jvp, linearize, value_and_grad, vjp
 )
@@ -217,53 +234,59 @@ from staticgrad.tools.lints import (
 __all__ = [
     "BudgetInfeasible", "Compiled", "Graph", "Parameter", "StaticgradError",
     "StaticgradWarning", "Value", "abs", "abs_square", "absolute", "acos", "acosh", "add",
-    "all", "allclose", "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh",
-    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition",
-    "argsort", "argwhere", "around", "array_equal", "array_equiv", "array_split", "asarray",
-    "asin", "asinh", "associative_scan", "astype", "at", "atan", "atan2", "atanh", "atleast_1d",
-    "atleast_2d", "atleast_3d", "average", "backends", "bfloat16", "bincount", "bitwise_and",
+    "all", "allclose", "amax", "amin", "angle", "any", "append", "apply_along_axis",
+    "apply_over_axes", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
+    "arctanh", "argmax", "argmin", "argpartition", "argsort", "argwhere", "around", "array",
+    "array_equal", "array_equiv", "array_split", "asarray", "asin", "asinh", "associative_scan",
+    "astype", "at", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d",
+    "average", "backends", "bartlett", "bfloat16", "bincount", "bitwise_and", "bitwise_count",
     "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt",
-    "ceil", "checkpoint", "checkpoint_name", "checkpoint_policies", "choose", "clip",
+    "bitwise_xor", "blackman", "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast",
+    "cbrt", "ceil", "checkpoint", "checkpoint_name", "checkpoint_policies", "choose", "clip",
     "column_stack", "comparison", "compile", "complex", "complex128", "complex64", "compress",
     "concat", "concatenate", "cond", "conj", "conjugate", "constant", "conventions", "convolve",
     "copy", "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross",
     "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees", "diag", "diagflat",
-    "diagonal", "diff", "digitize", "dim", "distributed", "divide", "divmod", "dot", "dsplit",
-    "dstack", "dynamic_slice", "dynamic_update_slice", "e", "eager", "eager_mode", "ediff1d",
-    "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp",
-    "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fft", "finfo", "fix",
-    "flatnonzero", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like",
-    "function", "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal",
-    "heaviside", "hessian", "histogram", "histogram_bin_edges", "host_call", "hsplit", "hstack",
-    "hvp", "hypot", "i0", "identity", "iinfo", "imag", "implicit", "inf", "inner", "input",
-    "insert", "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose",
-    "iscomplex", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
-    "isreal", "jacobian", "jax", "jvp", "kron", "left_shift", "less", "less_equal", "lexsort",
-    "linalg", "linear_scan", "linearize", "linspace", "lint", "load", "log", "log10", "log1p",
-    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "max", "maximum", "mean",
-    "median", "meshgrid", "min", "minimum", "mod", "moveaxis", "multiply", "nan", "nan_to_num",
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees", "delete", "diag",
+    "diag_indices", "diagflat", "diagonal", "diff", "digitize", "dim", "distributed", "divide",
+    "divmod", "dot", "dsplit", "dstack", "dynamic_slice", "dynamic_update_slice", "e", "eager",
+    "eager_mode", "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors",
+    "evaluate", "exp", "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fft", "finfo",
+    "fix", "flatnonzero", "flip", "fliplr", "flipud", "float16", "float32", "float64",
+    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "frexp",
+    "fromfunction", "full", "full_like", "function", "gcd", "geomspace", "getitem", "grad",
+    "gradient", "greater", "greater_equal", "hamming", "hanning", "heaviside", "hessian",
+    "histogram", "histogram2d", "histogram_bin_edges", "histogramdd", "host_call", "hsplit",
+    "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "imag", "implicit", "indices", "inf",
+    "inner", "input", "insert", "int16", "int32", "int64", "int8", "interp", "intersect1d",
+    "invert", "iota", "isclose", "iscomplex", "isdtype", "isfinite", "isin", "isinf", "isnan",
+    "isneginf", "isposinf", "isreal", "ix_", "jacobian", "jax", "jvp", "kaiser", "kron", "lcm",
+    "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan",
+    "linearize", "linspace", "lint", "load", "log", "log10", "log1p", "log2", "logaddexp",
+    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map",
+    "mask_indices", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean", "median",
+    "meshgrid", "min", "minimum", "mod", "modf", "moveaxis", "multiply", "nan", "nan_to_num",
     "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian",
     "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim",
-    "negative", "newaxis", "nn", "nonzero", "norm", "not_equal", "numba_call", "ode", "one_hot",
-    "ones", "ones_like", "onnx", "optim", "options", "outer", "pad", "parameter", "parse",
-    "partition", "passes", "percentile", "permute_dims", "pi", "piecewise", "plan_abstract",
-    "polyval", "positive", "pow", "power", "precision", "prod", "ptp", "quantile", "rad2deg",
-    "radians", "random", "ravel", "real", "reciprocal", "remainder", "repeat", "reshape",
-    "resize", "result_type", "right_shift", "rint", "roll", "rot90", "round", "row_stack",
-    "same_graph", "save", "scan", "scatter_add", "scipy", "scope", "searchsorted",
-    "segment_max", "segment_min", "segment_prod", "segment_sum", "select", "shape",
-    "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
-    "sklearn", "sliding_window_view", "sort", "sparse", "sparse_hessian", "sparse_jacobian",
+    "negative", "newaxis", "nextafter", "nn", "nonzero", "norm", "not_equal", "numba_call",
+    "ode", "one_hot", "ones", "ones_like", "onnx", "optim", "options", "outer", "pad",
+    "parameter", "parse", "partition", "passes", "percentile", "permute_dims", "pi",
+    "piecewise", "plan_abstract", "poly", "polyadd", "polyder", "polyfit", "polyint", "polymul",
+    "polysub", "polyval", "positive", "pow", "power", "precision", "prod", "ptp", "quantile",
+    "rad2deg", "radians", "random", "ravel", "ravel_multi_index", "real", "reciprocal",
+    "remainder", "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll",
+    "rollaxis", "roots", "rot90", "round", "row_stack", "same_graph", "save", "scan",
+    "scatter_add", "scipy", "scope", "searchsorted", "segment_max", "segment_min",
+    "segment_prod", "segment_sum", "select", "setdiff1d", "setxor1d", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn",
+    "sliding_window_view", "sort", "spacing", "sparse", "sparse_hessian", "sparse_jacobian",
     "special", "split", "sqrt", "square", "squeeze", "stack", "stats", "std", "stop_gradient",
     "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
     "tensordot", "testing", "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose",
-    "trapezoid", "tree", "tri", "tril", "triu", "true_divide", "trunc", "uint16", "uint32",
-    "uint64", "uint8", "unique", "unstack", "unwrap", "value_and_grad", "vander", "var", "vdot",
-    "vecdot", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
-    "zeros_like"
+    "trapezoid", "tree", "tri", "tril", "tril_indices", "tril_indices_from", "triu",
+    "triu_indices", "triu_indices_from", "true_divide", "trunc", "uint16", "uint32", "uint64",
+    "uint8", "union1d", "unique", "unravel_index", "unstack", "unwrap", "value_and_grad",
+    "vander", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where",
+    "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

@@ -33,16 +33,17 @@ FUNCTIONS = {
     ),
     "staticgrad.language.functions.indexing": (
         "append at atleast_1d atleast_2d atleast_3d block column_stack dstack fliplr flipud"
-        " getitem hstack insert matrix_transpose unstack vstack"
+        " delete getitem hstack insert matrix_transpose rollaxis unstack vstack"
     ),
     "staticgrad.language.functions.bounded": (
-        "argwhere compress dynamic_slice dynamic_update_slice extract flatnonzero nonzero"
-        " segment_max segment_min segment_prod segment_sum unique"
+        "argwhere compress dynamic_slice dynamic_update_slice extract flatnonzero intersect1d"
+        " nonzero segment_max segment_min segment_prod segment_sum setdiff1d setxor1d union1d"
+        " unique"
     ),
     "staticgrad.language.functions.statistics": (
         "argpartition average bincount corrcoef count_nonzero cov digitize histogram"
-        " histogram_bin_edges isin lexsort median nanmedian nanpercentile nanquantile norm"
-        " partition percentile prod ptp quantile"
+        " histogram2d histogram_bin_edges histogramdd isin lexsort median nanmedian nanpercentile"
+        " nanquantile norm partition percentile prod ptp quantile"
     ),
     "staticgrad.language.functions.elementwise": (
         "allclose array_equal array_equiv choose copy deg2rad degrees=rad2deg divmod"
@@ -61,7 +62,18 @@ FUNCTIONS = {
         " trapezoid unwrap"
     ),
     "staticgrad.language.functions.products": (
-        "cross dot einsum inner kron outer tensordot vdot vecdot"
+        "cross dot einsum inner kron matvec outer tensordot vdot vecdot vecmat"
+    ),
+    "staticgrad.language.functions.coefficients": (
+        "poly polyadd polyder polyfit polyint polymul polysub roots"
+    ),
+    "staticgrad.language.functions.index_arrays": (
+        "diag_indices fromfunction indices ix_ mask_indices ravel_multi_index tril_indices"
+        " tril_indices_from triu_indices triu_indices_from unravel_index"
+    ),
+    "staticgrad.language.functions.tapers": "bartlett blackman hamming hanning kaiser",
+    "staticgrad.language.functions.whole_numbers": (
+        "bitwise_count frexp gcd lcm ldexp modf nextafter spacing"
     ),
     "staticgrad.language.functions.filters": (
         "convolve correlate interp polyval resize sliding_window_view"
@@ -105,6 +117,7 @@ FUNCTIONS = {
     "staticgrad.language.ops.scans": "cumprod cumsum linear_scan",
     "staticgrad.language.ops.selection": "clip copysign maximum minimum where",
     "staticgrad.language.ops.sorting": "argsort searchsorted sort topk",
+    "staticgrad.programs.along_axes": "apply_along_axis apply_over_axes",
     "staticgrad.programs.transformed": "vmap",
 }
 #: Module -> what the facade takes from it; of ``staticgrad.language.functions`` the standard's
@@ -132,7 +145,8 @@ OTHERS = {
         " permute_dims=transpose row_stack=vstack true_divide=divide"
     ),
     "staticgrad.language.functions.standard": (
-        "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
+        "array=asarray asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type"
+        " shape size"
     ),
     "staticgrad.compiler.compiling.mixed_precision": "precision",
     "staticgrad.analysis.planning.planner": "plan_abstract",

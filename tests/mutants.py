@@ -83,6 +83,30 @@ MUTANTS = (
     *_row(
         "names of other libraries",
         (
+            "powers-applied-in-one-part",
+            "staticgrad/language/functions/whole_numbers.py",
+            "for _ in range(3):",
+            "for _ in range(1):",
+            "numbers beyond the largest power are scaled by that one alone",
+            "tests/ops/test_parts_of_numbers.py -k parts",
+        ),
+        (
+            "neighbours-by-the-step-above",
+            "staticgrad/language/functions/whole_numbers.py",
+            "step = where(grows, step, below)",
+            "step = where(grows, step, step)",
+            "below a power of two floats are half as far apart",
+            "tests/ops/test_parts_of_numbers.py -k neighbours",
+        ),
+        (
+            "points-in-bins-of-the-other-axis",
+            "staticgrad/language/functions/statistics.py",
+            "place = own if place is None else place * beyond + own",
+            "place = own if place is None else place + beyond * own",
+            "bins of two axes are counted in another order",
+            "tests/ops/test_parts_of_numbers.py -k grid",
+        ),
+        (
             "ranking-losses-by-the-other-sign",
             "staticgrad/language/functions/losses/margins.py",
             "maximum(margin - sign * away, 0.0)",

@@ -70,6 +70,21 @@ CALLS = {
     "linalg.qr": lambda x, v, i: sg.linalg.qr(x),
     "linalg.solve": lambda x, v, i: sg.linalg.solve(x @ x.T + np.eye(3), v[:3]),
     "linalg.svd": lambda x, v, i: abs(sg.linalg.svd(x, full_matrices=False)[0]),
+    "apply_along_axis": lambda x, v, i: sg.apply_along_axis(lambda row: row[::-1] * 2.0, 0, x),
+    "apply_over_axes": lambda x, v, i: sg.apply_over_axes(sg.sum, x, [0]),
+    "bitwise_count": lambda x, v, i: sg.bitwise_count(i),
+    "delete": lambda x, v, i: sg.delete(x, 1, 0),
+    "histogram2d": lambda x, v, i: sg.histogram2d(v, v * v, 3),
+    "histogramdd": lambda x, v, i: sg.histogramdd(x, 3),
+    "ix_": lambda x, v, i: sg.getitem(x, (sg.ix_(i)[0], 0)),
+    "polyfit": lambda x, v, i: sg.polyfit(v, v * v, 1),
+    "ravel_multi_index": lambda x, v, i: sg.ravel_multi_index((i, i), (4, 5)),
+    "roots": lambda x, v, i: sg.roots(v[:3]),
+    "unravel_index": lambda x, v, i: sg.unravel_index(i, (2, 3)),
+    **{
+        name: lambda x, v, i, name=name: getattr(sg, name)(i, v[:3], size=3)
+        for name in ("intersect1d", "setdiff1d", "setxor1d", "union1d")
+    },
     "linspace": lambda x, v, i: sg.linspace(v[0], v[1], 7),
     "moveaxis": lambda x, v, i: sg.moveaxis(x, 0, 1),
     "numpy": lambda x, v, i: np.exp(np.where(x > 0.5, x, np.float32(0))) + np.sum(x, axis=0),
@@ -99,12 +114,17 @@ MADE_OF_NOTHING = (
     *("arange", "eye", "full", "identity", "iota", "linspace", "logspace"),
     *("geomspace", "ones", "size_value", "tri", "zeros"),
 )
+#: Arrays of numbers alone: they compute at once, and give arrays.
+OF_NUMBERS = (
+    *("bartlett", "blackman", "hamming", "hanning"),
+    *("diag_indices", "indices", "mask_indices", "tril_indices", "triu_indices"),
+)
 #: They make values of a graph, or say what derivatives are; no operand is a tensor.
 OF_GRAPHS = ("constant", "conventions", "custom_jvp", "custom_vjp", "input", "parameter")
 #: They trace a function once, with values of a graph, whatever they are given.
-TRACING = ("vmap",)
+TRACING = ("fromfunction", "vmap")
 #: They say something of an operand, and compute nothing.
-OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *TRACING, *CALLS})
+OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *OF_NUMBERS, *TRACING, *CALLS})
 
 
 def same(found, expected):

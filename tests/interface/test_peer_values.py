@@ -36,6 +36,11 @@ NOT_COMPARED = {
     **dict.fromkeys(
         ("can_cast", "isdtype", "astype", "result_type", "finfo", "iinfo"), "of dtypes"
     ),
+    **dict.fromkeys(
+        ("apply_along_axis", "apply_over_axes", "fromfunction", "mask_indices"), "takes functions"
+    ),
+    **dict.fromkeys(("histogramdd", "polyfit", "ravel_multi_index"), "tests/ops/keyword_calls.py"),
+    **dict.fromkeys(("polymul",), "leading zeros stay: its docstring"),
     "select": "takes a list of conditions and one of values: tests/ops/keyword_calls.py",
     "piecewise": "takes lists of conditions and functions: tests/ops/test_numpy_names.py",
     "compress": "takes a condition as long as an axis: tests/ops/test_bounded.py",

@@ -16,6 +16,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
+from staticgrad.eager.tensor import WithArray
 from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.value import Value
@@ -75,6 +76,35 @@ BASES = {
     "rot90": (A,),
     "tri": (3,),
     "vander": (V,),
+    **dict.fromkeys(words("bartlett blackman hamming hanning"), (5,)),
+    "kaiser": (5, 2.5),
+    **dict.fromkeys(words("gcd lcm"), (INTS, 4)),
+    "bitwise_count": (INTS,),
+    "ldexp": (A, np.array([1, -2, 0])),
+    **dict.fromkeys(words("frexp modf spacing"), (A,)),
+    "delete": (V, [0, 2]),
+    "rollaxis": (DEEP, 2),
+    **{name: (INTS, [3, 6, 8]) for name in words("intersect1d setdiff1d setxor1d union1d")},
+    "histogram2d": (V, V[::-1].copy()),
+    "histogramdd": (A.T,),
+    "matvec": (A, B[0]),
+    "vecmat": (B[0], SQUARE),
+    "poly": (V,),
+    **dict.fromkeys(words("polyadd polysub polymul"), (V, B[0])),
+    **dict.fromkeys(words("polyder polyint roots"), (V,)),
+    "polyfit": (V, INTS * 0.5, 2),
+    "tril_indices": (3,),
+    "triu_indices": (3,),
+    "diag_indices": (3,),
+    "indices": ((2, 3),),
+    **dict.fromkeys(words("tril_indices_from triu_indices_from"), (SQUARE,)),
+    "mask_indices": (3, np.triu),
+    "ix_": ([0, 1], [1, 2]),
+    "apply_along_axis": (lambda row: row[::-1] * 2.0, 0, A),
+    "apply_over_axes": (np.sum, DEEP, [0, 2]),
+    "fromfunction": (lambda i, j: i + 10.0 * j, (2, 3)),
+    "unravel_index": (np.array([3, 5]), (2, 3)),
+    "ravel_multi_index": ((np.array([0, 1]), np.array([2, 1])), (2, 3)),
     **dict.fromkeys(("partition", "argpartition"), (V, 2)),
     "bincount": (INTS, None, 8),
     "choose": (WHICH, [V, V + 1]),
@@ -146,6 +176,11 @@ SIGNATURES = [
     "?->?",
     "dd->dd",
     "(n,k),(k)->(n)",
+    "(n),(n,m)->(m)",
+    "l->B",
+    "d->di",
+    "d->dd",
+    "dl->d",
 ]
 #: Parameter -> sample values; the first is what NumPy has by default, or near it.
 VALUES = {
@@ -169,6 +204,7 @@ VALUES = {
     "overwrite_input": [True],
     "method": ["lower", "higher", "midpoint", "nearest", "hazen"],
     "assume_unique": [True],
+    "return_indices": [True],
     "sorted": [True],
     **{key: [True, False] for key in words("return_index return_inverse return_counts")},
     "kind": ["stable", "introselect", "quicksort", "mergesort"],
@@ -235,6 +271,30 @@ PAD_MODES = words("constant edge reflect symmetric wrap")
 _EXTREME = ("max", "min", "amax", "amin", "nanmax", "nanmin")
 #: (function, parameter) -> keyword arguments of whole calls, where it alone says nothing.
 CALLS = {
+    ("apply_along_axis", "kwargs"): [{}],
+    ("fromfunction", "kwargs"): [{"dtype": int}],
+    ("bitwise_count", "dtype"): [{"dtype": "uint8"}],
+    ("diag_indices", "ndim"): [{"ndim": 3}],
+    ("matvec", "axes"): [{"axes": [(-2, -1), -1, -1]}],
+    ("vecmat", "axes"): [{"axes": [-1, (-2, -1), -1]}],
+    ("histogram2d", "weights"): [{"weights": np.array([1.0, 2.0, 0.5, 3.0])}],
+    ("histogram2d", "range"): [{"range": [(0.0, 3.0), (1.0, 3.0)]}],
+    ("histogram2d", "bins"): [{"bins": 4}, {"bins": [3, [0.0, 1.0, 4.0]]}],
+    ("histogramdd", "weights"): [{"weights": np.array([1.0, 2.0, 0.5])}],
+    ("histogramdd", "range"): [{"range": [(0.0, 3.0), (-2.0, 3.0)]}],
+    ("histogramdd", "bins"): [{"bins": 4}, {"bins": [3, [0.0, 1.0, 4.0]]}],
+    ("polyder", "m"): [{"m": 0}, {"m": 2}],
+    ("polyint", "m"): [{"m": 2}],
+    ("polyint", "k"): [{"k": 3.0}, {"k": [1.0, 2.0], "m": 2}],
+    ("polyfit", "rcond"): [{"rcond": 1e-3}],
+    ("polyfit", "w"): [{"w": np.array([1.0, 2.0, 0.5, 3.0])}],
+    ("polyfit", "cov"): [{"cov": True}, {"cov": "unscaled"}],
+    ("polyfit", "full"): [{"full": False}],
+    ("rollaxis", "start"): [{"start": k} for k in (1, 3, -1)],
+    **{(f, "m"): [{"m": 4}] for f in ("tril_indices", "triu_indices")},
+    ("ravel_multi_index", "mode"): [{"mode": "wrap"}, {"mode": ("clip", "raise")}],
+    ("unravel_index", "order"): [{"order": "F"}],
+    ("ravel_multi_index", "order"): [{"order": "F"}],
     **{
         (f, "where"): [{"where": MASK, "initial": -3.0}, {"where": MASK, "initial": 9.0}]
         for f in _EXTREME
@@ -418,9 +478,15 @@ def takes(function, *args):
     return True
 
 
+#: Their operands stand before arguments of any number.
+EXPLICIT = ("apply_along_axis", "gradient", "piecewise")
+
+
 def parameters(name):
     """The names of NumPy's parameters that a base call does not give."""
     function = getattr(np, name)
+    if isinstance(function, np.ufunc) and name == "frexp":  # NumPy takes no dtype there
+        return ["out", "where", "casting", "order", "subok", "signature"]
     if isinstance(function, np.ufunc):
         common = ["out", "where", "casting", "order", "dtype", "subok", "signature"]
         if function.signature is None:
@@ -431,7 +497,7 @@ def parameters(name):
     names = [n for n, p in found.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL]
     given = 0 if name == "einsum" else len(base(name))
     variable = len(names) < len(found)
-    return names if variable and name not in ("gradient", "piecewise") else names[given:]
+    return names if variable and name not in EXPLICIT else names[given:]
 
 
 def samples(name):
@@ -567,6 +633,6 @@ def check(found, sample):
 
 def array_of(found):
     """The array of a tensor, of a value without inputs, or of a NumPy number."""
-    if isinstance(found, Tensor):
+    if isinstance(found, WithArray):
         return found.data
     return sg.evaluate(found, {}) if isinstance(found, Value) else found

@@ -23,6 +23,7 @@ from tests.eager.test_functions import (
     CALLS as OTHER_CALLS,
     MADE_OF_NOTHING,
     OF_GRAPHS,
+    OF_NUMBERS,
     OPERANDS,
     I,
     V,
@@ -360,6 +361,14 @@ def most_roundings(values):
 
 #: Public name -> a call of x [3, 4], v [4], i [3], where the calls of other tests do not fit.
 FURTHER = {
+    "kaiser": lambda x, v, i: sg.kaiser(5, v[0]),
+    "histogram2d": lambda x, v, i: sg.histogram2d(v, x[0], 3),
+    "histogramdd": lambda x, v, i: sg.histogramdd(x, 3),
+    **{
+        name: lambda x, v, i, name=name: getattr(sg, name)(v, v[:3], size=3)
+        for name in ("intersect1d", "setdiff1d", "setxor1d", "union1d")
+    },
+    "polyfit": lambda x, v, i: sg.polyfit(v, x[0], 1),
     "argwhere": lambda x, v, i: sg.argwhere(x, size=2),
     "compress": lambda x, v, i: sg.compress(v > 0.0, v, size=2),
     "dynamic_slice": lambda x, v, i: sg.dynamic_slice(x, [i[0], 0], [2, 2]),
@@ -388,11 +397,17 @@ FURTHER = {
     "special.polygamma": lambda x, v, i: special.polygamma(2, x),
 }
 #: They call functions of users, or are steps of a time, each of which rounds.
-OF_USERS = {"associative_scan", "checkpoint", "cond", "fori_loop", "map", "scan", "switch", "vmap",
+OF_USERS = {"apply_along_axis", "apply_over_axes", "associative_scan", "checkpoint", "cond",
+            "fori_loop", "map", "scan", "switch", "vmap",
             "while_loop", "custom_jvp", "custom_vjp", "host_call", "numba_call", "nn.bidirectional",
             "nn.gru", "nn.lstm", "nn.rnn", "nn.stacked"}  # fmt: skip
 #: They take no floating value, or are no function of values; complex numbers are no narrow floats.
-OF_NOTHING = {*MADE_OF_NOTHING, *OF_GRAPHS, "Graph", "Parameter", "Value", "complex"}
+OF_NOTHING = {
+    *MADE_OF_NOTHING, *OF_GRAPHS, *OF_NUMBERS, "Graph", "Parameter", "Value", "bitwise_count",
+    "complex", "fromfunction", "gcd", "lcm", "ravel_multi_index", "roots", "unravel_index",
+}  # fmt: skip
+#: They are exact: no operation of theirs rounds.
+OF_PARTS = {"frexp", "modf", "nextafter", "spacing"}
 
 
 def public_names():
@@ -418,7 +433,7 @@ def calls_of(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, _ in public_names() if not {n} & {*CALLS, *OF_USERS, *OF_NOTHING}]
+    "name", [n for n, _ in public_names() if not {n} & {*CALLS, *OF_USERS, *OF_NOTHING, *OF_PARTS}]
 )
 def test_any_other_public_function_rounds_at_most_once(name):
     fitting = 0
@@ -620,3 +635,24 @@ def test_each_step_of_a_random_program_rounds_once(seed, dtype):
 @pytest.mark.parametrize("seed", range(100, 112))
 def test_each_step_of_a_random_program_rounds_once_in_kernels(seed, dtype):
     check_random_program(seed, dtype, lambda graph, feeds: sg.compile(graph).run(feeds))
+
+
+@every_storage
+def test_parts_of_narrow_floats_are_exact(dtype):
+    """Every float16, and every bfloat16: put together again from both parts."""
+    x = np.arange(2**16, dtype=np.uint16).view(dtype.numpy)
+    with np.errstate(invalid="ignore"):  # of NaN
+        x = x[np.isfinite(x.astype("float64"))]
+    wide = x.astype("float64")
+    value = sg.input("x", x.shape, str(dtype))
+    parts = [*sg.frexp(value), *sg.modf(value), sg.ldexp(*sg.frexp(value)), sg.spacing(value)]
+    m, e, rest, whole, again, step = sg.evaluate(parts, {"x": x})
+    np.testing.assert_array_equal(np.ldexp(m.astype("float64"), e), wide)
+    assert (abs(m[x != 0].astype("float64")) >= 0.5).all()
+    np.testing.assert_array_equal(rest.astype("float64"), np.modf(wide)[0])
+    np.testing.assert_array_equal(whole.astype("float64"), np.modf(wide)[1])
+    np.testing.assert_array_equal(again, x)
+    beyond = sg.evaluate(sg.nextafter(value, sg.astype(np.inf, str(dtype))), {"x": x})
+    inside = (x > 0) & (x < x.max())
+    np.testing.assert_array_equal((beyond - x)[inside], step[inside])
+    assert (beyond[x < 0] > x[x < 0]).all()

@@ -14,11 +14,15 @@ from staticgrad.language.functions.arrange import (
     tile, trace, vsplit
 )
 from staticgrad.language.functions.bounded import (
-    argwhere, compress, dynamic_slice, dynamic_update_slice, extract, flatnonzero, nonzero,
-    segment_max, segment_min, segment_prod, segment_sum, unique
+    argwhere, compress, dynamic_slice, dynamic_update_slice, extract, flatnonzero, intersect1d,
+    nonzero, segment_max, segment_min, segment_prod, segment_sum, setdiff1d, setxor1d, union1d,
+    unique
 )
 from staticgrad.language.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
+)
+from staticgrad.language.functions.coefficients import (
+    poly, polyadd, polyder, polyfit, polyint, polymul, polysub, roots
 )
 from staticgrad.language.functions.complex_numbers import (
     abs_square, angle, complex, imag, iscomplex, isreal, real
@@ -39,9 +43,13 @@ from staticgrad.language.functions.elementwise import (
 from staticgrad.language.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
 )
+from staticgrad.language.functions.index_arrays import (
+    diag_indices, fromfunction, indices, ix_, mask_indices, ravel_multi_index, tril_indices,
+    tril_indices_from, triu_indices, triu_indices_from, unravel_index
+)
 from staticgrad.language.functions.indexing import (
     append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
-    getitem, hstack, insert, matrix_transpose, unstack, vstack
+    delete, getitem, hstack, insert, matrix_transpose, rollaxis, unstack, vstack
 )
 from staticgrad.language.functions.kinks import (
     conventions
@@ -54,12 +62,18 @@ from staticgrad.language.functions.missing_values import (
     nansum, nanvar
 )
 from staticgrad.language.functions.products import (
-    cross, dot, einsum, inner, kron, outer, tensordot, vdot, vecdot
+    cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
 )
 from staticgrad.language.functions.statistics import (
     argpartition, average, bincount, corrcoef, count_nonzero, cov, digitize, histogram,
-    histogram_bin_edges, isin, lexsort, median, nanmedian, nanpercentile, nanquantile, norm,
-    partition, percentile, prod, ptp, quantile
+    histogram2d, histogram_bin_edges, histogramdd, isin, lexsort, median, nanmedian,
+    nanpercentile, nanquantile, norm, partition, percentile, prod, ptp, quantile
+)
+from staticgrad.language.functions.tapers import (
+    bartlett, blackman, hamming, hanning, kaiser
+)
+from staticgrad.language.functions.whole_numbers import (
+    bitwise_count, frexp, gcd, lcm, ldexp, modf, nextafter, spacing
 )
 from staticgrad.language.ir.graph import (
     Graph
@@ -120,46 +134,56 @@ from staticgrad.language.ops.transcendental import (
     exp2, expm1, hypot, log, log10, log1p, log2, logaddexp, sigmoid, sin, sinh, sqrt, tan, tanh,
     xlogy
 )
+from staticgrad.programs.along_axes import (
+    apply_along_axis, apply_over_axes
+)
 from staticgrad.programs.transformed import (
     vmap
 )
 
 __all__ = [
     "Graph", "Parameter", "Value", "abs", "abs_square", "absolute", "add", "all", "allclose",
-    "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin",
-    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort",
-    "argwhere", "array_equal", "array_equiv", "array_split", "associative_scan", "astype", "at",
-    "atleast_1d", "atleast_2d", "atleast_3d", "average", "bincount", "bitwise_and",
-    "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil",
+    "amax", "amin", "angle", "any", "append", "apply_along_axis", "apply_over_axes", "arange",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax",
+    "argmin", "argpartition", "argsort", "argwhere", "array_equal", "array_equiv",
+    "array_split", "associative_scan", "astype", "at", "atleast_1d", "atleast_2d", "atleast_3d",
+    "average", "bartlett", "bincount", "bitwise_and", "bitwise_count", "bitwise_or",
+    "bitwise_xor", "blackman", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil",
     "checkpoint", "checkpoint_name", "choose", "clip", "column_stack", "complex", "compress",
     "concat", "concatenate", "cond", "conj", "conjugate", "constant", "conventions", "convolve",
     "copy", "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross",
     "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees", "diag", "diagflat",
-    "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack",
-    "dynamic_slice", "dynamic_update_slice", "ediff1d", "einsum", "equal", "erf", "erfc", "exp",
-    "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fft", "fix", "flatnonzero",
-    "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
-    "fori_loop", "full", "full_like", "geomspace", "getitem", "gradient", "greater",
-    "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call", "hsplit",
-    "hstack", "hypot", "i0", "identity", "imag", "inner", "input", "insert", "interp", "invert",
-    "iota", "isclose", "iscomplex", "isfinite", "isin", "isinf", "isnan", "isneginf",
-    "isposinf", "isreal", "kron", "left_shift", "less", "less_equal", "lexsort", "linalg",
-    "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
-    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod",
-    "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
-    "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
-    "nanstd", "nansum", "nanvar", "negative", "nn", "nonzero", "norm", "not_equal",
-    "numba_call", "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "partition",
-    "percentile", "piecewise", "polyval", "positive", "pow", "power", "prod", "ptp", "quantile",
-    "rad2deg", "radians", "random", "ravel", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "resize", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
-    "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum", "select",
-    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view",
-    "sort", "sparse", "special", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "degrees", "delete", "diag",
+    "diag_indices", "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "dot",
+    "dsplit", "dstack", "dynamic_slice", "dynamic_update_slice", "ediff1d", "einsum", "equal",
+    "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fft",
+    "fix", "flatnonzero", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "fori_loop", "frexp", "fromfunction", "full", "full_like", "gcd",
+    "geomspace", "getitem", "gradient", "greater", "greater_equal", "hamming", "hanning",
+    "heaviside", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd", "host_call",
+    "hsplit", "hstack", "hypot", "i0", "identity", "imag", "indices", "inner", "input",
+    "insert", "interp", "intersect1d", "invert", "iota", "isclose", "iscomplex", "isfinite",
+    "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "ix_", "kaiser", "kron", "lcm",
+    "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace",
+    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "map", "mask_indices", "matmul",
+    "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
+    "minimum", "mod", "modf", "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin",
+    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
+    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nextafter", "nn",
+    "nonzero", "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer",
+    "pad", "parameter", "partition", "percentile", "piecewise", "poly", "polyadd", "polyder",
+    "polyfit", "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "prod",
+    "ptp", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index", "real",
+    "reciprocal", "remainder", "repeat", "reshape", "resize", "right_shift", "rint", "roll",
+    "rollaxis", "roots", "rot90", "round", "scan", "scatter_add", "searchsorted", "segment_max",
+    "segment_min", "segment_prod", "segment_sum", "select", "setdiff1d", "setxor1d", "sigmoid",
+    "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view", "sort",
+    "spacing", "sparse", "special", "split", "sqrt", "square", "squeeze", "stack", "std",
     "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan",
     "tanh", "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril",
-    "triu", "trunc", "unique", "unstack", "unwrap", "vander", "var", "vdot", "vecdot", "vmap",
-    "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "tril_indices", "tril_indices_from", "triu", "triu_indices", "triu_indices_from", "trunc",
+    "union1d", "unique", "unravel_index", "unstack", "unwrap", "vander", "var", "vdot",
+    "vecdot", "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros",
+    "zeros_like"
 ]

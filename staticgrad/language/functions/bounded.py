@@ -1,9 +1,9 @@
 """Results whose size depends on values, in arrays of a size that the caller gives.
 
-``nonzero``, ``compress``, ``unique`` and their relatives of NumPy. Of arrays and tensors the size
-is known. Of a value of a graph ``size=`` says it, as in ``jax.numpy``: what is beyond is left out,
-and places without a result have ``fill_value``. Slices at a place that a run gives, and reductions
-of segments, have sizes that are known.
+``nonzero``, ``compress``, ``unique``, sets and their relatives of NumPy. Of arrays and tensors the
+size is known. Of a value of a graph ``size=`` says it, as in ``jax.numpy``: what is beyond is left
+out, and places without a result have ``fill_value``. Slices at a place that a run gives, and
+reductions of segments, have sizes that are known.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from staticgrad.language.functions.creation import full, ones
 from staticgrad.language.functions.indexing import At
+from staticgrad.language.functions.statistics import isin
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import floor_divide, isnan, remainder, subtract
@@ -35,6 +36,7 @@ from staticgrad.language.ops.operands import (
     as_values,
     axis_of,
     integer,
+    promoted_values,
     related,
     shape_text,
 )
@@ -233,6 +235,109 @@ def unique(
         once = ones(group.shape, I64, like=group)
         found.append(part(scatter_add(once, minimum(group, count), count + 1), 0, 0, count))
     return found[0] if len(found) == 1 else tuple(found)
+
+
+def union1d(
+    ar1: ArrayLike[AnyValue],
+    ar2: ArrayLike[AnyValue],
+    *,
+    size: int | None = None,
+    fill_value: complex | None = None,
+) -> AnyValue:
+    """Return the sorted elements of two arrays, each once.
+
+    Args:
+        ar1, ar2: of any shapes; they are flattened.
+        size: how many elements to return, needed of values of a graph. Further ones are left out.
+        fill_value: the elements beyond; by default the smallest one.
+
+    Raises:
+        ArgumentError: no size, and a run decides how many there are.
+
+    >>> sg.union1d([3, 1], [2, 3])
+    array([1, 2, 3])
+    """
+    left, right = _rows(ar1, ar2)
+    count = _size_of_two(size, ar1, ar2, np.union1d)
+    return unique(concatenate([left, right], 0), size=count, fill_value=fill_value)  # type: ignore[return-value]
+
+
+@like(union1d)
+def intersect1d(
+    ar1: ArrayLike[AnyValue],
+    ar2: ArrayLike[AnyValue],
+    assume_unique: bool = False,
+    *,
+    size: int | None = None,
+    fill_value: complex = 0,
+) -> AnyValue:
+    """Return the sorted elements that are in both of two arrays, each once.
+
+    Args:
+        assume_unique: the elements of each array differ; of ``setdiff1d`` they keep their order.
+        fill_value: the elements beyond.
+    """
+    left, right = _rows(ar1, ar2)
+    count = _size_of_two(size, ar1, ar2, np.intersect1d)
+    return _chosen(left, isin(left, right), count, fill_value)
+
+
+@like(intersect1d)
+def setdiff1d(
+    ar1: ArrayLike[AnyValue],
+    ar2: ArrayLike[AnyValue],
+    assume_unique: bool = False,
+    *,
+    size: int | None = None,
+    fill_value: complex = 0,
+) -> AnyValue:
+    """Return the sorted elements of the first array that are not in the second, each once."""
+    left, right = _rows(ar1, ar2)
+    count = _size_of_two(size, ar1, ar2, lambda *both: np.setdiff1d(*both, assume_unique))
+    if assume_unique:
+        return compress(logical_not(isin(left, right)), left, size=count, fill_value=fill_value)
+    return _chosen(left, logical_not(isin(left, right)), count, fill_value)
+
+
+@like(intersect1d)
+def setxor1d(
+    ar1: ArrayLike[AnyValue],
+    ar2: ArrayLike[AnyValue],
+    assume_unique: bool = False,
+    *,
+    size: int | None = None,
+    fill_value: complex = 0,
+) -> AnyValue:
+    """Return the sorted elements that are in one of two arrays alone, each once."""
+    left, right = _rows(ar1, ar2)
+    count = _size_of_two(size, ar1, ar2, np.setxor1d)
+    is_alone = [logical_not(isin(left, right)), logical_not(isin(right, left))]
+    return _chosen(concatenate([left, right], 0), concatenate(is_alone, 0), count, fill_value)
+
+
+def _rows(ar1: Any, ar2: Any) -> list[Any]:
+    return [ravel(each) for each in promoted_values((ar1, ar2))]
+
+
+def _size_of_two(given: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], Any]) -> int:
+    """Return the number of results of two arrays; of values of a graph the caller says it."""
+    unknown = isinstance(ar1, Value) and not ar1.computes
+
+    def how_many(_: Any) -> int:
+        return int(of_known(np.asarray(ar1), np.asarray(ar2)).size)
+
+    return _size(given, ar1 if unknown else ar2, how_many)
+
+
+def _chosen(row: Any, is_chosen: Any, size: int, fill_value: complex) -> Any:
+    """Return the first ``size`` of the elements that are chosen, sorted, each once."""
+    order = argsort(row)
+    row, is_chosen = take(row, order), take(is_chosen, order)
+    place = iota(row.shape, like=row)
+    if row.shape[0] != 0:
+        before = take(row, maximum(place - 1, 0))
+        is_chosen = logical_and(is_chosen, logical_or(place < 1, not_equal(row, before)))
+    return compress(is_chosen, row, size=size, fill_value=fill_value)
 
 
 def dynamic_slice(x: ArrayLike[AnyValue], starts: Sequence[Any], sizes: Sequence[int]) -> AnyValue:

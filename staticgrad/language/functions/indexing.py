@@ -66,7 +66,7 @@ from staticgrad.support.errors import (
     ShapeError,
     UnknownAttributeError,
 )
-from staticgrad.support.errors.tracebacks import boundary, bounded
+from staticgrad.support.errors.tracebacks import boundary, bounded, called_name
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
 
@@ -887,6 +887,55 @@ def append(
     return concatenate([x, values], axis)
 
 
+def delete(x: ArrayLike[AnyValue], obj: Any, axis: int | None = None) -> AnyValue:
+    """Leave out the entries at the indices ``obj`` along ``axis``.
+
+    Args:
+        obj: a position in x, a slice, a list of positions or a mask, known when the graph is built.
+        axis: along which, of a literal size; None flattens x.
+
+    Raises:
+        ArgumentError: ``obj`` is a value or not an index; several indices in a named size.
+        IndexOutOfRange: a position that x does not have.
+
+    >>> sg.evaluate(sg.delete([1, 2, 3, 4], [0, 2]))
+    array([2, 4])
+    """
+    value = as_value(x)
+    if axis is None:
+        value, axis = reshape(value, (-1,)), 0
+    place = axis_of(axis, value)
+    size = value.shape[place]
+    is_one = not isinstance(obj, Value | slice) and np.ndim(obj) == 0
+    found: Any = [integer("obj", obj)] if is_one else _positions(obj, size)
+    if isinstance(size, Dim):
+        if not is_one or not -1 <= found[0] <= 0:
+            raise ArgumentError(
+                f"delete: several entries of an axis of named size {size}",
+                hint="slices and sg.concatenate",
+                related=related(value),
+            )
+        before = (slice(None),) * place
+        return value[(*before, slice(None, -1) if found[0] else slice(1, None))]
+    try:
+        kept = np.delete(np.arange(size), found)
+    except IndexError as error:
+        raise IndexOutOfRange(f"delete: {error}") from None
+    return take(value, kept, axis=place)
+
+
+def rollaxis(x: ArrayLike[AnyValue], axis: int, start: int = 0) -> AnyValue:
+    """Move ``axis`` back until it stands before the axis that is at ``start`` now.
+
+    >>> sg.rollaxis(np.ones((3, 4, 5, 6)), 3, 1).shape
+    (3, 6, 4, 5)
+    """
+    value = as_value(x)
+    place = axis_of(axis, value)
+    goal = value.ndim if start == value.ndim else axis_of(start, value)
+    return moveaxis(value, place, goal - (place < goal))
+
+
 def insert(
     x: ArrayLike[AnyValue], obj: Any, values: ArrayLike[AnyValue], axis: int | None = None
 ) -> AnyValue:
@@ -936,12 +985,12 @@ def _positions(obj: Any, size: Any) -> Any:
     """The positions that a slice, a list or a mask names."""
     if isinstance(obj, Value):
         raise ArgumentError(
-            "insert: obj must be known when the graph is built, got a symbolic value",
+            f"{called_name()}: obj must be known when the graph is built, got a symbolic value",
             hint="positions are known when the graph is built: a number, a slice, a list",
         )
     if isinstance(size, Dim):
         raise ArgumentError(
-            f"insert: obj is {shown(obj)}, and the axis has the named size {size}",
+            f"{called_name()}: obj is {shown(obj)}, and the axis has the named size {size}",
             hint="one position: sg.insert(x, 2, row, axis=0)",
         )
     if isinstance(obj, slice):
@@ -950,7 +999,9 @@ def _positions(obj: Any, size: Any) -> Any:
     if found.dtype.kind == "b" and found.ndim == 1:
         return np.flatnonzero(found)
     if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
-        raise ArgumentError(f"insert: obj is {shown(obj)}, {kind_of(obj)}, no list of positions")
+        raise ArgumentError(
+            f"{called_name()}: obj is {shown(obj)}, {kind_of(obj)}, no list of positions"
+        )
     return found.astype(np.int64)
 
 

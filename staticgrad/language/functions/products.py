@@ -88,6 +88,29 @@ def vecdot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axis: int = -1) -> An
     return reshape(product, product.shape[:-2])
 
 
+def matvec(x1: ArrayLike[AnyValue], x2: ArrayLike[AnyValue]) -> AnyValue:
+    """Multiply matrices [..., m, n] by vectors [..., n]; batches broadcast.
+
+    >>> sg.evaluate(sg.matvec([[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [1.0, 1.0]]))
+    array([[1., 3.],
+           [3., 7.]])
+    """
+    matrix, vector = promoted_values((x1, x2))
+    product = matmul(matrix, expand_dims(vector, -1))
+    return reshape(product, product.shape[:-1])
+
+
+def vecmat(x1: ArrayLike[AnyValue], x2: ArrayLike[AnyValue]) -> AnyValue:
+    """Multiply vectors [..., m], conjugated, by matrices [..., m, n]; batches broadcast.
+
+    >>> sg.evaluate(sg.vecmat([1.0, 1.0], [[1.0, 2.0], [3.0, 4.0]]))
+    array([4., 6.])
+    """
+    vector, matrix = promoted_values((x1, x2))
+    product = matmul(conj(expand_dims(vector, -2)), matrix)
+    return reshape(product, (*product.shape[:-2], product.shape[-1]))
+
+
 @rounded_once
 def cross(
     a: ArrayLike[AnyValue],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Literal, overload
 
 import numpy as np
@@ -435,18 +436,118 @@ def histogram(
     """
     row = as_value(x)
     edges = histogram_bin_edges(row, bins, range)
-    elements, ends = promoted_values((ravel(row), edges))
-    count = ends.shape[0] - 1
-    last = part(ends, 0, count, 1)
-    place = searchsorted(ends, elements, "right") - 1
-    beyond = size_value(count, I64)  # one more bin, for elements outside of the edges
-    place = where(elements == last, beyond - 1, place)
-    place = where((place < 0) | (place >= beyond), beyond, place)
+    elements, place, _ = _bins(row, edges)
     if weights is None:
         added = full(elements.shape, 1, I64, like=elements)
     else:
         added = ravel(broadcast_to(as_values(row, weights)[1], row.shape))
     return (_densities if density else _counts)(added, place, edges), edges
+
+
+def _bins(row: AnyValue, edges: AnyValue) -> tuple[AnyValue, Any, Any]:
+    """Return the elements, the bin of each, and how many bins there are.
+
+    That number is also the bin of elements outside of the edges.
+    """
+    elements, ends = promoted_values((ravel(row), edges))
+    count = ends.shape[0] - 1
+    last = part(ends, 0, count, 1)
+    place = searchsorted(ends, elements, "right") - 1
+    beyond = size_value(count, I64)
+    place = where(elements == last, beyond - 1, place)
+    return elements, where((place < 0) | (place >= beyond), beyond, place), beyond
+
+
+def histogram2d(
+    x: ArrayLike[AnyValue],
+    y: ArrayLike[AnyValue],
+    bins: Any = 10,
+    range: Any = None,
+    density: bool | None = None,
+    weights: ArrayLike[AnyValue] | None = None,
+) -> tuple[AnyValue, AnyValue, AnyValue]:
+    """Count the points (x, y) in each bin of a grid; return the counts and the edges of both.
+
+    Args:
+        x, y: vectors of one size.
+        bins: a number of bins or a vector of edges, for both; or a list of one for each.
+        range: the ends of the first and last bins, a pair for each.
+        density: divide by the total and the bins' areas.
+        weights: of the points, added up in place of counts; their gradient passes.
+
+    >>> counts, _, _ = sg.histogram2d([0.0, 1.0, 1.0], [0.0, 1.0, 1.0], 2)
+    >>> sg.evaluate(counts)
+    array([[1., 0.],
+           [0., 2.]])
+    """
+    one, other = as_values(x, y)
+    is_list = isinstance(bins, list | tuple) and len(bins) == 2
+    each = bins if is_list else [bins, bins]
+    counts, edges = _of_points([one, other], each, range, density, weights)
+    return counts, edges[0], edges[1]
+
+
+@like(histogram2d)
+def histogramdd(
+    sample: ArrayLike[AnyValue] | Sequence[ArrayLike[AnyValue]],
+    bins: Any = 10,
+    range: Any = None,
+    density: bool | None = None,
+    weights: ArrayLike[AnyValue] | None = None,
+) -> tuple[AnyValue, tuple[AnyValue, ...]]:
+    """Count points in each bin of a grid; return the counts and a tuple of the axes' edges.
+
+    Args:
+        sample: points [n, d], or a sequence of d vectors.
+    """
+    if isinstance(sample, list | tuple):
+        columns: Any = as_values(*sample)
+    else:
+        points: Any = as_value(sample)
+        points = reshape(points, (-1, 1)) if points.ndim == 1 else points
+        if points.ndim != 2:
+            raise RankError(
+                f"{called_name()}: {points.type} has no rows of points", related=related(points)
+            )
+        columns = [points[:, axis] for axis in builtins.range(points.shape[1])]
+    each = bins if isinstance(bins, list | tuple) else [bins] * len(columns)
+    return _of_points(columns, each, range, density, weights)
+
+
+def _of_points(
+    columns: Sequence[Any], bins: Sequence[Any], range: Any, density: Any, weights: Any
+) -> tuple[Any, tuple[Any, ...]]:
+    ranges = [None] * len(columns) if range is None else range
+    if not len(columns) == len(bins) == len(ranges):
+        raise ShapeError(
+            f"{called_name()}: {len(bins)} bins and {len(ranges)} ranges for {len(columns)} axes",
+            related=related(*columns),
+        )
+    edges = tuple(
+        histogram_bin_edges(column, own, each)
+        for column, own, each in zip(columns, bins, ranges, strict=True)
+    )
+    outside: Any = None
+    place: Any = None
+    for column, ends in zip(columns, edges, strict=True):
+        _, own, beyond = _bins(column, ends)
+        misses = own == beyond
+        outside = misses if outside is None else outside | misses
+        place = own if place is None else place * beyond + own
+    shape = [ends.shape[0] - 1 for ends in edges]
+    count = math.prod(shape)
+    place = where(outside, size_value(count, I64), place)
+    added = full(place.shape, 1.0, F64, like=place)
+    if weights is not None:
+        added = as_values(columns[0], weights)[1]
+        added = added if added.dtype.is_float else astype(added, F64)
+    found: Any = reshape(part(scatter_add(added, place, count + 1), 0, 0, count), shape)
+    if not density:
+        return found, edges
+    total = of.sum(found)
+    for axis, ends in enumerate(edges):
+        found = found / reshape(diff(ends), (*(1,) * axis, -1, *(1,) * (len(shape) - axis - 1)))
+    return found / total, edges
 
 
 def _counts(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:

@@ -537,7 +537,11 @@ def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[s
     plain = function(*bound.args)
     if _dtype_of(plain) == dtype.numpy:  # a bool of a comparison, or the dtype it has anyway
         return plain
-    found = function(*(functions.astype(each, dtype) for each in bound.args))
+    converted = [  # numbers take the dtype of what they meet, and its kind
+        each if isinstance(each, bool | int | float | complex) else functions.astype(each, dtype)
+        for each in bound.args
+    ]
+    found = function(*converted)
     narrows = any(not np.can_cast(_dtype_of(x), dtype.numpy, "same_kind") for x in bound.args)
     if _dtype_of(found) != dtype.numpy or narrows:
         raise DTypeError(

@@ -129,8 +129,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "derivatives": (
             "Derivatives, batches, checkpoints, functions of your own",
-            "programs.derivatives programs.sparse programs.transformed ops.custom"
-            " ops.marks functions.checkpoints.marks functions.kinks",
+            "programs.along_axes programs.derivatives programs.sparse programs.transformed"
+            " ops.custom ops.marks functions.checkpoints.marks functions.kinks",
         ),
         "loops": ("Loops and branches", "functions.loops.loops"),
         "creation": ("Inputs, parameters, new arrays", "functions.creation ops.positions"),
@@ -150,15 +150,20 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "reductions": ("Sums, means, extremes", "functions.aggregate functions.missing_values"),
         "running": (
-            "Running sums, differences, filters",
-            "ops.scans functions.curves functions.filters",
+            "Running sums, differences, filters, polynomials",
+            "ops.scans functions.curves functions.filters functions.tapers functions.coefficients",
         ),
         "sorting": ("Sorting, statistics, quantiles, bins", "ops.sorting functions.statistics"),
         "shapes": ("Shapes and axes", "ops.movement functions.arrange"),
         "indexing": (
             "Indexing, joining and splitting",
-            "ops.indexing functions.indexing functions.bounded",
+            "ops.indexing functions.indexing",
         ),
+        "index-arrays": (
+            "Arrays of indices, sets, results of a given size",
+            "functions.bounded functions.index_arrays",
+        ),
+        "parts": ("Divisors, exponents and neighbours of numbers", "functions.whole_numbers"),
         "products": ("Products", "ops.contract functions.products"),
     },
     "sg.nn": {

@@ -25,7 +25,7 @@ from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, take
 from staticgrad.language.ops.linalg import LU, LUSolve, adjoint
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
-from staticgrad.language.ops.operands import Integer, as_value, integer, promoted_values
+from staticgrad.language.ops.operands import Integer, as_value, as_values, integer, promoted_values
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import where
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
@@ -101,7 +101,7 @@ def companion(a: ArrayLike[AnyValue]) -> AnyValue:
         raise ShapeError(f"companion: {value.type} has fewer than two coefficients")
     row = value[1:] / -value[0]
     n = row.shape[0]
-    below = astype(as_value(np.eye(n)[:-1]), row.dtype)
+    below = astype(as_values(row, np.eye(n)[:-1])[1], row.dtype)
     return concatenate([expand_dims(row, 0), below], 0)
 
 

@@ -1,0 +1,233 @@
+"""Arrays of indices, and numbers of elements in C order, by the names of NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import floor_divide, remainder
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.indexing import OutOfBounds, take, within
+from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.operands import (
+    Integer,
+    as_value,
+    as_values,
+    integer,
+    promoted_values,
+    related,
+)
+from staticgrad.language.types.dim import Dim
+from staticgrad.language.types.dtype import BOOL, I64
+from staticgrad.support.docstrings import like
+from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.support.errors.tracebacks import called_name
+
+_MOST: Final = 2**31
+
+
+def tril_indices(n: Integer, k: Integer = 0, m: int | None = None) -> tuple[Value, ...]:
+    """Return the indices of the elements of an n x m matrix on and below its diagonal k.
+
+    >>> x = sg.input("x", (2, 2), "float64")
+    >>> sg.evaluate(x[sg.tril_indices(2)], {"x": [[1.0, 2.0], [3.0, 4.0]]})
+    array([1., 3., 4.])
+    """
+    return _constants(np.tril_indices(_size(n), k, None if m is None else _size(m)))
+
+
+@like(tril_indices)
+def triu_indices(n: Integer, k: Integer = 0, m: int | None = None) -> tuple[Value, ...]:
+    """Return the indices of the elements of an n x m matrix on and above its diagonal k."""
+    return _constants(np.triu_indices(_size(n), k, None if m is None else _size(m)))
+
+
+@like(tril_indices)
+def tril_indices_from(arr: ArrayLike[AnyValue], k: Integer = 0) -> tuple[AnyValue, ...]:
+    """Return the indices of the elements of a matrix on and below its diagonal k."""
+    return _of(np.tril_indices, arr, k)
+
+
+@like(tril_indices)
+def triu_indices_from(arr: ArrayLike[AnyValue], k: Integer = 0) -> tuple[AnyValue, ...]:
+    """Return the indices of the elements of a matrix on and above its diagonal k."""
+    return _of(np.triu_indices, arr, k)
+
+
+def diag_indices(n: Integer, ndim: Integer = 2) -> tuple[Value, ...]:
+    """Return the indices of the diagonal of an array with ``ndim`` axes of size n.
+
+    >>> sg.diag_indices(2)
+    (array([0, 1]), array([0, 1]))
+    """
+    return _constants(np.diag_indices(_size(n), _size(ndim)))
+
+
+def mask_indices(
+    n: Integer, mask_func: Callable[[Any, int], Any], k: Integer = 0
+) -> tuple[Value, ...]:
+    """Return the indices of an n x n matrix of ones that ``mask_func(matrix, k)`` leaves.
+
+    >>> sg.mask_indices(2, np.triu, 1)
+    (array([0]), array([1]))
+    """
+    kept = mask_func(np.ones((_size(n), n), np.int64), k)
+    return _constants(np.nonzero(np.asarray(kept)))
+
+
+def indices(dimensions: Sequence[int], dtype: Any = int, sparse: bool = False) -> Any:
+    """Return the index of each element of a grid: one array for each axis, stacked in front.
+
+    Args:
+        dimensions: the sizes of the grid, numbers.
+        dtype: of the indices.
+        sparse: a tuple of arrays that broadcast to the grid, in place of a stack.
+
+    >>> sg.indices((2, 2))
+    array([[[0, 0],
+            [1, 1]],
+    <BLANKLINE>
+           [[0, 1],
+            [0, 1]]])
+    """
+    found: Any = np.indices(tuple(map(_size, dimensions)), dtype, sparse)
+    return _constants(found) if sparse else as_value(found)
+
+
+def fromfunction(
+    function: Callable[..., Any], shape: Sequence[int], *, dtype: Any = float, **kwargs: Any
+) -> Any:
+    """Return ``function(i, j, ...)`` of the indices of a grid of this shape, each an array.
+
+    >>> sg.fromfunction(lambda i, j: i + 10 * j, (2, 2), dtype=int)
+    array([[ 0, 10],
+           [ 1, 11]])
+    """
+    grid = np.indices(tuple(map(_size, shape)), dtype)
+    return as_value(function(*grid, **kwargs))
+
+
+def ix_(*args: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
+    """Return vectors of indices that broadcast to a grid: ``x[sg.ix_([0, 2], [1, 3])]``.
+
+    Args:
+        args: vectors of integers; also of bools, whose numbers are known.
+
+    Raises:
+        RankError: no vector.
+    """
+    vectors = []
+    for place, each in enumerate(args):
+        value: Any = as_value(each)
+        if value.dtype is BOOL:
+            if not value.computes and isinstance(each, Value):
+                raise ArgumentError(
+                    f"{called_name()}: a mask has as many indices as a run decides",
+                    hint="sg.nonzero(mask, size=n)[0]",
+                    related=related(value),
+                )
+            value = as_value(np.nonzero(np.asarray(each))[0])
+        if value.ndim != 1:
+            raise RankError(
+                f"{called_name()}: {value.type} is not a vector", related=related(value)
+            )
+        if value.shape[0] == 0:
+            value = astype(value, I64)
+        after = len(args) - place - 1
+        vectors.append(reshape(value, (*(1,) * place, *value.shape, *(1,) * after)))
+    return tuple(vectors)
+
+
+def unravel_index(
+    indices: ArrayLike[AnyValue], shape: Sequence[int], order: Literal["C", "F"] = "C"
+) -> tuple[AnyValue, ...]:
+    """Return the index along each axis of elements that are numbered in C order.
+
+    Raises:
+        IndexOutOfRange: in a run, a number that the shape does not have.
+
+    >>> x = np.array([[1.0, 7.0, 2.0], [3.0, 0.0, 5.0]])
+    >>> sg.evaluate(sg.unravel_index(sg.argmax(x), x.shape))
+    (array(0), array(1))
+    """
+    sizes = _sizes(shape, order)
+    value: Any = as_value(indices)
+    # Reading the numbers checks them.
+    left = take(np.arange(prod(sizes)), value)
+    found = []
+    for size in reversed(sizes[1:]):
+        found.append(remainder(left, size))
+        left = floor_divide(left, size)
+    found.append(left)
+    ordered = found[::-1] if order == "C" else found
+    return tuple(ordered[: len(sizes)])
+
+
+def ravel_multi_index(
+    multi_index: Sequence[ArrayLike[AnyValue]],
+    dims: Sequence[int],
+    mode: OutOfBounds | tuple[OutOfBounds, ...] = "raise",
+    order: Literal["C", "F"] = "C",
+) -> AnyValue:
+    """Return the numbers, in C order, of elements at an index along each axis.
+
+    Args:
+        multi_index: integers, an array for each axis.
+        dims: the sizes of the axes, numbers.
+        mode: what an index outside does: "raise", "wrap" or "clip"; one for all or one for each.
+        order: "C", the last axis counts fastest, or "F", the first one.
+
+    Raises:
+        IndexOutOfRange: in a run, an index outside of its axis.
+
+    >>> sg.evaluate(sg.ravel_multi_index(([0, 1], [2, 0]), (2, 3)))
+    array([2, 3])
+    """
+    sizes = _sizes(dims, "C")
+    modes = (mode,) * len(sizes) if isinstance(mode, str) else tuple(mode)
+    parts = promoted_values(tuple(multi_index))
+    if not len(parts) == len(sizes) == len(modes):
+        raise ShapeError(
+            f"{called_name()}: {len(parts)} indices and {len(modes)} modes for {len(sizes)} axes",
+            related=related(*parts),
+        )
+    triples = list(zip(parts, sizes, modes, strict=True))
+    total: Any = None
+    for value, size, how in triples if order == "C" else triples[::-1]:
+        own = take(np.arange(size), within(value, size, how)) if size else value
+        total = own if total is None else total * size + own
+    return total  # type: ignore[no-any-return]
+
+
+def _size(n: int) -> int:
+    """A number of elements along an axis of an array that is made now."""
+    found = integer("size", n, least=0)
+    if found >= _MOST:
+        raise ArgumentError(f"{called_name()}: an axis of {found} elements")
+    return found
+
+
+def _of(function: Any, arr: Any, k: int) -> Any:
+    """The indices that ``function`` gives for the sizes of a matrix."""
+    value: Any = as_value(arr)
+    if value.ndim != 2 or any(isinstance(each, Dim) for each in value.shape):
+        raise RankError(
+            f"{called_name()}: {value.type} is not a matrix of known sizes", related=related(value)
+        )
+    rows, columns = value.shape
+    return tuple(as_values(value, *function(rows, k, columns))[1:])
+
+
+def _sizes(shape: Any, order: str) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    return sizes if order == "C" else sizes[::-1]
+
+
+def _constants(arrays: Sequence[Any]) -> Any:
+    return tuple(map(as_value, arrays))

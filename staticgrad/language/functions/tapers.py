@@ -1,0 +1,58 @@
+"""Windows of signal processing by NumPy's names: vectors that fall off towards both ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import multiply
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.operands import Integer, as_value, floating
+from staticgrad.language.ops.special import i0
+
+
+def bartlett(M: Integer) -> Value:
+    """Return the triangular window of M points, 0 at both ends; of float64.
+
+    >>> sg.bartlett(5)
+    array([0. , 0.5, 1. , 0.5, 0. ])
+    """
+    return as_value(np.bartlett(M))
+
+
+def blackman(M: Integer) -> Value:
+    """Return the Blackman window, 0.42 - 0.5 cos(t) + 0.08 cos(2 t) for t from 0 to 2 pi."""
+    return as_value(np.blackman(M))
+
+
+def hamming(M: Integer) -> Value:
+    """Return the Hamming window, 0.54 - 0.46 cos(t) for t from 0 to 2 pi."""
+    return as_value(np.hamming(M))
+
+
+def hanning(M: Integer) -> Value:
+    """Return the Hann window, 0.5 - 0.5 cos(t) for t from 0 to 2 pi.
+
+    >>> sg.hanning(5)
+    array([0. , 0.5, 1. , 0.5, 0. ])
+    """
+    return as_value(np.hanning(M))
+
+
+def kaiser(M: Integer, beta: ArrayLike[AnyValue]) -> AnyValue:
+    """Return the Kaiser window, i0(beta * sqrt(1 - t**2)) / i0(beta) for t from -1 to 1.
+
+    It is differentiable by beta.
+
+    Args:
+        M: how many points, known at build.
+        beta: its shape: 0 is a window of ones, larger numbers are narrower.
+    """
+    shape: Any = floating(as_value(beta))
+    if M <= 1:
+        return shape * 0.0 + np.ones(max(M, 0))  # type: ignore[no-any-return]
+    t = np.linspace(-1.0, 1.0, M)
+    return i0(multiply(shape, np.sqrt(np.maximum(1.0 - t * t, 0.0)))) / i0(shape)

@@ -1,0 +1,233 @@
+"""Integers, exponents and neighbours of floats: NumPy's ``gcd``, ``ldexp``, ``nextafter``, others.
+
+They are composed of exact operations. Factors that are powers of two are applied in an order in
+which at most the last product is rounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.creation import ones_like
+from staticgrad.language.functions.loops.loops import while_loop
+from staticgrad.language.functions.rounding import rounded_once
+from staticgrad.language.functions.standard import finfo
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.pairs import check_real
+from staticgrad.language.ops.arithmetic import (
+    absolute,
+    add,
+    floor,
+    floor_divide,
+    isfinite,
+    isnan,
+    remainder,
+    subtract,
+    trunc,
+)
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.logic import logical_and, logical_or, not_equal
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_arrays
+from staticgrad.language.ops.operands import as_value, as_values, floating, promoted_values, related
+from staticgrad.language.ops.selection import copysign, maximum, minimum, where
+from staticgrad.language.ops.transcendental import exp2, log2
+from staticgrad.language.types.dtype import I32, I64, U8, U64
+from staticgrad.support.errors import DTypeError
+from staticgrad.support.errors.tracebacks import called_name
+
+
+def gcd(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """Return the greatest common divisor of each two integers; 0 of 0 and 0.
+
+    >>> sg.evaluate(sg.gcd([12, 18, 0], 8))
+    array([4, 2, 8])
+    """
+    left, right = _integers(x, y)
+
+    def divided(pair: Any) -> Any:
+        larger, smaller = pair
+        rest = remainder(larger, where(smaller == 0, 1, smaller))
+        return where(smaller == 0, larger, smaller), where(smaller == 0, 0, rest)
+
+    found: Any = while_loop(
+        lambda pair: aggregate.any(not_equal(pair[1], 0)),
+        divided,
+        (absolute(left), absolute(right)),
+    )
+    return found[0]  # type: ignore[no-any-return]
+
+
+def lcm(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """Return the least common multiple of each two integers; 0 where one is 0.
+
+    >>> sg.evaluate(sg.lcm([12, 18, 0], 8))
+    array([24, 72,  0])
+    """
+    left, right = _integers(x, y)
+    divisor = gcd(left, right)
+    return absolute(floor_divide(left, where(divisor == 0, 1, divisor)) * right)
+
+
+def _integers(x: Any, y: Any) -> Any:
+    left, right = broadcast_arrays(*promoted_values((x, y)))
+    if not left.dtype.is_integer:
+        raise DTypeError(
+            f"{called_name()}: takes integers, got {left.type}",
+            hint='x.astype("int64")',
+            related=related(left, right),
+        )
+    return left, right
+
+
+@rounded_once
+def ldexp(x: ArrayLike[AnyValue], n: ArrayLike[AnyValue]) -> AnyValue:
+    """Return x * 2**n for integers n, exact where the result is not subnormal.
+
+    The derivative by x is 2**n; n has none.
+
+    >>> sg.evaluate(sg.ldexp([0.75, 5.0], [3, -1]))
+    array([6. , 2.5])
+    """
+    check_real(x, n)
+    value, exponent = as_values(x, n)
+    if exponent.dtype.is_float:
+        raise DTypeError(
+            f"{called_name()}: the exponent {exponent.type} is not of integers",
+            hint="x * 2.0**n",
+            related=related(value, exponent),
+        )
+    return _scaled(floating(value), astype(exponent, I64))
+
+
+def _scaled(value: Any, exponent: Any) -> Any:
+    """value * 2**exponent: three powers that are all in range, the smallest first."""
+    least, most = _exponents(value)
+    parts: list[Any] = []
+    rest = exponent
+    for _ in range(3):
+        own = maximum(minimum(rest, most), least)
+        parts.append(own)
+        rest = rest - own
+    for own in reversed(parts):
+        value = value * exp2(astype(own, value.dtype))
+    return value
+
+
+def _exponents(value: Any) -> tuple[int, int]:
+    """Exponents of the smallest and the largest power of two that is normal."""
+    facts = finfo(value.dtype)
+    return int(facts.minexp), int(facts.maxexp) - 1
+
+
+def frexp(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    """Return m and e with x = m * 2**e, m in [0.5, 1) but for its sign, and e of int32.
+
+    Of 0, infinities and NaN m is x, and e is 0. The derivative of m by x is 2**-e.
+
+    >>> sg.evaluate(sg.frexp([6.0, -0.75, 0.0]))
+    (array([ 0.75, -0.75,  0.  ]), array([3, 0, 0], dtype=int32))
+    """
+    check_real(x)
+    value: Any = floating(as_value(x))
+    plain = logical_or(value == 0.0, ~isfinite(value))
+    least, _ = _exponents(value)
+    size = absolute(stop_gradient(where(plain, ones_like(value), value)))
+    tiny = size < 2.0**least
+    digits = int(finfo(value.dtype).nmant) + 1
+    size = where(tiny, size * 2.0**digits, size)
+    exponent = astype(floor(log2(size)), I64) + 1
+    # The logarithm may round to the next whole number.
+    mantissa = _scaled(size, -exponent)
+    exponent = exponent + astype(mantissa >= 1.0, I64) - astype(mantissa < 0.5, I64)
+    exponent = where(plain, 0, where(tiny, exponent - digits, exponent))
+    return where(plain, value, _scaled(value, -exponent)), astype(exponent, I32)
+
+
+def modf(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    """Return the fractional and the whole part of x, both with its sign.
+
+    The derivative of the fractional part is 1.
+
+    >>> sg.evaluate(sg.modf([2.75, -1.5]))
+    (array([ 0.75, -0.5 ]), array([ 2., -1.]))
+    """
+    check_real(x)
+    value: Any = floating(as_value(x))
+    whole = trunc(value)
+    infinite = ~logical_or(isfinite(value), isnan(value))
+    fixed = stop_gradient(where(infinite, 0.0, value))
+    rest = copysign(subtract(fixed, trunc(fixed)), stop_gradient(value))
+    # fixed - value is 0.0 and brings the slope; -0.0 - 0.0 is -0.0.
+    return where(infinite, rest, rest - (fixed - value)), whole
+
+
+def spacing(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Return the distance to the next float beyond x, with the sign of x; no gradient.
+
+    >>> sg.evaluate(sg.spacing(1.0)) == np.finfo("float64").eps
+    np.True_
+    """
+    check_real(x)
+    value: Any = stop_gradient(floating(as_value(x)))
+    step = _step(value)
+    step = where(absolute(value) == float(finfo(value.dtype).max), np.inf, step)
+    return where(isfinite(value), where(value < 0.0, -step, step), np.nan)
+
+
+def _step(value: Any) -> Any:
+    facts = finfo(value.dtype)
+    exponent = astype(frexp(value)[1], I64) - (int(facts.nmant) + 1)
+    least = int(facts.minexp) - int(facts.nmant)
+    exponent = where(value == 0.0, least, maximum(exponent, least))
+    return _scaled(ones_like(value), exponent)
+
+
+def nextafter(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """Return the float next to x in the direction of y; no gradient.
+
+    >>> sg.evaluate(sg.nextafter(1.0, 2.0)) - 1.0 == np.finfo("float64").eps
+    np.True_
+    """
+    check_real(x, y)
+    value, goal = (stop_gradient(floating(each)) for each in promoted_values((x, y)))
+    value, goal = broadcast_arrays(value, goal)
+    facts = finfo(value.dtype)
+    largest, smallest = float(facts.max), float(facts.smallest_subnormal)
+    finite = maximum(minimum(value, largest), -largest)
+    rises = goal > value
+    grows = rises == (value > 0.0)
+    step = _step(finite)
+    mantissa = absolute(frexp(finite)[0])
+    below = where(logical_and(mantissa == 0.5, step > smallest), step * 0.5, step)
+    step = where(grows, step, below)
+    found = where(rises, finite + step, finite - step)
+    found = where(finite == 0.0, copysign(smallest, goal), found)
+    found = where(logical_and(found == 0.0, finite != 0.0), copysign(0.0, value), found)
+    found = where(isfinite(value), found, finite)
+    found = where(value == goal, goal, found)
+    return where(logical_or(isnan(value), isnan(goal)), add(value, goal), found)
+
+
+def bitwise_count(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Return how many bits of the absolute value of each integer are 1, as uint8.
+
+    >>> sg.evaluate(sg.bitwise_count([7, -8, 0]))
+    array([3, 1, 0], dtype=uint8)
+    """
+    value: Any = as_value(x)
+    if not value.dtype.is_integer:
+        raise DTypeError(
+            f"{called_name()}: takes integers, got {value.type}", related=related(value)
+        )
+    bits: Any = astype(absolute(value), U64)
+    for shift, mask in ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
+        own = np.uint64(mask)
+        bits = (bits & own) + ((bits >> np.uint64(shift)) & own)
+    for shift in (8, 16, 32):
+        bits = bits + (bits >> np.uint64(shift))
+    return astype(bits & np.uint64(0x7F), U8)
