@@ -187,3 +187,60 @@ def test_extents_below_zero_are_those_of_nothing(stage: str, mode: Mode | Litera
         else:
             call(source, [ones, room[256:]], [2, extent], 0, 2, mode=mode)
         assert (room == 7.0).all()
+
+
+#: The four neighbours of a field that has no ends; p1 to p4 begin at the last and first rows and
+#: columns, n4 is 1, n2 is -1, n5 and n7 are 1 less the field's sizes.
+ROUND = """\
+kernel(p0: in f32, p1: in f32, p2: in f32, p3: in f32, p4: in f32, p5: out f32; n0, n1, n2, n3, n4,
+       n5, n6, n7) over i0: n0 {
+  map j: n1 {
+    %0: bool = lt i0, i64(1)
+    %1: f32 = load p1[j + [i0 in n4]*n1]
+    %2: f32 = load p0[j + [i0 + n2 in n3]*n1]
+    %3: f32 = select %0, %1, %2
+    %4: bool = ge i0, n3
+    %5: f32 = load p0[j + [i0 + n5 in n4]*n1]
+    %6: f32 = load p2[j + [i0 in n3]*n1]
+    %7: f32 = select %4, %5, %6
+    %8: f32 = add %3, %7
+    %9: bool = lt j, i64(1)
+    %10: f32 = load p3[i0*n1 + [j in n4]]
+    %11: f32 = load p0[i0*n1 + [j + n2 in n6]]
+    %12: f32 = select %9, %10, %11
+    %13: f32 = add %8, %12
+    %14: bool = ge j, n6
+    %15: f32 = load p0[i0*n1 + [j + n7 in n4]]
+    %16: f32 = load p4[i0*n1 + [j in n6]]
+    %17: f32 = select %14, %15, %16
+    %18: f32 = add %13, %17
+    store p5[i0*n1 + j] = %18
+  }
+}
+""".replace(",\n       ", ", ")
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("vector", 0), ("python", 256), ("python", 512)])
+@pytest.mark.parametrize("shape", [(1, 40), (2, 16), (3, 33), (9, 64), (5, 7), (4, 1)])
+def test_the_middle_of_a_field_reads_what_its_ends_do(shape, bits, mode):
+    """Rows and columns in the middle are read without masks; what they read is the same."""
+    rows, columns = shape
+    kernel = parse_kernel(ROUND)
+    field = np.random.default_rng(0).normal(size=shape).astype("f4")
+    found, flat = np.zeros(shape, "f4"), field.ravel()
+    starts = [flat, flat[(rows - 1) * columns :], flat[columns * (rows > 1) :], flat[columns - 1 :]]
+    words = [rows, columns, -1, rows - 1, 1, 1 - rows, columns - 1, 1 - columns]
+    source = source_for(kernel, mode, Machine(vector_bits=bits) if bits else None)
+    call(source, [*starts, flat[columns > 1 :], found], words, 0, rows, mode=mode)
+    wanted = np.roll(field, 1, 0) + np.roll(field, -1, 0)
+    wanted = wanted + np.roll(field, 1, 1) + np.roll(field, -1, 1)
+    assert found.tobytes() == wanted.tobytes()
+
+
+def test_vectors_in_the_middle_have_no_masks():
+    text = source_of(parse_kernel(ROUND), Machine(vector_bits=256)).text
+    loop = text[text.rindex("for j") :]
+    assert loop.count("load16(") == 4
+    assert "mask" not in loop
+    assert "select" not in loop
+    assert "load(" not in loop

@@ -15,6 +15,7 @@ from typing import Final
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.columns import ColumnSums
 from staticgrad.compiler.nest.directives import defaults, work
+from staticgrad.compiler.nest.interior import Interior, interior
 from staticgrad.compiler.nest.products.looped import write_product
 from staticgrad.compiler.nest.products.methods import write_gemm
 from staticgrad.compiler.nest.records import (
@@ -41,7 +42,7 @@ from staticgrad.compiler.nest.sums import RowSums
 from staticgrad.compiler.nest.transposed import TransposedRows
 from staticgrad.compiler.nest.values import Values, stored
 from staticgrad.compiler.nest.writer import NestWriter
-from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, Position, postorder
+from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, postorder
 from staticgrad.language.ir.kernels.directives import (
     Directives,
     Interleave,
@@ -476,7 +477,7 @@ class KernelLowering(NestWriter):
             short = type(start) is int and told.short
 
             adds = self.adds_rows(stage)
-            windows = self.windows(stage)
+            middle = self.interior(stage)
             still = [
                 s for s in stage.body if isinstance(s, Check) and self.stands_still(s, written)
             ]
@@ -484,7 +485,7 @@ class KernelLowering(NestWriter):
                 self.scope().check(s)
 
             def vectors(first: Word, last: Word, known: Known) -> None:
-                self.vectors(first, last, lanes, count, known, masked, written, body, adds, windows)
+                self.vectors(first, last, lanes, count, known, masked, written, body, adds, middle)
 
             for name in leaves:
                 running[name] = self.sums.per_copy(partial(self.b.variable, "d", "copy", 0))
@@ -500,21 +501,19 @@ class KernelLowering(NestWriter):
                 return False
         return True
 
-    def windows(self, stage: Map) -> list[Position]:
-        """The positions whose ends vectors cross, if the body is short enough to be written twice
-        more: vectors that cross none need no masks."""
+    def interior(self, stage: Map) -> Interior | None:
+        """What holds for vectors in the middle, if there are some that need masks elsewhere, and
+        if the body is short enough to be written twice more."""
+        found = interior(stage)
+        if not found:
+            return None
         exprs = [*postorder([root for s in stage.body for root in roots(s)])]
-        accesses = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
-        accesses += [s.access for s in stage.body if isinstance(s, Store)]
-        found = dict.fromkeys(p for a in accesses for p in a.bounded if p.step(LANES) != 0)
-        if any(p.step(LANES) != 1 for p in found):
-            return []  # these have masks in all vectors
         lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         extent, masks = stage.axis.extent, self.machine.has_mask_registers
         whole = isinstance(extent, int) and extent % self.kernel.lanes == 0
-        if len(found) == 1 and masks and not whole:
-            return []  # vectors have a mask of their own: that of the window joins it
-        return [*found] if lines <= (_LONGEST_WITH_MASKS if masks else _LONGEST) else []
+        if len(found.columns) == 1 and not found.tests and masks and not whole:
+            return None  # vectors have a mask of their own: that of the window joins it
+        return found if lines <= (_LONGEST_WITH_MASKS if masks else _LONGEST) else None
 
     def peeled(
         self,
@@ -523,15 +522,12 @@ class KernelLowering(NestWriter):
         lanes: int,
         written: frozenset[str],
         body: Callable[[Values], Word | None],
-        windows: Sequence[Position],
+        middle: Interior,
     ) -> None:
         """Vectors that may cross an end, those that do not, and those that may again."""
-        b, inner, outer = self.b, start, stop
+        b = self.b
         self.at[LANES] = start
-        values = Values(self, lanes, True)
-        for first, end in map(values.window, windows):
-            inner = b.op("choose_lt", inner, first, first, inner)
-            outer = b.least(outer, end)
+        inner, outer = Values(self, lanes, True).middle(middle, start, stop)
         behind = inner - start + (lanes - 1)
         low = start + behind // lanes * lanes
         length = b.op("choose_gt", outer, low, outer - low, 0)
@@ -546,7 +542,7 @@ class KernelLowering(NestWriter):
             first = b.op("choose_eq", part, 0, low, high)
             with b.loop(first, high, lanes, written, "j") as index:
                 self.at[LANES] = index
-                body(Values(self, lanes, True, inside=True))
+                body(Values(self, lanes, True, inside=middle))
 
     def adds_rows(self, stage: Map) -> bool:
         """Return whether each row of a map is added to contiguous elements of memory: a processor
@@ -603,7 +599,7 @@ class KernelLowering(NestWriter):
         written: frozenset[str],
         body: Callable[[Values], Word | None],
         narrower: bool = False,
-        windows: Sequence[Position] = (),
+        middle: Interior | None = None,
     ) -> None:
         """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
         ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""
@@ -622,8 +618,8 @@ class KernelLowering(NestWriter):
             one(0, None if multiple % lanes == 0 else stop, False)
             return
         step = lanes * count
-        if windows and self.copies == 1:
-            self.peeled(start, stop, lanes, written, body, windows)
+        if middle and self.copies == 1:
+            self.peeled(start, stop, lanes, written, body, middle)
             return
         if type(stop) is int and from_zero and stop < step:
             masked = True

@@ -27,6 +27,7 @@ from staticgrad.compiler.nest.division import (
     root_name,
     root_text,
 )
+from staticgrad.compiler.nest.interior import Interior
 from staticgrad.compiler.nest.records import (
     Apply,
     Arg,
@@ -77,7 +78,8 @@ class Values:
     """The values of expressions in one loop's body.
 
     ``vector``: lanes run along ``axis``, from its position on, and ``offsets`` further on in each
-    copy. ``mask`` has the lanes that count; None: all. ``is_last``: no vector of the loop follows.
+    copy. ``mask`` has the lanes that count; None: all. ``inside`` is what holds for the vectors of
+    the loop. ``is_last``: no vector of the loop follows.
     """
 
     nest: NestWriter
@@ -87,7 +89,7 @@ class Values:
     mask: Name | None = None
     axis: str = LANES
     left: Any = None
-    inside: bool = False
+    inside: Interior = Interior()
     is_last: bool = False
     runs: Mapping[Expr, Any] = field(default_factory=dict)
     load_run: Callable[[Any, Any], None] | None = None
@@ -111,7 +113,8 @@ class Values:
 
     def emit(self, wanted: Sequence[Expr]) -> None:
         """Compute everything that ``wanted`` needs."""
-        for e in not_met(wanted, self.met):
+        chosen = self.inside.chosen
+        for e in not_met([chosen.get(e, e) for e in wanted] if chosen else wanted, self.met):
             if e in self.runs and e not in self.names and self.load_run is not None:
                 self.load_run(self, self.runs[e])
             if e not in self.names:
@@ -119,6 +122,7 @@ class Values:
 
     def one(self, e: Expr) -> Any:
         """A uniform value, as a vector of one lane."""
+        e = self.inside.chosen.get(e, e)
         self.emit([e])
         if e.op == "literal":
             return self.nest.b.op(f"{element(e.dtype)}x1", e.attribute)  # type: ignore[arg-type]
@@ -128,6 +132,7 @@ class Values:
 
     def vec(self, e: Expr) -> Any:
         """A value in every lane."""
+        e = self.inside.chosen.get(e, e)
         self.emit([e])
         if e in self.moving:
             return self.names[e]
@@ -353,13 +358,32 @@ class Values:
 
     def _crossed(self, access: Access) -> list[Position]:
         """The positions that may lie beyond their ends."""
-        return [p for p in access.bounded if not (self.inside and p.step(self.axis) == 1)]
+        known = (*self.inside.columns, *self.inside.rows)
+        return [p for p in access.bounded if p not in known]
 
-    def window(self, p: Position) -> tuple[Any, Any]:
-        """The first position along the vectors at which another position is inside, and the end."""
-        rest = self._spot(p, 0, skip=True)
-        extent = self.nest.number(p.extent)  # type: ignore[arg-type]
-        return 0 - rest, extent - rest
+    def middle(self, inside: Interior, first: Any, end: Any) -> tuple[Any, Any]:
+        """The positions along the vectors from which and to which all that is asked holds.
+
+        The second is not beyond the first where a row is not one of the middle.
+        """
+        b, nest = self.nest.b, self.nest
+        for p in inside.columns:
+            rest, extent = self._spot(p, 0, skip=True), nest.number(p.extent)  # type: ignore[arg-type]
+            first = b.op("choose_lt", first, 0 - rest, 0 - rest, first)
+            end = b.least(end, extent - rest)
+        for axis, op, place in inside.tests:
+            if axis == self.axis and op == "ge":
+                first = b.op("choose_lt", first, self.word(place), self.word(place), first)
+            elif axis == self.axis:
+                end = b.least(end, self.word(place))
+        for p in inside.rows:
+            at, extent = self._spot(p, 0), nest.number(p.extent)  # type: ignore[arg-type]
+            end = b.op("inside", at, extent, end, first)
+        for axis, op, place in inside.tests:
+            if axis != self.axis:
+                low, high = (first, end) if op == "ge" else (end, first)
+                end = b.op("choose_lt", nest.at[axis], self.word(place), low, high)
+        return first, end
 
     def _ends(self, p: Position, copy: int) -> Any:
         b, nest, lanes = self.nest.b, self.nest, self.lanes

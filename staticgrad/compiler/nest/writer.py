@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from staticgrad.compiler.nest.interior import Interior
 from staticgrad.compiler.nest.records import (
     Builder,
     Each,
@@ -21,7 +22,7 @@ from staticgrad.compiler.nest.records import (
     Word,
     Words,
 )
-from staticgrad.language.ir.expr import Position, Stride
+from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.kernels.directives import Directives, streamed_operands
 from staticgrad.language.ir.kernels.kernel import Kernel, number_of
 from staticgrad.language.ir.kernels.known import Known, known_of
@@ -184,7 +185,7 @@ class NestWriter(ABC):
         written: frozenset[str],
         body: Callable[[Any], Word | None],
         narrower: bool = False,
-        windows: Sequence[Position] = (),
+        middle: Interior | None = None,
     ) -> None:
         """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
         ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""

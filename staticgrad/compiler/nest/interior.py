@@ -1,0 +1,105 @@
+"""What the middle of a row needs not ask: where parts begin and end, and which part is read.
+
+Values assembled from parts are choices by position: the first rows and columns come from one part,
+the others from another (``lowering/windows/parts.py``). Loads of parts have ends. Vectors in the
+middle of a row that lies in the middle of the rows cross no end, and read one known part of each
+assembly, mostly the largest: they need no mask and no choice. ``interior`` finds what has to hold
+there, and the expressions that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Final
+
+from staticgrad.language.ir.expr import Access, Expr, Position, postorder
+from staticgrad.language.ir.kernels.stages import LANES, Map, Store, roots
+from staticgrad.support.records import dataclass
+
+#: Comparisons of a position with a place that assemblies are made of, and their opposites.
+_OPPOSITE: Final = {"lt": "ge", "ge": "lt"}
+
+
+@dataclass(frozen=True)
+class Interior:
+    """Where vectors need no masks.
+
+    ``columns`` are positions that lanes move and ``rows`` those that stand still in a row: all lie
+    inside of their ends. ``tests`` are comparisons that hold, each as the axis, "lt" or "ge", and
+    the place. ``chosen`` has for each expression of the body that is another one there what is
+    computed instead.
+    """
+
+    columns: tuple[Position, ...] = ()
+    rows: tuple[Position, ...] = ()
+    tests: tuple[tuple[str, str, Expr], ...] = ()
+    chosen: Mapping[Expr, Expr] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.columns or self.tests)
+
+
+def interior(stage: Map) -> Interior | None:
+    """Return what holds in the middle of a map; None if vectors have masks everywhere."""
+    wanted = [root for s in stage.body for root in roots(s)]
+    found = _decided(wanted)
+    tests, chosen = found or ((), {})
+    exprs = postorder([chosen.get(e, e) for e in wanted])
+    accesses = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
+    accesses += [s.access for s in stage.body if isinstance(s, Store)]
+    ends = dict.fromkeys(p for access in accesses for p in access.bounded)
+    columns = [p for p in ends if p.step(LANES) != 0]
+    if any(p.step(LANES) != 1 for p in columns):
+        return None  # these have masks in all vectors
+    rows = [] if found is None else [p for p in ends if p.step(LANES) == 0]
+    return Interior(tuple(columns), tuple(rows), tuple(dict.fromkeys(tests)), chosen)
+
+
+def _decided(
+    wanted: Sequence[Expr],
+) -> tuple[list[tuple[str, str, Expr]], dict[Expr, Expr]] | None:
+    """Return the tests by which choices by position are decided, and what is left of them.
+
+    Of two parts the second is left, the larger one; of a part and a fill the part. None if one of
+    several parts is chosen: then no part is read by most rows.
+    """
+    tests: list[tuple[str, str, Expr]] = []
+    chosen: dict[Expr, Expr] = {}
+    for e in postorder(wanted):
+        args = tuple([chosen.get(arg, arg) for arg in e.args])
+        comparisons = _comparisons(e.args[0]) if e.op == "select" else None
+        if comparisons is not None:
+            _, part, other = args
+            if other.op == "literal":
+                tests += comparisons
+                chosen[e] = part
+            elif len(comparisons) == 1 and not _is_choice(e.args[2]):
+                ((axis, op, place),) = comparisons
+                tests.append((axis, _OPPOSITE[op], place))
+                chosen[e] = other
+            else:
+                return None
+        elif any(new is not old for new, old in zip(args, e.args, strict=True)):
+            chosen[e] = Expr(e.op, e.dtype, args, e.attribute)
+    return tests, chosen
+
+
+def _is_choice(e: Expr) -> bool:
+    """Return whether an expression chooses by position, below conversions."""
+    while e.op == "cast":
+        (e,) = e.args
+    return e.op == "select" and _comparisons(e.args[0]) is not None
+
+
+def _comparisons(condition: Expr) -> list[tuple[str, str, Expr]] | None:
+    """Return the comparisons of positions that all have to hold; None for another condition."""
+    if condition.op == "and":
+        both = [_comparisons(arg) for arg in condition.args]
+        return None if None in both else [test for tests in both for test in tests or ()]
+    if condition.op not in _OPPOSITE:
+        return None
+    at, place = condition.args
+    if at.op != "index" or place.op not in ("literal", "size"):
+        return None
+    return [(str(at.attribute), condition.op, place)]
