@@ -1,11 +1,13 @@
-"""Sparse matrices beside SciPy, PyTorch and JAX: products, a graph network, conjugate gradients.
+"""Sparse matrices beside SciPy, PyTorch and JAX: products, a graph network, solutions of systems.
 
     python -m benchmarks sparse [--seconds 2] [--threads 1] > benchmarks/results/sparse.md
 
 Products of a random graph of 100,000 nodes with about 10 neighbours each (float32), and of the
 matrix of Poisson's equation on a grid of 1000 x 1000 (float64). A training step of two layers of a
 graph convolutional network over the former, and a solution with its gradient of the latter, in a
-fixed number of iterations. Times are the least of many calls, those of all columns in turns.
+fixed number of iterations. A direct solution of a diffusion equation on 316 x 316 points, with the
+gradient of a loss by its coefficients and by its right-hand side. Times are the least of many
+calls, those of all columns in turns.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ FEATURES: Final = 64
 CLASSES: Final = 16
 SIDE: Final = 1000
 ITERATIONS: Final = 50
+CELLS: Final = 316  # a side of the square of the diffusion equation
 RATE: Final = 0.1
 COLUMNS: Final = ("staticgrad", "SciPy", "PyTorch", "JAX")
 Calls = dict[str, Callable[[], Any]]
@@ -189,6 +192,44 @@ def solutions(matrix: Any) -> Calls:
     }
 
 
+def diffusion() -> Calls:
+    """Calls that solve -div(c grad u) = f, and give u, and the gradient of the sum of u squared.
+
+    ``c`` is given in cells, and on a face between two cells it is their mean. SciPy's column is the
+    adjoint method by hand: one factorization, and the transposed system by the same factors.
+    """
+    rng = np.random.default_rng(4)
+    line = sp.diags_array([1.0, -1.0], offsets=[0, -1], shape=(CELLS + 1, CELLS))
+    unit = sp.eye_array(CELLS)
+    slopes = sp.vstack([sp.kron(line, unit), sp.kron(unit, line)]).tocsr()
+    beside = abs(slopes)
+    mean = (sp.diags_array(1.0 / beside.sum(1)) @ beside).tocsr()
+    c, f = np.exp(0.5 * rng.normal(size=CELLS**2)), rng.normal(size=CELLS**2)
+    differences = sg.sparse.csr(slopes)
+
+    @sg.function
+    def ours(c: Any, f: Any) -> Any:
+        def loss(c: Any, f: Any) -> Any:
+            u = sg.sparse.spsolve((differences.T * (mean @ c)) @ differences, f)
+            return (u * u).sum(), u
+
+        (_, u), found = sg.value_and_grad(loss, (0, 1), has_aux=True)(c, f)
+        return u, *found
+
+    def by_scipy() -> Any:
+        matrix = slopes.T @ sp.diags_array(mean @ c) @ slopes
+        factors = scipy_solvers.splu(matrix.tocsc())
+        u = factors.solve(f)
+        adjoint = factors.solve(2.0 * u, "T")
+        return u, -(mean.T @ ((slopes @ adjoint) * (slopes @ u))), adjoint
+
+    def renewed() -> Any:  # other coefficients: the factors of the last call do not serve
+        c[0] *= 1.0 + 1e-12
+        return ours(c, f)
+
+    return {"staticgrad": renewed, "SciPy": by_scipy}
+
+
 def checked(calls: Calls, rtol: float) -> None:
     """Refuse columns whose results differ."""
     first, *others = calls.values()
@@ -238,6 +279,7 @@ def main() -> int:
         for name, calls, rtol in (
             (f"training step, {FEATURES} features", network(edges), 1e-4),
             (f"CG with gradient, 2 x {ITERATIONS} iterations", solutions(stencil), 1e-6),
+            (f"direct solution with gradients, {CELLS} x {CELLS}", diffusion(), 1e-6),
         ):
             checked(calls, rtol)
             row(name, least_times(calls, options.seconds), "")

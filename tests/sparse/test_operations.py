@@ -260,6 +260,28 @@ def test_from_dense_takes_the_places_of_a_mask():
     assert sg.sparse.from_dense(D).nnz == S.nnz
 
 
+def test_products_go_to_jax():
+    pytest.importorskip("jax")
+    data, x = sg.input("data", (S.nnz,), "float64"), sg.input("x", (5, 2), "float64")
+    a = sg.sparse.csr(data, S.indices, S.indptr, S.shape)
+    loss = sg.sin(a @ x).sum() + (a.T @ a @ x).sum()
+    graph = sg.Graph(dict(zip("lab", (loss, *sg.grad(loss, [data, x])), strict=True)))
+    feeds = {"data": S.data, "x": F[:5, :2]}
+    found, wanted = sg.jax.lower(graph)(feeds), sg.evaluate(graph, feeds)
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=2e-5, atol=1e-5)
+
+
+def test_factors_of_rows_and_columns_are_not_made_as_large_as_the_matrix():
+    big = sp.eye_array(10**6, format="csr")
+    row, column = (sg.input(name, shape, "float64") for name, shape in
+                   (("row", (10**6,)), ("column", (10**6, 1))))  # fmt: skip
+    loss = ((sg.sparse.csr(big) * row * column).values() ** 2).sum()
+    slope = sg.compile(sg.grad(loss, row))
+    feeds = {"row": np.ones(10**6), "column": np.full((10**6, 1), 2.0)}
+    np.testing.assert_array_equal(slope.run(feeds), np.full(10**6, 8.0))
+
+
 X = sg.input("x", (6, 5), "float64")
 INDEX = sg.input("i", (), "int64")
 A, B = sg.sparse.csr(S), sg.sparse.csr(T)

@@ -213,6 +213,21 @@ def test_graphs_and_factorizations_travel():
     assert "Factorized(Sparse(8 x 8" in repr(solve)
 
 
+@pytest.mark.parametrize("door", [".py", ".so", "onnx", "jax"])
+def test_files_and_other_libraries_refuse_solutions(door, tmp_path):
+    a, b = system("float64")
+    _, matrix = computed(a)
+    graph = sg.Graph({"x": sg.sparse.spsolve(matrix, b)})
+    if door in ("onnx", "jax"):
+        pytest.importorskip(door)
+    calls = {
+        "onnx": lambda: sg.onnx.export(graph, tmp_path / "x.onnx"),
+        "jax": lambda: sg.jax.lower(graph)({"data": a.data}),
+    }
+    with pytest.raises(sg.errors.ExportError, match="sparse_solve"):
+        calls.get(door, lambda: sg.compile(graph).export(tmp_path / f"x{door}"))()
+
+
 SINGULAR = {
     "a zero": sp.csr_array(np.diag([1.0, 0.0, 2.0])),
     "an empty column": sp.csr_array(([1.0, 1.0, 2.0], ([0, 1, 2], [0, 0, 2])), shape=(3, 3)),

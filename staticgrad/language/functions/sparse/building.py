@@ -15,13 +15,14 @@ from staticgrad.language.functions.sparse.matrices import (
     check_mask,
     coo,
     diagonal_size,
+    gathered,
     integers,
     pair_of,
 )
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import multiply
-from staticgrad.language.ops.indexing import concatenate, take
+from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import (
     Integer,
@@ -156,7 +157,7 @@ def from_dense(x: Any, mask: Any = None) -> Sparse:
     check_mask(places, value.shape)
     rows, columns = np.nonzero(places)
     flat = reshape(value, (value.shape[0] * value.shape[1],))
-    return assembled(take(flat, rows * value.shape[1] + columns), rows, columns, value.shape)
+    return assembled(gathered(flat, rows * value.shape[1] + columns), rows, columns, value.shape)
 
 
 def _matrix(data: Any) -> Sparse:
@@ -324,4 +325,4 @@ def _chosen(data: Any, keep: Callable[[Array, Array], Array]) -> Sparse:
     matrix = canonical(_matrix(data))
     rows, columns = matrix.places()
     (at,) = np.nonzero(keep(rows, columns))
-    return assembled(take(matrix.values(), at), rows[at], columns[at], matrix.shape)
+    return assembled(gathered(matrix.values(), at), rows[at], columns[at], matrix.shape)

@@ -6,9 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.language.functions.sparse.matrices import Sparse, SparsityPattern, checked, coo
+from staticgrad.language.functions.sparse.matrices import (
+    Sparse,
+    SparsityPattern,
+    checked,
+    coo,
+    gathered,
+)
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.indexing import ScatterExtreme, take
+from staticgrad.language.ops.indexing import ScatterExtreme
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import expand_dims
 from staticgrad.language.ops.operands import shape_text
@@ -32,9 +38,9 @@ def softmax(A: Sparse) -> Sparse:
     rows, _ = matrix.places()
     data = matrix.values()
     most = stop_gradient(ScatterExtreme("max", 0, matrix.shape[0])(data, rows))
-    powers = exp(data - take(most, rows))
+    powers = exp(data - gathered(most, rows))
     total = matrix.with_data(powers).sum(1)
-    return matrix.with_data(powers / take(total, rows))
+    return matrix.with_data(powers / gathered(total, rows))
 
 
 def normalized_adjacency(A: Any, self_loops: bool = True) -> Sparse:

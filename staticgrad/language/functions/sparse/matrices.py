@@ -395,8 +395,20 @@ class Sparse:
             return self._common(as_sparse(other))
         factor = as_value(other) if np.ndim(other) or isinstance(other, Value) else other
         if isinstance(factor, Value) and factor.ndim:
-            factor = broadcast_to(factor, self.shape)[self.places()]
+            factor = self._spread(factor)
         return self._with(function(self.values(binding_kind((self.data, factor))), factor))
+
+    def _spread(self, factor: Any) -> Any:
+        """What broadcasts to the shape of the matrix, at its elements."""
+        broadcast_to(factor, self.shape)  # refuses other shapes
+        rows, columns = self.places()
+        height, width = (1, *factor.shape)[-2:]
+        flat = reshape(factor, (height * width,))
+        if height == width == 1:
+            return reshape(flat, ())
+        if height == 1:
+            return gathered(flat, columns)
+        return gathered(flat, rows if width == 1 else rows.astype(np.int64) * width + columns)
 
     def _common(self, other: Sparse) -> Sparse:
         """The elementwise product, at the places that both matrices store."""
@@ -407,7 +419,7 @@ class Sparse:
             return one._with(multiply(one.values(kind), two.values(kind)))
         flat = [_flat(each) for each in (one, two)]
         at, first, second = np.intersect1d(*flat, assume_unique=True, return_indices=True)
-        data = multiply(one.values(kind)[first], two.values(kind)[second])
+        data = multiply(gathered(one.values(kind), first), gathered(two.values(kind), second))
         width = max(self.shape[1], 1)
         return assembled(data, at // width, at % width, self.shape)
 
@@ -525,7 +537,7 @@ class Sparse:
         elements, at = picked(at, rows, height)
         others, across = picked(across[elements], columns, width)
         shape = rows.size, columns.size
-        return assembled(take(self.values(), elements[others]), at[others], across, shape)
+        return assembled(gathered(self.values(), elements[others]), at[others], across, shape)
 
     def _at(self, rows: Array, columns: Array) -> Any:
         """The elements at places, a vector."""
@@ -537,7 +549,7 @@ class Sparse:
         inside = place < flat.size
         inside[inside] = flat[order][place[inside]] == wanted[inside]
         (to,) = np.nonzero(inside)
-        return scatter_add(take(matrix.values(), order[place[to]]), to, wanted.size)
+        return grouped(gathered(matrix.values(), order[place[to]]), to, wanted.size)
 
     @_computes
     def _sum(self, other: Any, function: Callable[[Any, Any], Any]) -> Any:
@@ -597,14 +609,14 @@ class Sparse:
         rows, columns = self.places()
         (at,) = np.nonzero(columns - rows == k)
         size = diagonal_size(self.shape, k)
-        return scatter_add(self.values()[at], (rows if k >= 0 else columns)[at], size)
+        return grouped(gathered(self.values(), at), (rows if k >= 0 else columns)[at], size)
 
     @_computes
     def todense(self) -> Any:
         """The whole matrix as a dense value."""
         rows, columns = self.shape
         at, others = (each.astype(np.int64) for each in self.places())
-        flat = scatter_add(self.values(), at * columns + others, rows * columns)
+        flat = grouped(self.values(), at * columns + others, rows * columns)
         return reshape(flat, self.shape)
 
     def toarray(self) -> Any:
@@ -714,14 +726,32 @@ def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
         np.add.at(found, group, array)
         return Sparse(found, pattern)
     if flat.size < group.size:
-        return Sparse(scatter_add(data, group, flat.size), pattern)
+        return Sparse(grouped(data, group, flat.size), pattern)
     return Sparse(reordered(data, np.argsort(group)), pattern)
 
 
 def reordered(data: Any, order: Array) -> Any:
     """The elements in another order; the same value where nothing moves."""
     same = order.size == data.shape[0] and np.array_equal(order, np.arange(order.size))
-    return data if same else take(data, order)
+    return data if same else gathered(data, order)
+
+
+def gathered(data: Any, indices: Array) -> Any:
+    """The elements of a vector at indices that are known."""
+    return take(data, _constant(data, indices))
+
+
+def grouped(data: Any, groups: Array, size: int) -> Any:
+    """The sums of elements by the number of a group, which is known for each."""
+    return scatter_add(data, _constant(data, groups), size)
+
+
+def _constant(data: Any, indices: Array) -> Any:
+    """Indices that the package has computed, beside a value: in 32 bits where they fit."""
+    kind = binding_kind((data,))
+    small = not indices.size or int(indices.max()) < 2**31
+    array = ArrayData(indices.astype(np.int32 if small else np.int64))
+    return getattr(kind, "part_kind", kind).bind(Constant(array), ())
 
 
 def assembled(data: Any, rows: Array, columns: Array, shape: tuple[int, int]) -> Sparse:
@@ -865,7 +895,7 @@ def _sparse_product(a: Sparse, b: Sparse) -> Sparse:
     (at, inner), (others, across) = a.places(), b.places()
     second, first = picked(others, inner, b.shape[0])
     kind = binding_kind((a.data, b.data))
-    terms = multiply(take(a.values(kind), first), take(b.values(kind), second))
+    terms = multiply(gathered(a.values(kind), first), gathered(b.values(kind), second))
     return coo(terms, at[first], across[second], (a.shape[0], b.shape[1]))
 
 
