@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from staticgrad.language.ops.custom import custom_vjp
-from staticgrad.programs.derivatives import vjp
+from staticgrad.programs.derivatives import grad, vjp
 
 _numbers: Final = itertools.count()
 Function = Callable[..., Any]
@@ -66,6 +66,13 @@ def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool)
         return by_right, None, *(next(slopes) if each.dtype.is_float else None for each in given)
 
     return solution(b, x0, *operands), numbers[0]
+
+
+def slope(function: Function, x: Any) -> Any:
+    """Return the derivative of a function of one number, at a number."""
+    with recording(x):
+        at = leaf(x)
+        return grad(function(at), at, allow_disconnected=True)
 
 
 def leaf(x: Any) -> Any:

@@ -418,6 +418,18 @@ through(
         sg.ode.rk45(lambda t, y, c: c, zeros(x), 0.0, 1.0, max_steps=9, args=(f(x),)), case
     ),
 )  # fmt: skip
+through(
+    "solve", "sg.ode.solve sg.ode.OdeSolution",
+    lambda f, x, case: back(
+        last(
+            sg.ode.solve(
+                lambda t, y, c: c, zeros(x), [0.0, 1.0], (f(x),), method="rk23", max_steps=9,
+                dense=True,
+            ).ys
+        ),
+        case,
+    ),
+)  # fmt: skip
 #: Equation of each solver for y, whose solution is c.
 EQUATIONS = {
     "fixed_point": lambda y, c: (y + c) / 2,

@@ -47,7 +47,10 @@ INSTEAD: Final = {
     "manual_seed": "sg.nn.manual_seed(seed), for the first values of modules",
     **each_of("rand randn", "rng = sg.random.Generator(seed), then rng.uniform or rng.normal"),
     **each_of("device cuda device_put", ON_CPU),
-    **each_of("odeint solve_ivp", "sg.ode.rk45(f, y, start, end), sg.ode.rk4(f, y, times)"),
+    **each_of(
+        "odeint solve_ivp solve_bvp diffeqsolve",
+        "sg.ode.solve(f, y, times, args), which gives the states at times (t_eval), f(t, y, *args)",
+    ),
     **each_of(
         "remat recompute_grad",
         "sg.checkpoint(f, policy=sg.checkpoint_policies.dots_saveable); or memory_budget=",

@@ -133,17 +133,21 @@ def _pulled_back(body: Graph) -> Graph:
     return body_of([*given, ct], {f"y{place}": share for place, share in enumerate(shares)})
 
 
-def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -> Any:
-    """``rk4`` with a gradient by the adjoint method: back from time to time by as many steps.
+def over_times(solve: Callable[..., Any], key: str, f: Slope, y: Any, times: Any) -> Any:
+    """Return the states at times, with a gradient by the adjoint method: back from time to time.
 
     At each time the state is that of the solution, so that an error of the way back does not grow
-    over all of it. ``solve``: the method.
+    over all of it.
+
+    Args:
+        solve: the method, a function of an equation, a state and times.
+        key: what is different of methods that differ.
     """
     times = as_value(times)
     equation = Equation(f, y, times.dtype)
 
     def solution(vector: Any, times: Any, *operands: Any) -> Any:
-        return solve(lambda t, y: equation.slope(t, y, operands), vector, times, steps)
+        return solve(lambda t, y: equation.slope(t, y, operands), vector, times)
 
     def rule(ct: Any, out: Any, vector: Any, times: Any, *operands: Any) -> tuple[Any, ...]:
         slope = equation.backwards(operands)
@@ -151,8 +155,7 @@ def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -
         def between(carry: Any, each: Any) -> Any:
             by_y, sums = carry
             one, y, end, start = each
-            ends = stack([end, start])
-            back = solve(slope, (y, by_y + one, sums), ends, steps)
+            back = solve(slope, (y, by_y + one, sums), stack([end, start]))
             by_time = aggregate.sum(one * equation.slope(end, y, operands))
             return (back[1][-1], tuple(each[-1] for each in back[2])), by_time
 
@@ -164,35 +167,6 @@ def fixed(solve: Callable[..., Any], f: Slope, y: Any, times: Any, steps: int) -
         by_times = astype(by_times, times.dtype)
         return by_y + ct[0], by_times, *equation.cotangents(sums)
 
-    function = CustomFunction(solution, f"ode.rk4.{steps}.{equation.body.digest}")
+    function = CustomFunction(solution, f"ode.{key}.{equation.body.digest}")
     function.rule(rule)
     return equation.state(function(equation.vector, times, *equation.operands))
-
-
-def adaptive(
-    solve: Callable[..., Any], f: Slope, y: Any, start: Any, end: Any, options: dict[str, Any]
-) -> Any:
-    """Solve as ``rk45``, with a gradient by the adjoint method with the same tolerances.
-
-    ``solve``: the method; ``options``: its tolerances and bounds.
-    """
-    dtype = as_value(flatten(y)[0][0]).dtype
-    ends = [astype(as_value(each), dtype) for each in (start, end)]
-    equation = Equation(f, y, dtype)
-
-    def solution(vector: Any, start: Any, end: Any, *operands: Any) -> Any:
-        return solve(lambda t, y: equation.slope(t, y, operands), vector, start, end, **options)
-
-    def rule(
-        ct: Any, out: Any, vector: Any, start: Any, end: Any, *operands: Any
-    ) -> tuple[Any, ...]:
-        first = (out, ct, equation.zeros(operands))
-        _, by_y, sums = solve(equation.backwards(operands), first, end, start, **options)
-        by_start = -aggregate.sum(by_y * equation.slope(start, vector, operands))
-        by_end = aggregate.sum(ct * equation.slope(end, out, operands))
-        return by_y, by_start, by_end, *equation.cotangents(sums)
-
-    held = ".".join(f"{name}={value}" for name, value in options.items())
-    function = CustomFunction(solution, f"ode.rk45.{held}.{equation.body.digest}")
-    function.rule(rule)
-    return equation.state(function(equation.vector, *ends, *equation.operands))

@@ -13,13 +13,14 @@ or chaotic equations take the gradient through the steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.call_types import R
 from staticgrad.language.functions.creation import zeros_like
-from staticgrad.language.functions.loops import adjoint as adjoints
+from staticgrad.language.functions.loops import adjoint as adjoints, solutions
 from staticgrad.language.functions.loops.loops import check_function, fori_loop, scan, while_loop
+from staticgrad.language.functions.loops.solutions import OdeSolution
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
 from staticgrad.language.functions.trees import Tree, flatten, mapped, unflatten
@@ -28,7 +29,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import concatenate
+from staticgrad.language.ops.indexing import concatenate, stack
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.ops.operands import NonNegativeFloat, PositiveInt, as_value
@@ -39,29 +40,100 @@ from staticgrad.language.types.dtype import F64, promote
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
 from staticgrad.support.errors.tracebacks import called_name, names_messages
 from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.records import dataclass
 
-__all__ = ["rk4", "rk45"]
+__all__ = ["OdeSolution", "rk4", "rk45", "solve"]
 
 
 #: The derivative of a state (a tree) at a time, perhaps with further arguments.
 Slope = Callable[..., Any]
 
-#: J. R. Dormand and P. J. Prince, "A family of embedded Runge-Kutta formulae", 1980: nodes, stages,
-#: and the difference between the solutions of fifth and fourth order. The last stage is the fifth.
-_NODES: Final = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-_STAGES: Final = (
-    (),
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+
+@dataclass(frozen=True)
+class _Method:
+    """A pair of explicit Runge-Kutta formulae, of which one says the error of the other.
+
+    Args:
+        nodes, stages: the times and weights of its slopes; the last stage is the solution.
+        error: the weights of the difference between both solutions.
+        power: of the error, by which the next step is longer.
+        powers: of each slope its weights in the polynomial of the step: of the first power of the
+            part of the step, of the second ...; none for the cubic of both ends.
+    """
+
+    nodes: tuple[float, ...]
+    stages: tuple[tuple[float, ...], ...]
+    error: tuple[float, ...]
+    power: float
+    powers: tuple[tuple[float, ...], ...] = ()
+
+
+#: J. R. Dormand and P. J. Prince, "A family of embedded Runge-Kutta formulae", 1980; between steps
+#: L. F. Shampine, "Some practical Runge-Kutta formulas", 1986, of fourth order.
+_RK45: Final = _Method(
+    (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),
+    (
+        (),
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    ),
+    (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+    -0.2,
+    (
+        (1.0, -8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432),
+        (0.0, 0.0, 0.0, 0.0),
+        (0.0, 131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799),
+        (0.0, -1754552775 / 470086768, 14199869525 / 1410260304, -10690763975 / 1880347072),
+        (0.0, 127303824393 / 49829197408, -318862633887 / 49829197408, 701980252875 / 199316789632),
+        (0.0, -282668133 / 205662961, 2019193451 / 616988883, -1453857185 / 822651844),
+        (0.0, 40617522 / 29380423, -110615467 / 29380423, 69997945 / 29380423),
+    ),
 )
-_ERROR: Final = (
-    71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40,
+#: P. Bogacki and L. F. Shampine, "A 3(2) pair of Runge-Kutta formulas", 1989.
+_RK23: Final = _Method(
+    (0.0, 1 / 2, 3 / 4, 1.0),
+    ((), (1 / 2,), (0.0, 3 / 4), (2 / 9, 1 / 3, 4 / 9)),
+    (5 / 72, -1 / 12, -1 / 9, 1 / 8),
+    -1 / 3,
+)
+#: Ch. Tsitouras, "Runge-Kutta pairs of order 5(4) satisfying only the first column simplifying
+#: assumption", 2011.
+_TSIT5: Final = _Method(
+    (0.0, 0.161, 0.327, 0.9, 0.9800255409045097, 1.0, 1.0),
+    (
+        (),
+        (0.161,),
+        (-0.008480655492356989, 0.335480655492357),
+        (2.8971530571054935, -6.359448489975075, 4.3622954328695815),
+        (5.325864828439257, -11.748883564062828, 7.4955393428898365, -0.09249506636175525),
+        (5.86145544294642, -12.92096931784711, 8.159367898576159, -0.071584973281401,
+         -0.028269050394068383),
+        (0.09646076681806523, 0.01, 0.4798896504144996, 1.379008574103742, -3.290069515436081,
+         2.324710524099774),
+    ),
+    (-0.001780011052225777, -0.0008164344596567469, 0.007880878010261995, -0.1447110071732629,
+     0.5823571654525552, -0.45808210592918697, 0.015151515151515152),
+    -0.2,
+    (
+        (1.0, -2.763706197274826, 2.9132554618219126, -1.0530884977290216),
+        (0.0, 0.1317, -0.2234, 0.1017),
+        (0.0, 3.930296236894751, -5.941033872131505, 2.490627285651253),
+        (0.0, -12.411077166933676, 30.33818863028232, -16.548102889244902),
+        (0.0, 37.50931341651104, -88.1789048947664, 47.37952196281928),
+        (0.0, -27.896526289197286, 65.09189467479368, -34.87065786149661),
+        (0.0, 1.5, -4.0, 2.5),
+    ),
 )  # fmt: skip
+#: The adaptive methods, by all their names.
+METHODS: Final = {
+    "rk45": _RK45, "dopri5": _RK45, "rk23": _RK23, "bosh3": _RK23, "tsit5": _TSIT5
+}  # fmt: skip
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
+_FIRST: Final = 0.01  # of the way: the first step to try
 
 
 @by_all_operands
@@ -100,14 +172,12 @@ def rk4(
     >>> bool(abs(sg.evaluate(y)[-1] - np.exp(-1.0)) < 1e-6)
     True
     """
-    times = as_value(times)
-    if times.ndim != 1:
-        raise RankError(f"rk4: times is {times.type}, not a vector")
-    if times.shape[0] == 0:
-        raise ArgumentError("rk4: times is empty, and the state is given at the first of them")
+    times = _times(times)
     y, f = _equation(f, y, args)
     if adjoint:
-        return adjoints.fixed(rk4, f, y, times, steps)
+        return adjoints.over_times(
+            lambda f, y, times: rk4(f, y, times, steps), f"rk4.{steps}", f, y, times
+        )
 
     def between(y: Any, ends: Any) -> tuple[Any, Any]:
         start, end = ends
@@ -120,7 +190,22 @@ def rk4(
         return y, y
 
     _, later = scan(between, y, (times[:-1], times[1:]))
+    return _behind_the_first(y, later)
+
+
+def _behind_the_first(y: Any, later: Any) -> Any:
     return mapped(lambda first, rest: concatenate([first[None], rest], 0), y, later)
+
+
+def _times(times: Any) -> Any:
+    times = as_value(times)
+    if times.ndim != 1:
+        raise RankError(f"{called_name()}: times is {times.type}, not a vector")
+    if times.shape[0] == 0:
+        raise ArgumentError(
+            f"{called_name()}: times is empty, and the state is given at the first of them"
+        )
+    return times
 
 
 def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
@@ -160,8 +245,8 @@ def _checked(name: str, slope: Any, state: Any, tree: Tree) -> Any:
     return unflatten(tree, found)
 
 
-def _rk4_step(f: Slope, t: Any, y: Any, h: Any) -> Any:
-    one = f(t, y)
+def _rk4_step(f: Slope, t: Any, y: Any, h: Any, one: Any = None) -> Any:
+    one = f(t, y) if one is None else one
     two = f(t + h / 2, _moved(y, h / 2, one))
     three = f(t + h / 2, _moved(y, h / 2, two))
     four = f(t + h, _moved(y, h, three))
@@ -187,9 +272,10 @@ def _like(h: Any, y: Any) -> Any:
 def rk45(
     f: Slope,
     y: Any,
-    start: Any,
-    end: Any,
+    start: Any = None,
+    end: Any = None,
     *,
+    times: Any = None,
     rtol: NonNegativeFloat = 1e-6,
     atol: NonNegativeFloat = 1e-9,
     first: float | None = None,
@@ -202,21 +288,22 @@ def rk45(
     Args:
         f, y, args: as of ``rk4``; the state at ``start``.
         start, end: times; the end may lie before the start.
+        times: in the place of both, or of ``start``, a vector: the solution is given at each.
         rtol, atol: a step is taken where the root mean square of its error over
             ``atol + rtol * abs(y)`` is at most 1.
             The next one is ``0.9 * error**-0.2`` times as long, at least 0.2 and at most 5.
         first: the first step to try; a hundredth of the way by default.
-        max_steps: steps to try at most, those that fail included. A solution that needs more ends
-            before ``end``: it is NaN.
+        max_steps: steps to try at most, those that fail included; from each time to the next. A
+            solution that needs more ends before ``end``: it is NaN.
         adjoint: the gradient is solved backwards, with the same tolerances and at most as many
             steps, and stores none of them. It has no ``jvp``.
 
     Returns:
-        The state at ``end``. The gradient goes through the steps that were taken; the sizes of
-        steps count as given.
+        The state at ``end``; of ``times`` the states, as ``rk4``. The gradient goes through the
+        steps that were taken; the sizes of steps count as given.
 
     Raises:
-        ArgumentError: no function, or a tolerance below 0.
+        ArgumentError: no function, no times, or a tolerance below 0.
         CarryError: as ``rk4``.
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
@@ -224,68 +311,240 @@ def rk45(
     >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
     True
     """
-    y, f = _equation(f, y, args)
-    for leaf in flatten(y)[0]:
-        if leaf.dtype.is_storage:
-            raise DTypeError(
-                f"rk45: the state is {leaf.type}: errors of its steps are below the rounding",
-                hint="y.astype('float32'); sg.ode.rk4 takes steps of a fixed size",
+    ends = times is None and end is not None
+    if ends:
+        if start is None or getattr(start, "ndim", 0) or isinstance(start, list | tuple):
+            raise ArgumentError(
+                f"rk45: start is {shown(start)} beside an end, and is one time",
+                hint="rk45(f, y, times): the states at a vector of times\n"
+                "what f takes besides: rk45(f, y, times, args=(a,)) for f(t, y, a)",
             )
+    elif (start is None) == (times is None):
+        raise ArgumentError(
+            "rk45: neither an end nor times" if times is None else "rk45: start and times are two",
+            hint="rk45(f, y, start, end), or rk45(f, y, times)",
+        )
+    y, f = _equation(f, y, args)
+    control = _Control("rk45", rtol, atol, first, max_steps)
+    if not ends:
+        return control.over(f, y, _times(start if times is None else times), adjoint)
+    dtype = control.dtype_of(y)
+    start, end = (astype(as_value(each), dtype) for each in (start, end))
     if adjoint:
-        options = {"rtol": rtol, "atol": atol, "first": first, "max_steps": max_steps}
-        return adjoints.adaptive(rk45, f, y, start, end, options)
-    return _adaptive(f, y, start, end, rtol, atol, first, max_steps)
+        states = control.over(f, y, stack([start, end]), adjoint)
+        return mapped(lambda each: each[-1], states)
+    return control.between(f, y, start, end)
 
 
-def _adaptive(
-    f: Slope, y: Any, start: Any, end: Any, rtol: float, atol: float, first: Any, max_steps: Any
+@by_all_operands
+def solve(
+    f: Slope,
+    y: Any,
+    times: Any,
+    args: Sequence[Any] = (),
+    *,
+    method: Literal["rk45", "dopri5", "rk23", "bosh3", "tsit5", "rk4"] = "rk45",
+    rtol: NonNegativeFloat = 1e-6,
+    atol: NonNegativeFloat = 1e-9,
+    steps: PositiveInt = 1,
+    first: float | None = None,
+    max_steps: Any = 1000,
+    dense: bool = False,
+    events: Any = None,
+    adjoint: bool = False,
 ) -> Any:
-    """The state at the end, by trials of steps."""
-    state_dtype = flatten(y)[0][0].dtype
-    start, end = (astype(as_value(each), state_dtype) for each in (start, end))
-    whole = stop_gradient(end - start)
-    way = 0.01 if first is None else first / absolute(whole)
+    """Solve ``y' = f(t, y, *args)`` at times, by a method of choice.
 
-    def test(state: Any) -> Any:
-        return state[0] < 1.0
+    Args:
+        f, y, times, args: as of ``rk4``.
+        method: of adaptive steps "rk45" (or "dopri5"), "rk23" ("bosh3"), or "tsit5"; "rk4" of fixed
+            ones. All are explicit: stiff equations take many steps.
+        rtol, atol, first: of adaptive steps, as of ``rk45``.
+        steps: of "rk4", equal steps from one time to the next.
+        max_steps: of adaptive steps, to try at most from one time to the next; of an
+            ``OdeSolution`` in all. States that need more are NaN.
+        dense: give an ``OdeSolution``, which is called with further times.
+        events: a function g(t, y, ...) of one number, or several: the solution ends where one of
+            them crosses zero, and is an ``OdeSolution``. A g with an attribute ``direction`` is one
+            of increasing (1) or decreasing (-1) values alone. A zero at the start is no crossing.
+        adjoint: as of ``rk4``; not of an ``OdeSolution``.
 
-    def trial(state: Any) -> Any:
-        part, step, y = state  # the completed fraction of the interval, and the step as a fraction
-        step = minimum(step, 1.0 - part)
-        found, error = _trial(f, start + part * (end - start), y, step * (end - start), rtol, atol)
-        error = stop_gradient(error)
-        good = error <= 1.0
-        after = where(step >= 1.0 - part, 1.0, part + step)
-        factor = _SAFETY * selection.maximum(error, 1e-10) ** -0.2
+    Returns:
+        The states, stacked along a new first axis, with ``y`` first; or an ``OdeSolution``.
+        Gradients go through the steps that were taken, by the state, ``args`` and ``times``.
+
+    Raises:
+        ArgumentError: no function, no times, or an option of another method.
+        RankError, CarryError, DTypeError: as ``rk4`` and ``rk45``.
+
+    >>> y = solve(lambda t, y, k: -k * y, sg.constant(1.0), [0.0, 1.0, 2.0], (2.0,), rtol=1e-9)
+    >>> bool(abs(sg.evaluate(y) - np.exp([0.0, -2.0, -4.0])).max() < 1e-8)
+    True
+    >>> fall = lambda t, y: sg.stack([y[1], -9.81 + 0.0 * y[1]])
+    >>> ball = solve(fall, np.array([10.0, 0.0]), [0.0, 5.0], events=lambda t, y: y[0])
+    >>> bool(abs(sg.evaluate(ball.t) - np.sqrt(20 / 9.81)) < 1e-9)
+    True
+    """
+    times = _times(times)
+    start, f = _equation(f, y, args)
+    watched = _events(events, args)
+    is_whole = dense or events is not None
+    if is_whole and adjoint:
+        raise ArgumentError(
+            "solve: adjoint=True gives no OdeSolution, which has all steps",
+            hint="without dense= and events=, or the gradient through the steps: adjoint=False",
+        )
+    if is_whole and times.shape[0] == 1:  # a step of no length
+        doubled = concatenate([times, times], 0)
+        found = solve(
+            f, start, doubled, method=method, rtol=rtol, atol=atol, steps=steps, first=first,
+            max_steps=max_steps, dense=True, events=watched or None,
+        )  # fmt: skip
+        return found._replace(ts=times, ys=mapped(lambda each: each[:1], found.ys))
+    if method == "rk4":
+        if is_whole:
+            return solutions.fixed(_rk4_step, f, start, times, steps, watched)
+        return rk4(f, start, times, steps, adjoint=adjoint)
+    if steps != 1:
+        raise ArgumentError(
+            f"solve: steps={steps} is of method='rk4', and {method!r} chooses its steps",
+            hint="max_steps= bounds their number, first= is the first one",
+        )
+    control = _Control(method, rtol, atol, first, max_steps)
+    if is_whole:
+        return solutions.adaptive(control, f, start, times, watched)
+    return control.over(f, start, times, adjoint)
+
+
+def _events(events: Any, args: Sequence[Any]) -> list[Any]:
+    """The events, as functions of a time and a state."""
+    if events is None:
+        return []
+    found = [*events] if isinstance(events, list | tuple) else [events]
+    for each in found:
+        check_function("an event", each, "t", "y", *(f"arg{k}" for k in range(len(args))))
+        if getattr(each, "direction", 0) not in (-1, 0, 1):
+            raise ArgumentError(
+                f"solve: the direction of an event is {shown(each.direction)}",
+                hint="1 for increasing values, -1 for decreasing ones, 0 for both",
+            )
+    return [solutions.Crossing(each, tuple(args)) for each in found]
+
+
+class _Control:
+    """An adaptive method with its tolerances and bounds."""
+
+    def __init__(self, name: str, rtol: float, atol: float, first: Any, max_steps: Any) -> None:
+        self.method = METHODS[name]
+        self.rtol, self.atol, self.first, self.max_steps = rtol, atol, first, max_steps
+        options = {"rtol": rtol, "atol": atol, "first": first, "max_steps": max_steps}
+        self.key = ".".join([name, *(f"{word}={given}" for word, given in options.items())])
+
+    def dtype_of(self, y: Any) -> Any:
+        """Return the dtype of times, that of the state's first leaf."""
+        leaves = flatten(y)[0]
+        for leaf in leaves:
+            if leaf.dtype.is_storage:
+                raise DTypeError(
+                    f"{called_name()}: the state is {leaf.type}: errors of its steps are below the"
+                    " rounding",
+                    hint="y.astype('float32'); sg.ode.rk4 takes steps of a fixed size",
+                )
+        if not leaves:
+            raise ArgumentError(f"{called_name()}: the state has no values")
+        return leaves[0].dtype
+
+    def over(self, f: Slope, y: Any, times: Any, adjoint: bool = False) -> Any:
+        """The states at times; the size of a step is that behind the time before."""
+        times = astype(times, self.dtype_of(y))
+        if adjoint:
+            return adjoints.over_times(self.over, self.key, f, y, times)
+
+        def between(carry: Any, ends: Any) -> Any:
+            y, h = carry
+            y, h = self._adaptive(f, y, *ends, h)
+            return (y, h), y
+
+        h = self.first_step(times[0], times[-1])
+        _, later = scan(between, (y, h), (times[:-1], times[1:]))
+        return _behind_the_first(y, later)
+
+    def first_step(self, start: Any, end: Any) -> Any:
+        """The length of the first step to try."""
+        whole = absolute(stop_gradient(end - start))
+        if self.first is not None:
+            return zeros_like(whole) + self.first
+        return _FIRST * where(whole > 0, whole, 1.0)
+
+    def between(self, f: Slope, y: Any, start: Any, end: Any) -> Any:
+        """The state at the end."""
+        whole = stop_gradient(end - start)
+        way = _FIRST if self.first is None else self.first / absolute(whole)
+        return self._fractions(f, y, start, end, zeros_like(whole) + way)[0]
+
+    def _adaptive(self, f: Slope, y: Any, start: Any, end: Any, h: Any) -> Any:
+        """The state at the end, and the length of the next step, given that of the first."""
+        whole = absolute(stop_gradient(end - start))
+        whole = where(whole > 0, whole, 1.0)
+        y, way = self._fractions(f, y, start, end, h / whole)
+        return y, way * whole
+
+    def _fractions(self, f: Slope, y: Any, start: Any, end: Any, way: Any) -> Any:
+        """The same in fractions of the way, by trials of steps."""
+
+        def test(state: Any) -> Any:
+            return state[0] < 1.0
+
+        def trial(state: Any) -> Any:
+            part, step, y = state  # the completed fraction of the way, and the step as a fraction
+            size = minimum(step, 1.0 - part)
+            found, error, _ = self.trial(f, start + part * (end - start), y, size * (end - start))
+            good = error <= 1.0
+            after = where(size >= 1.0 - part, 1.0, part + size)
+            kept = mapped(lambda new, old: where(good, new, old), found, y)
+            return where(good, after, part), self.following(step, size, error), kept
+
+        done, way, last = while_loop(test, trial, (zeros_like(way), way, y), self.max_steps)
+        return mapped(lambda each: where(done >= 1.0, each, float("nan")), last), way
+
+    def following(self, step: Any, size: Any, error: Any) -> Any:
+        """The next step to try, behind one of a size, which may be shorter than what was tried."""
+        factor = _SAFETY * selection.maximum(error, 1e-10) ** self.method.power
         # NaN fails, and the next step is the least part of this one.
         factor = where(factor >= _LEAST, minimum(factor, _MOST), _LEAST)
-        kept = mapped(lambda new, old: where(good, new, old), found, y)
-        return where(good, after, part), step * factor, kept
+        longer = size * factor
+        return where(
+            error <= 1.0, where(size < step, selection.maximum(step, longer), longer), longer
+        )
 
-    zero = zeros_like(whole)
-    done, _, last = while_loop(test, trial, (zero, zero + way, y), max_steps)
-    return mapped(lambda each: where(done >= 1.0, each, float("nan")), last)
+    def trial(self, f: Slope, t: Any, y: Any, h: Any) -> tuple[Any, Any, list[Any]]:
+        """Return the state after a step, the ratio of its error to the tolerance, the slopes."""
+        slopes: list[Any] = []
+        found = y
+        for node, stage in zip(self.method.nodes, self.method.stages, strict=True):
+            found = _combined(y, h, stage, slopes)
+            slopes.append(f(t + node * h, found))
+        nothing = mapped(zeros_like, y)
+        errors, _ = flatten(_combined(nothing, h, self.method.error, slopes))
+        before, after = flatten(y)[0], flatten(found)[0]
+        squares, count = [], 0
+        for error, one, other in zip(errors, before, after, strict=True):
+            scale = self.atol + self.rtol * selection.maximum(absolute(one), absolute(other))
+            squares.append(aggregate.sum((error / scale) ** 2))
+            count = count + error.size
+        total = squares[0]
+        for square in squares[1:]:
+            total = total + square
+        # An empty state has no error.
+        return found, stop_gradient(sqrt(total / maximum(count, 1))), slopes
 
-
-def _trial(f: Slope, t: Any, y: Any, h: Any, rtol: float, atol: float) -> tuple[Any, Any]:
-    """Return the state after a step, and the ratio of its error to the tolerance."""
-    slopes: list[Any] = []
-    found = y
-    for node, stage in zip(_NODES, _STAGES, strict=True):
-        found = _combined(y, h, stage, slopes)
-        slopes.append(f(t + node * h, found))
-    nothing = mapped(zeros_like, y)
-    errors, _ = flatten(_combined(nothing, h, _ERROR, slopes))
-    before, after = flatten(y)[0], flatten(found)[0]
-    squares, count = [], 0
-    for error, one, other in zip(errors, before, after, strict=True):
-        scale = atol + rtol * selection.maximum(absolute(one), absolute(other))
-        squares.append(aggregate.sum((error / scale) ** 2))
-        count = count + error.size
-    total = squares[0]
-    for square in squares[1:]:
-        total = total + square
-    return found, sqrt(total / maximum(count, 1))  # an empty state has no error
+    def pieces(self, y: Any, h: Any, found: Any, slopes: list[Any]) -> list[Any]:
+        """The polynomial of a step: what each power of the part of the step is multiplied by."""
+        powers = self.method.powers
+        if not powers:
+            return solutions.cubic(y, h, found, slopes[0], slopes[-1])
+        nothing = mapped(zeros_like, y)
+        return [_combined(nothing, h, column, slopes) for column in zip(*powers, strict=True)]
 
 
 def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:

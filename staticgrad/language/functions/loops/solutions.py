@@ -1,0 +1,347 @@
+"""Solutions of differential equations between their steps: dense output, and events that end them.
+
+The grid of steps is found first, without gradients. Then a scan makes these steps again, each with
+a polynomial of the part of the step: gradients go through it, and the sizes of steps count as
+given. An event is a zero of a function of the polynomial of one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.creation import arange, zeros_like
+from staticgrad.language.functions.loops.loops import (
+    bounded_iterations,
+    cond,
+    fori_loop,
+    is_eager,
+    scan,
+    while_loop,
+)
+from staticgrad.language.functions.operand_kinds import by_all_operands
+from staticgrad.language.functions.trees import mapped
+from staticgrad.language.ops.arithmetic import absolute, sign
+from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.indexing import concatenate, stack
+from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.operands import as_value
+from staticgrad.language.ops.selection import clip, maximum, minimum, where
+from staticgrad.language.ops.sorting import searchsorted
+from staticgrad.support.errors import ArgumentError, RankError
+from staticgrad.support.errors.wording import shown
+from staticgrad.support.records import NamedTuple
+from staticgrad.support.upward import up
+
+#: Halvings of a step in which an event lies, by the bytes of an element of time.
+_HALVINGS = {4: 24, 8: 53}
+
+
+class Crossing:
+    """A function of a time and a state whose zero ends a solution."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._function, self._args = function, args
+        self.direction = getattr(function, "direction", 0)
+
+    def __call__(self, t: Any, y: Any) -> Any:
+        found = as_value(self._function(t, y, *self._args))
+        if found.shape and found.size != 1:
+            raise ArgumentError(
+                f"solve: the event {shown(self._function)} gives {found.type}, not one number",
+                hint="events=[one, two] are several",
+            )
+        return astype(reshape(found, ()), t.dtype)
+
+
+class OdeSolution(NamedTuple):
+    """The solution of an equation, a function of time between its start and its end.
+
+    A named tuple of values: ``sg.function`` returns one of arrays, which is called as well.
+
+    Args:
+        ts: the times that were asked for.
+        ys: the states at them; NaN behind the end.
+        t: the time of the end: the last of the times, or where an event or ``max_steps`` ended it.
+        y: the state there.
+        event: the number of the event that ended it; -1 of none.
+        steps: how many steps were taken.
+        grid: the times between steps; those behind the last one are equal.
+        pieces: the state at the beginning of each step, and what the powers of the part of the step
+            are multiplied by.
+    """
+
+    ts: Any
+    ys: Any
+    t: Any
+    y: Any
+    event: Any
+    steps: Any
+    grid: Any
+    pieces: Any
+
+    def __call__(self, t: Any) -> Any:
+        """Return the state at a time, or the states at a vector of times.
+
+        NaN before the start and behind the end.
+        """
+        return _interpolated(self.grid, self.pieces, self.t, self.steps, t)
+
+
+@by_all_operands
+def _interpolated(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
+    grid, end, steps = as_value(grid), as_value(end), as_value(steps)
+    t = astype(as_value(t), grid.dtype)
+    if t.ndim > 1:
+        raise RankError(
+            f"a OdeSolution is called with {t.type}, and takes a time or a vector of them"
+        )
+    way = where(grid[-1] >= grid[0], 1.0, -1.0).astype(grid.dtype)
+    place = searchsorted(stop_gradient(way * grid), stop_gradient(way * t), "right") - 1
+    place = clip(place, 0, maximum(steps, 1) - 1)
+    found = _at(_row(grid, pieces, place), t)
+    inside = logical_and(way * t >= way * grid[0], way * t <= way * end)
+
+    def masked(each: Any) -> Any:
+        return where(reshape(inside, (*t.shape, *[1] * (each.ndim - t.ndim))), each, float("nan"))
+
+    return mapped(masked, found)
+
+
+def _row(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
+    """The beginning, the length and the polynomial of a step, or of several."""
+    begin = grid[place]
+    return (
+        begin,
+        grid[place + 1] - begin,
+        [mapped(lambda each: as_value(each)[place], p) for p in pieces],
+    )
+
+
+def _at(row: tuple[Any, Any, Any], t: Any) -> Any:
+    begin, h, pieces = row
+    part = where(h == 0, 0.0, (t - begin) / where(h == 0, 1.0, h))
+    return _polynomial(pieces, part)
+
+
+def _polynomial(pieces: Sequence[Any], part: Any) -> Any:
+    """The state at a part of a step, by Horner's rule."""
+
+    def evaluated(*powers: Any) -> Any:
+        first = powers[0]
+        x = astype(reshape(part, (*part.shape, *[1] * (first.ndim - part.ndim))), first.dtype)
+        total = powers[-1]
+        for each in reversed(powers[:-1]):
+            total = total * x + each
+        return total
+
+    return mapped(evaluated, *pieces)
+
+
+def cubic(y: Any, h: Any, after: Any, first: Any, last: Any) -> list[Any]:
+    """The cubic of a step that has the states and slopes of both ends, by powers from the first."""
+
+    def scaled(y: Any) -> Any:
+        return astype(h, y.dtype)
+
+    return [
+        mapped(lambda y, one: scaled(y) * one, y, first),
+        mapped(
+            lambda y, z, one, two: 3 * (z - y) - scaled(y) * (2 * one + two), y, after, first, last
+        ),
+        mapped(lambda y, z, one, two: scaled(y) * (one + two) - 2 * (z - y), y, after, first, last),
+    ]
+
+
+def fixed(
+    step: Callable[..., Any], f: Any, y: Any, times: Any, steps: int, events: Sequence[Crossing]
+) -> OdeSolution:
+    """The solution by so many equal steps from each time to the next."""
+    lengths = (times[1:] - times[:-1])[:, None] / steps
+    begins = times[:-1][:, None] + lengths * arange(steps, dtype=times.dtype, like=times)
+    grid = concatenate([reshape(begins, (-1,)), times[-1:]], 0)
+
+    def advanced(t: Any, y: Any, h: Any) -> Any:
+        slope = f(t, y)
+        after = step(f, t, y, h, slope)
+        return after, cubic(y, h, after, slope, f(t + h, after))
+
+    count = grid.shape[0] - 1
+    number, hits = as_value(count), _no_hits(events)
+    if events:
+
+        def watched(carry: Any, ends: Any) -> Any:
+            y, values = carry
+            t, after = ends
+            y = step(f, t, y, after - t)
+            later = [event(after, y) for event in events]
+            return (y, later), _hits(events, values, later)
+
+        first = (y, [event(grid[0], y) for event in events])
+        _, crossed = scan(watched, first, (grid[:-1], grid[1:]))
+        each = stop_gradient(stack(crossed, -1))
+        numbers = arange(count, like=each)
+        number = aggregate.min(where(aggregate.any(each, 1), numbers + 1, count))
+        hits = each[number - 1]
+        grid = where(arange(count + 1, like=each) <= number, grid, grid[number])
+    return _solved(advanced, f, y, times, grid, number, hits, events)
+
+
+def adaptive(control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing]) -> OdeSolution:
+    """The solution by an adaptive method: its steps end at the times, too."""
+    times = astype(times, control.dtype_of(y))
+    last = times.shape[0] - 1
+    most = bounded_iterations(control.max_steps)
+
+    def test(state: Any) -> Any:
+        place, _, _, _, _, _, hits, _ = state
+        go = place < last
+        for each in hits:
+            go = logical_and(go, logical_not(each))
+        return go
+
+    def trial(state: Any) -> Any:
+        place, part, step, y, values, count, hits, grid = state
+        start = times[place]
+        whole = times[place + 1] - start
+        way = where(whole == 0, 1.0, absolute(whole))
+        tried = step / way
+        size = minimum(tried, 1.0 - part)
+        after, error, _ = control.trial(f, start + part * whole, y, size * whole)
+        good = error <= 1.0
+        ends = size >= 1.0 - part
+        part = where(good, where(ends, 1.0, part + size), part)
+        arrives = logical_and(good, ends)
+        kept = mapped(lambda new, old: where(good, new, old), after, y)
+        later = [event(start + part * whole, kept) for event in events]
+        hits = _hits(events, values, later)
+        grid = grid.at[count + where(good, 1, 0)].set(astype(place, part.dtype) + part)
+        count = count + where(good, 1, 0)
+        step = control.following(tried, size, error) * way
+        place = place + where(arrives, 1, 0)
+        return place, where(arrives, 0.0, part), step, kept, later, count, hits, grid
+
+    zero = as_value(0)
+    nothing = zeros_like(stop_gradient(times[0]))
+    begin = (
+        zero,
+        nothing,
+        control.first_step(times[0], times[-1]),
+        y,
+        [event(times[0], y) for event in events],
+        zero,
+        _no_hits(events),
+        nothing + zeros_like(nothing, shape=(most + 1,)),
+    )
+    found = while_loop(test, trial, begin, most)
+    _, _, _, _, _, count, hits, places = found
+    count, places = stop_gradient(count), stop_gradient(places)
+    if is_eager([count]):  # the number of steps is known
+        most = int(count.item())
+        places = places[: most + 1]
+    numbers = arange(most + 1, like=count)
+    places = where(numbers <= count, places, places[count])
+    whole = minimum(astype(places, count.dtype), maximum(as_value(last), 1) - 1)
+    upper = minimum(whole + 1, last)
+    grid = times[whole] + (places - astype(whole, places.dtype)) * (times[upper] - times[whole])
+
+    def advanced(t: Any, y: Any, h: Any) -> Any:
+        def taken() -> Any:
+            after, _, slopes = control.trial(f, t, y, h)
+            return after, control.pieces(y, h, after, slopes)
+
+        def skipped() -> Any:
+            powers = len(control.method.powers[0]) if control.method.powers else 3
+            return y, [mapped(zeros_like, y) for _ in range(powers)]
+
+        return cond(h == 0, skipped, taken)
+
+    return _solved(advanced, f, y, times, grid, count, hits, events)
+
+
+def _no_hits(events: Sequence[Crossing]) -> list[Any]:
+    return [as_value(False) for _ in events]
+
+
+def _hits(events: Sequence[Crossing], before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
+    """Return which events crossed zero between two states."""
+    found = []
+    for event, one, two in zip(events, before, after, strict=True):
+        rises = logical_and(one < 0, two >= 0)
+        falls = logical_and(one > 0, two <= 0)
+        both = {1: rises, -1: falls, 0: logical_or(rises, falls)}
+        found.append(both[event.direction])
+    return found
+
+
+def _solved(
+    advanced: Callable[..., Any],
+    f: Any,
+    y: Any,
+    times: Any,
+    grid: Any,
+    count: Any,
+    hits: Sequence[Any],
+    events: Sequence[Crossing],
+) -> OdeSolution:
+    """Make the steps of a grid, and find the event in the last of them."""
+
+    def between(y: Any, ends: Any) -> Any:
+        begin, end = ends
+        after, pieces = advanced(begin, y, end - begin)
+        return after, [y, *pieces]
+
+    last, pieces = scan(between, y, (grid[:-1], grid[1:]))
+    t, number = grid[-1], as_value(-1)
+    if events:
+        row = _row(grid, pieces, maximum(count, 1) - 1)
+        parts = [_crossing(event, row, hit) for event, hit in zip(events, hits, strict=True)]
+        part = parts[0]
+        number = where(hits[0], 0, number)
+        for place, (each, hit) in enumerate(zip(parts[1:], hits[1:], strict=True), 1):
+            earlier = logical_and(hit, logical_or(number < 0, each < part))
+            part, number = where(earlier, each, part), where(earlier, place, number)
+        begin, h, powers = row
+        t = where(number >= 0, begin + part * h, t)
+        inside = _polynomial(powers, part)
+        last = mapped(lambda one, other: where(number >= 0, one, other), inside, last)
+    ys = _interpolated(grid, pieces, t, count, times)
+    arrives = logical_and(number < 0, t == times[-1])
+
+    def at_times(first: Any, each: Any, last: Any) -> Any:
+        end = where(arrives, last, each[-1])[None]
+        return concatenate([first[None], each[1:-1], end], 0)
+
+    ys = mapped(at_times, y, ys, last)
+    return OdeSolution(times, ys, t, last, number, count, grid, pieces)
+
+
+def _crossing(event: Crossing, row: tuple[Any, Any, Any], hit: Any) -> Any:
+    """The part of a step at which an event is zero, by halves; its gradient by two steps of Newton.
+
+    They are exact for first and second derivatives, since they begin at the zero.
+    """
+    begin, h, pieces = row
+
+    def value(part: Any) -> Any:
+        return event(begin + part * h, _polynomial(pieces, part))
+
+    zero = zeros_like(begin)
+    first = value(zero)
+
+    def halved(_: Any, state: Any) -> Any:
+        low, high = state
+        middle = (low + high) / 2
+        same = sign(value(middle)) == sign(first)
+        return where(same, middle, low), where(same, high, middle)
+
+    _, part = fori_loop(0, _HALVINGS[begin.dtype.itemsize], halved, (zero, zero + 1.0))
+    part = stop_gradient(part)
+    slope = up("staticgrad.programs.linear_systems").slope
+    for _ in range(2):
+        by_part = slope(value, part)
+        part = part - where(hit, value(part), 0.0) / where(hit, by_part, 1.0)
+    return part

@@ -1,0 +1,318 @@
+"""``sg.ode.solve``: its methods, what is between their steps, and events, beside SciPy's."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, DTypeError, RankError
+from staticgrad.language.functions.loops.ode import METHODS
+from tests.ops.graphs import variable
+from tests.ops.messages import assert_each_raises
+
+FIRST = np.array([1.0, 0.5])
+TIMES = np.linspace(0.0, 3.0, 4)
+ALL = ["rk45", "dopri5", "rk23", "bosh3", "tsit5", "rk4"]
+EXACT = {"rtol": 1e-12, "atol": 1e-13, "method": "DOP853"}
+
+
+def pendulum(t, y, drag=0.1, like=sg):
+    return like.stack([y[1], -like.sin(y[0]) - drag * y[1]])
+
+
+def reference(end=3.0, **options):
+    return solve_ivp(
+        lambda t, y: pendulum(t, y, like=np),
+        (0.0, end),
+        FIRST,
+        **EXACT,
+        dense_output=True,
+        **options,
+    )
+
+
+def options(method, tolerance=1e-8):
+    if method == "rk4":
+        return {"method": method, "steps": round(3 * tolerance**-0.25)}
+    return {"method": method, "rtol": tolerance, "atol": tolerance / 10, "max_steps": 2000}
+
+
+@pytest.mark.parametrize("method", ["rk45", "rk23", "tsit5"])
+def test_the_tables_are_of_their_orders(method):
+    """The order conditions of Butcher, of the solution, of its error, and between the steps."""
+    found = METHODS[method]
+    a = np.zeros((len(found.nodes),) * 2)
+    for row, stage in enumerate(found.stages):
+        a[row, : len(stage)] = stage
+    c, b = np.array(found.nodes), a[-1]
+    np.testing.assert_allclose(a.sum(1), c, atol=1e-14)
+    conditions = [
+        [(1.0, np.ones_like(c))],
+        [(1 / 2, c)],
+        [(1 / 3, c**2), (1 / 6, a @ c)],
+        [(1 / 4, c**3), (1 / 8, c * (a @ c)), (1 / 12, a @ c**2), (1 / 24, a @ a @ c)],
+        [(1 / 5, c**4), (1 / 10, c**2 * (a @ c)), (1 / 20, (a @ c) ** 2), (1 / 15, c * (a @ c**2)),
+         (1 / 30, c * (a @ a @ c)), (1 / 20, a @ c**3), (1 / 40, a @ (c * (a @ c))),
+         (1 / 60, a @ a @ c**2), (1 / 120, a @ a @ a @ c)],
+    ]  # fmt: skip
+    order = 3 if method == "rk23" else 5
+    for wanted, weights in itertools.chain(*conditions[:order]):
+        np.testing.assert_allclose(b @ weights, wanted, atol=1e-13)
+    for _, weights in itertools.chain(*conditions[: order - 1]):
+        assert abs(np.array(found.error) @ weights) < 1e-13
+    assert round(-1 / found.power) == order
+    if found.powers:
+        for part in (0.3, 0.8, 1.0):
+            between = np.array(found.powers) @ part ** np.arange(1, 5)
+            for degree, group in enumerate(conditions[:4], 1):
+                for wanted, weights in group:
+                    np.testing.assert_allclose(between @ weights, wanted * part**degree, atol=1e-12)
+
+
+@pytest.mark.thinned
+@pytest.mark.parametrize("method", ALL)
+def test_states_at_times_and_between_them_are_those_of_scipy(method):
+    exact = reference()
+    y = sg.ode.solve(pendulum, FIRST, TIMES, **options(method))
+    np.testing.assert_allclose(sg.evaluate(y), exact.sol(TIMES).T, atol=3e-7)
+    whole = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, **options(method))
+    at = np.linspace(0.0, 3.0, 40)
+    found = sg.evaluate([whole(at), whole(1.7), whole.ys, whole.y, whole.t])
+    np.testing.assert_allclose(found[0], exact.sol(at).T, atol=3e-7)
+    np.testing.assert_allclose(found[1], exact.sol(1.7), atol=3e-7)
+    np.testing.assert_allclose(found[2], exact.sol(TIMES).T, atol=3e-7)
+    np.testing.assert_array_equal(found[2][0], FIRST)
+    np.testing.assert_allclose(found[3], exact.sol(3.0), atol=3e-7)
+    assert found[4] == 3.0
+
+
+@pytest.mark.parametrize(("method", "order"), [("rk45", 4), ("tsit5", 4), ("rk4", 3)])
+def test_the_error_between_steps_falls_with_its_order(method, order):
+    """Of one step of a length and of half of it: a polynomial of order p has an error of p + 1."""
+    exact, errors = reference(), []
+    for end in (0.4, 0.2):
+        given = {"method": method, "dense": True}
+        if method != "rk4":
+            given |= {"first": end, "rtol": 1e-2, "max_steps": 3}
+        whole = sg.ode.solve(pendulum, FIRST, [0.0, end], **given)
+        at = end * np.array([0.3, 0.7])
+        errors.append(np.abs(sg.evaluate(whole(at)) - exact.sol(at).T).max())
+        assert sg.evaluate(whole.steps) == 1
+    assert errors[0] / errors[1] > 2 ** (order + 0.4)
+
+
+def evaluated(tree):
+    leaves, shape = sg.tree.flatten(tree)
+    return sg.tree.unflatten(shape, sg.evaluate(leaves))
+
+
+def decay(t, y, rate):
+    return {"a": -rate * y["a"], "b": y["a"].sum() + 0.0 * y["b"] + t}
+
+
+def closed(t, a, rate):
+    """The solution of ``decay`` from a and 0."""
+    left = np.exp(-rate * t)
+    return {"a": a * left, "b": a.sum() * (1 - left) / rate + t**2 / 2}
+
+
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_trees_and_times_that_descend(way):
+    a, times = np.array([1.0, 2.0]), way * np.array([0.0, 0.5, 0.5, 2.0])
+    first = {"a": a, "b": np.float64(0.0)}
+    whole = sg.ode.solve(decay, first, times, (0.7,), rtol=1e-9, dense=True, max_steps=90)
+    plain = sg.ode.solve(decay, first, times, (0.7,), rtol=1e-9, max_steps=60)
+    at = way * np.array([-0.1, 0.3, 1.9, 2.1])
+    found, ys, states = map(evaluated, (whole(at), whole.ys, plain))
+    for k, t in enumerate(times):
+        for name, value in closed(t, a, 0.7).items():
+            np.testing.assert_allclose(ys[name][k], value, rtol=1e-7, atol=1e-9)
+            np.testing.assert_allclose(states[name][k], value, rtol=1e-7, atol=1e-9)
+    for k in (1, 2):
+        for name, value in closed(at[k], a, 0.7).items():
+            np.testing.assert_allclose(found[name][k], value, rtol=1e-6)
+    assert np.isnan([*found["a"][0], *found["a"][3], found["b"][0], found["b"][3]]).all()
+
+
+def test_the_adaptive_method_takes_times_as_the_fixed_one():
+    """By place, by name; of two times it is the state at the end, and each time costs a step."""
+    by_place = sg.ode.rk45(pendulum, FIRST, TIMES, args=(0.1,), rtol=1e-9)
+    by_name = sg.ode.rk45(pendulum, FIRST, times=TIMES, rtol=1e-9)
+    ends = sg.ode.rk45(pendulum, FIRST, TIMES[:2], rtol=1e-9)
+    one = sg.ode.rk45(pendulum, FIRST, 0.0, 1.0, rtol=1e-9)
+    found = sg.evaluate([by_place, by_name, ends, one])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], reference().sol(TIMES).T, atol=1e-7)
+    np.testing.assert_allclose(found[2][1], found[3], rtol=1e-14)
+    few = sg.ode.solve(
+        pendulum, FIRST, np.linspace(0.0, 3.0, 50), first=0.1, max_steps=1, rtol=1e-4
+    )
+    assert np.isfinite(sg.evaluate(few)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["plain", "dense", "adjoint"])
+@pytest.mark.parametrize("method", ["rk45", "rk23", "tsit5", "rk4"])
+def test_gradients_by_state_args_and_times_are_those_of_the_closed_form(method, how):
+    def loss(a, rate, end):
+        first = {"a": sg.stack([a, 2.0 * a]), "b": 0.0 * a}
+        times = np.linspace(0.0, 1.0, 4) * end
+        given = {**options(method, 1e-10), "adjoint": how == "adjoint", "dense": how == "dense"}
+        found = sg.ode.solve(decay, first, times, (rate,), **given)
+        if how == "dense":
+            return found(0.6 * end)["b"] + found.ys["a"][2, 1] + found.y["a"][0]
+        return found["b"][1] + found["a"][2, 1] + found["a"][3, 0]
+
+    def exact(a, rate, end):
+        a = np.array([a, 2 * a])
+        early = 0.6 * end if how == "dense" else end / 3
+        parts = [closed(t, a, rate) for t in (early, 2 * end / 3, end)]
+        return parts[0]["b"] + parts[1]["a"][1] + parts[2]["a"][0]
+
+    at = (0.8, 0.6, 1.5)
+    found = sg.function(sg.grad(loss, (0, 1, 2)))(*map(np.float64, at))
+    for k in range(3):
+        step = np.eye(3)[k] * 1e-5
+        slope = (exact(*(at + step)) - exact(*(at - step))) / 2e-5
+        np.testing.assert_allclose(found[k], slope, rtol=1e-6)
+
+
+def fall(t, y, g):
+    return sg.stack([y[1], -g + 0.0 * y[1]])
+
+
+def ground(t, y, g):
+    return y[0]
+
+
+def landing(height, g=9.81):
+    first = sg.stack([height, 0.0 * height])
+    return sg.ode.solve(fall, first, [0.0, 1.0, 5.0], (g,), events=ground, max_steps=50)
+
+
+def test_an_event_ends_the_solution_at_its_zero():
+    """A ball that falls lands after sqrt(2 h / g)."""
+    found = evaluated(landing(sg.constant(10.0, "float64")))
+    assert isinstance(found, sg.ode.OdeSolution)
+    np.testing.assert_allclose(found.t, np.sqrt(20 / 9.81), rtol=1e-13)
+    np.testing.assert_allclose(found.y, [0.0, -np.sqrt(20 * 9.81)], atol=1e-12)
+    assert found.event == 0
+    np.testing.assert_allclose(found.ys[1], [10 - 9.81 / 2, -9.81])
+    assert np.isnan(found.ys[2]).all()
+    assert np.isnan(sg.evaluate(found(found.t + 1e-6))).all()
+    never = sg.ode.solve(fall, np.array([10.0, 0.0]), [0.0, 1.0], (9.81,), events=ground)
+    assert sg.evaluate([never.event, never.t]) == [-1, 1.0]
+
+
+@pytest.mark.thinned
+@pytest.mark.parametrize("method", ["rk45", "tsit5", "rk23", "rk4"])
+def test_the_first_of_several_events_counts_and_directions_choose(method):
+    def up(t, y):
+        return y[0]
+
+    def down(t, y):
+        return y[0]
+
+    def late(t, y):
+        return t - 100.0
+
+    up.direction, down.direction = 1, -1
+    ends = {"method": method, "rtol": 1e-7, "atol": 1e-9} if method != "rk4" else {
+        "method": method, "steps": 200}  # fmt: skip
+    zeros = reference(8.0, events=lambda t, y: y[0]).t_events[0]
+    for events, number, zero in (
+        ([late, up], 1, 1), ([up, down], 1, 0), (down, 0, 0), ([up, up], 0, 1)
+    ):  # fmt: skip
+        found = sg.ode.solve(pendulum, FIRST, [0.0, 8.0], events=events, **ends)
+        t, event = sg.evaluate([found.t, found.event])
+        assert event == number
+        np.testing.assert_allclose(t, zeros[zero], atol=1e-5)
+
+
+def test_gradients_of_the_place_of_an_event():
+    """First and second, in a graph; the first on the tape."""
+    height, g = variable("height"), variable("g")
+    time = landing(height, g).t
+    slopes = sg.grad(time, [height, g])
+    found = sg.evaluate([*slopes, sg.grad(slopes[0], height)], {"height": 10.0, "g": 9.81})
+    exact = [np.sqrt(1 / (2 * 98.1)), -np.sqrt(5 / 9.81**3), -0.25 * np.sqrt(2 / 9.81) * 10**-1.5]
+    np.testing.assert_allclose(found, exact, rtol=1e-9)
+    height = Tensor(np.float64(10.0), requires_grad=True)
+    landing(height).t.backward()
+    np.testing.assert_allclose(height.grad, exact[0], rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_function_returns_a_solution_of_arrays_that_is_called():
+    found = sg.function(landing)(np.float64(10.0))
+    assert isinstance(found, sg.ode.OdeSolution)
+    assert isinstance(found.t, np.float64)
+    np.testing.assert_allclose(found.t, np.sqrt(20 / 9.81), rtol=1e-13)
+    np.testing.assert_allclose(sg.evaluate(found(0.5)), [10 - 9.81 / 8, -9.81 / 2])
+    slope = sg.function(sg.grad(lambda height: landing(height).t))(10.0)
+    np.testing.assert_allclose(slope, np.sqrt(1 / (2 * 98.1)), rtol=1e-9)
+
+
+def test_a_function_behind_the_event_is_not_called():
+    """The square root of a negative level is NaN, and would be in the gradient, too."""
+    level = variable("y")
+    emptied = sg.ode.solve(
+        lambda t, y: -sg.sqrt(y), level, [0.0, 9.0], events=lambda t, y: y - 0.25, max_steps=60
+    )
+    time, slope = sg.evaluate([emptied.t, sg.grad(emptied.t, level)], {"y": 1.0})
+    np.testing.assert_allclose([time, slope], [1.0, 1.0], rtol=1e-5)
+
+
+def test_a_solution_without_enough_steps_is_nan_behind_them():
+    whole = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, first=0.1, max_steps=2)
+    ys, end, steps, inside = sg.evaluate([whole.ys, whole.t, whole.steps, whole(0.05)])
+    assert np.isnan(ys[1:]).all()
+    assert np.isfinite([*ys[0], *inside]).all()
+    assert 0.0 < end < 1.0
+    assert steps <= 2
+    plain = sg.ode.solve(pendulum, FIRST, TIMES, first=0.1, max_steps=2)
+    assert np.isnan(sg.evaluate(plain)[1:]).all()
+
+
+@pytest.mark.parametrize("method", ["rk45", "rk4"])
+def test_one_time_and_a_number_of_times_that_a_run_knows(method):
+    one = sg.ode.solve(pendulum, FIRST, [2.0], method=method, events=lambda t, y: y[0] - 9.0)
+    times = sg.input("times", ("n",), "float64")
+    many = sg.ode.solve(lambda t, y: 2 * t + 0 * y, 1.0, times, method=method, dense=True)
+    ys, end, inside = sg.evaluate([many.ys, many.t, many(1.5)], {"times": [1.0, 2.0, 3.0]})
+    np.testing.assert_allclose([*ys, end, inside], [1.0, 4.0, 9.0, 3.0, 2.25], rtol=1e-12)
+    np.testing.assert_array_equal(sg.evaluate(one.ys), [FIRST])
+    assert sg.evaluate([one.t, one.event, *one.y]) == [2.0, -1, *FIRST]
+
+
+def test_what_is_refused():
+    half = np.ones(2, "float16")
+    wrong = lambda t, y: y  # noqa: E731
+    wrong.direction = 2
+    solve, y = sg.ode.solve, FIRST
+    assert_each_raises(
+        (ArgumentError, "method='euler'", lambda: solve(pendulum, y, TIMES, method="euler")),
+        (ArgumentError, "steps=3 is of method='rk4'", lambda: solve(pendulum, y, TIMES, steps=3)),
+        (ArgumentError, "gives no OdeSolution",
+         lambda: solve(pendulum, y, TIMES, dense=True, adjoint=True)),
+        (ArgumentError, "an event is a float", lambda: solve(pendulum, y, TIMES, events=1.0)),
+        (ArgumentError, "direction of an event is 2",
+         lambda: solve(pendulum, y, TIMES, events=wrong)),
+        (ArgumentError, "gives f64.2., not one number",
+         lambda: solve(pendulum, y, TIMES, events=lambda t, y: y)),
+        (ArgumentError, "args is a float, not a tuple", lambda: solve(pendulum, y, TIMES, 1.0)),
+        (ArgumentError, "solve: max_steps must be >= 0",
+         lambda: solve(pendulum, y, TIMES, dense=True, max_steps=-1)),
+        (DTypeError, "solve: the state is f16", lambda: solve(pendulum, half, TIMES)),
+        (RankError, "solve: times is f64.., not a vector", lambda: solve(pendulum, y, 3.0)),
+        (RankError, "takes a time or a vector",
+         lambda: solve(pendulum, y, TIMES, dense=True)(np.ones((2, 2)))),
+        (ArgumentError, r"start is .* beside an end(.|\n)*args=\(a,\)",
+         lambda: sg.ode.rk45(pendulum, y, TIMES, 0.3)),
+        (ArgumentError, "neither an end nor times", lambda: sg.ode.rk45(pendulum, y)),
+        (ArgumentError, "start and times are two",
+         lambda: sg.ode.rk45(pendulum, y, TIMES, times=TIMES)),
+    )  # fmt: skip
