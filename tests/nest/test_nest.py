@@ -244,3 +244,26 @@ def test_vectors_in_the_middle_have_no_masks():
     assert "mask" not in loop
     assert "select" not in loop
     assert "load(" not in loop
+
+
+@pytest.mark.parametrize("bits", [256, 512])
+@pytest.mark.parametrize("shape", [(1, 40), (3, 33), (9, 64)])
+def test_a_padded_field_is_zero_beyond_its_ends(shape, bits):
+    kernel = parse_kernel("""\
+kernel(p0: in f32, p1: out f32; n0, n1, n2) over i0: n0 {
+  map j: n1 {
+    %0: f32 = load p0[[i0 + n2 in n0]*n1 + [j + n2 in n1]] else f32(0.0)
+    store p1[i0*n1 + j] = %0
+  }
+}
+""")
+    rows, columns = shape
+    field = np.random.default_rng(0).normal(size=shape).astype("f4")
+    beyond = np.full(2 * columns, 9.0, "f4")  # what lies before the field
+    memory, found = np.concatenate([beyond, field.ravel(), beyond]), np.zeros(shape, "f4")
+    for mode in ("vector", "python"):
+        source = source_for(kernel, mode, Machine(vector_bits=bits) if mode == "python" else None)
+        call(source, [memory[2 * columns :], found], [rows, columns, -1], 0, rows, mode=mode)
+        np.testing.assert_array_equal(found[1:, 1:], field[:-1, :-1])
+        assert not found[0].any()
+        assert not found[:, 0].any()
