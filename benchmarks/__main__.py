@@ -28,6 +28,7 @@ BENCHMARKS: Final = {
     "models": "twelve whole models, beside JAX and PyTorch",
     "optima": "plans under budgets, beside an integer program",
     "peak_bytes": "bytes of a training step: the arena, PyTorch's tensors, the tape",
+    "peak_kinds": "the same for many kinds of programs, with reasons of what is above PyTorch's",
     "plans": "plans of abstract problems under budgets",
     "ranks": "a training step on several ranks, beside a model of its time",
     "scaling": "time per node of each stage, build to plan",

@@ -2,8 +2,8 @@
 
     python -m benchmarks peak_bytes [--into FILE] [--beside FILE] [--seconds 0] [NAME ...]
 
-Twenty programs make a step of SGD each, written once in the vocabulary of the suite; four more
-steps are those of ``peak_steps.py``, without a tape. The four contexts of ``gpt`` have equal
+Twenty-one programs make a step of SGD each, written once in the vocabulary of the suite; four more
+steps are those of ``peak_steps.py``, without a tape. The five contexts of ``gpt`` have equal
 tokens, so that equal bytes mean bytes linear in the context. The arena
 is ``plan().peak_bytes``. PyTorch is eager; its peak is the largest running sum of its profiler's
 allocations in a step, that of the tape is what ``tracemalloc`` sees. Parameters, feeds and state
@@ -39,7 +39,7 @@ from benchmarks.operations import Operations
 from benchmarks.peak_steps import STEPS
 from benchmarks.workload import Data, Loss, Make, Workload
 from benchmarks.workloads import cnn, gp, gpt, models, recurrent
-from staticgrad.analysis.plan_check import peak_buffers
+from staticgrad.analysis.plan_check import largest_at_peak
 
 _SETTINGS: Final = Settings(1, "")
 _HEADS: Final = (
@@ -148,6 +148,7 @@ PROGRAMS: Final[Mapping[str, tuple[Loss, Make]]] = {
     "gru, loop": (unrolled(_gru), recurrent.sequence("gru", 1, 24, 32, 40, 64)),
     "highway": (_gated, gated(128, 4, 64)),
     "gpt, 64": (gpt.loss, attending(64)),
+    "gpt, 128": (gpt.loss, attending(128, batch=8)),
     "gpt, 256": (gpt.loss, attending(256, batch=4)),
     "gpt, 512": (gpt.loss, attending(512, batch=2)),
     "gpt, 1024": (gpt.loss, attending(1024, batch=1)),
@@ -250,7 +251,7 @@ def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, A
         row["times"] = {share: _longer(choices, arena, share) for share in _SHARES}
         row |= {"torch": torch_bytes(name), "tape": tape}
         if row["torch"] is not None and arena > row["torch"]:
-            row["at peak"] = _at_peak(choices[0].plan)
+            row["at peak"] = largest_at_peak(choices[0].plan)
     if seconds:
         row["seconds"] = _least(step, seconds)
     return row
@@ -258,21 +259,12 @@ def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, A
 
 #: Shares of the arena, in percent, for which a row has the predicted time.
 _SHARES: Final = (60, 40)
-_AT_PEAK: Final = 3
 
 
 def _longer(choices: Sequence[Any], arena: int, share: int) -> float | None:
     """The least predicted time within a share of the arena, over that of the fastest plan."""
     within = [each.seconds for each in choices if each.peak_bytes * 100 <= arena * share]
     return min(within) / choices[0].seconds if within else None
-
-
-def _at_peak(plan: Any) -> list[str]:
-    """The largest values at the peak, with their lines."""
-    return [
-        f"{place.nbytes:,} B {buffer.origin}" if buffer.origin else f"{place.nbytes:,} B"
-        for place, buffer in peak_buffers(plan)[:_AT_PEAK]
-    ]
 
 
 def fixed(workload: Workload, data: Data) -> sg.Graph:

@@ -974,6 +974,17 @@ MUTANTS = (
          "tests/autodiff/test_checkpointed_loops.py -k states"),
     ),
     *_row(
+        "bytes-beside-others",
+        ("reason-of-an-arena", "staticgrad/tools/comparison/report.py",
+         "if between > more[why]:", "if between < more[why]:",
+         "an arena that is larger than PyTorch's has the reason of another one",
+         "tests/tools/comparison/test_causes.py -k reason"),
+        ("reason-without-need", "staticgrad/tools/comparison/report.py",
+         "if not 0 < other.total < arena:", "if not other.total:",
+         "an arena that is no larger than PyTorch's bytes has a reason",
+         "tests/tools/comparison/test_causes.py -k reason"),
+    ),
+    *_row(
         "windows",
         ("windows-end", OPS, "(int(axis.image) - 1 - shift) // step + 1)",
          "(int(axis.image) - 1 - shift) // step)", "the last window that reads a tap is left out",

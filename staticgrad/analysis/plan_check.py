@@ -66,6 +66,14 @@ def peak_buffers(plan: Plan) -> list[tuple[Placement, Buffer]]:
     return [(p, by_name[p.buffer]) for p in sorted(live, key=lambda p: (-p.nbytes, p.buffer))]
 
 
+def largest_at_peak(plan: Plan, count: int = 3) -> list[str]:
+    """Return the largest values at the step of the highest load: their bytes and their lines."""
+    return [
+        f"{place.nbytes:,} B {buffer.origin}" if buffer.origin else f"{place.nbytes:,} B"
+        for place, buffer in peak_buffers(plan)[:count]
+    ]
+
+
 def lower_bound(plan: Plan) -> int:
     """Arena bytes that no sequence of steps can do without: the largest footprint of one step.
 

@@ -624,9 +624,8 @@ def _memory(found: Comparison) -> str:
         " while it is used, in the colour of the part of the step that writes it.</p>"
         f'<div class="scroll arena">{plan_svg(plan)}</div>'
     )
-    said = "".join(
-        f"<li>{escape(text)}</li>" for text in (*found.about_memory, *found.about_tape_memory)
-    )
+    about = (*found.about_memory, *found.about_tape_memory, *found.about_compiled_memory)
+    said = "".join(f"<li>{escape(text)}</li>" for text in about)
     why = f"<h3>By cause, at the peak</h3>{table.causes(found).html()}<ul>{said}</ul>"
     return table.memory(found).html() + why + (arena if plan.placements else "")
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from itertools import cycle
@@ -81,22 +82,9 @@ def measured(
         held.callback(chosen.restore)
         for name, make in _makers(chosen, torch, jax, held).items():
             watch(name)
-            chosen.restore()
-            try:
-                way = make()
-                held.callback(way.restore)
-                begin = time.perf_counter()  # a compiler may work in other processes
-                way.step(batches[0])
-                first = time.perf_counter() - begin
-                way.restore()
-                found[name] = Peer(name, first=first, losses=_apart(chosen, way))
-                way.restore()
+            found[name], way = _started(name, make, chosen, batches[0], held)
+            if way is not None:
                 ways[name] = way
-            except NoPeer as reason:
-                found[name] = Peer(name, reason=str(reason))
-            except Exception as error:  # of the user's program, or of the library
-                lines = str(error).strip().splitlines() or [""]
-                found[name] = Peer(name, reason=f"{type(error).__name__}: {lines[0]}"[:200])
         if not ways:
             return tuple(found.values())
         chosen.restore()
@@ -110,6 +98,44 @@ def measured(
                 imports=_imports("jax" if name == JAX else "torch"),
             )  # fmt: skip
     return tuple(found.values())
+
+
+def torch_memory(chosen: ComparedProgram, torch: Any = None) -> Peer:
+    """Return eager PyTorch's bytes of a step, without its time; else the reason for none.
+
+    ``torch`` is that of ``measured``.
+    """
+    batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
+    with ExitStack() as held:
+        held.callback(chosen.restore)
+        make = _makers(chosen, torch, None, held)[TORCH]
+        row, way = _started(TORCH, make, chosen, batch, held)
+        if way is None:
+            return row
+        causes = way.causes(TORCH, batch)
+        return replace(row, tape=causes.total if causes else way.peak(batch), causes=causes)
+
+
+def _started(
+    name: str, make: Callable[[], PeerWay], chosen: ComparedProgram, batch: Batch, held: ExitStack
+) -> tuple[Peer, PeerWay | None]:
+    """Return the row of a library after its first steps, and its way; None if there is a reason."""
+    chosen.restore()
+    try:
+        way = make()
+        held.callback(way.restore)
+        begin = time.perf_counter()  # a compiler may work in other processes
+        way.step(batch)
+        first = time.perf_counter() - begin
+        way.restore()
+        row = Peer(name, first=first, losses=_apart(chosen, way))
+        way.restore()
+    except NoPeer as reason:
+        return Peer(name, reason=str(reason)), None
+    except Exception as error:  # of the user's program, or of the library
+        lines = str(error).strip().splitlines() or [""]
+        return Peer(name, reason=f"{type(error).__name__}: {lines[0]}"[:200]), None
+    return row, way
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from staticgrad.analysis.pass_report import Report
+from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.compiler.compiling.artifacts import CompiledKernel
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import Runner
@@ -409,7 +410,59 @@ _LESS_THAN_TORCH = {
     UPDATES: "the update works block by block",
     TEMPORARY: "operations here work block by block or in place",
 }
+#: Why the compiled step holds more bytes of a cause than PyTorch.
+_COMPILED_MORE_THAN_TORCH = {
+    KEPT: "results are stored that PyTorch computes again or has let go of at its fullest moment",
+    GRADIENTS: "several gradients wait for a result that reads them all, as a norm or a check",
+    UPDATES: "several new values wait for the last check",
+    TEMPORARY: "kernels store partial sums, or values that several later kernels read",
+}
 _ALIKE = 0.1  # the relative difference of bytes that needs no reason
+
+
+def why_other(tape: Causes, torch: Causes) -> str:
+    """Return a sentence on the bytes of the tape beside PyTorch's; empty if they are alike."""
+    factor = tape.total / torch.total if torch.total else 1.0
+    if abs(factor - 1) <= _ALIKE:
+        return ""
+    more = {why: tape.parts[why] - torch.parts[why] for why in tape.parts}
+    why = max(more, key=more.__getitem__) if factor > 1 else min(more, key=more.__getitem__)
+    reason = _MORE_THAN_TORCH[why] if factor > 1 else _LESS_THAN_TORCH[why]
+    return (
+        f"The tape holds {factor:.2f} times the bytes of PyTorch. {why.capitalize()}:"
+        f" {nbytes(tape.parts[why])} and {nbytes(torch.parts[why])}; {reason}."
+    )
+
+
+def why_more(arena: int, compiled: Causes, other: Causes, largest: Sequence[str]) -> str:
+    """Return a sentence on the cause for which a compiled step holds more bytes than PyTorch.
+
+    Args:
+        arena: the planned bytes; what ``compiled`` leaves of them is between buffers.
+        compiled: the bytes of the plan by cause.
+        other: those of PyTorch.
+        largest: the largest values at the peak of the plan.
+
+    Returns:
+        the sentence; empty if the compiled step holds no more.
+    """
+    if not 0 < other.total < arena:
+        return ""
+    more = {why: compiled.parts[why] - other.parts[why] for why in compiled.parts}
+    why = max(more, key=more.__getitem__)
+    between = arena - compiled.total
+    if between > more[why]:
+        reason = f"{nbytes(between)} lie between buffers, which begin at multiples of 64 bytes"
+    else:
+        reason = (
+            f"{why.capitalize()}: {nbytes(compiled.parts[why])} and {nbytes(other.parts[why])};"
+            f" {_COMPILED_MORE_THAN_TORCH[why]}"
+        )
+    shown = f" The largest at the peak: {', '.join(largest)}." if largest else ""
+    return (
+        f"The compiled step holds {arena / other.total:.2f} times the bytes of PyTorch."
+        f" {reason}.{shown}"
+    )
 
 
 @dataclass(frozen=True)
@@ -473,19 +526,20 @@ class Comparison(_Report):
     def about_tape_memory(self) -> tuple[str, ...]:
         """A sentence on the bytes of the tape beside PyTorch's, unless they are alike."""
         torch = self.peer.causes if self.peer is not None else None
-        if torch is None or not self.causes or not torch.total:
+        if torch is None or not self.causes:
             return ()
-        tape = self.causes[0]
-        factor = tape.total / torch.total
-        if abs(factor - 1) <= _ALIKE:
+        said = why_other(self.causes[0], torch)
+        return (said,) * bool(said)
+
+    @property
+    def about_compiled_memory(self) -> tuple[str, ...]:
+        """A sentence on the bytes of the compiled step if they are more than PyTorch's."""
+        torch = self.peer.causes if self.peer is not None else None
+        if torch is None or len(self.causes) < 2:
             return ()
-        more = {why: tape.parts[why] - torch.parts[why] for why in tape.parts}
-        why = max(more, key=more.__getitem__) if factor > 1 else min(more, key=more.__getitem__)
-        reason = _MORE_THAN_TORCH[why] if factor > 1 else _LESS_THAN_TORCH[why]
-        return (
-            f"The tape holds {factor:.2f} times the bytes of PyTorch. {why.capitalize()}:"
-            f" {nbytes(tape.parts[why])} and {nbytes(torch.parts[why])}; {reason}.",
-        )
+        arena = next(iter(self.memory.arena.values()))
+        said = why_more(arena, self.causes[1], torch, largest_at_peak(self.anatomy.plan))
+        return (said,) * bool(said)
 
     @property
     def peer(self) -> Peer | None:
@@ -646,6 +700,7 @@ class Comparison(_Report):
             "about_the_tape": self.about_the_tape,
             "about_memory": self.about_memory,
             "about_tape_memory": self.about_tape_memory,
+            "about_compiled_memory": self.about_compiled_memory,
             "against": self.against,
             "break_even": self.break_even,
             "ratios": {pair.at: pair.ratio for pair in self.batches},

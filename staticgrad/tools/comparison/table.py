@@ -120,6 +120,7 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         *(table.text() for table in parts if table.rows),
         *found.about_memory,
         *found.about_tape_memory,
+        *found.about_compiled_memory,
         *reasons(found),
         *(against if found.against else ()),
     )

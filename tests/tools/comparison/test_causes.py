@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.tools.comparison.causes import of_events, of_plan
 from staticgrad.tools.comparison.memory import tape_memory, tape_peak
 from staticgrad.tools.comparison.programs import program, unchanged
-from staticgrad.tools.comparison.report import TORCH, Causes, Comparison, Peer
+from staticgrad.tools.comparison.report import TORCH, Causes, Comparison, Peer, why_more
 from staticgrad.tools.comparison.ways import DefineThenRun
 
 RANDOM = np.random.default_rng(0)
@@ -82,6 +83,30 @@ def test_the_factor_beside_pytorch_has_a_reason() -> None:
     assert said.startswith("The tape holds 1.50 times the bytes of PyTorch. Temporaries: 160 B")
     vars(made).update(causes=(torch,))
     assert made.about_tape_memory == ()
+
+
+@pytest.mark.parametrize(
+    ("arena", "parts", "said"),
+    [(300, (100, 40, 0, 160), "1.50 times the bytes of PyTorch. Temporaries: 160 B and 50 B"),
+     (300, (190, 40, 0, 50), "1.50 times the bytes of PyTorch. Kept for the backward pass: 190 B"),
+     (300, (110, 40, 0, 60), "1.50 times the bytes of PyTorch. 90 B lie between buffers"),
+     (200, (100, 40, 0, 60), ""), (100, (20, 40, 0, 40), "")],
+)  # fmt: skip
+def test_an_arena_above_pytorch_has_a_reason(arena: int, parts: Any, said: str) -> None:
+    """By hand: PyTorch holds 200 bytes, of which 110 are kept, 40 gradients, 50 temporaries."""
+    torch = Causes(TORCH, 110, 40, 0, 50)
+    found = why_more(arena, Causes("compiled", *parts), torch, ["64 B file.py:1"])
+    assert found.startswith(f"The compiled step holds {said}" if said else "")
+    assert found.endswith("The largest at the peak: 64 B file.py:1." if said else "")
+    assert bool(found) == bool(said)
+
+
+def test_the_largest_values_at_a_peak_have_lines() -> None:
+    x, w = sg.input("x", (8, 16), "float32"), sg.parameter("w", np.ones((16, 64), "float32"))
+    wide = sg.exp(x @ w)
+    f = sg.compile({"y": (wide / wide.sum(1, keepdims=True)) @ w.T}, threads=1)
+    first, *_ = largest_at_peak(f.plan(), 1)
+    assert first.startswith(f"{4 * 8 * 64:,} B test_causes.py:")
 
 
 def test_dropout_on_the_tape_holds_what_its_numbers_take() -> None:

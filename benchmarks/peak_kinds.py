@@ -1,0 +1,106 @@
+"""Bytes of a step of many kinds of programs, as ``staticgrad compare`` measures them.
+
+    python -m benchmarks peak_kinds [--into FILE] [--beside FILE] [NAME ...]
+
+The programs of ``examples/suite``, and those of ``benchmarks/varying``, whose graph differs from
+step to step: an ``if`` and a ``while`` of Python run on the tape alone and have no arena. The arena
+is planned for one thread, the tape's bytes are those of its arrays, PyTorch's the peak of its
+tensors by its profiler, if its losses are those of the tape. A figure above PyTorch's is followed
+by its reason, which is that of the page. ``--beside`` shows the arenas of an earlier file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.machine import describe
+from staticgrad.analysis.plan_check import largest_at_peak
+from staticgrad.errors import UnknownNameError
+from staticgrad.tools.comparison import causes, memory, peers, suite
+from staticgrad.tools.comparison.loading import beside, subject
+from staticgrad.tools.comparison.programs import unchanged
+from staticgrad.tools.comparison.report import why_more, why_other
+from staticgrad.tools.comparison.timing import one_thread
+from staticgrad.tools.comparison.ways import DefineThenRun
+
+_FOLDERS: Final = (suite.FOLDER, Path(__file__).parent / "varying")
+_HEADS: Final = (
+    "program", "arena, B", "before, B", "PyTorch, B", "tape, B", "arena / PyTorch",
+    "tape / PyTorch",
+)  # fmt: skip
+
+
+def measured(file: Path) -> dict[str, Any]:
+    """Return the row of a program."""
+    spec = f"{file}:example"
+    chosen = subject(spec)
+    try:
+        other = beside(spec, "torch")
+    except UnknownNameError:
+        other = None  # a module, which is translated
+    row: dict[str, Any] = {"program": file.stem, "arena": None}
+    with one_thread(), unchanged(chosen):
+        batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
+        warm = 2 if chosen.graph is not None else 0  # a first step, if steps differ
+        tape = memory.tape_memory(chosen, batch, warm)
+        chosen.restore()
+        torch = peers.torch_memory(chosen, other)
+        row |= {"tape": tape.peak, "torch": torch.tape or None, "reason": torch.reason}
+        row["why"] = [] if torch.causes is None else [why_other(tape.causes, torch.causes)]
+        if chosen.graph is not None:
+            plan = DefineThenRun(chosen).plan(chosen.batch_size)
+            row["arena"] = plan.peak_bytes
+            if torch.causes is not None:
+                compiled = causes.of_plan("compiled", plan)
+                largest = largest_at_peak(plan)
+                row["why"].append(why_more(plan.peak_bytes, compiled, torch.causes, largest))
+    row["why"] = [each for each in row["why"] if each]
+    return row
+
+
+def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """Return a row of the table."""
+    arena, torch, tape = (row[name] for name in ("arena", "torch", "tape"))
+    sizes = (arena, before.get("arena"), torch, tape)
+    shares = (each / torch if each is not None and torch else None for each in (arena, tape))
+    cells = [
+        row["program"],
+        *("" if size is None else f"{size:,}" for size in sizes),
+        *("" if share is None else f"{share:.2f}" for share in shares),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print a table and reasons; with ``--into`` write a file of JSON."""
+    files = {file.stem: file for folder in _FOLDERS for file in sorted(folder.glob("*.py"))}
+    reader = argparse.ArgumentParser(description="Bytes of a step of many kinds of programs.")
+    reader.add_argument("names", nargs="*", default=[*files], help="; ".join(files))
+    reader.add_argument("--into", type=Path)
+    reader.add_argument("--beside", type=Path)
+    asked = reader.parse_args()
+    before: dict[str, Any] = {}
+    if asked.beside:
+        before = {row["program"]: row for row in json.loads(asked.beside.read_text())["rows"]}
+    print(f"| {' | '.join(_HEADS)} |\n|---|{'--:|' * (len(_HEADS) - 1)}")
+    rows = []
+    for name in asked.names:
+        rows.append(measured(files[name]))
+        print(line(rows[-1], before.get(name, {})), flush=True)
+        if asked.into:
+            document = {"machine": asdict(describe()), "rows": rows}
+            asked.into.write_text(json.dumps(document, indent=1))
+    for row in rows:
+        for text in (*row["why"], *filter(None, [row["reason"]])):
+            print(f"- {row['program']}: {text}")
+
+
+if __name__ == "__main__":
+    main()
