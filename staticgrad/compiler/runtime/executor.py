@@ -318,6 +318,15 @@ class Executor:
         sizes = self._fixed_sizes
         return Executor(self._graph, self.program, self._make_plan, sizes, make_table)
 
+    def with_plan(self, plan: Plan) -> Executor:
+        """Return a copy of the program that runs this plan; feeds that are copied have another."""
+
+        def make(sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
+            fits = not staged and dict(sizes) == dict(plan.sizes)
+            return plan if fits else self._make_plan(sizes, staged)
+
+        return Executor(self._graph, self.program, make, self._fixed_sizes, self._make_table)
+
     def buffers_of(self, names: Iterable[str]) -> frozenset[str]:
         """The buffers of those of the named inputs that a step reads; no other feed is copied."""
         ports = (self._named[name] for name in names)

@@ -12,8 +12,9 @@ gradient at that line are asked for, as a breakpoint shows them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence, Set as AbstractSet
+from contextlib import contextmanager, suppress
+from itertools import islice, takewhile
 from time import perf_counter
 from typing import Any, Final
 
@@ -23,10 +24,11 @@ import staticgrad as sg
 from staticgrad.eager import Tensor, detect_anomaly
 from staticgrad.eager.tape import recording
 from staticgrad.language.ir.nodes import Symbolic
+from staticgrad.optim import Optimizer
 from staticgrad.support import building
 from staticgrad.support.building import capture
 from staticgrad.support.containers import first_part
-from staticgrad.support.errors import ArgumentError, StaticgradError
+from staticgrad.support.errors import ArgumentError, DisconnectedError, StaticgradError
 from staticgrad.support.records import NamedTuple
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.loading import Spec, subject
@@ -38,17 +40,42 @@ THEN_RUN: Final = "define then run"
 _MOST: Final = 12  # places that are tried in the middle, and as many all over; each is a run
 #: The lines of the usual loss of a module, which is no program of the user's.
 _LOSS: Final = {f"training.py:{line}" for *_, line in training.usual_loss.__code__.co_lines()}
+_MOST_DEAD: Final = 100  # places where a gradient is stopped, each a run
+_STEPS: Final = (1, 2, 4, 8)  # after which every parameter has changed: gradients are accumulated
+_DEAD: Final = "a dead gradient"
+_CLOSE: Final = 5e-3  # relative difference of norms that is rounding: of sums in float16, too
 Plant = Callable[[Any], Any]
 #: A way of running a program, with what is bound on it.
 Way = Callable[[ComparedProgram], Any]
 
 
-class PlantedAt(NamedTuple):
-    """An operation of a program: its line, its name, and how many of that name the line ran."""
+class Seen(NamedTuple):
+    """An operation that ran: its line, its name, its part of the line, and how often that ran."""
 
     line: str
     op: str
+    part: tuple[object, ...]
     number: int
+
+
+class PlantedAt(NamedTuple):
+    """An operation of a program: its line, its name, its part, its number on the tape and in the
+    graph.
+
+    Without numbers it is meant each time: a loop of Python's, or the body of a loop, which the tape
+    runs again and again and the graph has once.
+    """
+
+    line: str
+    op: str
+    part: tuple[object, ...]
+    by_run: int | None = None
+    then_run: int | None = None
+
+    def is_at(self, seen: Seen, way: Way) -> bool:
+        """Return whether an operation is meant, of this way of running."""
+        number = self.then_run if way in (_build, _run_compiled) else self.by_run
+        return seen[:3] == self[:3] and number in (None, seen.number)
 
     def __str__(self) -> str:
         return f"{self.line} {self.op}"
@@ -89,9 +116,10 @@ def mistakes_in(chosen: ComparedProgram) -> Debugging:
     """
     if chosen.graph is None:
         raise ArgumentError(f"debugging: {chosen.name} makes no graph, so there is one way only")
-    places = _places(chosen)
+    every = _every_place(chosen)
+    places = _middle_first(every)
     try:
-        hunts = [_nan(chosen, places), _shape(chosen, places), _dead(chosen, places)]
+        hunts = [_nan(chosen, places), _shape(chosen, places), _dead(chosen, every)]
         hunts.append(_looked_at(chosen, places))
     finally:
         chosen.restore()
@@ -102,13 +130,13 @@ def mistakes_in(chosen: ComparedProgram) -> Debugging:
 
 
 @contextmanager
-def _bound(kind: Any, then: Callable[[PlantedAt, Any], Any]) -> Iterator[None]:
+def _bound(kind: Any, then: Callable[[Seen, Any], Any]) -> Iterator[None]:
     """Inside, ``then`` gets each result of a forward operation with its place, and replaces it.
 
     ``kind`` is the class of values: of the tape or of a graph. Of one run: places are counted.
     """
     before, inside = kind.__dict__["bind"], False
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[Any, ...]] = Counter()
 
     def planted(cls: Any, op: Any, args: tuple[Any, ...]) -> Any:
         nonlocal inside
@@ -116,8 +144,9 @@ def _bound(kind: Any, then: Callable[[PlantedAt, Any], Any]) -> Iterator[None]:
         is_forward = recording.innermost() and building.current().order == 0
         if inside or not is_forward or isinstance(found, tuple):
             return found
-        key = (capture().resolve().short, op.name)
-        place = PlantedAt(*key, seen[key])
+        at = capture().resolve()
+        key = (at.short, op.name, (at.scope, at.column, at.end_line, at.end_column))
+        place = Seen(*key, seen[key])
         seen[key] += 1
         inside = True
         try:
@@ -132,43 +161,112 @@ def _bound(kind: Any, then: Callable[[PlantedAt, Any], Any]) -> Iterator[None]:
         kind.bind = before
 
 
-def _places(chosen: ComparedProgram) -> list[PlantedAt]:
-    """Return operations that both ways run, those in the middle of the program first."""
-    tape, graph = [
-        [place for place, kind in _ran(chosen, way)[0] if kind.dtype.is_float and kind.shape]
-        for way in (_run, _build)
-    ]
-    counts = [Counter((place.line, place.op) for place in own) for own in (tape, graph)]
-    both = [p for p in tape if counts[0][p.line, p.op] == counts[1][p.line, p.op]]
-    both = [p for p in both if p.line not in _LOSS] or both
+@contextmanager
+def _minimized() -> Iterator[list[Any]]:
+    """Give a list of the losses that optimizers minimize inside, times their constant scales."""
+    found: list[Any] = []
+    before: Any = Optimizer.minimize
+
+    def minimize(self: Any, loss: Any, *args: Any, **options: Any) -> None:
+        scale = self.loss_scale if isinstance(self.loss_scale, int | float) else 1.0
+        found.append((loss, scale))
+        before(self, loss, *args, **options)
+
+    Optimizer.minimize = minimize  # type: ignore[assignment, method-assign]
+    try:
+        yield found
+    finally:
+        Optimizer.minimize = before  # type: ignore[method-assign]
+
+
+def _every_place(chosen: ComparedProgram) -> list[PlantedAt]:
+    """Return operations that both ways run, in the order of the program.
+
+    Raises:
+        ArgumentError: no line computes a floating array.
+    """
+    tape, _ = _ran(chosen, _run)
+    graph, built = _ran(chosen, _build)
+    inside = {*built.nodes} if isinstance(built, sg.Graph) else set()
+    one, two = ([each for each in ran if _is_array(each)] for ran in (tape, graph))
+    both = [*_aligned(one, two, inside)]
     if not both:
         raise ArgumentError(f"debugging: no line of {chosen.name} computes a floating array")
+    return [place for place in both if place.line not in _LOSS] or both
+
+
+def _middle_first(both: Sequence[PlantedAt]) -> list[PlantedAt]:
+    """Return some places, those in the middle of the program first."""
     middle = len(both) // 2
     order = sorted(range(len(both)), key=lambda k: abs(k - middle))
     spread = range(len(both) - 1, -1, -max(len(both) // _MOST, 1))  # the last one too
     return [both[k] for k in dict.fromkeys([*order[:_MOST], *spread])]
 
 
-Ran = list[tuple[PlantedAt, Any]]
+def _is_array(ran: tuple[Seen, Any]) -> bool:
+    kind = ran[1].type
+    return bool(kind.dtype.is_float and kind.shape)
+
+
+def _aligned(tape: Ran, graph: Ran, nodes: AbstractSet[Any]) -> Iterator[PlantedAt]:
+    """Yield the operations that both ways run, in the order of the tape.
+
+    A line that runs an operation as often both ways has its numbers; so have those ahead of the
+    first loop and behind the last one, whose bodies are no ``nodes`` of the graph.
+    """
+    counts = [Counter(seen[:3] for seen, _ in ran) for ran in (tape, graph)]
+    common = counts[0].keys() & counts[1].keys()
+    one = [seen for seen, _ in tape if seen[:3] in common]
+    two = [(seen, value.node in nodes) for seen, value in graph if seen[:3] in common]
+
+    def alike(step: int) -> int:
+        pairs = zip(one[::step], two[::step], strict=False)
+        return sum(1 for _ in takewhile(lambda p: p[1][1] and p[0][:3] == p[1][0][:3], pairs))
+
+    ahead, behind = alike(1), alike(-1)
+    loops: set[tuple[Any, ...]] = set()
+    for k, seen in enumerate(one):
+        key = seen[:3]
+        if counts[0][key] == counts[1][key]:
+            yield PlantedAt(*key, seen.number, seen.number)
+        elif k < ahead:
+            yield PlantedAt(*key, seen.number, two[k][0].number)
+        elif k >= len(one) - behind:
+            yield PlantedAt(*key, seen.number, two[k - len(one)][0].number)
+        elif key not in loops:
+            loops.add(key)
+            yield PlantedAt(*key)
+
+
+Ran = list[tuple[Seen, Any]]
 
 
 def _ran(
     chosen: ComparedProgram, way: Way, at: PlantedAt | None = None, plant: Plant | None = None
 ) -> tuple[Ran, Any]:
-    """Run a program with a mistake; return the places with their types, and the result or error."""
+    """Run a program with a mistake; return the places with their values, and the result or error.
+
+    Of a tensor only its type stays.
+    """
     ran: Ran = []
 
-    def then(place: PlantedAt, value: Any) -> Any:
-        if plant is not None and place == at:
+    def then(seen: Seen, value: Any) -> Any:
+        if plant is not None and at is not None and at.is_at(seen, way):
             value = plant(value)
-        ran.append((place, value.type))
+        ran.append((seen, value if isinstance(value, Symbolic) else _Typed(value.type)))
         return value
 
     try:
-        with _bound(Tensor if way is _run else Symbolic, then):
+        with _bound(Symbolic if way in (_build, _run_compiled) else Tensor, then):
             return ran, way(chosen)
-    except StaticgradError as error:
+    except Exception as error:  # of the user's program, too, with a value that it has not seen
         return ran, error
+
+
+class _Typed(NamedTuple):
+    """The type of a value that does not stay."""
+
+    type: Any
 
 
 # The two ways
@@ -181,6 +279,11 @@ def _batch(chosen: ComparedProgram) -> Batch:
 def _run(chosen: ComparedProgram) -> Any:
     """Run a step on the tape, from the start values."""
     chosen.restore()
+    return chosen.new_function().eagerly(*_batch(chosen).values())
+
+
+def _run_on(chosen: ComparedProgram) -> Any:
+    """Run a further step on the tape."""
     return chosen.new_function().eagerly(*_batch(chosen).values())
 
 
@@ -203,7 +306,7 @@ def _act(what: str, do: Callable[[], Any]) -> tuple[Action, Any]:
     except StaticgradError as error:
         found = error
     spent = perf_counter() - begin
-    is_text = isinstance(found, str | StaticgradError)
+    is_text = isinstance(found, str | Exception)
     return Action(what, spent, str(found) if is_text else _loss(found)), found
 
 
@@ -219,13 +322,18 @@ def _at(found: Any, place: PlantedAt) -> bool:
 # The mistakes
 
 
-def _nan(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt:
-    """A logarithm of negative numbers is added to a value."""
-    place = places[0]
+def _nan(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
+    """A logarithm of negative numbers is added to a value that the loss needs.
+
+    None if it is NaN for no such value, as where each is only compared with others.
+    """
+    place = next((each for each in places if _reaches_the_loss(chosen, each)), None)
+    if place is None:
+        return None
 
     def step(way: Way) -> Any:
-        found = _ran(chosen, way, place, lambda value: value + sg.log(-abs(value) - 1.0))[1]
-        if isinstance(found, StaticgradError):
+        found = _ran(chosen, way, place, _with_nan)[1]
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -243,6 +351,32 @@ def _nan(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt:
     seen, _ = _act("compile and run a step", lambda: step(_run_compiled))
     named, error = _act('compile it with debug="nan" and run it', probed)
     return Hunt("a NaN", str(place), by_run, Trail(THEN_RUN, (seen, named), _at(error, place)))
+
+
+def _with_nan(value: Any) -> Any:
+    return value + sg.log(-abs(value) - 1.0)
+
+
+def _reaches_the_loss(chosen: ComparedProgram, place: PlantedAt) -> bool:
+    """Return whether a NaN there is a NaN of the loss, on the tape and in the graph.
+
+    A graph does not compute a value that only its own gradient is asked of.
+    """
+    graph = _ran(chosen, _build, place, _with_nan)[1]
+    if not isinstance(graph, sg.Graph):
+        return False
+    loss = next((each for each in graph.outputs.values() if each.dtype.is_float), None)
+    found = _ran(chosen, _run, place, _with_nan)[1]
+    if loss is None or isinstance(found, Exception) or not _is_nan(first_part(found)):
+        return False
+    chosen.restore()
+    labels = {leaf.node.label for leaf in sg.Graph({"loss": loss}).inputs}
+    with np.errstate(all="ignore"):
+        return _is_nan(sg.evaluate(loss, {k: v for k, v in _batch(chosen).items() if k in labels}))
+
+
+def _is_nan(result: Any) -> bool:
+    return bool(np.isnan(np.asarray(result, "float64")).any())
 
 
 def _wider(value: Any) -> Any:
@@ -287,55 +421,85 @@ def _shape_found(
     begin = perf_counter()
     attempt()
     spent = perf_counter() - begin
-    lines = [f"{at}  {kind}" for at, kind in reversed(ran)]
-    count = 1 + next(k for k, (at, _) in enumerate(reversed(ran)) if at == place)
+    lines = [f"{seen.line} {seen.op}  {value.type}" for seen, value in reversed(ran)]
+    count = 1 + next(k for k, (at, _) in enumerate(reversed(ran)) if place.is_at(at, way))
     what = f"print the shapes ahead of that line, the latest first: {count} of them"
     return Trail(name, (seen, Action(what, spent, "\n".join(lines[:count]))), True)
 
 
-def _dead(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
-    """No gradient passes a value; None if each parameter is reached in another way, too."""
-    trained = _updated(_build(chosen))
+def _dead(chosen: ComparedProgram, every: Sequence[PlantedAt]) -> Hunt | None:
+    """No gradient passes a value; None if each parameter is reached in another way, too.
 
-    def unchanged(place: PlantedAt | None) -> str:
-        chosen.restore()
-        before = {p.name: np.array(p.value) for p in chosen.graph.parameters}
-        found = _ran(chosen, _run, place, sg.stop_gradient)[1]
-        if isinstance(found, StaticgradError):
-            raise found
-        after = {p.name: p.value for p in chosen.graph.parameters}
-        return ", ".join(name for name in trained if np.array_equal(before[name], after[name]))
+    Of a line in a loop the gradient passes none of its values, as where somebody writes it there.
+    """
+    names = _updated(_build(chosen))
+    steps = next((n for n in _STEPS if not {*names} & {*_unchanged(chosen, None, n)}), _STEPS[0])
+    still = {*_unchanged(chosen, None, steps)}
+    trained = [name for name in names if name not in still]
+    if not trained:
+        return None  # what does not move has another reason
+    counts = Counter(place[:3] for place in every)
+    loops = [PlantedAt(*place[:3]) for place in every if counts[place[:3]] > 1]
+    everything: PlantedAt | None = None
+    differs: Hunt | None = None
+    for place in islice(dict.fromkeys([*_middle_first(every), *loops]), _MOST_DEAD):
+        dead = _unchanged(chosen, place, steps)
+        if isinstance(dead, StaticgradError):
+            everything = everything or place
+        elif isinstance(dead, list):
+            found = [name for name in dead if name in trained]
+            if 0 < len(found) < len(trained):
+                hunt = _dead_found(chosen, place, ", ".join(found), trained, steps)
+                if hunt.then_run.found:
+                    return hunt
+                differs = differs or hunt  # a gradient that is 0 looks dead on a tape
+    return differs or (None if everything is None else _all_dead(chosen, everything))
 
-    def without_update(place: PlantedAt) -> str:
+
+def _dead_found(
+    chosen: ComparedProgram, place: PlantedAt, dead: str, trained: Sequence[str], steps: int
+) -> Hunt:
+    """Compare the parameters; read the graph."""
+
+    def without_update() -> str:
         graph = _ran(chosen, _build, place, sg.stop_gradient)[1]
-        if isinstance(graph, StaticgradError):
+        if isinstance(graph, Exception):
             raise graph
         return ", ".join(name for name in trained if name not in _updated(graph))
 
-    if unchanged(None):
-        return None  # a parameter that does not move has another reason
-    for place in places:
-        try:
-            dead = unchanged(place)
-        except StaticgradError:
-            continue
-        if not 0 < len(dead.split(", ")) < len(trained) or not dead:
-            continue
-        step = lambda: _ran(chosen, _run, place, sg.stop_gradient)[1]  # noqa: B023, E731
-        seen, _ = _act("run a step and print the loss", step)
-        compared, _ = _act(
-            "compare the parameters before and after a step", lambda: unchanged(place)  # noqa: B023
-        )  # fmt: skip
-        built, _ = _act(
-            "build the graph and list parameters without an update",
-            lambda: without_update(place),  # noqa: B023
-        )
-        by_run = Trail(BY_RUN, (seen, compared), compared.shown == dead)
-        return Hunt(
-            "a dead gradient", str(place), by_run,
-            Trail(THEN_RUN, (built,), built.shown == dead),
-        )  # fmt: skip
-    return None
+    def compared_values() -> str:
+        return ", ".join(name for name in _unchanged(chosen, place, steps) if name in trained)
+
+    step = lambda: _ran(chosen, _run, place, sg.stop_gradient)[1]  # noqa: E731
+    seen, _ = _act("run a step and print the loss", step)
+    many = "a step" if steps == 1 else f"{steps} steps, which are one update"
+    compared, _ = _act(f"compare the parameters before and after {many}", compared_values)
+    built, _ = _act("build the graph and list parameters without an update", without_update)
+    by_run = Trail(BY_RUN, (seen, compared), compared.shown == dead)
+    return Hunt(_DEAD, str(place), by_run, Trail(THEN_RUN, (built,), built.shown == dead))
+
+
+def _all_dead(chosen: ComparedProgram, place: PlantedAt) -> Hunt:
+    """No parameter gets a gradient: both ways say so, when the loss is minimized."""
+
+    def trail(name: str, what: str, way: Way) -> Trail:
+        said, error = _act(what, lambda: _ran(chosen, way, place, sg.stop_gradient)[1])
+        return Trail(name, (said,), isinstance(error, StaticgradError))
+
+    by_run = trail(BY_RUN, "run a step", _run)
+    return Hunt(_DEAD, str(place), by_run, trail(THEN_RUN, "build the graph", _build))
+
+
+def _unchanged(chosen: ComparedProgram, place: PlantedAt | None, steps: int) -> Any:
+    """Return the parameters that steps of the tape do not change, or the error of one."""
+    chosen.restore()
+    before = {p.name: np.array(p.value) for p in chosen.graph.parameters if p.dtype.is_float}
+    for k in range(steps):
+        found = _ran(chosen, _run_on if k else _run, place, sg.stop_gradient)[1]
+        if isinstance(found, Exception):
+            return found
+    after = {p.name: p.value for p in chosen.graph.parameters}
+    return [name for name, value in before.items() if np.array_equal(value, after[name])]
 
 
 def _updated(graph: Any) -> list[str]:
@@ -345,43 +509,96 @@ def _updated(graph: Any) -> list[str]:
 
 
 def _looked_at(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
-    """The value at a line, and the gradient of the loss by it."""
+    """The value at a line, and the gradient of what is minimized; of other programs the value.
+
+    A value that several losses depend on has several gradients; another one is taken where a tape
+    that updates between them passes fewer.
+    """
+    with _minimized() as losses:
+        _build(chosen)
+    is_trained = bool(losses) or bool(chosen.wanted)
     for place in places:
-        held: list[Any] = []
-
-        def stop(value: Any, held: list[Any] = held) -> Any:
-            held.append(value)
-            if isinstance(value, Tensor) and value.requires_grad:
-                value.register_hook(lambda gradient: held.append(gradient.numpy()))
-            return value
-
-        def by_run(place: PlantedAt = place, held: list[Any] = held, stop: Plant = stop) -> Any:
-            _ran(chosen, _run, place, stop)
-            return _numbers(held[0].numpy(), held[1]) if len(held) > 1 else ""
-
-        def then_run(place: PlantedAt = place, held: list[Any] = held, stop: Plant = stop) -> Any:
-            graph = _ran(chosen, _build, place, stop)[1]
-            loss = next(each for each in graph.outputs.values() if each.type.dtype.is_float)
-            slope = sg.grad(sg.sum(loss), held[-1])
-            found = sg.compile({"value": held[-1], "gradient": slope}, threads=1)
-            chosen.restore()
-            names = {leaf.node.label for leaf in found.graph.inputs}
-            result = found.run({k: v for k, v in _batch(chosen).items() if k in names})
-            return _numbers(result["value"], result["gradient"])
-
-        ran, _ = _act("stop at the line, with a hook for the gradient, and run a step", by_run)
-        if not ran.shown:
+        if place.then_run is None:
+            continue  # in the body of a loop, which has no result for it
+        tape, graph = _Watched(chosen, place), _Watched(chosen, place)
+        ran, _ = _act(
+            f"stop at the line{', with a hook for the gradient' * is_trained}, and run a step",
+            tape.by_run,
+        )
+        graph.build()
+        if graph.value is None or not tape.numbers or len(graph.slopes) != len(tape.numbers) - 1:
             continue
-        compiled, _ = _act("ask for both as results, compile and run", then_run)
-        same = ran.shown == compiled.shown
+        if is_trained and not graph.slopes:
+            continue
+        both = " both as results" if is_trained else " it as a result"
+        compiled, _ = _act(f"ask for{both}, compile and run", graph.then_run)
+        same = np.allclose(tape.numbers, graph.numbers, rtol=_CLOSE)
         return Hunt(
-            "the value and the gradient", str(place),
+            "the value and the gradient" if is_trained else "the value", str(place),
             Trail(BY_RUN, (ran,), same), Trail(THEN_RUN, (compiled,), same),
         )  # fmt: skip
     return None
 
 
-def _numbers(value: Any, gradient: Any) -> str:
-    """Describe two arrays by their norms."""
-    one, two = (float(np.linalg.norm(np.asarray(each, "float64"))) for each in (value, gradient))
-    return f"norm of the value {one:.3g}, of the gradient {two:.3g}"
+class _Watched:
+    """The norms of a value and of its gradients, by run or then run."""
+
+    def __init__(self, chosen: ComparedProgram, place: PlantedAt) -> None:
+        self._chosen, self._place = chosen, place
+        self.numbers: list[float] = []
+        self.value: Any = None
+        self.slopes: list[Any] = []
+
+    def by_run(self) -> str:
+        """Note the value and its gradients while a step runs."""
+        held: list[Any] = []
+
+        def stop(value: Any) -> Any:
+            held.append(value.numpy())
+            if value.requires_grad:
+                value.register_hook(lambda gradient: held.append(gradient.numpy()))
+            return value
+
+        _ran(self._chosen, _run, self._place, stop)
+        self.numbers = [*map(_norm, held)]
+        return self._shown()
+
+    def build(self) -> None:
+        """Build the graph, and the gradient of each loss that depends on the value."""
+        held: list[Any] = []
+
+        def stop(value: Any) -> Any:
+            held.append(value)
+            return value
+
+        with _minimized() as losses:
+            graph = _ran(self._chosen, _build, self._place, stop)[1]
+        if not held or isinstance(graph, Exception):
+            return
+        if self._chosen.wanted:
+            losses = [(next(iter(graph.outputs.values())), 1.0)]
+        self.value = held[0]
+        for loss, scale in losses:
+            with suppress(DisconnectedError):
+                self.slopes.append(sg.grad(sg.sum(loss) * scale, self.value))
+
+    def then_run(self) -> str:
+        """Compile the value and its gradients, and run them."""
+        wanted = {"value": self.value}
+        wanted |= {f"gradient {k}": slope for k, slope in enumerate(self.slopes)}
+        found = sg.compile(wanted, threads=1)
+        self._chosen.restore()
+        names = {leaf.node.label for leaf in found.graph.inputs}
+        results = found.run({k: v for k, v in _batch(self._chosen).items() if k in names})
+        self.numbers = [_norm(results[name]) for name in wanted]
+        return self._shown()
+
+    def _shown(self) -> str:
+        if not self.numbers:
+            return ""
+        value, *slopes = (f"{number:.3g}" for number in self.numbers)
+        return f"norm of the value {value}{''.join(f', of the gradient {each}' for each in slopes)}"
+
+
+def _norm(value: Any) -> float:
+    return float(np.linalg.norm(np.asarray(value, "float64")))

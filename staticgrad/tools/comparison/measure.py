@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from typing import Any, Final
 
@@ -50,6 +51,7 @@ from staticgrad.tools.comparison.report import (
     Changes,
     Comparison,
     Course,
+    Peer,
     Refusal,
     StepCost,
     TapeAlone,
@@ -138,7 +140,8 @@ def compare(
     with one_thread(), unchanged(chosen):
         if chosen.graph is None:
             watch("the tape alone: there is no graph")
-            return _tape_alone(chosen, seconds, about)
+            others = partial(peers.measured, chosen, seconds, torch, jax, watch)
+            return _tape_alone(chosen, seconds, about, others)
         usual = chosen.batch_size
         watch("whether both ways agree")
         trained = DefineThenRun(chosen)
@@ -155,7 +158,7 @@ def compare(
             for race in (*timings, *forward):
                 race.run(seconds / PARTS)
         watch("memory")
-        by_policy = memory.compiled_by_policy(chosen)
+        by_policy = memory.compiled_by_policy(chosen, trained)
         batch = chosen.draw(usual, np.random.default_rng(0))
         tape = memory.tape_memory(chosen, batch)
         peaks = {
@@ -163,9 +166,9 @@ def compare(
             for n in sizes if n != usual
         } | {usual: tape.peak}  # fmt: skip
         memories = tuple(memory.bytes_of(peaks[n], n, by_policy) for n in sizes)
-        budgets = memory.budgets(trained, usual)
+        plans = memory.budgets(trained, usual)
         watch("the cost of recomputation")
-        budgets = memory.measured_budgets(budgets, chosen, batch, seconds / 2)
+        budgets = memory.measured_budgets(plans, trained, batch, seconds / 2)
         checkpointed = memory.checkpointed_tape(chosen, batch, seconds / 4)
         course = courses.CoursePlan(usual, next((n for n in reversed(sizes) if n != usual), None))
         ran = courses_of(spec, chosen, course, watch)
@@ -225,8 +228,11 @@ def _pools_while_timed() -> int:
         return pools()
 
 
-def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any]) -> TapeAlone:
-    """Run the tape on new batches, and say why there is no graph."""
+def _tape_alone(
+    chosen: ComparedProgram, seconds: float, about: Mapping[str, Any],
+    others: Callable[[], tuple[Peer, ...]],
+) -> TapeAlone:  # fmt: skip
+    """Run the tape on new batches, and say why there is no graph; ``others``: other libraries."""
     plan = courses.CoursePlan(chosen.batch_size, edited=False)
     later = zip(courses.steps(chosen, plan), range(_STEPS - 1), strict=False)
     example = chosen.draw(chosen.batch_size, np.random.default_rng(0))
@@ -253,6 +259,7 @@ def _tape_alone(chosen: ComparedProgram, seconds: float, about: Mapping[str, Any
         operations=tuple(operations),
         losses=tuple(losses),
         timeline=held.timeline,
+        peers=others(),
     )
 
 

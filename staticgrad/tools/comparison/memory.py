@@ -13,7 +13,7 @@ from typing import Any, Final
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.compiler.compiling.tradeoffs import tradeoff
 from staticgrad.compiler.reports.profiling import live_bytes
-from staticgrad.language.ir.plan import columns_of_steps
+from staticgrad.language.ir.plan import Plan, columns_of_steps
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
 from staticgrad.tools.comparison.causes import FRAMES, WALK, Moments, array_bytes
@@ -33,9 +33,10 @@ _POINTS, _READINGS = 240, 200_000
 _OBJECTS, _LOOKS = 0.05, 96
 
 
-def compiled_by_policy(chosen: ComparedProgram) -> dict[str, DefineThenRun]:
-    """Return the compiled program for each policy of recomputation."""
-    return {policy: DefineThenRun(chosen, policy) for policy in POLICIES}
+def compiled_by_policy(chosen: ComparedProgram, first: DefineThenRun) -> dict[str, DefineThenRun]:
+    """Return the compiled program for each policy of recomputation; ``first``: for the first."""
+    others = {policy: DefineThenRun(chosen, policy) for policy in POLICIES[1:]}
+    return {POLICIES[0]: first, **others}
 
 
 def bytes_of(tape: int, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
@@ -201,32 +202,31 @@ def timelines(
     return tuple(found)
 
 
-def budgets(way: DefineThenRun, size: int) -> tuple[Budgeted, ...]:
+def budgets(way: DefineThenRun, size: int) -> tuple[tuple[Budgeted, Plan], ...]:
     """Return the cost of less memory at a batch size: plans within fractions of the full memory."""
     found = tradeoff(way.compiled, way.sizes(size))
     plans = {f"budget {budget}": found.within(budget) for budget in _BUDGETS}
     plans["smallest budget"] = found.smallest
-    chosen: dict[int, Budgeted] = {}
+    chosen: dict[int, tuple[Budgeted, Plan]] = {}
     for name, plan in plans.items():
         if plan is not None and plan is not found.everything:
-            chosen[plan.peak_bytes] = Budgeted(name, plan.peak_bytes, 1 + found.extra(plan))
+            chosen[plan.peak_bytes] = (
+                Budgeted(name, plan.peak_bytes, 1 + found.extra(plan)), plan.plan
+            )  # fmt: skip
     return tuple(chosen.values())
 
 
 def measured_budgets(
-    budgets: Sequence[Budgeted], chosen: ComparedProgram, batch: Batch, seconds: float
+    budgets: Sequence[tuple[Budgeted, Plan]], way: DefineThenRun, batch: Batch, seconds: float
 ) -> tuple[Budgeted, ...]:
     """Return the budgets with the measured time of some, beside that of keeping all."""
-    last = len(budgets) - 1
-    numbers = sorted(
-        {round(k * last / (_MEASURED - 1)) for k in range(_MEASURED)} if budgets else ()
-    )
-    ways = [DefineThenRun(chosen, budget=budgets[k].peak) for k in numbers]
-    found = [*budgets]
-    if not ways:
+    if not budgets:
         return ()
-    runs = [DefineThenRun(chosen), *ways]
-    race = Race(0, *(lambda way=way: way.call(batch) for way in runs))
+    last = len(budgets) - 1
+    numbers = sorted({round(k * last / (_MEASURED - 1)) for k in range(_MEASURED)})
+    found = [budgeted for budgeted, _ in budgets]
+    runs = [way.call, *(way.planned(budgets[k][1]) for k in numbers)]
+    race = Race(0, *(lambda run=run: run(batch) for run in runs))
     for _ in range(PARTS):
         race.run(seconds / PARTS)
     whole, *timings = race.timings()
@@ -249,10 +249,10 @@ def checkpointed_tape(chosen: ComparedProgram, batch: Batch, seconds: float) -> 
     return Budgeted("checkpointed tape", peak, race.pair().ratio, race.pair().ratio)
 
 
-def half(way: DefineThenRun, size: int, budget: str) -> Budgeted | None:
+def half(way: DefineThenRun, size: int, budget: str) -> tuple[Budgeted, Plan] | None:
     """Return the plan within a budget, else the smallest one; None if nothing is smaller."""
     found = tradeoff(way.compiled, way.sizes(size))
     plan = found.within(budget) or found.smallest
     if plan is found.everything or plan.peak_bytes >= found.everything.peak_bytes:
         return None
-    return Budgeted(budget, plan.peak_bytes, 1 + found.extra(plan))
+    return Budgeted(budget, plan.peak_bytes, 1 + found.extra(plan)), plan.plan

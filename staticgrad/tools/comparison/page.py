@@ -200,6 +200,7 @@ def _tape_values(found: TapeAlone) -> dict[str, str]:
         "figures": markup.figure_boxes(figures),
         "refusal": _refused(found.refusal),
         "charts": steps + _held([found.timeline]),
+        "others": _others(found),
     }
 
 
@@ -595,7 +596,7 @@ def _memory_charts(found: Comparison) -> str:
     return held + charts.bars(values, nbytes, "bytes of a step", kinds)
 
 
-def _others(found: Comparison) -> str:
+def _others(found: Comparison | TapeAlone) -> str:
     """Show the same step in other libraries, with the reasons for missing figures."""
     shown = table.peers(found)
     if not shown.rows:
@@ -603,7 +604,7 @@ def _others(found: Comparison) -> str:
     return f"<h3>{_OTHERS}</h3>{_ABOUT_OTHERS}{shown.html()}{_reasons(found)}"
 
 
-def _reasons(found: Comparison) -> str:
+def _reasons(found: Comparison | TapeAlone) -> str:
     return "".join(f'<p class="sub">{escape(text)}</p>' for text in table.reasons(found))
 
 

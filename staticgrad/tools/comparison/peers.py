@@ -1,4 +1,5 @@
-"""The same program in PyTorch, ``torch.compile`` and JAX: measured in turns with the compiled step.
+"""The same program in PyTorch, ``torch.compile`` and JAX: measured in turns with the compiled step,
+or with the tape where there is no graph.
 
 A way counts only if its losses are those of the tape: otherwise its row has the reason and no
 figure. The libraries are imported when a comparison is measured; without one its row says so.
@@ -268,16 +269,26 @@ def _race(
     chosen: ComparedProgram | None, batches: Sequence[Batch], ways: Sequence[PeerWay],
     seconds: float,
 ) -> Race:  # fmt: skip
-    """Time all ways in turns, the compiled step last if there is a program."""
+    """Time all ways in turns, the compiled step last if there is a program.
+
+    Of a program without a graph that is the tape, and each step of all is a first one.
+    """
+    alone = chosen is not None and chosen.graph is None
 
     def runner(way: Any) -> Callable[[], object]:
-        ring = cycle(batches)
+        ring = cycle(batches[:1] if alone else batches)
         return lambda: way.call(next(ring))
+
+    def restore() -> None:
+        for each in (chosen, *ways):
+            each.restore()  # type: ignore[union-attr]  # there is a program
 
     runs = [runner(way) for way in ways]
     if chosen is not None:
-        runs.append(runner(DefineThenRun(chosen, called=True)))
-    race = Race(chosen.batch_size if chosen else 0, *runs)
+        runs.append(runner(DefineByRun(chosen) if alone else DefineThenRun(chosen, called=True)))
+    race = Race(
+        chosen.batch_size if chosen else 0, *runs, before=restore if alone else None
+    )  # fmt: skip
     for _ in range(PARTS):
         race.run(seconds / PARTS)
     return race

@@ -67,7 +67,8 @@ TORCH, COMPILED_TORCH, JAX = "PyTorch", "torch.compile", "JAX"
 class Peer:
     """A step of the same program in another library, at the usual batch size.
 
-    ``pair`` has its times as ``by_run``, in turns with the compiled step; ``tape`` are the bytes at
+    ``pair`` has its times as ``by_run``, in turns with the compiled step, or with the tape where a
+    program makes no graph; ``tape`` are the bytes at
     the peak, of PyTorch's tensors by its profiler, of JAX as XLA plans them; ``first`` the seconds
     by the clock of the first step, compilation included, imports not; ``losses`` the largest
     relative difference to those of the tape. ``causes``: the bytes at the peak by cause, where the
@@ -371,7 +372,7 @@ class TapeAlone(_Report):
 
     ``operations``: how many operations the tape recorded in each step of a course, ``losses``:
     their losses; each step draws a batch, and training goes on. ``tape`` is the time of its first
-    step, from the start values.
+    step, from the start values. ``peers``: that of other libraries, in turns with the tape.
     """
 
     refusal: Refusal
@@ -380,6 +381,7 @@ class TapeAlone(_Report):
     operations: tuple[int, ...]
     losses: tuple[float, ...]
     timeline: HeldBytes
+    peers: tuple[Peer, ...] = ()
 
 
 #: Why the compiled step holds fewer bytes of a cause than the tape, and why more.

@@ -29,7 +29,7 @@ from staticgrad.tools.comparison import courses, memory, peers
 from staticgrad.tools.comparison.limits import limited
 from staticgrad.tools.comparison.loading import beside, subject
 from staticgrad.tools.comparison.measure import fresh
-from staticgrad.tools.comparison.programs import Batch, ComparedProgram, unchanged
+from staticgrad.tools.comparison.programs import ComparedProgram, unchanged
 from staticgrad.tools.comparison.report import (
     COMPILED_TORCH,
     EMPTY,
@@ -43,7 +43,7 @@ from staticgrad.tools.comparison.report import (
     as_plain,
 )
 from staticgrad.tools.comparison.table import FigureTable, between
-from staticgrad.tools.comparison.timing import PARTS, Race, one_thread
+from staticgrad.tools.comparison.timing import PARTS, Race, Run, one_thread
 from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
 
 if TYPE_CHECKING:
@@ -249,11 +249,13 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
         chosen.restore()
         batch = chosen.draw(size, np.random.default_rng(0))
         within = memory.half(trained, size, _BUDGET)
-        race = _timed(size, batch, spent, DefineByRun(chosen), DefineThenRun(chosen, called=True))
+        tape, called = DefineByRun(chosen), DefineThenRun(chosen, called=True)
+        race = _timed(size, spent, lambda: tape.call(batch), lambda: called.call(batch))
         measured = 1.0
         if within is not None:  # by itself: beside a tape short steps took 4 to 6 times as long
-            less = DefineThenRun(chosen, budget=within.peak)
-            measured = 1.0 / _timed(size, batch, spent, trained, less).pair().ratio
+            less = trained.planned(within[1])
+            runs = _timed(size, spent, lambda: trained.call(batch), lambda: less(batch))
+            measured = 1.0 / runs.pair().ratio
         chosen.restore()
         plan = trained.plan(size)
         return SuiteRow(
@@ -261,8 +263,8 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
             race.pair(),
             memory.tape_peak(chosen, batch),
             plan.peak_bytes,
-            within.peak if within else plan.peak_bytes,
-            within.time if within else 1.0,
+            within[0].peak if within else plan.peak_bytes,
+            within[0].time if within else 1.0,
             measured,
             lines=_changed(beside_of("by_run"), chosen),
             first=_first_results(spec, chosen) if first and not small else (),
@@ -300,9 +302,9 @@ def _first_results(spec: str, chosen: ComparedProgram) -> tuple[Course, ...]:
         return tuple(fresh(spec, state, plan, cache, chosen.batch) for state in (TAPE, EMPTY))
 
 
-def _timed(size: int, batch: Batch, spent: float, *ways: Any) -> Race:
-    """Return steps of these ways, timed in turns."""
-    race = Race(size, *(lambda way=way: way.call(batch) for way in ways))
+def _timed(size: int, spent: float, *runs: Run) -> Race:
+    """Return steps, timed in turns."""
+    race = Race(size, *runs)
     for _ in range(PARTS):
         race.run(spent / PARTS)
     return race

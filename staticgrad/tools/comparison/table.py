@@ -95,8 +95,9 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
             (f"operations in each of {len(found.operations)} steps", f"{low:,} to {high:,}"),
         ]
         said = "There is no graph of this program: only the tape is measured."
-        shown = FigureTable("a step of the tape", ("",), rows).text()
-        return Group(f"{title}; {found.rule})", said, *refused, "", shown)
+        shown = [FigureTable("a step of the tape", ("",), rows), peers(found)]
+        parts = [each.text() for each in shown if each.rows]
+        return Group(f"{title}; {found.rule})", said, *refused, "", *parts, *reasons(found))
     threads = f"on {found.threads} thread{'s' * (found.threads > 1)}"
     measured = (
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
@@ -169,8 +170,10 @@ def between(pair: Pair) -> str:
     return "-".join(ratio(value).removesuffix("x") for value in pair.ratios)
 
 
-def peers(found: Comparison) -> FigureTable:
+def peers(found: Comparison | TapeAlone) -> FigureTable:
     """Return time, memory, first result and recomputation by run and then run, in each library."""
+    if isinstance(found, TapeAlone):
+        return _peers_of_the_tape(found)
     heads = ("time", "/ compiled", "bytes", "first", "recompute", "losses")
     if not found.peers:
         return FigureTable("a step", heads, [])
@@ -192,7 +195,20 @@ def peers(found: Comparison) -> FigureTable:
     return FigureTable("the same step", heads, rows)
 
 
-def reasons(found: Comparison) -> list[str]:
+def _peers_of_the_tape(found: TapeAlone) -> FigureTable:
+    """Return time, memory and first result of a program that only the tape of ours runs."""
+    heads = ("time", "/ tape", "bytes", "first", "losses")
+    if not any(each.pair for each in found.peers):
+        return FigureTable("the same step", heads, [])
+    tape = ("by run: staticgrad's tape", seconds(found.tape.cpu), "1x", nbytes(found.nbytes), "")
+    rows = [(*tape, "these")]
+    for each in found.peers:
+        name, *figures = _row(each, "by run: " if each.name == TORCH else "then run: ")
+        rows.append((name, *(figure for k, figure in enumerate(figures) if k != 4)))  # recompute
+    return FigureTable("the same step", heads, rows)
+
+
+def reasons(found: Comparison | TapeAlone) -> list[str]:
     """Return why libraries have no figures."""
     return [f"{each.name}: {each.reason}" for each in found.peers if each.reason]
 

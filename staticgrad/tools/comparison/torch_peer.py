@@ -64,6 +64,7 @@ class TorchWay(ABC):
 
     _held: _Held
     _compiles = False
+    _is_first = False  # whether bytes are those of a step from the start values
 
     @abstractmethod
     def call(self, batch: Batch) -> Any:
@@ -94,6 +95,8 @@ class TorchWay(ABC):
         from torch.profiler import ProfilerActivity, profile
 
         self.step(batch)
+        if self._is_first:
+            self.restore()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
             self.step(batch)
         recorded: Any = seen.profiler
@@ -140,6 +143,7 @@ class TorchProgram(TorchWay):
     def __init__(self, chosen: ComparedProgram, function: Any, compiled: bool) -> None:
         """Run it once to see whether it trains by itself; its tensors have their values again."""
         self._compiles, self._wanted = compiled, chosen.wanted
+        self._is_first = chosen.graph is None
         self._held = _Held(function)
         self._optimizer, batch = None, chosen.draw(chosen.batch_size, np.random.default_rng(0))
         if chosen.optimizer is not None:
@@ -183,7 +187,7 @@ class TorchTraining(TorchWay):
         if len(chosen.draw(1, np.random.default_rng(0))) != 2:
             raise NoPeer("a module of several arrays is not translated to PyTorch: torch=step")
         module, _, rule = chosen.trained
-        self._chosen, self._compiles = chosen, compiled
+        self._chosen, self._compiles, self._is_first = chosen, compiled, chosen.graph is None
         self._net = _translated(module) if net is None else net
         chosen.restore()
         state: dict[str, Any] = module.torch_state()

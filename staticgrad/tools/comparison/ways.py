@@ -12,7 +12,7 @@ orders, so figures agree only up to rounding; ``TOLERANCE`` states what counts a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final
@@ -133,24 +133,35 @@ class DefineThenRun:
     """The graph: differentiated and compiled as a whole, over parameters of its own."""
 
     def __init__(
-        self, program: ComparedProgram, checkpoint: str = "store_all", called: bool = False,
-        budget: int | None = None,
-    ) -> None:  # fmt: skip
-        """Compile the graph.
+        self, program: ComparedProgram, checkpoint: str = "store_all", called: bool = False
+    ) -> None:
+        """Prepare it; what is not asked for is not compiled.
 
         Args:
             program: what is compared.
             checkpoint: the policy of recomputation.
             called: run steps through a call of ``sg.function``, as the tape's steps are, over the
                 program's parameters. To time both through the same call.
-            budget: the bytes that the arena may take.
         """
         self._program, self._called = program, program.retraces or called
-        self.graph = program.own_graph()
-        self.compiled = sg.compile(
-            self.graph, checkpoint=checkpoint, memory_budget=budget, threads=1
-        )
-        self._run, self._retraces = self.compiled.run, program.retraces
+        self._checkpoint, self._retraces = checkpoint, program.retraces
+
+    @cached_property
+    def graph(self) -> sg.Graph:
+        """The graph over parameters of its own."""
+        return self._program.own_graph()
+
+    @cached_property
+    def compiled(self) -> sg.Compiled:
+        """The graph, compiled."""
+        return sg.compile(self.graph, checkpoint=self._checkpoint, threads=1)
+
+    def planned(self, plan: Plan) -> Callable[[Batch], object]:
+        """Return a call of the compiled program with one of its plans, made for these sizes.
+
+        A plan that ``sg.tradeoff`` found need not be sought again.
+        """
+        return self.compiled._executor.with_plan(plan).run
 
     def step(self, batch: Batch) -> float:
         """Call it once; return the loss."""
@@ -159,7 +170,9 @@ class DefineThenRun:
 
     def call(self, batch: Batch) -> object:
         """Call the compiled program, or that for these sizes if each has a graph."""
-        return self._program.function(*batch.values()) if self._called else self._run(batch)
+        if self._called:
+            return self._program.function(*batch.values())
+        return self.compiled.run(batch)
 
     def forward(self, batch: Batch) -> object:
         """Call the compiled loss once."""

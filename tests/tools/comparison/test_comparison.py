@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from time import process_time
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -114,11 +115,28 @@ def test_a_first_result_that_comes_earlier_is_no_disadvantage():
     assert made.against == ()
 
 
+def test_a_plan_of_a_tradeoff_runs_without_another_search():
+    """The results and new values are bitwise those of the plan that keeps all."""
+    chosen = subject("deep")
+    ways = DefineThenRun(chosen), DefineThenRun(chosen)
+    plan = sg.tradeoff(ways[0].compiled, {"batch": 8}).smallest.plan
+    assert plan.peak_bytes < ways[0].plan(8).peak_bytes
+    batch = chosen.draw(8, np.random.default_rng(0))
+    executor = ways[0].compiled._executor.with_plan(plan)
+    for _ in range(2):
+        found, kept = executor.run(batch), ways[1].call(batch)
+        np.testing.assert_array_equal(found["loss"], kept["loss"])
+    assert executor.latest is plan
+    assert executor.run(chosen.draw(4, np.random.default_rng(0))).keys() == {"loss"}  # its plan
+    assert executor.latest is not plan
+    assert ways[0].planned(plan)(batch).keys() == {"loss"}
+
+
 @pytest.mark.slow
 def test_budgets_go_down_to_the_smallest_plan():
     way = DefineThenRun(subject("deep"))
     whole = way.plan(64).peak_bytes
-    shown = budgets(way, 64)
+    shown = [budgeted for budgeted, _ in budgets(way, 64)]
     assert shown[-1].name == "smallest budget"
     assert len(shown) >= 3
     for one, other in pairwise(shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,112 @@ def test_a_gradient_that_has_another_way_is_not_dead() -> None:
         return (x * a).sum() + (a * a).sum()
 
     assert "a dead gradient" not in [each.what for each in find_mistakes(sums, X).hunts]
+
+
+RANDOM = np.random.default_rng(1)
+READ = sg.parameter("read", RANDOM.normal(size=(3, 4)) / 2)
+CARRIED = sg.parameter("carried", RANDOM.normal(size=(4, 4)) / 2)
+SEQUENCE = RANDOM.normal(size=(5, 8, 3))
+KINDS = ["a NaN", "a wrong shape", "a dead gradient", "the value and the gradient"]
+
+
+def unrolled(x: Any) -> Any:
+    h = x[0] @ READ
+    for t in range(1, 5):
+        h = sg.tanh(x[t] @ READ + h @ CARRIED)  # each time
+    return (h * h).mean()
+
+
+def scanned(x: Any) -> Any:
+    def cell(h: Any, row: Any) -> Any:
+        h = sg.tanh(row + h @ CARRIED)  # in the body
+        return h, h
+
+    _, hs = sg.scan(cell, np.zeros((8, 4)), x @ READ)
+    return (hs * hs).mean()  # behind the loop
+
+
+def halves(x: Any, y: Any) -> Any:
+    h = sg.tanh(x.astype("float16") @ W[0].astype("float16"))
+    return (((h @ W[2].astype("float16")).astype("float64") - y) ** 2).mean()
+
+
+@cache
+def searched_in(program: Any) -> Debugging:
+    return find_mistakes(program, *((X, Y) if program is halves else (SEQUENCE,)))
+
+
+@pytest.mark.parametrize("program", [unrolled, scanned, halves])
+def test_each_kind_is_found_in_loops_and_in_half_precision(program: Any) -> None:
+    searched = searched_in(program)
+    assert [each.what for each in searched.hunts] == KINDS
+    assert searched.holds, str(searched)
+
+
+def test_a_product_of_a_loop_is_stopped_each_time_it_runs() -> None:
+    """Each step reads both parameters: only all products with one of them leave it dead."""
+    dead = hunt(searched_in(unrolled), "a dead gradient")
+    assert dead.line == f"{line_of('# each time', unrolled)} matmul"
+    assert dead.by_run.actions[-1].shown in ("read", "carried")
+
+
+def test_a_value_behind_a_loop_is_the_same_one_both_ways() -> None:
+    """The tape runs the body five times, the graph has it once: numbers differ ahead of it."""
+    looked = hunt(searched_in(scanned), "the value and the gradient")
+    h, hs = np.zeros((8, 4)), []
+    for row in SEQUENCE @ READ.value:
+        h = np.tanh(row + h @ CARRIED.value)
+        hs.append(h)
+    values = (SEQUENCE, SEQUENCE @ READ.value, hs, np.square(hs))  # reshaped or not
+    shown = [f"norm of the value {np.linalg.norm(value):.3g}, of the" for value in values]
+    assert looked.then_run.actions[0].shown.startswith(tuple(shown))
+
+
+def test_a_nan_is_planted_where_the_loss_needs_the_number() -> None:
+    """Behind a comparison a NaN is no NaN of the loss: such a place has nothing to find."""
+    compared = lambda x: sg.where(x @ W[0] > 0.0, 1.0, 0.0).sum() + (x @ W[0]).sum()  # noqa: E731
+    both = hunt(find_mistakes(compared, X), "a NaN")
+    for search in (both.by_run, both.then_run):
+        assert search.actions[0].shown == "loss nan"
+        assert search.found
+
+
+def test_gradients_that_are_accumulated_are_compared_after_an_update() -> None:
+    net = sg.nn.Sequential(sg.nn.Linear(3, 4, seed=0), sg.nn.Tanh(), sg.nn.Linear(4, 2, seed=1))
+    rule = sg.optim.SGD(0.1, accumulate=2)
+
+    def step(x: Any, y: Any) -> Any:
+        error = ((net(x) - y) ** 2).mean()
+        rule.minimize(error)
+        return error
+
+    dead = hunt(find_mistakes(step, X, Y), "a dead gradient")
+    assert "2 steps, which are one update" in dead.by_run.actions[-1].what
+    assert dead.by_run.found
+    assert dead.then_run.found
+
+
+def test_without_a_gradient_the_value_is_looked_at() -> None:
+    """Centres that are updated without a derivative: nothing is minimized."""
+    centres = sg.parameter("centres", X[:2].copy())
+
+    def step(x: Any) -> Any:
+        apart = ((x[:, None] - centres) ** 2).sum(2)
+        near = (apart <= apart.min(1, keepdims=True)).astype("float64")
+        centres.update((near.T @ x) / near.sum(0)[:, None])
+        return apart.min(1).mean()
+
+    searched = find_mistakes(step, X)
+    assert [each.what for each in searched.hunts] == ["a NaN", "a wrong shape", "the value"]
+    assert searched.holds
+
+
+def test_a_program_of_one_parameter_says_that_nothing_is_trained() -> None:
+    a = sg.parameter("a", np.full(3, 0.5))
+    dead = hunt(find_mistakes(lambda x: (sg.tanh(x * a) ** 2).mean(), X), "a dead gradient")
+    for search in (dead.by_run, dead.then_run):
+        assert "the loss depends on no parameter" in search.actions[0].shown
+        assert search.found
 
 
 def test_a_program_of_numbers_alone_has_no_place() -> None:

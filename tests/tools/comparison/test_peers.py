@@ -9,11 +9,12 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, UnknownNameError
-from staticgrad.tools.comparison import compare, peers
+from staticgrad.tools.comparison import compare, peers, table
 from staticgrad.tools.comparison.loading import beside, subject
+from staticgrad.tools.comparison.page import page
 from staticgrad.tools.comparison.peers import measured
 from staticgrad.tools.comparison.programs import program
-from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, Peer
+from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, Peer, TapeAlone
 from staticgrad.tools.comparison.ways import DefineByRun
 
 RANDOM = np.random.default_rng(0)
@@ -159,6 +160,52 @@ def test_every_library_is_timed_by_the_call_alone(monkeypatch: pytest.MonkeyPatc
     WAYS.clear()
     peers._race(program(loss, (X, Y)), [{"x": X, "y": Y}], [Counted()], 0.0)
     assert [{*way.calls} for way in WAYS] == [{"call"}] * 2
+
+
+def test_a_program_without_a_graph_stands_beside_the_tape(torch: Any) -> None:
+    """Each step that is timed is a first one: from the start values it takes as many updates."""
+    w, taken = sg.parameter("w", START), []
+    rule = sg.optim.SGD(0.1)
+
+    def until(x: Any, y: Any) -> Any:
+        found = ((x @ w - y) ** 2).mean()
+        while found > 3.0:
+            rule.minimize(found)
+            found = ((x @ w - y) ** 2).mean()
+        return found
+
+    def in_torch() -> Any:
+        other = torch.tensor(START, requires_grad=True)
+        sgd = torch.optim.SGD([other], 0.1)
+
+        def step(x: Any, y: Any) -> Any:
+            found, count = ((x @ other - y) ** 2).mean(), 0
+            while found > 3.0:
+                sgd.zero_grad()
+                found.backward()
+                sgd.step()
+                found, count = ((x @ other - y) ** 2).mean(), count + 1
+            taken.append(count)
+            return found
+
+        return step
+
+    found = compare(until, X, Y, torch=in_torch, seconds=0.0)
+    assert isinstance(found, TapeAlone)
+    both = {each.name: each for each in found.peers}
+    assert both[TORCH].reason == ""
+    assert both[TORCH].losses < 1e-5
+    assert both[TORCH].pair is not None
+    assert both[TORCH].tape > 0
+    assert both[JAX].reason.startswith("no program")
+    *timed, last = taken[-28:-8] + taken[-1:]  # the others are under the profiler
+    assert min(timed) == max(timed) == last > 1
+    shown = table.peers(found)
+    assert [row[0] for row in shown.rows] == [
+        "by run: staticgrad's tape", "by run: PyTorch", "then run: torch.compile", "then run: JAX",
+    ]  # fmt: skip
+    assert {len(row) for row in shown.rows} == {1 + len(shown.heads)}
+    assert "then run: torch.compile" in page(found)
 
 
 def test_without_the_libraries_rows_have_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
