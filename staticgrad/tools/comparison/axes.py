@@ -184,15 +184,22 @@ def _adds_up(
 def _in_any_order(
     arrays: Arrays, axes: Mapping[str, int], loss: Loss, base: float, tolerance: float
 ) -> bool:
-    """Return whether the loss depends on the examples, and not on their order."""
+    """Return whether the loss depends on the examples, and not on their order.
+
+    A program that fails or does not end with changed examples depends on them, too.
+    """
     order = np.random.default_rng(0).permutation(_length(arrays, axes))
     other = {n: a.take(order, axes[n]) if n in axes else a for n, a in arrays.items()}
-    moved = abs(loss(other) - base)
+    moved, fails = abs(loss(other) - base), False
     for change in _changes(arrays, axes):
-        most = abs(loss(change(arrays, order)) - base)
+        try:
+            most = abs(loss(change(arrays, order)) - base)
+        except Exception:  # of the user's program, with numbers that it has not seen
+            fails = True
+            continue
         if most > tolerance * 1e-3 * abs(base):
             return bool(moved <= tolerance * most)
-    return False
+    return fails and bool(moved <= tolerance * abs(base))
 
 
 Change = Callable[[Arrays, Array], Arrays]

@@ -49,7 +49,7 @@ Plant = Callable[[Any], Any]
 Way = Callable[[ComparedProgram], Any]
 
 
-class Seen(NamedTuple):
+class RanAt(NamedTuple):
     """An operation that ran: its line, its name, its part of the line, and how often that ran."""
 
     line: str
@@ -72,7 +72,7 @@ class PlantedAt(NamedTuple):
     by_run: int | None = None
     then_run: int | None = None
 
-    def is_at(self, seen: Seen, way: Way) -> bool:
+    def is_at(self, seen: RanAt, way: Way) -> bool:
         """Return whether an operation is meant, of this way of running."""
         number = self.then_run if way in (_build, _run_compiled) else self.by_run
         return seen[:3] == self[:3] and number in (None, seen.number)
@@ -130,7 +130,7 @@ def mistakes_in(chosen: ComparedProgram) -> Debugging:
 
 
 @contextmanager
-def _bound(kind: Any, then: Callable[[Seen, Any], Any]) -> Iterator[None]:
+def _bound(kind: Any, then: Callable[[RanAt, Any], Any]) -> Iterator[None]:
     """Inside, ``then`` gets each result of a forward operation with its place, and replaces it.
 
     ``kind`` is the class of values: of the tape or of a graph. Of one run: places are counted.
@@ -146,7 +146,7 @@ def _bound(kind: Any, then: Callable[[Seen, Any], Any]) -> Iterator[None]:
             return found
         at = capture().resolve()
         key = (at.short, op.name, (at.scope, at.column, at.end_line, at.end_column))
-        place = Seen(*key, seen[key])
+        place = RanAt(*key, seen[key])
         seen[key] += 1
         inside = True
         try:
@@ -203,7 +203,7 @@ def _middle_first(both: Sequence[PlantedAt]) -> list[PlantedAt]:
     return [both[k] for k in dict.fromkeys([*order[:_MOST], *spread])]
 
 
-def _is_array(ran: tuple[Seen, Any]) -> bool:
+def _is_array(ran: tuple[RanAt, Any]) -> bool:
     kind = ran[1].type
     return bool(kind.dtype.is_float and kind.shape)
 
@@ -238,7 +238,7 @@ def _aligned(tape: Ran, graph: Ran, nodes: AbstractSet[Any]) -> Iterator[Planted
             yield PlantedAt(*key)
 
 
-Ran = list[tuple[Seen, Any]]
+Ran = list[tuple[RanAt, Any]]
 
 
 def _ran(
@@ -250,7 +250,7 @@ def _ran(
     """
     ran: Ran = []
 
-    def then(seen: Seen, value: Any) -> Any:
+    def then(seen: RanAt, value: Any) -> Any:
         if plant is not None and at is not None and at.is_at(seen, way):
             value = plant(value)
         ran.append((seen, value if isinstance(value, Symbolic) else _Typed(value.type)))

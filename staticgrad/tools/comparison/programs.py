@@ -68,6 +68,7 @@ _RATE: Final = 0.05
 #: What is the same loss, relative to what a change of the arrays does: in float64, on the tape.
 _EXACT: Final = 1e-6
 _ROUNDING: Final = 1e-3
+_SOON: Final = 2.0  # seconds of a step with changed numbers, on the tape
 #: The words of ``sg.function`` for a function that takes no named sizes.
 _REFUSES: Final = "which it refuses: "
 LITERAL: Final = (
@@ -286,14 +287,19 @@ class ComparedProgram:
         return float(np.mean(loss, dtype=np.float64))
 
     def _on_the_tape(self, arrays: Batch) -> float:
-        """Return the loss of arrays, from the start values."""
+        """Return the loss of arrays, from the start values.
+
+        Raises:
+            ProgramError: it has not ended soon: with other numbers a loop may never end.
+        """
         with (
-            limited(self.name, self.origin), python_random_kept(), np.errstate(all="ignore"),
-            at_once([*arrays.values()]) as run,
+            limited(self.name, self.origin, _SOON), python_random_kept(),
+            np.errstate(all="ignore"), at_once([*arrays.values()]) as run,
         ):  # fmt: skip
-            found = as_number(self._evaluate(*run.noted.inputs or ()))
-            run.restore()
-        return found
+            try:
+                return as_number(self._evaluate(*run.noted.inputs or ()))
+            finally:
+                run.restore()
 
     def _reads_further(self, axes: Mapping[str, int]) -> bool:
         """Return whether a graph with a name for the size of these axes reads further examples.

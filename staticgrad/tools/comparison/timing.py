@@ -13,7 +13,8 @@ from staticgrad.tools.comparison.report import Pair, Timing
 _MOST: Final = 100  # turns of one part
 #: Seconds of one measurement: shorter steps are repeated within it. It is far below the time slice
 #: of a system, so that some measurements are not interrupted.
-_LEAST: Final = 2e-4
+_LEAST: Final = 5e-4
+_SHORT: Final = 0.02  # seconds of a run that is estimated by several
 _BURST: Final = 4  # measurements of a way in its turn: the first finds the caches of the other
 #: Seconds of a run -> measurements of it in a turn: of a long one the caches do not matter.
 _BURSTS: Final = ((0.25, 1), (0.05, 2))
@@ -40,7 +41,7 @@ class Race:
     """
 
     def __init__(self, at: int, *runs: Run, before: Run | None = None) -> None:
-        """Run each way twice, to warm up and to estimate its time.
+        """Run each way, to warm up and to estimate its time.
 
         ``before`` is called before each run, and does not count; each run is measured by itself.
         """
@@ -48,7 +49,10 @@ class Race:
         self._repeats, longest = [], 0.0
         for run in runs:
             self._sample(run, 1)
-            once = max(self._sample(run, 1)[1], 1e-6)
+            once = self._sample(run, 1)[1]
+            if once < _SHORT:  # one run may be interrupted
+                once = min(once, *(self._sample(run, 1)[1] for _ in range(_BURST)))
+            once = max(once, 1e-6)
             longest = max(longest, once)
             times = 1 if before is not None else int(_LEAST / once)
             self._repeats.append(max(1, min(1000, times)))
