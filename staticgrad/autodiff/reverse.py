@@ -492,6 +492,8 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         super().__init__()
         self.cone, self.asked, self.same = cone, asked, same or {}
         self.regions = Regions(cone.nodes)
+        bodies = {type(node.op): node.op for node in cone.nodes if isinstance(node.op, BodyOp)}
+        self.loops = tuple(bodies.values())  # one of each kind
         self.ends: set[tuple[ValueKey, Node]] = set()
 
     def run(self, given: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
@@ -520,9 +522,15 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return key in self.cone.active
 
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> tuple[Any, ...]:
-        """Apply the op's rule, with unsaved values recomputed."""
+        """Apply the op's rule, with unsaved values recomputed.
+
+        Sums over all iterations of a loop are those of blocks of iterations.
+        """
         outs, args = self.regions.around(node)
-        return shares_of(node.op, cts, outs, args, needed)
+        found = shares_of(node.op, cts, outs, args, needed)
+        for op in self.loops:
+            found = tuple(map(op.summed_in_blocks, found))
+        return found
 
     def fitting(self, share: Any, key: ValueKey, node: Node) -> Any:
         return fitting(share, Symbolic(*key), node)

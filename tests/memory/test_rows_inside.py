@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.pipelines import pipeline
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler.memory.loop_pairs import pairs_of
 from staticgrad.compiler.memory.rows_inside import with_rows_inside
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.ops import loop_sums
 
 STEPS, BATCH, INPUTS, HIDDEN = 16, 4, 5, 16
 
@@ -76,3 +81,65 @@ def test_what_others_read_stays():
 def test_the_smallest_plan_needs_fewer_bytes():
     found = sg.tradeoff(recurrent(), threads=1)
     assert found.smallest.peak_bytes < 0.7 * found.everything.peak_bytes
+
+
+def layered(kind, layers):
+    """Recurrent layers of the library upon each other, and the gradients of their weights."""
+    random = np.random.default_rng(0)
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[kind] * HIDDEN
+    weights = [
+        tuple(
+            sg.parameter(f"{name}{k}", random.normal(size=shape).astype("float32") * 0.3)
+            for name, shape in (
+                ("w", (HIDDEN if k else INPUTS, gates)), ("u", (HIDDEN, gates)), ("b", (gates,)),
+            )
+        )
+        for k in range(layers)
+    ]  # fmt: skip
+    x = sg.input("x", (STEPS, BATCH, INPUTS), "float32")
+    _, states = sg.nn.stacked(getattr(sg.nn, kind), x, weights)
+    last = states[-1][0] if kind == "lstm" else states[-1]
+    flat = [value for each in weights for value in each]
+    slopes = sg.grad((last * last).mean(), flat)
+    return sg.Graph({value.node.label: slope for value, slope in zip(flat, slopes, strict=True)})
+
+
+@pytest.fixture
+def blocks_of_four(monkeypatch):
+    monkeypatch.setattr(loop_sums, "BLOCK_ROWS", 4 * BATCH)
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("lstm", 2), ("gru", 2), ("rnn", 1)])
+def test_gradients_of_an_iteration_are_read_by_blocks_alone(kind, layers, blocks_of_four):
+    """And what the loop that runs back reads of inputs is stacked by the other loop."""
+    graph = pipeline("O1")(layered(kind, layers))
+    inside = with_rows_inside(graph)
+    verify_graph(inside)
+    pairs = pairs_of(inside)
+    assert len(pairs) == layers
+    for pair in pairs:
+        op = pair.second.op
+        assert len(pair.followers) == 3  # of w, u and b
+        gates = [n for n, kind in enumerate(pair.second.types[op.carries :]) if kind.shape[-1] > 8]
+        assert gates[0] in pair.passed
+        read = {arg.node for arg in pair.second.args[op.carries : op.carries + op.slices]}
+        assert read <= {pair.first, *(each.second for each in pairs)}
+    found = sg.evaluate(inside, fed())
+    for name, array in sg.evaluate(graph, fed()).items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "layers"), [("lstm", 1), ("gru", 2)])
+def test_budgets_and_threads_keep_every_bit(kind, layers, blocks_of_four):
+    graph = layered(kind, layers)
+    whole = sg.compile(graph, threads=1)
+    expected = whole.run(fed())
+    for share in (70, 50):
+        budget = whole.plan().peak_bytes * share // 100
+        small = sg.compile(graph, threads=2, memory_budget=budget)
+        assert small.plan().peak_bytes <= budget
+        verify_plan(small.plan())
+        found = small.run(fed())
+        for name, array in expected.items():
+            assert np.asarray(found[name]).tobytes() == np.asarray(array).tobytes(), name

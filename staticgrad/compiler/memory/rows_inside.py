@@ -1,10 +1,14 @@
-"""Products in front of a loop, of which each iteration computes its rows instead.
+"""Products in front of a loop or behind it, of which each iteration computes its rows instead.
 
 A recurrent layer multiplies the inputs of all steps by a matrix in front of its loop: one large
 product takes less time than a small one in each iteration. But its result is stored for all steps,
 and where the loop runs in segments, until the last of these has run again. With the rows inside, an
 iteration reads a slice of the first factor. A row of a product depends on no other row, so results
 stay bitwise identical.
+
+The gradient of those inputs is such a product behind the loop that runs back, of what that stacks.
+With its rows inside, the larger stack is read by sums over blocks of iterations alone, which need a
+segment of it at a time (``segments.py``).
 """
 
 from __future__ import annotations
@@ -16,10 +20,11 @@ from typing import Any
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.compiler.memory.loop_pairs import loop_of, pairs_of
 from staticgrad.language.ir.bodies import body_input, body_of, inlined
-from staticgrad.language.ir.forms import Contract, Pointwise, ReshapeForm
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.forms import BodyForm, Contract, Pointwise, ReshapeForm, View
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.language.ops.movement import reshape
 from staticgrad.language.types.arrays import TensorType, hint_bytes
-from staticgrad.support.building import within
+from staticgrad.support.building import here, within
 from staticgrad.support.records import NamedTuple
 
 
@@ -44,24 +49,106 @@ def with_rows_inside(graph: Graph) -> Graph:
 
     The graph itself if there is no product that only such a loop reads.
     """
-    first = {pair.first for pair in pairs_of(graph)}
+    pairs = pairs_of(graph)
+    second = {pair.first: pair.second for pair in pairs}
     users = users_of(graph)
     read = {value.key for value in graph.roots}
+    behind = {pair.second: _products_behind(pair.second, users, read) for pair in pairs}
+    made: dict[Node, Symbolic] = {}
+    stacked: dict[ValueKey, Symbolic] = {}
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if node not in first:
+        if node in made:
+            return [reshape(made[node], node.types[0].shape)]
+        if node in behind:
+            args = tuple(stacked.get(o.key, new) for o, new in zip(node.args, args, strict=True))
+            if not behind[node] and stacked.keys().isdisjoint(old.key for old in node.args):
+                return None
+            results, products = _computed_behind(node, args, behind[node])
+            made.update(products)
+            return results
+        if node not in second:
             return None
         op = loop_of(node)
         places = range(op.carries, op.carries + op.slices)
+        readers = (node, second[node])
         found = {
             place: rows
             for place in places
-            if _is_read_once(node.args[place], users, read) and (rows := _rows_of(args[place]))
+            if _is_read_by(readers, node.args[place], users, read)
+            and (rows := _rows_of(args[place]))
         }
-        return _computed_inside(node, args, found) if found else None
+        if not found:
+            return None
+        again = [place for place in found if len(users[node.args[place].key]) > 1]
+        results, stacks = _computed_inside(node, args, found, again)
+        stacked.update((node.args[place].key, stack) for place, stack in stacks.items())
+        return results
 
     changed = graph.replace_nodes(rewrite)
     return graph if changed is graph else changed.without_dead_nodes()
+
+
+def _products_behind(
+    loop: Node, users: Mapping[ValueKey, Sequence[Node]], read: set[ValueKey]
+) -> dict[Node, int]:
+    """Return products of stacks with a matrix, smaller than the stack, and the stacks' places.
+
+    Beside them, only loops and parts of it read such a stack.
+    """
+    found: dict[Node, int] = {}
+    for place in range(loop_of(loop).carries, len(loop.types)):
+        stack = Symbolic(loop, place)
+        if stack.ndim != 3 or stack.key in read:
+            continue
+        products, waiting = list[Node](), [*users[stack.key]]
+        while waiting:
+            node = waiting.pop()
+            if _is_product_of_rows(node, stack):
+                products.append(node)
+            elif isinstance(node.form, ReshapeForm) and node.values[0].key not in read:
+                waiting += users[node, 0]
+            elif not isinstance(node.form, BodyForm | View):
+                break
+        else:
+            found |= dict.fromkeys(products, place)
+    return found
+
+
+def _is_product_of_rows(node: Node, stack: Symbolic) -> bool:
+    """Return whether a node multiplies the rows of a stack by a matrix, with a smaller result."""
+    form = node.form
+    if not isinstance(form, Contract) or form.transpose_a or form.panels:
+        return False
+    rows, matrix = node.args
+    return (
+        rows.shape[-1] == stack.shape[-1]
+        and matrix.ndim == 2
+        and stack.node not in set(ancestors([matrix]))
+        and hint_bytes(node.types[0]) < hint_bytes(stack.type)
+    )
+
+
+def _computed_behind(
+    node: Node, args: Sequence[Symbolic], products: Mapping[Node, int]
+) -> tuple[list[Symbolic], dict[Node, Symbolic]]:
+    """Return the results of a loop that stacks rows of products, and the stacks of these."""
+    op = loop_of(node)
+    inputs, outs, more = [*op.body.inputs], dict(op.body.outputs), list[Symbolic]()
+    values = [*outs.values()]
+    before = len(args) - op.carries - op.slices
+    types = [*node.types]
+    with within(node.origin, node.order):
+        for product, place in products.items():
+            matrix = product.args[1]
+            inputs.append(body_input(f"p{before + len(more)}", matrix.type, *here()))
+            more.append(matrix)
+            rows: Any = product.op(values[place], inputs[-1])
+            outs[f"y{len(outs) - op.carries}"] = rows
+            types.append(rows.type.with_shape((op.iterations, *rows.shape)))
+    made = _with_body(node, body_of(inputs, outs), (*args, *more), types)
+    new = made[len(node.types) :]
+    return made[: len(node.types)], dict(zip(products, new, strict=True))
 
 
 def _rows_of(value: Symbolic) -> _Rows | None:
@@ -85,28 +172,41 @@ def _rows_of(value: Symbolic) -> _Rows | None:
         (flat,) = wide
     if form.transpose_a or len(flat.node.args) != 2 or flat.node.args[1].ndim != 2:
         return None
-    found = _Rows((flat.node, *reversed(nodes)), flat.node.args[0], value)
-    return found if hint_bytes(found.source.type) < hint_bytes(value.type) else None
+    return _Rows((flat.node, *reversed(nodes)), flat.node.args[0], value)
 
 
-def _is_read_once(
-    value: Symbolic, users: Mapping[ValueKey, Sequence[Node]], read: set[ValueKey]
+def _is_read_by(
+    loops: Sequence[Node],
+    value: Symbolic,
+    users: Mapping[ValueKey, Sequence[Node]],
+    read: set[ValueKey],
 ) -> bool:
-    """Return whether one node reads a value, and each value between it and its product."""
-    while value.key not in read and len(users[value.key]) == 1:
+    """Return whether only slices of these loops read a value, and only one node each value between
+    it and its product, whose rows are fewer bytes or in memory anyway."""
+    for loop in users[value.key]:
+        if loop not in loops:
+            return False
+        op, keys = loop_of(loop), [arg.key for arg in loop.args]
+        if keys.count(value.key) != 1 or value.key not in keys[op.carries : op.carries + op.slices]:
+            return False
+    while value.key not in read:
         if isinstance(value.node.form, Contract):
-            return True
+            rows = value.node.args[0]
+            while isinstance(rows.node.form, ReshapeForm):
+                (rows,) = rows.node.args
+            stays = rows.node.is_leaf or rows.key in read or len(users[rows.key]) > 1
+            return stays or hint_bytes(rows.type) < hint_bytes(value.type)
         wide = [arg for arg in value.node.args if arg.ndim > 1]
-        if len(wide) != 1:
+        if len(wide) != 1 or len(users[wide[0].key]) != 1:
             return False
         (value,) = wide
     return False
 
 
 def _computed_inside(
-    node: Node, args: tuple[Symbolic, ...], found: Mapping[int, _Rows]
-) -> list[Symbolic]:
-    """Return the results of a loop that computes these of its slices."""
+    node: Node, args: tuple[Symbolic, ...], found: Mapping[int, _Rows], again: Sequence[int]
+) -> tuple[list[Symbolic], dict[int, Symbolic]]:
+    """Return the results of a loop that computes these of its slices, and stacks some ``again``."""
     op, given = loop_of(node), loop_of(node).body.inputs
     operands, inputs, more = [*args], [*given], list[Symbolic]()
     before = len(args) - op.carries - op.slices
@@ -131,10 +231,19 @@ def _computed_inside(
                 inside = each.op(*wanted)
             values[1 + place] = inside
     known = [values.get(n, value) for n, value in enumerate(inputs[: len(given)])]
-    results = inlined(op.body, known)
-    body = body_of(inputs, dict(zip(op.body.outputs, results, strict=True)))
-    made = Node(replace(op, body=body), (*operands, *more), node.types, node.origin, node.order)
-    return [*made.values]
+    outs = dict(zip(op.body.outputs, inlined(op.body, known), strict=True))
+    outs |= {f"y{len(outs) - op.carries + n}": values[1 + k] for n, k in enumerate(again)}
+    types = [*node.types, *(args[place].type for place in again)]
+    made = _with_body(node, body_of(inputs, outs), (*operands, *more), types)
+    return made[: len(node.types)], dict(zip(again, made[len(node.types) :], strict=True))
+
+
+def _with_body(
+    node: Node, body: Graph, args: Sequence[Symbolic], types: Sequence[TensorType]
+) -> list[Symbolic]:
+    """Return the results of a loop with another body."""
+    op = replace(loop_of(node), body=body)
+    return [*Node(op, tuple(args), tuple(types), node.origin, node.order).values]
 
 
 def _by_iteration(rows: _Rows) -> Symbolic:

@@ -355,6 +355,11 @@ class BodyOp(Op):
     def with_bodies(self, bodies: Sequence[Graph]) -> Self:
         """The same op over other bodies, as many as it has."""
 
+    def summed_in_blocks(self, share: Any) -> Any:
+        """Return the cotangent of an operand of some op beside this one: where that is a sum over
+        all iterations of this op's derivative, sums of blocks of iterations. Others unchanged."""
+        return share
+
     @property
     def draws_by_rank(self) -> bool:
         """Return whether an op of its bodies draws numbers that differ between ranks."""

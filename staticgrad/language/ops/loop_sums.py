@@ -12,6 +12,10 @@ loop over blocks in the order of the loop before it. A block is complete when th
 iterations. So a loop that runs in segments of whole blocks can add up each of them, and the stacks
 need not exist as a whole (``staticgrad/compiler/memory/segments.py``).
 
+A product of the inputs of all steps in front of a loop has such a gradient too: a product over all
+steps of what the loop that runs back stacks, and for a bias its sum. The rule of the product builds
+it, and the sweep replaces it by sums of the same blocks (``after_loop``).
+
 **Rows.** The cotangent of what all rows of a batch share (a constant of an equation, a bias) is a
 sum over rows in each iteration. Carried row by row it is arithmetic of each row alone, and the sum
 over rows follows the loop: the iterations of a row no longer wait for those of all others, and the
@@ -28,15 +32,15 @@ from staticgrad.language.ir.forms import Assemble, Contract, Reduce, ReshapeForm
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.contract import matmul
-from staticgrad.language.ops.cotangent import zeros_like_type
+from staticgrad.language.ops.cotangent import in_dtype_of, widened, zeros_like_type
 from staticgrad.language.ops.indexing import Slice
 from staticgrad.language.ops.marks import Mark
 from staticgrad.language.ops.movement import reshape, transpose
 from staticgrad.language.ops.reduce import Sum
-from staticgrad.language.types.arrays import hint_product, hint_value, product
+from staticgrad.language.types.arrays import TensorType, hint_product, hint_value, product
 from staticgrad.language.types.dim import Size
 from staticgrad.support.building import within
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import NamedTuple, dataclass
 
 #: Elements that are carried instead of their sum, at most: they are to stay in a cache.
 MOST_ELEMENTS: Final = 1 << 16
@@ -128,41 +132,53 @@ def _only_moves(value: Symbolic) -> bool:
     return (padded or isinstance(form, ReshapeForm)) and len(value.node.args) == 1
 
 
-#: Rows of a block of iterations, at most, but for blocks of few iterations; so many blocks are one
-#: product. More rows would be read by fewer products that read and write the sums, which is 2 % of
-#: what such a product takes; and no plan needs less memory than the stacks of a block.
-BLOCK_ROWS: Final = 1024
-ALONE: Final = 2
+#: Rows of a block of iterations, where the gradient of an iteration has ``NARROW`` columns at most,
+#: and where it has more. Larger sums leave the L2 cache: a product of more rows reads and writes
+#: them less often. That takes 1 to 2 % of the time of such a product, and no plan needs less memory
+#: than the stacks of a block.
+BLOCK_ROWS: Final = 256
+WIDE_BLOCK_ROWS: Final = 1024
+NARROW: Final = 512
 #: Iterations of a block, at least: its products read and write the sums once.
 LEAST_ITERATIONS: Final = 4
+
+
+class Factor(NamedTuple):
+    """A value that every iteration has: ``source`` is what is stacked, or the stack of all.
+
+    ``shape`` is that of the value of one iteration; a row of the stack is reshaped to it.
+    """
+
+    source: Symbolic
+    shape: tuple[Size, ...]
 
 
 @dataclass(frozen=True)
 class Product:
     """A term of a sum over iterations: the transpose of one matrix times another."""
 
-    left: Symbolic
-    right: Symbolic
+    left: Factor
+    right: Factor
     origin: Any
 
     @property
     def sources(self) -> tuple[Symbolic, ...]:
         """The values that are stacked for it."""
-        return _source(self.left), _source(self.right)
+        return self.left.source, self.right.source
 
 
 @dataclass(frozen=True)
 class Total:
     """A term of a sum over iterations: a stacked value, summed over ``axes`` of its own as well."""
 
-    value: Symbolic
+    value: Factor
     axes: tuple[int, ...]
     origin: Any
 
     @property
     def sources(self) -> tuple[Symbolic, ...]:
         """The value that is stacked for it."""
-        return (_source(self.value),)
+        return (self.value.source,)
 
 
 #: Stacks of values, a row for each iteration, by what they stack.
@@ -228,33 +244,60 @@ class OverTime:
         value, axes, form = term, tuple[int, ...](), term.node.form
         if isinstance(form, Reduce) and form.kind == "sum":
             value, axes = value.node.args[0], form.axes
-        total = Total(value, axes, term.node.origin)
+        total = Total(_factor(value), axes, term.node.origin)
         return total if total.sources[0].key in self.outputs else None
 
     def results(
         self, stacks: Stacks, iterations: Size, reverse: bool, run_loop: RunLoop
     ) -> dict[int, Any]:
         """The sums made after the loop, by place; ``run_loop`` runs a loop over blocks."""
-        terms = [term for each in self.late.values() for term in each]
-        rows = [hint_value(t.left.shape[0]) for t in terms if isinstance(t, Product)]
-        length = block_length(iterations, max(rows, default=1))
-        if not terms or length is None:
-            return self._sums(stacks, iterations)
+        return _Sums(self.late, self.types).all(stacks, iterations, reverse, run_loop)
+
+
+class _Sums(NamedTuple):
+    """Sums over iterations, by place: their terms, and the types of the results."""
+
+    terms: Mapping[int, Sequence[Product | Total]]
+    types: Mapping[int, TensorType]
+
+    def all(
+        self, stacks: Stacks, iterations: Size, reverse: bool, run_loop: RunLoop
+    ) -> dict[int, Any]:
+        """The sums over all iterations: at once if there are few, else block by block."""
+        products = [t for each in self.terms.values() for t in each if isinstance(t, Product)]
+        shapes = [factor.shape for term in products for factor in (term.left, term.right)]
+        rows, columns = (
+            max((hint_value(shape[axis]) for shape in shapes), default=1) for axis in (0, 1)
+        )
+        length = block_length(iterations, rows, columns)
+        if not self.terms or length is None:
+            return self._at_once(stacks, iterations)
+        return self.in_blocks(length, stacks, iterations, reverse, run_loop)
+
+    def in_blocks(
+        self, length: int, stacks: Stacks, iterations: Size, reverse: bool, run_loop: RunLoop
+    ) -> dict[int, Any]:
+        """The sums of blocks of ``length`` iterations, and those of iterations that fill none.
+
+        Sums of a narrow float are in its compute dtype until the end.
+        """
         count = iterations // length
         rest = iterations - count * length
-        if rest == 0:
-            return self._of_blocks(stacks, count, length, reverse, run_loop)
         begins = (rest, 0) if reverse else (0, iterations - rest)
-        parts = {key: _rows(stack, begins[0], iterations - rest) for key, stack in stacks.items()}
-        lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
+        parts, lasts = stacks, dict[Any, Any]()
+        if rest != 0:
+            parts = {k: _rows(stack, begins[0], iterations - rest) for k, stack in stacks.items()}
+            lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
         found = self._of_blocks(parts, count, length, reverse, run_loop)
-        more = self._sums(lasts, rest)
-        return {place: add(total, more[place]) for place, total in found.items()}
+        if rest != 0:
+            more = self._at_once({key: widened(each) for key, each in lasts.items()}, rest)
+            found = {place: add(total, more[place]) for place, total in found.items()}
+        return {place: in_dtype_of(total, self.types[place]) for place, total in found.items()}
 
-    def _sums(self, stacks: Stacks, iterations: Size) -> dict[int, Any]:
+    def _at_once(self, stacks: Stacks, iterations: Size) -> dict[int, Any]:
         """The sums over the rows of these stacks, each at once."""
         found: dict[int, Any] = {}
-        for place, terms in self.late.items():
+        for place, terms in self.terms.items():
             for term in terms:
                 with within(term.origin):
                     value = _made(term, stacks, iterations)
@@ -266,15 +309,104 @@ class OverTime:
         self, stacks: Stacks, count: Size, length: int, reverse: bool, run_loop: RunLoop
     ) -> dict[int, Any]:
         """The sums over ``count`` blocks of ``length`` iterations, one block after the other."""
-        sources = {s.key: s for each in self.late.values() for t in each for s in t.sources}
+        keys = [
+            *dict.fromkeys(s.key for each in self.terms.values() for t in each for s in t.sources)
+        ]
 
         def grown(totals: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
-            sums = self._sums(dict(zip(sources, rows, strict=True)), length)
-            return [add(total, sums[k]) for k, total in zip(self.late, totals, strict=True)]
+            wide = [widened(each) for each in rows]
+            sums = self._at_once(dict(zip(keys, wide, strict=True)), length)
+            return [add(total, sums[k]) for k, total in zip(self.terms, totals, strict=True)]
 
-        blocks = [reshape(stacks[key], (count, length, *s.shape)) for key, s in sources.items()]
-        first = [zeros_like_type(self.types[place]) for place in self.late]
-        return dict(zip(self.late, run_loop(grown, count, first, blocks, reverse), strict=True))
+        blocks = [reshape(stacks[key], (count, length, *stacks[key].shape[1:])) for key in keys]
+        first = [widened(zeros_like_type(self.types[place])) for place in self.terms]
+        return dict(zip(self.terms, run_loop(grown, count, first, blocks, reverse), strict=True))
+
+
+class Stacked(NamedTuple):
+    """A value that is a reshape of what a loop stacks, its first axis rows of iterations.
+
+    ``per``: the sizes behind the iterations that are joined to its first axis.
+    """
+
+    stack: Symbolic
+    iterations: Size
+    reverse: bool
+    per: tuple[Size, ...]
+
+    @property
+    def block(self) -> int | None:
+        """Iterations of a block; None: all of them are one."""
+        *rows, columns = self.stack.shape[1:]
+        return block_length(self.iterations, hint_product(rows), hint_value(columns))
+
+
+def after_loop(share: Symbolic, stacked: Callable[[Any], Stacked | None], run_loop: RunLoop) -> Any:
+    """Return a sum over all iterations of what a loop stacked, as sums of blocks of them.
+
+    A product of all steps of time before a loop has such a gradient: its factors are the inputs and
+    the stack of all gradients of the loop. ``stacked`` finds that. Other values are unchanged.
+    """
+    value, shapes = share, list[Any]()
+    while isinstance(value.node.form, ReshapeForm):
+        shapes.append(value.shape)
+        (value,) = value.node.args
+    found = _product_of_stacks(value, stacked) or _total_of_stack(value, stacked)
+    if found is None:
+        return share
+    term, of, stacks = found
+    if of.block is None:
+        return share
+    sums = _Sums({0: [term]}, {0: value.type})
+    total = sums.in_blocks(of.block, stacks, of.iterations, of.reverse, run_loop)[0]
+    for shape in reversed(shapes):
+        total = reshape(total, shape)
+    return total
+
+
+def _product_of_stacks(
+    value: Symbolic, stacked: Callable[[Any], Stacked | None]
+) -> tuple[Product, Stacked, Stacks] | None:
+    """Return a matrix product over the iterations of a loop, and its stacks."""
+    form, args = value.node.form, value.node.args
+    if not isinstance(form, Contract) or not form.transpose_a or form.transpose_b:
+        return None
+    if any(arg.ndim != 2 for arg in args):
+        return None
+    of = stacked(args[1]) or stacked(args[0])
+    if of is None:
+        return None
+    rows = product(of.per)
+    factors = [Factor(arg, (rows, arg.shape[1])) for arg in args]
+    stacks = {arg.key: _by_iteration(arg, of) for arg in args}
+    return Product(*factors, value.node.origin), of, stacks
+
+
+def _total_of_stack(
+    value: Symbolic, stacked: Callable[[Any], Stacked | None]
+) -> tuple[Total, Stacked, Stacks] | None:
+    """Return a sum over the iterations of a loop, and its stack."""
+    form = value.node.form
+    if not isinstance(form, Reduce) or form.kind != "sum" or 0 not in form.axes:
+        return None
+    (arg,) = value.node.args
+    of = stacked(arg)
+    if of is None:
+        return None
+    joined = (product(of.per),) if of.per else ()
+    axes = form.axes if of.per else tuple(axis - 1 for axis in form.axes if axis)
+    factor = Factor(arg, (*joined, *arg.shape[1:]))
+    return Total(factor, axes, value.node.origin), of, {arg.key: _by_iteration(arg, of)}
+
+
+def _by_iteration(value: Symbolic, of: Stacked) -> Any:
+    """Return an array whose rows are those of the iterations, of which the value is a reshape."""
+    shape = (of.iterations, *of.per, *value.shape[1:])
+    while isinstance(value.node.form, ReshapeForm) and value.shape != shape:
+        (value,) = value.node.args
+        if value.shape[:1] == shape[:1]:
+            return value
+    return value if value.shape[:1] == shape[:1] else reshape(value, shape)
 
 
 def _rows(stack: Any, begin: Size, count: Size) -> Any:
@@ -282,13 +414,15 @@ def _rows(stack: Any, begin: Size, count: Size) -> Any:
     return Slice(starts, (count, *stack.shape[1:]), (1,) * stack.ndim)(stack)
 
 
-def block_length(iterations: Size, rows: int) -> int | None:
-    """Iterations of a block, where an iteration has so many rows; None: all of them are one.
+def block_length(iterations: Size, rows: int, columns: int) -> int | None:
+    """Iterations of a block, where a gradient of an iteration has so many rows and columns; None:
+    all of them are one.
 
     A divisor of the iterations where there is one between the most and half of that.
     """
-    most = max(LEAST_ITERATIONS, BLOCK_ROWS // max(1, rows))
-    if hint_value(iterations) <= max(LEAST_ITERATIONS, ALONE * BLOCK_ROWS // max(1, rows)):
+    block = BLOCK_ROWS if columns <= NARROW else WIDE_BLOCK_ROWS
+    most = max(LEAST_ITERATIONS, block // max(1, rows))
+    if hint_value(iterations) <= most:
         return None
     if isinstance(iterations, int):
         even = [n for n in range(most // 2, most + 1) if iterations % n == 0]
@@ -298,12 +432,11 @@ def block_length(iterations: Size, rows: int) -> int | None:
 
 def _made(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
     if isinstance(term, Total):
-        (source,) = term.sources
-        stack = reshape(stacks[source.key], (iterations, *term.value.shape))
+        stack = reshape(stacks[term.value.source.key], (iterations, *term.value.shape))
         return Sum((0, *(axis + 1 for axis in term.axes)))(stack)
     left, right = (
-        reshape(stacks[source.key], (product((iterations, f.shape[0])), f.shape[1]))
-        for f, source in zip((term.left, term.right), term.sources, strict=True)
+        reshape(stacks[f.source.key], (product((iterations, f.shape[0])), f.shape[1]))
+        for f in (term.left, term.right)
     )
     return matmul(transpose(left), right)
 
@@ -319,10 +452,12 @@ def _product(term: Symbolic) -> Product | None:
     with within(term.node.origin):
         left = left if form.transpose_a else transpose(left)
         right = transpose(right) if form.transpose_b else right
-    return Product(left, right, term.node.origin)
+    return Product(_factor(left), _factor(right), term.node.origin)
 
 
-def _source(value: Symbolic) -> Symbolic:
-    while isinstance(value.node.form, ReshapeForm) or isinstance(value.node.op, Mark):
-        value = value.node.args[0]
-    return value
+def _factor(value: Symbolic) -> Factor:
+    """Return a value of an iteration as a reshape of what is stacked of it."""
+    source = value
+    while isinstance(source.node.form, ReshapeForm) or isinstance(source.node.op, Mark):
+        source = source.node.args[0]
+    return Factor(source, value.shape)

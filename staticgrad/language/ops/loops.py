@@ -26,7 +26,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inlined
-from staticgrad.language.ir.forms import BodyForm, Form
+from staticgrad.language.ir.forms import BodyForm, Form, ReshapeForm
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, Symbolic, ancestors
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.rounded import rounded
@@ -34,9 +34,9 @@ from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.logic import equal
-from staticgrad.language.ops.loop_sums import Iteration, OverTime, shares_of
+from staticgrad.language.ops.loop_sums import Iteration, OverTime, Stacked, after_loop, shares_of
 from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.building import current, here
@@ -102,6 +102,10 @@ class _ControlFlow(BodyOp):
     def jvp(self, tangents: Sequence[Found], out: Any, *args: Any) -> Any:
         """Return the tangents, computed together with the results of the bodies."""
         return single(self.pushed_forward(tangents, args))
+
+    def summed_in_blocks(self, share: Any) -> Any:
+        """By loops over blocks of what a loop of the present derivative stacks."""
+        return after_loop(share, _stacked, run_loop) if isinstance(share, Symbolic) else share
 
     @abstractmethod
     def pushed_forward(self, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
@@ -449,6 +453,22 @@ def run_loop(
     grown = {f"c{n}": value for n, value in enumerate(body(carries, rows))}
     graph = body_of([inputs.number, *carries, *rows], grown)
     return apply(Loop(graph, iterations, len(first), len(slices), reverse), [*first, *slices])
+
+
+def _stacked(value: Symbolic) -> Stacked | None:
+    """Return a value as a reshape of what a loop of the present derivative stacks, or None."""
+    stack = value
+    while isinstance(stack.node.form, ReshapeForm):
+        (stack,) = stack.node.args
+    op = stack.node.op
+    if not isinstance(op, Loop) or stack.index < op.carries:
+        return None
+    if stack.node.order != current().order:
+        return None
+    for end in range(1, stack.ndim):
+        if product(stack.shape[:end]) == value.shape[0]:
+            return Stacked(stack, op.iterations, op.reverse, stack.shape[1:end])
+    return None
 
 
 class BackwardIteration:
