@@ -181,7 +181,6 @@ static int transform_axis(int kind, int is_double, int is_back, double factor, c
                     each.r = number_at(x, 2 * at, is_double);
                     each.i = number_at(x, 2 * at + 1, is_double);
                 }
-                if (kind == 2 && (k == 0 || 2 * k == n)) each.i = 0;
                 if (kind == 2 && k > 0) l.line[n - k] = (pair){each.r, -each.i};
                 l.line[k] = each;
             }

@@ -330,7 +330,7 @@ class StepsWriter:
         if not found:
             what = NOT_EXPORTED.get(step.routine.name.partition(":")[0])
             refused = what or "a call of a user's function or of other ranks"
-            raise ExportError(f"{step.label}: {refused} cannot be exported")
+            raise ExportError(f"{refused} cannot be exported")
         (check,) = names.get("check") or ["()"]
         self.calls_numpy = True
         name, *arguments = (check if word == "<check>" else word for word in found)
