@@ -1,11 +1,15 @@
 """Libraries for C whose sizes stay free: one library serves all, results are those of ``f.run``."""
 
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import errors
 from tests.exporting.libraries import gpt, module_of, poison
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
@@ -173,6 +177,45 @@ def test_a_lookup_in_an_empty_axis_fails_before_it_reads(tmp_path):
     assert program.run({"table": empty, "at": np.zeros(0, np.int64)})["y"].shape == (0, 3)
     rows = normal(4, 3)
     assert program.run({"table": rows, "at": [3, -4]})["y"].tolist() == rows[[3, 0]].tolist()
+
+
+def test_typical_sizes_that_do_not_fit_have_a_cure(tmp_path):
+    f = sg.compile(
+        sg.Graph({"z": sg.input("x", (sg.dim("n", max=9), 3)) + sg.input("y", ("m", 3))})
+    )
+    with pytest.raises(errors.SizeGuardError, match=r"run it once(.|\n)*f.export\(path, n="):
+        f.export(tmp_path / "step.so")
+    f.export(tmp_path / "step.so", n=4, m=4)
+
+
+def test_threads_call_a_library_with_sizes_of_their_own(tmp_path):
+    f = sg.compile(sg.Graph({"y": sg.cumsum(sg.nn.softmax(sg.input("x", ("batch", 33)), axis=0))}))
+    module = module_of(f, tmp_path)
+    feeds = [{"x": normal(n, 33)} for n in (70, 3, 41, 200)]
+    want = [f.run(each)["y"].tobytes() for each in feeds]
+
+    def run(n):
+        program = module.Program()
+        return all(program.run(feeds[n])["y"].tobytes() == want[n] for _ in range(40))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(run, range(4)))
+
+
+def test_a_loaded_library_outlives_its_replacement(tmp_path):
+    x = sg.input("x", ("n",))
+    first = module_of(sg.compile(sg.Graph({"y": x + 1.0})), tmp_path).Program()
+    feeds = {"x": normal(5)}
+    with pytest.raises(ImportError, match="another file than this process has loaded"):
+        module_of(sg.compile(sg.Graph({"y": sg.exp(x) * 3.0})), tmp_path)
+    assert first.run(feeds)["y"].tobytes() == (feeds["x"] + np.float32(1)).tobytes()
+    program = "import step_ctypes; print(step_ctypes.Program().run({'x': [0.0, 0.0]})['y'])"
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == "[3. 3.]\n"
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
+        "step.h", "step.so", "step_ctypes.py",
+    ]  # fmt: skip
 
 
 def test_listed_and_free_sizes_are_arguments_together(tmp_path):

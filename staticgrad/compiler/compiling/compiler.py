@@ -58,6 +58,7 @@ from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import (
     GraphError,
     ParseError,
+    SizeGuardError,
     UnknownAttributeError,
     hints,
 )
@@ -605,7 +606,13 @@ class Compiled(Generic[Results]):
             asked = {n: near.get(n, typical_value(self.program_graph.sizes[n], 64)) for n in opened}
             several = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
             chosen = [dict(zip(sizes, values, strict=True)) for values in product(*several)]
-            plans = [self.plan(**(asked | each)) for each in chosen]
+            try:
+                plans = [self.plan(**(asked | each)) for each in chosen]
+            except SizeGuardError as error:
+                if opened and latest is None:
+                    again = f"run it once, or give a size: f.export(path, {opened[0]}=...)"
+                    error.hint = "\n".join(filter(None, [again, error.hint]))
+                raise
         stores, graph = self._executor.program.stores, self.program_graph
         return export(
             path,

@@ -15,6 +15,8 @@ _KINDS: Final = ("c2c", "r2c", "c2r")
 
 SOURCE: Final = r"""/* -- Fourier transforms -- */
 
+enum { LARGEST_FACTOR = 31 };
+
 typedef struct {
     double r, i;
 } pair;
@@ -23,12 +25,15 @@ typedef struct {
 static pair root_of_unity(int64_t k, int64_t n) {
     const int64_t octant = 8 * k / n, rest = 8 * k - octant * n;
     const double x = 0.78539816339744830962 * (double)(octant % 2 ? n - rest : rest) / (double)n;
-    double c = 0, s = 0, term = 1;
+    static const double cosine[] = {1, -1 / 2., 1 / 24., -1 / 720., 1 / 40320., -1 / 3628800.,
+        1 / 479001600., -1 / 87178291200., 1 / 20922789888000.};
+    static const double sine[] = {1, -1 / 6., 1 / 120., -1 / 5040., 1 / 362880., -1 / 39916800.,
+        1 / 6227020800., -1 / 1307674368000.};
+    double c = 0, s = 0;
     pair found;
-    double terms[17];
-    for (int m = 0; m < 17; m++, term *= x / m) terms[m] = term;
-    for (int m = 16; m >= 0; m -= 2) c = m % 4 ? c - terms[m] : c + terms[m];
-    for (int m = 15; m >= 1; m -= 2) s = m % 4 == 3 ? s - terms[m] : s + terms[m];
+    for (int m = 8; m >= 0; m--) c = c * (x * x) + cosine[m];
+    for (int m = 7; m >= 0; m--) s = s * (x * x) + sine[m];
+    s *= x;
     if (octant % 2) s = -s;
     switch ((octant + 1) / 2 % 4) {
     case 0: found.r = c, found.i = -s; break;
@@ -37,6 +42,13 @@ static pair root_of_unity(int64_t k, int64_t n) {
     default: found.r = s, found.i = c;
     }
     return found;
+}
+
+/* The powers of the first root of unity of n. */
+static void roots_of_unity(int64_t n, pair *w) {
+    const int64_t count = n % 4 ? n : n / 4; /* the others are quarter turns of these */
+    for (int64_t k = 0; k < count; k++) w[k] = root_of_unity(k, n);
+    for (int64_t k = count; k < n; k++) w[k] = (pair){w[k - count].i, -w[k - count].r};
 }
 
 static inline pair plus(pair a, pair b) { return (pair){a.r + b.r, a.i + b.i}; }
@@ -48,6 +60,8 @@ static inline pair times(pair a, pair b) {
 /* A pass of a factor p of n over x into y, of which `done` is the product of earlier factors. */
 static void pass(int64_t n, int64_t p, int64_t done, const pair *w, const pair *x, pair *y) {
     const int64_t left = n / done / p;
+    pair units[LARGEST_FACTOR];
+    for (int64_t v = 0; v < p; v++) units[v] = w[v * (n / p)];
     for (int64_t j = 0; j < left; j++)
         for (int64_t q = 0; q < done; q++) {
             const pair *from = x + q + done * j;
@@ -64,13 +78,26 @@ static void pass(int64_t n, int64_t p, int64_t done, const pair *w, const pair *
                 to[done] = times(plus(odd, turned), w[j * done]);
                 to[2 * done] = times(minus(even, sum), w[2 * j * done]);
                 to[3 * done] = times(minus(odd, turned), w[3 * j * done]);
-            } else
-                for (int64_t u = 0; u < p; u++) {
-                    pair sum = from[0];
-                    for (int64_t v = 1; v < p; v++)
-                        sum = plus(sum, times(from[done * left * v], w[u * v % p * (n / p)]));
-                    to[done * u] = times(sum, w[j * u * done]);
+            } else { /* roots in pairs of conjugates */
+                const int64_t half = p / 2;
+                pair sums[LARGEST_FACTOR / 2], gaps[LARGEST_FACTOR / 2], all = from[0];
+                for (int64_t v = 1; v <= half; v++) {
+                    const pair a = from[done * left * v], b = from[done * left * (p - v)];
+                    sums[v - 1] = plus(a, b), gaps[v - 1] = minus(a, b);
+                    all = plus(all, sums[v - 1]);
                 }
+                to[0] = all;
+                for (int64_t u = 1; u <= half; u++) {
+                    pair even = from[0], odd = {0, 0};
+                    for (int64_t v = 1, at = u; v <= half; v++, at += at < p - u ? u : u - p) {
+                        const pair unit = units[at], sum = sums[v - 1], gap = gaps[v - 1];
+                        even.r += unit.r * sum.r, even.i += unit.r * sum.i;
+                        odd.r -= unit.i * gap.i, odd.i += unit.i * gap.r;
+                    }
+                    to[done * u] = times(plus(even, odd), w[j * u * done]);
+                    to[done * (p - u)] = times(minus(even, odd), w[j * (p - u) * done]);
+                }
+            }
         }
 }
 
@@ -81,8 +108,6 @@ static int64_t factor_of(int64_t n) {
         if (n % p == 0) return p;
     return n;
 }
-
-enum { LARGEST_FACTOR = 31 };
 
 /* Whether n has no prime factor that is too large for a pass. */
 static int is_smooth(int64_t n) {
@@ -120,7 +145,7 @@ static int lines_of(lines *l, int64_t n) {
     l->memory = malloc((size_t)(m ? 4 * m + 2 * n : 3 * n) * sizeof(pair));
     if (!l->memory) return 0;
     l->w = l->memory, l->work = l->w + (m ? m : n), l->line = l->work + (m ? m : n);
-    for (int64_t k = 0; k < (m ? m : n); k++) l->w[k] = root_of_unity(k, m ? m : n);
+    roots_of_unity(m ? m : n, l->w);
     if (!m) return 1;
     l->chirp = l->line + n, l->filter = l->chirp + n, l->wide = l->filter + m;
     for (int64_t k = 0, square = 0; k < n; k++) {

@@ -10,6 +10,7 @@ where the program calls it.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -117,7 +118,9 @@ def export_library(
         names = ("plan.c", "plan.o", "data", "kernels.o", header.name, f"made{path.suffix}")
         glue, plan_object, data, kernels, above, made = (Path(folder) / name for name in names)
         version = f"staticgrad {sys.modules['staticgrad'].__version__} for {loader.host().cpu}"
-        glue.write_text(writer.source(header.name, str(data), version), "utf-8")
+        text = writer.source(header.name, str(data), f"{version}, build <build>")
+        build = sha256(text.replace(str(data), "").encode() + writer.data).hexdigest()[:12]
+        glue.write_text(text.replace("<build>", build), "utf-8")
         data.write_bytes(writer.data)
         above.write_text(writer.header(), "utf-8")
         kernels.write_bytes(_object_code(writer.sources.values()))
@@ -125,12 +128,22 @@ def export_library(
         _call(compiler, *flags, str(glue), "-o", str(plan_object))
         command = [word.format(cc=compiler, path=made) for word in LINKING[path.suffix]]
         _call(*command, str(kernels), str(plan_object), *linked.arguments)
-        shutil.copy(made, path)
-        shutil.copy(above, header)
+        _put(made, path)
+        _put(above, header)
     interface = Interface(header.stem, path.name, writer.rows, writer.variables, writer.digest)
     for language in languages:
         write, end = WRAPPERS[language]
         (path.parent / f"{header.stem}{end}").write_text(write(interface), "utf-8")
+
+
+def _put(made: Path, path: Path) -> None:
+    """Replace a file by another one; a process that has loaded the former one goes on with it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copy(made, beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _call(*command: str) -> None:

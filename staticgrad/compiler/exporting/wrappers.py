@@ -82,7 +82,8 @@ from pathlib import Path
 
 import numpy as np
 
-LIBRARY = ctypes.CDLL(str(Path(__file__).with_name("$file")), use_errno=True)
+PATH = Path(__file__).with_name("$file")
+LIBRARY = ctypes.CDLL(str(PATH), use_errno=True)
 #: Sizes that runs may differ in, each with an input and an axis of it that has this size.
 SIZES = $sizes
 _words = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
@@ -105,6 +106,8 @@ _run = _function("run", ctypes.c_int, *_of_sizes, *_words)
 _save = _function("save", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _load = _function("load", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 version = _function("version", ctypes.c_char_p)().decode()
+if version.encode() not in PATH.read_bytes():
+    raise ImportError(f"{PATH} is another file than this process has loaded: start a new process")
 
 
 class Array(ctypes.Structure):
