@@ -152,6 +152,7 @@ OTHERS = {
     "staticgrad.analysis.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
+    "staticgrad.programs.spellings": "elementwise_grad eval_shape jacfwd jacrev",
     "staticgrad.programs.sparse": "hessian hvp jacobian sparse_hessian sparse_jacobian",
     "staticgrad.saving": "load save",
     "staticgrad.language.scopes": "scope",
@@ -176,7 +177,11 @@ LAYERS = {
         "affine_grid grid_sample pixel_shuffle pixel_unshuffle resize"
     ),
     "staticgrad.language.functions.images.windows": (
-        "adaptive_avg_pool adaptive_max_pool avg_pool avg_pool1d=avg_pool avg_pool2d=avg_pool"
+        "adaptive_avg_pool adaptive_avg_pool1d=adaptive_avg_pool"
+        " adaptive_avg_pool2d=adaptive_avg_pool adaptive_avg_pool3d=adaptive_avg_pool"
+        " adaptive_max_pool adaptive_max_pool1d=adaptive_max_pool"
+        " adaptive_max_pool2d=adaptive_max_pool adaptive_max_pool3d=adaptive_max_pool"
+        " avg_pool avg_pool1d=avg_pool avg_pool2d=avg_pool"
         " avg_pool3d=avg_pool conv conv1d=conv conv2d=conv conv3d=conv conv_transpose"
         " conv_transpose1d=conv_transpose conv_transpose2d=conv_transpose"
         " conv_transpose3d=conv_transpose fold lp_pool max_pool max_pool1d=max_pool"

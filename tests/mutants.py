@@ -91,6 +91,14 @@ MUTANTS = (
             "tests/ops/test_parts_of_numbers.py -k parts",
         ),
         (
+            "raveled-leaves-in-one-dtype",
+            "staticgrad/language/functions/tree.py",
+            "entries.reshape(part.shape).astype(part.dtype)",
+            "entries.reshape(part.shape)",
+            "integers of a tree come back as floats",
+            "tests/interface/test_torch_spellings.py -k raveled",
+        ),
+        (
             "neighbours-by-the-step-above",
             "staticgrad/language/functions/whole_numbers.py",
             "step = where(grows, step, below)",

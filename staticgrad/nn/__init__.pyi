@@ -15,7 +15,10 @@ from staticgrad.language.functions.images.resizing import (
     affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle, resize
 )
 from staticgrad.language.functions.images.windows import (
-    adaptive_avg_pool, adaptive_max_pool, avg_pool, avg_pool as avg_pool1d, avg_pool as
+    adaptive_avg_pool, adaptive_avg_pool as adaptive_avg_pool1d, adaptive_avg_pool as
+    adaptive_avg_pool2d, adaptive_avg_pool as adaptive_avg_pool3d, adaptive_max_pool,
+    adaptive_max_pool as adaptive_max_pool1d, adaptive_max_pool as adaptive_max_pool2d,
+    adaptive_max_pool as adaptive_max_pool3d, avg_pool, avg_pool as avg_pool1d, avg_pool as
     avg_pool2d, avg_pool as avg_pool3d, conv, conv as conv1d, conv as conv2d, conv as conv3d,
     conv_transpose, conv_transpose as conv_transpose1d, conv_transpose as conv_transpose2d,
     conv_transpose as conv_transpose3d, fold, lp_pool, max_pool, max_pool as max_pool1d,
@@ -110,8 +113,10 @@ __all__ = [
     "SmoothL1Loss", "SoftMarginLoss", "Softmax", "Softmin", "Softplus", "Softshrink",
     "Softsign", "Tanh", "Tanhshrink", "Threshold", "TransformerBlock", "TripletMarginLoss",
     "Unflatten", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "adaptive_avg_pool",
-    "adaptive_max_pool", "affine_grid", "attention", "avg_pool", "avg_pool1d", "avg_pool2d",
-    "avg_pool3d", "batch_norm", "batch_statistics", "bidirectional", "binary_cross_entropy",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "affine_grid",
+    "attention", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
+    "batch_statistics", "bidirectional", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "celu", "conv", "conv1d", "conv2d", "conv3d",
     "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "elu",

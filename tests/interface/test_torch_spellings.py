@@ -41,6 +41,47 @@ METHODS = {
     "cos": (lambda x: x.cos(), np.cos(B)),
     "tanh": (lambda x: x.tanh(), np.tanh(B)),
     "sigmoid": (lambda x: x.sigmoid(), 1 / (1 + np.exp(-B))),
+    "t": (lambda x: x.t(), B.T),
+    "expand_as": (lambda x: x[:1].expand_as(x), np.stack([B[0]] * 2)),
+    "view_as": (lambda x: x.view_as(x.T), B.reshape(3, 2)),
+    "type_as": (lambda x: (x > 0).type_as(x), (B > 0) * 1.0),
+    "add": (lambda x: x.add(1.5), B + 1.5),
+    "sub": (lambda x: x.sub(1.5), B - 1.5),
+    "mul": (lambda x: x.mul(x), B * B),
+    "div": (lambda x: x.div(4.0), B / 4.0),
+    "neg": (lambda x: x.neg(), -B),
+    "eq": (lambda x: x.eq(x), B == B),
+    "ne": (lambda x: x.ne(x), B != B),
+    "lt": (lambda x: x.lt(0.0), B < 0.0),
+    "le": (lambda x: x.le(x), np.full(B.shape, True)),
+    "gt": (lambda x: x.gt(0.0), B > 0.0),
+    "ge": (lambda x: x.ge(x), np.full(B.shape, True)),
+    "mm": (lambda x: x.mm(x.t()), B @ B.T),
+    "bmm": (lambda x: x.unsqueeze(0).bmm(x.t().unsqueeze(0)), (B @ B.T)[None]),
+    "mv": (lambda x: x.mv(x[0]), B @ B[0]),
+    "softmax": (lambda x: x.softmax(dim=1), np.exp(B) / np.exp(B).sum(1, keepdims=True)),
+    "log_softmax": (lambda x: x.log_softmax(-1), B - np.log(np.exp(B).sum(-1, keepdims=True))),
+    "logsumexp": (lambda x: x.logsumexp(0, keepdim=True), np.log(np.exp(B).sum(0, keepdims=True))),
+    "relu": (lambda x: x.relu(), np.maximum(B, 0.0)),
+    "square": (lambda x: x.square(), B * B),
+    "reciprocal": (lambda x: x.reciprocal(), 1.0 / B),
+    "rsqrt": (lambda x: x.exp().rsqrt(), np.exp(-B / 2.0)),
+    "sign": (lambda x: x.sign(), np.sign(B)),
+    "floor": (lambda x: x.floor(), np.floor(B)),
+    "ceil": (lambda x: x.ceil(), np.ceil(B)),
+    "log1p": (lambda x: x.exp().log1p(), np.log1p(np.exp(B))),
+    "expm1": (lambda x: x.expm1(), np.expm1(B)),
+    "isnan": (lambda x: x.isnan(), np.full(B.shape, False)),
+    "isinf": (lambda x: x.isinf(), np.full(B.shape, False)),
+    "unbind": (lambda x: x.unbind(1)[2], B[:, 2]),
+    "index_select": (lambda x: x.index_select(1, [2, 0]), B[:, [2, 0]]),
+    "narrow": (lambda x: x.narrow(-1, 1, 2), B[:, 1:]),
+    "movedim": (lambda x: x.movedim(0, 1), B.T),
+    "repeat_interleave": (lambda x: x.repeat_interleave(2, dim=1), np.repeat(B, 2, 1)),
+    "triu": (lambda x: x.triu(1), np.triu(B, 1)),
+    "tril": (lambda x: x.tril(), np.tril(B)),
+    "outer": (lambda x: x[0].outer(x[1]), np.outer(B[0], B[1])),
+    "lerp": (lambda x: x.lerp(-x, 0.25), 0.5 * B),
     "sum dim": (lambda x: x.sum(dim=1), B.sum(1)),
     "mean keepdim": (lambda x: x.mean(dim=0, keepdim=True), B.mean(0, keepdims=True)),
     "sg.max dim": (lambda x: sg.max(x, dim=-1), B.max(-1)),
@@ -88,6 +129,52 @@ def test_a_name_of_our_own_goes_before_a_synonym():
 
     assert public(taker)(dim=3) == (3, 0)
     assert all(word not in own for word, own in SYNONYMS.items())
+
+
+def test_derivatives_by_other_names():
+    x = np.array([0.5, 2.0])
+
+    def f(a, b):
+        return sg.stack([a[0] * b[1], a[1] ** 2])
+
+    wanted = np.array([[x[1], 0.0], [0.0, 2.0 * x[1]]])
+    for transformed in (sg.jacfwd(f), sg.jacrev(f), sg.jacfwd(f, argnums=0)):
+        np.testing.assert_allclose(transformed(x, x), wanted)
+    np.testing.assert_allclose(sg.elementwise_grad(sg.elementwise_grad(sg.sin))(x), -np.sin(x))
+    both = sg.grad(lambda a, b: (a * b).sum(), argnum=(0, 1))(x, 2.0 * x)
+    np.testing.assert_allclose(both, [2.0 * x, x])
+
+
+def test_shapes_are_known_without_a_run():
+    def f(tree, scale):
+        return {"y": tree["a"] @ tree["b"] * scale, "kept": scale}
+
+    found = sg.eval_shape(f, {"a": np.ones((2, 3), "float32"), "b": sg.input("b", (3, "n"))}, 2.0)
+    assert str(found["y"]) == "f32[2, n]"
+    assert (found["y"].shape[0], found["kept"]) == (2, 2.0)
+
+    def never(x):
+        return sg.host_call(lambda a: 1 / 0, x, types=x)
+
+    assert sg.eval_shape(never, np.ones(4)).shape == (4,)
+
+
+def test_trees_are_raveled():
+    tree = {"w": np.arange(6.0).reshape(2, 3), "b": [np.float32(7.0), np.array([1, 2])]}
+    vector, unravel = sg.tree.ravel_pytree(tree)
+    np.testing.assert_array_equal(vector, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 1.0, 2.0])
+    again = unravel(vector + 1.0)
+    np.testing.assert_array_equal(again["w"], tree["w"] + 1.0)
+    assert [each.dtype for each in again["b"]] == ["float32", "int64"]
+
+    def loss(vector):
+        return (unravel(vector)["w"] ** 2).sum()
+
+    np.testing.assert_array_equal(sg.grad(loss)(vector)[:6], 2.0 * tree["w"].ravel())
+    values, _ = sg.tree.ravel_pytree({"w": sg.constant(tree["w"])})
+    assert isinstance(values, sg.Value)
+    with pytest.raises(sg.errors.ShapeError, match="a vector of 9 elements"):
+        unravel(vector[1:])
 
 
 def test_functional_is_importable():

@@ -7,18 +7,22 @@ module. None holds no value; a complex value is one leaf. Names are those of ``j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
+
+import numpy as np
 
 from staticgrad.language.functions import trees
 from staticgrad.language.functions.trees import Tree
 from staticgrad.language.ir.calls import namespace
-from staticgrad.support.errors import ArgumentError
+from staticgrad.language.ir.value import Value
+from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.wording import kind_of
 
 _TreeOf = TypeVar("_TreeOf")
 
-__all__ = ["flatten", "leaves", "map", "unflatten"]
+__all__ = ["flatten", "leaves", "map", "ravel_pytree", "unflatten"]
 
 _AS_THEY_ARE: Final = "dataclasses, named tuples and modules are trees as they are"
 #: Further functions of ``jax.tree`` and ``jax.tree_util`` -> what to write here.
@@ -100,6 +104,48 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
     if len(leaves) != tree.count:
         raise ArgumentError(f"tree.unflatten: {tree} takes {tree.count} leaves, not {len(leaves)}")
     return trees.unflatten(tree, leaves)
+
+
+def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """The leaves of a tree as one vector, and the function that makes the tree of such a vector.
+
+    Leaves are in the order of ``leaves``: those of a dict as they stand in it.
+
+    Args:
+        tree: a tree of arrays, numbers or values.
+
+    Returns:
+        The vector, in the dtype that the leaves have together, and a function of vectors of its
+        size, whose leaves have the shapes and dtypes that they had.
+
+    Raises:
+        ShapeError: of the function, a vector of another size.
+
+    >>> vector, unravel = ravel_pytree({"w": np.ones((2, 1)), "b": 3.0})
+    >>> vector
+    array([1., 1., 3.])
+    >>> unravel(2.0 * vector)["w"].shape
+    (2, 1)
+    """
+    found, built = trees.flatten(tree, whole=True)
+    parts = [leaf if isinstance(leaf, Value) else np.asarray(leaf) for leaf in found]
+    vector: Any = np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
+    sizes = [math.prod(part.shape) for part in parts]
+
+    def unravel(vector: Any) -> Any:
+        if np.shape(vector) != (sum(sizes),):
+            raise ShapeError(
+                f"unravel: a vector of {sum(sizes)} elements makes this tree, not"
+                f" {np.shape(vector)}"
+            )
+        results, start = [], 0
+        for part, size in zip(parts, sizes, strict=True):
+            entries = vector[start : start + size]
+            results.append(entries.reshape(part.shape).astype(part.dtype))
+            start += size
+        return trees.unflatten(built, results)
+
+    return vector, unravel
 
 
 namespace(globals(), instead=_INSTEAD)

@@ -446,7 +446,7 @@ def _by_name(
 #: PyTorch's names of arguments that mean the same as ours; several: one argument has their values.
 SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
     "dim": ("axis",), "dims": ("axis",), "keepdim": ("keepdims",), "is_causal": ("causal",),
-    "lr": ("learning_rate",), "betas": ("beta1", "beta2"),
+    "lr": ("learning_rate",), "betas": ("beta1", "beta2"), "argnum": ("argnums",),
 }  # fmt: skip
 
 

@@ -9,13 +9,16 @@ or ours; the hints of ``support/errors/hints.py`` say what to write for the othe
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import shown
+from staticgrad.support.upward import up
+
+_FUNCTIONS: Final = "staticgrad.language.functions"
 
 
 class TorchSpellings:
@@ -147,6 +150,213 @@ class TorchSpellings:
     def sigmoid(self) -> Self:
         """The logistic functions of the elements."""
         return functions.sigmoid(self)
+
+    @public
+    def t(self) -> Self:
+        """``transpose``: a matrix with its axes exchanged."""
+        return functions.transpose(self)
+
+    @public
+    def expand_as(self, other: Any) -> Self:
+        """``broadcast_to`` the shape of another value."""
+        return functions.broadcast_to(self, other.shape)
+
+    @public
+    def view_as(self, other: Any) -> Self:
+        """``reshape`` to the shape of another value."""
+        return functions.reshape(self, other.shape)
+
+    @public
+    def type_as(self, other: Any) -> Self:
+        """``astype`` of the dtype of another value."""
+        return functions.astype(self, other.dtype)
+
+    @public
+    def add(self, other: Any) -> Self:
+        """``self + other``."""
+        return functions.add(self, other)
+
+    @public
+    def sub(self, other: Any) -> Self:
+        """``self - other``."""
+        return functions.subtract(self, other)
+
+    @public
+    def mul(self, other: Any) -> Self:
+        """``self * other``."""
+        return functions.multiply(self, other)
+
+    @public
+    def div(self, other: Any) -> Self:
+        """``self / other``."""
+        return functions.divide(self, other)
+
+    @public
+    def neg(self) -> Self:
+        """``-self``."""
+        return functions.negative(self)
+
+    @public
+    def eq(self, other: Any) -> Self:
+        """``self == other``."""
+        return functions.equal(self, other)
+
+    @public
+    def ne(self, other: Any) -> Self:
+        """``self != other``."""
+        return functions.not_equal(self, other)
+
+    @public
+    def lt(self, other: Any) -> Self:
+        """``self < other``."""
+        return functions.less(self, other)
+
+    @public
+    def le(self, other: Any) -> Self:
+        """``self <= other``."""
+        return functions.less_equal(self, other)
+
+    @public
+    def gt(self, other: Any) -> Self:
+        """``self > other``."""
+        return functions.greater(self, other)
+
+    @public
+    def ge(self, other: Any) -> Self:
+        """``self >= other``."""
+        return functions.greater_equal(self, other)
+
+    @public
+    def mm(self, other: Any) -> Self:
+        """``self @ other``, of matrices."""
+        return functions.matmul(self, other)
+
+    @public
+    def bmm(self, other: Any) -> Self:
+        """``self @ other``, of batches of matrices."""
+        return functions.matmul(self, other)
+
+    @public
+    def mv(self, other: Any) -> Self:
+        """``self @ other``, of a matrix and a vector."""
+        return functions.matmul(self, other)
+
+    @public
+    def softmax(self, axis: int) -> Self:
+        """``sg.nn.softmax`` along an axis."""
+        return up(_FUNCTIONS).nn.softmax(self, axis)
+
+    @public
+    def log_softmax(self, axis: int) -> Self:
+        """``sg.nn.log_softmax`` along an axis."""
+        return up(_FUNCTIONS).nn.log_softmax(self, axis)
+
+    @public
+    def logsumexp(self, axis: Any, keepdims: bool = False) -> Self:
+        """``sg.nn.logsumexp`` along axes."""
+        return up(_FUNCTIONS).nn.logsumexp(self, axis, keepdims=keepdims)
+
+    @public
+    def relu(self) -> Self:
+        """The positive parts of the elements."""
+        return functions.maximum(self, 0)
+
+    @public
+    def square(self) -> Self:
+        """The squares of the elements."""
+        return functions.square(self)
+
+    @public
+    def reciprocal(self) -> Self:
+        """The reciprocals of the elements."""
+        return functions.reciprocal(self)
+
+    @public
+    def rsqrt(self) -> Self:
+        """The reciprocals of the square roots of the elements."""
+        return functions.divide(1.0, functions.sqrt(self))
+
+    @public
+    def sign(self) -> Self:
+        """The signs of the elements."""
+        return functions.sign(self)
+
+    @public
+    def floor(self) -> Self:
+        """The elements, rounded down."""
+        return functions.floor(self)
+
+    @public
+    def ceil(self) -> Self:
+        """The elements, rounded up."""
+        return functions.ceil(self)
+
+    @public
+    def log1p(self) -> Self:
+        """The logarithms of 1 + x."""
+        return functions.log1p(self)
+
+    @public
+    def expm1(self) -> Self:
+        """The exponentials - 1."""
+        return functions.expm1(self)
+
+    @public
+    def isnan(self) -> Self:
+        """Which elements are NaN."""
+        return functions.isnan(self)
+
+    @public
+    def isinf(self) -> Self:
+        """Which elements are infinite."""
+        return functions.isinf(self)
+
+    @public
+    def unbind(self, axis: int = 0) -> tuple[Self, ...]:
+        """``unstack``: the entries along an axis."""
+        return tuple(functions.unstack(self, axis=axis))
+
+    @public
+    def index_select(self, axis: int, index: Any) -> Self:
+        """``take``: the entries at ``index`` along an axis."""
+        return functions.take(self, index, axis)
+
+    @public
+    def narrow(self, axis: int, start: Any, length: int) -> Self:
+        """The ``length`` entries of an axis from ``start`` on."""
+        value: Any = self
+        before = (slice(None),) * (axis % value.ndim)
+        return functions.getitem(value, (*before, slice(start, start + length)))
+
+    @public
+    def movedim(self, source: Any, destination: Any) -> Self:
+        """``moveaxis``."""
+        return functions.moveaxis(self, source, destination)
+
+    @public
+    def repeat_interleave(self, repeats: int, axis: int | None = None) -> Self:
+        """``sg.repeat``: each entry several times."""
+        return functions.repeat(self, repeats, axis)
+
+    @public
+    def triu(self, k: int = 0) -> Self:
+        """``sg.triu``: zeros below diagonal k."""
+        return functions.triu(self, k)
+
+    @public
+    def tril(self, k: int = 0) -> Self:
+        """``sg.tril``: zeros above diagonal k."""
+        return functions.tril(self, k)
+
+    @public
+    def outer(self, other: Any) -> Self:
+        """``sg.outer``: the products of all elements of two vectors."""
+        return functions.outer(self, other)
+
+    @public
+    def lerp(self, end: Any, weight: Any) -> Self:
+        """``self + weight * (end - self)``."""
+        return functions.add(self, functions.multiply(weight, functions.subtract(end, self)))
 
 
 def _is_same(size: Any) -> bool:

@@ -129,7 +129,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "derivatives": (
             "Derivatives, batches, checkpoints, functions of your own",
-            "programs.along_axes programs.derivatives programs.sparse programs.transformed"
+            "programs.along_axes programs.derivatives programs.sparse programs.spellings"
+            " programs.transformed"
             " ops.custom ops.marks functions.checkpoints.marks functions.kinks",
         ),
         "loops": ("Loops and branches", "functions.loops.loops"),
@@ -172,9 +173,10 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "nn.module nn.layers nn.graphs nn.initial functions.layers",
         ),
         "convolutions": (
-            "Convolutions, pools, grids, resizing",
-            "nn.convolutions functions.images.windows functions.images.resizing",
+            "Convolutions and pools",
+            "nn.convolutions functions.images.windows",
         ),
+        "resizing": ("Resizing, grids of images", "functions.images.resizing"),
         "normalization": (
             "Normalization",
             "nn.normalization functions.normalization",
