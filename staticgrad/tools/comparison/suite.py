@@ -166,7 +166,8 @@ def _cells(row: SuiteRow) -> Mapping[str, Sequence[str]]:
     found = {title: ["-"] * len(heads) for title, heads in _TABLES.items()}
     if row.alone is not None:
         found["time of a step"][0] = seconds(row.alone.cpu)
-        found["bytes of a step"][0] = nbytes(row.tape)
+        sizes = {each.name: nbytes(each.tape) for each in row.peers if each.tape}
+        found["bytes of a step"][:2] = [nbytes(row.tape), sizes.get(TORCH, "-")]
     if row.pair is None:
         return found
     times, sizes = {}, {}
@@ -233,8 +234,6 @@ def run(
 def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> SuiteRow:
     spec = f"{file}:example"
     chosen = subject(spec)
-    if chosen.graph is None:
-        return _alone(name, chosen, spent)
 
     def beside_of(other: str) -> Any:
         try:
@@ -243,6 +242,8 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
             return None
 
     others = {"torch": beside_of("torch") or True, "jax": beside_of("jax")}
+    if chosen.graph is None:
+        return _alone(name, chosen, spent, False if small else others["torch"])
     with one_thread(), unchanged(chosen):
         trained, size = DefineThenRun(chosen), chosen.batch_size
         both = agreement(chosen, trained)
@@ -275,8 +276,8 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
         )  # fmt: skip
 
 
-def _alone(name: str, chosen: ComparedProgram, spent: float) -> SuiteRow:
-    """Return the row of a program without a graph: a first step of the tape."""
+def _alone(name: str, chosen: ComparedProgram, spent: float, torch: Any) -> SuiteRow:
+    """Return the row of a program without a graph: a first step of the tape, PyTorch's bytes."""
     assert chosen.refusal is not None
     with one_thread(), unchanged(chosen):
         tape, batch = DefineByRun(chosen), chosen.draw(chosen.batch_size, np.random.default_rng(0))
@@ -288,6 +289,7 @@ def _alone(name: str, chosen: ComparedProgram, spent: float) -> SuiteRow:
         return SuiteRow(
             name,
             tape=memory.tape_memory(chosen, batch, warm=0).peak,
+            peers=(peers.torch_memory(chosen, torch),) if torch is not False else (),
             alone=race.timings()[0],
             refusal=chosen.refusal.message,
             batch_size=chosen.batch_size,

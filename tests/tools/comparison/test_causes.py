@@ -11,6 +11,7 @@ import staticgrad as sg
 from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.tools.comparison.causes import of_events, of_plan
 from staticgrad.tools.comparison.memory import tape_memory, tape_peak
+from staticgrad.tools.comparison.peers import torch_memory
 from staticgrad.tools.comparison.programs import program, unchanged
 from staticgrad.tools.comparison.report import TORCH, Causes, Comparison, Peer, why_more
 from staticgrad.tools.comparison.ways import DefineThenRun
@@ -99,6 +100,29 @@ def test_an_arena_above_pytorch_has_a_reason(arena: int, parts: Any, said: str) 
     assert found.startswith(f"The compiled step holds {said}" if said else "")
     assert found.endswith("The largest at the peak: 64 B file.py:1." if said else "")
     assert bool(found) == bool(said)
+
+
+def test_bytes_of_pytorch_by_hand() -> None:
+    """Differences [256, 8, 4] are the largest; a program of other losses has a reason instead."""
+    torch = pytest.importorskip("torch")
+    x = RANDOM.normal(size=(256, 4)).astype("float32")
+    centres = sg.parameter("centres", x[:8].copy())
+    chosen = program(lambda x: ((x[:, None] - centres) ** 2).sum(2).min(1).mean(), (x,))
+
+    def loss(shift: float) -> Any:
+        other = torch.tensor(centres.value + shift, requires_grad=True)
+
+        def distance(x: Any) -> Any:
+            return ((x[:, None] - other) ** 2).sum(2).amin(1).mean()
+
+        return distance
+
+    found = torch_memory(chosen, loss(0.0))
+    assert 2 <= found.tape / (4 * 256 * 8 * 4) <= 5  # kept, and the derivative of the square
+    assert found.causes is not None
+    other = torch_memory(chosen, loss(1.0))
+    assert (other.tape, other.causes) == (0, None)
+    assert "another program" in other.reason
 
 
 def test_the_largest_values_at_a_peak_have_lines() -> None:

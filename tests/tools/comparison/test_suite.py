@@ -60,6 +60,23 @@ def step(x, y):
 x = np.random.default_rng(0).normal(size=(3, 20))
 example = step, x, x.sum(0)
 """
+ADDED_IN_TORCH = """
+def torch():
+    import torch
+    other = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    rule = torch.optim.SGD([other], 0.1)
+
+    def step(x, y):
+        loss = ((x.T @ other - y) ** 2).mean()
+        while loss > 0.5:
+            rule.zero_grad()
+            loss.backward()
+            rule.step()
+            loss = ((x.T @ other - y) ** 2).mean()
+        return loss
+
+    return step
+"""
 #: The fields of the JSON document; where one changes its meaning or goes, SCHEMA counts up.
 FIELDS = {"schema", "holds", "version", "machine", "rows"}
 ROW = {
@@ -131,6 +148,18 @@ def test_a_program_is_added_by_one_file(folder: Path) -> None:
     assert [table.title for table in found.tables()] == ["time of a step", "bytes of a step"]
     assert [*found.tables()[0].heads] == ["tape"]
     assert any(row.refusal in text for text in found.reasons)
+
+
+def test_a_program_without_a_graph_has_the_bytes_of_pytorch(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "beside_of_suite.py").write_text(ADDED + ADDED_IN_TORCH)
+    (row,) = suite.run(tmp_path, seconds=0.0, first=False).rows
+    (peer,) = row.peers
+    assert (peer.reason, peer.pair) == ("", None)
+    assert peer.tape > 2 * 8 * 20  # errors, and what they are the difference of
+    (_, sizes) = suite.Suite("", "", (row,)).tables()
+    assert sizes.heads == ["tape", "PyTorch"]
+    assert "-" not in sizes.rows[0]
 
 
 def test_the_small_suite_is_data_of_a_schema(folder: Path) -> None:
