@@ -2,11 +2,12 @@
 
 Public as ``sg.fft``; NumPy's functions of these names take values, too. SciPy's pocketfft computes
 them inside of the compiled step, along any axes, in single or double precision. They are linear,
-so that derivatives of any order are transforms again.
+so that derivatives of any order are transforms again. Of real values the first half is computed:
+the other one is its conjugate.
 
     >>> x = sg.input("x", (4,), "float64")
-    >>> sg.evaluate(sg.fft.fft(x), {"x": [1.0, 0.0, 0.0, 0.0]})
-    array([1.+0.j, 1.+0.j, 1.+0.j, 1.+0.j])
+    >>> sg.evaluate(sg.fft.fft(x), {"x": [1.0, 2.0, 3.0, 4.0]})
+    array([10.+0.j, -2.+2.j, -2.+0.j, -2.-2.j])
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal, Protocol
 
-from staticgrad.language.functions.arrange import pad
+from staticgrad.language.functions.arrange import pad, roll
 from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.variants import named
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.arithmetic import positive
+from staticgrad.language.ops.arithmetic import conj, positive
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.fourier import FourierTransform
-from staticgrad.language.ops.indexing import concatenate, part
+from staticgrad.language.ops.indexing import concatenate, flip, part
 from staticgrad.language.ops.operands import axes_of, distinct_axes, floating, related, size_of
 from staticgrad.language.ops.selection import where
 from staticgrad.language.types.dim import Dim, Size, floordiv
@@ -73,12 +74,32 @@ def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, for
     for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
         is_half = kind == "c2r" and number == len(places) - 1
         value = _resized(value, place, floordiv(size, 2) + 1 if is_half else size)
+    own, divided = tuple(place - value.ndim for place in places), _NORMS[norm][not forward]
+    half = kind == "c2c" and not value.dtype.is_complex and isinstance(sizes[-1], int)
+    if half:  # of real values: it takes half the time, and the other half are conjugates
+        kind = "r2c"
     if kind != "r2c":
         value = astype(value, complex_of(value.dtype.real)).joined()
-    own = tuple(place - (value.ndim - (kind != "r2c")) for place in places)
     last = sizes[-1] if kind == "c2r" else 0
-    found = FourierTransform(kind, own, forward, _NORMS[norm][not forward], last)(value)
-    return found if kind == "c2r" else found.kind.complex_kind.of(found)
+    found = FourierTransform(kind, own, forward, divided, last)(value)
+    if kind == "c2r":
+        return found
+    found = found.kind.complex_kind.of(found)
+    return _both_halves(found, own, sizes[-1]) if half else found
+
+
+def _both_halves(spectrum: Any, axes: Sequence[int], size: int) -> Any:
+    """The spectrum of real values from its first half along the last of ``axes``.
+
+    The element at -k is the conjugate of that at k, along all axes together.
+    """
+    axis = axes[-1]
+    if size < 3:
+        return spectrum
+    rest: Any = conj(flip(part(spectrum, axis % spectrum.ndim, 1, (size - 1) // 2), axis))
+    for other in axes[:-1]:
+        rest = roll(flip(rest, other), 1, other)
+    return concatenate([spectrum, rest], axis % spectrum.ndim)
 
 
 def _resized(value: Any, axis: int, size: Size) -> Any:
@@ -174,7 +195,7 @@ Returns:
 #: Transform -> what its example transforms, and the result.
 _EXAMPLES: Final = {
     "fft": ("[1.0, 2.0, 3.0, 4.0]", "array([10.+0.j, -2.+2.j, -2.+0.j, -2.-2.j])"),
-    "ifft": ("[10.0, -2.0, -2.0, -2.0]", "array([1.+0.j, 3.+0.j, 3.+0.j, 3.+0.j])"),
+    "ifft": ("[10.0, -2.0, -2.0, -2.0]", "array([1.+0.j, 3.-0.j, 3.+0.j, 3.+0.j])"),
     "rfft": ("[1.0, 2.0, 3.0, 4.0]", "array([10.+0.j, -2.+2.j, -2.+0.j])"),
     "irfft": ("[10.0, -2.0 + 2.0j, -2.0]", "array([1., 2., 3., 4.])"),
     "fftn": ("[[1.0, 2.0], [3.0, 4.0]]", "array([[10.+0.j, -2.+0.j],\n       [-4.+0.j,  0.+0.j]])"),
