@@ -282,6 +282,19 @@ def test_factors_of_rows_and_columns_are_not_made_as_large_as_the_matrix():
     np.testing.assert_array_equal(slope.run(feeds), np.full(10**6, 8.0))
 
 
+@pytest.mark.parametrize("matrix", [S, sp.csr_matrix(S), sg.sparse.csr(S)])
+def test_operators_of_dense_values_and_sparse_matrices(matrix):
+    for found, wanted in {
+        "x + a": (X + matrix, F + D), "x - a": (X - matrix, F - D), "x * a": (X * matrix, F * D),
+        "a + x": (matrix + X, D + F), "a - x": (matrix - X, D - F),
+        "x.T @ a": (X.T @ matrix, F.T @ D), "a @ x.T": (matrix @ X.T, D @ F.T),
+        "0 + a": (sum([sg.sparse.csr(matrix), X]), D + F),
+    }.values():  # fmt: skip
+        np.testing.assert_allclose(sg.evaluate(dense(found), {"x": F}), wanted)
+    with pytest.raises(StaticgradError, match=r"A\.toarray\(\) is dense"):
+        X / matrix
+
+
 X = sg.input("x", (6, 5), "float64")
 INDEX = sg.input("i", (), "int64")
 A, B = sg.sparse.csr(S), sg.sparse.csr(T)

@@ -57,6 +57,11 @@ def load(name: str) -> Any:
     return found
 
 
+def as_sparse(matrix: Any) -> Any:
+    """Return a sparse matrix, of SciPy too, as one of ``sg.sparse``."""
+    return import_module(f"{_PACKAGE}.sparse").csr(matrix)
+
+
 def load_functions() -> None:
     """Import all functions, and with them every built-in op that one of them applies.
 

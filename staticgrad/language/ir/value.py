@@ -137,6 +137,8 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
             if _is_operand(other):
                 found = getattr(functions, function)
                 return found(other, self) if turned else found(self, other)
+            if is_sparse(other):
+                return _beside_sparse(name, function, self, other, turned)
             if name in ("eq", "ne"):  # then it is another thing, and Python says so
                 return NotImplemented
             if other is None or isinstance(other, str | bytes | dict | set):
@@ -150,6 +152,20 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
 
     operator.__name__, operator.__qualname__ = f"__{name}__", f"Value.__{name}__"
     return operator
+
+
+def _beside_sparse(name: str, function: str, value: Any, matrix: Any, turned: bool) -> Any:
+    """An operator of a value and a sparse matrix, of SciPy too, by the operators of the matrix."""
+    name = name.removeprefix("r") if turned else name
+    if name == "matmul":
+        found = getattr(functions, function)
+        return found(matrix, value) if turned else found(value, matrix)
+    operator = getattr(
+        functional.as_sparse(matrix), f"__{name}__" if turned else f"__r{name}__", None
+    )
+    if operator is None or name not in ("add", "sub", "mul", "truediv"):
+        raise no_operand(function, matrix)
+    return operator(value)
 
 
 def _pair(name: str, turned: bool = False) -> Callable[[Of[V], Any], tuple[V, V]]:
@@ -625,6 +641,4 @@ _OPERANDS: Final = (Value, bool, int, float, complex, list, tuple, memoryview, D
 
 
 def _is_operand(data: object) -> bool:
-    if isinstance(data, _OPERANDS) or hasattr(data, "__array__") or hasattr(data, "__dlpack__"):
-        return True
-    return is_sparse(data)
+    return isinstance(data, _OPERANDS) or hasattr(data, "__array__") or hasattr(data, "__dlpack__")

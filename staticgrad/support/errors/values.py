@@ -263,6 +263,12 @@ def no_graph_attribute(name: str, known: Iterable[str]) -> AttributeError:
     return UnknownAttributeError(f"a graph has no attribute {name!r}", hint=hint)
 
 
+_OF_SPARSE: Final = (
+    "A.toarray() is dense; sg.sparse.csr(A) has methods: A.sin(), A.sum(axis), A.apply(function)\n"
+    "sg.sparse.spsolve(A, b) solves systems"
+)
+
+
 def no_operand(function: str, other: object) -> DTypeError:
     """The error for an operand that no array can be made of."""
     hints = {
@@ -270,10 +276,11 @@ def no_operand(function: str, other: object) -> DTypeError:
         "str": "a value by name: the input itself, graph[name] for an output",
         "Dim": "",
     }
+    kind = type(other).__module__
     what = "None is" if other is None else f"{shown(other)} is {kind_of(other)},"
     return DTypeError(
         f"{function}: {what} not a value, a number or an array",
-        hint=hints.get(type(other).__name__, ""),
+        hint=hints.get(type(other).__name__, _OF_SPARSE if "sparse" in kind else ""),
     )
 
 

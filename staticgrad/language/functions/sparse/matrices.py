@@ -555,7 +555,9 @@ class Sparse:
     def _sum(self, other: Any, function: Callable[[Any, Any], Any]) -> Any:
         """A sum of the same pattern, or over the places of both; dense beside a dense matrix."""
         if not is_sparse(other):
-            if np.ndim(other) == 2:
+            if known_integer(other) == 0:
+                return self  # as sum([A, B]) begins
+            if getattr(other, "ndim", 0) == 2:
                 return function(self.todense(), other)
             raise ArgumentError(
                 f"sparse: a sparse matrix is added to another matrix, not to {kind_of(other)}",
