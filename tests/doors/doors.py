@@ -628,12 +628,12 @@ def _(case):
 def _(case):
     path = folder() / f"exported{next(_numbers)}.so"
     graph = case.graph()
-    sizes = {"rows": case.rows} if case.kind.named else {}
-    sg.compile(graph).export(path, header=path.with_suffix(".h"), **sizes)
+    sizes = [ctypes.c_int64(case.rows)] if case.kind.named else []  # which stay free
+    sg.compile(graph).export(path, header=path.with_suffix(".h"))
     code = ctypes.CDLL(str(path))
     nbytes = getattr(code, f"{path.stem}_arena_bytes")
     nbytes.restype = ctypes.c_size_t
-    memory = np.zeros(nbytes() + 64, np.uint8)
+    memory = np.zeros(nbytes(*sizes) + 64, np.uint8)
     arena = memory[-memory.ctypes.data % 64 :]
     feeds = {name: native(a) for name, a in case.feeds.items()}
     inputs = [feeds[value.node.label] for value in graph.inputs]
@@ -645,7 +645,7 @@ def _(case):
         for arrays in (inputs, [], results.values())
     ]
     run = getattr(code, f"{path.stem}_run")
-    assert run(*structs, ctypes.c_void_p(arena.ctypes.data), None) == 0
+    assert run(*sizes, *structs, ctypes.c_void_p(arena.ctypes.data), None) == 0
     return results
 
 
