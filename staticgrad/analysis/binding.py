@@ -15,7 +15,7 @@ from staticgrad.language.ir.graph import Graph, Input, Symbolic
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.arrays import TensorType, array_of, convert_array
+from staticgrad.language.types.arrays import TensorType, array_of, columns_of, convert_array
 from staticgrad.language.types.dim import (
     Dim,
     FloorDiv,
@@ -261,6 +261,9 @@ def _mentions(value: Symbolic, name: str) -> bool:
 
 def _by_name(graph: Graph, inputs: Mapping[str, Symbolic], feeds: Any) -> dict[str, Any]:
     if not isinstance(feeds, Mapping):
+        columns = columns_of(feeds)
+        if columns is not None:  # named columns; those that nothing reads are left out
+            return {name: each for name, each in columns.items() if name in inputs}
         first = next(iter(inputs), "x")
         raise FeedError(
             f"the feeds are {kind_of(feeds)}, not a dict",

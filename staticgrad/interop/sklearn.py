@@ -146,7 +146,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
                 batches,
                 1 if is_part else self.epochs,
                 callbacks=[] if stops is None else [stops],
-                progress=lambda line: None,
+                progress=False,
             )
         finally:
             self.module_.eval()

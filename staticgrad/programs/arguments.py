@@ -24,6 +24,7 @@ from staticgrad.language.ir.op import as_array
 from staticgrad.language.ir.python_numbers import Number
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import dtype_of
+from staticgrad.language.types.arrays import is_array_like
 from staticgrad.language.types.dtype import DType, as_dtype
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of, shown
@@ -44,7 +45,6 @@ _OPTIONAL: Final = _Optional()
 TELLS_NAMES: Final = "__staticgrad_tells_names__"
 #: Larger ints are static.
 _LARGEST_INT: Final = 2**63 - 1
-_ARRAYS = ("__array__", "__array_interface__", "__dlpack__")
 
 
 class CallArguments:
@@ -201,7 +201,7 @@ def without_defaults(f: Callable[..., Any]) -> Signature | None:
 
 def is_array(leaf: Any) -> bool:
     """Return whether a leaf becomes an input of the graph."""
-    return not isinstance(leaf, Value | type) and any(hasattr(leaf, name) for name in _ARRAYS)
+    return not isinstance(leaf, Value) and is_array_like(leaf)
 
 
 def is_value(leaf: Any) -> bool:

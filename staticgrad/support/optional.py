@@ -68,6 +68,11 @@ safetensors: Final = Package(
 sklearn: Final = Package(
     "sklearn", "estimators and the images of digits need scikit-learn", '"staticgrad[demo]"'
 )
+tensorboardX: Final = Package(  # noqa: N816 - its own name
+    "tensorboardX", "files of TensorBoard need tensorboardX, or PyTorch with tensorboard",
+    "tensorboardX", "or pip install torch tensorboard",
+)  # fmt: skip
+tqdm: Final = Package("tqdm", "bars of progress need tqdm", "tqdm")
 torch: Final[Any] = Package(
     "torch", "sg.torch and files of torch.save need PyTorch", "torch",
     "weights are also read from .safetensors and .npz",
@@ -76,5 +81,16 @@ torch: Final[Any] = Package(
 #: All of them, by the name of the module.
 PACKAGES: Final = {
     each.__name__: each
-    for each in (jax, material, ml_dtypes, mpi4py, onnx, safetensors, sklearn, torch)
+    for each in (
+        jax,
+        material,
+        ml_dtypes,
+        mpi4py,
+        onnx,
+        safetensors,
+        sklearn,
+        tensorboardX,
+        torch,
+        tqdm,
+    )
 }

@@ -3,8 +3,9 @@
 from staticgrad.language.ir.calls import namespace
 from staticgrad.train.fitting import Epoch, History, fit
 from staticgrad.train.minibatches import Batches, prefetch
+from staticgrad.train.reporting import TensorBoard
 
-__all__ = ["Batches", "Epoch", "History", "fit", "prefetch"]
+__all__ = ["Batches", "Epoch", "History", "TensorBoard", "fit", "prefetch"]
 
 
 namespace(globals())

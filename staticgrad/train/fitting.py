@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import copy
 from dataclasses import field, fields
 from itertools import islice
@@ -16,16 +16,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ops.operands import NonNegativeInt
+from staticgrad.language.ops.operands import NonNegativeInt, PositiveInt
+from staticgrad.language.types.arrays import is_array_like
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
-from staticgrad.support import ranks, terminal
-from staticgrad.support.containers import parts_in
+from staticgrad.support import ranks
+from staticgrad.support.containers import is_named_tuple, parts_in
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
-from staticgrad.train.minibatches import Batches, prefetch
+from staticgrad.train.minibatches import Batches, is_data_set, prefetch
+from staticgrad.train.reporting import Display, reporter
 
 #: What a process exits with that SIGTERM has ended.
 _ENDED: Final = 128 + signal.SIGTERM
@@ -126,13 +128,14 @@ def fit(
     data: Iterable[Any],
     epochs: int = 1,
     *,
+    batch_size: PositiveInt | None = None,
     shuffle: bool | int = False,
     validate: Callable[[], Any] | None = None,
     patience: NonNegativeInt | None = None,
     callbacks: Sequence[Callable[[Epoch], Any]] = (),
     state: Any = None,
     checkpoint: Any = None,
-    progress: Callable[[str], Any] | None = None,
+    progress: Callable[[str], Any] | bool | str | None = "auto",
 ) -> History:
     """Call ``step`` on every batch of every epoch.
 
@@ -144,9 +147,12 @@ def fit(
         step: takes the arrays of a batch, and gives the loss: one number, or a dict of numbers with
             "loss", as ``{"loss": loss, "accuracy": accuracy}``. Mostly an ``sg.function`` with
             ``opt.minimize(loss)``.
-        data: batches, tuples or single arrays: ``Batches``, a list, or what gives the same batches
-            again when it is iterated over. The next ones are made while a step runs.
+        data: batches, tuples or single arrays: ``Batches``, a list, a ``DataLoader``, or what gives
+            the same batches again when it is iterated over. The next ones are made while a step
+            runs.
         epochs: how often.
+        batch_size: examples in a batch; then the data is examples: an array or a table, a tuple of
+            them, or a data set of examples by number, as ``Batches`` takes them.
         shuffle: put the examples of ``Batches``, or the batches of a list, into another order in
             each epoch. A number is the seed; True is the seed of the ``Batches``, or 0.
         validate: gives a measure after each epoch, to be small: one number, or a dict as ``step``,
@@ -156,7 +162,9 @@ def fit(
             gives True, or a text that says why, ends the training.
         state: what a checkpoint keeps, as ``sg.save`` takes it.
         checkpoint: the file, written after each epoch.
-        progress: is given a line of text after each batch; by default it is shown on a terminal.
+        progress: True shows a bar by ``tqdm``, or where that is not installed prints a line after
+            each epoch; "auto" shows the bar, or a line, on a terminal alone; False shows nothing.
+            A function is given a line of text after each batch.
 
     Returns:
         The history, of epochs before the checkpoint, too.
@@ -171,11 +179,12 @@ def fit(
     >>> fit(lambda x: next(losses), ["a", "b"], epochs=2).losses
     [0.375, 0.125]
     """
+    data = _batched(data, batch_size)
     _check(step, data, epochs)
-    _check_options(state, checkpoint, callbacks, validate=validate, progress=progress)
+    _check_options(state, checkpoint, callbacks, validate=validate)
     data = _shuffled(data, shuffle)
-    run = _Progress(step, data, epochs, state, checkpoint, progress or _shown)
-    with run.ended_by_sigterm():
+    run = _Progress(step, data, epochs, state, checkpoint, reporter(progress))
+    with run.ended_by_sigterm(), closing(run.report):
         while run.epoch < epochs and not (run.history.stopped or run.is_ending):
             run.through_an_epoch()
             if validate is not None:
@@ -187,6 +196,20 @@ def fit(
                 run.history.stopped = f"nothing better for {patience} epochs"
             run.save()
     return run.history
+
+
+def _batched(data: Any, size: int | None) -> Any:
+    """Return batches of examples; the data itself if it is batches."""
+    if size is None:
+        return data
+    is_arrays = isinstance(data, tuple) and not is_named_tuple(type(data))
+    if isinstance(data, Batches) or not (is_arrays or is_array_like(data) or is_data_set(data)):
+        raise ArgumentError(
+            f"fit: batch_size={size} cuts examples, and the data is {kind_of(data)}",
+            hint="batches have a size: leave batch_size out\n"
+            "examples are arrays: fit(step, (x, y), batch_size=32)",
+        )
+    return Batches(*data, size=size) if is_arrays else Batches(data, size=size)
 
 
 def _check(step: object, data: Any, epochs: object) -> None:
@@ -201,11 +224,12 @@ def _check(step: object, data: Any, epochs: object) -> None:
         raise ArgumentError(
             f"fit: the step is {kind_of(step)}, not a function", hint="fit(step, batches)"
         )
-    is_array = isinstance(data, np.ndarray)
-    if is_array or (isinstance(data, tuple) and all(isinstance(x, np.ndarray) for x in data)):
+    is_array = is_array_like(data)
+    if is_array or (isinstance(data, tuple) and all(map(is_array_like, data))):
         what = kind_of(data) if is_array else "a tuple of arrays"
         raise ArgumentError(
-            f"fit: the data is {what}, not batches", hint="sg.train.Batches(x, y, size=32, seed=0)"
+            f"fit: the data is {what}, not batches",
+            hint="sg.train.Batches(x, y, size=32, seed=0); or batch_size=32",
         )
     if type(epochs) is not int or epochs < 0:
         is_data = isinstance(epochs, Iterable) and not isinstance(epochs, str)
@@ -305,7 +329,6 @@ def _check_options(state: object, checkpoint: object, callbacks: Any, **called: 
         if given is not None and not callable(given):
             raise ArgumentError(
                 f"fit: {name} is {kind_of(given)}, not a function",
-                hint="a line for each batch: progress=print" if name == "progress" else "",
             )
     if checkpoint is not None and state is None:
         raise ArgumentError(
@@ -324,9 +347,9 @@ class _Progress:
         epochs: int,
         state: Any,
         checkpoint: Any,
-        progress: Callable[[str], Any],
+        report: Display,
     ) -> None:
-        self.step, self.data, self.epochs, self.progress = step, data, epochs, progress
+        self.step, self.data, self.epochs, self.report = step, data, epochs, report
         self.state, self.checkpoint = state, None if checkpoint is None else Path(checkpoint)
         self.history = History()
         self.epoch = self.place = 0
@@ -346,7 +369,8 @@ class _Progress:
 
     def through_an_epoch(self) -> None:
         """The batches of an epoch that are left."""
-        began, count = time.perf_counter(), _length(self.data)
+        began = time.perf_counter()
+        self.report.begin(self.epoch, self.epochs, self.place, _length(self.data))
         batches = prefetch(self._batches(self.place))
         for batch in batches:
             found = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
@@ -356,13 +380,7 @@ class _Progress:
                 entry[0] += each * rows
                 entry[1] += rows
             self.place += 1
-            means = self._means()
-            took = time.perf_counter() - began
-            self.progress(
-                f"epoch {self.epoch + 1}/{self.epochs}  {self.place}{count}"
-                f"  loss {means.pop('loss'):.5g}"
-                f"{''.join(f'  {name} {mean:.4g}' for name, mean in means.items())}  {took:.1f} s"
-            )
+            self.report.batch(self.place, self._means(), time.perf_counter() - began)
             if self._ends():
                 batches.close()  # type: ignore[attr-defined]
                 self.save()
@@ -374,6 +392,7 @@ class _Progress:
                 hint=again if self.epoch else "",
             )
         means = self._means()
+        self.report.end()
         self.history.losses.append(means.pop("loss"))
         for name, mean in means.items():
             self.history.metrics.setdefault(name, []).append(mean)
@@ -442,10 +461,5 @@ class _Progress:
             raise SystemExit(_ENDED)
 
 
-def _length(data: Any) -> str:
-    return f"/{len(data)}" if hasattr(data, "__len__") else ""
-
-
-def _shown(line: str) -> None:
-    if terminal.is_there():
-        terminal.write(line)
+def _length(data: Any) -> int | None:
+    return len(data) if hasattr(type(data), "__len__") else None

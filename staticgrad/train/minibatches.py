@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.operands import NonNegativeInt, PositiveInt
-from staticgrad.language.types.arrays import array_of
+from staticgrad.language.types.arrays import array_of, is_array_like
 from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of, shown
 
 Item = TypeVar("Item")
 B = TypeVar("B")
-
-#: What arrays have of which there is one; neither a dict nor a data set has any.
-_ARRAYS: Final = ("shape", "__array__", "__array_interface__", "__dlpack__")
 
 
 @bounded
@@ -90,7 +87,9 @@ class Batches(Generic[B]):
         """Batches of these arrays.
 
         Args:
-            arrays: what has a shape and takes an array of indices: also a ``np.memmap``.
+            arrays: what has a shape and takes an array of indices: also a ``np.memmap``; tables and
+                columns of pandas, Polars and Arrow. Or one data set of examples by number, as those
+                of PyTorch: arrays, or tuples or dicts of them, which are stacked.
             size: examples in a batch; the last one may have fewer.
             seed: of the orders; None: as they are.
             drop_last: leave out a last batch that has fewer.
@@ -106,8 +105,9 @@ class Batches(Generic[B]):
             )
         if not arrays:
             raise ArgumentError("Batches: there are no arrays")
-        self.arrays = [_array(each) for each in arrays]
-        counts = [int(array.shape[0]) for array in self.arrays]
+        self._examples = arrays[0] if len(arrays) == 1 and is_data_set(arrays[0]) else None
+        self.arrays = [_array(each) for each in arrays] if self._examples is None else []
+        counts = [int(array.shape[0]) for array in self.arrays] or [len(arrays[0])]
         if len(set(counts)) != 1:
             raise ShapeError(f"Batches: arrays of {counts} examples")
         self.size, self.seed, self.drop_last = size, seed, drop_last
@@ -117,6 +117,8 @@ class Batches(Generic[B]):
 
     def __repr__(self) -> str:
         arrays = f"{len(self.arrays)} array{'s' * (len(self.arrays) > 1)}"
+        if self._examples is not None:
+            arrays = kind_of(self._examples)
         said = f", seed={self.seed}" if self.seed is not None else ""
         last = ", drop_last=True" if self.drop_last else ""
         share = f", rank={self.rank}, ranks={self.ranks}" if self.ranks > 1 else ""
@@ -139,18 +141,48 @@ class Batches(Generic[B]):
             first = place * self.size
             share = (min(first + self.size, self._count) - first) // self.ranks
             chosen: Any = slice(first + self.rank * share, first + (self.rank + 1) * share)
+            if self._examples is not None:
+                numbers = range(self._total)[chosen] if order is None else order[chosen]
+                yield stacked([self._examples[int(each)] for each in numbers])
+                continue
             if order is not None:
                 chosen = order[chosen]
             found: Any = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])
             yield found if len(found) > 1 else found[0]
 
 
+def is_data_set(data: Any) -> bool:
+    """Return whether something, neither an array nor a list, gives examples by their number."""
+    if isinstance(data, Mapping | list | tuple | str | bytes | type) or is_array_like(data):
+        return False
+    is_array = hasattr(data, "shape") and hasattr(data, "dtype")
+    has_number = hasattr(type(data), "__getitem__") and hasattr(type(data), "__len__")
+    return has_number and not is_array
+
+
+def stacked(examples: list[Any]) -> Any:
+    """Stack examples, arrays or numbers in equal tuples or dicts, along a new first axis."""
+    first = examples[0]
+    if isinstance(first, Mapping):
+        return {name: stacked([each[name] for each in examples]) for name in first}
+    if isinstance(first, tuple | list):
+        return tuple(stacked([*part]) for part in zip(*examples, strict=True))
+    arrays = [array_of(each, "an example") for each in examples]
+    shapes = {each.shape for each in arrays}
+    if len(shapes) > 1:
+        found = " and ".join(map(str, sorted(shapes)[:2]))
+        raise ShapeError(f"Batches: examples have shapes {found}, and a batch stacks them")
+    return np.stack(arrays)
+
+
 def _array(examples: Any) -> Array:
     """An array with an entry for each example."""
     if type(examples) in (np.ndarray, np.memmap):
         array: Array = examples
-    elif isinstance(examples, list | tuple) or any(hasattr(examples, each) for each in _ARRAYS):
-        array = array_of(examples, "Batches")
+    elif (
+        isinstance(examples, list | tuple) or hasattr(examples, "shape") or is_array_like(examples)
+    ):
+        array = array_of(examples, "the array for Batches")
     else:
         raise ArgumentError(
             f"Batches: {shown(examples)} is {kind_of(examples)}, not an array",

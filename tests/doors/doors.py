@@ -419,7 +419,7 @@ through(
     ),
 )  # fmt: skip
 through(
-    "solve", "sg.ode.solve sg.ode.OdeSolution",
+    "solve", "sg.ode.solve",
     lambda f, x, case: back(
         last(
             sg.ode.solve(

@@ -10,6 +10,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, RankError
 from staticgrad.language.functions.loops.ode import METHODS
+from staticgrad.language.functions.loops.solutions import OdeSolution
 from tests.ops.graphs import variable
 from tests.ops.messages import assert_each_raises
 
@@ -196,7 +197,7 @@ def landing(height, g=9.81):
 def test_an_event_ends_the_solution_at_its_zero():
     """A ball that falls lands after sqrt(2 h / g)."""
     found = evaluated(landing(sg.constant(10.0, "float64")))
-    assert isinstance(found, sg.ode.OdeSolution)
+    assert isinstance(found, OdeSolution)
     np.testing.assert_allclose(found.t, np.sqrt(20 / 9.81), rtol=1e-13)
     np.testing.assert_allclose(found.y, [0.0, -np.sqrt(20 * 9.81)], atol=1e-12)
     assert found.event == 0
@@ -248,7 +249,7 @@ def test_gradients_of_the_place_of_an_event():
 @pytest.mark.slow
 def test_a_function_returns_a_solution_of_arrays_that_is_called():
     found = sg.function(landing)(np.float64(10.0))
-    assert isinstance(found, sg.ode.OdeSolution)
+    assert isinstance(found, OdeSolution)
     assert isinstance(found.t, np.float64)
     np.testing.assert_allclose(found.t, np.sqrt(20 / 9.81), rtol=1e-13)
     np.testing.assert_allclose(sg.evaluate(found(0.5)), [10 - 9.81 / 8, -9.81 / 2])

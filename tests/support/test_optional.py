@@ -17,6 +17,14 @@ from tests.helpers.processes import python
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"].keys() - {"bench", "bench-torch", "test"}
 IDENTITY = sg.Graph({"y": sg.input("x", (2,))})
+
+
+def _board(path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        sg.train.TensorBoard(path)
+
+
 #: What needs a package: its name, and what a user does.
 USES = [
     ("jax", lambda path: sg.jax.function(lambda x: x)(1.0)),
@@ -27,6 +35,8 @@ USES = [
     ("onnx", lambda path: sg.onnx.export(IDENTITY, path / "model.onnx")),
     ("safetensors", lambda path: sg.save(path / "f.safetensors", 1)),
     ("sklearn", lambda path: demo.load_digits()),
+    ("tensorboardX", lambda path: _board(path / "runs")),
+    ("tqdm", lambda path: PACKAGES["tqdm"]()),
     ("torch", lambda path: sg.torch.function(lambda x: x)(1.0)),
     ("torch", lambda path: sg.nn.Linear(2, 3).load_torch(path / "weights.pt")),
 ]

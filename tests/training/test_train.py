@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, SavedFileError
-from staticgrad.train import Batches, History, fit, prefetch
+from staticgrad.train import Batches, History, TensorBoard, fit, prefetch
 from tests.helpers.processes import python
 
 
@@ -264,6 +265,114 @@ def test_a_checkpoint_without_a_place_is_refused_before_the_first_step(path, err
     assert not steps
 
 
+def test_examples_are_cut_by_the_size_of_batches():
+    y = np.arange(20)
+
+    def seen(*args, **options):
+        found = []
+
+        def step(*batch):
+            found.append([np.asarray(each).tolist() for each in batch])
+            return 1.0
+
+        fit(step, *args, **options)
+        return found
+
+    batches = [[X[k : k + 8].tolist(), y[k : k + 8].tolist()] for k in (0, 8, 16)]
+    assert seen((X, y), batch_size=8) == batches
+    assert seen(X, batch_size=8) == [[each[0]] for each in batches]
+    mixed = seen((X, y), 2, batch_size=8, shuffle=3)
+    assert mixed == seen(Batches(X, y, size=8, seed=3), 2)
+    assert mixed[:3] != batches
+
+
+class Bars:
+    """Stands in for ``tqdm.auto``: writes down what a bar is told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def tqdm(self, **options):
+        self.calls.append(("begin", options["desc"], options["initial"], options["total"]))
+        return self
+
+    def set_postfix(self, texts, refresh):
+        self.calls.append(("postfix", texts))
+
+    def update(self, count):
+        self.calls.append(("update", count))
+
+    def close(self):
+        self.calls.append(("close",))
+
+
+def test_progress_is_a_bar_where_tqdm_is_installed(monkeypatch, capsys):
+    bars = Bars()
+    monkeypatch.setitem(sys.modules, "tqdm", bars)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", bars)
+    fit(lambda x: {"loss": x[0], "twice": 2 * x[0]}, [np.ones(1), 3 * np.ones(1)], progress=True)
+    assert bars.calls == [
+        ("begin", "epoch 1/1", 0, 2),
+        ("postfix", {"loss": "1", "twice": "2"}), ("update", 1),
+        ("postfix", {"loss": "2", "twice": "4"}), ("update", 1),
+        ("close",),
+    ]  # fmt: skip
+    bars.calls.clear()
+    with pytest.raises(ZeroDivisionError):
+        fit(lambda x: 1 / x[0].item(), [np.zeros(1)], progress=True)
+    assert bars.calls[-1] == ("close",)
+    bars.calls.clear()
+    for quiet in (False, "auto", None):  # no terminal is here
+        fit(lambda x: 1.0, [np.ones(1)], progress=quiet)
+    assert bars.calls == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_a_line_for_each_epoch_without_tqdm(monkeypatch, capsys):
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
+    fit(lambda x: x[0], [np.ones(1), 3 * np.ones(1)], 2, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [each.rpartition("  ")[0] for each in lines] == [
+        "epoch 1/2  2/2  loss 2", "epoch 2/2  2/2  loss 2"
+    ]  # fmt: skip
+
+
+def test_the_bar_of_tqdm_itself(capsys):
+    pytest.importorskip("tqdm")
+    fit(lambda x: 0.5, [np.ones(1)] * 3, 2, progress=True)
+    text = capsys.readouterr().err
+    assert "epoch 1/2" in text
+    assert "3/3" in text
+    assert "loss=0.5" in text
+
+
+def test_scalars_of_an_epoch_are_written_for_tensorboard(tmp_path):
+    found = []
+
+    class Writer:
+        def add_scalar(self, name, value, step):
+            found.append((name, value, step))
+
+    measures = iter([3.0, 2.0])
+    fit(
+        lambda x: {"loss": 0.5, "accuracy": 1.0}, [1], 2, validate=lambda: next(measures),
+        callbacks=[TensorBoard(writer=Writer())],
+    )  # fmt: skip
+    assert found == [
+        (name, value, step)
+        for step, measure in ((0, 3.0), (1, 2.0))
+        for name, value in (("loss", 0.5), ("accuracy", 1.0), ("measure", measure))
+    ]
+
+
+def test_the_files_of_tensorboard(tmp_path):
+    pytest.importorskip("tensorboardX")
+    fit(lambda x: 0.5, [1], 2, callbacks=[TensorBoard(tmp_path / "runs")])
+    (path,) = (tmp_path / "runs").iterdir()
+    assert b"loss" in path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -285,6 +394,13 @@ def test_a_checkpoint_without_a_place_is_refused_before_the_first_step(path, err
         (lambda: fit(lambda x: 1.0, [X], shuffle=-1), "shuffle is -1"),
         (lambda: fit(lambda x: 1.0, iter([X]), shuffle=True), "no batches by number"),
         (lambda: fit(print, [], checkpoint="run.npz"), "a checkpoint needs a state"),
+        (lambda: fit(print, (X, X)), "a tuple of arrays, not batches"),
+        (lambda: fit(print, [X], batch_size=2), "cuts examples, and the data is a list"),
+        (lambda: fit(print, Batches(X), batch_size=2), "the data is a Batches"),
+        (lambda: fit(print, X, batch_size=0), "batch_size is 0"),
+        (lambda: fit(print, [X], progress="bar"), "progress is 'bar'"),
+        (lambda: TensorBoard(), "there is no folder"),
+        (lambda: TensorBoard(writer=3), "is an int, with no add_scalar"),
     ],
 )
 def test_what_is_refused(make, says):

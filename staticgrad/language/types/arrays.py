@@ -12,6 +12,7 @@ an axis of literal size 1 stretches, nothing else does.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Iterable, Sequence
 from math import prod
@@ -25,7 +26,7 @@ from staticgrad.language.types.dim import Dim, Named, Size, evaluate, kept_by_si
 from staticgrad.language.types.dtype import DType, as_dtype, complex_of, whole_bools
 from staticgrad.support.errors import DTypeError, Related, StaticgradError
 from staticgrad.support.errors.values import masked_array
-from staticgrad.support.errors.wording import why_no_array
+from staticgrad.support.errors.wording import kind_of, why_no_array
 from staticgrad.support.narrow_floats import narrowed
 from staticgrad.support.records import dataclass
 
@@ -167,6 +168,36 @@ def typical_value(named: Named, default: int = 64) -> int:
 
 
 Array = npt.NDArray[Any]
+#: What an object has of which ``array_of`` makes an array.
+PROTOCOLS: Final = ("__array__", "__array_interface__", "__dlpack__", "__dataframe__")
+_NUMBERS: Final = (
+    "a category as its code, or one column of 0 and 1 for each; a date as a number of days;\n"
+    'numbers of text by .astype("float64")'
+)
+
+
+def is_array_like(data: Any) -> bool:
+    """Return whether an object, not its class, has a protocol of arrays or of tables."""
+    return not isinstance(data, type) and any(hasattr(data, each) for each in PROTOCOLS)
+
+
+def columns_of(data: Any) -> dict[str, Any] | None:
+    """Return the columns of a table by name; None of anything else.
+
+    A table is a data frame of pandas or Polars, a table or batch of records of Arrow, or anything
+    else that lists its columns and makes an array.
+    """
+    if isinstance(data, np.ndarray | type):
+        return None
+    names = getattr(data, "column_names", None)  # of Arrow
+    names = getattr(data, "columns", None) if names is None else names
+    if (
+        names is None
+        or callable(names)
+        or not (is_array_like(data) and hasattr(data, "__getitem__"))
+    ):
+        return None
+    return {str(name): data[name] for name in names}
 
 
 def array_of(
@@ -188,14 +219,100 @@ def array_of(
     try:
         if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
             return np.from_dlpack(data)
+        if hasattr(data, "__dataframe__") and not hasattr(data, "__array__"):
+            return _of_table(data, what, error, related)
         found = np.asarray(data)
         if found.dtype.kind == "O" and is_pandas(data):
             found = _of_pandas(data)
+        if found.dtype.kind not in "biufcV":
+            _check_columns(data, what, error, related)
     except StaticgradError:
         raise
     except (TypeError, ValueError, RuntimeError, BufferError) as reason:
         raise error(f"{what} is not an array: {why_no_array(reason)}", related=related) from None
     return found
+
+
+def _check_columns(
+    data: Any, what: str, error: type[StaticgradError], related: Sequence[Related]
+) -> None:
+    """Refuse a table, or a column of one, that has text, categories or dates."""
+    columns = columns_of(data)
+    if columns is None:
+        kind = getattr(data, "dtype", None) or getattr(data, "type", None)
+        if isinstance(data, np.generic) or kind is None:
+            return
+        headline = f"{what} is {kind_of(data)} of {_dtype_text(kind)}, and no numbers"
+        raise error(headline, hint=_NUMBERS, related=related)
+    for name, column in columns.items():
+        if np.asarray(column).dtype.kind not in "biufc":
+            kind = getattr(column, "dtype", None) or getattr(column, "type", None)
+            headline = (
+                f"{what} is {kind_of(data)} whose column {name!r} has {_dtype_text(kind)}, and no"
+                " numbers"
+            )
+            raise error(headline, hint=_NUMBERS, related=related)
+
+
+def _dtype_text(kind: Any) -> str:
+    """The name of an element type of any library, on one line."""
+    return " ".join(str(kind).split())[:40]
+
+
+#: Kinds of columns in the protocol of data frames -> NumPy's.
+_KINDS: Final = {0: "i", 1: "u", 2: "f", 20: "b"}
+
+
+def _of_table(
+    data: Any, what: str, error: type[StaticgradError], related: Sequence[Related]
+) -> Array:
+    """The numbers of a table that has the protocol of data frames alone; missing ones are NaN."""
+    chunks = [*data.__dataframe__().get_chunks()]
+    rows = []
+    for chunk in chunks:
+        columns = []
+        for name in chunk.column_names():
+            column = chunk.get_column_by_name(name)
+            if column.dtype[0] not in _KINDS:
+                kind = getattr(column.dtype[0], "name", column.dtype[0])
+                raise error(
+                    f"{what} is {kind_of(data)} whose column {name!r} has {str(kind).lower()}, and"
+                    " no numbers",
+                    hint=_NUMBERS,
+                    related=related,
+                )
+            columns.append(_of_chunk(column))
+        rows.append(np.stack(columns, axis=1))
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def _of_chunk(column: Any) -> Array:
+    """One column of a chunk, by the addresses of its buffers."""
+    buffers = column.get_buffers()
+    buffer, dtype = buffers["data"]
+    values = _elements(buffer, dtype, column.offset, column.size())
+    null, sentinel = column.describe_null
+    missing: Any = None
+    if null == 2:
+        missing = values == sentinel
+    elif null in (3, 4) and buffers["validity"] is not None:
+        mask = _elements(*buffers["validity"], column.offset, column.size())
+        missing = mask.astype(bool) == bool(sentinel)
+    if missing is None or not missing.any():
+        return values
+    if values.dtype.kind == "b":
+        raise ValueError("a column of bools has missing values")
+    return np.where(missing, np.nan, values)
+
+
+def _elements(buffer: Any, dtype: Any, offset: int, count: int) -> Array:
+    kind, bits = dtype[0], dtype[1]
+    memory = (ctypes.c_uint8 * buffer.bufsize).from_address(buffer.ptr) if buffer.bufsize else b""
+    raw = np.frombuffer(memory, np.uint8)
+    if bits == 1:
+        return np.unpackbits(raw, bitorder="little")[offset : offset + count].astype(bool)
+    name = "?" if kind == 20 else f"{_KINDS[kind]}{bits // 8}"
+    return raw.view(np.dtype(name))[offset : offset + count].copy()
 
 
 def as_parts(array: Array) -> Array:

@@ -20,7 +20,6 @@ from staticgrad.language.functions.call_types import R
 from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.loops import adjoint as adjoints, solutions
 from staticgrad.language.functions.loops.loops import check_function, fori_loop, scan, while_loop
-from staticgrad.language.functions.loops.solutions import OdeSolution
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
 from staticgrad.language.functions.trees import Tree, flatten, mapped, unflatten
@@ -42,7 +41,7 @@ from staticgrad.support.errors.tracebacks import called_name, names_messages
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
 
-__all__ = ["OdeSolution", "rk4", "rk45", "solve"]
+__all__ = ["rk4", "rk45", "solve"]
 
 
 #: The derivative of a state (a tree) at a time, perhaps with further arguments.
