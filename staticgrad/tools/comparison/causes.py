@@ -9,6 +9,7 @@ from __future__ import annotations
 import tracemalloc
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 
@@ -17,8 +18,22 @@ import numpy as np
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.eager.tape import TapeSweep
 from staticgrad.language.ir.plan import Plan, columns_of_steps
-from staticgrad.tools.comparison.report import GRADIENTS, KEPT, TEMPORARY, UPDATES, Causes
+from staticgrad.tools.comparison.report import (
+    BACKWARD,
+    FORWARD,
+    GRADIENTS,
+    KEPT,
+    NARROW,
+    RANDOM,
+    TEMPORARY,
+    UPDATES,
+    Causes,
+)
 
+#: Files of the package whose arrays are temporaries of one kind.
+_MAKERS: Final = {
+    "philox.py": RANDOM, "narrow_floats.py": NARROW, "convert.py": NARROW, "rounded.py": NARROW,
+}  # fmt: skip
 FRAMES: Final = 12  # of a traceback: from an array of a rule up to the walk back
 WALK: Final = TapeSweep.run.__code__
 
@@ -96,6 +111,7 @@ class Moments:
         """Return the bytes at the fullest moment by cause."""
         part, arrays = self._fullest
         found: Counter[str] = Counter()
+        makers: Counter[str] = Counter()
         for each, count in arrays.items():
             size, places = each
             in_walk = any(place.filename == WALK.co_filename for place in places)
@@ -103,7 +119,10 @@ class Moments:
             found[cause("b", "u") if in_walk else cause("f", "b")] += size * stays
             rest = "u" if part == "u" and not in_walk else "f"
             found[cause(rest, rest)] += size * (count - stays)
-        return _causes(name, found)
+            files = (place.filename.replace("\\", "/").rpartition("/")[2] for place in places)
+            maker = next((_MAKERS[file] for file in files if file in _MAKERS), "")
+            makers[maker or (BACKWARD if in_walk else FORWARD)] += size * (count - stays)
+        return replace(_causes(name, found), of=max(makers, key=makers.__getitem__, default=""))
 
     def _look(self, *, count: bool = False) -> Counter[_Array]:
         domain = np.lib.tracemalloc_domain

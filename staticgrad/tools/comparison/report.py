@@ -161,6 +161,9 @@ class Bytes:
 #: Why bytes are held.
 KEPT, GRADIENTS = "kept for the backward pass", "gradients"
 UPDATES, TEMPORARY = "updates", "temporaries"
+#: What makes most temporaries of the tape.
+FORWARD, BACKWARD = "operations", "derivatives"
+RANDOM, NARROW = "random numbers", "conversions of narrow floats"
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class Causes:
 
     ``kept``: made forward, read by the backward pass. ``gradients``: made by the backward pass,
     read by the update. ``updates``: made by the update. ``temporaries``: made and read last in one
-    part.
+    part; ``of``: on the tape, what makes most of them.
     """
 
     name: str
@@ -177,6 +180,7 @@ class Causes:
     gradients: int
     updates: int
     temporaries: int
+    of: str = ""
 
     @property
     def total(self) -> int:
@@ -406,6 +410,12 @@ _MORE_THAN_TORCH = {
     UPDATES: "the new values are made before the old ones are written over",
     TEMPORARY: "a derivative of several NumPy operations makes an array for each, PyTorch's one",
 }
+#: The same of temporaries, by what makes most of them.
+_TEMPORARIES_OF = {
+    FORWARD: "an operation of several NumPy operations makes an array for each, PyTorch's one",
+    RANDOM: "numbers are drawn block by block, and a block holds its words and their products",
+    NARROW: "NumPy has no products of narrow floats: they are computed in float32, and rounded",
+}
 _LESS_THAN_TORCH = {
     KEPT: "rules here keep less and compute it again",
     GRADIENTS: "fewer gradients are there at the fullest moment",
@@ -430,6 +440,8 @@ def why_other(tape: Causes, torch: Causes) -> str:
     more = {why: tape.parts[why] - torch.parts[why] for why in tape.parts}
     why = max(more, key=more.__getitem__) if factor > 1 else min(more, key=more.__getitem__)
     reason = _MORE_THAN_TORCH[why] if factor > 1 else _LESS_THAN_TORCH[why]
+    if factor > 1 and why == TEMPORARY:
+        reason = _TEMPORARIES_OF.get(tape.of, reason)
     return (
         f"The tape holds {factor:.2f} times the bytes of PyTorch. {why.capitalize()}:"
         f" {nbytes(tape.parts[why])} and {nbytes(torch.parts[why])}; {reason}."

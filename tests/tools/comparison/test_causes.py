@@ -13,7 +13,18 @@ from staticgrad.tools.comparison.causes import of_events, of_plan
 from staticgrad.tools.comparison.memory import tape_memory, tape_peak
 from staticgrad.tools.comparison.peers import torch_memory
 from staticgrad.tools.comparison.programs import program, unchanged
-from staticgrad.tools.comparison.report import TORCH, Causes, Comparison, Peer, why_more
+from staticgrad.tools.comparison.report import (
+    BACKWARD,
+    FORWARD,
+    NARROW,
+    RANDOM as RANDOM_NUMBERS,
+    TORCH,
+    Causes,
+    Comparison,
+    Peer,
+    why_more,
+    why_other,
+)
 from staticgrad.tools.comparison.ways import DefineThenRun
 
 RANDOM = np.random.default_rng(0)
@@ -84,6 +95,31 @@ def test_the_factor_beside_pytorch_has_a_reason() -> None:
     assert said.startswith("The tape holds 1.50 times the bytes of PyTorch. Temporaries: 160 B")
     vars(made).update(causes=(torch,))
     assert made.about_tape_memory == ()
+
+
+@pytest.mark.parametrize("kind", ["draws", "narrow", "forward", "backward"])
+def test_what_makes_most_temporaries(kind: str) -> None:
+    """A program of one kind of large arrays each; sentences say which."""
+    w = sg.parameter("w", np.ones((64, 64), "float32") / 64)
+    noise = sg.random.Generator(0)
+    x = RANDOM.normal(size=(256, 64)).astype("float32")
+
+    def step(x: Any) -> Any:
+        if kind == "draws":
+            return (noise.uniform(shape=(512, 64)).sum() + x[:1] @ w).mean()
+        if kind == "narrow":
+            return ((x.astype("float16") @ w.astype("float16")).astype("float32")).mean()
+        if kind == "forward":
+            return (x * x * 2.0 + x[:1] @ w).mean()
+        return sg.tanh(sg.tanh(x @ w) * 3.0).mean()
+
+    chosen = program(step, (x,))
+    with unchanged(chosen):
+        found = tape_memory(chosen, chosen.draw(chosen.batch_size, RANDOM)).causes
+    wanted = {"draws": RANDOM_NUMBERS, "narrow": NARROW, "forward": FORWARD, "backward": BACKWARD}
+    assert found.of == wanted[kind]
+    said = why_other(found, Causes(TORCH, 0, 0, 0, found.total // 2))
+    assert said.startswith("The tape holds 2.0")
 
 
 @pytest.mark.parametrize(
