@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.language.ir.forms import Contract, Form
+from staticgrad.language.ir.functional import as_sparse
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, peeled
@@ -33,7 +34,6 @@ from staticgrad.language.types.arrays import (
 )
 from staticgrad.language.types.dim import Size
 from staticgrad.support.errors import DTypeError, RankError, ShapeError
-from staticgrad.support.upward import up
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15
@@ -206,8 +206,7 @@ def matmul(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     array([3., 7.])
     """
     if is_sparse(a) or is_sparse(b):
-        as_ours = up("staticgrad.language.functions").sparse.csr
-        product: AnyValue = as_ours(a) @ b if is_sparse(a) else as_ours(b).__rmatmul__(a)
+        product: AnyValue = as_sparse(a) @ b if is_sparse(a) else as_sparse(b).__rmatmul__(a)
         return product
     left, right = promoted_values((a, b))
     if left.ndim == 0 or right.ndim == 0:
