@@ -190,6 +190,14 @@ MUTANTS = (
             "tests/tools/comparison/test_peers.py -k beside_the_tape",
         ),
         (
+            "pages-on-white-paper",
+            "staticgrad/support/pictures/markup.py",
+            "(prefers-color-scheme: dark) { html { background: #15171b; } }\"\n",
+            "(prefers-color-scheme: dark) { html { background: #fff; } }\"\n",
+            "light text on a white page",
+            "tests/tools/comparison/test_page.py -k dark_where",
+        ),
+        (
             "plans-are-sought-again",
             "staticgrad/compiler/runtime/executor.py",
             "            return plan if fits else self._make_plan(sizes, staged)\n",

@@ -32,7 +32,7 @@ _PHASES: Final[Mapping[Column, str]] = {
     "f": "forward", "b": "backward", "u": "update", "q": "computed again",
 }  # fmt: skip
 _PAGE: Final = """
-body { margin: 0; background: #fff; }
+body { margin: 0; }
 main { max-width: 60rem; margin: 0 auto; padding: 1.2rem 1.2rem 5rem; }
 h1 { font-size: 1.7rem; margin: .8rem 0 .2rem; } h2 { font-size: 1.25rem; margin: 2.4rem 0 .4rem; }
 h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
@@ -41,7 +41,6 @@ h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
   margin-right: .4em; } .phases span { white-space: nowrap; margin-right: .7em; }
 .bands { list-style: none; padding: 0; margin: .3rem 0 0; font-size: .9em; columns: 2 18rem; }
 .bands li { overflow-wrap: anywhere; break-inside: avoid; }
-@media (prefers-color-scheme: dark) { body { background: #15171b; } }
 @media (max-width: 40rem) { main { padding: .6rem .8rem 3rem; } h1 { font-size: 1.35rem; } }
 """
 

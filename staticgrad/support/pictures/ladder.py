@@ -134,15 +134,19 @@ def _name(box: Box) -> str:
 
 
 def _band(number: int, band: Band, y: float, width: float, height: float) -> str:
-    half = _MOST_CODE // 2  # equal beginnings are common, of lines as of modules' paths
-    text = band.text
-    text = text if len(text) <= _MOST_CODE else f"{text[: half - 1]}…{text[-half:]}"
+    text, label = _cut(band.text, _MOST_CODE), _cut(band.label, int((_CODE - 16) / _SMALL))
     even = f'<rect class="even" x="0" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}"/>'
     return (
         f'<g class="line" data-id="{band.token}">{even if number % 2 else ""}'
         f'<text class="code" x="8" y="{y + 20:.0f}">{escape(text)}</text>'
-        f'<text class="small" x="8" y="{y + 35:.0f}">{escape(band.label)}</text></g>'
+        f'<text class="small" x="8" y="{y + 35:.0f}">{escape(label)}</text></g>'
     )
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text without its middle: equal beginnings are common, of lines as of paths."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def _pill(number: int, box: Box, at: _Place) -> str:

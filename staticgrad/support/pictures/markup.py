@@ -83,12 +83,19 @@ STYLE: Final = """
 """
 
 
+#: The colour behind a page: light text on white is what a reader of dark pages would see else.
+_PAPER: Final = (
+    "html { background: #fff; }"
+    " @media (prefers-color-scheme: dark) { html { background: #15171b; } }"
+)
+
+
 def document(title: str, body: str) -> str:
     """Return a page of its own that needs nothing else; ``title`` is text, ``body`` HTML."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title></head><body>{body}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{_PAPER}</style></head><body>{body}</body></html>\n"
     )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.support.pictures.ladder import Band, Box, ladder
+from staticgrad.support.pictures.markup import document
 from staticgrad.tools.comparison import Comparison, compare
 from staticgrad.tools.comparison.page import page
 
@@ -150,3 +152,20 @@ def test_the_page_in_a_browser(found: Comparison, tmp_path: Path) -> None:
     lit = re.search(r"<title>(\d+) lit</title>", done.stdout)
     assert lit is not None
     assert int(lit[1]) > 3
+
+
+def test_every_page_is_dark_where_its_reader_is() -> None:
+    """Text is light there: on white paper nobody could read it."""
+    text = document("a page", "")
+    assert "@media (prefers-color-scheme: dark) { html { background: #15171b; } }" in text
+
+
+def test_lines_of_the_graph_end_ahead_of_the_boxes() -> None:
+    line = "train.py:16 return x + self.down(sg.nn.gelu(self.up(self.norm2(x)))) + self.bias"
+    picture = ladder([Band("l0", line, line)], [Box(0, "f", "mul", "f32[3]")], [])
+    root = ElementTree.fromstring(picture)
+    (box,) = (e for e in root.iter() if e.tag.endswith("rect") and e.get("rx"))
+    small = next(e for e in root.iter() if e.get("class") == "small")
+    assert small.text is not None
+    assert small.text.startswith("train.py:16 return")
+    assert 8 + 6.5 * len(small.text) < float(box.get("x") or 0)

@@ -38,8 +38,8 @@
       svg.style.width = wide * scale + "px";
       box.scrollTo(left, top);
     };
-    // letters of 16 pixels, of 12, or of 8 on a telephone
-    const least = innerWidth >= 1600 ? 1.34 : innerWidth >= 800 ? 1 : 0.7;
+    // letters of 16 pixels, of 12, or of 11 on a telephone
+    const least = innerWidth >= 1600 ? 1.34 : innerWidth >= 800 ? 1 : 0.92;
     const fit = () => zoom(Math.max((box.clientWidth - 2) / wide, least), 0, 0);
     const tools = box.previousElementSibling;
     tools.addEventListener("click", event => {
