@@ -11,6 +11,7 @@ parameters. The losses are compared by the caller that runs the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -34,7 +35,9 @@ KERNELS: Final = (
     (16, 48, 3, 3),
 )  # fmt: skip
 #: Models that are loops -> iterations that JAX and torch run again at once.
-SEGMENTS: Final = {"lstm by scan": 20, "long scan": 50}
+SEGMENTS: Final = {
+    "lstm by scan": 20, "long scan": 50, "lstm layer": 8, "two lstm layers": 8, "gru layer": 8
+}  # fmt: skip
 Arrays = Mapping[str, np.ndarray]
 #: A loop over time of an iteration, from a first state, over the leading axis of an array: the last
 #: state, and what the iterations give.
@@ -119,6 +122,43 @@ def _recurrent(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
     return _drawn([(64, 256), (64, 256)]), _x(200, 32, 64), loss
 
 
+def _layers(gates: int, layers: int, peer: Peer) -> tuple[Arrays, Arrays, Loss]:
+    """LSTMs (four gates) or GRUs of 64 upon each other over 64 steps of time and 64 rows.
+
+    The inputs of all steps are multiplied by a matrix in front of each loop.
+    """
+    ops = peer.ops
+
+    def of_lstm(state: Any, part: Any, u: Any) -> tuple[Any, Any]:
+        h, c = state
+        gates = part + h @ u
+        keep, new, out, what = (gates[:, 64 * k : 64 * k + 64] for k in range(4))
+        c = ops.sigmoid(keep) * c + ops.sigmoid(new) * ops.tanh(what)
+        h = ops.sigmoid(out) * ops.tanh(c)
+        return (h, c), h
+
+    def of_gru(h: Any, part: Any, u: Any) -> tuple[Any, Any]:
+        of_state = h @ u
+        reset, keep = (ops.sigmoid(part[:, k : k + 64] + of_state[:, k : k + 64]) for k in (0, 64))
+        new = ops.tanh(part[:, 128:] + reset * of_state[:, 128:])
+        h = new + keep * (h - new)
+        return h, h
+
+    def loss(v: Any, at: Any) -> Any:
+        rows, zeros = at["x"], ops.zeros((64, 64))
+        for k in range(layers):
+            u = v[f"w{2 * k + 1}"]
+            parts = rows @ v[f"w{2 * k}"]
+            if gates == 4:
+                both = (zeros, zeros)
+                _, rows = peer.loop(lambda h, part, u=u: of_lstm(h, part, u), both, parts)
+            else:
+                _, rows = peer.loop(lambda h, part, u=u: of_gru(h, part, u), zeros, parts)
+        return (rows[-1] * rows[-1]).mean()
+
+    return _drawn([(64, 64 * gates)] * (2 * layers)), _x(64, 64, 64), loss
+
+
 def _long(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
     """A recurrent layer of 256 over 4,000 steps of time and 64 rows; the mean of all squares."""
     ops = peer.ops
@@ -170,6 +210,9 @@ BUILT: Final[Mapping[str, Callable[[Peer], tuple[Arrays, Arrays, Loss]]]] = {
     "gpt12": _transformer,
     "lstm by scan": _recurrent,
     "long scan": _long,
+    "lstm layer": partial(_layers, 4, 1),
+    "two lstm layers": partial(_layers, 4, 2),
+    "gru layer": partial(_layers, 3, 1),
     "u-net": _u_net,
 }
 

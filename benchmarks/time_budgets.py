@@ -3,17 +3,18 @@
     python -m benchmarks time_budgets [--only TEXT] [--rows TEXT] [--rounds 4] [--calls 4]
         [--into FILE] [--markdown]
 
-Five models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
-``sg.scan`` over 200 steps of time, a recurrent layer over 4,000 (``long scan``), and a U-Net of
-four widths. A row is a process of its own on one thread. Its budget is a share of the arena that
-storing everything needs, or the smallest plan found; one that no plan found meets is refused.
-``dots`` and ``nothing`` are policies of ``sg.checkpoint_policies`` around each layer or block, as
-JAX has them; rows of JAX and torch (``budget_peers.py``) are named by the peer. ``process`` is the
-growth of the resident memory in the first call (Linux counts it). When all rows of a model are
-ready their processes take turns: some calls of each, round after round. ``ms`` is the least of them
-all, and the median of what was least in each round; more time is what a row takes beside the row of
-100 %, or the plain one of its peer, predicted by the plan and measured. All rows of ours of a model
-have to give the same bytes, those of peers the same loss to three digits.
+Eight models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
+``sg.scan`` over 200 steps of time, a recurrent layer over 4,000 (``long scan``), a U-Net of four
+widths, and recurrent layers that multiply the inputs of all steps before their loop. A row is a
+process of its own on one thread. Its budget is a share of the arena that storing everything needs,
+or the smallest plan found; one that no plan found meets is refused. ``dots`` and ``nothing`` are
+policies of ``sg.checkpoint_policies`` around each layer or block, as JAX has them; rows of JAX and
+torch (``budget_peers.py``) are named by the peer. ``process`` is the growth of the resident memory
+in the first call (Linux counts it). When all rows of a model are ready their processes take turns:
+some calls of each, round after round. ``ms`` is the least of them all, and the median of what was
+least in each round; more time is what a row takes beside the row of 100 %, or the plain one of its
+peer, predicted by the plan and measured. All rows of ours of a model have to give the same bytes,
+those of peers the same loss to three digits.
 """
 
 from __future__ import annotations
@@ -43,8 +44,11 @@ POLICIES: Final = {
     "dots": sg.checkpoint_policies.dots_saveable,
     "nothing": sg.checkpoint_policies.nothing_saveable,
 }
-#: Of the long scan, besides: smaller shares, and policies of the whole program.
-OF_LONG: Final = ("10%", "5%", "2%", "recompute", "sqrt")
+#: Further rows of a model: other shares, and policies of the whole program.
+MORE: Final = {
+    "long scan": ("10%", "5%", "2%", "recompute", "sqrt"),
+    **dict.fromkeys(("lstm layer", "two lstm layers", "gru layer"), ("60%", "40%", "20%")),
+}
 
 
 def graph_of(model: str, policy: Any = None) -> tuple[sg.Graph, Mapping[str, np.ndarray]]:
@@ -88,7 +92,7 @@ def shares_of(model: str) -> tuple[str, ...]:
     """The rows of a model: ours, then those of peers, as ``jax dots``."""
     peers = (f"{peer} {way}" for peer, way in budget_peers.ways_of(model))
     blocks = POLICIES if model not in budget_peers.SEGMENTS else ()
-    return (*SHARES, *(OF_LONG if model == "long scan" else ()), *blocks, *peers)
+    return (*SHARES, *MORE.get(model, ()), *blocks, *peers)
 
 
 def serve(model: str, share: str) -> None:
