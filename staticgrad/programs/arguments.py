@@ -201,6 +201,8 @@ def without_defaults(f: Callable[..., Any]) -> Signature | None:
 
 def is_array(leaf: Any) -> bool:
     """Return whether a leaf becomes an input of the graph."""
+    if type(leaf) is np.ndarray:
+        return True
     return not isinstance(leaf, Value) and is_array_like(leaf)
 
 
