@@ -103,7 +103,10 @@ def lower(graph: Graph | Any) -> Callable[..., Any]:
 
     ``jit``, ``grad``, ``vmap`` and ``shard_map`` take it, so that a program goes on to several
     machines or to other processors than CPUs. Each op is computed by ``jax.numpy`` or ``jax.lax``,
-    by its row in a table (``staticgrad.interop.lax.lowering``).
+    by its row in a table (``staticgrad.interop.lax.lowering``). An op without a row, as the special
+    functions that only SciPy has, is computed by NumPy in a ``pure_callback``, with our derivative
+    at any order. Rules of ``sg.custom_vjp`` and ``sg.custom_jvp`` are followed. Where a matrix has
+    no such factors, results are NaN.
 
     Args:
         graph: also one with updates, as a training step.
@@ -116,8 +119,8 @@ def lower(graph: Graph | Any) -> Callable[..., Any]:
 
     Raises:
         ArgumentError: not a graph.
-        ExportError: complex values; or when it runs: an op has no row. The error names it and its
-            line.
+        ExportError: when it runs: an op exchanges arrays between processes, or random numbers are
+            drawn where JAX has no 64 bits. The error names the op and its line.
 
     >>> import jax  # doctest: +SKIP
     >>> x = sg.input("x", ("n",), "float32")  # doctest: +SKIP

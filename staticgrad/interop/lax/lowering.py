@@ -1,21 +1,40 @@
 """Graphs of ours as functions of ``jax.numpy``: a row per op.
 
 A row takes the op, whose sizes are integers, and arrays of JAX. The result is cast to the type that
-the op infers, as far as JAX has 64 bits. An op without a row is one coded error.
+the op infers, as far as JAX has 64 bits; operands of 16 bits are widened before, and the result is
+rounded once. JAX differentiates a row, or our rule does: that of a function with a rule of the
+user's, of an op whose derivative JAX does not have (``RULED``), and of an op without a row. The
+latter is computed by NumPy in a ``pure_callback``, unless it is in ``REFUSED``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, reduce
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.analysis.binding import bind_sizes, name_feeds
 from staticgrad.analysis.evaluate import at_sizes
+from staticgrad.autodiff.forward import pushed_forward
+from staticgrad.language.functions.creation import input as graph_input
+from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.nodes import Node
-from staticgrad.support.errors import ExportError
+from staticgrad.language.ir.nodes import Node, Session, traced_in
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.pairs import has_parts
+from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.linalg import LinearAlgebra
+from staticgrad.language.ops.philox import encrypted
+from staticgrad.language.ops.windows import each_tap, last, place_dtype
+from staticgrad.language.types.arrays import TensorType, convert_array
+from staticgrad.language.types.dtype import U32, as_dtype
+from staticgrad.support.errors import ExportError, StaticgradError
 from staticgrad.support.optional import jax
 
 _NAMES: Final = """
@@ -27,12 +46,12 @@ _NAMES: Final = """
     log2:log2 logaddexp:logaddexp logical_and:logical_and logical_not:logical_not
     logical_or:logical_or logical_xor:logical_xor lt:less maximum:maximum minimum:minimum
     mul:multiply ne:not_equal neg:negative pow:power remainder:remainder right_shift:right_shift
-    rint:rint sign:sign signbit:signbit sin:sin sinh:sinh sqrt:sqrt sub:subtract tan:tan tanh:tanh
-    trunc:trunc where:where
+    sign:sign signbit:signbit sin:sin sinh:sinh sqrt:sqrt sub:subtract tan:tan tanh:tanh
+    where:where
 """
 _SPECIAL: Final = """
-    betainc betaln digamma entr erf erfc erfinv:erfinv gamma gammainc gammaincc gammaln i0 i0e i1
-    i1e kl_div log_ndtr logit ndtr ndtri rel_entr sigmoid:expit xlog1py xlogy zeta
+    entr erf erfc erfcx erfinv gamma gammainc gammaincc gammaln i0e i1e log_ndtr logit ndtr ndtri
+    sigmoid:expit xlog1py xlogy zeta
 """
 
 Row = Callable[..., Any]
@@ -55,11 +74,9 @@ ROWS.update(
         "checkpoint_name": lambda op, x: x,
         "recomputed": lambda op, x, *_: x,
         "custom_jvp": lambda op, x, *_: x,
-        "custom_vjp": lambda op, x, *_: x,
         "stop_gradient": lambda op, x: jax.lax.stop_gradient(x),
         "relu": lambda op, x: jax.numpy.maximum(x, 0),
         "constant": lambda op: jax.numpy.asarray(op.reference()),
-        "cast": lambda op, x: x,
         "bitcast": lambda op, x: jax.lax.bitcast_convert_type(x, op.dtype.numpy),
         "size": lambda op: jax.numpy.asarray(op.reference()),
         "iota": lambda op: jax.numpy.asarray(op.reference()),
@@ -80,9 +97,26 @@ ROWS.update(
         "searchsorted": lambda op, x, v: jax.numpy.searchsorted(
             x, v, "right" if op.right else "left"
         ),
-        "cholesky": lambda op, a: jax.lax.linalg.cholesky(a, symmetrize_input=False),
+        "panel_matmul": lambda op, a, b: (
+            a @ b.swapaxes(0, 1).reshape(b.shape[1], b.shape[0] * b.shape[2])
+        ),
+        "digamma": lambda op, x: jax.numpy.where(
+            x == 0, -jax.numpy.copysign(np.inf, x), jax.scipy.special.digamma(x)
+        ),
+        "i0": lambda op, x: jax.numpy.where(abs(x) == np.inf, np.inf, jax.scipy.special.i0(x)),
+        "i1": lambda op, x: jax.numpy.where(abs(x) == np.inf, x, jax.scipy.special.i1(x)),
+        "rint": lambda op, x: jax.numpy.rint(x) if x.dtype.kind == "f" else x,
+        "trunc": lambda op, x: jax.numpy.trunc(x) if x.dtype.kind == "f" else x,
     }
 )
+#: Ops of several processes, which are not those of a mesh of JAX.
+_RANKS: Final = ("rank_gather", "rank_mean", "rank_part", "rank_scatter")
+#: Op that has no row -> why.
+REFUSED: Final[dict[str, str]] = dict.fromkeys(
+    _RANKS, "exchanges arrays between processes: shard_map and jax.lax.pmean do that in JAX"
+)
+#: Ops with a row whose derivative is our rule.
+RULED: Final = frozenset(["custom_jvp", "flat_power"])
 
 
 def row(*names: str) -> Callable[[Row], Row]:
@@ -106,20 +140,54 @@ def _border(x: Any, op: Any, least: bool) -> Any:
     return whole[0] if least else whole[1]
 
 
-@row("sparse_product")
-def _sparse_product(op: Any, data: Any, x: Any, *pattern: Any) -> Any:
-    starts, places, rows, starts_t, *_ = pattern
-    count = (starts_t if op.transposed else starts).shape[0] - 1
-    rows, places = (places, rows) if op.transposed else (rows, places)
-    terms = data[..., None] * x[..., places, :]
-    zeros = jax.numpy.zeros((*terms.shape[:-2], count, x.shape[-1]), x.dtype)
-    return zeros.at[..., rows, :].add(terms)
+@row("cast")
+def _cast(op: Any, x: Any) -> Any:
+    """Convert as ``convert_array``: floats that do not fit are the smallest of 64 or 32 bits."""
+    if x.dtype.kind != "f" or not op.dtype.is_integer:
+        return x
+    bits = 64 if op.dtype.code in ("i64", "u32", "u64") else 32
+    if not jax.config.jax_enable_x64:
+        bits = 32
+    limit, whole = 2.0 ** (bits - 1), jax.numpy.trunc(x)
+    fits = (whole >= -limit) & (whole < limit)
+    signed = jax.numpy.where(fits, whole, 0).astype(f"int{bits}")
+    signed = jax.numpy.where(fits, signed, np.array(-(2 ** (bits - 1)), f"int{bits}"))
+    if op.dtype.code != "u64" or bits == 32:
+        return signed
+    large = x >= limit
+    low = _cast(_TO_INT64, jax.numpy.where(large, x - limit, x))
+    return jax.numpy.where(large, low ^ np.int64(-(2**63)), low)
 
 
-@row("sampled_product")
-def _sampled_product(op: Any, u: Any, v: Any, *pattern: Any) -> Any:
-    _, places, rows, *_ = pattern
-    return (u[..., rows, :] * v[..., places, :]).sum(-1)
+class _TO_INT64:  # noqa: N801 - what the row reads of an op
+    dtype = as_dtype("int64")
+
+
+@row("int_pow")
+def _int_pow(op: Any, x: Any, y: Any) -> Any:
+    rest, power, square = jax.numpy.maximum(y, 0), jax.numpy.ones_like(x), x
+    for _ in range(8 * x.dtype.itemsize):
+        power = jax.numpy.where(rest & 1 == 1, power * square, power)
+        rest, square = rest >> 1, square * square
+    if x.dtype.kind == "u":
+        return power
+    sign = jax.numpy.where(y & 1 == 1, x, x * x)
+    unit = (x == 1) | (x == -1)
+    return jax.numpy.where(y < 0, jax.numpy.where(unit, sign, 0), power)
+
+
+@row("flat_power")
+def _flat_power(op: Any, x: Any) -> Any:
+    halves = 2.0 * op.exponent
+    exponent = np.asarray(op.exponent, x.dtype)
+    whole, half = divmod(abs(int(halves)), 2) if halves.is_integer() else (0, 0)
+    if halves.is_integer() and whole < 8:
+        power = x**whole * jax.numpy.sqrt(x) if half else x**whole
+        power = power if op.exponent > 0 else 1 / power
+    else:
+        power = jax.numpy.power(x, exponent)
+    at_zero = 0.0 if op.exponent > -1 else math.nan
+    return power if op.exponent > 0 else jax.numpy.where(x == 0, at_zero, power)
 
 
 @row("floor_divide", "remainder", "fmod")
@@ -148,7 +216,8 @@ def _slice(op: Any, x: Any) -> Any:
 @row("pad")
 def _pad(op: Any, x: Any) -> Any:
     zeros = jax.numpy.zeros(op.shape, x.dtype)
-    return zeros.at[_positions(op.starts, x.shape, op.steps)].set(x)
+    at = zeros.at[_positions(op.starts, x.shape, op.steps)]
+    return at.set(x, unique_indices=True)
 
 
 def _positions(starts: Any, lengths: Any, steps: Any) -> Any:
@@ -186,15 +255,309 @@ def _linear_scan(op: Any, a: Any, b: Any) -> Any:
     return jax.numpy.moveaxis(jax.numpy.concatenate([terms[:1], rest]), 0, op.axis)
 
 
-@row("triangular_solve")
+@row("scatter_extreme")
+def _scatter_extreme(op: Any, x: Any, indices: Any) -> Any:
+    before, after = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
+    dtype = as_dtype(x.dtype)
+    least = convert_array(np.asarray(COMBINERS[op.kind].empty(dtype)), dtype)
+    narrow = x.dtype == bool
+    x, least = (x.astype("int8"), least.astype("int8")) if narrow else (x, least)
+    rows = x.reshape(*before, indices.size, *after)
+    whole = jax.numpy.full((*before, op.size, *after), least)
+    at = whole.at[(*(slice(None),) * op.axis, indices.reshape(-1))]
+    found = at.max(rows) if op.kind == "max" else at.min(rows)
+    return found.astype(bool) if narrow else found
+
+
+@row("sort", "topk")
+def _sort(op: Any, x: Any) -> Any:
+    if op.falls():
+        mirrored = jax.numpy.argsort(jax.numpy.flip(x, op.axis), op.axis, stable=True)
+        places = x.shape[op.axis] - 1 - jax.numpy.flip(mirrored, op.axis)
+    else:
+        places = jax.numpy.argsort(x, op.axis, stable=True)
+    places = places[(*(slice(None),) * op.axis, slice(op.kept(x.shape[op.axis])))]
+    return jax.numpy.take_along_axis(x, places, op.axis), places
+
+
+@row("random_bits")
+def _random_bits(op: Any, key: Any, step: Any) -> Any:
+    if not jax.config.jax_enable_x64:
+        raise ExportError(
+            "random numbers have keys of 64 bits",
+            hint='jax.config.update("jax_enable_x64", True)',
+        )
+    shape, each = op.shape, op.shape[op.keys :]
+    count = math.prod(each)
+    begin = np.uint64(op.rank * count)
+    position = (begin + jax.numpy.arange(count, dtype="uint64")).reshape(each)
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    high = position >> half | np.uint64(op.stream << 16)
+    counter = [position & low, high, step & low, step >> half]
+    words = encrypted([jax.numpy.broadcast_to(c, shape) for c in counter], key)
+    first, second = words[2 * op.half : 2 * op.half + 2]
+    return first if op.dtype is U32 else first | second << half
+
+
+# -- windows --------------------------------------------------------------------------------------
+
+
+def _elements(op: Any, x: Any, fill: Any) -> list[Any]:
+    """Return the element of every window at each tap, ``fill`` outside of the image."""
+    lead, image = x.shape[: x.ndim - op.count], x.shape[x.ndim - op.count :]
+    read = {tap: (i, w) for tap, i, w in each_tap(op.axes(image, op.extents))}
+    taps = []
+    for tap in product(*map(range, op.taps)):
+        whole = jax.numpy.full((*lead, *op.extents), fill, x.dtype)
+        if tap in read:
+            inside, windows = read[tap]
+            whole = whole.at[last(windows)].set(x[last(inside)], unique_indices=True)
+        taps.append(whole)
+    return taps
+
+
+@row("window_sum")
+def _window_sum(op: Any, x: Any) -> Any:
+    return reduce(lambda a, b: a + b, _elements(op, x, 0))
+
+
+@row("unfold")
+def _unfold(op: Any, x: Any) -> Any:
+    lead = x.shape[: x.ndim - op.count]
+    stacked = jax.numpy.stack(_elements(op, x, 0), len(lead))
+    return stacked.reshape(*lead, *op.taps, *op.extents)
+
+
+def _least(x: Any) -> Any:
+    return COMBINERS["max"].identity(as_dtype(x.dtype))
+
+
+@row("window_max")
+def _window_max(op: Any, x: Any) -> Any:
+    def larger(first: Any, other: Any) -> Any:
+        wins = ~(other <= first) & (first == first)
+        return jax.numpy.where(wins, other, first)
+
+    return reduce(larger, _elements(op, x, _least(x)))
+
+
+@row("window_place")
+def _window_place(op: Any, x: Any) -> Any:
+    inside = jax.numpy.stack(_elements(op, jax.numpy.ones(x.shape, "int8"), 0)) == 1
+    stacked = jax.numpy.stack(_elements(op, x, _least(x)))
+    largest = stacked.max(0)
+    chosen = (stacked == largest) | (stacked != stacked)
+    return jax.numpy.argmax(chosen & inside, 0).astype(place_dtype(op.taps).numpy)
+
+
+@row("window_take")
+def _window_take(op: Any, x: Any, places: Any) -> Any:
+    out = jax.numpy.zeros(places.shape, x.dtype)
+    for place, found in enumerate(_elements(op, x, 0)):
+        out = jax.numpy.where(places == place, found, out)
+    return out
+
+
+def _spread(op: Any, lead: Any, windows: Any, dtype: Any, given: Callable[[Any], Any]) -> Any:
+    """Add what each tap gives to the elements of the image that it reads."""
+    out = jax.numpy.zeros((*lead, *op.extents), dtype)
+    for tap, image, read in each_tap(op.axes(op.extents, windows)):
+        out = out.at[last(image)].add(given(tap)[last(read)])
+    return out
+
+
+@row("fold")
+def _fold(op: Any, y: Any) -> Any:
+    lead = y.ndim - 2 * op.count
+    moved = jax.numpy.moveaxis(y, range(lead, lead + op.count), range(op.count))
+    windows = y.shape[lead + op.count :]
+    return _spread(op, y.shape[:lead], windows, y.dtype, lambda tap: moved[tap])
+
+
+@row("window_put")
+def _window_put(op: Any, y: Any, places: Any) -> Any:
+    lead = y.ndim - op.count
+
+    def given(tap: Any) -> Any:
+        place = int(np.ravel_multi_index(tap, op.taps))
+        return jax.numpy.where(places == place, y, jax.numpy.zeros((), y.dtype))
+
+    return _spread(op, y.shape[:lead], y.shape[lead:], y.dtype, given)
+
+
+# -- sparse products ------------------------------------------------------------------------------
+
+
+def _rows(x: Any, places: Any) -> Any:
+    """Return rows of matrices, of zeros for places outside."""
+    inside = (places >= 0) & (places < x.shape[-2])
+    if not x.shape[-2]:
+        return jax.numpy.zeros((*x.shape[:-2], places.shape[0], x.shape[-1]), x.dtype)
+    read = jax.numpy.take(x, jax.numpy.where(inside, places, 0), axis=-2)
+    return jax.numpy.where(inside[:, None], read, 0)
+
+
+@row("sparse_product")
+def _sparse_product(op: Any, data: Any, x: Any, *pattern: Any) -> Any:
+    starts, places, rows, starts_t, *_ = pattern
+    at, to, count = (rows, places, starts_t) if op.transposed else (places, rows, starts)
+    terms = data[..., :, None] * _rows(x, at)
+    zeros = jax.numpy.zeros((*terms.shape[:-2], count.shape[0] - 1, terms.shape[-1]), terms.dtype)
+    to = jax.numpy.where(to < 0, zeros.shape[-2], to)
+    return zeros.at[..., to, :].add(terms, mode="drop")
+
+
+@row("sampled_product")
+def _sampled_product(op: Any, u: Any, v: Any, *pattern: Any) -> Any:
+    _, places, rows, *_ = pattern
+    return (_rows(u, rows) * _rows(v, places)).sum(-1)
+
+
+# -- linear algebra and Fourier transforms --------------------------------------------------------
+
+
+def _whole(x: Any) -> Any:
+    """Return the complex array whose parts are the last axis."""
+    return jax.lax.complex(x[..., 0], x[..., 1])
+
+
+def _parts(z: Any) -> Any:
+    return jax.numpy.stack([z.real, z.imag], -1)
+
+
+def matrices(name: str) -> Callable[[Row], Row]:
+    """Make a function of real or complex matrices the row of two ops: of both."""
+
+    def registered(function: Row) -> Row:
+        def of_parts(op: Any, *operands: Any) -> Any:
+            found = function(op, *[_whole(x) if x.dtype.kind == "f" else x for x in operands])
+            single = not isinstance(found, tuple)
+            results = (found,) if single else found
+            results = tuple([_parts(y) if y.dtype.kind == "c" else y for y in results])
+            return results[0] if single else results
+
+        ROWS[name] = function
+        ROWS[f"complex_{name}"] = of_parts
+        return function
+
+    return registered
+
+
+def _adjoint(x: Any) -> Any:
+    return x.swapaxes(-1, -2).conj()
+
+
+def _hermitian(x: Any) -> Any:
+    """Return the matrix that the lower triangle of x says."""
+    strict = jax.numpy.tril(x, -1)
+    diagonal = x * np.eye(x.shape[-1], dtype=x.dtype)
+    return strict + diagonal.real.astype(x.dtype) + _adjoint(strict)
+
+
+@matrices("cholesky")
+def _cholesky(op: Any, a: Any) -> Any:
+    return jax.lax.linalg.cholesky(_hermitian(a), symmetrize_input=False)
+
+
+@matrices("triangular_solve")
 def _triangular_solve(op: Any, a: Any, b: Any) -> Any:
-    return jax.scipy.linalg.solve_triangular(
-        a, b, trans=int(op.transposed), lower=op.lower, unit_diagonal=op.unit
+    return jax.lax.linalg.triangular_solve(
+        a, b, left_side=True, lower=op.lower, transpose_a=op.transposed, conjugate_a=op.transposed,
+        unit_diagonal=op.unit,
+    )  # fmt: skip
+
+
+@matrices("tridiagonal_solve")
+def _tridiagonal_solve(op: Any, lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
+    if not b.size:
+        return b
+    moved = b.swapaxes(-1, -2)
+    lower, upper = lower.at[..., 0].set(0), upper.at[..., -1].set(0)
+    return jax.lax.linalg.tridiagonal_solve(lower, diagonal, upper, moved).swapaxes(-1, -2)
+
+
+@matrices("lu")
+def _lu(op: Any, x: Any) -> Any:
+    packed, pivots, permutation = jax.lax.linalg.lu(x.swapaxes(-1, -2))
+    exchanged = pivots != np.arange(pivots.shape[-1])
+    return packed.swapaxes(-1, -2), permutation, exchanged.sum(-1)
+
+
+@matrices("lu_solve")
+def _lu_solve(op: Any, lu: Any, permutation: Any, b: Any) -> Any:
+    def solved(b: Any, lower: bool) -> Any:
+        return jax.lax.linalg.triangular_solve(
+            lu, b, left_side=True, lower=lower, transpose_a=op.transposed,
+            conjugate_a=op.transposed, unit_diagonal=not lower,
+        )  # fmt: skip
+
+    if op.transposed:
+        ordered = jax.numpy.take_along_axis(b, permutation[..., None], -2)
+        return solved(solved(ordered, lower=False), lower=True)
+    back = jax.numpy.argsort(permutation, -1)
+    found = solved(solved(b, lower=True), lower=False)
+    return jax.numpy.take_along_axis(found, back[..., None], -2)
+
+
+@matrices("qr")
+def _qr(op: Any, x: Any) -> Any:
+    return tuple(jax.numpy.linalg.qr(x, "complete" if op.complete else "reduced"))
+
+
+@matrices("eigh")
+def _eigh(op: Any, x: Any) -> Any:
+    values, vectors = jax.numpy.linalg.eigh(_hermitian(x), symmetrize_input=False)
+    return values, _adjoint(vectors)
+
+
+@matrices("eigvalsh")
+def _eigvalsh(op: Any, x: Any) -> Any:
+    return jax.numpy.linalg.eigvalsh(_hermitian(x), symmetrize_input=False)
+
+
+@matrices("svd")
+def _svd(op: Any, x: Any) -> Any:
+    return tuple(jax.numpy.linalg.svd(x, full_matrices=op.full))
+
+
+@matrices("svdvals")
+def _svdvals(op: Any, x: Any) -> Any:
+    return jax.numpy.linalg.svd(x, compute_uv=False)
+
+
+@row("sylvester")
+def _sylvester(op: Any, a: Any, b: Any, q: Any) -> Any:
+    """Solve by LAPACK on the host; JAX differentiates the equation."""
+
+    def solved(q: Any, transposed: bool) -> Any:
+        pair = [x.swapaxes(-1, -2) if transposed else x for x in (a, b)]
+        return _on_host(op, *pair, q)[0]
+
+    return jax.lax.custom_linear_solve(
+        lambda x: a @ x + x @ b, q, lambda _, q: solved(q, False), lambda _, q: solved(q, True)
     )
+
+
+@row("fft")
+def _fft(op: Any, x: Any) -> Any:
+    space, axes = jax.numpy.fft, op.axes
+    norm = ("backward", "ortho", "forward")[op.norm if op.forward else 2 - op.norm]
+    if op.kind == "r2c":
+        norm = ("backward", "ortho", "forward")[op.norm]
+        found = space.rfftn(x, axes=axes, norm=norm)
+        return _parts(found if op.forward else found.conj())
+    z = _whole(x)
+    if op.kind == "c2c":
+        return _parts((space.fftn if op.forward else space.ifftn)(z, axes=axes, norm=norm))
+    norm = ("forward", "ortho", "backward")[op.norm]
+    sizes = [*(z.shape[axis] for axis in axes[:-1]), op.last]
+    return space.irfftn(z.conj() if op.forward else z, sizes, axes, norm)
 
 
 @row("conv")
 def _conv(op: Any, x: Any, w: Any) -> Any:
+    if x.dtype.kind != "f":
+        return _on_host(op, x, w)
     w = op.taps_of(w) if op.tiles else w
     return _convolved(op, x, w, x.shape[2:], op.extents)
 
@@ -210,8 +573,8 @@ def _convolved(op: Any, x: Any, w: Any, image: Any, windows: Any) -> Any:
 
 @row("conv_image")
 def _conv_image(op: Any, y: Any, w: Any) -> Any:
-    if op.tiles:
-        raise ExportError("conv_image of filters in tiles is not supported")
+    if y.dtype.kind != "f":  # XLA's transposed convolutions of integers are wrong
+        return _on_host(op, y, w)
     x = jax.ShapeDtypeStruct((y.shape[0], op.groups * w.shape[1], *op.extents), y.dtype)
     f = lambda x: _convolved(op, x, w, op.extents, y.shape[2:])  # noqa: E731
     return jax.linear_transpose(f, x)(y)[0]
@@ -219,11 +582,151 @@ def _conv_image(op: Any, y: Any, w: Any) -> Any:
 
 @row("conv_filter")
 def _conv_filter(op: Any, x: Any, y: Any) -> Any:
-    if op.parts or op.tiles:
-        raise ExportError("conv_filter in parts is not supported")
+    if x.dtype.kind != "f":
+        return _on_host(op, x, y)
     w = jax.ShapeDtypeStruct((y.shape[1], x.shape[1] // op.groups, *op.extents), x.dtype)
     f = lambda w: _convolved(op, x, w, x.shape[2:], y.shape[2:])  # noqa: E731
     return jax.linear_transpose(f, w)(y)[0]
+
+
+# -- derivatives by our rules, and what NumPy computes --------------------------------------------
+
+
+def _types_of(arrays: Sequence[Any]) -> tuple[TensorType, ...]:
+    return tuple([TensorType(as_dtype(each.dtype), each.shape) for each in arrays])
+
+
+def _on_host(op: Op, *arrays: Any) -> tuple[Any, ...]:
+    """Compute an op by its reference, in a callback."""
+    if isinstance(op, Elementwise):  # batches are axes in front
+        rank = max(each.ndim for each in arrays)
+        arrays = tuple([each.reshape(*(1,) * (rank - each.ndim), *each.shape) for each in arrays])
+    types = [*_types_of(arrays)]
+    if not jax.config.jax_enable_x64 and op.name in _WIDE:
+        types = [each.with_dtype(as_dtype("float64")) for each in types]
+    found: Any = op.infer(*types)
+    outs = found if isinstance(found, tuple) else (found,)
+    run = rounded(op.reference, op, types, outs)
+    dtypes = [jax.dtypes.canonicalize_dtype(each.dtype.numpy) for each in outs]
+
+    def host(*given: Any) -> tuple[Any, ...]:
+        operands = [np.asarray(x, t.dtype.numpy) for x, t in zip(given, types, strict=True)]
+        with np.errstate(all="ignore"):
+            results = run(*operands)
+        results = results if isinstance(results, tuple) else (results,)
+        return tuple([np.asarray(x, dtype) for x, dtype in zip(results, dtypes, strict=True)])
+
+    structs = tuple([
+        jax.ShapeDtypeStruct(each.shape, dtype) for each, dtype in zip(outs, dtypes, strict=True)
+    ])  # fmt: skip
+    method = "sequential"
+    if isinstance(op, Elementwise):
+        method = "expand_dims"
+    elif isinstance(op, LinearAlgebra):
+        method = "broadcast_all"
+    return tuple(jax.pure_callback(host, structs, *arrays, vmap_method=method))
+
+
+#: Ops whose operands are float64 always.
+_WIDE: Final = ("special", "special_of_order")
+
+
+@cache
+def _tangents(op: Op, types: tuple[TensorType, ...], moved: tuple[bool, ...]) -> Any:
+    """Return a graph of the tangents of an op's results (None: zero), and the node of these."""
+    with traced_in(Session()), in_graphs():
+        inputs = [graph_input(f"x{k}", t.shape, t.dtype) for k, t in enumerate(types)]
+        found: Any = op(*inputs)
+        outs = list(found) if isinstance(found, tuple) else [found]
+        given = [
+            (inputs[k], graph_input(f"t{k}", types[k].shape, types[k].dtype))
+            for k, each in enumerate(moved)
+            if each
+        ]
+        pushed = pushed_forward(outs, given)
+        outputs = {str(k): each for k, each in enumerate(pushed) if each is not None}
+        graph = Graph(outputs, inputs=[*inputs, *(each for _, each in given)]) if outputs else None
+    return graph, outs[0].node
+
+
+@cache
+def _cotangents(op: Any, types: tuple[TensorType, ...]) -> Graph | None:
+    """Return a graph of the cotangents of the operands of ``custom_vjp`` but the first."""
+    with traced_in(Session()), in_graphs():
+        inputs = [graph_input(f"x{k}", t.shape, t.dtype) for k, t in enumerate(types)]
+        ct = graph_input("ct", types[0].shape, types[0].dtype)
+        _, *shares = op.vjp(ct, inputs[0], *inputs)
+        outputs = {str(k): each for k, each in enumerate(shares, 1) if each is not None}
+        return Graph(outputs, inputs=[*inputs, ct]) if outputs else None
+
+
+def _run_graph(graph: Graph, feeds: Mapping[str, Any], known: dict[Any, Any]) -> dict[int, Any]:
+    """Return the outputs of a graph by number."""
+    Lowered(feeds, {}, {}).compute(graph, known)
+    return {int(name): known[value.key] for name, value in graph.outputs.items()}
+
+
+def _zero(of: Any) -> Any:
+    if np.issubdtype(of.dtype, np.inexact) or of.dtype.kind == "V":
+        return jax.numpy.zeros(of.shape, of.dtype)
+    return np.zeros(of.shape, jax.dtypes.float0)
+
+
+def _by_rule(
+    op: Op, types: Sequence[TensorType], value: Callable[..., Any], arrays: Sequence[Any]
+) -> Any:
+    """Return ``value(*arrays)``, which is what the op gives, with the derivatives of the op."""
+
+    @jax.custom_jvp  # type: ignore[untyped-decorator]
+    def call(*arrays: Any) -> tuple[Any, ...]:
+        found = value(*arrays)
+        return found if isinstance(found, tuple) else (found,)
+
+    def push(primals: Any, tangents: Any) -> Any:
+        outs = call(*primals)
+        still = jax.custom_derivatives.SymbolicZero
+        moved = [
+            each.dtype.is_float and not isinstance(tangent, still)
+            for each, tangent in zip(types, tangents, strict=True)
+        ]
+        shapes = zip(types, primals, strict=True)
+        graph, node = _tangents(op, tuple([t.with_shape(x.shape) for t, x in shapes]), tuple(moved))
+        found: dict[int, Any] = {}
+        if graph is not None:
+            feeds = {f"x{k}": each for k, each in enumerate(primals)}
+            feeds |= {f"t{k}": each for k, each in enumerate(tangents) if moved[k]}
+            found = _run_graph(graph, feeds, {(node, k): each for k, each in enumerate(outs)})
+        return outs, tuple([found.get(k, _zero(each)) for k, each in enumerate(outs)])
+
+    call.defjvp(push, symbolic_zeros=True)
+    return call(*arrays)
+
+
+def _custom_vjp(op: Op, types: Sequence[TensorType], arrays: Sequence[Any]) -> Any:
+    """Return the first of ``arrays``, with the user's rule for the others."""
+
+    @jax.custom_vjp  # type: ignore[untyped-decorator]
+    def call(*arrays: Any) -> Any:
+        return arrays[0]
+
+    def backward(arrays: Any, ct: Any) -> Any:
+        shapes = zip(types, arrays, strict=True)
+        graph = _cotangents(op, tuple([t.with_shape(x.shape) for t, x in shapes]))
+        found: dict[int, Any] = {}
+        if graph is not None:
+            feeds = {f"x{k}": each for k, each in enumerate(arrays)} | {"ct": ct}
+            found = _run_graph(graph, feeds, {})
+        return tuple([found.get(k, _zero(each)) for k, each in enumerate(arrays)])
+
+    call.defvjp(lambda *arrays: (arrays[0], arrays), backward)
+    return call(*arrays)
+
+
+# -- graphs ---------------------------------------------------------------------------------------
+
+
+def _widened(x: Any) -> Any:
+    return x.astype("float32") if as_dtype(x.dtype).is_storage else x
 
 
 class Lowered:
@@ -242,23 +745,34 @@ class Lowered:
 
     def _results(self, node: Node, args: Sequence[Any]) -> Sequence[Any]:
         op: Any = at_sizes(node.op, self.sizes)
-        if op.name == "input":
-            results: Any = self.feeds[op.label]
-        elif op.name == "parameter":
-            results = jax.numpy.asarray(self.stored[node.values[0].name])
-        elif op.name in _BODIES:
-            results = _BODIES[op.name](self, op, args)
-        elif op.name in ROWS:
-            results = ROWS[op.name](op, *args)
-        else:
-            raise ExportError(
-                f"jax.lower: {op.name} has no row",
-                hint="staticgrad.interop.lax.lowering.row(name) makes a function its row",
-                at=node.origin,
-            )
+        try:
+            results = self._computed(op, node, args)
+        except StaticgradError as error:
+            if error.headline.startswith("jax.lower: "):
+                raise
+            raise _refusal(node, error.headline, error.hint) from error
         results = results if isinstance(results, tuple) else (results,)
         dtypes = [jax.dtypes.canonicalize_dtype(each.dtype.numpy) for each in node.types]
         return [each.astype(d) for each, d in zip(results, dtypes, strict=True)]
+
+    def _computed(self, op: Any, node: Node, args: Sequence[Any]) -> Any:
+        name = op.name
+        if name == "input":
+            return _stored(self.feeds[op.label], op)
+        if name == "parameter":
+            return _stored(self.stored[node.values[0].name], op)
+        if name in BODIES:
+            return BODIES[name](self, op, args)
+        types = [value.type for value in node.args]
+        if name == "custom_vjp":
+            return _custom_vjp(op, types, args)
+        if name in REFUSED and op.ranks != 1:
+            raise ExportError(REFUSED[name])
+        if name in RULED:
+            return _by_rule(op, types, lambda *arrays: _by_row(op, arrays), args)
+        if name in ROWS:
+            return _by_row(op, args)
+        return _by_rule(op, types, lambda *arrays: _on_host(op, *arrays), args)
 
     def body(self, body: Graph, arrays: Sequence[Any]) -> tuple[Any, ...]:
         """Return the outputs of a body."""
@@ -267,20 +781,44 @@ class Lowered:
         return tuple(known[value.key] for value in body.outputs.values())
 
 
+#: Ops that read the bits of operands.
+EXACT: Final = frozenset(["bitcast"])
+
+
+def _by_row(op: Any, args: Sequence[Any]) -> Any:
+    return ROWS[op.name](op, *(args if op.name in EXACT else map(_widened, args)))
+
+
+def _stored(data: Any, leaf: Any) -> Any:
+    """Return an input or parameter as its op has it: of complex numbers both parts."""
+    array = jax.numpy.asarray(data)
+    if has_parts(leaf) and np.issubdtype(array.dtype, np.complexfloating):
+        return _parts(array)
+    return array
+
+
+def _refusal(node: Node, what: str, hint: str) -> ExportError:
+    return ExportError(f"jax.lower: {node.op.name}: {what}", hint=hint, at=node.origin)
+
+
 def _loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
-    if op.logged:
-        raise ExportError("jax.lower: a loop that logs its carries is not supported")
     first, second = op.carries, op.carries + op.slices
     carry, rows, rest = arrays[:first], arrays[first:second], arrays[second:]
 
     def step(carry: Any, each: Any) -> Any:
         number, slices = each
         found = run.body(op.body, [number, *carry, *slices, *rest])
-        return found[:first], found[first:]
+        return found[:first], (found[first:], [carry[place] for place in op.logged])
 
     numbers = jax.numpy.arange(op.iterations)
-    last, stacked = jax.lax.scan(step, tuple(carry), (numbers, tuple(rows)), reverse=op.reverse)
-    return *last, *stacked
+    last, (stacked, before) = jax.lax.scan(
+        step, tuple(carry), (numbers, tuple(rows)), reverse=op.reverse
+    )
+    ends = [*last]
+    for place, each in zip(op.logged, before, strict=True):
+        end = last[place][None]
+        ends[place] = jax.numpy.concatenate([end, each] if op.reverse else [each, end])
+    return *ends, *stacked
 
 
 def _while(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
@@ -302,7 +840,8 @@ def _branch(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
     return jax.lax.switch(arrays[0].astype("int32"), cases, *arrays[1:])
 
 
-_BODIES: Final = {"loop": _loop, "while": _while, "branch": _branch}
+#: Ops with bodies.
+BODIES: Final[dict[str, Any]] = {"loop": _loop, "while": _while, "branch": _branch}
 
 
 def _array(feed: Any) -> Any:
@@ -313,20 +852,25 @@ def _array(feed: Any) -> Any:
 
 def lowered(graph: Graph) -> Callable[..., Any]:
     """Return a graph as a pure function of arrays of JAX."""
-    if graph.complex_outputs or any(value.node.op.is_complex for value in graph.inputs):  # type: ignore[attr-defined]
-        raise ExportError("jax.lower: complex values are not supported")
     stores = {each.name: each for each in graph.parameters}
 
     def run(feeds: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Any:
         given = {name: _array(each) for name, each in name_feeds(graph, feeds).items()}
         stored = {name: each.value for name, each in stores.items()} | dict(parameters or {})
-        sizes = bind_sizes(graph, {name: each.shape for name, each in given.items()}, None)
+        shapes = {value.node.op.label: given[value.node.op.label].shape for value in graph.inputs}
+        sizes = bind_sizes(graph, shapes, None)
         known: dict[Any, Any] = {}
         Lowered(given, stored, sizes).compute(graph, known)
-        outputs = {name: known[value.key] for name, value in graph.outputs.items()}
+        outputs = {
+            name: _whole(known[value.key]) if name in graph.complex_outputs else known[value.key]
+            for name, value in graph.outputs.items()
+        }
         if not graph.updates:
             return outputs
         moved = {each.name: known[value.key] for each, value in graph.updates}
+        for each, _ in graph.updates:
+            if has_parts(each.store):
+                moved[each.name] = _whole(moved[each.name])
         return outputs, {name: moved.get(name, stored[name]) for name in stores}
 
     return run

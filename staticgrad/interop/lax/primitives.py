@@ -148,7 +148,7 @@ _REASONS: Final[dict[str, str]] = {
         reduce_scatter shard_map shard_alike psend precv""",
     "it writes into mutable arrays": """new_ref get swap addupdate freeze run_state empty_ref
         free_ref""",
-    "it is not written yet": """approx_top_k cholesky_update eig geqp3 geqrf hessenberg
+    "it is not written yet": """approx_top_k cholesky_update geqp3 geqrf hessenberg
         householder_product igamma_grad_a lu_pivots_to_permutation mulhi ormqr ragged_dot
         ragged_dot_general random_gamma random_gamma_grad reduce reduce_window rng_bit_generator
         rng_uniform scaled_dot schur select_and_scatter tridiagonal linear_call from_edtype
@@ -935,6 +935,22 @@ def _eigh(
         raise unsupported("a subset of the eigenvalues")
     values, vectors = linalg.eigh(_symmetric(a, lower), "L" if lower else "U", errors="nan")
     return vectors, values
+
+
+@primitive("eig")
+def _eig(
+    a: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, out: Any
+) -> Any:
+    """Vectors have norm 1 and, as LAPACK has them, a largest element that is real."""
+    if not (compute_left_eigenvectors or compute_right_eigenvectors):
+        return (linalg.eigvals(a, errors="nan"),)
+    values, right = linalg.eig(a, errors="nan")
+    if not compute_left_eigenvectors:
+        return values, right
+    # aᴴ u = conj(w) u: the columns of the inverse of vᴴ, with norm 1
+    left = sg.conj(sg.swapaxes(linalg.inv(right), -1, -2))
+    left = left / linalg.norm(left, axis=-2, keepdims=True)
+    return (values, left, right) if compute_right_eigenvectors else (values, left)
 
 
 @primitive("svd")

@@ -390,38 +390,40 @@ def _solved(
     """A linear system, and its derivatives by the transposed one, at any order."""
     forward = ("vecmat", "transpose_solve") if transposed else ("matvec", "solve")
     product, solve = (programs[each] for each in forward)
-    by = constants[forward[0]]
-    factors = constants[forward[1]]
     if solve is None or programs[("transpose_solve", "solve")[transposed]] is None:
         raise unsupported("a linear solve without a transposed one")
+    # All constants are operands: a rule is applied in bodies of loops that are built again.
+    every = [each for name in constants for each in constants[name]]
+
+    def parted(given: Sequence[Any]) -> tuple[dict[str, list[Any]], list[Any]]:
+        rest = iter(given)
+        own = {name: [next(rest) for _ in each] for name, each in constants.items()}
+        return own, list(rest)
+
     results = []
-    every = [*by, *b, *constants[("vecmat", "matvec")[transposed]]]
-    count = len(by)
     for place in range(len(b)):
         name = f"jax.linear_solve.{next(_numbered)}"
-        apart = [sg.stop_gradient(each) for each in factors]
 
         @sg.custom_vjp(name=name)
-        def function(*given: Any, place: int = place, apart: Any = tuple(apart)) -> Any:
-            return solve.run([*apart, *given[count : count + len(b)]])[place]
+        def function(*given: Any, place: int = place) -> Any:
+            own, b = parted(given)
+            factors = [sg.stop_gradient(each) for each in own[forward[1]]]
+            return solve.run([*factors, *b])[place]
 
         @function.rule
         def pulled(ct: Any, out: Any, *given: Any, place: int = place) -> Any:
-            cts = [
-                ct if k == place else sg.zeros_like(each)
-                for k, each in enumerate(given[count : count + len(b)])
-            ]
-            own = {**constants, forward[0]: list(given[:count])}
-            own[("vecmat", "matvec")[transposed]] = list(given[count + len(b) :])
+            own, b = parted(given)
+            cts = [ct if k == place else sg.zeros_like(each) for k, each in enumerate(b)]
             slopes = _solved(programs, own, cts, not transposed)
-            xs = _solved(programs, own, given[count : count + len(b)], transposed)
+            xs = _solved(programs, own, b, transposed)
             # The product reads copies: xs depend on the constants, and that path has its slopes.
-            fresh = [each * 1.0 if each.dtype.is_float else each for each in given[:count]]
+            fresh = [each * 1.0 if each.dtype.is_float else each for each in own[forward[0]]]
             ys = product.run([*fresh, *xs])
             smooth = [each for each in fresh if each.dtype.is_float]
-            pulled = iter(reverse.vjp(ys, smooth, [-each for each in slopes], True))
-            first = [next(pulled) if each.dtype.is_float else None for each in fresh]
-            return *first, *slopes, *[None] * (len(given) - count - len(b))
+            found = iter(reverse.vjp(ys, smooth, [-each for each in slopes], True))
+            shares: dict[str, list[Any]] = {name: [None] * len(each) for name, each in own.items()}
+            shares[forward[0]] = [next(found) if each.dtype.is_float else None for each in fresh]
+            return *(share for each in shares.values() for share in each), *slopes
 
-        results.append(function(*every))
+        results.append(function(*every, *b))
     return results

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.interop.lax.primitives import LaxType
-from staticgrad.interop.lax.program import DerivativeRule, LaxCall, LaxProgram, ResultAt
+from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, LaxType
+from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram, ResultAt
 from staticgrad.support.errors import ExportError
 from staticgrad.support.optional import jax
 from staticgrad.support.source import SourceLine
@@ -34,10 +34,13 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
     calls = []
     for equation in jaxpr.eqns:
         operands = tuple(_operand(each, places) for each in equation.invars)
-        parameters = _parameters(equation)
+        name = equation.primitive.name
+        inside = _defined(equation)
+        name, parameters = (
+            (name, _parameters(equation)) if inside is None else ("closed_call", {"jaxpr": inside})
+        )
         kinds = [type_of(each.aval) for each in equation.invars]
         out = tuple(type_of(each.aval) for each in equation.outvars)
-        name = equation.primitive.name
         if any(kind.is_key for kind in out) and not name.startswith("random_"):
             parameters["key_operands"] = [each.is_key for each in kinds]
         calls.append(LaxCall(name, operands, parameters, out, line_of(equation)))
@@ -80,6 +83,25 @@ def _operand(variable: Any, places: dict[Any, int]) -> Any:
     if hasattr(variable, "val"):
         return np.asarray(variable.val, type_of(variable.aval).dtype)
     return ResultAt(places[variable])
+
+
+def _defined(equation: Any) -> LaxProgram | None:
+    """Return the program of a package's primitive that is defined by others, or None."""
+    primitive = equation.primitive
+    name = primitive.name
+    if name in PRIMITIVES or name in CALLS or name in REFUSED:
+        return None
+
+    def called(*operands: Any) -> Any:
+        return primitive.impl(*operands, **equation.params)
+
+    try:
+        closed = jax.make_jaxpr(called)(*[_struct(each.aval) for each in equation.invars])
+    except Exception:  # it is computed in another way
+        return None
+    if any(each.primitive is primitive for each in closed.jaxpr.eqns):
+        return None
+    return program_of(closed)
 
 
 def _parameters(equation: Any) -> dict[str, Any]:

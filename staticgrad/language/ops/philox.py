@@ -98,7 +98,7 @@ class RandomBits(Op, name="random_bits"):
         high = position >> np.uint64(32) | np.uint64(self.stream << 16)
         counter = [position & low, high, step & low, step >> np.uint64(32)]
         shape = (*self.shape[: self.keys], *own)
-        words = _encrypted([np.broadcast_to(c, shape) for c in counter], key)
+        words = encrypted([np.broadcast_to(c, shape) for c in counter], key)
         first_word, second = words[2 * self.half : 2 * self.half + 2]
         bits = first_word if self.dtype is U32 else first_word | second << np.uint64(32)
         return bits.astype(self.dtype.numpy)
@@ -182,8 +182,8 @@ def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
     return counter
 
 
-def _encrypted(counter: list[Array], key: Array) -> list[Array]:
-    """The same in NumPy, words in uint64."""
+def encrypted(counter: list[Any], key: Any) -> list[Any]:
+    """Return the same for arrays of NumPy or JAX, words in uint64."""
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     for turn in range(ROUNDS):
         k0, k1 = (

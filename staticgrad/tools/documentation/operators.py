@@ -7,8 +7,10 @@ from inspect import signature
 from typing import Any
 
 from staticgrad.interop.aten.operators import OPERATORS
+from staticgrad.interop.lax import lowering
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED
 from staticgrad.interop.lax.program import CALLS
+from staticgrad.language.ir.op import registered_ops
 
 
 def page() -> str:
@@ -41,8 +43,23 @@ def page_of_primitives() -> str:
         f" {len(CALLS)} more call functions: {_quoted(sorted(CALLS))}. What has no row is an error"
         " with its name and your line. [How it is used](jax-programs.md)."
     )
-    parts = ["# Primitives of JAX", lead, "\n".join(rows), "\n".join(refused)]
+    parts = ["# Primitives of JAX", lead, "\n".join(rows), "\n".join(refused), _lowered()]
     return "\n\n".join(parts) + "\n"
+
+
+def _lowered() -> str:
+    """Return the section of ops that ``sg.jax.lower`` writes."""
+    ops = [name for name in registered_ops() if "." not in name]
+    bodies = (*lowering.BODIES, "custom_vjp", "input", "parameter")
+    by_row = [name for name in ops if name in lowering.ROWS or name in bodies]
+    refused = [name for name in ops if name in lowering.REFUSED]
+    others = [name for name in ops if name not in by_row and name not in refused]
+    lead = (
+        f"`sg.jax.lower` writes {len(by_row)} ops by a row. {len(others)} are computed by NumPy in"
+        f" a callback, with our derivatives: {_quoted(sorted(others))}. {len(refused)} are refused"
+        f" where there are several processes: {_quoted(sorted(refused))}."
+    )
+    return f"## Ops in JAX\n\n{lead}"
 
 
 def _arguments(function: Callable[..., Any], hidden: Iterable[str]) -> str:
