@@ -34,6 +34,7 @@ BENCHMARKS: Final = {
     "scaling": "time per node of each stage, build to plan",
     "sparse": "sparse products, a graph network and conjugate gradients, beside SciPy and others",
     "startup": "interpreter start to first result and to exit",
+    "jax_programs": "programs of JAX packages, values and gradients, beside jax.jit",
     "torch_models": "models of PyTorch packages in a training step, beside eager and Inductor",
     "tuning": "the measured choice of directives, kernel by kernel",
     "tape": "define-by-run peak and time, beside PyTorch",
