@@ -116,14 +116,15 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             self._seeds = [int(each) for each in random.randint(2**31 - 1, size=2)]
             self.module_ = self._made(x.shape[1], outputs, self._seeds[0])
             self._program = _program_of(self.module_)
-            self.loss_curve_, self.n_iter_ = [], 0
+            self.loss_curve_: list[float] = []
+            self.n_iter_ = 0
             self.validation_scores_ = self.best_validation_score_ = None
         elif not is_part:  # the measure of another split
             self.validation_scores_ = self.best_validation_score_ = None
         if not is_part or not hasattr(self, "_optimizer"):
             given = self.optimizer
             self._optimizer = optim.Adam(1e-2) if given is None else deepcopy(given)
-            self._step = None
+            self._step: Any = None
         if getattr(self, "_step", None) is None:
             self._step = _step_of(self.module_, self._optimizer, self.loss, loss)
         if weights is not None and not (weights > 0).all():
@@ -266,7 +267,8 @@ class _EarlyStopping:
                 " validation, and two is the least",
                 hint="a larger validation_fraction, or more rows",
             )
-        return parts[0::2]
+        kept: list[Any] = parts[0::2]
+        return kept
 
     def __call__(self, epoch: Epoch) -> str | None:
         network = self._network
@@ -444,7 +446,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             )
         return self._fitted(X, y, labels, sample_weight, is_part=True)
 
-    def _fitted(self, X: Any, y: Any, labels: Any, sample_weight: Any, is_part: bool) -> Any:
+    def _fitted(self, X: Any, y: Any, labels: Any, sample_weight: Any, is_part: bool) -> Classifier:
         places = np.searchsorted(labels, y).astype("int64")
         weights = self._weights(sample_weight, X)
         if self.class_weight is not None:
@@ -527,7 +529,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         """Train further, by one epoch over rows, as ``Classifier.partial_fit``."""
         return self._fitted(X, y, sample_weight, is_part=True)
 
-    def _fitted(self, X: Any, y: Any, sample_weight: Any, is_part: bool) -> Any:
+    def _fitted(self, X: Any, y: Any, sample_weight: Any, is_part: bool) -> Regressor:
         again = self._goes_on(is_part)
         X, y = _validated(self, X, y, multi_output=True, y_numeric=True, reset=not again)
         weights = self._weights(sample_weight, X)

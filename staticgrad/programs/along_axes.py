@@ -33,7 +33,7 @@ def apply_along_axis(
     value: Any = as_value(arr)
     place = axis_of(axis, value)
     rows = moveaxis(value, place, -1)
-    around = rows.shape[:-1]
+    around: Any = rows.shape[:-1]
     each = vmap(lambda row: as_value(func1d(row, *args, **kwargs)))
     found: Any = each(reshape(rows, (prod(around), rows.shape[-1])))
     found = reshape(found, (*around, *found.shape[1:]))

@@ -259,3 +259,14 @@ def test_operators_are_named_in_errors_by_their_function():
     x = ops.input("x", (2,))
     with pytest.raises(TypeError, match="add"):
         _ = x + {"a": 1}
+
+
+def test_polyfit_takes_a_vector_of_a_named_size():
+    x, y = (sg.input(name, ("n",), "float64") for name in "xy")
+    places = np.linspace(0.0, 1.0, 9)
+    values = np.sin(places)
+    coefficients, covariance = sg.polyfit(x, y, 2, cov=True)
+    found = sg.evaluate({"c": coefficients, "v": covariance}, {"x": places, "y": values})
+    wanted, spread = np.polyfit(places, values, 2, cov=True)
+    np.testing.assert_allclose(found["c"], wanted, rtol=1e-10)
+    np.testing.assert_allclose(found["v"], spread, rtol=1e-6)

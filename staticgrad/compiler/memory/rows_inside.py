@@ -59,7 +59,8 @@ def with_rows_inside(graph: Graph) -> Graph:
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if node in made:
-            return [reshape(made[node], node.types[0].shape)]
+            found: Any = reshape(made[node], node.types[0].shape)
+            return [found]
         if node in behind:
             args = tuple(stacked.get(o.key, new) for o, new in zip(node.args, args, strict=True))
             if not behind[node] and stacked.keys().isdisjoint(old.key for old in node.args):

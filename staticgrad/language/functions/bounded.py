@@ -293,7 +293,7 @@ def setdiff1d(
 ) -> AnyValue:
     """Return the sorted elements of the first array that are not in the second, each once."""
     left, right = _rows(ar1, ar2)
-    count = _size_of_two(size, ar1, ar2, lambda *both: np.setdiff1d(*both, assume_unique))
+    count = _size_of_two(size, ar1, ar2, lambda one, two: np.setdiff1d(one, two, assume_unique))
     if assume_unique:
         return compress(logical_not(isin(left, right)), left, size=count, fill_value=fill_value)
     return _chosen(left, logical_not(isin(left, right)), count, fill_value)

@@ -20,6 +20,7 @@ from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add, subtract
+from staticgrad.language.ops.convert import size_value
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.movement import expand_dims, reshape
@@ -73,7 +74,7 @@ def polyder(p: ArrayLike[AnyValue], m: Integer = 1) -> AnyValue:
     for _ in range(m):
         size = value.shape[0]
         value = (value * np.arange(size)[::-1])[: size - 1] if size else value
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def polyint(p: ArrayLike[AnyValue], m: Integer = 1, k: Any = None) -> AnyValue:
@@ -103,7 +104,7 @@ def polyint(p: ArrayLike[AnyValue], m: Integer = 1, k: Any = None) -> AnyValue:
     for number in range(m):
         value, own = promoted_values((value / np.arange(value.shape[0], 0, -1), constants))
         value = concatenate([value, own[number : number + 1]], 0)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 @rounded_once
@@ -144,7 +145,7 @@ def roots(p: ArrayLike[AnyValue]) -> AnyValue:
     value = value if value.dtype.is_complex else floating(value)
     further = zeros((at_zero,), C128, like=value)
     if value.shape[0] < 2:
-        return further  # type: ignore[return-value]
+        return further
     found = eigvals(companion(value))
     return concatenate([found, further], 0) if at_zero else found
 
@@ -196,7 +197,9 @@ def polyfit(
         weights = as_values(places, w)[1]
         powers = powers * expand_dims(weights, 1)
         goal = goal * (expand_dims(weights, 1) if goal.ndim == 2 else weights)
-    cutoff: Any = count * float(np.finfo(places.dtype.numpy).eps) if rcond is None else rcond
+    limits: Any = np.finfo(places.dtype.numpy)
+    number: Any = count if isinstance(count, int) else size_value(count, places.dtype)
+    cutoff: Any = number * float(limits.eps) if rcond is None else rcond
     size = sqrt(aggregate.sum(powers * powers, 0))
     found, rest, rank, singular = lstsq(powers / size, goal, cutoff)
     fit = found / (expand_dims(size, 1) if goal.ndim == 2 else size)
@@ -207,9 +210,9 @@ def polyfit(
     scaled = inv((powers / size).T @ (powers / size)) / outer(size, size)
     if cov == "unscaled":
         return fit, scaled
-    if count <= deg + 1:
+    if isinstance(count, int) and count <= deg + 1:
         raise ArgumentError(f"{called_name()}: {count} places for {deg + 1} coefficients")
-    factor = rest / float(count - deg - 1)
+    factor = rest / (number - float(deg + 1))
     return fit, expand_dims(scaled, -1) * factor if goal.ndim == 2 else scaled * factor
 
 

@@ -75,7 +75,8 @@ def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, for
         is_half = kind == "c2r" and number == len(places) - 1
         value = _resized(value, place, floordiv(size, 2) + 1 if is_half else size)
     own, divided = tuple(place - value.ndim for place in places), _NORMS[norm][not forward]
-    half = kind == "c2c" and not value.dtype.is_complex and isinstance(sizes[-1], int)
+    whole = sizes[-1]
+    half = kind == "c2c" and not value.dtype.is_complex and isinstance(whole, int)
     if half:  # of real values: it takes half the time, and the other half are conjugates
         kind = "r2c"
     if kind != "r2c":
@@ -85,7 +86,7 @@ def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, for
     if kind == "c2r":
         return found
     found = found.kind.complex_kind.of(found)
-    return _both_halves(found, own, sizes[-1]) if half else found
+    return _both_halves(found, own, int(whole)) if half else found
 
 
 def _both_halves(spectrum: Any, axes: Sequence[int], size: int) -> Any:

@@ -96,7 +96,8 @@ def indices(dimensions: Sequence[int], dtype: Any = int, sparse: bool = False) -
            [[0, 1],
             [0, 1]]])
     """
-    found: Any = np.indices(tuple(map(_size, dimensions)), dtype, sparse)
+    grid: Any = np.indices  # whose overloads take literals
+    found = grid(tuple(map(_size, dimensions)), dtype, sparse)
     return _constants(found) if sparse else as_value(found)
 
 
@@ -202,7 +203,7 @@ def ravel_multi_index(
     for value, size, how in triples if order == "C" else triples[::-1]:
         own = take(np.arange(size), within(value, size, how)) if size else value
         total = own if total is None else total * size + own
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def _size(n: int) -> int:

@@ -53,6 +53,6 @@ def kaiser(M: Integer, beta: ArrayLike[AnyValue]) -> AnyValue:
     """
     shape: Any = floating(as_value(beta))
     if M <= 1:
-        return shape * 0.0 + np.ones(max(M, 0))  # type: ignore[no-any-return]
+        return shape * 0.0 + np.ones(max(M, 0))
     t = np.linspace(-1.0, 1.0, M)
     return i0(multiply(shape, np.sqrt(np.maximum(1.0 - t * t, 0.0)))) / i0(shape)

@@ -128,7 +128,7 @@ def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     (2, 1)
     """
     found, built = trees.flatten(tree, whole=True)
-    parts = [leaf if isinstance(leaf, Value) else np.asarray(leaf) for leaf in found]
+    parts: list[Any] = [leaf if isinstance(leaf, Value) else np.asarray(leaf) for leaf in found]
     vector: Any = np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
     sizes = [math.prod(part.shape) for part in parts]
 

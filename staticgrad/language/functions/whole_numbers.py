@@ -59,7 +59,7 @@ def gcd(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
         divided,
         (absolute(left), absolute(right)),
     )
-    return found[0]  # type: ignore[no-any-return]
+    return found[0]
 
 
 def lcm(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:

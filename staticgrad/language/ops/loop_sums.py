@@ -377,9 +377,9 @@ def _product_of_stacks(
     if of is None:
         return None
     rows = product(of.per)
-    factors = [Factor(arg, (rows, arg.shape[1])) for arg in args]
+    left, right = (Factor(arg, (rows, arg.shape[1])) for arg in args)
     stacks = {arg.key: _by_iteration(arg, of) for arg in args}
-    return Product(*factors, value.node.origin), of, stacks
+    return Product(left, right, value.node.origin), of, stacks
 
 
 def _total_of_stack(

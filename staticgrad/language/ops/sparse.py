@@ -331,7 +331,8 @@ class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
         )
         return found.with_shape((*found.shape, 2))
 
-    def reference(self, data: Array, b: Array, *pattern: Array) -> Any:
+    def reference(self, *arrays: Array) -> Any:
+        data, b, *pattern = arrays
         whole = (of_parts(np.ascontiguousarray(each)) for each in (data, b))
         return as_parts(super().reference(*whole, *pattern))
 

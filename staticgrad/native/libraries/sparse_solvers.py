@@ -76,7 +76,7 @@ def _factored(data: Array, rows: Array, places: Array, n: int, ordering: str) ->
     """The factors of the matrix, from earlier calls where they have been computed."""
     if threading.current_thread() is not threading.main_thread():
         return _Factors(_factorization(data, rows, places, n, ordering), data, rows, places)
-    key = n, ordering, data.dtype.char, data.size, zlib.crc32(data)
+    key = n, ordering, data.dtype.char, data.size, zlib.crc32(data.data)
     found = _factors.get(key)
     if found is None or not found.are_of(data, rows, places):
         lu = _factorization(data, rows, places, n, ordering)

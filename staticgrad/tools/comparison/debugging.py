@@ -172,7 +172,7 @@ def _minimized() -> Iterator[list[Any]]:
         found.append((loss, scale))
         before(self, loss, *args, **options)
 
-    Optimizer.minimize = minimize  # type: ignore[assignment, method-assign]
+    Optimizer.minimize = minimize  # type: ignore[method-assign]
     try:
         yield found
     finally:

@@ -95,9 +95,9 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
             (f"operations in each of {len(found.operations)} steps", f"{low:,} to {high:,}"),
         ]
         said = "There is no graph of this program: only the tape is measured."
-        shown = [FigureTable("a step of the tape", ("",), rows), peers(found)]
-        parts = [each.text() for each in shown if each.rows]
-        return Group(f"{title}; {found.rule})", said, *refused, "", *parts, *reasons(found))
+        lone = [FigureTable("a step of the tape", ("",), rows), peers(found)]
+        texts = [each.text() for each in lone if each.rows]
+        return Group(f"{title}; {found.rule})", said, *refused, "", *texts, *reasons(found))
     threads = f"on {found.threads} thread{'s' * (found.threads > 1)}"
     measured = (
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
@@ -201,7 +201,7 @@ def _peers_of_the_tape(found: TapeAlone) -> FigureTable:
     if not any(each.pair for each in found.peers):
         return FigureTable("the same step", heads, [])
     tape = ("by run: staticgrad's tape", seconds(found.tape.cpu), "1x", nbytes(found.nbytes), "")
-    rows = [(*tape, "these")]
+    rows: list[tuple[str, ...]] = [(*tape, "these")]
     for each in found.peers:
         name, *figures = _row(each, "by run: " if each.name == TORCH else "then run: ")
         rows.append((name, *(figure for k, figure in enumerate(figures) if k != 4)))  # recompute

@@ -312,7 +312,7 @@ def rk45(
     """
     ends = times is None and end is not None
     if ends:
-        if start is None or getattr(start, "ndim", 0) or isinstance(start, list | tuple):
+        if start is None or getattr(start, "ndim", None) or isinstance(start, list | tuple):
             raise ArgumentError(
                 f"rk45: start is {shown(start)} beside an end, and is one time",
                 hint="rk45(f, y, times): the states at a vector of times\n"
@@ -461,7 +461,8 @@ class _Control:
 
         def between(carry: Any, ends: Any) -> Any:
             y, h = carry
-            y, h = self._adaptive(f, y, *ends, h)
+            first, last = ends
+            y, h = self._adaptive(f, y, first, last, h)
             return (y, h), y
 
         h = self.first_step(times[0], times[-1])

@@ -417,8 +417,8 @@ class Sparse:
         kind = binding_kind((one.data, two.data))
         if one._transposed == two._transposed and one.pattern == two.pattern:
             return one._with(multiply(one.values(kind), two.values(kind)))
-        flat = [_flat(each) for each in (one, two)]
-        at, first, second = np.intersect1d(*flat, assume_unique=True, return_indices=True)
+        left, right = _flat(one), _flat(two)
+        at, first, second = np.intersect1d(left, right, assume_unique=True, return_indices=True)
         data = multiply(gathered(one.values(kind), first), gathered(two.values(kind), second))
         width = max(self.shape[1], 1)
         return assembled(data, at // width, at % width, self.shape)

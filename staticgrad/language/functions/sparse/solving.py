@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from types import FunctionType
+from typing import Any, Literal, cast
 
 from staticgrad.language.functions.sparse.matrices import Sparse, as_sparse
 from staticgrad.language.ir.calls import published
@@ -160,4 +161,4 @@ def _solution(matrix: Sparse, b: Any, trans: str, ordering: str, errors: str) ->
     return squeeze(found, 1) if right.ndim == 1 else found
 
 
-_solve = published(_solution, "staticgrad.language.functions.sparse")
+_solve = published(cast(FunctionType, _solution), "staticgrad.language.functions.sparse")
