@@ -20,12 +20,12 @@ if TYPE_CHECKING:
         khatri_rao, kron as kron, logm as logm, lstsq as lstsq, lu as lu, lu_factor as lu_factor,
         lu_solve as lu_solve, matmul as matmul, matrix_norm as matrix_norm, matrix_power as
         matrix_power, matrix_rank as matrix_rank, matrix_transpose as matrix_transpose, multi_dot as
-        multi_dot, norm as norm, orthogonal_procrustes as orthogonal_procrustes, outer as outer,
-        pinv as pinv, polar as polar, qr as qr, rq as rq, signm as signm, sinm as sinm, slogdet as
-        slogdet, solve as solve, solve_banded as solve_banded, solve_continuous_are as
-        solve_continuous_are, solve_continuous_lyapunov as solve_continuous_lyapunov,
-        solve_discrete_are as solve_discrete_are, solve_discrete_lyapunov as
-        solve_discrete_lyapunov, solve_sylvester as solve_sylvester, solve_toeplitz as
+        multi_dot, norm as norm, null_space as null_space, orth as orth, orthogonal_procrustes as
+        orthogonal_procrustes, outer as outer, pinv as pinv, polar as polar, qr as qr, rq as rq,
+        signm as signm, sinm as sinm, slogdet as slogdet, solve as solve, solve_banded as
+        solve_banded, solve_continuous_are as solve_continuous_are, solve_continuous_lyapunov as
+        solve_continuous_lyapunov, solve_discrete_are as solve_discrete_are, solve_discrete_lyapunov
+        as solve_discrete_lyapunov, solve_sylvester as solve_sylvester, solve_toeplitz as
         solve_toeplitz, solve_triangular as solve_triangular, solve_tridiagonal as
         solve_tridiagonal, solveh_banded as solveh_banded, sqrtm as sqrtm, subspace_angles as
         subspace_angles, svd as svd, svdvals as svdvals, tanm as tanm, tensordot as tensordot,

@@ -99,6 +99,14 @@ MUTANTS = (
             "tests/interface/test_torch_spellings.py -k raveled",
         ),
         (
+            "null-spaces-without-a-derivative",
+            "staticgrad/language/functions/linalg/subspaces.py",
+            "_orthonormal(fixed - _inverse(value, rcond) @ (value @ fixed))",
+            "_orthonormal(fixed - stop_gradient(_inverse(value, rcond) @ (value @ fixed)))",
+            "a basis does not follow its matrix",
+            "tests/laws/test_functions.py -k null_space",
+        ),
+        (
             "neighbours-by-the-step-above",
             "staticgrad/language/functions/whole_numbers.py",
             "step = where(grows, step, below)",

@@ -355,6 +355,11 @@ CALLS = {
     ),
     "linalg.multi_dot": ("f:n,3 f:3,2 f:2", lambda a, b, c: sg.linalg.multi_dot([a, b, c])),
     "linalg.orthogonal_procrustes": ("s:3,3 s:3,3", sg.linalg.orthogonal_procrustes),
+    "linalg.null_space": (
+        "f:2,4",
+        lambda a: (lambda q: q @ sg.conj(q).T)(sg.linalg.null_space(a, rank=2)),
+    ),
+    "linalg.orth": ("f:4,2", lambda a: (lambda q: q @ sg.conj(q).T)(sg.linalg.orth(a, rank=2))),
     "linalg.polar": ("s:3,3", sg.linalg.polar),
     "linalg.rq": ("s:3,3", sg.linalg.rq),
     "linalg.signm": ("s:3,3", lambda a: sg.linalg.signm(a @ a.T + np.eye(3))),

@@ -398,3 +398,24 @@ def test_what_has_no_blocks_or_diagonals_is_refused():
     ):
         with pytest.raises(error):
             call()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_bases_of_ranges_and_null_spaces_are_those_of_scipy(dtype):
+    rng = np.random.default_rng(4)
+    whole = rng.normal(size=(5, 4)) + (1j * rng.normal(size=(5, 4)) if dtype == "complex128" else 0)
+    low = whole[:, :2] @ whole[:2]
+    for matrix, rank in ((whole, 4), (whole.T, 4), (low, 2), (low * 0.0, 0)):
+        for name in ("orth", "null_space"):
+            wanted = getattr(scipy.linalg, name)(matrix)
+            now = getattr(sg.linalg, name)(matrix)
+            of_value = sg.evaluate(getattr(sg.linalg, name)(sg.constant(matrix), rank=rank))
+            for found in (now, of_value):
+                assert found.shape == wanted.shape
+                ours, theirs = found @ found.conj().T, wanted @ wanted.conj().T
+                np.testing.assert_allclose(ours, theirs, atol=1e-12)
+                np.testing.assert_allclose(
+                    found.conj().T @ found, np.eye(found.shape[1]), atol=1e-12
+                )
+    with pytest.raises(sg.errors.ArgumentError, match="rank=n says how many"):
+        sg.linalg.orth(sg.input("a", (3, 2), "float64"))

@@ -113,6 +113,16 @@ COMPUTED = {
     "dynamic_update_slice_in_dim": ({"x": F, "i": 1, "y": 7.0}, np.stack([F[0], [7.0] * 3])),
     "convert_element_type": ({"x": F, "dtype": "float32"}, F),
     "broadcasted_iota": ({"shape": (2, 3), "axis": 1}, np.indices((2, 3))[1]),
+    "fractional_matrix_power": ({"a": np.diag([4.0, 9.0]), "p": 0.5}, np.diag([2.0, 3.0])),
+    "coshm": ({"a": np.diag([0.5, -1.0])}, np.diag(np.cosh([0.5, -1.0]))),
+    "sinhm": ({"a": np.diag([0.5, -1.0])}, np.diag(np.sinh([0.5, -1.0]))),
+    "matmul_toeplitz": ({"c": np.array([1.0, 2.0]), "x": np.eye(2)}, [[1.0, 2.0], [2.0, 1.0]]),
+    "solve_circulant": (
+        {"c": np.array([2.0, 1.0]), "b": np.array([3.0, 3.0]) + 0j}, [1.0, 1.0],
+    ),
+    "dft": ({"n": 3}, np.fft.fft(np.eye(3))),
+    "issymmetric": ({"a": F[:, :2]}, False),
+    "pinvh": ({"a": F @ F.T}, np.linalg.inv(F @ F.T)),
     "swish": ({"x": F}, F / (1.0 + np.exp(-F))),
 }  # fmt: skip
 
@@ -162,7 +172,7 @@ def test_every_public_module_says_what_it_does_not_have():
         (sg.onnx, "save", "sg.onnx.export(program, path)"),
         (sg.linalg, "choleski", "did you mean sg.linalg.cholesky?"),
         (sg, "sqaure", "did you mean sg.square?"),
-        (sg.linalg, "ordqz", ""),
+        (sg.linalg, "cdf2rdf", ""),
         (sg.special, "expj", "did you mean sg.special.exp1?"),  # not sg.linalg.expm
         (sg.nn, "layernorn", "did you mean sg.nn.layer_norm?"),
         (sg.nn, "lstmcell", "it is sg.nn.lstm_cell"),

@@ -73,7 +73,7 @@ def nonzero(
     value = as_value(x)
     if value.ndim == 0:
         raise RankError(f"{called_name()}: {value.type} has no axes", hint="sg.atleast_1d(x)")
-    count = _size(size, x, _how_many)
+    count = number_of_results(size, x, _how_many)
     flat, filled = _places(_as_mask(ravel(value)), count)
     found, left = [], flat
     for extent in reversed(value.shape[1:]):
@@ -93,7 +93,7 @@ def flatnonzero(
     >>> sg.flatnonzero([0.0, 5.0, 7.0])
     array([1, 2])
     """
-    count = _size(size, x, _how_many)
+    count = number_of_results(size, x, _how_many)
     flat, filled = _places(_as_mask(ravel(as_value(x))), count)
     return where(filled, flat, fill_value)
 
@@ -147,7 +147,7 @@ def compress(
             hint="one element for each entry; of all elements: sg.extract(mask, x, size=n)",
             related=related(mask, value),
         )
-    count = _size(size, condition, _how_many)
+    count = number_of_results(size, condition, _how_many)
     flat, filled = _places(_as_mask(mask), count)
     chosen = take(_with_a_row(value, place), flat, place)
     filled = reshape(filled, (count, *(1,) * (value.ndim - place - 1)))
@@ -167,7 +167,7 @@ def extract(
     >>> sg.extract([[True, False], [True, True]], [[1.0, 2.0], [3.0, 4.0]])
     array([1., 3., 4.])
     """
-    count = _size(size, condition, _how_many)
+    count = number_of_results(size, condition, _how_many)
     mask, value = as_values(condition, x)
     return compress(ravel(mask), ravel(value), size=count, fill_value=fill_value)
 
@@ -210,7 +210,9 @@ def unique(
         raise ArgumentError(
             f"unique: axis={axis} is not taken: x is flattened", hint="sg.unique(x)"
         )
-    count = _size(size, x, lambda known: int(np.unique(known, equal_nan=equal_nan).size))
+    count = number_of_results(
+        size, x, lambda known: int(np.unique(known, equal_nan=equal_nan).size)
+    )
     value = as_value(x)
     flat = ravel(value)
     order = argsort(flat)
@@ -326,7 +328,7 @@ def _size_of_two(given: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], 
     def how_many(_: Any) -> int:
         return int(of_known(np.asarray(ar1), np.asarray(ar2)).size)
 
-    return _size(given, ar1 if unknown else ar2, how_many)
+    return number_of_results(given, ar1 if unknown else ar2, how_many)
 
 
 def _chosen(row: Any, is_chosen: Any, size: int, fill_value: complex) -> Any:
@@ -477,13 +479,15 @@ def _segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any,
             " along axis 0",
             related=related(values, places),
         )
-    count = _size(
+    count = number_of_results(
         num_segments, segment_ids, lambda known: int(known.max(initial=-1)) + 1, "num_segments"
     )
     return values, where(places < 0, count, places), count  # none counts from the end
 
 
-def _size(given: Any, x: Any, of_known: Callable[[Any], int], word: str = "size") -> int:
+def number_of_results(
+    given: Any, x: Any, of_known: Callable[[Any], int], word: str = "size"
+) -> int:
     """Return the number of results: as given, or that of an array or tensor."""
     if given is not None:
         return integer(word, given, least=0)

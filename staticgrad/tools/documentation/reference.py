@@ -221,7 +221,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "equations": (
             "Matrix equations and functions of matrices",
-            "linalg.equations",
+            "linalg.equations linalg.subspaces",
         ),
         "structured": ("Structured matrices and tensors", "linalg.structured"),
     },

@@ -79,6 +79,7 @@ from staticgrad.language.functions.linalg.structured import (
     tensorsolve as tensorsolve,
     toeplitz as toeplitz,
 )
+from staticgrad.language.functions.linalg.subspaces import null_space as null_space, orth as orth
 from staticgrad.language.functions.products import (
     cross as cross,
     kron as kron,
@@ -96,12 +97,12 @@ __all__ = [
     "cosm", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "expm",
     "expm_frechet", "gmres", "hadamard", "hankel", "hilbert", "inv", "khatri_rao", "kron", "logm",
     "lstsq", "lu", "lu_factor", "lu_solve", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
-    "matrix_transpose", "multi_dot", "norm", "orthogonal_procrustes", "outer", "pinv", "polar",
-    "qr", "rq", "signm", "sinm", "slogdet", "solve", "solve_banded", "solve_continuous_are",
-    "solve_continuous_lyapunov", "solve_discrete_are", "solve_discrete_lyapunov", "solve_sylvester",
-    "solve_toeplitz", "solve_triangular", "solve_tridiagonal", "solveh_banded", "sqrtm",
-    "subspace_angles", "svd", "svdvals", "tanm", "tensordot", "tensorinv", "tensorsolve",
-    "toeplitz", "trace", "vecdot", "vector_norm",
+    "matrix_transpose", "multi_dot", "norm", "null_space", "orth", "orthogonal_procrustes", "outer",
+    "pinv", "polar", "qr", "rq", "signm", "sinm", "slogdet", "solve", "solve_banded",
+    "solve_continuous_are", "solve_continuous_lyapunov", "solve_discrete_are",
+    "solve_discrete_lyapunov", "solve_sylvester", "solve_toeplitz", "solve_triangular",
+    "solve_tridiagonal", "solveh_banded", "sqrtm", "subspace_angles", "svd", "svdvals", "tanm",
+    "tensordot", "tensorinv", "tensorsolve", "toeplitz", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 

@@ -1,0 +1,93 @@
+"""Bases of the range and of the null space of matrices, by the names of ``scipy.linalg``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.functions.bounded import number_of_results
+from staticgrad.language.functions.linalg.matrices import (
+    cholesky,
+    matrices,
+    pinv,
+    solve_triangular,
+    svd,
+)
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.linalg import adjoint
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.operands import related
+from staticgrad.support.errors import RankError
+from staticgrad.support.errors.tracebacks import called_name
+
+
+def orth(
+    A: ArrayLike[AnyValue], rcond: float | None = None, *, rank: int | None = None
+) -> AnyValue:
+    """Return an orthonormal basis [m, rank] of the range of a matrix [m, n], as columns.
+
+    The gradient is that of losses that do not depend on which basis it is, as ``q @ q.T``.
+
+    Args:
+        A: a matrix.
+        rcond: singular values up to it times the largest one count as 0; by default max(m, n) times
+            the dtype's epsilon.
+        rank: the rank, needed of a value of a graph.
+
+    Raises:
+        ArgumentError: no rank, and a run decides it.
+
+    >>> abs(sg.linalg.orth([[2.0, 0.0], [0.0, 0.0]])).round(3)
+    array([[1.],
+           [0.]])
+    """
+    value = _matrix(A)
+    count = number_of_results(rank, A, lambda known: _rank(known, rcond), "rank")
+    fixed = svd(stop_gradient(value), full_matrices=False)[0][:, :count]
+    return _orthonormal(value @ (_inverse(value, rcond) @ fixed))
+
+
+def null_space(
+    A: ArrayLike[AnyValue], rcond: float | None = None, *, rank: int | None = None
+) -> AnyValue:
+    """Return an orthonormal basis [n, n - rank] of the null space of a matrix [m, n], as columns.
+
+    Arguments, errors and gradients are those of ``orth``.
+
+    >>> abs(sg.linalg.null_space([[2.0, 0.0], [0.0, 0.0]])).round(3)
+    array([[0.],
+           [1.]])
+    """
+    value = _matrix(A)
+    count = number_of_results(rank, A, lambda known: _rank(known, rcond), "rank")
+    fixed = adjoint(svd(stop_gradient(value))[2][count:])
+    return _orthonormal(fixed - _inverse(value, rcond) @ (value @ fixed))
+
+
+def _inverse(value: Any, rcond: float | None) -> Any:
+    return pinv(value, rtol=rcond)
+
+
+def _orthonormal(columns: Any) -> Any:
+    """Columns of full rank as orthonormal ones.
+
+    They are a basis without a derivative, projected to where it should lie: that has one.
+    """
+    lower = cholesky(adjoint(columns) @ columns)
+    return adjoint(solve_triangular(lower, adjoint(columns), lower=True))
+
+
+def _matrix(a: Any) -> Any:
+    value: Any = matrices(a)
+    if value.ndim != 2:
+        raise RankError(f"{called_name()}: {value.type} is not a matrix", related=related(value))
+    return value
+
+
+def _rank(known: Any, rcond: float | None) -> int:
+    """The number of singular values of an array that do not count as 0."""
+    found = np.linalg.svd(known, compute_uv=False)
+    cutoff = np.finfo(found.dtype).eps * max(known.shape) if rcond is None else rcond
+    return int((found > found.max(initial=0.0) * cutoff).sum())
