@@ -161,7 +161,13 @@ class DefineThenRun:
 
         A plan that ``sg.tradeoff`` found need not be sought again.
         """
-        return self.compiled._executor.with_plan(plan).run
+        executor = self.compiled._executor.with_plan(plan)
+
+        def call(batch: Batch) -> object:  # the native entry first, as ``Compiled.run`` does
+            entered: object = executor.enter(batch)
+            return executor.run(batch) if entered is None else entered
+
+        return call
 
     def step(self, batch: Batch) -> float:
         """Call it once; return the loss."""
