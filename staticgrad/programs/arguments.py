@@ -201,8 +201,11 @@ def without_defaults(f: Callable[..., Any]) -> Signature | None:
 
 def is_array(leaf: Any) -> bool:
     """Return whether a leaf becomes an input of the graph."""
-    if type(leaf) is np.ndarray:
+    kind = type(leaf)
+    if kind is np.ndarray:
         return True
+    if kind in (float, int, bool, str):  # mostly the others, and no search for protocols
+        return False
     return not isinstance(leaf, Value) and is_array_like(leaf)
 
 
