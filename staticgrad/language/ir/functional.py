@@ -59,7 +59,12 @@ def load(name: str) -> Any:
 
 def as_sparse(matrix: Any) -> Any:
     """Return a sparse matrix, of SciPy too, as one of ``sg.sparse``."""
-    return import_module(f"{_PACKAGE}.sparse").csr(matrix)
+    return namespace_of("sparse").csr(matrix)
+
+
+def namespace_of(name: str) -> Any:
+    """Return the module of functions of a public namespace, as ``sg.nn``."""
+    return import_module(f"{_PACKAGE}.{name}")
 
 
 def load_functions() -> None:

@@ -9,16 +9,13 @@ or ours; the hints of ``support/errors/hints.py`` say what to write for the othe
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.ir.functional import functions, namespace_of
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import shown
-from staticgrad.support.upward import up
-
-_FUNCTIONS: Final = "staticgrad.language.functions"
 
 
 class TorchSpellings:
@@ -244,17 +241,17 @@ class TorchSpellings:
     @public
     def softmax(self, axis: int) -> Self:
         """``sg.nn.softmax`` along an axis."""
-        return up(_FUNCTIONS).nn.softmax(self, axis)
+        return namespace_of("nn").softmax(self, axis)
 
     @public
     def log_softmax(self, axis: int) -> Self:
         """``sg.nn.log_softmax`` along an axis."""
-        return up(_FUNCTIONS).nn.log_softmax(self, axis)
+        return namespace_of("nn").log_softmax(self, axis)
 
     @public
     def logsumexp(self, axis: Any, keepdims: bool = False) -> Self:
         """``sg.nn.logsumexp`` along axes."""
-        return up(_FUNCTIONS).nn.logsumexp(self, axis, keepdims=keepdims)
+        return namespace_of("nn").logsumexp(self, axis, keepdims=keepdims)
 
     @public
     def relu(self) -> Self:
