@@ -28,7 +28,12 @@ def jacfwd(y: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callabl
 
 @public
 def jacrev(y: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """Return the function of Jacobians of ``y``: ``sg.jacobian`` in reverse mode."""
+    """Return the function of Jacobians of ``y``: ``sg.jacobian`` in reverse mode.
+
+    >>> sg.jacrev(lambda x: x * x)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
     return jacobian(y, argnums, mode="reverse")
 
 

@@ -278,6 +278,9 @@ def intersect1d(
     Args:
         assume_unique: the elements of each array differ; of ``setdiff1d`` they keep their order.
         fill_value: the elements beyond.
+
+    >>> sg.intersect1d([3, 1, 2], [2, 3, 7], size=2)
+    array([2, 3])
     """
     left, right = _rows(ar1, ar2)
     count = _size_of_two(size, ar1, ar2, np.intersect1d)
@@ -293,7 +296,11 @@ def setdiff1d(
     size: int | None = None,
     fill_value: complex = 0,
 ) -> AnyValue:
-    """Return the sorted elements of the first array that are not in the second, each once."""
+    """Return the sorted elements of the first array that are not in the second, each once.
+
+    >>> sg.setdiff1d([3, 1, 2], [2, 7], size=2)
+    array([1, 3])
+    """
     left, right = _rows(ar1, ar2)
     count = _size_of_two(size, ar1, ar2, lambda one, two: np.setdiff1d(one, two, assume_unique))
     if assume_unique:
@@ -310,7 +317,11 @@ def setxor1d(
     size: int | None = None,
     fill_value: complex = 0,
 ) -> AnyValue:
-    """Return the sorted elements that are in one of two arrays alone, each once."""
+    """Return the sorted elements that are in one of two arrays alone, each once.
+
+    >>> sg.setxor1d([1, 2], [2, 7], size=2)
+    array([1, 7])
+    """
     left, right = _rows(ar1, ar2)
     count = _size_of_two(size, ar1, ar2, np.setxor1d)
     is_alone = [logical_not(isin(left, right)), logical_not(isin(right, left))]

@@ -50,7 +50,11 @@ def polyadd(a1: ArrayLike[AnyValue], a2: ArrayLike[AnyValue]) -> AnyValue:
 
 @rounded_once
 def polysub(a1: ArrayLike[AnyValue], a2: ArrayLike[AnyValue]) -> AnyValue:
-    """Return the difference of two polynomials."""
+    """Return the difference of two polynomials.
+
+    >>> sg.polysub([2.0, 1.0], [1.0, 5.0])
+    array([ 1., -4.])
+    """
     return subtract(*_aligned(a1, a2))
 
 

@@ -44,19 +44,31 @@ def tril_indices(n: Integer, k: Integer = 0, m: int | None = None) -> tuple[Valu
 
 @like(tril_indices)
 def triu_indices(n: Integer, k: Integer = 0, m: int | None = None) -> tuple[Value, ...]:
-    """Return the indices of the elements of an n x m matrix on and above its diagonal k."""
+    """Return the indices of the elements of an n x m matrix on and above its diagonal k.
+
+    >>> sg.triu_indices(2)
+    (array([0, 0, 1]), array([0, 1, 1]))
+    """
     return _constants(np.triu_indices(_size(n), k, None if m is None else _size(m)))
 
 
 @like(tril_indices)
 def tril_indices_from(arr: ArrayLike[AnyValue], k: Integer = 0) -> tuple[AnyValue, ...]:
-    """Return the indices of the elements of a matrix on and below its diagonal k."""
+    """Return the indices of the elements of a matrix on and below its diagonal k.
+
+    >>> sg.tril_indices_from(np.ones((2, 2)))
+    (array([0, 1, 1]), array([0, 0, 1]))
+    """
     return _of(np.tril_indices, arr, k)
 
 
 @like(tril_indices)
 def triu_indices_from(arr: ArrayLike[AnyValue], k: Integer = 0) -> tuple[AnyValue, ...]:
-    """Return the indices of the elements of a matrix on and above its diagonal k."""
+    """Return the indices of the elements of a matrix on and above its diagonal k.
+
+    >>> sg.triu_indices_from(np.ones((2, 2)))
+    (array([0, 0, 1]), array([0, 1, 1]))
+    """
     return _of(np.triu_indices, arr, k)
 
 
@@ -122,6 +134,10 @@ def ix_(*args: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
 
     Raises:
         RankError: no vector.
+
+    >>> rows, columns = sg.ix_([0, 2], [1, 3])
+    >>> rows.shape, columns.shape
+    ((2, 1), (1, 2))
     """
     vectors = []
     for place, each in enumerate(args):

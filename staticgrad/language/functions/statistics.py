@@ -499,6 +499,11 @@ def histogramdd(
 
     Args:
         sample: points [n, d], or a sequence of d vectors.
+
+    >>> counts, edges = sg.histogramdd(np.array([[0.1, 0.2], [0.9, 0.8], [0.8, 0.1]]), bins=2)
+    >>> counts
+    array([[1., 0.],
+           [1., 1.]])
     """
     if isinstance(sample, list | tuple):
         columns: Any = as_values(*sample)

@@ -24,12 +24,20 @@ def bartlett(M: Integer) -> Value:
 
 
 def blackman(M: Integer) -> Value:
-    """Return the Blackman window, 0.42 - 0.5 cos(t) + 0.08 cos(2 t) for t from 0 to 2 pi."""
+    """Return the Blackman window, 0.42 - 0.5 cos(t) + 0.08 cos(2 t) for t from 0 to 2 pi.
+
+    >>> sg.blackman(5).round(3)
+    array([-0.  ,  0.34,  1.  ,  0.34, -0.  ])
+    """
     return as_value(np.blackman(M))
 
 
 def hamming(M: Integer) -> Value:
-    """Return the Hamming window, 0.54 - 0.46 cos(t) for t from 0 to 2 pi."""
+    """Return the Hamming window, 0.54 - 0.46 cos(t) for t from 0 to 2 pi.
+
+    >>> sg.hamming(5).round(3)
+    array([0.08, 0.54, 1.  , 0.54, 0.08])
+    """
     return as_value(np.hamming(M))
 
 
@@ -50,6 +58,9 @@ def kaiser(M: Integer, beta: ArrayLike[AnyValue]) -> AnyValue:
     Args:
         M: how many points, known at build.
         beta: its shape: 0 is a window of ones, larger numbers are narrower.
+
+    >>> sg.kaiser(5, 2.0).round(3)
+    array([0.439, 0.835, 1.   , 0.835, 0.439])
     """
     shape: Any = floating(as_value(beta))
     if M <= 1:
