@@ -551,16 +551,16 @@ class _Watched:
 
     def by_run(self) -> str:
         """Note the value and its gradients while a step runs."""
-        held: list[Any] = []
+        held: list[float] = []
 
         def stop(value: Any) -> Any:
-            held.append(value.numpy())
+            held.append(_norm(value.numpy()))  # now: a reshaped parameter is updated in place
             if value.requires_grad:
-                value.register_hook(lambda gradient: held.append(gradient.numpy()))
+                value.register_hook(lambda gradient: held.append(_norm(gradient.numpy())))
             return value
 
         _ran(self._chosen, _run, self._place, stop)
-        self.numbers = [*map(_norm, held)]
+        self.numbers = held
         return self._shown()
 
     def build(self) -> None:
