@@ -57,7 +57,8 @@ class _Bar(Display):
     """A bar of tqdm for each epoch."""
 
     def __init__(self, tqdm: Any) -> None:
-        self._tqdm, self._bar = tqdm, None
+        self._tqdm = tqdm
+        self._bar: Any = None
 
     def begin(self, epoch: int, epochs: int, place: int, batches: int | None) -> None:
         self._bar = self._tqdm(
@@ -65,10 +66,9 @@ class _Bar(Display):
         )
 
     def batch(self, place: int, means: Mapping[str, float], seconds: float) -> None:
-        bar: Any = self._bar
         texts = {name: f"{mean:.4g}" for name, mean in means.items()}
-        bar.set_postfix(texts, refresh=False)
-        bar.update(1)
+        self._bar.set_postfix(texts, refresh=False)
+        self._bar.update(1)
 
     def end(self) -> None:
         self.close()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.analysis.binding import bind_sizes, name_feeds
+from staticgrad.analysis.binding import bind_sizes, input_label, name_feeds
 from staticgrad.analysis.evaluate import at_sizes
 from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.language.functions.creation import input as graph_input
@@ -635,7 +635,7 @@ _WIDE: Final = ("special", "special_of_order")
 def _tangents(op: Op, types: tuple[TensorType, ...], moved: tuple[bool, ...]) -> Any:
     """Return a graph of the tangents of an op's results (None: zero), and the node of these."""
     with traced_in(Session()), in_graphs():
-        inputs = [graph_input(f"x{k}", t.shape, t.dtype) for k, t in enumerate(types)]
+        inputs: list[Any] = [graph_input(f"x{k}", t.shape, t.dtype) for k, t in enumerate(types)]
         found: Any = op(*inputs)
         outs = list(found) if isinstance(found, tuple) else [found]
         given = [
@@ -857,7 +857,7 @@ def lowered(graph: Graph) -> Callable[..., Any]:
     def run(feeds: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Any:
         given = {name: _array(each) for name, each in name_feeds(graph, feeds).items()}
         stored = {name: each.value for name, each in stores.items()} | dict(parameters or {})
-        shapes = {value.node.op.label: given[value.node.op.label].shape for value in graph.inputs}
+        shapes = {name: given[name].shape for name in map(input_label, graph.inputs)}
         sizes = bind_sizes(graph, shapes, None)
         known: dict[Any, Any] = {}
         Lowered(given, stored, sizes).compute(graph, known)

@@ -36,9 +36,8 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
         operands = tuple(_operand(each, places) for each in equation.invars)
         name = equation.primitive.name
         inside = _defined(equation)
-        name, parameters = (
-            (name, _parameters(equation)) if inside is None else ("closed_call", {"jaxpr": inside})
-        )
+        parameters: dict[str, Any] = _parameters(equation) if inside is None else {"jaxpr": inside}
+        name = name if inside is None else "closed_call"
         kinds = [type_of(each.aval) for each in equation.invars]
         out = tuple(type_of(each.aval) for each in equation.outvars)
         if any(kind.is_key for kind in out) and not name.startswith("random_"):

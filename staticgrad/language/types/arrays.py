@@ -296,7 +296,8 @@ def _of_chunk(column: Any) -> Array:
     if null == 2:
         missing = values == sentinel
     elif null in (3, 4) and buffers["validity"] is not None:
-        mask = _elements(*buffers["validity"], column.offset, column.size())
+        bits, kind = buffers["validity"]
+        mask = _elements(bits, kind, column.offset, column.size())
         missing = mask.astype(bool) == bool(sentinel)
     if missing is None or not missing.any():
         return values

@@ -167,4 +167,7 @@ def of_events(name: str, events: Sequence[tuple[int, int, str]]) -> Causes:
 
 
 def _causes(name: str, found: Mapping[str, int]) -> Causes:
-    return Causes(name, *(found.get(why, 0) for why in (KEPT, GRADIENTS, UPDATES, TEMPORARY)))
+    kept, gradients, updates, temporary = (
+        found.get(why, 0) for why in (KEPT, GRADIENTS, UPDATES, TEMPORARY)
+    )
+    return Causes(name, kept, gradients, updates, temporary)
