@@ -21,6 +21,10 @@ CALLS = {
     "extract": lambda x, v, i: sg.extract(x > 0.5, x, size=4),
     "unique": lambda x, v, i: sg.unique(x, return_counts=True, size=4),
     "bincount": lambda x, v, i: sg.bincount(i, v[:3], 4),
+    "segment_max": lambda x, v, i: sg.segment_max(v[:3], i, 4),
+    "segment_min": lambda x, v, i: sg.segment_min(v[:3], i, 4),
+    "segment_prod": lambda x, v, i: sg.segment_prod(v[:3], i, 4),
+    "segment_sum": lambda x, v, i: sg.segment_sum(v[:3], i, 4),
     "choose": lambda x, v, i: sg.choose(i, [v[:3], 1.0, v[1:]]),
     "piecewise": lambda x, v, i: sg.piecewise(x, [x > 0.5], [lambda y: y * 2.0, 3.0]),
     "dsplit": lambda x, v, i: sg.dsplit(x[:, :, None] + v, 2),
@@ -70,16 +74,21 @@ CALLS = {
     "linalg.qr": lambda x, v, i: sg.linalg.qr(x),
     "linalg.solve": lambda x, v, i: sg.linalg.solve(x @ x.T + np.eye(3), v[:3]),
     "linalg.svd": lambda x, v, i: abs(sg.linalg.svd(x, full_matrices=False)[0]),
-    "apply_along_axis": lambda x, v, i: sg.apply_along_axis(lambda row: row[::-1] * 2.0, 0, x),
     "apply_over_axes": lambda x, v, i: sg.apply_over_axes(sg.sum, x, [0]),
     "bitwise_count": lambda x, v, i: sg.bitwise_count(i),
     "delete": lambda x, v, i: sg.delete(x, 1, 0),
     "histogram2d": lambda x, v, i: sg.histogram2d(v, v * v, 3),
-    "histogramdd": lambda x, v, i: sg.histogramdd(x, 3),
+    "histogramdd": lambda x, v, i: sg.histogramdd(x, 3)[0],
     "ix_": lambda x, v, i: sg.getitem(x, (sg.ix_(i)[0], 0)),
     "polyfit": lambda x, v, i: sg.polyfit(v, v * v, 1),
     "ravel_multi_index": lambda x, v, i: sg.ravel_multi_index((i, i), (4, 5)),
-    "roots": lambda x, v, i: sg.roots(v[:3]),
+    "roots": lambda x, v, i: abs(sg.roots(v[:3])),
+    "kaiser": lambda x, v, i: sg.kaiser(5, v[0]),
+    "argwhere": lambda x, v, i: sg.argwhere(x > 0.5, size=3),
+    "flatnonzero": lambda x, v, i: sg.flatnonzero(x > 0.5, size=3),
+    "nonzero": lambda x, v, i: sg.nonzero(x > 0.5, size=3),
+    "dynamic_slice": lambda x, v, i: sg.dynamic_slice(x, [i[0], 0], [2, 2]),
+    "dynamic_update_slice": lambda x, v, i: sg.dynamic_update_slice(x, x[:1, :1], [i[0], 0]),
     "unravel_index": lambda x, v, i: sg.unravel_index(i, (2, 3)),
     **{
         name: lambda x, v, i, name=name: getattr(sg, name)(i, v[:3], size=3)
@@ -122,7 +131,7 @@ OF_NUMBERS = (
 #: They make values of a graph, or say what derivatives are; no operand is a tensor.
 OF_GRAPHS = ("constant", "conventions", "custom_jvp", "custom_vjp", "input", "parameter")
 #: They trace a function once, with values of a graph, whatever they are given.
-TRACING = ("fromfunction", "vmap")
+TRACING = ("apply_along_axis", "fromfunction", "vmap")
 #: They say something of an operand, and compute nothing.
 OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *OF_NUMBERS, *TRACING, *CALLS})
 

@@ -258,7 +258,8 @@ INSTEAD: Final = {
         "save_only_these_names(*others), or a function: lambda op, *types: op.name != 'exp'",
     ),
     "clip_grad_norm_": "max_norm= of an optimizer",
-    **each_of("Rprop ASGD SparseAdam Lamb", "sg.optim.Adam, AdamW, NAdam, LAMB, RMSProp, Adagrad"),
+    "ASGD": "sg.optim.SGD, and sg.optim.Average of its parameters",
+    **each_of("Rprop SparseAdam Lamb", "sg.optim.Adam, AdamW, NAdam, LAMB, RMSProp, Adagrad"),
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
 }
 
@@ -287,6 +288,7 @@ METHODS: Final = {
     **each_of("item numpy tolist eval cpu", NUMBERS),
     **each_of("detach data", "sg.stop_gradient(x) lets no gradient through"),
     "clone": "a value never changes: use the value itself",
+    "unflatten": "x.reshape(shape)",
     **each_of("fill put", WRITE),
     **each_of("to", "x.astype(dtype)"),
     **each_of("float double half long int bool", 'x.astype("float32"), "float64" and so on'),
