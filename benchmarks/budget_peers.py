@@ -147,13 +147,9 @@ def _layers(gates: int, layers: int, peer: Peer) -> tuple[Arrays, Arrays, Loss]:
     def loss(v: Any, at: Any) -> Any:
         rows, zeros = at["x"], ops.zeros((64, 64))
         for k in range(layers):
-            u = v[f"w{2 * k + 1}"]
             parts = rows @ v[f"w{2 * k}"]
-            if gates == 4:
-                both = (zeros, zeros)
-                _, rows = peer.loop(lambda h, part, u=u: of_lstm(h, part, u), both, parts)
-            else:
-                _, rows = peer.loop(lambda h, part, u=u: of_gru(h, part, u), zeros, parts)
+            cell: Any = partial(of_lstm if gates == 4 else of_gru, u=v[f"w{2 * k + 1}"])
+            _, rows = peer.loop(cell, (zeros, zeros) if gates == 4 else zeros, parts)
         return (rows[-1] * rows[-1]).mean()
 
     return _drawn([(64, 64 * gates)] * (2 * layers)), _x(64, 64, 64), loss

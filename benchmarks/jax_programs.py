@@ -133,7 +133,8 @@ def _neural_ode() -> Case:
     """Steps of Runge-Kutta in a `while_loop`: a value, without a gradient."""
 
     def end(w: Any, y: Any) -> Any:
-        f = lambda y: jax.numpy.tanh(y @ w["in"]) @ w["out"]  # noqa: E731
+        def f(y: Any) -> Any:
+            return jax.numpy.tanh(y @ w["in"]) @ w["out"]
 
         def step(state: Any) -> Any:
             t, y = state
@@ -221,7 +222,8 @@ def _molecules() -> Case:
         return 2 * (inverse**2 - inverse).sum()
 
     def run(r: Any, v: Any) -> Any:
-        force = lambda r: -jax.grad(energy)(r)  # noqa: E731
+        def force(r: Any) -> Any:
+            return -jax.grad(energy)(r)
 
         def step(state: Any, _: Any) -> Any:
             r, v, f = state
