@@ -449,7 +449,9 @@ PATHS: Final = (
         always=True,
         row="suite:layernorm",
     ),
-    Path("peeling", _NEST + "lower:KernelLowering.windows", _returns([]), row="small:shifted rows"),
+    Path(
+        "peeling", _NEST + "lower:KernelLowering.interior", _returns(None), row="small:shifted rows"
+    ),
     Path("vector_chains", _NEST + "directives:_is_chain", _returns(False), row="small:long chain"),
     Path(
         "vectors_jammed",

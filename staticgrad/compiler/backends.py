@@ -89,11 +89,7 @@ def register(backend: Backend) -> Backend:
 
 
 def backend_names() -> tuple[str, ...]:
-    """The names that ``backend=`` takes: built in, registered, and announced by other packages.
-
-    >>> sg.backends.backend_names()
-    ('auto', 'vector', 'numba')
-    """
+    """The names that ``backend=`` takes: built in, registered, and announced by other packages."""
     return config.backend_names()
 
 

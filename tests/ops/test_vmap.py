@@ -40,6 +40,8 @@ IN_A_LOOP = {
 IN_PART = {
     "sparse_product": "a batch of patterns: each is one of its own",
     "sampled_product": "a batch of patterns: each is one of its own",
+    "sparse_solve": "a batch of patterns: each is one of its own",
+    "complex_sparse_solve": "a batch of patterns: each is one of its own",
     "searchsorted": "a vector for each element is searched one after the other",
     "conv": "image and filter over a batch of a named size: groups are literal",
     "conv_image": "image and filter over a batch of a named size: groups are literal",

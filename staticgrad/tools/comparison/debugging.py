@@ -102,7 +102,7 @@ def find_mistakes(spec: Spec, *arrays: Any, **options: Any) -> Debugging:
     >>> x = np.ones((4, 3))
     >>> found = find_mistakes(lambda x: (sg.tanh(x @ w) ** 2).mean(), x)
     >>> [hunt.what for hunt in found.hunts], found.holds
-    (['a NaN', 'the value and the gradient'], True)
+    (['a NaN', 'a dead gradient', 'the value and the gradient'], True)
     """
     chosen = subject(spec, arrays, options.get("loss"), options.get("optimizer"))
     return mistakes_in(chosen)
