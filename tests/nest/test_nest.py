@@ -267,3 +267,18 @@ kernel(p0: in f32, p1: out f32; n0, n1, n2) over i0: n0 {
         np.testing.assert_array_equal(found[1:, 1:], field[:-1, :-1])
         assert not found[0].any()
         assert not found[:, 0].any()
+
+
+def test_a_choice_between_operands_without_ends_is_one_loop():
+    """Vectors of it need no masks, so no middle is written apart."""
+    text = source_of(parse_kernel("""\
+kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0 {
+  map j: n1 {
+    %0: bool = lt j, i64(3)
+    %1: f32 = load p0[i0*n1 + j]
+    %2: f32 = select %0, %1, f32(0.0)
+    store p1[i0*n1 + j] = %2
+  }
+}
+"""), Machine(vector_bits=256)).text  # fmt: skip
+    assert "for e" not in text

@@ -41,19 +41,26 @@ class Interior:
 
 
 def interior(stage: Map) -> Interior | None:
-    """Return what holds in the middle of a map; None if vectors have masks everywhere."""
+    """Return what holds in the middle of a map; None if vectors have masks everywhere, or nowhere,
+    as where a program chooses by position between operands without ends."""
     wanted = [root for s in stage.body for root in roots(s)]
+    if not _ends(stage, wanted):
+        return None
     found = _decided(wanted)
     tests, chosen = found or ((), {})
-    exprs = postorder([chosen.get(e, e) for e in wanted])
-    accesses = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
-    accesses += [s.access for s in stage.body if isinstance(s, Store)]
-    ends = dict.fromkeys(p for access in accesses for p in access.bounded)
+    ends = _ends(stage, [chosen.get(e, e) for e in wanted])
     columns = [p for p in ends if p.step(LANES) != 0]
     if any(p.step(LANES) != 1 for p in columns):
         return None  # these have masks in all vectors
     rows = [] if found is None else [p for p in ends if p.step(LANES) == 0]
     return Interior(tuple(columns), tuple(rows), tuple(dict.fromkeys(tests)), chosen)
+
+
+def _ends(stage: Map, wanted: Sequence[Expr]) -> dict[Position, None]:
+    """Return the positions that have ends, of stores and of loads that expressions need."""
+    accesses = [e.attribute for e in postorder(wanted) if isinstance(e.attribute, Access)]
+    accesses += [s.access for s in stage.body if isinstance(s, Store)]
+    return dict.fromkeys(p for access in accesses for p in access.bounded)
 
 
 def _decided(

@@ -15,7 +15,7 @@ from staticgrad.support.errors import StaticgradError
 
 #: Ops that formulas write as signs: the sign, and how strongly it binds.
 _SIGNS: Final = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
-_UNARY, _POWER, _ATOM = 3, 4, 5
+_UNARY, _ATOM = 3, 4
 _LONGEST: Final = 9  # ops of a formula that a reader takes in
 _LARGEST: Final = 40  # nodes before they are simplified; beyond them none of these is left
 _SHORTENED: Final = "fixpoint(simplify,cse,fold),dce"
