@@ -16,15 +16,12 @@ as the least time of a call on one thread. ``--beside`` shows the arenas of an e
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -34,9 +31,9 @@ from benchmarks.implementation import Settings
 from benchmarks.implementations.with_eager import EagerProgram
 from benchmarks.implementations.with_staticgrad import Staticgrad, StaticgradProgram, graph_of
 from benchmarks.implementations.with_torch import TorchLoops, TorchProgram
-from benchmarks.machine import describe
 from benchmarks.operations import Operations
 from benchmarks.peak_steps import STEPS
+from benchmarks.rows import arguments, printed
 from benchmarks.workload import Data, Loss, Make, Workload
 from benchmarks.workloads import cnn, gp, gpt, models, recurrent
 from staticgrad.analysis.plan_check import largest_at_peak
@@ -289,27 +286,13 @@ def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Print a table; with ``--into`` write a file of JSON."""
-    reader = argparse.ArgumentParser(description="Bytes of a training step.")
-    reader.add_argument(
-        "names", nargs="*", default=[*PROGRAMS, *STEPS], help="; ".join([*PROGRAMS, *STEPS])
-    )
-    reader.add_argument("--into", type=Path)
-    reader.add_argument("--beside", type=Path)
+    reader = arguments("Bytes of a training step.", [*PROGRAMS, *STEPS])
     reader.add_argument("--seconds", type=float, default=0.0)
     reader.add_argument("--arena-only", action="store_true")
     asked = reader.parse_args()
-    before: dict[str, Any] = {}
-    if asked.beside:
-        before = {row["program"]: row for row in json.loads(asked.beside.read_text())["rows"]}
-    print(f"| {' | '.join(_HEADS)} |\n|---|{'--:|' * (len(_HEADS) - 1)}")
-    rows = []
-    for name in asked.names:
-        rows.append(measured(name, asked.seconds, asked.arena_only))
-        print(line(rows[-1], before.get(name, {})), flush=True)
-        if asked.into:
-            asked.into.write_text(
-                json.dumps({"machine": asdict(describe()), "rows": rows}, indent=1)
-            )
+    rows = printed(
+        asked, _HEADS, lambda name: measured(name, asked.seconds, asked.arena_only), line
+    )
     for row in rows:
         if "at peak" in row:
             print(f"{row['program']}, at the peak of its arena: {'; '.join(row['at peak'])}")

@@ -11,16 +11,13 @@ by its reason, which is that of the page. ``--beside`` shows the arenas of an ea
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.rows import arguments, printed
 from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.errors import UnknownNameError
 from staticgrad.tools.comparison import causes, memory, peers, suite
@@ -81,22 +78,8 @@ def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 def main() -> None:
     """Print a table and reasons; with ``--into`` write a file of JSON."""
     files = {file.stem: file for folder in _FOLDERS for file in sorted(folder.glob("*.py"))}
-    reader = argparse.ArgumentParser(description="Bytes of a step of many kinds of programs.")
-    reader.add_argument("names", nargs="*", default=[*files], help="; ".join(files))
-    reader.add_argument("--into", type=Path)
-    reader.add_argument("--beside", type=Path)
-    asked = reader.parse_args()
-    before: dict[str, Any] = {}
-    if asked.beside:
-        before = {row["program"]: row for row in json.loads(asked.beside.read_text())["rows"]}
-    print(f"| {' | '.join(_HEADS)} |\n|---|{'--:|' * (len(_HEADS) - 1)}")
-    rows = []
-    for name in asked.names:
-        rows.append(measured(files[name]))
-        print(line(rows[-1], before.get(name, {})), flush=True)
-        if asked.into:
-            document = {"machine": asdict(describe()), "rows": rows}
-            asked.into.write_text(json.dumps(document, indent=1))
+    asked = arguments("Bytes of a step of many kinds of programs.", files).parse_args()
+    rows = printed(asked, _HEADS, lambda name: measured(files[name]), line)
     for row in rows:
         for text in (*row["why"], *filter(None, [row["reason"]])):
             print(f"- {row['program']}: {text}")
