@@ -17,6 +17,8 @@ from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.language.ir.plan import columns_with_repeats
 from staticgrad.language.ops import loop_sums as sums
+from staticgrad.tools.comparison.loading import subject
+from staticgrad.tools.comparison.ways import DefineThenRun
 
 
 def network():
@@ -81,6 +83,22 @@ def test_loops_give_the_plans_of_all_their_divisions(monkeypatch):
     assert some.peak_bytes > found.smallest.peak_bytes
     budgeted = sg.compile(graph, memory_budget=some.peak_bytes)
     assert plan_seconds(budgeted.plan()) <= 1.01 * some.seconds
+
+
+@pytest.mark.slow
+def test_the_smallest_plan_of_few_segments_is_what_its_budget_compiles():
+    """It keeps part of the iterations, which a whole level of segments has no bytes for."""
+    path = Path(__file__).parents[2] / "examples" / "suite" / "lstm_scan.py"
+    program = subject(str(path))
+    way = DefineThenRun(program)
+    sizes = way.sizes(program.batch_size)
+    smallest = sg.tradeoff(way.graph, sizes, threads=1).smallest.peak_bytes
+    budgeted = sg.compile(way.graph, memory_budget=smallest, threads=1)
+    assert budgeted.plan(**sizes).peak_bytes <= smallest
+    below = sg.compile(way.graph, memory_budget=smallest - 1, threads=1)
+    with pytest.raises(BudgetInfeasible) as refused:
+        below.plan(**sizes)
+    assert refused.value.smallest_peak == smallest
 
 
 def test_what_has_no_tradeoff_is_told():

@@ -18,7 +18,7 @@ import functools
 import linecache
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ from passes.remat import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.compiler.compiling.artifacts import Kernels
-from staticgrad.compiler.memory.divided import KEPT, Divided, Divisions, divided, divisions
+from staticgrad.compiler.memory.divided import Divided, Divisions, divided, divisions
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.executor import Executor, MakeTable
 from staticgrad.compiler.runtime.step import LoopLimitError, Program, Table
@@ -346,7 +346,7 @@ class Scheduling:
     def planners(self) -> Iterator[Planner]:
         """The planners of the program's divisions, that of its schedule first."""
         yield self.result[1].chosen
-        yield from (each.planner for each in self._divisions(KEPT))
+        yield from (each.planner for each in self._divisions())
 
     @property
     def graph(self) -> Graph:
@@ -362,10 +362,10 @@ class Scheduling:
         """Return the graph whose operations a schedule of this program runs."""
         return self.result[1].graph(schedule) or self._made[0].graph
 
-    def _divisions(self, kept: Sequence[int] = ()) -> Iterator[Divided]:
+    def _divisions(self) -> Iterator[Divided]:
         if not self._has_bodies:
             return iter(())
-        return divisions(self._computed[0], self.make, self._limits, kept)
+        return divisions(self._computed[0], self.make, self._limits)
 
     @property
     def _deciding(self) -> tuple[object, ...]:

@@ -115,26 +115,36 @@ def divisions(
     graph: Graph,
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
-    kept: Sequence[int] = (),
 ) -> Iterator[Divided]:
-    """Yield each division of a graph into whole levels; nothing if there is no pair of loops. The
-    first that runs all iterations again follows those that keep ``kept`` percent of them."""
+    """Yield each division of a graph; nothing if there is no pair of loops.
+
+    First those into whole levels, then those of one level that do not run part of the iterations
+    again: where segments are few, such a one may need the fewest bytes of all.
+    """
     if not _has_pairs(graph):
         return
     from fractions import Fraction
 
     from staticgrad.compiler.memory.segments import with_segments
 
-    for whole in _wholes(graph):
-        last = None
-        for levels in range(-1, MOST_LEVELS + 1):
-            for percent in (*(kept if levels == 1 else ()), 0):
-                part = Fraction(percent, 100)
-                found = whole if levels < 0 else with_segments(whole, levels, part)
-                if found is not last:
-                    made = schedule(found)
-                    yield Divided(found, made, Planner(made, *limits))
-                last = found
+    def made(found: Graph) -> Divided:
+        scheduled = schedule(found)
+        return Divided(found, scheduled, Planner(scheduled, *limits))
+
+    wholes = [*_wholes(graph)]
+    for whole in wholes:
+        found = whole
+        yield made(whole)
+        for levels in range(MOST_LEVELS + 1):
+            last, found = found, with_segments(whole, levels)
+            if found is not last:
+                yield made(found)
+    for whole in wholes:
+        segments = with_segments(whole, 1)
+        for percent in KEPT:
+            found = with_segments(whole, 1, Fraction(percent, 100))
+            if found is not whole and found is not segments:
+                yield made(found)
 
 
 def _wholes(graph: Graph) -> Iterator[Graph]:
