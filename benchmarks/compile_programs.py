@@ -29,6 +29,13 @@ OF_SUITE: Final = (
     "gmm", "ode_loop", "attention",
 )  # fmt: skip
 
+#: Ten programs of all kinds whose first result is asked for.
+FIRST: Final = (
+    "tiny", "mlp", "cnn", "gpt", "lstm", "ode", "gp", "hmc", "resnet18", "unet",
+)  # fmt: skip
+#: Of the whole models: those with many layers.
+OF_MODELS: Final = ("resnet18", "unet")
+
 #: The parts of a cell's weights, side by side.
 CELLS: Final = {"rnn": 1, **GATES}
 #: A step; one without the gradient by the state before it, which takes a product less; a scan.
@@ -215,6 +222,31 @@ def solving(ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     return ops.sum(factor * solved) + ops.sum(q * r), {}
 
 
+def logistic(random: np.random.Generator) -> Data:
+    """The data of a logistic regression, and where a trajectory of its weights starts."""
+    x, y = random.normal(size=(200, 10)), random.integers(0, 2, 200).astype(float)
+    return Data({"w": 0.1 * random.normal(size=10), "p": random.normal(size=10)}, {"x": x, "y": y})
+
+
+def leapfrog(steps: int, rate: float, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
+    """The energy at the end of a trajectory of Hamiltonian Monte Carlo (Neal, 2011), written out.
+
+    Its gradient is that of the trajectory's length and start, as for choosing both.
+    """
+    x, y, w, p = (v[name] for name in "xywp")
+
+    def slope(w: Any) -> Any:
+        return x.T @ (ops.sigmoid(x @ w) - y) + w
+
+    for _step in range(steps):
+        p = p - 0.5 * rate * slope(w)
+        w = w + rate * p
+        p = p - 0.5 * rate * slope(w)
+    logits = x @ w
+    energy = ops.sum(ops.softplus(logits) - y * logits)
+    return energy + 0.5 * ops.sum(w * w) + 0.5 * ops.sum(p * p), {}
+
+
 def many_moments(count: int) -> Make:
     """Adam of so many small parameters."""
 
@@ -300,6 +332,8 @@ def _own() -> Iterator[Workload]:
     yield gradient("hessian_network", partial(hessian, small_network), one(20), "third order")
     yield gradient("per_sample", per_sample, samples, "vmap of a gradient, and its gradient")
     yield gradient("linalg", solving, one(20, 20), "Cholesky, solve, QR and their gradients")
+    trajectory = partial(leapfrog, 10, 0.02)
+    yield gradient("hmc", trajectory, logistic, "ten leapfrog steps of a logistic regression")
     yield Workload("resnet50", "sgd", resnet50, bottlenecks, bottlenecks, 1e-2, "53 convolutions")
     make = transformer(12, 32, 16, 2, 65)
     yield Workload("gpt12", "sgd", gpt, make, make, 1e-3, "12 blocks, 147 parameters")
@@ -313,4 +347,6 @@ def _own() -> Iterator[Workload]:
 def programs() -> dict[str, Workload]:
     """Every program by name."""
     known = all_workloads()
-    return {name: known[name] for name in OF_SUITE} | {each.name: each for each in _own()}
+    models = all_workloads("models")
+    chosen = {name: known[name] for name in OF_SUITE} | {name: models[name] for name in OF_MODELS}
+    return chosen | {each.name: each for each in _own()}

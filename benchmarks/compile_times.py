@@ -1,6 +1,10 @@
-"""How long programs take to a first result: ours by stage, and JAX's.
+"""How long programs take to a first result: ours by stage, JAX's and PyTorch's.
 
     python -m benchmarks compile_times [--only NAMES] [--repeat 3] [--limit 60] [--json FILE]
+    python -m benchmarks compile_times --first [--repeat 5]
+
+``--first``: ten programs of all kinds, beside eager PyTorch too, as a table of Markdown with the
+time by the clock, too. Processes of the libraries take turns, and their losses are compared.
 
 The programs are those of ``benchmarks.compile_programs``; of recurrent cells a scan of 1,000 steps
 stands beside one step, and behind the table is how much longer the scan takes to compile. Each row
@@ -35,7 +39,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.compile_programs import CELLS, OF_A_CELL, programs
+from benchmarks import machine
+from benchmarks.compile_programs import CELLS, FIRST, OF_A_CELL, programs
 from benchmarks.implementation import Settings
 from benchmarks.worker import implementation_at
 
@@ -43,7 +48,10 @@ ROOT: Final = Path(__file__).parent.parent
 LIBRARIES: Final = {
     "staticgrad": "benchmarks.implementations.with_staticgrad:StaticgradImplementation",
     "jax": "benchmarks.implementations.with_jax:JaxImplementation",
+    "torch": "benchmarks.implementations.with_torch:TorchImplementation",
 }
+#: Those beside us in a line of the long table.
+PEERS: Final = ("staticgrad", "jax")
 #: Where a stage's functions are asked for: module, name in it (or of a class there).
 STAGES: Final = {
     "grad": ("staticgrad:grad",),
@@ -135,6 +143,7 @@ def measured(library: str, name: str, cache: str, by_stage: bool) -> Row:
     done = time.process_time()
     row = {"build": built - start, "compile": compiled - built, "call": done - compiled}
     row["whole"] = done  # process time counts from the start of the process
+    row["until"] = time.perf_counter()  # the parent's clock, too
     row |= {f"stage {stage}": spent for stage, spent in stages.spent.items()}
     if library == "staticgrad":
         row |= {"nodes": len(work.graph.nodes), "kernels": len(work.compiled.kernels)}
@@ -153,6 +162,7 @@ def in_a_process(
     environment = {**os.environ, **own}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", "benchmarks", "compile_times", "--row", *row, cache]
+    start = time.perf_counter()
     try:
         done = subprocess.run(
             [*command, "--stages"] if stages else command,
@@ -165,6 +175,7 @@ def in_a_process(
     except subprocess.TimeoutExpired:
         return None
     found: Row = json.loads(done.stdout.splitlines()[-1])
+    found["clock"] = found.pop("until") - start
     return found
 
 
@@ -176,13 +187,14 @@ def total(row: Row) -> float:
 def least(turns: Sequence[Row]) -> Row:
     """The turn that took least from the loaded library on, and the least whole time of any."""
     best = min(turns, key=total)
-    return {**best, "whole": min(turn["whole"] for turn in turns)}
+    return {**best, **{key: min(turn[key] for turn in turns) for key in ("whole", "clock")}}
 
 
 def rows_of(name: str, bytecode: str, options: argparse.Namespace) -> dict[str, Row | None]:
     """All rows of a program: the least of the turns, ours by stage too."""
     found: dict[str, list[Row | None]] = defaultdict(list)
-    chosen = [each for each in LIBRARIES if options.library in each and find_spec(each)]
+    libraries = LIBRARIES if options.first else PEERS
+    chosen = [each for each in libraries if options.library in each and find_spec(each)]
     for _ in range(options.repeat):
         for library in chosen:
             if found[library] and found[library][-1] is None:
@@ -213,7 +225,7 @@ def line(name: str, rows: dict[str, Row | None]) -> str:
         return f"{'late':>7}" if row is None else f"{time(row) * 1e3:7.0f}"
 
     def ratio(ending: str) -> str:
-        ours, theirs = (rows.get(f"{library}{ending}") for library in LIBRARIES)
+        ours, theirs = (rows.get(f"{library}{ending}") for library in PEERS)
         return f"{ours['whole'] / theirs['whole']:6.2f}" if ours and theirs else f"{'-':>6}"
 
     stages, ours = rows.get("by stage"), rows.get("staticgrad")
@@ -223,7 +235,7 @@ def line(name: str, rows: dict[str, Row | None]) -> str:
         if stage.startswith("stage ") and spent >= 0.0005
     ]
     about = f"{ours['nodes']:6.0f} {ours['kernels']:5.0f}" if ours else f"{'':12}"
-    kinds = [f"{library}{ending}" for ending in ENDINGS for library in LIBRARIES]
+    kinds = [f"{library}{ending}" for ending in ENDINGS for library in PEERS]
     whole = [ms(kind, lambda row: row["whole"]) for kind in kinds]
     found = [f"{whole[k]}{whole[k + 1]}{ratio(ENDINGS[k // 2])}" for k in (0, 2)]
     found += [ms(kind, total) for kind in kinds]
@@ -235,7 +247,7 @@ def scans_over_steps(found: dict[str, dict[str, Row | None]]) -> str:
     lines = []
     for kind in CELLS:
         rows = [found.get(f"{kind}_{program}", {}) for program in OF_A_CELL]
-        for library in LIBRARIES:
+        for library in PEERS:
             times = [row["build"] + row["compile"] for each in rows if (row := each.get(library))]
             if len(times) == len(rows):
                 *steps, scan = times
@@ -246,33 +258,90 @@ def scans_over_steps(found: dict[str, dict[str, Row | None]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+#: The heads of the table of first results.
+HEADS: Final = (
+    "program", "process ms", "JAX", "PyTorch", "JAX / ours", "clock ms", "JAX", "PyTorch",
+    "warm: process ms", "JAX", "PyTorch", "JAX / ours", "clock ms", "JAX", "PyTorch",
+    "cold, by stage, ms",
+)  # fmt: skip
+
+
+def first_line(name: str, rows: dict[str, Row | None]) -> str:
+    """A line of the table of first results, in Markdown."""
+    cells = [name]
+    for ending in ENDINGS:
+        for key in ("whole", "clock"):
+            times = [row[key] if (row := rows.get(f"{n}{ending}")) else None for n in LIBRARIES]
+            cells += ["-" if each is None else f"{each * 1e3:,.0f}" for each in times]
+            if key == "whole":
+                ours, jax, _ = times
+                cells.append(f"{jax / ours:.2f}" if ours and jax else "-")
+    stages = rows.get("by stage") or {}
+    spent = sorted((-value, key) for key, value in stages.items() if key.startswith("stage "))
+    cells.append(
+        ", ".join(f"{key.removeprefix('stage ')} {-v * 1e3:.0f}" for v, key in spent if v < -2e-3)
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def disagreement(rows: dict[str, Row | None]) -> str:
+    """Return the losses of a program's libraries if they differ; they are compared in float32."""
+    losses = {kind: row["loss"] for kind, row in rows.items() if row}
+    wanted = next(iter(losses.values()), 0.0)
+    if all(abs(each - wanted) <= 1e-3 * max(1e-3, abs(wanted)) for each in losses.values()):
+        return ""
+    return f"losses differ: {losses}"
+
+
+def first_results(bytecode: str, options: argparse.Namespace) -> int:
+    """Print the table of first results; 1 if a loss differs."""
+    described = machine.describe()
+    print(f"{described.processor}, {described.cores} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(f"| {' | '.join(HEADS)} |\n|---{'|--:' * (len(HEADS) - 2)}|---|")
+    wrong, logs = [], []
+    for name in options.only.split(",") if options.only else FIRST:
+        rows = rows_of(name, bytecode, options)
+        print(first_line(name, rows), flush=True)
+        wrong += [f"{name}: {text}"] if (text := disagreement(rows)) else []
+        ours, theirs = rows.get("staticgrad"), rows.get("jax")
+        if ours and theirs:
+            logs.append(np.log(theirs["whole"] / ours["whole"]))
+    if logs:
+        print(f"\nJAX / ours, cold, geometric mean: {np.exp(np.mean(logs)):.2f}")
+    print("\n".join(wrong))
+    return int(bool(wrong))
+
+
+def main() -> int:
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     reader.add_argument("--only", default="", help="names of programs, with commas between")
     reader.add_argument("--library", default="", help="libraries whose name holds this text")
     reader.add_argument("--repeat", type=int, default=3, help="processes per row")
     reader.add_argument("--limit", type=float, default=60.0, help="seconds of a process")
     reader.add_argument("--json", type=Path, help="add the rows to this file")
+    reader.add_argument("--first", action="store_true", help="ten programs, as Markdown")
     reader.add_argument("--row", nargs=3, help="library, program, cache: measure in this process")
     reader.add_argument("--stages", action="store_true", help="of a row: count by stage")
     options = reader.parse_args()
     if options.row:
         library, name, cache = options.row
         print(json.dumps(measured(library, name, cache, options.stages)))
-        return
-    known = programs()
-    names = options.only.split(",") if options.only else [*known]
-    heads = f"{'cold':>7}{'jax':>7}{'ratio':>6}{'warm':>7}{'jax':>7}{'ratio':>6}"
-    print(f"{'process ms':33}{'whole':40}from the loaded library to a result")
-    print(
-        f"{'':20} {'nodes':>6} {'kern.':>5}{heads}{'cold':>7}{'jax':>7}{'warm':>7}{'jax':>7}"
-        "  cold, by stage"
-    )
+        return 0
     with tempfile.TemporaryDirectory() as bytecode:
         quick = argparse.Namespace(limit=options.limit)
         for library in LIBRARIES:  # fills the cache of bytecode
             if options.library in library and find_spec(library):
                 in_a_process((library, "tiny"), bytecode, bytecode, quick, False)
+        if options.first:
+            return first_results(bytecode, options)
+        known = programs()
+        names = options.only.split(",") if options.only else [*known]
+        heads = f"{'cold':>7}{'jax':>7}{'ratio':>6}{'warm':>7}{'jax':>7}{'ratio':>6}"
+        print(f"{'process ms':33}{'whole':40}from the loaded library to a result")
+        print(
+            f"{'':20} {'nodes':>6} {'kern.':>5}{heads}{'cold':>7}{'jax':>7}{'warm':>7}{'jax':>7}"
+            "  cold, by stage"
+        )
         found = {}
         for name in names:
             found[name] = rows = rows_of(name, bytecode, options)
@@ -281,3 +350,4 @@ def main() -> None:
                 kept = json.loads(options.json.read_text()) if options.json.exists() else {}
                 options.json.write_text(json.dumps(kept | {name: rows}, indent=1) + "\n")
     print(scans_over_steps(found))
+    return 0

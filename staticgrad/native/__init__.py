@@ -54,6 +54,7 @@ __all__ = [
     "prepare",
     "statistics",
     "vector_bits",
+    "wait",
 ]
 
 BuiltIn = Literal["auto", "vector", "numba"]
@@ -204,6 +205,7 @@ def _load(source: KernelSource, settings: config.Config, start: float) -> Code:
     from staticgrad.native.language.parts import text_of
 
     def compile_for(host: Target) -> ObjectCode:
+        loader.test_full(host)
         written = jit.llvm_modules(source, host)
         for name, module in written.shared.items():
             if not loader.is_loaded(name, host):
@@ -256,7 +258,7 @@ def prepare(sources: Iterable[str | KernelSource], loops: bool = False) -> dict[
                     missing.append(source)
                 else:
                     found[source.key] = _new(stored, key, settings)
-        if len(missing) > 1:
+        if len(missing) > (settings.tier == "full"):
             for made in _compile_together(missing, settings, loops):
                 source = source_of(made.source)
                 key = ("vector", source.key, settings.target)
@@ -442,6 +444,13 @@ def address_of(code: RuntimeCode) -> int:
         return compile_ir(text_of(system.module(code, host)), code.symbol, host)
 
     return object_code(code.key, code.symbol, compile_for, config.current())[0]
+
+
+def wait() -> None:
+    """Return when the code of all kernels is full code (``tiers``), if LLVM has compiled any."""
+    tiers = sys.modules.get("staticgrad.native.tiers")
+    if tiers is not None:
+        tiers.wait()
 
 
 def statistics() -> Statistics:

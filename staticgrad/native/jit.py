@@ -66,7 +66,7 @@ class Compiler:
     def __init__(self, target: Target) -> None:
         self.llvm = targets.binding()
         self.context = self.llvm.create_context()
-        self.machines = {level: targets.machine(target, level) for level in (1, 2)}
+        self.machines = {level: targets.machine(target, level) for level in (0, 1, 2)}
         self.machine = self.machines[2]
         self.layout = str(self.machine.target_data)
         self.target = target
@@ -103,7 +103,8 @@ class Compiler:
 
     def emit(self, text: str, level: int | None = None) -> bytes:
         """Return the ELF object of a module."""
-        machine, module = self.machines[level or level_of(text)], self.module(text)
+        machine = self.machines[level_of(text) if level is None else level]
+        module = self.module(text)
         with _left_out:
             return targets.emitted(machine, module)
 

@@ -30,7 +30,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.native import cache, headroom, jit, target as targets
+from staticgrad.native import cache, headroom, jit, target as targets, tiers
 from staticgrad.native.constants import SHARED
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.language.parts import Module, linked, text_of
@@ -67,6 +67,8 @@ _SECTION_BYTES: Final = 64
 
 _engines: dict[str, Any] = {}
 _addresses: dict[str, int] = {}
+#: The functions whose code is quick code, as ``_addresses`` names them.
+_quick: dict[str, tiers.Quick] = {}
 
 
 @dataclass(frozen=True)
@@ -185,14 +187,14 @@ def address(symbol: str, target: Target) -> int:
 def load(code: bytes, symbol: str, target: Target) -> int:
     """The address of ``symbol`` after loading the ELF object ``code``; once per symbol and target.
 
-    All that the object defines for others is loaded with it.
+    All that the object defines for others is loaded with it. It takes the place of quick code.
 
     Raises CompileError for an object without the entry or with unknown external symbols.
     """
     name = f"{target.key}|{symbol}"
     with LOCK:
         known = _addresses.get(name)
-        if known is not None:
+        if known is not None and name not in _quick:
             return known
         entries = sorted(check(code, symbol, target).entries)
         headroom.require(headroom.LOAD, "loading a kernel")
@@ -201,16 +203,38 @@ def load(code: bytes, symbol: str, target: Target) -> int:
         if not found.get(symbol):
             raise CompileError(f"{symbol} could not be loaded")
         for each, place in found.items():
-            _addresses.setdefault(f"{target.key}|{each}", place)
+            own = f"{target.key}|{each}"
+            quick = _quick.pop(own, None)
+            if quick is None:
+                _addresses.setdefault(own, place)
+            else:
+                quick.direct(each, place)
+                _addresses[own] = place
         return _addresses[name]
+
+
+def load_quick(code: bytes, symbols: Iterable[str], target: Target, quick: tiers.Quick) -> None:
+    """Load the quick code of functions; those that others call get the address of their jump.
+
+    Raises as ``load`` does.
+    """
+    with LOCK:
+        for symbol in symbols:
+            load(code, quick.name(symbol), target)
+            quick.direct(symbol, address(quick.name(symbol), target))
+            if not symbol.startswith(SHARED):  # full code calls shared functions by their name
+                own = f"{target.key}|{symbol}"
+                _addresses[own] = address(quick.entry(symbol), target)
+                _quick[own] = quick
 
 
 Entry = Callable[[int, int, int, int], None]
 Array = npt.NDArray[Any]
 _ENTRY: Final = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 #: Lanes, and LLVM's level: each of either once, for a loop more takes as long as a small kernel.
-FORMS: Final = ((16, 1), (8, 2))
-LEVELS: Final = (1, 2)
+FORMS: Final = ((16, tiers.LEVEL), (16, 1), (8, 2))
+FULL_LEVELS: Final = (1, 2)
+LEVELS: Final = (tiers.LEVEL, *FULL_LEVELS)
 SIZES: Final = (1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 160, 199)
 
 
@@ -258,19 +282,30 @@ def host() -> Target:
                     f"the setting target is {wanted}, which {triple} does not run",
                     hint='leave it at "host"',
                 )
-            _chosen[wanted] = first_sound(rungs)
+            _chosen[wanted] = first_sound(rungs, config.current().tier == "auto")
         return _chosen[wanted]
 
 
-def first_sound(ladder: Sequence[Target]) -> Target:
-    """Return the first target that passes, stored on disk; raise SelfTestError if all fail."""
+#: Targets whose quick code alone has been tested, by their keys; with the rungs from each on, and
+#: the ladder that they are of.
+_untested: dict[str, tuple[Sequence[Target], Sequence[Target]]] = {}
+
+
+def first_sound(ladder: Sequence[Target], quick: bool = False) -> Target:
+    """Return the first target that passes, stored on disk; raise SelfTestError if all fail.
+
+    ``quick``: test quick code now, and full code before the first is used (``test_full``).
+    """
     name = _memory_name(ladder)
     known = cache.recall(name)
     if known is not None and known.isdecimal() and int(known) < len(ladder):
         return ladder[int(known)]
     for index, target in enumerate(ladder):
-        if sound(target):
-            cache.remember(name, str(index))
+        if sound(target, (tiers.LEVEL,) if quick else LEVELS):
+            if quick:
+                _untested[target.key] = ladder[index:], ladder
+            else:
+                cache.remember(name, str(index))
             return target
         config.logger.warning("code for %s fails the self-test; trying a safer target", target.cpu)
     raise SelfTestError(
@@ -284,10 +319,32 @@ def _memory_name(ladder: Sequence[Target]) -> str:
     return "selftest-" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def sound(target: Target) -> bool:
+def test_full(target: Target) -> None:
+    """Test the full code of a target unless that has been done, and store which one passes.
+
+    Raises CompileError where the full code is wrong: processes that begin later use a safer target.
+    """
+    with LOCK:
+        if target.key not in _untested:
+            return
+        rungs, ladder = _untested[target.key]
+        if rungs and sound(target, FULL_LEVELS):
+            del _untested[target.key]
+            cache.remember(_memory_name(ladder), str(len(ladder) - len(rungs)))
+            return
+        if rungs:
+            _untested[target.key] = (), ladder
+            for index in range(len(ladder) - len(rungs) + 1, len(ladder)):
+                if sound(ladder[index]):
+                    cache.remember(_memory_name(ladder), str(index))
+                    break
+        raise CompileError(f"full code for {target.cpu} fails the self-test")
+
+
+def sound(target: Target, levels: Sequence[int] = LEVELS) -> bool:
     """Return whether the suspicious loops compile and give NumPy's results."""
     try:
-        runs = [run for level in LEVELS for run in _entries(level, target)]
+        runs = [run for level in levels for run in _entries(level, target)]
     except CompileError as error:
         config.logger.warning("the self-test does not compile: %s", error)
         return False
@@ -382,15 +439,25 @@ def compiled(
     """Compiles and loads kernels by ``vector``, several to a module; their symbols by source.
 
     Those that this cannot do are left out. ``beside``: by their entries, further modules that
-    programs need as well, each with the key by which disks keep it.
+    programs need as well, each with the key by which disks keep it. What has quick code then gets
+    its full code in the background (``tiers``).
     """
     symbols: dict[KernelSource, str] = {}
     shared: set[str] = set()
     keys = {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
-    bundles = _Bundles(host)
+    full = _Bundles(host, keys, settings)
+    quick = None
+    if settings.tier == "auto":
+        quick = _Bundles(host, keys, settings, tiers.Quick())
+    bundles = [each for each in (quick, full) if each is not None]
+
+    def add(symbol: str, module: Module) -> None:
+        for each in bundles:
+            each.add(symbol, module)
+
     try:
         for symbol, (_, module) in beside.items():
-            bundles.add(symbol, module)
+            add(symbol, module)
         for source in sources:
             try:
                 made = jit.llvm_modules(source, host)
@@ -398,43 +465,70 @@ def compiled(
                 continue  # who asks for it alone is told why
             symbol = symbols[source] = jit.symbol_of(source.key)
             keys[symbol] = cache.key(f"vector\0{source.key}", host)
-            bundles.add(symbol, made.kernel)
             for name, module in made.shared.items():
                 if name in shared or is_loaded(name, host):
                     continue
                 shared.add(name)
                 if from_disk(name, name, host, settings) is None:
                     keys[name] = cache.key(name, host)
-                    bundles.add(name, module)
-        bundles.load(keys, settings)
+                    add(name, module)
+            add(symbol, made.kernel)
+        if quick is None or not quick.load():
+            full.load()
+            quick = None
     finally:
-        bundles.cancel()
+        for each in bundles:
+            if each is not quick:
+                each.cancel()
+    if quick is not None:
+        tiers.later(full.closed())
     return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
 
 
 class _Bundle:
     """Functions that become one module, at LLVM's highest level of one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Target, keys: Mapping[str, str], settings: config.Config) -> None:
         self.modules: dict[str, Module] = {}
         self.lines = 0
         self.level = 1
-        self.code: LibraryCall[ObjectCode] | None = None
+        self._host, self._keys, self._settings = host, keys, settings
+        self._code: LibraryCall[ObjectCode] | None = None
 
     def add(self, symbol: str, module: Module, level: int) -> None:
         self.modules[symbol] = module
         self.lines += text_of(module).count("\n")
         self.level = max(self.level, level)
 
-    def begin(self, host: Target) -> None:
-        """Begin to compile it."""
-        first, text = next(iter(self.modules)), text_of(linked(self.modules.values()))
-        self.code = jit.begin_ir(text, first, host, self.level)
+    def begin(self) -> None:
+        """Begin to compile it, once."""
+        with LOCK:
+            if self._code is None:
+                first, text = next(iter(self.modules)), text_of(linked(self.modules.values()))
+                self._code = jit.begin_ir(text, first, self._host, self.level)
 
-    def load(self, keys: Mapping[str, str], host: Target, settings: config.Config) -> None:
+    def begin_quick(self, quick: tiers.Quick) -> None:
+        """Begin to compile its quick code."""
+        text = quick.text(self.modules.values())
+        self._code = jit.begin_ir(text, next(iter(self.modules)), self._host, tiers.LEVEL)
+
+    def cancel(self) -> None:
+        """Leave it uncompiled, unless that has begun."""
+        if self._code is not None:
+            self._code.cancel()
+
+    def load_quick(self, quick: tiers.Quick) -> None:
+        """Load the quick code; raise CompileError where that cannot be done."""
+        assert self._code is not None
+        load_quick(self._code.result().elf, self.modules, self._host, quick)
+
+    def end(self) -> None:
         """Load and store it; raise CompileError where that cannot be done."""
-        assert self.code is not None
-        code, symbols = self.code.result(), [*self.modules]
+        test_full(self._host)
+        self.begin()
+        assert self._code is not None
+        host, keys, settings = self._host, self._keys, self._settings
+        code, symbols = self._code.result(), [*self.modules]
         load(code.elf, code.symbol, host)
         if len(symbols) == 1:
             cache.write(keys[code.symbol], code, settings)
@@ -449,42 +543,67 @@ class _Bundles:
     """Functions on their way to a few modules: those that others share, and kernels by level.
 
     Which modules there are depends on the functions and their order alone, never on the machine.
+    Modules of quick code are begun as soon as they are long enough; so are others, unless they are
+    left to the background.
     """
 
-    def __init__(self, host: Target) -> None:
-        self._host = host
+    def __init__(
+        self,
+        host: Target,
+        keys: Mapping[str, str],
+        settings: config.Config,
+        quick: tiers.Quick | None = None,
+    ) -> None:
+        self._made_of = host, keys, settings
+        self._quick = quick
+        self._is_eager = quick is not None or settings.tier != "auto"
         self._open: dict[tuple[bool, int], _Bundle] = {}
-        self._begun: dict[bool, list[_Bundle]] = {True: [], False: []}
+        self._closed: dict[bool, list[_Bundle]] = {True: [], False: []}
 
     def add(self, symbol: str, module: Module) -> None:
         """Add a function; a module that has become long enough is begun."""
+        if self._quick is not None:
+            self._quick.add(symbol)
         is_shared, level = symbol.startswith(SHARED), jit.level_of(text_of(module))
         # what is shared is short, so that a second module would take longer than the higher level
         kind = (is_shared, 0 if is_shared else level)
-        bundle = self._open.setdefault(kind, _Bundle())
+        bundle = self._open.setdefault(kind, _Bundle(*self._made_of))
         bundle.add(symbol, module, level)
         if bundle.lines > LONGEST[bundle.level]:
-            self._begin(*kind)
+            self._close(*kind)
 
-    def _begin(self, is_shared: bool, level: int) -> None:
+    def _close(self, is_shared: bool, level: int) -> None:
         bundle = self._open.pop((is_shared, level))
-        self._begun[is_shared].append(bundle)
-        bundle.begin(self._host)
+        self._closed[is_shared].append(bundle)
+        if self._quick is not None:
+            bundle.begin_quick(self._quick)
+        elif self._is_eager:
+            bundle.begin()
 
-    def load(self, keys: Mapping[str, str], settings: config.Config) -> None:
-        """Load and store all modules, in the order of calls, up to one that cannot be compiled."""
+    def closed(self) -> list[_Bundle]:
+        """Return all modules in the order of calls, begun where this is not the background's."""
         for kind in sorted(self._open, key=lambda kind: self._open[kind].lines, reverse=True):
-            self._begin(*kind)
-        for bundle in (*self._begun[True], *self._begun[False]):  # those call what is shared
+            self._close(*kind)
+        return [*self._closed[True], *self._closed[False]]  # those call what is shared
+
+    def load(self) -> bool:
+        """Load and store all modules, up to one that cannot be compiled; return if there is none.
+
+        Quick code is not stored.
+        """
+        for bundle in self.closed():
             try:
-                bundle.load(keys, self._host, settings)
+                if self._quick is None:
+                    bundle.end()
+                else:
+                    bundle.load_quick(self._quick)
             except CompileError as error:
                 count = len(bundle.modules)
                 config.log("cache", "%d kernels are compiled one by one: %s", count, error)
-                break
+                return False
+        return True
 
     def cancel(self) -> None:
         """Compile no module that has not been begun by now."""
-        for bundle in (*self._begun[True], *self._begun[False]):
-            if bundle.code is not None:
-                bundle.code.cancel()
+        for bundle in (*self._closed[True], *self._closed[False]):
+            bundle.cancel()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import logging  # noqa: F401  # its hooks have to be installed before ours, see below
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Final
@@ -57,14 +57,26 @@ class Library:
         return any(map(is_taken, self.places))
 
 
+def is_owned() -> bool:
+    """Return whether this thread has taken ``LOCK``."""
+    return bool(LOCK._is_owned())  # type: ignore[attr-defined]
+
+
 #: Memory that LLVM takes grows with the places, whatever the number of processors.
 LIBRARY: Final = Library(min(4, allowed_processors() + 1))
+
+
+#: What a fork does before it takes the locks, unless its thread has them.
+before_forks: Final[list[Callable[[], None]]] = []
 
 
 class _CompilerLocks(forks.AtFork):
     """``LOCK`` and ``LIBRARY``, which a fork holds."""
 
     def before_fork(self) -> None:
+        if not is_owned():
+            for each in before_forks:
+                each()
         LOCK.acquire()
         LIBRARY.__enter__()
 

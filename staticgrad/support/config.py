@@ -143,6 +143,15 @@ def _target(raw: object) -> str:
     return str(raw)
 
 
+TIERS: Final = ("auto", "full")
+
+
+def _tier(raw: object) -> str:
+    if raw not in TIERS:
+        raise _UnfitError(f"one of {', '.join(TIERS)}")
+    return str(raw)
+
+
 def _traceback(raw: object) -> str:
     if raw not in ("user", "full"):
         raise _UnfitError("one of user, full")
@@ -184,6 +193,10 @@ class Config:
         target: the processor that kernels are compiled for: "host", this one with all it has, or
             "x86-64-v3", any with AVX2, on which results are equal. Kernels and times are those of
             that processor then.
+        tier: "auto": the first runs of a program use code that LLVM compiles quickly, which takes
+            several times as long; a thread in the background compiles the full code, and runs use
+            it as soon as it is there. "full": compile full code at once, for measurements;
+            ``f.wait()`` does so for one program. Results are equal.
         tune: measure a few schedules of each kernel when a program is compiled, and keep the
             fastest (``staticgrad.compiler.compiling.tuning``). Results are equal. ``sg.compile(...,
             tune=)`` says it for one program.
@@ -201,6 +214,7 @@ class Config:
     check: bool = False
     threads: int | Literal["auto"] = "auto"
     target: Literal["host", "x86-64-v3"] = "host"
+    tier: Literal["auto", "full"] = "auto"
     tune: bool = False
     log: tuple[str, ...] = ()
     traceback: Literal["user", "full"] = "user"
@@ -217,6 +231,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "check": (_flag, "compare the graph before and after each pass"),
     "threads": (_threads, "threads that a program may use; auto: the processors of this process"),
     "target": (_target, "processor that kernels are compiled for: host, or x86-64-v3 (AVX2)"),
+    "tier": (_tier, "code of the first runs: auto, quick code until full code is there; or full"),
     "tune": (_flag, "measure a few schedules of each kernel, and keep the fastest"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
     "traceback": (_traceback, "lines of calls that errors show: user, or full"),

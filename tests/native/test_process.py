@@ -162,7 +162,7 @@ def test_a_target_that_fails_is_left_for_a_safer_one(tmp_path, monkeypatch, capl
     ladder = target.ladder()
     asked = []
 
-    def only_the_last(candidate):
+    def only_the_last(candidate, levels):
         asked.append(candidate.level)
         return candidate is ladder[-1]
 

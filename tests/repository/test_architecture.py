@@ -131,6 +131,7 @@ LOCKS = {
     "staticgrad/support/forks.py": "registered; the others of the package are such locks",
     "staticgrad/native/lock.py": "registered",
     "staticgrad/native/jit.py": "taken in calls of LLVM alone, for whose end a fork waits",
+    "staticgrad/native/tiers.py": "of one thread, for whose end a fork waits",
     "staticgrad/native/language/system.py": "the operations that native code makes locks of",
     "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
     "staticgrad/native/table/pool_code.py": "registered; in native code",

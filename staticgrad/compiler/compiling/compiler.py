@@ -19,6 +19,7 @@ import numpy.typing as npt
 from passes.base import Pass, Pipeline
 from passes.pipelines import pipeline as read_pipeline
 from passes.remat import Policy
+from staticgrad import native
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.compiler.compiling.arguments import (
     Compilable,
@@ -536,6 +537,23 @@ class Compiled(Generic[Results]):
         return written(path, memory_page(self.program_graph.name, self.plan(**sizes), front))
 
     @public
+    def wait(self) -> None:
+        """Wait until every kernel has its full code, before runs are measured.
+
+        The first runs of a new program may use code that was compiled quickly, while a thread in
+        the background compiles the full code (the setting ``tier``). Results are equal.
+
+        Examples:
+            >>> import numpy as np
+            >>> import staticgrad as sg
+            >>> x = sg.input("x", ("n",), "float32")
+            >>> f = sg.compile(sg.sum(sg.tanh(x)))
+            >>> first = f.run({"x": np.ones(5, "float32")})
+            >>> f.wait()
+        """
+        native.wait()
+
+    @public
     def profile(self, feeds: Feeds | None = None, *, runs: int = 10) -> Profile:
         """Measure each step with these feeds: time, bytes, operations, share of the limits.
 
@@ -545,6 +563,7 @@ class Compiled(Generic[Results]):
         from staticgrad.compiler.reports.profiling import profile_of
         from staticgrad.compiler.runtime.probed import timed_runs
 
+        self.wait()
         table = timed_runs(self._executor, feeds or {}, runs)
         steps = self._kernels.sections(table.plan.schedule)
         return profile_of(

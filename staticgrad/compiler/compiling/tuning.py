@@ -197,6 +197,7 @@ def measure(
     addresses: Mapping[Directives, int], operands: TimedOperands
 ) -> dict[Directives, list[int]]:
     """Return the times of each set in nanoseconds, from as many rounds in turns."""
+    native.wait()
     first = {each: operands.timed(address) for each, address in addresses.items()}
     least, most = ROUNDS
     rounds = min(max(BUDGET // max(*first.values(), 1), least), most)

@@ -1,0 +1,192 @@
+"""Two tiers of machine code: quick code for the first runs, full code as soon as it is compiled.
+
+LLVM's level 0 takes about half of the time of its higher levels, and its code several times as
+long. The kernels of a new program are therefore compiled at level 0 first. Their addresses are
+those of jumps through a word in memory. A thread in the background compiles the same modules at
+their full level, stores them on disk and writes the addresses of the full code into the words. No
+table of a program changes, and results are bitwise identical: both tiers come from the same LLVM
+IR, and LLVM does not reorder arithmetic at any level.
+
+The setting ``tier`` switches this off. ``wait`` returns when all code is full. A fork and the end
+of the interpreter wait, too: a child has no thread that would go on, and the next process should
+find the code on disk.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import ctypes
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count
+from typing import Final, Protocol
+
+from staticgrad.native.constants import SHARED
+from staticgrad.native.language.parts import Module, ModulePart, linked, text_of
+from staticgrad.native.lock import before_forks
+from staticgrad.support import config, forks
+from staticgrad.support.errors import StaticgradError
+
+#: LLVM's level of quick code.
+LEVEL: Final = 0
+_NAME: Final = re.compile(r"@(\w+)")
+_numbers: Final = count()
+#: The words that code jumps through; the code lives as long as the process.
+_words: Final[list[ctypes.c_void_p]] = []
+
+
+class Quick:
+    """The quick code of one batch of modules.
+
+    Its names begin with a number, as the full code of the same functions has theirs.
+    """
+
+    def __init__(self) -> None:
+        self._prefix = f"quick{next(_numbers)}_"
+        self._symbols: set[str] = set()
+        self._words: dict[str, ctypes.c_void_p] = {}
+
+    def add(self, symbol: str) -> None:
+        """Declare a function of the batch; before the text of any module that calls it."""
+        self._symbols.add(symbol)
+
+    def name(self, symbol: str) -> str:
+        """Return the name of a function's quick code."""
+        return f"{self._prefix}{symbol}"
+
+    def entry(self, symbol: str) -> str:
+        """Return the name of the jump to a function's code; functions that are shared have none."""
+        return f"jump_{self._prefix}{symbol}"
+
+    def text(self, modules: Iterable[Module]) -> str:
+        """Return the modules as one text, with the quick names, and the jumps to its functions."""
+        parts = linked(modules)
+        text = _NAME.sub(self._renamed, text_of(parts))
+        jumps = [self._jump(part) for part in parts if part.name in self._entries(parts)]
+        return "\n".join([text, *jumps])
+
+    def _renamed(self, found: re.Match[str]) -> str:
+        return f"@{self.name(found[1])}" if found[1] in self._symbols else found[0]
+
+    def _entries(self, parts: Module) -> set[str]:
+        return {
+            part.name
+            for part in parts
+            if part.kind == "function"
+            and part.name in self._symbols
+            and not part.name.startswith(SHARED)
+        }
+
+    def _jump(self, part: ModulePart) -> str:
+        """Return a function that jumps to the address in the word of ``part``."""
+        word = self._words[part.name] = ctypes.c_void_p()
+        _words.append(word)
+        result, _, rest = part.head.partition(" @")
+        arguments = rest[rest.index("(") :]
+        returned = "ret void" if result == "void" else f"ret {result} %result"
+        called = "" if result == "void" else "%result = "
+        return (
+            f"define {result} @{self.entry(part.name)}{arguments} #0 {{\n"
+            f"  %code = load ptr, ptr inttoptr (i64 {ctypes.addressof(word)} to ptr), align 8\n"
+            f"  {called}musttail call {result} %code{arguments}\n  {returned}\n}}"
+        )
+
+    def direct(self, symbol: str, address: int) -> None:
+        """Let calls of a function run the code at an address, from now on."""
+        if symbol in self._words:
+            self._words[symbol].value = address  # one aligned store
+
+
+class Later(Protocol):
+    """Work that the background does: ``begin`` may be called early and twice."""
+
+    def begin(self) -> None:
+        """Begin what other threads do of it."""
+
+    def end(self) -> None:
+        """Do the rest, in order."""
+
+
+#: Seconds before the background begins, so that it takes no time from the first run.
+DELAY: Final = 0.05
+_waiting: Final[list[Later]] = []
+_guard: Final = forks.ProcessLock()
+#: While there is a thread in the background: a lock that it holds, and one that delays it.
+_locks: Final[list[tuple[_thread.LockType, _thread.LockType]]] = []
+
+
+def later(works: Iterable[Later]) -> None:
+    """Do so much in the background, in order."""
+    with _guard.taken:
+        _waiting.extend(works)
+        if _locks or not _waiting:
+            return
+        ended, delay = _thread.allocate_lock(), _thread.allocate_lock()
+        ended.acquire()
+        delay.acquire()
+        _locks.append((ended, delay))
+    try:
+        _thread.start_new_thread(_work, (ended, delay))
+    except RuntimeError:  # no more threads: the quick code stays
+        _forget()
+
+
+def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
+    delay.acquire(timeout=DELAY)
+    try:
+        while True:
+            with _guard.taken:
+                if not _waiting:
+                    _locks.clear()
+                    return
+                work = _waiting[0]
+            try:
+                work.end()
+            except (StaticgradError, MemoryError) as error:
+                config.log("cache", "quick code stays: %s", error)
+            with _guard.taken:
+                if _waiting:
+                    del _waiting[0]
+    finally:
+        ended.release()
+
+
+def is_waiting() -> bool:
+    """Return whether code is still to be replaced."""
+    return bool(_locks)
+
+
+def wait() -> None:
+    """Return when no code is to be replaced. What is left is compiled by several threads."""
+    while True:
+        with _guard.taken:
+            works, locks = [*_waiting], [*_locks]
+        if not locks:
+            return
+        ((ended, delay),) = locks
+        if delay.locked():
+            with suppress(RuntimeError):  # another thread has released it
+                delay.release()
+        for work in works:
+            work.begin()
+        ended.acquire()
+        ended.release()
+
+
+def _forget() -> None:
+    _waiting.clear()
+    _locks.clear()
+
+
+class _Forks(forks.AtFork):
+    """A child has no thread in the background."""
+
+    def after_fork_in_child(self) -> None:
+        _forget()
+
+
+_at_fork: Final = _Forks()
+before_forks.append(wait)
+atexit.register(wait)

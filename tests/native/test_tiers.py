@@ -1,0 +1,168 @@
+"""Quick code first, full code as soon as it is there: equal results, stored, tested, forked."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import native
+from staticgrad.errors import CompileError
+from staticgrad.native import cache, loader, tiers
+from staticgrad.support import config
+from tests.native.support import call
+from tests.native.test_shared import source
+
+
+@pytest.fixture
+def in_tiers(tmp_path, monkeypatch):
+    """Settings under which new kernels get quick code, and nothing is on disk."""
+    monkeypatch.setattr(tiers, "DELAY", 60.0)  # the background begins when somebody waits for it
+    with sg.options(tier="auto", cache_dir=str(tmp_path)):
+        yield
+        tiers.wait()
+
+
+def prepared(*constants):
+    """The code of kernels that share a function, in the order of their constants."""
+    found = native.prepare([source(each) for each in constants])
+    return [found[source(each)] for each in constants]
+
+
+def ran(code, constant):
+    """The bytes that a kernel computes, beside NumPy's."""
+    x = np.linspace(-3, 3, 64, dtype="f4")
+    call(source(constant), [x], [], 0, 64)
+    y = np.linspace(-3, 3, 64, dtype="f4") + np.float32(constant)
+    np.testing.assert_allclose(x, (y + y) * y + 1, rtol=1e-5)
+    return x.tobytes()
+
+
+def test_full_code_takes_the_place_of_quick_code(in_tiers):
+    first, second = prepared(17.25, 17.5)
+    assert tiers.is_waiting()
+    name = f"{loader.host().key}|{first.symbol}"
+    quick = loader._quick[name]
+    assert loader._addresses[name] == first.address
+    before = quick._words[first.symbol].value
+    assert before == loader.address(quick.name(first.symbol), loader.host())
+    bits = ran(first, 17.25), ran(second, 17.5)
+    tiers.wait()
+    assert not tiers.is_waiting()
+    assert name not in loader._quick
+    full = loader._addresses[name]
+    assert full not in (before, first.address)
+    assert quick._words[first.symbol].value == full
+    assert (ran(first, 17.25), ran(second, 17.5)) == bits
+    key = cache.key(f"vector\0{source(17.25)}", loader.host())
+    stored = loader.resolved(key, config.current())
+    assert stored is not None
+    assert b"quick" not in stored.elf
+
+
+def test_quick_code_that_llvm_refuses_is_left_for_full_code(in_tiers, monkeypatch):
+    monkeypatch.setattr(tiers.Quick, "text", lambda self, modules: "nonsense")
+    codes = prepared(18.25, 18.5)
+    assert not tiers.is_waiting()
+    assert all(each.symbol not in str(loader._quick) for each in codes)
+    ran(codes[0], 18.25)
+
+
+def test_full_code_that_fails_the_self_test_is_not_used(in_tiers, monkeypatch):
+    host = loader.host()
+    asked = []
+
+    def unsound(target, levels=loader.LEVELS):
+        asked.append(tuple(levels))
+        return False
+
+    monkeypatch.setattr(loader, "sound", unsound)
+    monkeypatch.setitem(loader._untested, host.key, ((host,), (host,)))
+    codes = prepared(19.25, 19.5)
+    tiers.wait()
+    assert asked == [loader.FULL_LEVELS]
+    name = f"{host.key}|{codes[0].symbol}"
+    assert name in loader._quick, "quick code stays"
+    ran(codes[0], 19.25)
+    with pytest.raises(CompileError, match="fails the self-test"):
+        loader.test_full(host)
+
+
+def test_quick_code_is_tested_first_and_full_code_before_its_verdict_is_stored(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(loader, "_untested", {})
+    asked = []
+    monkeypatch.setattr(
+        loader, "sound", lambda target, levels=loader.LEVELS: asked.append(tuple(levels)) or True
+    )
+    ladder = loader.targets.ladder()
+    assert loader.first_sound(ladder, quick=True) is ladder[0]
+    assert cache.recall(loader._memory_name(ladder)) is None
+    loader.test_full(ladder[0])
+    assert asked == [(tiers.LEVEL,), loader.FULL_LEVELS]
+    assert cache.recall(loader._memory_name(ladder)) == "0"
+    loader.test_full(ladder[0])
+    assert len(asked) == 2, "tested once"
+
+
+def test_a_fork_waits_for_full_code(in_tiers):
+    names = {f"{loader.host().key}|{each.symbol}" for each in prepared(20.25, 20.5)}
+    assert tiers.is_waiting()
+    child = os.fork()
+    if child == 0:
+        os._exit(int(tiers.is_waiting() or bool(names & {*loader._quick})))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not tiers.is_waiting()
+
+
+def test_settings_of_the_tier():
+    with pytest.raises(sg.errors.ConfigError, match="auto, full"):
+        sg.options(tier="quick").__enter__()
+
+
+PROGRAM = """
+import numpy as np
+import staticgrad as sg
+from staticgrad import native
+
+x = sg.input("x", ("n", 8), "float32")
+w = sg.parameter("w", np.linspace(-1, 1, 64, dtype="float32").reshape(8, 8))
+loss = sg.mean(sg.log(1.0 + sg.nn.softmax(sg.tanh(x @ w) @ w, axis=1)) ** 2)
+f = sg.compile(sg.Graph({"loss": loss}, updates={w: w - 0.1 * sg.grad(loss, w)}))
+feeds = {"x": np.linspace(0, 1, 1000, dtype="float32").reshape(125, 8)}
+losses = [f.run(feeds)["loss"].tobytes().hex() for _ in range(3)]
+f.wait()
+losses += [f.run(feeds)["loss"].tobytes().hex() for _ in range(3)]
+compiled = native.statistics().compiled
+print(*losses, w.value.tobytes().hex(), compiled if compiled < 2 else "some")
+"""
+
+
+@pytest.mark.slow
+def test_a_step_has_the_bits_of_full_code_and_is_found_on_disk(tmp_path):
+    def printed(tier, folder):
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env={
+                "STATICGRAD_CACHE_DIR": str(tmp_path / folder),
+                "STATICGRAD_TIER": tier,
+                "PYTHONPATH": str(Path.cwd()),
+                "HOME": "/none",
+            },
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        ).stdout.split()
+
+    *first, count = printed("auto", "a")
+    assert count == "some"
+    *again, count = printed("auto", "a")
+    assert count == "0"
+    *full, _ = printed("full", "b")
+    assert first == again == full
