@@ -32,6 +32,7 @@ BENCHMARKS: Final = {
     "peak_kinds": "the same for many kinds of programs, with reasons of what is above PyTorch's",
     "plans": "plans of abstract problems under budgets",
     "ranks": "a training step on several ranks, beside a model of its time",
+    "roofline": "share of the machine's limits that the kernels of six programs reach",
     "scaling": "time per node of each stage, build to plan",
     "sparse": "sparse products, a graph network and conjugate gradients, beside SciPy and others",
     "startup": "interpreter start to first result and to exit",

@@ -1,6 +1,7 @@
 """How the time of every stage grows with the graph: us per node at 64,000 nodes against 4,000.
 
     python -m benchmarks scaling [--few 4000] [--nodes 64000] [--only TEXT] [--json]
+    python -m benchmarks scaling --compile [--only TEXT]
 
 A chain, a wide graph, a fan, repeated blocks and a recurrence, each with its gradients; the nodes
 are those of the joint graph. Process time, the least of several runs at each number, and calls of
@@ -8,6 +9,11 @@ functions, which no load of the machine moves. A graph of 64,000 nodes does not 
 one of 4,000 does: ``control`` walks plain objects as large as nodes, by a table, and shows by how
 much that alone is slower. Exits with 1 where a stage beyond 1 us per node takes more time per node
 by a fifth than the control, or both more calls and more time by a fifth.
+
+``--compile``: process time from building to the first result, and peak memory, against nodes,
+layers, parameters, outputs, the length of a loop and the number of shapes; each number in a process
+of its own with an empty cache and full code. The last column compares the time of a further unit
+with that between the two numbers before: 1 is linear.
 """
 
 from __future__ import annotations
@@ -17,7 +23,12 @@ import copy
 import cProfile
 import gc
 import json
+import os
 import pickle
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -156,6 +167,123 @@ PROGRAMS: dict[str, Callable[[int], sg.Graph]] = {
 }
 
 
+def many_parameters(count: int) -> sg.Graph:
+    """A training step of so many small parameters."""
+    x = sg.input("x", ("batch", 8), "float32")
+    weights = [sg.parameter(f"w{k}", np.full(8, 0.1, "float32")) for k in range(count)]
+    parts = [sg.mean(sg.tanh(x * w)) for w in weights]
+    return _trained(sg.mean(sg.stack(parts) ** 2), weights)
+
+
+def many_outputs(count: int) -> sg.Graph:
+    """So many results of one input."""
+    x = sg.input("x", ("batch", 8), "float32")
+    return sg.Graph({f"y{k}": sg.sum(sg.tanh(x * (1.0 + k))) for k in range(count)})
+
+
+def long_loop(count: int) -> sg.Graph:
+    """A recurrent cell over so many steps, and its gradients."""
+    x = sg.input("x", (count, "batch", 8), "float32")
+    w = sg.parameter("w", np.full((8, 8), 0.1, "float32"))
+
+    def step(h: sg.Value, row: sg.Value) -> tuple[sg.Value, None]:
+        return sg.tanh(h @ w + row), None
+
+    last, _ = sg.scan(step, sg.zeros((x.shape[1], 8), "float32"), x)
+    return _trained(sg.mean(last * last), [w])
+
+
+def _shape(count: int) -> sg.Graph:
+    x = sg.input("x", (count, 8), "float32")
+    w = sg.parameter("w", np.full((8, 8), 0.1, "float32"))
+    return _trained(sg.mean(sg.tanh(x @ w) ** 2), [w])
+
+
+def _of_nodes(count: int) -> sg.Graph:
+    return _with_slope(deep)(count // 3)  # a joint graph of about so many
+
+
+def _one(make: Callable[[int], sg.Graph]) -> Callable[[int], list[sg.Graph]]:
+    return lambda count: [make(count)]
+
+
+#: What grows -> its numbers, the programs of a number.
+COMPILED: dict[str, tuple[tuple[int, ...], Callable[[int], list[sg.Graph]]]] = {
+    "nodes": ((1_000, 10_000, 50_000, 100_000), _one(_of_nodes)),
+    "layers": ((10, 50, 100, 200), _one(blocks)),
+    "parameters": ((10, 100, 500, 1_000), _one(many_parameters)),
+    "outputs": ((10, 100, 500, 1_000), _one(many_outputs)),
+    "steps of a loop": ((10, 100, 1_000, 10_000), _one(long_loop)),
+    "steps written out": ((10, 50, 100, 200), _one(recurrence)),
+    "shapes": ((1, 25, 50, 100), lambda count: [_shape(k) for k in range(2, 2 + count)]),
+}
+
+
+def point(name: str, count: int) -> dict[str, float]:
+    """Build, compile and run the programs of a number once, in this process."""
+    make = COMPILED[name][1]
+    sg.compile(_shape(3)).run({"x": np.ones((3, 8), "float32")})  # imports, and the driver's code
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, nodes, kernels = time.process_time(), 0, 0
+    for graph in make(count):
+        compiled = sg.compile(graph, threads=1)
+        sizes = dict.fromkeys(graph.sizes, 8)
+        feeds = {
+            each.name: np.full(
+                [d if isinstance(d, int) else sizes[str(d)] for d in each.type.shape],
+                0.5,
+                "float32",
+            )
+            for each in graph.inputs
+        }
+        compiled.run(feeds)
+        nodes, kernels = nodes + len(graph.nodes), kernels + len(compiled.kernels)
+    spent = time.process_time() - start
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": spent, "mb": (after - before) / 1024, "nodes": nodes, "kernels": kernels}
+
+
+def compile_growth(only: str) -> int:
+    """Print the tables of compile time and memory, in Markdown."""
+    print("| what grows | number | nodes | kernels | s | ms each | MB | KB each | a further one |")
+    print(f"|---{'|--:' * 8}|")
+    for name, (counts, _) in COMPILED.items():
+        if only not in name:
+            continue
+        before, slopes = (0, 0.0), [0.0]
+        for count in counts:
+            with tempfile.TemporaryDirectory() as cache:
+                settings = {"STATICGRAD_CACHE_DIR": cache, "STATICGRAD_TIER": "full"}
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks",
+                    "scaling",
+                    "--point",
+                    name,
+                    str(count),
+                ]
+                done = subprocess.run(
+                    command,
+                    env=os.environ | settings,
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            row = json.loads(done.stdout.splitlines()[-1])
+            slope = (row["seconds"] - before[1]) / (count - before[0])
+            ratio = f"{slope / slopes[-1]:.2f}" if slopes[-1] > 0 and len(slopes) > 2 else "-"
+            print(
+                f"| {name} | {count:,} | {row['nodes']:,} | {row['kernels']} | {row['seconds']:.2f}"
+                f" | {row['seconds'] / count * 1e3:.2f} | {row['mb']:.0f}"
+                f" | {row['mb'] / count * 1024:.1f} | {ratio} |",
+                flush=True,
+            )
+            before = count, row["seconds"]
+            slopes.append(slope)
+    return 0
+
+
 class _Thing:
     """As large as a node with what is kept beside it."""
 
@@ -268,7 +396,14 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=64_000, help="nodes of the large ones")
     parser.add_argument("--only", default="", help="programs whose name holds this text")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--compile", action="store_true", help="time and memory of compiling")
+    parser.add_argument("--point", nargs=2, help="what grows, number: measure in this process")
     options = parser.parse_args()
+    if options.point:
+        print(json.dumps(point(options.point[0], int(options.point[1]))))
+        return 0
+    if options.compile:
+        return compile_growth(options.only)
     table = growth(options.few, options.nodes, options.only)
     if options.json:
         print(json.dumps(table, indent=2))
