@@ -97,3 +97,17 @@ def test_gradients_and_loops_go_through_transforms(tmp_path):
         found, want = program.run(feeds)["loss"], f.run(feeds)["loss"]
         np.testing.assert_allclose(found, want, rtol=1e-13)
         np.testing.assert_allclose(program.parameters["h"], h.value, rtol=1e-12)
+
+
+def test_transforms_by_kernels_are_computed_once_on_several_threads(tmp_path):
+    x = sg.input("x", ("rows", 64), "float64")
+    spectrum = sg.fft.rfft(x)
+    y = sg.fft.irfft(spectrum * 2.0, 64) + sg.fft.ifft(sg.fft.fft(x, axis=1), axis=1).real
+    f = sg.compile(sg.Graph({"y": y}), threads=2)
+    names = [step.routine.name for step in f.schedule.steps if hasattr(step, "routine")]
+    assert [name.rpartition(".")[2] for name in names] == ["rows"] * 3
+    program = module_of(f, tmp_path).Program()
+    for rows in (1, 40):
+        feeds = {"x": RNG.normal(size=(rows, 64))}
+        for _ in range(3):
+            np.testing.assert_allclose(program.run(feeds)["y"], 3 * feeds["x"], atol=1e-13)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from string import Template
 from typing import Final
 
+from staticgrad.native.libraries.fourier_kernels import FourierCall
+
 _KINDS: Final = ("c2c", "r2c", "c2r")
 
 SOURCE: Final = r"""/* -- Fourier transforms -- */
@@ -281,27 +283,27 @@ _FUNCTION: Final = Template("""\
 /* $name */
 static void fourier$number(const int64_t *t, const int64_t *own, int64_t begin, int64_t end) {
     static const int axes[] = {$axes};
-    (void)begin, (void)end;
-    if (!fourier($kind, $is_double, $is_back, $norm, $rank, t + 2, t + $out, $count, axes,
+    (void)end;
+    if (!begin && !fourier($kind, $is_double, $is_back, $norm, $rank, t + 2, t + $out, $count, axes,
             (const void *)(intptr_t)t[0], (void *)(intptr_t)t[1]))
-        *(int64_t *)(intptr_t)own[0] = 0;
+        *(int64_t *)(intptr_t)own[$check] = 0;
 }
 """)
 
 
 def function_of(name: str, number: int) -> str:
-    """The function of C for a routine, ``fft:c2c.float64.2.2.f0.-1``, with a kernel's arguments."""
-    kind, dtype, rank, _, how, axes = name.partition(":")[2].split(".")
-    texts = axes.split("_")
+    """The function of C for a routine of the family ``fft``, with a kernel's arguments."""
+    call = FourierCall.of(name)
     return _FUNCTION.substitute(
         name=name,
         number=number,
-        kind=_KINDS.index(kind),
-        is_double=int(dtype == "float64"),
-        is_back=int(how[0] == "b"),
-        norm=how[1],
-        rank=int(rank) - (kind[0] == "c"),
-        out=2 + int(rank),
-        count=len(texts),
-        axes=", ".join(texts),
+        kind=_KINDS.index(call.kind),
+        is_double=int(call.dtype == "float64"),
+        is_back=int(call.how[0] == "b"),
+        norm=call.how[1],
+        rank=call.rank - (call.kind[0] == "c"),
+        out=2 + call.rank,
+        count=len(call.axes),
+        axes=", ".join(map(str, call.axes)),
+        check=int(bool(call.size)),  # behind the scratch of a kernel
     )

@@ -14,6 +14,7 @@ from typing import Final
 from staticgrad.compiler.plain.prelude import PRELUDE
 from staticgrad.language.ir.schedule import CallStep
 from staticgrad.language.types.dim import Size
+from staticgrad.native.libraries.fourier_kernels import FourierCall
 from staticgrad.native.libraries.recipes import RECIPES
 
 #: Family of routines that no exported file can call -> what they compute.
@@ -30,16 +31,16 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
     """
     family, _, rest = step.routine.name.partition(":")
     if family == "fft":
-        kind, _, *ranks, how, axes = rest.split(".")
+        call = FourierCall.of(rest)
+        kind, how, split = call.kind, call.how, call.rank
         sizes = [size(each) for each in step.sizes]
-        split = int(ranks[0])
         x, out = (
             _as_array(name, shape, letter == "c")
             for name, shape, letter in zip(
                 operands, (sizes[:split], sizes[split:]), (kind[0], kind[2]), strict=True
             )
         )
-        where = f"({axes.replace('_', ', ')},)"
+        where = f"({', '.join(map(str, call.axes))},)"
         return ["fourier", f'"{kind}"', x, out, where, str(how[0] == "f"), how[1]]
     if family != "linalg":
         return []

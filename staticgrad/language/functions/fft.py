@@ -1,9 +1,9 @@
 """Discrete Fourier transforms, in the names and with the arguments of ``np.fft``.
 
-Public as ``sg.fft``; NumPy's functions of these names take values, too. SciPy's pocketfft computes
-them inside of the compiled step, along any axes, in single or double precision. They are linear,
-so that derivatives of any order are transforms again. Of real values the first half is computed:
-the other one is its conjugate.
+Public as ``sg.fft``; NumPy's functions of these names take values, too. Inside of the compiled step
+kernels compute them where the sizes have no prime factors above 5, and SciPy's pocketfft elsewhere,
+along any axes, in single or double precision. They are linear, so that derivatives of any order are
+transforms again. Of real values the first half is computed: the other one is its conjugate.
 
     >>> x = sg.input("x", (4,), "float64")
     >>> sg.evaluate(sg.fft.fft(x), {"x": [1.0, 2.0, 3.0, 4.0]})
@@ -31,6 +31,7 @@ from staticgrad.language.ops.operands import axes_of, distinct_axes, floating, r
 from staticgrad.language.ops.selection import where
 from staticgrad.language.types.dim import Dim, Size, floordiv
 from staticgrad.language.types.dtype import F64, I64, complex_of
+from staticgrad.native.libraries.fourier_kernels import complex_size
 from staticgrad.support.docstrings import like as same
 from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.errors.tracebacks import called_name
@@ -82,11 +83,28 @@ def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, for
     if kind != "r2c":
         value = astype(value, complex_of(value.dtype.real)).joined()
     last = sizes[-1] if kind == "c2r" else 0
-    found = FourierTransform(kind, own, forward, divided, last)(value)
+    found = value
+    for each, axes_of_one in _steps(kind, own, sizes):
+        of_real = last if each == "c2r" else 0
+        found = FourierTransform(each, axes_of_one, forward, divided, of_real)(found)
     if kind == "c2r":
         return found
     found = found.kind.complex_kind.of(found)
     return _both_halves(found, own, int(whole)) if half else found
+
+
+def _steps(
+    kind: str, axes: tuple[int, ...], sizes: Sequence[Size]
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the transforms along single axes if there are kernels for all, else one along all."""
+    kinds = [*["c2c"] * (len(axes) - 1), kind]
+    if not all(
+        isinstance(size, int) and complex_size(each, size)
+        for each, size in zip(kinds, sizes, strict=True)
+    ):
+        return [(kind, axes)]
+    found = [(each, (axis,)) for each, axis in zip(kinds, axes, strict=True)]
+    return found[::-1] if kind == "r2c" else found
 
 
 def _both_halves(spectrum: Any, axes: Sequence[int], size: int) -> Any:

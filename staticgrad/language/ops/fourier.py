@@ -1,13 +1,14 @@
 """Fourier transforms: one op, linear in what it is given, which is the op again transposed.
 
-Complex values lie with real and imaginary parts along a last axis of 2, as in memory. SciPy's
-pocketfft computes them (``native/libraries/fourier.py``).
+Complex values lie with real and imaginary parts along a last axis of 2, as in memory. A transform
+along one axis of a literal size is a kernel (``native/libraries/fourier_kernels.py``) where the
+size has no prime factor above 5; SciPy's pocketfft computes the others, and all of the evaluator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,9 +22,19 @@ from staticgrad.language.ops.operands import LinearOp
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import TensorType, product
-from staticgrad.language.types.dim import Size, at_least, floordiv
+from staticgrad.language.types.dim import Dim, Size, at_least, floordiv
 from staticgrad.language.types.dtype import F32, F64, I64
+from staticgrad.native.libraries.fourier_kernels import (
+    LANES,
+    FourierCall,
+    buffer_elements,
+    complex_size,
+    layout_of,
+)
 from staticgrad.support.errors import ArgumentError, DTypeError
+
+#: Of a kernel, for each element and binary digit of the size: 5, at a fifth of the limit.
+_FLOPS: Final = 25
 
 
 class FourierTransform(LinearOp, name="fft"):
@@ -76,10 +87,42 @@ class FourierTransform(LinearOp, name="fft"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         (x,) = types
-        axes = "_".join(map(str, self.axes))
-        name = f"fft:{self.kind}.{x.dtype.name}.{x.rank}.{out.rank}.{self.how}.{axes}"
+        found = self._kernel(out, x)
+        if found is not None:
+            return found
+        call = FourierCall(self.kind, x.dtype.name, x.rank, out.rank, self.how, self.axes)
         flops = 50 * product(x.shape)
-        return CallForm(name, (*x.shape, *out.shape), checks=True, flops=flops, alone=True)
+        return CallForm(call.name, (*x.shape, *out.shape), checks=True, flops=flops, alone=True)
+
+    def _kernel(self, out: TensorType, x: TensorType) -> CallForm | None:
+        """The call of a kernel, over arrays of three axes; None if there is none for the sizes."""
+        shape = list(out.shape if self.kind == "c2r" else x.shape)
+        if self.kind == "c2c":
+            shape.pop()
+        axis = self.axes[-1] % len(shape)
+        size, outer, inner = shape[axis], product(shape[:axis]), product(shape[axis + 1 :])
+        if len(self.axes) > 1 or isinstance(size, Dim):
+            return None
+        dtype = x.dtype.name
+        known = [None if isinstance(each, Dim) else each for each in (outer, inner)]
+        layout = layout_of(self.kind, dtype, size, *known)
+        if layout is None:
+            return None
+        half = size // 2 + 1
+        before, after = half if self.kind == "c2r" else size, half if self.kind == "r2c" else size
+        given = [outer, before, inner, *([2] if self.kind[0] == "c" else [])]
+        results = [outer, after, inner, *([2] if self.kind[2] == "c" else [])]
+        elements = complex_size(self.kind, size)
+        lanes = 1 if layout == "lines" else LANES[dtype]
+        if layout == "columns":
+            total = outer * floordiv(inner + (lanes - 1), lanes)
+        else:
+            total = floordiv(outer + (lanes - 1), lanes)
+        ranks = len(given), len(results)
+        call = FourierCall(self.kind, dtype, *ranks, self.how, (-2,), size, layout)
+        scratch = ((x.dtype, 2 * buffer_elements(dtype, layout, elements)),)
+        flops = _FLOPS * lanes * elements * elements.bit_length()
+        return CallForm(call.name, (*given, *results), scratch, True, total, flops)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return self(*in_front(size, args, over))

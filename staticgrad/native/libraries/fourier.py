@@ -1,9 +1,9 @@
-"""The routines of Fourier transforms: SciPy's pocketfft, called by a step.
+"""The routines of Fourier transforms: kernels along one axis, and SciPy's pocketfft for the others.
 
-Complex arrays lie as pairs of real and imaginary parts. A call has the interpreter's lock but for
-the transform itself; what it needs of the plan and the arrays is made once for each plan and arena.
-It uses as many threads as the setting ``threads`` says, and rows have the same bits with any number
-of them. The work memory of a row is pocketfft's own.
+Complex arrays lie as pairs of real and imaginary parts. A call of pocketfft has the interpreter's
+lock but for the transform itself; what it needs of the plan and the arrays is made once for each
+plan and arena. It uses as many threads as the setting ``threads`` says, and rows have the same bits
+with any number of them. The work memory of a row is pocketfft's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad import native
 from staticgrad.native import processors
+from staticgrad.native.libraries import fourier_kernels
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
     Kind,
@@ -60,11 +62,30 @@ def _whole(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _make(rest: str) -> RoutineCode:
-    """The code of ``fft:c2c.float64.2.2.f0.-1``, whose parts ``FourierTransform.form`` says."""
-    kind, dtype, *ranks, how, text = rest.split(".")
-    kinds: list[Kind] = [(dtype, int(rank)) for rank in ranks]
-    axes = tuple(map(int, text.split("_")))
-    return prepared_once(kinds, lambda arrays, _: prepared(kind, axes, how, *arrays), _MOST_KEPT)
+    """The code of a routine, whose name ``fourier_kernels.FourierCall`` describes."""
+    call = fourier_kernels.FourierCall.of(rest)
+    if call.size:
+        return _kernel(call)
+    kinds: list[Kind] = [(call.dtype, call.rank), (call.dtype, call.result_rank)]
+    return prepared_once(
+        kinds, lambda arrays, _: prepared(call.kind, call.axes, call.how, *arrays), _MOST_KEPT
+    )
+
+
+def _kernel(call: fourier_kernels.FourierCall) -> RoutineCode:
+    """A kernel with the words of its plan, which lives as long as the code."""
+    source = fourier_kernels.source(call.kind, call.dtype, call.how[0] == "b", call.layout)
+    plan = fourier_kernels.plan(call.kind, call.dtype, call.how, call.size, call.layout)
+    code = native.kernel(source)
+    buffer = fourier_kernels.buffer_elements(call.dtype, call.layout, plan.elements)
+    words = (
+        plan.words.ctypes.data,
+        plan.numbers.ctypes.data,
+        plan.elements,
+        plan.roots,
+        buffer * plan.numbers.itemsize,
+    )
+    return RoutineCode(code.address, words, code.python, (code, plan))
 
 
 register("fft", _make, raised)
