@@ -1,10 +1,12 @@
-"""PyTorch's samples of its operators through the table of ATen operators.
+"""PyTorch's samples of its operators through ``torch.compile(f, backend="staticgrad")``.
 
-    python -m tests.bridges.aten_samples [--count 2] [--only linalg]
+    python -m tests.bridges.aten_samples --json samples.jsonl [--mode float32] [--shard 0/4]
+    python -m tests.bridges.aten_samples --report samples.jsonl
 
-``torch.testing`` has a few calls of each operator. Each is traced, computed by rows and compared
-with PyTorch in float64, complex128 and float32, with two gradients: that of the rows, and PyTorch's
-backward graph computed by rows. The table says how many passed, and why others were refused.
+``torch.testing`` has calls of each operator. Results and gradients are compared with those of
+PyTorch in the same element type; of fewer digits both with those of double precision. A sample has
+*passed* if our programs compute all of it; it is *by fallback* if PyTorch runs a part of it. Other
+modes compute gradients of gradients, and gradients of the rows, without PyTorch's backward graph.
 """
 
 from __future__ import annotations
@@ -12,17 +14,28 @@ from __future__ import annotations
 import argparse
 import collections
 import importlib
+import importlib.util
 import itertools
+import json
+import logging
 import re
+import signal
 import sys
+import types
+import unittest
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+if importlib.util.find_spec("expecttest") is None:  # which PyTorch's samples import for a class
+    sys.modules["expecttest"] = types.ModuleType("expecttest")
+    sys.modules["expecttest"].TestCase = unittest.TestCase
+
 import staticgrad as sg
-from staticgrad.errors import StaticgradError
+from staticgrad.interop.aten import backend
 from staticgrad.interop.aten.reading import program_of, traced
 from staticgrad.interop.torch_arrays import array_of
 
@@ -97,12 +110,12 @@ class Sample:
         results = torch.utils._pytree.tree_leaves(self._after(self.op(x, *args, **named)))
         return [each for each in results if isinstance(each, torch.Tensor)]
 
-    def inputs(self, dtype=None):
-        """Fresh tensors, those of gradients on the tape; floating ones in another precision."""
+    def inputs(self, wide=False):
+        """Fresh tensors, those of gradients on the tape; ``wide``: in double precision."""
         made = []
         for k, each in enumerate(self.tensors):
-            if dtype is not None and each.is_floating_point():
-                each = each.to(dtype)
+            if wide and (each.is_floating_point() or each.is_complex()):
+                each = each.to(torch.complex128 if each.is_complex() else torch.float64)
             made.append(each.clone().requires_grad_(k in self.wrt))
         return made
 
@@ -116,9 +129,9 @@ def _weights(values):
     return made
 
 
-def by_pytorch(sample, f=None, dtype=None):
+def by_pytorch(sample, f=None, wide=False):
     """The results in PyTorch, gradients (None where there is none), and which results have one."""
-    inputs = sample.inputs(dtype)
+    inputs = sample.inputs(wide)
     results = (f or sample)(*inputs)
     paired = [(y, w) for y, w in zip(results, _weights(results), strict=True) if y.requires_grad]
     by = [inputs[k] for k in sample.wrt]
@@ -180,90 +193,161 @@ def by_rows(sample, expected, slopes, smooth, used):
     return both[: len(results)], both[len(results) :]
 
 
-def by_graphs(sample, used):
-    """Results and gradients of the graphs that PyTorch makes, forward and backward, by rows."""
-    aot = importlib.import_module("torch._functorch.aot_autograd").aot_function
-    stopped = []
+class Found(NamedTuple):
+    """What the backend made of a sample.
 
-    def compiled(graph, example):
-        try:
-            program = _program(graph, used)
-        except (StoppedError, StaticgradError) as error:
-            stopped.append(error)
-            raise
+    Attributes:
+        results: tensors.
+        slopes: gradients; None where there is none.
+        rows: the names of operators that programs ran.
+        outside: why PyTorch ran parts of the graphs.
+        graphs: how many graphs there were.
+    """
 
-        def run(args):
-            values = _values(args)
-            try:
-                results = program.run([*values, *[None] * (len(program.inputs) - len(values))])
-                arrays = _evaluated(values, results, args)
-            except StaticgradError as error:
-                stopped.append(error)
-                raise
-            args.clear()
-            return [
-                torch.from_numpy(np.array(each)) if isinstance(each, np.ndarray | np.generic)
-                else each for each in arrays
-            ]  # fmt: skip
+    results: list
+    slopes: list
+    rows: frozenset
+    outside: tuple
+    graphs: int
 
-        run._boxed_call = True
-        return run
 
-    f = aot(
-        sample, fw_compiler=compiled, bw_compiler=compiled,
-        decompositions=torch._decomp.core_aten_decompositions(),
-    )  # fmt: skip
+def by_backend(f, sample):
+    """Return the results and gradients of ``torch.compile(f, backend="staticgrad")``."""
+    torch._dynamo.reset()
+    notes: list[backend.Note] = []
+    late: list[str] = []
+
+    def called(graph, example):
+        return backend.compiled(graph, example, {}, notes.append)
+
+    was, backend._warn = backend._warn, late.append
     try:
-        return by_pytorch(sample, f)[:2]
-    except Exception:
-        if stopped:
-            raise stopped[0] from None
-        raise
+        results, slopes, _ = by_pytorch(sample, torch.compile(f, backend=called, dynamic=False))
+    finally:
+        backend._warn = was
+    nodes = {n.operator for each in notes for runs in each.runs for n in runs.program.nodes}
+    outside = [reason for each in notes for _, reason in each.outside] + late
+    return Found(results, slopes, frozenset(nodes), tuple(dict.fromkeys(outside)), len(notes))
+
+
+class Slopes:
+    """The gradients of a sample as a function of its tensors, which has a gradient again."""
+
+    def __init__(self, sample):
+        self.sample, self.wrt = sample, sample.wrt
+        self.tensors = sample.tensors
+        inputs = self.inputs()
+        self._graph = torch.fx.experimental.proxy_tensor.make_fx(self._slopes)(*inputs)
+
+    inputs = Sample.inputs
+
+    def _slopes(self, *inputs):
+        results = self.sample(*inputs)
+        paired = [(y, w) for y, w in zip(results, _weights(results), strict=True)
+                  if y.requires_grad]  # fmt: skip
+        if not paired:
+            raise StoppedError("skipped", "there is no gradient")
+        by = [inputs[k] for k in self.wrt]
+        ys, cts = zip(*paired, strict=True)
+        made = torch.autograd.grad(ys, by, cts, create_graph=True, allow_unused=True)
+        return [each for each in made if each is not None]
+
+    def __call__(self, *tensors):
+        return self._graph(*tensors)
+
+
+def _wide(x):
+    """An array whose elements NumPy compares: of half precision in float64."""
+    x = array_of(x) if isinstance(x, torch.Tensor) else np.asarray(x)
+    return x.astype(np.float64) if x.dtype.name in ("float16", "bfloat16") else x
+
+
+#: The element type -> its rounding error, as ``_difference`` allows it.
+ROUNDING = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 1e-7, "complex64": 1e-7}
 
 
 def _difference(found, expected, exact, triangle):
     """The greatest difference, in units of what is allowed; infinite if the types differ."""
-    found = array_of(found) if isinstance(found, torch.Tensor) else np.asarray(found)
-    expected = array_of(expected.resolve_conj())
-    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+    expected = expected.resolve_conj().resolve_neg()
+    name = str(expected.dtype).removeprefix("torch.")
+    own = str(found.dtype).removeprefix("torch.")
+    if (tuple(found.shape), own) != (tuple(expected.shape), name):
         return np.inf
+    found, expected = _wide(found), _wide(expected)
     if found.dtype.kind not in "fc":
         return 0.0 if np.array_equal(found, expected) else np.inf
     if triangle:
         found, expected = (x + np.conj(np.swapaxes(x, -1, -2)) for x in (found, expected))
-    if exact is not None:  # single precision: the error of PyTorch, or of rounding
-        exact = array_of(exact.resolve_conj())
+    if name in ROUNDING:  # the error of PyTorch, or of rounding
+        if np.array_equal(found, expected, equal_nan=True):
+            return 0.0
+        exact = expected if exact is None else _wide(exact)
+        if exact.shape != expected.shape:
+            return np.inf
         with np.errstate(invalid="ignore", over="ignore"):
             scale = np.abs(exact[np.isfinite(exact)]).max(initial=1.0)
             theirs = np.abs(expected - exact)
         theirs = theirs[np.isfinite(theirs)].max(initial=0.0)
-        allowed, expected = 4 * theirs + 2e-5 * scale, exact.astype(exact.dtype)
+        allowed, like = 4 * theirs + 200 * ROUNDING[name] * scale, expected
+        if name in ("float16", "bfloat16"):
+            allowed = 4 * theirs + 8 * ROUNDING[name] * scale
+        expected = exact.astype(exact.dtype)
     else:
-        allowed = 1e-10 + 1e-9 * np.abs(np.where(np.isfinite(expected), expected, 0))
+        allowed, like = 1e-10 + 1e-9 * np.abs(np.where(np.isfinite(expected), expected, 0)), found
     with np.errstate(invalid="ignore", over="ignore"):
-        same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-        same |= np.isinf(found) & (np.abs(expected) > np.finfo(found.dtype).max)
+        top = float(torch.finfo(getattr(torch, name)).max)
+        same = (found == expected) | (np.isnan(found) & np.isnan(expected)) | (found == like)
+        same |= np.isnan(found) & np.isnan(like)
+        same |= np.isinf(found) & (np.abs(expected) > top)
         gaps = np.where(same, 0.0, np.abs(found - expected) / allowed)
     return np.inf if np.isnan(gaps).any() else float(gaps.max(initial=0.0))
 
 
-def outcome(sample, graphs):
-    """Compute one sample and compare it with PyTorch."""
+def _exact(sample, f=None):
+    """Results and gradients in float64 of a sample in fewer digits; None where it has no such."""
+    narrow = {torch.float32: 1, torch.float16: 1, torch.bfloat16: 1, torch.complex64: 2}
+    if not any(each.dtype in narrow for each in sample.tensors):
+        return None
     try:
+        torch.manual_seed(1)
+        return by_pytorch(sample, f, wide=True)[:2]
+    except Exception:
+        return None
+
+
+def outcome(sample, way="rows"):
+    """Compute one sample and compare it with PyTorch; return the operators that have run."""
+    try:
+        if way == "twice":
+            sample = Slopes(sample)
+        torch.manual_seed(1)
         expected, slopes, smooth = by_pytorch(sample)
+    except StoppedError:
+        raise
     except Exception:
         raise StoppedError("skipped", "PyTorch refuses it") from None
     if not expected:
         raise StoppedError("skipped", "there is no tensor among the results")
-    exact = [None] * len(expected), [None] * len(slopes)
-    if any(each.dtype is torch.float32 for each in sample.tensors):
-        exact = by_pytorch(sample, dtype=torch.float64)
-    used: set[str] = set()
-    if graphs:
-        found, pulled = by_graphs(sample, used)
+    if way == "twice" and not any(smooth):
+        raise StoppedError("skipped", "there is no second gradient")
+    exact = _exact(sample) or ([None] * len(expected), [None] * len(slopes))
+    triangle, why, graphs = False, "", 1
+    if way == "rows":
+        rows: set[str] = set()
+        found, pulled = by_rows(sample, expected, slopes, smooth, rows)
+        used = frozenset(rows)
+        triangle = sample.name in TRIANGLES
     else:
-        found, pulled = by_rows(sample, expected, slopes, smooth, used)
+        torch.manual_seed(1)
+        try:
+            made = by_backend(lambda *tensors: sample(*tensors), sample)
+        except Exception as error:
+            raise _of_pytorch(sample, error) from None
+        found, pulled, used, graphs = made.results, made.slopes, made.rows, made.graphs
+        why = "; ".join(made.outside)
     wrong = []
+    if len(found) != len(expected):
+        raise StoppedError("wrong", f"{len(found)} results in the place of {len(expected)}")
     for what, own, theirs, precise in (("y", found, expected, exact[0]),
                                        ("g", pulled, slopes, exact[1])):  # fmt: skip
         for k, (one, other, best) in enumerate(zip(own, theirs, precise, strict=True)):
@@ -272,12 +356,27 @@ def outcome(sample, graphs):
                 if rest is not None and bool(rest.any()):
                     wrong.append(f"{what}{k} is missing")
                 continue
-            gap = _difference(one, other, best, what == "g" and sample.name in TRIANGLES)
+            gap = _difference(one, other, best, what == "g" and triangle)
             if gap > 1:
                 wrong.append(f"{what}{k}: {gap:.3g} times what is allowed")
     if wrong:
-        raise StoppedError("wrong", "; ".join(wrong))
-    return frozenset(used - {"getitem"})
+        raise StoppedError("wrong", "; ".join([*wrong, *([f"beside {why}"] if why else [])]))
+    if why:
+        raise StoppedError("fallback", why)
+    if not graphs:
+        raise StoppedError("refused", "PyTorch does not trace it")
+    return used - {"getitem"}
+
+
+def _of_pytorch(sample, error):
+    """The end of a sample that raised: ``wrong`` unless PyTorch does not compile it either."""
+    torch._dynamo.reset()
+    try:
+        by_pytorch(sample, torch.compile(lambda *each: sample(*each), backend="aot_eager"))
+    except Exception:
+        return StoppedError("refused", "PyTorch does not trace it")
+    text = str(error).strip().splitlines()
+    return StoppedError("wrong", f"{type(error).__name__}: {' | '.join(text)[:300]}")
 
 
 def reason_of(error):
@@ -286,73 +385,153 @@ def reason_of(error):
     return next((why for pattern, why in REFUSED.items() if re.search(pattern, text)), text)
 
 
-def outcomes(dtype, graphs=False, count=2, shard=0, shards=1, only=""):
-    """What becomes of the first samples of each operator."""
+SECONDS = 60  # that a sample may take
+
+
+def _late(*_):
+    raise StoppedError("skipped", f"it takes more than {SECONDS} seconds")
+
+
+def outcomes(mode, count=2, shard=0, shards=1, only=""):
+    """What becomes of ``count`` samples of each operator, evenly between the first and last."""
     module = importlib.import_module("torch.testing._internal.common_methods_invocations")
+    module.wrapper_set_seed = lambda op, *args, **named: op(*args, **named)  # Dynamo has no seeds
     unknown = {name: why for why, names in UNDEFINED.items() for name in names}
+    signal.signal(signal.SIGALRM, _late)
     for op in module.op_db[shard::shards]:
         name = f"{op.name}.{op.variant_test_name}".rstrip(".")
-        if only not in name or dtype not in op.supported_dtypes("cpu"):
+        if not re.search(only, name) or mode.dtype not in op.supported_dtypes("cpu"):
+            continue
+        if mode.way == "twice" and not (op.supports_autograd and op.supports_gradgrad):
             continue
         torch.manual_seed(0)
-        samples = op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd)
+        slopes = mode.slopes and op.supports_autograd
         try:
-            chosen = [*itertools.islice(samples, count)]
+            samples = [*itertools.islice(op.sample_inputs("cpu", mode.dtype, slopes), 40)]
         except Exception:
             yield Outcome(name, "skipped", "PyTorch has no sample")
             continue
-        for each in chosen:
+        places = sorted({(2 * k + 1) * len(samples) // (2 * count) for k in range(count)})
+        for each in [samples[k] for k in places if samples]:
             if name in unknown:
                 yield Outcome(name, "undefined", unknown[name])
                 continue
+            signal.alarm(SECONDS)
             try:
-                used = outcome(Sample(op, name, each), graphs)
+                used = outcome(Sample(op, name, each), mode.way)
                 yield Outcome(name, "passed", "", used)
             except StoppedError as end:
-                yield Outcome(
-                    name, end.kind, reason_of(end) if end.kind == "refused" else end.reason
-                )
+                reason = reason_of(end) if end.kind == "refused" else end.reason
+                yield Outcome(name, end.kind, reason)
             except Exception as error:
                 yield Outcome(name, "refused", reason_of(error))
+            finally:
+                signal.alarm(0)
+
+
+class Mode(NamedTuple):
+    """How samples are computed.
+
+    Attributes:
+        dtype: their element type.
+        way: ``backend``, by ``torch.compile(f, backend="staticgrad")``; ``twice``, its gradients
+            compiled, with their gradient; ``rows``, by the rows, with the gradients of these.
+        slopes: whether gradients are compared.
+    """
+
+    dtype: torch.dtype
+    way: str = "backend"
+    slopes: bool = True
 
 
 MODES = {
-    "float64, gradients of rows": (torch.float64, False),
-    "float64, PyTorch's backward": (torch.float64, True),
-    "complex128, gradients of rows": (torch.complex128, False),
-    "float32, gradients of rows": (torch.float32, False),
-}
+    "float32": Mode(torch.float32),
+    "float64": Mode(torch.float64),
+    "float64, second gradients": Mode(torch.float64, "twice"),
+    "complex64": Mode(torch.complex64),
+    "complex128": Mode(torch.complex128),
+    **{
+        str(dtype).removeprefix("torch."): Mode(dtype, slopes=False)
+        for dtype in (torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8,
+                      torch.bool)
+    },
+    "float64, gradients of rows": Mode(torch.float64, "rows"),
+    "complex128, gradients of rows": Mode(torch.complex128, "rows"),
+    "float32, gradients of rows": Mode(torch.float32, "rows"),
+}  # fmt: skip
+
+
+KINDS = {
+    "passed": "passed", "fallback": "by fallback", "refused": "not traced",
+    "undefined": "undefined", "skipped": "left out", "wrong": "wrong",
+}  # fmt: skip
+
+
+def report(lines):
+    """The tables of outcomes, as Markdown."""
+    every: dict = {}
+    for line in lines:
+        title, name, kind, reason, rows = json.loads(line)
+        every.setdefault(title, {}).setdefault(name, []).append((kind, reason, rows))
+    heads = ["mode", "operators", "wholly ours", "samples", *KINDS.values()]
+    text = [f"| {' | '.join(heads)} |", "|---" + "|--:" * (len(heads) - 1) + "|"]
+    reasons = collections.defaultdict(lambda: [collections.Counter(), {}])
+    used: set[str] = set()
+    for title in filter(every.__contains__, MODES):
+        counts, whole = collections.Counter(), 0
+        for name, found in every[title].items():
+            kinds = {kind for kind, _, _ in found}
+            whole += kinds <= {"passed", "skipped"} and "passed" in kinds
+            for kind, reason, rows in found:
+                counts[kind] += 1
+                used |= {*rows}
+                for why in reason.split("; ") if kind != "passed" else ():
+                    reasons[KINDS[kind], why][0][title] += 1
+                    reasons[KINDS[kind], why][1][name] = None
+        cells = [len(every[title]), whole, counts.total(), *(counts[kind] for kind in KINDS)]
+        text.append(f"| {title} | " + " | ".join(map(str, cells)) + " |")
+    text += ["", f"{len(used - {'getitem'})} operators of ATen ran by their rows.", ""]
+    text += ["| what | samples | reason | operators |", "|---|--:|---|---|"]
+    kinds = [*KINDS.values()]
+
+    def order(each):
+        (kind, why), (counts, _) = each
+        return kinds.index(kind), -counts.total(), why
+
+    for (kind, why), (counts, names) in sorted(reasons.items(), key=order):
+        some = ", ".join([*names][:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        text.append(f"| {kind} | {counts.total()} | {why} | {some} |")
+    return "\n".join(text) + "\n"
 
 
 def main():
-    """Print a table for each mode."""
+    """Compute samples, and write their outcomes or the tables of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--modes", default="")
+    parser.add_argument("--count", type=int, default=1, help="samples of each operator")
+    parser.add_argument("--only", default="", help="a pattern of operators")
+    parser.add_argument("--mode", choices=MODES)
+    parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--json", help="outcomes are appended to this file, a line each")
+    parser.add_argument("--report", nargs="+", help="print the tables of such files")
     options = parser.parse_args()
+    if options.report:
+        texts = (Path(each).read_text(encoding="utf-8") for each in options.report)
+        sys.stdout.write(report([line for text in texts for line in text.splitlines()]))
+        return
     warnings.simplefilter("ignore")
-    for title, (dtype, graphs) in MODES.items():
-        if options.modes not in title:
+    logging.disable(logging.CRITICAL)
+    shard, shards = map(int, options.shard.split("/"))
+    for title, mode in MODES.items():
+        if options.mode not in (None, title):
             continue
-        every = [*outcomes(dtype, graphs, options.count, only=options.only)]
-        counts = collections.Counter(each.kind for each in every)
-        rows = frozenset().union(*(each.rows for each in every))
-        passed = {each.operator for each in every if each.kind == "passed"}
-        names = {each.operator for each in every}
-        sys.stdout.write(
-            f"\n{title}: {len(names)} operators, {len(passed)} passed, {len(rows)} rows run\n"
-        )
-        totals = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-        sys.stdout.write(f"{totals}\n")
-        reasons = collections.defaultdict(collections.Counter)
-        for each in every:
-            if each.kind != "passed":
-                reasons[each.kind, each.reason][each.operator] += 1
-        for (kind, why), who in sorted(reasons.items(), key=lambda each: -each[1].total()):
-            names = ", ".join([*who][:4])
-            sys.stdout.write(f"  {who.total():4} {kind}: {why} ({names})\n")
-        sys.stdout.flush()
+        for each in outcomes(mode, options.count, shard, shards, options.only):
+            line = json.dumps([title, each.operator, each.kind, each.reason, sorted(each.rows)])
+            if options.json:
+                with Path(options.json).open("a", encoding="utf-8") as file:
+                    file.write(f"{line}\n")
+            else:
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from staticgrad.errors import ArgumentError, ExportError
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from staticgrad.interop.aten import backend  # noqa: E402
-from staticgrad.interop.aten.operators import OPERATORS, AtenType  # noqa: E402
+from staticgrad.interop.aten.operators import OPERATORS, REFUSED, AtenType  # noqa: E402
 from staticgrad.interop.aten.program import (  # noqa: E402
     AtenCall,
     AtenProgram,
@@ -130,6 +130,38 @@ FUNCTIONS = {
             (2, 3), (2,)),
     "masked_scatter": (lambda x, y: x.masked_scatter(torch.tensor([[True], [False], [True]]), y),
                        (3, 2), (5,)),
+    "factors": (lambda a: (torch.linalg.lu_factor(a)[0], *torch.linalg.lu(a)[1:]), (2, 4, 3)),
+    "factors solve": (lambda a, b: (
+        torch.linalg.lu_solve(*torch.linalg.lu_factor(a), b, adjoint=True),
+        torch.linalg.lu_solve(*torch.linalg.lu_factor(a), b.mT, left=False),
+        torch.lu_unpack(*torch.linalg.lu_factor(a))[0]), (2, 4, 4), (2, 4, 3)),
+    "solution's factors": (lambda a: (
+        torch.ops.aten._linalg_solve_ex(a, a)[1], torch.ops.aten._linalg_slogdet(a.mT)[2],
+        torch.ops.aten._linalg_det(a)[1]), (4, 4)),
+    "reflections": (lambda a, t, y: (
+        torch.linalg.householder_product(a, t), torch.ormqr(a, t, y),
+        torch.ormqr(a, t, y.mT, left=False, transpose=True)), (4, 2), (2,), (4, 3)),
+    "complex eigenvalues": (lambda a: torch.linalg.eigvals(a).abs(), (3, 3)),
+    "memory": (lambda x: (
+        x.t().as_strided((2, 2), (1, 5), 3), x.as_strided((4,), (2,)),
+        torch.as_strided_scatter(x.detach().t(), -x.detach()[:2, :2], (2, 2), (3, 4), 1)), (3, 4)),
+    "most frequent": (lambda x: (
+        *x.round().mode(0), *torch.where(x > 1, torch.nan, x).nanmedian(1),
+        x.histc(4, -1, 1), x.histc(3), *torch.histogram(x.detach(), 4)), (5, 7)),
+    "index_reduce": (lambda x, y: x.index_reduce(1, torch.tensor([3, 0, 3]), y, "mean"),
+                     (3, 4), (3, 3)),
+    "without the sum": (lambda x, a, b: x + torch.addmm(x, a, b, beta=0, alpha=2),
+                        (2, 2), (2, 3), (3, 2)),
+    "pairs": (lambda x: torch.pdist(x, 3.0), (4, 2)),
+    "adaptive maxima": (lambda x: F.adaptive_max_pool2d(x, (2, 3), return_indices=True),
+                        (2, 3, 7, 5)),
+    "fractional maxima": (lambda x: F.fractional_max_pool2d(
+        x, 2, (3, 2), return_indices=True, _random_samples=made(2, 3, 2).sigmoid()), (2, 3, 7, 5)),
+    "sums of windows": (lambda x: F.avg_pool2d(
+        x, 3, 2, 1, ceil_mode=True, divisor_override=2), (2, 3, 6, 7)),
+    "negative borders": (lambda x: (F.pad(x, (-1, 2), "replicate"), F.pad(x, (2, -1), "reflect")),
+                         (2, 3, 5)),
+    "tolerance": (lambda a: torch.linalg.pinv(a, atol=0.1), (4, 3)),
     "copies": (lambda x: torch.permute_copy(x, (1, 0)) + torch.unbind_copy(x)[0][:, None], (2, 2)),
     "modes of division": (lambda x, y: torch.div(x, y, rounding_mode="floor") + torch.fmod(x, y)
                           + torch.remainder(x, y), (6,), (6,)),
@@ -137,6 +169,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.filterwarnings("ignore:torch.triangular_solve is deprecated:UserWarning")
+@pytest.mark.filterwarnings("ignore:index_reduce:UserWarning")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_and_their_gradients_are_those_of_pytorch(name):
     f, *shapes = FUNCTIONS[name]
@@ -145,7 +178,44 @@ def test_functions_and_their_gradients_are_those_of_pytorch(name):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
+def test_polynomials_are_those_of_pytorch():
+    x, degree = made(6), torch.tensor([0.0, 1, 2, 3, 5, -1], dtype=torch.float64)
+    names = [name for name in dir(torch.special) if "polynomial" in name]
+    assert len(names) == 12
+
+    def f(x):
+        return tuple(getattr(torch.special, name)(x, degree) for name in names)
+
+    for found, expected in through(f, x):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_factors_of_integers_are_whole_numbers():
+    x, y, z = (torch.arange(k, k + 4).reshape(2, 2) for k in (1, -3, 2))
+
+    def f(x, y, z):
+        return (torch.addmm(x, y, z, beta=0.5, alpha=1.5),
+                x.scatter_reduce(0, y.abs() % 2, z - 7, "mean"), x.gcd(z), x.lcm(y))  # fmt: skip
+
+    for found, expected in through(f, x, y, z):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_refused_operator_has_no_row():
+    assert not REFUSED.keys() & {name.partition(".")[0] for name in OPERATORS}
+    for name in REFUSED:
+        assert hasattr(torch.ops.aten, name), name
+
+
 BACKWARD = {
+    "maxima": (lambda x: F.adaptive_max_pool2d(x, (2, 3)), (2, 3, 7, 5)),
+    "scattered": (lambda x, y: x.masked_scatter(torch.tensor([[True], [False], [True]]), y),
+                  (3, 2), (5,)),
+    "solution": (lambda a, b: torch.linalg.solve(a, b, left=False), (3, 3), (2, 3)),
+    "logarithm of a determinant": (lambda a: torch.linalg.slogdet(a.mT)[1], (4, 4)),
+    "normalized": (lambda x, w: torch.ops.aten._batch_norm_with_update_functional(
+        x, w, w, torch.zeros(3).double(), torch.ones(3).double(), 0.1, 1e-5)[0], (4, 3, 5), (3,)),
     "border": (lambda x: F.pad(x, (1, 2), "replicate"), (2, 3, 4)),
     "grid": (lambda x, grid: F.grid_sample(x, grid.tanh(), align_corners=False),
              (1, 2, 3, 4), (1, 2, 2, 2)),
@@ -167,6 +237,7 @@ def test_backward_graphs_of_pytorch_are_those_of_pytorch(name):
         outputs = {f"y{k}": each for k, each in enumerate(results) if isinstance(each, sg.Value)}
 
         def run(args):
+            args = [torch.zeros(0) if each is None else each for each in args]  # an order of calls
             feeds = {f"x{k}": each.detach().numpy() for k, each in enumerate(args)}
             found = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds)
             return [
@@ -461,6 +532,14 @@ def test_compiled_models_train_with_the_losses_of_pytorch(name, compiled):
             losses[-1].backward()
             optimizer.step()
         torch.testing.assert_close(losses[1], losses[0], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_constants_of_a_compiled_function_are_read(compiled):
+    x = made(3).requires_grad_()
+    run = compiled(lambda x: x[[0, 2]].sum() * torch.tensor([1.0, 2.0]))
+    run(x).sum().backward()
+    np.testing.assert_array_equal(x.grad, [3.0, 0.0, 3.0])
 
 
 @pytest.mark.slow

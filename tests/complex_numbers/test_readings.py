@@ -270,6 +270,15 @@ def test_inverse_tangents_of_large_numbers(name, sign, dtype, size):
     np.testing.assert_allclose(found, sign * (1 / z) ** 2, **limits, atol=np.finfo(dtype).tiny)
 
 
+@pytest.mark.parametrize("name", ["arctanh", "arctan"])
+def test_inverse_tangents_near_the_poles_keep_their_digits(name):
+    z = np.array([-0.992 - 0.0241j, 0.992 + 0.0241j, -0.9999 + 1e-3j, -1.001 - 1e-4j])
+    z = (z if name == "arctanh" else 1j * z).astype("complex64")
+    found, wanted = sg.function(getattr(sg, name))(z), getattr(np, name)(z.astype("complex128"))
+    np.testing.assert_allclose(found.real, wanted.real, rtol=5e-7)
+    np.testing.assert_allclose(found.imag, wanted.imag, rtol=5e-7)
+
+
 def test_division_is_scaled():
     x, y = sg.input("x", (), "complex128"), sg.input("y", (), "complex128")
     f = sg.compile(x / y)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from staticgrad.compiler.compiling.compiler import compile as compile_graph
+from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
 from staticgrad.interop.aten.reading import dtype_name, program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
@@ -109,7 +110,9 @@ def _of_aten(
 def _reason(node: Any, call: AtenCall) -> str:
     """Why PyTorch runs a node; empty if a program may."""
     if not has_row(call):
-        return f"{call.operator} has no row in the table of operators"
+        why = REFUSED.get(call.operator.removeprefix("aten.").partition(".")[0], "")
+        reason = f"{call.operator} has no row in the table of operators"
+        return f"{reason}: {why}" if why else reason
     if draws(call):
         return f"random {call.operator}"
     values = node.meta.get("val")

@@ -26,7 +26,9 @@ from staticgrad.autodiff import reverse
 from staticgrad.interop.elements import ELEMENTS
 from staticgrad.interop.programs import keyed
 from staticgrad.language.functions import fft, linalg, special
+from staticgrad.language.functions.linalg.structured import order_of
 from staticgrad.language.functions.trees import flatten
+from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ExportError
 
@@ -74,6 +76,19 @@ _RESULT: Final[dict[str, Callable[..., Any]]] = {
     "bitwise_right_shift": lambda x, y: sg.right_shift(x, y),
     "celu": lambda x, alpha=1.0: nn.celu(x, alpha),
     "copysign": lambda x, y: sg.copysign(x, y),
+    "gcd": lambda x, y: sg.gcd(x, y),
+    "lcm": lambda x, y: sg.lcm(x, y),
+    "nextafter": lambda x, y: sg.nextafter(x, y),
+    "special_airy_ai": lambda x: special.airy(x)[0],
+    "special_bessel_j0": lambda x: special.j0(x),
+    "special_bessel_j1": lambda x: special.j1(x),
+    "special_bessel_y0": lambda x: special.y0(x),
+    "special_bessel_y1": lambda x: special.y1(x),
+    "special_modified_bessel_k0": lambda x: special.k0(x),
+    "special_modified_bessel_k1": lambda x: special.k1(x),
+    "special_scaled_modified_bessel_k0": lambda x: special.k0e(x),
+    "special_scaled_modified_bessel_k1": lambda x: special.k1e(x),
+    "special_spherical_bessel_j0": lambda x: special.spherical_jn(0, x),
     "div": lambda x, y: x / y,
     "erfinv": lambda x: special.erfinv(x),
     "floor_divide": lambda x, y: x // y,
@@ -163,6 +178,30 @@ OPERATORS: Final[dict[str, OperatorRow]] = {
     **{name: OperatorRow(function, "common") for name, function in _COMMON.items()},
     **{name: OperatorRow(function) for name, function in _OTHER.items()},
 }
+
+
+#: Operators without a row, which PyTorch computes -> why.
+REFUSED: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        ("bincount", "masked_select", "nonzero", "nonzero_static", "_unique2", "unique_dim",
+         "unique_consecutive", "_local_scalar_dense", "equal"),
+        "the size of a result, or the program, depends on values",
+    ),
+    **dict.fromkeys(
+        ("geqrf", "linalg_ldl_factor_ex", "linalg_ldl_solve"), "the format is LAPACK's own"
+    ),
+    **dict.fromkeys(("multinomial", "poisson", "binomial"), "random numbers of this distribution"),
+    **dict.fromkeys(
+        ("_ctc_loss", "_ctc_loss_backward"), "the backward pass reads a format of PyTorch's own"
+    ),
+    **dict.fromkeys(
+        ("segment_reduce", "_segment_reduce_backward", "_embedding_bag",
+         "_embedding_bag_backward", "grid_sampler_3d", "grid_sampler_3d_backward",
+         "_upsample_bilinear2d_aa", "_upsample_bilinear2d_aa_backward", "hash_tensor",
+         "_histogramdd_bin_edges", "_histogramdd_from_bin_cts"),
+        "there is no function for it",
+    ),
+}  # fmt: skip
 
 
 def operator(*names: str, operands: str = "") -> Callable[[F], F]:
@@ -260,6 +299,11 @@ def _pow_of_number(x: Any, exponent: Any) -> Any:
     return sg.power(x, exponent)
 
 
+@operator("frexp.Tensor")
+def _frexp(x: Any) -> Any:
+    return tuple(sg.frexp(x))
+
+
 @operator("round.decimals")
 def _round(x: Any, *, decimals: int) -> Any:
     if decimals == 0:
@@ -340,6 +384,43 @@ def _view_as_complex(x: Any) -> Any:
     return sg.complex(x[..., 0], x[..., 1])
 
 
+#: Polynomial -> that of degree 1, and of degree k + 1 by those of k and k - 1.
+_POLYNOMIALS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
+    "chebyshev_polynomial_t": (lambda x: x, lambda k, x, p, q: 2 * x * p - q),
+    "chebyshev_polynomial_u": (lambda x: 2 * x, lambda k, x, p, q: 2 * x * p - q),
+    "chebyshev_polynomial_v": (lambda x: 2 * x - 1, lambda k, x, p, q: 2 * x * p - q),
+    "chebyshev_polynomial_w": (lambda x: 2 * x + 1, lambda k, x, p, q: 2 * x * p - q),
+    "hermite_polynomial_h": (lambda x: 2 * x, lambda k, x, p, q: 2 * x * p - 2 * k * q),
+    "hermite_polynomial_he": (lambda x: x, lambda k, x, p, q: x * p - k * q),
+    "laguerre_polynomial_l": (
+        lambda x: 1 - x, lambda k, x, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1)),
+    "legendre_polynomial_p": (
+        lambda x: x, lambda k, x, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1)),
+}  # fmt: skip
+
+
+@operator(*(f"special_{name}" for name in _POLYNOMIALS),
+          *(f"special_shifted_{name}" for name in _POLYNOMIALS if name[0] == "c"),
+          operands="result")  # fmt: skip
+def _polynomial(x: Any, n: Any, *, operator: str, out: AtenType) -> Any:
+    name = operator.removeprefix("special_")
+    first, rule = _POLYNOMIALS[name.removeprefix("shifted_")]
+    x, n = (_numbers(each, out.dtype) if isinstance(each, int | float) else each for each in (x, n))
+    x, degree = sg.broadcast_arrays(x, sg.astype(n, "int64"))
+    if name.startswith("shifted_"):
+        x = 2 * x - 1
+
+    def step(k: Any, carry: Any) -> Any:
+        p, q = carry
+        more = sg.less(k, degree)
+        wide = sg.astype(k, x.dtype)
+        return sg.where(more, rule(wide, x, p, q), p), sg.where(more, p, q)
+
+    last = sg.max(degree) if degree.size != 0 else 1
+    value, _ = sg.fori_loop(1, last, step, (first(x), sg.ones_like(x)))
+    return sg.where(degree > 0, value, sg.where(sg.equal(degree, 0), sg.ones_like(x), 0.0))
+
+
 # -- tensors of nothing else ----------------------------------------------------------------------
 
 
@@ -352,6 +433,11 @@ def _full(size: Any, fill_value: Any = None, *, operator: str, out: AtenType) ->
 @operator("empty_permuted", "empty_strided")
 def _empty(size: Any, physical_layout: Any = None, stride: Any = None, *, out: AtenType) -> Any:
     return sg.full(tuple(size), _numbers(0, out.dtype), out.dtype)
+
+
+@operator("_efficientzerotensor")
+def _zeros(size: Any, *, out: AtenType) -> Any:
+    return sg.zeros(tuple(size), out.dtype)
 
 
 @operator("full_like", "empty_like", "zeros_like", "ones_like")
@@ -521,6 +607,35 @@ def _kthvalue(x: Any, k: Any, dim: int = -1, keepdim: bool = False) -> Any:
     return _picked(x, places, dim, keepdim)
 
 
+@operator("nanmedian.dim")
+def _nanmedian_along(x: Any, dim: int, keepdim: bool = False) -> Any:
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    places = sg.argsort(x, dim, stable=True)  # NaN comes last
+    count = sg.sum(sg.astype(sg.logical_not(sg.isnan(x)), "int64"), dim, keepdims=True)
+    middle = sg.maximum((count - 1) // 2, 0)
+    return _picked(x, sg.take_along_axis(places, middle, dim), dim, keepdim)
+
+
+@operator("nanmedian")
+def _nanmedian(x: Any) -> Any:
+    return _nanmedian_along(sg.reshape(x, (-1,)), 0)[0]
+
+
+@operator("mode")
+def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    if not x.ndim:
+        return x, _numbers(0, "int64")
+    places = sg.argsort(x, dim, stable=True)
+    row = sg.take_along_axis(x, places, dim)
+    axis = dim % x.ndim
+    step = sg.iota(x.shape, axis)
+    is_first = (step == 0) | sg.not_equal(row, sg.roll(row, 1, axis))
+    length = step - sg.cummax(sg.where(is_first, step, 0), axis)
+    longest = sg.argmax(length, axis, keepdims=True)  # the last place of the run
+    return _picked(x, sg.take_along_axis(places, longest, axis), dim, keepdim)
+
+
 @operator("median.dim")
 def _median_along(x: Any, dim: int, keepdim: bool = False) -> Any:
     if not x.ndim:
@@ -558,6 +673,36 @@ def _searchsorted(
     if edges.ndim != 1:
         raise unsupported("searchsorted in several rows")
     return sg.searchsorted(edges, x, "right" if right or side == "right" else "left", sorter)
+
+
+@operator("histogram.bin_ct", "histogram.bins_tensor")
+def _histogram(
+    x: Any, bins: Any = 100, *, range: Any = None, weight: Any = None, density: bool = False
+) -> Any:
+    row = sg.reshape(x, (-1,))
+    span = None if range is None else tuple(range)
+    weights = None if weight is None else sg.reshape(weight, (-1,))
+    return tuple(sg.histogram(row, bins, span, density, weights))
+
+
+@operator("histc")
+def _histc(x: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:
+    row = sg.reshape(x, (-1,))
+    low, high = (min, max) if min != max else (sg.min(row), sg.max(row))
+    flat = sg.equal(low, high) if isinstance(low, Value) else False
+    low, high = sg.where(flat, low - 1, low), sg.where(flat, high + 1, high)
+    wide = row if row.dtype.is_float else sg.astype(row, "float64")
+    place = sg.floor((wide - low) / (high - low) * bins)
+    place = sg.minimum(sg.astype(place, "int64"), bins - 1)
+    inside = (row >= low) & (row <= high)
+    empty: Any = sg.zeros((bins,), x.dtype)
+    return empty.at[sg.where(inside, place, 0)].add(sg.astype(inside, x.dtype))
+
+
+@operator("tril_indices", "triu_indices")
+def _triangle_indices(row: int, col: int, offset: int = 0, *, operator: str, out: AtenType) -> Any:
+    find = np.tril_indices if operator == "tril_indices" else np.triu_indices
+    return _numbers(np.stack(find(row, offset, col)), out.dtype)
 
 
 # -- shapes and places ----------------------------------------------------------------------------
@@ -706,9 +851,13 @@ def _border(x: Any, padding: Any, *, operator: str) -> Any:
     pairs = [(0, 0)] * x.ndim
     for k in range(len(padding) // 2):
         pairs[x.ndim - 1 - k] = padding[2 * k], padding[2 * k + 1]
-    if any(w < 0 for pair in pairs for w in pair):
-        raise unsupported("a negative border")
-    return sg.pad(x, pairs, "reflect" if operator.startswith("reflection") else "edge")
+    wide = [(max(0, low), max(0, high)) for low, high in pairs]
+    y = sg.pad(x, wide, "reflect" if operator.startswith("reflection") else "edge")
+    if wide == pairs:
+        return y
+    ends = [slice(max(0, -low), size - max(0, -high))
+            for (low, high), size in zip(pairs, y.shape, strict=True)]  # fmt: skip
+    return y[tuple(ends)]
 
 
 @operator("reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward",
@@ -718,6 +867,47 @@ def _border_backward(grad_output: Any, x: Any, padding: Any, *, operator: str) -
     name = operator.removesuffix("_backward")
     (slope,) = _pulled(lambda x: _border(x, padding, operator=name), [x], grad_output)
     return slope
+
+
+def _in_memory(x: Any, strides: Sequence[int] | str | None) -> tuple[Any, Any]:
+    """The elements of x as a row in the order of memory, and the axes in that order."""
+    if isinstance(strides, str):
+        raise unsupported("a view of a part of a tensor's memory")
+    order = tuple(range(x.ndim))
+    if strides is not None:
+        order = tuple(sorted(order, key=lambda axis: (-strides[axis], axis)))
+        step = 1
+        for axis in reversed(order):
+            if x.shape[axis] != 1 and strides[axis] != step:
+                raise unsupported("a view of a tensor with gaps or repetitions in its memory")
+            step *= x.shape[axis]
+    return sg.reshape(sg.transpose(x, order) if x.ndim else x, (-1,)), order
+
+
+def _offsets(size: Sequence[Any], stride: Sequence[Any], start: Any) -> Any:
+    """The place in memory of each element of a view."""
+    total: Any = sg.full(tuple(size), _numbers(start or 0, "int64"), "int64")
+    for axis, step in enumerate(stride):
+        total = total + sg.iota(tuple(size), axis, like=total) * step
+    return total
+
+
+@operator("as_strided", "as_strided_copy")
+def _as_strided(
+    x: Any, size: Any, stride: Any, storage_offset: Any = None, strides: Any = None
+) -> Any:
+    row, _ = _in_memory(x, strides)
+    return sg.take(row, _offsets(size, stride, storage_offset), 0)
+
+
+@operator("as_strided_scatter")
+def _as_strided_scatter(
+    x: Any, src: Any, size: Any, stride: Any, storage_offset: Any = None, strides: Any = None
+) -> Any:
+    row, order = _in_memory(x, strides)
+    row = row.at[_offsets(size, stride, storage_offset)].set(cast(src, x.dtype.name))
+    whole = sg.reshape(row, tuple(x.shape[axis] for axis in order))
+    return sg.transpose(whole, tuple(np.argsort(order).tolist())) if x.ndim else whole
 
 
 # -- gather and scatter ---------------------------------------------------------------------------
@@ -855,8 +1045,31 @@ def _scatter_reduce(
         out = getattr(x.at[where], method)(src)
     if reduce == "mean":
         start: Any = sg.ones(x.shape, x.dtype) if include_self else sg.zeros(x.shape, x.dtype)
-        out = out / sg.maximum(start.at[where].add(ones), 1)
+        count = sg.maximum(start.at[where].add(ones), 1)
+        out = out / count if x.dtype.is_float else out // count
     return out
+
+
+@operator("index_reduce")
+def _index_reduce(
+    x: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
+) -> Any:
+    if not x.ndim:
+        x, source = sg.reshape(x, (1,)), sg.reshape(source, (1,))
+        row = _index_reduce(x, 0, index, source, reduce, include_self=include_self)
+        return sg.reshape(row, ())
+    wide = sg.reshape(index, (-1, *(1,) * (x.ndim - 1 - dim % x.ndim)))
+    places = sg.broadcast_to(wide, source.shape)
+    return _scatter_reduce(x, dim, places, source, reduce, include_self=include_self)
+
+
+@operator("masked_scatter_backward")
+def _masked_scatter_backward(grad_output: Any, mask: Any, sizes: Any) -> Any:
+    row = sg.reshape(sg.broadcast_to(mask, grad_output.shape), (-1,))
+    places = sg.maximum(sg.cumsum(sg.astype(row, "int64"), 0) - 1, 0)
+    parts = sg.where(row, sg.reshape(grad_output, (-1,)), 0)
+    slope: Any = sg.zeros((prod(sizes),), grad_output.dtype)
+    return sg.reshape(slope.at[places].add(parts), tuple(sizes))
 
 
 @operator("embedding")
@@ -903,9 +1116,10 @@ def _addmm(
     right = next(each for each in (mat2, batch2, vec) if each is not None)
     product = sg.matmul(left, right)
     product = sg.sum(product, 0) if operator == "addbmm" else product
-    return product if beta == 0 else _times(x, beta) + product if alpha == 1 else (
-        _times(x, beta) + product * alpha
-    )  # fmt: skip
+    if not (x.dtype.is_float or x.dtype.is_complex):
+        beta, alpha = int(beta), int(alpha)
+    product = _times(product, alpha)
+    return product if beta == 0 else _times(x, beta) + product
 
 
 @operator("_cdist_forward")
@@ -917,6 +1131,24 @@ def _cdist(x1: Any, x2: Any, p: float, compute_mode: Any = None, *, out: AtenTyp
 @operator("_cdist_backward")
 def _cdist_backward(grad: Any, x1: Any, x2: Any, p: float, cdist: Any, *, out: AtenType) -> Any:
     (slope,) = _pulled(lambda x1: _cdist(x1, x2, p, out=out), [x1], grad)
+    return slope
+
+
+def _pairs(count: Any) -> tuple[Any, Any]:
+    if not isinstance(count, int):
+        raise unsupported("pdist of a named size")
+    return np.triu_indices(count, 1)
+
+
+@operator("_pdist_forward")
+def _pdist(x: Any, p: float = 2, *, out: AtenType) -> Any:
+    first, second = (_numbers(each, "int64") for each in _pairs(x.shape[0]))
+    return _vector_norm(sg.take(x, first, 0) - sg.take(x, second, 0), p, [-1], out=out)
+
+
+@operator("_pdist_backward")
+def _pdist_backward(grad: Any, x: Any, p: float, pdist: Any, *, out: AtenType) -> Any:
+    (slope,) = _pulled(lambda x: _pdist(x, p, out=out), [x], grad)
     return slope
 
 
@@ -1127,13 +1359,30 @@ def _avg_pool(
     count = int(operator[8])
     taps, options = _pool_options(count, kernel_size, stride, padding)
     del options["dilation"]
-    if divisor_override is not None and ceil_mode:
-        raise unsupported("divisor_override with ceil_mode=True")
-    inside = count_include_pad or divisor_override is not None
+    if not x.dtype.is_float:
+        raise unsupported(f"an average of {x.dtype}")
     x, alone = _batched(x, count)
-    y = nn.avg_pool(x, taps, ceil_mode=ceil_mode, count_include_pad=inside, **options)
-    y = y if divisor_override is None else y * (prod(taps) / divisor_override)
+    if divisor_override is not None:  # the sum of each window, with zeros around
+        pairs = [
+            (low, max(0, (_windows(size, t, s, low, ceil_mode) - 1) * s + t - low - size))
+            for size, t, s, (low, _) in zip(
+                x.shape[-count:], taps, options["stride"], options["padding"], strict=True
+            )
+        ]
+        x = sg.pad(x, [(0, 0)] * (x.ndim - count) + pairs)
+        y = nn.avg_pool(x, taps, stride=options["stride"]) * (prod(taps) / divisor_override)
+    else:
+        y = nn.avg_pool(
+            x, taps, ceil_mode=ceil_mode, count_include_pad=count_include_pad, **options
+        )
     return y[0] if alone else y
+
+
+def _windows(size: Any, taps: int, stride: int, padding: int, ceil_mode: bool) -> Any:
+    """The number of windows along an axis; each begins inside of the image or its left border."""
+    rest = size + 2 * padding - taps
+    count = (-(-rest // stride) if ceil_mode else rest // stride) + 1
+    return count - 1 if ceil_mode and (count - 1) * stride >= size + padding else count
 
 
 @operator("avg_pool2d_backward", "avg_pool3d_backward")
@@ -1163,12 +1412,85 @@ def _adaptive_avg_pool_backward(grad_output: Any, x: Any, *, operator: str) -> A
     return slope
 
 
+def _largest(x: Any, starts: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, Any]:
+    """The largest element of each window, and its place; a row of windows along each of the last
+    axes, from ``starts`` [..., n] and as long as ``sizes`` [n], or a number, says."""
+    count = len(starts)
+    space = tuple(x.shape[-count:])
+    if not all(isinstance(each, int) for each in space):
+        raise unsupported("a pool with indices of a named size")
+    place: Any = None
+    inside: Any = True
+    for k, (start, size, extent) in enumerate(zip(starts, sizes, space, strict=True)):
+        longest = int(np.max(size))
+        taps = np.arange(longest)
+        row = sg.expand_dims(start, -1) + taps  # [..., n, taps]
+        here = np.broadcast_to(taps < np.reshape(size, (-1, 1)), (start.shape[-1], longest))
+        before, after = k, count - 1 - k
+        rank = row.ndim - 2
+        shape = (*row.shape[:rank], *(1,) * before, row.shape[-2], *(1,) * after)
+        shape += (*(1,) * before, longest, *(1,) * after)
+        wide = sg.reshape(sg.minimum(row, extent - 1), shape)
+        place = wide if place is None else place * extent + wide
+        inside = sg.logical_and(inside, sg.constant(here.reshape(shape[rank:])))
+    lead = tuple(x.shape[:-count])
+    windows = tuple(place.shape[-2 * count : -count])
+    flat = sg.reshape(x, (*lead, prod(space)))
+    rows = (*lead, prod(windows), prod(place.shape[-count:]))
+    place, inside = (
+        sg.reshape(sg.broadcast_to(each, (*lead, *place.shape[-2 * count :])), rows)
+        for each in (place, inside)
+    )
+    found = sg.take_along_axis(sg.expand_dims(flat, -2), place, -1)
+    best = sg.argmax(sg.where(inside, found, -inf), -1, keepdims=True)
+    shape = (*lead, *windows)
+    return tuple(sg.reshape(sg.take_along_axis(each, best, -1), shape) for each in (found, place))  # type: ignore[return-value]
+
+
 @operator("adaptive_max_pool2d", "adaptive_max_pool3d")
 def _adaptive_max_pool(x: Any, output_size: Any, *, operator: str) -> Any:
     count = int(operator[-2])
-    x, alone = _batched(x, count)
-    y = nn.adaptive_max_pool(x, _per_axis(output_size, count))
-    return y[0] if alone else y, MissingResult(f"the second result of {operator}, the indices,")
+    starts, sizes = [], []
+    for extent, n in zip(x.shape[-count:], _per_axis(output_size, count), strict=True):
+        first = np.arange(n) * extent // n
+        starts.append(_numbers(first, "int64"))
+        sizes.append(-(-(np.arange(n) + 1) * extent // n) - first)
+    return _largest(x, starts, sizes)
+
+
+@operator("fractional_max_pool2d", "fractional_max_pool3d")
+def _fractional_max_pool(
+    x: Any, kernel_size: Any, output_size: Any, random_samples: Any, *, operator: str
+) -> Any:
+    count = int(operator[-2])
+    axes = range(count)
+    if x.ndim == count + 1:
+        random_samples = random_samples[0]
+    starts = []
+    for k in axes:
+        taps, n, extent = kernel_size[k], output_size[k], x.shape[k - count]
+        at = random_samples[..., count - 1 - k if count == 2 else k]
+        alpha = (extent - taps) / (n - 1) if n > 1 else 0.0
+        at = sg.expand_dims(at, -1)
+        step = sg.astype((sg.iota((n,), 0, at.dtype) + at) * alpha, "int64")
+        first = step - sg.astype(at * alpha, "int64")
+        starts.append(sg.where(sg.iota((n,), 0) == n - 1, extent - taps, first))
+    return _largest(x, starts, [kernel_size[k] for k in axes])
+
+
+@operator("adaptive_max_pool2d_backward", "adaptive_max_pool3d_backward",
+          "fractional_max_pool2d_backward", "fractional_max_pool3d_backward")  # fmt: skip
+def _pool_by_indices(
+    grad_output: Any, x: Any, kernel_size: Any = None, output_size: Any = None,
+    indices: Any = None, *, operator: str,
+) -> Any:  # fmt: skip
+    count = 2 if "2d" in operator else 3
+    lead = tuple(x.shape[:-count])
+    rows = (prod(lead), -1)
+    slope: Any = sg.zeros((prod(lead), prod(x.shape[-count:])), grad_output.dtype)
+    places, parts = (sg.reshape(each, rows) for each in (indices, grad_output))
+    first = sg.iota(places.shape, 0, like=places)
+    return sg.reshape(slope.at[first, places].add(parts), x.shape)
 
 
 @operator("col2im")
@@ -1329,6 +1651,27 @@ def _batch_norm(
     return *results, *moved
 
 
+@operator("batch_norm_backward")
+def _batch_norm_backward(
+    grad_out: Any, x: Any, weight: Any, running_mean: Any, running_var: Any, save_mean: Any,
+    save_var: Any, update: bool, eps: float, output_mask: Any, reserve: Any = None,
+) -> Any:  # fmt: skip
+    axes = (0, *range(2, x.ndim))
+    wide = (1, -1, *(1,) * (x.ndim - 2))
+    mean, inverse = (
+        (save_mean, save_var) if update else (running_mean, 1.0 / sg.sqrt(running_var + eps))
+    )
+    mean, inverse = sg.reshape(mean, wide), sg.reshape(inverse, wide)
+    y = (x - mean) * inverse
+    by_bias = sg.sum(grad_out, axes)
+    by_weight = sg.sum(grad_out * y, axes)
+    slope = grad_out if weight is None else grad_out * sg.reshape(weight, wide)
+    if update:
+        slope = slope - sg.mean(slope, axes, keepdims=True)
+        slope = slope - y * sg.mean(slope * y, axes, keepdims=True)
+    return slope * inverse, by_weight, by_bias
+
+
 # -- random numbers -------------------------------------------------------------------------------
 
 
@@ -1340,9 +1683,9 @@ def _rand(x: Any = None, size: Any = None, *, operator: str, random: Any, out: A
 
 
 @operator("uniform")
-def _uniform(x: Any, **options: Any) -> Any:
+def _uniform(x: Any, *, random: Any, **options: Any) -> Any:
     low, high = options.get("from", 0.0), options.get("to", 1.0)
-    return options["random"].uniform(shape=x.shape, dtype=x.dtype) * (high - low) + low
+    return random.uniform(shape=x.shape, dtype=x.dtype) * (high - low) + low
 
 
 @operator("normal_functional")
@@ -1386,14 +1729,39 @@ def _native_dropout(x: Any, p: float, train: bool | None, *, random: Any) -> Any
     return sg.where(stays, x * (1.0 / (1.0 - p)) if p < 1 else x, 0.0), stays
 
 
-@operator("randint", "randint.low")
-def _randint(low: int = 0, high: int = 0, size: Any = (), *, random: Any, out: AtenType) -> Any:
-    return random.integers(low, high, shape=tuple(size), dtype=out.dtype)
+@operator("randint", "randint.low", "randint_like", "randint_like.low_dtype")
+def _randint(
+    x: Any = None, low: int = 0, high: int = 0, size: Any = (), *, random: Any, out: AtenType
+) -> Any:
+    shape = tuple(size) if x is None else x.shape
+    return cast(random.integers(low, high, shape=shape, dtype="int64"), out.dtype)
 
 
 @operator("randperm")
 def _randperm(n: Any, *, random: Any, out: AtenType) -> Any:
     return cast(random.permutation(n), out.dtype)
+
+
+@operator("rrelu_with_noise_functional")
+def _rrelu(
+    x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *,
+    random: Any,
+) -> Any:  # fmt: skip
+    if not training:
+        return sg.where(x > 0, x, x * ((lower + upper) / 2)), noise
+    drawn = random.uniform(shape=x.shape, dtype=x.dtype) * (upper - lower) + lower
+    slope = sg.where(x > 0, 1.0, drawn)
+    return x * slope, slope
+
+
+@operator("rrelu_with_noise_backward")
+def _rrelu_backward(
+    grad_output: Any, x: Any, noise: Any, lower: float, upper: float, training: bool,
+    self_is_result: bool,
+) -> Any:  # fmt: skip
+    if training and upper - lower > 1e-6:
+        return grad_output * noise
+    return sg.where(x > 0, grad_output, grad_output * ((lower + upper) / 2))
 
 
 # -- linear algebra and Fourier transforms --------------------------------------------------------
@@ -1419,6 +1787,71 @@ def _cholesky(x: Any, upper: bool = False, check_errors: bool = False, *, operat
     return lower if operator == "cholesky" else (lower, sg.zeros(x.shape[:-2], "int32"))
 
 
+def _factored(A: Any, strides: Any) -> tuple[Any, Any]:
+    """The factors that PyTorch saves: of the transposed matrix if A is real and contiguous."""
+    turned = strides is None and not A.dtype.is_complex
+    packed, pivots, _ = _lu_factor(sg.swapaxes(A, -1, -2) if turned else A)
+    return packed, pivots
+
+
+@operator("linalg_lu_factor_ex")
+def _lu_factor(A: Any, pivot: bool = True, check_errors: bool = False) -> Any:
+    if not pivot:
+        raise unsupported("LU without pivots")
+    packed, pivots = linalg.lu_factor(A)
+    return packed, sg.astype(pivots + 1, "int32"), sg.zeros(A.shape[:-2], "int32")
+
+
+@operator("linalg_lu")
+def _lu(A: Any, pivot: bool = True) -> Any:
+    if not pivot:
+        raise unsupported("LU without pivots")
+    return tuple(linalg.lu(A))
+
+
+def _rows_of(pivots: Any, size: Any) -> Any:
+    """The order of rows that PyTorch's pivots, which count from 1, stand for."""
+    return order_of(sg.astype(pivots, "int64") - 1, size)
+
+
+@operator("lu_unpack")
+def _lu_unpack(
+    LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True
+) -> Any:
+    m, n = LU_data.shape[-2:]
+    none = sg.zeros((0,), LU_data.dtype)
+    rows, lower, upper = none, none, none
+    if unpack_pivots:
+        order = _rows_of(LU_pivots, m)
+        rows = sg.equal(sg.iota((m, m), 0, like=order), sg.expand_dims(order, -2))
+        rows = sg.astype(rows, LU_data.dtype)
+    if unpack_data:
+        k = min(m, n)
+        lower = sg.tril(LU_data[..., :k], -1) + sg.eye(m, k, dtype=LU_data.dtype)
+        upper = sg.triu(LU_data[..., :k, :])
+    return rows, lower, upper
+
+
+@operator("linalg_lu_solve")
+def _lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:
+    if not left:
+        turned = sg.conj(sg.swapaxes(B, -1, -2))
+        found = _lu_solve(LU, pivots, turned, adjoint=not adjoint)
+        return sg.conj(sg.swapaxes(found, -1, -2))
+    order = sg.expand_dims(_rows_of(pivots, LU.shape[-1]), -1)
+    shape = np.broadcast_shapes(LU.shape[:-2], B.shape[:-2])
+    B = sg.broadcast_to(B, (*shape, *B.shape[-2:]))
+    options: dict[str, Any] = {"errors": "nan"}
+    if not adjoint:
+        rows = sg.take_along_axis(B, sg.broadcast_to(order, B.shape), -2)
+        rows = linalg.solve_triangular(LU, rows, lower=True, unit_diagonal=True, **options)
+        return linalg.solve_triangular(LU, rows, **options)
+    rows = linalg.solve_triangular(LU, B, "C", **options)
+    rows = linalg.solve_triangular(LU, rows, "C", lower=True, unit_diagonal=True, **options)
+    back = sg.argsort(order, -2)
+    return sg.take_along_axis(rows, sg.broadcast_to(back, rows.shape), -2)
+
+
 @operator("_linalg_solve_ex")
 def _solve(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
@@ -1428,8 +1861,7 @@ def _solve(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> 
         found = linalg.solve(A, B)
     else:
         found = sg.swapaxes(linalg.solve(sg.swapaxes(A, -1, -2), sg.swapaxes(B, -1, -2)), -1, -2)
-    hidden = MissingResult("the factorization that linalg.solve returns")
-    return found, hidden, hidden, sg.zeros(A.shape[:-2], "int32")
+    return found, *_lu_factor(A)[:2], sg.zeros(A.shape[:-2], "int32")
 
 
 @operator("linalg_solve_triangular")
@@ -1476,16 +1908,52 @@ def _check_errors(info: Any, api_name: str, *, is_matrix: bool) -> None:
 
 
 @operator("_linalg_det")
-def _det(A: Any) -> Any:
-    hidden = MissingResult("the factorization that linalg.det returns")
-    return linalg.det(A), hidden, hidden
+def _det(A: Any, strides: Any = None) -> Any:
+    return linalg.det(A), *_factored(A, strides)
 
 
 @operator("_linalg_slogdet")
-def _slogdet(A: Any) -> Any:
-    sign, size = linalg.slogdet(A)
-    hidden = MissingResult("the factorization that linalg.slogdet returns")
-    return sign, size, hidden, hidden
+def _slogdet(A: Any, strides: Any = None) -> Any:
+    return *linalg.slogdet(A), *_factored(A, strides)
+
+
+@operator("linalg_eig")
+def _eig(x: Any) -> Any:
+    return tuple(linalg.eig(x))
+
+
+@operator("_linalg_eigvals")
+def _eigvals(x: Any) -> Any:
+    return linalg.eigvals(x)
+
+
+def _reflected(x: Any, tau: Any, y: Any, transposed: bool) -> Any:
+    """The product of the reflections I - tau v v.H, whose v are columns below x's diagonal, by y;
+    ``transposed``: of their adjoints, in the other order."""
+    count = tau.shape[-1]
+    for k in range(count) if transposed else reversed(range(count)):
+        below = x[..., k + 1 :, k : k + 1]
+        lead = below.shape[:-2]
+        v = sg.concatenate([sg.zeros((*lead, k, 1), x.dtype), sg.ones((*lead, 1, 1), x.dtype),
+                            below], -2)  # fmt: skip
+        factor = tau[..., k, None, None]
+        factor = sg.conj(factor) if transposed else factor
+        y = y - factor * v * sg.sum(sg.conj(v) * y, -2, keepdims=True)
+    return y
+
+
+@operator("linalg_householder_product")
+def _householder_product(x: Any, tau: Any) -> Any:
+    unit = sg.broadcast_to(sg.eye(*x.shape[-2:], dtype=x.dtype), x.shape)
+    return _reflected(x, tau, unit, False)
+
+
+@operator("ormqr")
+def _ormqr(x: Any, input2: Any, input3: Any, left: bool = True, transpose: bool = False) -> Any:
+    if left:
+        return _reflected(x, input2, input3, transpose)
+    turned = sg.conj(sg.swapaxes(input3, -1, -2))
+    return sg.conj(sg.swapaxes(_reflected(x, input2, turned, not transpose), -1, -2))
 
 
 @operator("_linalg_eigh")
@@ -1515,9 +1983,12 @@ def _qr(A: Any, mode: Any = "reduced") -> Any:
 
 @operator("linalg_pinv")
 def _pinv(x: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
-    if atol is not None:
-        raise unsupported("an absolute tolerance of pinv")
     x = _hermitian(x, False) if hermitian else x
+    if atol is not None:  # the tolerance is a fraction of the largest value
+        if rtol is None:
+            rtol = sg.where(sg.equal(atol, 0), max(x.shape[-2:]) * sg.finfo(x.dtype).eps, 0.0)
+        largest = sg.max(linalg.svdvals(sg.stop_gradient(x)), -1)
+        rtol = sg.maximum(rtol, sg.where(largest > 0, atol / largest, 0.0))
     return linalg.pinv(x, rtol=rtol, hermitian=hermitian)
 
 

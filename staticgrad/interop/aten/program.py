@@ -122,7 +122,12 @@ def has_row(call: AtenCall) -> bool:
 def draws(call: AtenCall) -> bool:
     """Return whether the operator draws random numbers."""
     row = _named_row(call.operator)
-    return row is not None and "random" in _signature(row.function)
+    return row is not None and draws_of(row)
+
+
+def draws_of(row: OperatorRow) -> bool:
+    """Return whether a row takes a generator of random numbers."""
+    return "random" in _signature(row.function)
 
 
 def _result(value: Any) -> Any:

@@ -25,6 +25,10 @@ _LINE: Final = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+), in (?P<func
 #: PyTorch's names of arguments -> those of rows.
 _NAMES: Final = {"self": "x", "input": "x", "other": "y", "out": "out_"}
 _OF_SIZES: Final = ("sym_size", "sym_numel")
+#: Operators whose results depend on how the first operand is stored.
+_OF_MEMORY: Final = frozenset((
+    "as_strided", "as_strided_copy", "as_strided_scatter", "_linalg_det", "_linalg_slogdet",
+))  # fmt: skip
 #: Functions of PyTorch whose decomposition loses what gradients need, or the order in memory that
 #: views of the result rely on.
 _WHOLE: Final = ("detach", "_safe_softmax", "_scaled_dot_product_flash_attention_for_cpu")
@@ -52,7 +56,7 @@ def program_of(
     nodes: list[AtenCall] = []
     chosen: list[Any] = []
     places: dict[Any, ResultOf] = {}
-    fixed = {k: array_of(each).copy() for k, each in (constants or {}).items()}
+    fixed = {k: as_array(each) for k, each in (constants or {}).items()}
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     attributes = [node for node in graph.graph.nodes if node.op == "get_attr"]
     for k, node in enumerate([*placeholders, *attributes]):
@@ -61,7 +65,7 @@ def program_of(
         value = node.meta.get("val")
         if node.op == "get_attr":
             value = _attribute(graph, node)
-            fixed[k] = array_of(value).copy()
+            fixed[k] = as_array(value)
         types.append(_type(value))
     for node in graph.graph.nodes:
         if node.op in ("placeholder", "get_attr"):
@@ -101,7 +105,24 @@ def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
     packet = target.overloadpacket.__name__
     if packet in _OF_SIZES:
         return AtenCall(f"size.{packet}", given, None, line)
+    if packet in _OF_MEMORY:
+        strides = _strides(node.args[0], packet.startswith("as_strided"))
+        given |= {} if strides is None else {"strides": strides}
     return AtenCall(str(target).removesuffix(".default"), given, _type(node.meta.get("val")), line)
+
+
+def _strides(node: Any, whole: bool) -> list[int] | str | None:
+    """The strides of a tensor that is not contiguous.
+
+    ``whole``: its memory has nothing else; text if it has.
+    """
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        return None
+    extent = value.untyped_storage().nbytes() // value.element_size()
+    if whole and (value.storage_offset() != 0 or extent != value.numel()):
+        return "a part"
+    return None if value.is_contiguous() else [*value.stride()]
 
 
 def _given(
@@ -201,6 +222,7 @@ def in_place(graph: Any) -> bool:
 
 
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:
-    """Return a copy of a tensor as an array."""
-    array: np.ndarray[Any, Any] = array_of(tensor).copy()
+    """Return a copy of a tensor as an array, also where PyTorch traces."""
+    with torch.utils._python_dispatch._disable_current_modes():
+        array: np.ndarray[Any, Any] = array_of(tensor).copy()
     return array

@@ -357,7 +357,10 @@ def _atanh(_: Op, z: Any) -> Any:
     limit = 2.0 ** (np.finfo(z.real.dtype.numpy).nmant // 2 + 4)  # 1 / limit**2 is below epsilon
     far = maximum(absolute(z.real), absolute(z.imag)) > limit
     a, b = (where(far, 0.5, part) for part in (z.real, z.imag))
-    re = 0.25 * log1p(4.0 * a / ((1.0 - a) * (1.0 - a) + b * b))
+    below = signbit(a)  # of a negative one the logarithm of almost 0 would lose digits
+    size = where(below, -a, a)
+    re = 0.25 * log1p(4.0 * size / ((1.0 - size) * (1.0 - size) + b * b))
+    re = where(below, -re, re)
     im = 0.5 * arctan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b)
     # far away 1 / z and a quarter turn, to all digits; squares would overflow
     rest = 1.0 / where(far, z, 1.0)

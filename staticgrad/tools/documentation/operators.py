@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from inspect import signature
+from collections.abc import Callable, Iterable, Mapping
+from inspect import getsource, signature
 from typing import Any
 
+from staticgrad.interop.aten import operators as aten
 from staticgrad.interop.aten.operators import OPERATORS
-from staticgrad.interop.lax import lowering
+from staticgrad.interop.aten.program import draws_of
+from staticgrad.interop.lax import lowering, primitives
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED
 from staticgrad.interop.lax.program import CALLS
+from staticgrad.interop.onnx import operators as onnx
 from staticgrad.language.ir.op import registered_ops
 
 
@@ -19,12 +22,47 @@ def page() -> str:
     for name in sorted(OPERATORS, key=lambda name: name.lstrip("_")):
         given = _arguments(OPERATORS[name].function, ("operator", "out", "random", "_"))
         rows.append(f"| `aten.{name}` | {given} |")
+    random = sorted(name for name, row in OPERATORS.items() if draws_of(row))
     lead = (
-        f"The {len(OPERATORS)} operators of ATen that `sg.torch.module` takes, with the arguments"
-        " that may be given; `x` is `self` or `input` there, `y` is `other`. PyTorch decomposes"
-        " most of its other functions to these. [How it is used](torch-programs.md)."
+        f"The {len(OPERATORS)} operators of ATen that have a row, with the arguments that may be"
+        " given; `x` is `self` or `input` there, `y` is `other`. PyTorch decomposes most of its"
+        " other functions to these. [How it is used](torch-programs.md)."
     )
-    return "\n\n".join(["# Operators of PyTorch", lead, "\n".join(rows)]) + "\n"
+    fallback = (
+        f'`torch.compile(f, backend="staticgrad")` runs {len(OPERATORS) - len(random)} of them.'
+        f" PyTorch runs the {len(random)} that draw random numbers, so that these are PyTorch's:"
+        f" {_quoted(random)}. It also runs whatever has no row, and a variant that a row refuses,"
+        f" with one warning. These {len(aten.REFUSED)} have no row for a reason:"
+    )
+    parts = ["# Operators of PyTorch", lead, "\n".join(rows), "## What PyTorch runs", fallback,
+             _reasons(aten.REFUSED, "operators"), _sizes()]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _reasons(table: Mapping[str, str], what: str) -> str:
+    """Return a table of names by the reason for which they are refused."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in table.items():
+        reasons.setdefault(why, []).append(name)
+    rows = [f"| refused, since | {what} |", "|---|---|"]
+    rows += [f"| {why} | {_quoted(sorted(names))} |" for why, names in reasons.items()]
+    return "\n".join(rows)
+
+
+def _sizes() -> str:
+    """Return the section with the rows and lines of each table."""
+    tables = (
+        ("operators of ONNX", onnx, len(onnx.OPERATORS)),
+        ("operators of ATen", aten, len(OPERATORS)),
+        ("primitives of JAX, read", primitives, len(PRIMITIVES)),
+        ("ops in JAX, written", lowering, len(lowering.ROWS)),
+    )
+    rows = ["| table | file | rows | lines |", "|---|---|--:|--:|"]
+    rows += [
+        f"| {what} | `{module.__name__}` | {count} | {len(getsource(module).splitlines()):,} |"
+        for what, module, count in tables
+    ]
+    return "## Sizes of the tables\n\n" + "\n".join(rows)
 
 
 def page_of_primitives() -> str:
@@ -33,17 +71,15 @@ def page_of_primitives() -> str:
     for name in sorted(PRIMITIVES):
         given = _arguments(PRIMITIVES[name], ("primitive", "out", "_"))
         rows.append(f"| `{name}` | {given} |")
-    reasons: dict[str, list[str]] = {}
-    for name, why in REFUSED.items():
-        reasons.setdefault(why, []).append(name)
-    refused = ["| refused, since | primitives |", "|---|---|"]
-    refused += [f"| {why} | {_quoted(sorted(names))} |" for why, names in reasons.items()]
     lead = (
         f"The {len(PRIMITIVES)} primitives of JAX that `sg.jax.trace` computes by a row;"
         f" {len(CALLS)} more call functions: {_quoted(sorted(CALLS))}. What has no row is an error"
         " with its name and your line. [How it is used](jax-programs.md)."
     )
-    parts = ["# Primitives of JAX", lead, "\n".join(rows), "\n".join(refused), _lowered()]
+    parts = [
+        "# Primitives of JAX", lead, "\n".join(rows), _reasons(REFUSED, "primitives"), _lowered(),
+        _sizes(),
+    ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 

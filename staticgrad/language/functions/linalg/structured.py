@@ -22,8 +22,8 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import concatenate, flip, take
-from staticgrad.language.ops.linalg import LU, LUSolve, adjoint
+from staticgrad.language.ops.indexing import concatenate, flip, part, take
+from staticgrad.language.ops.linalg import LU, LUSolve, adjoint, smaller
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
 from staticgrad.language.ops.operands import Integer, as_value, as_values, integer, promoted_values
 from staticgrad.language.ops.positions import iota
@@ -269,7 +269,7 @@ def solveh_banded(
 
 
 def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    """LU factors of square matrices, for ``lu_solve``: both in one matrix, and the pivots.
+    """LU factors of matrices, for ``lu_solve``: both in one matrix, and the pivots.
 
     As ``scipy.linalg.lu_factor``: row i was exchanged with row piv[i]. Differentiable.
 
@@ -280,7 +280,8 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     value = matrices(a)
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
     packed, permutation = adjoint(found[0]), found[1]
-    places = iota((value.shape[-1],), like=value)
+    count = smaller(*value.shape[-2:])
+    places = iota((value.shape[-2],), like=value)
     start = permutation * 0 + places
 
     def step(i: Any, carry: Any) -> Any:
@@ -292,7 +293,23 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
         order = where(places == at, moved, order)
         return where(here, wanted, order), where(here, at, pivots)
 
-    return packed, fori_loop(0, value.shape[-1], step, (start, start))[1]
+    pivots = fori_loop(0, count, step, (start, start))[1]
+    return packed, part(pivots, pivots.ndim - 1, 0, count)
+
+
+def order_of(pivots: Any, size: Any) -> Any:
+    """Return the rows [..., size] in the order that exchanges by ``pivots`` give them."""
+    places = iota((size,), like=pivots)
+    count = pivots.shape[-1]
+    start = pivots.sum(-1, keepdims=True) * 0 + places
+
+    def step(i: Any, order: Any) -> Any:
+        at = where(iota((count,), like=pivots) == i, pivots, 0).sum(-1, keepdims=True)
+        here, there = places == i, places == at
+        one, other = (where(each, order, 0).sum(-1, keepdims=True) for each in (here, there))
+        return where(here, other, where(there, one, order))
+
+    return fori_loop(0, count, step, start) if count != 0 else start
 
 
 def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Integer = 0) -> AnyValue:
@@ -307,19 +324,7 @@ def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Integer = 0) -> Any
             "lu_solve: takes the pair of lu_factor", hint="lu_solve(lu_factor(a), b)"
         )
     packed, right = promoted_values((lu_and_piv[0], b))
-    pivots: Any = as_value(lu_and_piv[1])
-    places = iota((packed.shape[-1],), like=packed)
-    start = pivots * 0 + places
-
-    def step(i: Any, order: Any) -> Any:
-        here = places == i
-        at = where(here, pivots, 0).sum(-1, keepdims=True)
-        one, other = (
-            where(where_at, order, 0).sum(-1, keepdims=True) for where_at in (here, places == at)
-        )
-        return where(here, other, where(places == at, one, order))
-
-    permutation = fori_loop(0, packed.shape[-1], step, start)
+    permutation = order_of(as_value(lu_and_piv[1]), packed.shape[-1])
     is_vector = right.ndim == 1
     columns = expand_dims(right, -1) if is_vector else right
     found = LUSolve(trans == 0, "raise")(adjoint(packed), permutation, columns)
