@@ -244,8 +244,8 @@ LAYERS = {
 }
 
 _MAKERS = (
-    "arange asarray at constant eye fftfreq full geomspace identity input iota linspace logspace"
-    " ones parameter rfftfreq size_value tri zeros"
+    "arange asarray at constant eye full geomspace identity input iota linspace logspace"
+    " ones parameter size_value tri zeros"
 )
 #: Functions that make values of numbers: leaves of graphs, and constants in them. Any other
 #: function of values computes at once where no operand is a value.

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from staticgrad.language.functions import arange, at, reshape, swapaxes
+from staticgrad.language.functions import (
+    arange,
+    at,
+    logical_and,
+    logical_not,
+    reshape,
+    swapaxes,
+)
 from staticgrad.language.functions.attention import attention, rotary
 from staticgrad.language.functions.nn import gelu
 from staticgrad.language.ir.calls import public
@@ -18,7 +25,7 @@ from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
 from staticgrad.nn.torch_weights import Arrays, Matching, transposed
-from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.records import NamedTuple
 
 
@@ -41,6 +48,7 @@ class MultiHeadAttention(Module):
         kdim, vdim: features of keys and values; by default those of queries.
         causal: forbid every query the keys after it.
         rotary: turn queries and keys by their places (``sg.nn.rotary``).
+        batch_first: True, the only order here: arrays are [batch, t, features].
         init, dtype, seed: of the layers, as ``Linear``; "xavier_uniform" by default.
 
     >>> layer = sg.nn.MultiHeadAttention(8, num_heads=2, causal=True)
@@ -60,10 +68,16 @@ class MultiHeadAttention(Module):
         *,
         causal: bool = False,
         rotary: bool = False,
+        batch_first: bool = True,
         init: Initial = "xavier_uniform",
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
+        if not batch_first:
+            raise ArgumentError(
+                "MultiHeadAttention: batch_first=False is not supported",
+                hint="the batch comes first: sg.swapaxes(x, 0, 1) moves it there",
+            )
         if embed_dim % num_heads:
             raise ArgumentError(
                 f"MultiHeadAttention: {num_heads} heads do not divide {embed_dim} features"
@@ -119,7 +133,17 @@ class MultiHeadAttention(Module):
         def __call__(self, query: Any, *args: Any, **kwargs: Any) -> Any: ...
 
     def forward(
-        self, query: Any, key: Any = None, value: Any = None, mask: Any = None, cache: Any = None
+        self,
+        query: Any,
+        key: Any = None,
+        value: Any = None,
+        mask: Any = None,
+        cache: Any = None,
+        *,
+        attn_mask: Any = None,
+        key_padding_mask: Any = None,
+        need_weights: Any = None,
+        is_causal: Any = False,
     ) -> Any:
         """Return [batch, t, embed_dim]; with a cache, a pair of that and the updated cache.
 
@@ -129,7 +153,19 @@ class MultiHeadAttention(Module):
             mask: bools that broadcast to [batch, heads, t, s]: False forbids a key to a query.
             cache: of ``empty_cache``, or what the call before gave: keys and values of this call
                 are put behind those that are there, and queries see all of them.
+            attn_mask: PyTorch's mask, bools [t, s] or [batch * heads, t, s]: True forbids.
+            key_padding_mask: PyTorch's mask of keys, bools [batch, s]: True forbids.
+            need_weights: PyTorch's: False gives the pair (result, None), as there.
+            is_causal: as ``causal``, for this call.
         """
+        if need_weights:
+            raise ArgumentError(
+                "MultiHeadAttention: the weights are not returned",
+                hint="need_weights=False gives the pair (result, None)",
+            )
+        for theirs in (attn_mask, key_padding_mask):
+            if theirs is not None:
+                mask = self._allowed(theirs, theirs is attn_mask, mask)
         key = query if key is None else key
         q, k = self._heads(self.query(query)), self._heads(self.key(key))
         v = self._heads(self.value(key if value is None else value))
@@ -139,12 +175,30 @@ class MultiHeadAttention(Module):
         if cache is not None:
             cache, mask = self._joined(cache, k, v, mask)
             k, v = cache.keys, cache.values
-        found = attention(q, k, v, mask, causal=self.causal and cache is None)
+        found = attention(q, k, v, mask, causal=(self.causal or is_causal) and cache is None)
         rows = swapaxes(found, 1, 2)
         out = self.out(reshape(rows, (*rows.shape[:2], self.embed_dim)))
         if self.dropout is not None:
             out = self.dropout(out)
+        if need_weights is not None:
+            return out, None
         return out if cache is None else (out, cache)
+
+    def _allowed(self, forbidden: Any, by_query: bool, mask: Any) -> Any:
+        """Return ``mask`` together with one of PyTorch's masks, in which True forbids."""
+        word = "attn_mask" if by_query else "key_padding_mask"
+        given = forbidden if hasattr(forbidden, "ndim") else np.asarray(forbidden)
+        if np.dtype(given.dtype).kind != "b":
+            raise DTypeError(
+                f"MultiHeadAttention: {word} is {np.dtype(given.dtype).name}, not bool",
+                hint=f"True forbids a key; for numbers that are added: {word}=numbers < 0",
+            )
+        allowed = logical_not(given)
+        if not by_query:
+            allowed = allowed[:, None, None, :]
+        elif allowed.ndim == 3:  # of each head
+            allowed = reshape(allowed, (-1, self.num_heads, *allowed.shape[1:]))
+        return allowed if mask is None else logical_and(mask, allowed)
 
     def empty_cache(self, batch: int, most: int, dtype: Any = "float32") -> Cache:
         """A cache of arrays for ``most`` places; nothing has been seen."""

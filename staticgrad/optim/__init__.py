@@ -15,6 +15,7 @@ steps tensors of ``staticgrad.eager``.
 from __future__ import annotations
 
 from staticgrad.language.ir.calls import namespace
+from staticgrad.language.ir.execution import present
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.gradients import (
     LossScale,
@@ -62,4 +63,4 @@ __all__ = [
 #: PyTorch's spelling.
 RMSprop = RMSProp
 
-namespace(globals())
+namespace(globals(), operands=present)

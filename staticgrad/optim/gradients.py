@@ -8,13 +8,15 @@ from contextvars import ContextVar
 from math import log2
 from typing import Any, Final
 
+import numpy as np
+
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.trees import mapped
 from staticgrad.language.ir.calls import check_fields
 from staticgrad.language.ops.arithmetic import isfinite, power
 from staticgrad.language.ops.logic import equal, logical_and
-from staticgrad.language.ops.operands import PositiveFloat, PositiveInt
+from staticgrad.language.ops.operands import PositiveFloat, PositiveInt, as_value
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.support.errors import ArgumentError
@@ -28,7 +30,13 @@ def require(holds: bool, name: str, what: str) -> None:
         raise ArgumentError(f"{name} must be {what}")
 
 
-_TAKES: Final = "clipping takes gradients, values of a graph"
+_TAKES: Final = "clipping takes gradients, values of a graph or arrays"
+
+
+def _lifted(grads: Any) -> Any:
+    """Return ``grads`` with constants in place of arrays and numbers."""
+    plain = (np.ndarray, np.generic, float)
+    return mapped(lambda g: as_value(g) if isinstance(g, plain) else g, grads)
 
 
 def global_norm(grads: Any) -> Any:
@@ -39,7 +47,7 @@ def global_norm(grads: Any) -> Any:
     >>> sg.evaluate(norm, {x: [1.5, 2.0]})
     array(5., dtype=float32)
     """
-    return _norm(leaves(grads, _TAKES))
+    return _norm(leaves(_lifted(grads), _TAKES))
 
 
 def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
@@ -56,6 +64,7 @@ def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
     >>> sg.evaluate(clipped["w"])
     array([0.6, 0.8])
     """
+    grads = _lifted(grads)
     scale = _scale(leaves(grads, _TAKES), max_norm)
     return mapped(lambda g: g * scale.astype(g.dtype), grads)
 
@@ -70,6 +79,7 @@ def clip_by_value(grads: Any, max_value: PositiveFloat) -> Any:
     >>> sg.evaluate(slope, {x: [3.0, 0.25]})
     array([1. , 0.5], dtype=float32)
     """
+    grads = _lifted(grads)
     leaves(grads, _TAKES)
     return mapped(lambda g: clip(g, -max_value, max_value), grads)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial, wraps
-from inspect import signature
+from inspect import Signature, signature
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -66,7 +66,7 @@ from staticgrad.support.errors import (
     ShapeError,
     UnknownArgumentError,
 )
-from staticgrad.support.errors.calls import check_arguments
+from staticgrad.support.errors.calls import check_arguments, raised_inside
 from staticgrad.support.errors.hints import OF_OPTIMIZERS, no_such_attribute
 from staticgrad.support.errors.tracebacks import boundary, bounded, names_messages
 from staticgrad.support.errors.wording import kind_of, shown
@@ -92,10 +92,16 @@ _LATER: Final = (
     'a rate that changes: sg.optim.cosine(0.1, steps=100); or rate = sg.parameter("rate", 0.1),'
     " Adam(rate), and rate.value = 0.01 later"
 )
+_ZERO: Final = (
+    "nothing: gradients are values, and none is added up; opt.minimize(loss)\n"
+    "on the tape: sg.optim.Adam(model.parameters(), lr=0.001)"
+)
 _TAKES: Final = "an optimizer updates parameters, in a list, tuple or dict"
 Updates = dict[Parameter, Any]
 T = TypeVar("T")
 _KEPT: Final = "states kept"  # no option has this name
+_GIVEN: Final = "parameters given"  # to the constructor; no option has this name
+_STEPS: Final = "steps of tensors"  # of parameters given that are tensors
 
 
 def _is_default(value: object, default: object) -> bool:
@@ -114,10 +120,20 @@ def rule(cls: type[T]) -> type[T]:
     @wraps(plain)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs = without_synonyms(cls.__name__, ours, kwargs)
+        given = None
+        if steps_parameters(ours):
+            given, args, kwargs = _parameters_apart(cls.__name__, args, kwargs)
         if args and "learning_rate" in kwargs:
             _read_first(cls.__name__, args[0])
             check_arguments(cls.__name__, ours, (self, *args), kwargs)
-        plain(self, *args, **kwargs)
+        try:
+            plain(self, *args, **kwargs)
+        except TypeError as error:
+            if not raised_inside(error):
+                check_arguments(cls.__name__, ours, (self, *args), kwargs)
+            raise
+        if given is not None:
+            vars(self)[_GIVEN] = given
 
     made.__init__ = init  # type: ignore[method-assign]
     made = bounded(made)
@@ -125,9 +141,55 @@ def rule(cls: type[T]) -> type[T]:
     return made
 
 
+def steps_parameters(ours: Signature) -> bool:
+    """Return whether PyTorch's optimizer of this signature takes parameters first: it has a rate.
+
+    ``ParameterGroups`` and ``Average`` do not.
+    """
+    return "learning_rate" in ours.parameters
+
+
+def _parameters_apart(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Split the parameters, which PyTorch's optimizers take first, from the options."""
+    if "params" in kwargs:
+        given, kwargs = kwargs["params"], {n: v for n, v in kwargs.items() if n != "params"}
+    elif args and _holds_parameters(args[0]):
+        given, args = args[0], args[1:]
+    else:
+        return None, args, kwargs
+    return _read_given(name, given), args, kwargs
+
+
+def _holds_parameters(given: Any) -> bool:
+    if isinstance(given, RateSchedule):
+        return False
+    return isinstance(given, list | tuple | dict | Iterator) or has_parameters(given)
+
+
+@names_messages
+def _read_given(name: str, given: Any) -> list[Any]:
+    """Return the parameters of a constructor: of graphs, or tensors of ``staticgrad.eager``."""
+    if isinstance(given, Iterator):
+        given = list(given)
+    if isinstance(given, list | tuple) and any(isinstance(each, dict) for each in given):
+        raise ArgumentError(
+            f"{name}: groups of parameters",
+            hint=f"sg.optim.ParameterGroups(sg.optim.{name}(0.1), [(model.head, {{'learning_rate':"
+            " 0.01})])",
+        )
+    if isinstance(given, list | tuple) and given and all(getattr(t, "computes", 0) for t in given):
+        return [*given]
+    found = listed_parameters(given)
+    if not found:
+        raise ArgumentError(f"{name}: there are no parameters to update")
+    return found
+
+
 @names_messages
 def _read_first(name: str, given: Any) -> None:
-    """Refuse parameters in the place of the rate, where other libraries have them."""
+    """Refuse what is no rate in the place of the rate."""
     read_rate("learning_rate", given)
 
 
@@ -225,7 +287,7 @@ class Optimizer(Settings):
     def updates(
         self,
         loss: Any,
-        params: Any,
+        params: Any = None,
         *,
         data_parallel: bool = False,
         shard_state: bool = False,
@@ -236,7 +298,7 @@ class Optimizer(Settings):
         Args:
             loss: a 0-d floating value.
             params: parameters, in a (nested) list, tuple or dict, or an object with a method
-                ``parameters()``.
+                ``parameters()``. By default those that the optimizer was made with.
             data_parallel, shard_state, rows: as in ``minimize``.
 
         Returns:
@@ -247,6 +309,12 @@ class Optimizer(Settings):
             GradientError: the loss has no gradient with respect to one of them.
             ArgumentError: an element of ``params`` is not a parameter, or there are no parameters.
         """
+        params = self._given if params is None else params
+        if params is None:
+            raise UnknownArgumentError(
+                f"{type(self).__name__}.updates: missing a required argument: 'params'",
+                hint="updates(loss, [w, b]), or updates(loss, model)",
+            )
         wanted = listed_parameters(params)
         if not wanted:
             raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
@@ -296,9 +364,9 @@ class Optimizer(Settings):
 
         Args:
             loss: a 0-d floating value.
-            params: as in ``updates``. By default all that the loss depends on through
-                differentiable operations, but those that the function has updated before in this
-                call otherwise than by this optimizer.
+            params: as in ``updates``. By default those that the optimizer was made with; else all
+                that the loss depends on through differentiable operations, but those that the
+                function has updated before in this call otherwise than by this optimizer.
             data_parallel: the processes of an MPI job step together, by the mean of their
                 gradients over the rows of all; before the first step they take the parameters of
                 rank 0, and in eager mode must have them (``sg.distributed``). A process by itself
@@ -324,6 +392,7 @@ class Optimizer(Settings):
         >>> step(np.zeros(3)), step(np.zeros(3))
         (np.float64(3.0), np.float64(0.0))
         """
+        params = self._given if params is None else params
         if isinstance(loss, Value) and loss.computes:
             from staticgrad.eager.at_once import (  # who has tensors has most of it
                 eager_mode,
@@ -408,6 +477,44 @@ class Optimizer(Settings):
         from staticgrad.optim.on_tensors import TensorSteps
 
         return TensorSteps(self, tensors)
+
+    @property
+    def _given(self) -> list[Any] | None:
+        """The parameters that the optimizer was made with."""
+        return vars(self).get(_GIVEN)
+
+    def _step_given(self) -> None:
+        """Step the parameters that the optimizer was made with by the gradients in them."""
+        given = self._given or []
+        if given and all(isinstance(each, Parameter) for each in given):
+            self.apply_gradients({p: p.grad for p in given if p.grad is not None})
+            return
+        steps = vars(self).get(_STEPS)
+        if steps is None:
+            steps = vars(self)[_STEPS] = self.on(given)
+        steps.step()
+
+    @public
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of the parameters that the optimizer was made with.
+
+        >>> from staticgrad.eager import Tensor
+        >>> w = sg.parameter("w", [1.0, 2.0])
+        >>> opt = sg.optim.SGD([w], lr=0.25)
+        >>> (Tensor([1.0, 1.0]) * w).sum().backward()
+        >>> opt.step()
+        >>> opt.zero_grad()
+        >>> w.value, w.grad
+        (array([0.75, 1.75]), None)
+        """
+        del set_to_none
+        if self._given is None:
+            raise ArgumentError(
+                f"{type(self).__name__}.zero_grad: the optimizer was made without parameters",
+                hint=_ZERO,
+            )
+        for each in self._given:
+            each.zero_grad()
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Apply the gradients once: return the next parameters and their state."""
@@ -568,6 +675,8 @@ def _graph_step(step: Any) -> Any:
 
     @wraps(step)
     def stepped(self: Optimizer, *grads: Any) -> Any:
+        if not grads and self._given is not None:
+            return self._step_given()
         if len(grads) != 1 or not isinstance(grads[0], Mapping):
             what = f"{type(self).__name__}.step takes gradients by parameter, and runs nothing"
             raise UnknownArgumentError(what, hint=_STEP)

@@ -16,7 +16,6 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import numpy as np
 
 from staticgrad.language.functions import parameter
-from staticgrad.language.functions.trees import has_parameters
 from staticgrad.language.ir.calls import Argument, check_fields, public
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.nodes import running_session
@@ -94,10 +93,7 @@ def schedule(cls: type[T]) -> type[T]:
 
 
 def read_rate(word: str, rate: Any) -> Any:
-    """Return ``rate``: a number from 0 on, a 0-d value or a schedule.
-
-    Parameters, which other libraries take first, are refused with where they go here.
-    """
+    """Return ``rate``: a number from 0 on, a 0-d value or a schedule."""
     if isinstance(rate, RateSchedule):
         return rate
     if isinstance(rate, Value):
@@ -107,12 +103,6 @@ def read_rate(word: str, rate: Any) -> Any:
                 related=related(rate),
             )
         return rate
-    if isinstance(rate, list | tuple | dict) or has_parameters(rate):
-        raise ArgumentError(
-            f"{called_name()}: {word} comes first, not {shown(rate)}",
-            hint="parameters go to opt.updates(loss, model.parameters()); in a traced function"
-            " opt.minimize(loss) finds them",
-        )
     if callable(rate):
         raise ArgumentError(
             f"{called_name()}: {word} is {shown(rate)}, not a number",

@@ -15,6 +15,7 @@ from staticgrad.language.functions import aggregate, linalg
 from staticgrad.language.functions.creation import eye
 from staticgrad.language.functions.loops.loops import while_loop
 from staticgrad.language.ir.calls import namespace
+from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute
@@ -243,4 +244,4 @@ def _kept(x: Any) -> Any:
     return x.detach() if x.computes else x
 
 
-namespace(globals())
+namespace(globals(), operands=present)

@@ -68,7 +68,7 @@ MISTAKES = {
     "derivative": (lambda: sg.grad(x, w), 1),
     "parameter": (lambda: setattr(w, "value", np.ones(7)), 1),
     "constructor": (lambda: sg.nn.Linear(-1, 3), 1),
-    "optimizer": (lambda: sg.optim.Adam([w]), 1),
+    "optimizer": (lambda: sg.optim.Adam([ONES]), 1),
     "argument of a constructor": (lambda: sg.optim.Adam(rate=1e-3), 1),
     "argument of a method": (lambda: sg.nn.Sequential(sg.nn.Linear(3, 2)).forward(x, x), 1),
     "step of an optimizer": (lambda: sg.optim.Adam(1e-3).step(), 1),

@@ -267,7 +267,7 @@ def fftfreq(n: Size, d: float = 1.0) -> Any:
     Returns:
         float64: 0, 1, ..., then the negative ones, divided by n * d.
 
-    >>> sg.evaluate(sg.fft.fftfreq(4))
+    >>> sg.fft.fftfreq(4)
     array([ 0.  ,  0.25, -0.5 , -0.25])
     """
     size = size_of(n)
@@ -284,7 +284,7 @@ def rfftfreq(n: Size, d: float = 1.0) -> Any:
     Returns:
         float64: 0, 1, ..., n // 2, divided by n * d.
 
-    >>> sg.evaluate(sg.fft.rfftfreq(4, d=0.5))
+    >>> sg.fft.rfftfreq(4, d=0.5)
     array([0. , 0.5, 1. ])
     """
     size = size_of(n)

@@ -443,10 +443,16 @@ def _by_name(
     return args[:fit], {**further, **kwargs}
 
 
-#: PyTorch's names of arguments that mean the same as ours; several: one argument has their values.
+#: Names of arguments in PyTorch, NumPy's generators, SciPy, PyMC and NumPyro that mean the same as
+#: ours; several: one argument has their values.
 SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
     "dim": ("axis",), "dims": ("axis",), "keepdim": ("keepdims",), "is_causal": ("causal",),
     "lr": ("learning_rate",), "betas": ("beta1", "beta2"), "argnum": ("argnums",),
+    "size": ("shape",), "dense_output": ("dense",), "t_eval": ("times",), "y0": ("y",),
+    "fun": ("f",), "func": ("f",), "first_step": ("first",),
+    "seed": ("key",), "random_seed": ("key",), "rng_key": ("key",), "random_state": ("key",),
+    "tune": ("warmup",), "num_warmup": ("warmup",), "num_samples": ("draws",),
+    "num_chains": ("chains",), "target_accept": ("target",),
 }  # fmt: skip
 
 

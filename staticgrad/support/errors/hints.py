@@ -326,7 +326,6 @@ OF_MODULES: Final = {
 }
 #: An attribute of the optimizers of other libraries -> what to write.
 OF_OPTIMIZERS: Final = {
-    "zero_grad": "nothing: gradients are values, and none is added up; opt.minimize(loss)",
     **each_of("param_groups add_param_group", "sg.optim.ParameterGroups(opt, [(chosen, changes)])"),
     "lr": "opt.learning_rate",
     **each_of("compute_gradients gradient", "sg.grad(loss, [w])"),
