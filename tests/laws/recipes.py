@@ -16,6 +16,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, homes
+from staticgrad.language.functions import quadratures, special_constants
 
 ROOMS = {"": sg, "linalg": sg.linalg, "special": sg.special, "fft": sg.fft, "nn": sg.nn}
 FLOATING = "fpusch"
@@ -156,6 +157,15 @@ A = "s:n,n"
 def of_last(name, first, factor=1.0):
     """A special function with constants before its operand."""
     return lambda x: getattr(sg.special, name)(*first, x * factor)
+
+
+#: Characteristic values of spheroidal functions of orders 1 and 2 and c = 0.5.
+PROLATE, OBLATE = (float(of(1, 2, 0.5)) for of in (sg.special.pro_cv, sg.special.obl_cv))
+
+
+def beyond_1(name, first):
+    """The same of operands above 1."""
+    return lambda x: getattr(sg.special, name)(*first, abs(x) + 1.1)
 
 
 #: Function -> operands, call. A name behind a space is another aspect of it.
@@ -484,6 +494,104 @@ CALLS = {
     "special.diric": ("f:n,3", lambda x: sg.special.diric(x, 3)),
     "special.lambertw": ("p:n,3", lambda x: sg.special.lambertw(x)),
     "special.ndtri_exp": ("p:n,3", lambda x: sg.special.ndtri_exp(-x)),
+    **{
+        f"special.{name}": ("p:n,3", of_last(name, v))
+        for v, names in (
+            ((1.5,), "jve yve hankel1 hankel2 hankel1e hankel2e modstruve pbdv pbvv"),
+            ((0.5,), "pbwa"),
+            ((2,), "kn"),
+            ((3.0,), "chdtr chdtrc elliprc"),
+            ((3.0, 2.0), "fdtr fdtrc gdtr gdtrc elliprf elliprg"),
+            ((0.5, 1.5), "wright_bessel log_wright_bessel"),
+            ((2, 0.5), "mathieu_cem mathieu_sem mathieu_modcem1 mathieu_modcem2 mathieu_modsem1"),
+            ((3.0, 0.5), "nctdtr"),
+            ((2.0,), "pdtr pdtrc eval_chebyc eval_chebys"),
+            ((3,), "legendre_p eval_sh_legendre eval_sh_chebyt eval_sh_chebyu"),
+            ((3, 2.0, 1.5), "eval_sh_jacobi"),
+            ((10.0, 11.0), "elliprd"),
+            ((10.0, 11.0, 12.0), "elliprj"),
+        )
+        for name in names.split()
+    },
+    **{
+        f"special.{name}": ("u:n,3", of_last(name, v, 0.5))
+        for v, names in (
+            ((2.0, 5.0), "bdtr bdtrc nbdtr nbdtrc bdtri nbdtri"),
+            ((3.0,), "chdtri pdtri"),
+            ((3.0, 5.0), "fdtri gdtrix"),
+            ((3, 1), "assoc_legendre_p"),
+            ((3.0, 0.5), "nctdtrit"),
+            ((1, 2, 0.5), "pro_ang1 obl_ang1"),
+            ((1, 2, 0.5, PROLATE), "pro_ang1_cv"),
+            ((1, 2, 0.5, OBLATE), "obl_ang1_cv"),
+        )
+        for name in names.split()
+    },
+    **{
+        f"special.{name}": ("p:n,3", beyond_1(name, v))
+        for v, names in (
+            ((1, 2, 0.5), "pro_rad1 obl_rad1"),
+            ((1, 2, 0.5, PROLATE), "pro_rad1_cv"),
+            ((1, 2, 0.5, OBLATE), "obl_rad1_cv"),
+        )
+        for name in names.split()
+    },
+    # SciPy's second kinds have few digits
+    **{
+        f"special.{name}": ("k:n,3", beyond_1(name, (1, 2, 0.5, *given)))
+        for name, given in (
+            ("pro_rad2", ()),
+            ("pro_rad2_cv", (PROLATE,)),
+            ("obl_rad2", ()),
+            ("obl_rad2_cv", (OBLATE,)),
+        )
+    },
+    # differentiable once: tests/ops/test_special_functions.py
+    "special.kolmogi": ("k:n,3", lambda x: sg.special.kolmogi(sg.sigmoid(x))),
+    "special.kolmogorov": ("k:n,3", lambda x: sg.special.kolmogorov(x)),
+    "special.smirnov": ("k:n,3", lambda x: sg.special.smirnov(5, sg.sigmoid(x))),
+    "special.smirnovi": ("k:n,3", lambda x: sg.special.smirnovi(5, sg.sigmoid(x))),
+    "special.ncfdtr": ("k:n,3", lambda x: sg.special.ncfdtr(3.0, 5.0, 0.5, abs(x))),
+    "special.ncfdtri": ("k:n,3", lambda x: sg.special.ncfdtri(3.0, 5.0, 0.5, sg.sigmoid(x))),
+    "special.ncfdtrinc": (
+        "k:n,3",
+        lambda x: sg.special.ncfdtrinc(3.0, 5.0, 0.2 + 0.3 * sg.sigmoid(x), 2.0),
+    ),
+    "special.mathieu_modsem2": ("p:n,3", lambda x: sg.special.mathieu_modsem2(2, 0.5, x)),
+    "special.mathieu_a": ("k:n,3", lambda q: sg.special.mathieu_a(2, abs(q))),
+    "special.mathieu_b": ("k:n,3", lambda q: sg.special.mathieu_b(2, abs(q))),
+    "special.pro_cv": ("k:n,3", lambda q: sg.special.pro_cv(1, 2, abs(q))),
+    "special.obl_cv": ("k:n,3", lambda q: sg.special.obl_cv(1, 2, abs(q))),
+    "special.zetac": ("k:n,3", lambda x: sg.special.zetac(abs(x) + 1.5)),
+    "special.assoc_laguerre": ("p:n,3", lambda x: sg.special.assoc_laguerre(x, 3, 1.0)),
+    "special.bdtrik": ("u:n,3", lambda y: sg.special.bdtrik(0.3 + y * 0.5, 10.0, 0.3)),
+    "special.bdtrin": ("u:n,3", lambda y: sg.special.bdtrin(2.0, 0.1 + y * 0.5, 0.3)),
+    "special.besselpoly": ("p:n,3", lambda a: sg.special.besselpoly(a, 1.0, 2.0)),
+    "special.btdtria": ("u:n,3", lambda p: sg.special.btdtria(p * 0.5 + 0.2, 3.0, 0.4)),
+    "special.btdtrib": ("u:n,3", lambda p: sg.special.btdtrib(2.0, p * 0.5 + 0.2, 0.4)),
+    "special.chdtriv": ("u:n,3", lambda p: sg.special.chdtriv(p * 0.5 + 0.2, 3.0)),
+    "special.chndtr": ("p:n,3", lambda x: sg.special.chndtr(x, 3.0, 0.5)),
+    "special.chndtrix": ("u:n,3", lambda p: sg.special.chndtrix(p * 0.5 + 0.2, 3.0, 0.5)),
+    "special.chndtrinc": ("u:n,3", lambda p: sg.special.chndtrinc(4.0, 3.0, p * 0.3 + 0.2)),
+    "special.factorialk": ("i:n,3", lambda n: sg.special.factorialk(n, 3)),
+    "special.fdtridfd": ("u:n,3", lambda p: sg.special.fdtridfd(3.0, p * 0.05 + 0.65, 1.5)),
+    "special.gdtria": ("u:n,3", lambda p: sg.special.gdtria(p, 3.0, 2.0)),
+    "special.gdtrib": ("u:n,3", lambda p: sg.special.gdtrib(2.0, p * 0.5 + 0.2, 1.5)),
+    **{
+        f"special.{name}": ("p:n,3", lambda x, name=name: getattr(sg.special, name)(1.5, x, 1))
+        for name in ("jvp", "yvp", "ivp", "kvp", "h1vp", "h2vp")
+    },
+    "special.nbdtrik": ("u:n,3", lambda y: sg.special.nbdtrik(y * 0.5 + 0.3, 3.0, 0.4)),
+    "special.nbdtrin": ("u:n,3", lambda y: sg.special.nbdtrin(3.0, y * 0.5 + 0.2, 0.4)),
+    "special.nctdtrinc": ("u:n,3", lambda p: sg.special.nctdtrinc(3.0, p * 0.3 + 0.2, 2.0)),
+    "special.nrdtrimn": ("u:n,3", lambda p: sg.special.nrdtrimn(p, 2.0, 1.0)),
+    "special.nrdtrisd": ("u:n,3", lambda p: sg.special.nrdtrisd(3.0, p * 0.4, 1.0)),
+    "special.pdtrik": ("u:n,3", lambda p: sg.special.pdtrik(p * 0.5 + 0.4, 2.5)),
+    "special.stdtridf": ("u:n,3", lambda p: sg.special.stdtridf(p * 0.05 + 0.12, -1.5)),
+    "special.tklmbda": ("p:n,3", lambda x: sg.special.tklmbda(x * 0.1, 0.3)),
+    "special.radian": ("f:n,3", lambda x: sg.special.radian(x, x * 2.0, x)),
+    "special.sph_legendre_p": ("u:n,3", lambda t: sg.special.sph_legendre_p(3, 1, t + 0.3)),
+    "special.sph_harm_y": ("u:n,3 f:3", lambda t, p: sg.special.sph_harm_y(3, 1, t + 0.3, p).real),
     "special.voigt_profile": ("f:n,3 p:n,3 p:n,3", sg.special.voigt_profile),
     "special.wofz": ("f:n,3", lambda x: sg.special.wofz(x).imag),
     "nn.one_hot": ("i:n", lambda i: sg.nn.one_hot(i, 3)),
@@ -557,6 +665,10 @@ WITHOUT = {
     "fft.rfftfreq": "of sizes alone",
     "nn.manual_seed": "a setting",
     "nn.updates": "a context",
+    **{
+        f"special.{name}": "of numbers alone: tests/ops/test_special_functions.py"
+        for name in special_constants.NAMES | quadratures.NAMES
+    },
 }
 
 

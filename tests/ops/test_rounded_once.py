@@ -13,6 +13,7 @@ import staticgrad.language.functions
 from staticgrad import exports
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
+from staticgrad.language.functions import quadratures, special_constants
 from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.forms import MOVES
 from staticgrad.language.ir.functional import load_functions
@@ -392,6 +393,33 @@ FURTHER = {
     "nn.pixel_unshuffle": lambda x, v, i: nn.pixel_unshuffle(x.reshape(1, 2, 6), 2),
     "nn.unfold": lambda x, v, i: nn.unfold(x[None, None], 2),
     "special.eval_jacobi": lambda x, v, i: special.eval_jacobi(2, x, v, x),
+    "special.factorialk": lambda x, v, i: special.factorialk(x, 3),
+    **{
+        f"special.{name}": lambda x, v, i, name=name: getattr(special, name)(1.0, 2.0, x, v)
+        for name in (
+            "elliprj",
+            "eval_sh_jacobi",
+            "ncfdtr",
+            "ncfdtri",
+            "ncfdtrinc",
+            "obl_ang1",
+            "obl_rad1",
+            "obl_rad2",
+            "pro_ang1",
+            "pro_rad1",
+            "pro_rad2",
+        )
+    },
+    **{
+        f"special.{name}_cv": lambda x, v, i, name=name: getattr(special, f"{name}_cv")(
+            1, 2, 0.5, v, x
+        )
+        for name in ("obl_ang1", "obl_rad1", "obl_rad2", "pro_ang1", "pro_rad1", "pro_rad2")
+    },
+    **{
+        f"special.{name}": lambda x, v, i, name=name: getattr(special, name)(1.5, x, 1)
+        for name in ("jvp", "yvp", "ivp", "kvp")
+    },
     "special.huber": lambda x, v, i: special.huber(1.5, x),
     "special.hyp2f1": lambda x, v, i: special.hyp2f1(1.0, x, v, x),
     "special.polygamma": lambda x, v, i: special.polygamma(2, x),
@@ -403,6 +431,9 @@ OF_USERS = {"apply_along_axis", "apply_over_axes", "associative_scan", "checkpoi
             "nn.gru", "nn.lstm", "nn.rnn", "nn.stacked"}  # fmt: skip
 #: They take no floating value, or are no function of values; complex numbers are no narrow floats.
 OF_NOTHING = {
+    *(f"special.{name}" for name in special_constants.NAMES | quadratures.NAMES),
+    *(f"special.{name}" for name in ("hankel1", "hankel1e", "hankel2", "hankel2e", "h1vp", "h2vp",
+                                     "kelvin", "modfresnelm", "modfresnelp", "sph_harm_y")),
     *MADE_OF_NOTHING, *OF_GRAPHS, *OF_NUMBERS, "Graph", "Parameter", "Value", "bitwise_count",
     "complex", "fromfunction", "gcd", "lcm", "ravel_multi_index", "roots", "unravel_index",
 }  # fmt: skip

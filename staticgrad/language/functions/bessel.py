@@ -6,13 +6,19 @@ Derivatives are by the argument, not by the order; they are recurrences (DLMF 10
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from staticgrad.language.functions.special_values import special_value
+from staticgrad.language.functions.complex_numbers import complex
+from staticgrad.language.functions.special_values import in_float64, special_value
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops import wave_functions as wave_functions
 from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.operands import Integer
+from staticgrad.language.ops.special_functions import call
+from staticgrad.support.errors import ArgumentError
 
 
 def j0(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -228,6 +234,135 @@ def spherical_kn(
     return _spherical("spherical_kn", n, z, derivative)
 
 
+def kn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Modified Bessel function of the second kind of whole order n, as ``kv``; NaN of other orders.
+
+    >>> sg.special.kn(2, [0.5, 2.0]).round(3)
+    array([7.55 , 0.254])
+    """
+    return special_value("kn", n, x)
+
+
+def jve(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """jv(v, z): the factor exp(-abs(z.imag)) is 1 for real z.
+
+    >>> sg.special.jve(1.5, [0.5, 2.0]).round(3)
+    array([0.092, 0.491])
+    """
+    return special_value("jv", v, z)
+
+
+def yve(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """yv(v, z): the factor exp(-abs(z.imag)) is 1 for real z.
+
+    >>> sg.special.yve(1.5, [0.5, 2.0]).round(3)
+    array([-2.521, -0.396])
+    """
+    return special_value("yv", v, z)
+
+
+def hankel1(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Hankel function of the first kind of real z, jv(v, z) + 1j * yv(v, z); NaN below 0.
+
+    >>> sg.special.hankel1(1.5, [0.5, 2.0]).round(3)
+    array([0.092-2.521j, 0.491-0.396j])
+    """
+    return _hankel(v, z, 1.0)
+
+
+def hankel2(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Hankel function of the second kind of real z, jv(v, z) - 1j * yv(v, z); NaN below 0.
+
+    >>> sg.special.hankel2(1.5, [0.5, 2.0]).round(3)
+    array([0.092+2.521j, 0.491+0.396j])
+    """
+    return _hankel(v, z, -1.0)
+
+
+def hankel1e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """exp(-1j * z) * hankel1(v, z), which does not oscillate.
+
+    >>> sg.special.hankel1e(1.5, [0.5, 2.0]).round(3)
+    array([-1.128-2.257j, -0.564-0.282j])
+    """
+    return _unturned(v, z, 1.0)
+
+
+def hankel2e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """exp(1j * z) * hankel2(v, z), which does not oscillate.
+
+    >>> sg.special.hankel2e(1.5, [0.5, 2.0]).round(3)
+    array([-1.128+2.257j, -0.564+0.282j])
+    """
+    return _unturned(v, z, -1.0)
+
+
+def airye(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
+    """Airy functions with factors against overflow: a tuple of four values.
+
+    Ai and Ai' times exp(2 / 3 * z ** 1.5), NaN for z < 0; Bi and Bi' times the reciprocal, or 1 for
+    z < 0.
+
+    >>> [round(float(each), 3) for each in sg.special.airye(1.0)]
+    [0.264, -0.31, 0.62, 0.479]
+    """
+    return tuple(special_value(f"airye_{each}", z) for each in ("ai", "aip", "bi", "bip"))
+
+
+def jvp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
+    """Derivative of order n of ``jv`` by z, from neighbouring orders; differentiable by z.
+
+    >>> sg.special.jvp(1.5, [0.5, 2.0], 2).round(3)
+    array([ 0.202, -0.287])
+    """
+    return _nth_derivative("jvp", v, z, n)
+
+
+def yvp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
+    """Derivative of order n of ``yv`` by z, from neighbouring orders; differentiable by z.
+
+    >>> sg.special.yvp(1.5, [0.5, 2.0], 2).round(3)
+    array([-33.32 ,  -0.093])
+    """
+    return _nth_derivative("yvp", v, z, n)
+
+
+def ivp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
+    """Derivative of order n of ``iv`` by z, from neighbouring orders; differentiable by z.
+
+    >>> sg.special.ivp(1.5, [0.5, 2.0], 2).round(3)
+    array([0.366, 1.107])
+    """
+    return _nth_derivative("ivp", v, z, n)
+
+
+def kvp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
+    """Derivative of order n of ``kv`` by z, from neighbouring orders; differentiable by z.
+
+    >>> sg.special.kvp(1.5, [0.5, 2.0], 2).round(3)
+    array([53.752,  0.409])
+    """
+    return _nth_derivative("kvp", v, z, n)
+
+
+def h1vp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
+    """Derivative of order n of ``hankel1`` by z, complex.
+
+    >>> sg.special.h1vp(1.5, [0.5, 2.0]).round(3)
+    array([0.266+6.574j, 0.145+0.532j])
+    """
+    return complex(_nth_derivative("jvp", v, z, n), _nth_derivative("yvp", v, z, n) * 1.0)
+
+
+def h2vp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
+    """Derivative of order n of ``hankel2`` by z, complex.
+
+    >>> sg.special.h2vp(1.5, [0.5, 2.0]).round(3)
+    array([0.266-6.574j, 0.145-0.532j])
+    """
+    return complex(_nth_derivative("jvp", v, z, n), _nth_derivative("yvp", v, z, n) * -1.0)
+
+
 def _spherical(function: str, n: Any, z: Any, derivative: bool) -> Any:
     """The function, or its derivative (DLMF 10.51.2, 10.51.5)."""
     if not derivative:
@@ -236,3 +371,37 @@ def _spherical(function: str, n: Any, z: Any, derivative: bool) -> Any:
     above = special_value(function, np.add(n, 1), z)
     first, second = {"j": (1, -1), "y": (1, -1), "i": (1, 1), "k": (-1, -1)}[function[10]]
     return (below * n * first + above * np.add(n, 1) * second) / (np.multiply(n, 2) + 1)
+
+
+def _hankel(v: Any, z: Any, sign: float) -> Any:
+    return complex(special_value("jv", v, z), special_value("yv", v, z) * sign)
+
+
+def _unturned(v: Any, z: Any, sign: float) -> Any:
+    """Both parts of exp(-1j * z) * (jv + 1j * yv), or of its conjugate."""
+
+    def part(of: Any) -> Any:
+        def formula(v: Any, z: Any) -> Any:
+            return of(call("jv", v, z), call("yv", v, z), np.cos(z), np.sin(z))
+
+        return in_float64("hankel1e", formula, v, z)
+
+    real = part(lambda first, second, cosine, sine: first * cosine + second * sine)
+    return complex(real, part(lambda j, y, cosine, sine: (y * cosine - j * sine) * sign))
+
+
+def _nth_derivative(name: str, v: Any, z: Any, n: int) -> Any:
+    """A sum over orders v - n to v + n (DLMF 10.6.7, 10.29.5)."""
+    if n < 0:
+        raise ArgumentError(f"{name}: n={n} is not at least 0")
+    of, every = name[:-1], {"jvp": -1.0, "yvp": -1.0}.get(name, 1.0)
+    sign = (-1.0) ** n if name == "kvp" else 1.0
+
+    def formula(v: Any, z: Any) -> Any:
+        terms = [
+            call(of, v + (2.0 * k - n), z) * (sign * every**k * math.comb(n, k) / 2.0**n)
+            for k in range(n + 1)
+        ]
+        return sum(terms[1:], terms[0])
+
+    return in_float64(name, formula, v, z)

@@ -13,11 +13,12 @@ import numpy as np
 from staticgrad.language.functions.complex_numbers import complex, imag, real
 from staticgrad.language.functions.special_values import in_float64, special_value
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops import distribution_functions as distribution_functions
 from staticgrad.language.ops.arithmetic import power
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.operands import Integer, as_value
 from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.special import gamma, gammaln
+from staticgrad.language.ops.special import Zeta, gammaln
 from staticgrad.language.ops.special_functions import call
 from staticgrad.support.errors import ArgumentError
 
@@ -181,78 +182,6 @@ def wrightomega(z: ArrayLike[AnyValue]) -> AnyValue:
     return special_value("wrightomega", z)
 
 
-def ellipk(m: ArrayLike[AnyValue]) -> AnyValue:
-    """Complete elliptic integral of the first kind of m = k**2; inf at 1, NaN beyond.
-
-    Derivative: (ellipe(m) / (1 - m) - ellipk(m)) / (2 m), and a hypergeometric function near 0.
-
-    >>> sg.special.ellipk([0.0, 0.5]).round(3)
-    array([1.571, 1.854])
-    """
-    return special_value("ellipk", m)
-
-
-def ellipkm1(p: ArrayLike[AnyValue]) -> AnyValue:
-    """ellipk(1 - p), accurate where p is small.
-
-    >>> sg.special.ellipkm1([1e-10, 0.5]).round(3)
-    array([12.899,  1.854])
-    """
-    return special_value("ellipkm1", p)
-
-
-def ellipe(m: ArrayLike[AnyValue]) -> AnyValue:
-    """Complete elliptic integral of the second kind; NaN for m > 1.
-
-    Derivative: (ellipe(m) - ellipk(m)) / (2 m), and a hypergeometric function near 0.
-
-    >>> sg.special.ellipe([0.0, 0.5]).round(3)
-    array([1.571, 1.351])
-    """
-    return special_value("ellipe", m)
-
-
-def ellipkinc(phi: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
-    """Incomplete elliptic integral of the first kind; differentiable by both.
-
-    The second derivative by m has a quotient by m: NaN at 0.
-
-    >>> sg.special.ellipkinc(1.0, [0.0, 0.5]).round(3)
-    array([1.   , 1.083])
-    """
-    return special_value("ellipkinc", phi, m)
-
-
-def ellipeinc(phi: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
-    """Incomplete elliptic integral of the second kind; differentiable by both, as ``ellipkinc``.
-
-    >>> sg.special.ellipeinc(1.0, [0.0, 0.5]).round(3)
-    array([1.   , 0.927])
-    """
-    return special_value("ellipeinc", phi, m)
-
-
-def ellipj(u: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
-    """Jacobian elliptic functions sn, cn, dn and the amplitude: a tuple of four values.
-
-    Differentiable by both for m in [0, 1), NaN by m at 1.
-
-    >>> sn, cn, dn, ph = sg.special.ellipj([0.5, 1.0], 0.3)
-    >>> sn.round(3)
-    array([0.474, 0.819])
-    """
-    return tuple(special_value(f"ellipj_{each}", u, m) for each in ("sn", "cn", "dn", "ph"))
-
-
-def agm(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
-    """Arithmetic-geometric mean of numbers of one sign; differentiable by both.
-
-    >>> sg.special.agm(1.0, [2.0, 4.0]).round(3)
-    array([1.457, 2.243])
-    """
-    return special_value("agm", a, b)
-
-
 def hyp0f1(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Hypergeometric function 0F1(; v; z). Derivative: hyp0f1(v + 1, z) / v by z.
 
@@ -329,99 +258,6 @@ def loggamma(z: ArrayLike[AnyValue]) -> AnyValue:
     array([0.572, 1.792])
     """
     return in_float64("loggamma", lambda z: where(z < 0.0, math.nan, gammaln(z)), z)
-
-
-def poch(z: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
-    """Rising factorial, gamma(z + m) / gamma(z).
-
-    Differentiable by both but where gamma has poles.
-
-    >>> sg.special.poch(2.0, [1.0, 3.0]).round(3)
-    array([ 2., 24.])
-    """
-    return special_value("poch", z, m)
-
-
-def binom(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
-    """Binomial coefficient of real numbers, 1 / ((x + 1) * beta(1 + x - y, 1 + y)).
-
-    Differentiable by both but where gamma has poles: NaN where a result is 0 because of one.
-
-    >>> sg.evaluate(sg.special.binom(5.0, [0.0, 2.0, 2.5])).round(4)
-    array([ 1.   , 10.   , 10.865])
-    """
-    return special_value("binom", x, y)
-
-
-def comb(
-    N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False, repetition: bool = False
-) -> AnyValue:
-    """Number of ways to choose k of N things, 0 for k > N and negative numbers; in floats.
-
-    Differentiable as ``binom``.
-
-    Args:
-        N: how many things there are.
-        k: how many are chosen.
-        exact: must be False: Python's ``math.comb`` counts exactly.
-        repetition: count choices in which things may occur twice, binom(N + k - 1, k).
-
-    >>> sg.special.comb(5, [0, 2]).round(3)
-    array([ 1., 10.])
-    """
-    _in_floats("comb", exact)
-
-    def counted(n: Any, k: Any) -> Any:
-        inside = (n >= 0.0) & (k >= 0.0)
-        if repetition:
-            return where(inside, call("binom", n + k - 1.0, k), 0.0)
-        return where(inside & (k <= n), call("binom", n, k), 0.0)
-
-    return in_float64("comb", counted, N, k)
-
-
-def perm(N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
-    """Number of ordered choices of k of N things, 0 for k > N and negative numbers; in floats.
-
-    Differentiable as ``poch``.
-
-    >>> sg.special.perm(5, [1, 2]).round(3)
-    array([ 5., 20.])
-    """
-    _in_floats("perm", exact)
-
-    def counted(n: Any, k: Any) -> Any:
-        inside = (n >= 0.0) & (k >= 0.0) & (k <= n)
-        return where(inside, call("poch", n - k + 1.0, k), 0.0)
-
-    return in_float64("perm", counted, N, k)
-
-
-def factorial(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
-    """gamma(n + 1), and 0 for n < 0; in floats.
-
-    >>> sg.special.factorial([0, 3, 5]).round(3)
-    array([  1.,   6., 120.])
-    """
-    _in_floats("factorial", exact)
-    return in_float64("factorial", lambda n: where(n < 0.0, 0.0, gamma(n + 1.0)), n)
-
-
-def factorial2(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
-    """Product n (n - 2) (n - 4) ... of whole n, 1 at 0 and -1, 0 below; in floats.
-
-    >>> sg.special.factorial2([5, 6]).round(3)
-    array([15., 48.])
-    """
-    _in_floats("factorial2", exact)
-
-    def product(n: Any) -> Any:
-        half, whole = n * 0.5, where(n < -1.0, 0.0, n)
-        root = where(np.rint(half) == half, 1.0, math.sqrt(2.0 / math.pi))
-        found = np.exp2(whole * 0.5) * gamma(whole * 0.5 + 1.0) * root
-        return where(n < -1.0, 0.0, np.rint(found))
-
-    return in_float64("factorial2", product, n)
 
 
 def exprel(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -555,12 +391,78 @@ def diric(x: ArrayLike[AnyValue], n: Integer) -> AnyValue:
     return in_float64("diric", kernel, x)
 
 
-def _in_floats(function: str, exact: bool) -> None:
-    if exact:
-        hint = {"comb": "math.comb(n, k)", "perm": "math.perm(n, k)"}.get(
-            function, "math.factorial(n)"
-        )
-        raise ArgumentError(f"{function}: counts in floats, exact=True is not supported", hint=hint)
+def sindg(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Sine of x degrees, exact at multiples of 30.
+
+    >>> sg.special.sindg([30.0, 45.0]).round(3)
+    array([0.5  , 0.707])
+    """
+    return special_value("sindg", x)
+
+
+def cosdg(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Cosine of x degrees, exact at multiples of 60 and 90.
+
+    >>> sg.special.cosdg([60.0, 45.0]).round(3)
+    array([0.5  , 0.707])
+    """
+    return special_value("cosdg", x)
+
+
+def tandg(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Tangent of x degrees.
+
+    >>> sg.special.tandg([45.0, 60.0]).round(3)
+    array([1.   , 1.732])
+    """
+    return special_value("tandg", x)
+
+
+def cotdg(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Cotangent of x degrees.
+
+    >>> sg.special.cotdg([45.0, 60.0]).round(3)
+    array([1.   , 0.577])
+    """
+    return special_value("cotdg", x)
+
+
+def powm1(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """x ** y - 1, accurate where that is small.
+
+    >>> sg.special.powm1([0.5, 2.0], 0.3).round(3)
+    array([-0.188,  0.231])
+    """
+    return special_value("powm1", x, y)
+
+
+def gammasgn(x: ArrayLike[AnyValue]) -> AnyValue:
+    """Sign of ``gamma``: NaN at negative whole numbers. Its derivative is 0.
+
+    >>> sg.special.gammasgn([-1.5, 2.0]).round(3)
+    array([1., 1.])
+    """
+    return special_value("gammasgn", x)
+
+
+def radian(d: ArrayLike[AnyValue], m: ArrayLike[AnyValue], s: ArrayLike[AnyValue]) -> AnyValue:
+    """Degrees, minutes and seconds as an angle in radians.
+
+    >>> sg.special.radian(30.0, 15.0, [0.0, 30.0]).round(3)
+    array([0.528, 0.528])
+    """
+    return in_float64(
+        "radian", lambda d, m, s: (d + (m + s / 60.0) / 60.0) * (math.pi / 180.0), d, m, s
+    )
+
+
+def zetac(x: ArrayLike[AnyValue]) -> AnyValue:
+    """zeta(x) - 1, accurate for large x; NaN for x < 1. It has no derivative.
+
+    >>> sg.special.zetac([2.0, 30.0]).round(3)
+    array([0.645, 0.   ])
+    """
+    return in_float64("zetac", lambda x: where(x == math.inf, 0.0, Zeta()(x, 2.0)), x)
 
 
 def _log1p_over(x: Any) -> Any:

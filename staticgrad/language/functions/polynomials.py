@@ -5,9 +5,16 @@ Derivatives are by x, not by degrees and parameters (DLMF 18.9, 14.10).
 
 from __future__ import annotations
 
-from staticgrad.language.functions.special_values import special_value
+from typing import Any
+
+import numpy as np
+
+from staticgrad.language.functions.complex_numbers import complex
+from staticgrad.language.functions.special_values import in_float64, special_value
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops import wave_functions as wave_functions
 from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.special_functions import call
 
 
 def eval_legendre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -117,3 +124,137 @@ def lpmv(m: ArrayLike[AnyValue], v: ArrayLike[AnyValue], x: ArrayLike[AnyValue])
     array([ 0.   , -1.299])
     """
     return special_value("lpmv", m, v, x)
+
+
+def eval_sh_legendre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Shifted Legendre polynomial, eval_legendre(n, 2 x - 1).
+
+    >>> sg.special.eval_sh_legendre(3, [0.2, 0.7]).round(3)
+    array([ 0.36, -0.44])
+    """
+    return in_float64(
+        "eval_sh_legendre", lambda n, x: call("eval_legendre", n, 2.0 * x - 1.0), n, x
+    )
+
+
+def eval_sh_chebyt(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Shifted Chebyshev polynomial of the first kind, eval_chebyt(n, 2 x - 1).
+
+    >>> sg.special.eval_sh_chebyt(3, [0.2, 0.7]).round(3)
+    array([ 0.936, -0.944])
+    """
+    return in_float64("eval_sh_chebyt", lambda n, x: call("eval_chebyt", n, 2.0 * x - 1.0), n, x)
+
+
+def eval_sh_chebyu(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Shifted Chebyshev polynomial of the second kind, eval_chebyu(n, 2 x - 1).
+
+    >>> sg.special.eval_sh_chebyu(3, [0.2, 0.7]).round(3)
+    array([ 0.672, -1.088])
+    """
+    return in_float64("eval_sh_chebyu", lambda n, x: call("eval_chebyu", n, 2.0 * x - 1.0), n, x)
+
+
+def eval_chebyc(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Chebyshev polynomial C on [-2, 2], 2 * eval_chebyt(n, x / 2); differentiable by x.
+
+    >>> sg.special.eval_chebyc(3, [0.5, 1.0]).round(3)
+    array([-1.375, -2.   ])
+    """
+    return in_float64("eval_chebyc", lambda n, x: 2.0 * call("eval_chebyt", n, 0.5 * x), n, x)
+
+
+def eval_chebys(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Chebyshev polynomial S on [-2, 2], eval_chebyu(n, x / 2); differentiable by x.
+
+    >>> sg.special.eval_chebys(3, [0.5, 1.0]).round(3)
+    array([-0.875, -1.   ])
+    """
+    return in_float64("eval_chebys", lambda n, x: call("eval_chebyu", n, 0.5 * x), n, x)
+
+
+def eval_sh_jacobi(
+    n: ArrayLike[AnyValue], p: ArrayLike[AnyValue], q: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
+) -> AnyValue:
+    """Shifted Jacobi polynomial G, eval_jacobi(n, p - q, q - 1, 2 x - 1) / binom(2 n + p - 1, n).
+
+    >>> sg.special.eval_sh_jacobi(3, 2.0, 1.5, [0.2, 0.7]).round(3)
+    array([ 0.01 , -0.017])
+    """
+
+    def of(n: Any, p: Any, q: Any, x: Any) -> Any:
+        scale = call("binom", 2.0 * n + p - 1.0, n)
+        return call("eval_jacobi", n, p - q, q - 1.0, 2.0 * x - 1.0) / scale
+
+    return in_float64("eval_sh_jacobi", of, n, p, q, x)
+
+
+def assoc_laguerre(
+    x: ArrayLike[AnyValue], n: ArrayLike[AnyValue], k: ArrayLike[AnyValue] = 0.0
+) -> AnyValue:
+    """Associated Laguerre polynomial: ``eval_genlaguerre`` with another order of arguments.
+
+    >>> sg.special.assoc_laguerre([0.5, 2.0], 3, 1.0).round(3)
+    array([ 1.479, -1.333])
+    """
+    return special_value("eval_genlaguerre", n, k, x)
+
+
+def legendre_p(n: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+    """Legendre polynomial of degree n, as ``eval_legendre``.
+
+    >>> sg.special.legendre_p(3, [0.2, 0.7]).round(3)
+    array([-0.28 , -0.193])
+    """
+    return special_value("eval_legendre", n, z)
+
+
+def assoc_legendre_p(
+    n: ArrayLike[AnyValue], m: ArrayLike[AnyValue], z: ArrayLike[AnyValue], norm: bool = False
+) -> AnyValue:
+    """Associated Legendre function of degree n and whole order m, orthonormal with norm=True.
+
+    Differentiable by z; NaN beyond [-1, 1].
+
+    >>> sg.special.assoc_legendre_p(3, 1, [0.2, 0.7]).round(3)
+    array([ 1.176, -1.553])
+    """
+    name = "assoc_legendre_unit" if norm else "assoc_legendre"
+    return special_value(name, n, m, z)
+
+
+def sph_legendre_p(
+    n: ArrayLike[AnyValue], m: ArrayLike[AnyValue], theta: ArrayLike[AnyValue]
+) -> AnyValue:
+    """Spherical Legendre function of degree n and order m at an angle theta from the pole.
+
+    Orthonormal on the sphere; differentiable by theta.
+
+    >>> sg.special.sph_legendre_p(3, 1, [0.2, 0.7]).round(3)
+    array([-0.244, -0.401])
+    """
+    return special_value("sph_legendre", n, m, theta)
+
+
+def sph_harm_y(
+    n: ArrayLike[AnyValue],
+    m: ArrayLike[AnyValue],
+    theta: ArrayLike[AnyValue],
+    phi: ArrayLike[AnyValue],
+) -> AnyValue:
+    """Spherical harmonic of degree n and order m, complex.
+
+    sph_legendre_p(n, m, theta) * exp(1j m phi), of the angle theta from the pole; differentiable by
+    both angles.
+
+    >>> sg.special.sph_harm_y(3, 1, [0.2, 0.7], 0.5).round(3)
+    array([-0.214-0.117j, -0.352-0.192j])
+    """
+
+    def part(of: Any) -> Any:
+        def formula(n: Any, m: Any, theta: Any, phi: Any) -> Any:
+            return call("sph_legendre", n, m, theta) * of(m * phi)
+
+        return in_float64("sph_harm_y", formula, n, m, theta, phi)
+
+    return complex(part(np.cos), part(np.sin))

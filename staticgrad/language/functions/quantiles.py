@@ -127,7 +127,7 @@ def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, p: Any, q: Any) -> Any:
     return moved + (by_p - by_q) * 0.5 / density
 
 
-def _between(p: Any, of: Callable[..., Any], at_zero: float, at_one: float, *shapes: Any) -> Any:
+def between(p: Any, of: Callable[..., Any], at_zero: float, at_one: float, *shapes: Any) -> Any:
     """``of`` p in (0, 1) and positive finite shapes; constants at the ends, NaN elsewhere."""
     valid: Any = (p >= 0.0) & (p <= 1.0)
     for each in shapes:
@@ -148,6 +148,11 @@ def beta_quantile(a: Any, b: Any, p: Any, q: Any) -> Any:
     return sigmoid(_log_odds_quantile(a, b, p, q))
 
 
+def beta_odds(a: Any, b: Any, p: Any, q: Any) -> Any:
+    """x / (1 - x) of I(x; a, b) = p, of p + q = 1."""
+    return exp(_log_odds_quantile(a, b, p, q))
+
+
 def gammaincinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``gammainc``: x with gammainc(a, x) = y; NaN for y outside [0, 1]
     and for an a that is not positive.
@@ -157,7 +162,7 @@ def gammaincinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """
 
     def of(a: Any, y: Any) -> Any:
-        return _between(y, lambda y, a: gamma_quantile(a, y, 1.0 - y), 0.0, math.inf, a)
+        return between(y, lambda y, a: gamma_quantile(a, y, 1.0 - y), 0.0, math.inf, a)
 
     return in_float64("gammaincinv", of, a, y)
 
@@ -170,7 +175,7 @@ def gammainccinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """
 
     def of(a: Any, y: Any) -> Any:
-        return _between(y, lambda y, a: gamma_quantile(a, 1.0 - y, y), math.inf, 0.0, a)
+        return between(y, lambda y, a: gamma_quantile(a, 1.0 - y, y), math.inf, 0.0, a)
 
     return in_float64("gammainccinv", of, a, y)
 
@@ -193,7 +198,7 @@ def betaincinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyV
     """
 
     def of(a: Any, b: Any, y: Any) -> Any:
-        return _between(y, lambda y, a, b: beta_quantile(a, b, y, 1.0 - y), 0.0, 1.0, a, b)
+        return between(y, lambda y, a, b: beta_quantile(a, b, y, 1.0 - y), 0.0, 1.0, a, b)
 
     return in_float64("betaincinv", of, a, b, y)
 
@@ -206,7 +211,7 @@ def betainccinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[Any
     """
 
     def of(a: Any, b: Any, y: Any) -> Any:
-        return _between(y, lambda y, a, b: beta_quantile(a, b, 1.0 - y, y), 1.0, 0.0, a, b)
+        return between(y, lambda y, a, b: beta_quantile(a, b, 1.0 - y, y), 1.0, 0.0, a, b)
 
     return in_float64("betainccinv", of, a, b, y)
 

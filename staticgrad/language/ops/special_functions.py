@@ -11,12 +11,13 @@ Sources: DLMF 6 (exponential integrals), 7 (error functions), 9 (Airy), 10 (Bess
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.language.ir.forms import CallForm, Form
+from staticgrad.language.ir.functional import load_functions
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ops import arithmetic, selection
@@ -28,7 +29,7 @@ from staticgrad.language.ops.special import Digamma, Gamma, refuse_by
 from staticgrad.language.ops.transcendental import Log, cos, cosh, erf, exp, sin, sinh, sqrt
 from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dtype import F64, DType
-from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors import ArgumentError, GradientError
 
 #: From the result and the operands, a partial derivative for each operand.
 Rule = Callable[..., tuple[Any, ...]]
@@ -56,7 +57,7 @@ class SpecialFunction(Elementwise, name="special"):
         return F64
 
     def infer(self, *types: TensorType) -> TensorType:
-        operands = RULES[self.function][0].split()
+        operands = operands_of(self.function)
         if len(types) != len(operands):
             raise ArgumentError(
                 f"{self.function}: takes {len(operands)} operands, got {len(types)}"
@@ -87,11 +88,11 @@ class SpecialFunction(Elementwise, name="special"):
         return None
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
-        return RULES[self.function][1](out, *args)
+        return row(self.function)[1](out, *args)
 
 
 class SpecialOfOrder(SpecialFunction, name="special_of_order"):
-    """The same by its last operand: orders, degrees and parameters before it carry no gradient."""
+    """The same by some operands, mostly the last: orders and degrees carry no gradient."""
 
     kink = "at poles and where domains end derivatives are infinite or NaN"
     function: str
@@ -99,32 +100,73 @@ class SpecialOfOrder(SpecialFunction, name="special_of_order"):
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, *args: Any
     ) -> tuple[Cotangent | None, ...]:
-        self._refuse(needed[:-1])
-        last = times(ct, self._by_last(out, *args)) if needed[-1] else None
-        return (*(None for _ in args[:-1]), last)
+        self._refuse(needed)
+        partials = self.partials(out, *args) if any(needed) else (None,) * len(args)
+        return tuple(
+            times(ct, each) if want else None for each, want in zip(partials, needed, strict=True)
+        )
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
-        self._refuse([tangent is not None for tangent in tangents[:-1]])
-        return None if tangents[-1] is None else times(tangents[-1], self._by_last(out, *args))
+        self._refuse([tangent is not None for tangent in tangents])
+        return super().pushforward(tangents, out, *args)
 
     def _refuse(self, asked: Sequence[bool]) -> None:
-        for operand, each in zip(RULES[self.function][0].split(), asked, strict=False):
-            refuse_by(self.function, operand, each)
+        names, free = operands_of(self.function), _is_free(self.function)
+        for operand, each, has_derivative in zip(names, asked, free, strict=True):
+            public = self.function.removesuffix("_slope").removesuffix("_by_a")
+            refuse_by(public, operand, each and not has_derivative)
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
-        return (*(None for _ in args[:-1]), self._by_last(out, *args))
+        found = row(self.function)[1](out, *args)
+        given = iter(found if isinstance(found, tuple) else (found,))
+        return tuple([next(given) if free else None for free in _is_free(self.function)])
 
-    def _by_last(self, out: Any, *args: Any) -> Any:
-        return RULES[self.function][1](out, *args)
+
+def row(function: str) -> tuple[str, Callable[..., Any]]:
+    """Return the operands and the derivatives of a function."""
+    if function not in RULES:
+        load_functions()  # and with them the files that declare rows
+    return RULES[function]
+
+
+def operands_of(function: str) -> list[str]:
+    """Return the names of a function's operands."""
+    return row(function)[0].replace("*", "").split()
+
+
+def _is_free(function: str) -> list[bool]:
+    """Return which operands have derivatives: those with a star, else the last one."""
+    words = row(function)[0].split()
+    starred = [word.endswith("*") for word in words]
+    return starred if any(starred) else [*(False for _ in words[:-1]), True]
 
 
 def call(function: str, *operands: Any) -> Any:
     """Return a function of ``RULES`` of operands, in float64."""
-    of_order = OF_ORDER.issuperset([function])
-    return (SpecialOfOrder if of_order else SpecialFunction)(function)(*operands)
+    row(function)
+    return (SpecialOfOrder if function in OF_ORDER else SpecialFunction)(function)(*operands)
 
 
-def _half(function: str, left: float, right: float) -> Callable[..., Any]:
+def declare(free: Mapping[str, Any], of_order: Mapping[str, Any]) -> None:
+    """Add rows: of functions with derivatives by all operands, and by some of them."""
+    RULES.update(free)
+    RULES.update(of_order)
+    OF_ORDER.update(of_order)
+
+
+def no_further(of: str) -> Callable[..., Any]:
+    """Return the rule of a derivative that is not differentiated again, of a public function."""
+
+    def rule(out: Any, *args: Any) -> Any:
+        raise GradientError(
+            f"{of}: there is no second derivative here",
+            hint="sg.stop_gradient(slope) where it is not to be differentiated",
+        )
+
+    return rule
+
+
+def half(function: str, left: float, right: float) -> Callable[..., Any]:
     """Return the mean of a function of both neighbouring orders, each with a sign."""
 
     def rule(out: Any, order: Any, x: Any) -> Any:
@@ -390,22 +432,22 @@ _OF_ORDER: Final[dict[str, tuple[str, Callable[..., Any]]]] = {
         lambda out, a, b, c, z: a * b / c * call("hyp2f1", a + 1.0, b + 1.0, c + 1.0, z),
     ),
     "hyperu": ("a b x", lambda out, a, b, x: -a * call("hyperu", a + 1.0, b + 1.0, x)),
-    "iv": ("v z", _half("iv", 1.0, 1.0)),
+    "iv": ("v z", half("iv", 1.0, 1.0)),
     "ive": (
         "v z",
-        lambda out, v, z: _half("ive", 1.0, 1.0)(out, v, z) - arithmetic.sign(z) * out,
+        lambda out, v, z: half("ive", 1.0, 1.0)(out, v, z) - arithmetic.sign(z) * out,
     ),
-    "jv": ("v z", _half("jv", 1.0, -1.0)),
-    "kv": ("v z", _half("kv", -1.0, -1.0)),
-    "kve": ("v z", lambda out, v, z: out + _half("kve", -1.0, -1.0)(out, v, z)),
+    "jv": ("v z", half("jv", 1.0, -1.0)),
+    "kv": ("v z", half("kv", -1.0, -1.0)),
+    "kve": ("v z", lambda out, v, z: out + half("kve", -1.0, -1.0)(out, v, z)),
     "lpmv": ("m v x", _lpmv),
     "spherical_in": ("n z", _spherical("spherical_in", 1.0, 1.0)),
     "spherical_jn": ("n z", _spherical("spherical_jn", 1.0, -1.0)),
     "spherical_kn": ("n z", _spherical("spherical_kn", -1.0, -1.0)),
     "spherical_yn": ("n z", _spherical("spherical_yn", 1.0, -1.0)),
     "struve": ("v x", _struve),
-    "yn": ("n x", _half("yn", 1.0, -1.0)),
-    "yv": ("v z", _half("yv", 1.0, -1.0)),
+    "yn": ("n x", half("yn", 1.0, -1.0)),
+    "yv": ("v z", half("yv", 1.0, -1.0)),
 }
-OF_ORDER: Final = frozenset(_OF_ORDER)
+OF_ORDER: Final = {*_OF_ORDER}
 RULES: Final[dict[str, tuple[str, Callable[..., Any]]]] = {**_FREE, **_OF_ORDER}

@@ -24,13 +24,35 @@ _OF_DEGREES: Final = frozenset(
     {
         "eval_chebyt", "eval_chebyu", "eval_gegenbauer", "eval_genlaguerre", "eval_hermite",
         "eval_hermitenorm", "eval_jacobi", "eval_laguerre", "eval_legendre", "expn", "spherical_in",
-        "spherical_jn", "spherical_kn", "spherical_yn", "yn",
+        "kn", "spherical_jn", "spherical_kn", "spherical_yn", "yn",
     }
 )  # fmt: skip
+#: Functions whose second result is the derivative by the last operand.
+_WITH_SLOPES: Final = (
+    *("pbdv", "pbvv", "pbwa", "mathieu_cem", "mathieu_sem"),
+    *(f"mathieu_mod{kind}{which}" for kind in ("cem", "sem") for which in "12"),
+    *(
+        f"{shape}_{part}{end}"
+        for shape in ("pro", "obl")
+        for part in ("ang1", "rad1", "rad2")
+        for end in ("", "_cv")
+    ),
+)
 #: Functions of SciPy's with several results: the name here -> the function, which result.
 _RESULTS: Final = {
     **{f"airy_{name}": ("airy", at) for at, name in enumerate(("ai", "aip", "bi", "bip"))},
     **{f"ellipj_{name}": ("ellipj", at) for at, name in enumerate(("sn", "cn", "dn", "ph"))},
+    **{f"airye_{name}": ("airye", at) for at, name in enumerate(("ai", "aip", "bi", "bip"))},
+    **{
+        f"itairy_{name}": ("itairy", at)
+        for at, name in enumerate(("ai", "bi", "ai_below", "bi_below"))
+    },
+    **{
+        f"{of}_{name}": (of, at)
+        for of in ("itj0y0", "it2j0y0", "iti0k0", "it2i0k0")
+        for at, name in enumerate("ik" if "i0" in of else "jy")
+    },
+    **{name + end: (name, at) for name in _WITH_SLOPES for at, end in enumerate(("", "_slope"))},
     "cosine_integral": ("sici", 1),
     "fresnel_c": ("fresnel", 1),
     "fresnel_s": ("fresnel", 0),
@@ -51,6 +73,22 @@ def function(name: str) -> Callable[..., Array]:
     if name in _OF_DEGREES:
         return partial(_by_degree, getattr(special, name))
     others: dict[str, Callable[..., Array]] = {
+        "assoc_legendre": lambda n, m, x: _legendre(special, n, m, x, False)[0],
+        "assoc_legendre_slope": lambda n, m, x: _legendre(special, n, m, x, False)[1],
+        "assoc_legendre_unit": lambda n, m, x: _legendre(special, n, m, x, True)[0],
+        "assoc_legendre_unit_slope": lambda n, m, x: _legendre(special, n, m, x, True)[1],
+        "besselpoly_by_a": lambda lmb, nu, a: special.besselpoly(a, lmb, nu),
+        "kolmogorov_slope": special._ufuncs._kolmogp,
+        "modfresnelp_fi": lambda x: _modfresnelp(special, x)[0].imag,
+        "modfresnelp_fr": lambda x: _modfresnelp(special, x)[0].real,
+        "modfresnelp_ki": lambda x: _modfresnelp(special, x)[1].imag,
+        "modfresnelp_kr": lambda x: _modfresnelp(special, x)[1].real,
+        "ncf_density": lambda dfn, dfd, nc, f: special._ufuncs._ncf_pdf(f, dfn, dfd, nc),
+        "nct_density": lambda df, nc, t: special._ufuncs._nct_pdf(t, df, nc),
+        "ncx2_density": special._ufuncs._ncx2_pdf,
+        "smirnov_slope": special._ufuncs._smirnovp,
+        "sph_legendre": lambda n, m, theta: _spherical_legendre(special, n, m, theta)[0],
+        "sph_legendre_slope": lambda n, m, theta: _spherical_legendre(special, n, m, theta)[1],
         "ellipdinc": lambda phi, m: _ellipdinc(special, phi, m),
         "hyp0f1": lambda v, z: _hyp0f1(special, v, z),
         "lambertw_lower": lambda x: _real(special.lambertw(x, -1)),
@@ -93,6 +131,30 @@ def _ellipdinc(special: Any, phi: Array, m: Array) -> Array:
     part = sine**3 * special.elliprd(cosine**2, 1 - m * sine**2, 1.0) / 3
     whole = special.elliprd(0.0, 1 - m, 1.0) / 3
     return np.where(halves == 0, part, part + 2 * halves * whole)
+
+
+def _modfresnelp(special: Any, x: Array) -> tuple[Array, Array]:
+    """SciPy's is wrong below 0: there the whole integral less that of the other side."""
+    near, scaled = special.modfresnelp(abs(x))
+    whole = np.sqrt(np.pi / 2) * (1 + 1j)
+    turned = np.exp(-1j * (x * x + np.pi / 4)) / np.sqrt(np.pi)
+    below = x < 0
+    return np.where(below, whole - near, near), np.where(below, turned * whole - scaled, scaled)
+
+
+def _legendre(special: Any, n: Array, m: Array, x: Array, norm: bool) -> Array:
+    """Value and derivative, NaN of degrees and orders that are not whole."""
+    return _of_whole(lambda *at: special.assoc_legendre_p(*at, norm=norm, diff_n=1), n, m, x)
+
+
+def _spherical_legendre(special: Any, n: Array, m: Array, theta: Array) -> Array:
+    return _of_whole(lambda *at: special.sph_legendre_p(*at, diff_n=1), n, m, theta)
+
+
+def _of_whole(of: Callable[..., Array], n: Array, m: Array, x: Array) -> Array:
+    whole = (np.floor(n) == n) & (n >= 0) & (n < 2.0**31) & (np.floor(m) == m) & (abs(m) < 2.0**31)
+    found = of(np.where(whole, n, 0).astype(int), np.where(whole, m, 0).astype(int), x)
+    return np.where(whole, found, np.nan)
 
 
 def computed(name: str, operands: list[Array], out: Array) -> None:

@@ -272,10 +272,36 @@ OF_NAMESPACES: Final = {
         f"sg.special.{name}": "there is none: sg.host_call(function, x, types=..., vjp=...) calls"
         " SciPy's in a step"
         for name in (
-            "bdtr", "bernoulli", "chdtr", "elliprf", "fdtr", "gdtr", "legendre_p", "nbdtr", "pdtr",
-            "sph_harm", "sph_harm_y", "zetac",
+            "chndtridf", "ellip_harm", "ellip_harm_2", "lqmn", "lqn", "ncfdtridfd", "ncfdtridfn",
+            "nctdtridf",
         )
     },
+    **{
+        f"sg.special.{name}": f"sg.special.eval_{name}({operands}), its values"
+        for names, operands in (
+            (
+                "chebyc chebys chebyt chebyu hermite hermitenorm laguerre legendre sh_chebyt"
+                " sh_chebyu sh_legendre",
+                "n, x",
+            ),
+            ("gegenbauer genlaguerre", "n, alpha, x"),
+            ("jacobi", "n, alpha, beta, x"),
+            ("sh_jacobi", "n, p, q, x"),
+        )
+        for name in names.split()
+    },
+    "sg.special.assoc_legendre_p_all": "sg.special.assoc_legendre_p(n, m, z), of arrays n and m",
+    "sg.special.ellip_normal": "scipy.special.ellip_normal(h2, k2, n, p): a constant of numbers",
+    "sg.special.legendre_p_all": "sg.special.legendre_p(n, z), of an array n",
+    "sg.special.lmbda": "sg.special.jv(v, x) * sg.special.gamma(v + 1.0) * (2.0 / x) ** v",
+    "sg.special.pbdn_seq": "sg.special.pbdv(v, x), of an array v and real x",
+    "sg.special.pbdv_seq": "sg.special.pbdv(v, x), of an array v",
+    "sg.special.pbvv_seq": "sg.special.pbvv(v, x), of an array v",
+    "sg.special.riccati_jn": "x * sg.special.spherical_jn(n, x), of an array n",
+    "sg.special.riccati_yn": "x * sg.special.spherical_yn(n, x), of an array n",
+    "sg.special.sph_harm": "sg.special.sph_harm_y(n, m, theta, phi), of theta from the pole",
+    "sg.special.sph_harm_y_all": "sg.special.sph_harm_y(n, m, theta, phi), of arrays n and m",
+    "sg.special.sph_legendre_p_all": "sg.special.sph_legendre_p(n, m, theta), of arrays n and m",
 }  # fmt: skip
 
 #: A method or attribute of other libraries' arrays -> what to write of a value here.

@@ -236,10 +236,24 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "bessel": ("Bessel and Struve functions", "functions.bessel"),
         "integrals": (
-            "Integrals, elliptic, hypergeometric and combinatorial functions",
+            "Integrals, hypergeometric and further functions",
             "functions.integrals",
         ),
+        "elliptic": ("Elliptic integrals and functions", "functions.elliptic"),
+        "combinatorics": ("Factorials and binomial coefficients", "functions.combinatorics"),
+        "kelvin": (
+            "Kelvin and Wright functions, integrals of Bessel functions",
+            "functions.kelvin",
+        ),
         "polynomials": ("Orthogonal polynomials", "functions.polynomials"),
+        "cumulative": ("Distribution functions and their inverses", "functions.cumulative"),
+        "noncentral": ("Noncentral distribution functions", "functions.noncentral"),
+        "waves": (
+            "Parabolic cylinder, Mathieu and spheroidal wave functions",
+            "functions.waves",
+        ),
+        "quadratures": ("Nodes and weights of quadratures", "functions.quadratures"),
+        "constants": ("Zeros and numbers", "functions.special_constants"),
     },
 }
 _ROOT: Final = Path(sg.__file__).parents[1]

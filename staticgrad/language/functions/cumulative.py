@@ -1,0 +1,488 @@
+"""Distribution functions and their inverses, by the names of ``scipy.special``.
+
+The binomial, chi-squared, F, gamma, negative binomial and Poisson distributions are composed of the
+incomplete gamma and beta functions; inverses by parameters, and noncentral distributions, are
+SciPy's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from staticgrad.language.functions.quantiles import (
+    beta_odds,
+    beta_quantile,
+    between,
+    gamma_quantile,
+)
+from staticgrad.language.functions.special_values import in_float64, special_value
+from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ops import distribution_functions as distribution_functions
+from staticgrad.language.ops.arithmetic import floor
+from staticgrad.language.ops.elementwise import ArrayLike
+from staticgrad.language.ops.selection import maximum, where
+from staticgrad.language.ops.special import BetaInc, GammaInc, GammaIncC, Ndtri
+
+
+def bdtr(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Binomial distribution function: the probability of at most floor(k) of n successes.
+
+    NaN for k < 0, n < floor(k) and p outside [0, 1]. Differentiable by n and p.
+
+    >>> sg.special.bdtr([1.0, 2.0], 4.0, 0.3).round(3)
+    array([0.652, 0.916])
+    """
+
+    def of(k: Any, n: Any, p: Any) -> Any:
+        whole = floor(k)
+        valid = (whole >= 0.0) & (n >= whole) & (p >= 0.0) & (p <= 1.0)
+        return _of_shapes(lambda a, b: BetaInc()(b, a, 1.0 - p), whole + 1.0, n - whole, valid, 1.0)
+
+    return in_float64("bdtr", of, k, n, p)
+
+
+def bdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """1 - bdtr(k, n, p), accurate where that is small; 1 for k < 0.
+
+    >>> sg.special.bdtrc([1.0, 2.0], 4.0, 0.3).round(3)
+    array([0.348, 0.084])
+    """
+
+    def of(k: Any, n: Any, p: Any) -> Any:
+        whole = floor(k)
+        valid = (n >= whole) & (p >= 0.0) & (p <= 1.0)
+        some = maximum(whole, 0.0)
+        found = _of_shapes(lambda a, b: BetaInc()(a, b, p), some + 1.0, n - some, valid, 0.0)
+        return where(valid & (whole < 0.0), 1.0, found)
+
+    return in_float64("bdtrc", of, k, n, p)
+
+
+def bdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``bdtr`` by p: differentiable by n and y.
+
+    >>> sg.special.bdtri([1.0, 2.0], 4.0, 0.3).round(3)
+    array([0.508, 0.728])
+    """
+
+    def of(k: Any, n: Any, y: Any) -> Any:
+        whole = floor(k)
+        valid = (whole >= 0.0) & (n > whole)
+        return _quantile(_inverse_beta_upper, y, valid, whole + 1.0, n - whole)
+
+    return in_float64("bdtri", of, k, n, y)
+
+
+def bdtrik(y: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``bdtr`` by k, real; differentiable by all operands.
+
+    >>> sg.special.bdtrik([0.2, 0.7], 10.0, 0.3).round(3)
+    array([1.256, 3.212])
+    """
+    return special_value("bdtrik", y, n, p)
+
+
+def bdtrin(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``bdtr`` by n, real; differentiable by all operands.
+
+    >>> sg.special.bdtrin([2.0, 3.0], 0.4, 0.3).round(3)
+    array([ 9.774, 13.304])
+    """
+    return special_value("bdtrin", k, y, p)
+
+
+def btdtria(p: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``betainc`` by a: a with betainc(a, b, x) = p.
+
+    >>> sg.special.btdtria([0.2, 0.7], 3.0, 0.4).round(3)
+    array([3.815, 1.317])
+    """
+    return special_value("btdtria", p, b, x)
+
+
+def btdtrib(a: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``betainc`` by b: b with betainc(a, b, x) = p.
+
+    >>> sg.special.btdtrib(2.0, [0.2, 0.7], 0.4).round(3)
+    array([1.209, 4.322])
+    """
+    return special_value("btdtrib", a, p, x)
+
+
+def chdtr(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Chi-squared distribution function with v degrees of freedom, gammainc(v / 2, x / 2).
+
+    >>> sg.special.chdtr(3.0, [1.0, 4.0]).round(3)
+    array([0.199, 0.739])
+    """
+    return in_float64("chdtr", lambda v, x: GammaInc()(v * 0.5, x * 0.5), v, x)
+
+
+def chdtrc(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """1 - chdtr(v, x), accurate where that is small; 1 for x < 0.
+
+    >>> sg.special.chdtrc(3.0, [1.0, 4.0]).round(3)
+    array([0.801, 0.261])
+    """
+
+    def of(v: Any, x: Any) -> Any:
+        return where(x < 0.0, 1.0, GammaIncC()(v * 0.5, maximum(x, 0.0) * 0.5))
+
+    return in_float64("chdtrc", of, v, x)
+
+
+def chdtri(v: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``chdtrc`` by x: 2 gammainccinv(v / 2, p).
+
+    >>> sg.special.chdtri(3.0, [0.1, 0.6]).round(3)
+    array([6.251, 1.869])
+    """
+
+    def of(v: Any, p: Any) -> Any:
+        return _quantile(
+            lambda a, p: 2.0 * gamma_quantile(a, 1.0 - p, p), p, True, v * 0.5, ends=(math.inf, 0.0)
+        )
+
+    return in_float64("chdtri", of, v, p)
+
+
+def chdtriv(p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``chdtr`` by v; differentiable by both.
+
+    >>> sg.special.chdtriv([0.2, 0.7], 3.0).round(3)
+    array([5.905, 2.466])
+    """
+    return special_value("chdtriv", p, x)
+
+
+def fdtr(dfn: ArrayLike[AnyValue], dfd: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """F distribution function with dfn and dfd degrees of freedom; NaN for x < 0.
+
+    >>> sg.special.fdtr(3.0, 5.0, [0.5, 2.0]).round(3)
+    array([0.302, 0.767])
+    """
+    return in_float64("fdtr", lambda dfn, dfd, x: _f_tail(dfn, dfd, x, True), dfn, dfd, x)
+
+
+def fdtrc(dfn: ArrayLike[AnyValue], dfd: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """1 - fdtr(dfn, dfd, x), accurate where that is small.
+
+    >>> sg.special.fdtrc(3.0, 5.0, [0.5, 2.0]).round(3)
+    array([0.698, 0.233])
+    """
+    return in_float64("fdtrc", lambda dfn, dfd, x: _f_tail(dfn, dfd, x, False), dfn, dfd, x)
+
+
+def fdtri(dfn: ArrayLike[AnyValue], dfd: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``fdtr`` by x.
+
+    >>> sg.special.fdtri(3.0, 5.0, [0.1, 0.6]).round(3)
+    array([0.188, 1.198])
+    """
+
+    def of(dfn: Any, dfd: Any, p: Any) -> Any:
+        def quantile(a: Any, b: Any, p: Any) -> Any:
+            return beta_odds(a, b, p, 1.0 - p) * (b / a)
+
+        return _quantile(quantile, p, True, dfn * 0.5, dfd * 0.5, ends=(0.0, math.inf))
+
+    return in_float64("fdtri", of, dfn, dfd, p)
+
+
+def fdtridfd(dfn: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``fdtr`` by dfd; differentiable by all operands.
+
+    >>> sg.special.fdtridfd(3.0, [0.6, 0.7], 1.5).round(3)
+    array([2.405, 6.601])
+    """
+    return special_value("fdtridfd", dfn, p, x)
+
+
+def gdtr(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Gamma distribution function of rate a and shape b, gammainc(b, a x).
+
+    >>> sg.special.gdtr(2.0, 3.0, [0.5, 2.0]).round(3)
+    array([0.08 , 0.762])
+    """
+    return in_float64("gdtr", lambda a, b, x: GammaInc()(b, a * x), a, b, x)
+
+
+def gdtrc(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """1 - gdtr(a, b, x), accurate where that is small.
+
+    >>> sg.special.gdtrc(2.0, 3.0, [0.5, 2.0]).round(3)
+    array([0.92 , 0.238])
+    """
+    return in_float64("gdtrc", lambda a, b, x: GammaIncC()(b, a * x), a, b, x)
+
+
+def gdtria(p: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``gdtr`` by a.
+
+    >>> sg.special.gdtria([0.2, 0.7], 3.0, 2.0).round(3)
+    array([0.768, 1.808])
+    """
+
+    def of(p: Any, b: Any, x: Any) -> Any:
+        return (
+            _quantile(lambda b, p: gamma_quantile(b, p, 1.0 - p), p, True, b, ends=(0.0, math.inf))
+            / x
+        )
+
+    return in_float64("gdtria", of, p, b, x)
+
+
+def gdtrib(a: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``gdtr`` by b; differentiable by all operands.
+
+    >>> sg.special.gdtrib(2.0, [0.2, 0.7], 1.5).round(3)
+    array([4.889, 2.473])
+    """
+    return special_value("gdtrib", a, p, x)
+
+
+def gdtrix(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``gdtr`` by x.
+
+    >>> sg.special.gdtrix(2.0, 3.0, [0.2, 0.7]).round(3)
+    array([0.768, 1.808])
+    """
+
+    def of(a: Any, b: Any, p: Any) -> Any:
+        return (
+            _quantile(lambda b, p: gamma_quantile(b, p, 1.0 - p), p, True, b, ends=(0.0, math.inf))
+            / a
+        )
+
+    return in_float64("gdtrix", of, a, b, p)
+
+
+def kolmogorov(y: ArrayLike[AnyValue]) -> AnyValue:
+    """Limit of the two-sided Kolmogorov-Smirnov statistic: the probability of more than y.
+
+    Differentiable once.
+
+    >>> sg.special.kolmogorov([0.5, 1.0]).round(3)
+    array([0.964, 0.27 ])
+    """
+    return special_value("kolmogorov", y)
+
+
+def kolmogi(p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``kolmogorov``; differentiable once.
+
+    >>> sg.special.kolmogi([0.2, 0.7]).round(3)
+    array([1.073, 0.707])
+    """
+    return special_value("kolmogi", p)
+
+
+def nbdtr(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Negative binomial distribution function: at most floor(k) failures before n successes.
+
+    >>> sg.special.nbdtr([1.0, 4.0], 3.0, 0.4).round(3)
+    array([0.179, 0.58 ])
+    """
+
+    def of(k: Any, n: Any, p: Any) -> Any:
+        valid = (k >= 0.0) & (p >= 0.0) & (p <= 1.0)
+        return _of_shapes(lambda a, b: BetaInc()(a, b, p), n, floor(k) + 1.0, valid, math.nan)
+
+    return in_float64("nbdtr", of, k, n, p)
+
+
+def nbdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """1 - nbdtr(k, n, p), accurate where that is small.
+
+    >>> sg.special.nbdtrc([1.0, 4.0], 3.0, 0.4).round(3)
+    array([0.821, 0.42 ])
+    """
+
+    def of(k: Any, n: Any, p: Any) -> Any:
+        valid = (k >= 0.0) & (p >= 0.0) & (p <= 1.0)
+        return _of_shapes(lambda a, b: BetaInc()(b, a, 1.0 - p), n, floor(k) + 1.0, valid, math.nan)
+
+    return in_float64("nbdtrc", of, k, n, p)
+
+
+def nbdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``nbdtr`` by p.
+
+    >>> sg.special.nbdtri([1.0, 4.0], 3.0, 0.4).round(3)
+    array([0.555, 0.321])
+    """
+
+    def of(k: Any, n: Any, y: Any) -> Any:
+        return _quantile(_inverse_beta, y, k >= 0.0, n, floor(k) + 1.0)
+
+    return in_float64("nbdtri", of, k, n, y)
+
+
+def nbdtrik(y: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``nbdtr`` by k, real; differentiable by all operands.
+
+    >>> sg.special.nbdtrik([0.2, 0.7], 3.0, 0.4).round(3)
+    array([1.156, 5.167])
+    """
+    return special_value("nbdtrik", y, n, p)
+
+
+def nbdtrin(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``nbdtr`` by n, real; differentiable by all operands.
+
+    >>> sg.special.nbdtrin(3.0, [0.2, 0.7], 0.4).round(3)
+    array([4.734, 1.83 ])
+    """
+    return special_value("nbdtrin", k, y, p)
+
+
+def nrdtrimn(p: ArrayLike[AnyValue], std: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Mean of a normal variable of deviation std that is at most x with probability p.
+
+    >>> sg.special.nrdtrimn([0.2, 0.7], 2.0, 1.0).round(3)
+    array([ 2.683, -0.049])
+    """
+    return in_float64("nrdtrimn", lambda p, std, x: x - std * Ndtri()(p), p, std, x)
+
+
+def nrdtrisd(mn: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
+    """Deviation of a normal variable of mean mn that is at most x with probability p.
+
+    >>> sg.special.nrdtrisd(3.0, [0.2, 0.4], 1.0).round(3)
+    array([2.376, 7.894])
+    """
+    return in_float64("nrdtrisd", lambda mn, p, x: (x - mn) / Ndtri()(p), mn, p, x)
+
+
+def pdtr(k: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
+    """Poisson distribution function: the probability of at most floor(k), of mean m; NaN for k < 0.
+
+    >>> sg.special.pdtr([1.0, 4.0], 2.5).round(3)
+    array([0.287, 0.891])
+    """
+
+    def of(k: Any, m: Any) -> Any:
+        return where(k >= 0.0, GammaIncC()(maximum(floor(k), 0.0) + 1.0, m), math.nan)
+
+    return in_float64("pdtr", of, k, m)
+
+
+def pdtrc(k: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
+    """1 - pdtr(k, m), accurate where that is small.
+
+    >>> sg.special.pdtrc([1.0, 4.0], 2.5).round(3)
+    array([0.713, 0.109])
+    """
+
+    def of(k: Any, m: Any) -> Any:
+        return where(k >= 0.0, GammaInc()(maximum(floor(k), 0.0) + 1.0, m), math.nan)
+
+    return in_float64("pdtrc", of, k, m)
+
+
+def pdtri(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``pdtr`` by m.
+
+    >>> sg.special.pdtri([1.0, 4.0], 0.3).round(3)
+    array([2.439, 5.89 ])
+    """
+
+    def of(k: Any, y: Any) -> Any:
+        return _quantile(
+            lambda a, y: gamma_quantile(a, 1.0 - y, y),
+            y,
+            k >= 0.0,
+            floor(k) + 1.0,
+            ends=(math.inf, 0.0),
+        )
+
+    return in_float64("pdtri", of, k, y)
+
+
+def pdtrik(p: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``pdtr`` by k, real; differentiable by both.
+
+    >>> sg.special.pdtrik([0.4, 0.7], 2.5).round(3)
+    array([1.439, 2.693])
+    """
+    return special_value("pdtrik", p, m)
+
+
+def smirnov(n: ArrayLike[AnyValue], d: ArrayLike[AnyValue]) -> AnyValue:
+    """One-sided Kolmogorov-Smirnov statistic of n samples: the probability of more than d.
+
+    Differentiable by d, once.
+
+    >>> sg.special.smirnov(5, [0.2, 0.4]).round(3)
+    array([0.585, 0.155])
+    """
+    return special_value("smirnov", n, d)
+
+
+def smirnovi(n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``smirnov`` by d; differentiable by p, once.
+
+    >>> sg.special.smirnovi(5, [0.2, 0.7]).round(3)
+    array([0.37 , 0.164])
+    """
+    return special_value("smirnovi", n, p)
+
+
+def stdtridf(p: ArrayLike[AnyValue], t: ArrayLike[AnyValue]) -> AnyValue:
+    """Inverse of ``stdtr`` by df; differentiable by both.
+
+    >>> sg.special.stdtridf([0.1, 0.2], -1.5).round(3)
+    array([4.516, 0.866])
+    """
+    return special_value("stdtridf", p, t)
+
+
+def tklmbda(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
+    """Tukey's lambda distribution function; differentiable by both.
+
+    >>> sg.special.tklmbda([-0.5, 1.0], 0.3).round(3)
+    array([0.349, 0.785])
+    """
+    return special_value("tklmbda", x, lmbda)
+
+
+def _quantile(
+    of: Callable[..., Any],
+    p: Any,
+    valid: Any,
+    *shapes: Any,
+    ends: tuple[float, float] = (0.0, 1.0),
+) -> Any:
+    """``of`` shapes and p in (0, 1), constants at its ends; NaN where arguments are not valid."""
+    found = between(p, lambda p, *shapes: of(*shapes, p), *ends, *shapes)
+    return found if valid is True else where(valid, found, math.nan)
+
+
+def _of_shapes(of: Callable[..., Any], a: Any, b: Any, valid: Any, at_zero: float) -> Any:
+    """``of`` a and b where these are positive, a constant where b is 0."""
+    inside = valid & (a > 0.0) & (b > 0.0)
+    found = of(where(inside, a, 1.0), where(inside, b, 1.0))
+    return where(inside, found, where(valid & (b == 0.0), at_zero, math.nan))
+
+
+def _inverse_beta(a: Any, b: Any, y: Any) -> Any:
+    return beta_quantile(a, b, y, 1.0 - y)
+
+
+def _inverse_beta_upper(a: Any, b: Any, y: Any) -> Any:
+    return beta_quantile(a, b, 1.0 - y, y)
+
+
+def _f_tail(dfn: Any, dfd: Any, x: Any, lower: bool) -> Any:
+    """The share dfn x / (dfd + dfn x) is a beta variable of dfn / 2 and dfd / 2."""
+    odds = maximum(x, 0.0) * (dfn / dfd)
+    large = odds > 1.0
+    little = where(large, 1.0, odds)
+    inverse = 1.0 / where(large, odds, 1.0)
+    share = where(large, 1.0 / (1.0 + inverse), little / (1.0 + little))
+    rest = where(large, inverse / (1.0 + inverse), 1.0 / (1.0 + little))
+    a, b = 0.5 * dfn, 0.5 * dfd
+    found = BetaInc()(a, b, share) if lower else BetaInc()(b, a, rest)
+    return where((x >= 0.0) & (dfn > 0.0) & (dfd > 0.0), found, math.nan)
