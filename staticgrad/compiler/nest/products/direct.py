@@ -27,7 +27,7 @@ from staticgrad.compiler.nest.products.plain import (
 from staticgrad.compiler.nest.products.streams import spans, write_few_rows
 from staticgrad.compiler.nest.records import Name, Word, copies_of, place_at
 from staticgrad.compiler.nest.values import Values
-from staticgrad.language.ir.expr import postorder
+from staticgrad.language.ir.expr import Access, postorder
 from staticgrad.language.ir.kernels.known import BOUND, Known
 from staticgrad.language.ir.kernels.stages import LANES, LONE
 
@@ -116,9 +116,27 @@ class DirectProduct:
         self.streams = lies and not (self.narrow or p.tall or p.is_narrow)
         operations = sum(work(e) for e in postorder(p.stored_exprs))
         self.in_registers = operations + len(p.stage.stores) <= _PLAIN
+        #: Whether rows of few columns are joined: each would be a vector with lanes to spare.
+        few_columns = 0 < p.most_columns <= self.lanes // 2
+        self.is_joined = few_columns and not self.in_registers and self._rows_are_joined()
         #: Vectors of columns side by side: two load less for each multiplication than one does.
         whole = p.fills_panels and p.tiles.wide and self.in_registers
         self.jammed = 2 if whole and not 0 < p.most_terms <= FEW_TERMS else 1
+
+    def _rows_are_joined(self) -> bool:
+        """Return whether all that is loaded and stored lies like the result, or does not move."""
+        p = self.p
+        found = [store.access for store in p.stage.stores if not store.indices]
+        if len(found) < len(p.stage.stores) or any(store.combine for store in p.stage.stores):
+            return False
+        for e in postorder(p.stored_exprs):
+            if e.op == "index" and e.attribute in ("i", LANES):
+                return False
+            if isinstance(e.attribute, Access):
+                found.append(e.attribute)
+        strides = [(access.stride("i"), access.stride(LANES)) for access in found]
+        simple = not any(access.gather or access.positions for access in found)
+        return simple and all(each in ((p.n, 1), (0, 0)) for each in strides)
 
     @property
     def serves_few_terms(self) -> bool:
@@ -235,11 +253,33 @@ class DirectProduct:
                 with nullcontext() if line is row else b.branch("lt", row, last):
                     store(row, own)
             return
+        past = rows[0] + len(rows) if lines is rows else b.least(rows[0] + len(rows), last)
+        if self.is_joined:
+            self.joined_rows(rows[0], past, sums)
+            return
         for number, (own,) in enumerate(sums):
             p.local_store("tile", p.tile, number * self.lanes, own)
-        past = rows[0] + len(rows) if lines is rows else b.least(rows[0] + len(rows), last)
         with p.loop(rows[0], past) as i:
             store(i, [p.local_load("tile", p.tile, (i - rows[0]) * self.lanes)])
+
+    def joined_rows(self, first: Word, past: Word, sums: Sequence[Sequence[Name]]) -> None:
+        """Store rows from the first one on, which lie one behind the other, by whole vectors.
+
+        Each row is written behind the one before, whose other lanes it overwrites.
+        """
+        p, nest = self.p, self.p.nest
+        column, width = nest.at[LANES], p.columns_of_c
+        for number, (own,) in enumerate(sums):
+            p.local_store("tile", p.tile, number * width, own)
+        nest.at["i"] = first
+
+        def body(values: Values) -> None:
+            at = [nest.at[LANES] + each for each in values.offsets]
+            p.store(values, copies_of([p.local_load("tile", p.tile, each) for each in at]))
+
+        told = Known("")
+        nest.vectors(0, (past - first) * width, self.lanes, 1, told, True, p.written, body)
+        nest.at[LANES] = column
 
     def column(self, k: Name, j: Word, j0: Word, mask: Name | None) -> Name:
         """A vector of b."""
