@@ -1,16 +1,25 @@
 """Functions in PyTorch and JAX beside the same program run by itself: value and gradients.
 
     python -m benchmarks bridges [--seconds 1] [--threads 1] > benchmarks/results/bridges.md
+    python -m benchmarks bridges --before PATH    # one call, beside the staticgrad of another tree
 
 Two functions of x [n, k] and two weights [k, k] in float32: a loss, whose value and gradients are
 one program, and a layer, whose forward and backward are two. Times are the least of many calls,
-those of all columns in turns.
+those of all columns in turns. With ``--before`` a second table has the time of one call with small
+arrays, here and in another tree: the least of processes in turns.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -86,8 +95,90 @@ def checked(measured: dict[str, Callable[[], Any]]) -> None:
             np.testing.assert_allclose(own, other.detach(), rtol=2e-4, atol=2e-4, err_msg=name)
 
 
+def descent(np: Any) -> Callable[..., Any]:
+    """A function with a Python number."""
+    return lambda x, rate: x - rate * np.sin(x)
+
+
+def one_call() -> dict[str, Callable[[], Any]]:
+    """Calls with small arrays, by ``bridge: what``; those of the libraries alone come after."""
+    torch, jax = map(import_module, ("torch", "jax"))
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape).astype("float32") for shape in ((4, 8), (8, 8), (8, 8))]
+    x, w, v = map(torch.from_numpy, arrays)
+    found: dict[str, Callable[[], Any]] = {}
+    rates = [0.1 * k for k in range(20)]
+    for name, of_torch in (("torch", True), ("jax", False)):
+        library = torch if of_torch else jax.numpy
+        bridge = getattr(sg, name).function
+        for whose, f, step in (
+            ("sg", bridge(loss(sg)), bridge(descent(sg))),
+            (name, loss(library), descent(library)),
+        ):
+            if of_torch:
+                wanted = w.clone().requires_grad_()
+                for at in ({"value": w, "value and gradient": wanted}).items():
+                    found[f"torch, {at[0]}: {whose}"] = lambda f=f, w=at[1]: (
+                        torch.autograd.grad(f(x, w, v), w) if w.requires_grad else f(x, w, v)
+                    )
+                found[f"torch, a number: {whose}"] = lambda step=step: step(x, 0.5)
+                found[f"torch, 20 numbers: {whose}"] = lambda step=step: [
+                    step(x, rate) for rate in rates
+                ]
+                continue
+            given = [*map(jax.numpy.asarray, arrays)]
+            kinds = {"value": f, "value and gradient": jax.value_and_grad(f, 1)}
+            for what, g in (*kinds.items(), *((f"jit, {k}", jax.jit(g)) for k, g in kinds.items())):
+                found[f"jax, {what}: {whose}"] = lambda g=g, given=given: jax.block_until_ready(
+                    g(*given)
+                )
+            found[f"jax, 20 numbers: {whose}"] = lambda step=step, x=given[0]: [
+                step(x, rate) for rate in rates
+            ]
+    return found
+
+
+def measured_here(seconds: float) -> dict[str, float]:
+    """Return the least time of each of them, and the first time of 20 numbers, in seconds."""
+    calls, found = one_call(), {}
+    warnings.simplefilter("ignore")  # of a version that compiles for each number
+    torch = import_module("torch")
+    torch.set_num_threads(1)
+    with sg.options(threads=1):
+        for name in calls:
+            if "20 numbers" in name:
+                start = time.perf_counter()
+                calls[name]()
+                found[f"first {name}"] = time.perf_counter() - start
+        return found | least_times(calls, seconds)
+
+
+def table_of_calls(before: str, seconds: float) -> None:
+    """Print the time of one call in this tree and in another, and by the library alone."""
+    here = str(Path(__file__).parents[1])
+    least: dict[str, dict[str, float]] = {before: {}, here: {}}
+    for _ in range(3):
+        for tree, times in least.items():
+            line = [sys.executable, __file__, str(seconds)]
+            environment = os.environ | {"PYTHONPATH": tree}
+            done = subprocess.run(line, env=environment, check=True, capture_output=True, text=True)
+            for name, value in json.loads(done.stdout.splitlines()[-1]).items():
+                times[name] = min(value, times.get(name, value))
+    print("\n| one call, µs | before | now | the library |\n|---|--:|--:|--:|")
+    for name in (each for each in least[here] if each.endswith(": sg")):
+        what = name.removesuffix(": sg")
+        library = what.removeprefix("first ").partition(",")[0]
+        cells = (least[before][name], least[here][name], least[here][f"{what}: {library}"])
+        print(f"| {what} | {' | '.join(f'{cell * 1e6:,.1f}' for cell in cells)} |")
+
+
 def main() -> int:
     """Print the page."""
+    before = ""
+    if "--before" in sys.argv:
+        place = sys.argv.index("--before")
+        _, before = sys.argv[place : place + 2]
+        del sys.argv[place : place + 2]
     options, _, line = opened("bridges", __doc__, 1.0)
     print(
         "# Functions in PyTorch and JAX\n\n"
@@ -113,4 +204,10 @@ def main() -> int:
                 found = least_times(measured, options.seconds)
                 cells = " | ".join(f"{found[name] * 1e6:,.1f}" for name in COLUMNS)
                 print(f"| {make.__name__} | {n}, {k} | {cells} |", flush=True)
+    if before:
+        table_of_calls(before, options.seconds)
     return 0
+
+
+if __name__ == "__main__":  # of one tree, by its path
+    print(json.dumps(measured_here(float(sys.argv[1]))))

@@ -1,7 +1,8 @@
-"""Functions of arrays in JAX, under ``jit``, ``grad`` and ``vmap``; JAX's functions, compiled here.
+"""Functions of arrays in JAX, under its transformations; JAX's functions, compiled here.
 
-A call of ``function`` is a ``pure_callback``: JAX waits while the program runs. Arrays are read in
-place; JAX copies the results into its own memory.
+A call of ``function`` outside of ``jit`` runs the program at once. Inside it is a
+``pure_callback``: JAX waits while the program runs, and copies the results into its own memory.
+Arrays are read in place.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.interop.jax_calls import called
 from staticgrad.interop.lax.lowering import lowered
 from staticgrad.interop.lax.primitives import REFUSED
 from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
 from staticgrad.interop.lax.traced import JaxProgram, plain_tree
-from staticgrad.interop.programs import Bridged, Programs, caller
-from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.interop.programs import Bridged, caller
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.graph import Graph
 from staticgrad.programs.function import Function
@@ -31,16 +32,17 @@ __all__ = ["function", "lower", "trace"]
 def function(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays as one that JAX compiles, differentiates and maps.
 
-    It runs compiled by staticgrad, forward and backward, at any order of ``jax.grad``. ``jax.vmap``
+    It runs compiled by staticgrad, at any order of ``jax.grad`` and ``jax.jvp``. ``jax.vmap``
     runs ``sg.vmap(f)`` once for the whole batch. Complex arrays have JAX's gradients, which are
-    those of ``sg.grad``. Forward mode (``jax.jvp``) is an error of JAX.
+    those of ``sg.grad``.
 
     Args:
         f: as ``sg.function`` takes it, which it may be already: a function of arrays in containers.
 
     Returns:
-        The function. Arrays in containers are arguments, everything else is static; results are
-        arrays in the containers of f, float64 only where JAX has it enabled. It pickles if f does.
+        The function. Arrays in containers are arguments, and Python numbers are as those of
+        ``sg.function``; everything else is static. Results are arrays in the containers of f,
+        float64 only where JAX has it enabled. It pickles if f does.
 
     Raises:
         ArgumentError: f is no function; or when it is called: f updates parameters or draws
@@ -51,7 +53,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> jax.jit(jax.grad(norm))(jax.numpy.array([3.0, 4.0]))  # doctest: +SKIP
     Array([0.6, 0.8], dtype=float32)
     """
-    return Bridged(function, f, caller("jax.function", f, _is_array, _called))
+    return Bridged(function, f, caller("jax.function", f, _is_array, called))
 
 
 def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
@@ -148,87 +150,6 @@ def _check_rows(program: LaxProgram) -> None:
 
 def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
-
-
-def _called(programs: Programs, arrays: list[Any]) -> Any:
-    _, tree = programs.types(_kinds(arrays))
-    return unflatten(tree, _differentiable(programs)(*arrays))
-
-
-def _kinds(arrays: Any) -> Any:
-    return tuple([(each.shape, each.dtype.name) for each in arrays])
-
-
-def _differentiable(programs: Programs) -> Any:
-    """Return the function of arrays in a row, with its rule of differentiation."""
-    if programs.bridge is not None:
-        return programs.bridge
-
-    @jax.custom_vjp  # type: ignore[untyped-decorator]
-    def call(*arrays: Any) -> Any:
-        return _run(programs, arrays)
-
-    def forward(*primals: Any) -> Any:
-        arrays = [jax.numpy.asarray(each.value) for each in primals]
-        smooth = [jax.numpy.issubdtype(each.dtype, np.inexact) for each in arrays]
-        wrt = tuple([k for k, each in enumerate(primals) if each.perturbed and smooth[k]])
-        found = _differentiable(programs.forward(wrt))(*arrays)
-        count = programs.types(_kinds(arrays))[1].count
-        by = [() if k in wrt else None for k in range(len(arrays))]  # static, as a structure
-        return found[:count], (arrays, found[count:], by)
-
-    def backward(residual: Any, cotangents: Any) -> Any:
-        arrays, saved, by = residual
-        wrt = tuple([k for k, each in enumerate(by) if each is not None])
-        cts = [_instantiated(each) for each in cotangents if each.dtype != jax.dtypes.float0]
-        given = [*arrays, *saved, *cts]
-        slopes = iter(_differentiable(programs.backward(wrt, len(given)))(*given))
-        return tuple([None if each is None else next(slopes) for each in by])
-
-    call.defvjp(forward, backward, symbolic_zeros=True)
-    programs.bridge = call
-    return call
-
-
-def _instantiated(cotangent: Any) -> Any:
-    if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
-        return jax.numpy.zeros(cotangent.shape, cotangent.dtype)
-    return cotangent
-
-
-def _run(programs: Programs, arrays: Any) -> Any:
-    """Run a program inside of JAX."""
-    dtypes = [jax.dtypes.canonicalize_dtype(_dtype(v)) for v in programs.types(_kinds(arrays))[0]]
-    shapes = [np.shape(value) for value in programs.types(_kinds(arrays))[0]]
-    ranks = [each.ndim for each in arrays]
-
-    def host(*given: Any) -> Any:
-        own = [np.asarray(each) for each in given]
-        batches = own[0].ndim - ranks[0] if own else 0
-        program = programs
-        if batches:
-            sizes = [[each.shape[level] for each in own] for level in range(batches)]
-            axes = tuple([_mapped(level) for level in sizes])
-            program = programs.mapped(axes)
-            shared = [
-                tuple(n for n, axis in enumerate(axes) if axis[k] is None) for k in range(len(own))
-            ]
-            own = [each.squeeze(places) for each, places in zip(own, shared, strict=True)]
-        results = flatten(program.run(*own))[0]
-        return [np.asarray(each, dtype) for each, dtype in zip(results, dtypes, strict=True)]
-
-    types = [jax.ShapeDtypeStruct(s, d) for s, d in zip(shapes, dtypes, strict=True)]
-    return jax.pure_callback(host, types, *arrays, vmap_method="expand_dims")
-
-
-def _mapped(sizes: list[int]) -> tuple[int | None, ...]:
-    """Return ``in_axes`` of one batch axis: arguments that all elements share have size 1."""
-    return tuple([0 if size == max(sizes) else None for size in sizes])
-
-
-def _dtype(value: Any) -> Any:
-    dtype = getattr(value, "dtype", None)
-    return np.asarray(value).dtype if dtype is None else getattr(dtype, "numpy", dtype)
 
 
 namespace(globals())

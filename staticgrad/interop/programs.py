@@ -6,31 +6,41 @@ calls ``backward`` with cotangents. Both are compiled once for each signature.
     forward(arrays)                     results, saved
     backward(arrays, saved, cotangents) gradients
     pullback(arrays, cotangents)        gradients; the function is computed once more
+    pushforward(arrays, tangents)       tangents of the results
 
 For one result without axes, as a loss, ``saved`` are the gradients: one program computes both. For
 other results ``saved`` are the results of products, reductions, loops and other ops that the
 gradient reads; elementwise ops and movements are computed again, which costs less than memory.
+
+Python numbers are arguments of the programs as they are of ``sg.function``: a number that comes
+with a second value, and that only arithmetic uses, is an input from then on.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from types import MethodType
+import re
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from inspect import Parameter as Argument, Signature
+from types import MappingProxyType, MethodType
 from typing import Any, Final
 
-from staticgrad.autodiff import reverse
+from staticgrad.autodiff import forward as forward_mode, reverse
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.streams import steps_of
-from staticgrad.language.functions.trees import Tree, flatten, unflatten
+from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.ir.calls import pickled
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
 from staticgrad.language.ir.nodes import Session, running_session, traced_in
 from staticgrad.language.ir.pairs import Complex, joined
+from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
+from staticgrad.language.types.dtype import F64, I64
+from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ArgumentError
@@ -38,22 +48,47 @@ from staticgrad.support.errors.wording import kind_of, shown
 
 
 class Programs:
-    """A function that takes ``count`` arrays and gives values in containers, and its gradients."""
+    """A function that takes ``count`` arrays and gives values in containers, and its gradients.
+
+    Attributes:
+        numbers: the Python numbers that it is called with, by name.
+    """
 
     def __init__(
-        self, f: Callable[..., Any], name: str, count: int, conjugate: bool = False
+        self,
+        f: Callable[..., Any],
+        name: str,
+        count: int,
+        conjugate: bool = False,
+        numbers: Mapping[str, Number] = MappingProxyType({}),
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._f, self.name, self.count, self._conjugate = f, name, count, conjugate
+        self.numbers, self._options = numbers, options
         self._made: dict[Any, Programs] = {}
         self._types: dict[Any, tuple[list[Any], Tree]] = {}
-        self.bridge: Any = None  # the function of the other library
 
-        def call(*arrays: Any) -> Any:
-            return self.values(*arrays)
+        def call(*arrays: Any, **numbers: Number) -> Any:
+            return self.values(*arrays, **numbers)
 
         call.__name__ = call.__qualname__ = name
+        by_name = [Argument(each, Argument.KEYWORD_ONLY) for each in numbers]
+        arrays = Argument("arrays", Argument.VAR_POSITIONAL)
+        call.__signature__ = Signature([arrays, *by_name])  # type: ignore[attr-defined]
         self._key = ""
-        self.run: Function[..., Any] = Function(call, (), {}, {})
+        self._run: Function[..., Any] = Function(call, (), {}, options)
+
+    def with_numbers(self, numbers: Mapping[str, Number]) -> Programs:
+        """Return these programs for other values of the numbers; what is compiled is shared."""
+        if numbers == self.numbers:
+            return self
+        other = copy(self)
+        other.numbers, other._key = numbers, ""
+        return other
+
+    def run(self, *arrays: Any) -> Any:
+        """Run the program for these arrays, compiled."""
+        return self._run(*arrays, **self.numbers)
 
     @property
     def key(self) -> str:
@@ -63,14 +98,14 @@ class Programs:
             _BY_KEY[self._key] = self
         return self._key
 
-    def values(self, *arrays: Any) -> Any:
-        """Call the function with values of a graph.
+    def values(self, /, *arrays: Any, **numbers: Any) -> Any:
+        """Call the function with values of a graph, and its numbers where others are not given.
 
         Raises:
             ArgumentError: it updates parameters, or draws random numbers.
         """
-        leaves, tree = flatten(self._f(*arrays), whole=True)
-        results = unflatten(tree, [as_value(leaf) for leaf in leaves])
+        leaves, tree = flatten(self._f(*arrays, **(numbers or self.numbers)), whole=True)
+        results = unflatten(tree, [_value(leaf) for leaf in leaves])
         session = running_session()
         read = ancestors(flatten(results)[0])
         if (session and session.updates) or steps_of(read):
@@ -84,8 +119,8 @@ class Programs:
     def forward(self, wrt: tuple[int, ...]) -> Programs:
         """The results, and a list of what ``backward`` needs."""
 
-        def forward(*arrays: Any) -> Any:
-            results, saved, _, _ = self._joint(wrt, arrays)
+        def forward(*arrays: Any, **numbers: Any) -> Any:
+            results, saved, _, _ = self._joint(wrt, arrays, numbers)
             return results, saved
 
         return self._once("forward", forward, self.count, wrt)
@@ -93,8 +128,8 @@ class Programs:
     def backward(self, wrt: tuple[int, ...], count: int) -> Programs:
         """Gradients from ``count`` arrays: those of the function, saved ones, and cotangents."""
 
-        def backward(*given: Any) -> list[Any]:
-            _, saved, cotangents, slopes = self._joint(wrt, given[: self.count])
+        def backward(*given: Any, **numbers: Any) -> list[Any]:
+            _, saved, cotangents, slopes = self._joint(wrt, given[: self.count], numbers)
             values = [joined(value) for value in (*saved, *cotangents)]
             known = [
                 astype(joined(each), value.dtype)
@@ -111,18 +146,29 @@ class Programs:
     def pullback(self, wrt: tuple[int, ...], count: int) -> Programs:
         """Gradients from ``count`` arrays: those of the function, and cotangents."""
 
-        def pullback(*given: Any) -> list[Any]:
+        def pullback(*given: Any, **numbers: Any) -> list[Any]:
             arrays, cotangents = given[: self.count], given[self.count :]
-            results, chosen = self.values(*arrays), [arrays[place] for place in wrt]
+            results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
             return self._pulled(floating(results), chosen, cotangents)
 
         return self._once("pullback", pullback, count, wrt)
 
+    def pushforward(self, wrt: tuple[int, ...]) -> Programs:
+        """Tangents of the floating results: of the function's arrays, then of those of ``wrt``."""
+
+        def pushforward(*given: Any, **numbers: Any) -> list[Any]:
+            arrays, tangents = given[: self.count], given[self.count :]
+            results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
+            along = [astype(t, x.dtype) for t, x in zip(tangents, chosen, strict=True)]
+            return list(forward_mode.jvp(floating(results), chosen, along, True))
+
+        return self._once("pushforward", pushforward, self.count + len(wrt), wrt)
+
     def mapped(self, axes: tuple[tuple[int | None, ...], ...]) -> Programs:
         """The function over batches: for each batch axis, the outer first, ``in_axes`` of vmap."""
 
-        def mapped(*arrays: Any) -> Any:
-            f: Callable[..., Any] = self.values
+        def mapped(*arrays: Any, **numbers: Any) -> Any:
+            f: Callable[..., Any] = functools.partial(self.values, **numbers)
             for each in reversed(axes):
                 f = vmap(f, each)
             return f(*arrays)
@@ -131,16 +177,31 @@ class Programs:
 
     def types(self, kinds: tuple[tuple[tuple[int, ...], Any], ...]) -> tuple[list[Any], Tree]:
         """Return the results for arrays of these shapes and dtypes, as values, and containers."""
-        if kinds not in self._types:
-            with traced_in(Session()), in_graphs():
-                inputs = [graph_input(f"x{k}", *kind) for k, kind in enumerate(kinds)]
-                self._types[kinds] = flatten(self.values(*inputs), whole=True)
-        return self._types[kinds]
+        alike = kinds, tuple(map(type, self.numbers.values()))
+        exactly = kinds, tuple([static_key(*each) for each in self.numbers.items()])
+        for key in (alike, exactly):
+            if key in self._types:
+                return self._types[key]
+        try:
+            numbers = Arithmetic(self.numbers, ()).given
+            found = self._types[alike] = self._traced(kinds, numbers)
+        except Exception:
+            if not self.numbers:
+                raise
+            found = self._types[exactly] = self._traced(kinds, self.numbers)  # it needs them now
+        return found
 
-    def _joint(self, wrt: tuple[int, ...], arrays: Sequence[Any]) -> tuple[Any, ...]:
+    def _traced(self, kinds: Any, numbers: Mapping[str, Any]) -> tuple[list[Any], Tree]:
+        with traced_in(Session()), in_graphs():
+            inputs = [graph_input(f"x{k}", *kind) for k, kind in enumerate(kinds)]
+            return flatten(self.values(*inputs, **numbers), whole=True)
+
+    def _joint(
+        self, wrt: tuple[int, ...], arrays: Sequence[Any], numbers: Mapping[str, Any]
+    ) -> tuple[Any, ...]:
         """The results, what is saved, cotangents, and gradients that depend on them."""
         arrays = [_stored(each) for each in arrays]
-        results, chosen = self.values(*arrays), [arrays[place] for place in wrt]
+        results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
         floats = floating(results)
         cotangents = [
             graph_input(f"cotangent{place}", value.shape, value.dtype)
@@ -166,8 +227,10 @@ class Programs:
     def _once(self, kind: str, f: Callable[..., Any], count: int, wrt: Any) -> Programs:
         key = kind, wrt, count
         if key not in self._made:
-            self._made[key] = Programs(f, f"{self.name}.{kind}", count, self._conjugate)
-        return self._made[key]
+            name = f"{self.name}.{kind}"
+            given = self._conjugate, self.numbers, self._options
+            self._made[key] = Programs(f, name, count, *given)
+        return self._made[key].with_numbers(self.numbers)
 
 
 _BY_KEY: Final[dict[str, Programs]] = {}
@@ -221,47 +284,136 @@ def caller(
     is_array: Callable[[Any], bool],
     call: Callable[[Programs, list[Any]], Any],
     conjugate: bool = False,
+    plain: Callable[[Any], Any] = lambda leaf: leaf,
 ) -> Callable[..., Any]:
     """Return what calls f, with arrays in containers that are those of another library.
 
-    Everything else in its arguments is static: ``call`` is given the programs of the function for
-    these containers and static arguments, and the arrays. ``conjugate``: the library's derivatives
-    by complex numbers are the conjugates of those here.
+    Python numbers are those of the programs; everything else in its arguments is static: ``call``
+    is given the programs of the function for these containers and static arguments, and the arrays.
+    ``conjugate``: the library's derivatives by complex numbers are the conjugates of those here.
+    ``plain`` returns the Python number that an argument of the library stands for, or refuses it.
     """
     if not callable(f):
         raise ArgumentError(f"{api}: f is {kind_of(f)}, not a function")
-    name = getattr(f, "__name__", type(f).__name__)
-    known: dict[Any, Programs] = {}
+    name = name_of(f)
+    layouts: dict[Tree, _Layout] = {}
+    direct: dict[int, Programs] = {}  # of calls with nothing but arrays, by their count
 
     def bridged(*args: Any, **kwargs: Any) -> Any:
+        known = None if kwargs else direct.get(len(args))
+        if known is not None and all(map(is_array, args)):
+            return call(known, list(args))
         leaves, tree = flatten((args, kwargs))
-        arrays, static, places = [], [*leaves], []
+        layout = layouts.get(tree)
+        if layout is None:
+            layout = layouts[tree] = _Layout(f, tree)
+        arrays: list[Any] = []
+        numbers: dict[str, Number] = {}
+        key: list[Any] = []
         for place, leaf in enumerate(leaves):
             if is_array(leaf):
                 arrays.append(leaf)
-                places.append(place)
-                static[place] = None
-        key = tree, tuple(places), tuple(static)
-        try:
-            programs = known.get(key)
-        except TypeError:
-            raise ArgumentError(
-                f"{name}: arguments that are not arrays are static and must be hashable:"
-                f" {shown([leaf for leaf in static if leaf is not None])}"
-            ) from None
+                key.append(_ARRAY)
+            elif is_number(leaf := plain(leaf)) and place not in layout.static:
+                numbers[layout.names[place]] = leaf
+                key.append(type(leaf))
+            else:
+                try:
+                    key.append(static_key("", leaf))
+                except TypeError:
+                    raise ArgumentError(
+                        f"{name}: arguments that are not arrays are static and must be hashable:"
+                        f" {layout.names[place]} is {shown(leaf)}, {kind_of(leaf)}"
+                    ) from None
+        kind = tuple(key)
+        programs = layout.programs.get(kind)
         if programs is None:
-
-            def of_arrays(*arrays: Any) -> Any:
-                filled = [*static]
-                for place, array in zip(places, arrays, strict=True):
-                    filled[place] = array
-                given, named = unflatten(tree, filled)
-                return f(*given, **named)
-
-            programs = known[key] = Programs(of_arrays, name, len(places), conjugate)
-        return call(programs, arrays)
+            called = _of_arrays(f, tree, leaves, [*map(is_array, leaves)], layout.names)
+            options = f._options if isinstance(f, Function) else {}
+            programs = Programs(called, name, len(arrays), conjugate, numbers, options)
+            layout.programs[kind] = programs
+            if not kwargs and len(arrays) == len(leaves) == len(args) == sum(map(is_array, args)):
+                direct[len(args)] = programs
+        return call(programs.with_numbers(numbers) if numbers else programs, arrays)
 
     return bridged
+
+
+def name_of(f: Any) -> str:
+    """Return the name of a function, or of the class of an object that is called."""
+    return str(getattr(f, "__name__", type(f).__name__))
+
+
+#: What stands for an array in the key of a call.
+_ARRAY: Final = object()
+
+
+class _Layout:
+    """The arguments of calls with the same containers.
+
+    Attributes:
+        names: of each leaf, an identifier.
+        static: the places of numbers that ``sg.function(f, static=...)`` says are static.
+        programs: by the kinds of the leaves, and by what is static.
+    """
+
+    def __init__(self, f: Callable[..., Any], tree: Tree) -> None:
+        args, kwargs = unflatten(tree, range(tree.count))
+        arguments = {"args": args, **kwargs}
+        try:
+            takes = signature_of(f)
+        except (TypeError, ValueError):  # functions of C have none
+            takes = None
+        if takes is not None:
+            try:
+                arguments = dict(takes.bind(*args, **kwargs).arguments)
+            except TypeError as error:
+                raise ArgumentError(f"{name_of(f)}{takes}: {error}") from None
+        static = f._static if isinstance(f, Function) else ()
+        self.programs: dict[Any, Programs] = {}
+        self.static: set[int] = set()
+        names = [""] * tree.count
+        used = {"arrays", "self"}
+        for name, each in arguments.items():
+            places, containers = flatten(each)
+            for place, path in zip(places, paths(containers, name), strict=True):
+                label = plain = re.sub(r"\W+", "_", path).strip("_")
+                while label in used:
+                    label = f"{plain}_{len(used)}"
+                used.add(label)
+                names[place] = label
+                if name in static:
+                    self.static.add(place)
+        self.names = tuple(names)
+
+
+def _of_arrays(
+    f: Callable[..., Any],
+    tree: Tree,
+    leaves: Sequence[Any],
+    are_arrays: Sequence[bool],
+    names: Sequence[str],
+) -> Callable[..., Any]:
+    """Return f as a function of its arrays in a row, and of its Python numbers by name."""
+    static = [None if is_one else leaf for leaf, is_one in zip(leaves, are_arrays, strict=True)]
+
+    def of_arrays(*arrays: Any, **numbers: Any) -> Any:
+        given = iter(arrays)
+        filled = [
+            next(given) if is_one else numbers.get(name, leaf)
+            for leaf, is_one, name in zip(static, are_arrays, names, strict=True)
+        ]
+        args, named = unflatten(tree, filled)
+        return f(*args, **named)
+
+    return of_arrays
+
+
+def _value(leaf: Any) -> Any:
+    """Return a result as a value; a number that each call gives is an input."""
+    if type(leaf) is PythonNumber:
+        return leaf.arithmetic.input(leaf, F64 if isinstance(leaf, float) else I64)
+    return as_value(leaf)
 
 
 def floating(results: Any) -> list[Any]:

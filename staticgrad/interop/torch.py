@@ -19,6 +19,7 @@ from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.interop.torch_tracing import opaque, ran
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import namespace
+from staticgrad.support.errors import ArgumentError
 from staticgrad.support.optional import torch
 
 __all__ = ["backend", "explain", "function", "module", "step"]
@@ -36,10 +37,11 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
             A module is an argument as others are: its tensors are weights.
 
     Returns:
-        The function. Tensors in containers are arrays, everything else is static; results are
-        tensors in the containers of f. It pickles if f does. In graphs of ``torch.compile``
-        and ``torch.export`` a call is the operator ``torch.ops.staticgrad.run``, and
-        ``torch.func.vmap`` maps it.
+        The function. Tensors in containers are arrays, Python numbers are as those of
+        ``sg.function``, everything else is static; results are tensors in the containers of f. It
+        pickles if f does. In graphs of ``torch.compile`` and ``torch.export`` a call is the
+        operator ``torch.ops.staticgrad.run``. ``torch.func.vmap`` maps it, and it has tangents
+        (``torch.func.jvp``, ``torch.autograd.forward_ad``).
 
     Raises:
         ArgumentError: f is no function; or when it is called: a tensor that is not on the CPU; f
@@ -52,7 +54,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     (None, tensor([0.6000, 0.8000]))
     """
     is_array = lambda leaf: isinstance(leaf, torch.Tensor)  # noqa: E731 - a test
-    run = caller("torch.function", f, is_array, _called, conjugate=True)
+    run = caller("torch.function", f, is_array, _called, True, _plain)
     return Bridged(function, f, opaque(run))
 
 
@@ -184,7 +186,12 @@ def _called(programs: Programs, tensors: list[Any]) -> Any:
     wrt: tuple[int, ...] = ()
     if torch.is_grad_enabled():
         wrt = tuple([k for k, each in enumerate(tensors) if each.requires_grad])
-    if not wrt and not torch._C._are_functorch_transforms_active():
+    if wrt and torch._C._get_tracing_state() is not None:
+        raise ArgumentError(
+            f"{programs.name}: torch.jit.trace does not record gradients of functions",
+            hint="with torch.no_grad() around torch.jit.trace; torch.export.export has gradients",
+        )
+    if not (wrt or torch._C._are_functorch_transforms_active() or _are_tangents_open()):
         leaves, tree = ran(programs, tensors)
         return unflatten(tree, leaves)
     call = SimpleNamespace(tree=None)  # torch.func copies lists and dicts
@@ -223,8 +230,10 @@ def _tape() -> Any:
             smooth = [k for k in range(count) if _has_slopes(output[k])]
             ctx.mark_non_differentiable(*[each for k, each in enumerate(output) if k not in smooth])
             ctx.set_materialize_grads(False)
+            ctx.smooth, ctx.saved = [k in smooth for k in range(count)], len(output) - count
             ctx.kinds = [(k, output[k].shape, output[k].dtype) for k in smooth]
             ctx.save_for_backward(*tensors, *output[count:])
+            ctx.save_for_forward(*tensors)
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Any) -> Any:
@@ -238,13 +247,63 @@ def _tape() -> Any:
                 gradients = programs.pullback(ctx.wrt, len(given) + len(cts))
             else:
                 gradients = programs.backward(ctx.wrt, len(given) + len(cts))
-            found = _called(gradients, given + cts)
+            found = _called_in_batches(gradients, given + cts)
             slopes: list[Any] = [None] * programs.count
             for place, slope in zip(ctx.wrt, found, strict=True):
                 slopes[place] = slope
             return None, None, None, *slopes
 
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Any) -> Any:
+            programs, given = ctx.programs, [*ctx.saved_tensors[: ctx.programs.count]]
+            along = tangents[3:]
+            wrt = tuple([k for k, each in enumerate(along) if each is not None])
+            pushed = programs.pushforward(wrt)
+            found = iter(_called_in_batches(pushed, given + [along[k] for k in wrt]))
+            moved = [next(found) if is_smooth else None for is_smooth in ctx.smooth]
+            return *moved, *[None] * ctx.saved
+
     return Call
+
+
+def _called_in_batches(programs: Programs, tensors: list[Any]) -> Any:
+    """Call programs of gradients, also where PyTorch computes several of them at once.
+
+    ``torch.autograd.grad(..., is_grads_batched=True)`` and ``jacobian(..., vectorize=True)`` mark a
+    batch in another way than ``torch.func.vmap``.
+    """
+    batched = [torch._C._functorch.is_legacy_batchedtensor(each) for each in tensors]
+    if not any(batched):
+        return _called(programs, tensors)
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    whole = [
+        torch._remove_batch_dim(each, level, 1, 0) if is_one else each
+        for each, is_one in zip(tensors, batched, strict=True)
+    ]
+    axes = tuple([0 if is_one else None for is_one in batched])
+    return [
+        torch._add_batch_dim(each, 0, level) for each in _called(programs.mapped((axes,)), whole)
+    ]
+
+
+def _plain(leaf: Any) -> Any:
+    """Return the Python number of a symbol of ``torch.compile``, which then compiles for it."""
+    for symbol, kind in ((torch.SymInt, int), (torch.SymFloat, float), (torch.SymBool, bool)):
+        if isinstance(leaf, symbol):
+            return kind(leaf)
+    if isinstance(leaf, torch.fx.Proxy):
+        raise ArgumentError(
+            f"torch.fx.symbolic_trace has no shapes and dtypes, got {leaf}",
+            hint="torch.export.export(module, example), or make_fx(f)(*example)",
+        )
+    return leaf
+
+
+def _are_tangents_open() -> bool:
+    """Return whether PyTorch's forward mode runs."""
+    level: int = torch.autograd.forward_ad._current_level
+    return level >= 0
 
 
 def _has_slopes(tensor: Any) -> bool:

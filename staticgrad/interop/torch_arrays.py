@@ -14,14 +14,31 @@ def array_of(tensor: Any) -> Any:
     """Return the memory of a tensor as an array, without a copy.
 
     Raises:
-        ArgumentError: it is not on the CPU.
+        ArgumentError: it is not on the CPU, or not an array in memory: sparse, quantized, nested.
     """
     if tensor.device.type != "cpu":
         raise ArgumentError(f"a tensor is on {tensor.device}", hint="tensor.cpu()")
-    tensor = tensor.detach().resolve_conj().resolve_neg()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
+    try:
+        tensor = tensor.detach()
+        if tensor.is_conj() or tensor.is_neg():
+            tensor = tensor.resolve_conj().resolve_neg()
+        if tensor.dtype is torch.bfloat16:
+            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.numpy()
+    except (TypeError, RuntimeError) as error:
+        raise _refused(tensor, error) from None
+
+
+def _refused(tensor: Any, error: Exception) -> ArgumentError:
+    """Return the error for a tensor that is not an array in memory."""
+    if tensor.is_nested:
+        return ArgumentError("a tensor is nested", hint="tensor.to_padded_tensor(0.0)")
+    if tensor.is_quantized:
+        return ArgumentError(f"a tensor is quantized, {tensor.dtype}", hint="tensor.dequantize()")
+    if tensor.layout is not torch.strided:
+        layout = str(tensor.layout).removeprefix("torch.")
+        return ArgumentError(f"a tensor has the layout {layout}", hint="tensor.to_dense()")
+    return ArgumentError(f"a tensor is not an array in memory: {error}")
 
 
 def tensor_of(array: Any) -> Any:

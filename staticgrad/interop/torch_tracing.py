@@ -25,7 +25,7 @@ def ran(programs: Programs, tensors: Sequence[Any]) -> tuple[list[Any], Tree]:
 
     Where PyTorch traces, it is a call of the operator.
     """
-    if torch._C._len_torch_dispatch_stack():
+    if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         _, tree = programs.types(_kinds(tensors))
         return list(_operator()(programs.key, list(tensors))), tree
     leaves, tree = flatten(programs.run(*map(array_of, tensors)))

@@ -101,7 +101,7 @@ class CallArguments:
                 self.shapes.append(tuple(map(int, array.shape)))
                 key.append((name, self.dtypes[-1].name, len(array.shape)))
             else:
-                if type(leaf) is float or (type(leaf) is int and abs(leaf) <= _LARGEST_INT):
+                if is_number(leaf):
                     self.numbers[name], self._places[name] = leaf, (place, len(key))
                 self.statics[name] = leaf
                 key.append(_hashable(name, leaf))
@@ -209,18 +209,33 @@ def is_array(leaf: Any) -> bool:
     return not isinstance(leaf, Value) and is_array_like(leaf)
 
 
+def is_number(leaf: Any) -> bool:
+    """Return whether a leaf is a Python number that may become an input of the graph."""
+    return type(leaf) is float or (type(leaf) is int and abs(leaf) <= _LARGEST_INT)
+
+
 def is_value(leaf: Any) -> bool:
     """Return whether a leaf is a value or a tensor; parameters count as closed over."""
     return isinstance(leaf, Value) and not isinstance(leaf, Parameter)
 
 
-def _hashable(name: str, leaf: Any) -> Any:
+def static_key(name: str, leaf: Any) -> Any:
+    """Return what two calls have in common that have equal static arguments.
+
+    Raises:
+        TypeError: it has no hash.
+    """
     if isinstance(leaf, Parameter):
         return (name, id(leaf.store))
     if isinstance(leaf, float):
         return (name, float, repr(leaf))
+    hash(leaf)
+    return (name, type(leaf), leaf)
+
+
+def _hashable(name: str, leaf: Any) -> Any:
     try:
-        hash(leaf)
+        return static_key(name, leaf)
     except TypeError:
         neither = "it cannot be static" if is_array(leaf) else "neither an array nor static"
         raise ArgumentError(
@@ -231,7 +246,6 @@ def _hashable(name: str, leaf: Any) -> Any:
             if hasattr(leaf, "tocsr")
             else "arrays in dicts, lists and tuples are inputs; what is static is compared by hash",
         ) from None
-    return (name, type(leaf), leaf)
 
 
 def _names(tree: Tree, name: str) -> list[str]:

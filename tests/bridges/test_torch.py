@@ -136,14 +136,14 @@ def test_results_of_earlier_calls_stay():
 def test_static_arguments_and_sizes_are_traced_once_each():
     traced = []
 
-    def power(x, n):
-        traced.append(n)
-        return x**n
+    def power(x, name):
+        traced.append(name)
+        return x**2 if name == "square" else x**3
 
     bridged = sg.torch.function(power)
     for size in (2, 3, 4):
-        for n in (2, 3):
-            assert bridged(torch.full((size,), 2.0), n).tolist() == [2.0**n] * size
+        for name, value in (("square", 4.0), ("cube", 8.0)):
+            assert bridged(torch.full((size,), 2.0), name).tolist() == [value] * size
     assert len(traced) == 4  # each with a size, and with a named one
 
 

@@ -1,0 +1,214 @@
+"""Calls of ``sg.jax.function`` in JAX: two primitives, with the rules of its transformations.
+
+``staticgrad`` computes the results of programs. ``staticgrad_tangents`` computes their tangents,
+linear in the last operands; transposed it is a call of the gradient. Outside of ``jit`` a program
+runs at once; inside it is a ``pure_callback``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from staticgrad.interop.programs import Programs
+from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.support.optional import jax
+
+
+def called(programs: Programs, arrays: Sequence[Any]) -> Any:
+    """Return the results of programs in JAX, in the containers of the function."""
+    given = [*map(_array, arrays)]
+    found = jax_primitives().call.bind(*_varying_alike(given), programs=programs)
+    return unflatten(programs.types(_kinds(given))[1], found)
+
+
+@functools.cache
+def jax_primitives() -> SimpleNamespace:
+    """Return both primitives, which are registered when JAX is first used."""
+    primitive: Any = import_module("jax.extend.core").Primitive
+    ad, batching, mlir = (
+        import_module(f"jax.interpreters.{name}") for name in ("ad", "batching", "mlir")
+    )
+    call, tangents = primitive("staticgrad"), primitive("staticgrad_tangents")
+    call.multiple_results = tangents.multiple_results = True
+
+    def impl(*arrays: Any, programs: Programs) -> Any:
+        given = [*map(_array, arrays)]
+        return [jax.numpy.asarray(each) for each in _host(programs, _kinds(given), *given)]
+
+    def staged(*arrays: Any, programs: Programs) -> Any:
+        host = functools.partial(_host, programs, _kinds(arrays))
+        types = [jax.ShapeDtypeStruct(*kind) for kind in _result_kinds(programs, arrays)]
+        return jax.pure_callback(host, types, *arrays)
+
+    def types(*arrays: Any, programs: Programs) -> Any:
+        return _types(_result_kinds(programs, arrays), arrays)
+
+    def jvp(primals: Any, directions: Any, *, programs: Programs) -> Any:
+        primals = [*map(_array, primals)]
+        wrt = tuple([k for k, each in enumerate(directions) if type(each) is not ad.Zero])
+        forward = programs.forward(wrt)
+        found = call.bind(*primals, programs=forward)
+        count = programs.types(_kinds(primals))[1].count
+        results, saved = found[:count], found[count:]
+        smooth = [k for k, each in enumerate(results) if _is_inexact(each)]
+        moved = iter(
+            tangents.bind(
+                *_varying_alike([*primals, *saved, *[directions[k] for k in wrt]]),
+                push=programs.pushforward(wrt),
+                pull=programs.backward(wrt, len(primals) + len(saved) + len(smooth)),
+                counts=(len(primals), len(saved)),
+                kinds=_kinds([results[k] for k in smooth]),
+            )
+            if smooth
+            else ()
+        )
+        along = [
+            next(moved) if k in smooth else ad.Zero(jax.typeof(each).to_tangent_aval())
+            for k, each in enumerate(results)
+        ]
+        return results, along
+
+    def split(operands: Sequence[Any], counts: tuple[int, int]) -> Any:
+        first, second = counts[0], sum(counts)
+        return operands[:first], operands[first:second], operands[second:]
+
+    def tangents_impl(*operands: Any, push: Programs, counts: Any, **_: Any) -> Any:
+        arrays, _, along = split(operands, counts)
+        return call.bind(*arrays, *along, programs=push)
+
+    def tangents_types(*operands: Any, kinds: Any, **_: Any) -> Any:
+        return _types(kinds, operands)
+
+    def tangents_jvp(primals: Any, directions: Any, **named: Any) -> Any:
+        arrays, _, along = split(primals, named["counts"])
+        moved = [split(directions, named["counts"])[k] for k in (0, 2)]
+        results = tangents.bind(*primals, **named)
+        if all(type(each) is ad.Zero for each in moved[0]):
+            same = [*primals[: len(primals) - len(along)], *map(ad.instantiate_zeros, moved[1])]
+            second = tangents.bind(*_varying_alike(same), **named)
+        else:  # what is saved depends on the arrays: their directions say all
+            pair = (*arrays, *along), (*moved[0], *moved[1])
+            second = jvp(*pair, programs=named["push"])[1]
+        return results, second
+
+    def transposed(cotangents: Any, *operands: Any, pull: Programs, **named: Any) -> Any:
+        arrays, saved, along = split(operands, named["counts"])
+        given = [*arrays, *saved, *map(ad.instantiate_zeros, cotangents)]
+        slopes = call.bind(*_varying_alike(given), programs=pull)
+        return [None] * (len(arrays) + len(saved)) + [
+            slope if ad.is_undefined_primal(each) else None
+            for slope, each in zip(slopes, along, strict=True)
+        ]
+
+    def batched(operands: Any, axes: Any, *, programs: Programs) -> Any:
+        first, chosen = _first(operands, axes)
+        found = call.bind(*first, programs=programs.mapped((chosen,)))
+        return found, [0] * len(found)
+
+    def tangents_batched(operands: Any, axes: Any, *, push: Any, pull: Any, **named: Any) -> Any:
+        sizes = [x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not None]
+        (arrays, saved, along), by = split(operands, named["counts"]), split(axes, named["counts"])
+        (arrays, over), (saved, beside) = _first(arrays, by[0]), _first(saved, by[1])
+        along = [batching.bdim_at_front(x, a, sizes[0]) for x, a in zip(along, by[2], strict=True)]
+        named["kinds"] = tuple([((sizes[0], *shape), dtype) for shape, dtype in named["kinds"]])
+        found = tangents.bind(
+            *arrays,
+            *saved,
+            *along,
+            push=push.mapped(((*over, *[0] * len(along)),)),
+            pull=pull.mapped(((*over, *beside, *[0] * len(named["kinds"])),)),
+            **named,
+        )
+        return found, [0] * len(found)
+
+    call.def_impl(impl)
+    call.def_abstract_eval(types)
+    tangents.def_impl(tangents_impl)
+    tangents.def_abstract_eval(tangents_types)
+    ad.primitive_jvps[call], ad.primitive_jvps[tangents] = jvp, tangents_jvp
+    ad.primitive_transposes[tangents] = transposed
+    batching.primitive_batchers[call] = batched
+    batching.primitive_batchers[tangents] = tangents_batched
+    for each, rule in ((call, staged), (tangents, tangents_impl)):
+        mlir.register_lowering(each, mlir.lower_fun(rule, multiple_results=True))
+    return SimpleNamespace(call=call, tangents=tangents)
+
+
+def _array(x: Any) -> Any:
+    """Return an array of JAX, or of its traces; numbers of Python are operands in some of them."""
+    return x if isinstance(x, jax.Array) else jax.numpy.asarray(x)
+
+
+def _first(operands: Sequence[Any], axes: Sequence[Any]) -> tuple[list[Any], tuple[Any, ...]]:
+    """Return operands with the batch as first axis, and ``in_axes`` for them."""
+    moved = [
+        x if axis is None else jax.numpy.moveaxis(x, axis, 0)
+        for x, axis in zip(operands, axes, strict=True)
+    ]
+    return moved, tuple([None if axis is None else 0 for axis in axes])
+
+
+def _varying_alike(operands: Sequence[Any]) -> Sequence[Any]:
+    """Return operands that all vary over the axes of a mesh that one of them varies over.
+
+    Gradients of those that did not are then sums over these axes.
+    """
+    if not any(isinstance(each, jax.core.Tracer) for each in operands):
+        return operands
+    axes = [_varying(jax.typeof(each)) for each in operands]
+    every = frozenset().union(*axes)
+    return [
+        x if own == every else jax.lax.pcast(x, tuple(every - own), to="varying")
+        for x, own in zip(operands, axes, strict=True)
+    ]
+
+
+def _types(kinds: Any, operands: Sequence[Any]) -> list[Any]:
+    """Return the types of results, which vary over the axes of a mesh that operands vary over."""
+    if not operands or not _varying(operands[0]):
+        return [jax.core.ShapedArray(*kind) for kind in kinds]
+    like = operands[0]
+    return [
+        like.update(
+            shape=shape,
+            dtype=dtype,
+            weak_type=False,
+            sharding=like.sharding.update(spec=jax.sharding.PartitionSpec(*[None] * len(shape))),
+        )
+        for shape, dtype in kinds
+    ]
+
+
+def _varying(kind: Any) -> frozenset[Any]:
+    """Return the axes of a mesh that an array of this type varies over, under ``shard_map``."""
+    found: frozenset[Any] = getattr(getattr(kind, "mat", kind), "varying", frozenset())
+    return found or getattr(kind, "vma", frozenset())
+
+
+def _host(programs: Programs, kinds: Any, *arrays: Any) -> list[Any]:
+    """Run a program; its results have the dtypes that JAX has."""
+    dtypes = [_dtype(value) for value in programs.types(kinds)[0]]
+    leaves, _ = flatten(programs.run(*map(np.asarray, arrays)))
+    return [np.asarray(each, dtype) for each, dtype in zip(leaves, dtypes, strict=True)]
+
+
+def _kinds(arrays: Sequence[Any]) -> Any:
+    return tuple([(each.shape, each.dtype.name) for each in arrays])
+
+
+def _result_kinds(programs: Programs, arrays: Sequence[Any]) -> list[Any]:
+    return [(value.shape, _dtype(value)) for value in programs.types(_kinds(arrays))[0]]
+
+
+def _dtype(value: Any) -> Any:
+    return jax.dtypes.canonicalize_dtype(value.dtype.numpy)
+
+
+def _is_inexact(array: Any) -> bool:
+    return bool(jax.numpy.issubdtype(array.dtype, np.inexact))
