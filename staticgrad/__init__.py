@@ -20,7 +20,7 @@ def __getattr__(name: str) -> object:
     if name not in PUBLIC:
         try:
             raise _no_such_name(name)
-        except AttributeError as error:
+        except (AttributeError, ImportError) as error:
             error.__traceback__ = None  # as ``boundary`` does, which is not loaded yet
             raise
     from staticgrad.support.caches import collection_paused
@@ -36,14 +36,14 @@ def __getattr__(name: str) -> object:
     return globals().setdefault(name, value)
 
 
-def _no_such_name(name: str) -> AttributeError:
+def _no_such_name(name: str) -> Exception:
     """The error for an unknown name; a plain one where ``from staticgrad import module`` asks."""
     file = f"{__path__[0]}/{name}"
     if name.startswith("_") or isdir(file) or isfile(f"{file}.py"):  # noqa: PTH112, PTH113
         return AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from staticgrad.support.errors.hints import no_such_name
+    from staticgrad.support.errors.hints import as_imported, no_such_name
 
-    return no_such_name("sg", name, tuple(__all__))
+    return as_imported(no_such_name("sg", name, tuple(__all__)))
 
 
 def __dir__() -> list[str]:

@@ -43,7 +43,7 @@ from staticgrad.language.types.dtype import (
     as_dtype,
 )
 from staticgrad.support.errors import ArgumentError, ShapeError
-from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.hints import as_imported, no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import shown
 
@@ -267,7 +267,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(package, name)
         found = _at_once(value) if callable(value) and not isinstance(value, DType) else value
     else:
-        raise no_such_name("sg.xp", name, tuple(__all__))
+        raise as_imported(no_such_name("sg.xp", name, tuple(__all__)))
     return globals().setdefault(name, found)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from staticgrad.exports import LAYERS, homes
 from staticgrad.language.ir.calls import published
-from staticgrad.support.errors.hints import no_such_name
+from staticgrad.support.errors.hints import as_imported, no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 
 _FILES: Final = homes(LAYERS)
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
     if name == "functional":
         return import_module("staticgrad.nn.functional")
     if name not in _FILES:
-        raise no_such_name("sg.nn", name)
+        raise as_imported(no_such_name("sg.nn", name))
     home, attribute = _FILES[name]
     found = getattr(import_module(home), attribute)
     if home.startswith("staticgrad.language"):

@@ -406,6 +406,8 @@ _OF_UFUNCS: Final = (
 
 def _numpy(name: str) -> Any:
     """NumPy's function of that name, or None: ``linalg.norm`` and ``norm`` are one."""
+    if name in _SEVERAL:  # NumPy's write arrays alone
+        return None
     room: Any = np
     for part in ("linalg.norm" if name == "norm" else name).split("."):
         room = getattr(room, part, None)
@@ -417,6 +419,13 @@ def _parameters(theirs: Any) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(theirs).parameters) if callable(theirs) else {}
     except ValueError:  # a function of C without a signature
         return {}
+
+
+#: What to write where several objects are given to a function that takes one tree.
+_SEVERAL: Final = {
+    "save": 'several: sg.save("run.npz", {"model": model, "optimizer": opt})\n',
+    "load": 'several: sg.load("run.npz", into={"model": model, "optimizer": opt})\n',
+}
 
 
 def _by_name(
@@ -436,7 +445,8 @@ def _by_name(
         count = len(places) - bound
         takes = f"{count or 'no'} argument{'s' * (count != 1)}"
         said = f"{name}: takes {takes} by position, got {len(args) - bound}"
-        raise UnknownArgumentError(said, hint=what_it_takes(ours))
+        hint = _SEVERAL.get(name, "") + what_it_takes(ours)
+        raise UnknownArgumentError(said, hint=hint)
     further = dict(zip(places[fit:], args[fit:], strict=False))
     for word in further.keys() & kwargs.keys():
         raise UnknownArgumentError(f"{name}: {word} is given twice")

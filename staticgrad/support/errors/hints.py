@@ -7,12 +7,15 @@ functions that take no values why that is so.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 from staticgrad.exports import MODULES, PUBLIC
+from staticgrad.support.building import is_package_file
 from staticgrad.support.errors import UnknownAttributeError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import ON_CPU, each_of
@@ -22,6 +25,12 @@ WRITE: Final = "a value never changes; x.at[key].set(y) and x.at[key].add(y) giv
 _TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
 _DATA: Final = "sg.train.Batches(x, y, size=32, seed=0): tuples of arrays"
 _AS_RATE: Final = ", as the learning rate of an optimizer"
+_HALF: Final = (
+    'layers take a dtype: sg.nn.Linear(3, 2, dtype="float16"); staticgrad docs mixed-precision'
+)
+_RANKS: Final = "sg.distributed, whose ranks run one program"
+_SIZES: Final = "the layer of that name without Lazy, whose sizes are known: sg.nn.Conv2d(3, 8, 3)"
+_NO_LAYOUT: Final = "a value has no memory before a run, and its results are in C order"
 
 #: A function or class of another library -> what to write here.
 INSTEAD: Final = {
@@ -240,6 +249,157 @@ INSTEAD: Final = {
     **each_of("AlphaDropout FeatureAlphaDropout", "sg.nn.Dropout(p)"),
     **each_of("LazyLinear", "sg.nn.Linear(inputs, outputs), whose sizes are known"),
     "swish": "sg.nn.silu(x)",
+    "narrow": "sg.take(x, np.arange(start, start + length), axis)",
+    "narrow_copy": "sg.take(x, np.arange(start, start + length), axis)",
+    "broadcast_tensors": "sg.broadcast_arrays(x, y)",
+    "combinations": "x[np.stack(np.triu_indices(n, 1), 1)]",
+    "pdist": "sg.linalg.norm(x[i] - x[j], axis=-1), with i, j = np.triu_indices(len(x), 1)",
+    "cumulative_trapezoid": "sg.cumsum((y[1:] + y[:-1]) / 2 * dx)",
+    "trapz": "sg.trapezoid(y, x)",
+    "frobenius_norm": "sg.linalg.norm(x)",
+    "nuclear_norm": 'sg.linalg.norm(x, "nuc")',
+    "diagonal_scatter": "x.at[np.arange(n), np.arange(n)].set(y)",
+    "select_scatter": "x.at[i].set(y)",
+    "slice_scatter": "x.at[start:stop].set(y)",
+    "channel_shuffle": "sg.swapaxes(x.reshape((len(x), groups, -1, *x.shape[2:])), 1, 2)"
+    ".reshape(x.shape)",
+    **each_of("ChannelShuffle", "sg.swapaxes(x.reshape(shape), 1, 2).reshape(x.shape)"),
+    "constant_pad_nd": "sg.pad(x, widths)",
+    "view_as_real": "sg.stack([x.real, x.imag], -1)",
+    "view_as_complex": "x[..., 0] + 1j * x[..., 1]",
+    "scalar_tensor": "sg.constant(2.0)",
+    "randint_like": "rng = sg.random.Generator(seed), then rng.integers(low, high, x.shape)",
+    **each_of("symeig lobpcg", "sg.linalg.eigh(a)"),
+    **each_of("svd_lowrank pca_lowrank", "sg.linalg.svd(x, full_matrices=False)"),
+    **each_of("geqrf orgqr ormqr", "sg.linalg.qr(a)"),
+    "lu_unpack": "sg.linalg.lu(a)",
+    "nonzero_static": "sg.argwhere(x, size=n)",
+    "unique_consecutive": "sg.extract(sg.concatenate([[True], x[1:] != x[:-1]]), x, size=n)",
+    "segment_reduce": "sg.segment_sum(x, segments, n)",
+    "stft": "sg.fft.rfft(sg.sliding_window_view(x, size)[::hop] * window)",
+    **each_of("grid_sampler_2d grid_sampler_3d", "sg.nn.grid_sample(x, grid)"),
+    "affine_grid_generator": "sg.nn.affine_grid(theta, size)",
+    **each_of("rnn_tanh rnn_relu rnn_tanh_cell rnn_relu_cell RNNBase", "sg.nn.RNN(3, 8)"),
+    "RNNCellBase": "sg.nn.RNNCell(3, 8)",
+    **each_of(
+        "convolution conv_tbc conv_with_general_padding conv_general_dilated_local",
+        "sg.nn.conv(x, weight, stride=1, padding=0, dilation=1)",
+    ),
+    **each_of(
+        "feature_dropout feature_alpha_dropout native_dropout",
+        "sg.nn.Dropout(p), a layer: it takes x when called",
+    ),
+    "native_layer_norm": "sg.nn.layer_norm(x)",
+    "multi_head_attention_forward": "sg.nn.MultiHeadAttention(features, heads)",
+    **each_of(
+        "set_default_dtype set_default_tensor_type get_default_dtype",
+        'there is no default to set: sg.input, sg.zeros and layers take dtype="float64"',
+    ),
+    **each_of(
+        "set_default_device get_default_device get_device default_backend default_device"
+        " device_get platform_dependent",
+        ON_CPU,
+    ),
+    **each_of(
+        "get_rng_state set_rng_state initial_seed",
+        "rng = sg.random.Generator(seed); rng.key.value and rng.step.value are its state",
+    ),
+    **each_of(
+        "use_deterministic_algorithms are_deterministic_algorithms_enabled"
+        " set_deterministic_debug_mode get_deterministic_debug_mode",
+        "nothing: results are bitwise identical in every run",
+    ),
+    **each_of(
+        "set_float32_matmul_precision get_float32_matmul_precision default_matmul_precision",
+        "nothing: products of float32 are computed in float32",
+    ),
+    **each_of(
+        "autocast_increment_nesting is_autocast_enabled set_autocast_enabled set_autocast_dtype"
+        " get_autocast_dtype is_autocast_cpu_enabled set_autocast_cpu_enabled"
+        " get_autocast_cpu_dtype set_autocast_cpu_dtype",
+        _HALF,
+    ),
+    **each_of("set_num_interop_threads get_num_interop_threads", "sg.options(threads=n)"),
+    **each_of(
+        "is_grad_enabled is_inference_mode_enabled is_inference",
+        "nothing in a graph: sg.grad(loss, [w]) names what it differentiates",
+    ),
+    **each_of(
+        "set_anomaly_enabled is_anomaly_enabled debug_infs", 'sg.compile(graph, debug="nan")'
+    ),
+    "sparse_coo_tensor": "sg.sparse.coo(data, rows, columns, shape)",
+    **each_of(
+        "sparse_csr_tensor sparse_compressed_tensor sparse_csc_tensor sparse_bsr_tensor"
+        " sparse_bsc_tensor",
+        "sg.sparse.csr(data, indices, indptr, shape)",
+    ),
+    **each_of("hspmm dsmm hsmm", "A @ b, of A = sg.sparse.csr(data, indices, indptr, shape)"),
+    **each_of("resolve_conj resolve_neg optimization_barrier", "nothing: use x itself"),
+    "expand_copy": "sg.broadcast_to(x, shape)",
+    **each_of("permute_copy transpose_copy", "sg.transpose(x, axes)"),
+    "squeeze_copy": "sg.squeeze(x, axis)",
+    "unsqueeze_copy": "sg.expand_dims(x, axis)",
+    "view_copy": "x.reshape(shape)",
+    "diagonal_copy": "sg.diagonal(x)",
+    "unbind_copy": "sg.unstack(x, axis=0)",
+    **each_of("split_copy unsafe_split unsafe_chunk", "sg.array_split(x, n, axis)"),
+    **each_of(
+        "split_with_sizes_copy unsafe_split_with_sizes", "sg.split(x, np.cumsum(sizes)[:-1], axis)"
+    ),
+    "detach_copy": "sg.stop_gradient(x)",
+    "unfold_copy": "sg.sliding_window_view(x, size)",
+    "clone": "a value never changes: use the value itself",
+    "bessel_i0e": "sg.special.i0e(x)",
+    "bessel_i1e": "sg.special.i1e(x)",
+    "igamma_grad_a": "sg.grad(sg.special.gammainc, 0)(a, x)",
+    "collapse": "x.reshape(shape)",
+    "broadcast": "sg.broadcast_to(x, (*sizes, *x.shape))",
+    "index_take": "sg.take(x, indices, axis)",
+    "reduce_precision": 'x.astype("bfloat16").astype("float32")',
+    **each_of(
+        "rng_uniform rng_bit_generator",
+        "rng = sg.random.Generator(seed), then rng.uniform(shape=(3,))",
+    ),
+    "sort_key_val": "sg.take_along_axis(values, sg.argsort(keys), -1)",
+    "shape_as_value": "x.shape",
+    "scaled_dot": "sg.matmul(a, b)",
+    **each_of(
+        "all_to_all ppermute pbroadcast pcast axis_size with_sharding_constraint shard_map"
+        " make_mesh process_count process_index host_id host_count"
+        " make_array_from_process_local_data DataParallel",
+        _RANKS,
+    ),
+    "disable_jit": "f.eagerly(x), of f = sg.function(...): line by line, with numbers",
+    "linear_transpose": "sg.vjp(f, x)[1]",
+    **each_of("named_call named_scope", "sg.scope(name)"),
+    **each_of("log_compiles explain_cache_misses", "f.stats, of f = sg.function(...)"),
+    "fwd_and_bwd": "sg.value_and_grad(f)",
+    **each_of("effects_barrier", "nothing: a call returns when its results are there"),
+    **each_of("new_ref empty_ref", "sg.parameter(name, array), and p.update(value)"),
+    "hard_silu": "sg.nn.hardswish(x)",
+    "logmeanexp": "sg.nn.logsumexp(x) - np.log(x.shape[-1])",
+    "squareplus": "(x + sg.sqrt(x * x + 4)) / 2",
+    "standardize": "(x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)",
+    "sparse_plus": "sg.where(x < 1, sg.where(x > -1, (x + 1) ** 2 / 4, 0.0), x)",
+    "sparse_sigmoid": "sg.clip((x + 1) / 2, 0, 1)",
+    **each_of(
+        "LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d"
+        " LazyConvTranspose3d LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d"
+        " LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d",
+        _SIZES,
+    ),
+    **each_of("LPPool1d LPPool2d LPPool3d", "sg.nn.lp_pool(x, 2, 3)"),
+    "CrossMapLRN2d": "sg.nn.LocalResponseNorm(size)",
+    "Container": "sg.nn.Module",
+    **each_of("Buffer", "assign a parameter, and name it in states"),
+    **each_of("UninitializedParameter UninitializedBuffer", "sg.parameter(name, array)"),
+    **each_of(
+        "pascal invpascal invhilbert fiedler fiedler_companion leslie convolution_matrix",
+        "an array of numbers known at build: use SciPy's, and compute with it",
+    ),
+    "diagsvd": "sg.diag(s)",
+    **each_of("next_fast_len prev_fast_len", "a number known at build: use SciPy's"),
+    **each_of("set_workers get_workers", "sg.options(threads=n)"),
     "dot_product_attention": "sg.nn.attention(q, k, v), whose last axes are [time, features]",
     # training
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
@@ -315,6 +475,31 @@ METHODS: Final = {
     **each_of("detach data", "sg.stop_gradient(x) lets no gradient through"),
     "clone": "a value never changes: use the value itself",
     "unflatten": "x.reshape(shape)",
+    "H": "sg.conj(x).T",
+    "mH": "sg.matrix_transpose(sg.conj(x))",
+    "bfloat16": 'x.astype("bfloat16")',
+    **each_of("short byte char", 'x.astype("int16"), "uint8" and so on'),
+    **each_of("cdouble cfloat chalf", 'x.astype("complex128"), "complex64"'),
+    **each_of("ndimension", "x.ndim"),
+    **each_of("nelement", "x.size"),
+    **each_of("new_zeros new_empty", "sg.zeros(shape, x.dtype)"),
+    "new_ones": "sg.ones(shape, x.dtype)",
+    "new_full": "sg.full(shape, number, x.dtype)",
+    "new_tensor": "sg.constant(array)",
+    "sgn": "sg.sign(x)",
+    "msort": "sg.sort(x, 0)",
+    "resize_as": "x.reshape(y.shape)",
+    "to_sparse": "sg.sparse.from_dense(x)",
+    **each_of("to_sparse_csr to_sparse_coo", "sg.sparse.from_dense(x)"),
+    **each_of("is_cuda is_cpu is_mps is_xpu is_meta xpu ipu mtia pin_memory", ON_CPU),
+    **each_of(
+        "grad_fn is_leaf retain_grad retains_grad register_hook",
+        "gradients are values: dw, db = sg.grad(loss, [w, b])",
+    ),
+    **each_of(
+        "stride storage untyped_storage data_ptr layout storage_offset element_size as_strided",
+        _NO_LAYOUT,
+    ),
     **each_of("fill put", WRITE),
     **each_of("to", "x.astype(dtype)"),
     **each_of("float double half long int bool", 'x.astype("float32"), "float64" and so on'),
@@ -395,9 +580,38 @@ MISSING: Final = {
 REASONS: Final = {name: reason for reason, names in MISSING.items() for name in names.split()}
 
 
+_NO_QUANTIZED: Final = "there are no quantized numbers: float16 and bfloat16 store half of float32"
+#: How names of a family of PyTorch's begin -> why they are missing.
+FAMILIES: Final = {
+    **each_of("cudnn_ miopen_ mkldnn_", ON_CPU),
+    **each_of("fbgemm_ quantized_ quantize_ fake_quantize_ q_per_ q_zero", _NO_QUANTIZED),
+    "sym_": "sizes are integers or names: sg.dim(name)",
+}
+
+
 def instead_of(name: str) -> str:
     """Return what to write for another library's name, or why it is missing; else empty."""
-    return INSTEAD.get(name) or REASONS.get(name, "")
+    found = INSTEAD.get(name) or REASONS.get(name, "")
+    return found or next((why for begin, why in FAMILIES.items() if name.startswith(begin)), "")
+
+
+def as_imported(error: AttributeError) -> Exception:
+    """Return ``error``, or where ``from module import name`` runs the ImportError of its text.
+
+    Python replaces an AttributeError there, and its hint is lost.
+    """
+    frame = sys._getframe(1)
+    while frame.f_back is not None and is_package_file(frame.f_code.co_filename):
+        frame = frame.f_back
+    return ImportError(str(error)) if runs(frame, "IMPORT_FROM") else error
+
+
+def runs(frame: FrameType, instruction: str) -> bool:
+    """Return whether a line runs an instruction: ``out[i] = x`` is STORE_SUBSCR."""
+    from opcode import opname  # for messages: a correct program never loads it
+
+    code = frame.f_code.co_code
+    return frame.f_lasti >= 0 and opname[code[frame.f_lasti]] == instruction
 
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
@@ -430,8 +644,8 @@ def attributes(room: str, known: Sequence[str], instead: Mapping[str, str] | Non
     @boundary
     def __getattr__(name: str) -> NoReturn:  # noqa: N807 - that of the module
         if instead and name in instead:
-            raise UnknownAttributeError(f"{room} has no {name!r}", hint=instead[name])
-        raise no_such_name(room, name, known)
+            raise as_imported(UnknownAttributeError(f"{room} has no {name!r}", hint=instead[name]))
+        raise as_imported(no_such_name(room, name, known))
 
     return __getattr__, lambda: sorted(known)
 

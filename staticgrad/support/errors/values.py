@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from operator import index
-from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 import numpy as np
@@ -31,17 +30,16 @@ from staticgrad.support.errors import (
     SymbolicValueError,
     UnknownAttributeError,
 )
-from staticgrad.support.errors.hints import NUMBERS, WRITE, has_name, instead_of, instead_of_method
+from staticgrad.support.errors.hints import (
+    NUMBERS,
+    WRITE,
+    has_name,
+    instead_of,
+    instead_of_method,
+    runs,
+)
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import Related, did_you_mean, kind_of, shown
-
-
-def _runs(frame: FrameType, instruction: str) -> bool:
-    """Return whether a line runs ``out[i] = x`` (STORE_SUBSCR) or ``x[i]`` (BINARY_SUBSCR)."""
-    from opcode import opname  # for messages: a correct program never loads it
-
-    code = frame.f_code.co_code
-    return frame.f_lasti >= 0 and opname[code[frame.f_lasti]] == instruction
 
 
 def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
@@ -85,7 +83,7 @@ class NoNumbers:
         )
 
     def __float__(self) -> NoReturn:
-        if _runs(sys._getframe(2), "STORE_SUBSCR"):
+        if runs(sys._getframe(2), "STORE_SUBSCR"):
             raise self._no_value(
                 "an element of an array",
                 "collect values in a list, and sg.stack(values) is one;\n"
@@ -150,12 +148,12 @@ class NoNumbers:
             return as_object(self)
         if sys._getframe(2).f_globals.get("__name__") == "numpy.ma.core":
             raise masked_array("the operand to the left", [self._described()])
-        if _runs(sys._getframe(2), "BINARY_SUBSCR"):
+        if runs(sys._getframe(2), "BINARY_SUBSCR"):
             raise self._no_value(
                 "an index of an array",
                 "indices of a run: sg.take(array, x, axis), or sg.constant(array)[x]",
             )
-        if _runs(sys._getframe(2), "STORE_SUBSCR"):
+        if runs(sys._getframe(2), "STORE_SUBSCR"):
             raise self._no_value(
                 "a part of an array",
                 "out = sg.asarray(array), and out = out.at[:2, :2].set(y) writes into it, a new"
