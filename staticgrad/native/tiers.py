@@ -117,11 +117,16 @@ _guard: Final = forks.ProcessLock()
 _locks: Final[list[tuple[_thread.LockType, _thread.LockType]]] = []
 
 
+def is_waiting() -> bool:
+    """Return whether code is still to be replaced."""
+    return bool(_locks)
+
+
 def later(works: Iterable[Later]) -> None:
     """Do so much in the background, in order."""
     with _guard.taken:
         _waiting.extend(works)
-        if _locks or not _waiting:
+        if is_waiting() or not _waiting:
             return
         ended, delay = _thread.allocate_lock(), _thread.allocate_lock()
         ended.acquire()
@@ -151,11 +156,6 @@ def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
                     del _waiting[0]
     finally:
         ended.release()
-
-
-def is_waiting() -> bool:
-    """Return whether code is still to be replaced."""
-    return bool(_locks)
 
 
 def wait() -> None:

@@ -11,7 +11,16 @@ sort algorithm for directed acyclic graphs, 2006.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence, Set
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)  # fmt: skip
 from heapq import heapify, heappop, heappush
 from itertools import islice, pairwise
 from typing import Any, Final, cast
@@ -47,6 +56,10 @@ class Precedence:
         numbers = self._sorted(priority)
         self._order: list[int | None] = [*numbers]
         self._place = {number: place for place, number in enumerate(numbers)}
+        #: Places from which on all predecessors of a number come before.
+        self._ready = {number: self._ready_at(number) for number in numbers}
+        #: Whether the order is the one that ``_sorted`` gives.
+        self.is_sorted = True
 
     def _sorted(self, priority: Callable[[int], int]) -> tuple[int, ...]:
         waits = {number: len(before) for number, before in self._before.items()}
@@ -61,6 +74,90 @@ class Precedence:
                 if not waits[later]:
                     heappush(ready, (priority(later), later))
         return tuple(found)
+
+    def _ready_at(self, number: int) -> int:
+        return max([self._place[each] for each in self._before[number]], default=-1) + 1
+
+    def change(
+        self,
+        before: Mapping[int, set[int]],
+        removed: Collection[int],
+        priority: Callable[[int], int],
+    ) -> None:
+        """Give numbers other predecessors and priorities, and leave some numbers out.
+
+        The order is the one that a new ``Precedence`` has: from the first place at which one of
+        these numbers is ready, before or now, it is sorted again, until what is left is the same.
+        """
+        start = min(self._ready[each] for each in (*before, *removed))
+        start = min(start, *[self._ready_at_most(each) for each in before.values()])
+        for number in (*before, *removed):
+            for each in self._before[number]:
+                self._after[each].discard(number)
+        for number, earlier in before.items():
+            self._before[number] = earlier
+            for each in earlier:
+                self._after[each].add(number)
+        for number in removed:
+            del self._before[number], self._after[number]
+        found, end = self._sorted_from(start, {*before}, {*removed}, priority)
+        gone = [None] * (end - start - len(found))
+        self._order[start:end] = [*found, *gone]
+        for number in removed:
+            del self._place[number], self._ready[number]
+        self._place.update({number: start + k for k, number in enumerate(found)})
+        for number in {*found, *(later for each in found for later in self._after[each])}:
+            self._ready[number] = self._ready_at(number)
+
+    def _ready_at_most(self, before: Collection[int]) -> int:
+        return max([self._place[each] for each in before], default=-1) + 1
+
+    def _sorted_from(
+        self, start: int, changed: set[int], removed: set[int], priority: Callable[[int], int]
+    ) -> tuple[list[int], int]:
+        """Return the numbers in order from a place on, and the place at which they end."""
+        place, ready_at = self._place, self._ready
+        ready = [
+            (priority(each), each)
+            for each in self._order[start:]
+            if each is not None and each not in removed and each not in changed
+            and ready_at[each] <= start
+        ]  # fmt: skip
+        waits: dict[int, int] = {}
+        for each in changed:
+            waits[each] = sum(place[earlier] >= start for earlier in self._before[each])
+            if not waits[each]:
+                ready.append((priority(each), each))
+        heapify(ready)
+        found: list[int] = []
+        done: set[int] = set()
+        apart: set[int] = set()  # in one of both orders up to here
+        waiting, end = {*changed, *removed}, start
+        while ready:
+            _, number = heappop(ready)
+            found.append(number)
+            done.add(number)
+            apart ^= {number}
+            while end < len(self._order):  # the old order by as many
+                old = self._order[end]
+                end += 1
+                if old is not None and old in removed:
+                    waiting.discard(old)
+                elif old is not None:
+                    apart ^= {old}
+                    break
+            for later in self._after[number]:
+                if later in waits:
+                    waits[later] -= 1
+                else:
+                    before = self._before[later]
+                    waits[later] = sum(place[e] >= start and e not in done for e in before)
+                if not waits[later]:
+                    heappush(ready, (priority(later), later))
+            waiting.discard(number)
+            if not apart and not waiting:
+                return found, end
+        return found, len(self._order)
 
     def place(self, number: int) -> int:
         """Return the index of a number in the order."""
@@ -105,6 +202,7 @@ class Precedence:
 
     def merge(self, one: int, other: int) -> None:
         """Make two that may be merged one, which is called ``one``."""
+        self.is_sorted = False
         self._bring_together(one, other, [one, None])
         del self._place[other]
         for near, back in ((self._after, self._before), (self._before, self._after)):
@@ -118,6 +216,7 @@ class Precedence:
     def hand_over(self, one: int, other: int) -> None:
         """Of two that may be merged: what came before ``other`` comes before ``one`` instead, and
         ``one`` before ``other``."""
+        self.is_sorted = False
         self._bring_together(one, other, [one, other])
         for each in self._before[other] - {one}:
             self._after[each].discard(other)
@@ -194,6 +293,8 @@ class Engine:
         self._visited: dict[object, dict[int, None]] = {}
         self._free = max(groups.by_number, default=-1) + 1
         self._changed = False
+        #: The groups that write buffers with several writers.
+        self._writing: set[int] = set()
 
     def run(self, moves: Sequence[Move]) -> Groups:
         """Apply moves while one applies, and return the groups.
@@ -337,6 +438,7 @@ class Engine:
         """
         readers, self._changed = self.readers, True
         numbers = {each.number for each in old}
+        moved: list[Key] = []
         for each in old:
             del self.groups[each.number]
             for read in self.now.reads(each):
@@ -344,13 +446,19 @@ class Engine:
         for each in new:
             self.groups[each.number] = each
             for key in keys_of(each):
-                if self.owners.get(key) in numbers or key not in self.owners:
+                owner = self.owners.get(key)
+                if owner in numbers or owner is None:
                     self.owners[key] = each.number
+                    if owner != each.number:
+                        moved.append(key)
         for each in new:
             for read in self.now.reads(each):
                 readers.setdefault(read.source.base, set()).add(each.number)
-        if not ordered:
-            self.__dict__.pop("order", None)
+        order: Precedence | None = self.__dict__.get("order")
+        if order is not None and ordered:
+            order.is_sorted = False
+        elif order is not None and not self._ordered_again(order, old, new, moved):
+            del self.__dict__["order"]
         return tuple([each.number for each in new])
 
     # -- the order --------------------------------------------------------------------------------
@@ -363,19 +471,42 @@ class Engine:
         last = [position[node] for node in group.nodes[-1:]]  # they are in the order of the graph
         return max([*results, *last], default=0)
 
+    def _ordered_again(
+        self, order: Precedence, old: Sequence[Group], new: Sequence[Group], moved: Sequence[Key]
+    ) -> bool:
+        """Change the order as groups changed, and buffers moved between them.
+
+        Return False if that cannot be done: the order must be made anew.
+        """
+        removed = {each.number for each in old} - {each.number for each in new}
+        changed = {each.number for each in new}
+        changed.update(*[self.readers.get(key, ()) for key in moved])
+        several = any(each.targets for each in (*old, *new))
+        if not order.is_sorted or several or changed & self._writing:
+            return False
+        if not {each.number for each in new} <= {each.number for each in old}:
+            return False
+        order.change({number: self._writers(number) for number in changed}, removed, self._place)
+        return True
+
+    def _writers(self, number: int) -> set[int]:
+        """Return the groups that compute what a group reads."""
+        bases = {read.source.base for read in self.now.reads(self.groups[number])}
+        found = {self.owners.get(base) for base in bases}
+        return {each for each in found if each is not None and each != number}
+
     def _edges(self) -> Iterator[tuple[int, int]]:
         """Pairs of groups of which the second reads, or writes over, what the first writes."""
-        for number, group in self.groups.items():
-            for base in dict.fromkeys([read.source.base for read in self.now.reads(group)]):
-                writer = self.owners.get(base)
-                if writer is not None and writer != number:
-                    yield writer, number
+        for number in self.groups:
+            for writer in self._writers(number):
+                yield writer, number
         yield from self._writes_in_order()
 
     def _writes_in_order(self) -> Iterator[tuple[int, int]]:
         # The second of two writes over a part of what the first has written. Who reads a buffer
         # waits for the group that computes it alone, so that writes last among those of its level.
         writers: dict[Key, dict[int, Group]] = {}
+        self._writing.clear()
         for number, each in self.groups.items():
             for key in each.targets:
                 writers.setdefault(key, {})[number] = each
@@ -384,6 +515,7 @@ class Engine:
             if last is not None:
                 several[last] = self.groups[last]
             order = sorted(several, key=lambda n: (several[n].level, n == last, n))
+            self._writing.update(order)
             yield from pairwise(order)
 
 
