@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.errors import ArgumentError, DTypeError, SymbolicValueError
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 4)).astype("float32")
@@ -58,6 +58,19 @@ def test_what_reads_a_value_stays_a_value():
     size = sg.input("x", ("n",)).shape[0]
     found = sg.fft.fftfreq(size) * sg.ones((size,))
     assert str(found.shape) == "(n,)"
+
+
+def test_numbers_that_constants_determine_are_said_to_be_there():
+    known = sg.linspace(0.0, 1.0, 3).sum()
+    for ask in (float, bool, np.asarray, lambda x: f"{x:.2f}"):
+        with pytest.raises(SymbolicValueError, match="it depends on no input"):
+            ask(known)
+    assert sg.evaluate(known) == 1.5
+    named = sg.ones((sg.dim("n"),)).sum()
+    for value in (known * sg.input("x", ()), known * sg.parameter("w", 1.0), named):
+        with pytest.raises(SymbolicValueError) as caught:
+            float(value)
+        assert "depends on no input" not in caught.value.hint
 
 
 def test_solvers_take_the_arguments_of_scipy():

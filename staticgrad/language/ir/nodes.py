@@ -200,6 +200,12 @@ class Symbolic(NoNumbers, Value):
         shape = never_set(shape, "x.reshape(shape) gives a new value")
         dtype = never_set(dtype, "x.astype(dtype) gives a new value")
 
+    def _is_determined(self) -> bool:
+        nodes = ancestors([self])
+        sizes = (size for node in nodes for of in node.types for size in of.shape)
+        is_read = any(isinstance(node.op, Input | ParameterLeaf) for node in nodes)
+        return not is_read and all(isinstance(size, int) for size in sizes)
+
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """A new node; its result, or a tuple of them."""

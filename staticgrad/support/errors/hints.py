@@ -34,7 +34,9 @@ _NO_LAYOUT: Final = "a value has no memory before a run, and its results are in 
 
 #: A function or class of another library -> what to write here.
 INSTEAD: Final = {
-    **each_of("tensor placeholder Input", "sg.input(name, shape, dtype)"),
+    **each_of("placeholder Input", "sg.input(name, shape, dtype)"),
+    "tensor": "sg.constant(array); most functions take arrays as is; on the tape, Tensor(array):"
+    " from staticgrad.eager import Tensor",
     **each_of("Variable variable", "sg.parameter(name, array)"),
     **each_of("as_tensor from_numpy", "sg.constant(array); most functions take arrays as is"),
     "jit": "sg.function, above a function of arrays; of values sg.compile(y).run(feeds)",

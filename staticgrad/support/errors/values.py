@@ -62,6 +62,12 @@ def never_set(what: Any, hint: str) -> Any:
     return what.setter(refuse)
 
 
+_DETERMINED: Final = (
+    "it depends on no input: sg.evaluate(value) gives its numbers now; functions of NumPy's arrays"
+    " compute at once"
+)
+
+
 @bounded
 class NoNumbers:
     """Base of symbolic values. Subclasses say in ``_described`` how messages list them."""
@@ -73,6 +79,10 @@ class NoNumbers:
     def _described(self) -> Related:
         """The value as an operand of a message: name, type text, where made."""
         raise TypeError("a symbolic value says how messages list it")
+
+    def _is_determined(self) -> bool:
+        """Return whether constants alone determine the numbers."""
+        return False
 
     def __bool__(self) -> NoReturn:
         raise self._no_value(
@@ -207,6 +217,8 @@ class NoNumbers:
 
     def _no_value(self, what: str, instead: str) -> SymbolicValueError:
         ours = distribution_called(sys._getframe(2))
+        if self._is_determined():
+            instead = f"{_DETERMINED}\n{instead}"
         return SymbolicValueError(
             f"{what} needs a number, but {self!r} is symbolic: it has no value before a run",
             hint=f"of values: {ours}" if ours else instead,
