@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.compiler.compiling.compiler import Compiled
 from staticgrad.interop.jax_calls import called
 from staticgrad.interop.lax.lowering import lowered
 from staticgrad.interop.lax.primitives import REFUSED
 from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
-from staticgrad.interop.lax.traced import JaxProgram, plain_tree
+from staticgrad.interop.lax.traced import JaxProgram, plain_tree, register_classes, register_keys
 from staticgrad.interop.programs import Bridged, caller
+from staticgrad.language.functions.trees import flatten, mapped
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.graph import Graph
-from staticgrad.programs.function import Function
+from staticgrad.programs.function import Function, traced_call
 from staticgrad.support.errors import ArgumentError, ExportError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import jax
@@ -90,37 +92,47 @@ def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
     closed, shape = jax.make_jaxpr(f, return_shape=True)(*example)
     program = program_of(closed)
     _check_rows(program)
-    leaves = jax.tree_util.tree_leaves(example)
-    structure = jax.tree_util.tree_structure(example)
-    arguments = plain_tree(jax.tree_util.tree_unflatten(structure, range(len(leaves))))
-    results = jax.tree_util.tree_structure(shape)
-    count = results.num_leaves
-    containers = plain_tree(jax.tree_util.tree_unflatten(results, range(count)))
+    classes: set[type] = set()
+    arguments, results = (_places(tree, classes) for tree in (example, shape))
+    register_keys(example)
     name = getattr(f, "__name__", type(f).__name__)
-    return Function(JaxProgram(program, arguments, containers, name), (), {}, {})
+    return Function(JaxProgram(program, arguments, results, name, classes), (), {}, {})
 
 
-def lower(graph: Graph | Any) -> Callable[..., Any]:
-    """Return a graph as a pure function of JAX, which ``jax.jit`` compiles by XLA.
+def _places(tree: Any, classes: set[type]) -> Any:
+    """Return the containers of a tree with the number of each leaf in its place."""
+    structure = jax.tree_util.tree_structure(tree)
+    numbers = jax.tree_util.tree_unflatten(structure, range(structure.num_leaves))
+    return plain_tree(numbers, classes)
+
+
+def lower(graph: Graph | Callable[..., Any] | Any) -> Callable[..., Any]:
+    """Return a graph or a function of arrays as a pure function of JAX, compiled by XLA.
 
     ``jit``, ``grad``, ``vmap`` and ``shard_map`` take it, so that a program goes on to several
     machines or to other processors than CPUs. Each op is computed by ``jax.numpy`` or ``jax.lax``,
     by its row in a table (``staticgrad.interop.lax.lowering``). An op without a row, as the special
     functions that only SciPy has, is computed by NumPy in a ``pure_callback``, with our derivative
     at any order. Rules of ``sg.custom_vjp`` and ``sg.custom_jvp`` are followed. Where a matrix has
-    no such factors, results are NaN.
+    no such factors, results are NaN. How far results are from those here is stated for each op
+    (``staticgrad.interop.lax.accuracy``).
 
     Args:
-        graph: also one with updates, as a training step.
+        graph: also one with updates, as a training step; a compiled program; or a function of
+            arrays, as ``sg.function`` takes it, which it may be already. Any sizes that fit its
+            named sizes run.
 
     Returns:
-        A function ``run(feeds, parameters=None)`` of arrays by name. Parameters that are not given
-        have their values. The result are the outputs by name; of a graph with updates the pair of
-        these and all parameters after the step. Stored values do not change. Results are float64
-        only where JAX has it enabled.
+        Of a graph a function ``run(feeds, parameters=None)`` of arrays by name. Parameters that are
+        not given have their values. The result are the outputs by name; of a graph with updates the
+        pair of these and all parameters after the step. Of a function a function ``run(*args,
+        parameters=None, **kwargs)``: arrays in containers are arguments, everything else is static,
+        and results are in the containers of the function. Classes that are registered with JAX are
+        containers, too. Stored values do not change. Results are float64 only where JAX has it
+        enabled.
 
     Raises:
-        ArgumentError: not a graph.
+        ArgumentError: neither a graph nor a function.
         ExportError: when it runs: an op exchanges arrays between processes, or random numbers are
             drawn where JAX has no 64 bits. The error names the op and its line.
 
@@ -129,11 +141,47 @@ def lower(graph: Graph | Any) -> Callable[..., Any]:
     >>> run = sg.jax.lower(sg.Graph({"y": sg.tanh(x).sum()}))  # doctest: +SKIP
     >>> jax.jit(run)({"x": jax.numpy.zeros(3)})  # doctest: +SKIP
     {'y': Array(0., dtype=float32)}
+    >>> norm = sg.jax.lower(lambda x: sg.sqrt((x**2).sum()))  # doctest: +SKIP
+    >>> jax.grad(norm)(jax.numpy.array([3.0, 4.0]))  # doctest: +SKIP
+    Array([0.6, 0.8], dtype=float32)
     """
-    if not isinstance(graph, Graph):
-        hint = "sg.Graph({'y': y}, updates=...); f.graph(x) of a function"
-        raise ArgumentError(f"jax.lower takes a graph, got {kind_of(graph)}", hint=hint)
-    return lowered(graph)
+    if isinstance(graph, Graph):
+        return lowered(graph)
+    if isinstance(graph, Compiled):
+        return lowered(graph.graph)
+    if not callable(graph):
+        hint = "sg.Graph({'y': y}, updates=...); or a function of arrays"
+        raise ArgumentError(
+            f"jax.lower takes a graph or a function, got {kind_of(graph)}", hint=hint
+        )
+    f = graph if isinstance(graph, Function) else Function(graph, (), {}, {})
+    return Bridged(lower, graph, _of_function(f))
+
+
+def _of_function(f: Function[..., Any]) -> Callable[..., Any]:
+    runs: dict[int, tuple[Any, Callable[..., Any]]] = {}
+
+    def run(*args: Any, parameters: Any = None, **kwargs: Any) -> Any:
+        register_classes((args, kwargs))
+        traced, given = traced_call(f, *mapped(_empty, (args, kwargs)))
+        arrays = [leaf for leaf in flatten((args, kwargs))[0] if _is_array(leaf)]
+        feeds, numbers = traced.feeds(dict(zip(given.arrays, arrays, strict=True)), given.numbers)
+        if traced.graph is None:
+            return traced.results({}, numbers)
+        known = runs.setdefault(id(traced), (traced, lowered(traced.graph)))
+        found = known[1](feeds, parameters)
+        outputs, *moved = found if traced.graph.updates else (found,)
+        results = traced.results(outputs, numbers)
+        return (results, *moved) if moved else results
+
+    return run
+
+
+def _empty(leaf: Any) -> Any:
+    """Return an array of NumPy in the type of one of JAX, without memory; others unchanged."""
+    if not _is_array(leaf):
+        return leaf
+    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
 
 
 def _check_rows(program: LaxProgram) -> None:

@@ -301,11 +301,7 @@ class Function(OfArrays[P, R]):
         return CallArguments(bound, self._static, tuple(sorted(kwargs)))
 
     def _of(self, args: Any, kwargs: Any) -> TracedProgram:
-        given = self._given(args, kwargs)
-        if given.has_values:
-            raise self._without_graph()
-        with self._lock.taken:
-            return self._traced(given)
+        return traced_call(self, args, kwargs)[0]
 
     def _without_graph(self) -> ArgumentError:
         return ArgumentError(
@@ -452,6 +448,21 @@ def _numbers_in(error: BaseException | None) -> tuple[str, ...]:
             return error.numbers
         error = error.__cause__ or error.__context__
     return ()
+
+
+def traced_call(
+    f: Function[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[TracedProgram, CallArguments]:
+    """Return the graph that a call runs, and its arguments, of which only types matter.
+
+    Raises:
+        ArgumentError: arguments are values.
+    """
+    given = f._given(args, kwargs)
+    if given.has_values:
+        raise f._without_graph()
+    with f._lock.taken:
+        return f._traced(given), given
 
 
 def _of_arrays(args: tuple[Any, ...]) -> Any:

@@ -135,10 +135,19 @@ class TracedProgram:
         numbers: Mapping[str, Number] = MappingProxyType({}),
     ) -> Any:
         """Return the results in their containers: arrays, or NumPy's scalars for no axes."""
-        feeds = {name: array for name, array in arrays.items() if name in self._read}
-        own, values = self.numbers(numbers) or ({}, [])
-        feeds.update({name: array for name, array in own.items() if name in self._read})
+        feeds, values = self.feeds(arrays, numbers)
         found = self.program(options).run(feeds) if self.graph else {}
+        return self.results(found, values)
+
+    def feeds(
+        self, arrays: Mapping[str, Any], numbers: Mapping[str, Number]
+    ) -> tuple[dict[str, Any], list[Number]]:
+        """Return the feeds of the graph, and all Python numbers by index."""
+        own, values = self.numbers(numbers) or ({}, [])
+        return {n: each for n, each in {**arrays, **own}.items() if n in self._read}, values
+
+    def results(self, found: Mapping[str, Any], values: Sequence[Number]) -> Any:
+        """Return the outputs of the graph in the containers of the function's results."""
         leaves = []
         for leaf in self.leaves:
             if isinstance(leaf, Out):

@@ -1,5 +1,6 @@
 """Graphs of ours as functions of JAX, beside the evaluator."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from staticgrad.errors import ArgumentError, ExportError, StaticgradError
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 
+from staticgrad.interop.lax.accuracy import OF_LARGEST, OF_ONE, UNITS, bound_of  # noqa: E402
 from staticgrad.interop.lax.lowering import REFUSED, ROWS, RULED  # noqa: E402
 from staticgrad.language.ir.op import op_class, registered_ops  # noqa: E402
 from staticgrad.language.ops.linalg import LinearAlgebra  # noqa: E402
@@ -65,22 +67,6 @@ def test_loops_and_branches():
     alike(values | {"slope": sg.grad(last.sum(), x)}, {"x": normal(4, 3)})
 
 
-#: Greatest differences of results, in units of the last place; 8 for ops that are not here.
-ULP = {
-    "complex_eigh": 64, "complex_qr": 128, "complex_svd": 256, "cosh": 16, "digamma": 128,
-    "eig": 64, "eigh": 256, "eigvalsh": 256, "erfcx": 16, "exp2": 64, "gamma": 1024,
-    "gammainc": 512, "gammaincc": 512, "gammaln": 64, "log_ndtr": 256, "logaddexp": 16, "lu": 64,
-    "ndtr": 64, "qr": 128, "sinh": 16, "svd": 64, "zeta": 64,
-}  # fmt: skip
-#: Ops whose results have errors relative to the largest element.
-OF_SUMS = {
-    "conv", "conv_filter", "conv_image", "cumsum", "fft", "linear_scan", "matmul", "panel_matmul",
-    "sampled_product", "sparse_product", "sum", "window_sum",
-}  # fmt: skip
-#: Functions whose errors are absolute where they are 0.
-NEAR_ZERO = {"digamma", "gammaln"}
-#: Functions that XLA compiles for seconds each -> how many samples are compared.
-LONG = {"gammainc": 6, "gammaincc": 6}
 #: Ops of several results of which some are vectors, up to a factor of modulus 1.
 OF_VECTORS = {"complex_eigh": (1,), "complex_svd": (0, 2), "eigh": (1,), "svd": (0, 2)}
 QUICK = ("betaln", "eig", "rank_mean", "special_of_order", "stop_gradient")
@@ -130,16 +116,23 @@ def turned(vectors, axis, is_complex):
     return np.stack([vectors.real, vectors.imag], -1) if is_complex else vectors
 
 
+def is_pattern(starts, places, rows, starts_t, places_t, order):
+    """Whether there is a matrix with this pattern: samples have others, too."""
+    numbers = np.arange(order.size)
+    whole = np.array_equal(np.sort(order), numbers) and np.array_equal(rows[order], places_t)
+    return whole and not (np.diff(starts, prepend=0) < 0).any()
+
+
 def computed(name):
     """Samples with their results here and in JAX."""
     graphs = []
-    for sample in samples_of(name)[: LONG.get(name)]:
+    for sample in samples_of(name):
         arrays = [ordinary(array) for array in sample.arrays]
         matrices = isinstance(sample.op, LinearAlgebra)
         if matrices and not all(np.abs(x).max(initial=0) < 1e6 for x in arrays):
             continue
-        if isinstance(sample.op, PatternOp) and (np.diff(arrays[2], prepend=0) < 0).any():
-            continue  # a pattern that no matrix has
+        if isinstance(sample.op, PatternOp) and not is_pattern(*arrays[2:]):
+            continue
         inputs = [sg.input(f"x{k}", x.shape, x.dtype) for k, x in enumerate(arrays)]
         results = as_tuple(sample.op(*inputs))
         graph = sg.Graph({f"y{k}": y for k, y in enumerate(results)}, inputs=inputs)
@@ -173,7 +166,7 @@ def in_float64():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_op_has_the_values_of_the_evaluator(name, in_float64):
     for sample, found, expected in computed(name):
-        of_sums = name in OF_SUMS or isinstance(sample.op, LinearAlgebra)
+        units, of = bound_of(name)
         for place, (key, array) in enumerate(expected.items()):
             each = found[key]
             assert (each.shape, each.dtype) == (array.shape, array.dtype), sample.op
@@ -181,9 +174,9 @@ def test_every_op_has_the_values_of_the_evaluator(name, in_float64):
                 is_complex = name.startswith("complex")
                 axis = -2 if name.endswith("svd") and place == 0 else -1
                 each, array = (turned(x, axis, is_complex) for x in (each, array))
-            least = 1.0 if name in NEAR_ZERO else 1e-36
-            worst = difference(each, array, of_sums, least)
-            assert worst <= ULP.get(name, 8), (sample.op, key, each, array)
+            least = 1.0 if of == "1 or each element" else 1e-36
+            worst = difference(each, array, of == "the largest element", least)
+            assert worst <= units, (sample.op, key, each, array)
 
 
 def step():
@@ -219,7 +212,7 @@ def test_jax_differentiates_and_maps_it():
 
 def test_refusals():
     with pytest.raises(ArgumentError, match="takes a graph"):
-        sg.jax.lower(np.sin)
+        sg.jax.lower(3)
     mean = op_class("rank_mean")(2)
     x = sg.input("x", (3,), "float32")
     y = mean(x)
@@ -231,6 +224,94 @@ def test_refusals():
     draw = sg.Graph({"y": sg.random.Generator(0).normal(shape=(3,)) + x})
     with pytest.raises(ExportError, match="64 bits"):
         sg.jax.lower(draw)({"x": np.ones(3, "float32")})
+
+
+W = {"in": normal(3, 2), "bias": normal(2, seed=3)}
+
+
+def squared(w, x, scale=2.0):
+    return {"loss": (sg.tanh(x @ w["in"] + w["bias"]) ** 2).mean() * scale, "rest": [w, None]}
+
+
+@pytest.mark.parametrize(
+    "f", [squared, sg.function(squared), sg.function(squared, sizes={"x": ("n", None)})]
+)
+def test_a_function_has_its_arguments_and_containers(f):
+    run = sg.jax.lower(f)
+    of_jax = lambda w, x: run(w, x)["loss"]  # noqa: E731
+    for rows in (4, 5, 6):
+        x = normal(rows, 3)
+        expected = (np.tanh(x @ W["in"] + W["bias"]) ** 2).mean()
+        found = jax.jit(run)(W, x)
+        np.testing.assert_allclose(found["loss"], 2.0 * expected, rtol=1e-5)
+        np.testing.assert_allclose(run(W, x, scale=3.0)["loss"], 3.0 * expected, rtol=1e-5)
+    assert jax.tree.structure(found["rest"]) == jax.tree.structure([W, None])
+    slopes = jax.jit(jax.grad(of_jax))(W, x)
+    moved = jax.vmap(of_jax, (None, 0))(W, np.stack([x, 2.0 * x]))
+    theirs = lambda w, x: 2 * (jax.numpy.tanh(x @ w["in"] + w["bias"]) ** 2).mean()  # noqa: E731
+    expected = jax.grad(theirs)(W, x)
+    for name, each in expected.items():
+        np.testing.assert_allclose(slopes[name], each, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(moved, [theirs(W, x), theirs(W, 2.0 * x)], rtol=1e-5)
+
+
+def test_a_function_with_updates_gives_parameters_too():
+    p = sg.parameter("p", np.ones(3, "float32"))
+
+    @sg.function
+    def train(x):
+        loss = ((x * p) ** 2).sum()
+        p.update(p - 0.1 * sg.grad(loss, p))
+        return loss
+
+    x = normal(4, 3)
+    run = jax.jit(sg.jax.lower(train))
+    loss, parameters = run(x)
+    again, _ = run(x, parameters=parameters)
+    np.testing.assert_array_equal(p.value, np.ones(3))
+    np.testing.assert_allclose([loss, again], [train(x), train(x)], rtol=1e-5)
+    np.testing.assert_array_equal(sg.jax.lower(lambda x: x.shape[0])(x), 4)
+    compiled = sg.compile(sg.Graph({"y": sg.input("x", (3,), "float32") * 2.0}))
+    np.testing.assert_array_equal(sg.jax.lower(compiled)({"x": x[0]})["y"], 2.0 * x[0])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class State:
+    weight: object
+    rate: int = dataclasses.field(default=3, metadata={"static": True})
+
+
+def test_classes_registered_with_jax_go_through_lowered_functions():
+    run = sg.jax.lower(lambda state: State(state.weight * state.rate, state.rate + 1))
+    found = jax.jit(run)(State(W["bias"]))
+    assert found.rate == 4
+    np.testing.assert_array_equal(found.weight, 3 * W["bias"])
+    slope = jax.grad(lambda state: run(state).weight.sum())(State(W["bias"]))
+    np.testing.assert_array_equal(slope.weight, [3.0, 3.0])
+
+
+def test_jax_differentiates_sparse_solutions(in_float64):
+    dense = np.array([[4.0, 1.0, 0.0], [0.0, 3.0, 2.0], [1.0, 0.0, 5.0]])
+    at, rows = dense.nonzero()[1], np.array([0, 2, 4, 6])
+    data, b = dense[dense != 0], np.random.default_rng(0).normal(size=(3, 2))
+    solve = sg.jax.lower(lambda d, b: sg.sparse.spsolve(sg.sparse.csr(d, at, rows, (3, 3)), b))
+    places = dense.nonzero()
+
+    def theirs(d, b):
+        a = jax.numpy.zeros((3, 3)).at[places].set(d)
+        return jax.numpy.sin(jax.numpy.linalg.solve(a, b)).sum()
+
+    ours = lambda d, b: jax.numpy.sin(solve(d, b)).sum()  # noqa: E731
+    both = np.stack([data, 2.0 * data]), np.stack([b, b + 1.0])
+    for f in (
+        lambda f: f(data, b),
+        lambda f: jax.grad(f, (0, 1))(data, b),
+        lambda f: jax.hessian(f)(data, b),
+        lambda f: jax.vmap(jax.grad(f, (0, 1)))(*both),
+    ):
+        found, expected = jax.jit(lambda f=f: f(ours))(), f(theirs)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-11), found, expected)
 
 
 def test_complex_values_are_complex_arrays(in_float64):
@@ -343,10 +424,21 @@ def test_random_numbers_have_our_bits(in_float64):
     np.testing.assert_array_equal(found["u"], expected["u"])
 
 
+def test_every_bound_is_one_of_an_op():
+    assert {*UNITS, *OF_LARGEST, *OF_ONE} <= {*op_names()}
+    assert bound_of("matmul") == (8, "the largest element")
+    assert bound_of("svd") == (64, "the largest element")
+    assert bound_of("exp2") == (64, "each element")
+
+
 def test_the_tables_do_not_overlap():
     assert not ROWS.keys() & REFUSED.keys()
     assert ROWS.keys() >= RULED
     assert (ROWS.keys() | REFUSED.keys()) <= {*registered_ops()}
+
+
+#: How many steps with updates are compared.
+STEPS = 4
 
 
 @pytest.mark.slow
@@ -355,20 +447,20 @@ def test_benchmark_programs_have_our_results(name, in_float64):
     workload = all_workloads("")[name]
     data = workload.make(small=True)
     graph, feeds = graph_of(workload, data, Staticgrad()), feeds_of(workload, data)
-    stored = {each.name: np.array(each.value) for each in graph.parameters}
-    found = jax.jit(sg.jax.lower(graph))(feeds)
-    outputs, moved = found if graph.updates else (found, {})
-    expected = sg.compile(graph).run(feeds)
-    written = {each.name: np.array(each.value) for each, _ in graph.updates}
-    for results, ours in ((outputs, expected), (moved, {**stored, **written})):
-        for key in results:
-            each, array = np.asarray(results[key]), np.asarray(ours[key])
-            scale = np.abs(array).max(initial=0.0)
-            narrow = array.dtype.itemsize < 8
-            tolerance = 2e-4 if narrow else 1e-9
-            np.testing.assert_allclose(
-                each, array, rtol=tolerance, atol=tolerance * max(scale, 1e-12), err_msg=key
-            )
+    run, compiled = jax.jit(sg.jax.lower(graph)), sg.compile(graph)
+    moved = {each.name: np.array(each.value) for each in graph.parameters}
+    for number in range(STEPS if graph.updates else 1):
+        outputs, moved = run(feeds, moved) if graph.updates else (run(feeds, moved), {})
+        expected = compiled.run(feeds)
+        written = {each.name: np.array(each.value) for each in graph.parameters}
+        for results, ours in ((outputs, expected), (moved, written)):
+            for key in results:
+                each, array = np.asarray(results[key]), np.asarray(ours[key])
+                tolerance = (2e-4 if array.dtype.itemsize < 8 else 1e-9) * (number + 1)
+                scale = max(np.abs(array).max(initial=0.0), 1e-12)
+                np.testing.assert_allclose(
+                    each, array, rtol=tolerance, atol=tolerance * scale, err_msg=f"{key} {number}"
+                )
 
 
 SHARDED = """

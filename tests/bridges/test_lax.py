@@ -1,5 +1,7 @@
 """JAX's programs through the table of primitives, beside JAX."""
 
+import dataclasses
+import functools
 import importlib
 import pickle
 import subprocess
@@ -231,6 +233,83 @@ def test_rules_of_custom_derivatives_are_followed():
     equal(at([second], [x], [V])[0], expected)
 
 
+moved = []
+
+
+def _choosing(x, y):
+    moved.append((x.perturbed, y.perturbed))
+    return (x.value * y.value, x.value + y.value), (x.perturbed, y.perturbed, y.value)
+
+
+def _chosen(residual, cts):
+    by_x, by_y, y = residual
+    first, second = [0.0 if isinstance(ct, SymbolicZero) else ct for ct in cts]
+    return (first * y * 2.0 + second if by_x else None), (first * 5.0 if by_y else None)
+
+
+SymbolicZero = jax.custom_derivatives.SymbolicZero
+
+
+@jax.custom_vjp
+def chosen(x, y):
+    return x * y, x + y
+
+
+chosen.defvjp(_choosing, _chosen, symbolic_zeros=True)
+
+
+def test_a_rule_is_read_for_the_operands_that_move():
+    f = lambda x, y: sum(each.sum() for each in chosen(x, y))  # noqa: E731
+    inputs = [sg.input(name, V.shape, "float32") for name in "xy"]
+    loss = sg.jax.trace(f, V, V)(*inputs)
+    moved.clear()
+    slope = sg.grad(loss, inputs[0])
+    assert moved == [(True, False)]  # both results together, once
+    equal(at([slope], inputs, [V, V])[0], jax.grad(f)(V, V))
+    equal(tuple(at(sg.grad(loss, inputs), inputs, [V, V])), jax.grad(f, (0, 1))(V, V))
+
+
+@jax.custom_jvp
+def fixed(x, y):
+    return x * y
+
+
+@functools.partial(fixed.defjvp, symbolic_zeros=True)
+def _(primals, tangents):
+    assert isinstance(tangents[1], SymbolicZero)  # it cannot move
+    return fixed(*primals), tangents[0] * 3.0
+
+
+def test_a_rule_of_tangents_may_refuse_that_an_operand_moves():
+    f = lambda x: fixed(x, lax.stop_gradient(x)).sum()  # noqa: E731
+    x = sg.input("x", V.shape, "float32")
+    loss = sg.jax.trace(f, V)(x)
+    pushed = sg.jvp(loss, x, sg.ones_like(x))
+    slope, moved = at([sg.grad(loss, x), pushed], [x], [V])
+    equal((slope, moved), (np.full(4, 3.0, "f"), np.float32(12.0)))
+
+
+def test_a_rule_that_was_pickled_serves_any_operands():
+    f = lambda x, y: sum(each.sum() for each in chosen(x, y))  # noqa: E731
+    traced = pickle.loads(pickle.dumps(sg.jax.trace(f, V, V)))
+    inputs = [sg.input(name, V.shape, "float32") for name in "xy"]
+    slope = sg.grad(traced(*inputs), inputs[1])
+    equal(at([slope], inputs, [V, V])[0], jax.grad(f, 1)(V, V))
+
+
+def test_callbacks_call_python():
+    def f(x):
+        both = jax.ShapeDtypeStruct(x.shape, "float32"), jax.ShapeDtypeStruct((), "int32")
+        y, count = jax.pure_callback(lambda x: (np.sort(x), np.int32(x.size)), both, x)
+        return lax.cond(count > 3, lambda y: y * 2.0, lambda y: jax.pure_callback(_fail, y, y), y)
+
+    equal(evaluated(f, V), np.sort(V) * 2.0)
+
+
+def _fail(y):
+    raise AssertionError
+
+
 def test_derivatives_of_a_solve_are_those_of_jax_at_second_order():
     f = lambda a: jnp.linalg.solve(a, V).sum()  # noqa: E731
     a = sg.input("a", A.shape, "float32")
@@ -312,21 +391,53 @@ def test_other_arguments_than_those_of_the_example_are_refused():
         traced({"b": X}, X)
     with pytest.raises(ArgumentError, match="not a function"):
         sg.jax.trace(3)
-    with pytest.raises(ArgumentError, match="FlatMap"):
-        sg.jax.trace(lambda tree: tree.x, FlatMap(X))
+    with pytest.raises(ArgumentError, match="containers"):
+        sg.jax.trace(lambda pair: pair.x, Pair(X, "a"))(Pair(X, "b"))
+    with pytest.raises(ArgumentError, match="containers"):
+        sg.jax.trace(lambda pair: pair.x, Pair(X, "a"))({"x": X})
 
 
 @jax.tree_util.register_pytree_node_class
-class FlatMap:
-    def __init__(self, x):
-        self.x = x
+class Pair:
+    def __init__(self, x, name):
+        self.x, self.name = x, name
 
     def tree_flatten(self):
-        return (self.x,), None
+        return (self.x,), self.name
 
     @classmethod
-    def tree_unflatten(cls, _, leaves):
-        return cls(*leaves)
+    def tree_unflatten(cls, name, leaves):
+        return cls(*leaves, name)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class State:
+    weight: object
+    rate: int = dataclasses.field(default=3, metadata={"static": True})
+
+
+def test_classes_registered_with_jax_go_in_and_out():
+    state = State(Pair(X, "a"))
+
+    def f(state):
+        return State({"w": state.weight, "of": [state.weight.x * state.rate]}, state.rate + 1)
+
+    traced = sg.jax.trace(f, state)
+    for each in (traced, pickle.loads(pickle.dumps(traced))):
+        equal(each(state), f(state))
+    loss = lambda state: (f(state).weight["of"][0] ** 2).sum()  # noqa: E731
+    equal(sg.grad(sg.jax.trace(loss, state))(state), jax.grad(loss)(state))
+    with pytest.raises(ArgumentError, match="containers"):
+        traced(State(Pair(X, "a"), 4))
+
+
+def test_typed_keys_are_arguments():
+    key = jax.random.key(3)
+    f = lambda key: jax.random.uniform(key, (4,))  # noqa: E731
+    traced = sg.jax.trace(f, key)
+    equal(traced(key), f(key), 0)
+    equal(traced(jax.random.key_data(key)), f(key), 0)
 
 
 def test_the_table_has_no_primitive_twice():
@@ -358,3 +469,50 @@ def test_a_pickled_function_needs_no_jax(tmp_path):
     assert value == pytest.approx(float(expected), rel=1e-5)
     slopes = jax.grad(lambda x: jax.nn.relu(jnp.sin(x)).sum())(X)
     assert slope == pytest.approx(float(slopes.sum()), rel=1e-5)
+
+
+def _oscillator(dfx, y, stiffness):
+    f = lambda t, y, a: jnp.stack([y[1], a * (1 - y[0] ** 2) * y[1] - y[0]])  # noqa: E731
+    steps = dfx.PIDController(rtol=1e-4, atol=1e-6)
+    saved = dfx.SaveAt(ts=jnp.linspace(0.0, 2.0, 4))
+    return dfx.diffeqsolve(
+        dfx.ODETerm(f), dfx.Tsit5(), 0.0, 2.0, 0.1, y, stiffness,
+        stepsize_controller=steps, saveat=saved,
+    ).ys  # fmt: skip
+
+
+def _noisy(dfx, y, key):
+    noise = dfx.VirtualBrownianTree(0.0, 1.0, tol=1e-2, shape=(3,), key=key)
+    drift = dfx.ODETerm(lambda t, y, args: -y)
+    terms = dfx.MultiTerm(drift, dfx.ControlTerm(lambda t, y, args: jnp.diag(0.1 * y), noise))
+    return dfx.diffeqsolve(terms, dfx.Heun(), 0.0, 1.0, 0.1, y).ys
+
+
+@pytest.mark.slow
+def test_programs_of_diffrax_are_those_of_jax():
+    dfx = pytest.importorskip("diffrax", reason="diffrax is not installed")
+    for f, *args in (
+        (_oscillator, np.array([2.0, 0.0], "f"), np.float32(1.0)),
+        (_noisy, V[:3], jax.random.key(3)),
+    ):
+        run = functools.partial(f, dfx)
+        equal(sg.jax.trace(run, *args)(*args), jax.jit(run)(*args), 5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adjoint", ["RecursiveCheckpointAdjoint", "DirectAdjoint"])
+def test_a_neural_ode_of_diffrax_is_differentiated_before_and_after(adjoint):
+    dfx = pytest.importorskip("diffrax", reason="diffrax is not installed")
+
+    def loss(w, y):
+        found = dfx.diffeqsolve(
+            dfx.ODETerm(lambda t, y, w: jnp.tanh(y @ w)), dfx.Tsit5(), 0.0, 1.0, 0.1, y, w,
+            stepsize_controller=dfx.PIDController(rtol=1e-3, atol=1e-5),
+            adjoint=getattr(dfx, adjoint)(),
+        )  # fmt: skip
+        return (found.ys**2).mean()
+
+    args = normal(4, 4) * 0.4, normal(3, 4, seed=1)
+    expected = jax.jit(jax.grad(loss))(*args)
+    equal(sg.jax.trace(jax.grad(loss), *args)(*args), expected, 1e-3)
+    equal(sg.grad(sg.jax.trace(loss, *args))(*args), expected, 1e-3)

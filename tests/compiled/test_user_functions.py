@@ -140,3 +140,16 @@ def test_a_ufunc_is_refused_where_the_call_stands():
     x = sg.input("x", (3,), "bool")
     with pytest.raises(sg.errors.ArgumentError, match="is a ufunc"):
         sg.numba_call(np.logical_not, x, types=x)
+
+
+def test_a_call_in_a_branch_that_is_not_taken_does_not_raise():
+    x = sg.input("x", (), "float64")
+    y = sg.cond(x > 0.0, lambda: x * 2.0, lambda: sg.host_call(_refuse, 1.0, types=x.type))
+    f = sg.compile({"y": y})
+    assert f.run({"x": 3.0})["y"] == 6.0
+    with pytest.raises(ZeroDivisionError):
+        f.run({"x": -3.0})
+
+
+def _refuse(_):
+    raise ZeroDivisionError

@@ -25,7 +25,7 @@ from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.nodes import Node, Session, traced_in
-from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.op import Op, op_class
 from staticgrad.language.ir.pairs import has_parts
 from staticgrad.language.ir.rounded import rounded
 from staticgrad.language.ops.elementwise import Elementwise
@@ -50,8 +50,8 @@ _NAMES: Final = """
     where:where
 """
 _SPECIAL: Final = """
-    entr erf erfc erfcx erfinv gamma gammainc gammaincc gammaln i0e i1e log_ndtr logit ndtr ndtri
-    sigmoid:expit xlog1py xlogy zeta
+    entr erf erfc erfcx erfinv gamma gammaln i0e i1e log_ndtr logit ndtr ndtri
+    sigmoid:expit xlog1py xlogy
 """
 
 Row = Callable[..., Any]
@@ -411,6 +411,30 @@ def _sparse_product(op: Any, data: Any, x: Any, *pattern: Any) -> Any:
 def _sampled_product(op: Any, u: Any, v: Any, *pattern: Any) -> Any:
     _, places, rows, *_ = pattern
     return (_rows(u, rows) * _rows(v, places)).sum(-1)
+
+
+@row("sparse_solve", "complex_sparse_solve")
+def _sparse_solve(op: Any, data: Any, b: Any, *pattern: Any) -> Any:
+    """Solve by SuperLU on the host; JAX differentiates the product."""
+    parts = op.name.startswith("complex")
+    data, b = map(_whole, (data, b)) if parts else (data, b)
+    batch = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
+    b = jax.numpy.broadcast_to(b, (*batch, *b.shape[-2:]))
+
+    def solved(b: Any, transposed: bool) -> Any:
+        errors = "nan" if transposed else op.errors
+        other = type(op)(op.transposed is not transposed, errors, op.ordering)
+        operands = map(_parts, (data, b)) if parts else (data, b)
+        (found,) = _on_host(other, *operands, *pattern)
+        return _whole(found) if parts else found
+
+    kind: Any = op_class("sparse_product")
+    product = kind(op.transposed)
+    found = jax.lax.custom_linear_solve(
+        lambda x: _sparse_product(product, data, x, *pattern),
+        b, lambda _, b: solved(b, False), lambda _, b: solved(b, True),
+    )  # fmt: skip
+    return _parts(found) if parts else found
 
 
 # -- linear algebra and Fourier transforms --------------------------------------------------------

@@ -142,7 +142,7 @@ PRIMITIVES: Final[dict[str, Callable[..., Any]]] = {**_ELEMENTS}
 
 
 _REASONS: Final[dict[str, str]] = {
-    "it calls Python": """pure_callback io_callback debug_callback debug_print ffi_call""",
+    "it calls Python": """io_callback debug_callback debug_print ffi_call""",
     "it is for several devices": """all_gather all_gather_invariant all_to_all axis_index pbroadcast
         pgather pmax pmin ppermute psum psum_invariant psum_scatter ragged_all_to_all
         reduce_scatter shard_map shard_alike psend precv""",
@@ -168,6 +168,12 @@ def primitive(*names: str) -> Callable[[F], F]:
         return function
 
     return registered
+
+
+@primitive("pure_callback")
+def _pure_callback(*operands: Any, callback: Callable[..., Any], out: Any) -> Any:
+    types = [(each.shape, each.dtype) for each in ([out] if isinstance(out, LaxType) else out)]
+    return sg.host_call(callback, *operands, types=types)
 
 
 # -- elementwise ----------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ loaded where JAX is not installed.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from inspect import Parameter as Argument, signature
 from typing import Any, Final, NamedTuple
@@ -267,40 +269,72 @@ _numbered = itertools.count()
 
 
 class DerivativeRule:
-    """A derivative rule of JAX: a program, which is read when it is first needed.
+    """A derivative rule of JAX: programs, each of which is read when it is first needed.
 
-    ``read`` needs JAX. A rule that is pickled is read before, and so are the rules in it, to the
+    A program belongs to the operands that move, since rules of JAX may differ by these (as those
+    of ``symbolic_zeros=True``). ``read`` makes it and needs JAX. A rule that is pickled has the
+    programs that were read, and that for all operands, and so have the rules in these, to the
     second derivative.
+
+    Attributes:
+        moves: which operands can move.
+        smooth: which results have tangents.
     """
 
-    def __init__(self, read: Callable[[], LaxProgram] | None) -> None:
+    def __init__(
+        self,
+        read: Callable[[Sequence[bool]], LaxProgram] | None,
+        moves: Sequence[bool],
+        smooth: Sequence[bool],
+    ) -> None:
         self._read, self.depth = read, 0
-        self._program: LaxProgram | None = None
+        self.moves, self.smooth = tuple(moves), tuple(smooth)
+        self._programs: dict[tuple[bool, ...], LaxProgram] = {}
 
-    @property
-    def program(self) -> LaxProgram:
-        """The program.
+    def pushed(self, args: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+        """Return the tangents of all results, given those of operands (None: it does not move)."""
+        moved, program = self._program([each is not None for each in tangents])
+        given = [
+            sg.zeros_like(x) if tangent is None else tangent
+            for x, tangent, moves in zip(args, tangents, moved, strict=True)
+            if moves
+        ]
+        return program.run([*args, *given])
+
+    def pulled(self, args: Sequence[Any], cts: Sequence[Any], needed: Sequence[bool]) -> list[Any]:
+        """Return cotangents of operands (None: not needed), given those of smooth results."""
+        moved, program = self._program(needed)
+        slopes = iter(program.run([*args, *cts]))
+        return [next(slopes) if each else None for each in moved]
+
+    def _program(self, needed: Sequence[bool]) -> tuple[tuple[bool, ...], LaxProgram]:
+        """Return the program of these operands or of more of them, and which ones these are.
 
         Raises:
             ExportError: it was not read before it was pickled.
         """
-        if self._program is None:
-            if self._read is None:
-                raise ExportError(
-                    "the third derivative of a custom rule of JAX is not in the file",
-                    hint="sg.jax.trace(jax.grad(f), ...): JAX differentiates before",
-                )
-            self._program = program = self._read()
+        moved = tuple([a and b for a, b in zip(self.moves, needed, strict=True)])
+        if moved not in self._programs and self._read is not None:
+            self._programs[moved] = program = self._read(moved)
             for rule in _rules_in(program):
                 rule.depth = self.depth + 1
-        return self._program
+        moved = moved if moved in self._programs else self.moves
+        if moved not in self._programs:
+            raise ExportError(
+                "a derivative of a custom rule of JAX is not in the file: it is the third one, or"
+                " the rule refuses that all operands move",
+                hint="sg.jax.trace(jax.grad(f), ...): JAX differentiates before",
+            )
+        return moved, self._programs[moved]
 
     def __deepcopy__(self, memo: Any) -> DerivativeRule:
         return self
 
     def __getstate__(self) -> Any:
-        program = self.program if self.depth < 2 or self._program is not None else None
-        return {"_read": None, "_program": program, "depth": self.depth}
+        if self.depth < 2:
+            with suppress(Exception):  # a rule of the user's may refuse that all operands move
+                self._program(self.moves)
+        return {**self.__dict__, "_read": None}
 
 
 def _rules_in(program: LaxProgram) -> list[DerivativeRule]:
@@ -312,64 +346,100 @@ def _rules_in(program: LaxProgram) -> list[DerivativeRule]:
     return found
 
 
+def _results_once(program: LaxProgram, operands: Sequence[Any]) -> Callable[..., list[Any]]:
+    """Return a function that gives the results, those for ``operands`` without another run."""
+    plain = program.run(operands)
+
+    def results(*given: Any) -> list[Any]:
+        same = all(a is b for a, b in zip(given, operands, strict=True))
+        return plain if same else program.run(given)
+
+    return results
+
+
 @_call("custom_jvp_call")
 def _custom_jvp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
-    program: LaxProgram = call.parameters["program"]
     rule: DerivativeRule = call.parameters["rule"]
-    moves = [each.dtype.is_float for each in operands]
-    if not any(moves):
-        return program.run(operands)
-    results = []
-    for place in range(len(call.out)):
+    run = _results_once(call.parameters["program"], operands)
+    results = run(*operands)
+    if not any(rule.moves):
+        return results
+    found = [*results]
+    for place in (k for k, each in enumerate(rule.smooth) if each):
         name = f"jax.custom_jvp.{next(_numbered)}"
 
         @sg.custom_jvp(name=name)
         def function(*operands: Any, place: int = place) -> Any:
-            return program.run(operands)[place]
+            return run(*operands)[place]
 
         @function.rule
-        def pushed(tangents: Any, out: Any, *args: Any, place: int = place) -> Any:
-            given = [each for each, move in zip(tangents, moves, strict=True) if move]
-            return rule.program.run([*args, *given])[place]
+        def pushed(
+            tangents: Any, out: Any, *args: Any, needed: Sequence[bool], place: int = place
+        ) -> Any:
+            moved = [t if each else None for t, each in zip(tangents, needed, strict=True)]
+            return rule.pushed(args, moved)[place]
 
-        results.append(function(*operands) if _is_float(call.out[place]) else None)
-    if None in results:
-        plain = program.run(operands)
-        results = [x if y is None else y for x, y in zip(plain, results, strict=True)]
-    return results
-
-
-def _is_float(kind: LaxType) -> bool:
-    return kind.dtype.startswith(("float", "bfloat", "complex"))
+        found[place] = function(*operands)
+    return found
 
 
 @_call("custom_vjp_call")
 def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
-    program: LaxProgram = call.parameters["program"]
     rule: DerivativeRule = call.parameters["rule"]
-    plain = program.run(operands)
-    smooth = [k for k, kind in enumerate(call.out) if _is_float(kind)]
-    moves = [each.dtype.is_float for each in operands]
-    if not smooth or not any(moves):
-        return plain
-    results = [*plain]
-    for place in smooth:
+    run = _results_once(call.parameters["program"], operands)
+    results = run(*operands)
+    smooth = [k for k, each in enumerate(rule.smooth) if each]
+    if not smooth or not any(rule.moves):
+        return results
+    found = [*results]
+    for dtype in {results[k].dtype: None for k in smooth}:
+        # One function of all results of this type: its rule runs once.
+        places = [k for k in smooth if results[k].dtype is dtype]
+        shapes = [results[k].shape for k in places]
         name = f"jax.custom_vjp.{next(_numbered)}"
 
         @sg.custom_vjp(name=name)
-        def function(*operands: Any, place: int = place) -> Any:
-            return program.run(operands)[place]
+        def function(*operands: Any, places: Sequence[int] = places) -> Any:
+            every = run(*operands)
+            return _packed([every[k] for k in places])
 
         @function.rule
-        def pulled(ct: Any, out: Any, *args: Any, place: int = place) -> Any:
+        def pulled(
+            ct: Any,
+            out: Any,
+            *args: Any,
+            needed: Sequence[bool],
+            places: Sequence[int] = places,
+            shapes: Sequence[Any] = shapes,
+        ) -> Any:
+            parts = dict(zip(places, _unpacked(ct, shapes), strict=True))
             cts = [
-                ct if k == place else sg.zeros(call.out[k].shape, call.out[k].dtype) for k in smooth
+                parts[k] if k in parts else sg.zeros(call.out[k].shape, call.out[k].dtype)
+                for k in smooth
             ]
-            slopes = iter(rule.program.run([*args, *cts]))
-            return tuple([next(slopes) if move else None for move in moves])
+            return tuple(rule.pulled(args, cts, needed))
 
-        results[place] = function(*operands)
-    return results
+        for place, each in zip(places, _unpacked(function(*operands), shapes), strict=True):
+            found[place] = each
+    return found
+
+
+def _packed(values: Sequence[Any]) -> Any:
+    """Return values in one vector; a single one as it is."""
+    if len(values) == 1:
+        return values[0]
+    return sg.concatenate([each.reshape((each.size,)) for each in values])
+
+
+def _unpacked(vector: Any, shapes: Sequence[Any]) -> list[Any]:
+    if len(shapes) == 1:
+        return [vector]
+    found, at = [], 0
+    for shape in shapes:
+        size = math.prod(shape)
+        found.append(vector[at : at + size].reshape(shape))
+        at += size
+    return found
 
 
 @_call("custom_linear_solve")

@@ -107,7 +107,7 @@ def _parameters(equation: Any) -> dict[str, Any]:
     name = equation.primitive.name
     if name in ("custom_jvp_call", "custom_vjp_call"):
         program = program_of(equation.params["call_jaxpr"])
-        return {"program": program, "rule": DerivativeRule(_rule(equation, name))}
+        return {"program": program, "rule": _rule(equation, name)}
     if name == "custom_linear_solve":
         lengths, jaxprs = equation.params["const_lengths"], equation.params["jaxprs"]
         return {
@@ -117,6 +117,8 @@ def _parameters(equation: Any) -> dict[str, Any]:
                 for each, jaxpr in jaxprs._asdict().items()
             },
         }
+    if name == "pure_callback":
+        return {"callback": HostFunction(equation.params["callback"])}
     found = {each: _plain(value) for each, value in equation.params.items()}
     if name.startswith("random_"):
         key = equation.outvars[0].aval if name != "random_bits" else equation.invars[0].aval
@@ -128,10 +130,25 @@ def _parameters(equation: Any) -> dict[str, Any]:
     return found
 
 
-def _rule(equation: Any, name: str) -> Callable[[], LaxProgram]:
-    """Return what reads the rule: tangents or cotangents of real operands, as JAX says them."""
+class HostFunction:
+    """A Python function of ``jax.pure_callback``: it is given arrays of JAX, as there."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __deepcopy__(self, memo: Any) -> HostFunction:
+        return self
+
+    def __call__(self, *arrays: Any) -> Any:
+        found = self.function(*map(jax.numpy.asarray, arrays))
+        results = tuple([np.asarray(each) for each in found])
+        return results if len(results) != 1 else results[0]
+
+
+def _rule(equation: Any, name: str) -> DerivativeRule:
+    """Return the rule, of tangents or cotangents of real operands, as JAX says them."""
     avals = [each.aval for each in equation.invars]
-    closed = equation.params["call_jaxpr"]
+    outs = equation.params["call_jaxpr"].out_avals
 
     def smooth(values: Sequence[Any]) -> list[bool]:
         return [jax.numpy.issubdtype(each.dtype, np.inexact) for each in values]
@@ -143,38 +160,37 @@ def _rule(equation: Any, name: str) -> Callable[[], LaxProgram]:
             return list(equation.primitive.bind(*first, *operands, **parameters))
         return list(equation.primitive.bind(*operands, **subjaxprs))
 
-    moves = smooth(avals)
-    moving = [each for each, move in zip(avals, moves, strict=True) if move]
+    def read(moved: Sequence[bool]) -> LaxProgram:
+        def of_moving(operands: Sequence[Any]) -> Callable[..., Any]:
+            def f(*moving: Any) -> list[Any]:
+                rest = iter(moving)
+                return call(*(next(rest) if m else x for x, m in zip(operands, moved, strict=True)))
 
-    def of_moving(operands: Sequence[Any]) -> Callable[..., Any]:
-        def f(*moved: Any) -> list[Any]:
-            rest = iter(moved)
-            return call(*(next(rest) if m else x for x, m in zip(operands, moves, strict=True)))
+            return f
 
-        return f
+        def primals(operands: Sequence[Any]) -> list[Any]:
+            return [each for each, moves in zip(operands, moved, strict=True) if moves]
 
-    def pushed(*given: Any) -> Any:
-        operands, tangents = given[: len(avals)], given[len(avals) :]
-        primals = [each for each, move in zip(operands, moves, strict=True) if move]
-        tangents_out = jax.jvp(of_moving(operands), primals, list(tangents))[1]
-        return [each if each.dtype != jax.dtypes.float0 else np.zeros(each.shape, bool)
-                for each in tangents_out]  # fmt: skip
+        def pushed(*given: Any) -> Any:
+            operands, tangents = given[: len(avals)], given[len(avals) :]
+            tangents_out = jax.jvp(of_moving(operands), primals(operands), list(tangents))[1]
+            return [each if each.dtype != jax.dtypes.float0 else np.zeros(each.shape, bool)
+                    for each in tangents_out]  # fmt: skip
 
-    def pulled(*given: Any) -> Any:
-        operands, cotangents = given[: len(avals)], iter(given[len(avals) :])
-        primals = [each for each, move in zip(operands, moves, strict=True) if move]
-        outs, pull = jax.vjp(of_moving(operands), *primals)
-        return pull([next(cotangents) if move else np.zeros(each.shape, jax.dtypes.float0)
-                     for each, move in zip(outs, smooth(outs), strict=True)])  # fmt: skip
+        def pulled(*given: Any) -> Any:
+            operands, cotangents = given[: len(avals)], iter(given[len(avals) :])
+            found, pull = jax.vjp(of_moving(operands), *primals(operands))
+            return pull([next(cotangents) if move else np.zeros(each.shape, jax.dtypes.float0)
+                         for each, move in zip(found, smooth(found), strict=True)])  # fmt: skip
 
-    def read() -> LaxProgram:
-        if name == "custom_jvp_call":
-            return program_of(jax.make_jaxpr(pushed)(*map(_struct, [*avals, *moving])))
-        outs = closed.out_avals
-        cotangents = [each for each, move in zip(outs, smooth(outs), strict=True) if move]
-        return program_of(jax.make_jaxpr(pulled)(*map(_struct, [*avals, *cotangents])))
+        pushes = name == "custom_jvp_call"
+        directions = [each for each, moves in zip(avals, moved, strict=True) if moves]
+        if not pushes:
+            directions = [each for each, move in zip(outs, smooth(outs), strict=True) if move]
+        f = pushed if pushes else pulled
+        return program_of(jax.make_jaxpr(f)(*map(_struct, [*avals, *directions])))
 
-    return read
+    return DerivativeRule(read, smooth(avals), smooth(outs))
 
 
 def _struct(aval: Any) -> Any:

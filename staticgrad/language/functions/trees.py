@@ -1,8 +1,9 @@
 """Values in the user's containers: flattened to a list, and put back.
 
-A tree is a value, or a dict, list, tuple, named tuple, dataclass or module of trees, or None, which
-holds none. A dataclass is put back with its fields as they are: neither ``__init__`` nor
-``__post_init__`` runs, for what they do has been done; so is a module with its attributes.
+A tree is a value, or a dict, list, tuple, named tuple, dataclass or module of trees, an object of a
+class of another library that is ``REGISTERED``, or None, which holds none. A dataclass is put back
+with its fields as they are: neither ``__init__`` nor ``__post_init__`` runs, for what they do has
+been done; so is a module with its attributes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.language.ir.execution import held
 from staticgrad.language.ir.graph import Graph
@@ -125,6 +126,19 @@ class StoredParts(BothParts):
         return kind.of(stored)
 
 
+class Rebuilt(Contents):
+    """What an object of a class of another library has beside its parts; it makes one of parts."""
+
+    def rebuilt(self, parts: Sequence[Any]) -> Any:
+        """Return the object of these parts."""
+        raise NotImplementedError
+
+
+#: Class of another library -> what takes an object apart: parts by key, and the rest.
+REGISTERED: Final[dict[type, Callable[[Any], tuple[dict[Any, Any], Rebuilt]]]] = {}
+#: Class of another library whose objects are leaves -> what makes an array of one.
+ARRAYS: Final[dict[type, Callable[[Any], Any]]] = {}
+
 _PARTS = ("real", "imag")
 _LEAF = Tree(object)
 
@@ -160,13 +174,18 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
         keys, items, kind = tuple(range(len(tree))), [*tree], type(tree)  # type: ignore[assignment]
         if isinstance(tree, list):
             kind = list  # type: ignore[assignment]
+    elif type(tree) in REGISTERED:
+        of_key, rest = REGISTERED[type(tree)](tree)
+        found = [_flattened(part, leaves, in_module, whole) for part in of_key.values()]
+        return Tree(type(tree), tuple(of_key), tuple(found), rest)
     elif is_record(tree):
         keys, kind = fields_of(tree), type(tree)
         items = [getattr(tree, name) for name in keys]
     elif in_module and callable(tree):
         return Tree(None, static=Contents({}, {_FUNCTION: tree}))
     else:
-        leaves.append(tree)
+        made = ARRAYS.get(type(tree))
+        leaves.append(tree if made is None else made(tree))
         return Tree(object)
     return Tree(kind, keys, tuple([_flattened(item, leaves, in_module, whole) for item in items]))
 
@@ -266,6 +285,8 @@ def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
         return dict(zip(tree.keys, parts, strict=True))
     if tree.kind is list:
         return parts
+    if isinstance(tree.static, Rebuilt):
+        return tree.static.rebuilt(parts)
     if tree.is_record:
         record = object.__new__(tree.kind)
         static = {} if tree.static is None else tree.static.static

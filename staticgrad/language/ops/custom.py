@@ -10,6 +10,7 @@ constants may be made when the program is compiled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from inspect import signature
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, overload
@@ -79,10 +80,16 @@ class Marker(FirstOperand):
         over_pairs: Callable[[Rule, str, str], Rule],
         takes: str,
         operands: tuple[Any, Any, Sequence[Any]],
+        needed: Sequence[bool],
     ) -> Any:
-        """Return what the rule gives, over batches, the innermost one first in ``over``."""
+        """Return what the rule gives, over batches, the innermost one first in ``over``.
+
+        A rule with a parameter ``needed`` is given which operands move, a bool for each.
+        """
         rule = rule_named(self.rule)
         given, out, args = operands
+        if _reads_needed(rule):
+            rule = partial(rule, needed=tuple(needed))
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", takes)
         if self.pairs:
             rule = over_pairs(rule, self.pairs[0], self.pairs[1:])
@@ -108,10 +115,14 @@ Complex.readings[Marker] = _of_complex
 class CustomVjp(Marker, name="custom_vjp"):
     """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
 
-    def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        args = args[1:]
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
-        shares = self.ruled(_over_batch, _over_pairs, "(ct, out, *operands)", (ct, out, args))
+        takes, operands = "(ct, out, *operands)", (ct, out, args)
+        shares = self.ruled(_over_batch, _over_pairs, takes, operands, needed[1:])
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
                 f"{self.rule}: the rule gives {shown(shares)},"
@@ -168,6 +179,15 @@ def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
         )
 
     return stored
+
+
+def _reads_needed(rule: Rule) -> bool:
+    """Return whether a rule has a parameter ``needed``, by name alone."""
+    try:
+        found = signature(rule).parameters.get("needed")
+    except ValueError:  # a callable that does not say what it takes
+        return False
+    return found is not None and found.kind is found.KEYWORD_ONLY
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
@@ -305,7 +325,8 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
 
     The function builds its one result with the ordinary functions, and so does the rule: both fuse,
     and both differentiate again. Forward mode follows from the rule by transposing it, so the rule
-    must be linear in the cotangent.
+    must be linear in the cotangent. A rule with a keyword-only parameter ``needed`` is given a bool
+    for each operand: whether its cotangent is needed.
 
     Args:
         function: takes values, arrays or numbers by position, each an operand of the result.
@@ -388,20 +409,26 @@ class CustomJvp(Marker, name="custom_jvp"):
             zeros_like_type(arg.type, arg) if tangent is None and arg.dtype.is_float else tangent
             for tangent, arg in zip(tangents[1:], args, strict=True)
         ]
-        return self._pushed(tuple(given), out, args)
+        moved = [each is not None for each in tangents[1:]]
+        return self._pushed(tuple(given), out, args, moved)
 
-    def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
         if not out.dtype.is_float:
-            return (None,) * (1 + len(args))
+            return (None,) * len(args)
 
         def push(tangents: tuple[Any, ...]) -> Any:
-            return self._pushed(tangents, out, args)
+            return self._pushed(tangents, out, args[1:], needed[1:])
 
-        return (None, *TRANSPOSES[ct.kind](push, args, ct))
+        return (None, *TRANSPOSES[ct.kind](push, args[1:], ct))
 
-    def _pushed(self, tangents: tuple[Any, ...], out: Any, args: tuple[Any, ...]) -> Any:
+    def _pushed(
+        self, tangents: tuple[Any, ...], out: Any, args: Sequence[Any], moved: Sequence[bool]
+    ) -> Any:
         operands = (tangents, out, args)
-        found = self.ruled(_jvp_over_batch, _jvp_over_pairs, "(tangents, out, *args)", operands)
+        takes = "(tangents, out, *args)"
+        found = self.ruled(_jvp_over_batch, _jvp_over_pairs, takes, operands, moved)
         if not isinstance(found, Value) or found.type != out.type:
             what = found.type if isinstance(found, Value) else shown(found)
             raise OpDefinitionError(
@@ -460,7 +487,8 @@ def custom_jvp(function: Callable[..., Any] | None = None, *, name: str = "") ->
     The rule, ``rule(tangents, out, *args)``, gives the tangent of the result ``out``, in its type.
     ``tangents`` is a tuple with one for each operand: zeros for one that does not move, None for
     integers. It is built with the ordinary functions and linear in the tangents, so that gradients
-    follow by transposing it, and derivatives of every order.
+    follow by transposing it, and derivatives of every order. A rule with a keyword-only parameter
+    ``needed`` is given a bool for each operand: whether it moves.
 
     Args:
         function: takes values, arrays or numbers by position, each an operand of the result.

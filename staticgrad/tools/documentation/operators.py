@@ -9,7 +9,7 @@ from typing import Any
 from staticgrad.interop.aten import operators as aten
 from staticgrad.interop.aten.operators import OPERATORS
 from staticgrad.interop.aten.program import draws_of
-from staticgrad.interop.lax import lowering, primitives
+from staticgrad.interop.lax import accuracy, lowering, primitives
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED
 from staticgrad.interop.lax.program import CALLS
 from staticgrad.interop.onnx import operators as onnx
@@ -95,7 +95,15 @@ def _lowered() -> str:
         f" a callback, with our derivatives: {_quoted(sorted(others))}. {len(refused)} are refused"
         f" where there are several processes: {_quoted(sorted(refused))}."
     )
-    return f"## Ops in JAX\n\n{lead}"
+    rows = ["| op | units in the last place | of |", "|---|--:|---|"]
+    for name in sorted({*accuracy.UNITS, *accuracy.OF_LARGEST, *accuracy.OF_ONE}):
+        units, of = accuracy.bound_of(name)
+        rows.append(f"| `{name}` | {units} | {of} |")
+    bounds = (
+        f"Results differ from those of the evaluator by at most {accuracy.OTHERS} units in the last"
+        " place of each element (of the largest one in linear algebra), but for these:"
+    )
+    return "\n\n".join(["## Ops in JAX", lead, bounds, "\n".join(rows)])
 
 
 def _arguments(function: Callable[..., Any], hidden: Iterable[str]) -> str:
