@@ -234,14 +234,24 @@ class Slopes:
     """The gradients of a sample as a function of its tensors, which has a gradient again."""
 
     def __init__(self, sample):
-        self.sample, self.wrt = sample, sample.wrt
+        self.sample, self.wrt, self.name = sample, sample.wrt, sample.name
         self.tensors = sample.tensors
-        inputs = self.inputs()
-        self._graph = torch.fx.experimental.proxy_tensor.make_fx(self._slopes)(*inputs)
+
+    def traced(self):
+        """The function as a graph of operators that autograd differentiates."""
+        try:
+            made = torch.fx.experimental.proxy_tensor.make_fx(self)(*self.inputs())
+        except Exception:
+            raise StoppedError("refused", "PyTorch does not trace it") from None
+        for node in made.graph.nodes:
+            if node.target is torch.ops.aten.detach.default:  # autograd saves results like this
+                node.replace_all_uses_with(node.args[0])
+        made.recompile()
+        return made
 
     inputs = Sample.inputs
 
-    def _slopes(self, *inputs):
+    def __call__(self, *inputs):
         results = self.sample(*inputs)
         paired = [(y, w) for y, w in zip(results, _weights(results), strict=True)
                   if y.requires_grad]  # fmt: skip
@@ -251,9 +261,6 @@ class Slopes:
         ys, cts = zip(*paired, strict=True)
         made = torch.autograd.grad(ys, by, cts, create_graph=True, allow_unused=True)
         return [each for each in made if each is not None]
-
-    def __call__(self, *tensors):
-        return self._graph(*tensors)
 
 
 def _wide(x):
@@ -338,9 +345,10 @@ def outcome(sample, way="rows"):
         used = frozenset(rows)
         triangle = sample.name in TRIANGLES
     else:
+        f = sample.traced() if way == "twice" else sample
         torch.manual_seed(1)
         try:
-            made = by_backend(lambda *tensors: sample(*tensors), sample)
+            made = by_backend(lambda *tensors: f(*tensors), sample)
         except Exception as error:
             raise _of_pytorch(sample, error) from None
         found, pulled, used, graphs = made.results, made.slopes, made.rows, made.graphs
@@ -486,6 +494,7 @@ def report(lines):
                 counts[kind] += 1
                 used |= {*rows}
                 for why in reason.split("; ") if kind != "passed" else ():
+                    why = re.sub(r"(has no row).*", r"\1", why)
                     reasons[KINDS[kind], why][0][title] += 1
                     reasons[KINDS[kind], why][1][name] = None
         cells = [len(every[title]), whole, counts.total(), *(counts[kind] for kind in KINDS)]

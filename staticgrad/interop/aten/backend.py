@@ -101,8 +101,9 @@ def _of_aten(
             outside = dict.fromkeys(chosen, error.headline)
     for reason in outside.values():
         _warn(reason)
-    run, parts = _in_parts(graph, outside, options)
+    run, parts, alone = _in_parts(graph, outside, options)
     names = [(str(each.target), reason) for each, reason in outside.items()]
+    names += [(name, "no neighbour that a program runs") for name in alone]
     note(Note(kind, len(nodes), names, parts))
     return run
 
@@ -137,8 +138,11 @@ def _warn(reason: str) -> None:
 
 def _in_parts(
     graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]
-) -> tuple[Callable[..., Any], list[_Runs]]:
-    """Return what runs programs for parts of a graph, and PyTorch between them."""
+) -> tuple[Callable[..., Any], list[_Runs], list[str]]:
+    """Return what runs programs for parts of a graph, and PyTorch between them.
+
+    The last result names operators that PyTorch runs because each would be a program by itself.
+    """
     from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
     from torch.fx.passes.operator_support import OperatorSupportBase
 
@@ -163,7 +167,13 @@ def _in_parts(
         args.clear()
         return whole(*given)
 
-    return _boxed(run), parts
+    refused = {node.name for node in outside}
+    alone = [
+        str(node.target)
+        for node in whole.graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload) and node.name not in refused
+    ]
+    return _boxed(run), parts, alone
 
 
 def _boxed(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:

@@ -936,7 +936,12 @@ def _index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> A
         value = sg.reshape(values, ())
         return sg.where(mask, x + value if accumulate else value, x)
     places = x.at[_key(x, indices)]
-    return places.add(values) if accumulate else places.set(values)
+    return _added(places, values) if accumulate else places.set(values)
+
+
+def _added(places: Any, values: Any) -> Any:
+    """Add values at places; of truth values a sum is whether there is one."""
+    return places.max(values) if values.dtype.name == "bool" else places.add(values)
 
 
 @operator("index_select")
@@ -954,7 +959,7 @@ def _index_add(x: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, ope
     places = x.at[_at(dim, x.ndim, sg.reshape(index, (-1,)))]
     if operator == "index_copy":
         return places.set(source)
-    return places.add(_times(source, alpha))
+    return _added(places, _times(source, alpha))
 
 
 def _reached(x: Any, index: Any, dim: int) -> Any:
@@ -998,14 +1003,15 @@ def _scatter(
         updates = sg.full(index.shape, _numbers(value, x.dtype.name), x.dtype)
     key: list[Any] = [sg.iota(index.shape, a, like=index) for a in range(x.ndim)]
     key[k] = index
-    return getattr(x.at[tuple(key)], reduce)(updates)
+    places = x.at[tuple(key)]
+    return _added(places, updates) if reduce == "add" else getattr(places, reduce)(updates)
 
 
 @operator("put")
 def _put(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     places = sg.reshape(x, (-1,)).at[sg.reshape(index, (-1,))]
     source = sg.reshape(source, (-1,))
-    return sg.reshape(places.add(source) if accumulate else places.set(source), x.shape)
+    return sg.reshape(_added(places, source) if accumulate else places.set(source), x.shape)
 
 
 @operator("masked_scatter")
@@ -1444,7 +1450,7 @@ def _largest(x: Any, starts: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, 
     found = sg.take_along_axis(sg.expand_dims(flat, -2), place, -1)
     best = sg.argmax(sg.where(inside, found, -inf), -1, keepdims=True)
     shape = (*lead, *windows)
-    return tuple(sg.reshape(sg.take_along_axis(each, best, -1), shape) for each in (found, place))  # type: ignore[return-value]
+    return tuple(sg.reshape(sg.take_along_axis(each, best, -1), shape) for each in (found, place))
 
 
 @operator("adaptive_max_pool2d", "adaptive_max_pool3d")
@@ -1944,7 +1950,7 @@ def _reflected(x: Any, tau: Any, y: Any, transposed: bool) -> Any:
 
 @operator("linalg_householder_product")
 def _householder_product(x: Any, tau: Any) -> Any:
-    unit = sg.broadcast_to(sg.eye(*x.shape[-2:], dtype=x.dtype), x.shape)
+    unit = sg.broadcast_to(sg.eye(x.shape[-2], x.shape[-1], dtype=x.dtype), x.shape)
     return _reflected(x, tau, unit, False)
 
 
@@ -1986,7 +1992,9 @@ def _pinv(x: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
     x = _hermitian(x, False) if hermitian else x
     if atol is not None:  # the tolerance is a fraction of the largest value
         if rtol is None:
-            rtol = sg.where(sg.equal(atol, 0), max(x.shape[-2:]) * sg.finfo(x.dtype).eps, 0.0)
+            rtol = sg.where(
+                sg.equal(atol, 0), max(x.shape[-2:]) * float(np.finfo(x.dtype.numpy).eps), 0.0
+            )
         largest = sg.max(linalg.svdvals(sg.stop_gradient(x)), -1)
         rtol = sg.maximum(rtol, sg.where(largest > 0, atol / largest, 0.0))
     return linalg.pinv(x, rtol=rtol, hermitian=hermitian)

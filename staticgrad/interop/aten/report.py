@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -75,8 +76,7 @@ def explained(
     def backend(graph: Any, example: Any) -> Any:
         return compiled(graph, example, options, notes.append)
 
-    breaks = torch._dynamo.utils.counters["graph_break"]
-    before = dict(breaks)
+    before = _breaks()
     results = torch.compile(f, backend=backend, dynamic=dynamic)(*args, **named)
     smooth = [
         each
@@ -86,8 +86,17 @@ def explained(
     if smooth:
         cotangents = [torch.ones_like(each) for each in smooth]
         torch.autograd.grad(smooth, _leaves(smooth), cotangents, allow_unused=True)
-    new = [str(why) for why, count in breaks.items() if count > before.get(why, 0)]
-    return TorchReport(tuple(map(_graph, notes)), tuple([why.partition("\n")[0] for why in new]))
+    new = [why for why, count in _breaks().items() if count > before[why]]
+    return TorchReport(tuple(map(_graph, notes)), tuple(new))
+
+
+def _breaks() -> Counter[str]:
+    """How often Dynamo ended a graph, by the reason; those at a branch are ``unimplemented``."""
+    found: Counter[str] = Counter()
+    for kind in ("graph_break", "unimplemented"):
+        for why, count in torch._dynamo.utils.counters[kind].items():
+            found[str(why).partition("\n")[0]] += count
+    return found
 
 
 def _graph(note: Note) -> TorchGraph:
