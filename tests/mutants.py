@@ -671,6 +671,22 @@ MUTANTS = (
             "tests/ops/test_special_functions.py -k mathieu_cem",
         ),
         (
+            "beta-tail-where-x-is-lost",
+            "staticgrad/language/functions/quantiles.py",
+            "    return (x < 1e-9) & (x * b < 1.0)",
+            "    return (x < 0.0) & (x * b < 1.0)",
+            "an upper tail is 1 where x is lost in 1 - x",
+            "tests/stats/test_univariate.py -k tails_at_edges",
+        ),
+        (
+            "logarithm-of-an-underflow",
+            "staticgrad/stats/base.py",
+            "    far = u < -40.0",
+            "    far = u < -4000.0",
+            "the logarithm of a tail is -inf where the tail underflows",
+            "tests/stats/test_univariate.py -k tails_at_edges",
+        ),
+        (
             "upper-tail-by-the-lower",
             "staticgrad/stats/tails.py",
             'return in_float64("gammaincc", _log_upper_gamma, a, x)',

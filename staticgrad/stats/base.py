@@ -118,6 +118,12 @@ def log1mexp(x: Any) -> Any:
     return where(near, log(-expm1(where(near, x, -1.0))), log1p(-exp(where(near, -1.0, x))))
 
 
+def log1mexp_of_log(u: Any) -> Any:
+    """log(1 - exp(-exp(u))), which is about u where exp(u) is small and may underflow."""
+    far = u < -40.0
+    return where(far, u, log1mexp(-exp(where(far, -40.0, u))))
+
+
 def log_of(p: Any, q: Any) -> Any:
     """log(p) of p + q = 1, accurate where p is near 1."""
     near = p > 0.5

@@ -35,6 +35,7 @@ from staticgrad.stats.base import (
     LOG_ROOT_TAU,
     Continuous,
     log1mexp,
+    log1mexp_of_log,
     log1p_square,
 )
 from staticgrad.stats.tails import (
@@ -105,7 +106,9 @@ class HalfNormal(Continuous):
         return erfc(z * math.sqrt(0.5))
 
     def log_above(self, z: Any) -> Any:
-        return special.log_ndtr(-z) + LOG_2
+        near = z < 0.5
+        middle = log1p(-erf(where(near, z, 0.5) * math.sqrt(0.5)))
+        return where(near, middle, special.log_ndtr(-where(near, 0.5, z)) + LOG_2)
 
     def quantile(self, q: Any) -> Any:
         return special.erfinv(q) * math.sqrt(2.0)
@@ -493,10 +496,12 @@ class HalfCauchy(Continuous):
         return arctan2(z * 0.0 + 1.0, z) * (2.0 / math.pi)
 
     def quantile(self, q: Any) -> Any:
-        return tan(q * (math.pi / 2.0))
+        lower = q < 0.5
+        turned = tan(where(lower, q, 1.0 - q) * (math.pi / 2.0))
+        return where(lower, turned, 1.0 / turned)
 
     def upper_quantile(self, q: Any) -> Any:
-        return 1.0 / tan(q * (math.pi / 2.0))
+        return 1.0 / self.quantile(q)
 
     def moments(self) -> tuple[Any, Any]:
         return math.inf, math.inf
@@ -603,7 +608,7 @@ class Gumbel(Continuous):
         return -exp(-z)
 
     def log_above(self, z: Any) -> Any:
-        return log1mexp(-exp(-z))
+        return log1mexp_of_log(-z)
 
     def quantile(self, q: Any) -> Any:
         return -log(-log(q))
@@ -638,7 +643,7 @@ class Weibull(Continuous):
         return exp(-(z**c))
 
     def log_below(self, z: Any, c: Any) -> Any:
-        return log1mexp(-(z**c))
+        return log1mexp_of_log(c * log(z))
 
     def log_above(self, z: Any, c: Any) -> Any:
         return -(z**c)
@@ -676,7 +681,7 @@ class Rayleigh(Continuous):
         return exp(z * z * -0.5)
 
     def log_below(self, z: Any) -> Any:
-        return log1mexp(z * z * -0.5)
+        return log1mexp_of_log(2.0 * log(z) - LOG_2)
 
     def log_above(self, z: Any) -> Any:
         return z * z * -0.5
@@ -828,10 +833,15 @@ class TruncatedNormal(Continuous):
         return z * z * -0.5 - LOG_ROOT_TAU - self._mass(a, b)
 
     def log_below(self, z: Any, a: Any, b: Any) -> Any:
-        return self._mass(a, z) - self._mass(a, b)
+        return self._log_share(self._mass(a, z), self._mass(z, b), self._mass(a, b))
 
     def log_above(self, z: Any, a: Any, b: Any) -> Any:
-        return self._mass(z, b) - self._mass(a, b)
+        return self._log_share(self._mass(z, b), self._mass(a, z), self._mass(a, b))
+
+    def _log_share(self, part: Any, other: Any, whole: Any) -> Any:
+        """part - whole, from the other part where this one is nearly all."""
+        near = part - whole > -LOG_2
+        return where(near, log1mexp(where(near, other - whole, -1.0)), part - whole)
 
     def below(self, z: Any, a: Any, b: Any) -> Any:
         return exp(self.log_below(z, a, b))

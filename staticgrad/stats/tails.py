@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from staticgrad.language.functions import aggregate, special
 from staticgrad.language.functions.loops.loops import while_loop
-from staticgrad.language.functions.quantiles import student_below
+from staticgrad.language.functions.quantiles import is_by_lower, student_below
 from staticgrad.language.functions.special_values import in_float64
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.custom import custom_jvp
@@ -119,13 +119,15 @@ def log_upper_gamma(a: Any, x: Any) -> Any:
 def _log_beta(a: Any, b: Any, x: Any, rest: Any) -> Any:
     """log(I(x; a, b)), of x + rest = 1, by DLMF 8.17.22's series where it underflows."""
     found = special.betainc(a, b, x)
+    found = where(is_by_lower(a, rest), 1.0 - special.betainc(b, a, rest), found)
     wanted = (found < TINY) & (x > 0.0) & (x * (a + b) < a)
     at = where(wanted, x, 0.0)
     total = _summed(lambda n: at * (a + b + (n - 1.0)) / (a + n), wanted)
     some, other = where(wanted, x, 0.5), where(wanted, rest, 0.5)
     tail = a * log(some) + b * log(other) - log(a) - special.betaln(a, b)
     tail = tail + log(where(wanted, total, 1.0))
-    return where(wanted, tail, log_of(where(wanted, 1.0, found), special.betainc(b, a, rest)))
+    upper = where(is_by_lower(b, x), 1.0 - found, special.betainc(b, a, rest))
+    return where(wanted, tail, log_of(where(wanted, 1.0, found), upper))
 
 
 @_log_beta.rule

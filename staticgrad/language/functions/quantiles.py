@@ -38,7 +38,7 @@ from staticgrad.language.ops.transcendental import exp, log, log1p, sigmoid, sqr
 STEPS: Final = 40
 LONGEST: Final = 8.0
 #: Probabilities below it are 0 to the incomplete functions.
-TINY: Final = 1e-290
+TINY: Final = 1e-305
 
 
 def newton(u: Any, p: Any, q: Any, lower: Any, tail_at: Callable[..., Any]) -> Any:
@@ -76,7 +76,8 @@ def _log_gamma_quantile(a: Any, p: Any, q: Any) -> Any:
     # Q(a, x) is about x**(a - 1) * exp(-x) / gamma(a) far out
     long = maximum(-log(q) - log_gamma, 1.0)
     tail = log(maximum(long + (a - 1.0) * log(long), 0.5))
-    start = where((a > 1.0) & (cube > 0.1), usual, where(q < 0.1, tail, bound))
+    few = where((q < 0.1) & (bound > -2.0), tail, bound)
+    start = where((a > 1.0) & (cube > 0.1), usual, where((a > 1.0) & (q < 0.1), tail, few))
 
     def tail_at(u: Any, lower: Any) -> tuple[Any, Any, Any]:
         x = exp(u)
@@ -180,13 +181,25 @@ def gammainccinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     return in_float64("gammainccinv", of, a, y)
 
 
+def is_by_lower(b: Any, x: Any) -> Any:
+    """Return where x is lost in 1 - x, and 1 less the lower tail is not small."""
+    return (x < 1e-9) & (x * b < 1.0)
+
+
 def betaincc(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """1 - betainc(a, b, x), accurate where that is small.
 
     >>> sg.special.betaincc(2.0, 3.0, [0.2, 0.5]).round(3)
     array([0.819, 0.312])
     """
-    return in_float64("betaincc", lambda a, b, x: BetaInc()(b, a, 1.0 - x), a, b, x)
+
+    def of(a: Any, b: Any, x: Any) -> Any:
+        lower = is_by_lower(b, x)
+        first, last = where(lower, a, b), where(lower, b, a)
+        found = BetaInc()(first, last, where(lower, x, 1.0 - x))
+        return where(lower, 1.0 - found, found)
+
+    return in_float64("betaincc", of, a, b, x)
 
 
 def betaincinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
